@@ -1,0 +1,49 @@
+# The same targets serve people and CI. Nothing is installed outside of .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: demo test test-slow check format bench lock clean help
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.runtime: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+demo: $(VENV)/.runtime  ## run the main job on the embedded BOSS with a synthetic sample
+	$(BIN)/python -m local_boss.demo
+
+test: $(VENV)/.dev  ## run the tests that take less than ten minutes together
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev  ## run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.dev  ## formatting, lint, types, docstrings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(wildcard *.py) pipelines local_boss
+	$(BIN)/python -m numpydoc.hooks.validate_docstrings $(shell git ls-files '*.py' | grep -vE '^(tests|benchmarks)/')
+
+format: $(VENV)/.dev  ## apply the formatter and the safe lint fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev  ## measure; prints its figures and the command of each
+	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.dev  ## pin requirements*.txt anew from requirements*.in
+	$(BIN)/python -m pip install --quiet uv
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-dev.in -o requirements-dev.txt
+
+clean:  ## remove the virtual environment and what runs left
+	rm -rf $(VENV) demo results

@@ -1,0 +1,141 @@
+"""A box of voxels: three half-open ranges in the order z, y, x.
+
+It knows no volume, no service and no data; whoever holds a volume checks the box against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from errors import RangeError
+
+__all__ = ["Box", "Range"]
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Box:
+    """Three half-open ranges ``[start, stop)`` of voxel indices, never empty.
+
+    Parameters
+    ----------
+    z, y, x : tuple of int
+        Start and stop along each axis, ``start < stop``.
+
+    Raises
+    ------
+    RangeError
+        If a range is empty or reversed, or is not two whole numbers.
+
+    Examples
+    --------
+    >>> box = Box(z=(0, 8), y=(10, 20), x=(0, 5))
+    >>> box.shape, box.voxels
+    ((8, 10, 5), 400)
+    """
+
+    z: Range
+    y: Range
+    x: Range
+
+    def __post_init__(self) -> None:
+        """Normalise to tuples of int and refuse what is no box."""
+        for axis in "zyx":
+            given = getattr(self, axis)
+            try:
+                start, stop = (int(end) for end in given)
+                whole = all(int(end) == end for end in given)
+            except (TypeError, ValueError):
+                whole = False
+            if not whole:
+                raise RangeError(f"{axis} range {given!r}", "it is not two whole numbers", "Give it as start,stop")
+            if stop <= start:
+                what = "it holds no voxel" if stop == start else "it ends before it starts"
+                raise RangeError(f"{axis} range {start},{stop}", what, "Ranges are half-open: start < stop")
+            object.__setattr__(self, axis, (start, stop))
+
+    @classmethod
+    def of_shape(cls, shape: Sequence[int], origin: Sequence[int] = (0, 0, 0)) -> Box:
+        """Return the box of `shape` (z, y, x) that starts at `origin` (z, y, x)."""
+        z, y, x = ((o, o + n) for o, n in zip(origin, shape, strict=True))
+        return cls(z, y, x)
+
+    @property
+    def ranges(self) -> tuple[Range, Range, Range]:
+        """The three ranges, z, y, x."""
+        return (self.z, self.y, self.x)
+
+    @property
+    def start(self) -> tuple[int, int, int]:
+        """First voxel (z, y, x)."""
+        return (self.z[0], self.y[0], self.x[0])
+
+    @property
+    def stop(self) -> tuple[int, int, int]:
+        """One past the last voxel (z, y, x)."""
+        return (self.z[1], self.y[1], self.x[1])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along z, y, x."""
+        return (self.z[1] - self.z[0], self.y[1] - self.y[0], self.x[1] - self.x[0])
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels."""
+        z, y, x = self.shape
+        return z * y * x
+
+    def __str__(self) -> str:
+        """Return the box as ``z 0:8 y 10:20 x 0:5``."""
+        return " ".join(f"{axis} {a}:{b}" for axis, (a, b) in zip("zyx", self.ranges, strict=True))
+
+    def slices(self, origin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
+        """Return the slices of this box in an array whose first voxel is `origin` (z, y, x)."""
+        z, y, x = (slice(a - o, b - o) for (a, b), o in zip(self.ranges, origin, strict=True))
+        return (z, y, x)
+
+    def contains(self, other: Box) -> bool:
+        """Tell whether every voxel of `other` lies in this box."""
+        return all(a <= c and d <= b for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True))
+
+    def intersection(self, other: Box) -> Box | None:
+        """Return the voxels that lie in both boxes, or None if there are none."""
+        ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True)]
+        return None if any(b <= a for a, b in ranges) else Box(*ranges)
+
+    def grown(self, halo: Sequence[int], within: Box) -> Box:
+        """Return this box with `halo` (z, y, x) voxels more on each side, cut at the borders of `within`."""
+        ranges = (
+            (max(a - h, lo), min(b + h, hi))
+            for (a, b), h, (lo, hi) in zip(self.ranges, halo, within.ranges, strict=True)
+        )
+        return Box(*ranges)
+
+    def tiles(self, size: Sequence[int], aligned: bool = False) -> Iterator[Box]:
+        """Cut the box into boxes of `size`, in C order; they cover it once.
+
+        Parameters
+        ----------
+        size : sequence of int
+            Largest extent of a tile along z, y, x.
+        aligned : bool
+            Cut at multiples of `size` from voxel 0, as chunks of a store lie, rather than from this box's start.
+
+        Yields
+        ------
+        Box
+            The tiles, z slowest. Tiles at the borders may be smaller.
+        """
+        cuts = []
+        for (start, stop), n in zip(self.ranges, size, strict=True):
+            if n < 1:
+                raise RangeError(f"block size {tuple(size)}", "an extent is below 1", "Give Z,Y,X of at least 1")
+            first = (start // n + 1) * n if aligned else start + n
+            edges = [start, *range(first, stop, n), stop]
+            cuts.append(list(zip(edges[:-1], edges[1:], strict=True)))
+        for z, y, x in product(*cuts):
+            yield Box(z, y, x)

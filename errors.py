@@ -1,0 +1,125 @@
+"""The errors that users of nd-synapse meet, in one tree, and the exit code of each.
+
+It is not the place where foreign exceptions are translated: every door (BOSS, S3, files) does that itself, once.
+
+::
+
+    NDSynapseError              1   a defect of ours, when raised as itself
+    ├── UsageError              2   the request cannot be meant: options, ranges, names
+    │   ├── RangeError              a range that is empty, reversed or outside of the volume
+    │   └── UnknownNameError        no such collection, experiment, channel, pipeline
+    ├── DataError              65   the request is sound, the data are not: constant, wrong type or size
+    ├── UnavailableError       69   BOSS or S3 does not answer, after the retries
+    ├── StorageError           74   the result folder cannot be read or written (disk full, no right)
+    └── PermissionDeniedError  77   the token or the role may not do this
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+__all__ = [
+    "DataError",
+    "NDSynapseError",
+    "PermissionDeniedError",
+    "RangeError",
+    "StorageError",
+    "UnavailableError",
+    "UnknownNameError",
+    "UsageError",
+    "closest",
+]
+
+
+class NDSynapseError(Exception):
+    """A failure in the user's words.
+
+    Parameters
+    ----------
+    asked : str
+        What was asked for, such as ``"channel 'PSD59' of collman/exp"``.
+    found : str
+        What was found instead, such as ``"there is no such channel; it has PSD95, SYNAPSIN"``.
+    remedy : str
+        What the user can do next, as a sentence without its full stop.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, asked: str, found: str, remedy: str) -> None:
+        # The three parts are the exception's args, so that it survives the way out of a worker process.
+        super().__init__(asked, found, remedy)
+        self.asked = asked
+        self.found = found
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Return the failure as one plain line."""
+        return f"{self.asked}: {self.found}. {self.remedy}."
+
+    def __reduce__(self) -> tuple[type[NDSynapseError], tuple[str, str, str]]:
+        """Pickle by the three parts: OSError subclasses would otherwise lose them."""
+        return type(self), (self.asked, self.found, self.remedy)
+
+
+class UsageError(NDSynapseError, ValueError):
+    """The request itself is wrong."""
+
+    exit_code = 2
+
+
+class RangeError(UsageError):
+    """A range is empty, reversed, or outside of the volume."""
+
+
+class UnknownNameError(UsageError, LookupError):
+    """Something was asked for by a name that does not exist."""
+
+
+class DataError(NDSynapseError, ValueError):
+    """The data cannot be used: constant, of a wrong type or size."""
+
+    exit_code = 65
+
+
+class UnavailableError(NDSynapseError, ConnectionError):
+    """A service does not answer, after the retries."""
+
+    exit_code = 69
+
+
+class StorageError(NDSynapseError, OSError):
+    """A local file cannot be read or written."""
+
+    exit_code = 74
+
+
+class PermissionDeniedError(NDSynapseError, PermissionError):
+    """The token or the role may not do what was asked."""
+
+    exit_code = 77
+
+
+def closest(name: str, existing: Iterable[str]) -> list[str]:
+    """Order the names that exist by their likeness to the one that was asked for.
+
+    Parameters
+    ----------
+    name : str
+        The name that was asked for.
+    existing : iterable of str
+        The names that exist.
+
+    Returns
+    -------
+    list of str
+        All of `existing`, the most similar first; upper and lower case count as alike.
+    """
+
+    def unlikeness(candidate: str) -> tuple[float, str]:
+        ratio = difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
+        return (-ratio, candidate)
+
+    return sorted(existing, key=unlikeness)
