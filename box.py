@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 from errors import RangeError
 
@@ -136,6 +136,6 @@ class Box:
                 raise RangeError(f"block size {tuple(size)}", "an extent is below 1", "Give Z,Y,X of at least 1")
             first = (start // n + 1) * n if aligned else start + n
             edges = [start, *range(first, stop, n), stop]
-            cuts.append(list(zip(edges[:-1], edges[1:], strict=True)))
+            cuts.append(list(pairwise(edges)))
         for z, y, x in product(*cuts):
             yield Box(z, y, x)
