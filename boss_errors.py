@@ -1,0 +1,230 @@
+"""The one translation of what `intern` and `requests` raise into our own errors.
+
+It sends nothing and retries nothing; the connection does both before an error comes here.
+
+What BOSS says -> what the user reads::
+
+    401                      PermissionDeniedError   the token is not accepted
+    403                      PermissionDeniedError   the token's user may not do this, and what BOSS says about it
+    404 with a BOSS code     UnknownNameError        no such name, or it was deleted (4005)
+    404 without one          UnavailableError        whatever answers there is no BOSS
+    400, 409                 UsageError              what BOSS says about it
+    413                      DataError               too much in one request
+    429                      UnavailableError        the monthly quota is used up
+    3xx                      UsageError              the host has moved
+    5xx, no answer, no sense UnavailableError        after the retries
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import requests
+from blosc.blosc_extension import error as BloscError  # noqa: N812 - it is a class, whatever its spelling
+from intern.service.boss.httperrorlist import HTTPErrorList
+from urllib3.exceptions import NameResolutionError
+
+from credentials import Token, redact
+from errors import DataError, NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
+
+__all__ = ["BossReply", "reply_of", "translated", "was_deleted"]
+
+_TOKEN_REMEDY = "Check the token (--token-file, BOSS_TOKEN or neurodata.cfg), and that this host issued it"  # noqa: S105
+_DELETED = 4005
+_EXCERPT = 300  # characters of what a server says; a message of its own is shorter, a page is longer
+
+
+@dataclass(frozen=True, slots=True)
+class BossReply:
+    """What a refusal of BOSS says.
+
+    Parameters
+    ----------
+    status : int
+        The HTTP status.
+    code : int or None
+        BOSS's own code; None when something else than BOSS answered, or its framework.
+    message : str
+        The sentence, at most 300 characters; empty when the body is no JSON object.
+    location : str
+        Where a redirect points to, else empty.
+    """
+
+    status: int
+    code: int | None
+    message: str
+    location: str = ""
+
+
+def reply_of(error: requests.HTTPError) -> BossReply:
+    """Read status, code and message of a refusal.
+
+    Parameters
+    ----------
+    error : requests.HTTPError
+        An error with a response; without one, the status is 0.
+
+    Returns
+    -------
+    BossReply
+        What it says.
+    """
+    response = error.response
+    if response is None:
+        return BossReply(0, None, "")
+    location = response.headers.get("Location", "")[:_EXCERPT]
+    try:
+        body = json.loads(response.text)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        return BossReply(response.status_code, None, "", location)
+    code = body.get("code")
+    said = str(body.get("message") or body.get("detail") or "")[:_EXCERPT].rstrip(". ")
+    return BossReply(response.status_code, code if isinstance(code, int) else None, said, location)
+
+
+def was_deleted(error: NDSynapseError) -> bool:
+    """Tell whether a name is missing because it was deleted: BOSS never gives it away again.
+
+    Parameters
+    ----------
+    error : NDSynapseError
+        An error of this module.
+
+    Returns
+    -------
+    bool
+        Whether it was deleted.
+    """
+    cause = error.__cause__
+    return isinstance(cause, requests.HTTPError) and reply_of(cause).code == _DELETED
+
+
+@contextmanager
+def translated(asked: str, host: str, token: Token) -> Iterator[None]:
+    """Turn what goes wrong in one call of `intern` into one of our errors.
+
+    Parameters
+    ----------
+    asked : str
+        What the call is for, such as ``"channel col/exp/PSD95"``: the first part of the message.
+    host : str
+        The URL of BOSS, for the message.
+    token : Token
+        Removed from everything that the foreign exception and its causes say.
+
+    Yields
+    ------
+    None
+        Once.
+
+    Raises
+    ------
+    NDSynapseError
+        See the table of this module; the foreign exception is its cause.
+    """
+    try:
+        yield
+    except NDSynapseError:
+        raise
+    except (requests.RequestException, HTTPErrorList) as error:
+        _scrub(error, token)
+        raise _translate(error, asked, host) from error
+    except (BloscError, KeyError, ValueError, TypeError, AttributeError) as error:
+        # What intern raises when it parses a reply that is no reply of BOSS; only its calls stand in the block.
+        _scrub(error, token)
+        raise UnavailableError(
+            asked, f"{host} answered with something that does not make sense", "Check that --host is a BOSS host"
+        ) from error
+
+
+def _translate(error: Exception, asked: str, host: str) -> NDSynapseError:
+    """Choose the error of ours for one of `requests` or `intern`."""
+    if isinstance(error, HTTPErrorList):
+        return _translate(error.http_errors[0], asked, host) if error.http_errors else _no_answer(error, asked, host)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return _refusal(reply_of(error), asked, host)
+    return _no_answer(error, asked, host)
+
+
+def _refusal(reply: BossReply, asked: str, host: str) -> NDSynapseError:
+    """Choose the error for an HTTP status."""
+    says = f"{host} says: {reply.message}" if reply.message else f"{host} answered with HTTP status {reply.status}"
+    match reply.status:
+        case 401:
+            return PermissionDeniedError(asked, f"{host} does not accept the token", _TOKEN_REMEDY)
+        case 403:
+            return PermissionDeniedError(asked, f"the token may not do this; {says}", "Ask the owner for this right")
+        case 404 if reply.code == _DELETED:
+            return UnknownNameError(
+                asked, "it was deleted, and BOSS keeps its name taken", "Use another name, or ask BOSS to purge it"
+            )
+        case 404 if reply.code is not None:
+            return UnknownNameError(asked, f"there is none; {says}", "Check the name")
+        case 413:
+            return DataError(asked, f"one request was too large; {says}", "Use smaller blocks")
+        case 429:
+            return UnavailableError(
+                asked,
+                f"the quota of this token's user at {host} is used up",
+                "BOSS counts by the month: try again later",
+            )
+        case status if 300 <= status < 400:
+            return UsageError(
+                asked, f"{host} sends its callers on to {reply.location or 'another address'}", "Give that as --host"
+            )
+        case 400 | 409:
+            return UsageError(asked, f"it was refused; {says}", "Check names and ranges")
+        case status if status >= 500:
+            return UnavailableError(asked, f"{says}, after the retries", "Try again later: what is done stays done")
+        case _:
+            return UnavailableError(asked, f"{says}, and no message of BOSS", "Check that --host is a BOSS host")
+
+
+def _no_answer(error: Exception, asked: str, host: str) -> NDSynapseError:
+    """Choose the error when there is no HTTP answer at all."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return UnavailableError(
+            asked,
+            f"no trusted encrypted connection to {host}",
+            "Check --host (http:// for a server without encryption); REQUESTS_CA_BUNDLE names a CA of your own",
+        )
+    if any(isinstance(link, NameResolutionError) for link in _chain(error)):
+        return UnavailableError(asked, f"the name of {host} is not known", "Check --host and the network")
+    if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
+        return UnavailableError(asked, f"{host} did not answer in time, after the retries", "Try again later")
+    if isinstance(error, requests.ConnectionError):
+        return UnavailableError(
+            asked, f"{host} cannot be reached, after the retries", "Check --host, and whether the server runs"
+        )
+    return UnavailableError(
+        asked, f"the answer of {host} cannot be read ({type(error).__name__})", "Check that --host is a BOSS host"
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all that it wraps: causes, contexts, and exceptions among the arguments."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        link = waiting.pop()
+        if not isinstance(link, BaseException) or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        waiting += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
+
+
+def _scrub(error: BaseException, token: Token) -> None:
+    """Remove the token from an exception, so that its traceback can be printed, pickled and inspected."""
+    for link in _chain(error):
+        link.args = tuple(redact(part, token) if isinstance(part, str) else part for part in link.args)
+        response = getattr(link, "response", None)
+        for request in (getattr(link, "request", None), getattr(response, "request", None)):
+            headers = getattr(request, "headers", None)
+            if headers is not None:
+                headers.pop("Authorization", None)

@@ -1,0 +1,60 @@
+"""The frame of a volume: which voxels it has, and how large they are.
+
+It holds no voxels and knows no service; the doors translate their own descriptions into it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from box import Box
+from errors import DataError
+
+__all__ = ["Frame"]
+
+# Voxel sizes pass through JSON and unit conversions; a difference that matters is far larger.
+_RELATIVE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The extent of a volume and the size of its voxels.
+
+    Parameters
+    ----------
+    name : str
+        The name of the frame, for messages and as the name of a copy of it.
+    extent : Box
+        The voxels of the volume, z, y, x.
+    voxel_size_nm : tuple of float
+        Edges of a voxel along z, y, x, in nanometres.
+
+    Raises
+    ------
+    DataError
+        If a voxel size is not a positive number.
+    """
+
+    name: str
+    extent: Box
+    voxel_size_nm: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are no sizes."""
+        if len(self.voxel_size_nm) != 3 or not all(math.isfinite(size) and size > 0 for size in self.voxel_size_nm):
+            raise DataError(
+                f"coordinate frame {self.name}",
+                f"its voxel size z, y, x is {self.voxel_size_nm}",
+                "Three sizes above 0 are needed",
+            )
+
+    def same_voxels(self, other: Frame) -> bool:
+        """Tell whether the voxels of both frames are of one size, to a millionth."""
+        return all(
+            math.isclose(a, b, rel_tol=_RELATIVE) for a, b in zip(self.voxel_size_nm, other.voxel_size_nm, strict=True)
+        )
+
+    def size_text(self) -> str:
+        """Return the voxel size as ``z 70 y 100 x 100 nm``."""
+        return " ".join(f"{axis} {size:g}" for axis, size in zip("zyx", self.voxel_size_nm, strict=True)) + " nm"

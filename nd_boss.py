@@ -1,0 +1,378 @@
+"""Pushes masks to BOSS: afterwards the channel equals the mask, read back and compared.
+
+It computes no mask and reads no source: `NeuroDataResource` does.
+
+BOSS keeps what is not zero: a second mask written over a first gives the union of both. So every block is compared with
+what BOSS holds, erased where the mask has fewer voxels, and only then written. A block that is right already is left
+alone, which makes a push that was interrupted cheap to repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from intern.remote.boss import BossRemote
+from intern.resource.boss.resource import ChannelResource
+from numpy.typing import NDArray
+
+from boss_connection import Patience, connect, url_of
+from boss_destination import Destination, ensure_channel
+from boss_voxels import erase_block, read_cutout, request_size, write_block
+from box import Box, Range
+from credentials import Token
+from errors import DataError
+from frame import Frame
+from source import Source
+
+__all__ = [
+    "DEFAULT_HOST",
+    "Destination",
+    "Patience",
+    "PushReport",
+    "boss_push",
+    "check_mask",
+    "connect",
+    "historical_link",
+    "neuroglancer_link",
+    "push_mask",
+]
+
+log = logging.getLogger(__name__)
+
+# The host of the historical program, api.boss.neurodata.io, is no more; this is where BOSS is served today.
+DEFAULT_HOST = "api.bossdb.io"
+
+FOUND = np.uint8(255)
+
+_NEUROGLANCER = "https://neuroglancer.bossdb.io/#!"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What a push did. That it is returned means that the channel equals the mask.
+
+    Parameters
+    ----------
+    destination : Destination
+        The channel.
+    box : Box
+        Where the mask lies.
+    voxels_found : int
+        Voxels of the mask that are not zero.
+    blocks_erased, blocks_written, blocks_repaired : int
+        Blocks that were set to zero first; that voxels were sent for; that differed at the first reading back.
+    bytes_sent : int
+        Size of the voxels that were sent, before compression.
+    seconds : float
+        Time from the first question to the last comparison.
+    link : str
+        Historical link of the channel.
+    """
+
+    destination: Destination
+    box: Box
+    voxels_found: int
+    blocks_erased: int
+    blocks_written: int
+    blocks_repaired: int
+    bytes_sent: int
+    seconds: float
+    link: str
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts of a push while it goes on."""
+
+    found: int = 0
+    erased: int = 0
+    written: int = 0
+    repaired: int = 0
+    sent: int = 0
+
+
+def boss_push(
+    token: Token | str,
+    col: str,
+    exp: str,
+    z_range: Range,
+    y_range: Range,
+    x_range: Range,
+    data_dict: Mapping[str, NDArray[Any]],
+    results_key: str,
+    *,
+    host: str = DEFAULT_HOST,
+    source: Source | Frame | None = None,
+    progress: Progress | None = None,
+    patience: Patience | None = None,
+) -> dict[str, str]:
+    """Push masks, each to the channel ``<results_key>_<its key>`` of an experiment.
+
+    Parameters
+    ----------
+    token : Token or str
+        A token that may write.
+    col, exp : str
+        Output collection and experiment.
+    z_range, y_range, x_range : tuple of int
+        Where the masks lie, half-open.
+    data_dict : mapping of str to ndarray
+        The masks, see `push_mask`.
+    results_key : str
+        First part of the channels' names.
+    host : str
+        BOSS; see `connect`.
+    source : Source or Frame, optional
+        What the masks were computed from: missing collection, frame and experiment are created like it.
+    progress : callable, optional
+        See `push_mask`; called for each mask anew.
+    patience : Patience, optional
+        Time-outs and retries.
+
+    Returns
+    -------
+    dict of str to str
+        Link of the channel of each mask.
+
+    Raises
+    ------
+    NDSynapseError
+        See `push_mask`. All masks and names are checked before anything is sent.
+    """
+    box = Box(z_range, y_range, x_range)
+    destinations = {key: Destination(col, exp, f"{results_key}_{key}") for key in data_dict}
+    for key, mask in data_dict.items():
+        check_mask(mask, box, key)
+    frame = source if isinstance(source, Frame) or source is None else source.frame
+    remote = connect(host, token, patience=patience)
+    return {
+        key: push_mask(remote, destinations[key], box, mask, frame, progress=progress).link
+        for key, mask in data_dict.items()
+    }
+
+
+def push_mask(
+    remote: BossRemote,
+    destination: Destination,
+    box: Box,
+    mask: NDArray[Any],
+    source_frame: Frame | None,
+    *,
+    progress: Progress | None = None,
+) -> PushReport:
+    """Make a channel equal to a mask inside a box; voxels outside of it stay as they are.
+
+    Parameters
+    ----------
+    remote : BossRemote
+        A connection, see `connect`.
+    destination : Destination
+        The channel; it and what it lies in are created if missing.
+    box : Box
+        Where the mask lies.
+    mask : ndarray
+        Shape (z, y, x) of `box`, bool or whole numbers; what is not zero becomes 255. Never written to; a memory map
+        larger than memory is read block by block.
+    source_frame : Frame or None
+        What the mask was computed from; see `ensure_channel`.
+    progress : callable, optional
+        Called with the number of steps done and of all steps: every block is written, and then read back.
+
+    Returns
+    -------
+    PushReport
+        What was done.
+
+    Raises
+    ------
+    DataError
+        If the mask does not fit the box, the experiment's frame does not fit the mask, or BOSS does not hold the mask
+        after all of it was sent twice.
+    NDSynapseError
+        What BOSS refuses, see `boss_errors`. What was written by then stays; the same call completes it.
+    """
+    check_mask(mask, box, destination.channel)
+    start = time.monotonic()
+    channel, is_new = ensure_channel(remote, destination, box, source_frame)
+    blocks = list(box.tiles(request_size(box.shape), aligned=True))
+    tell = progress or _silent
+    tally = _Tally()
+    for done, block in enumerate(blocks, 1):
+        wanted = _as_mask(mask[block.slices(box.start)])
+        tally.found += int(np.count_nonzero(wanted))
+        existing = np.zeros_like(wanted) if is_new else read_cutout(remote, channel, block)
+        _bring_about(remote, channel, block, existing, wanted, tally)
+        tell(done, 2 * len(blocks))
+    for done, block in enumerate(blocks, len(blocks) + 1):
+        _prove(remote, channel, block, _as_mask(mask[block.slices(box.start)]), tally)
+        tell(done, 2 * len(blocks))
+    seconds = time.monotonic() - start
+    log.info("pushed %d voxels to %s in %.1f s, and read them back", tally.found, destination, seconds)
+    return PushReport(
+        destination=destination,
+        box=box,
+        voxels_found=tally.found,
+        blocks_erased=tally.erased,
+        blocks_written=tally.written,
+        blocks_repaired=tally.repaired,
+        bytes_sent=tally.sent,
+        seconds=seconds,
+        link=historical_link(destination),
+    )
+
+
+def check_mask(mask: NDArray[Any], box: Box, name: str) -> None:
+    """Refuse what is no mask of a box: BOSS would take an array of the wrong order and scramble it.
+
+    Parameters
+    ----------
+    mask : ndarray
+        The mask.
+    box : Box
+        Where it lies.
+    name : str
+        Its name, for the message.
+
+    Raises
+    ------
+    DataError
+        If shape or type are wrong.
+    """
+    if mask.shape != box.shape:
+        raise DataError(f"mask {name}", f"its shape is {mask.shape}, {box} has {box.shape}", "Masks are z, y, x")
+    if mask.dtype.kind not in "bui":
+        raise DataError(f"mask {name}", f"its type is {mask.dtype}", "A mask is bool or whole numbers, 0 for nothing")
+
+
+def _silent(done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
+def _as_mask(voxels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return 255 where voxels are not zero, as a new array of uint8."""
+    mask: NDArray[np.uint8] = np.multiply(np.not_equal(voxels, 0), FOUND, dtype=np.uint8)
+    return mask
+
+
+def _needs(existing: NDArray[Any], wanted: NDArray[Any]) -> tuple[bool, bool]:
+    """Decide whether a block must be erased, and whether it must be written (afterwards)."""
+    erase = bool(np.any((wanted == 0) & (existing != 0)))
+    differs = wanted != 0 if erase else (wanted != 0) & (existing != wanted)
+    return erase, bool(np.any(differs))
+
+
+def _bring_about(
+    remote: BossRemote,
+    channel: ChannelResource,
+    block: Box,
+    existing: NDArray[Any],
+    wanted: NDArray[Any],
+    tally: _Tally,
+) -> None:
+    """Change what BOSS holds in a block into what is wanted."""
+    erase, write = _needs(existing, wanted)
+    if erase:
+        erase_block(remote, channel, block)
+        tally.erased += 1
+    if write:
+        write_block(remote, channel, block, wanted)
+        tally.written += 1
+        tally.sent += wanted.nbytes
+
+
+def _prove(remote: BossRemote, channel: ChannelResource, block: Box, wanted: NDArray[Any], tally: _Tally) -> None:
+    """Read a block back and compare; mend it once, and refuse if it still differs."""
+    existing = read_cutout(remote, channel, block)
+    if np.array_equal(existing, wanted):
+        return
+    log.warning("%s of %s differs from what was sent; sending it again", block, channel.name)
+    tally.repaired += 1
+    _bring_about(remote, channel, block, existing, wanted, tally)
+    existing = read_cutout(remote, channel, block)
+    if not np.array_equal(existing, wanted):
+        different = existing != wanted
+        first = np.unravel_index(int(np.argmax(different)), different.shape)
+        where = tuple(int(offset) + origin for offset, origin in zip(first, block.start, strict=True))
+        raise DataError(
+            f"mask in channel {channel.coll_name}/{channel.exp_name}/{channel.name}",
+            f"{int(np.count_nonzero(different))} voxels read back differ, the first at z, y, x {where}",
+            "See that no other job writes to this channel, and push again",
+        )
+
+
+def historical_link(destination: Destination) -> str:
+    """Return the link of a channel as the historical program wrote it.
+
+    Parameters
+    ----------
+    destination : Destination
+        The channel.
+
+    Returns
+    -------
+    str
+        The link.
+    """
+    return f"http://ndwt.neurodata.io/channel_detail/{destination}/"
+
+
+def neuroglancer_link(
+    remote: BossRemote,
+    images: Sequence[tuple[str, str, str]],
+    destination: Destination,
+    box: Box,
+    voxel_size_nm: Sequence[float],
+    *,
+    image_url: str | None = None,
+) -> str:
+    """Return a link that shows a mask over the channels that it was computed from.
+
+    Parameters
+    ----------
+    remote : BossRemote
+        The connection to the BOSS that has the mask; its token does not become part of the link.
+    images : sequence of tuple of str
+        Collection, experiment and channel of each image.
+    destination : Destination
+        The mask's channel.
+    box : Box
+        Where the mask lies; the view opens at its centre.
+    voxel_size_nm : sequence of float
+        Along z, y, x.
+    image_url : str, optional
+        URL of the BOSS that has the images, if it is another one.
+
+    Returns
+    -------
+    str
+        The link.
+    """
+    metres = {axis: [size * 1e-9, "m"] for axis, size in zip("zyx", voxel_size_nm, strict=True)}
+    layers = [_layer(name, f"{image_url or url_of(remote)}/{col}/{exp}/{name}", "") for col, exp, name in images]
+    # The mask is an image of 0 and 255 to BOSS; the shader lets only what was found be seen.
+    shader = (
+        "void main() { if (toNormalized(getDataValue()) > 0.0) emitRGB(vec3(1.0, 0.2, 0.2)); else emitTransparent(); }"
+    )
+    layers.append(_layer(destination.channel, f"{url_of(remote)}/{destination}", shader))
+    state = {
+        "dimensions": {axis: metres[axis] for axis in "xyz"},
+        "position": [(start + stop) / 2 for start, stop in reversed(box.ranges)],
+        "layers": layers,
+        "layout": "4panel",
+    }
+    return _NEUROGLANCER + quote(json.dumps(state, separators=(",", ":")), safe="")
+
+
+def _layer(name: str, source: str, shader: str) -> dict[str, Any]:
+    """Describe one image layer."""
+    look = {"shader": shader} if shader else {"blend": "additive"}
+    return {"type": "image", "name": name, "source": f"boss://{source}", **look}
