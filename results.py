@@ -447,23 +447,15 @@ def _write_pickle(file: BinaryIO, name: str, mask: NDArray[np.uint8]) -> bytes:
     `pickle.dump` holds all of an array that is not contiguous, and an array that it reads from a read-only one is
     read-only too. The stream here says ``numpy.ndarray(shape, "uint8", bytearray)``, which every NumPy understands.
     """
-    z, y, x = mask.shape
-    file.write(
-        b"".join(
-            [
-                pickle.PROTO,
-                b"\x05",
-                pickle.GLOBAL,
-                b"numpy\nndarray\n",
-                *(pickle.INT + b"%d\n" % extent for extent in (z, y, x)),
-                pickle.TUPLE3,
-                pickle.SHORT_BINUNICODE,
-                b"\x05uint8",
-                pickle.BYTEARRAY8,
-                struct.pack("<Q", mask.nbytes),
-            ]
-        )
-    )
+    opcodes = [
+        (pickle.PROTO, b"\x05"),
+        (pickle.GLOBAL, b"numpy\nndarray\n"),
+        *((pickle.INT, b"%d\n" % extent) for extent in mask.shape),
+        (pickle.TUPLE3, b""),
+        (pickle.SHORT_BINUNICODE, b"\x05uint8"),
+        (pickle.BYTEARRAY8, struct.pack("<Q", mask.nbytes)),
+    ]
+    file.write(b"".join(opcode + argument for opcode, argument in opcodes))
     digest = hashlib.sha256()
     for plane in _slices(name, mask):
         file.write(plane.data)

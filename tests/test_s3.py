@@ -1,0 +1,499 @@
+"""The door to S3, against a real server over HTTP and through a proxy that refuses on command."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import s3
+from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
+from s3 import upload_folder
+
+if TYPE_CHECKING:
+    from tests.fixtures_s3 import S3Server
+
+pytest_plugins = ["tests.fixtures_s3"]
+
+PREFIX = "nomads-unsupervised_collman_M247514_z_0_8_y_0_64_x_0_64"
+Refusal = Callable[[str, str], int | None]
+"""From method and path to the status that is answered instead of S3, or None."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A result folder as a job leaves it."""
+    root = tmp_path / PREFIX
+    (root / "report" / "plots").mkdir(parents=True)
+    (root / ".work").mkdir()
+    (root / ".work" / "block_0.npy").write_bytes(b"scratch")
+    (root / ".synapses.csv.17.part").write_bytes(b"half")
+    for name, text in {
+        "NDVIS_links.csv": "All,http://example.org/\n",
+        "job.log": "started\n",
+        "nomads-unsupervised-predictions.pkl": "pickle",
+        "nomads-unsupervised-predictions.ome.tiff": "tiff",
+        "report/index.html": "<!doctype html>",
+        "report/plots/size.png": "png",
+        "run.json": "{}",
+        "synapses.csv": "id\n1\n",
+    }.items():
+        (root / name).write_text(text)
+    return root
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """Passes requests on to S3, but for those that the test refuses."""
+
+    protocol_version = "HTTP/1.1"
+    upstream: str
+    refusal: Refusal
+    seen: list[tuple[str, str]]
+
+    def _pass(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.seen.append((self.command, self.path))
+        status = type(self).refusal(self.command, self.path)
+        if status is not None:
+            code = {403: "AccessDenied", 503: "SlowDown"}.get(status, "Other")
+            self._answer(
+                status, {}, f"<Error><Code>{code}</Code><Message>as the test wishes</Message></Error>".encode()
+            )
+            return
+        upstream = http.client.HTTPConnection(self.upstream.removeprefix("http://"), timeout=30)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        upstream.request(self.command, self.path, body, headers)
+        response = upstream.getresponse()
+        self._answer(response.status, dict(response.getheaders()), response.read())
+        upstream.close()
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815 - the names are http.server's
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def faulty_s3(s3_env: S3Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """A context in which the server refuses what the test says; gives the list of the requests seen."""
+
+    @contextmanager
+    def refusing(refusal: Refusal) -> Iterator[list[tuple[str, str]]]:
+        handler = type("Proxy", (_Proxy,), {"upstream": s3_env.url, "refusal": staticmethod(refusal), "seen": []})
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, monkeypatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            try:
+                yield handler.seen
+            finally:
+                server.shutdown()
+                thread.join()
+
+    return refusing
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two attempts instead of four: the waits between them are botocore's, not ours."""
+    retries = {"retries": {"mode": "standard", "total_max_attempts": 2}}
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(**retries)))
+
+
+def test_every_deliverable_file_is_uploaded_below_the_prefix_and_nothing_else(s3_env: S3Server, folder: Path) -> None:
+    """Scratch and half-written files never leave the machine."""
+    s3_env.client().create_bucket(Bucket="results")
+
+    done = upload_folder(folder, "results", PREFIX)
+
+    wanted = {
+        "NDVIS_links.csv",
+        "job.log",
+        "nomads-unsupervised-predictions.ome.tiff",
+        "nomads-unsupervised-predictions.pkl",
+        "report/index.html",
+        "report/plots/size.png",
+        "run.json",
+        "synapses.csv",
+    }
+    assert set(s3_env.keys("results")) == {f"{PREFIX}/{name}" for name in wanted} == {one.key for one in done}
+    for one in done:
+        content = s3_env.client().get_object(Bucket="results", Key=one.key)["Body"].read()
+        assert content == (folder / one.key.removeprefix(f"{PREFIX}/")).read_bytes()
+        assert one.sent
+        assert one.sha256 == hashlib.sha256(content).hexdigest()
+        assert one.size_bytes == len(content)
+
+
+def test_run_json_is_uploaded_last(s3_env: S3Server, folder: Path) -> None:
+    """Its presence means that all is there."""
+    assert upload_folder(folder, "results", PREFIX)[-1].key == f"{PREFIX}/run.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("report/index.html", "text/html; charset=utf-8"),
+        ("synapses.csv", "text/csv; charset=utf-8"),
+        ("run.json", "application/json"),
+        ("nomads-unsupervised-predictions.ome.tiff", "image/tiff"),
+        ("nomads-unsupervised-predictions.pkl", "application/octet-stream"),
+        ("job.log", "text/plain; charset=utf-8"),
+        ("report/plots/size.png", "image/png"),
+    ],
+)
+def test_content_types_let_the_report_open_in_a_browser(
+    s3_env: S3Server, folder: Path, name: str, content_type: str
+) -> None:
+    upload_folder(folder, "results", PREFIX)
+    assert s3_env.client().head_object(Bucket="results", Key=f"{PREFIX}/{name}")["ContentType"] == content_type
+
+
+def test_an_object_carries_the_sha_256_that_s3_checked(s3_env: S3Server, folder: Path) -> None:
+    upload_folder(folder, "results", PREFIX)
+    head = s3_env.client().head_object(Bucket="results", Key=f"{PREFIX}/synapses.csv", ChecksumMode="ENABLED")
+    digest = hashlib.sha256((folder / "synapses.csv").read_bytes())
+    assert head["Metadata"] == {"sha256": digest.hexdigest()}
+    assert head["ChecksumSHA256"] == base64.b64encode(digest.digest()).decode()
+
+
+def test_a_file_of_many_parts_arrives_whole_and_is_known_again(s3_env: S3Server, folder: Path) -> None:
+    """S3's own SHA-256 of a multipart object is one of checksums, so resuming relies on the metadata."""
+    mask = folder / "nomads-unsupervised-predictions.pkl"
+    mask.write_bytes(bytes(range(256)) * (20 * 2**20 // 256))
+
+    upload_folder(folder, "results", PREFIX)
+
+    key = f"{PREFIX}/{mask.name}"
+    assert s3_env.client().get_object(Bucket="results", Key=key)["Body"].read() == mask.read_bytes()
+    assert s3_env.client().head_object(Bucket="results", Key=key)["ETag"].strip('"').endswith("-3")
+    assert not any(one.sent for one in upload_folder(folder, "results", PREFIX))
+
+
+def test_a_second_upload_sends_only_what_changed_and_run_json_is_away_meanwhile(
+    folder: Path, faulty_s3: Callable[..., object], s3_env: S3Server
+) -> None:
+    """Whoever waits for run.json never sees it beside files of another run."""
+    upload_folder(folder, "results", PREFIX)
+    (folder / "synapses.csv").write_text("id\n2\n")  # as long as before: the size alone must not decide
+
+    with faulty_s3(lambda method, path: None) as seen:
+        sent = [one.key for one in upload_folder(folder, "results", PREFIX) if one.sent]
+
+    assert sent == [f"{PREFIX}/synapses.csv", f"{PREFIX}/run.json"]
+    changes = [(method, path.rpartition("/")[2].partition("?")[0]) for method, path in seen if method != "HEAD"]
+    assert changes == [("DELETE", "run.json"), ("PUT", "synapses.csv"), ("PUT", "run.json")]
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, PermissionDeniedError), (503, UnavailableError)])
+@pytest.mark.usefixtures("hurried")
+def test_an_upload_that_fails_in_the_middle_is_resumed_by_the_same_call(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object], status: int, error: type[NDSynapseError]
+) -> None:
+    """What is up stays up and is not sent twice; run.json is absent until all is there."""
+    s3_env.client().create_bucket(Bucket="results")
+    refused = f"/results/{PREFIX}/nomads-unsupervised-predictions.pkl"
+
+    refusal = lambda method, path: status if method == "PUT" and path.startswith(refused) else None  # noqa: E731
+    with faulty_s3(refusal), pytest.raises(error) as caught:
+        upload_folder(folder, "results", PREFIX)
+
+    message = str(caught.value)
+    assert "3 of 8 objects are up" in message
+    assert f"s3://results/{PREFIX}/nomads-unsupervised-predictions.pkl" in message
+    assert f"python3 driver.py upload {folder} --bucket results" in message
+    assert caught.value.__cause__ is not None
+    assert len(s3_env.keys("results")) == 3
+    assert f"{PREFIX}/run.json" not in s3_env.keys("results")
+
+    assert [one.sent for one in upload_folder(folder, "results", PREFIX)] == [False] * 3 + [True] * 5
+    assert len(s3_env.keys("results")) == 8
+
+
+def test_a_failed_part_of_a_large_file_leaves_no_object(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+) -> None:
+    s3_env.client().create_bucket(Bucket="results")
+    (folder / "nomads-unsupervised-predictions.pkl").write_bytes(bytes(20 * 2**20))
+
+    refusal = lambda method, path: 403 if "partNumber=2" in path else None  # noqa: E731
+    with faulty_s3(refusal), pytest.raises(PermissionDeniedError, match="AccessDenied"):
+        upload_folder(folder, "results", PREFIX)
+
+    assert f"{PREFIX}/nomads-unsupervised-predictions.pkl" not in s3_env.keys("results")
+    assert "Uploads" not in s3_env.client().list_multipart_uploads(Bucket="results")
+
+
+def test_a_transient_failure_is_retried(s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]) -> None:
+    s3_env.client().create_bucket(Bucket="results")
+    statuses = iter([503])
+
+    with faulty_s3(lambda method, path: next(statuses, None) if method == "PUT" else None):
+        assert len(upload_folder(folder, "results", PREFIX)) == 8
+
+
+def test_a_role_that_may_only_put_objects_suffices(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+) -> None:
+    """Without the right to list, S3 answers every HEAD with 403; the job's role has no more rights than it needs."""
+    s3_env.client().create_bucket(Bucket="results")
+
+    with faulty_s3(lambda method, path: None if method == "PUT" else 403):
+        assert all(one.sent for one in upload_folder(folder, "results", PREFIX))
+
+    assert len(s3_env.keys("results")) == 8
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_a_missing_bucket_is_created_private_in_its_region(s3_env: S3Server, folder: Path, region: str) -> None:
+    """us-east-1 refuses to be named as a LocationConstraint, every other region must be."""
+    upload_folder(folder, "results", PREFIX, region=region)
+
+    client = s3_env.client(region)
+    location = client.get_bucket_location(Bucket="results")["LocationConstraint"]
+    assert location == (None if region == "us-east-1" else region)
+    assert all(client.get_public_access_block(Bucket="results")["PublicAccessBlockConfiguration"].values())
+
+
+def test_the_region_of_the_environment_is_the_default(
+    s3_env: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-southeast-2")
+    upload_folder(folder, "results", PREFIX)
+    assert s3_env.client().get_bucket_location(Bucket="results")["LocationConstraint"] == "ap-southeast-2"
+
+
+def test_an_existing_bucket_is_used_as_it_is(s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]) -> None:
+    """Creating one's own bucket again resets its ACLs in us-east-1."""
+    s3_env.client().create_bucket(Bucket="results")
+    with faulty_s3(lambda method, path: None) as seen:
+        upload_folder(folder, "results", PREFIX)
+    assert not any(method == "PUT" and path.rstrip("/").count("/") == 1 for method, path in seen)
+
+
+def _everyone(client: object, key: str) -> list[str]:
+    grants = client.get_object_acl(Bucket="results", Key=key)["Grants"]
+    return [grant["Permission"] for grant in grants if "AllUsers" in grant["Grantee"].get("URI", "")]
+
+
+def test_objects_are_private_unless_an_acl_is_asked_for(s3_env: S3Server, folder: Path) -> None:
+    client = s3_env.client()
+    client.create_bucket(Bucket="results")
+
+    upload_folder(folder, "results", "private")
+    upload_folder(folder, "results", "public", acl="public-read")
+
+    assert _everyone(client, "private/run.json") == []
+    assert _everyone(client, "public/run.json") == ["READ"]
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["a b+c%20d", "key=with&signs?x#y", "Großhirn_ä_海馬", "deep/er/still", "it's (1)!*"],
+    ids=["space", "signs", "unicode", "slashes", "quotes"],
+)
+def test_a_prefix_with_unusual_characters_is_kept_as_it_is(s3_env: S3Server, folder: Path, prefix: str) -> None:
+    upload_folder(folder, "results", prefix)
+    assert f"{prefix}/report/index.html" in s3_env.keys("results")
+    assert not any(one.sent for one in upload_folder(folder, "results", prefix))
+
+
+@pytest.mark.parametrize("prefix", ["", "/a", "a/", "a//b", "../a", "a/../b", ".", "a\nb", "a\x00b"])
+def test_a_prefix_that_could_lead_elsewhere_is_refused(folder: Path, prefix: str) -> None:
+    with pytest.raises(UsageError, match="key prefix"):
+        upload_folder(folder, "results", prefix)
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        "",
+        "ab",
+        "a" * 64,
+        "Results",
+        "my_results",
+        "s3://results",
+        "results/x",
+        "-a-b",
+        "a..b",
+        "192.168.5.4",
+        "résultats",
+    ],
+)
+def test_a_name_that_no_bucket_has_is_refused_before_any_call(
+    folder: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, s3_nowhere: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_nowhere)
+    with pytest.raises(UsageError, match="no bucket has such a name"):
+        upload_folder(folder, bucket, PREFIX)
+
+
+def test_an_unknown_acl_is_refused_with_those_that_exist(s3_env: S3Server, folder: Path) -> None:
+    with pytest.raises(UsageError, match="public-read"):
+        upload_folder(folder, "results", PREFIX, acl="everybody")
+
+
+def test_an_object_name_beyond_the_limit_of_s3_is_refused_before_any_call(folder: Path) -> None:
+    with pytest.raises(UsageError, match="1024 bytes"):
+        upload_folder(folder, "results", "é" * 512)
+
+
+def test_a_file_name_that_is_no_text_is_refused_before_any_call(folder: Path) -> None:
+    Path(folder, b"plot\xff.png".decode(errors="surrogateescape")).write_bytes(b"")
+    with pytest.raises(UsageError, match="UTF-8"):
+        upload_folder(folder, "results", PREFIX)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no file in it"):
+        upload_folder(tmp_path, "results", PREFIX)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file"):
+        upload_folder(tmp_path / "nowhere", "results", PREFIX)
+
+
+def test_symbolic_links_are_not_followed(s3_env: S3Server, folder: Path, tmp_path: Path) -> None:
+    """A link in a result folder could carry any file of the machine into a bucket."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_text("token")
+    (folder / "link").symlink_to(tmp_path / "outside" / "secret")
+    (folder / "linked").symlink_to(tmp_path / "outside")
+
+    upload_folder(folder, "results", PREFIX)
+
+    assert not any("link" in key.removeprefix(PREFIX).replace("NDVIS_links", "") for key in s3_env.keys("results"))
+
+
+def test_a_log_that_grows_while_it_is_sent_is_uploaded_as_it_was(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+) -> None:
+    s3_env.client().create_bucket(Bucket="results")
+
+    def log_on(method: str, path: str) -> None:
+        with (folder / "job.log").open("a") as log:
+            log.write(f"{method}\n")
+
+    with faulty_s3(log_on):
+        (one,) = [one for one in upload_folder(folder, "results", PREFIX) if one.key.endswith("job.log")]
+
+    body = s3_env.client().get_object(Bucket="results", Key=one.key)["Body"].read()
+    assert hashlib.sha256(body).hexdigest() == one.sha256
+    assert body.startswith(b"started\n")
+
+
+def test_a_file_that_changes_while_it_is_sent_is_an_error(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+) -> None:
+    s3_env.client().create_bucket(Bucket="results")
+
+    def change(method: str, path: str) -> None:
+        if method == "PUT" and path.endswith("synapses.csv"):
+            (folder / "synapses.csv").write_text("id\n1\n2\n")
+
+    with faulty_s3(change), pytest.raises(StorageError, match="changed while it was sent"):
+        upload_folder(folder, "results", PREFIX)
+    assert f"{PREFIX}/run.json" not in s3_env.keys("results")
+
+
+def test_progress_tells_each_file_and_whether_it_was_sent(s3_env: S3Server, folder: Path) -> None:
+    lines: list[str] = []
+    upload_folder(folder, "results", PREFIX, progress=lines.append)
+    upload_folder(folder, "results", PREFIX, progress=lines.append)
+    assert lines[0] == f"1 of 8: {PREFIX}/NDVIS_links.csv sent"
+    assert lines[15] == f"8 of 8: {PREFIX}/run.json was there already"
+
+
+def test_no_credentials_is_a_permission_error(s3_env: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(PermissionDeniedError, match="Unable to locate credentials"):
+        upload_folder(folder, "results", PREFIX)
+
+
+@pytest.mark.usefixtures("s3_env", "hurried")
+def test_a_server_that_is_not_there_is_unavailable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, s3_nowhere: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_nowhere)
+    with pytest.raises(UnavailableError, match="looking for the bucket results: Could not connect"):
+        upload_folder(folder, "results", PREFIX)
+
+
+@pytest.mark.usefixtures("s3_env")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_ENDPOINT_URL", "not a url"), ("AWS_PROFILE", "nobody"), ("AWS_DEFAULT_REGION", "no where")],
+)
+def test_a_wrong_setting_of_aws_is_a_usage_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError):
+        upload_folder(folder, "results", PREFIX)
+
+
+def test_a_bucket_that_vanishes_is_an_unknown_name(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+) -> None:
+    s3_env.client().create_bucket(Bucket="results")
+
+    def vanish(method: str, path: str) -> None:
+        if method == "PUT":
+            s3_env.reset()
+
+    with faulty_s3(vanish), pytest.raises(UnknownNameError, match="NoSuchBucket"):
+        upload_folder(folder, "results", PREFIX)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        ("AccessDenied", 403, PermissionDeniedError),
+        ("InvalidAccessKeyId", 403, PermissionDeniedError),
+        ("SignatureDoesNotMatch", 403, PermissionDeniedError),
+        ("ExpiredToken", 400, PermissionDeniedError),
+        ("BucketAlreadyExists", 409, PermissionDeniedError),
+        ("SlowDown", 503, UnavailableError),
+        ("InternalError", 500, UnavailableError),
+        ("RequestTimeout", 400, UnavailableError),
+        ("NoSuchBucket", 404, UnknownNameError),
+        ("AccessControlListNotSupported", 400, UsageError),
+        ("IllegalLocationConstraintException", 400, UsageError),
+    ],
+)
+def test_each_answer_of_s3_has_one_class(code: str, status: int, error: type[NDSynapseError]) -> None:
+    kind, found, hint = s3._meaning_of_answer(code, status, f"S3 answered {code}")
+    assert kind is error
+    assert code in found
+    assert hint
+
+
+def test_the_secret_key_is_in_no_message(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-test")
+    with faulty_s3(lambda method, path: 403), pytest.raises(PermissionDeniedError) as caught:
+        upload_folder(folder, "results", PREFIX)
+    assert "s3cr3t-of-the-test" not in json.dumps([str(caught.value), repr(caught.value.__cause__)])
