@@ -32,7 +32,7 @@ _TOKEN_FILE_BYTES = 4096
 # The value of an Authorization header in any quoting, and a bare "Token 0a1b...", whether or not we know the token.
 # A bare one needs a digit: sentences begin with "Token" too.
 _AUTHORIZATION = re.compile(
-    r"""((?i:authorization)["']?\s*[:=]\s*b?["']?(?:(?i:token|bearer|basic)\s+)?|\bToken\s+(?=\S*\d)(?=\S{8}))[^\s'",;)}\]]+"""
+    r"""((?i:authorization)["']?\s*[:=]\s*(?:b(?=["']))?["']?(?:(?i:token|bearer|basic)\s+)?|\bToken\s+(?=\S*\d)(?=\S{8}))[^\s'",;)}\]]+"""
 )
 
 
