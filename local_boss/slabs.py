@@ -29,8 +29,10 @@ GIVE_STACK = "Give a stack z, y, x: a multi-page TIFF, one TIFF a slice, a Zarr 
 _TYPES = ("uint8", "uint16", "uint64")
 
 # What the readers' libraries raise on damaged or foreign bytes; bad bytes have no one exception class.
-_DAMAGED = (ValueError, LookupError, TypeError, RuntimeError, AttributeError, EOFError, struct.error)
-_DAMAGED_STREAM = (zlib.error, lzma.LZMAError, MemoryError, OverflowError)
+_DAMAGED = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError, SyntaxError),
+    *(EOFError, MemoryError, struct.error, zlib.error, lzma.LZMAError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class FileDoor:
         """Raise our own error from a foreign one, and leave our own alone."""
         if error is None or isinstance(error, (DataError, UsageError, StorageError)):
             return
-        if isinstance(error, (*_DAMAGED, *_DAMAGED_STREAM)):
+        if isinstance(error, _DAMAGED):
             if "imagecodecs" in str(error):
                 found = f"its compression needs the imagecodecs package ({_first_line(error)})"
                 remedy = "Install it (pip install imagecodecs), or save the file uncompressed or with deflate (zip)"

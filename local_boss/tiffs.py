@@ -168,9 +168,11 @@ def _check_pages(path: Path, tif: tifffile.TiffFile, shape: tuple[int, int, int]
 
 
 def _check_ends(path: Path, tif: tifffile.TiffFile, page: Any) -> None:
-    """Raise DataError if the page's data end beyond the file's end: the reader would stop late, or fill in zeros."""
+    """Raise DataError if data of the page are missing or beyond the file's end: the reader would fill in zeros."""
     size = tif.filehandle.size
-    if any(offset + count > size for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)):
+    if not page.dataoffsets or len(page.dataoffsets) != len(page.databytecounts) or 0 in page.databytecounts:
+        raise DataError(str(path), f"page {page.index} lacks data", "Copy or write it anew")
+    if any(offset + count > size for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)):
         raise DataError(str(path), f"it is cut short: it has {size:,} bytes and announces more", "Copy it anew")
 
 
