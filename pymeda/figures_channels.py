@@ -1,0 +1,424 @@
+"""The PyMeda figures that need no clustering: how bright the synapses are, channel by channel.
+
+They take the table as it is; nothing is measured here. Names and order are those of PyMeda.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from pymeda.canvas import ACCENT, DIVERGING, INK, QUIET, SEQUENTIAL, SERIES, WIDTH_IN, figure, name_channels, short
+from pymeda.plot import Drawing, Numbers, Plot, Subject, count
+from pymeda.table import NothingToDrawError
+
+__all__ = ["CHANNELS", "elbow", "principal_axes"]
+
+_REPRESENTATIVES = 1000
+_LIMIT_SD = 3.0
+_RANGE_SD = 5.0
+_MOST_PAIRED = 6
+_MOST_IN_CELLS = 14
+
+Floats = NDArray[np.float64]
+
+
+def _left_out(subject: Subject) -> str:
+    """Say which rows and channels the standardised values do not hold."""
+    standardised = subject.standardised
+    said = []
+    if standardised.rows_left_out:
+        said.append(f"{count(standardised.rows_left_out, 'synapse')} with a missing value")
+    if standardised.constant:
+        said.append(f"constant: {', '.join(standardised.constant)}")
+    if standardised.empty:
+        said.append(f"without values: {', '.join(standardised.empty)}")
+    return f" Left out: {'; '.join(said)}." if said else ""
+
+
+_STANDARDISED = "Each channel is standardised: 0 is its mean over all synapses, 1 its standard deviation (sd)."
+
+
+def principal_axes(values: Floats) -> tuple[Floats, Floats]:
+    """Return the principal axes of standardised values, the strongest first.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (rows, channels)
+        Each column of mean 0.
+
+    Returns
+    -------
+    squares : ndarray of float64, shape (channels,)
+        Squared singular values of `values`, falling.
+    axes : ndarray of float64, shape (channels, channels)
+        One axis a column, its sign such that its largest entry is positive.
+    """
+    squares, axes = np.linalg.eigh(values.T @ values)
+    squares, axes = np.clip(squares[::-1], 0, None), axes[:, ::-1]
+    largest = np.abs(axes).argmax(axis=0)
+    return squares, axes * np.where(axes[largest, np.arange(len(largest))] < 0, -1, 1)
+
+
+def elbow(values: Floats) -> int:
+    """Return after how many values a falling series has its elbow, by profile likelihood.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+        The series, falling.
+
+    Returns
+    -------
+    int
+        How many values stand before the elbow: 0 for fewer than 3 values.
+
+    Notes
+    -----
+    Zhu and Ghodsi (2006), doi:10.1016/j.csda.2005.09.010: the values on either side of the elbow are two normal samples
+    of one variance.
+    """
+    n = len(values)
+    if n < 3:
+        return 0
+    likelihoods = []
+    for split in range(1, n):
+        parts = (values[:split], values[split:])
+        pooled = sum(float(((part - part.mean()) ** 2).sum()) for part in parts) / max(n - 2, 1)
+        likelihoods.append(-n / 2 * math.log(max(pooled, 1e-300)))
+    return int(np.argmax(likelihoods)) + 1
+
+
+def _representative(subject: Subject) -> Drawing:
+    subject.standardised.need(rows=1)
+    values = subject.standardised.values
+    rows = np.arange(len(values))
+    if len(values) > _REPRESENTATIVES:
+        rows = np.sort(np.random.default_rng(subject.seed).choice(len(values), _REPRESENTATIVES, replace=False))
+    sample = values[rows]
+    sample = sample[np.argsort(sample @ principal_axes(values)[1][:, 0], kind="stable")]
+    names = subject.standardised.names
+    clipped = float((np.abs(sample) > _LIMIT_SD).mean())
+    drawn = figure(max(1.9, 0.21 * len(names) + 1.1))
+    axes = drawn.subplots()
+    image = axes.imshow(
+        sample.T, cmap=DIVERGING, vmin=-_LIMIT_SD, vmax=_LIMIT_SD, aspect="auto", interpolation="nearest"
+    )
+    name_channels(axes, names, "y")
+    axes.set_xticks([])
+    axes.set_xlabel(f"{count(len(sample), 'synapse')}, ordered along the first principal component")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    _colour_bar(drawn, image, axes, "sd from the mean")
+    whose = "All" if len(sample) == len(values) else f"A uniform random sample of {len(sample):,} of the"
+    caption = (
+        f"{whose} {count(len(values), 'synapse')}, one a column, one channel a row. {_STANDARDISED} Columns are "
+        f"ordered along "
+        f"the first principal component, so that alike synapses stand together. Colours end at ± {_LIMIT_SD:g} sd; "
+        f"{100 * clipped:.2g} % of the cells lie beyond.{_left_out(subject)}"
+    )
+    return Drawing(drawn, caption, f"Heat map of {len(sample):,} synapses by {len(names)} channels.")
+
+
+def _colour_bar(drawn: Figure, image: AxesImage, axes: Axes, label: str) -> None:
+    bar = drawn.colorbar(image, ax=axes, label=label, pad=0.015, aspect=18)
+    bar.outline.set_visible(False)
+
+
+def _ridge_lines(subject: Subject) -> Drawing:
+    subject.standardised.need()
+    names, values = subject.standardised.names, subject.standardised.values
+    low, high = max(-_RANGE_SD, math.floor(values.min())), min(_RANGE_SD, math.ceil(values.max()))
+    bandwidth = len(values) ** -0.2
+    drawn = figure(0.42 * len(names) + 1.3)
+    axes = drawn.subplots()
+    x = np.linspace(low, high, 512)
+    for i, column in enumerate(values.T):
+        curve = _smooth_density(column, x, bandwidth)
+        base, top = -i, 1.45 * curve / curve.max()
+        axes.fill_between(x, base, base + top, facecolor=ACCENT, alpha=0.55, linewidth=0, zorder=i)
+        axes.plot(x, base + top, color="white", linewidth=2.2, zorder=i)
+        axes.plot(x, base + top, color=INK, linewidth=0.9, zorder=i)
+        axes.axhline(base, color=QUIET, linewidth=0.5, zorder=i)
+    axes.set_yticks([-i for i in range(len(names))], [short(name) for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set(xlabel="Brightness (sd from the channel's mean)", xlim=(low, high), ylim=(-len(names) + 0.85, 1.6))
+    axes.axvline(0, color=INK, linewidth=0.7, linestyle=":")
+    beyond = float(((values < low) | (values > high)).mean())
+    caption = (
+        f"How the brightness of {count(len(values), 'synapse')} is distributed in each channel: Gaussian kernel "
+        f"densities of "
+        f"bandwidth {bandwidth:.2g} sd (Scott's rule), each scaled to the same height, so shapes compare and "
+        f"heights do not. "
+        f"{_STANDARDISED} Two humps hint at two kinds of synapses. Values beyond ± {_RANGE_SD:g} sd "
+        f"({100 * beyond:.2g} %) are not shown.{_left_out(subject)}"
+    )
+    return Drawing(drawn, caption, f"Density curves of {', '.join(names)}, one above the other.")
+
+
+def _smooth_density(column: Floats, x: Floats, bandwidth: float) -> Floats:
+    """Return a kernel density at the evenly spaced `x`: a histogram on that grid, smoothed; up to a factor."""
+    step = x[1] - x[0]
+    pad = math.ceil(4 * bandwidth / step)
+    edges = np.arange(-pad, len(x) + pad + 1) * step + x[0] - step / 2
+    counts, _ = np.histogram(column, edges)
+    smooth: Floats = gaussian_filter1d(counts.astype(np.float64), bandwidth / step, mode="constant", truncate=4)
+    return smooth[pad : pad + len(x)]
+
+
+def _one_d_heatmap(subject: Subject) -> Drawing:
+    subject.standardised.need()
+    names, values = subject.standardised.names, subject.standardised.values
+    low, high = max(-_RANGE_SD, math.floor(values.min())), min(_RANGE_SD, math.ceil(values.max()))
+    per_sd = int(np.clip(round(len(values) ** (1 / 3) / 2), 2, 16))
+    edges = np.linspace(low, high, int((high - low) * per_sd) + 1)
+    shares = np.stack([np.histogram(column, edges)[0] for column in values.T]) / len(values) * 100
+    drawn = figure(max(1.9, 0.24 * len(names) + 1.2))
+    axes = drawn.subplots()
+    image = axes.imshow(shares, cmap=SEQUENTIAL, vmin=0, aspect="auto", extent=(low, high, len(names) - 0.5, -0.5))
+    name_channels(axes, names, "y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("Brightness (sd from the channel's mean)")
+    _colour_bar(drawn, image, axes, "% of synapses")
+    beyond = float(((values < low) | (values > high)).mean())
+    caption = (
+        f"The same distributions as histograms: share of the {count(len(values), 'synapse')} in each bin of "
+        f"{1 / per_sd:.2g} "
+        f"sd, one channel a row. {_STANDARDISED} Values beyond ± {_RANGE_SD:g} sd ({100 * beyond:.2g} %) are not "
+        f"shown."
+        f"{_left_out(subject)}"
+    )
+    return Drawing(drawn, caption, f"Histograms of {', '.join(names)} as rows of colour.")
+
+
+def _locations(subject: Subject) -> tuple[tuple[str, ...], Floats]:
+    """Return the channels with values, and their n, mean, standard error, median and MAD, shape (5, channels)."""
+    names, found = [], []
+    for name, column in zip(subject.table.channels, subject.table.brightness().T, strict=True):
+        values = column[np.isfinite(column)]
+        if len(values):
+            median = np.median(values)
+            error = values.std() / math.sqrt(len(values))
+            names.append(name)
+            found.append((len(values), values.mean(), error, median, np.median(np.abs(values - median))))
+    if not names:
+        raise NothingToDrawError(
+            "There is no synapse to show." if not subject.table.n else "The table has no channel with values."
+        )
+    return tuple(names), np.array(found, dtype=np.float64).T
+
+
+def _location_numbers(names: tuple[str, ...], found: Floats) -> Numbers:
+    header = ("Channel", "Synapses", "Mean", "± 1.96 SE", "Median", "± MAD")
+    rows = [
+        [name, f"{int(n):,}", f"{mean:,.5g}", f"{1.96 * error:,.3g}", f"{median:,.5g}", f"{mad:,.3g}"]
+        for name, (n, mean, error, median, mad) in zip(names, found.T, strict=True)
+    ]
+    return Numbers(header, rows)
+
+
+def _location_heatmap(subject: Subject) -> Drawing:
+    names, found = _locations(subject)
+    shown = found[[1, 3]]
+    drawn = figure(2.1)
+    axes = drawn.subplots()
+    image = axes.imshow(shown, cmap=SEQUENTIAL, aspect="auto")
+    name_channels(axes, names, "x")
+    axes.set_yticks([0, 1], ["mean", "median"])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if len(names) <= _MOST_IN_CELLS:
+        _write_cells(axes, shown, lambda value: f"{value:,.3g}")
+    _colour_bar(drawn, image, axes, "grey values")
+    caption = (
+        f"Mean and median brightness of {count(subject.table.n, 'synapse')} in each channel, as measured: not "
+        f"standardised, in "
+        "the grey values of the images. A mean well above the median tells of few very bright synapses."
+    )
+    return Drawing(drawn, caption, f"Mean and median of {', '.join(names)}.", _location_numbers(names, found))
+
+
+def _write_cells(axes: Axes, shown: Floats, form: Callable[[float], str]) -> None:
+    """Write the number into each cell, in white on dark and black on light."""
+    image = axes.images[0]
+    colours = image.to_rgba(shown)
+    for (row, column), value in np.ndenumerate(shown):
+        red, green, blue, _ = colours[row, column]
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
+        axes.text(column, row, form(value), ha="center", va="center", fontsize=7.5, color="white" if dark else INK)
+
+
+def _location_lines(subject: Subject) -> Drawing:
+    names, found = _locations(subject)
+    _, mean, error, median, mad = found
+    drawn = figure(2.9)
+    axes = drawn.subplots()
+    x = np.arange(len(names))
+    lines = (
+        (-0.06, mean, 1.96 * error, "o-", SERIES[0], "mean ± 95 % confidence"),
+        (0.06, median, mad, "s--", SERIES[1], "median ± MAD"),
+    )
+    for shift, middle, spread, form, colour, label in lines:
+        axes.errorbar(
+            x + shift, middle, spread, fmt=form, color=colour, label=label, linewidth=1.2, markersize=4.5, capsize=2.5
+        )
+    name_channels(axes, names, "x")
+    axes.set(ylabel="Brightness (grey values)", xlim=(-0.5, len(names) - 0.5))
+    axes.grid(axis="y")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    caption = (
+        f"The same numbers as lines, for {count(subject.table.n, 'synapse')}: the mean with its 95 % confidence "
+        f"interval (1.96 "
+        "standard errors), which shrinks with the number of synapses, and the median with the median absolute "
+        "deviation "
+        "(MAD), which tells how much synapses differ. Grey values as measured; the line between channels only "
+        "guides the eye."
+    )
+    return Drawing(drawn, caption, f"Mean and median of {', '.join(names)} as lines.", _location_numbers(names, found))
+
+
+def _correlation(subject: Subject) -> Drawing:
+    subject.standardised.need(channels=2)
+    names, values = subject.standardised.names, subject.standardised.values
+    found = np.clip(values.T @ values / len(values), -1, 1)
+    d = len(names)
+    side = min(5.6, 0.5 * d + 1.5)
+    drawn = figure(side)
+    axes = drawn.subplots()
+    image = axes.imshow(found, cmap=DIVERGING, vmin=-1, vmax=1)
+    name_channels(axes, names, "x")
+    name_channels(axes, names, "y")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if d <= _MOST_IN_CELLS:
+        _write_cells(axes, found, lambda r: f"{r:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}"))
+    _colour_bar(drawn, image, axes, "Pearson's r")
+    caption = (
+        f"How far the brightness in two channels goes together from synapse to synapse: Pearson's r of "
+        f"{count(len(values), 'synapse')}, from -1 to 1. Channels in the order of the table.{_left_out(subject)}"
+    )
+    numbers = Numbers(
+        ("Channel", *names), [[n, *(f"{r:.3f}" for r in row)] for n, row in zip(names, found, strict=True)]
+    )
+    return Drawing(drawn, caption, f"Correlation matrix of {', '.join(names)}.", numbers)
+
+
+def _scree(subject: Subject) -> Drawing:
+    subject.standardised.need()
+    values = subject.standardised.values
+    squares, _ = principal_axes(values)
+    shares = 100 * squares / squares.sum()
+    together = np.cumsum(shares)
+    before = elbow(squares)
+    components = np.arange(1, len(shares) + 1)
+    drawn = figure(2.9)
+    axes = drawn.subplots()
+    axes.bar(
+        components, shares, color=[ACCENT if i <= before else "#9fb8cc" for i in components], width=0.72, label="each"
+    )
+    axes.plot(components, together, "o-", color=SERIES[1], linewidth=1.2, markersize=3.5, label="together")
+    axes.set(xlabel="Principal component", ylabel="Variance (%)", ylim=(0, 105), xlim=(0.4, len(shares) + 0.6))
+    axes.set_xticks(components[:: math.ceil(len(shares) / 16)])
+    axes.grid(axis="y")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    words = (
+        f" Dark bars stand before the elbow ({count(before, 'component')}, by profile likelihood)." if before else ""
+    )
+    caption = (
+        f"How many independent directions {count(len(values), 'synapse')} vary in: share of the variance along each "
+        f"principal "
+        f"component of the standardised channels (squared singular values over their sum), and summed up.{words}"
+        f"{_left_out(subject)}"
+    )
+    rows = [[str(i), f"{a:.2f}", f"{b:.2f}"] for i, a, b in zip(components, shares, together, strict=True)]
+    alt = f"The first component holds {shares[0]:.0f} % of the variance."
+    return Drawing(drawn, caption, alt, Numbers(("Component", "Variance (%)", "Summed up (%)"), rows))
+
+
+def _paired(subject: Subject) -> NDArray[np.int64]:
+    """Return which channels the pair plot shows: all, or those that weigh most in the first principal component."""
+    d = len(subject.standardised.names)
+    weights = np.abs(principal_axes(subject.standardised.values)[1][:, 0]).round(9)
+    return np.sort(np.argsort(-weights, kind="stable")[:_MOST_PAIRED]) if d > _MOST_PAIRED else np.arange(d)
+
+
+def _pair_plot(subject: Subject) -> Drawing:
+    subject.standardised.need(channels=2)
+    chosen = _paired(subject)
+    values = subject.standardised.values[:, chosen]
+    names = [subject.standardised.names[i] for i in chosen]
+    d = len(names)
+    limits = [_pair_limits(column) for column in values.T]
+    bins = int(np.clip(round(2 * len(values) ** (1 / 3)), 8, 48))
+    # 36 panels are laid out by hand: constrained layout takes seconds for them
+    drawn = Figure(figsize=(WIDTH_IN, WIDTH_IN))
+    grid = drawn.subplots(d, d, squeeze=False)
+    drawn.subplots_adjust(left=0.07, right=0.99, bottom=0.08, top=0.99, wspace=0.08, hspace=0.08)
+    for (row, column), axes in np.ndenumerate(grid):
+        axes.set_xlim(limits[column])
+        if row == column:
+            axes.hist(values[:, row], bins=bins, range=limits[row], color=ACCENT)
+            axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+            axes.text(0.05, 0.96, short(names[row], 14), transform=axes.transAxes, va="top", fontsize=8, weight="bold")
+        elif row > column:
+            counts, _, _ = np.histogram2d(
+                values[:, row], values[:, column], bins=bins, range=(limits[row], limits[column])
+            )
+            shown = np.where(counts > 0, np.log1p(counts), np.nan)
+            axes.imshow(shown, cmap=SEQUENTIAL, origin="lower", aspect="auto", extent=(*limits[column], *limits[row]))
+        else:
+            r = float(np.mean(values[:, row] * values[:, column]))
+            axes.text(0.5, 0.5, f"r = {r:.2f}", transform=axes.transAxes, ha="center", va="center", fontsize=8)
+            axes.set_facecolor("#f4f6f8")
+        _pair_ticks(axes, row, column, d)
+    drawn.supxlabel("Brightness (sd from the channel's mean)", y=0.008)
+    of = (
+        f"The {d} channels that weigh most in the first principal component"
+        if d < len(subject.standardised.names)
+        else "All channels"
+    )
+    caption = (
+        f"{of}, two by two, for {count(len(values), 'synapse')}: below the diagonal, two-dimensional histograms "
+        f"(brighter colour: more "
+        "synapses, on a logarithmic scale; white: none); on it, the histogram of each channel; above it, Pearson's "
+        "r. "
+        f"{_STANDARDISED} Axes span the 0.2 to 99.8 % quantiles.{_left_out(subject)}"
+    )
+    return Drawing(drawn, caption, f"Pairwise histograms of {', '.join(names)}.")
+
+
+def _pair_limits(column: Floats) -> tuple[float, float]:
+    low, high = (float(limit) for limit in np.quantile(column, (0.002, 0.998)))
+    return (low, high) if high - low > 1e-9 else (low - 1, high + 1)
+
+
+def _pair_ticks(axes: Axes, row: int, column: int, d: int) -> None:
+    """Leave numbers at the left and lower borders only; a histogram's height has no axis."""
+    axes.tick_params(length=2, labelsize=7.5)
+    axes.spines[:].set_color("#d4dae0")
+    if row < d - 1:
+        axes.set_xticks([])
+    if column > 0 or row == 0:
+        axes.set_yticks([])
+
+
+CHANNELS = (
+    Plot("representative-heatmap", "Representative Heatmap", _representative),
+    Plot("ridge-line", "Ridge Line Plot", _ridge_lines),
+    Plot("one-d-heatmap", "1-d Heatmap", _one_d_heatmap),
+    Plot("location-heatmap", "Location Heatmap", _location_heatmap),
+    Plot("location-lines", "Location Lines", _location_lines),
+    Plot("correlation-matrix", "Correlation Matrix", _correlation),
+    Plot("scree", "Scree Plot", _scree),
+    Plot("pair-plot", "Pair Plot", _pair_plot),
+)
+"""The figures of the channels in the order of the page."""

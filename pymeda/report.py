@@ -1,0 +1,83 @@
+"""The report: a table and the facts of a run, through all plots, to the page.
+
+It measures nothing and knows no figure in particular: those are listed where they are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from pymeda import page
+from pymeda.alerts import alerts
+from pymeda.facts import RunFacts
+from pymeda.figures_channels import CHANNELS
+from pymeda.figures_detections import DETECTIONS
+from pymeda.plot import Plot, Subject, show
+from pymeda.table import SynapseTable, standardise
+
+__all__ = ["write_report"]
+
+_CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
+    ("detections", "Detections", "Where synapses were found, how many, and how large they are.", DETECTIONS),
+    ("channels", "Brightness by channel", "How bright the synapses are in each channel: the PyMeda plots.", CHANNELS),
+)
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    table: Mapping[str, ArrayLike],
+    facts: RunFacts,
+    overviews: Mapping[str, NDArray[Any]],
+    mask_overviews: Mapping[str, NDArray[Any]],
+    seed: int = 0,
+) -> Path:
+    """Write the report of a run: one HTML file, and each figure as a PNG.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made where it is missing.
+    title : str
+        Title of the page; the file is called after it.
+    table : mapping of str to array_like, shape (n,)
+        One row a synapse. Known columns: ``id``, ``centroid_z_voxel`` and ``centroid_z_um`` (so for y and x; absolute),
+        ``voxels``, ``volume_um3``, ``slices``, ``touches_border``, and ``mean_<channel>`` for each channel; without any
+        ``mean_`` column, every other column counts as a channel. None is required: a figure whose columns are missing
+        says so in its place.
+    facts : RunFacts
+        The run.
+    overviews : mapping of str to ndarray, shape (y, x)
+        Maximum projection over z of each channel, real numbers, binned to about 1024 pixels a side.
+    mask_overviews : mapping of str to ndarray, shape (y, x)
+        The same of each mask, over the same field; non-zero is synapse.
+    seed : int
+        Seed of every random choice.
+
+    Returns
+    -------
+    Path
+        The HTML file. The same input gives the same bytes.
+
+    Raises
+    ------
+    DataError
+        If the columns are not numbers or differ in length.
+    StorageError
+        If the folder cannot be written.
+    """
+    synapses = SynapseTable.of(table)
+    standardised = standardise(list(synapses.channels), synapses.brightness())
+    subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed)
+    chapters = [
+        page.Chapter(slug, heading, lead, [show(plot, subject) for plot in plots])
+        for slug, heading, lead, plots in _CHAPTERS
+    ]
+    said = alerts(synapses, standardised, facts)
+    text = page.html(title, chapters, synapses, facts, said, seed)
+    return page.write(Path(path), page.file_name(title), text, [plot for chapter in chapters for plot in chapter.plots])

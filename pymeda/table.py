@@ -1,0 +1,212 @@
+"""The table of synapses: one row each, its columns known by their names.
+
+It measures nothing; what the columns hold was measured where the masks are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from errors import DataError
+
+__all__ = ["CHANNEL_PREFIX", "NothingToDrawError", "Standardised", "SynapseTable", "standardise"]
+
+CHANNEL_PREFIX = "mean_"
+"""Columns of this prefix hold the mean brightness of a synapse in one image channel."""
+
+_DESCRIPTIVE = frozenset(
+    {"id", "label", "voxels", "volume_um3", "slices", "touches_border"}
+    | {f"centroid_{axis}_{unit}" for axis in "zyx" for unit in ("voxel", "um")}
+)
+
+_SMALLEST_SPREAD = 1e-12
+"""Standard deviation over the largest magnitude, below which a channel counts as constant: rounding, not biology."""
+
+Floats = NDArray[np.float64]
+
+
+class NothingToDrawError(Exception):
+    """A figure cannot be drawn from this input; the text says why, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class SynapseTable:
+    """One row a synapse.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray
+        Column name to its values, shape (n,), all of the same length; numeric or bool. Never written to.
+
+    Raises
+    ------
+    DataError
+        If the columns differ in length, are not one-dimensional, or hold no numbers.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+
+    def __post_init__(self) -> None:
+        """Refuse what is no table of numbers."""
+        lengths = set()
+        for name, values in self.columns.items():
+            if values.ndim != 1 or values.dtype.kind not in "biuf":
+                found = f"it has {values.ndim} dimensions of type {values.dtype}"
+                raise DataError(f"column {name!r}", found, "Give one number a row")
+            lengths.add(len(values))
+        if len(lengths) > 1:
+            raise DataError("a table", f"its columns have {sorted(lengths)} rows", "Give columns of one length")
+
+    @classmethod
+    def of(cls, columns: Mapping[str, ArrayLike]) -> SynapseTable:
+        """Return the table of anything that NumPy reads as columns."""
+        return cls({str(name): np.asarray(values) for name, values in columns.items()})
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """Channel name to its column: the ``mean_`` columns, else every column that describes no position or size."""
+        prefixed = {name.removeprefix(CHANNEL_PREFIX): name for name in self.columns if name.startswith(CHANNEL_PREFIX)}
+        return prefixed or {name: name for name in self.columns if name not in _DESCRIPTIVE}
+
+    def has(self, *names: str) -> bool:
+        """Tell whether all of these columns are here."""
+        return all(name in self.columns for name in names)
+
+    def column(self, name: str) -> Floats:
+        """Return the values of a column that are finite, as float64, shape (up to n,).
+
+        Raises
+        ------
+        NothingToDrawError
+            If there is no such column, or no finite value in it.
+        """
+        if name not in self.columns:
+            raise NothingToDrawError(f"The table has no column “{name}”.")
+        values = self.columns[name].astype(np.float64)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            raise NothingToDrawError(
+                "There is no synapse to show." if not self.n else f"Column “{name}” holds no value."
+            )
+        return values
+
+    def positions(self, axes: str) -> tuple[Floats, str]:
+        """Return where the synapses are.
+
+        Parameters
+        ----------
+        axes : str
+            The axes wanted, such as ``"yx"``.
+
+        Returns
+        -------
+        positions : ndarray of float64, shape (rows with a position, len(axes))
+            In micrometres where the table has them, else in voxels.
+        unit : str
+            Either ``"µm"`` or ``"voxels"``.
+
+        Raises
+        ------
+        NothingToDrawError
+            If the table has no positions, or no row.
+        """
+        for suffix, unit in (("um", "µm"), ("voxel", "voxels")):
+            names = [f"centroid_{axis}_{suffix}" for axis in axes]
+            if self.has(*names):
+                found = np.stack([self.columns[name].astype(np.float64) for name in names], axis=1)
+                found = found[np.isfinite(found).all(axis=1)]
+                if not len(found):
+                    raise NothingToDrawError("There is no synapse to show.")
+                return found, unit
+        raise NothingToDrawError(f"The table has no centroids along {', '.join(axes)}.")
+
+    def brightness(self) -> Floats:
+        """Return the channel columns as float64, shape (n, channels); a missing value is NaN."""
+        columns = list(self.channels.values())
+        if not columns:
+            return np.empty((self.n, 0))
+        values = np.stack([self.columns[name].astype(np.float64) for name in columns], axis=1)
+        values[~np.isfinite(values)] = np.nan
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Standardised:
+    """The channels in standard deviations from their mean.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The channels that vary, in the order of the table.
+    values : ndarray of float64, shape (rows, channels)
+        Mean 0 and population standard deviation 1 in each column.
+    rows_left_out : int
+        Rows in which one of these channels has no value.
+    constant : tuple of str
+        Channels left out because all their values are the same.
+    empty : tuple of str
+        Channels left out because they have no value.
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+    rows_left_out: int
+    constant: tuple[str, ...]
+    empty: tuple[str, ...]
+
+    def need(self, channels: int = 1, rows: int = 2) -> None:
+        """Raise NothingToDrawError unless there are this many channels and rows."""
+        if len(self.values) < rows:
+            raise NothingToDrawError(f"It needs at least {rows} synapses with a value in each channel.")
+        if len(self.names) < channels:
+            raise NothingToDrawError(
+                f"It needs at least {channels} channel{'s' * (channels > 1)} that vary among the synapses."
+            )
+
+
+def standardise(names: Sequence[str], brightness: Floats) -> Standardised:
+    """Bring each channel to mean 0 and standard deviation 1, over the rows without a missing value.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The channels.
+    brightness : ndarray of float64, shape (n, channels)
+        Their values; NaN is a missing one. Not written to.
+
+    Returns
+    -------
+    Standardised
+        The channels that vary. Zero or one row gives no channel.
+    """
+    finite = np.isfinite(brightness)
+    filled = np.asarray(finite.any(axis=0))
+    complete = finite[:, filled].all(axis=1)
+    rows = brightness[np.ix_(complete, filled)]
+    some = np.asarray(names, dtype=object)[filled]
+    if len(rows):
+        largest = np.abs(rows).max(axis=0)
+        rows /= np.where(largest > 0, largest, 1)
+        rows -= rows.mean(axis=0)
+        spread = rows.std(axis=0)
+        varies = spread > _SMALLEST_SPREAD
+    else:
+        spread = np.ones(len(some))
+        varies = np.zeros(len(some), dtype=bool)
+    return Standardised(
+        names=tuple(some[varies]),
+        values=rows[:, varies] / spread[varies],
+        rows_left_out=int((~complete).sum()),
+        constant=tuple(some[~varies]) if len(rows) else (),
+        empty=tuple(name for name, has in zip(names, filled.tolist(), strict=True) if not has),
+    )

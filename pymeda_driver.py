@@ -1,0 +1,210 @@
+"""The public door of the PyMeda report: from a run, from arrays, or from a table in a file.
+
+It draws nothing itself; the figures and the page are in the package `pymeda`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from box import Box
+from errors import DataError, NDSynapseError, StorageError
+from pymeda.facts import RunFacts
+from pymeda.measure import measure, projection
+from pymeda.report import write_report
+
+__all__ = ["RunFacts", "main", "pymeda_pipeline", "read_table", "write_report"]
+
+_MISSING = frozenset({"", "na", "nan", "none", "null"})
+_TRUTH = {"true": "1", "false": "0"}
+_CHUNK_ROWS = 50_000
+
+
+def pymeda_pipeline(
+    results: NDArray[Any] | Mapping[str, NDArray[Any]],
+    norm_data: Mapping[str, NDArray[Any]],
+    title: str = "PyMeda Plots",
+    path: str | Path = "./",
+    *,
+    origin: tuple[int, int, int] = (0, 0, 0),
+    voxel_size_nm: tuple[float, float, float] | None = None,
+) -> Path:
+    """Write the report of a mask and its images, all of them in memory.
+
+    Parameters
+    ----------
+    results : ndarray, shape (z, y, x), or mapping of str to such arrays
+        The mask, non-zero where a synapse is. Of several, all are outlined and the first is measured. Never written
+        to.
+    norm_data : mapping of str to ndarray, shape (z, y, x)
+        Channel to its image, real numbers. Never written to.
+    title : str
+        Title of the page; the file is called after it.
+    path : str or Path
+        The folder; made where it is missing.
+    origin : tuple of int
+        First voxel of the arrays in the experiment (z, y, x).
+    voxel_size_nm : tuple of float, optional
+        Extent of a voxel along z, y, x in nanometres; without it, positions and sizes are in voxels.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    DataError
+        If there is no mask, or arrays are not three-dimensional or differ in shape.
+    StorageError
+        If the folder cannot be written.
+    """
+    masks = dict(results) if isinstance(results, Mapping) else {"synapses": results}
+    if not masks:
+        raise DataError("a report of masks", "there is no mask", "Give at least one")
+    name, mask = next(iter(masks.items()))
+    for other, array in masks.items():
+        if array.ndim != 3 or 0 in array.shape or array.shape != mask.shape:
+            found = f"its shape is {array.shape}, that of {name!r} {mask.shape}"
+            raise DataError(f"mask {other!r}", found, "Give masks of one shape z, y, x")
+    box = Box.of_shape(mask.shape, origin)
+    notes = (
+        [f"The numbers are those of the mask “{name}”; the other masks are outlined only."] if len(masks) > 1 else []
+    )
+    return write_report(
+        Path(path),
+        title=title,
+        table=measure(mask, norm_data, box, voxel_size_nm),
+        facts=RunFacts(box=box, voxel_size_nm=voxel_size_nm, notes=notes),
+        overviews={channel: projection(image) for channel, image in norm_data.items()},
+        mask_overviews={key: projection(array) for key, array in masks.items()},
+    )
+
+
+def read_table(file: Path) -> dict[str, NDArray[Any]]:
+    """Read the numeric columns of a CSV file with a header line.
+
+    Parameters
+    ----------
+    file : Path
+        The file, UTF-8. Rows are observations.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (rows,)
+        The columns that hold numbers, or true and false, only: float64, or int64 where all are whole.
+        An empty cell, ``NA`` or ``NaN`` is missing. Other columns are left out, and the log names them.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be read.
+    DataError
+        If it is no table: no header, a name twice, rows of unequal length.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            header, chunks = _read_rows(file, csv.reader(lines))
+    except OSError as error:
+        what = error.strerror or type(error).__name__
+        raise StorageError(f"the table {file}", what, "Give the path of a CSV file that you may read") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"the table {file}", "it is not text in UTF-8 with commas", "Save it as CSV") from error
+    columns = {name: _column([chunk[i] for chunk in chunks]) for i, name in enumerate(header)}
+    texts = [name for name, values in columns.items() if values is None]
+    if texts:
+        logging.getLogger(__name__).info("columns without numbers are left out: %s", ", ".join(texts))
+    return {name: values for name, values in columns.items() if values is not None}
+
+
+Chunk = list[NDArray[np.float64] | None]
+
+
+def _read_rows(file: Path, reader: Iterator[list[str]]) -> tuple[list[str], list[Chunk]]:
+    """Return the names of the columns, and their numbers in chunks of rows, so that no table is held as text."""
+    header = [name.strip() for name in next(reader, [])]
+    if not header or len(set(header)) < len(header):
+        found = "it is empty" if not header else "its first line names a column twice"
+        raise DataError(f"the table {file}", found, "Give a CSV file whose first line names the columns")
+    rows = (row for row in reader if row)
+    chunks = []
+    while chunk := list(islice(rows, _CHUNK_ROWS)):
+        if any(len(row) != len(header) for row in chunk):
+            found = f"a row has not the {len(header)} cells of the first line"
+            raise DataError(f"the table {file}", found, "Give each row one cell a column")
+        chunks.append([_numbers(cells) for cells in zip(*chunk, strict=True)])
+    return header, chunks or [[np.empty(0) for _ in header]]
+
+
+def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return cells as numbers, NaN for a missing one; None where one of them is no number."""
+    try:
+        return np.array([float(cell) for cell in cells])
+    except ValueError:
+        plain = [cell.strip().lower() for cell in cells]
+    try:
+        return np.array([np.nan if cell in _MISSING else float(_TRUTH.get(cell, cell)) for cell in plain])
+    except ValueError:
+        return None
+
+
+def _column(parts: Sequence[NDArray[np.float64] | None]) -> NDArray[Any] | None:
+    """Return the chunks of a column as one; None where one of them is text."""
+    numbers = [part for part in parts if part is not None]
+    if len(numbers) < len(parts):
+        return None
+    column = np.concatenate(numbers)
+    whole = np.isfinite(column).all() and (np.abs(column) < 2**53).all() and (column == np.trunc(column)).all()
+    return column.astype(np.int64) if whole else column
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report of a table in a file; the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The words of the command line; those of the process when absent.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or that of the error, which is printed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m pymeda_driver", description="Write the PyMeda report of a table.")
+    parser.add_argument(
+        "table", type=Path, metavar="TABLE.csv", help="rows are observations; columns of numbers are used"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the report, made when missing"
+    )
+    parser.add_argument("--title", help="title of the page (default: the name of the table)")
+    asked = parser.parse_args(arguments)
+    try:
+        page = write_report(
+            asked.out,
+            title=asked.title or f"PyMeda of {asked.table.stem}",
+            table=read_table(asked.table),
+            facts=RunFacts(asked={"table": asked.table.name}),
+            overviews={},
+            mask_overviews={},
+        )
+    except NDSynapseError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to its user
+        return error.exit_code
+    print(page)  # noqa: T201 - the command line's result
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
