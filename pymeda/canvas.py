@@ -24,6 +24,7 @@ __all__ += ["figure", "house_style", "label_log_axis", "name_channels", "png", "
 
 WIDTH_IN = 6.2
 _DPI = 195
+_PAPER = 248
 
 INK = "#1d2733"
 QUIET = "#6b7785"
@@ -36,6 +37,7 @@ DIVERGING = "RdBu_r"
 _LOOK = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
+    "figure.labelsize": 8.5,
     "axes.titlesize": 8.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -72,9 +74,9 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def figure(height_in: float, width_in: float = WIDTH_IN) -> Figure:
-    """Return an empty figure of this size in inches, its parts kept apart by constrained layout."""
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+def figure(height_in: float, square_pixels: bool = False) -> Figure:
+    """Return an empty figure of the page's width, its parts kept apart; say so if its panels keep their proportions."""
+    return Figure(figsize=(WIDTH_IN, height_in), layout="compressed" if square_pixels else "constrained")
 
 
 def png(drawn: Figure) -> bytes:
@@ -97,10 +99,15 @@ def _palette(pixels: NDArray[np.uint8]) -> Image.Image:
     kept = (pixels >> 2).astype(np.int32)
     found = np.bincount(((kept[..., 0] << 12) | (kept[..., 1] << 6) | kept[..., 2]).ravel())
     codes = np.flatnonzero(found)
-    often = np.repeat(codes, 1 + np.log2(found[codes]).astype(np.int64))
-    colours = np.stack([often >> 12, often >> 6 & 63, often & 63], axis=-1) * 255 // 63
-    strip = Image.fromarray(colours.astype(np.uint8)[np.newaxis])
-    return strip.quantize(256, method=Image.Quantize.MEDIANCUT)
+    colours = np.stack([codes >> 12, codes >> 6 & 63, codes & 63], axis=-1) * 255 // 63
+    tinted = colours.min(axis=1) < _PAPER
+    often = 1 + np.log2(found[codes[tinted]]).astype(np.int64)
+    strip = Image.fromarray(np.repeat(colours[tinted], often, axis=0).astype(np.uint8)[np.newaxis])
+    # The paper has its own entry and no near-white beside it, or it would turn into a mean of them.
+    cut = strip.quantize(255, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([255, 255, 255, *cut])
+    return palette
 
 
 def short(name: str, most: int = 18) -> str:

@@ -292,7 +292,7 @@ def _correlation(subject: Subject) -> Drawing:
     found = np.clip(values.T @ values / len(values), -1, 1)
     d = len(names)
     side = min(5.6, 0.5 * d + 1.5)
-    drawn = figure(side)
+    drawn = figure(side, square_pixels=True)
     axes = drawn.subplots()
     image = axes.imshow(found, cmap=DIVERGING, vmin=-1, vmax=1)
     name_channels(axes, names, "x")
@@ -300,7 +300,7 @@ def _correlation(subject: Subject) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if d <= _MOST_IN_CELLS:
-        _write_cells(axes, found, lambda r: f"{r:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}"))
+        _write_cells(axes, found, _signed)
     _colour_bar(drawn, image, axes, "Pearson's r")
     caption = (
         f"How far the brightness in two channels goes together from synapse to synapse: Pearson's r of "
@@ -310,6 +310,10 @@ def _correlation(subject: Subject) -> Drawing:
         ("Channel", *names), [[n, *(f"{r:.3f}" for r in row)] for n, row in zip(names, found, strict=True)]
     )
     return Drawing(drawn, caption, f"Correlation matrix of {', '.join(names)}.", numbers)
+
+
+def _signed(r: float) -> str:
+    return f"{r:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
 
 
 def _scree(subject: Subject) -> Drawing:
@@ -377,7 +381,7 @@ def _pair_plot(subject: Subject) -> Drawing:
             axes.imshow(shown, cmap=SEQUENTIAL, origin="lower", aspect="auto", extent=(*limits[column], *limits[row]))
         else:
             r = float(np.mean(values[:, row] * values[:, column]))
-            axes.text(0.5, 0.5, f"r = {r:.2f}", transform=axes.transAxes, ha="center", va="center", fontsize=8)
+            axes.text(0.5, 0.5, f"r = {_signed(r)}", transform=axes.transAxes, ha="center", va="center", fontsize=8)
             axes.set_facecolor("#f4f6f8")
         _pair_ticks(axes, row, column, d)
     drawn.supxlabel("Brightness (sd from the channel's mean)", y=0.008)

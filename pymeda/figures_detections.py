@@ -57,7 +57,7 @@ def _grid(panels: int, aspect: float, extra_in: float) -> tuple[Figure, list[Axe
     columns = 1 if panels == 1 else 2 if panels <= 8 else 3 if panels <= 18 else 4
     rows = math.ceil(panels / columns)
     panel_in = (WIDTH_IN - 0.5) / columns
-    drawn = figure(rows * (panel_in * min(max(aspect, 0.2), 2.0) + 0.28) + extra_in)
+    drawn = figure(rows * (panel_in * min(max(aspect, 0.2), 2.0) + 0.28) + extra_in, square_pixels=True)
     grid = drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[panels:]:
         axes.set_axis_off()
@@ -305,11 +305,11 @@ def _map(subject: Subject) -> Drawing:
     volume = subject.facts.volume_um3
     shown = counts if volume is None else counts / (volume / counts.size)
     label = "Synapses per bin" if volume is None else "Synapses per µm³"
-    height = min(max(5.6 * (y1 - y0) / (x1 - x0), 1.6), 8.5)
-    drawn = figure(height + 0.5)
+    height = min(max(4.8 * (y1 - y0) / (x1 - x0), 1.6), 8.5)
+    drawn = figure(height + 0.4, square_pixels=True)
     axes = drawn.subplots()
     image = axes.imshow(shown, cmap=SEQUENTIAL, extent=(x0, x1, y1, y0), vmin=0, vmax=max(shown.max(), 1e-12))
-    bar = drawn.colorbar(image, ax=axes, label=label, fraction=0.046, pad=0.02)
+    bar = drawn.colorbar(image, ax=axes, label=label, pad=0.02, aspect=22)
     bar.outline.set_visible(False)
     axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
     side = f"{(x1 - x0) / bins[1]:.3g} {TIMES} {(y1 - y0) / bins[0]:.3g} {unit}"

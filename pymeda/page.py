@@ -120,7 +120,7 @@ def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
     if size is not None:
         extent = "" if box is None else _times(_plain(n * nm / 1000) for n, nm in zip(box.shape, size, strict=True))
         whole = f"; the box is {extent} µm" if extent else ""
-        cards.append(("Voxel size", f"{_times(f'{nm:g}' for nm in size)} nm", f"{_ZYX}{whole}"))
+        cards.append(("Voxel size", _times(f"{nm:g}" for nm in size), f"nm {_ZYX}{whole}"))
     if table.channels:
         names = ", ".join(table.channels)
         cards.append(("Channels", str(len(table.channels)), names if len(names) <= 90 else names[:89] + "…"))
