@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import lzma
 import struct
+import tokenize
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _TYPES = ("uint8", "uint16", "uint64")
 # What the readers' libraries raise on damaged or foreign bytes; bad bytes have no one exception class.
 _DAMAGED = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError, SyntaxError),
-    *(EOFError, MemoryError, struct.error, zlib.error, lzma.LZMAError),
+    *(EOFError, MemoryError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
 )
 
 
