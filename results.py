@@ -435,9 +435,10 @@ def _slices(name: str, mask: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     """Yield the slices (y, x) of a mask, each contiguous and in memory, and refuse what is no mask."""
     for z, given in enumerate(mask):
         plane = np.ascontiguousarray(given)
-        if not np.isin(plane, (0, 255)).all():
-            other = int(plane[~np.isin(plane, (0, 255))][0])
-            raise DataError(f"mask {name}", f"slice {z} holds the value {other}", "Give a mask of 0 and 255")
+        other = (plane != 0) & (plane != 255)
+        if other.any():
+            found = f"slice {z} holds the value {plane[other][0]}"
+            raise DataError(f"mask {name}", found, "Give a mask of 0 and 255")
         yield plane
 
 
@@ -482,6 +483,8 @@ def _write_tiff(file: BinaryIO, mask: NDArray[np.uint8], xml: bytes) -> None:
 def _ome_xml(name: str, box: Box, voxel_size_nm: Sequence[float], description: str, digest: bytes) -> bytes:
     """Return the OME-XML of a mask, in ASCII; its UUID follows from what the file holds."""
     z, y, x = box.shape
+    # What XML cannot hold becomes a space.
+    description = "".join(c if c.isprintable() else " " for c in description)
     z_um, y_um, x_um = (size_nm / 1000 for size_nm in voxel_size_nm)
     sizes = {"SizeX": x, "SizeY": y, "SizeZ": z, "SizeC": 1, "SizeT": 1}
     physical = {"PhysicalSizeX": x_um, "PhysicalSizeY": y_um, "PhysicalSizeZ": z_um}
@@ -489,7 +492,7 @@ def _ome_xml(name: str, box: Box, voxel_size_nm: Sequence[float], description: s
 
     ome = ElementTree.Element("OME", {"xmlns": _OME, "Creator": "nd-synapse", "UUID": f"urn:uuid:{identity}"})
     image = ElementTree.SubElement(ome, "Image", {"ID": "Image:0", "Name": name})
-    ElementTree.SubElement(image, "Description").text = "".join(c if c.isprintable() else " " for c in description)
+    ElementTree.SubElement(image, "Description").text = description
     pixels = ElementTree.SubElement(
         image,
         "Pixels",

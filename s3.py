@@ -228,9 +228,8 @@ def _client(region: str | None) -> Any:
     try:
         return boto3.session.Session().client("s3", region_name=region, config=_CONFIG)
     except ValueError as cause:
-        raise UsageError(
-            "connecting to S3", str(cause), "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
-        ) from cause
+        remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
+        raise UsageError("connecting to S3", str(cause).rstrip("."), remedy) from cause
 
 
 def _is_missing(client: Any, bucket: str) -> bool:
