@@ -93,7 +93,7 @@ class Catalog:
     def delete_collection(self, name: str) -> None:
         """Hide a collection that has no experiments; 400/4003 if it has."""
         with self.database.writing() as db:
-            row = _collection_row(db, name, deleted_too=True)
+            row = _collection_row(db, name)
             if db.execute("SELECT 1 FROM experiments WHERE collection_id = ? AND NOT deleted", [row["id"]]).fetchone():
                 raise _in_use(f"Collection {name} has experiments that reference it")
             _hide(db, "collections", row["id"])
@@ -132,7 +132,7 @@ class Catalog:
     def delete_coordinate_frame(self, name: str) -> None:
         """Hide a coordinate frame that no experiment uses; 400/4003 if one does."""
         with self.database.writing() as db:
-            row = _frame_row(db, name, deleted_too=True)
+            row = _frame_row(db, name)
             if db.execute("SELECT 1 FROM experiments WHERE frame_id = ? AND NOT deleted", [row["id"]]).fetchone():
                 raise _in_use(f"Coordinate frame {name} has experiments that reference it")
             _hide(db, "frames", row["id"])
@@ -178,7 +178,7 @@ class Catalog:
     def delete_experiment(self, collection: str, name: str) -> None:
         """Hide an experiment that has no channels; 400/4003 if it has."""
         with self.database.writing() as db:
-            row = _experiment_row(db, collection, name, deleted_too=True)
+            row = _experiment_row(db, collection, name)
             if db.execute("SELECT 1 FROM channels WHERE experiment_id = ? AND NOT deleted", [row["id"]]).fetchone():
                 raise _in_use(f"Experiment {name} has channels that reference it")
             _hide(db, "experiments", row["id"])
@@ -236,7 +236,7 @@ class Catalog:
     def delete_channel(self, collection: str, experiment: str, name: str) -> None:
         """Hide a channel and its voxels; 400/4003 if it is a source of another one."""
         with self.database.writing() as db:
-            row = _channel_row(db, collection, experiment, name, deleted_too=True)
+            row = _channel_row(db, collection, experiment, name)
             sql = (
                 "SELECT 1 FROM sources s JOIN channels h ON h.id = s.channel_id WHERE s.other_id = ? AND NOT h.deleted"
             )
@@ -273,34 +273,34 @@ def _not_unique(fields: str) -> BossError:
     return field_error("non_field_errors", f"The fields {fields} must make a unique set.", "unique")
 
 
-def _alive(kind: str, name: str, row: Row | None, deleted_too: bool) -> Row:
+def _alive(kind: str, name: str, row: Row | None) -> Row:
     if row is None:
         raise MissingError(kind, name)
-    if row["deleted"] and not deleted_too:
+    if row["deleted"]:
         raise BossError(404, Code.MARKED_FOR_DELETION, f"{kind} {name} has been marked for deletion.")
     return row
 
 
-def _collection_row(db: sqlite3.Connection, name: str, deleted_too: bool = False) -> Row:
+def _collection_row(db: sqlite3.Connection, name: str) -> Row:
     row = db.execute("SELECT * FROM collections WHERE name = ?", [name]).fetchone()
-    return _alive("Collection", name, row, deleted_too)
+    return _alive("Collection", name, row)
 
 
-def _frame_row(db: sqlite3.Connection, name: str, deleted_too: bool = False) -> Row:
+def _frame_row(db: sqlite3.Connection, name: str) -> Row:
     row = db.execute("SELECT * FROM frames WHERE name = ?", [name]).fetchone()
-    return _alive("Coordinate frame", name, row, deleted_too)
+    return _alive("Coordinate frame", name, row)
 
 
-def _experiment_row(db: sqlite3.Connection, collection: str, name: str, deleted_too: bool = False) -> Row:
+def _experiment_row(db: sqlite3.Connection, collection: str, name: str) -> Row:
     owner = _collection_row(db, collection)
     row = db.execute(f"{_EXPERIMENT} WHERE e.collection_id = ? AND e.name = ?", [owner["id"], name]).fetchone()
-    return _alive("Experiment", name, row, deleted_too)
+    return _alive("Experiment", name, row)
 
 
-def _channel_row(db: sqlite3.Connection, collection: str, experiment: str, name: str, deleted_too: bool = False) -> Row:
+def _channel_row(db: sqlite3.Connection, collection: str, experiment: str, name: str) -> Row:
     owner = _experiment_row(db, collection, experiment)
     row = db.execute(f"{_CHANNEL} WHERE h.experiment_id = ? AND h.name = ?", [owner["id"], name]).fetchone()
-    return _alive("Channel", name, row, deleted_too)
+    return _alive("Channel", name, row)
 
 
 def _insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:

@@ -1,0 +1,81 @@
+"""The commands of the local BOSS: serve a data folder, ingest stacks, write the synthetic sample.
+
+It parses and reports; the work is done by the module of each command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from errors import NDSynapseError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "serve": "answer HTTP requests as BOSS does",
+    "ingest": "fill a channel from TIFF, Zarr or .npy files",
+    "sample": "write a synthetic array-tomography experiment",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments, by default those of the process.
+
+    Returns
+    -------
+    int
+        0, or the code of the error that ended it; see ``errors``.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m local_boss", description="A BOSS on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # Only the module of the command that is meant is imported: serving needs no TIFF reader, help needs nothing.
+    meant = next((word for word in argv if not word.startswith("-")), None)
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=f"{purpose.capitalize()}.")
+        if name == "serve":
+            _add_serve_arguments(command)
+        elif name == meant:
+            importlib.import_module(f"local_boss.{name}").add_arguments(command)
+    args = parser.parse_args(argv)
+    try:
+        return _serve(args) if args.command == "serve" else _run(args)
+    except NDSynapseError as error:
+        sys.stderr.write(f"local_boss {args.command}: {error}\n")
+        return error.exit_code
+
+
+def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder; made if it is missing")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: the loopback interface)")
+    parser.add_argument("--port", type=int, default=0, help="port to bind (default: any free one)")
+    parser.add_argument("--strict", action="store_true", help="fail as the real server does, see docs/local-boss.md")
+    parser.add_argument("--verbose", action="store_true", help="log every request")
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from local_boss.server import serve
+
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    serve(args.data, args.host, args.port, args.strict, args.verbose)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    module = importlib.import_module(f"local_boss.{args.command}")
+    return int(module.run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""A local BOSS for tests: a real server in a process of its own, and the real client for it.
+
+It fills nothing: tests create what they need, with names of their own, since the default server is shared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blosc
+import numpy as np
+import pytest
+import requests
+from intern.remote.boss import BossRemote
+from intern.resource.boss.resource import (
+    ChannelResource,
+    CollectionResource,
+    CoordinateFrameResource,
+    ExperimentResource,
+)
+from numpy.typing import NDArray
+
+from local_boss.tokens import writing_token
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+START_LIMIT_S = 20.0
+STOP_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 60.0
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class BossServer:
+    """A running server: where it is, what it serves, and the process."""
+
+    url: str
+    token: str
+    data: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def host(self) -> str:
+        """Host and port, as a client takes them."""
+        return self.url.removeprefix("http://")
+
+    def remote(self, token: str | None = None) -> BossRemote:
+        """Return the real client, by default with the writing token."""
+        return BossRemote({"protocol": "http", "host": self.host, "token": token or self.token})
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        token: str | None = "",
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> requests.Response:
+        """Send a raw request; `token` None sends none, empty sends the writing one."""
+        sent = dict(headers or {})
+        if token is not None:
+            sent["Authorization"] = f"Token {token or self.token}"
+        return requests.request(method, self.url + path, headers=sent, timeout=ANSWER_LIMIT_S, **options)
+
+    def kill(self) -> None:
+        """Kill the server as a power cut of the process would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(STOP_LIMIT_S)
+
+
+@contextmanager
+def start_boss(data: Path, *arguments: str, port: int = 0) -> Iterator[BossServer]:
+    """Run ``python -m local_boss serve`` on a data folder; it is stopped at the end."""
+    command = [sys.executable, "-m", "local_boss", "serve", "--data", str(data), "--port", str(port), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=REPOSITORY)
+    watchdog = threading.Timer(START_LIMIT_S, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        watchdog.cancel()
+        assert url, f"the server did not start: exit code {process.poll()}"
+        yield BossServer(url, writing_token(data), data, process)
+    finally:
+        watchdog.cancel()
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_LIMIT_S)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def boss_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
+    """Return the server that tests share."""
+    with start_boss(tmp_path_factory.mktemp("boss")) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Place:
+    """An experiment made for one test, with its resources as the real client knows them."""
+
+    server: BossServer
+    collection: CollectionResource
+    frame: CoordinateFrameResource
+    experiment: ExperimentResource
+
+    def channel(self, name: str, datatype: str = "uint8", kind: str = "image", **options: Any) -> ChannelResource:
+        """Make a channel."""
+        resource = ChannelResource(name, self.collection.name, self.experiment.name, kind, datatype=datatype, **options)
+        made: ChannelResource = self.server.remote().create_project(resource)
+        return made
+
+    def path(self, channel: str, rest: str = "") -> str:
+        """Return ``collection/experiment/channel`` and what follows."""
+        return f"{self.collection.name}/{self.experiment.name}/{channel}{rest}"
+
+
+def new_name(stem: str) -> str:
+    """Return a name that no other test of this run has."""
+    return f"{stem}-{next(_numbers)}"
+
+
+def make_place(
+    server: BossServer,
+    stop: tuple[int, int, int] = (40, 700, 600),
+    start: tuple[int, int, int] = (0, 0, 0),
+    levels: int = 3,
+    samples: int = 1,
+) -> Place:
+    """Make a collection, a frame (z, y, x) and an experiment with names of their own."""
+    remote = server.remote()
+    collection = remote.create_project(CollectionResource(new_name("col"), "made by a test"))
+    (z0, y0, x0), (z1, y1, x1) = start, stop
+    frame = remote.create_project(
+        CoordinateFrameResource(new_name("frame"), "", x0, x1, y0, y1, z0, z1, 100, 100, 70, "nanometers")
+    )
+    experiment = remote.create_project(
+        ExperimentResource(
+            new_name("exp"),
+            collection.name,
+            frame.name,
+            num_hierarchy_levels=levels,
+            num_time_samples=samples,
+        )
+    )
+    return Place(server, collection, frame, experiment)
+
+
+@pytest.fixture
+def place(boss_server: BossServer) -> Place:
+    """Return an experiment of 40 x 700 x 600 voxels (z, y, x) on the shared server."""
+    return make_place(boss_server)
+
+
+def packed(voxels: NDArray[Any]) -> bytes:
+    """Return an array as an upload carries it."""
+    body: bytes = blosc.compress(np.ascontiguousarray(voxels), typesize=voxels.itemsize)
+    return body
