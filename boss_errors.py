@@ -34,6 +34,10 @@ __all__ = ["BossReply", "reply_of", "translated", "was_deleted"]
 
 _TOKEN_REMEDY = "Check the token (--token-file, BOSS_TOKEN or neurodata.cfg), and that this host issued it"  # noqa: S105
 _DELETED = 4005
+# What intern raises when it parses a reply that is none of BOSS's: a page, or JSON of something else.
+_SENSELESS = (BloscError, requests.exceptions.JSONDecodeError, KeyError, ValueError, TypeError, AttributeError)
+_FOREIGN = (requests.RequestException, HTTPErrorList, *_SENSELESS)
+
 _EXCERPT = 300  # characters of what a server says; a message of its own is shorter, a page is longer
 
 
@@ -131,15 +135,11 @@ def translated(asked: str, host: str, token: Token) -> Iterator[None]:
         yield
     except NDSynapseError:
         raise
-    except (requests.RequestException, HTTPErrorList) as error:
+    except _FOREIGN as error:
         _scrub(error, token)
-        raise _translate(error, asked, host) from error
-    except (BloscError, KeyError, ValueError, TypeError, AttributeError) as error:
-        # What intern raises when it parses a reply that is no reply of BOSS; only its calls stand in the block.
-        _scrub(error, token)
-        raise UnavailableError(
-            asked, f"{host} answered with something that does not make sense", "Check that --host is a BOSS host"
-        ) from error
+        ours = _translate(error, asked, host)
+        # What a server says may repeat what it was sent.
+        raise type(ours)(*(redact(part, token) for part in (ours.asked, ours.found, ours.remedy))) from error
 
 
 def _translate(error: Exception, asked: str, host: str) -> NDSynapseError:
@@ -148,6 +148,10 @@ def _translate(error: Exception, asked: str, host: str) -> NDSynapseError:
         return _translate(error.http_errors[0], asked, host) if error.http_errors else _no_answer(error, asked, host)
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return _refusal(reply_of(error), asked, host)
+    if isinstance(error, _SENSELESS):
+        return UnavailableError(
+            asked, f"{host} answered with something that does not make sense", "Check that --host is a BOSS host"
+        )
     return _no_answer(error, asked, host)
 
 

@@ -1,0 +1,293 @@
+"""A connection to BOSS has limits, tries again what passes, and names what does not."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import time
+import traceback
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from intern.resource.boss.resource import ChannelResource, CollectionResource
+
+from boss_connection import Patience, address_of, call, connect, describe_resource
+from boss_voxels import read_cutout, write_block
+from box import Box
+from errors import (
+    DataError,
+    NDSynapseError,
+    PermissionDeniedError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+)
+from tests.faulty_boss import boss_error, dribbles, faulty_boss, hangs, resets, says, stops_half_way
+
+SECRET = "5ecret%25token~0123456789abcdef"
+BRISK = Patience(connect_s=2, read_s=0.5, total_s=5, attempts=3, pause_s=0.02, longest_pause_s=0.05)
+COLLECTION = {"name": "collman", "description": "", "creator": "me", "public": False, "experiments": []}
+
+
+@pytest.fixture
+def boss():
+    with faulty_boss() as plan:
+        yield plan
+
+
+def ask(url, token=SECRET, patience=BRISK):
+    """Ask for one collection."""
+    return describe_resource(
+        connect(url, token, patience=patience), "collection collman", CollectionResource("collman")
+    )
+
+
+@pytest.mark.parametrize(
+    ("given_host", "url"),
+    [
+        ("api.bossdb.io", "https://api.bossdb.io"),
+        ("api.bossdb.io:8443", "https://api.bossdb.io:8443"),
+        ("https://api.bossdb.io/", "https://api.bossdb.io"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("localhost", "https://localhost"),
+    ],
+)
+def test_a_host_is_a_name_or_a_url(given_host, url):
+    assert address_of(given_host).url == url
+
+
+@pytest.mark.parametrize(
+    "given_host",
+    [
+        *["", " ", "a b", "host\n", "ftp://host", "http://", "host/v1", "host?x", "host#x", "host:port", "host:99999"],
+        *["-host", "ho_st..x", "http://me:hunter22@host", "[::1", "[zz]", "h%41st", "a" * 300, "http:/host"],
+    ],
+)
+def test_what_is_no_host_is_refused_with_an_example(given_host):
+    with pytest.raises(UsageError) as caught:
+        address_of(given_host)
+    assert "api.bossdb.io" in str(caught.value) or "token" in str(caught.value)
+    assert "hunter22" not in str(caught.value)
+
+
+@given(st.text(max_size=30))
+def test_for_any_text_as_host_the_answer_is_an_address_or_a_usage_error(text):
+    with contextlib.suppress(UsageError):
+        assert address_of(text).protocol in {"http", "https"}
+
+
+@given(attempt=st.integers(2, 40), chance=st.floats(0, 1, exclude_max=True))
+def test_for_any_attempt_the_pause_is_bounded(attempt, chance):
+    patience = Patience()
+    assert 0 <= patience.pause_before(attempt, chance) <= patience.longest_pause_s
+
+
+def test_the_token_is_sent_as_it_is(boss):
+    boss.add("GET", says(200, COLLECTION))
+    assert ask(boss.url)["name"] == "collman"
+    assert boss.seen[0].headers["Authorization"] == f"Token {SECRET}"
+
+
+def test_netrc_does_not_replace_the_token(boss, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    boss.add("GET", says(200, COLLECTION))
+    ask(boss.url)
+    assert boss.seen[0].headers["Authorization"] == f"Token {SECRET}"
+
+
+def test_one_connection_serves_many_requests(boss):
+    boss.add("GET", *[says(200, COLLECTION)] * 5)
+    remote = connect(boss.url, SECRET, patience=BRISK)
+    for _ in range(5):
+        describe_resource(remote, "collection", CollectionResource("collman"))
+    assert boss.connections == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(says(500), id="500"),
+        pytest.param(says(502), id="502"),
+        pytest.param(says(503), id="503"),
+        pytest.param(says(504), id="504"),
+        pytest.param(resets, id="reset"),
+        pytest.param(hangs, id="hangs"),
+        pytest.param(stops_half_way, id="half an answer"),
+    ],
+)
+def test_what_passes_is_tried_again(boss, caplog, fault):
+    boss.add("GET", fault, fault, says(200, COLLECTION))
+    assert ask(boss.url) == COLLECTION
+    assert boss.count("GET") == 3
+    assert caplog.text.count("trying again in") == 2
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        pytest.param(says(503), "503, after the retries", id="503"),
+        pytest.param(resets, "cannot be reached, after the retries", id="reset"),
+        pytest.param(hangs, "did not answer in time, after the retries", id="hangs"),
+        pytest.param(stops_half_way, "cannot be read", id="half an answer"),
+    ],
+)
+def test_what_does_not_pass_ends_after_the_last_attempt(boss, fault, found):
+    boss.add("GET", *[fault] * 10)
+    with pytest.raises(UnavailableError) as caught:
+        ask(boss.url)
+    assert found in caught.value.found
+    assert boss.url in caught.value.found
+    assert caught.value.exit_code == 69
+    assert boss.count("GET") == BRISK.attempts
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected", "found"),
+    [
+        pytest.param(says(401, {"detail": "Invalid token."}), PermissionDeniedError, "not accept the token", id="401"),
+        pytest.param(boss_error(403, 3001, "No right to read"), PermissionDeniedError, "No right to read", id="403"),
+        pytest.param(boss_error(404, 4000, "collman does not exist."), UnknownNameError, "there is none", id="404"),
+        pytest.param(boss_error(404, 4005, "marked"), UnknownNameError, "was deleted", id="deleted"),
+        pytest.param(says(404), UnavailableError, "no message of BOSS", id="404 of another server"),
+        pytest.param(boss_error(400, 1001, "Incorrect cutout"), UsageError, "Incorrect cutout", id="400"),
+        pytest.param(boss_error(413, 2000, "over 500MB"), DataError, "over 500MB", id="413"),
+        pytest.param(says(413), DataError, "too large", id="413 of a proxy"),
+        pytest.param(boss_error(429, 3004, "User is throttled."), UnavailableError, "quota", id="429"),
+        pytest.param(says(301, "", Location="https://new.example"), UsageError, "https://new.example", id="moved"),
+        pytest.param(says(418), UnavailableError, "418", id="teapot"),
+        pytest.param(says(200, "<html>welcome</html>"), UnavailableError, "does not make sense", id="page"),
+        pytest.param(says(200, [1, 2]), UnavailableError, "does not make sense", id="list"),
+        pytest.param(says(200, {"name": "else"}), UnavailableError, "does not make sense", id="other"),
+    ],
+)
+def test_what_does_not_pass_is_asked_once_and_named(boss, fault, expected, found):
+    boss.add("GET", fault)
+    with pytest.raises(NDSynapseError) as caught:
+        ask(boss.url)
+    assert type(caught.value) is expected
+    assert found in caught.value.found
+    assert caught.value.asked == "collection collman"
+    assert caught.value.__cause__ is not None
+    assert boss.count("GET") == 1
+
+
+def test_a_redirect_is_not_followed(boss):
+    with faulty_boss() as elsewhere:
+        boss.add("GET", says(302, "", Location=f"{elsewhere.url}/v1/collection/collman"))
+        with pytest.raises(UsageError):
+            ask(boss.url)
+        assert not elsewhere.seen
+
+
+def test_an_answer_that_never_ends_is_given_up(boss):
+    boss.add("GET", *[dribbles] * 10)
+    start = time.monotonic()
+    with pytest.raises(UnavailableError, match="in time"):
+        ask(boss.url, patience=Patience(connect_s=2, read_s=2, total_s=1, attempts=5, pause_s=0.01))
+    assert time.monotonic() - start < 4
+
+
+def test_a_host_where_nothing_listens_is_named():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with pytest.raises(UnavailableError, match=f"http://127.0.0.1:{port} cannot be reached"):
+        ask(f"http://127.0.0.1:{port}")
+
+
+def test_a_host_whose_name_nobody_knows_is_named():
+    with pytest.raises(UnavailableError, match=r"the name of https://boss\.invalid is not known"):
+        ask("boss.invalid")
+
+
+def test_a_server_without_encryption_needs_http_in_its_address(boss):
+    with pytest.raises(UnavailableError, match="http:// for a server without encryption"):
+        ask(boss.url.removeprefix("http://"))
+    assert not boss.seen
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "warned"),
+    [
+        ("http://boss.example", SECRET, True),
+        ("http://boss.example", "public", False),
+        ("http://127.0.0.1:1", SECRET, False),
+        ("http://localhost:1", SECRET, False),
+        ("https://boss.example", SECRET, False),
+    ],
+)
+def test_a_token_on_an_open_line_is_warned_about(caplog, host, token, warned):
+    connect(host, token)
+    assert ("not encrypted" in caplog.text) is warned
+
+
+def test_a_bad_token_is_named_although_cutouts_answer_it_with_status_500(boss):
+    boss.add("GET /v1/cutout", *[says(500)] * 10)
+    boss.add("GET /v1/collection/", says(401, {"detail": "Invalid token."}))
+    channel = ChannelResource("c", "col", "exp", datatype="uint8")
+    with pytest.raises(PermissionDeniedError, match="does not accept the token"):
+        read_cutout(connect(boss.url, SECRET, patience=BRISK), channel, Box((0, 1), (0, 2), (0, 3)))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"no blosc at all, but long enough for a header", b"\x02\x01\x11\x01" + bytes(60)]
+)
+def test_a_cutout_that_is_none_is_not_taken_for_voxels(boss, body):
+    boss.add("GET", says(200, body))
+    channel = ChannelResource("c", "col", "exp", datatype="uint8")
+    with pytest.raises(UnavailableError, match="does not make sense"):
+        read_cutout(connect(boss.url, SECRET, patience=BRISK), channel, Box((0, 1), (0, 2), (0, 3)))
+
+
+LEAKS = [
+    pytest.param(says(401, {"detail": f"Invalid token {SECRET}."}), id="echoed by a 401"),
+    pytest.param(boss_error(403, 3001, f"Token {SECRET} may not"), id="echoed by a 403"),
+    pytest.param(boss_error(404, 4000, f"{SECRET} not found"), id="echoed by a 404"),
+    pytest.param(boss_error(400, 1001, f"what is {SECRET}"), id="echoed by a 400"),
+    pytest.param(says(500, f"<pre>Authorization: Token {SECRET}</pre>"), id="echoed by a debug page"),
+    pytest.param(says(200, f"<html>{SECRET}</html>"), id="echoed by a page"),
+    pytest.param(says(301, "", Location=f"https://x/?t={SECRET}"), id="echoed by a redirect"),
+    pytest.param(says(503), id="503"),
+    pytest.param(says(429), id="429"),
+    pytest.param(resets, id="reset"),
+    pytest.param(hangs, id="hangs"),
+    pytest.param(stops_half_way, id="half an answer"),
+]
+
+
+@pytest.mark.parametrize("fault", LEAKS)
+@pytest.mark.parametrize("what", ["describe", "list", "read", "write"])
+def test_the_token_is_in_no_message_traceback_or_log_line(boss, caplog, fault, what):
+    caplog.set_level(logging.DEBUG)
+    boss.add(".", *[fault] * 12)
+    patience = Patience(connect_s=1, read_s=0.1, total_s=2, attempts=2, pause_s=0.001)
+    remote = connect(boss.url, SECRET, patience=patience)
+    channel = ChannelResource("c", "col", "exp", datatype="uint8")
+    box = Box((0, 1), (0, 2), (0, 3))
+    ones = np.ones(box.shape, np.uint8)
+    calls = {
+        "describe": lambda: describe_resource(remote, "collection", CollectionResource("col")),
+        "list": lambda: call(remote, "collections", remote.list_collections),
+        "read": lambda: read_cutout(remote, channel, box),
+        "write": lambda: write_block(remote, channel, box, ones),
+    }
+    with pytest.raises(NDSynapseError) as caught:
+        calls[what]()
+    error = caught.value
+    shown = "".join(traceback.format_exception(error)) + str(error) + repr(error) + caplog.text
+    assert SECRET not in shown
+    assert SECRET not in "".join(repr(vars(link.request)) for link in chain(error) if getattr(link, "request", None))
+    assert SECRET not in repr(remote)
+
+
+def chain(error):
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
