@@ -5,6 +5,7 @@ It writes nothing to BOSS: `nd_boss` does.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +21,13 @@ from boss_connection import Address, Patience, address_of, connect
 from boss_voxels import read_cutout
 from box import Box, Range
 from credentials import Token, find_token
-from errors import RangeError, UsageError
+from errors import DataError, RangeError, UsageError
 from frame import Frame
 from neurodata_config import NeurodataConfig, read_neurodata_config
 
 __all__ = ["NeuroDataResource", "get_boss_config", "get_boss_resource"]
+
+log = logging.getLogger(__name__)
 
 
 class NeuroDataResource:
@@ -87,6 +90,7 @@ class NeuroDataResource:
 
         found = find_experiment(self.remote, collection, experiment)
         self.channels: list[str] = sorted(found["channels"])
+        self.description: str = str(found.get("description") or "")
         self.frame: Frame = read_frame(self.remote, str(found["coord_frame"]))
         _check_within(self.box, self.frame)
         names = [name for name in requested_channels if name]
@@ -102,6 +106,25 @@ class NeuroDataResource:
             self._remote = connect(self.host.url, self.token, patience=self._patience)
             self._remote_pid = os.getpid()
         return self._remote
+
+    @property
+    def image_channels(self) -> list[str]:
+        """Names of the channels that hold images of uint8 or uint16; asked of BOSS once."""
+        return [name for name in self.channels if self._is_image(name)]
+
+    def _is_image(self, channel: str) -> bool:
+        """Tell whether a channel holds an image that can be measured; one that cannot be read does not."""
+        try:
+            resource = self._resource(channel)
+        except DataError as error:
+            log.info("left out: %s", error)
+            return False
+        return resource.type == "image" and resource.datatype in {"uint8", "uint16"}
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the experiment's description begins by saying that its data were generated."""
+        return self.description.lower().startswith("synthetic")
 
     @property
     def max_dimensions(self) -> tuple[int, int, int]:

@@ -26,7 +26,7 @@ from box import Box
 from errors import DataError, UnknownNameError, UsageError
 from frame import Frame
 
-__all__ = ["Destination", "ensure_channel"]
+__all__ = ["Destination", "check_destination", "ensure_channel"]
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,39 @@ class Destination:
     def __str__(self) -> str:
         """Return the three names with slashes."""
         return f"{self.collection}/{self.experiment}/{self.channel}"
+
+
+def check_destination(remote: BossRemote, destination: Destination, box: Box, source: Frame) -> None:
+    """Refuse, before any work is done, an output experiment that a mask does not fit; nothing is created.
+
+    Parameters
+    ----------
+    remote : BossRemote
+        The connection.
+    destination : Destination
+        The channel; it may be missing, and so may the experiment.
+    box : Box
+        What will be written.
+    source : Frame
+        The frame that the mask will be computed in.
+
+    Raises
+    ------
+    DataError
+        If the experiment's frame does not hold the box, or its voxels differ in size.
+    UnknownNameError
+        If the experiment was deleted.
+    PermissionDeniedError
+        If the token may not see it.
+    """
+    asked = f"output experiment {destination.collection}/{destination.experiment}"
+    try:
+        fields = describe_resource(remote, asked, ExperimentResource(destination.experiment, destination.collection))
+    except UnknownNameError as error:
+        if was_deleted(error):
+            raise
+        return
+    check_frame(asked, read_frame(remote, str(fields["coord_frame"])), box, source)
 
 
 def ensure_channel(

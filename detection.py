@@ -126,6 +126,11 @@ class Detection:
     blocks: int = 0
     candidates: int = 0
 
+    def rows(self, mask: str) -> dict[str, NDArray[Any]]:
+        """Return the rows of the table whose objects a mask holds."""
+        chosen = self.table.get(f"in_{mask}")
+        return self.table if chosen is None else {name: values[chosen] for name, values in self.table.items()}
+
 
 _PLAN: Plan | None = None
 

@@ -23,7 +23,7 @@ from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
 from boss_connection import Patience, connect, url_of
-from boss_destination import Destination, ensure_channel
+from boss_destination import Destination, check_destination, ensure_channel
 from boss_voxels import erase_block, read_cutout, request_size, write_block
 from box import Box, Range
 from credentials import Token
@@ -37,6 +37,7 @@ __all__ = [
     "Patience",
     "PushReport",
     "boss_push",
+    "check_destination",
     "check_mask",
     "connect",
     "historical_link",

@@ -27,6 +27,10 @@ class Source(Protocol):
         """Names of all channels of the volume."""
 
     @property
+    def image_channels(self) -> list[str]:
+        """Names of the channels that hold images of uint8 or uint16, rather than annotations."""
+
+    @property
     def requested_channels(self) -> list[str]:
         """Names of the channels that the job asked for, each one of `channels`."""
 

@@ -1,0 +1,441 @@
+"""The command line, and the story of one job: pull, detect, plot, push, upload.
+
+It computes nothing and talks to no service itself; each step is one call of the module that can.
+
+    python3 driver.py --host H --token T --col C --exp E --z-range 0,8 --y-range 0,1024 --x-range 0,1344
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import logs
+import nd_boss
+import pipelines
+import record
+import s3
+from box import Box, Range
+from credentials import Token
+from detection import Detection, Plan, detect
+from errors import NDSynapseError, UsageError
+from job import BUCKET_VARIABLE, Job, Parser, add_verbosity, job_from, parser
+from NeuroDataResource import NeuroDataResource
+from pymeda_driver import write_report
+from record import Outcome
+from results import ResultFolder, mask_names
+
+__all__ = ["Outcome", "driver", "get_data", "main", "run", "upload_results"]
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+
+def run(
+    job: Job, folder: ResultFolder, progress: Progress, on_masks: Callable[[Detection], None] | None = None
+) -> Outcome:
+    """Do a job: everything that can be delivered is, and what could not be is told.
+
+    A mask that BOSS refuses is still plotted and uploaded, for a container takes its folder with it when it ends.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    folder : ResultFolder
+        Where its files go.
+    progress : callable
+        Told of the steps: name, blocks done, blocks in all.
+    on_masks : callable, optional
+        Given the detection while its masks are on disk; they are gone when this function returns.
+
+    Returns
+    -------
+    Outcome
+        What it came to; `failures` is empty where everything was delivered.
+
+    Raises
+    ------
+    NDSynapseError
+        If there is nothing to deliver: bad names or ranges, data that cannot be had or used, no room on the disk.
+    """
+    started = datetime.now(UTC)
+    outcome = Outcome(folder.root)
+    log.info("%s of %s/%s on %s: %s", job.pipeline.name, job.collection, job.experiment, job.host, job.box)
+    source = _open(job)
+    roles = pipelines.find_channels(job.pipeline.roles, source.image_channels, job.channels)
+    log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
+    destinations = _destinations(job, source)
+    plan = Plan(
+        source=source,
+        box=job.box,
+        pipeline=job.pipeline,
+        roles=roles,
+        channels=tuple(source.image_channels),
+        voxel_size_nm=source.voxel_size,
+        block_size=job.block_size,
+        folder=folder.work,
+    )
+    try:
+        detection = detect(plan, job.cpus, progress)
+        outcome.synapses = len(detection.table["id"])
+        outcome.seconds.update(detection.seconds)
+        if on_masks is not None:
+            on_masks(detection)
+        with _timed(outcome, "files"):
+            _write_files(job, source, detection, folder)
+        if job.push:
+            with _timed(outcome, "push"):
+                _push(source, destinations, roles, detection, outcome, progress)
+            folder.write_links(outcome.links)
+        if job.plots:
+            with _timed(outcome, "plots"):
+                outcome.report = _write_report(job, source, roles, detection, folder, outcome)
+    finally:
+        folder.clear_work()
+    folder.write_json("run.json", record.manifest(job, source, roles, detection, outcome, started))
+    return outcome
+
+
+def deliver(job: Job, folder: ResultFolder, outcome: Outcome) -> None:
+    """Upload the result folder, if there is a bucket for it.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    folder : ResultFolder
+        What is uploaded; nothing is written to it any more.
+    outcome : Outcome
+        A failure is added to it.
+    """
+    if job.bucket is None:
+        log.info("nothing uploaded: no --bucket and no %s", BUCKET_VARIABLE)
+        return
+    with _timed(outcome, "upload"):
+        try:
+            uploaded = s3.upload_folder(folder.root, job.bucket, job.results_key, acl=job.acl)
+        except NDSynapseError as error:
+            outcome.failures.append(error)
+            return
+    log.info("uploaded %d files to s3://%s/%s/", len(uploaded), job.bucket, job.results_key)
+
+
+class _timed:  # noqa: N801 (used as a statement)
+    """Add the time that a step takes to an outcome."""
+
+    def __init__(self, outcome: Outcome, step: str) -> None:
+        self._outcome, self._step = outcome, step
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._outcome.seconds[self._step] = time.monotonic() - self._started
+
+
+def _open(job: Job) -> NeuroDataResource:
+    """Open the volume; names, ranges and token are checked by that."""
+    z, y, x = job.box.ranges
+    return NeuroDataResource(job.host, job.token, job.collection, job.experiment, [], x, y, z)
+
+
+def _destinations(job: Job, source: NeuroDataResource) -> dict[str, nd_boss.Destination]:
+    """Name the channel of each mask and refuse now what BOSS would refuse after the work."""
+    if not job.push:
+        return {}
+    destinations = {
+        name: nd_boss.Destination(job.out_collection, job.out_experiment, f"{job.results_key}_{name}")
+        for name in job.pipeline.masks
+    }
+    for destination in destinations.values():
+        nd_boss.check_destination(source.remote, destination, job.box, source.frame)
+    return destinations
+
+
+def _write_files(job: Job, source: NeuroDataResource, detection: Detection, folder: ResultFolder) -> None:
+    """Write masks and table."""
+    files = mask_names(job.pipeline.name, list(detection.masks))
+    about = f"{job.pipeline.name} on {job.collection}/{job.experiment}, {job.box}"
+    for name, mask in detection.masks.items():
+        folder.write_mask(
+            files[name],
+            mask,
+            voxel_size_nm=source.voxel_size,
+            box=job.box,
+            description=f"Synapse mask {name}: {about}. {source.description}",
+        )
+    folder.write_table("synapses.csv", detection.table)
+
+
+def _push(
+    source: NeuroDataResource,
+    destinations: Mapping[str, nd_boss.Destination],
+    roles: Mapping[str, str],
+    detection: Detection,
+    outcome: Outcome,
+    progress: Progress,
+) -> None:
+    """Push every mask, as far as BOSS takes them."""
+    images = [(source.collection, source.experiment, channel) for channel in roles.values()]
+    neuroglancer = {}
+    try:
+        for name, mask in detection.masks.items():
+            report = nd_boss.push_mask(
+                source.remote,
+                destinations[name],
+                source.box,
+                mask,
+                source.frame,
+                progress=lambda done, total: progress("push", done, total),
+            )
+            outcome.links[name] = report.link
+            neuroglancer[f"{name} neuroglancer"] = nd_boss.neuroglancer_link(
+                source.remote, images, destinations[name], source.box, source.voxel_size
+            )
+    except NDSynapseError as error:
+        outcome.failures.append(error)
+    outcome.links.update(neuroglancer)
+
+
+def _write_report(
+    job: Job,
+    source: NeuroDataResource,
+    roles: Mapping[str, str],
+    detection: Detection,
+    folder: ResultFolder,
+    outcome: Outcome,
+) -> Path:
+    """Draw the plots and write the page."""
+    return write_report(
+        folder.root,
+        title=f"Synapses in {job.collection}/{job.experiment}",
+        table=detection.table,
+        facts=record.facts(job, source, roles, detection, outcome),
+        overviews=detection.overviews,
+        mask_overviews=detection.mask_overviews,
+    )
+
+
+def driver(
+    host: str,
+    token: Token | str,
+    col: str,
+    exp: str,
+    z_range: Range,
+    y_range: Range,
+    x_range: Range,
+    path: str | Path = "./results/",
+    **options: Any,
+) -> tuple[dict[str, Any], NDArray[np.uint8] | dict[str, NDArray[np.uint8]], dict[str, str]]:
+    """Do one job, as the historical function did.
+
+    Parameters
+    ----------
+    host : str
+        BOSS: a host name, or a URL with its scheme.
+    token : Token or str
+        The token; it is in nothing that is returned.
+    col, exp : str
+        Collection and experiment.
+    z_range, y_range, x_range : tuple of int
+        Half-open ranges.
+    path : str or Path
+        Folder that holds the result folders.
+    **options
+        Further fields of `job.Job`, such as ``pipeline``, ``channels``, ``bucket``, ``push``, ``cpus``.
+
+    Returns
+    -------
+    info : dict
+        What was asked for, with ``results_key`` and ``folder``.
+    results : ndarray of uint8, shape (z, y, x), or dict of such
+        The mask, 0 and 255; a dictionary by name where the pipeline has several.
+    boss_links : dict of str to str
+        Mask to the link of its channel in BOSS; empty without a push.
+
+    Raises
+    ------
+    NDSynapseError
+        Whatever went wrong; what was done by then is in the result folder.
+    """
+    job = Job(
+        host=host,
+        token=Token.of(token),
+        collection=col,
+        experiment=exp,
+        box=Box(z_range, y_range, x_range),
+        path=Path(path),
+        **options,
+    )
+    masks: dict[str, NDArray[np.uint8]] = {}
+
+    def keep(detection: Detection) -> None:
+        masks.update({name: np.array(mask) for name, mask in detection.masks.items()})
+
+    folder = ResultFolder(job.path, job.results_key)
+    with logs.job_log(folder.root / "job.log"):
+        outcome = run(job, folder, lambda *_: None, keep)
+    deliver(job, folder, outcome)
+    if outcome.failures:
+        raise outcome.failures[0]
+    info = {**job.asked(), "results_key": job.results_key, "folder": str(folder.root)}
+    results = next(iter(masks.values())) if len(masks) == 1 else masks
+    return info, results, {name: link for name, link in outcome.links.items() if name in masks}
+
+
+def get_data(
+    host: str, token: Token | str, col: str, exp: str, z_range: Range, y_range: Range, x_range: Range
+) -> tuple[dict[str, NDArray[Any]], tuple[float, float, float]]:
+    """Pull all channels of a box into memory.
+
+    Parameters
+    ----------
+    host : str
+        BOSS: a host name, or a URL with its scheme.
+    token : Token or str
+        The token.
+    col, exp : str
+        Collection and experiment.
+    z_range, y_range, x_range : tuple of int
+        Half-open ranges.
+
+    Returns
+    -------
+    data_dict : dict of str to ndarray
+        Channel to voxels, shape (z, y, x), in the channel's type.
+    voxel_size : tuple of float
+        Size of a voxel along z, y, x in nanometres.
+
+    Raises
+    ------
+    NDSynapseError
+        If the data cannot be had.
+    """
+    source = NeuroDataResource(host, token, col, exp, [], x_range, y_range, z_range)
+    return {name: source.get_cutout(name, *source.box.ranges) for name in source.channels}, source.voxel_size
+
+
+def upload_results(path: str | Path, results_key: str) -> None:
+    """Upload every file under a folder to ``s3://$RESULTS_BUCKET/<results_key>/...``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+    results_key : str
+        Prefix of the objects' keys.
+
+    Raises
+    ------
+    UsageError
+        If RESULTS_BUCKET is not set.
+    NDSynapseError
+        If S3 refuses or does not answer; the same call goes on where it stopped.
+    """
+    bucket = os.environ.get(BUCKET_VARIABLE)
+    if not bucket:
+        raise UsageError(
+            f"uploading {path}", f"{BUCKET_VARIABLE} is not set", f"Set {BUCKET_VARIABLE} to a bucket's name"
+        )
+    s3.upload_folder(Path(path), bucket, results_key)
+
+
+def _upload(argv: Sequence[str]) -> None:
+    """Run ``driver.py upload FOLDER --bucket NAME``."""
+    p = Parser(
+        prog="driver.py upload", description="Send a result folder to S3; what is there already is not sent again."
+    )
+    p.add_argument("folder", type=Path, help="the result folder; its name is the key prefix")
+    p.add_argument("--bucket", default=os.environ.get(BUCKET_VARIABLE), help=f"default: {BUCKET_VARIABLE}")
+    p.add_argument("--acl", help="canned ACL of the objects; default: none is sent")
+    add_verbosity(p)
+    options = p.parse_args(argv)
+    logs.apply(logs.LogSettings(_level(options)))
+    if not options.bucket:
+        raise UsageError("an upload", f"no --bucket and no {BUCKET_VARIABLE}", "Name the bucket")
+    if not (options.folder / "run.json").is_file():
+        raise UsageError(
+            f"uploading {options.folder}", "it has no run.json, so it is no result folder", "Check the path"
+        )
+    uploaded = s3.upload_folder(options.folder, options.bucket, options.folder.resolve().name, acl=options.acl)
+    log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, options.folder.resolve().name)
+
+
+def _job(argv: Sequence[str]) -> int:
+    """Run the job of a command line; return the exit code."""
+    options = parser().parse_args(argv)
+    job = job_from(options, os.environ)
+    logs.apply(logs.LogSettings(_level(options), (job.token,)))
+    folder = ResultFolder(job.path, job.results_key)
+    with logs.job_log(folder.root / "job.log"), logs.progress(not options.quiet) as progress:
+        try:
+            outcome = run(job, folder, progress)
+        except NDSynapseError as error:
+            return _tell(error)
+    deliver(job, folder, outcome)
+    codes = [_tell(failure) for failure in outcome.failures]
+    steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
+    log.info("%d synapses; %s", outcome.synapses, steps)
+    log.info("results in %s%s", outcome.folder, f", report {outcome.report.name}" if outcome.report else "")
+    return codes[0] if codes else 0
+
+
+def _level(options: Any) -> int:
+    """Return the level that ``--verbose`` and ``--quiet`` ask for."""
+    return logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO
+
+
+def _tell(error: NDSynapseError) -> int:
+    """Log a failure in one line, its causes to the file alone; return its exit code."""
+    log.error("%s", error)
+    log.debug("caused by", exc_info=error)
+    return error.exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process where None.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 2 usage, 65 unusable data, 69 BOSS or S3 unavailable, 74 files, 77 not permitted,
+        1 a defect of ours.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["upload"]:
+            _upload(arguments[1:])
+            return 0
+        return _job(arguments)
+    except NDSynapseError as error:
+        if logs.current() is None:
+            logs.apply(logs.LogSettings())
+        return _tell(error)
+    except KeyboardInterrupt:
+        log.warning("interrupted: what is in the result folder is complete, file by file")
+        return 130
+    except Exception as error:  # a defect meets the user here: a sentence, not a page
+        log.critical("a defect of nd-synapse, please report it: %s: %s", type(error).__name__, error)
+        log.debug("traceback", exc_info=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""A job as the user asked for it: from the command line, the environment and neurodata.cfg to one frozen value.
+
+It reads no voxel and contacts no service; `driver` does the job.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pipelines
+from block_pool import default_cpus
+from box import Box, Range
+from credentials import Token, find_token
+from detection import DEFAULT_BLOCK_SIZE
+from errors import UsageError
+from neurodata_config import read_neurodata_config
+from pipelines.contract import Pipeline
+from results import results_key
+
+__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "Parser", "job_from", "parse_range", "parser"]
+
+DEFAULT_OUT_COL = "collman_nomads"
+DEFAULT_OUT_EXP = "nomads_predictions"
+DEFAULT_PATH = "./results/"
+BUCKET_VARIABLE = "RESULTS_BUCKET"
+
+_AXES = ("z", "y", "x")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to read, which pipeline to run, and where the results go.
+
+    Parameters
+    ----------
+    host : str
+        BOSS: a host name, or a URL with its scheme.
+    token : Token
+        The token; it shows nowhere.
+    collection, experiment : str
+        The volume.
+    box : Box
+        The requested box.
+    pipeline : Pipeline
+        The detector, its parameters set.
+    channels : mapping of str to str
+        Role to channel, as far as the user chose.
+    path : Path
+        Folder that holds the result folders.
+    bucket : str or None
+        S3 bucket; None uploads nothing.
+    acl : str or None
+        Canned ACL of the objects, only where the user asked for one.
+    out_collection, out_experiment : str
+        Where in BOSS the masks go.
+    cpus : int
+        Worker processes.
+    block_size : tuple of int
+        Largest extent of a block along z, y, x.
+    push, plots : bool
+        Whether the masks go to BOSS; whether plots are drawn.
+    """
+
+    host: str
+    token: Token
+    collection: str
+    experiment: str
+    box: Box
+    pipeline: Pipeline = field(default_factory=lambda: pipelines.build(pipelines.DEFAULT_PIPELINE, {}))
+    channels: Mapping[str, str] = field(default_factory=dict)
+    path: Path = Path(DEFAULT_PATH)
+    bucket: str | None = None
+    acl: str | None = None
+    out_collection: str = DEFAULT_OUT_COL
+    out_experiment: str = DEFAULT_OUT_EXP
+    cpus: int = field(default_factory=default_cpus)
+    block_size: tuple[int, int, int] = DEFAULT_BLOCK_SIZE
+    push: bool = True
+    plots: bool = True
+
+    @property
+    def results_key(self) -> str:
+        """Name of the result folder, of the prefix in S3, and first part of the masks' channels."""
+        return results_key(self.pipeline.name, self.collection, self.experiment, self.box)
+
+    def asked(self) -> dict[str, Any]:
+        """Return what was asked for as plain values, without the token."""
+        return {
+            "host": self.host,
+            "collection": self.collection,
+            "experiment": self.experiment,
+            "z_range": list(self.box.z),
+            "y_range": list(self.box.y),
+            "x_range": list(self.box.x),
+            "pipeline": self.pipeline.name,
+            "parameters": dict(self.pipeline.settings),
+            "channels": dict(self.channels),
+            "path": str(self.path),
+            "bucket": self.bucket,
+            "out_collection": self.out_collection,
+            "out_experiment": self.out_experiment,
+            "cpus": self.cpus,
+            "block_size": list(self.block_size),
+            "push": self.push,
+            "plots": self.plots,
+        }
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that answers a wrong command line with an error of ours: one sentence, no page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a UsageError with `message`."""
+        raise UsageError("the command line", message.rstrip("."), f"{self.prog} --help lists the options")
+
+
+def parser() -> Parser:
+    """Return the parser of ``driver.py``."""
+    p = Parser(
+        prog="driver.py",
+        description="Find synapses in a box of a BOSS experiment; save, plot, push and upload them.",
+        epilog="Ranges are half-open, start,stop in voxels, axes always z, y, x. "
+        "`driver.py upload FOLDER --bucket NAME` sends a result folder that could not be uploaded. "
+        "Exit codes: 0 done, 2 usage, 65 unusable data, 69 BOSS or S3 unavailable, 74 result folder not writable, "
+        "77 not permitted, 1 a defect of ours.",
+        allow_abbrev=False,
+    )
+    volume = p.add_argument_group("what to read")
+    volume.add_argument("--host", help="BOSS: a host name (https is meant) or a URL with its scheme")
+    volume.add_argument("--col", metavar="NAME", help="collection")
+    volume.add_argument("--exp", metavar="NAME", help="experiment")
+    for axis in _AXES:
+        volume.add_argument(f"--{axis}-range", metavar="START,STOP", help=f"voxels along {axis}, no spaces")
+    volume.add_argument("--config", metavar="FILE", help="neurodata.cfg: gives what the options above leave out")
+    token = p.add_argument_group("token (the first that is given counts)")
+    token.add_argument("--token", help="BOSS token; other users of the machine can see it in the process list")
+    token.add_argument(
+        "--token-file", metavar="FILE", help="file that holds the token; or BOSS_TOKEN in the environment"
+    )
+    what = p.add_argument_group("what to do")
+    what.add_argument("--pipeline", default=pipelines.DEFAULT_PIPELINE, metavar="NAME", help="default: %(default)s")
+    what.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="parameter of the pipeline")
+    what.add_argument("--channels", metavar="ROLE=NAME,...", help="default: found by the names of markers")
+    what.add_argument(
+        "--cpus", type=int, metavar="N", help="worker processes; default: all cores but one, at least one"
+    )
+    size = ",".join(map(str, DEFAULT_BLOCK_SIZE))
+    what.add_argument("--block-size", metavar="Z,Y,X", default=size, help="default: %(default)s")
+    out = p.add_argument_group("where results go")
+    out.add_argument("--path", default=DEFAULT_PATH, metavar="FOLDER", help="default: %(default)s")
+    out.add_argument(
+        "--bucket", metavar="NAME", help=f"S3 bucket; or {BUCKET_VARIABLE} in the environment; else no upload"
+    )
+    out.add_argument("--acl", metavar="NAME", help="canned ACL of the objects; default: private objects, no ACL sent")
+    out.add_argument("--out-col", default=DEFAULT_OUT_COL, metavar="NAME", help="BOSS; default: %(default)s")
+    out.add_argument("--out-exp", default=DEFAULT_OUT_EXP, metavar="NAME", help="BOSS; default: %(default)s")
+    out.add_argument("--no-push", action="store_true", help="leave BOSS as it is")
+    out.add_argument("--no-upload", action="store_true", help="leave S3 as it is")
+    out.add_argument("--no-plots", action="store_true", help="draw no plots and write no report")
+    add_verbosity(p)
+    return p
+
+
+def add_verbosity(p: argparse.ArgumentParser) -> None:
+    """Add ``--verbose`` and ``--quiet`` to a parser."""
+    loud = p.add_argument_group("messages").add_mutually_exclusive_group()
+    loud.add_argument("--verbose", action="store_true", help="a line for each block too")
+    loud.add_argument("--quiet", action="store_true", help="warnings and errors only")
+
+
+def parse_range(axis: str, text: str | Sequence[int]) -> Range:
+    """Read ``start,stop`` (or ``start:stop``).
+
+    Parameters
+    ----------
+    axis : str
+        For the message.
+    text : str or sequence of int
+        What the user gave.
+
+    Returns
+    -------
+    tuple of int
+        Start and stop; that they make a range is `Box`'s to check.
+
+    Raises
+    ------
+    UsageError
+        If it is not two whole numbers from 0 upwards.
+    """
+    parts = text.replace(":", ",").split(",") if isinstance(text, str) else [str(end) for end in text]
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise UsageError(
+            f"--{axis}-range {text}",
+            "it is not two whole numbers from 0 to 999999999",
+            f"Give it as start,stop without spaces, such as --{axis}-range 0,16",
+        )
+    return int(parts[0]), int(parts[1])
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Read ``name=value`` texts."""
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{option} {text}", "it is not of the form name=value", "Write it so, without spaces")
+        if name in pairs:
+            raise UsageError(f"{option} {text}", f"{name} is given twice", "Give it once")
+        pairs[name] = value
+    return pairs
+
+
+def _block_size(text: str) -> tuple[int, int, int]:
+    """Read ``Z,Y,X``."""
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts):
+        raise UsageError(
+            f"--block-size {text}",
+            "it is not three whole numbers from 1 upwards",
+            "Give it as Z,Y,X, such as 32,512,512",
+        )
+    z, y, x = (int(part) for part in parts)
+    return z, y, x
+
+
+def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
+    """Make a job of parsed options; what they leave out comes from neurodata.cfg.
+
+    Parameters
+    ----------
+    options : Namespace
+        From `parser`.
+    environ : mapping
+        The environment.
+
+    Returns
+    -------
+    Job
+        Checked as far as that goes without asking BOSS.
+
+    Raises
+    ------
+    UsageError
+        If something is missing, malformed or contradictory.
+    """
+    config = read_neurodata_config(options.config) if options.config else None
+    named = {"host": "--host", "collection": "--col", "experiment": "--exp"}
+    given = {"host": options.host, "collection": options.col, "experiment": options.exp}
+    for axis in _AXES:
+        named[f"{axis}_range"] = f"--{axis}-range"
+        given[f"{axis}_range"] = getattr(options, f"{axis}_range")
+    values: dict[str, Any] = {
+        key: getattr(config, key, None) if value is None else value for key, value in given.items()
+    }
+    missing = [named[key] for key, value in values.items() if value is None]
+    if missing:
+        raise UsageError("a job", f"{', '.join(missing)} not given", "Give them, or --config neurodata.cfg")
+    token = find_token(options.token, options.token_file, environ, config.token if config else None)
+    z, y, x = (parse_range(axis, values[f"{axis}_range"]) for axis in _AXES)
+    cpus = default_cpus() if options.cpus is None else options.cpus
+    if cpus < 1:
+        raise UsageError(f"--cpus {cpus}", "at least one worker process is needed", "Give a number from 1 upwards")
+    return Job(
+        host=values["host"],
+        token=token,
+        collection=values["collection"],
+        experiment=values["experiment"],
+        box=Box(z, y, x),
+        pipeline=pipelines.build(options.pipeline, _pairs("--param", options.param)),
+        channels=_pairs("--channels", options.channels.split(",") if options.channels else []),
+        path=Path(options.path),
+        bucket=None if options.no_upload else (options.bucket or environ.get(BUCKET_VARIABLE) or None),
+        acl=options.acl,
+        out_collection=options.out_col,
+        out_experiment=options.out_exp,
+        cpus=cpus,
+        block_size=_block_size(options.block_size),
+        push=not options.no_push,
+        plots=not options.no_plots,
+    )
