@@ -257,7 +257,7 @@ class VoxelStore:
 
     def _created(self, channel: Channel, resolution: int, shape: tuple[int, ...]) -> Array:
         datatype = np.dtype(channel.datatype)
-        codec = BloscCodec(typesize=datatype.itemsize, cname="zstd", clevel=1, shuffle="bitshuffle")
+        codec = BloscCodec(typesize=datatype.itemsize, cname="zstd", clevel=1, shuffle="shuffle")
         return zarr.create_array(
             LocalStore(self._path(channel, resolution)),
             shape=shape,

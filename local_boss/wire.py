@@ -69,7 +69,7 @@ def parse_header(start: bytes) -> BloscHeader:
 def pack(voxels: NDArray[Any]) -> bytes:
     """Return an array as a Blosc buffer of its C-ordered bytes."""
     voxels = np.ascontiguousarray(voxels)
-    packed: bytes = blosc.compress(voxels, typesize=voxels.itemsize, clevel=1, shuffle=blosc.BITSHUFFLE, cname="zstd")
+    packed: bytes = blosc.compress(voxels, typesize=voxels.itemsize, clevel=1, shuffle=blosc.SHUFFLE, cname="zstd")
     return packed
 
 
