@@ -78,6 +78,17 @@ def resource(volume) -> NeuroDataResource:
     return volume.open()
 
 
+def test_a_box_larger_than_a_request_is_read_in_several(volume):
+    import boss_voxels
+
+    with pytest.MonkeyPatch.context() as patch, faulty_boss(volume.server.url) as between:
+        patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))
+        patch.setattr(boss_voxels.request_size, "__defaults__", (2 * 16 * 128 * 128,))
+        cutout = volume.open(host=between.url).get_cutout("chan-uint8", (0, 40), (100, 300), (100, 300))
+        assert between.count("/cutout/") == 3 * 3 * 2
+    np.testing.assert_array_equal(cutout, volume.voxels["chan-uint8"][0:40, 100:300, 100:300])
+
+
 def ranges(stop):
     return st.lists(st.integers(0, stop), min_size=2, max_size=2, unique=True).map(sorted).map(tuple)
 
@@ -155,7 +166,10 @@ def test_the_voxel_size_is_in_nanometres_whatever_the_unit(boss_server, unit, fa
     names = [new_name("unit") for _ in range(3)]
     frame = {
         **{f"{axis}_{end}": stop for axis in "xyz" for end, stop in (("start", 0), ("stop", 8))},
-        "x_voxel_size": 0.5, "y_voxel_size": 2, "z_voxel_size": 3, "voxel_unit": unit,
+        "x_voxel_size": 0.5,
+        "y_voxel_size": 2,
+        "z_voxel_size": 3,
+        "voxel_unit": unit,
     }
     for path, fields in [
         (f"/v1/collection/{names[0]}", {}),

@@ -1,0 +1,493 @@
+"""After a push, the channel is the mask: whatever was there before, whatever went wrong in between."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from intern.resource.boss.resource import ChannelResource, CollectionResource
+
+import boss_voxels
+from boss_catalog import find_channel, read_frame
+from boss_voxels import read_cutout, write_block
+from box import Box
+from credentials import Token
+from errors import (
+    DataError,
+    NDSynapseError,
+    PermissionDeniedError,
+    RangeError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+)
+from frame import Frame
+from nd_boss import Destination, Patience, boss_push, connect, historical_link, neuroglancer_link, push_mask
+from NeuroDataResource import NeuroDataResource
+from tests.faulty_boss import boss_error, faulty_boss, resets, says
+from tests.fixtures_boss import new_name
+
+BRISK = Patience(connect_s=5, read_s=20, total_s=30, attempts=3, pause_s=0.02)
+STOP = (40, 700, 600)
+FRAME = Frame("given-frame", Box.of_shape(STOP), (70.0, 100.0, 100.0))
+BOX = Box((3, 35), (100, 612), (50, 590))  # across borders of cuboids, aligned with none
+
+
+def masks(box: Box, seed: int, density: float = 0.05) -> np.ndarray:
+    """Draw a mask of clumps, much of which is empty."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random(box.shape) < density
+    mask[:, : box.shape[1] // 3] &= rng.random((box.shape[0], 1, box.shape[2])) < 0.3
+    mask[: box.shape[0] // 4] = False
+    return mask
+
+
+def remote_of(server, url=None):
+    return connect(url or server.url, server.token, patience=BRISK)
+
+
+def read_all(server, destination: Destination) -> np.ndarray:
+    """Read a whole channel by way of the plain client."""
+    remote = server.remote()
+    channel = remote.get_channel(destination.channel, destination.collection, destination.experiment)
+    assert (channel.type, channel.datatype, channel.base_resolution) == ("image", "uint8", 0)
+    (z, y, x) = STOP
+    return remote.get_cutout(channel, 0, [0, x], [0, y], [0, z], parallel=False)
+
+
+def expected(*pushes: tuple[Box, np.ndarray], before: np.ndarray | None = None) -> np.ndarray:
+    volume = np.zeros(STOP, np.uint8) if before is None else before.copy()
+    for box, mask in pushes:
+        volume[box.slices()] = np.where(mask, 255, 0)
+    return volume
+
+
+@pytest.fixture
+def destination(place) -> Destination:
+    return Destination(place.collection.name, place.experiment.name, new_name("mask"))
+
+
+def test_a_pushed_mask_is_what_boss_holds(boss_server, destination):
+    mask = masks(BOX, 1)
+    report = push_mask(remote_of(boss_server), destination, BOX, mask, FRAME)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, mask)))
+    assert report.voxels_found == np.count_nonzero(mask)
+    assert (report.blocks_erased, report.blocks_repaired) == (0, 0)
+    assert report.blocks_written > 0
+    assert report.link == historical_link(destination)
+    assert report.box == BOX
+    assert report.seconds > 0
+
+
+def test_a_second_mask_replaces_the_first(boss_server, destination):
+    first, second = masks(BOX, 1), masks(BOX, 2)
+    remote = remote_of(boss_server)
+    push_mask(remote, destination, BOX, first, FRAME)
+    report = push_mask(remote, destination, BOX, second, FRAME)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, second)))
+    assert report.blocks_erased > 0
+
+
+def test_an_empty_mask_erases_and_still_makes_the_channel(boss_server, destination):
+    remote = remote_of(boss_server)
+    empty = np.zeros(BOX.shape, bool)
+    report = push_mask(remote, destination, BOX, empty, FRAME)
+    assert (report.blocks_written, report.bytes_sent, report.voxels_found) == (0, 0, 0)
+    push_mask(remote, destination, BOX, masks(BOX, 1), FRAME)
+    push_mask(remote, destination, BOX, empty, FRAME)
+    assert not read_all(boss_server, destination).any()
+
+
+def test_the_same_mask_again_sends_nothing(boss_server, destination):
+    mask = masks(BOX, 1)
+    with faulty_boss(boss_server.url) as between:
+        remote = remote_of(boss_server, between.url)
+        push_mask(remote, destination, BOX, mask, FRAME)
+        between.clear()
+        report = push_mask(remote, destination, BOX, mask, FRAME)
+        assert between.count("^(POST|PUT)") == 0
+    assert (report.blocks_erased, report.blocks_written, report.bytes_sent) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("offset", [(0, 1, 2), (2, 0, 1)])
+def test_voxels_outside_of_the_box_stay_as_they_are(boss_server, place, offset):
+    channel = place.channel(new_name("mask"))
+    before = np.random.default_rng(3).integers(1, 255, STOP, np.uint8)
+    write_block(boss_server.remote(), channel, Box.of_shape(STOP), before)
+    box = Box.of_shape(tuple(n - 2 for n in STOP), offset)
+    mask = masks(box, 4)
+    destination = Destination(place.collection.name, place.experiment.name, channel.name)
+    push_mask(remote_of(boss_server), destination, box, mask, None)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((box, mask), before=before))
+
+
+def ranges(stop):
+    return st.lists(st.integers(0, stop), min_size=2, max_size=2, unique=True).map(sorted).map(tuple)
+
+
+boxes = st.builds(Box, ranges(STOP[0]), ranges(STOP[1]), ranges(STOP[2]))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=boxes, second=boxes, seed=st.integers(0, 99), density=st.sampled_from([0.0, 0.001, 0.5, 1.0]))
+def test_for_any_two_pushes_the_second_holds_and_the_first_around_it(boss_server, place, first, second, seed, density):
+    destination = Destination(place.collection.name, place.experiment.name, new_name("any"))
+    remote = remote_of(boss_server)
+    pushes = [(first, masks(first, seed, 0.3)), (second, masks(second, seed + 1, density))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boss_voxels, "CUBOID", (16, 256, 256))
+        patch.setattr(boss_voxels.request_size, "__defaults__", (16 * 256 * 256,))
+        for box, mask in pushes:
+            push_mask(remote, destination, box, mask, FRAME)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected(*pushes))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int32", "int64", "uint64", ">u4"], ids=str)
+def test_whatever_is_not_zero_becomes_255(boss_server, destination, dtype):
+    box = Box((0, 2), (0, 3), (0, 4))
+    mask = np.arange(24).reshape(box.shape).astype(dtype)
+    mask[1, 2, 3] = np.iinfo(dtype).max if dtype != "bool" else True
+    if mask.dtype.kind == "i":
+        mask[0, 0, 1] = -1
+    push_mask(remote_of(boss_server), destination, box, mask, FRAME)
+    held = read_all(boss_server, destination)
+    np.testing.assert_array_equal(held[box.slices()], np.where(mask != 0, 255, 0))
+
+
+def test_a_memory_map_is_pushed_and_not_written_to(boss_server, destination, tmp_path):
+    mask = masks(BOX, 6).astype(np.uint8)
+    np.save(tmp_path / "mask.npy", mask)
+    mapped = np.load(tmp_path / "mask.npy", mmap_mode="r")
+    push_mask(remote_of(boss_server), destination, BOX, mapped, FRAME)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, mask)))
+    np.testing.assert_array_equal(np.load(tmp_path / "mask.npy"), mask)
+
+
+def test_a_mask_in_another_memory_order_is_pushed_as_it_reads(boss_server, destination):
+    mask = np.asfortranarray(masks(BOX, 7))[::1, ::-1, :]
+    push_mask(remote_of(boss_server), destination, BOX, mask, FRAME)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, mask)))
+
+
+def test_progress_counts_to_its_end(boss_server, destination):
+    steps = []
+    push_mask(remote_of(boss_server), destination, BOX, masks(BOX, 1), FRAME, progress=lambda *step: steps.append(step))
+    total = steps[0][1]
+    assert steps == [(done, total) for done in range(1, total + 1)]
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        pytest.param(np.zeros((5, 4, 3), bool), r"shape is \(5, 4, 3\)", id="x, y, z"),
+        pytest.param(np.zeros((3, 4), bool), "shape is", id="flat"),
+        pytest.param(np.zeros((3, 4, 5), float), "float64", id="float"),
+        pytest.param(np.zeros((3, 4, 5), complex), "complex", id="complex"),
+        pytest.param(np.zeros((3, 4, 5), "U1"), "<U1", id="text"),
+    ],
+)
+def test_what_is_no_mask_of_the_box_is_refused_before_anything_is_sent(mask, said):
+    box = Box((0, 3), (0, 4), (0, 5))
+    with faulty_boss() as boss:
+        remote = connect(boss.url, "0123456789")
+        with pytest.raises(DataError, match=said):
+            push_mask(remote, Destination("c", "e", "m"), box, mask, FRAME)
+        assert not boss.seen
+
+
+@pytest.mark.parametrize(
+    ("names", "option"),
+    [
+        (("a.b", "e", "m"), "--out-col"),
+        (("", "e", "m"), "--out-col"),
+        (("c", "e f", "m"), "--out-exp"),
+        (("c", "e/f", "m"), "--out-exp"),
+        (("c", "e", "m\u00fc"), "names of pipeline"),
+        (("c", "e", "m\n"), "names of pipeline"),
+        (("c" * 84, "e" * 84, "m" * 86), "--out-col"),
+    ],
+)
+def test_a_name_that_boss_would_not_keep_is_refused_with_the_option_that_helps(names, option):
+    with pytest.raises(UsageError, match=option):
+        Destination(*names)
+
+
+def test_names_of_255_characters_together_are_pushed_and_read(boss_server, place):
+    rest = 255 - 2 - len(place.collection.name) - len(place.experiment.name)
+    destination = Destination(place.collection.name, place.experiment.name, "m" * rest)
+    box = Box((0, 2), (0, 3), (0, 4))
+    push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
+    assert read_all(boss_server, destination)[box.slices()].all()
+    with pytest.raises(UsageError, match="256 characters together"):
+        Destination(place.collection.name, place.experiment.name, "m" * (rest + 1))
+
+
+def test_what_is_missing_is_created_like_the_source(boss_server):
+    destination = Destination(new_name("out"), new_name("exp"), "mask")
+    box = Box((0, 2), (0, 3), (0, 4))
+    remote = remote_of(boss_server)
+    push_mask(remote, destination, box, np.ones(box.shape, bool), FRAME)
+    experiment = remote.get_experiment(destination.collection, destination.experiment)
+    frame = read_frame(remote, experiment.coord_frame)
+    assert frame.extent == FRAME.extent
+    assert frame.same_voxels(FRAME)
+    assert frame.name == f"{destination.collection}_{destination.experiment}"
+
+
+def test_the_frame_of_the_source_is_shared_when_boss_has_it(boss_server, place):
+    source = NeuroDataResource(
+        boss_server.url, boss_server.token, place.collection.name, place.experiment.name, [], (0, 4), (0, 3), (0, 2)
+    )
+    col, exp = new_name("out"), new_name("exp")
+    ones = np.ones(source.box.shape, bool)
+    links = boss_push(
+        boss_server.token, col, exp, *source.box.ranges, {"All": ones}, "key", host=boss_server.url, source=source
+    )
+    assert links == {"All": f"http://ndwt.neurodata.io/channel_detail/{col}/{exp}/key_All/"}
+    assert boss_server.remote().get_experiment(col, exp).coord_frame == place.frame.name
+    assert read_all(boss_server, Destination(col, exp, "key_All")).sum() == 255 * ones.size
+
+
+def test_the_historical_call_pushes_each_mask_to_a_channel_of_its_own(boss_server, place):
+    box = Box((0, 2), (0, 3), (0, 4))
+    data = {"Ex": masks(box, 1, 0.5), "In": masks(box, 2, 0.5)}
+    args = [boss_server.token, place.collection.name, place.experiment.name, [0, 2], [0, 3], [0, 4], data]
+    links = boss_push(*args, new_name("key"), host=boss_server.url)
+    assert list(links) == ["Ex", "In"]
+    for key, link in links.items():
+        col, exp, channel = link.strip("/").split("/")[-3:]
+        held = read_all(boss_server, Destination(col, exp, channel))
+        np.testing.assert_array_equal(held, expected((box, data[key])))
+
+
+def test_no_mask_is_sent_when_one_of_them_is_wrong():
+    with faulty_boss() as boss:
+        good, bad = np.ones((1, 2, 3), bool), np.ones((1, 2, 4), bool)
+        with pytest.raises(DataError, match="mask In"):
+            boss_push("0123456789", "c", "e", (0, 1), (0, 2), (0, 3), {"Ex": good, "In": bad}, "key", host=boss.url)
+        with pytest.raises(UsageError, match="key_I n"):
+            boss_push("0123456789", "c", "e", (0, 1), (0, 2), (0, 3), {"Ex": good, "I n": good}, "key", host=boss.url)
+        with pytest.raises(RangeError):
+            boss_push("0123456789", "c", "e", (1, 0), (0, 2), (0, 3), {"Ex": good}, "key", host=boss.url)
+        assert not boss.seen
+
+
+def test_without_a_source_a_missing_experiment_is_not_made_up(boss_server):
+    box = Box((0, 2), (0, 3), (0, 4))
+    destination = Destination(new_name("out"), "exp", "mask")
+    with pytest.raises(UnknownNameError, match="pass the source"):
+        push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), None)
+    assert destination.collection not in boss_server.remote().list_collections()
+
+
+@pytest.mark.parametrize(
+    ("box", "frame", "said"),
+    [
+        (Box((0, 41), (0, 1), (0, 1)), FRAME, "holds z 0:40 y 0:700 x 0:600, the mask is z 0:41"),
+        (Box((0, 1), (0, 1), (0, 1)), Frame("f", FRAME.extent, (70.0, 100.0, 100.2)), "y 100 x 100 nm, those of f are"),
+        (Box((0, 1), (0, 1), (0, 1)), Frame("f", FRAME.extent, (100.0, 100.0, 70.0)), "those of f are z 100"),
+    ],
+)
+def test_an_experiment_that_does_not_fit_is_refused_with_the_option_that_helps(
+    boss_server, destination, box, frame, said
+):
+    with pytest.raises(DataError) as caught:
+        push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), frame)
+    assert said in str(caught.value)
+    assert "--out-exp NAME" in str(caught.value)
+    remote = boss_server.remote()
+    assert destination.channel not in remote.list_channels(destination.collection, destination.experiment)
+
+
+def test_voxel_sizes_in_other_units_are_the_same_voxels(boss_server, destination):
+    frame = Frame("f", FRAME.extent, (0.07 * 1e3, 0.1 * 1e3, 0.1 * 1e3))
+    box = Box((0, 1), (0, 1), (0, 1))
+    push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), frame)
+
+
+@pytest.mark.parametrize(("kind", "datatype"), [("image", "uint16"), ("annotation", "uint64"), ("annotation", "uint8")])
+def test_a_channel_of_another_kind_is_not_written_to(boss_server, place, kind, datatype):
+    channel = place.channel(new_name("other"), datatype, kind)
+    box = Box((0, 1), (0, 1), (0, 1))
+    destination = Destination(place.collection.name, place.experiment.name, channel.name)
+    with pytest.raises(DataError, match=f"type {kind} and {datatype}"):
+        push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
+
+
+def test_a_channel_that_was_deleted_is_said_to_be_deleted(boss_server, place, destination):
+    box = Box((0, 1), (0, 1), (0, 1))
+    push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
+    boss_server.remote().delete_project(
+        ChannelResource(destination.channel, destination.collection, destination.experiment)
+    )
+    with pytest.raises(UnknownNameError, match="it was deleted, and BOSS keeps its name taken"):
+        push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
+
+
+def test_a_collection_that_was_deleted_is_said_to_be_deleted(boss_server):
+    name = new_name("gone")
+    remote = boss_server.remote()
+    remote.create_project(CollectionResource(name))
+    remote.delete_project(CollectionResource(name))
+    box = Box((0, 1), (0, 1), (0, 1))
+    with pytest.raises(UnknownNameError, match="was deleted"):
+        push_mask(remote_of(boss_server), Destination(name, "exp", "mask"), box, np.ones(box.shape, bool), FRAME)
+
+
+def test_what_another_job_creates_meanwhile_is_used(boss_server, place, destination):
+    box = Box((0, 1), (0, 2), (0, 2))
+    other = np.array([[[1, 0], [0, 0]]], bool)
+    mine = np.array([[[0, 0], [0, 1]]], bool)
+    push_mask(remote_of(boss_server), destination, box, other, FRAME)
+    with faulty_boss(boss_server.url) as between:
+        # The channel is not there when it is looked up, and is when it is created.
+        between.add(f"GET /v1/collection/.*/channel/{destination.channel}", boss_error(404, 4000, "not yet"))
+        push_mask(remote_of(boss_server, between.url), destination, box, mine, FRAME)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((box, mine)))
+
+
+def test_a_token_without_the_right_is_refused_before_anything_is_created(boss_server):
+    destination = Destination(new_name("out"), "exp", "mask")
+    box = Box((0, 1), (0, 1), (0, 1))
+    remote = connect(boss_server.url, "public", patience=BRISK)
+    with pytest.raises(PermissionDeniedError):
+        push_mask(remote, destination, box, np.ones(box.shape, bool), FRAME)
+    assert destination.collection not in boss_server.remote().list_collections()
+
+
+def test_faults_that_pass_do_not_show_in_what_boss_holds(boss_server, destination):
+    first, second = masks(BOX, 1), masks(BOX, 2)
+    push_mask(remote_of(boss_server), destination, BOX, first, FRAME)
+    with faulty_boss(boss_server.url) as between:
+        between.add("^GET /v1/cutout", says(503), resets)
+        between.add("^PUT", says(504), says(500))
+        between.add("^POST", resets, says(502))
+        push_mask(remote_of(boss_server, between.url), destination, BOX, second, FRAME)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, second)))
+
+
+@pytest.mark.parametrize("lost", ["^POST /v1/cutout", "^PUT /v1/cutout"])
+def test_a_write_that_boss_loses_is_noticed_and_sent_again(boss_server, destination, lost):
+    first, second = masks(BOX, 1), masks(BOX, 2)
+    push_mask(remote_of(boss_server), destination, BOX, first, FRAME)
+    with faulty_boss(boss_server.url) as between:
+        between.add(lost, says(201 if "POST" in lost else 200, b""))
+        report = push_mask(remote_of(boss_server, between.url), destination, BOX, second, FRAME)
+    assert report.blocks_repaired == 1
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, second)))
+
+
+def test_a_mask_that_boss_does_not_keep_is_an_error_that_names_the_first_voxel(boss_server, destination):
+    box = Box((1, 3), (2, 5), (3, 7))
+    mask = np.zeros(box.shape, bool)
+    mask[1, 2, 2:] = True
+    with faulty_boss(boss_server.url) as between:
+        between.add("^POST /v1/cutout", *[says(201, b"")] * 9)
+        with pytest.raises(DataError, match=r"2 voxels read back differ, the first at z, y, x \(2, 4, 5\)"):
+            push_mask(remote_of(boss_server, between.url), destination, box, mask, FRAME)
+
+
+def test_an_interrupted_push_is_completed_by_the_same_call(boss_server, destination):
+    mask = masks(BOX, 8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boss_voxels, "CUBOID", (16, 256, 256))
+        patch.setattr(boss_voxels.request_size, "__defaults__", (16 * 256 * 256,))
+        with faulty_boss(boss_server.url) as between:
+            between.add("^POST /v1/cutout/.*/256:512/.*16:32", *[says(503)] * 9)
+            remote = remote_of(boss_server, between.url)
+            with pytest.raises(UnavailableError, match="503"):
+                push_mask(remote, destination, BOX, mask, FRAME)
+            between.clear()
+            report = push_mask(remote, destination, BOX, mask, FRAME)
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, mask)))
+    assert 0 < report.bytes_sent < BOX.voxels
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(says(401, {"detail": "Invalid token."}), id="401"),
+        pytest.param(boss_error(403, 3001, "no right"), id="403"),
+        pytest.param(boss_error(400, 9001, "write-locked"), id="400"),
+        pytest.param(boss_error(413, 2000, "too large"), id="413"),
+        pytest.param(boss_error(429, 3004, "throttled"), id="429"),
+        pytest.param(says(500), id="500"),
+        pytest.param(resets, id="reset"),
+    ],
+)
+@pytest.mark.parametrize("where", ["GET /v1/coll", "POST /v1/coll", "GET /v1/cutout", "POST /v1/cutout"])
+def test_no_failure_of_a_push_shows_the_token(boss_server, destination, caplog, fault, where):
+    caplog.set_level(logging.DEBUG)
+    box = Box((0, 1), (0, 2), (0, 2))
+    with faulty_boss(boss_server.url) as between:
+        between.add(f"^{where}", *[fault] * 20)
+        with pytest.raises(NDSynapseError) as caught:
+            push_mask(remote_of(boss_server, between.url), destination, box, np.ones(box.shape, bool), FRAME)
+    assert boss_server.token not in "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert caught.value.exit_code in {2, 65, 69, 77}
+
+
+def test_links_show_the_mask_over_its_images_and_no_token(boss_server):
+    remote = remote_of(boss_server)
+    link = neuroglancer_link(
+        remote,
+        [("collman", "exp", "PSD95"), ("collman", "exp", "synapsin")],
+        Destination("out", "exp", "mask"),
+        Box((0, 10), (0, 20), (10, 40)),
+        (70, 100, 3.72),
+    )
+    address, _, state = link.partition("#!")
+    state = json.loads(unquote(state))
+    assert address == "https://neuroglancer.bossdb.io/"
+    assert [layer["source"] for layer in state["layers"]] == [
+        f"boss://{boss_server.url}/collman/exp/PSD95",
+        f"boss://{boss_server.url}/collman/exp/synapsin",
+        f"boss://{boss_server.url}/out/exp/mask",
+    ]
+    assert state["position"] == [25.0, 10.0, 5.0]
+    assert state["dimensions"]["x"] == [pytest.approx(3.72e-9), "m"]
+    assert list(state["dimensions"]) == ["x", "y", "z"]
+    assert boss_server.token not in link
+    assert not set(link) & set(' "<>{}|\\^`')
+
+
+def test_a_report_and_its_parts_hold_no_token(boss_server, destination):
+    box = Box((0, 1), (0, 2), (0, 2))
+    report = push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
+    assert boss_server.token not in repr(report)
+
+
+def test_a_token_object_is_as_good_as_its_text(boss_server, place):
+    ones = np.ones((1, 1, 1), bool)
+    names = [place.collection.name, place.experiment.name]
+    token = Token(boss_server.token)
+    links = boss_push(token, *names, (0, 1), (0, 1), (0, 1), {"All": ones}, "key", host=boss_server.url)
+    assert list(links) == ["All"]
+
+
+def test_a_channel_is_read_in_its_own_type(boss_server, place):
+    place.channel("wide", "uint16")
+    channel = find_channel(boss_server.remote(), place.collection.name, place.experiment.name, "wide")
+    assert read_cutout(boss_server.remote(), channel, Box((0, 1), (0, 1), (0, 1))).dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    "voxels",
+    [np.ones((2, 1, 1), np.uint8), np.ones((1, 1, 2), np.uint16), np.ones((1, 2), np.uint8)],
+)
+def test_a_block_of_the_wrong_form_is_never_sent(voxels):
+    channel = ChannelResource("m", "c", "e", datatype="uint8")
+    with faulty_boss() as boss, pytest.raises(DataError, match="the block is"):
+        write_block(connect(boss.url, "0123456789"), channel, Box((0, 1), (0, 1), (0, 2)), voxels)
+    assert not boss.seen
+
+
+def test_a_frame_without_voxel_sizes_is_none():
+    with pytest.raises(DataError, match="voxel size"):
+        Frame("f", FRAME.extent, (0.0, 1.0, 1.0))
