@@ -11,6 +11,8 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +132,8 @@ def write_sample(
     volume = generate(shape, voxel_size_nm, seed)
     # the truth of an earlier sample must not stand beside the voxels of this one if this call is stopped half-way
     truth = boss.data / TRUTH_CSV
-    truth.unlink(missing_ok=True)
+    with _file_door(truth):
+        truth.unlink(missing_ok=True)
     stored = []
     for name, voxels in volume.channels.items():
         one = ingest(
@@ -188,7 +191,7 @@ def _write_truth(path: Path, synapses: Synapses) -> None:
         strict=True,
     )
     partial = path.with_suffix(".partial")
-    try:
+    with _file_door(path):
         with partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_COLUMNS)
@@ -196,11 +199,16 @@ def _write_truth(path: Path, synapses: Synapses) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+
+
+@contextmanager
+def _file_door(path: Path) -> Iterator[None]:
+    """Turn a failure of the disk into a storage error."""
+    try:
+        yield
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(
-            str(path), f"it cannot be written ({error.strerror})", "Free space, or check rights"
-        ) from error
+        remedy = "Check the disk's space and your rights, then write the sample anew"
+        raise StorageError(str(path), error.strerror or str(error), remedy) from error
 
 
 def score(truth_csv: Path, detections_zyx_um: ArrayLike, max_distance_um: float = 0.3) -> Score:
@@ -251,12 +259,10 @@ def score(truth_csv: Path, detections_zyx_um: ArrayLike, max_distance_um: float 
 def _read_truth(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return the types and the centres (n, 3) in micrometres of the planted synapses."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with _file_door(path), path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         centres = [[float(row[column]) for column in ("z_um", "y_um", "x_um")] for row in rows]
         types = np.array([row["type"] for row in rows], dtype=np.str_)
-    except OSError as error:
-        raise StorageError(str(path), f"it cannot be read ({error.strerror})", "Write the sample anew") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(str(path), "it is not a table of planted synapses", "Write the sample anew") from error
     return types, np.array(centres, dtype=np.float64).reshape(-1, 3)
