@@ -26,6 +26,7 @@ __all__ = ["DETECTIONS"]
 _OUTLINES = ("#ffb000", "#56b4e9", "#ff6fb5", "#00d19a")  # bright on grey, told apart by colour-blind readers
 _MOST_DEPTH_BINS = 60
 _MOST_MAP_BINS = 72
+_TIE = 1e-6
 _DETAIL_SHARE = 5  # the detail's side is this part of the projection's
 
 Extent = tuple[float, float, float, float]
@@ -245,7 +246,8 @@ def _depth(subject: Subject) -> Drawing:
     positions, unit = subject.table.positions("z")
     depths = positions[:, 0]
     edges, each = _depth_edges(subject, depths, unit)
-    counts, _ = np.histogram(depths, edges)
+    # The centroid of an object in two sections lies on their common face: rounding must not toss the coin.
+    counts, _ = np.histogram(depths + _TIE * (edges[1] - edges[0]), edges)
     volume = subject.facts.volume_um3
     slabs = None if volume is None or each is None else volume * np.diff(edges) / (edges[-1] - edges[0])
     drawn = figure(2.5 if slabs is None else 4.1)

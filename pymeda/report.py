@@ -46,10 +46,10 @@ def write_report(
     title : str
         Title of the page; the file is called after it.
     table : mapping of str to array_like, shape (n,)
-        One row a synapse. Known columns: ``id``, ``centroid_z_voxel`` and ``centroid_z_um`` (so for y and x; absolute),
-        ``voxels``, ``volume_um3``, ``slices``, ``touches_border``, and ``mean_<channel>`` for each channel; without any
-        ``mean_`` column, every other column counts as a channel. None is required: a figure whose columns are missing
-        says so in its place.
+        One row a synapse. Known columns: ``id``, ``centroid_z_voxel`` (absolute; the middle of voxel i is i) and
+        ``centroid_z_um`` (that times the voxel size), so for y and x, ``voxels``, ``volume_um3``, ``slices``,
+        ``touches_border``, and ``mean_<channel>`` for each channel; without any ``mean_`` column, every other column
+        counts as a channel. None is required: a figure whose columns are missing says so in its place.
     facts : RunFacts
         The run.
     overviews : mapping of str to ndarray, shape (y, x)
