@@ -74,8 +74,8 @@ class Cutout:
 
 
 def whole(digits: str) -> int:
-    """Return the number that digits spell; from 10^18 on all are alike, since none is in range."""
-    return int(digits) if len(digits) <= 18 else 10**18
+    """Return the number that digits spell; from 10^20 on all are alike, beyond every id and range."""
+    return int(digits) if len(digits) <= 20 else 10**20
 
 
 def parse_cutout(channel: Channel, experiment: Experiment, frame: CoordinateFrame, parts: Mapping[str, str]) -> Cutout:

@@ -1,0 +1,203 @@
+"""Who may do what on the local BOSS: tokens, roles, rights and the public flag."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+
+from tests.fixtures_boss import BossServer, Place, make_place, packed, start_boss
+from tests.local_boss.verdicts import verdict
+
+TOKENS = {
+    "tokens": {
+        "t-owner": {"user": "owner", "role": "admin", "read": "all", "write": "all"},
+        "t-reader": {"user": "reader", "role": "none", "read": "all", "write": []},
+        "t-writer": {"user": "writer", "role": "none", "read": "all", "write": "all"},
+        "t-manager": {"user": "manager", "role": "resource-manager", "read": [], "write": []},
+        "t-inner": {"user": "inner", "role": "none", "read": ["col-1/exp-3"], "write": ["col-1/exp-3"]},
+        "t-outer": {"user": "outer", "role": "resource-manager", "read": ["col-1"], "write": ["col-1"]},
+        "public": {"user": "public", "role": "none", "read": [], "write": []},
+    }
+}
+BODY = packed(np.ones((1, 1, 4), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
+    data = tmp_path_factory.mktemp("rights")
+    (data / "tokens.json").write_text(json.dumps(TOKENS))
+    with start_boss(data) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def place(server: BossServer) -> Place:
+    place = make_place(server)
+    place.channel("img")
+    place.channel("open")
+    place.channel("ids", "uint64", "annotation")
+    path = f"/v1/collection/{place.collection.name}/experiment/{place.experiment.name}/channel/open"
+    assert server.ask("PUT", path, json={"public": True}).status_code == 200
+    allowed = {"t-inner": f"{place.collection.name}/{place.experiment.name}", "t-outer": place.collection.name}
+    for token, pattern in allowed.items():
+        TOKENS["tokens"][token].update(read=[pattern], write=[pattern])
+    return place
+
+
+@pytest.fixture(scope="module")
+def governed(server: BossServer, place: Place) -> Iterator[Place]:
+    """Return the place on a second server, started with the rights that name it."""
+    (server.data / "tokens.json").write_text(json.dumps(TOKENS))
+    with start_boss(server.data) as running:
+        yield Place(running, place.collection, place.frame, place.experiment)
+
+
+def ask(place: Place, token: str | None, method: str, what: str) -> requests.Response:
+    col, exp = place.collection.name, place.experiment.name
+    paths = {
+        "collection": f"/v1/collection/{col}",
+        "experiment": f"/v1/collection/{col}/experiment/{exp}",
+        "channel": f"/v1/collection/{col}/experiment/{exp}/channel/img",
+        "open channel": f"/v1/collection/{col}/experiment/{exp}/channel/open",
+        "frame": f"/v1/coord/{place.frame.name}",
+        "cutout": f"/v1/cutout/{col}/{exp}/img/0/0:4/0:1/0:1/",
+        "open cutout": f"/v1/cutout/{col}/{exp}/open/0/0:4/0:1/0:1/",
+        "black": f"/v1/cutout/to_black/{col}/{exp}/img/0/0:4/0:1/0:1/",
+        "meta": f"/v1/meta/{col}/{exp}/img",
+        "open meta": f"/v1/meta/{col}/{exp}/open",
+        "new meta": f"/v1/meta/{col}/{exp}/img/?key=none&value=v",
+        "ids": f"/v1/ids/{col}/{exp}/ids/0/0:4/0:1/0:1/",
+        "reserve": f"/v1/reserve/{col}/{exp}/ids/1",
+        "downsample": f"/v1/downsample/{col}/{exp}/img",
+        "list": "/v1/collection//",
+    }
+    options: dict[str, Any] = {"json": {}} if method in ("POST", "PUT") else {}
+    if "cutout" in what and method == "POST":
+        options = {"data": BODY, "headers": {"Content-Type": "application/blosc"}}
+    return place.server.ask(method, paths[what], token=token, **options)
+
+
+OK, DENIED, ROLE = (200, None), (403, 3001), (403, 3000)
+MATRIX: list[tuple[str | None, str, str, tuple[int, int | None]]] = [
+    ("t-reader", "GET", "channel", OK),
+    ("t-reader", "GET", "cutout", OK),
+    ("t-reader", "GET", "meta", OK),
+    ("t-reader", "POST", "cutout", DENIED),
+    ("t-reader", "PUT", "black", DENIED),
+    ("t-reader", "PUT", "channel", DENIED),
+    ("t-reader", "PUT", "frame", DENIED),
+    ("t-reader", "PUT", "new meta", DENIED),
+    ("t-reader", "GET", "reserve", DENIED),
+    ("t-reader", "DELETE", "channel", ROLE),
+    ("t-reader", "POST", "collection", ROLE),
+    ("t-writer", "POST", "cutout", (201, None)),
+    ("t-writer", "PUT", "black", OK),
+    ("t-writer", "GET", "reserve", OK),
+    ("t-writer", "POST", "experiment", ROLE),
+    ("t-manager", "GET", "collection", DENIED),
+    ("t-manager", "GET", "cutout", DENIED),
+    ("t-manager", "POST", "channel", DENIED),
+    ("t-manager", "DELETE", "channel", DENIED),
+    ("t-inner", "GET", "collection", OK),
+    ("t-inner", "GET", "experiment", OK),
+    ("t-inner", "GET", "cutout", OK),
+    ("t-inner", "POST", "cutout", (201, None)),
+    ("t-inner", "PUT", "collection", DENIED),
+    ("t-inner", "POST", "channel", ROLE),
+    ("t-outer", "PUT", "collection", OK),
+    ("t-outer", "POST", "cutout", (201, None)),
+    ("t-outer", "POST", "channel", (400, 1003)),
+    ("t-outer", "PUT", "frame", DENIED),
+    *((token, "GET", "channel", DENIED) for token in ("public", None)),
+    *((token, "GET", "cutout", DENIED) for token in ("public", None)),
+    *((token, "GET", "downsample", DENIED) for token in ("public", None)),
+    *((token, "GET", "meta", DENIED) for token in ("public", None)),
+    *((token, "GET", "ids", DENIED) for token in ("public", None)),
+    *((token, "GET", "open channel", OK) for token in ("public", None)),
+    *((token, "GET", "open cutout", OK) for token in ("public", None)),
+    *((token, "GET", "open meta", DENIED) for token in ("public", None)),
+    *((token, "GET", "frame", OK) for token in ("public", None)),
+    ("public", "POST", "open cutout", DENIED),
+    ("public", "POST", "collection", ROLE),
+    (None, "POST", "open cutout", (401, None)),
+    (None, "PUT", "channel", (401, None)),
+    (None, "DELETE", "channel", (401, None)),
+    (None, "GET", "list", (500, None)),
+    ("wrong", "GET", "open channel", (401, None)),
+    ("wrong", "GET", "open cutout", (401, None)),
+    ("wrong", "POST", "cutout", (401, None)),
+    ("wrong", "GET", "list", (401, None)),
+]
+
+
+@pytest.mark.parametrize(
+    ("token", "method", "what", "expected"), MATRIX, ids=[f"{t or 'nobody'} {m} {w}" for t, m, w, _ in MATRIX]
+)
+def test_everyone_may_do_what_the_token_file_says(
+    governed: Place, token: str | None, method: str, what: str, expected: tuple[int, int | None]
+) -> None:
+    reply = ask(governed, token, method, what)
+    status, code = expected
+    assert (reply.status_code, reply.json().get("code") if code else None) == (status, code), reply.text
+
+
+def test_refusals_say_what_boss_says(governed: Place) -> None:
+    unknown = ask(governed, "wrong", "GET", "channel")
+    assert (unknown.json(), unknown.headers["WWW-Authenticate"]) == ({"detail": "Invalid token."}, "Token")
+    missing = ask(governed, None, "PUT", "channel")
+    assert missing.json() == {"detail": "Authentication credentials were not provided."}
+    message = ask(governed, "t-reader", "POST", "collection").json()["message"]
+    assert message == "reader does not have the required role resource-manager"
+
+
+def test_existence_is_told_before_rights(governed: Place) -> None:
+    reply = governed.server.ask("GET", f"/v1/cutout/{governed.path('nope')}/0/0:4/0:1/0:1/", token="public")
+    assert verdict(reply) == (404, 4000)
+
+
+def test_lists_show_what_the_caller_may_read(governed: Place) -> None:
+    col, exp = governed.collection.name, governed.experiment.name
+    channels = f"/v1/collection/{col}/experiment/{exp}/channel/"
+    assert governed.server.ask("GET", channels, token="public").json() == {"channels": ["open"]}
+    assert governed.server.ask("GET", "/v1/collection//", token="public").json() == {"collections": []}
+    assert governed.server.ask("GET", "/v1/collection//", token="t-inner").json() == {"collections": [col]}
+    assert governed.server.ask("GET", channels, token="t-reader").json() == {"channels": ["ids", "img", "open"]}
+
+
+def test_who_makes_a_resource_may_do_everything_with_it(governed: Place) -> None:
+    server = governed.server
+    mine = "/v1/collection/managed"
+    assert server.ask("POST", mine, token="t-manager", json={}).status_code == 201
+    made = server.ask("POST", f"{mine}/experiment/e", token="t-manager", json={"coord_frame": governed.frame.name})
+    assert made.json()["creator"] == "manager"
+    fields = {"type": "image", "datatype": "uint8"}
+    assert server.ask("POST", f"{mine}/experiment/e/channel/c", token="t-manager", json=fields).status_code == 201
+    headers = {"Content-Type": "application/blosc"}
+    path = "/v1/cutout/managed/e/c/0/0:4/0:1/0:1/"
+    assert server.ask("POST", path, token="t-manager", headers=headers, data=BODY).status_code == 201
+    assert server.ask("GET", path, token="t-manager").status_code == 200
+    assert server.ask("DELETE", f"{mine}/experiment/e/channel/c", token="t-manager").status_code == 204
+
+
+def test_a_header_of_another_scheme_is_no_token(governed: Place) -> None:
+    path = f"/v1/collection/{governed.collection.name}"
+    reply = governed.server.ask("GET", path, token=None, headers={"Authorization": "Basic dDpv"})
+    assert verdict(reply) == (403, 3001)
+    for header in ["Token", "Token ", "Token a b", "token wrong"]:
+        reply = governed.server.ask("GET", path, token=None, headers={"Authorization": header})
+        assert reply.status_code == 401
+
+
+def test_the_first_start_makes_a_writing_token_and_public(boss_server: BossServer) -> None:
+    path: Path = boss_server.data / "tokens.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    tokens = json.loads(path.read_text())["tokens"]
+    assert list(tokens) == [boss_server.token, "public"]
+    assert len(boss_server.token) == 40
+    assert boss_server.ask("GET", "/v1/collection//", token="public").status_code == 200
