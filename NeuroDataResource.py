@@ -263,6 +263,7 @@ class NeuroDataResource:
             "host": self.host.url,
             "collection": self.collection,
             "experiment": self.experiment,
+            "description": self.description,
             "coordinate_frame": self.frame.name,
             "channels": list(self.channels),
             "requested_channels": list(self.requested_channels),

@@ -213,7 +213,7 @@ class RetryingAdapter(HTTPAdapter):
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 if last or self._clock() >= deadline:
                     raise
-                reason = type(error).__name__
+                reason = _reason(error)
             else:
                 if last or response.status_code not in _TRANSIENT_STATUS:
                     return response
@@ -238,6 +238,13 @@ class RetryingAdapter(HTTPAdapter):
             response.raw.close()
         # requests reads a response from any file; this one is complete.
         response.raw = io.BytesIO(b"".join(pieces))
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Say in a few words why an attempt failed."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    return "an answer cut short" if isinstance(error, requests.exceptions.ChunkedEncodingError) else "no connection"
 
 
 def _place(request: requests.PreparedRequest) -> str:

@@ -71,37 +71,37 @@ class Destination:
         return f"{self.collection}/{self.experiment}/{self.channel}"
 
 
-def check_destination(remote: BossRemote, destination: Destination, box: Box, source: Frame) -> None:
-    """Refuse, before any work is done, an output experiment that a mask does not fit; nothing is created.
+def check_destination(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:
+    """Refuse a destination that would be refused after the work, as far as that can be known; nothing is created.
 
     Parameters
     ----------
     remote : BossRemote
         The connection.
     destination : Destination
-        The channel; it may be missing, and so may the experiment.
+        The channel.
     box : Box
         What will be written.
-    source : Frame
-        The frame that the mask will be computed in.
+    source : Frame or None
+        See `ensure_channel`.
 
     Raises
     ------
-    DataError
-        If the experiment's frame does not hold the box, or its voxels differ in size.
-    UnknownNameError
-        If the experiment was deleted.
-    PermissionDeniedError
-        If the token may not see it.
+    NDSynapseError
+        See `ensure_channel`. Whether the token may create what is missing shows only when it is created.
     """
-    asked = f"output experiment {destination.collection}/{destination.experiment}"
-    try:
-        fields = describe_resource(remote, asked, ExperimentResource(destination.experiment, destination.collection))
-    except UnknownNameError as error:
-        if was_deleted(error):
-            raise
+    asked, wanted = _experiment(destination)
+    fields = _look_up(remote, asked, wanted)
+    if fields is None:
+        if source is None:
+            raise _without_source(asked)
+        _look_up(remote, f"output collection {destination.collection}", CollectionResource(destination.collection))
         return
     check_frame(asked, read_frame(remote, str(fields["coord_frame"])), box, source)
+    asked, wanted = _channel(destination)
+    fields = _look_up(remote, asked, wanted)
+    if fields is not None:
+        _check_kind(asked, fields)
 
 
 def ensure_channel(
@@ -138,7 +138,21 @@ def ensure_channel(
         If the token may not create what is missing.
     """
     _ensure_experiment(remote, destination, box, source)
-    wanted = ChannelResource(
+    asked, wanted = _channel(destination)
+    fields, is_new = _ensure(remote, asked, wanted)
+    _check_kind(asked, fields)
+    return wanted, is_new
+
+
+def _experiment(destination: Destination) -> tuple[str, ExperimentResource]:
+    """Name the experiment of a destination, for messages and for the client."""
+    asked = f"output experiment {destination.collection}/{destination.experiment}"
+    return asked, ExperimentResource(destination.experiment, destination.collection)
+
+
+def _channel(destination: Destination) -> tuple[str, ChannelResource]:
+    """Name the channel of a destination, for messages and for the client."""
+    return f"output channel {destination}", ChannelResource(
         destination.channel,
         destination.collection,
         destination.experiment,
@@ -146,33 +160,33 @@ def ensure_channel(
         datatype="uint8",
         description="Mask: 255 where something was found, 0 elsewhere",
     )
-    asked = f"output channel {destination}"
-    fields, is_new = _ensure(remote, asked, wanted)
+
+
+def _check_kind(asked: str, fields: Mapping[str, Any]) -> None:
+    """Refuse a channel that cannot hold a mask."""
     if (fields["type"], fields["datatype"]) != ("image", "uint8"):
         raise DataError(
             asked,
             f"there is such a channel already, of type {fields['type']} and {fields['datatype']}",
             "A mask needs an image channel of uint8: choose another experiment with --out-exp NAME",
         )
-    return wanted, is_new
+
+
+def _without_source(asked: str) -> UnknownNameError:
+    return UnknownNameError(asked, "there is none", "Create it, or pass the source that it shall be like")
 
 
 def _ensure_experiment(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:
     """Find or create the experiment of a destination, and check that its frame suits the mask."""
-    asked = f"output experiment {destination.collection}/{destination.experiment}"
-    wanted = ExperimentResource(destination.experiment, destination.collection)
-    try:
-        fields = describe_resource(remote, asked, wanted)
-    except UnknownNameError as error:
-        if was_deleted(error):
-            raise
+    asked, wanted = _experiment(destination)
+    fields = _look_up(remote, asked, wanted)
+    if fields is None:
         if source is None:
-            raise UnknownNameError(asked, error.found, "Create it, or pass the source that it shall be like") from error
+            raise _without_source(asked)
         _ensure(remote, f"output collection {destination.collection}", CollectionResource(destination.collection))
         wanted.coord_frame = _ensure_frame(remote, f"{destination.collection}_{destination.experiment}", source)
         fields, _ = _ensure(remote, asked, wanted)
-    frame = read_frame(remote, str(fields["coord_frame"]))
-    check_frame(asked, frame, box, source)
+    check_frame(asked, read_frame(remote, str(fields["coord_frame"])), box, source)
 
 
 def check_frame(asked: str, frame: Frame, box: Box, source: Frame | None) -> None:
@@ -231,28 +245,35 @@ def _ensure_frame(remote: BossRemote, name: str, source: Frame) -> str:
     return name
 
 
-def _ensure(remote: BossRemote, asked: str, wanted: Any) -> tuple[Mapping[str, Any], bool]:
-    """Return BOSS's description of a resource, and whether it was created for that."""
+def _look_up(remote: BossRemote, asked: str, wanted: Any) -> Mapping[str, Any] | None:
+    """Return BOSS's description of a resource; None if it can be created, which a deleted one cannot."""
     try:
-        return describe_resource(remote, asked, wanted), False
+        return describe_resource(remote, asked, wanted)
     except UnknownNameError as error:
         if was_deleted(error):
             raise
+        return None
+
+
+def _ensure(remote: BossRemote, asked: str, wanted: Any) -> tuple[Mapping[str, Any], bool]:
+    """Return BOSS's description of a resource, and whether it was created for that."""
+    existing = _look_up(remote, asked, wanted)
+    if existing is not None:
+        return existing, False
     try:
         created = call(remote, asked, lambda: remote.create_project(wanted))
     except UsageError as error:
-        cause = error.__cause__
-        if not isinstance(cause, requests.HTTPError) or reply_of(cause).status != 400:
+        # Refused, perhaps because another job, or an attempt of ours without an answer, created it meanwhile. Whether
+        # it holds voxels is not known then, so it does not count as new.
+        existing = _look_up(remote, asked, wanted) if _is_conflict(error) else None
+        if existing is None:
             raise
-        # Refused, perhaps because another job, or an attempt of ours without an answer, created it meanwhile.
-        return _refused(remote, asked, wanted, error)
+        return existing, False
     log.info("created %s", asked)
     return created.raw, True
 
 
-def _refused(remote: BossRemote, asked: str, wanted: Any, refusal: UsageError) -> tuple[Mapping[str, Any], bool]:
-    """Look again for what could not be created; whether it is new is not known then, so it is not."""
-    try:
-        return describe_resource(remote, asked, wanted), False
-    except UnknownNameError:
-        raise refusal from refusal.__cause__
+def _is_conflict(error: UsageError) -> bool:
+    """Tell whether BOSS refused with the status that stands for "it exists already", among other things."""
+    cause = error.__cause__
+    return isinstance(cause, requests.HTTPError) and reply_of(cause).status == 400

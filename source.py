@@ -23,6 +23,10 @@ class Source(Protocol):
     """
 
     @property
+    def description(self) -> str:
+        """What the owner of the volume says about it, such as that it is synthetic; may be empty."""
+
+    @property
     def channels(self) -> list[str]:
         """Names of all channels of the volume."""
 

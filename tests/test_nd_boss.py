@@ -28,7 +28,16 @@ from errors import (
     UsageError,
 )
 from frame import Frame
-from nd_boss import Destination, Patience, boss_push, connect, historical_link, neuroglancer_link, push_mask
+from nd_boss import (
+    Destination,
+    Patience,
+    boss_push,
+    check_destination,
+    connect,
+    historical_link,
+    neuroglancer_link,
+    push_mask,
+)
 from NeuroDataResource import NeuroDataResource
 from tests.faulty_boss import boss_error, faulty_boss, resets, says
 from tests.fixtures_boss import new_name
@@ -297,12 +306,27 @@ def test_without_a_source_a_missing_experiment_is_not_made_up(boss_server):
 def test_an_experiment_that_does_not_fit_is_refused_with_the_option_that_helps(
     boss_server, destination, box, frame, said
 ):
-    with pytest.raises(DataError) as caught:
-        push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), frame)
-    assert said in str(caught.value)
-    assert "--out-exp NAME" in str(caught.value)
+    for refuse in (
+        lambda: check_destination(remote_of(boss_server), destination, box, frame),
+        lambda: push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), frame),
+    ):
+        with pytest.raises(DataError) as caught:
+            refuse()
+        assert said in str(caught.value)
+        assert "--out-exp NAME" in str(caught.value)
     remote = boss_server.remote()
     assert destination.channel not in remote.list_channels(destination.collection, destination.experiment)
+
+
+def test_looking_whether_a_destination_fits_creates_nothing(boss_server, destination):
+    box = Box((0, 1), (0, 1), (0, 1))
+    fresh = Destination(new_name("out"), "exp", "mask")
+    with faulty_boss(boss_server.url) as between:
+        check_destination(remote_of(boss_server, between.url), destination, box, FRAME)
+        check_destination(remote_of(boss_server, between.url), fresh, box, FRAME)
+        with pytest.raises(UnknownNameError, match="pass the source"):
+            check_destination(remote_of(boss_server, between.url), fresh, box, None)
+        assert between.count("^(POST|PUT|DELETE)") == 0
 
 
 def test_voxel_sizes_in_other_units_are_the_same_voxels(boss_server, destination):
@@ -316,6 +340,8 @@ def test_a_channel_of_another_kind_is_not_written_to(boss_server, place, kind, d
     channel = place.channel(new_name("other"), datatype, kind)
     box = Box((0, 1), (0, 1), (0, 1))
     destination = Destination(place.collection.name, place.experiment.name, channel.name)
+    with pytest.raises(DataError, match=f"type {kind} and {datatype}"):
+        check_destination(remote_of(boss_server), destination, box, FRAME)
     with pytest.raises(DataError, match=f"type {kind} and {datatype}"):
         push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
 
@@ -336,6 +362,8 @@ def test_a_collection_that_was_deleted_is_said_to_be_deleted(boss_server):
     remote.create_project(CollectionResource(name))
     remote.delete_project(CollectionResource(name))
     box = Box((0, 1), (0, 1), (0, 1))
+    with pytest.raises(UnknownNameError, match="was deleted"):
+        check_destination(remote_of(boss_server), Destination(name, "exp", "mask"), box, FRAME)
     with pytest.raises(UnknownNameError, match="was deleted"):
         push_mask(remote_of(boss_server), Destination(name, "exp", "mask"), box, np.ones(box.shape, bool), FRAME)
 
