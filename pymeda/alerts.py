@@ -85,7 +85,7 @@ def _objects(table: SynapseTable, facts: RunFacts) -> list[str]:
         share = float((table.columns["slices"] == 1).mean())
         if share >= _MANY_SINGLE_SECTION:
             found.append(
-                f"Single-section objects: {100 * share:.0f} % lie in one section only; noise does, most synapses do not."
+                f"Single-section objects: {100 * share:.0f} % lie in one section only; few synapses do, noise does."
             )
     if table.n and table.has("touches_border"):
         share = float((table.columns["touches_border"] != 0).mean())

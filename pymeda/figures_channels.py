@@ -17,9 +17,10 @@ from scipy.ndimage import gaussian_filter1d
 
 from pymeda.canvas import ACCENT, DIVERGING, INK, QUIET, SEQUENTIAL, SERIES, WIDTH_IN, figure, name_channels, short
 from pymeda.plot import Drawing, Numbers, Plot, Subject, count
+from pymeda.spectrum import elbow, principal_axes
 from pymeda.table import NothingToDrawError
 
-__all__ = ["CHANNELS", "elbow", "principal_axes"]
+__all__ = ["CHANNELS"]
 
 _REPRESENTATIVES = 1000
 _LIMIT_SD = 3.0
@@ -44,56 +45,6 @@ def _left_out(subject: Subject) -> str:
 
 
 _STANDARDISED = "Each channel is standardised: 0 is its mean over all synapses, 1 its standard deviation (sd)."
-
-
-def principal_axes(values: Floats) -> tuple[Floats, Floats]:
-    """Return the principal axes of standardised values, the strongest first.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (rows, channels)
-        Each column of mean 0.
-
-    Returns
-    -------
-    squares : ndarray of float64, shape (channels,)
-        Squared singular values of `values`, falling.
-    axes : ndarray of float64, shape (channels, channels)
-        One axis a column, its sign such that its largest entry is positive.
-    """
-    squares, axes = np.linalg.eigh(values.T @ values)
-    squares, axes = np.clip(squares[::-1], 0, None), axes[:, ::-1]
-    largest = np.abs(axes).argmax(axis=0)
-    return squares, axes * np.where(axes[largest, np.arange(len(largest))] < 0, -1, 1)
-
-
-def elbow(values: Floats) -> int:
-    """Return after how many values a falling series has its elbow, by profile likelihood.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n,)
-        The series, falling.
-
-    Returns
-    -------
-    int
-        How many values stand before the elbow: 0 for fewer than 3 values.
-
-    Notes
-    -----
-    Zhu and Ghodsi (2006), doi:10.1016/j.csda.2005.09.010: the values on either side of the elbow are two normal samples
-    of one variance.
-    """
-    n = len(values)
-    if n < 3:
-        return 0
-    likelihoods = []
-    for split in range(1, n):
-        parts = (values[:split], values[split:])
-        pooled = sum(float(((part - part.mean()) ** 2).sum()) for part in parts) / max(n - 2, 1)
-        likelihoods.append(-n / 2 * math.log(max(pooled, 1e-300)))
-    return int(np.argmax(likelihoods)) + 1
 
 
 def _representative(subject: Subject) -> Drawing:

@@ -32,11 +32,12 @@ from errors import DataError, StorageError, UsageError
 from pymeda import report
 from pymeda.alerts import alerts
 from pymeda.canvas import house_style, png
-from pymeda.figures_channels import CHANNELS, elbow, principal_axes
+from pymeda.figures_channels import CHANNELS
 from pymeda.figures_detections import DETECTIONS
 from pymeda.measure import measure, projection
 from pymeda.page import file_name
 from pymeda.plot import Drawing, Plot, Subject, show
+from pymeda.spectrum import elbow, principal_axes
 from pymeda.table import NothingToDrawError, SynapseTable, standardise
 from pymeda_driver import RunFacts, pymeda_pipeline, read_table, write_report
 
