@@ -32,7 +32,7 @@ _TYPES = ("uint8", "uint16", "uint64")
 # What the readers' libraries raise on damaged or foreign bytes; bad bytes have no one exception class.
 _DAMAGED = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError, SyntaxError),
-    *(EOFError, MemoryError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
+    *(EOFError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
 )
 
 
@@ -134,6 +134,9 @@ class FileDoor:
         """Raise our own error from a foreign one, and leave our own alone."""
         if error is None or isinstance(error, (DataError, UsageError, StorageError)):
             return
+        if isinstance(error, MemoryError):
+            found = f"there is no memory for it ({_first_line(error)})"
+            raise DataError(self.asked, found, "Cut it into stacks of smaller slices or chunks") from error
         if isinstance(error, _DAMAGED):
             if "imagecodecs" in str(error):
                 found = f"its compression needs the imagecodecs package ({_first_line(error)})"

@@ -50,7 +50,9 @@ def open_stack(paths: Sequence[Path]) -> Stack:
         If a file cannot be read.
     """
     for path in paths:
-        if not path.exists():
+        with FileDoor(str(path)):
+            exists = path.exists()
+        if not exists:
             raise UnknownNameError(str(path), "there is no such file", "Check the path")
     if not paths:
         raise UsageError("a stack", "no file was given", "Name one or more files")

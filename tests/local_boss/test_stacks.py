@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
 from local_boss import slabs
+from local_boss.slabs import Stack
 from local_boss.stacks import natural_order, open_stack, stack_of_array
 
 REPOSITORY = Path(__file__).parents[2]
@@ -54,6 +55,8 @@ def write_big_endian(folder, volume):
 
 def write_one_page_for_all(folder, volume):
     """As ImageJ writes stacks above 4 GiB: one page, and the slices behind each other."""
+    # tifffile packs bits in pages of their own, and writes what is one pixel wide on its side
+    assume(volume.dtype != np.bool_ and volume.shape[2] > 1)
     description = {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}
     tifffile.imwrite(folder / "contiguous.tif", volume, truncate=True, **description)
     return [folder / "contiguous.tif"]
@@ -363,6 +366,7 @@ BAD = {
     "zarr chunks beyond memory": (bad_zarr_size, DataError, "chunks"),
     "slices beyond memory": (bad_slice_size, DataError, "GiB|announces"),
     "no file": (lambda folder: [], UsageError, "no file"),
+    "a name too long to be a file": (lambda folder: [folder / ("z" * 300)], StorageError, "too long"),
     "a missing file": (lambda folder: [folder / "nope.tif"], UnknownNameError, "no such file"),
 }
 
@@ -379,6 +383,14 @@ def test_what_is_no_stack_is_refused_in_plain_words(tmp_path, make, kind, words)
 def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="No such file"), slabs.FileDoor("gone.tif"):
         (tmp_path / "gone.tif").open("rb")
+
+
+def test_too_little_memory_is_called_by_its_name(tmp_path):
+    def fetch(start, stop):
+        return np.empty((stop - start, 2**31, 2**31), np.uint8)
+
+    with pytest.raises(DataError, match="no memory"):
+        Stack("large", (1, 2**31, 2**31), np.dtype(np.uint8), fetch).read(0, 1)
 
 
 @pytest.mark.parametrize("write", [write_plain, write_deflate, write_ome, write_one_page_for_all, write_slices])
