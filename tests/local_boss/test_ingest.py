@@ -15,6 +15,7 @@ import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from intern.resource.boss.resource import CoordinateFrameResource
 
 from box import Box
 from errors import DataError, NDSynapseError, RangeError, UsageError
@@ -23,6 +24,7 @@ from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.slabs import Stack
 from local_boss.stacks import open_stack, stack_of_array
+from tests.fixtures_boss import start_boss
 
 REPOSITORY = Path(__file__).parents[2]
 REAL = REPOSITORY.parent / "shared" / "data" / "at_example"
@@ -252,6 +254,22 @@ def test_the_command_stores_a_stack_and_says_how_to_read_it(tmp_path):
     again = command(*options, "--origin", "1,2,3", *files)
     assert again.returncode == 2
     assert again.stderr.splitlines()[-1].endswith("Use --overwrite to make it equal to the stack, or another --chan.")
+
+
+def test_the_real_client_reads_what_was_ingested_while_the_server_ran(tmp_path):
+    data, volume = tmp_path / "data", grey((20, 30, 40), np.uint16)
+    np.save(tmp_path / "stack.npy", volume)
+    with start_boss(data) as server:
+        done = command(
+            *("--data", data, "--col", "c", "--exp", "e", "--chan", "h"),
+            *("--voxel-size-nm", "70,100,100", "--origin", "0,5,0", tmp_path / "stack.npy"),
+        )
+        assert done.returncode == 0, done.stderr
+        remote = server.remote()
+        channel = remote.get_channel("h", "c", "e")
+        assert np.array_equal(remote.get_cutout(channel, 0, [0, 40], [5, 35], [0, 20]), volume)
+        frame = remote.get_project(CoordinateFrameResource("c_e"))
+        assert (frame.y_start, frame.y_stop, frame.z_voxel_size, frame.voxel_unit) == (5, 35, 70, "nanometers")
 
 
 @pytest.mark.parametrize(
