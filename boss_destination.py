@@ -184,7 +184,9 @@ def _ensure_experiment(remote: BossRemote, destination: Destination, box: Box, s
         if source is None:
             raise _without_source(asked)
         _ensure(remote, f"output collection {destination.collection}", CollectionResource(destination.collection))
-        wanted.coord_frame = _ensure_frame(remote, f"{destination.collection}_{destination.experiment}", source)
+        wanted.coord_frame = _ensure_frame(
+            remote, asked, f"{destination.collection}_{destination.experiment}", box, source
+        )
         fields, _ = _ensure(remote, asked, wanted)
     check_frame(asked, read_frame(remote, str(fields["coord_frame"])), box, source)
 
@@ -217,7 +219,7 @@ def check_frame(asked: str, frame: Frame, box: Box, source: Frame | None) -> Non
         )
 
 
-def _ensure_frame(remote: BossRemote, name: str, source: Frame) -> str:
+def _ensure_frame(remote: BossRemote, asked: str, name: str, box: Box, source: Frame) -> str:
     """Return the name of a coordinate frame equal to the source's: its own if BOSS has it, else a copy."""
     try:
         existing = read_frame(remote, source.name)
@@ -241,7 +243,10 @@ def _ensure_frame(remote: BossRemote, name: str, source: Frame) -> str:
         z_voxel_size=z_size,
         voxel_unit="nanometers",
     )
-    _ensure(remote, f"coordinate frame {name}", copy)
+    _, is_new = _ensure(remote, f"coordinate frame {name}", copy)
+    if not is_new:
+        # Frames are shared by all of BOSS: one of this name may be anybody's.
+        check_frame(asked, read_frame(remote, name), box, source)
     return name
 
 

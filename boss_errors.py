@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import requests
 from blosc.blosc_extension import error as BloscError  # noqa: N812 - it is a class, whatever its spelling
@@ -54,7 +55,7 @@ class BossReply:
     message : str
         The sentence, at most 300 characters; empty when the body is no JSON object.
     location : str
-        Where a redirect points to, else empty.
+        The host that a redirect points to, as a URL; else empty.
     """
 
     status: int
@@ -79,7 +80,8 @@ def reply_of(error: requests.HTTPError) -> BossReply:
     response = error.response
     if response is None:
         return BossReply(0, None, "")
-    location = response.headers.get("Location", "")[:_EXCERPT]
+    target = urlsplit(response.headers.get("Location", ""))
+    location = f"{target.scheme}://{target.netloc}" if target.netloc else ""
     try:
         body = json.loads(response.text)
     except ValueError:

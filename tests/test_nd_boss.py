@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intern.resource.boss.resource import ChannelResource, CollectionResource
+from intern.resource.boss.resource import ChannelResource, CollectionResource, CoordinateFrameResource
 
 import boss_voxels
 from boss_catalog import find_channel, read_frame
@@ -247,6 +247,17 @@ def test_what_is_missing_is_created_like_the_source(boss_server):
     assert frame.extent == FRAME.extent
     assert frame.same_voxels(FRAME)
     assert frame.name == f"{destination.collection}_{destination.experiment}"
+
+
+def test_a_frame_of_the_name_that_does_not_fit_is_refused_before_an_experiment_is_made_with_it(boss_server):
+    destination = Destination(new_name("out"), new_name("exp"), "mask")
+    remote = boss_server.remote()
+    name = f"{destination.collection}_{destination.experiment}"
+    remote.create_project(CoordinateFrameResource(name, "", 0, 600, 0, 700, 0, 40, 1, 1, 1, "micrometers"))
+    box = Box((0, 2), (0, 3), (0, 4))
+    with pytest.raises(DataError, match=r"its voxels are z 1000 .* --out-exp NAME"):
+        push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
+    assert remote.list_experiments(destination.collection) == []
 
 
 def test_the_frame_of_the_source_is_shared_when_boss_has_it(boss_server, place):

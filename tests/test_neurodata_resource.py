@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import stat
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -314,6 +315,20 @@ def test_a_resource_reads_in_a_worker_process(volume, resource, method):
     assert volume.server.token not in shown
 
 
+def test_a_failure_in_a_worker_process_comes_back_as_it_is_and_without_the_token(volume):
+    with faulty_boss(volume.server.url) as between:
+        resource = volume.open(host=between.url)
+        between.add("/cutout/", boss_error(403, 3001, f"Token {volume.server.token} may not read"))
+        with (
+            multiprocessing.get_context("spawn").Pool(1) as pool,
+            pytest.raises(PermissionDeniedError, match="may not read") as caught,
+        ):
+            pool.apply_async(in_worker, (resource, os.getpid())).get(60)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "in worker" in shown.replace("_", " ")
+    assert volume.server.token not in shown
+
+
 def test_the_token_is_shown_by_nothing_that_shows_the_resource(volume, resource):
     resource.get_cutout("chan-uint8", (0, 1), (0, 1), (0, 1))
     for shown in (repr(resource), str(resource), repr(vars(resource)), json.dumps(resource.describe())):
@@ -404,8 +419,6 @@ def test_the_environment_comes_before_the_configuration(tmp_path):
     ],
 )
 def test_a_configuration_that_is_none_is_named_with_section_and_key_and_without_the_token(tmp_path, old, new, said):
-    import traceback
-
     assert old in WHOLE
     file = config(tmp_path, WHOLE.replace(old, new))
     with pytest.raises(UsageError) as caught:
