@@ -288,7 +288,7 @@ def test_constant_and_missing_values_are_named_and_left_out(tmp_path):
     table["mean_A"][:7] = np.nan
     table["mean_B"][5:9] = np.inf
     table["volume_um3"][:3] = np.nan
-    _, text = written(tmp_path, table)
+    _, text = written(tmp_path, table, overviews={})
     page = Page(text)
     assert "could not be drawn" not in page.text
     assert "Constant channel: SAME" in page.text
@@ -338,7 +338,7 @@ brightnesses = hnp.arrays(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(brightnesses)
 def test_for_any_brightness_no_channel_figure_fails(values):
     subject = subject_of({f"mean_{i}": column for i, column in enumerate(values.T)})
