@@ -18,7 +18,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	touch $@
 
-demo: $(VENV)/.runtime  ## run the main job on the embedded BOSS with a synthetic sample
+demo: $(VENV)/.dev  ## run the main job on the embedded BOSS with a synthetic sample
 	$(BIN)/python -m local_boss.demo
 
 test: $(VENV)/.dev  ## run the tests that take less than ten minutes together

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import logs
 from box import Box
 from errors import NDSynapseError, UsageError
 
@@ -27,6 +29,14 @@ _AHEAD = 2
 def default_cpus() -> int:
     """Return all the cores that this process may use but one, at least one."""
     return max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def _start(settings: logs.LogSettings | None, setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """Prepare a worker: the parent stops it, so that Ctrl-C is one message and not one a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logs.apply(settings)
+    if setup is not None:
+        setup(*arguments)
 
 
 class BlockPool:
@@ -57,7 +67,10 @@ class BlockPool:
             )
         self.cpus = cpus
         self._executor = ProcessPoolExecutor(
-            cpus, mp_context=multiprocessing.get_context("spawn"), initializer=setup, initargs=arguments
+            cpus,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(logs.current(), setup, arguments),
         )
 
     def __enter__(self) -> Self:

@@ -27,7 +27,7 @@ import s3
 from box import Box, Range
 from credentials import Token
 from detection import Detection, Plan, detect
-from errors import NDSynapseError, UsageError
+from errors import NDSynapseError, StorageError, UsageError
 from job import BUCKET_VARIABLE, Job, Parser, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
 from pymeda_driver import write_report
@@ -71,6 +71,8 @@ def run(
     """
     started = datetime.now(UTC)
     outcome = Outcome(folder.root)
+    # its presence says that a run is complete
+    folder.remove("run.json")
     log.info("%s of %s/%s on %s: %s", job.pipeline.name, job.collection, job.experiment, job.host, job.box)
     source = _open(job)
     roles = pipelines.find_channels(job.pipeline.roles, source.image_channels, job.channels)
@@ -102,9 +104,17 @@ def run(
             with _timed(outcome, "plots"):
                 outcome.report = _write_report(job, source, roles, detection, folder, outcome)
     finally:
-        folder.clear_work()
+        _clear(folder)
     folder.write_json("run.json", record.manifest(job, source, roles, detection, outcome, started))
     return outcome
+
+
+def _clear(folder: ResultFolder) -> None:
+    """Remove the scratch folder; one that stays is no reason to lose a result, or an error."""
+    try:
+        folder.clear_work()
+    except StorageError as error:
+        log.warning("%s", error)
 
 
 def deliver(job: Job, folder: ResultFolder, outcome: Outcome) -> None:
@@ -285,7 +295,7 @@ def driver(
         masks.update({name: np.array(mask) for name, mask in detection.masks.items()})
 
     folder = ResultFolder(job.path, job.results_key)
-    with logs.job_log(folder.root / "job.log"):
+    with logs.job_log(folder.root / "job.log", job.token):
         outcome = run(job, folder, lambda *_: None, keep)
     deliver(job, folder, outcome)
     if outcome.failures:
@@ -379,7 +389,7 @@ def _job(argv: Sequence[str]) -> int:
     job = job_from(options, os.environ)
     logs.apply(logs.LogSettings(_level(options), (job.token,)))
     folder = ResultFolder(job.path, job.results_key)
-    with logs.job_log(folder.root / "job.log"), logs.progress(not options.quiet) as progress:
+    with logs.job_log(folder.root / "job.log", job.token), logs.progress(not options.quiet) as progress:
         try:
             outcome = run(job, folder, progress)
         except NDSynapseError as error:

@@ -20,6 +20,8 @@ from errors import StorageError
 
 __all__ = ["LogSettings", "apply", "current", "job_log", "progress"]
 
+log = logging.getLogger(__name__)
+
 _LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
 _FILE_LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s[%(process)d] %(message)s"
 
@@ -30,20 +32,17 @@ class LogSettings:
 
     Parameters
     ----------
-    level : int
-        Lowest level that standard error shows; job.log holds INFO and above in any case.
+    level : int or None
+        Lowest level that standard error shows; None leaves standard error to the program that imports us.
     tokens : tuple of Token
         What no record may show.
     file : Path or None
-        The job.log.
+        The job.log; it holds everything.
     """
 
-    level: int = logging.INFO
+    level: int | None = logging.INFO
     tokens: tuple[Token, ...] = ()
     file: Path | None = None
-
-
-_CURRENT: LogSettings | None = None
 
 
 class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is generic in typeshed only
@@ -57,8 +56,32 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is gener
             self.handleError(record)
 
 
+class _JobLog(logging.FileHandler):
+    """A log file that steps aside when it cannot be written, instead of printing a traceback a line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Give the file up with one warning if the disk is the reason."""
+        cause = sys.exception()
+        if not isinstance(cause, OSError):
+            super().handleError(record)
+            return
+        # A filter, for the logger is walking over its handlers just now.
+        self.addFilter(lambda _: False)
+        log.warning("%s ends here: %s; the log goes on without it", self.baseFilename, cause.strerror)
+
+    def close(self) -> None:
+        """Close the file; the last lines may be what a full disk refuses."""
+        try:
+            super().close()
+        except OSError as cause:
+            log.warning("%s is incomplete: %s", self.baseFilename, cause.strerror)
+
+
+_CURRENT: LogSettings | None = None
+
+
 def current() -> LogSettings | None:
-    """Return the settings in force, None where nobody applied any: then Python's own defaults hold."""
+    """Return the settings in force, None where there are none: then Python's own defaults hold."""
     return _CURRENT
 
 
@@ -68,7 +91,7 @@ def apply(settings: LogSettings | None) -> None:
     Parameters
     ----------
     settings : LogSettings or None
-        None changes nothing: the program that imports us decides.
+        None undoes what was applied before.
 
     Raises
     ------
@@ -76,33 +99,40 @@ def apply(settings: LogSettings | None) -> None:
         If job.log cannot be opened.
     """
     global _CURRENT
-    if settings is None:
-        return
-    handlers: list[logging.Handler] = [_Terminal()]
-    handlers[0].setLevel(settings.level)
-    handlers[0].setFormatter(_formatter(_LINE))
+    handlers = [] if settings is None else _handlers(settings)
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if isinstance(handler, _Terminal | _JobLog)]:
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(min((handler.level for handler in handlers), default=logging.WARNING))
+    for chatty in ("botocore", "boto3", "s3transfer", "urllib3", "matplotlib", "PIL", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    _CURRENT = settings
+
+
+def _handlers(settings: LogSettings) -> list[logging.Handler]:
+    """Build the handlers that some settings ask for, each with the filter that removes tokens."""
+    handlers: list[logging.Handler] = []
+    if settings.level is not None:
+        terminal = _Terminal()
+        terminal.setLevel(settings.level)
+        terminal.setFormatter(_formatter(_LINE))
+        handlers.append(terminal)
     if settings.file is not None:
         try:
-            handlers.append(logging.FileHandler(settings.file, encoding="utf-8"))
+            file = _JobLog(settings.file, encoding="utf-8")
         except OSError as error:
             raise StorageError(
                 f"opening the log {settings.file}", str(error.strerror), "Give a --path that you may write to"
             ) from error
-        handlers[1].setLevel(min(settings.level, logging.INFO))
-        handlers[1].setFormatter(_formatter(_FILE_LINE))
-    root = logging.getLogger()
-    for old in list(root.handlers):
-        if getattr(old, "belongs_to_job", False):
-            root.removeHandler(old)
-            old.close()
+        file.setLevel(logging.DEBUG)
+        file.setFormatter(_formatter(_FILE_LINE))
+        handlers.append(file)
     for handler in handlers:
-        handler.belongs_to_job = True  # type: ignore[attr-defined]
         handler.addFilter(Redactor(*settings.tokens))
-        root.addHandler(handler)
-    root.setLevel(min(settings.level, logging.INFO))
-    for chatty in ("botocore", "boto3", "s3transfer", "urllib3", "matplotlib", "PIL", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(settings.level, logging.WARNING))
-    _CURRENT = settings
+    return handlers
 
 
 def _formatter(line: str) -> logging.Formatter:
@@ -113,13 +143,15 @@ def _formatter(line: str) -> logging.Formatter:
 
 
 @contextmanager
-def job_log(file: Path) -> Iterator[None]:
+def job_log(file: Path, token: Token) -> Iterator[None]:
     """Write the log to a file too while the context lasts.
 
     Parameters
     ----------
     file : Path
         The job.log; lines are added to one that exists.
+    token : Token
+        What no record may show.
 
     Yields
     ------
@@ -132,10 +164,7 @@ def job_log(file: Path) -> Iterator[None]:
         If it cannot be opened.
     """
     before = _CURRENT
-    if before is None:
-        # imported as a library: the log of the program that imports us is its own
-        before = LogSettings(level=logging.CRITICAL)
-    apply(replace(before, file=file))
+    apply(replace(before or LogSettings(level=None), tokens=(token,), file=file))
     try:
         yield
     finally:

@@ -15,41 +15,26 @@ from __future__ import annotations
 
 import csv
 import errno
-import hashlib
 import io
 import json
-import logging
 import os
-import pickle
 import shutil
-import struct
-import sys
-import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
-from xml.etree import ElementTree
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
+import mask_files
 from box import Box
 from errors import DataError, StorageError, UsageError
 
-__all__ = ["ResultFolder", "attach_log", "deliverables", "mask_names", "results_key"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["ResultFolder", "deliverables", "mask_names", "results_key"]
 
 # Rows that are turned into text at a time: bounds the memory of a table by its columns, not by its rows.
 _ROWS = 16_384
-# Beyond this a classic TIFF's 32-bit offsets could overflow, even where compression wins nothing.
-_CLASSIC_TIFF_BYTES = 2**32 - 2**25
-_OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
-# The root of the names of our images; version 5 UUIDs below it depend on the content alone.
-_IMAGES = uuid.uuid5(uuid.NAMESPACE_URL, "nd-synapse/image")
 
 
 def results_key(pipeline: str, col: str, exp: str, box: Box) -> str:
@@ -216,10 +201,10 @@ class ResultFolder:
                 f"mask {name}", f"it is {mask.dtype} of shape {mask.shape}", f"Give uint8 of shape {box.shape}"
             )
         with self._replacing(f"{name}.pkl") as file:
-            digest = _write_pickle(file, name, mask)
-        xml = _ome_xml(name, box, voxel_size_nm, description, digest)
+            digest = mask_files.write_pickle(file, name, mask)
+        xml = mask_files.ome_xml(name, box, voxel_size_nm, description, digest)
         with self._replacing(f"{name}.ome.tiff") as file:
-            _write_tiff(file, mask, xml)
+            mask_files.write_tiff(file, mask, xml)
         return self.root / f"{name}.pkl", self.root / f"{name}.ome.tiff"
 
     def write_table(self, name: str, columns: Mapping[str, NDArray[Any]]) -> Path:
@@ -318,6 +303,26 @@ class ResultFolder:
         """Return the files that are meant for the reader, sorted; see `deliverables`."""
         return deliverables(self.root)
 
+    def remove(self, name: str) -> None:
+        """Remove a file of an earlier run, if there is one.
+
+        Parameters
+        ----------
+        name : str
+            Name of the file.
+
+        Raises
+        ------
+        StorageError
+            If it is there and cannot be removed.
+        """
+        try:
+            (self.root / _plain(name)).unlink(missing_ok=True)
+        except OSError as cause:
+            raise StorageError(
+                f"removing {name} of an earlier run in {self.root}", _words(cause), "Remove it by hand, then run again"
+            ) from cause
+
     def clear_work(self) -> None:
         """Remove the scratch folder, and what killed processes left half-written.
 
@@ -360,61 +365,6 @@ class ResultFolder:
             ) from cause
 
 
-@contextmanager
-def attach_log(folder: ResultFolder) -> Iterator[logging.Handler]:
-    """Send what is logged to ``job.log`` of a result folder too, as long as the context lasts.
-
-    Parameters
-    ----------
-    folder : ResultFolder
-        The folder; lines are added to a log that is there already, as when a job is resumed.
-
-    Yields
-    ------
-    logging.Handler
-        The handler on the root logger; whoever keeps secrets out of logs adds the filter to it.
-
-    Raises
-    ------
-    StorageError
-        If the log cannot be opened. A log that fails later (a full disk) is given up with one warning.
-    """
-    path = folder.root / "job.log"
-    try:
-        handler = _JobLog(path, encoding="utf-8")
-    except OSError as cause:
-        raise StorageError(f"opening the log {path}", _words(cause), "Give a --path that you may write to") from cause
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
-        yield handler
-    finally:
-        root.removeHandler(handler)
-        handler.close()
-
-
-class _JobLog(logging.FileHandler):
-    """A log file that steps aside when it cannot be written, instead of printing a traceback a line."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
-        cause = sys.exception()
-        if not isinstance(cause, OSError):
-            super().handleError(record)
-            return
-        # A filter, for the logger is walking over its handlers just now.
-        self.addFilter(lambda _: False)
-        logger.warning("%s ends here: %s; the log goes on without it", self.baseFilename, _words(cause))
-
-    def close(self) -> None:
-        try:
-            super().close()
-        except OSError as cause:  # the last lines, which a full disk refused already
-            logger.warning("%s is incomplete: %s", self.baseFilename, _words(cause))
-
-
 def _words(cause: OSError) -> str:
     """Return what the system says, with the name of the error."""
     return f"{cause.strerror or cause} ({errno.errorcode.get(cause.errno or 0, 'no error number')})"
@@ -429,98 +379,6 @@ def _plain(name: str) -> str:
             "Use a name without slashes, control characters and a leading full stop",
         )
     return name
-
-
-def _slices(name: str, mask: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the slices (y, x) of a mask, each contiguous and in memory, and refuse what is no mask."""
-    for z, given in enumerate(mask):
-        plane = np.ascontiguousarray(given)
-        other = (plane != 0) & (plane != 255)
-        if other.any():
-            found = f"slice {z} holds the value {plane[other][0]}"
-            raise DataError(f"mask {name}", found, "Give a mask of 0 and 255")
-        yield plane
-
-
-def _write_pickle(file: BinaryIO, name: str, mask: NDArray[np.uint8]) -> bytes:
-    """Write a mask as the pickle of one array, slice after slice, and return the SHA-256 of its voxels.
-
-    `pickle.dump` holds all of an array that is not contiguous, and an array that it reads from a read-only one is
-    read-only too. The stream here says ``numpy.ndarray(shape, "uint8", bytearray)``, which every NumPy understands.
-    """
-    opcodes = [
-        (pickle.PROTO, b"\x05"),
-        (pickle.GLOBAL, b"numpy\nndarray\n"),
-        *((pickle.INT, b"%d\n" % extent) for extent in mask.shape),
-        (pickle.TUPLE3, b""),
-        (pickle.SHORT_BINUNICODE, b"\x05uint8"),
-        (pickle.BYTEARRAY8, struct.pack("<Q", mask.nbytes)),
-    ]
-    file.write(b"".join(opcode + argument for opcode, argument in opcodes))
-    digest = hashlib.sha256()
-    for plane in _slices(name, mask):
-        file.write(plane.data)
-        digest.update(plane.data)
-    file.write(pickle.TUPLE3 + pickle.REDUCE + pickle.STOP)
-    return digest.digest()
-
-
-def _write_tiff(file: BinaryIO, mask: NDArray[np.uint8], xml: bytes) -> None:
-    """Write a mask as a TIFF of one compressed page a slice, `xml` in the first page's description."""
-    with tifffile.TiffWriter(file, bigtiff=mask.nbytes > _CLASSIC_TIFF_BYTES, byteorder="<") as tiff:
-        tiff.write(
-            (np.ascontiguousarray(plane) for plane in mask),
-            shape=mask.shape,
-            dtype=np.uint8,
-            photometric="minisblack",
-            compression="zlib",
-            description=xml,
-            metadata=None,
-            software=False,
-        )
-
-
-def _ome_xml(name: str, box: Box, voxel_size_nm: Sequence[float], description: str, digest: bytes) -> bytes:
-    """Return the OME-XML of a mask, in ASCII; its UUID follows from what the file holds."""
-    z, y, x = box.shape
-    # What XML cannot hold becomes a space.
-    description = "".join(c if c.isprintable() else " " for c in description)
-    z_um, y_um, x_um = (size_nm / 1000 for size_nm in voxel_size_nm)
-    sizes = {"SizeX": x, "SizeY": y, "SizeZ": z, "SizeC": 1, "SizeT": 1}
-    physical = {"PhysicalSizeX": x_um, "PhysicalSizeY": y_um, "PhysicalSizeZ": z_um}
-    identity = uuid.uuid5(_IMAGES, f"{digest.hex()} {name} {box} {z_um} {y_um} {x_um} {description}")
-
-    ome = ElementTree.Element("OME", {"xmlns": _OME, "Creator": "nd-synapse", "UUID": f"urn:uuid:{identity}"})
-    image = ElementTree.SubElement(ome, "Image", {"ID": "Image:0", "Name": name})
-    ElementTree.SubElement(image, "Description").text = description
-    pixels = ElementTree.SubElement(
-        image,
-        "Pixels",
-        {"ID": "Pixels:0", "DimensionOrder": "XYZCT", "Type": "uint8", "BigEndian": "false"}
-        | {key: str(extent) for key, extent in sizes.items()}
-        | {key: f"{size:.12g}" for key, size in physical.items()}
-        | {f"{key}Unit": "\N{MICRO SIGN}m" for key in physical},
-    )
-    ElementTree.SubElement(pixels, "Channel", {"ID": "Channel:0:0", "Name": name, "SamplesPerPixel": "1"})
-    ElementTree.SubElement(pixels, "TiffData", {"IFD": "0", "PlaneCount": str(z)})
-    for plane in range(z):
-        corner = {"X": box.x[0] * x_um, "Y": box.y[0] * y_um, "Z": (box.z[0] + plane) * z_um}
-        ElementTree.SubElement(
-            pixels,
-            "Plane",
-            {"TheZ": str(plane), "TheC": "0", "TheT": "0"}
-            | {f"Position{axis}": f"{position:.12g}" for axis, position in corner.items()}
-            | {f"Position{axis}Unit": "\N{MICRO SIGN}m" for axis in corner},
-        )
-    ElementTree.SubElement(image, "AnnotationRef", {"ID": "Annotation:0"})
-    notes = ElementTree.SubElement(ElementTree.SubElement(ome, "StructuredAnnotations"), "MapAnnotation")
-    notes.attrib.update({"ID": "Annotation:0", "Namespace": "nd-synapse/box"})
-    value = ElementTree.SubElement(notes, "Value")
-    for axis, (start, stop) in zip("zyx", box.ranges, strict=True):
-        ElementTree.SubElement(value, "M", {"K": f"{axis}_start"}).text = str(start)
-        ElementTree.SubElement(value, "M", {"K": f"{axis}_stop"}).text = str(stop)
-    xml: bytes = ElementTree.tostring(ome, encoding="us-ascii", xml_declaration=True)
-    return xml
 
 
 def _cells(heading: str, values: NDArray[Any]) -> list[str]:

@@ -175,7 +175,7 @@ def upload_folder(
             marker = f"{key_prefix}/{MARKER}" if before_first else None
             done.append(_upload(client, file, bucket, key, acl, marker))
         line = f"{len(done)} of {len(keys)}: {key} {'sent' if done[-1].sent else 'was there already'}"
-        logger.info("%s", line)
+        logger.debug("%s", line)
         if progress is not None:
             progress(line)
     return done

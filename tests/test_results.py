@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import os
 import pickle
 import re
@@ -25,10 +24,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import mask_files
 import results
 from box import Box
 from errors import DataError, StorageError, UsageError
-from results import ResultFolder, attach_log, deliverables, mask_names, results_key
+from results import ResultFolder, deliverables, mask_names, results_key
 
 REPO = Path(results.__file__).parent
 BOX = Box(z=(3, 6), y=(100, 110), x=(7, 12))
@@ -132,7 +132,7 @@ def test_a_description_with_any_characters_gives_xml_that_can_be_read(folder: Re
 def test_a_mask_beyond_four_gigabytes_becomes_a_big_tiff(
     folder: ResultFolder, mask: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_CLASSIC_TIFF_BYTES", mask.nbytes - 1)
+    monkeypatch.setattr(mask_files, "_CLASSIC_TIFF_BYTES", mask.nbytes - 1)
     _, path = folder.write_mask("mask", mask, box=BOX, **ABOUT)
     with tifffile.TiffFile(path) as file:
         assert file.is_bigtiff
@@ -418,63 +418,3 @@ def test_a_process_killed_while_it_writes_leaves_the_earlier_file(folder: Result
     assert folder.files() == [path]
     folder.clear_work()
     assert list(folder.root.iterdir()) == [path]
-
-
-# the log
-
-
-def test_the_log_has_utc_times_and_is_continued_on_resuming(
-    folder: ResultFolder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TZ", "Pacific/Auckland")
-    time.tzset()
-    caplog.set_level(logging.INFO)
-    for word in ("first", "second"):
-        with attach_log(folder):
-            logging.getLogger("driver").info("the %s run", word)
-        logging.getLogger("driver").info("not in the log")
-    monkeypatch.undo()
-    time.tzset()
-
-    lines = (folder.root / "job.log").read_text().splitlines()
-    assert [line.split(" ", 1)[1] for line in lines] == ["INFO driver the first run", "INFO driver the second run"]
-    written = time.strptime(lines[0].split(".")[0], "%Y-%m-%dT%H:%M:%S")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z .*", lines[0])
-    assert abs(time.mktime(written) - time.mktime(time.gmtime())) < 60
-
-
-def test_a_filter_on_the_handler_keeps_a_secret_out_of_the_log(
-    folder: ResultFolder, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    with attach_log(folder) as handler:
-        handler.addFilter(lambda record: "secret" not in record.getMessage())
-        logging.getLogger("driver").info("a secret")
-        logging.getLogger("driver").info("a fact")
-    assert "secret" not in (folder.root / "job.log").read_text()
-    assert "a fact" in (folder.root / "job.log").read_text()
-
-
-def test_a_log_on_a_full_disk_is_given_up_with_one_warning(
-    folder: ResultFolder, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """logging's own way is a traceback on standard error for every line."""
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full here")
-    (folder.root / "job.log").symlink_to("/dev/full")
-    caplog.set_level(logging.INFO)
-    before = list(logging.getLogger().handlers)
-    with attach_log(folder):
-        for number in range(5):
-            logging.getLogger("driver").info("line %d", number)
-    assert [r.getMessage() for r in caplog.records if r.name == "driver"] == [f"line {n}" for n in range(5)]
-    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert "job.log ends here: No space left on device (ENOSPC)" in warnings[0]
-    assert "Traceback" not in capsys.readouterr().err
-    assert logging.getLogger().handlers == before
-
-
-def test_a_log_that_cannot_be_opened_is_a_storage_error(folder: ResultFolder) -> None:
-    (folder.root / "job.log").mkdir()
-    with pytest.raises(StorageError, match="EISDIR"), attach_log(folder):
-        pass

@@ -1,0 +1,238 @@
+"""The demonstration: a synthetic sample in a local BOSS, the job run on it as a user would, and its results compared.
+
+It is no test and no part of a job; it needs neither network nor accounts. Where the development requirements are
+installed, an S3 server of moto's receives the results; otherwise nothing is uploaded, and the demonstration says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import boto3
+import numpy as np
+import tifffile
+from botocore.config import Config
+from intern.remote.boss import BossRemote
+from numpy.typing import NDArray
+
+from box import Box
+from errors import NDSynapseError, UnavailableError
+from local_boss.boss import Boss
+from local_boss.sample import COLLECTION, DESCRIPTION, EXPERIMENT, SampleInfo, score, write_sample
+from local_boss.tokens import writing_token
+
+__all__ = ["main"]
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_BUCKET = "nd-synapse-demo"
+_START_LIMIT_S = 30.0
+_STOP_LIMIT_S = 10.0
+_OUT = ("collman_nomads", "nomads_predictions")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the demonstration.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; those of the process where None.
+
+    Returns
+    -------
+    int
+        0, or the exit code of the job.
+    """
+    parser = argparse.ArgumentParser(prog="local_boss.demo", description="Run the main job on a synthetic sample.")
+    parser.add_argument("--path", type=Path, default=Path("demo"), metavar="FOLDER", help="default: %(default)s")
+    options = parser.parse_args(argv)
+    try:
+        return _demonstrate(options.path)
+    except NDSynapseError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+
+
+def _demonstrate(path: Path) -> int:
+    """Make the sample, serve it, run the job, compare."""
+    shutil.rmtree(path, ignore_errors=True)
+    data = path / "boss"
+    _say(f"1. A sample: writing {COLLECTION}/{EXPERIMENT} ({DESCRIPTION.lower()}) to {data}")
+    boss = Boss(data)
+    try:
+        sample = write_sample(boss)
+    finally:
+        boss.close()
+    with ExitStack() as servers:
+        url = servers.enter_context(_served_boss(data))
+        environment = {**os.environ, "BOSS_TOKEN": writing_token(data)}
+        environment.pop("RESULTS_BUCKET", None)
+        if importlib.util.find_spec("moto") is not None:
+            environment.update(servers.enter_context(_served_s3()), RESULTS_BUCKET=_BUCKET)
+        command = [
+            sys.executable,
+            str(_REPOSITORY / "driver.py"),
+            *_arguments(url, sample.box),
+            "--path",
+            str(path / "results"),
+        ]
+        _say(f"2. The job, on a local BOSS at {url}:\n   python3 driver.py {' '.join(command[2:])}")
+        started = time.monotonic()
+        code = subprocess.run(command, env=environment, check=False).returncode
+        if code:
+            return code
+        _say(f"3. Done in {time.monotonic() - started:.1f} s. What the results hold, compared:")
+        (folder,) = (path / "results").iterdir()
+        _compare(folder, url, environment, sample)
+        (report,) = folder.glob("*.html")
+        _say(f"\nReport: {report.resolve()}")
+    return 0
+
+
+def _arguments(url: str, box: Box) -> list[str]:
+    """Return the job's arguments."""
+    ranges = [text for axis, (a, b) in zip("zyx", box.ranges, strict=True) for text in (f"--{axis}-range", f"{a},{b}")]
+    return ["--host", url, "--col", COLLECTION, "--exp", EXPERIMENT, *ranges]
+
+
+def _compare(folder: Path, url: str, environment: dict[str, str], sample: SampleInfo) -> None:
+    """Compare the mask in the folder with BOSS, S3 and the table, and the table with the planted synapses."""
+    (tiff,) = folder.glob("*.ome.tiff")
+    mask = tifffile.imread(tiff)
+    held = _mask_in_boss(url, environment["BOSS_TOKEN"], f"{folder.name}_All", sample.box)
+    _say(f"   mask in the folder against the channel in BOSS: {np.count_nonzero(mask != held)} voxels differ")
+    with (folder / "synapses.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    voxels = sum(int(row["voxels"]) for row in rows)
+    _say(f"   table: {len(rows)} synapses of {voxels} voxels together, the mask has {np.count_nonzero(mask)}")
+    if "AWS_ENDPOINT_URL" in environment:
+        _say(
+            f"   S3: {_differing_objects(folder, environment)} of {len(list(_files(folder)))} files "
+            "differ from their objects"
+        )
+    else:
+        _say("   S3: nothing was uploaded, for no S3 server is installed here (requirements-dev.txt has one)")
+    centroids = [[float(row[f"centroid_{axis}_um"]) for axis in "zyx"] for row in rows]
+    result = score(sample.truth_csv, centroids)
+    _say(
+        f"   planted synapses found (centroid within {result.max_distance_um:g} um): "
+        f"{result.found} of {result.planted}, {result.false_alarms} detections matched none"
+    )
+    for kind, planted in result.planted_by_type.items():
+        _say(f"      {kind}: {result.found_by_type[kind]} of {planted}")
+
+
+def _mask_in_boss(url: str, token: str, channel: str, box: Box) -> NDArray[np.uint8]:
+    """Read a mask with the client that any user has."""
+    protocol, _, host = url.partition("://")
+    remote = BossRemote({"protocol": protocol, "host": host, "token": token})
+    z, y, x = (list(ends) for ends in box.ranges)
+    mask: NDArray[np.uint8] = remote.get_cutout(remote.get_channel(channel, *_OUT), 0, x, y, z, parallel=False)
+    return mask
+
+
+def _differing_objects(folder: Path, environment: dict[str, str]) -> int:
+    """Count the files whose object in S3 is missing or has other bytes."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        config=Config(connect_timeout=5, read_timeout=30),
+        region_name="us-east-1",
+    )
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=_BUCKET, Prefix=f"{folder.name}/")
+    keys = {item["Key"] for page in pages for item in page.get("Contents", [])}
+    differing = 0
+    for file in _files(folder):
+        key = f"{folder.name}/{file.relative_to(folder).as_posix()}"
+        same = key in keys and client.get_object(Bucket=_BUCKET, Key=key)["Body"].read() == file.read_bytes()
+        differing += not same
+    return differing
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a result folder."""
+    return (file for file in folder.rglob("*") if file.is_file())
+
+
+@contextmanager
+def _served_boss(data: Path) -> Iterator[str]:
+    """Serve a data folder from a process of its own."""
+    command = [sys.executable, "-m", "local_boss", "serve", "--data", str(data)]
+    environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        # the server writes its address or ends; either way this line is read
+        url = process.stdout.readline().strip() if process.stdout else ""
+        if not url:
+            raise UnavailableError("a local BOSS", "the server ended at once", "Read its message above")
+        yield url
+    finally:
+        _stop(process)
+
+
+@contextmanager
+def _served_s3() -> Iterator[dict[str, str]]:
+    """Serve S3 from a process of its own; yield the environment that leads to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "demo",
+            "AWS_SECRET_ACCESS_KEY": "demo",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    finally:
+        _stop(process)
+
+
+def _wait_for(port: int) -> None:
+    """Wait until somebody listens."""
+    deadline = time.monotonic() + _START_LIMIT_S
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise UnavailableError("an S3 server on this machine", f"no answer within {_START_LIMIT_S:.0f} s", "Try again")
+
+
+def _stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """End a server."""
+    process.terminate()
+    try:
+        process.wait(_STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(_STOP_LIMIT_S)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _say(text: str) -> None:
+    """Write a line at once: the job writes to the same terminal."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji and Bio-Formats.
+
+It opens no file: `results` gives it one, and puts it in its place when it is whole. One slice is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import struct
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from box import Box
+from errors import DataError
+
+__all__ = ["ome_xml", "write_pickle", "write_tiff"]
+
+# Beyond this a classic TIFF's 32-bit offsets could overflow, even where compression wins nothing.
+_CLASSIC_TIFF_BYTES = 2**32 - 2**25
+_OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+# The root of the names of our images; version 5 UUIDs below it depend on the content alone.
+_IMAGES = uuid.uuid5(uuid.NAMESPACE_URL, "nd-synapse/image")
+
+
+def _slices(name: str, mask: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the slices (y, x) of a mask, each contiguous and in memory, and refuse what is no mask."""
+    for z, given in enumerate(mask):
+        plane = np.ascontiguousarray(given)
+        other = (plane != 0) & (plane != 255)
+        if other.any():
+            found = f"slice {z} holds the value {plane[other][0]}"
+            raise DataError(f"mask {name}", found, "Give a mask of 0 and 255")
+        yield plane
+
+
+def write_pickle(file: BinaryIO, name: str, mask: NDArray[np.uint8]) -> bytes:
+    """Write a mask as the pickle of one array, slice after slice, and return the SHA-256 of its voxels.
+
+    `pickle.dump` holds all of an array that is not contiguous, and an array that it reads from a read-only one is
+    read-only too. The stream here says ``numpy.ndarray(shape, "uint8", bytearray)``, which every NumPy understands.
+    """
+    opcodes = [
+        (pickle.PROTO, b"\x05"),
+        (pickle.GLOBAL, b"numpy\nndarray\n"),
+        *((pickle.INT, b"%d\n" % extent) for extent in mask.shape),
+        (pickle.TUPLE3, b""),
+        (pickle.SHORT_BINUNICODE, b"\x05uint8"),
+        (pickle.BYTEARRAY8, struct.pack("<Q", mask.nbytes)),
+    ]
+    file.write(b"".join(opcode + argument for opcode, argument in opcodes))
+    digest = hashlib.sha256()
+    for plane in _slices(name, mask):
+        file.write(plane.data)
+        digest.update(plane.data)
+    file.write(pickle.TUPLE3 + pickle.REDUCE + pickle.STOP)
+    return digest.digest()
+
+
+def write_tiff(file: BinaryIO, mask: NDArray[np.uint8], xml: bytes) -> None:
+    """Write a mask as a TIFF of one compressed page a slice, `xml` in the first page's description."""
+    with tifffile.TiffWriter(file, bigtiff=mask.nbytes > _CLASSIC_TIFF_BYTES, byteorder="<") as tiff:
+        tiff.write(
+            (np.ascontiguousarray(plane) for plane in mask),
+            shape=mask.shape,
+            dtype=np.uint8,
+            photometric="minisblack",
+            compression="zlib",
+            description=xml,
+            metadata=None,
+            software=False,
+        )
+
+
+def ome_xml(name: str, box: Box, voxel_size_nm: Sequence[float], description: str, digest: bytes) -> bytes:
+    """Return the OME-XML of a mask, in ASCII; its UUID follows from what the file holds."""
+    z, y, x = box.shape
+    # What XML cannot hold becomes a space.
+    description = "".join(c if c.isprintable() else " " for c in description)
+    z_um, y_um, x_um = (size_nm / 1000 for size_nm in voxel_size_nm)
+    sizes = {"SizeX": x, "SizeY": y, "SizeZ": z, "SizeC": 1, "SizeT": 1}
+    physical = {"PhysicalSizeX": x_um, "PhysicalSizeY": y_um, "PhysicalSizeZ": z_um}
+    identity = uuid.uuid5(_IMAGES, f"{digest.hex()} {name} {box} {z_um} {y_um} {x_um} {description}")
+
+    ome = ElementTree.Element("OME", {"xmlns": _OME, "Creator": "nd-synapse", "UUID": f"urn:uuid:{identity}"})
+    image = ElementTree.SubElement(ome, "Image", {"ID": "Image:0", "Name": name})
+    ElementTree.SubElement(image, "Description").text = description
+    pixels = ElementTree.SubElement(
+        image,
+        "Pixels",
+        {"ID": "Pixels:0", "DimensionOrder": "XYZCT", "Type": "uint8", "BigEndian": "false"}
+        | {key: str(extent) for key, extent in sizes.items()}
+        | {key: f"{size:.12g}" for key, size in physical.items()}
+        | {f"{key}Unit": "\N{MICRO SIGN}m" for key in physical},
+    )
+    ElementTree.SubElement(pixels, "Channel", {"ID": "Channel:0:0", "Name": name, "SamplesPerPixel": "1"})
+    ElementTree.SubElement(pixels, "TiffData", {"IFD": "0", "PlaneCount": str(z)})
+    for plane in range(z):
+        corner = {"X": box.x[0] * x_um, "Y": box.y[0] * y_um, "Z": (box.z[0] + plane) * z_um}
+        ElementTree.SubElement(
+            pixels,
+            "Plane",
+            {"TheZ": str(plane), "TheC": "0", "TheT": "0"}
+            | {f"Position{axis}": f"{position:.12g}" for axis, position in corner.items()}
+            | {f"Position{axis}Unit": "\N{MICRO SIGN}m" for axis in corner},
+        )
+    ElementTree.SubElement(image, "AnnotationRef", {"ID": "Annotation:0"})
+    notes = ElementTree.SubElement(ElementTree.SubElement(ome, "StructuredAnnotations"), "MapAnnotation")
+    notes.attrib.update({"ID": "Annotation:0", "Namespace": "nd-synapse/box"})
+    value = ElementTree.SubElement(notes, "Value")
+    for axis, (start, stop) in zip("zyx", box.ranges, strict=True):
+        ElementTree.SubElement(value, "M", {"K": f"{axis}_start"}).text = str(start)
+        ElementTree.SubElement(value, "M", {"K": f"{axis}_stop"}).text = str(stop)
+    xml: bytes = ElementTree.tostring(ome, encoding="us-ascii", xml_declaration=True)
+    return xml

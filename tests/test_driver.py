@@ -1,0 +1,439 @@
+"""The whole way, from BOSS to S3: `driver.py` as a process, against a local BOSS and an S3 server."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cc3d
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from box import Box
+from local_boss.boss import Boss
+from local_boss.ingest import ingest
+from local_boss.stacks import open_stack, stack_of_array
+from tests.conftest import REPOSITORY
+from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_s3 import S3Server
+
+CHANNELS = ("PSD95", "SYNAPSIN", "GLUR1", "LY")
+VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+WHOLE = Box((0, 8), (0, 1024), (0, 1344))
+FAR_CORNER = Box((2, 8), (640, 1024), (900, 1344))
+PREDICTIONS = "nomads-unsupervised-predictions"
+LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class Run:
+    """A process that ended."""
+
+    code: int
+    stderr: str
+    path: Path
+
+    @property
+    def folder(self) -> Path:
+        """The one result folder."""
+        (folder,) = (entry for entry in self.path.iterdir() if entry.is_dir())
+        return folder
+
+    def table(self) -> list[dict[str, str]]:
+        """Rows of synapses.csv."""
+        with (self.folder / "synapses.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def mask(self) -> NDArray[np.uint8]:
+        """The mask of the OME-TIFF."""
+        return tifffile.imread(self.folder / f"{PREDICTIONS}.ome.tiff")
+
+
+def drive(server: BossServer, path: Path, *arguments: str, token: str | None = None, **environment: str) -> Run:
+    """Run driver.py as a user would, with the token in the environment."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("RESULTS_BUCKET", "BOSS_TOKEN")}
+    done = subprocess.run(
+        [sys.executable, "driver.py", "--path", str(path), *arguments],
+        cwd=REPOSITORY,
+        env={**clean, "BOSS_TOKEN": server.token if token is None else token, **environment},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.stdout == ""
+    return Run(done.returncode, done.stderr, path)
+
+
+def where(server: BossServer, col: str, exp: str, box: Box) -> list[str]:
+    ranges = [text for axis, (a, b) in zip("zyx", box.ranges, strict=True) for text in (f"--{axis}-range", f"{a},{b}")]
+    return ["--host", server.url, "--col", col, "--exp", exp, *ranges]
+
+
+def in_boss(server: BossServer, run: Run, box: Box, out: tuple[str, str]) -> NDArray[np.uint8]:
+    """Read the mask with intern, past our own code."""
+    remote = server.remote()
+    z, y, x = (list(ends) for ends in box.ranges)
+    channel = remote.get_channel(f"{run.folder.name}_All", *out)
+    return np.asarray(remote.get_cutout(channel, 0, x, y, z, parallel=False))
+
+
+@pytest.fixture(scope="module")
+def real_boss(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
+    """A BOSS that holds the real array-tomography volume."""
+    data = tmp_path_factory.mktemp("real")
+    boss = Boss(data)
+    for name in CHANNELS:
+        stack = open_stack([shared_data / "at_example" / f"{name}.tif"])
+        ingest(boss, "weiler", "at_example", name, stack, VOXEL_SIZE_NM)
+    boss.close()
+    with start_boss(data) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def small_boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
+    """A BOSS that holds a small volume: blobs where two markers meet, a constant channel, two markers of one role."""
+    data = tmp_path_factory.mktemp("small")
+    rng = np.random.default_rng(5)
+    shape = (6, 60, 70)
+    pre, post = (rng.poisson(12, shape).astype(np.uint8) for _ in range(2))
+    for z, y, x in rng.integers((1, 4, 4), (5, 56, 66), (25, 3)):
+        for channel in (pre, post):
+            channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] += 120
+    boss = Boss(data)
+    ambiguous = {"SYNAPSIN_a": pre, "SYNAPSIN_b": pre, "PSD95": post}
+    constant = {"SYNAPSIN": np.full(shape, 7, np.uint8), "PSD95": post}
+    for exp, channels in {"plain": {"SYNAPSIN": pre, "PSD95": post}, "twice": ambiguous, "flat": constant}.items():
+        for name, voxels in channels.items():
+            ingest(boss, "small", exp, name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
+    boss.close()
+    with start_boss(data) as server:
+        yield server
+
+
+SMALL = Box((0, 6), (0, 60), (0, 70))
+
+
+class TestRealVolume:
+    """The real array-tomography volume, all the way."""
+
+    @pytest.mark.parametrize("box", [WHOLE, FAR_CORNER], ids=["whole", "far-corner"])
+    def test_boss_folder_s3_and_table_agree(
+        self, real_boss: BossServer, s3_env: S3Server, tmp_path: Path, box: Box
+    ) -> None:
+        """One mask in BOSS, in both files of the folder, in S3, and in the table."""
+        arguments = where(real_boss, "weiler", "at_example", box)
+        run = drive(real_boss, tmp_path, *arguments, "--bucket", "at-results")
+        assert run.code == 0, run.stderr
+        mask = run.mask()
+        assert mask.shape == box.shape
+        assert set(np.unique(mask)) == {0, 255}
+        assert np.array_equal(in_boss(real_boss, run, box, ("collman_nomads", "nomads_predictions")), mask)
+        with (run.folder / f"{PREDICTIONS}.pkl").open("rb") as file:
+            assert np.array_equal(pickle.load(file), mask)
+        files = {str(f.relative_to(run.path)): f for f in run.folder.rglob("*") if f.is_file()}
+        assert set(s3_env.keys("at-results")) == set(files)
+        for key, file in files.items():
+            assert s3_env.client().get_object(Bucket="at-results", Key=key)["Body"].read() == file.read_bytes(), key
+        labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+        assert sorted(int(row["voxels"]) for row in run.table()) == sorted(np.bincount(labels.ravel())[1:])
+
+    def test_table_rows_are_the_objects_of_the_mask(self, real_boss: BossServer, tmp_path: Path) -> None:
+        """Centroid, volume, border and mean of each channel, against each object measured by itself."""
+        run = drive(
+            real_boss, tmp_path, *where(real_boss, "weiler", "at_example", FAR_CORNER), "--no-push", "--no-plots"
+        )
+        assert run.code == 0, run.stderr
+        remote = real_boss.remote()
+        z, y, x = (list(ends) for ends in FAR_CORNER.ranges)
+        images = {
+            name: remote.get_cutout(remote.get_channel(name, "weiler", "at_example"), 0, x, y, z, parallel=False)
+            for name in CHANNELS
+        }
+        labels = cc3d.connected_components(np.ascontiguousarray(run.mask()), connectivity=26)
+        firsts = np.unique(labels, return_index=True)[1][1:]
+        rows = run.table()
+        assert len(rows) == len(firsts) > 300
+        for number, first in enumerate(np.sort(firsts), start=1):
+            row = rows[number - 1]
+            voxels = np.argwhere(labels == labels.ravel()[first])
+            centroid = voxels.mean(axis=0) + FAR_CORNER.start
+            assert int(row["id"]) == number
+            assert int(row["voxels"]) == len(voxels)
+            for axis, place, size in zip("zyx", centroid, VOXEL_SIZE_NM, strict=True):
+                assert float(row[f"centroid_{axis}_voxel"]) == pytest.approx(place)
+                assert float(row[f"centroid_{axis}_um"]) == pytest.approx(place * size / 1000)
+            assert float(row["volume_um3"]) == pytest.approx(len(voxels) * 0.0007)
+            touches = np.any(voxels == 0) or np.any(voxels == np.array(FAR_CORNER.shape) - 1)
+            assert row["touches_border"] == str(bool(touches))
+            for name, image in images.items():
+                assert float(row[f"mean_{name}"]) == pytest.approx(image[tuple(voxels.T)].mean())
+
+    @pytest.mark.parametrize(
+        ("marker", "objects", "voxels"), [("presynaptic", 2078, 1257556), ("postsynaptic", 2273, None)]
+    )
+    def test_one_channel_mode_is_the_historical_result(
+        self, real_boss: BossServer, tmp_path: Path, marker: str, objects: int, voxels: int | None
+    ) -> None:
+        """PSD95 then SYNAPSIN, and swapped: the published program's figures, voxel for voxel."""
+        parameters = ["--param", "evidence=one-channel", "--param", f"marker={marker}"]
+        quiet = ["--no-push", "--no-plots", "--quiet"]
+        run = drive(real_boss, tmp_path, *where(real_boss, "weiler", "at_example", WHOLE), *parameters, *quiet)
+        assert (run.code, run.stderr) == (0, "")
+        assert len(run.table()) == objects
+        mask = run.mask() > 0
+        assert voxels is None or np.count_nonzero(mask) == voxels
+        channel = {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"}[marker]
+        image = tifffile.imread(REPOSITORY.parent / "shared" / "data" / "at_example" / f"{channel}.tif")
+        assert np.array_equal(mask, historical_mask(image))
+
+
+def historical_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The historical procedure in plain floating point, as its definition says it."""
+    from scipy import ndimage
+
+    scores = (image - image.mean()) / image.std()
+    feature = 2 * ndimage.convolve(scores, np.full((3, 3, 3), 1 / 27), mode="reflect")
+    counts, edges = np.histogram(feature, 256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+    mean_below = np.cumsum(counts * centres) / below
+    mean_above = (np.cumsum((counts * centres)[::-1]) / np.cumsum(counts[::-1]))[::-1]
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    labels, _ = ndimage.label(feature > centres[np.argmax(between)], np.ones((3, 3, 3)))
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return sizes[labels] > 30
+
+
+class TestResults:
+    """What a run leaves, on a small volume."""
+
+    def test_second_run_makes_the_channel_equal_to_the_second_mask(
+        self, small_boss: BossServer, tmp_path: Path
+    ) -> None:
+        """BOSS would keep the union; the push does not."""
+        arguments = where(small_boss, "small", "plain", SMALL)
+        first = drive(small_boss, tmp_path / "1", *arguments, "--no-plots")
+        second = drive(small_boss, tmp_path / "2", *arguments, "--no-plots", "--param", "min_voxels=70")
+        assert (first.code, second.code) == (0, 0), second.stderr
+        assert np.count_nonzero(second.mask()) < np.count_nonzero(first.mask())
+        out = ("collman_nomads", "nomads_predictions")
+        assert np.array_equal(in_boss(small_boss, second, SMALL, out), second.mask())
+
+    def test_manifest_tells_the_run_and_no_token(self, small_boss: BossServer, tmp_path: Path) -> None:
+        run = drive(small_boss, tmp_path, *where(small_boss, "small", "plain", SMALL), "--verbose")
+        assert run.code == 0, run.stderr
+        manifest = json.loads((run.folder / "run.json").read_text())
+        assert manifest["asked"]["x_range"] == [0, 70]
+        assert manifest["roles"] == {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"}
+        assert manifest["counts"]["synapses"] == len(run.table()) > 0
+        assert manifest["voxels"]["All"] == np.count_nonzero(run.mask())
+        assert {"pull", "detect", "push", "plots"} <= manifest["seconds"].keys()
+        links = list(csv.reader((run.folder / "NDVIS_links.csv").read_text().splitlines()))
+        out = "collman_nomads/nomads_predictions"
+        assert links[0] == ["All", f"http://ndwt.neurodata.io/channel_detail/{out}/{run.folder.name}_All/"]
+        assert [name for name, _ in links] == ["All", "All neuroglancer"]
+        names = {path.name for path in run.folder.iterdir()}
+        assert {"job.log", "run.json", "synapses.csv", f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff"} <= names
+        assert not any(name.startswith(".") for name in names)
+        secret = small_boss.token.encode()
+        assert secret not in run.stderr.encode()
+        assert not [path for path in run.folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+    @pytest.mark.parametrize("options", [["--cpus", "1"], ["--cpus", "3", "--block-size", "2,13,17"]])
+    def test_blocks_and_workers_do_not_show(self, small_boss: BossServer, tmp_path: Path, options: list[str]) -> None:
+        """The same files, byte for byte, as with the defaults."""
+        arguments = [*where(small_boss, "small", "plain", SMALL), "--no-push", "--no-plots"]
+        usual, other = (
+            drive(small_boss, tmp_path / "a", *arguments),
+            drive(small_boss, tmp_path / "b", *arguments, *options),
+        )
+        assert (usual.code, other.code) == (0, 0), other.stderr
+        for name in (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv"):
+            assert (usual.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
+
+    def test_neurodata_cfg_gives_what_the_command_line_leaves_out(self, small_boss: BossServer, tmp_path: Path) -> None:
+        config = tmp_path / "neurodata.cfg"
+        config.write_text(
+            f"[Default]\ntoken = {small_boss.token}\nhost = {small_boss.url}\n"
+            "[shared]\ncollection = small\nexperiment = plain\n"
+            "[Parallel]\nx_range = 0,50\ny_range = 0,40\nz_range = 0,6\n"
+        )
+        arguments = ["--config", str(config), "--x-range", "0,70", "--no-push", "--no-plots"]
+        run = drive(small_boss, tmp_path / "results", *arguments, token="")
+        assert run.code == 0, run.stderr
+        assert run.mask().shape == (6, 40, 70)
+
+
+# what is asked | what is wrong | exit code | what the sentence says
+WRONG = {
+    "no-host": (["--col", "small"], {}, 2, ["--host", "--config"]),
+    "unknown-option": (["--frobnicate"], {}, 2, ["--frobnicate", "--help"]),
+    "unreachable-host": (["--host", "http://127.0.0.1:9"], {}, 69, ["127.0.0.1:9", "cannot be reached"]),
+    "malformed-host": (["--host", "http://a b"], {}, 2, ["host"]),
+    "wrong-token": ([], {"token": "0123456789abcdef0123456789abcdef01234567"}, 77, ["token", "BOSS_TOKEN"]),
+    "no-token": ([], {"token": ""}, 2, ["--token-file", "BOSS_TOKEN"]),
+    "misspelt-collection": (["--col", "smal"], {}, 2, ["smal", "small"]),
+    "misspelt-experiment": (["--exp", "plian"], {}, 2, ["plian", "plain"]),
+    "misspelt-channel": (["--channels", "presynaptic=SYNAPSN"], {}, 2, ["SYNAPSN", "SYNAPSIN"]),
+    "unknown-role": (["--channels", "pre=SYNAPSIN"], {}, 2, ["pre", "presynaptic"]),
+    "ambiguous-channel": (["--exp", "twice"], {}, 2, ["SYNAPSIN_a, SYNAPSIN_b", "--channels"]),
+    "beyond-the-end": (["--x-range", "0,71"], {}, 2, ["0,71", "x 0,70"]),
+    "start-after-end": (["--y-range", "40,20"], {}, 2, ["40,20", "ends before it starts"]),
+    "empty-box": (["--z-range", "3,3"], {}, 2, ["3,3", "no voxel"]),
+    "no-numbers": (["--z-range", "a,b"], {}, 2, ["a,b", "whole numbers"]),
+    "one-number": (["--z-range", "5"], {}, 2, ["5", "start,stop"]),
+    "float": (["--z-range", "0,5.5"], {}, 2, ["0,5.5", "whole numbers"]),
+    "constant-channel": (["--exp", "flat"], {}, 65, ["SYNAPSIN", "one value"]),
+    "unknown-pipeline": (["--pipeline", "nomads"], {}, 2, ["nomads", "nomads-unsupervised"]),
+    "unknown-parameter": (["--param", "min_size=3"], {}, 2, ["min_size", "min_voxels"]),
+    "malformed-parameter": (["--param", "min_voxels=three"], {}, 2, ["three", "whole number"]),
+    "no-cpus": (["--cpus", "0"], {}, 2, ["--cpus"]),
+    "bad-block-size": (["--block-size", "8,8"], {}, 2, ["8,8", "Z,Y,X"]),
+    "illegal-output-name": (["--out-exp", "not.legal"], {}, 2, ["not.legal", "--out-exp"]),
+    "output-name-too-long": (["--out-exp", "e" * 200], {}, 2, ["255", "--out-exp"]),
+    "missing-config": (["--config", "nowhere.cfg"], {}, 2, ["nowhere.cfg"]),
+    "missing-token-file": (["--token-file", "nowhere.txt"], {}, 2, ["nowhere.txt"]),
+}
+
+
+class TestWrongInput:
+    """What users get wrong: one plain sentence, the documented exit code, nothing lost, no token."""
+
+    @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+    def test_each_mistake_is_one_sentence_and_its_exit_code(
+        self, small_boss: BossServer, tmp_path: Path, case: tuple[list[str], dict[str, str], int, list[str]]
+    ) -> None:
+        extra, environment, code, words = case
+        arguments = (
+            []
+            if code == 2 and extra[:1] == ["--col"] and "--host" in words
+            else where(small_boss, "small", "plain", SMALL)
+        )
+        run = drive(small_boss, tmp_path, *arguments, *extra, "--quiet", **environment)
+        assert run.code == code, run.stderr
+        sentences = [line for line in run.stderr.splitlines() if " ERROR " in line]
+        assert len(sentences) == 1, run.stderr
+        assert "Traceback" not in run.stderr
+        assert not [word for word in words if word not in sentences[0]], sentences[0]
+        assert small_boss.token not in run.stderr
+
+    def test_output_experiment_of_another_voxel_size_is_refused_before_the_work(
+        self, small_boss: BossServer, tmp_path: Path
+    ) -> None:
+        boss = Boss(small_boss.data)
+        tiny = stack_of_array(np.zeros((6, 60, 70), np.uint8), "other")
+        ingest(boss, "collman_nomads", "coarse", "anything", tiny, (35.0, 50.0, 50.0))
+        boss.close()
+        run = drive(small_boss, tmp_path, *where(small_boss, "small", "plain", SMALL), "--out-exp", "coarse", "--quiet")
+        assert run.code == 65
+        assert "--out-exp" in run.stderr
+        assert not (run.folder / "synapses.csv").exists()
+
+    def test_token_that_may_not_write_keeps_the_results(self, small_boss: BossServer, tmp_path: Path) -> None:
+        """The mask is not in BOSS, everything else is done and the exit code says what failed."""
+        tokens = json.loads((small_boss.data / "tokens.json").read_text())
+        reader = "r" * 39 + "1"
+        tokens["tokens"][reader] = {"user": "reader", "role": "none", "read": "all", "write": []}
+        (small_boss.data / "tokens.json").write_text(json.dumps(tokens))
+        with start_boss(small_boss.data) as server:
+            arguments = where(server, "small", "plain", SMALL)
+            run = drive(server, tmp_path, *arguments, "--out-exp", "elsewhere", token=reader)
+        assert run.code == 77, run.stderr
+        assert (run.folder / "synapses.csv").exists()
+        assert (run.folder / f"{PREDICTIONS}.ome.tiff").exists()
+        assert "may not" in json.loads((run.folder / "run.json").read_text())["failures"][0]
+
+    def test_bucket_without_permission_keeps_the_folder_and_tells_how_to_go_on(
+        self, small_boss: BossServer, s3_env: S3Server, tmp_path: Path
+    ) -> None:
+        arguments = [
+            *where(small_boss, "small", "plain", SMALL),
+            "--no-push",
+            "--no-plots",
+            "--bucket",
+            "private-bucket",
+        ]
+        # moto checks credentials from its n-th call on when it is told to
+        import requests
+
+        requests.post(f"{s3_env.url}/moto-api/reset-auth", data="0", timeout=10)
+        try:
+            run = drive(small_boss, tmp_path, *arguments)
+        finally:
+            requests.post(f"{s3_env.url}/moto-api/reset-auth", data="inf", timeout=10)
+        assert run.code == 77, run.stderr
+        assert f"driver.py upload {run.folder}" in run.stderr
+        assert (run.folder / "run.json").exists()
+        again = subprocess.run(
+            [sys.executable, "driver.py", "upload", str(run.folder), "--bucket", "private-bucket"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert again.returncode == 0, again.stderr
+        assert f"{run.folder.name}/run.json" in s3_env.keys("private-bucket")
+
+    def test_full_disk_is_named_and_what_was_there_stays(self, small_boss: BossServer, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
+        if mounted.returncode:
+            pytest.skip("a small disk can be mounted by root only")
+        try:
+            (disk / "kept.txt").write_text("kept")
+            run = drive(small_boss, disk, *where(small_boss, "small", "plain", SMALL), "--quiet")
+            assert run.code == 74, run.stderr
+            assert "no space left" in run.stderr.lower()
+            assert "--path" in run.stderr
+            assert (disk / "kept.txt").read_text() == "kept"
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+
+
+class TestImported:
+    """The historical functions, imported."""
+
+    def test_driver_returns_info_mask_and_links(self, small_boss: BossServer, tmp_path: Path) -> None:
+        from driver import driver
+
+        info, results, links = driver(
+            small_boss.url, small_boss.token, "small", "plain", (0, 6), (0, 60), (0, 70), str(tmp_path), plots=False
+        )
+        assert results.shape == (6, 60, 70)
+        assert results.dtype == np.uint8
+        assert info["results_key"] == "nomads-unsupervised_small_plain_z_0_6_y_0_60_x_0_70"
+        assert links["All"].endswith(f"/{info['results_key']}_All/")
+        assert small_boss.token not in repr((info, links))
+
+    def test_get_data_returns_every_channel_and_the_voxel_size(self, small_boss: BossServer) -> None:
+        from driver import get_data
+
+        data_dict, voxel_size = get_data(small_boss.url, small_boss.token, "small", "twice", [1, 6], [0, 60], [3, 70])
+        assert {name: array.shape for name, array in data_dict.items()} == dict.fromkeys(
+            ["PSD95", "SYNAPSIN_a", "SYNAPSIN_b"], (5, 60, 67)
+        )
+        assert voxel_size == VOXEL_SIZE_NM
+
+    def test_upload_results_puts_every_file_under_the_key(
+        self, s3_env: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from driver import upload_results
+
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "a.csv").write_text("1\n")
+        (tmp_path / "sub" / "b.txt").write_text("2\n")
+        monkeypatch.setenv("RESULTS_BUCKET", "by-environment")
+        upload_results(f"{tmp_path}/", "some_key")
+        assert s3_env.keys("by-environment") == ["some_key/a.csv", "some_key/sub/b.txt"]

@@ -1,0 +1,115 @@
+"""Where the log goes, and what never goes there."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import logs
+from block_pool import BlockPool
+from box import Box
+from credentials import Token
+from errors import StorageError
+from tests.conftest import REPOSITORY
+
+TOKEN = Token("0a1b2c3d4e5f60718293a4b5c6d7e8f901234567")
+SECRET = TOKEN.reveal()
+
+
+@pytest.fixture(autouse=True)
+def _undone() -> Iterator[None]:
+    yield
+    logs.apply(None)
+
+
+def test_job_log_has_utc_times_and_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    for word in ("first", "second"):
+        with logs.job_log(tmp_path / "job.log", TOKEN):
+            logging.getLogger("driver").info("the %s run", word)
+        logging.getLogger("driver").warning("not in the log")
+    monkeypatch.undo()
+    time.tzset()
+    lines = (tmp_path / "job.log").read_text().splitlines()
+    assert [re.sub(r"\[\d+\]", "", line.split(" ", 1)[1]) for line in lines] == [
+        "INFO driver the first run",
+        "INFO driver the second run",
+    ]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z .*", lines[0])
+    written = time.strptime(lines[0].split(".")[0], "%Y-%m-%dT%H:%M:%S")
+    assert abs(time.mktime(written) - time.mktime(time.gmtime())) < 60
+
+
+def test_no_handler_shows_the_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.apply(logs.LogSettings(logging.DEBUG, (TOKEN,)))
+    with logs.job_log(tmp_path / "job.log", TOKEN):
+        logging.getLogger("a").info("header %s", {"Authorization": f"Token {SECRET}"})
+        try:
+            int(SECRET)
+        except ValueError:
+            logging.getLogger("b").exception("failed with %s", SECRET)
+    text = (tmp_path / "job.log").read_text() + capsys.readouterr().err
+    assert text.count("failed with") == 2
+    assert SECRET not in text
+
+
+def _warn(box: Box) -> None:
+    logging.getLogger("worker").warning("block %s with %s", box, SECRET)
+
+
+def test_workers_log_to_the_same_file_without_the_token(tmp_path: Path) -> None:
+    """A retry in a worker is the user's business too."""
+    boxes = list(Box.of_shape((4, 4, 4)).tiles((2, 4, 4)))
+    with logs.job_log(tmp_path / "job.log", TOKEN), BlockPool(2) as pool:
+        list(pool.run(_warn, boxes))
+    lines = (tmp_path / "job.log").read_text().splitlines()
+    assert sorted(re.sub(r".*worker\[\d+\] ", "", line) for line in lines) == [
+        "block z 0:2 y 0:4 x 0:4 with ***",
+        "block z 2:4 y 0:4 x 0:4 with ***",
+    ]
+
+
+def test_log_on_a_full_disk_is_given_up_with_one_warning(tmp_path: Path) -> None:
+    """logging's own way is a traceback on standard error for every line."""
+    program = (
+        "import logging, logs, pathlib, sys; from credentials import Token\n"
+        "logs.apply(logs.LogSettings())\n"
+        "with logs.job_log(pathlib.Path('/dev/full'), Token('public')):\n"
+        "    for n in range(5): logging.getLogger('driver').info('line %d', n)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr.count("WARNING /dev/full ends here: No space left on device") == 1
+    assert done.stderr.count("INFO line") == 5
+    assert "Traceback" not in done.stderr
+
+
+def test_log_that_cannot_be_opened_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="directory"), logs.job_log(tmp_path, TOKEN):
+        pass
+
+
+def test_a_program_that_imports_us_keeps_its_own_logging(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    with logs.job_log(tmp_path / "job.log", TOKEN):
+        assert len(root.handlers) == len(before[0]) + 1
+    assert (list(root.handlers), root.level) == before
+
+
+def test_progress_elsewhere_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.apply(logs.LogSettings())
+    with logs.progress(shown=True) as report:
+        for step in ("pull", "detect"):
+            for done in range(4):
+                report(step, done, 3)
+    lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["INFO pull: 3 of 3 blocks", "INFO detect: 3 of 3 blocks"]
