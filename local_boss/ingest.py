@@ -29,8 +29,8 @@ __all__ = ["Ingested", "add_arguments", "ingest", "run", "three_integers", "thre
 
 logger = logging.getLogger(__name__)
 
-SLAB_BYTES = 128 * 2**20
-"""Target size of the slab that is held in memory."""
+SLAB_BYTES = 64 * 2**20
+"""Target size of a slab; two are in memory while the next one is read."""
 
 _NANOMETERS = {"nanometers": 1.0, "micrometers": 1e3, "millimeters": 1e6, "centimeters": 1e7}
 _TIMES = (0, 1)

@@ -78,7 +78,7 @@ def test_for_any_stack_and_origin_the_channel_equals_the_file(tmp_path, shape, o
 
 @pytest.mark.parametrize(
     ("slice_bytes", "depth"),
-    [(2**20, 128), (3 * 2**20, 32), (8 * 2**20, 16), (9 * 2**20, 8), (100 * 2**20, 1), (2**30, 1)],
+    [(2**20, 64), (3 * 2**20, 16), (4 * 2**20, 16), (5 * 2**20, 8), (60 * 2**20, 1), (2**30, 1)],
 )
 def test_slabs_are_whole_chunks_or_even_parts_of_one(slice_bytes, depth):
     large = Stack("large", (999, 1024, slice_bytes // 1024), np.dtype(np.uint8), lambda a, b: np.zeros(0))
