@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGES := detection local_boss pipelines pymeda
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: demo test test-slow check format bench lock clean help
@@ -30,7 +31,7 @@ test-slow: $(VENV)/.dev  ## run the slow tests
 check: $(VENV)/.dev  ## formatting, lint, types, docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(wildcard *.py) pipelines local_boss
+	$(BIN)/mypy $(wildcard *.py) $(PACKAGES)
 	$(BIN)/python -m numpydoc.hooks.validate_docstrings $(shell git ls-files '*.py' | grep -vE '^(tests|benchmarks)/')
 
 format: $(VENV)/.dev  ## apply the formatter and the safe lint fixes

@@ -23,14 +23,12 @@ import logs
 import nd_boss
 import pipelines
 import record
-import s3
 from box import Box, Range
 from credentials import Token
 from detection import Detection, Plan, detect
 from errors import NDSynapseError, StorageError, UsageError
 from job import BUCKET_VARIABLE, Job, Parser, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
-from pymeda_driver import write_report
 from record import Outcome
 from results import ResultFolder, mask_names
 
@@ -129,6 +127,8 @@ def deliver(job: Job, folder: ResultFolder, outcome: Outcome) -> None:
     outcome : Outcome
         A failure is added to it.
     """
+    import s3  # only who uploads waits for boto3
+
     if job.bucket is None:
         log.info("nothing uploaded: no --bucket and no %s", BUCKET_VARIABLE)
         return
@@ -228,6 +228,9 @@ def _write_report(
     outcome: Outcome,
 ) -> Path:
     """Draw the plots and write the page."""
+    # worker processes import this module anew, and draw nothing: matplotlib alone takes longer than all else
+    from pymeda_driver import write_report
+
     return write_report(
         folder.root,
         title=f"Synapses in {job.collection}/{job.experiment}",
@@ -354,6 +357,8 @@ def upload_results(path: str | Path, results_key: str) -> None:
     NDSynapseError
         If S3 refuses or does not answer; the same call goes on where it stopped.
     """
+    import s3
+
     bucket = os.environ.get(BUCKET_VARIABLE)
     if not bucket:
         raise UsageError(
@@ -364,6 +369,8 @@ def upload_results(path: str | Path, results_key: str) -> None:
 
 def _upload(argv: Sequence[str]) -> None:
     """Run ``driver.py upload FOLDER --bucket NAME``."""
+    import s3
+
     p = Parser(
         prog="driver.py upload", description="Send a result folder to S3; what is there already is not sent again."
     )

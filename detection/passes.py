@@ -1,6 +1,6 @@
-"""One detection: a pipeline run over a box, block by block, into masks and a table of objects on disk.
+"""The passes of a detection over the blocks of a box, and their order.
 
-It knows the passes and their order, and neither BOSS nor S3 nor any pipeline by name.
+They know neither BOSS nor S3 nor any pipeline by name.
 
 ::
 
@@ -27,12 +27,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-import objects
-import scratch
 from block_pool import BlockPool
 from box import Box
+from detection import objects, scratch
+from detection.overview import Overview
 from errors import NDSynapseError
-from overview import Overview
 from pipelines.contract import Finding, Pipeline, Summary
 from source import Source
 

@@ -15,8 +15,6 @@ from typing import Any
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from box import Box
 
@@ -160,6 +158,10 @@ def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, 
     object_rows : ndarray of int64
         For each of `part_ids`, the row in `objects` that it belongs to.
     """
+    # workers measure and never join: they start sooner without scipy
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(columns["id"])
     columns = {name: values[order] for name, values in columns.items()}

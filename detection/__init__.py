@@ -1,0 +1,8 @@
+"""One detection: a pipeline run over a box, block by block, into masks and a table of objects on disk.
+
+It reads from any `source.Source`, and neither delivers nor draws what it finds.
+"""
+
+from detection.passes import DEFAULT_BLOCK_SIZE, Detection, Plan, detect
+
+__all__ = ["DEFAULT_BLOCK_SIZE", "Detection", "Plan", "detect"]
