@@ -38,7 +38,7 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 BODY_IDLE_LIMIT_S = 60.0
 # As long as the proxy of the real server: intern does not retry when a connection was closed while it was idle.
 KEEP_ALIVE_S = 75
-SHUTDOWN_LIMIT_S = 3
+SHUTDOWN_LIMIT_S = 2
 # Each may hold a cutout of half a gigabyte, unpacked and packed.
 VOXEL_WORKERS = 4
 CATALOG_WORKERS = 4

@@ -59,7 +59,12 @@ def parse_header(start: bytes) -> BloscHeader:
     if version != FORMAT_VERSION or flags >> 5 >= CODECS or item_bytes == 0:
         raise _not_blosc("the header is not one of Blosc 1")
     stored = bool(flags & STORED_FLAG)
-    if block > unpacked or (unpacked > 0 and block == 0) or not HEADER_BYTES <= packed <= unpacked + HEADER_BYTES:
+    # an empty buffer announces blocks of one byte
+    if (
+        block > max(unpacked, 1)
+        or (unpacked > 0 and block == 0)
+        or not HEADER_BYTES <= packed <= unpacked + HEADER_BYTES
+    ):
         raise _not_blosc("the sizes in the header contradict each other")
     if stored and packed != unpacked + HEADER_BYTES:
         raise _not_blosc("the sizes in the header contradict each other")

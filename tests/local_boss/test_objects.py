@@ -25,8 +25,8 @@ def objects(place: Place) -> ChannelResource:
 
 def test_ids_in_a_region_are_sorted_and_without_zero(place: Place, objects: ChannelResource) -> None:
     remote = place.server.remote()
-    assert remote.get_ids_in_region(objects, 0, [0, 600], [0, 700], [0, 40]).tolist() == [3, 2**63]
-    assert remote.get_ids_in_region(objects, 0, [0, 503], [0, 700], [0, 40]).tolist() == []
+    assert remote.get_ids_in_region(objects, 0, [0, 600], [0, 700], [0, 40]) == [3, 2**63]
+    assert remote.get_ids_in_region(objects, 0, [0, 503], [0, 700], [0, 40]) == []
     reply = place.server.ask("GET", f"/v1/ids/{place.path('ids')}/0/500:520/490:520/12:18/")
     assert reply.json() == {"ids": ["3", str(2**63)]}
 

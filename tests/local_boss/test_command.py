@@ -1,0 +1,120 @@
+"""The commands of the local BOSS as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from local_boss import tokens
+from tests.fixtures_boss import REPOSITORY, BossServer, start_boss
+
+COMMAND = [sys.executable, "-m", "local_boss"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, cwd=REPOSITORY)
+
+
+def test_serve_prints_its_url_and_nothing_else(tmp_path: Path) -> None:
+    """Neither the token nor any request is printed or logged."""
+    command = [*COMMAND, "serve", "--data", str(tmp_path / "new" / "folder")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert url.startswith("http://127.0.0.1:")
+    token = tokens.writing_token(tmp_path / "new" / "folder")
+    headers = {"Authorization": f"Token {token}"}
+    assert requests.get(f"{url}/v1/collection//", headers=headers, timeout=5).json() == {"collections": []}
+    assert requests.get(f"{url}/v1/collection//", headers={"Authorization": "Token x"}, timeout=5).status_code == 401
+    process.terminate()
+    output, log = process.communicate(timeout=10)
+    assert (output, log, process.returncode) == ("", "", 0)
+
+
+def test_verbose_logs_requests_without_the_token(tmp_path: Path) -> None:
+    command = [*COMMAND, "serve", "--data", str(tmp_path), "--verbose"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    token = tokens.writing_token(tmp_path)
+    requests.get(f"{url}/v1/collection//", headers={"Authorization": f"Token {token}"}, timeout=5)
+    process.terminate()
+    _, log = process.communicate(timeout=10)
+    assert "/v1/collection//" in log
+    assert token not in log
+
+
+def test_only_the_loopback_interface_is_bound(boss_server: BossServer) -> None:
+    port = int(boss_server.host.rpartition(":")[2])
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", port), timeout=2)
+
+
+def test_a_port_that_is_taken_is_a_plain_sentence(boss_server: BossServer, tmp_path: Path) -> None:
+    port = boss_server.host.rpartition(":")[2]
+    done = run("serve", "--data", str(tmp_path), "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"local_boss serve: address 127.0.0.1:{port}: ")
+    assert "Traceback" not in done.stderr
+
+
+BAD_TOKENS = {
+    "no JSON": "{ 'secret-abc' }",
+    "a list": '["secret-abc"]',
+    "no tokens": '{"secret-abc": {}}',
+    "no rights": '{"tokens": {"secret-abc": "all"}}',
+    "no user": '{"tokens": {"secret-abc": {"role": "admin"}}}',
+    "an unknown role": '{"tokens": {"secret-abc": {"user": "u", "role": "king"}}}',
+    "rights that are no list": '{"tokens": {"secret-abc": {"user": "u", "read": "some"}}}',
+}
+
+
+@pytest.mark.parametrize("text", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
+def test_a_malformed_token_file_is_a_plain_sentence_without_the_token(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tokens.json").write_text(text)
+    done = run("serve", "--data", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "tokens.json" in done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_cannot_be_is_a_plain_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for data in [tmp_path / "file", tmp_path / "file" / "below"]:
+        done = run("serve", "--data", str(data))
+        assert done.returncode == 74
+        assert "Traceback" not in done.stderr
+
+
+def test_a_catalog_that_is_no_database_is_a_plain_sentence(tmp_path: Path) -> None:
+    (tmp_path / "catalog.sqlite").write_text("this is no database, whatever its name says" * 100)
+    done = run("serve", "--data", str(tmp_path))
+    assert done.returncode == 74
+    assert "Traceback" not in done.stderr
+
+
+def test_no_token_that_may_do_everything_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": {"a": {"user": "u"}}}))
+    with pytest.raises(tokens.UsageError, match="admin"):
+        tokens.writing_token(tmp_path)
+
+
+def test_the_second_start_keeps_the_tokens(tmp_path: Path) -> None:
+    with start_boss(tmp_path) as first:
+        token = first.token
+    with start_boss(tmp_path) as second:
+        assert second.token == token
+
+
+def test_help_names_the_commands() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("serve", "ingest", "sample"))
+    assert run().returncode == 2

@@ -1,0 +1,114 @@
+"""The voxel store by itself, against a plain array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from box import Box
+from errors import DataError, RangeError, StorageError
+from local_boss.boss import Boss
+from local_boss.records import Channel
+from local_boss.voxels import VoxelStore
+
+EXTENT = (35, 520, 515)
+SAMPLES = 2
+numbers = count(1)
+ranges = [
+    st.tuples(st.integers(0, n - 1), st.integers(1, n)).map(lambda p, n=n: (p[0], min(p[0] + p[1], n))) for n in EXTENT
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VoxelStore]:
+    boss = Boss(tmp_path_factory.mktemp("voxels"))
+    yield boss.voxels
+    boss.close()
+
+
+def channel(datatype: str = "uint8") -> Channel:
+    return Channel(next(numbers), "c", "e", "ch", "", False, "u", "image", datatype, 0, 0, EXTENT, SAMPLES, (), ())
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*ranges, st.sampled_from([(0, 1), (1, 2), (0, 2), (1, 4)]), st.integers(0, 99), st.booleans()),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_for_any_writes_and_erasures_the_store_equals_an_array(store: VoxelStore, steps: list) -> None:
+    """For any boxes and time samples, later than those of the experiment included, non-zero voxels win."""
+    ch = channel()
+    model = np.zeros((6, *EXTENT), np.uint8)
+    for z, y, x, times, seed, erase in steps:
+        box = Box(z, y, x)
+        target = model[(slice(*times), *box.slices())]
+        if erase:
+            store.erase(ch, 0, box, times)
+            target[...] = 0
+        else:
+            data = np.random.default_rng(seed).integers(0, 2, target.shape, np.uint8) * (seed + 1)
+            data.flags.writeable = False
+            store.write(ch, 0, box, times, data)
+            np.copyto(target, data, where=data != 0)
+    np.testing.assert_array_equal(store.read(ch, 0, Box.of_shape(EXTENT), (0, 6)), model)
+    box = Box(*steps[0][:3])
+    np.testing.assert_array_equal(store.read(ch, 0, box, (0, 2)), model[(slice(0, 2), *box.slices())])
+    kept = sum(int(np.count_nonzero(data)) for _, _, data in store.chunks(ch, 0))
+    assert kept == np.count_nonzero(model)
+
+
+def test_only_the_chunks_that_a_box_touches_are_read(store: VoxelStore, tmp_path: Path) -> None:
+    """Every other chunk is damaged, and the read does not notice."""
+    boss = Boss(tmp_path)
+    ch = channel()
+    boss.voxels.write(ch, 0, Box.of_shape(EXTENT), (0, 1), np.ones((1, *EXTENT), np.uint8))
+    chunks = tmp_path / "voxels" / str(ch.id) / "0" / "c" / "0"
+    for chunk in chunks.glob("*/*/*"):
+        if chunk.relative_to(chunks).parts != ("1", "0", "1"):
+            chunk.write_bytes(b"damaged")
+    inside = Box((16, 32), (0, 512), (512, 515))
+    assert boss.voxels.read(ch, 0, inside, (0, 1)).all()
+    with pytest.raises(StorageError):
+        boss.voxels.read(ch, 0, Box((15, 32), (0, 512), (512, 515)), (0, 1))
+
+
+def test_resolutions_are_apart(store: VoxelStore) -> None:
+    ch, box = channel(), Box.of_shape((1, 1, 1))
+    store.write(ch, 1, box, (0, 1), np.full((1, 1, 1, 1), 5, np.uint8))
+    assert store.read(ch, 0, box, (0, 1)).sum() == 0
+    assert store.read(ch, 1, box, (0, 1)).sum() == 5
+
+
+def test_reading_beyond_the_array_gives_zeros(store: VoxelStore) -> None:
+    ch = channel("uint64")
+    store.write(ch, 0, Box((34, 35), (519, 520), (514, 515)), (0, 1), np.full((1, 1, 1, 1), 2**64 - 1, np.uint64))
+    found = store.read(ch, 0, Box((34, 36), (519, 522), (514, 517)), (0, 3))
+    assert found.shape == (3, 2, 3, 3)
+    assert found.dtype == np.uint64
+    assert np.argwhere(found).tolist() == [[0, 0, 0, 0]]
+
+
+def test_a_write_that_does_not_fit_is_refused(store: VoxelStore) -> None:
+    ch, box = channel(), Box.of_shape((1, 2, 3))
+    for data in [np.ones((1, 1, 2, 2), np.uint8), np.ones((1, 2, 3), np.uint8), np.ones((1, 1, 2, 3), np.uint16)]:
+        with pytest.raises(DataError):
+            store.write(ch, 0, box, (0, 1), data)
+    with pytest.raises(RangeError, match="frame"):
+        store.write(ch, 0, Box((35, 36), (0, 1), (0, 1)), (0, 1), np.ones((1, 1, 1, 1), np.uint8))
+    assert not list(store.chunks(ch, 0))
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    boss = Boss(tmp_path)
+    (tmp_path / "voxels").write_text("in the way")
+    with pytest.raises(StorageError, match="write z 0:1"):
+        boss.voxels.write(channel(), 0, Box.of_shape((1, 1, 1)), (0, 1), np.ones((1, 1, 1, 1), np.uint8))
