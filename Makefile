@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := detection local_boss pipelines pymeda
+PACKAGES := boss detection local_boss pipelines pymeda
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: demo test test-slow check format bench lock clean help

@@ -16,9 +16,9 @@ from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
-from boss_catalog import find_channel, find_experiment, read_frame, unknown
-from boss_connection import Address, Patience, address_of, connect
-from boss_voxels import read_cutout
+from boss.catalog import find_channel, find_experiment, read_frame, unknown
+from boss.connection import Address, Patience, address_of, connect
+from boss.voxels import read_cutout
 from box import Box, Range
 from credentials import Token, find_token
 from errors import DataError, RangeError, UsageError
@@ -180,7 +180,7 @@ class NeuroDataResource:
         RangeError
             If a range is empty, reversed or leaves the volume.
         NDSynapseError
-            If BOSS refuses or does not answer; see `boss_errors`.
+            If BOSS refuses or does not answer; see `boss.translation`.
         """
         box = Box(zRange, yRange, xRange)
         _check_within(box, self.frame)

@@ -22,9 +22,9 @@ from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
-from boss_connection import Patience, connect, url_of
-from boss_destination import Destination, check_destination, ensure_channel
-from boss_voxels import erase_block, read_cutout, request_size, write_block
+from boss.connection import Patience, connect, url_of
+from boss.destination import Destination, check_destination, ensure_channel
+from boss.voxels import erase_block, read_cutout, request_size, write_block
 from box import Box, Range
 from credentials import Token
 from errors import DataError
@@ -199,7 +199,7 @@ def push_mask(
         If the mask does not fit the box, the experiment's frame does not fit the mask, or BOSS does not hold the mask
         after all of it was sent twice.
     NDSynapseError
-        What BOSS refuses, see `boss_errors`. What was written by then stays; the same call completes it.
+        What BOSS refuses, see `boss.translation`. What was written by then stays; the same call completes it.
     """
     check_mask(mask, box, destination.channel)
     start = time.monotonic()

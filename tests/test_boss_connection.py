@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
 
-from boss_connection import Patience, address_of, call, connect, describe_resource
-from boss_voxels import read_cutout, write_block
+from boss.connection import Patience, address_of, call, connect, describe_resource
+from boss.voxels import read_cutout, write_block
 from box import Box
 from errors import (
     DataError,

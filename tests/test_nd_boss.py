@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource, CoordinateFrameResource
 
-import boss_voxels
-from boss_catalog import find_channel, read_frame
-from boss_voxels import read_cutout, write_block
+from boss import voxels as boss_voxels
+from boss.catalog import find_channel, read_frame
+from boss.voxels import read_cutout, write_block
 from box import Box
 from credentials import Token
 from errors import (

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from boss_connection import Patience
-from boss_voxels import CUBOID, REQUEST_VOXELS, read_cutout, request_size, write_block
+from boss.connection import Patience
+from boss.voxels import CUBOID, REQUEST_VOXELS, read_cutout, request_size, write_block
 from box import Box
 from credentials import Token
 from errors import (
@@ -80,7 +80,7 @@ def resource(volume) -> NeuroDataResource:
 
 
 def test_a_box_larger_than_a_request_is_read_in_several(volume):
-    import boss_voxels
+    from boss import voxels as boss_voxels
 
     with pytest.MonkeyPatch.context() as patch, faulty_boss(volume.server.url) as between:
         patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))
@@ -108,7 +108,7 @@ def test_for_any_box_the_voxels_are_those_that_are_there(volume, resource, z, y,
 @settings(max_examples=10, deadline=None)
 @given(z=ranges(STOP[0]), y=ranges(STOP[1]), x=ranges(STOP[2]), limit=st.integers(1, 2))
 def test_for_any_box_several_requests_give_the_same_voxels(volume, z, y, x, limit):
-    import boss_voxels
+    from boss import voxels as boss_voxels
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))

@@ -17,9 +17,9 @@ from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
-from boss_catalog import RESOLUTION
-from boss_connection import call
-from boss_errors import reply_of
+from boss.catalog import RESOLUTION
+from boss.connection import call
+from boss.translation import reply_of
 from box import Box
 from errors import DataError, UnavailableError
 
@@ -83,7 +83,7 @@ def read_cutout(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArr
     Raises
     ------
     NDSynapseError
-        See `boss_errors`.
+        See `boss.translation`.
     """
     asked = f"voxels {box} of {_name(channel)}"
     voxels = np.empty(box.shape, dtype=channel.datatype)
@@ -122,7 +122,7 @@ def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: 
     Raises
     ------
     NDSynapseError
-        See `boss_errors`; `DataError` if shape, type or size are wrong: nothing is sent then.
+        See `boss.translation`; `DataError` if shape, type or size are wrong: nothing is sent then.
     """
     asked = f"writing {box} of {_name(channel)}"
     if voxels.shape != box.shape or voxels.dtype != np.dtype(channel.datatype) or box.voxels > REQUEST_VOXELS:
@@ -150,7 +150,7 @@ def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> None:
     Raises
     ------
     NDSynapseError
-        See `boss_errors`.
+        See `boss.translation`.
     """
     z, y, x = box.ranges
     _voxels_call(

@@ -1,6 +1,6 @@
 """What BOSS knows about volumes: experiments, frames and channels, looked up by name.
 
-It creates nothing, see `boss_destination`, and moves no voxels, see `boss_voxels`.
+It creates nothing, see `boss.destination`, and moves no voxels, see `boss.voxels`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from intern.resource.boss.resource import (
     ExperimentResource,
 )
 
-from boss_connection import call, describe_resource
+from boss.connection import call, describe_resource
 from box import Box
 from errors import DataError, PermissionDeniedError, UnknownNameError, UsageError, closest
 from frame import Frame

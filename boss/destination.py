@@ -19,9 +19,9 @@ from intern.resource.boss.resource import (
     ExperimentResource,
 )
 
-from boss_catalog import check_name, read_frame
-from boss_connection import call, describe_resource
-from boss_errors import reply_of, was_deleted
+from boss.catalog import check_name, read_frame
+from boss.connection import call, describe_resource
+from boss.translation import reply_of, was_deleted
 from box import Box
 from errors import DataError, UnknownNameError, UsageError
 from frame import Frame

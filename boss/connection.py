@@ -1,6 +1,6 @@
 """The one place that opens a connection to BOSS: host, time-outs, retries.
 
-It does not know what is read or written over it, and translates no error: see `boss_errors`.
+It does not know what is read or written over it, and translates no error: see `boss.translation`.
 
 `intern` has no time-out and no retry. Both are added here, under its sessions, so that every call has them:
 
@@ -28,7 +28,7 @@ import urllib3
 from intern.remote.boss import BossRemote
 from requests.adapters import HTTPAdapter
 
-from boss_errors import translated
+from boss.translation import translated
 from credentials import Token
 from errors import UsageError
 
@@ -332,7 +332,7 @@ def call(remote: BossRemote, asked: str, function: Callable[[], _Result]) -> _Re
     Raises
     ------
     NDSynapseError
-        See `boss_errors`.
+        See `boss.translation`.
     """
     with translated(asked, url_of(remote), token_of(remote)):
         return function()
@@ -361,7 +361,7 @@ def describe_resource(remote: BossRemote, asked: str, resource: Any) -> Mapping[
     Raises
     ------
     NDSynapseError
-        See `boss_errors`; `UnknownNameError` if there is none.
+        See `boss.translation`; `UnknownNameError` if there is none.
     """
     service = remote.project_service
     with translated(asked, url_of(remote), token_of(remote)):
