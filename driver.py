@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import delivery
 import logs
 import nd_boss
 import pipelines
@@ -30,7 +30,7 @@ from errors import NDSynapseError, StorageError, UsageError
 from job import BUCKET_VARIABLE, Job, Parser, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
 from record import Outcome
-from results import ResultFolder, mask_names
+from results import ResultFolder
 
 __all__ = ["Outcome", "driver", "get_data", "main", "run", "upload_results"]
 
@@ -68,7 +68,6 @@ def run(
         If there is nothing to deliver: bad names or ranges, data that cannot be had or used, no room on the disk.
     """
     started = datetime.now(UTC)
-    outcome = Outcome(folder.root)
     # its presence says that a run is complete
     folder.remove("run.json")
     log.info("%s of %s/%s on %s: %s", job.pipeline.name, job.collection, job.experiment, job.host, job.box)
@@ -88,22 +87,25 @@ def run(
     )
     try:
         detection = detect(plan, job.cpus, progress)
-        outcome.synapses = len(detection.table["id"])
-        outcome.seconds.update(detection.seconds)
+        outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
         if on_masks is not None:
             on_masks(detection)
-        with _timed(outcome, "files"):
-            _write_files(job, source, detection, folder)
+        with delivery.timed(outcome, "files"):
+            delivery.write_files(outcome, folder)
+        outcome.in_boss = dict.fromkeys(
+            detection.masks, "not confirmed when this was written" if job.push else "not asked for"
+        )
+        with delivery.timed(outcome, "plots"):
+            report = delivery.draw(outcome) if job.plots else None
+            delivery.write_page(report, outcome, folder)
         if job.push:
-            with _timed(outcome, "push"):
-                _push(source, destinations, roles, detection, outcome, progress)
+            with delivery.timed(outcome, "push"):
+                delivery.push(outcome, destinations, progress)
             folder.write_links(outcome.links)
-        if job.plots:
-            with _timed(outcome, "plots"):
-                outcome.report = _write_report(job, source, roles, detection, folder, outcome)
+            delivery.write_page(report, outcome, folder)
     finally:
         _clear(folder)
-    folder.write_json("run.json", record.manifest(job, source, roles, detection, outcome, started))
+    folder.write_json("run.json", record.manifest(outcome))
     return outcome
 
 
@@ -113,46 +115,6 @@ def _clear(folder: ResultFolder) -> None:
         folder.clear_work()
     except StorageError as error:
         log.warning("%s", error)
-
-
-def deliver(job: Job, folder: ResultFolder, outcome: Outcome) -> None:
-    """Upload the result folder, if there is a bucket for it.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    folder : ResultFolder
-        What is uploaded; nothing is written to it any more.
-    outcome : Outcome
-        A failure is added to it.
-    """
-    import s3  # only who uploads waits for boto3
-
-    if job.bucket is None:
-        log.info("nothing uploaded: no --bucket and no %s", BUCKET_VARIABLE)
-        return
-    with _timed(outcome, "upload"):
-        try:
-            uploaded = s3.upload_folder(folder.root, job.bucket, job.results_key, acl=job.acl)
-        except NDSynapseError as error:
-            outcome.failures.append(error)
-            return
-    log.info("uploaded %d files to s3://%s/%s/", len(uploaded), job.bucket, job.results_key)
-
-
-class _timed:  # noqa: N801 (used as a statement)
-    """Add the time that a step takes to an outcome."""
-
-    def __init__(self, outcome: Outcome, step: str) -> None:
-        self._outcome, self._step = outcome, step
-        self._started = 0.0
-
-    def __enter__(self) -> None:
-        self._started = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._outcome.seconds[self._step] = time.monotonic() - self._started
 
 
 def _open(job: Job) -> NeuroDataResource:
@@ -172,73 +134,6 @@ def _destinations(job: Job, source: NeuroDataResource) -> dict[str, nd_boss.Dest
     for destination in destinations.values():
         nd_boss.check_destination(source.remote, destination, job.box, source.frame)
     return destinations
-
-
-def _write_files(job: Job, source: NeuroDataResource, detection: Detection, folder: ResultFolder) -> None:
-    """Write masks and table."""
-    files = mask_names(job.pipeline.name, list(detection.masks))
-    about = f"{job.pipeline.name} on {job.collection}/{job.experiment}, {job.box}"
-    for name, mask in detection.masks.items():
-        folder.write_mask(
-            files[name],
-            mask,
-            voxel_size_nm=source.voxel_size,
-            box=job.box,
-            description=f"Synapse mask {name}: {about}. {source.description}",
-        )
-    folder.write_table("synapses.csv", detection.table)
-
-
-def _push(
-    source: NeuroDataResource,
-    destinations: Mapping[str, nd_boss.Destination],
-    roles: Mapping[str, str],
-    detection: Detection,
-    outcome: Outcome,
-    progress: Progress,
-) -> None:
-    """Push every mask, as far as BOSS takes them."""
-    images = [(source.collection, source.experiment, channel) for channel in roles.values()]
-    neuroglancer = {}
-    try:
-        for name, mask in detection.masks.items():
-            report = nd_boss.push_mask(
-                source.remote,
-                destinations[name],
-                source.box,
-                mask,
-                source.frame,
-                progress=lambda done, total: progress("push", done, total),
-            )
-            outcome.links[name] = report.link
-            neuroglancer[f"{name} neuroglancer"] = nd_boss.neuroglancer_link(
-                source.remote, images, destinations[name], source.box, source.voxel_size
-            )
-    except NDSynapseError as error:
-        outcome.failures.append(error)
-    outcome.links.update(neuroglancer)
-
-
-def _write_report(
-    job: Job,
-    source: NeuroDataResource,
-    roles: Mapping[str, str],
-    detection: Detection,
-    folder: ResultFolder,
-    outcome: Outcome,
-) -> Path:
-    """Draw the plots and write the page."""
-    # worker processes import this module anew, and draw nothing: matplotlib alone takes longer than all else
-    from pymeda_driver import write_report
-
-    return write_report(
-        folder.root,
-        title=f"Synapses in {job.collection}/{job.experiment}",
-        table=detection.table,
-        facts=record.facts(job, source, roles, detection, outcome),
-        overviews=detection.overviews,
-        mask_overviews=detection.mask_overviews,
-    )
 
 
 def driver(
@@ -300,7 +195,7 @@ def driver(
     folder = ResultFolder(job.path, job.results_key)
     with logs.job_log(folder.root / "job.log", job.token):
         outcome = run(job, folder, lambda *_: None, keep)
-    deliver(job, folder, outcome)
+    delivery.upload(outcome, folder)
     if outcome.failures:
         raise outcome.failures[0]
     info = {**job.asked(), "results_key": job.results_key, "folder": str(folder.root)}
@@ -401,11 +296,11 @@ def _job(argv: Sequence[str]) -> int:
             outcome = run(job, folder, progress)
         except NDSynapseError as error:
             return _tell(error)
-    deliver(job, folder, outcome)
+    delivery.upload(outcome, folder)
     codes = [_tell(failure) for failure in outcome.failures]
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
     log.info("%d synapses; %s", outcome.synapses, steps)
-    log.info("results in %s%s", outcome.folder, f", report {outcome.report.name}" if outcome.report else "")
+    log.info("results in %s%s", folder.root, f", report {outcome.report.name}" if outcome.report else "")
     return codes[0] if codes else 0
 
 

@@ -21,9 +21,9 @@ from box import Box
 from errors import DataError, NDSynapseError, StorageError
 from pymeda.facts import RunFacts
 from pymeda.measure import measure, projection
-from pymeda.report import write_report
+from pymeda.report import Report, draw_report, write_report
 
-__all__ = ["RunFacts", "main", "pymeda_pipeline", "read_table", "write_report"]
+__all__ = ["Report", "RunFacts", "draw_report", "main", "pymeda_pipeline", "read_table", "write_report"]
 
 _MISSING = frozenset({"", "na", "nan", "none", "null"})
 _TRUTH = {"true": "1", "false": "0"}

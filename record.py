@@ -6,7 +6,6 @@ It writes no file; the token is in nothing that it returns.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -24,32 +23,53 @@ __all__ = ["VERSION", "Outcome", "facts", "manifest", "versions"]
 VERSION = "0.1.0"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a job came to.
+    """What a job came to, from the detection on.
 
     Parameters
     ----------
-    folder : Path
-        The result folder.
+    job : Job
+        What was asked for.
+    source : NeuroDataResource
+        The volume.
+    roles : dict of str to str
+        Role to channel.
+    detection : Detection
+        What was detected.
+    started : datetime
+        When the job began.
+    in_boss : dict of str to str
+        Mask to what is known of it in BOSS, in words.
     links : dict of str to str
         What a link shows, and the link; the masks' channels in BOSS, by mask, come first.
     report : Path or None
         The report page; None where no plots were asked for.
-    synapses : int
-        Objects in the first mask.
     seconds : dict of str to float
-        Time by step.
+        Time by step, the detection's included.
     failures : list of NDSynapseError
         Deliveries that failed; all else is done.
     """
 
-    folder: Path
+    job: Job
+    source: NeuroDataResource
+    roles: dict[str, str]
+    detection: Detection
+    started: datetime
+    in_boss: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     report: Path | None = None
-    synapses: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     failures: list[NDSynapseError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin with the times of the detection."""
+        self.seconds = {**self.detection.seconds, **self.seconds}
+
+    @property
+    def synapses(self) -> int:
+        """Number of objects in the first mask."""
+        return len(self.detection.table["id"])
 
 
 def versions() -> dict[str, str]:
@@ -62,44 +82,58 @@ def versions() -> dict[str, str]:
     }
 
 
-def manifest(
-    job: Job,
-    source: NeuroDataResource,
-    roles: Mapping[str, str],
-    detection: Detection,
-    outcome: Outcome,
-    started: datetime,
-) -> dict[str, Any]:
-    """Return the record of a run as plain values, without the token."""
+def manifest(outcome: Outcome) -> dict[str, Any]:
+    """Return what run.json holds: plain values, without the token.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        The run, all of it but the upload.
+
+    Returns
+    -------
+    dict
+        What JSON can hold.
+    """
+    job, detection = outcome.job, outcome.detection
     return {
         "asked": job.asked(),
-        "source": source.describe(),
-        "roles": dict(roles),
+        "source": outcome.source.describe(),
+        "roles": outcome.roles,
         "finding": detection.finding,
         "counts": {"blocks": detection.blocks, "candidates": detection.candidates, "synapses": outcome.synapses},
         "voxels": {name: int(detection.rows(name)["voxels"].sum()) for name in detection.masks},
+        "in_boss": outcome.in_boss,
         "links": outcome.links,
         "failures": [str(failure) for failure in outcome.failures],
-        "started": started.isoformat(timespec="seconds"),
+        "started": outcome.started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {step: round(seconds, 3) for step, seconds in outcome.seconds.items()},
         "versions": versions(),
     }
 
 
-def facts(
-    job: Job,
-    source: NeuroDataResource,
-    roles: Mapping[str, str],
-    detection: Detection,
-    outcome: Outcome,
-) -> RunFacts:
-    """Return what the report tells of a run."""
+def facts(outcome: Outcome) -> RunFacts:
+    """Return what the report tells of a run.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        The run, as far as it is done.
+
+    Returns
+    -------
+    RunFacts
+        For the page.
+    """
+    job, source, detection = outcome.job, outcome.source, outcome.detection
     asked = {
         "BOSS": job.host,
         "Experiment": f"{job.collection}/{job.experiment}",
         "About the experiment": source.description,
-        **{f"Channel, {role}": channel for role, channel in roles.items()},
+        **{f"Channel, {role}": channel for role, channel in outcome.roles.items()},
+        **{f"Mask {name} in BOSS": state for name, state in outcome.in_boss.items()},
+        "Upload": f"s3://{job.bucket}/{job.results_key}/" if job.bucket else "not asked for",
     }
     return RunFacts(
         asked={label: text for label, text in asked.items() if text},
@@ -108,9 +142,9 @@ def facts(
         pipeline=job.pipeline.name,
         parameters={name: str(value) for name, value in {**job.pipeline.settings, **detection.finding}.items()},
         times_s=dict(outcome.seconds),
-        counts={"blocks": detection.blocks, "objects before the size rule": detection.candidates},
+        counts={"blocks": detection.blocks, "objects before the pipeline's size rule": detection.candidates},
         versions=versions(),
-        links={label: link for label, link in outcome.links.items() if link},
+        links=outcome.links,
         notes=[f"Not in BOSS: {failure}" for failure in outcome.failures],
         synthetic=source.is_synthetic,
     )

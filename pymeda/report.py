@@ -6,6 +6,7 @@ It measures nothing and knows no figure in particular: those are listed where th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,110 @@ from pymeda.facts import RunFacts
 from pymeda.figures_channels import CHANNELS
 from pymeda.figures_detections import DETECTIONS
 from pymeda.plot import Plot, Subject, show
-from pymeda.table import SynapseTable, standardise
+from pymeda.table import Standardised, SynapseTable, standardise
 
-__all__ = ["write_report"]
+__all__ = ["Report", "draw_report", "write_report"]
 
 _CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
     ("detections", "Detections", "Where synapses were found, how many, and how large they are.", DETECTIONS),
     ("channels", "Brightness by channel", "How bright the synapses are in each channel: the PyMeda plots.", CHANNELS),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report whose figures are drawn; its page can be written as often as there is news of the run.
+
+    Parameters
+    ----------
+    title : str
+        Title of the page.
+    synapses : SynapseTable
+        One row a synapse.
+    standardised : Standardised
+        Brightness of `synapses`, standardised.
+    chapters : list of page.Chapter
+        The figures.
+    seed : int
+        Seed of the random choices.
+    """
+
+    title: str
+    synapses: SynapseTable
+    standardised: Standardised
+    chapters: list[page.Chapter]
+    seed: int
+
+    def write(self, path: Path, facts: RunFacts) -> Path:
+        """Write the page, and each figure as a PNG.
+
+        Parameters
+        ----------
+        path : Path
+            The folder; made where it is missing.
+        facts : RunFacts
+            The run, as far as it is known by now.
+
+        Returns
+        -------
+        Path
+            The HTML file. The same input gives the same bytes.
+
+        Raises
+        ------
+        StorageError
+            If the folder cannot be written.
+        """
+        said = alerts(self.synapses, self.standardised, facts)
+        text = page.html(self.title, self.chapters, self.synapses, facts, said, self.seed)
+        plots = [plot for chapter in self.chapters for plot in chapter.plots]
+        return page.write(Path(path), page.file_name(self.title), text, plots)
+
+
+def draw_report(
+    *,
+    title: str,
+    table: Mapping[str, ArrayLike],
+    facts: RunFacts,
+    overviews: Mapping[str, NDArray[Any]],
+    mask_overviews: Mapping[str, NDArray[Any]],
+    seed: int = 0,
+) -> Report:
+    """Draw the figures of a run.
+
+    Parameters
+    ----------
+    title : str
+        Title of the page; the file is called after it.
+    table : mapping of str to array_like, shape (n,)
+        See `write_report`.
+    facts : RunFacts
+        The run; the figures need its box and voxel size.
+    overviews : mapping of str to ndarray, shape (y, x)
+        See `write_report`.
+    mask_overviews : mapping of str to ndarray, shape (y, x)
+        See `write_report`.
+    seed : int
+        Seed of every random choice.
+
+    Returns
+    -------
+    Report
+        Ready to be written.
+
+    Raises
+    ------
+    DataError
+        If the columns are not numbers or differ in length.
+    """
+    synapses = SynapseTable.of(table)
+    standardised = standardise(list(synapses.channels), synapses.brightness())
+    subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed)
+    chapters = [
+        page.Chapter(slug, heading, lead, [show(plot, subject) for plot in plots])
+        for slug, heading, lead, plots in _CHAPTERS
+    ]
+    return Report(title, synapses, standardised, chapters, seed)
 
 
 def write_report(
@@ -71,13 +168,7 @@ def write_report(
     StorageError
         If the folder cannot be written.
     """
-    synapses = SynapseTable.of(table)
-    standardised = standardise(list(synapses.channels), synapses.brightness())
-    subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed)
-    chapters = [
-        page.Chapter(slug, heading, lead, [show(plot, subject) for plot in plots])
-        for slug, heading, lead, plots in _CHAPTERS
-    ]
-    said = alerts(synapses, standardised, facts)
-    text = page.html(title, chapters, synapses, facts, said, seed)
-    return page.write(Path(path), page.file_name(title), text, [plot for chapter in chapters for plot in chapter.plots])
+    report = draw_report(
+        title=title, table=table, facts=facts, overviews=overviews, mask_overviews=mask_overviews, seed=seed
+    )
+    return report.write(path, facts)
