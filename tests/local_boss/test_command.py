@@ -6,11 +6,13 @@ import json
 import socket
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 import requests
 
+from errors import UsageError
 from local_boss import tokens
 from tests.fixtures_boss import REPOSITORY, BossServer, start_boss
 
@@ -76,13 +78,19 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("text", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
-def test_a_malformed_token_file_is_a_plain_sentence_without_the_token(tmp_path: Path, text: str) -> None:
+def test_a_malformed_token_file_is_an_error_without_the_token(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokens.json").write_text(text)
+    with pytest.raises(UsageError, match=r"tokens\.json") as caught:
+        tokens.load(tmp_path)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_malformed_token_file_is_a_plain_sentence(tmp_path: Path) -> None:
+    (tmp_path / "tokens.json").write_text(BAD_TOKENS["no JSON"])
     done = run("serve", "--data", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "tokens.json" in done.stderr
-    assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_a_data_folder_that_cannot_be_is_a_plain_sentence(tmp_path: Path) -> None:
@@ -102,7 +110,7 @@ def test_a_catalog_that_is_no_database_is_a_plain_sentence(tmp_path: Path) -> No
 
 def test_no_token_that_may_do_everything_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text(json.dumps({"tokens": {"a": {"user": "u"}}}))
-    with pytest.raises(tokens.UsageError, match="admin"):
+    with pytest.raises(UsageError, match="admin"):
         tokens.writing_token(tmp_path)
 
 

@@ -164,8 +164,10 @@ def test_a_reader_sees_whole_chunks_only(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         writer = pool.submit(rewrite)
-        seen = [np.unique(boss.voxels.read(channel, 0, whole, (0, 1))) for _ in range(150)]
-        stop.set()
+        try:
+            seen = [np.unique(boss.voxels.read(channel, 0, whole, (0, 1))) for _ in range(150)]
+        finally:
+            stop.set()
         writer.result(20)
     assert all(len(values) == 1 for values in seen)
     assert len({int(values[0]) for values in seen}) > 1, "the writer did write meanwhile"
