@@ -32,7 +32,7 @@ check: $(VENV)/.dev  ## formatting, lint, types, docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(wildcard *.py) $(PACKAGES)
-	$(BIN)/python -m numpydoc.hooks.validate_docstrings $(shell git ls-files '*.py' | grep -vE '^(tests|benchmarks)/')
+	$(BIN)/numpydoc lint $(shell git ls-files '*.py' | grep -vE '^(tests|benchmarks)/')
 
 format: $(VENV)/.dev  ## apply the formatter and the safe lint fixes
 	$(BIN)/ruff format .

@@ -94,21 +94,67 @@ class Box:
         return " ".join(f"{axis} {a}:{b}" for axis, (a, b) in zip("zyx", self.ranges, strict=True))
 
     def slices(self, origin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
-        """Return the slices of this box in an array whose first voxel is `origin` (z, y, x)."""
+        """Return the slices of this box in an array.
+
+        Parameters
+        ----------
+        origin : sequence of int
+            First voxel (z, y, x) of the array.
+
+        Returns
+        -------
+        tuple of slice
+            Along z, y, x.
+        """
         z, y, x = (slice(a - o, b - o) for (a, b), o in zip(self.ranges, origin, strict=True))
         return (z, y, x)
 
     def contains(self, other: Box) -> bool:
-        """Tell whether every voxel of `other` lies in this box."""
+        """Tell whether another box lies in this one.
+
+        Parameters
+        ----------
+        other : Box
+            The other box.
+
+        Returns
+        -------
+        bool
+            Whether every voxel of `other` is one of this box.
+        """
         return all(a <= c and d <= b for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True))
 
     def intersection(self, other: Box) -> Box | None:
-        """Return the voxels that lie in both boxes, or None if there are none."""
+        """Return the voxels that lie in both boxes.
+
+        Parameters
+        ----------
+        other : Box
+            The other box.
+
+        Returns
+        -------
+        Box or None
+            None where they share no voxel: a box is never empty.
+        """
         ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True)]
         return None if any(b <= a for a, b in ranges) else Box(*ranges)
 
     def grown(self, halo: Sequence[int], within: Box) -> Box:
-        """Return this box with `halo` (z, y, x) voxels more on each side, cut at the borders of `within`."""
+        """Return this box, larger on each side.
+
+        Parameters
+        ----------
+        halo : sequence of int
+            Voxels along z, y, x to add on each side.
+        within : Box
+            Where the result is cut.
+
+        Returns
+        -------
+        Box
+            The larger box.
+        """
         ranges = (
             (max(a - h, lo), min(b + h, hi))
             for (a, b), h, (lo, hi) in zip(self.ranges, halo, within.ranges, strict=True)

@@ -258,7 +258,18 @@ class Redactor(logging.Filter):
         self._tokens = tokens
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the message, its arguments and the exception's text; the record always passes."""
+        """Rewrite the message, its arguments and the exception's text.
+
+        Parameters
+        ----------
+        record : logging.LogRecord
+            The record; changed in place.
+
+        Returns
+        -------
+        bool
+            True: the record always passes.
+        """
         # The arguments are merged here: a token split over two of them, or inside an object, shows only then.
         try:
             message = record.getMessage()

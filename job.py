@@ -114,7 +114,18 @@ class Parser(argparse.ArgumentParser):
     """A parser that answers a wrong command line with an error of ours: one sentence, no page of usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise a UsageError with `message`."""
+        """Refuse a command line.
+
+        Parameters
+        ----------
+        message : str
+            What is wrong with it.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
         raise UsageError("the command line", message.rstrip("."), f"{self.prog} --help lists the options")
 
 

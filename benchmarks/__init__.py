@@ -1,0 +1,1 @@
+"""Measurements: each prints its figures and how it got them; none is part of a job."""

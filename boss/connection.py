@@ -71,7 +71,20 @@ class Patience:
     longest_pause_s: float = 30.0
 
     def pause_before(self, attempt: int, chance: float) -> float:
-        """Return the pause in seconds before an attempt (the second is 2), given a random number in [0, 1)."""
+        """Return how long to wait before an attempt.
+
+        Parameters
+        ----------
+        attempt : int
+            Its number; the second is 2.
+        chance : float
+            A random number in [0, 1).
+
+        Returns
+        -------
+        float
+            The pause in seconds.
+        """
         bound: float = min(self.longest_pause_s, self.pause_s * 2.0 ** (attempt - 2))
         return bound * chance
 

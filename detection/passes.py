@@ -89,7 +89,20 @@ class Plan:
         return list(dict.fromkeys([*self.roles.values(), *self.channels]))
 
     def file(self, kind: str, name: str = "") -> Path:
-        """Return the scratch file of a channel, of the labels, or of a mask."""
+        """Return a scratch file.
+
+        Parameters
+        ----------
+        kind : str
+            What it holds: ``channel``, ``labels``, ``mask``, ``part_ids``, ``chosen``.
+        name : str
+            Which channel or mask.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
         number = self.pulled().index(name) if kind == "channel" else name
         return self.folder / f"{kind}-{number}.npy"
 
@@ -126,7 +139,18 @@ class Detection:
     candidates: int = 0
 
     def rows(self, mask: str) -> dict[str, NDArray[Any]]:
-        """Return the rows of the table whose objects a mask holds."""
+        """Return the rows of the table whose objects a mask holds.
+
+        Parameters
+        ----------
+        mask : str
+            Name of a mask.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The columns of `table`.
+        """
         chosen = self.table.get(f"in_{mask}")
         return self.table if chosen is None else {name: values[chosen] for name, values in self.table.items()}
 

@@ -78,7 +78,20 @@ class RunFacts:
         return self.box.voxels * (z * y * x) * 1e-9
 
     def step(self, axis: str, unit: str) -> float | None:
-        """Return the extent of one voxel along `axis` (z, y or x) in `unit`: ``"voxels"`` or ``"µm"``."""
+        """Return the extent of one voxel along an axis.
+
+        Parameters
+        ----------
+        axis : str
+            One of ``z``, ``y``, ``x``.
+        unit : str
+            Either ``"voxels"`` or ``"µm"``.
+
+        Returns
+        -------
+        float or None
+            None where it is unknown.
+        """
         if unit == "voxels":
             return 1.0
         return None if self.voxel_size_nm is None else self.voxel_size_nm["zyx".index(axis)] / 1000

@@ -1,0 +1,207 @@
+"""A detection in any blocks, by any number of workers, is the detection in one block."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import pipelines
+from box import Box, Range
+from detection import Detection, Plan, detect, scratch
+from detection.overview import Overview
+from errors import DataError, NDSynapseError, StorageError, UnavailableError
+from frame import Frame
+
+ROLES = {"presynaptic": "pre", "postsynaptic": "post"}
+VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+
+
+class Arrays:
+    """A source that holds its voxels in memory; it goes to workers with them."""
+
+    def __init__(self, origin: tuple[int, int, int] = (0, 0, 0), **channels: NDArray[Any]) -> None:
+        self.data = channels
+        self.box = Box.of_shape(next(iter(channels.values())).shape, origin)
+        self.frame = Frame("arrays", self.box, VOXEL_SIZE_NM)
+        self.channels = self.image_channels = self.requested_channels = list(channels)
+
+    def dtype(self, channel: str) -> np.dtype[Any]:
+        return self.data[channel].dtype
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        return self.data[channel][Box(z_range, y_range, x_range).slices(self.box.start)]
+
+
+def plan(source: Arrays, folder: Path, size: tuple[int, int, int], box: Box | None = None, **given: str) -> Plan:
+    pipeline = pipelines.build("nomads-unsupervised", given)
+    channels = tuple(source.channels)
+    return Plan(source, box or source.box, pipeline, ROLES, channels, VOXEL_SIZE_NM, size, folder)
+
+
+def noisy(shape: tuple[int, int, int], dtype: type[np.unsignedinteger[Any]], seed: int) -> Arrays:
+    """Noise with spots where both channels are bright, the full depth of the type used."""
+    rng = np.random.default_rng(seed)
+    spots = rng.random(shape) < 0.02
+    top = np.iinfo(dtype).max
+    channels = {}
+    for name in ROLES.values():
+        noise = rng.integers(0, top // 3, shape)
+        channels[name] = np.where(spots, rng.integers(top // 2, top + 1, shape), noise).astype(dtype)
+    return Arrays(**channels)
+
+
+def same(one: Detection, other: Detection) -> None:
+    """Assert that two detections are the same bytes."""
+    assert one.finding == other.finding
+    assert one.masks.keys() == other.masks.keys()
+    for name, mask in one.masks.items():
+        assert mask.tobytes() == other.masks[name].tobytes()
+    assert one.table.keys() == other.table.keys()
+    for name, values in one.table.items():
+        assert values.dtype == other.table[name].dtype
+        assert values.tobytes() == other.table[name].tobytes(), name
+    for left, right in ((one.overviews, other.overviews), (one.mask_overviews, other.mask_overviews)):
+        assert {name: pixels.tobytes() for name, pixels in left.items()} == {
+            name: pixels.tobytes() for name, pixels in right.items()
+        }
+
+
+@pytest.mark.parametrize("mode", [{}, {"evidence": "one-channel"}], ids=["both", "one-channel"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_block_size_and_workers_do_not_show(
+    tmp_path: Path, dtype: type[np.unsignedinteger[Any]], mode: dict[str, str]
+) -> None:
+    """Blocks that do not divide the box, blocks of one voxel's thickness, one worker and three."""
+    source = noisy((7, 30, 41), dtype, 3)
+    first: Detection | None = None
+    for number, (size, cpus) in enumerate([((7, 30, 41), 1), ((3, 8, 9), 3), ((1, 30, 7), 2), ((4, 1, 41), 1)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found = detect(plan(source, folder, size, **mode), cpus)
+        assert found.blocks > 1 or number == 0
+        first = first or found
+        same(first, found)
+    assert first is not None
+    assert first.candidates > 5
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 6), st.integers(2, 20), st.integers(2, 20)),
+    size=st.tuples(st.integers(1, 7), st.integers(4, 21), st.integers(4, 21)),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    seed=st.integers(0, 1000),
+    data=st.data(),
+)
+def test_for_any_box_and_block_size_the_detection_is_that_of_the_box_alone(
+    shape: tuple[int, int, int],
+    size: tuple[int, int, int],
+    dtype: type[np.unsignedinteger[Any]],
+    seed: int,
+    data: st.DataObject,
+) -> None:
+    """The requested box has borders of its own: what lies beyond them does not matter."""
+    source = noisy(shape, dtype, seed)
+    ranges = []
+    for length in shape:
+        start = data.draw(st.integers(0, length - 1))
+        ranges.append((start, data.draw(st.integers(start + 1, length))))
+    box = Box(*ranges)
+    alone = Arrays(box.start, **{name: voxels[box.slices()] for name, voxels in source.data.items()})
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        try:
+            expected = detect(plan(alone, Path(one), box.shape), 1)
+        except DataError:
+            with pytest.raises(DataError):
+                detect(plan(source, Path(other), size, box), 1)
+        else:
+            same(expected, detect(plan(source, Path(other), size, box), 1))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_for_any_box_and_halo_the_volume_is_mirrored_at_its_borders(data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(*[st.integers(1, 7)] * 3))
+    halo = data.draw(st.tuples(*[st.integers(0, 9)] * 3))
+    starts = [data.draw(st.integers(0, n - 1)) for n in shape]
+    box = Box(*((s, data.draw(st.integers(s + 1, n))) for s, n in zip(starts, shape, strict=True)))
+    volume = np.arange(int(np.prod(shape))).reshape(shape)
+    padded = np.pad(volume, [(h, h) for h in halo], mode="symmetric")
+    window = tuple(slice(a, b + 2 * h) for (a, b), h in zip(box.ranges, halo, strict=True))
+    assert np.array_equal(scratch.mirrored(volume, box, halo), padded[window])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40)), st.integers(1, 13), st.integers(0, 9))
+def test_for_any_blocks_the_overview_is_the_maximum_projection(
+    shape: tuple[int, int, int], size: int, seed: int
+) -> None:
+    volume = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    box = Box.of_shape(shape, (3, 5, 7))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detection.overview.LONGEST_SIDE", 10)
+        whole = None
+        for tile in box.tiles((2, size, size)):
+            whole = Overview.of_block(volume[tile.slices(box.start)], tile, box).merged_into(whole)
+    side = -(-max(shape[1:]) // 10)
+    height, width = (-(-n // side) for n in shape[1:])
+    padded = np.zeros((height * side, width * side), np.uint8)
+    padded[: shape[1], : shape[2]] = volume.max(axis=0)
+    assert whole is not None
+    assert np.array_equal(whole, padded.reshape(height, side, width, side).max(axis=(1, 3)))
+
+
+class Failing(Arrays):
+    """A source that fails at one block, as told."""
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        if z_range[0] == 4:
+            self.fail()
+        return super().get_cutout(channel, z_range, y_range, x_range)
+
+    def fail(self) -> None:
+        raise UnavailableError("a block", "BOSS is away", "Try again")
+
+
+class Dying(Failing):
+    """A source at which the worker dies as at want of memory."""
+
+    def fail(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [(Failing, UnavailableError, "BOSS is away"), (Dying, NDSynapseError, "--block-size")],
+    ids=["error", "death"],
+)
+def test_a_worker_that_fails_ends_the_detection_with_its_error(
+    tmp_path: Path, kind: type[Failing], error: type[NDSynapseError], words: str
+) -> None:
+    voxels = np.random.default_rng(0).integers(0, 255, (8, 20, 20), dtype=np.uint8)
+    with pytest.raises(error, match=words):
+        detect(plan(kind(pre=voxels, post=voxels), tmp_path, (4, 20, 20)), 2)
+
+
+def test_a_box_without_synapses_gives_empty_masks_and_an_empty_table(tmp_path: Path) -> None:
+    voxels = noisy((4, 20, 20), np.uint8, 0)
+    found = detect(plan(voxels, tmp_path, (4, 10, 20), min_voxels="100000"), 1)
+    assert found.candidates > 0
+    assert len(found.table["id"]) == 0
+    assert not found.masks["All"].any()
+
+
+def test_scratch_that_does_not_fit_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    """Without the reservation a full disk would be a SIGBUS in a worker."""
+    with pytest.raises(StorageError, match="MiB of scratch space"):
+        scratch.create(tmp_path / "huge.npy", (2**40,), np.uint64)
+    assert not list(tmp_path.iterdir())

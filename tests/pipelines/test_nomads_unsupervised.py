@@ -1,0 +1,174 @@
+"""The pipeline nomads-unsupervised: what its definition says, at its edges too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+import pipelines
+from errors import DataError, UnknownNameError, UsageError
+from pipelines.contract import Role
+from pipelines.nomads_unsupervised import NomadsUnsupervised, box_sums, otsu_bin
+
+ROLES = NomadsUnsupervised.roles
+
+
+def arrays(pre: NDArray[np.uint8], post: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    padded = {"presynaptic": np.pad(pre, 1, mode="symmetric"), "postsynaptic": np.pad(post, 1, mode="symmetric")}
+    for voxels in padded.values():
+        voxels.flags.writeable = False
+    return padded
+
+
+def spots(*places: tuple[int, int, int], shape: tuple[int, int, int] = (7, 40, 40)) -> NDArray[np.uint8]:
+    voxels = np.random.default_rng(len(places)).poisson(10, shape).astype(np.uint8)
+    for z, y, x in places:
+        voxels[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2] = 150
+    return voxels
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 6)] * 3),
+    st.sampled_from([np.uint8, np.uint16]),
+    st.sampled_from(["random", "top", "zero"]),
+)
+def test_for_any_voxels_the_box_sums_are_exact(shape: tuple[int, int, int], dtype: type, kind: str) -> None:
+    top = np.iinfo(dtype).max
+    voxels = {
+        "random": np.random.default_rng(0).integers(0, top + 1, shape),
+        "top": np.full(shape, top),
+        "zero": np.zeros(shape),
+    }[kind].astype(dtype)
+    padded = np.pad(voxels, 1, mode="symmetric")
+    expected = ndimage.convolve(voxels.astype(np.int64), np.ones((3, 3, 3), np.int64), mode="reflect")
+    assert np.array_equal(box_sums(padded), expected)
+
+
+def test_both_markers_are_needed() -> None:
+    """A punctum of one marker alone is no synapse; the historical feature would take it."""
+    shared, pre_only, post_only = (3, 10, 10), (3, 10, 30), (3, 30, 10)
+    given_arrays = arrays(spots(shared, pre_only), spots(shared, post_only))
+    pipeline = NomadsUnsupervised()
+    finding = pipeline.learn(pipeline.summarise(given_arrays), {})
+    detected = pipeline.detect(given_arrays, finding)
+    assert detected[shared]
+    assert not detected[pre_only]
+    assert not detected[post_only]
+
+
+def test_a_few_bright_outliers_do_not_lift_the_threshold() -> None:
+    """Otsu alone would find the outlier and lose the synapses."""
+    places = [(3, y, x) for y in (8, 20, 32) for x in (8, 20, 32)]
+    dim = spots(*places, shape=(7, 200, 200))
+    bright = dim.copy()
+    bright[3:5, 150:153, 150:153] = 255
+    for voxels in (dim, bright):
+        given_arrays = arrays(voxels, voxels)
+        pipeline = NomadsUnsupervised()
+        finding = pipeline.learn(pipeline.summarise(given_arrays), {})
+        assert all(pipeline.detect(given_arrays, finding)[place] for place in places)
+
+
+def test_uint16_keeps_its_full_depth() -> None:
+    """Twelve-bit data in sixteen bits are not crushed to sixteen grey values."""
+    place = (3, 10, 10)
+    fine = np.full((7, 40, 40), 3000, np.uint16) + np.random.default_rng(0).integers(
+        0, 20, (7, 40, 40), dtype=np.uint16
+    )
+    fine[2:5, 9:12, 9:12] += 90
+    given_arrays = arrays(fine, fine)
+    pipeline = NomadsUnsupervised()
+    detected = pipeline.detect(given_arrays, pipeline.learn(pipeline.summarise(given_arrays), {}))
+    assert detected[place]
+    assert np.count_nonzero(detected) < 200
+
+
+@pytest.mark.parametrize("mode", ["both", "one-channel"])
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_a_constant_channel_is_named(value: int, mode: str) -> None:
+    given_arrays = arrays(np.full((3, 8, 8), value, np.uint8), spots((1, 4, 4), shape=(3, 8, 8)))
+    pipeline = NomadsUnsupervised(evidence=mode)
+    with pytest.raises(DataError, match=r"'SYNAPSIN'.*one value"):
+        pipeline.learn(pipeline.summarise(given_arrays), {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"})
+
+
+def test_one_voxel_that_differs_is_no_reason_to_fail() -> None:
+    voxels = np.zeros((5, 40, 40), np.uint8)
+    voxels[2, 20, 20] = 255
+    given_arrays = arrays(voxels, voxels)
+    pipeline = NomadsUnsupervised()
+    assert pipeline.detect(given_arrays, pipeline.learn(pipeline.summarise(given_arrays), {}))[2, 20, 20]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=30).filter(lambda counts: sum(c > 0 for c in counts) > 1))
+def test_for_any_histogram_otsu_maximises_the_variance_between_classes(counts: list[int]) -> None:
+    values = np.repeat(np.arange(len(counts)), counts).astype(float)
+
+    def between(k: int) -> float:
+        low, high = values[values <= k], values[values > k]
+        return len(low) * len(high) * (low.mean() - high.mean()) ** 2 if len(low) and len(high) else 0.0
+
+    best = max(between(k) for k in range(len(counts) - 1))
+    assert between(otsu_bin(np.array(counts, np.int64))) == pytest.approx(best)
+
+
+def test_sizes_are_limited_in_cubic_micrometres_and_in_voxels() -> None:
+    objects = {"voxels": np.array([1, 2, 5, 40]), "volume_um3": np.array([1, 2, 5, 40]) * 0.0007}
+    assert NomadsUnsupervised(min_volume_um3=0.0014).select(objects, {})["All"].tolist() == [False, True, True, True]
+    assert NomadsUnsupervised(min_voxels=6).select(objects, {})["All"].tolist() == [False, False, False, True]
+    assert NomadsUnsupervised(evidence="one-channel").select(objects, {})["All"].tolist() == [False] * 3 + [True]
+
+
+def test_a_size_where_it_would_be_ignored_is_refused() -> None:
+    with pytest.raises(UsageError, match="more than 30 voxels"):
+        pipelines.build("nomads-unsupervised", {"evidence": "one-channel", "min_voxels": "5"})
+
+
+CHANNELS = {
+    "by-marker": (["LY", "PSD95", "SYNAPSIN"], {}, {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"}),
+    "case-and-hyphen": (["Psd-95", "synapsin_1"], {}, {"presynaptic": "synapsin_1", "postsynaptic": "Psd-95"}),
+    "best-marker-first": (
+        ["VGlut1", "Synapsin", "PSD95", "GluN1"],
+        {},
+        {"presynaptic": "Synapsin", "postsynaptic": "PSD95"},
+    ),
+    "chosen": (["a", "b", "PSD95"], {"presynaptic": "b"}, {"presynaptic": "b", "postsynaptic": "PSD95"}),
+}
+
+
+@pytest.mark.parametrize("case", CHANNELS.values(), ids=CHANNELS)
+def test_channels_are_found_by_their_markers(case: tuple[list[str], dict[str, str], dict[str, str]]) -> None:
+    channels, chosen, expected = case
+    assert pipelines.find_channels(ROLES, channels, chosen) == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "chosen", "error", "words"),
+    [
+        (["SYNAPSIN", "LY"], {}, UnknownNameError, "postsynaptic"),
+        (["SYNAPSIN_1", "SYNAPSIN_2", "PSD95"], {}, UsageError, "SYNAPSIN_1, SYNAPSIN_2"),
+        (["SYNAPSIN", "PSD95"], {"presynaptic": "SYNAPSN"}, UnknownNameError, "SYNAPSIN, PSD95"),
+        (["SYNAPSIN", "PSD95"], {"pre": "SYNAPSIN"}, UnknownNameError, "postsynaptic, presynaptic"),
+    ],
+    ids=["missing", "ambiguous", "misspelt", "no-role"],
+)
+def test_channels_that_cannot_be_decided_are_listed(
+    channels: list[str], chosen: dict[str, str], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        pipelines.find_channels(ROLES, channels, chosen)
+
+
+def test_two_roles_may_not_be_the_same_by_accident() -> None:
+    """A marker of one role is no marker of another."""
+    seen: set[str] = set()
+    for role in ROLES:
+        assert isinstance(role, Role)
+        assert not seen & set(role.markers)
+        seen |= set(role.markers)
