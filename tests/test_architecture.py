@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.markdown import code, section, tables
 
 ARCHITECTURE = REPOSITORY / "ARCHITECTURE.md"
 NOT_A_ROOM = {"tests", "benchmarks"}  # they may import whatever they measure or test
@@ -98,30 +99,19 @@ def libraries_imported() -> dict[str, set[str]]:
     return dict(users)
 
 
-def table(heading: str) -> list[list[str]]:
-    """Return the body of the first table below a heading of ARCHITECTURE.md, cell by cell."""
-    text = ARCHITECTURE.read_text(encoding="utf-8")
-    assert f"\n## {heading}\n" in text, f"ARCHITECTURE.md has no section {heading!r}"
-    section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in row] for row in rows[2:]]
-
-
-def code(cell: str) -> list[str]:
-    """Return what a cell has in backticks."""
-    return re.findall(r"`([^`]+)`", cell)
-
-
 def room_table() -> dict[str, set[str]]:
     """Return the rooms, in the order of the table, and what each may import."""
-    return {code(name)[0].rstrip("/").removesuffix(".py"): set(code(may)) for name, _, may in table("Rooms")}
+    return {
+        code(name)[0].rstrip("/").removesuffix(".py"): set(code(may))
+        for name, _, may in tables(section(ARCHITECTURE, "Rooms"))[0]
+    }
 
 
 class TestRooms:
     """Imports point one way."""
 
     def test_every_room_is_in_the_table_once(self) -> None:
-        names = [code(name)[0] for name, *_ in table("Rooms")]
+        names = [code(name)[0] for name, *_ in tables(section(ARCHITECTURE, "Rooms"))[0]]
         assert len(names) == len(set(names))
         assert set(room_table()) == {room(name) for name in sources()}
 
@@ -152,7 +142,11 @@ class TestLibraries:
     """Each outside service has its doors, and each library its rooms."""
 
     def test_every_library_is_imported_where_the_table_says_and_nowhere_else(self) -> None:
-        stated = {library: set(code(users)) for names, users, _ in table("Libraries") for library in code(names)}
+        stated = {
+            library: set(code(users))
+            for names, users, _ in tables(section(ARCHITECTURE, "Libraries"))[0]
+            for library in code(names)
+        }
         assert libraries_imported() == stated
 
     def test_every_imported_library_is_pinned(self) -> None:

@@ -1,0 +1,236 @@
+"""What the documents say is so: options, exit codes, versions, files, links, figures.
+
+``python -m tests.test_docs`` writes the help texts in docs/command-line.md anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+import errors
+import local_boss.__main__
+import pipelines
+import record
+from job import job_from, parser
+from tests.conftest import REPOSITORY
+from tests.markdown import anchors, code, fenced, section, tables
+
+README = REPOSITORY / "README.md"
+COMMAND_LINE = REPOSITORY / "docs" / "command-line.md"
+RESULTS = REPOSITORY / "docs" / "results.md"
+PIPELINES = REPOSITORY / "docs" / "pipelines.md"
+DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+HELP = re.compile(r"^<!-- help: ([^\n]+) -->\n(.*?)<!-- end -->$", re.MULTILINE | re.DOTALL)
+LIMIT_S = 120
+
+
+def help_text(command: str) -> str:
+    """Return what a command prints for ``--help``, as the document has it."""
+    # a fixed width, and none of the colours that newer versions of Python add
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
+    environment.pop("RESULTS_BUCKET", None)
+    words = [sys.executable, *command.split(), "--help"]
+    done = subprocess.run(
+        words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=True
+    )
+    return f"```\n{done.stdout}```\n"
+
+
+def documented_help() -> dict[str, str]:
+    """Return the help texts in the document, by command."""
+    return dict(HELP.findall(COMMAND_LINE.read_text(encoding="utf-8")))
+
+
+def commands(document: Path) -> list[list[str]]:
+    """Return the command lines of Python that a document shows, word by word."""
+    lines = "".join(fenced(document.read_text(encoding="utf-8"))).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(("python ", "python3 "))]
+
+
+class TestCommandLine:
+    """Every option is documented as it is."""
+
+    @pytest.mark.parametrize("command", documented_help())
+    def test_document_has_the_help_text(self, command: str) -> None:
+        """Blanks do not count: versions of Python differ in where they break lines."""
+        shown = "".join(documented_help()[command].split())
+        assert shown == "".join(help_text(command).split()), "run python -m tests.test_docs"
+
+    def test_every_command_of_the_local_boss_is_documented(self) -> None:
+        assert {f"-m local_boss {name}" for name in local_boss.__main__.COMMANDS} <= set(documented_help())
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
+    def test_every_option_that_a_document_names_exists(self, document: Path) -> None:
+        existing = set(re.findall(r"--[a-z][a-z-]+", "".join(documented_help().values())))
+        assert set(re.findall(r"(?<![\w<!-])--[a-z][a-z-]+", document.read_text(encoding="utf-8"))) <= existing
+
+    def test_every_job_in_the_readme_can_be_asked_for(self) -> None:
+        jobs = [words[2:] for words in commands(README) if words[1] == "driver.py"]
+        assert jobs
+        for words in jobs:
+            job = job_from(parser().parse_args(words), {"BOSS_TOKEN": "token"})
+            assert job.box.voxels > 0
+
+
+class TestFacts:
+    """What is written twice is the same twice."""
+
+    def test_exit_codes_of_the_readme_are_those_of_the_errors(self) -> None:
+        """0 and 130 stand for no error of ours: done, and interrupted."""
+        classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.NDSynapseError)]
+        _, rows = tables(section(README, "What you get"))
+        assert [int(number) for number, _ in rows] == sorted({0, 130, *(c.exit_code for c in classes)})
+
+    def test_version_is_the_same_everywhere(self) -> None:
+        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+        assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [record.VERSION]
+        assert project["version"] == record.VERSION
+
+    def test_licence_is_the_same_everywhere(self) -> None:
+        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+        assert re.findall(r"^license: (.+)$", citation, re.MULTILINE) == [project["license"]] == ["Apache-2.0"]
+        assert "Version 2.0, January 2004" in (REPOSITORY / "LICENSE").read_text(encoding="utf-8")
+
+    def test_every_pipeline_is_documented_with_its_roles_and_parameters(self) -> None:
+        for name in pipelines.names():
+            roles, parameters, *_ = tables(section(PIPELINES, name))
+            pipeline = pipelines.build(name, {})
+            assert roles == [[f"`{role.name}`", ", ".join(role.markers)] for role in pipeline.roles]
+            assert [row[:3] for row in parameters] == [
+                [f"`{parameter.name}`", f"`{parameter.default}`", parameter.unit] for parameter in pipeline.parameters
+            ]
+
+
+class TestPlaces:
+    """What a document leads to is there."""
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
+    def test_every_relative_link_leads_to_a_file_and_a_heading(self, document: Path) -> None:
+        for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+            if link.startswith(("https://", "http://")):
+                continue
+            path, _, anchor = link.partition("#")
+            target = document.parent / path if path else document
+            assert target.is_file(), link
+            assert not anchor or anchor in anchors(target), link
+
+    @pytest.mark.parametrize(
+        "path",
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/local-boss.md", ".ci/run", ".github/workflows/ci.yml"],
+    )
+    def test_every_make_target_that_is_named_exists(self, path: str) -> None:
+        targets = set(re.findall(r"^([a-z][a-z-]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+        text = (REPOSITORY / path).read_text(encoding="utf-8")
+        shown = [*code(text), *fenced(text)] if path.endswith(".md") else re.findall(r"^[^#].*", text, re.MULTILINE)
+        assert set(re.findall(r"\bmake ([a-z][a-z-]*)", "\n".join(shown))) <= targets
+
+    def test_ci_and_the_workflow_call_the_same_targets(self) -> None:
+        (called,) = re.findall(r"^for target in (.+); do$", (REPOSITORY / ".ci/run").read_text(), re.MULTILINE)
+        workflow = (REPOSITORY / ".github/workflows/ci.yml").read_text()
+        assert set(called.split()) == set(re.findall(r"run: make (\S+)", workflow)) - {"demo"}
+        assert os.access(REPOSITORY / ".ci/run", os.X_OK)
+
+    def test_every_test_that_contributors_are_sent_to_exists(self) -> None:
+        (rows,) = tables(section(REPOSITORY / "CONTRIBUTING.md", "Which test for what"))
+        for _, cell in rows:
+            for path in " ".join(code(cell)).split():
+                assert (REPOSITORY / path).exists(), path
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What ``make demo`` printed, and the result folder that it left."""
+
+    printed: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
+    """Run what ``make demo`` runs."""
+    path = tmp_path_factory.mktemp("demo")
+    words = [sys.executable, "-m", "local_boss.demo", "--path", str(path)]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path / "results").iterdir()
+    return Demonstration(done.stdout, folder)
+
+
+SCORE = re.compile(r"planted synapses found .*: (\d+) of (\d+), (\d+) detections matched none")
+
+
+class TestDemonstration:
+    """The figures and files in the documents are those of a run."""
+
+    def test_readme_shows_what_the_demonstration_prints(self, demonstration: Demonstration) -> None:
+        """To a hundredth: another processor may round a random number differently."""
+        shown, printed = (SCORE.search(text) for text in (README.read_text(encoding="utf-8"), demonstration.printed))
+        assert shown, "the README shows no score"
+        assert printed, demonstration.printed
+        for told, counted in zip(shown.groups(), printed.groups(), strict=True):
+            assert int(told) == pytest.approx(int(counted), rel=0.01, abs=10)
+        for line in ("0 voxels differ", "S3: 0 of"):
+            assert line in demonstration.printed
+
+    def test_precision_and_recall_in_the_texts_follow_from_the_figures_shown(self) -> None:
+        text = " ".join(README.read_text(encoding="utf-8").split())
+        shown = SCORE.search(text)
+        assert shown
+        found, planted, false_alarms = map(int, shown.groups())
+        detections = found + false_alarms
+        assert f"{found / detections:.1%} of its {detections:,} detections".replace("%", " %") in text
+        assert f"{found / planted:.1%} of the {planted:,} planted".replace("%", " %") in text
+        rows = {row[0]: row[1:] for row in tables(section(PIPELINES, "How well it does"))[0]}
+        assert rows["`both` (default)"][:2] == [f"{detections:,}", f"{found:,}"]
+        for name, (detected, hits, precision, recall) in rows.items():
+            d, h = (int(number.replace(",", "")) for number in (detected, hits))
+            assert [precision, recall] == [f"{100 * h / d:.1f} %", f"{100 * h / planted:.1f} %"], name
+
+    @pytest.mark.parametrize("document", [README, RESULTS], ids=lambda file: file.name)
+    def test_every_file_of_a_result_folder_is_documented(self, demonstration: Demonstration, document: Path) -> None:
+        rows = tables(section(document, "What you get" if document == README else "The folder"))[0]
+        patterns = [re.sub("<[^>]+>", "*", code(row[0])[0]) for row in rows]
+        root = demonstration.folder
+        files = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
+        assert [file for file in files if not any(fnmatchcase(file, p) for p in patterns)] == []
+        assert [p for p in patterns if not any(fnmatchcase(file, p) for file in files)] == []
+
+    def test_every_column_of_the_table_is_documented(self, demonstration: Demonstration) -> None:
+        with (demonstration.folder / "synapses.csv").open(encoding="utf-8", newline="") as file:
+            columns = next(csv.reader(file))
+        documented = [name for row in tables(section(RESULTS, "synapses.csv"))[0] for name in code(row[0])]
+        plain = [name for name in documented if "<" not in name]
+        assert columns[: len(plain)] == plain
+        assert all(column.startswith("mean_") for column in columns[len(plain) :])
+
+    def test_every_key_of_the_record_is_documented(self, demonstration: Demonstration) -> None:
+        kept = json.loads((demonstration.folder / "run.json").read_text(encoding="utf-8"))
+        documented = {key for row in tables(section(RESULTS, "run.json"))[0] for key in code(row[0])}
+        assert set(kept) == documented
+
+
+def main() -> None:
+    """Write the help texts anew."""
+    text = COMMAND_LINE.read_text(encoding="utf-8")
+    text = HELP.sub(lambda found: f"<!-- help: {found[1]} -->\n{help_text(found[1])}<!-- end -->", text)
+    COMMAND_LINE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
