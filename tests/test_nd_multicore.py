@@ -33,8 +33,7 @@ def save(data_dict: dict[str, NDArray[Any]]) -> None:
 
 
 def break_down(data_dict: dict[str, NDArray[Any]]) -> None:
-    if data_dict["ramp"].min() == 0:
-        raise RuntimeError("no such synapse")
+    raise RuntimeError(f"no such synapse{'' if data_dict else ' and no data'}")
 
 
 def ramp() -> NDArray[np.uint16]:
@@ -88,10 +87,10 @@ def test_companions_have_the_historical_names_and_results(config: Path) -> None:
 
 
 def test_a_function_that_raises_is_named_with_its_block(config: Path) -> None:
+    resource = get_boss_resource(config)
+    block = nd_multicore.Block((1, 5), (0, 20), (3, 30))
     with pytest.raises(DataError, match=r"break_down on block z 1:5 .*RuntimeError: no such synapse") as failure:
-        resource = get_boss_resource(config)
-        resource.get_cutout = lambda *_: np.zeros((4, 20, 27), np.uint16)  # type: ignore[method-assign]
-        nd_multicore.job(nd_multicore.Block((1, 5), (0, 20), (3, 30)), resource, break_down)
+        nd_multicore.job(block, resource, break_down)
     assert isinstance(failure.value.__cause__, RuntimeError)
 
 
