@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import inspect
 import json
@@ -14,17 +15,18 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+import driver
 import errors
 import local_boss.__main__
 import pipelines
 import record
-from job import job_from, parser
+from job import Job, job_from, parser
 from tests.conftest import REPOSITORY
 from tests.markdown import anchors, code, fenced, section, tables
 
@@ -84,6 +86,16 @@ class TestCommandLine:
         for words in jobs:
             job = job_from(parser().parse_args(words), {"BOSS_TOKEN": "token"})
             assert job.box.voxels > 0
+
+    def test_every_call_in_the_readme_has_arguments_that_exist(self) -> None:
+        (example,) = (block for block in fenced(section(README, "As a library")) if block.startswith("import"))
+        calls = [node for node in ast.walk(ast.parse(example)) if isinstance(node, ast.Call)]
+        assert calls
+        for call in calls:
+            assert isinstance(call.func, ast.Attribute)
+            signature = inspect.signature(getattr(driver, call.func.attr))
+            bound = signature.bind(*call.args, **{word.arg: word.value for word in call.keywords if word.arg})
+            assert set(bound.arguments.get("options", {})) <= {field.name for field in fields(Job)}
 
 
 class TestFacts:
