@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,16 +60,24 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder; made if it is missing")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: the loopback interface)")
     parser.add_argument("--port", type=int, default=0, help="port to bind (default: any free one)")
+    parser.add_argument(
+        "--delay-ms", type=float, default=0.0, metavar="N", help="let every reply wait (default: no wait)"
+    )
+    parser.add_argument(
+        "--rate-mb-s", type=float, default=math.inf, metavar="R", help="pace each body (default: no limit)"
+    )
     parser.add_argument("--strict", action="store_true", help="fail as the real server does, see docs/local-boss.md")
     parser.add_argument("--verbose", action="store_true", help="log every request")
 
 
 def _serve(args: argparse.Namespace) -> int:
     from local_boss.server import serve
+    from local_boss.slow_link import Link
 
     level = logging.INFO if args.verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    serve(args.data, args.host, args.port, args.strict, args.verbose)
+    link = Link(args.delay_ms, args.rate_mb_s)
+    serve(args.data, args.host, args.port, args.strict, args.verbose, link)
     return 0
 
 

@@ -28,6 +28,7 @@ from local_boss.calls import Call, NotJsonError, TooLargeError, UnauthorizedErro
 from local_boss.cutouts import UnservedError
 from local_boss.replies import BossError, Code, refusal, unauthorized, web_page
 from local_boss.routes_data import LARGEST_UPLOAD_BYTES
+from local_boss.slow_link import Link, SlowLink
 
 __all__ = ["application", "serve"]
 
@@ -129,7 +130,7 @@ def application(boss: Boss, bearers: Mapping[str, tokens.Rights]) -> Starlette:
     return Starlette(routes=routes, exception_handlers={Exception: fault})
 
 
-def serve(data: Path, host: str, port: int, strict: bool, verbose: bool) -> None:
+def serve(data: Path, host: str, port: int, strict: bool, verbose: bool, link: Link) -> None:
     """Serve a data folder until SIGTERM or SIGINT; print the URL on a line of its own when ready.
 
     Parameters
@@ -144,6 +145,8 @@ def serve(data: Path, host: str, port: int, strict: bool, verbose: bool) -> None
         Follow the real server where the local one deliberately differs.
     verbose : bool
         Log every request.
+    link : Link
+        The line to the clients; they may be served as slowly as from afar.
 
     Raises
     ------
@@ -160,9 +163,10 @@ def serve(data: Path, host: str, port: int, strict: bool, verbose: bool) -> None
     swept = boss.voxels.sweep()
     if swept:
         logger.info("removed %d unfinished chunk files of writers that were killed", swept)
+    answering = application(boss, bearers)
     with _bound(host, port) as listener:
         config = uvicorn.Config(
-            application(boss, bearers),
+            SlowLink(answering, link) if link.is_slow else answering,
             http="httptools",
             ws="none",
             lifespan="off",
