@@ -1,0 +1,278 @@
+"""How busy the block engine keeps a line and the cores: its ratios to a bare loop, to itself, and to its two halves.
+
+It measures `nd_multicore.run_parallel` with functions that cost a known time, no pipeline and no job.
+
+Rates are those of a running engine: from its first request for voxels to the last block that it hands to the function.
+What a run takes before, to ask for names, and after, is in its whole time, and counts where whole runs are compared.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from intern.resource.boss.resource import ChannelResource
+from numpy.typing import NDArray
+
+import nd_multicore
+from benchmarks.cutout import image_like
+from box import Box
+from local_boss.boss import Boss
+from local_boss.voxels import CHUNK
+from NeuroDataResource import NeuroDataResource
+from tests.fixtures_boss import BossServer, start_boss
+
+LARGEST = (4, 4, 4)
+"""Blocks along z, y, x of the whole volume; a block is a chunk of the server."""
+
+DELAY_MS = 100
+RATE_MB_S = 1.3
+ROUNDS = 3
+SETTINGS = "ND_SYNAPSE_BENCHMARK"
+
+SMALLEST_OF_LOOP = 0.9
+SMALLEST_GAIN = {2: 1.8, 8: 6.0}
+LARGEST_OF_HALF = 1.15
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the engine: its blocks, the seconds in all, and those from the first request to the last block."""
+
+    blocks: int
+    seconds: float
+    busy_s: float
+
+    @property
+    def block_s(self) -> float:
+        """Seconds a block."""
+        return self.busy_s / self.blocks
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two measurements of one run, and its aim."""
+
+    what: str
+    value: float
+    aim: float
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the aim is reached."""
+        return self.value <= self.aim if self.at_most else self.value >= self.aim
+
+    def __str__(self) -> str:
+        """Return a row of the table."""
+        aim = f"at {'most' if self.at_most else 'least'} {self.aim}"
+        return f"{self.what:70s} {self.value:6.2f}  {aim:14s} {'' if self.met else 'MISSED'}"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A channel on a server, and where runs keep their settings."""
+
+    server: BossServer
+    channel: str
+    folder: Path
+
+    def box(self, blocks: Sequence[int] = LARGEST) -> Box:
+        """Return the box that holds so many blocks along z, y, x."""
+        return Box.of_shape([n * size for n, size in zip(blocks, CHUNK, strict=True)])
+
+    def config(self, box: Box) -> Path:
+        """Write the neurodata.cfg of a box."""
+        ranges = "".join(f"{axis}_range = {a},{b}\n" for axis, (a, b) in zip("zyx", box.ranges, strict=True))
+        path = self.folder / "neurodata.cfg"
+        path.write_text(
+            f"[Default]\nhost = {self.server.url}\n[shared]\ncollection = bench\nexperiment = blocks\n"
+            f"[Parallel]\nchannels = {self.channel}\n{ranges}resolution = 0\n"
+        )
+        return path
+
+
+def note(_data: dict[str, NDArray[Any]]) -> None:
+    """Note when a block came; what a run does that only pulls."""
+    folder, _ = os.environ[SETTINGS].split(":")
+    with Path(folder, f"arrivals-{os.getpid()}").open("a") as file:
+        file.write(f"{time.monotonic()}\n")
+
+
+def compute(data: dict[str, NDArray[Any]]) -> None:
+    """Note when a block came, and compute for a given time of a core."""
+    note(data)
+    (block,) = data.values()
+    _burn(block)
+
+
+def _burn(block: NDArray[Any]) -> None:
+    """Compute on a block, as pipelines do in numpy, for the time of a core that the settings say."""
+    _, seconds = os.environ[SETTINGS].split(":")
+    end = time.thread_time() + float(seconds)
+    part = block[:1].astype(np.float32)
+    while time.thread_time() < end:
+        np.sqrt(part * part + 1, out=part)
+
+
+def _burn_block(_number: int) -> None:
+    """Compute for one block that need not be pulled."""
+    _burn(np.ones((1, *CHUNK[1:]), np.uint8))
+
+
+@contextmanager
+def settings(volume: Volume, core_s: float) -> Iterator[None]:
+    """Tell worker processes, which inherit the environment, where to note blocks and how long to compute on each."""
+    before = dict(os.environ)
+    os.environ.update({SETTINGS: f"{volume.folder}:{core_s}", "BOSS_TOKEN": volume.server.token})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def noted_requests() -> Iterator[list[float]]:
+    """Note when cutouts are asked for."""
+    requests: list[float] = []
+    get_cutout = NeuroDataResource.get_cutout
+
+    def noting(resource: NeuroDataResource, channel: str, *ranges: tuple[int, int]) -> NDArray[Any]:
+        requests.append(time.monotonic())
+        return get_cutout(resource, channel, *ranges)
+
+    with patch.object(NeuroDataResource, "get_cutout", noting):
+        yield requests
+
+
+def run(volume: Volume, pulls: int, cpus: int = 1, core_s: float = 0.0, blocks: Sequence[int] = LARGEST) -> Run:
+    """Run the engine on so many blocks along z, y, x; without `core_s` it only pulls."""
+    z, y, x = CHUNK
+    with settings(volume, core_s), noted_requests() as requests:
+        config = volume.config(volume.box(blocks))
+        function = compute if core_s else note
+        began = time.monotonic()
+        nd_multicore.run_parallel(config, function, cpus=cpus, block_size=(x, y, z), pulls=pulls)
+        seconds = time.monotonic() - began
+    arrivals: list[float] = []
+    for file in volume.folder.glob("arrivals-*"):
+        arrivals += map(float, file.read_text().split())
+        file.unlink()
+    if not len(arrivals) == len(requests) == math.prod(blocks):
+        found = f"{len(requests)} cutouts and {len(arrivals)} calls of the function"
+        raise AssertionError(f"{found} for {math.prod(blocks)} blocks")
+    return Run(len(arrivals), seconds, max(arrivals) - min(requests))
+
+
+def loop_block_s(volume: Volume) -> float:
+    """Return the seconds a block of a bare loop over the client's cutouts."""
+    remote = volume.server.remote()
+    channel = ChannelResource(volume.channel, "bench", "blocks", "image", datatype="uint8")
+    tiles = list(volume.box().tiles(CHUNK))
+    began = time.monotonic()
+    for tile in tiles:
+        z, y, x = map(list, tile.ranges)
+        remote.get_cutout(channel, 0, x, y, z)
+    return (time.monotonic() - began) / len(tiles)
+
+
+def against_a_loop(volume: Volume) -> Ratio:
+    """Compare one worker with a bare loop, in turns, on a server that is as fast as it can be."""
+    loops, runs = [], []
+    for _ in range(ROUNDS):
+        loops.append(loop_block_s(volume))
+        runs.append(run(volume, pulls=1).block_s)
+    print(f"bare loop {median(loops) * 1e3:.1f} ms a block, one worker {median(runs) * 1e3:.1f} ms a block")
+    return Ratio("one worker against a bare loop of get_cutout", median(loops) / median(runs), SMALLEST_OF_LOOP)
+
+
+def against_one_pull(volume: Volume) -> list[Ratio]:
+    """Compare more pulls in flight with one, on a slow line."""
+    runs = {pulls: run(volume, pulls) for pulls in (1, *SMALLEST_GAIN)}
+    for pulls, found in runs.items():
+        print(f"{pulls} in flight: {found.block_s * 1e3:.1f} ms a block, {found.seconds:.1f} s in all")
+    return [
+        Ratio(f"{pulls} pulls in flight against one", runs[1].block_s / runs[pulls].block_s, aim)
+        for pulls, aim in SMALLEST_GAIN.items()
+    ]
+
+
+def against_its_halves(volume: Volume, pulls: int = 2) -> Ratio:
+    """Compare a whole run with the longer of pulling alone and computing alone, both about as long."""
+    pulling = run(volume, pulls)
+    core_s = pulling.block_s
+    whole = run(volume, pulls, core_s=core_s)
+    computing = computing_s(volume, pulling.blocks, core_s)
+    print(f"pulling alone {pulling.seconds:.1f} s, computing alone {computing:.1f} s, both {whole.seconds:.1f} s")
+    what = "whole run against the longer of pulling and computing alone"
+    return Ratio(what, whole.seconds / max(pulling.seconds, computing), LARGEST_OF_HALF, at_most=True)
+
+
+def computing_s(volume: Volume, blocks: int, core_s: float) -> float:
+    """Return the seconds that a process of Python's own pool takes to compute on so many blocks."""
+    with settings(volume, core_s):
+        began = time.monotonic()
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(_burn_block, range(blocks)))
+        return time.monotonic() - began
+
+
+def scaling(volume: Volume) -> None:
+    """Print how runs scale with workers, each pulling and computing, and with the size of the request."""
+    print("workers  blocks  whole run  million voxels a second")
+    for cpus, blocks in [(1, LARGEST), (2, LARGEST), (4, LARGEST), (2, (1, 2, 2)), (2, (1, 4, 4))]:
+        found = run(volume, pulls=cpus, cpus=cpus, core_s=0.02, blocks=blocks)
+        speed = math.prod(CHUNK) / found.block_s / 1e6
+        print(f"{cpus:7d}  {found.blocks:6d}  {found.seconds:7.1f} s  {speed:23.1f}")
+
+
+def fill(data: Path) -> None:
+    """Make two channels: one looks like an image; one takes its time on the line but little of the cores."""
+    z, y, x = (n * size for n, size in zip(LARGEST, CHUNK, strict=True))
+    sizes = {f"{axis}_start": 0 for axis in "xyz"} | {"x_stop": x, "y_stop": y, "z_stop": z}
+    voxel = {"x_voxel_size": 100, "y_voxel_size": 100, "z_voxel_size": 70, "voxel_unit": "nanometers"}
+    quiet = np.full(CHUNK, 7, np.uint8)
+    quiet[0] = np.random.default_rng(1).integers(1, 256, CHUNK[1:], np.uint8)
+    boss = Boss(data)
+    boss.catalog.create_collection("bench")
+    boss.catalog.create_coordinate_frame("bench", {**sizes, **voxel})
+    boss.catalog.create_experiment("bench", "blocks", {"coord_frame": "bench"})
+    for name, block in {"image": image_like(CHUNK, seed=1), "quiet": quiet}.items():
+        channel = boss.catalog.create_channel("bench", "blocks", name, {"type": "image", "datatype": "uint8"})
+        for tile in Box.of_shape((z, y, x)).tiles(CHUNK):
+            boss.voxels.write(channel, 0, tile, (0, 1), block[np.newaxis])
+    boss.close()
+
+
+def main() -> int:
+    """Measure, print the figures and the table, and return 1 if an aim is missed."""
+    with tempfile.TemporaryDirectory() as name:
+        data, folder = Path(name, "boss"), Path(name, "runs")
+        folder.mkdir()
+        fill(data)
+        with start_boss(data) as server:
+            ratios = [against_a_loop(Volume(server, "image", folder))]
+        print(f"from here on each reply waits {DELAY_MS} ms and passes at {RATE_MB_S} MB/s")
+        with start_boss(data, "--delay-ms", str(DELAY_MS), "--rate-mb-s", str(RATE_MB_S)) as server:
+            slow = Volume(server, "quiet", folder)
+            ratios += [*against_one_pull(slow), against_its_halves(slow)]
+            scaling(slow)
+    print(*ratios, sep="\n")
+    return int(not all(ratio.met for ratio in ratios))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
