@@ -2,8 +2,8 @@
 
 It measures `nd_multicore.run_parallel` with functions that cost a known time, no pipeline and no job.
 
-Rates are those of a running engine: from its first request for voxels to the last block that it hands to the function.
-What a run takes before, to ask for names, and after, is in its whole time, and counts where whole runs are compared.
+Rates are those of an engine at work: of the blocks that it asks for after its first worker has begun, until the last
+of them is handed to the function. The start of a run is in its whole time, and counts where whole runs are compared.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ from local_boss.voxels import CHUNK
 from NeuroDataResource import NeuroDataResource
 from tests.fixtures_boss import BossServer, start_boss
 
-LARGEST = (4, 4, 4)
+LARGEST = (16, 4, 4)
 """Blocks along z, y, x of the whole volume; a block is a chunk of the server."""
+COMMON = (4, 4, 4)
+"""Blocks of most runs."""
 
 DELAY_MS = 100
 RATE_MB_S = 1.3
@@ -49,16 +51,22 @@ LARGEST_OF_HALF = 1.15
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the engine: its blocks, the seconds in all, and those from the first request to the last block."""
+    """A run of the engine: how long it took, and when blocks were asked for and handed to the function, in seconds."""
 
-    blocks: int
     seconds: float
-    busy_s: float
+    asked: tuple[float, ...]
+    handed: tuple[float, ...]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there were."""
+        return len(self.handed)
 
     @property
     def block_s(self) -> float:
-        """Seconds a block."""
-        return self.busy_s / self.blocks
+        """Seconds a block of an engine at work; NaN if all were asked for before a worker had begun."""
+        late = [when for when in self.asked if when > min(self.handed)]
+        return (max(self.handed) - min(late)) / len(late) if late else math.nan
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class Volume:
     channel: str
     folder: Path
 
-    def box(self, blocks: Sequence[int] = LARGEST) -> Box:
+    def box(self, blocks: Sequence[int] = COMMON) -> Box:
         """Return the box that holds so many blocks along z, y, x."""
         return Box.of_shape([n * size for n, size in zip(blocks, CHUNK, strict=True)])
 
@@ -107,7 +115,7 @@ class Volume:
 def note(_data: dict[str, NDArray[Any]]) -> None:
     """Note when a block came; what a run does that only pulls."""
     folder, _ = os.environ[SETTINGS].split(":")
-    with Path(folder, f"arrivals-{os.getpid()}").open("a") as file:
+    with Path(folder, f"handed-{os.getpid()}").open("a") as file:
         file.write(f"{time.monotonic()}\n")
 
 
@@ -147,34 +155,34 @@ def settings(volume: Volume, core_s: float) -> Iterator[None]:
 @contextmanager
 def noted_requests() -> Iterator[list[float]]:
     """Note when cutouts are asked for."""
-    requests: list[float] = []
+    asked: list[float] = []
     get_cutout = NeuroDataResource.get_cutout
 
     def noting(resource: NeuroDataResource, channel: str, *ranges: tuple[int, int]) -> NDArray[Any]:
-        requests.append(time.monotonic())
+        asked.append(time.monotonic())
         return get_cutout(resource, channel, *ranges)
 
     with patch.object(NeuroDataResource, "get_cutout", noting):
-        yield requests
+        yield asked
 
 
-def run(volume: Volume, pulls: int, cpus: int = 1, core_s: float = 0.0, blocks: Sequence[int] = LARGEST) -> Run:
+def run(volume: Volume, pulls: int, cpus: int = 1, core_s: float = 0.0, blocks: Sequence[int] = COMMON) -> Run:
     """Run the engine on so many blocks along z, y, x; without `core_s` it only pulls."""
     z, y, x = CHUNK
-    with settings(volume, core_s), noted_requests() as requests:
+    with settings(volume, core_s), noted_requests() as asked:
         config = volume.config(volume.box(blocks))
         function = compute if core_s else note
         began = time.monotonic()
         nd_multicore.run_parallel(config, function, cpus=cpus, block_size=(x, y, z), pulls=pulls)
         seconds = time.monotonic() - began
-    arrivals: list[float] = []
-    for file in volume.folder.glob("arrivals-*"):
-        arrivals += map(float, file.read_text().split())
+    handed: list[float] = []
+    for file in volume.folder.glob("handed-*"):
+        handed += map(float, file.read_text().split())
         file.unlink()
-    if not len(arrivals) == len(requests) == math.prod(blocks):
-        found = f"{len(requests)} cutouts and {len(arrivals)} calls of the function"
+    if not len(handed) == len(asked) == math.prod(blocks):
+        found = f"{len(asked)} cutouts and {len(handed)} calls of the function"
         raise AssertionError(f"{found} for {math.prod(blocks)} blocks")
-    return Run(len(arrivals), seconds, max(arrivals) - min(requests))
+    return Run(seconds, tuple(asked), tuple(handed))
 
 
 def loop_block_s(volume: Volume) -> float:
@@ -201,9 +209,11 @@ def against_a_loop(volume: Volume) -> Ratio:
 
 def against_one_pull(volume: Volume) -> list[Ratio]:
     """Compare more pulls in flight with one, on a slow line."""
-    runs = {pulls: run(volume, pulls) for pulls in (1, *SMALLEST_GAIN)}
+    # more blocks where more are pulled at once, so that each run is about as long
+    runs = {pulls: run(volume, pulls, blocks=(2 * pulls, 4, 4)) for pulls in (1, *SMALLEST_GAIN)}
     for pulls, found in runs.items():
-        print(f"{pulls} in flight: {found.block_s * 1e3:.1f} ms a block, {found.seconds:.1f} s in all")
+        pace = f"{found.block_s * 1e3:.1f} ms a block"
+        print(f"{pulls} in flight: {pace}, {found.blocks} blocks in {found.seconds:.1f} s in all")
     return [
         Ratio(f"{pulls} pulls in flight against one", runs[1].block_s / runs[pulls].block_s, aim)
         for pulls, aim in SMALLEST_GAIN.items()
@@ -232,11 +242,12 @@ def computing_s(volume: Volume, blocks: int, core_s: float) -> float:
 
 def scaling(volume: Volume) -> None:
     """Print how runs scale with workers, each pulling and computing, and with the size of the request."""
-    print("workers  blocks  whole run  million voxels a second")
-    for cpus, blocks in [(1, LARGEST), (2, LARGEST), (4, LARGEST), (2, (1, 2, 2)), (2, (1, 4, 4))]:
+    print("workers  blocks  whole run  million voxels a second, in all and at work")
+    for cpus, blocks in [(1, COMMON), (2, COMMON), (4, COMMON), (2, (1, 2, 2)), (2, (1, 4, 4))]:
         found = run(volume, pulls=cpus, cpus=cpus, core_s=0.02, blocks=blocks)
-        speed = math.prod(CHUNK) / found.block_s / 1e6
-        print(f"{cpus:7d}  {found.blocks:6d}  {found.seconds:7.1f} s  {speed:23.1f}")
+        overall = found.blocks * math.prod(CHUNK) / found.seconds / 1e6
+        at_work = math.prod(CHUNK) / found.block_s / 1e6
+        print(f"{cpus:7d}  {found.blocks:6d}  {found.seconds:7.1f} s  {overall:31.1f}  {at_work:11.1f}")
 
 
 def fill(data: Path) -> None:
@@ -259,6 +270,7 @@ def fill(data: Path) -> None:
 
 def main() -> int:
     """Measure, print the figures and the table, and return 1 if an aim is missed."""
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
     with tempfile.TemporaryDirectory() as name:
         data, folder = Path(name, "boss"), Path(name, "runs")
         folder.mkdir()
