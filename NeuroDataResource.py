@@ -108,6 +108,11 @@ class NeuroDataResource:
         return self._remote
 
     @property
+    def identity(self) -> str:
+        """Host, names and extent of the volume."""
+        return f"{self.host}/{self.collection}/{self.experiment} {self.frame.extent} {self.frame.size_text()}"
+
+    @property
     def image_channels(self) -> list[str]:
         """Names of the channels that hold images of uint8 or uint16; asked of BOSS once."""
         return [name for name in self.channels if self._is_image(name)]

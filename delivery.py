@@ -7,38 +7,68 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import nd_boss
 import record
 from errors import NDSynapseError
-from job import BUCKET_VARIABLE
+from job import BUCKET_VARIABLE, Job
 from record import Outcome
 from results import ResultFolder, mask_names
 
 if TYPE_CHECKING:
     from pymeda_driver import Report
 
-__all__ = ["draw", "push", "timed", "upload", "write_files", "write_page"]
+__all__ = ["check_upload", "draw", "push", "step", "upload", "write_files", "write_page"]
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
 
-class timed:  # noqa: N801 (used as a statement)
-    """Add the time that a step takes to an outcome."""
+@contextmanager
+def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
+    """Time a step; let its failure cost no other.
 
-    def __init__(self, outcome: Outcome, step: str) -> None:
-        self._outcome, self._step = outcome, step
-        self._started = 0.0
+    Parameters
+    ----------
+    outcome : Outcome
+        The run; time and failure are added to it.
+    name : str
+        The step.
+    collect : bool
+        Whether the run goes on when the step fails.
 
-    def __enter__(self) -> None:
-        self._started = time.monotonic()
+    Yields
+    ------
+    None
+        Once.
+    """
+    started = time.monotonic()
+    try:
+        yield
+    except NDSynapseError as error:
+        if not collect:
+            raise
+        outcome.failures.append(error)
+    finally:
+        outcome.seconds[name] = time.monotonic() - started
 
-    def __exit__(self, *_: object) -> None:
-        self._outcome.seconds[self._step] = time.monotonic() - self._started
+
+def check_upload(job: Job) -> None:
+    """Refuse, before any work is done, a bucket or an ACL that S3 would refuse by their names.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    """
+    if job.bucket is not None:
+        import s3  # only who uploads waits for boto3
+
+        s3.check_bucket(job.bucket, job.acl)
 
 
 def write_files(outcome: Outcome, folder: ResultFolder) -> None:
@@ -52,9 +82,15 @@ def write_files(outcome: Outcome, folder: ResultFolder) -> None:
             mask,
             voxel_size_nm=outcome.source.voxel_size,
             box=job.box,
-            description=f"Synapse mask {name}: {about}. {outcome.source.description}",
+            description=f"Synapse mask {name}: {about}. {outcome.source.description}{_holes(outcome)}",
         )
     folder.write_table("synapses.csv", outcome.detection.table)
+
+
+def _holes(outcome: Outcome) -> str:
+    """Return what the mask's metadata say of blocks that failed."""
+    places = "; ".join(str(hole.box) for hole in outcome.detection.holes)
+    return f" Not computed, and 0 here, because blocks failed: {places}." if places else ""
 
 
 def draw(outcome: Outcome) -> Report:
@@ -115,15 +151,11 @@ def upload(outcome: Outcome, folder: ResultFolder) -> None:
         What is uploaded; nothing is written to it any more.
     """
     job = outcome.job
+    if job.bucket is None:
+        log.info("nothing uploaded: no bucket was given, by --bucket or %s, or --no-upload was", BUCKET_VARIABLE)
+        return
     import s3  # only who uploads waits for boto3
 
-    if job.bucket is None:
-        log.info("nothing uploaded: no --bucket and no %s", BUCKET_VARIABLE)
-        return
-    with timed(outcome, "upload"):
-        try:
-            uploaded = s3.upload_folder(folder.root, job.bucket, job.results_key, acl=job.acl)
-        except NDSynapseError as error:
-            outcome.failures.append(error)
-            return
-    log.info("uploaded %d files to s3://%s/%s/", len(uploaded), job.bucket, job.results_key)
+    with step(outcome, "upload"):
+        uploaded = s3.upload_folder(folder.root, job.bucket, job.results_key, acl=job.acl)
+        log.info("uploaded %d files to s3://%s/%s/", len(uploaded), job.bucket, job.results_key)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +27,9 @@ import pipelines
 import record
 from box import Box, Range
 from credentials import Token
-from detection import Detection, Plan, detect
-from errors import NDSynapseError, StorageError, UsageError
+from detection import Detection, detect
+from errors import NDSynapseError, StoppedError, StorageError, UsageError
+from forecast import candidates, forecast, plan_of
 from job import BUCKET_VARIABLE, Job, Parser, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
 from record import Outcome
@@ -68,44 +71,40 @@ def run(
         If there is nothing to deliver: bad names or ranges, data that cannot be had or used, no room on the disk.
     """
     started = datetime.now(UTC)
-    # its presence says that a run is complete
-    folder.remove("run.json")
-    log.info("%s of %s/%s on %s: %s", job.pipeline.name, job.collection, job.experiment, job.host, job.box)
+    delivery.check_upload(job)
     source = _open(job)
-    roles = pipelines.find_channels(job.pipeline.roles, source.image_channels, job.channels)
+    log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
+    roles = pipelines.find_channels(job.pipeline.roles, candidates(source), job.channels)
     log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
     destinations = _destinations(job, source)
-    plan = Plan(
-        source=source,
-        box=job.box,
-        pipeline=job.pipeline,
-        roles=roles,
-        channels=tuple(source.image_channels),
-        voxel_size_nm=source.voxel_size,
-        block_size=job.block_size,
-        folder=folder.work,
-    )
-    try:
-        detection = detect(plan, job.cpus, progress)
-        outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
-        if on_masks is not None:
-            on_masks(detection)
-        with delivery.timed(outcome, "files"):
-            delivery.write_files(outcome, folder)
-        outcome.in_boss = dict.fromkeys(
-            detection.masks, "not confirmed when this was written" if job.push else "not asked for"
-        )
-        with delivery.timed(outcome, "plots"):
-            report = delivery.draw(outcome) if job.plots else None
+    plan = plan_of(job, source, roles, folder)
+    # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
+    folder.clear_results()
+    keep_bytes = {} if job.cache_bytes is None else {"keep_bytes": job.cache_bytes}
+    detection = detect(plan, job.cpus, progress, pulls=job.pulls, **keep_bytes)
+    outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
+    if on_masks is not None:
+        on_masks(detection)
+    with delivery.step(outcome, "files", collect=False):
+        delivery.write_files(outcome, folder)
+    state = "not confirmed when this was written" if job.push else "not asked for"
+    outcome.in_boss = dict.fromkeys(detection.masks, state)
+    report = None
+    if job.plots:
+        with delivery.step(outcome, "plots"):
+            report = delivery.draw(outcome)
             delivery.write_page(report, outcome, folder)
-        if job.push:
-            with delivery.timed(outcome, "push"):
-                delivery.push(outcome, destinations, progress)
+    if job.push:
+        with delivery.step(outcome, "push"):
+            delivery.push(outcome, destinations, progress)
             folder.write_links(outcome.links)
             delivery.write_page(report, outcome, folder)
-    finally:
+    with delivery.step(outcome, "record"):
+        folder.write_json("run.json", record.manifest(outcome))
+    if outcome.errors:
+        log.info("kept %s: the same command goes on from it", folder.work)
+    else:
         _clear(folder)
-    folder.write_json("run.json", record.manifest(outcome))
     return outcome
 
 
@@ -120,7 +119,7 @@ def _clear(folder: ResultFolder) -> None:
 def _open(job: Job) -> NeuroDataResource:
     """Open the volume; names, ranges and token are checked by that."""
     z, y, x = job.box.ranges
-    return NeuroDataResource(job.host, job.token, job.collection, job.experiment, [], x, y, z)
+    return NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
 
 
 def _destinations(job: Job, source: NeuroDataResource) -> dict[str, nd_boss.Destination]:
@@ -190,14 +189,15 @@ def driver(
     masks: dict[str, NDArray[np.uint8]] = {}
 
     def keep(detection: Detection) -> None:
-        masks.update({name: np.array(mask) for name, mask in detection.masks.items()})
+        masks.update({name: np.asarray(mask) for name, mask in detection.masks.items()})
 
     folder = ResultFolder(job.path, job.results_key)
-    with logs.job_log(folder.root / "job.log", job.token):
-        outcome = run(job, folder, lambda *_: None, keep)
-    delivery.upload(outcome, folder)
-    if outcome.failures:
-        raise outcome.failures[0]
+    with folder.locked():
+        with logs.job_log(folder.root / "job.log", job.token):
+            outcome = run(job, folder, lambda *_: None, keep)
+        delivery.upload(outcome, folder)
+    if outcome.errors:
+        raise outcome.errors[0]
     info = {**job.asked(), "results_key": job.results_key, "folder": str(folder.root)}
     results = next(iter(masks.values())) if len(masks) == 1 else masks
     return info, results, {name: link for name, link in outcome.links.items() if name in masks}
@@ -206,7 +206,7 @@ def driver(
 def get_data(
     host: str, token: Token | str, col: str, exp: str, z_range: Range, y_range: Range, x_range: Range
 ) -> tuple[dict[str, NDArray[Any]], tuple[float, float, float]]:
-    """Pull all channels of a box into memory.
+    """Pull all channels of a box that can be read into memory.
 
     Parameters
     ----------
@@ -232,7 +232,8 @@ def get_data(
         If the data cannot be had.
     """
     source = NeuroDataResource(host, token, col, exp, [], x_range, y_range, z_range)
-    return {name: source.get_cutout(name, *source.box.ranges) for name in source.channels}, source.voxel_size
+    channels = source.readable_channels
+    return {name: source.get_cutout(name, *source.box.ranges) for name in channels}, source.voxel_size
 
 
 def upload_results(path: str | Path, results_key: str) -> None:
@@ -277,9 +278,9 @@ def _upload(argv: Sequence[str]) -> None:
     logs.apply(logs.LogSettings(_level(options)))
     if not options.bucket:
         raise UsageError("an upload", f"no --bucket and no {BUCKET_VARIABLE}", "Name the bucket")
-    if not (options.folder / "run.json").is_file():
+    if not any((options.folder / name).is_file() for name in ("run.json", "synapses.csv")):
         raise UsageError(
-            f"uploading {options.folder}", "it has no run.json, so it is no result folder", "Check the path"
+            f"uploading {options.folder}", "it has neither run.json nor synapses.csv", "Give a result folder"
         )
     uploaded = s3.upload_folder(options.folder, options.bucket, options.folder.resolve().name, acl=options.acl)
     log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, options.folder.resolve().name)
@@ -290,18 +291,43 @@ def _job(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     job = job_from(options, os.environ)
     logs.apply(logs.LogSettings(_level(options), (job.token,)))
+    if options.dry_run:
+        return _dry_run(job)
     folder = ResultFolder(job.path, job.results_key)
-    with logs.job_log(folder.root / "job.log", job.token), logs.progress(not options.quiet) as progress:
-        try:
-            outcome = run(job, folder, progress)
-        except NDSynapseError as error:
-            return _tell(error)
-    delivery.upload(outcome, folder)
-    codes = [_tell(failure) for failure in outcome.failures]
+    with folder.locked():
+        if job.fresh:
+            folder.clear_work()
+            folder = ResultFolder(job.path, job.results_key)
+        with logs.job_log(folder.root / "job.log", job.token), logs.progress(not options.quiet) as progress:
+            try:
+                outcome = run(job, folder, progress)
+            except NDSynapseError as error:
+                return _tell(error)
+            except KeyboardInterrupt:
+                return _tell(
+                    StoppedError("the job", "it was stopped by a signal", "The same command goes on where it was")
+                )
+            except Exception as error:  # noqa: BLE001 - a defect meets the user here: a sentence, not a page
+                return _tell_defect(error)
+            for failure in outcome.errors:
+                _tell(failure)
+        before = len(outcome.failures)
+        delivery.upload(outcome, folder)
+        for failure in outcome.failures[before:]:
+            _tell(failure)
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
     log.info("%d synapses; %s", outcome.synapses, steps)
     log.info("results in %s%s", folder.root, f", report {outcome.report.name}" if outcome.report else "")
-    return codes[0] if codes else 0
+    return outcome.errors[0].exit_code if outcome.errors else 0
+
+
+def _dry_run(job: Job) -> int:
+    """Tell what a job would do and need."""
+    source = _open(job)
+    roles = pipelines.find_channels(job.pipeline.roles, candidates(source), job.channels)
+    _destinations(job, source)
+    sys.stdout.write(forecast(job, plan_of(job, source, roles, ResultFolder.named(job.path, job.results_key))))
+    return 0
 
 
 def _level(options: Any) -> int:
@@ -316,6 +342,13 @@ def _tell(error: NDSynapseError) -> int:
     return error.exit_code
 
 
+def _tell_defect(error: Exception) -> int:
+    """Log a defect of ours in one line, its traceback to the file alone; return its exit code."""
+    log.critical("a defect of nd-synapse, please report it with job.log: %s: %s", type(error).__name__, error)
+    log.debug("traceback", exc_info=error)
+    return 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -327,10 +360,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 2 usage, 65 unusable data, 69 BOSS or S3 unavailable, 74 files, 77 not permitted,
-        1 a defect of ours.
+        The exit code: 0 done, otherwise that of the error, see `errors`; 1 for a defect of ours.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if threading.current_thread() is threading.main_thread():
+        # Batch, docker stop and kill all send it first, and mean what Ctrl-C means
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments[:1] == ["upload"]:
             _upload(arguments[1:])
@@ -341,12 +376,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             logs.apply(logs.LogSettings())
         return _tell(error)
     except KeyboardInterrupt:
-        log.warning("interrupted: what is in the result folder is complete, file by file")
-        return 130
-    except Exception as error:  # a defect meets the user here: a sentence, not a page
-        log.critical("a defect of nd-synapse, please report it: %s: %s", type(error).__name__, error)
-        log.debug("traceback", exc_info=True)
-        return 1
+        return _tell(StoppedError("the command", "it was stopped by a signal", "The same command goes on where it was"))
+    except Exception as error:  # noqa: BLE001 - a defect meets the user here: a sentence, not a page
+        return _tell_defect(error)
 
 
 if __name__ == "__main__":

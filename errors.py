@@ -8,9 +8,11 @@ It is not the place where foreign exceptions are translated: every door (BOSS, S
     ├── UsageError              2   the request cannot be meant: options, ranges, names
     │   ├── RangeError              a range that is empty, reversed or outside of the volume
     │   └── UnknownNameError        no such collection, experiment, channel, pipeline
+    ├── IncompleteError         3   the job ended, but blocks failed: the masks have holes there
     ├── DataError              65   the request is sound, the data are not: constant, wrong type or size
     ├── UnavailableError       69   BOSS or S3 does not answer, after the retries
     ├── StorageError           74   the result folder cannot be read or written (disk full, no right)
+    ├── StoppedError           75   stopped by a signal; the same command goes on
     └── PermissionDeniedError  77   the token or the role may not do this
 """
 
@@ -22,9 +24,11 @@ from typing import ClassVar
 
 __all__ = [
     "DataError",
+    "IncompleteError",
     "NDSynapseError",
     "PermissionDeniedError",
     "RangeError",
+    "StoppedError",
     "StorageError",
     "UnavailableError",
     "UnknownNameError",
@@ -78,6 +82,12 @@ class UnknownNameError(UsageError, LookupError):
     """Something was asked for by a name that does not exist."""
 
 
+class IncompleteError(NDSynapseError):
+    """The job ended, but some of its blocks failed."""
+
+    exit_code = 3
+
+
 class DataError(NDSynapseError, ValueError):
     """The data cannot be used: constant, of a wrong type or size."""
 
@@ -94,6 +104,12 @@ class StorageError(NDSynapseError, OSError):
     """A local file cannot be read or written."""
 
     exit_code = 74
+
+
+class StoppedError(NDSynapseError):
+    """The job was stopped by a signal."""
+
+    exit_code = 75
 
 
 class PermissionDeniedError(NDSynapseError, PermissionError):

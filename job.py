@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 
 import pipelines
 from block_pool import default_cpus
+from boss.connection import address_of
 from box import Box, Range
 from credentials import Token, find_token
-from detection import DEFAULT_BLOCK_SIZE
+from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from errors import UsageError
 from neurodata_config import read_neurodata_config
 from pipelines.contract import Pipeline
@@ -27,6 +28,12 @@ DEFAULT_OUT_COL = "collman_nomads"
 DEFAULT_OUT_EXP = "nomads_predictions"
 DEFAULT_PATH = "./results/"
 BUCKET_VARIABLE = "RESULTS_BUCKET"
+
+MOST = 1024
+"""Workers, and cutouts in flight, at most: beyond it is a slip of the finger."""
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name on the file systems of today."""
 
 _AXES = ("z", "y", "x")
 
@@ -49,6 +56,8 @@ class Job:
         The detector, its parameters set.
     channels : mapping of str to str
         Role to channel, as far as the user chose.
+    only_channels : tuple of str
+        The channels to look at; all image channels where empty.
     path : Path
         Folder that holds the result folders.
     bucket : str or None
@@ -59,8 +68,16 @@ class Job:
         Where in BOSS the masks go.
     cpus : int
         Worker processes.
-    block_size : tuple of int
-        Largest extent of a block along z, y, x.
+    block_size : tuple of int or None
+        Largest extent of a block along z, y, x; None for the largest that fit the memory.
+    pulls : int
+        Cutouts that are asked for at the same time.
+    memory_bytes : int or None
+        Memory that may be used; None for what the container, or the machine, has.
+    cache_bytes : int or None
+        Disk that pulled voxels may take; None for no limit.
+    fresh : bool
+        Whether to start over where an earlier run with the same results key was stopped.
     push, plots : bool
         Whether the masks go to BOSS; whether plots are drawn.
     """
@@ -72,15 +89,35 @@ class Job:
     box: Box
     pipeline: Pipeline = field(default_factory=lambda: pipelines.build(pipelines.DEFAULT_PIPELINE, {}))
     channels: Mapping[str, str] = field(default_factory=dict)
+    only_channels: tuple[str, ...] = ()
     path: Path = Path(DEFAULT_PATH)
     bucket: str | None = None
     acl: str | None = None
     out_collection: str = DEFAULT_OUT_COL
     out_experiment: str = DEFAULT_OUT_EXP
     cpus: int = field(default_factory=default_cpus)
-    block_size: tuple[int, int, int] = DEFAULT_BLOCK_SIZE
+    block_size: tuple[int, int, int] | None = None
+    pulls: int = DEFAULT_PULLS
+    memory_bytes: int | None = None
+    cache_bytes: int | None = None
+    fresh: bool = False
     push: bool = True
     plots: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no job can be done with, whoever built it."""
+        address_of(self.host)
+        for option, number in (("--cpus", self.cpus), ("--pulls", self.pulls)):
+            if not 1 <= number <= MOST:
+                raise UsageError(f"{option} {number}", "it is not within the limits", f"Give a number from 1 to {MOST}")
+        if self.block_size is not None and (len(self.block_size) != 3 or min(self.block_size) < 1):
+            raise UsageError(f"block size {self.block_size}", "it is not three extents from 1 upwards", "Give z, y, x")
+        if len(self.results_key.encode()) > _LONGEST_NAME:
+            raise UsageError(
+                f"results key {self.results_key}",
+                f"a folder's name has at most {_LONGEST_NAME} bytes",
+                "Correct --col and --exp: BOSS has no names that long",
+            )
 
     @property
     def results_key(self) -> str:
@@ -99,12 +136,14 @@ class Job:
             "pipeline": self.pipeline.name,
             "parameters": dict(self.pipeline.settings),
             "channels": dict(self.channels),
+            "only_channels": list(self.only_channels),
             "path": str(self.path),
             "bucket": self.bucket,
             "out_collection": self.out_collection,
             "out_experiment": self.out_experiment,
             "cpus": self.cpus,
-            "block_size": list(self.block_size),
+            "block_size": None if self.block_size is None else list(self.block_size),
+            "pulls": self.pulls,
             "push": self.push,
             "plots": self.plots,
         }
@@ -136,8 +175,8 @@ def parser() -> Parser:
         description="Find synapses in a box of a BOSS experiment; save, plot, push and upload them.",
         epilog="Ranges are half-open, start,stop in voxels, axes always z, y, x. "
         "`driver.py upload FOLDER --bucket NAME` sends a result folder that could not be uploaded. "
-        "Exit codes: 0 done, 2 usage, 65 unusable data, 69 BOSS or S3 unavailable, 74 result folder not writable, "
-        "77 not permitted, 1 a defect of ours.",
+        "Exit codes: 0 done, 2 usage, 3 done but for blocks that failed, 65 unusable data, 69 BOSS or S3 unavailable, "
+        "74 result folder not writable, 75 stopped (the same command goes on), 77 not permitted, 1 a defect of ours.",
         allow_abbrev=False,
     )
     volume = p.add_argument_group("what to read")
@@ -160,7 +199,16 @@ def parser() -> Parser:
         "--cpus", type=int, metavar="N", help="worker processes; default: all cores but one, at least one"
     )
     size = ",".join(map(str, DEFAULT_BLOCK_SIZE))
-    what.add_argument("--block-size", metavar="Z,Y,X", default=size, help="default: %(default)s")
+    what.add_argument("--block-size", metavar="Z,Y,X", help=f"default: the largest that fit the memory, at most {size}")
+    what.add_argument(
+        "--pulls", type=int, default=DEFAULT_PULLS, metavar="N", help="cutouts in flight; default: %(default)s"
+    )
+    what.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
+    what.add_argument(
+        "--cache", metavar="GIB", help="disk for pulled voxels; default: no limit; the rest is pulled twice"
+    )
+    what.add_argument("--fresh", action="store_true", help="start over instead of going on where a run was stopped")
+    what.add_argument("--dry-run", action="store_true", help="tell what would be done and needed, and do nothing")
     out = p.add_argument_group("where results go")
     out.add_argument("--path", default=DEFAULT_PATH, metavar="FOLDER", help="default: %(default)s")
     out.add_argument(
@@ -239,6 +287,19 @@ def _block_size(text: str) -> tuple[int, int, int]:
     return z, y, x
 
 
+def _gib(option: str, text: str | None) -> int | None:
+    """Read a size in GiB as bytes."""
+    if text is None:
+        return None
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < 2**20:
+        raise UsageError(f"{option} {text}", "it is no size in GiB above 0", f"Give it such as {option} 1.5")
+    return int(size * 2**30)
+
+
 def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     """Make a job of parsed options; what they leave out comes from neurodata.cfg.
 
@@ -274,8 +335,6 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     token = find_token(options.token, options.token_file, environ, config.token if config else None)
     z, y, x = (parse_range(axis, values[f"{axis}_range"]) for axis in _AXES)
     cpus = default_cpus() if options.cpus is None else options.cpus
-    if cpus < 1:
-        raise UsageError(f"--cpus {cpus}", "at least one worker process is needed", "Give a number from 1 upwards")
     return Job(
         host=values["host"],
         token=token,
@@ -284,13 +343,18 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         box=Box(z, y, x),
         pipeline=pipelines.build(options.pipeline, _pairs("--param", options.param)),
         channels=_pairs("--channels", options.channels.split(",") if options.channels else []),
+        only_channels=config.channels if config else (),
         path=Path(options.path),
         bucket=None if options.no_upload else (options.bucket or environ.get(BUCKET_VARIABLE) or None),
         acl=options.acl,
         out_collection=options.out_col,
         out_experiment=options.out_exp,
         cpus=cpus,
-        block_size=_block_size(options.block_size),
+        block_size=_block_size(options.block_size) if options.block_size else None,
+        pulls=options.pulls,
+        memory_bytes=_gib("--memory", options.memory),
+        cache_bytes=_gib("--cache", options.cache),
+        fresh=options.fresh,
         push=not options.no_push,
         plots=not options.no_plots,
     )

@@ -33,11 +33,12 @@ class LogSettings:
     Parameters
     ----------
     level : int or None
-        Lowest level that standard error shows; None leaves standard error to the program that imports us.
+        Lowest level that standard error shows; None leaves it, and the levels of all loggers, to the program that
+        imports us.
     tokens : tuple of Token
         What no record may show.
     file : Path or None
-        The job.log; it holds everything.
+        The job.log; it holds everything that the loggers' levels let through.
     """
 
     level: int | None = logging.INFO
@@ -50,6 +51,8 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is gener
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; a failure to do so goes the way of all logging failures."""
+        if sys.stderr is None:
+            return  # it was closed by whoever started us
         try:
             tqdm.write(self.format(record), file=sys.stderr)
         except (OSError, ValueError):
@@ -106,10 +109,30 @@ def apply(settings: LogSettings | None) -> None:
         old.close()
     for handler in handlers:
         root.addHandler(handler)
-    root.setLevel(min((handler.level for handler in handlers), default=logging.WARNING))
-    for chatty in ("botocore", "boto3", "s3transfer", "urllib3", "matplotlib", "PIL", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    if settings is None or settings.level is None:
+        _restore_levels()
+    else:
+        _set_levels(min(handler.level for handler in handlers))
     _CURRENT = settings
+
+
+_BEFORE: dict[str | None, int] = {}
+"""Levels of the loggers that were changed, as they were before; None is the root's name."""
+
+
+def _set_levels(level: int) -> None:
+    """Let the root pass what the handlers want, and keep libraries that tell too much to their warnings."""
+    for name in (None, "botocore", "boto3", "s3transfer", "urllib3", "matplotlib", "PIL", "asyncio"):
+        logger = logging.getLogger(name)
+        _BEFORE.setdefault(name, logger.level)
+        logger.setLevel(level if name is None else logging.WARNING)
+
+
+def _restore_levels() -> None:
+    """Leave the levels to the program that imports us."""
+    while _BEFORE:
+        name, level = _BEFORE.popitem()
+        logging.getLogger(name).setLevel(level)
 
 
 def _handlers(settings: LogSettings) -> list[logging.Handler]:
@@ -187,7 +210,7 @@ def progress(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
     """
     logger = logging.getLogger("progress")
     bar: tqdm | None = None
-    terminal = shown and sys.stderr.isatty()
+    terminal = shown and sys.stderr is not None and sys.stderr.isatty()
 
     def report(step: str, done: int, total: int) -> None:
         nonlocal bar

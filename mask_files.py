@@ -6,6 +6,7 @@ It opens no file: `results` gives it one, and puts it in its place when it is wh
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import struct
 import uuid
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from box import Box
 from errors import DataError
+from volume import Volume
 
 __all__ = ["ome_xml", "write_pickle", "write_tiff"]
 
@@ -29,10 +31,10 @@ _OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _IMAGES = uuid.uuid5(uuid.NAMESPACE_URL, "nd-synapse/image")
 
 
-def _slices(name: str, mask: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def _slices(name: str, mask: Volume) -> Iterator[NDArray[np.uint8]]:
     """Yield the slices (y, x) of a mask, each contiguous and in memory, and refuse what is no mask."""
-    for z, given in enumerate(mask):
-        plane = np.ascontiguousarray(given)
+    for z in range(mask.shape[0]):
+        plane = np.ascontiguousarray(mask[z : z + 1, :, :][0])
         other = (plane != 0) & (plane != 255)
         if other.any():
             found = f"slice {z} holds the value {plane[other][0]}"
@@ -40,7 +42,12 @@ def _slices(name: str, mask: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         yield plane
 
 
-def write_pickle(file: BinaryIO, name: str, mask: NDArray[np.uint8]) -> bytes:
+def _bytes_of(mask: Volume) -> int:
+    """Return the size of a mask, a byte a voxel."""
+    return math.prod(mask.shape)
+
+
+def write_pickle(file: BinaryIO, name: str, mask: Volume) -> bytes:
     """Write a mask as the pickle of one array, slice after slice, and return the SHA-256 of its voxels.
 
     `pickle.dump` holds all of an array that is not contiguous, and an array that it reads from a read-only one is
@@ -52,7 +59,7 @@ def write_pickle(file: BinaryIO, name: str, mask: NDArray[np.uint8]) -> bytes:
         *((pickle.INT, b"%d\n" % extent) for extent in mask.shape),
         (pickle.TUPLE3, b""),
         (pickle.SHORT_BINUNICODE, b"\x05uint8"),
-        (pickle.BYTEARRAY8, struct.pack("<Q", mask.nbytes)),
+        (pickle.BYTEARRAY8, struct.pack("<Q", _bytes_of(mask))),
     ]
     file.write(b"".join(opcode + argument for opcode, argument in opcodes))
     digest = hashlib.sha256()
@@ -63,11 +70,11 @@ def write_pickle(file: BinaryIO, name: str, mask: NDArray[np.uint8]) -> bytes:
     return digest.digest()
 
 
-def write_tiff(file: BinaryIO, mask: NDArray[np.uint8], xml: bytes) -> None:
+def write_tiff(file: BinaryIO, mask: Volume, xml: bytes) -> None:
     """Write a mask as a TIFF of one compressed page a slice, `xml` in the first page's description."""
-    with tifffile.TiffWriter(file, bigtiff=mask.nbytes > _CLASSIC_TIFF_BYTES, byteorder="<") as tiff:
+    with tifffile.TiffWriter(file, bigtiff=_bytes_of(mask) > _CLASSIC_TIFF_BYTES, byteorder="<") as tiff:
         tiff.write(
-            (np.ascontiguousarray(plane) for plane in mask),
+            (np.ascontiguousarray(mask[z : z + 1, :, :][0]) for z in range(mask.shape[0])),
             shape=mask.shape,
             dtype=np.uint8,
             photometric="minisblack",

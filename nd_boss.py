@@ -30,6 +30,7 @@ from credentials import Token
 from errors import DataError
 from frame import Frame
 from source import Source
+from volume import Volume
 
 __all__ = [
     "DEFAULT_HOST",
@@ -108,7 +109,7 @@ def boss_push(
     z_range: Range,
     y_range: Range,
     x_range: Range,
-    data_dict: Mapping[str, NDArray[Any]],
+    data_dict: Mapping[str, Volume],
     results_key: str,
     *,
     host: str = DEFAULT_HOST,
@@ -165,7 +166,7 @@ def push_mask(
     remote: BossRemote,
     destination: Destination,
     box: Box,
-    mask: NDArray[Any],
+    mask: Volume,
     source_frame: Frame | None,
     *,
     progress: Progress | None = None,
@@ -231,7 +232,7 @@ def push_mask(
     )
 
 
-def check_mask(mask: NDArray[Any], box: Box, name: str) -> None:
+def check_mask(mask: Volume, box: Box, name: str) -> None:
     """Refuse what is no mask of a box: BOSS would take an array of the wrong order and scramble it.
 
     Parameters

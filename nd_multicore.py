@@ -1,28 +1,49 @@
 """Any function on every block of a BOSS volume: the framework known as nd-multicore.
 
-It knows nothing of synapses, and its pool is `block_pool`'s, as the job's is.
+It knows nothing of synapses. Its blocks are pulled, kept and run as those of a detection are.
+
+A function takes a dictionary of channel to voxels (z, y, x), and may return
+
+- nothing: it saves what it wants to keep;
+- an array of the block's shape: the blocks are assembled to a volume, `Results.volumes`;
+- a dictionary: its three-dimensional arrays are assembled by name, its one-dimensional ones are columns, and the rows
+  of all blocks are put one after another, `Results.rows`.
+
+A function that needs more than its block declares it: ``function.halo = (z, y, x)``, or ``halo=``. Its arrays are then
+larger by that on each side; beyond the box they are mirrored. What it returns may be as large, and is cut.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from block_pool import BlockPool, default_cpus
+from block_pool import BlockPool, Done, Failed, default_cpus
 from box import Box, Range
-from errors import DataError, NDSynapseError, UsageError
+from detection.border import mirrored
+from detection.plan import DEFAULT_PULLS
+from detection.store import BlockVolume, Store, key_of
+from detection.tiles import TileFeed, Tiles
+from errors import DataError, IncompleteError, NDSynapseError, UsageError
 from NeuroDataResource import NeuroDataResource, get_boss_resource
 
-__all__ = ["Block", "compute_blocks", "get_data", "job", "run_parallel"]
+__all__ = ["Block", "Results", "compute_blocks", "get_data", "job", "run_parallel"]
 
 DataDict = dict[str, NDArray[Any]]
+
+_KEEP_BYTES = 2**33
+"""What pulled blocks may take on disk before those that are done are removed."""
 
 
 class Block:
@@ -44,7 +65,40 @@ class Block:
     @property
     def key(self) -> str:
         """The block's start as ``<z>_<y>_<x>``."""
-        return "_".join(str(start) for start in self.box.start)
+        return key_of(self.box)
+
+
+class Results(list[str]):
+    """The keys of the blocks that are done, in the order of the blocks, and what came of them.
+
+    Parameters
+    ----------
+    keys : sequence of str
+        The keys, ``<z>_<y>_<x>`` of each block's start.
+    failed : dict of str to Failed
+        Key to what happened, for the blocks that are missing.
+    volumes : dict of str to BlockVolume
+        Assembled arrays by name; an array that came without a name is called ``result``. 0 where a block failed.
+    rows : dict of str to ndarray
+        Columns; the rows of the blocks in the order of the blocks.
+    temporary : Path, optional
+        The folder where the volumes lie, if it is to go when these results go.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        failed: dict[str, Failed],
+        volumes: dict[str, BlockVolume],
+        rows: dict[str, NDArray[Any]],
+        temporary: Path | None = None,
+    ) -> None:
+        super().__init__(keys)
+        self.failed = failed
+        self.volumes = volumes
+        self.rows = rows
+        if temporary is not None:
+            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
 
 def compute_blocks(resource: NeuroDataResource, block_size: Sequence[int] = (1000, 1000, 10)) -> list[Block]:
@@ -60,18 +114,26 @@ def compute_blocks(resource: NeuroDataResource, block_size: Sequence[int] = (100
     Returns
     -------
     list of Block
-        They cover the box once; z slowest.
+        They cover the box once, z slowest; they are cut at multiples of the size from voxel 0 of the volume.
 
     Raises
     ------
     UsageError
-        If the size is not three numbers from 1 upwards.
+        If the size is not three whole numbers from 1 upwards.
     """
+    return [Block(*box.ranges) for box in resource.box.tiles(_zyx(block_size), aligned=True)]
+
+
+def _zyx(block_size: Sequence[int]) -> tuple[int, int, int]:
+    """Return a block size in the order z, y, x."""
     try:
         x, y, z = (int(n) for n in block_size)
+        whole = [int(n) == float(n) and int(n) > 0 for n in block_size]
     except (TypeError, ValueError):
-        raise UsageError(f"block size {block_size!r}", "it is not three whole numbers", "Give x, y, z") from None
-    return [Block(*box.ranges) for box in resource.box.tiles((z, y, x))]
+        whole = [False]
+    if not all(whole):
+        raise UsageError(f"block size {block_size!r}", "it is not three whole numbers from 1 upwards", "Give x, y, z")
+    return z, y, x
 
 
 def get_data(resource: NeuroDataResource, block: Block) -> Block:
@@ -104,7 +166,7 @@ def job(block: Block, resource: NeuroDataResource, function: Callable[[DataDict]
     resource : NeuroDataResource
         Where its data come from.
     function : callable
-        Takes a dictionary of channel to voxels (z, y, x); what it returns is not kept: it saves what it wants to keep.
+        Takes a dictionary of channel to voxels (z, y, x); what it returns is not kept.
 
     Returns
     -------
@@ -121,7 +183,7 @@ def job(block: Block, resource: NeuroDataResource, function: Callable[[DataDict]
         function(data or {})
     except NDSynapseError:
         raise
-    except Exception as error:  # a user's function may raise anything; its block has to be named
+    except Exception as error:
         name = getattr(function, "__name__", repr(function))
         raise DataError(
             f"{name} on block {block.box}", f"{type(error).__name__}: {error}", "Correct the function"
@@ -129,20 +191,47 @@ def job(block: Block, resource: NeuroDataResource, function: Callable[[DataDict]
     return block.key
 
 
-_RESOURCE: NeuroDataResource | None = None
+_TILES: Tiles | None = None
 
 
-def _open_resource(resource: NeuroDataResource) -> None:
-    """Keep the resource in this worker, so that its connection is opened once."""
-    global _RESOURCE
-    _RESOURCE = resource
+def _setup(tiles: Tiles) -> None:
+    """Keep in this worker where the pulled blocks lie."""
+    global _TILES
+    _TILES = tiles
 
 
-def _job_of_box(box: Box, function: Callable[[DataDict], Any]) -> str:
-    """Run `job` with this worker's resource."""
-    if _RESOURCE is None:
-        raise NDSynapseError("a block in a worker", "the worker has no resource", "Report this as a defect")
-    return job(Block(*box.ranges), _RESOURCE, function)
+def _run_on(box: Box, function: Callable[[DataDict], Any], halo: tuple[int, int, int]) -> None:
+    """Run a function on a block that was pulled, and save what it returns."""
+    tiles = _TILES
+    if tiles is None:
+        raise NDSynapseError("a block in a worker", "the worker has no volume", "Report this as a defect")
+    inside = Box.of_shape(box.shape, tuple(b - v for b, v in zip(box.start, tiles.volume.start, strict=True)))
+    data = {channel: mirrored(tiles.channel(channel), inside, halo) for channel in tiles.channels}
+    returned = function(data)
+    if returned is None:
+        return
+    named = returned if isinstance(returned, Mapping) else {"result": returned}
+    columns = {}
+    for name, value in named.items():
+        array = np.asarray(value)
+        if array.ndim == 3:
+            tiles.store.save_plain(f"volume-{name}", key_of(box), _cut(array, box, halo))
+        else:
+            columns[name] = array
+    if len({column.shape for column in columns.values()}) > 1 or any(column.ndim != 1 for column in columns.values()):
+        shapes = {name: column.shape for name, column in columns.items()}
+        raise ValueError(f"columns of one length, or arrays (z, y, x), may be returned, not {shapes}")
+    if columns:
+        tiles.store.save("rows", key_of(box), columns)
+
+
+def _cut(array: NDArray[Any], box: Box, halo: tuple[int, int, int]) -> NDArray[Any]:
+    """Return an array without its halo."""
+    if array.shape == box.shape:
+        return array
+    if array.shape != tuple(n + 2 * h for n, h in zip(box.shape, halo, strict=True)):
+        raise ValueError(f"an array of the shape {array.shape} was returned for a block of {box.shape} and halo {halo}")
+    return array[tuple(slice(h, h + n) for n, h in zip(box.shape, halo, strict=True))]
 
 
 def run_parallel(
@@ -150,7 +239,11 @@ def run_parallel(
     function: Callable[[DataDict], Any],
     cpus: int | None = None,
     block_size: Sequence[int] = (1000, 1000, 10),
-) -> list[str]:
+    *,
+    halo: Sequence[int] | None = None,
+    pulls: int = DEFAULT_PULLS,
+    folder: str | Path | None = None,
+) -> Results:
     """Run a function on every block of the box in a ``neurodata.cfg``.
 
     Parameters
@@ -158,27 +251,84 @@ def run_parallel(
     config_file : str or Path
         The ``neurodata.cfg``.
     function : callable
-        Takes a dictionary of channel to voxels (z, y, x); importable by name.
+        See this module's text; of a module, a script or a notebook.
     cpus : int, optional
         Worker processes; all cores but one where not given, at least one.
     block_size : sequence of int
         Largest extent of a block along **x, y, z**, the historical order.
+    halo : sequence of int, optional
+        Voxels along z, y, x beyond the block; ``function.halo`` where not given, none where it has none.
+    pulls : int
+        Cutouts that are asked for at the same time.
+    folder : str or Path, optional
+        Where assembled volumes lie; a folder that lives as long as the results where not given.
 
     Returns
     -------
-    list of str
-        Keys of the blocks, in the order of the blocks.
+    Results
+        Keys of the blocks that are done, and what came of them. A function that raises, or whose process dies, costs
+        its block, which is in `Results.failed` then.
 
     Raises
     ------
     NDSynapseError
-        If data cannot be had or the function raises.
+        If data cannot be had.
     """
     resource = get_boss_resource(config_file)
-    blocks = compute_blocks(resource, block_size)
-    with BlockPool(default_cpus() if cpus is None else cpus, _open_resource, (resource,)) as pool:
-        keys = dict(pool.run(partial(_job_of_box, function=function), [block.box for block in blocks]))
-    return [keys[block.box] for block in blocks]
+    size = _zyx(block_size)
+    margin = _halo(getattr(function, "halo", (0, 0, 0)) if halo is None else halo)
+    temporary = Path(tempfile.mkdtemp(prefix="nd-multicore-")) if folder is None else None
+    store = Store(Path(folder) if folder is not None else temporary or Path())
+    channels = resource.requested_channels
+    dtypes = {channel: resource.dtype(channel) for channel in channels}
+    tiles = Tiles(store, "tiles", channels, resource.box, size, dtypes)
+    blocks = [block.box for block in compute_blocks(resource, block_size)]
+    feed = TileFeed(tiles, resource, blocks, margin, pulls, _KEEP_BYTES)
+    outcomes: dict[Box, Done | Failed] = {}
+    try:
+        with BlockPool(default_cpus() if cpus is None else cpus, _setup, (tiles,)) as pool:
+            for outcome in pool.run(partial(_run_on, function=function, halo=margin), feed):
+                outcomes[outcome.box] = outcome
+    finally:
+        feed.close()
+    store.drop("tiles")
+    failed = {key_of(box): outcome for box, outcome in outcomes.items() if isinstance(outcome, Failed)}
+    keys = [key for key in map(key_of, blocks) if key not in failed]
+    return Results(keys, failed, _volumes(store, keys, resource.box, size), _rows(store, keys), temporary)
+
+
+def _halo(given: Sequence[int]) -> tuple[int, int, int]:
+    """Check a halo."""
+    try:
+        z, y, x = (int(n) for n in given)
+    except (TypeError, ValueError):
+        z = y = x = -1
+    if min(z, y, x) < 0:
+        raise UsageError(f"halo {given!r}", "it is not three whole numbers from 0 upwards", "Give z, y, x")
+    return z, y, x
+
+
+def _volumes(store: Store, keys: Sequence[str], box: Box, size: tuple[int, int, int]) -> dict[str, BlockVolume]:
+    """Return the assembled arrays by name."""
+    volumes = {}
+    for kind in store.kinds("volume-"):
+        first = next(key for key in keys if store.has(kind, key, "npy"))
+
+        def read(block: Box, kind: str = kind) -> NDArray[Any] | None:
+            return store.open_plain(kind, key_of(block)) if store.has(kind, key_of(block), "npy") else None
+
+        dtype = store.open_plain(kind, first).dtype
+        volumes[kind.removeprefix("volume-")] = BlockVolume(read, box, size, dtype)
+    return volumes
+
+
+def _rows(store: Store, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the rows of all blocks, one after another."""
+    parts = [store.load("rows", key) for key in keys if store.has("rows", key)]
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    if any(part.keys() != set(names) for part in parts):
+        raise DataError("the rows of all blocks", "blocks returned different columns", "Return the same ones always")
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _main(argv: Sequence[str] | None = None) -> int:
@@ -190,15 +340,23 @@ def _main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cpus", type=int, help="worker processes (default: all cores but one, at least one)")
     parser.add_argument("--block-size", default="10,1000,1000", metavar="Z,Y,X", help="default: %(default)s")
+    parser.add_argument("--pulls", type=int, default=DEFAULT_PULLS, help="cutouts in flight (default: %(default)s)")
     options = parser.parse_args(argv)
     try:
         function = _import_function(options.function)
         z_y_x = options.block_size.split(",")
-        keys = run_parallel(options.config, function, options.cpus, z_y_x[::-1])
+        results = run_parallel(options.config, function, options.cpus, z_y_x[::-1], pulls=options.pulls)
+        sys.stdout.write("".join(f"{key}\n" for key in results))
+        for failed in results.failed.values():
+            sys.stderr.write(f"{failed.traceback}block {failed.box} failed: {failed.reason}\n")
+        if results.failed:
+            count = len(results.failed)
+            raise IncompleteError(
+                f"{options.function} on every block", f"{count} blocks failed", "Correct the function"
+            )
     except NDSynapseError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    sys.stdout.write("".join(f"{key}\n" for key in keys))
     return 0
 
 
@@ -216,4 +374,7 @@ def _import_function(path: str) -> Callable[[DataDict], Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    # workers import this module by its name, and would not find what belongs to a main program
+    from nd_multicore import _main as _main_of_the_module
+
+    sys.exit(_main_of_the_module())

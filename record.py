@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from detection import Detection
-from errors import NDSynapseError
+from errors import IncompleteError, NDSynapseError
 from job import Job
 from NeuroDataResource import NeuroDataResource
 from pymeda.facts import RunFacts
@@ -67,6 +67,22 @@ class Outcome:
         self.seconds = {**self.detection.seconds, **self.seconds}
 
     @property
+    def errors(self) -> list[NDSynapseError]:
+        """What to tell of the run: deliveries that failed, then blocks that did."""
+        holes = self.detection.holes
+        if not holes:
+            return self.failures
+        first = holes[0]
+        return [
+            *self.failures,
+            IncompleteError(
+                f"{self.job.pipeline.name} on {self.job.box}",
+                f"{len(holes)} of {self.detection.blocks} blocks failed, the first at {first.box}: {first.reason}",
+                "run.json lists them; the same command tries them again, and only them",
+            ),
+        ]
+
+    @property
     def synapses(self) -> int:
         """Number of objects in the first mask."""
         return len(self.detection.table["id"])
@@ -103,6 +119,11 @@ def manifest(outcome: Outcome) -> dict[str, Any]:
         "finding": detection.finding,
         "counts": {"blocks": detection.blocks, "candidates": detection.candidates, "synapses": outcome.synapses},
         "voxels": {name: int(detection.rows(name)["voxels"].sum()) for name in detection.masks},
+        "holes": [
+            {"box": str(hole.box), "step": hole.step, "reason": hole.reason, "traceback": hole.traceback}
+            for hole in detection.holes
+        ],
+        "resumed_blocks": detection.resumed,
         "in_boss": outcome.in_boss,
         "links": outcome.links,
         "failures": [str(failure) for failure in outcome.failures],
@@ -142,9 +163,15 @@ def facts(outcome: Outcome) -> RunFacts:
         pipeline=job.pipeline.name,
         parameters={name: str(value) for name, value in {**job.pipeline.settings, **detection.finding}.items()},
         times_s=dict(outcome.seconds),
-        counts={"blocks": detection.blocks, "objects before the pipeline's size rule": detection.candidates},
+        counts={
+            "blocks": detection.blocks,
+            "blocks that failed": len(detection.holes),
+            **{f"blocks resumed, {step}": n for step, n in detection.resumed.items()},
+            "objects before the pipeline's size rule": detection.candidates,
+        },
         versions=versions(),
         links=outcome.links,
-        notes=[f"Not in BOSS: {failure}" for failure in outcome.failures],
+        notes=[f"Not delivered: {failure}" for failure in outcome.failures]
+        + [f"Hole in the masks at {hole.box}: {hole.reason}" for hole in detection.holes],
         synthetic=source.is_synthetic,
     )

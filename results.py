@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import io
 import json
 import os
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 import mask_files
 from box import Box
 from errors import DataError, StorageError, UsageError
+from volume import Volume
 
 __all__ = ["ResultFolder", "deliverables", "mask_names", "results_key"]
 
@@ -160,10 +162,31 @@ class ResultFolder:
                 f"creating the result folder {self.root}", _words(cause), "Give a --path that you may write to"
             ) from cause
 
+    @classmethod
+    def named(cls, path: Path, key: str) -> ResultFolder:
+        """Return the folder of a request without making it.
+
+        Parameters
+        ----------
+        path : Path
+            The folder that holds the results of all requests.
+        key : str
+            The results key.
+
+        Returns
+        -------
+        ResultFolder
+            To be asked for its paths.
+        """
+        folder = cls.__new__(cls)
+        folder.root = path / _plain(key)
+        folder.work = folder.root / ".work"
+        return folder
+
     def write_mask(
         self,
         name: str,
-        mask: NDArray[np.uint8],
+        mask: Volume,
         *,
         voxel_size_nm: Sequence[float],
         box: Box,
@@ -175,8 +198,8 @@ class ResultFolder:
         ----------
         name : str
             Name of the files without their suffix, see `mask_names`; also the channel name in the OME-TIFF.
-        mask : ndarray of uint8, shape (z, y, x)
-            The mask, 0 and 255; may be a read-only memory map larger than memory.
+        mask : ndarray of uint8, or Volume, shape (z, y, x)
+            The mask, 0 and 255; may be larger than memory.
         voxel_size_nm : sequence of float
             Extent of a voxel along z, y, x in nanometres.
         box : Box
@@ -303,24 +326,52 @@ class ResultFolder:
         """Return the files that are meant for the reader, sorted; see `deliverables`."""
         return deliverables(self.root)
 
-    def remove(self, name: str) -> None:
-        """Remove a file of an earlier run, if there is one.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other jobs out of the folder while the context lasts; a process that dies lets go.
 
-        Parameters
-        ----------
-        name : str
-            Name of the file.
+        Yields
+        ------
+        None
+            Once.
+
+        Raises
+        ------
+        UsageError
+            If another job is at work in it.
+        """
+        # the folder itself is locked: a lock file would have to be left behind
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            os.close(folder)
+            raise UsageError(
+                f"working in {self.root}",
+                "another job is at work in it",
+                "Wait until it has ended, or give another --path",
+            ) from cause
+        try:
+            yield
+        finally:
+            os.close(folder)
+
+    def clear_results(self) -> None:
+        """Remove what an earlier run left, but for its log and what it can be resumed from.
 
         Raises
         ------
         StorageError
-            If it is there and cannot be removed.
+            If something cannot be removed.
         """
         try:
-            (self.root / _plain(name)).unlink(missing_ok=True)
+            # run.json goes first: without it the folder is not complete any more
+            for path in sorted(deliverables(self.root), key=lambda path: path.name != "run.json"):
+                if path.name != "job.log":
+                    path.unlink()
         except OSError as cause:
             raise StorageError(
-                f"removing {name} of an earlier run in {self.root}", _words(cause), "Remove it by hand, then run again"
+                f"removing the results of an earlier run in {self.root}", _words(cause), "Remove them by hand"
             ) from cause
 
     def clear_work(self) -> None:
@@ -346,7 +397,6 @@ class ResultFolder:
     @contextmanager
     def _replacing(self, name: str) -> Iterator[BinaryIO]:
         """Give a file to write that takes the place of `name` once it is whole."""
-        # The process id keeps two jobs with the same key from writing into one file; the last one to end wins.
         part = self.root / f".{_plain(name)}.{os.getpid()}.part"
         try:
             try:

@@ -27,6 +27,10 @@ class Source(Protocol):
         """What the owner of the volume says about it, such as that it is synthetic; may be empty."""
 
     @property
+    def identity(self) -> str:
+        """What tells this volume from any other: results of one are never taken for results of another."""
+
+    @property
     def channels(self) -> list[str]:
         """Names of all channels of the volume."""
 

@@ -3,6 +3,7 @@
 It reads from any `source.Source`, and neither delivers nor draws what it finds.
 """
 
-from detection.passes import DEFAULT_BLOCK_SIZE, Detection, Plan, detect
+from detection.passes import Detection, Hole, detect
+from detection.plan import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS, Plan
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "Detection", "Plan", "detect"]
+__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Detection", "Hole", "Plan", "detect"]

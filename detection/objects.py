@@ -9,7 +9,7 @@ and sort the objects in the order of their first voxel. All sums are integers, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cc3d
@@ -70,7 +70,7 @@ def _index_in(volume: Box, box: Box, places: NDArray[np.int64]) -> NDArray[np.in
     return index
 
 
-def measure(labels: NDArray[Any], box: Box, channels: Mapping[str, NDArray[Any]]) -> Parts:
+def measure(labels: NDArray[Any], box: Box, channels: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
     """Measure the parts of objects that lie in one block.
 
     Parameters
@@ -79,8 +79,8 @@ def measure(labels: NDArray[Any], box: Box, channels: Mapping[str, NDArray[Any]]
         From `label`.
     box : Box
         The block.
-    channels : mapping of str to ndarray
-        Channel to voxels of `box`, unsigned integers, shape (z, y, x).
+    channels : iterable of tuple of str and ndarray
+        Channels and their voxels in `box`, unsigned integers, shape (z, y, x); one is held at a time.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def measure(labels: NDArray[Any], box: Box, channels: Mapping[str, NDArray[Any]]
         parts[_COORDINATE_SUMS[axis]] = _reduce(np.add, absolute, first)
         parts[_LOWEST[axis]] = _reduce(np.minimum, absolute, first)
         parts[_HIGHEST[axis]] = _reduce(np.maximum, absolute, first) + 1
-    for name, voxels in channels.items():
+    for name, voxels in channels:
         parts[f"sum:{name}"] = _reduce(np.add, voxels.ravel()[places].astype(np.int64), first)
     return parts
 

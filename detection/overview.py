@@ -43,17 +43,22 @@ class Overview:
     @classmethod
     def of_block(cls, voxels: NDArray[Any], box: Box, volume: Box) -> Self:
         """Project the voxels (z, y, x) of `box`, a block of `volume`."""
-        _, height, width = volume.shape
-        side = -(-max(height, width) // LONGEST_SIDE)
+        side = -(-max(volume.shape[1:]) // LONGEST_SIDE)
         pixels = voxels.max(axis=0)
-        start = []
         for axis, (first, origin) in enumerate(zip(box.start[1:], volume.start[1:], strict=True)):
             offset = first - origin
-            start.append(offset // side)
             # cut where the whole volume's pixels begin, so that a pixel that two blocks share is the maximum of both
             cuts = np.r_[0, np.arange(side - offset % side, pixels.shape[axis], side)]
             pixels = np.maximum.reduceat(pixels, cuts, axis=axis)
-        return cls(pixels, (start[0], start[1]), (-(-height // side), -(-width // side)), side)
+        return cls.at(pixels, box, volume)
+
+    @classmethod
+    def at(cls, pixels: NDArray[Any], box: Box, volume: Box) -> Self:
+        """Return the part of the projection that `of_block` made of `box`, given its pixels again."""
+        _, height, width = volume.shape
+        side = -(-max(height, width) // LONGEST_SIDE)
+        y, x = ((first - origin) // side for first, origin in zip(box.start[1:], volume.start[1:], strict=True))
+        return cls(pixels, (y, x), (-(-height // side), -(-width // side)), side)
 
     def merged_into(self, whole: NDArray[Any] | None) -> NDArray[Any]:
         """Return the projection `whole` (zeros where None), raised to this part where that is larger."""

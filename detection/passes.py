@@ -4,107 +4,74 @@ They know neither BOSS nor S3 nor any pipeline by name.
 
 ::
 
-    pull        every channel that is needed, once, into scratch files
-    statistics  pipeline.summarise(block) -> added -> pipeline.learn
+    statistics  pipeline.summarise(block) -> added -> pipeline.learn      while tiles are pulled
     detect      pipeline.detect(block) -> labels on disk, parts of objects measured
     join        parts that touch across blocks become one object; pipeline.select chooses
     masks       the chosen objects, 0 and 255, on disk
 
-No step holds a whole volume: workers map scratch files and touch the voxels of their block. Every number that goes
-from one block to another is an integer, so that neither the blocks nor their order can show in the result.
+No step holds a whole volume: a worker reads its block. Every number that goes from one block to another is an integer,
+so that neither the blocks nor their order can show in the result. What a block yields is committed to the store before
+it is reported, under a name that holds a fingerprint of all it depends on: a killed run goes on where it was, and a
+run with other parameters finds nothing of it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from block_pool import BlockPool
+from block_pool import BlockPool, Boxes, Done, Failed, Feed
 from box import Box
-from detection import objects, scratch
+from detection import objects
+from detection.border import mirrored
 from detection.overview import Overview
-from errors import NDSynapseError
-from pipelines.contract import Finding, Pipeline, Summary
-from source import Source
+from detection.plan import DEFAULT_PULLS, Plan
+from detection.store import BlockVolume, key_of
+from detection.tiles import TileFeed
+from errors import DataError, NDSynapseError
+from pipelines.contract import Finding, Summary
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "Detection", "Plan", "detect"]
+__all__ = ["Detection", "Hole", "detect"]
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-DEFAULT_BLOCK_SIZE = (32, 512, 512)
-"""Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
-
-Result = TypeVar("Result")
 Progress = Callable[[str, int, int], None]
 """Called with the step, the blocks done and the blocks in all."""
 
+FOUND = np.uint8(255)
+
+_KEEP_BYTES = 2**62
+"""What tiles may take on disk where nobody sets a limit."""
+
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What one detection reads and where it works.
+class Hole:
+    """A block that is missing in the masks.
 
     Parameters
     ----------
-    source : Source
-        Where voxels come from.
     box : Box
-        The requested volume.
-    pipeline : Pipeline
-        The detector, its parameters set.
-    roles : mapping of str to str
-        Role to channel.
-    channels : tuple of str
-        Channels to measure in the objects; with those of `roles` these are pulled.
-    voxel_size_nm : tuple of float
-        Size of a voxel along z, y, x.
-    block_size : tuple of int
-        Largest extent of a block along z, y, x.
-    folder : Path
-        Scratch folder; it exists.
+        The block.
+    step : str
+        Where it failed.
+    reason : str
+        What happened, in a line.
+    traceback : str
+        The traceback of the pipeline; empty where its process died.
     """
 
-    source: Source
     box: Box
-    pipeline: Pipeline
-    roles: Mapping[str, str]
-    channels: tuple[str, ...]
-    voxel_size_nm: tuple[float, float, float]
-    block_size: tuple[int, int, int]
-    folder: Path
-
-    def blocks(self) -> list[Box]:
-        """Return the blocks, which tile the box, cut where BOSS cuts its cuboids if the block size allows."""
-        return list(self.box.tiles(self.block_size, aligned=True))
-
-    def pulled(self) -> list[str]:
-        """Return the channels that are pulled."""
-        return list(dict.fromkeys([*self.roles.values(), *self.channels]))
-
-    def file(self, kind: str, name: str = "") -> Path:
-        """Return a scratch file.
-
-        Parameters
-        ----------
-        kind : str
-            What it holds: ``channel``, ``labels``, ``mask``, ``part_ids``, ``chosen``.
-        name : str
-            Which channel or mask.
-
-        Returns
-        -------
-        Path
-            The file.
-        """
-        number = self.pulled().index(name) if kind == "channel" else name
-        return self.folder / f"{kind}-{number}.npy"
+    step: str
+    reason: str
+    traceback: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,29 +80,38 @@ class Detection:
 
     Parameters
     ----------
-    masks : dict of str to ndarray
-        Name to mask: uint8, 0 and 255, shape (z, y, x) of the box, mapped from disk, read-only. The first holds all.
+    masks : dict of str to BlockVolume
+        Name to mask: uint8, 0 and 255, shape (z, y, x) of the box, read from disk. The first holds all.
+    labels : BlockVolume
+        The number of the object that a voxel belongs to, as in the table's `id`; 0 is background.
     table : dict of str to ndarray
         One row for each object of the first mask; see `objects.table`. For each further mask a column ``in_<mask>``.
     overviews, mask_overviews : dict of str to ndarray
         Channel, or mask, to its maximum projection along z, at most 1024 pixels a side.
     finding : Finding
         What the pipeline learned.
+    holes : list of Hole
+        Blocks that failed, in their order; the masks are 0 there.
     seconds : dict of str to float
         Time by step.
     blocks : int
         Number of blocks.
+    resumed : dict of str to int
+        Blocks by step that an earlier run had finished.
     candidates : int
         Objects before the pipeline chose.
     """
 
-    masks: dict[str, NDArray[np.uint8]]
+    masks: dict[str, BlockVolume]
+    labels: BlockVolume
     table: dict[str, NDArray[Any]]
     overviews: dict[str, NDArray[Any]]
     mask_overviews: dict[str, NDArray[np.uint8]]
     finding: Finding
+    holes: list[Hole] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     blocks: int = 0
+    resumed: dict[str, int] = field(default_factory=dict)
     candidates: int = 0
 
     def rows(self, mask: str) -> dict[str, NDArray[Any]]:
@@ -159,7 +135,7 @@ _PLAN: Plan | None = None
 
 
 def _setup(plan: Plan) -> None:
-    """Keep the plan in this worker; its source connects when first asked."""
+    """Keep the plan in this worker."""
     global _PLAN
     _PLAN = plan
 
@@ -171,161 +147,307 @@ def _plan() -> Plan:
     return _PLAN
 
 
-def _pull(box: Box) -> dict[str, Overview]:
-    """Fetch the channels of one block into the scratch files; return their projections."""
-    plan = _plan()
-    projections = {}
-    for channel in plan.pulled():
-        voxels = plan.source.get_cutout(channel, *box.ranges)
-        scratch.open_array(plan.file("channel", channel), write=True)[box.slices(plan.box.start)] = voxels
-        projections[channel] = Overview.of_block(voxels, box, plan.box)
-    return projections
-
-
 def _role_arrays(plan: Plan, box: Box) -> dict[str, NDArray[Any]]:
     """Read the voxels of each role with the pipeline's halo."""
+    tiles = plan.tiles()
     inside = Box.of_shape(box.shape, tuple(b - v for b, v in zip(box.start, plan.box.start, strict=True)))
-    return {
-        role: scratch.mirrored(scratch.open_array(plan.file("channel", channel)), inside, plan.pipeline.halo)
-        for role, channel in plan.roles.items()
-    }
+    return {role: mirrored(tiles.channel(channel), inside, plan.pipeline.halo) for role, channel in plan.roles.items()}
 
 
-def _summarise(box: Box) -> Summary:
-    """Count one block."""
+def _summarise(box: Box) -> None:
+    """Count one block, and project its channels."""
     plan = _plan()
-    return plan.pipeline.summarise(_role_arrays(plan, box))
+    tiles = plan.tiles()
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, counts in plan.pipeline.summarise(_role_arrays(plan, box)).items():
+        places = np.flatnonzero(counts)
+        arrays[f"places {name}"], arrays[f"counts {name}"] = places, counts[places]
+    for channel in plan.pulled():
+        overview = Overview.of_block(tiles.channel(channel).part(box), box, plan.box)
+        arrays[f"overview {channel}"] = overview.pixels
+    plan.store().save(plan.statistics_kind(), key_of(box), arrays)
 
 
-def _detect(box: Box, finding: Finding) -> dict[str, NDArray[Any]]:
-    """Label the candidates of one block on disk; return the measured parts."""
+def _detect(box: Box, finding: Finding) -> None:
+    """Label the candidates of one block, and measure their parts."""
     plan = _plan()
+    tiles = plan.tiles()
     candidates = plan.pipeline.detect(_role_arrays(plan, box), finding)
     labels = objects.label(candidates, box, plan.box)
-    here = box.slices(plan.box.start)
-    scratch.open_array(plan.file("labels"), write=True)[here] = labels
-    voxels = {channel: scratch.open_array(plan.file("channel", channel))[here] for channel in plan.channels}
-    return objects.measure(labels, box, voxels)
+    del candidates
+    parts = objects.measure(labels, box, ((channel, tiles.channel(channel).part(box)) for channel in plan.channels))
+    store, kind = plan.store(), plan.parts_kind(finding)
+    store.save(f"labels-{kind}", key_of(box), {"labels": labels})
+    # the parts are saved last: with them the block is finished
+    store.save(kind, key_of(box), {**parts, **_faces(labels)})
 
 
-def _touching(box: Box) -> list[NDArray[Any]]:
-    """Find the ids that touch across the block's far faces, corners and edges included."""
+_SIDES = {"low": 0, "high": -1}
+
+
+def _faces(labels: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return the six outermost planes of a block, which is all that joining needs."""
+    return {f"face {axis} {side}": labels.take(place, axis) for axis in range(3) for side, place in _SIDES.items()}
+
+
+def _touching(box: Box, kind: str) -> NDArray[Any]:
+    """Find the ids that touch across the borders to the blocks that come after this one, edges and corners included."""
     plan = _plan()
-    labels = scratch.open_array(plan.file("labels"))
-    pairs = []
-    for axis, (stop, end) in enumerate(zip(box.stop, plan.box.stop, strict=True)):
-        if stop == end:
+    store = plan.store()
+    here = store.load(kind, key_of(box))
+    pairs = [np.empty((0, 2), objects.id_dtype(plan.box))]
+    for step in product((-1, 0, 1), repeat=3):
+        if step <= (0, 0, 0):
             continue
-        margin = [1, 1, 1]
-        margin[axis] = 0
-        window = list(box.grown(margin, plan.box).slices(plan.box.start))
-        cut = stop - plan.box.start[axis]
-        planes = []
-        for place in (cut - 1, cut):
-            window[axis] = slice(place, place + 1)
-            planes.append(labels[tuple(window)].squeeze(axis))
-        pairs.append(objects.neighbours_across(*planes))
-    return pairs
+        neighbour = _neighbour(plan, box, step)
+        if neighbour is None or not store.has(kind, key_of(neighbour)):
+            continue
+        there = store.load(kind, key_of(neighbour))
+        pairs.append(objects.neighbours_across(_border(here, step), _border(there, tuple(-s for s in step))))
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
-def _write_masks(box: Box, names: tuple[str, ...]) -> dict[str, Overview]:
-    """Write the masks of one block; return their projections."""
+def _neighbour(plan: Plan, box: Box, step: tuple[int, ...]) -> Box | None:
+    """Return the block next to one in a direction."""
+    ranges = []
+    for (start, stop), (first, end), size, direction in zip(
+        box.ranges, plan.box.ranges, plan.block_size, step, strict=True
+    ):
+        if direction > 0:
+            start, stop = stop, min(end, (stop // size + 1) * size)
+        elif direction < 0:
+            start, stop = max(first, (start - 1) // size * size), start
+        if stop <= start:
+            return None
+        ranges.append((start, stop))
+    return Box(*ranges)
+
+
+def _border(faces: dict[str, NDArray[Any]], step: Sequence[int]) -> NDArray[Any]:
+    """Return the labels of a block that touch its neighbour in a direction: a face, an edge or a corner, as a plane."""
+    axis = next(axis for axis, direction in enumerate(step) if direction)
+    plane = faces[f"face {axis} {'high' if step[axis] > 0 else 'low'}"]
+    for place, other in enumerate(other for other in range(3) if other != axis):
+        if step[other]:
+            edge = plane.shape[place] - 1 if step[other] > 0 else 0
+            plane = plane[edge : edge + 1] if place == 0 else plane[:, edge : edge + 1]
+    return plane
+
+
+def _write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: str) -> None:
+    """Write the masks of one block, and project them."""
     plan = _plan()
-    here = box.slices(plan.box.start)
-    labels = np.array(scratch.open_array(plan.file("labels"))[here])
+    store = plan.store()
+    labels = store.load(f"labels-{parts_kind}", key_of(box))["labels"]
     foreground = labels != 0
-    parts = np.searchsorted(scratch.open_array(plan.file("part_ids"))[:-1], labels[foreground])
-    projections = {}
+    rows = np.searchsorted(store.open_plain(masks_kind, "part_ids"), labels[foreground])
+    overviews = {}
     for name in names:
         mask = np.zeros(labels.shape, np.uint8)
-        mask[foreground] = scratch.open_array(plan.file("chosen", name))[parts]
-        scratch.open_array(plan.file("mask", name), write=True)[here] = mask
-        projections[name] = Overview.of_block(mask, box, plan.box)
-    return projections
+        mask[foreground] = store.open_plain(masks_kind, f"chosen_{name}")[rows]
+        store.save_plain(f"{masks_kind}-{name}", key_of(box), mask)
+        overviews[name] = Overview.of_block(mask, box, plan.box).pixels
+    store.save(f"overviews-{masks_kind}", key_of(box), overviews)
 
 
-def _add(total: Summary, summary: Summary) -> Summary:
-    """Add two summaries, the shorter counts padded with zeros."""
-    merged: Summary = {}
-    for name in total.keys() | summary.keys():
-        a, b = total.get(name, np.zeros(0, np.int64)), summary.get(name, np.zeros(0, np.int64))
-        long, short = (a, b) if len(a) >= len(b) else (b, a)
-        merged[name] = long.copy()
-        merged[name][: len(short)] += short
-    return merged
-
-
-def _save(path: Path, array: NDArray[Any]) -> None:
-    """Hand a list to the workers through the scratch folder; an empty file cannot be mapped, so it ends with a zero."""
-    scratch.create(path, (len(array) + 1,), array.dtype)
-    scratch.open_array(path, write=True)[:-1] = array
+def _add(total: Summary, name: str, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+    """Add counts to a summary, which grows as it must."""
+    length = int(places[-1]) + 1 if len(places) else 0
+    have = total.get(name, np.zeros(0, np.int64))
+    if len(have) < length:
+        have = np.concatenate([have, np.zeros(length - len(have), np.int64)])
+    have[places] += counts
+    total[name] = have
 
 
 class _Run:
     """The steps of one detection in one pool, timed and reported."""
 
-    def __init__(self, plan: Plan, pool: BlockPool, progress: Progress) -> None:
+    def __init__(self, plan: Plan, pool: BlockPool, progress: Progress, pulls: int, keep_bytes: int) -> None:
         self.plan = plan
+        self.store = plan.store()
         self.blocks = plan.blocks()
         self.seconds: dict[str, float] = {}
+        self.resumed: dict[str, int] = {}
+        self.holes: list[Hole] = []
         self._pool = pool
         self._progress = progress
+        self._pulls = pulls
+        self._keep_bytes = keep_bytes
 
-    def each_block(self, step: str, function: Callable[[Box], Result]) -> Iterable[tuple[Box, Result]]:
-        """Run a step on every block."""
+    def whole(self) -> list[Box]:
+        """Return the blocks that did not fail."""
+        failed = {hole.box for hole in self.holes}
+        return [block for block in self.blocks if block not in failed]
+
+    def each_block(
+        self, step: str, kind: str, function: Callable[[Box], Any], pulls_tiles: bool = False
+    ) -> Iterator[Done]:
+        """Run a step on every block that an earlier run did not finish."""
         started = time.monotonic()
-        self._progress(step, 0, len(self.blocks))
-        for done, (box, result) in enumerate(self._pool.run(function, self.blocks), start=1):
-            _LOG.debug("%s: block %s done", step, box)
-            self._progress(step, done, len(self.blocks))
-            yield box, result
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
+        blocks = self.whole()
+        missing = [block for block in blocks if not self.store.has(kind, key_of(block))]
+        done = len(blocks) - len(missing)
+        if done:
+            self.resumed[step] = done
+        self._progress(step, done, len(blocks))
+        tile_feed = self._tile_feed(missing) if pulls_tiles else None
+        feed: Feed = tile_feed or Boxes(missing)
+        try:
+            for outcome in self._pool.run(function, feed):
+                done += 1
+                self._report(step, outcome)
+                self._progress(step, done, len(blocks))
+                if isinstance(outcome, Done):
+                    yield outcome
+        finally:
+            if tile_feed is not None:
+                tile_feed.close()
+        if tile_feed is not None:
+            self.seconds["pull"] = self.seconds.get("pull", 0.0) + tile_feed.seconds
+        self.seconds[step] = time.monotonic() - started
 
-    def pull(self) -> dict[str, NDArray[Any]]:
-        """Fetch all channels; return their projections."""
-        for channel in self.plan.pulled():
-            scratch.create(self.plan.file("channel", channel), self.plan.box.shape, self.plan.source.dtype(channel))
-        return self._projections("pull", _pull)
+    def _tile_feed(self, blocks: list[Box]) -> TileFeed:
+        """Return the feed of blocks whose tiles are pulled as they are needed."""
+        plan = self.plan
+        return TileFeed(plan.tiles(), plan.source, blocks, plan.pipeline.halo, self._pulls, self._keep_bytes)
 
-    def learn(self) -> Finding:
-        """Add the summaries of all blocks and let the pipeline draw from them."""
+    def _report(self, step: str, outcome: Done | Failed) -> None:
+        """Log what came of a block; remember a failure."""
+        if isinstance(outcome, Failed):
+            log.error("%s: block %s failed: %s", step, outcome.box, outcome.reason)
+            self.holes.append(Hole(outcome.box, step, outcome.reason, outcome.traceback))
+        else:
+            text = "%s: block %s in %.2f s, worker peak %d MiB"
+            log.debug(text, step, outcome.box, outcome.seconds, outcome.peak_bytes >> 20)
+
+    def check_tiles(self) -> None:
+        """Start over if the volume is not what an earlier run pulled: two tiles of it are pulled again and compared."""
+        tiles = self.plan.tiles()
+        there = [block for block in self.blocks if tiles.has(block)]
+        for tile in {there[0], there[-1]} if there else ():
+            for channel in tiles.channels:
+                if not np.array_equal(
+                    self.plan.source.get_cutout(channel, *tile.ranges), tiles.channel(channel).part(tile)
+                ):
+                    log.warning("channel %s changed since an earlier run pulled %s: starting over", channel, tile)
+                    self.store.keep_only(set())
+                    return
+
+    def forget_others(self, finding: Finding) -> None:
+        """Remove what runs with other parameters left in the store."""
+        parts = self.plan.parts_kind(finding)
+        masks = [f"masks-{parts}", f"overviews-masks-{parts}"]
+        masks += [f"masks-{parts}-{name}" for name in self.plan.pipeline.masks]
+        self.store.keep_only({self.plan.tiles().kind, self.plan.statistics_kind(), parts, f"labels-{parts}", *masks})
+
+    def learn(self) -> tuple[Finding, dict[str, NDArray[Any]]]:
+        """Pull and count all blocks, and let the pipeline draw from the sums; return the projections, too."""
+        kind = self.plan.statistics_kind()
+        for _ in self.each_block("statistics", kind, _summarise, pulls_tiles=True):
+            pass
         total: Summary = {}
-        for _, summary in self.each_block("statistics", _summarise):
-            total = _add(total, summary)
-        return self.plan.pipeline.learn(total, self.plan.roles)
+        overviews: dict[str, NDArray[Any]] = {}
+        whole = self.whole()
+        if not whole:
+            raise DataError(
+                f"{self.plan.pipeline.name} on {self.plan.box}",
+                f"it failed on every block, on the first with {self.holes[0].reason}",
+                "Check the pipeline; job.log has the traceback",
+            )
+        for block in whole:
+            arrays = self.store.load(kind, key_of(block))
+            for name in [name.removeprefix("counts ") for name in arrays if name.startswith("counts ")]:
+                _add(total, name, arrays[f"places {name}"], arrays[f"counts {name}"])
+            self._merge(overviews, block, arrays, "overview ")
+        return self.plan.pipeline.learn(total, self.plan.roles), overviews
+
+    def _merge(
+        self, overviews: dict[str, NDArray[Any]], block: Box, arrays: dict[str, NDArray[Any]], prefix: str
+    ) -> None:
+        """Put the projections of a block in their place."""
+        for name, pixels in arrays.items():
+            if name.startswith(prefix):
+                key = name.removeprefix(prefix)
+                overviews[key] = Overview.at(pixels, block, self.plan.box).merged_into(overviews.get(key))
 
     def label(self, finding: Finding) -> tuple[objects.Parts, NDArray[Any], NDArray[Any]]:
         """Label and measure all blocks and join what touches across them."""
-        scratch.create(self.plan.file("labels"), self.plan.box.shape, objects.id_dtype(self.plan.box))
-        parts = [part for _, part in self.each_block("detect", partial(_detect, finding=finding))]
-        pairs = [pair for _, found in self.each_block("join", _touching) for pair in found]
-        return objects.join(parts, pairs)
+        kind = self.plan.parts_kind(finding)
+        for _ in self.each_block("detect", kind, partial(_detect, finding=finding), pulls_tiles=True):
+            pass
+        started = time.monotonic()
+        whole = self.whole()
+        feed = Boxes(whole if len(self.blocks) > 1 else [])
+        pairs = []
+        for outcome in self._pool.run(partial(_touching, kind=kind), feed):
+            if isinstance(outcome, Failed):
+                raise NDSynapseError(f"joining block {outcome.box}", outcome.reason, "Report this as a defect")
+            pairs.append(outcome.result)
+        parts = [
+            {name: values for name, values in self.store.load(kind, key_of(block)).items() if "face" not in name}
+            for block in whole
+        ]
+        joined = objects.join(parts, pairs)
+        self.seconds["join"] = time.monotonic() - started
+        return joined
 
     def write_masks(
-        self, chosen: Mapping[str, NDArray[np.bool_]], part_ids: NDArray[Any], rows: NDArray[np.int64]
-    ) -> dict[str, NDArray[Any]]:
-        """Write every mask to disk; return their projections."""
-        for name, is_in in chosen.items():
-            scratch.create(self.plan.file("mask", name), self.plan.box.shape, np.uint8)
-            _save(self.plan.file("chosen", name), is_in[rows] * np.uint8(255))
-        _save(self.plan.file("part_ids"), part_ids)
-        return self._projections("masks", partial(_write_masks, names=tuple(chosen)))
+        self, chosen: dict[str, NDArray[np.bool_]], part_ids: NDArray[Any], rows: NDArray[np.int64], finding: Finding
+    ) -> tuple[dict[str, BlockVolume], dict[str, NDArray[Any]]]:
+        """Write every mask to disk; return them with their projections."""
+        parts_kind = self.plan.parts_kind(finding)
+        kind = f"masks-{parts_kind}"
+        lists = {"part_ids": part_ids} | {f"chosen_{name}": is_in[rows] * FOUND for name, is_in in chosen.items()}
+        for name, values in lists.items():
+            # an array of no elements cannot be mapped
+            self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
+        function = partial(_write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind)
+        overviews: dict[str, NDArray[Any]] = {}
+        for _ in self.each_block("masks", f"overviews-{kind}", function):
+            pass
+        for block in self.whole():
+            self._merge(overviews, block, self.store.load(f"overviews-{kind}", key_of(block)), "")
+        masks = {name: self._volume(f"{kind}-{name}") for name in chosen}
+        return masks, overviews
 
-    def _projections(self, step: str, function: Callable[[Box], dict[str, Overview]]) -> dict[str, NDArray[Any]]:
-        """Run a step that returns projections of its block, and put them together."""
-        whole: dict[str, NDArray[Any]] = {}
-        for _, parts in self.each_block(step, function):
-            for name, part in parts.items():
-                whole[name] = part.merged_into(whole.get(name))
-        return whole
+    def _volume(self, kind: str) -> BlockVolume:
+        """Return the blocks of a mask as one volume."""
+
+        def read(block: Box) -> NDArray[Any] | None:
+            return self.store.open_plain(kind, key_of(block)) if self.store.has(kind, key_of(block), "npy") else None
+
+        return BlockVolume(read, self.plan.box, self.plan.block_size, np.uint8)
+
+    def labels(self, finding: Finding, part_ids: NDArray[Any], numbers: NDArray[np.int64]) -> BlockVolume:
+        """Return the labels as one volume, numbered as in the table."""
+        kind = f"labels-{self.plan.parts_kind(finding)}"
+
+        def read(block: Box) -> NDArray[Any] | None:
+            if not self.store.has(kind, key_of(block)):
+                return None
+            labels = self.store.load(kind, key_of(block))["labels"]
+            numbered = np.zeros(labels.shape, np.int64)
+            foreground = labels != 0
+            numbered[foreground] = numbers[np.searchsorted(part_ids, labels[foreground])]
+            return numbered
+
+        return BlockVolume(read, self.plan.box, self.plan.block_size, np.int64)
 
 
 def _silent(step: str, done: int, blocks: int) -> None:
     """Report to nobody."""
 
 
-def detect(plan: Plan, cpus: int, progress: Progress = _silent) -> Detection:
-    """Run a pipeline over a box.
+def detect(
+    plan: Plan,
+    cpus: int,
+    progress: Progress = _silent,
+    *,
+    pulls: int = DEFAULT_PULLS,
+    keep_bytes: int = _KEEP_BYTES,
+) -> Detection:
+    """Run a pipeline over a box, or finish what an earlier run with the same plan began.
 
     Parameters
     ----------
@@ -335,42 +457,51 @@ def detect(plan: Plan, cpus: int, progress: Progress = _silent) -> Detection:
         Worker processes.
     progress : callable
         Told of every block: step, blocks done, blocks in all.
+    pulls : int
+        Tiles that are pulled at the same time.
+    keep_bytes : int
+        What pulled tiles may take on disk; what does not fit is pulled again for the second pass.
 
     Returns
     -------
     Detection
-        Masks on disk in the plan's folder, the table of objects, projections, times.
+        Masks on disk in the plan's folder, the table of objects, projections, times, and the blocks that failed.
 
     Raises
     ------
     DataError
-        If the pipeline can detect nothing in such data, such as in a constant channel.
+        If the pipeline can detect nothing in such data, such as in a constant channel, or fails on every block.
     StorageError
         If the scratch folder has no room.
     UnavailableError, PermissionDeniedError
         From the source.
     """
     with BlockPool(cpus, _setup, (plan,)) as pool:
-        run = _Run(plan, pool, progress)
-        overviews = run.pull()
-        finding = run.learn()
+        run = _Run(plan, pool, progress, pulls, keep_bytes)
+        run.check_tiles()
+        finding, overviews = run.learn()
+        run.forget_others(finding)
         candidates, part_ids, rows = run.label(finding)
         every = objects.table(candidates, plan.box, plan.voxel_size_nm)
         chosen = plan.pipeline.select(every, finding)
-        mask_overviews = run.write_masks(chosen, part_ids, rows)
+        masks, mask_overviews = run.write_masks(chosen, part_ids, rows, finding)
     first, *others = chosen
     table = {name: values[chosen[first]] for name, values in every.items()}
     table["id"] = np.arange(1, len(table["id"]) + 1, dtype=np.int64)
     for name in others:
         table[f"in_{name}"] = chosen[name][chosen[first]]
-    _LOG.info("%d objects, %d of them synapses (%s)", len(every["id"]), len(table["id"]), plan.pipeline.name)
+    numbers = np.where(chosen[first], np.cumsum(chosen[first]), 0)[rows]
+    log.info("%d objects, %d of them synapses (%s)", len(every["id"]), len(table["id"]), plan.pipeline.name)
     return Detection(
-        masks={name: scratch.open_array(plan.file("mask", name)) for name in chosen},
+        masks=masks,
+        labels=run.labels(finding, part_ids, numbers),
         table=table,
         overviews=overviews,
         mask_overviews=mask_overviews,
         finding=finding,
+        holes=sorted(run.holes, key=lambda hole: hole.box),
         seconds=run.seconds,
         blocks=len(run.blocks),
+        resumed=run.resumed,
         candidates=len(every["id"]),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from errors import UnknownNameError, UsageError, closest
+from errors import DataError, UnknownNameError, UsageError, closest
 from pipelines.contract import Parameter, Pipeline, Role, parse_parameters
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 
@@ -106,7 +106,9 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
     UnknownNameError
         If the user named a role or a channel that does not exist, or no channel carries a marker of a role.
     UsageError
-        If several channels carry the same marker.
+        If several channels carry the same marker, or one channel would play two roles.
+    DataError
+        If there is no channel.
     """
     wanted = {role.name for role in roles}
     for role_name, channel in chosen.items():
@@ -120,7 +122,20 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
                 f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
                 "Correct the name in --channels",
             )
-    return {role.name: chosen.get(role.name) or _by_marker(role, channels) for role in roles}
+    if not channels:
+        raise DataError(
+            "channels for " + " and ".join(role.name for role in roles),
+            "the experiment has no image channel of uint8 or uint16 that can be read",
+            "Check --col and --exp, and what the token may read",
+        )
+    found = {role.name: chosen.get(role.name) or _by_marker(role, channels) for role in roles}
+    if len(set(found.values())) < len(found):
+        raise UsageError(
+            "channels " + ", ".join(f"{role}={channel}" for role, channel in found.items()),
+            "one channel cannot play two roles: it would agree with itself",
+            "Choose another one with --channels",
+        )
+    return found
 
 
 def _by_marker(role: Role, channels: Sequence[str]) -> str:

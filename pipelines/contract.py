@@ -136,6 +136,10 @@ class Pipeline(Protocol):
     def halo(self) -> tuple[int, int, int]:
         """Voxels (z, y, x) beyond a block on each side that its result depends on."""
 
+    @property
+    def working_bytes(self) -> int:
+        """Memory that `summarise` or `detect` take beside their input, in bytes a voxel of it (halo included)."""
+
     def summarise(self, arrays: Mapping[str, NDArray[Any]]) -> Summary:
         """Count what is needed of one block.
 

@@ -158,6 +158,11 @@ class NomadsUnsupervised:
         """One voxel: what a 3 x 3 x 3 sum reaches."""
         return (1, 1, 1)
 
+    @property
+    def working_bytes(self) -> int:
+        """Sums of 32 bits along one axis after the other, and the 64-bit copy that counting them takes."""
+        return 16
+
     def _deciding(self) -> tuple[str, ...]:
         """Roles whose voxels decide."""
         return (self.marker,) if self.evidence == "one-channel" else tuple(role.name for role in self.roles)

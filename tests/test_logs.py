@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import logs
-from block_pool import BlockPool
+from block_pool import BlockPool, Boxes
 from box import Box
 from credentials import Token
 from errors import StorageError
@@ -32,6 +32,7 @@ def _undone() -> Iterator[None]:
 def test_job_log_has_utc_times_and_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Pacific/Auckland")
     time.tzset()
+    logs.apply(logs.LogSettings(logging.CRITICAL))
     for word in ("first", "second"):
         with logs.job_log(tmp_path / "job.log", TOKEN):
             logging.getLogger("driver").info("the %s run", word)
@@ -69,7 +70,7 @@ def test_workers_log_to_the_same_file_without_the_token(tmp_path: Path) -> None:
     """A retry in a worker is the user's business too."""
     boxes = list(Box.of_shape((4, 4, 4)).tiles((2, 4, 4)))
     with logs.job_log(tmp_path / "job.log", TOKEN), BlockPool(2) as pool:
-        list(pool.run(_warn, boxes))
+        list(pool.run(_warn, Boxes(boxes)))
     lines = (tmp_path / "job.log").read_text().splitlines()
     assert sorted(re.sub(r".*worker\[\d+\] ", "", line) for line in lines) == [
         "block z 0:2 y 0:4 x 0:4 with ***",
@@ -97,12 +98,21 @@ def test_log_that_cannot_be_opened_is_a_storage_error(tmp_path: Path) -> None:
         pass
 
 
-def test_a_program_that_imports_us_keeps_its_own_logging(tmp_path: Path) -> None:
+def test_a_program_that_imports_us_keeps_its_own_logging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
-    before = list(root.handlers), root.level
+    monkeypatch.setattr(root, "level", logging.INFO)
+    before = list(root.handlers), root.level, logging.getLogger("botocore").level
     with logs.job_log(tmp_path / "job.log", TOKEN):
         assert len(root.handlers) == len(before[0]) + 1
-    assert (list(root.handlers), root.level) == before
+        assert root.level == logging.INFO
+        logging.getLogger("driver").debug("for nobody")
+        logging.getLogger("driver").info("for both")
+    assert (list(root.handlers), root.level, logging.getLogger("botocore").level) == before
+    assert "for both" in (tmp_path / "job.log").read_text()
+    assert "for nobody" not in (tmp_path / "job.log").read_text()
+    logs.apply(logs.LogSettings())
+    logs.apply(None)
+    assert (list(root.handlers), root.level, logging.getLogger("botocore").level) == before
 
 
 def test_progress_elsewhere_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def in_blocks(
     for box in tiles:
         here = box.slices(volume.start)
         labels[here] = objects.label(mask[here], box, volume)
-        parts.append(objects.measure(labels[here], box, {"image": image[here]}))
+        parts.append(objects.measure(labels[here], box, [("image", image[here])]))
     pairs = []
     for axis in range(3):
         cuts = {box.stop[axis] - volume.start[axis] for box in tiles} - {mask.shape[axis]}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,10 @@ from numpy.typing import NDArray
 
 import pipelines
 from box import Box, Range
-from detection import Detection, Plan, detect, scratch
+from detection import Detection, Plan, detect
+from detection.border import mirrored
 from detection.overview import Overview
-from errors import DataError, NDSynapseError, StorageError, UnavailableError
+from errors import DataError, UnavailableError
 from frame import Frame
 
 ROLES = {"presynaptic": "pre", "postsynaptic": "post"}
@@ -32,6 +31,7 @@ class Arrays:
         self.data = channels
         self.box = Box.of_shape(next(iter(channels.values())).shape, origin)
         self.frame = Frame("arrays", self.box, VOXEL_SIZE_NM)
+        self.identity = "arrays"
         self.channels = self.image_channels = self.requested_channels = list(channels)
 
     def dtype(self, channel: str) -> np.dtype[Any]:
@@ -64,7 +64,9 @@ def same(one: Detection, other: Detection) -> None:
     assert one.finding == other.finding
     assert one.masks.keys() == other.masks.keys()
     for name, mask in one.masks.items():
-        assert mask.tobytes() == other.masks[name].tobytes()
+        assert np.asarray(mask).tobytes() == np.asarray(other.masks[name]).tobytes()
+    assert np.asarray(one.labels).tobytes() == np.asarray(other.labels).tobytes()
+    assert np.array_equal(np.setdiff1d(one.labels, 0), one.table["id"])
     assert one.table.keys() == other.table.keys()
     for name, values in one.table.items():
         assert values.dtype == other.table[name].dtype
@@ -137,7 +139,7 @@ def test_for_any_box_and_halo_the_volume_is_mirrored_at_its_borders(data: st.Dat
     volume = np.arange(int(np.prod(shape))).reshape(shape)
     padded = np.pad(volume, [(h, h) for h in halo], mode="symmetric")
     window = tuple(slice(a, b + 2 * h) for (a, b), h in zip(box.ranges, halo, strict=True))
-    assert np.array_equal(scratch.mirrored(volume, box, halo), padded[window])
+    assert np.array_equal(mirrored(volume, box, halo), padded[window])
 
 
 @settings(max_examples=100, deadline=None)
@@ -160,36 +162,19 @@ def test_for_any_blocks_the_overview_is_the_maximum_projection(
     assert np.array_equal(whole, padded.reshape(height, side, width, side).max(axis=(1, 3)))
 
 
-class Failing(Arrays):
-    """A source that fails at one block, as told."""
+class Away(Arrays):
+    """A source that cannot be reached for one block."""
 
     def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
         if z_range[0] == 4:
-            self.fail()
+            raise UnavailableError("a block", "BOSS is away", "Try again")
         return super().get_cutout(channel, z_range, y_range, x_range)
 
-    def fail(self) -> None:
-        raise UnavailableError("a block", "BOSS is away", "Try again")
 
-
-class Dying(Failing):
-    """A source at which the worker dies as at want of memory."""
-
-    def fail(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    ("kind", "error", "words"),
-    [(Failing, UnavailableError, "BOSS is away"), (Dying, NDSynapseError, "--block-size")],
-    ids=["error", "death"],
-)
-def test_a_worker_that_fails_ends_the_detection_with_its_error(
-    tmp_path: Path, kind: type[Failing], error: type[NDSynapseError], words: str
-) -> None:
+def test_data_that_cannot_be_had_end_the_detection(tmp_path: Path) -> None:
     voxels = np.random.default_rng(0).integers(0, 255, (8, 20, 20), dtype=np.uint8)
-    with pytest.raises(error, match=words):
-        detect(plan(kind(pre=voxels, post=voxels), tmp_path, (4, 20, 20)), 2)
+    with pytest.raises(UnavailableError, match="BOSS is away"):
+        detect(plan(Away(pre=voxels, post=voxels), tmp_path, (4, 20, 20)), 2)
 
 
 def test_a_box_without_synapses_gives_empty_masks_and_an_empty_table(tmp_path: Path) -> None:
@@ -197,11 +182,4 @@ def test_a_box_without_synapses_gives_empty_masks_and_an_empty_table(tmp_path: P
     found = detect(plan(voxels, tmp_path, (4, 10, 20), min_voxels="100000"), 1)
     assert found.candidates > 0
     assert len(found.table["id"]) == 0
-    assert not found.masks["All"].any()
-
-
-def test_scratch_that_does_not_fit_is_refused_before_it_is_written(tmp_path: Path) -> None:
-    """Without the reservation a full disk would be a SIGBUS in a worker."""
-    with pytest.raises(StorageError, match="MiB of scratch space"):
-        scratch.create(tmp_path / "huge.npy", (2**40,), np.uint64)
-    assert not list(tmp_path.iterdir())
+    assert not np.asarray(found.masks["All"]).any()

@@ -1,0 +1,225 @@
+"""What a detection will need, told before it runs: memory, disk, bytes to pull.
+
+It measures nothing but the limits of this machine. The constants were measured with three channels, uint8 and uint16,
+on blocks of 1 to 17 million voxels (`tests/detection/test_budget.py` holds them to it).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from detection.plan import DEFAULT_BLOCK_SIZE, Plan
+from errors import UsageError
+
+__all__ = ["Needs", "available_bytes", "check_memory", "fitted", "needs_of"]
+
+_PARENT_BYTES = 160 * 2**20
+_WORKER_BYTES = 80 * 2**20
+_VOXEL_BYTES = 20
+"""What the engine holds for a voxel of a block: labels, their packed form, and mapped input."""
+
+_PULL_COPIES = 3
+"""An answer of BOSS is there packed, unpacked, and as the array that is saved."""
+
+_REPORT_BYTES = 450 * 2**20
+"""What the parent has when it draws, after the workers have ended."""
+
+_SHARE = 0.9
+"""What may be used of a limit: the kernel and the system's own caches count, too."""
+
+_SIZES = (
+    DEFAULT_BLOCK_SIZE,
+    (16, 512, 512),
+    (16, 256, 512),
+    (16, 256, 256),
+    (16, 128, 256),
+    (16, 128, 128),
+    (8, 128, 128),
+    (8, 64, 64),
+)
+"""Block sizes to choose from: whole cuboids of BOSS as long as they fit, parts of them then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a detection needs.
+
+    Parameters
+    ----------
+    blocks : int
+        Number of blocks.
+    pull_bytes : int
+        Voxels that are pulled, before compression, each once.
+    memory_bytes : int
+        Largest memory of all its processes together.
+    disk_bytes : int
+        Largest scratch space: pulled tiles, masks, labels.
+    voxels : int
+        Voxels of the box.
+    """
+
+    blocks: int
+    pull_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+    voxels: int
+
+    assumed = "2 to 20 MB/s a cutout in flight, at most 200 MB/s in all; 5 to 20 million voxels/s a worker"
+    """What the time is computed from; only a run can tell."""
+
+    def seconds(self, cpus: int, pulls: int) -> tuple[float, float]:
+        """Return how long it may take, from what it takes at best to what it takes at worst.
+
+        Parameters
+        ----------
+        cpus : int
+            Worker processes.
+        pulls : int
+            Tiles that are pulled at the same time.
+
+        Returns
+        -------
+        tuple of float
+            Seconds.
+        """
+        best = max(self.pull_bytes / min(pulls * 20e6, 200e6), self.voxels / (cpus * 20e6))
+        worst = self.pull_bytes / min(pulls * 2e6, 200e6) + self.voxels / (cpus * 5e6)
+        return best, worst
+
+
+def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
+    """Compute what a detection needs.
+
+    Parameters
+    ----------
+    plan : Plan
+        The detection.
+    cpus : int
+        Worker processes.
+    pulls : int
+        Tiles that are pulled at the same time.
+
+    Returns
+    -------
+    Needs
+        Nothing of it is measured.
+    """
+    itemsizes = [plan.source.dtype(channel).itemsize for channel in plan.pulled()]
+    block = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
+    with_halo = int(np.prod([n + 2 * halo for n, halo in zip(block, plan.pipeline.halo, strict=True)]))
+    voxels = int(np.prod(block))
+    working = plan.pipeline.working_bytes
+    worker = _WORKER_BYTES + voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * working
+    parent = _PARENT_BYTES + pulls * _PULL_COPIES * voxels * max(itemsizes)
+    blocks = int(np.prod([-(-extent // n) + 1 for n, extent in zip(block, plan.box.shape, strict=True)]))
+    blocks = len(plan.blocks()) if blocks < 10**6 else blocks
+    return Needs(
+        blocks=blocks,
+        pull_bytes=plan.box.voxels * sum(itemsizes),
+        memory_bytes=max(parent + min(cpus, blocks) * worker, _REPORT_BYTES),
+        # labels are nearly all background, and are packed
+        voxels=plan.box.voxels,
+        disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1),
+    )
+
+
+def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> Plan:
+    """Return a plan with the largest blocks that fit a limit.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan; its own block size is not looked at.
+    cpus : int
+        Worker processes.
+    pulls : int
+        Tiles that are pulled at the same time.
+    limit_bytes : int
+        Memory that there is.
+
+    Returns
+    -------
+    Plan
+        The same with a block size.
+
+    Raises
+    ------
+    UsageError
+        If none fits; the least that is needed is in the message.
+    """
+    needed = []
+    for size in _SIZES:
+        candidate = replace(plan, block_size=size)
+        needed.append(needs_of(candidate, cpus, pulls).memory_bytes)
+        if needed[-1] <= limit_bytes * _SHARE:
+            return candidate
+    raise UsageError(
+        f"{cpus} workers and {pulls} pulls in {limit_bytes / 2**20:,.0f} MiB of memory",
+        f"they need {min(needed) / _SHARE / 2**20:,.0f} MiB even with the smallest blocks",
+        "Give fewer --cpus or --pulls, or more --memory",
+    )
+
+
+def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> None:
+    """Refuse a plan that cannot fit a limit.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan, with the block size that the user chose.
+    cpus : int
+        Worker processes.
+    pulls : int
+        Tiles that are pulled at the same time.
+    limit_bytes : int
+        Memory that there is.
+
+    Raises
+    ------
+    UsageError
+        If it does not fit; a block size that does is in the message.
+    """
+    needed = needs_of(plan, cpus, pulls).memory_bytes
+    if needed > limit_bytes * _SHARE:
+        size = ",".join(map(str, fitted(plan, cpus, pulls, limit_bytes).block_size))
+        raise UsageError(
+            f"blocks of {plan.block_size} voxels with {cpus} workers and {pulls} pulls",
+            f"they need {needed / 2**20:,.0f} MiB of memory, {limit_bytes * _SHARE / 2**20:,.0f} MiB may be used",
+            f"Give --block-size {size}",
+        )
+
+
+def available_bytes() -> int:
+    """Return the memory that this process and its children may use: what the container allows, or what there is."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _limit_files():
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except OSError:
+            continue  # not every kernel has both kinds of groups
+        if text.isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def _limit_files() -> list[Path]:
+    """Return where the kernel tells the limits of this process's control groups, and of those above them."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    files = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        root, name = (
+            ("/sys/fs/cgroup", "memory.max") if not controllers else ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        )
+        here = Path(root, group.lstrip("/"))
+        files += [folder / name for folder in (here, *here.parents) if Path(root) in (folder, *folder.parents)]
+    return files

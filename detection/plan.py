@@ -1,0 +1,126 @@
+"""What one detection is to do, as one frozen value, with the fingerprints that tell finished work from foreign work.
+
+It runs nothing; `passes` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from box import Box
+from detection.store import Store
+from detection.tiles import Tiles
+from pipelines.contract import Finding, Pipeline
+from source import Source
+
+__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Plan"]
+
+DEFAULT_BLOCK_SIZE = (32, 512, 512)
+"""Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
+
+DEFAULT_PULLS = 8
+"""Tiles that are pulled at the same time: waiting for an answer needs no core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one detection reads and where it works.
+
+    Parameters
+    ----------
+    source : Source
+        Where voxels come from.
+    box : Box
+        The requested volume.
+    pipeline : Pipeline
+        The detector, its parameters set.
+    roles : mapping of str to str
+        Role to channel.
+    channels : tuple of str
+        Channels to measure in the objects; with those of `roles` these are pulled.
+    voxel_size_nm : tuple of float
+        Size of a voxel along z, y, x.
+    block_size : tuple of int
+        Largest extent of a block along z, y, x.
+    folder : Path
+        Scratch folder; it exists.
+    """
+
+    source: Source
+    box: Box
+    pipeline: Pipeline
+    roles: Mapping[str, str]
+    channels: tuple[str, ...]
+    voxel_size_nm: tuple[float, float, float]
+    block_size: tuple[int, int, int]
+    folder: Path
+
+    def blocks(self) -> list[Box]:
+        """Return the blocks, which tile the box, cut where BOSS cuts its cuboids if the block size allows."""
+        return list(self.box.tiles(self.block_size, aligned=True))
+
+    def pulled(self) -> list[str]:
+        """Return the channels that are pulled."""
+        return list(dict.fromkeys([*self.roles.values(), *self.channels]))
+
+    def store(self) -> Store:
+        """Return the store in the scratch folder."""
+        return Store(self.folder)
+
+    def tiles(self) -> Tiles:
+        """Return the pulled tiles."""
+        channels = self.pulled()
+        dtypes = {channel: self.source.dtype(channel) for channel in channels}
+        names = {channel: str(dtype) for channel, dtype in dtypes.items()}
+        kind = _kind("tiles", self.source.identity, names, self.box.ranges, self.block_size)
+        return Tiles(self.store(), kind, channels, self.box, self.block_size, dtypes)
+
+    def statistics_kind(self) -> str:
+        """Return what the statistics of blocks are called: other code or parameters, another name."""
+        settings = dict(self.pipeline.settings)
+        return _kind("statistics", self.tiles().kind, code(), self.pipeline.name, settings, dict(self.roles))
+
+    def parts_kind(self, finding: Finding) -> str:
+        """Return what the measured parts of blocks are called.
+
+        Parameters
+        ----------
+        finding : Finding
+            What the pipeline learned; with other findings other parts.
+
+        Returns
+        -------
+        str
+            The name.
+        """
+        return _kind("parts", self.statistics_kind(), finding, self.channels)
+
+
+def _kind(name: str, *what: Any) -> str:
+    """Return a name that differs wherever what was computed may differ."""
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+    return f"{name}-{digest[:16]}"
+
+
+@cache
+def code() -> str:
+    """Return a fingerprint of the code that computes: our own sources of detections and pipelines.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits.
+    """
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for folder in (here, here.parent / "pipelines"):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,362 @@
+"""What a run has finished, on disk: each file whole or not there, so that a killed run goes on where it was.
+
+It knows no passes; they name what they keep. Nothing in it is a result: a run that ends well removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import blosc
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import DTypeLike, NDArray
+
+from box import Box
+from errors import StorageError
+
+__all__ = ["BlockVolume", "Store", "key_of", "overlapping"]
+
+
+def key_of(box: Box) -> str:
+    """Return the name of a block, ``<z>_<y>_<x>`` of its start.
+
+    Parameters
+    ----------
+    box : Box
+        The block.
+
+    Returns
+    -------
+    str
+        The name.
+    """
+    return "_".join(str(start) for start in box.start)
+
+
+class Store:
+    """A folder of arrays, each committed by renaming a finished file.
+
+    Parameters
+    ----------
+    root : Path
+        The folder; made where it is missing.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with self._translated(f"making the scratch folder {root}"):
+            root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, kind: str, key: str, suffix: str) -> Path:
+        """Return the file of one thing.
+
+        Parameters
+        ----------
+        kind : str
+            What it is: the folder in the store.
+        key : str
+            Which one.
+        suffix : str
+            ``npy`` for a plain array, ``npz`` for several, compressed.
+
+        Returns
+        -------
+        Path
+            The file; it exists once it was saved.
+        """
+        return self.root / kind / f"{key}.{suffix}"
+
+    def has(self, kind: str, key: str, suffix: str = "npz") -> bool:
+        """Tell whether something was saved.
+
+        Parameters
+        ----------
+        kind, key, suffix : str
+            See `path`.
+
+        Returns
+        -------
+        bool
+            Whether it is there, whole.
+        """
+        return self.path(kind, key, suffix).exists()
+
+    def save_plain(self, kind: str, key: str, voxels: NDArray[Any]) -> None:
+        """Save an array so that parts of it can be read.
+
+        Parameters
+        ----------
+        kind, key : str
+            See `path`.
+        voxels : ndarray
+            The array.
+
+        Raises
+        ------
+        StorageError
+            If there is no room, or no right to write.
+        """
+        self._commit(self.path(kind, key, "npy"), lambda file: np.save(file, voxels, allow_pickle=False))
+
+    def open_plain(self, kind: str, key: str) -> NDArray[Any]:
+        """Map an array that `save_plain` saved.
+
+        Parameters
+        ----------
+        kind, key : str
+            See `path`.
+
+        Returns
+        -------
+        ndarray
+            Read-only; the file is mapped as long as the array lives.
+
+        Raises
+        ------
+        StorageError
+            If it is not there, or damaged.
+        """
+        path = self.path(kind, key, "npy")
+        with self._translated(f"reading {path}"):
+            array: NDArray[Any] = open_memmap(path, mode="r")
+        return array
+
+    def save(self, kind: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Save some arrays, compressed.
+
+        Parameters
+        ----------
+        kind, key : str
+            See `path`.
+        arrays : mapping of str to ndarray
+            The arrays by name.
+
+        Raises
+        ------
+        StorageError
+            If there is no room, or no right to write.
+        """
+        packed = io.BytesIO()
+        np.savez(packed, allow_pickle=False, **arrays)
+        body = blosc.compress(packed.getbuffer(), typesize=4, clevel=1, shuffle=blosc.SHUFFLE, cname="lz4")
+        self._commit(self.path(kind, key, "npz"), lambda file: file.write(body))
+
+    def load(self, kind: str, key: str) -> dict[str, NDArray[Any]]:
+        """Read what `save` saved.
+
+        Parameters
+        ----------
+        kind, key : str
+            See `path`.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The arrays by name.
+
+        Raises
+        ------
+        StorageError
+            If it is not there, or damaged.
+        """
+        path = self.path(kind, key, "npz")
+        with self._translated(f"reading {path}"), np.load(io.BytesIO(blosc.decompress(path.read_bytes()))) as arrays:
+            return dict(arrays)
+
+    def remove(self, kind: str, key: str, suffix: str) -> None:
+        """Remove one thing, if it is there.
+
+        Parameters
+        ----------
+        kind, key, suffix : str
+            See `path`.
+
+        Raises
+        ------
+        StorageError
+            If it is there and cannot be removed.
+        """
+        path = self.path(kind, key, suffix)
+        with self._translated(f"removing {path}"):
+            path.unlink(missing_ok=True)
+
+    def keep_only(self, kinds: set[str]) -> None:
+        """Remove everything but some kinds: what runs with other parameters left.
+
+        Parameters
+        ----------
+        kinds : set of str
+            Names of the folders to keep.
+
+        Raises
+        ------
+        StorageError
+            If something cannot be removed.
+        """
+        with self._translated(f"clearing {self.root}"):
+            for entry in self.root.iterdir():
+                if entry.is_dir() and entry.name not in kinds:
+                    shutil.rmtree(entry)
+
+    def drop(self, kind: str) -> None:
+        """Remove all of one kind.
+
+        Parameters
+        ----------
+        kind : str
+            See `path`.
+
+        Raises
+        ------
+        StorageError
+            If something cannot be removed.
+        """
+        folder = self.root / kind
+        with self._translated(f"removing {folder}"):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    def kinds(self, prefix: str) -> list[str]:
+        """Return the kinds that were saved and begin so.
+
+        Parameters
+        ----------
+        prefix : str
+            The beginning.
+
+        Returns
+        -------
+        list of str
+            Sorted.
+        """
+        return sorted(entry.name for entry in self.root.iterdir() if entry.name.startswith(prefix))
+
+    def _commit(self, path: Path, write: Callable[[Any], object]) -> None:
+        """Write a file beside, then give it its name: a process that is killed leaves the name free."""
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with self._translated(f"writing {path}"):
+            path.parent.mkdir(exist_ok=True)
+            try:
+                with part.open("wb") as file:
+                    write(file)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _translated(self, asked: str) -> Iterator[None]:
+        """Turn what the system says of a file into our error."""
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "Free space, or choose another folder with --path" if full else "Check the folder of --path"
+            raise StorageError(
+                asked, str(error.strerror or error).lower(), f"{remedy}; what is done is kept"
+            ) from error
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, blosc.blosc_extension.error) as error:
+            raise StorageError(asked, f"the file is damaged ({error})", "Start over with --fresh") from error
+
+
+class BlockVolume:
+    """A volume that lies in a store block by block, read like an array.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the voxels of a block, shape (z, y, x), or None where a block is missing: those are zeros.
+    volume : Box
+        The volume.
+    block_size : tuple of int
+        Largest extent of a block along z, y, x; blocks are cut at multiples of it.
+    dtype : dtype
+        Type of the voxels.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Box], NDArray[Any] | None],
+        volume: Box,
+        block_size: tuple[int, int, int],
+        dtype: DTypeLike,
+    ) -> None:
+        self._read = read
+        self.volume = volume
+        self.block_size = block_size
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along z, y, x."""
+        return self.volume.shape
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
+        """Return a part (z, y, x) as an array of its own."""
+        ranges = []
+        for part, start, length in zip(index, self.volume.start, self.shape, strict=True):
+            first, stop, _ = part.indices(length)
+            ranges.append((start + first, start + stop))
+        return self.part(Box(*ranges))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return all of it; for volumes that fit memory."""
+        whole: NDArray[Any] = np.asarray(self.part(self.volume), dtype or self.dtype)
+        return whole
+
+    def part(self, box: Box) -> NDArray[Any]:
+        """Return the voxels of a box, in the volume's own coordinates.
+
+        Parameters
+        ----------
+        box : Box
+            A box within the volume.
+
+        Returns
+        -------
+        ndarray, shape (z, y, x)
+            An array of its own.
+        """
+        voxels = np.zeros(box.shape, self.dtype)
+        for block in overlapping(box, self.volume, self.block_size):
+            shared = box.intersection(block)
+            stored = self._read(block)
+            if shared is not None and stored is not None:
+                voxels[shared.slices(box.start)] = stored[shared.slices(block.start)]
+        return voxels
+
+
+def overlapping(box: Box, volume: Box, size: tuple[int, int, int]) -> Iterator[Box]:
+    """Yield the blocks of a volume that share voxels with a box.
+
+    Parameters
+    ----------
+    box : Box
+        The box, within the volume.
+    volume : Box
+        The volume.
+    size : tuple of int
+        Largest extent of a block along z, y, x; blocks are cut at multiples of it.
+
+    Yields
+    ------
+    Box
+        The blocks.
+    """
+    grown = Box(*((start // n * n, -(-stop // n) * n) for (start, stop), n in zip(box.ranges, size, strict=True)))
+    inside = grown.intersection(volume)
+    if inside is not None:
+        yield from inside.tiles(size, aligned=True)

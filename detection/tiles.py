@@ -1,0 +1,324 @@
+"""The input of a run, pulled tile by tile into its store by threads, while worker processes compute on what is there.
+
+It computes nothing. A tile is what a block owns, whole cuboids of BOSS wherever the block size allows: no cuboid is
+fetched twice for the sake of a halo, which is put together from the tiles around.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from box import Box
+from detection.store import BlockVolume, Store, key_of, overlapping
+from errors import DataError
+from source import Source
+
+__all__ = ["TileFeed", "Tiles"]
+
+log = logging.getLogger(__name__)
+
+
+class Tiles:
+    """The channels of a volume, tile by tile, as far as they were pulled.
+
+    Parameters
+    ----------
+    store : Store
+        Where they lie.
+    kind : str
+        What they are called there; differs for other data or other tiles.
+    channels : sequence of str
+        The channels.
+    volume : Box
+        The volume.
+    size : tuple of int
+        Largest extent of a tile along z, y, x; tiles are cut at multiples of it.
+    dtypes : mapping of str to dtype
+        Type of each channel's voxels.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        kind: str,
+        channels: Sequence[str],
+        volume: Box,
+        size: tuple[int, int, int],
+        dtypes: Mapping[str, np.dtype[Any]],
+    ) -> None:
+        self.store = store
+        self.kind = kind
+        self.channels = list(channels)
+        self.volume = volume
+        self.size = size
+        self.dtypes = dict(dtypes)
+
+    def _key(self, channel: str, tile: Box) -> str:
+        """Name a tile of a channel; the channel by its number, for its name may be any text."""
+        return f"{self.channels.index(channel)}_{key_of(tile)}"
+
+    def has(self, tile: Box) -> bool:
+        """Tell whether all channels of a tile are there.
+
+        Parameters
+        ----------
+        tile : Box
+            The tile.
+
+        Returns
+        -------
+        bool
+            Whether it can be read.
+        """
+        return all(self.store.has(self.kind, self._key(channel, tile), "npy") for channel in self.channels)
+
+    def bytes_of(self, tile: Box) -> int:
+        """Return the size of a tile.
+
+        Parameters
+        ----------
+        tile : Box
+            The tile.
+
+        Returns
+        -------
+        int
+            Bytes of all its channels.
+        """
+        return tile.voxels * sum(dtype.itemsize for dtype in self.dtypes.values())
+
+    def pull(self, source: Source, tile: Box) -> None:
+        """Pull what is missing of a tile.
+
+        Parameters
+        ----------
+        source : Source
+            Where it comes from.
+        tile : Box
+            The tile.
+
+        Raises
+        ------
+        NDSynapseError
+            If the source fails, or gives something else than it promised.
+        """
+        for channel in self.channels:
+            key = self._key(channel, tile)
+            if self.store.has(self.kind, key, "npy"):
+                continue
+            voxels = source.get_cutout(channel, *tile.ranges)
+            if voxels.shape != tile.shape or voxels.dtype != self.dtypes[channel]:
+                raise DataError(
+                    f"channel {channel} in {tile}",
+                    f"{voxels.dtype} of the shape {voxels.shape} came",
+                    f"{self.dtypes[channel]} was promised: check the channel",
+                )
+            self.store.save_plain(self.kind, key, voxels)
+
+    def drop(self, tile: Box) -> None:
+        """Remove a tile.
+
+        Parameters
+        ----------
+        tile : Box
+            The tile.
+        """
+        for channel in self.channels:
+            self.store.remove(self.kind, self._key(channel, tile), "npy")
+
+    def channel(self, name: str) -> BlockVolume:
+        """Return a channel as an array that reads the tiles it needs.
+
+        Parameters
+        ----------
+        name : str
+            The channel.
+
+        Returns
+        -------
+        BlockVolume
+            Reading what was not pulled is an error.
+        """
+
+        def read(tile: Box) -> NDArray[Any]:
+            return self.store.open_plain(self.kind, self._key(name, tile))
+
+        return BlockVolume(read, self.volume, self.size, self.dtypes[name])
+
+    def needed(self, block: Box, halo: Sequence[int]) -> list[Box]:
+        """Return the tiles that a block and its halo lie in.
+
+        Parameters
+        ----------
+        block : Box
+            The block.
+        halo : sequence of int
+            Voxels along z, y, x around it.
+
+        Returns
+        -------
+        list of Box
+            The tiles.
+        """
+        return list(overlapping(block.grown(halo, self.volume), self.volume, self.size))
+
+
+class TileFeed:
+    """A feed of blocks, each handed out when the tiles that it needs are there.
+
+    Threads pull the tiles in the order in which blocks need them. What no block needs any more is kept for the next
+    pass as far as `keep_bytes` reach, and removed beyond; beyond that, too, tiles are pulled only for the next block.
+
+    Parameters
+    ----------
+    tiles : Tiles
+        The tiles.
+    source : Source
+        Where they come from; each thread opens a connection of its own.
+    blocks : sequence of Box
+        The blocks.
+    halo : sequence of int
+        Voxels along z, y, x that a block needs around it.
+    pulls : int
+        Tiles that are pulled at the same time.
+    keep_bytes : int
+        What may lie in the store.
+    pulled : callable, optional
+        Told of every tile that was pulled, by the thread that did.
+    """
+
+    def __init__(
+        self,
+        tiles: Tiles,
+        source: Source,
+        blocks: Sequence[Box],
+        halo: Sequence[int],
+        pulls: int,
+        keep_bytes: int,
+        pulled: Callable[[Box], None] | None = None,
+    ) -> None:
+        self._tiles = tiles
+        self._keep_bytes = keep_bytes
+        # what the next pass pulls ahead of its first block needs room, too
+        self._reserve_bytes = 2 * pulls * max((tiles.bytes_of(block) for block in blocks), default=0)
+        self._pulled = pulled
+        self._waiting = deque(blocks)
+        self._needs = {block: tiles.needed(block, halo) for block in blocks}
+        self._users: dict[Box, int] = {}
+        for needed in self._needs.values():
+            for tile in needed:
+                self._users[tile] = self._users.get(tile, 0) + 1
+        self._there = {tile for tile in self._users if tiles.has(tile)}
+        self._stored_bytes = sum(tiles.bytes_of(tile) for tile in self._there)
+        self._queue = deque(tile for tile in self._users if tile not in self._there)
+        self._error: BaseException | None = None
+        self._began = time.monotonic()
+        self.seconds = 0.0
+        """From the beginning until the last tile came."""
+        self._stopped = False
+        self._changed = threading.Condition()
+        self.wakes: Connection | None
+        self.wakes, self._wake = Pipe(duplex=False)
+        self._threads = [
+            threading.Thread(target=self._pull, args=(copy.copy(source),), name=f"pull-{number}", daemon=True)
+            for number in range(min(pulls, len(self._queue)))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every block was handed out."""
+        return not self._waiting
+
+    def take(self) -> Box | None:
+        """Return a block whose tiles are there, the first of them first.
+
+        Returns
+        -------
+        Box or None
+            None if there is none now.
+
+        Raises
+        ------
+        NDSynapseError
+            What a pull failed with: data that cannot be had end the run.
+        """
+        with self._changed:
+            while self.wakes is not None and self.wakes.poll():
+                self.wakes.recv_bytes()
+            if self._error is not None:
+                raise self._error
+            for place, block in enumerate(self._waiting):
+                if all(tile in self._there for tile in self._needs[block]):
+                    del self._waiting[place]
+                    # the next block may need what was held back
+                    self._changed.notify_all()
+                    return block
+        return None
+
+    def finished(self, box: Box) -> None:
+        """Let go of what only this block needed.
+
+        Parameters
+        ----------
+        box : Box
+            The block.
+        """
+        with self._changed:
+            for tile in self._needs.pop(box):
+                self._users[tile] -= 1
+                if not self._users[tile] and self._stored_bytes > self._keep_bytes - self._reserve_bytes:
+                    self._tiles.drop(tile)
+                    self._there.discard(tile)
+                    self._stored_bytes -= self._tiles.bytes_of(tile)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop the threads; one that waits for BOSS ends with its process, at the latest."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(0.1)
+
+    def _pull(self, source: Source) -> None:
+        """Pull tiles until there are none left: the life of a thread."""
+        try:
+            while (tile := self._next()) is not None:
+                self._tiles.pull(source, tile)
+                with self._changed:
+                    self._there.add(tile)
+                    self.seconds = time.monotonic() - self._began
+                if self._pulled is not None:
+                    self._pulled(tile)
+                self._wake.send_bytes(b".")
+        except BaseException as error:  # noqa: BLE001 - it is raised again, where somebody listens
+            with self._changed:
+                self._error = error
+                self._stopped = True
+                self._changed.notify_all()
+            self._wake.send_bytes(b"!")
+
+    def _next(self) -> Box | None:
+        """Wait for a tile that may be pulled now; None when there is none any more."""
+        with self._changed:
+            while not self._stopped and self._queue:
+                tile = self._queue[0]
+                size = self._tiles.bytes_of(tile)
+                room = self._stored_bytes + size <= self._keep_bytes
+                if room or (self._waiting and tile in self._needs[self._waiting[0]]):
+                    self._stored_bytes += size
+                    return self._queue.popleft()
+                self._changed.wait()
+        return None
