@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from box import Box
 from errors import DataError
 
-__all__ = ["Frame"]
+__all__ = ["NANOMETRES", "Frame"]
+
+NANOMETRES = {"nanometers": 1.0, "micrometers": 1e3, "millimeters": 1e6, "centimeters": 1e7}
+"""The units that a voxel size may be given in, as BOSS spells them, and how many nanometres one of each has."""
 
 # Voxel sizes pass through JSON and unit conversions; a difference that matters is far larger.
 _RELATIVE = 1e-6

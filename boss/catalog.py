@@ -20,14 +20,13 @@ from intern.resource.boss.resource import (
 from boss.connection import call, describe_resource
 from box import Box
 from errors import DataError, PermissionDeniedError, UnknownNameError, UsageError, closest
-from frame import Frame
+from frame import NANOMETRES, Frame
 
 __all__ = ["RESOLUTION", "check_name", "find_channel", "find_experiment", "read_frame", "unknown"]
 
 RESOLUTION = 0  # the native one: every box and every voxel size is in its voxels
 
 _TYPES = ("uint8", "uint16", "uint64")  # what intern can carry
-_NANOMETRES = {"nanometers": 1.0, "micrometers": 1e3, "millimeters": 1e6, "centimeters": 1e7}
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _NAMES_SHOWN = 8
 
@@ -179,9 +178,9 @@ def frame_of(fields: Mapping[str, Any]) -> Frame:
     if any(stop <= start for start, stop in ends):
         raise DataError(asked, f"it holds no voxel: z, y, x are {ends}", "Ask the owner of the experiment to mend it")
     unit = str(fields["voxel_unit"])
-    if unit not in _NANOMETRES:
-        raise DataError(asked, f"its unit is {unit!r}", f"Known are {', '.join(_NANOMETRES)}")
-    z, y, x = (float(fields[f"{axis}_voxel_size"]) * _NANOMETRES[unit] for axis in "zyx")
+    if unit not in NANOMETRES:
+        raise DataError(asked, f"its unit is {unit!r}", f"Known are {', '.join(NANOMETRES)}")
+    z, y, x = (float(fields[f"{axis}_voxel_size"]) * NANOMETRES[unit] for axis in "zyx")
     return Frame(str(fields["name"]), Box(*ends), (z, y, x))
 
 

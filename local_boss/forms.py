@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from frame import NANOMETRES
 from local_boss.replies import BossError, Code, field_error
 
 __all__ = ["CHANNEL", "COLLECTION", "COORDINATE_FRAME", "EXPERIMENT", "Form", "check_name"]
@@ -18,7 +19,7 @@ LONGEST_NAME = 255
 LONGEST_DESCRIPTION = 4096
 NAME = re.compile(r"[a-zA-Z0-9_-]+")
 LARGEST_INTEGER = 2**31 - 1
-FRAME_UNITS = ("nanometers", "micrometers", "millimeters", "centimeters")
+FRAME_UNITS = tuple(NANOMETRES)
 TIME_UNITS = ("nanoseconds", "microseconds", "milliseconds", "seconds")
 
 Value = str | int | float | bool | None | tuple[str, ...]

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from box import Box
 from errors import DataError, RangeError, UsageError
+from frame import NANOMETRES
 from local_boss.boss import Boss
 from local_boss.forms import LARGEST_INTEGER, LONGEST_NAME, NAME
 from local_boss.records import Channel, CoordinateFrame
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 SLAB_BYTES = 64 * 2**20
 """Target size of a slab; two are in memory while the next one is read."""
 
-_NANOMETERS = {"nanometers": 1.0, "micrometers": 1e3, "millimeters": 1e6, "centimeters": 1e7}
 _TIMES = (0, 1)
 
 Triple = tuple[int, int, int]
@@ -221,7 +221,7 @@ def _check_frame(frame: CoordinateFrame, owner: str, box: Box, voxel_size_nm: Si
     if not extent.contains(box):
         remedy = "Give an --origin within it, a smaller stack, or another --exp for a new experiment"
         raise RangeError(f"the stack at {box}", f"{owner} exists and extends over {extent}", remedy)
-    scale = _NANOMETERS[frame.voxel_unit]
+    scale = NANOMETRES[frame.voxel_unit]
     there = tuple(size * scale for size in frame.voxel_size)
     if not all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(there, voxel_size_nm, strict=True)):
         found = f"{owner} exists with voxels of {_sizes(there)} nm (z, y, x)"
