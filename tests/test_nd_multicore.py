@@ -140,3 +140,59 @@ def test_there_is_at_least_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, workers in ((1, 1), (2, 1), (8, 7)):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
         assert default_cpus() == workers
+
+
+def smooth(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Sum over three slices, with a halo of one slice; and one row a block."""
+    ramp_ = data_dict["ramp"].astype(np.int64)
+    summed = ramp_[:-2] + ramp_[1:-1] + ramp_[2:]
+    return {"summed": summed, "whole": ramp_, "lowest": np.array([ramp_[1:-1].min()])}
+
+
+smooth.halo = (1, 0, 0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", [(30, 20, 5), (7, 8, 1), (10, 20, 2)])
+def test_arrays_are_assembled_and_rows_concatenated(config: Path, size: tuple[int, int, int]) -> None:
+    """With a declared halo the blocks do not show; beyond the box the volume is mirrored."""
+    results = nd_multicore.run_parallel(config, smooth, 2, block_size=size, pulls=3)
+    inside = ramp()[1:5, :, 3:30].astype(np.int64)
+    padded = np.pad(inside, ((1, 1), (0, 0), (0, 0)), mode="symmetric")
+    assert np.array_equal(np.asarray(results.volumes["summed"]), padded[:-2] + padded[1:-1] + padded[2:])
+    assert np.array_equal(np.asarray(results.volumes["whole"]), inside)
+    blocks = nd_multicore.compute_blocks(get_boss_resource(config), size)
+    assert results.rows["lowest"].tolist() == [int(ramp()[block.box.start]) for block in blocks]
+    assert not results.failed
+
+
+def fail_at_the_second(data_dict: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    block = data_dict["ramp"]
+    if block.min() == int(ramp()[3, 0, 3]):
+        raise ValueError("the second block")
+    return block
+
+
+def test_a_block_that_fails_is_in_the_results_with_its_traceback(config: Path) -> None:
+    results = nd_multicore.run_parallel(config, fail_at_the_second, 1, block_size=(30, 20, 3))
+    assert results == ["1_0_3"]
+    assert results.failed.keys() == {"3_0_3"}
+    assert "ValueError: the second block" in results.failed["3_0_3"].traceback
+    assembled = np.asarray(results.volumes["result"])
+    assert np.array_equal(assembled[:2], ramp()[1:3, :, 3:30])
+    assert not assembled[2:].any()
+
+
+def test_a_script_without_a_guard_and_its_own_functions_work(config: Path, tmp_path: Path) -> None:
+    """The historical way to use it; workers do not run the script again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        "import nd_multicore\n"
+        "print('started')\n"
+        "def total(data_dict):\n"
+        "    return {'total': [int(data_dict['ramp'].sum())]}\n"
+        f"print(nd_multicore.run_parallel({str(config)!r}, total, 2, (10, 20, 3)).rows['total'].sum())\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"started\n{ramp()[1:5, :, 3:30].sum()}\n"
