@@ -27,15 +27,16 @@ from intern.remote.boss import BossRemote
 from numpy.typing import NDArray
 
 from box import Box
-from errors import NDSynapseError, UnavailableError
+from errors import NDSynapseError, StorageError, UnavailableError, UsageError
 from local_boss.boss import Boss
 from local_boss.sample import COLLECTION, DESCRIPTION, EXPERIMENT, SampleInfo, score, write_sample
 from local_boss.tokens import writing_token
 
-__all__ = ["main"]
+__all__ = ["main", "make_room"]
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _BUCKET = "nd-synapse-demo"
+_MARKER = ".nd-synapse-demo"  # it says that boss/ and results/ beside it are a demonstration's
 _START_LIMIT_S = 30.0
 _STOP_LIMIT_S = 10.0
 _OUT = ("collman_nomads", "nomads_predictions")
@@ -55,7 +56,13 @@ def main(argv: list[str] | None = None) -> int:
         0, or the exit code of the job.
     """
     parser = argparse.ArgumentParser(prog="local_boss.demo", description="Run the main job on a synthetic sample.")
-    parser.add_argument("--path", type=Path, default=Path("demo"), metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument(
+        "--path",
+        type=Path,
+        default=Path("demo"),
+        metavar="FOLDER",
+        help="empty, or of an earlier demonstration (default: %(default)s)",
+    )
     options = parser.parse_args(argv)
     try:
         return _demonstrate(options.path)
@@ -66,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _demonstrate(path: Path) -> int:
     """Make the sample, serve it, run the job, compare."""
-    shutil.rmtree(path, ignore_errors=True)
+    make_room(path)
     data = path / "boss"
     _say(f"1. A sample: writing {COLLECTION}/{EXPERIMENT} ({DESCRIPTION.lower()}) to {data}")
     boss = Boss(data)
@@ -98,6 +105,36 @@ def _demonstrate(path: Path) -> int:
         (report,) = folder.glob("*.html")
         _say(f"\nReport: {report.resolve()}")
     return 0
+
+
+def make_room(path: Path) -> None:
+    """Remove what an earlier demonstration left in a folder; what else stands there is not ours to remove.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the demonstration; made where it is missing.
+
+    Raises
+    ------
+    UsageError
+        If it holds files and no demonstration made it.
+    StorageError
+        If it cannot be made or emptied.
+    """
+    asked, marker = f"--path {path}", path / _MARKER
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not marker.is_file() and any(path.iterdir()):
+            raise UsageError(asked, "no demonstration made this folder, and it is not empty", "Name an empty folder")
+        marker.touch()
+        for name in ("boss", "results"):
+            if (path / name).exists():
+                shutil.rmtree(path / name)
+    except NDSynapseError:
+        raise
+    except OSError as error:
+        raise StorageError(asked, error.strerror or str(error), "Name a folder that you may write to") from error
 
 
 def _arguments(url: str, box: Box) -> list[str]:
