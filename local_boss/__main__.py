@@ -9,6 +9,7 @@ import argparse
 import importlib
 import logging
 import math
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from errors import NDSynapseError
 
 __all__ = ["main"]
+
+STOPPED = 128 + signal.SIGINT  # what a shell calls the end by Ctrl-C
 
 COMMANDS = {
     "serve": "answer HTTP requests as BOSS does",
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or the code of the error that ended it; see ``errors``.
+        0, or the code of the error that ended it, see ``errors``; 130 when it was stopped by Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="python -m local_boss", description="A BOSS on this machine.")
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only the module of the command that is meant is imported: serving needs no TIFF reader, help needs nothing.
     meant = next((word for word in argv if not word.startswith("-")), None)
     for name, purpose in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=f"{purpose.capitalize()}.")
+        command = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
         if name == "serve":
             _add_serve_arguments(command)
         elif name == meant:
@@ -54,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NDSynapseError as error:
         sys.stderr.write(f"local_boss {args.command}: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"local_boss {args.command}: stopped before its end; what was stored by then stays\n")
+        return STOPPED
 
 
 def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:

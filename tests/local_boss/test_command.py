@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 
@@ -119,6 +122,34 @@ def test_the_second_start_keeps_the_tokens(tmp_path: Path) -> None:
         token = first.token
     with start_boss(tmp_path) as second:
         assert second.token == token
+
+
+@pytest.mark.parametrize("command", ["ingest", "sample"])
+def test_ctrl_c_ends_a_command_in_one_line(tmp_path: Path, command: str) -> None:
+    np.save(tmp_path / "stack.npy", np.random.default_rng(0).integers(0, 255, (32, 2048, 2048), np.uint8))
+    names = ["--col", "c", "--exp", "e", "--chan", "h", "--voxel-size-nm", "70,100,100", str(tmp_path / "stack.npy")]
+    words = names if command == "ingest" else []
+    data = tmp_path / "data"
+    process = subprocess.Popen(
+        [*COMMAND, command, "--data", str(data), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    deadline = time.monotonic() + 30
+    while not (data / "catalog.sqlite").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert output == ""
+    lines = [line for line in said.splitlines() if "slices stored" not in line]
+    assert lines == [f"local_boss {command}: stopped before its end; what was stored by then stays"]
+
+
+def test_help_keeps_the_spelling_of_names() -> None:
+    assert "Answer HTTP requests as BOSS does." in run("serve", "--help").stdout
 
 
 def test_help_names_the_commands() -> None:
