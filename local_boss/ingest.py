@@ -26,7 +26,7 @@ from local_boss.replies import BossError, MissingError
 from local_boss.stacks import Stack, open_stack
 from local_boss.voxels import CHUNK
 
-__all__ = ["Ingested", "add_arguments", "ingest", "run", "three_integers", "three_numbers"]
+__all__ = ["Ingested", "add_arguments", "catalog_door", "ingest", "run", "three_integers", "three_numbers"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def ingest(
     _check_voxel_size(voxel_size_nm)
     wanted = {"type": _channel_type(stack, kind), "datatype": stack.dtype.name}
     fields = {"public": public, "description": description}
-    with _catalog_door(f"channel {collection}/{experiment}/{channel}"):
+    with catalog_door(f"channel {collection}/{experiment}/{channel}"):
         frame = _frame_of(boss, collection, experiment)
         if frame is None:
             _create_experiment(boss, collection, experiment, box, voxel_size_nm, fields)
@@ -174,12 +174,29 @@ def _slab_depth(stack: Stack) -> int:
 
 
 @contextmanager
-def _catalog_door(asked: str) -> Iterator[None]:
-    """Turn a refusal of the catalog into a usage error."""
+def catalog_door(asked: str, remedy: str = "Choose another name; one that was deleted stays taken") -> Iterator[None]:
+    """Turn a refusal of the catalog into one of our errors.
+
+    Parameters
+    ----------
+    asked : str
+        What the catalog is asked for.
+    remedy : str
+        What helps where it refuses.
+
+    Yields
+    ------
+    None
+        Once.
+
+    Raises
+    ------
+    UsageError
+        If the catalog refuses: a name is illegal, taken or was deleted.
+    """
     try:
         yield
     except BossError as error:
-        remedy = "Choose another name; one that was deleted stays taken"
         raise UsageError(asked, error.message.rstrip("."), remedy) from error
 
 

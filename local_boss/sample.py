@@ -25,7 +25,7 @@ from box import Box
 from errors import DataError, RangeError, StorageError
 from local_boss import annexes
 from local_boss.boss import Boss
-from local_boss.ingest import Ingested, ingest, three_integers
+from local_boss.ingest import Ingested, catalog_door, ingest, three_integers
 from local_boss.replies import MissingError
 from local_boss.stacks import stack_of_array
 from local_boss.synthetic import Synapses, generate
@@ -157,10 +157,12 @@ def write_sample(
 
 def _check_earlier(boss: Boss, shape: tuple[int, int, int]) -> None:
     """Raise RangeError if the folder holds a sample of another shape: part of it would stay beside the new one."""
-    try:
-        frame = boss.catalog.get_coordinate_frame(f"{COLLECTION}_{EXPERIMENT}")
-    except MissingError:
-        return
+    name = f"{COLLECTION}_{EXPERIMENT}"
+    with catalog_door(f"the sample's coordinate frame {name}", "Use another --data folder"):
+        try:
+            frame = boss.catalog.get_coordinate_frame(name)
+        except MissingError:
+            return
     if (frame.start, frame.stop) != ((0, 0, 0), tuple(shape)):
         found = f"the folder holds a sample of the shape {','.join(map(str, frame.stop))}"
         raise RangeError(f"a sample of the shape {','.join(map(str, shape))}", found, "Use another --data folder")

@@ -17,7 +17,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from box import Box
-from errors import DataError, RangeError, StorageError
+from errors import DataError, RangeError, StorageError, UsageError
 from local_boss import annexes, sample
 from local_boss.boss import Boss
 from local_boss.sample import score, write_sample
@@ -25,6 +25,12 @@ from local_boss.synthetic import CHANNELS, MAX_VOXELS, Parameters, generate
 
 REPOSITORY = Path(__file__).parents[2]
 SHAPE = (20, 200, 200)
+FRAME = {
+    **{f"{axis}_start": 0 for axis in "xyz"},
+    **{f"{axis}_stop": 9 for axis in "xyz"},
+    **{f"{axis}_voxel_size": 1 for axis in "xyz"},
+    "voxel_unit": "nanometers",
+}
 UM3 = 20 * 200 * 200 * 0.07 * 0.1 * 0.1
 
 
@@ -229,6 +235,14 @@ def test_a_sample_of_another_shape_needs_another_folder(boss):
     for shape in ((5, 30, 41), (4, 30, 40)):
         with pytest.raises(RangeError, match="another --data"):
             write_sample(boss, shape)
+
+
+def test_a_sample_whose_frame_was_deleted_needs_another_folder(boss):
+    """BOSS keeps a deleted name taken; the catalog's own refusal is none of our errors."""
+    boss.catalog.create_coordinate_frame("synthetic_array_tomography", FRAME)
+    boss.catalog.delete_coordinate_frame("synthetic_array_tomography")
+    with pytest.raises(UsageError, match="another --data"):
+        write_sample(boss, (5, 30, 40))
 
 
 def test_the_truth_table_is_the_truth(boss):
