@@ -34,20 +34,18 @@ REQUEST_VOXELS = 8 * math.prod(CUBOID)
 _Result = TypeVar("_Result")
 
 
-def request_size(shape: Sequence[int], limit: int = REQUEST_VOXELS) -> tuple[int, int, int]:
+def request_size(shape: Sequence[int]) -> tuple[int, int, int]:
     """Choose the size of one request for a box: whole cuboids, long in x rather than deep.
 
     Parameters
     ----------
     shape : sequence of int
         Voxels of the whole box along z, y, x.
-    limit : int
-        Most voxels of one request, at least one cuboid.
 
     Returns
     -------
     tuple of int
-        Extents along z, y, x, multiples of `CUBOID`. Cut to `shape`, they hold at most `limit` voxels.
+        Extents along z, y, x, multiples of `CUBOID`. Cut to `shape`, they hold at most `REQUEST_VOXELS`.
     """
     cuboids = [1, 1, 1]
     for axis in (2, 1, 0):
@@ -55,7 +53,7 @@ def request_size(shape: Sequence[int], limit: int = REQUEST_VOXELS) -> tuple[int
         while cuboids[axis] * CUBOID[axis] < shape[axis] + CUBOID[axis]:
             longer = [n + (a == axis) for a, n in enumerate(cuboids)]
             extents = (n * size for n, size in zip(longer, CUBOID, strict=True))
-            if math.prod(min(extent, whole) for extent, whole in zip(extents, shape, strict=True)) > limit:
+            if math.prod(min(extent, whole) for extent, whole in zip(extents, shape, strict=True)) > REQUEST_VOXELS:
                 break
             cuboids = longer
     z, y, x = (n * size for n, size in zip(cuboids, CUBOID, strict=True))

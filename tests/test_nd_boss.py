@@ -151,7 +151,7 @@ def test_for_any_two_pushes_the_second_holds_and_the_first_around_it(boss_server
     pushes = [(first, masks(first, seed, 0.3)), (second, masks(second, seed + 1, density))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boss_voxels, "CUBOID", (16, 256, 256))
-        patch.setattr(boss_voxels.request_size, "__defaults__", (16 * 256 * 256,))
+        patch.setattr(boss_voxels, "REQUEST_VOXELS", 16 * 256 * 256)
         for box, mask in pushes:
             push_mask(remote, destination, box, mask, FRAME)
     np.testing.assert_array_equal(read_all(boss_server, destination), expected(*pushes))
@@ -436,7 +436,7 @@ def test_an_interrupted_push_is_completed_by_the_same_call(boss_server, destinat
     mask = masks(BOX, 8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boss_voxels, "CUBOID", (16, 256, 256))
-        patch.setattr(boss_voxels.request_size, "__defaults__", (16 * 256 * 256,))
+        patch.setattr(boss_voxels, "REQUEST_VOXELS", 16 * 256 * 256)
         with faulty_boss(boss_server.url) as between:
             between.add("^POST /v1/cutout/.*/256:512/.*16:32", *[says(503)] * 9)
             remote = remote_of(boss_server, between.url)

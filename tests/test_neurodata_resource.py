@@ -84,7 +84,7 @@ def test_a_box_larger_than_a_request_is_read_in_several(volume):
 
     with pytest.MonkeyPatch.context() as patch, faulty_boss(volume.server.url) as between:
         patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))
-        patch.setattr(boss_voxels.request_size, "__defaults__", (2 * 16 * 128 * 128,))
+        patch.setattr(boss_voxels, "REQUEST_VOXELS", 2 * 16 * 128 * 128)
         cutout = volume.open(host=between.url).get_cutout("chan-uint8", (0, 40), (100, 300), (100, 300))
         assert between.count("/cutout/") == 3 * 3
     np.testing.assert_array_equal(cutout, volume.voxels["chan-uint8"][0:40, 100:300, 100:300])
@@ -112,7 +112,7 @@ def test_for_any_box_several_requests_give_the_same_voxels(volume, z, y, x, limi
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))
-        patch.setattr(boss_voxels.request_size, "__defaults__", (limit * 16 * 128 * 128,))
+        patch.setattr(boss_voxels, "REQUEST_VOXELS", limit * 16 * 128 * 128)
         resource = volume.open()
         cutout = resource.get_cutout("chan-uint16", z, y, x)
     np.testing.assert_array_equal(cutout, volume.voxels["chan-uint16"][slice(*z), slice(*y), slice(*x)])
