@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import multiprocessing
-import os
 import signal
 import socket
 import threading
@@ -210,6 +209,15 @@ def test_a_damaged_chunk_is_an_error_and_no_voxels(boss_server: BossServer) -> N
     assert boss_server.ask("POST", f"{cutout}/0:1/0:1/0:1/", headers=HEADERS, data=body).status_code == 500
 
 
+def wait_until_it_asks_for_a_lock(server: BossServer) -> None:
+    """Wait until the server has one of its lock files open, as it has while it waits for the lock."""
+    process, folder = psutil.Process(server.process.pid), server.data / "locks"
+    deadline = time.monotonic() + START_LIMIT_S
+    while not any(Path(file.path).parent == folder for file in process.open_files()):
+        assert time.monotonic() < deadline, "no request came as far as a lock"
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_server_within_five_seconds(tmp_path: Path, number: signal.Signals) -> None:
     """Even with a connection that stays open, an upload that never ends, and a request that waits for a lock."""
@@ -231,7 +239,7 @@ def test_a_signal_stops_the_server_within_five_seconds(tmp_path: Path, number: s
             fcntl.flock(lock, fcntl.LOCK_EX)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(server.ask, "POST", path, headers=HEADERS, data=body)
-            time.sleep(0.5)
+            wait_until_it_asks_for_a_lock(server)
             started = time.monotonic()
             server.process.send_signal(number)
             assert server.process.wait(10) == 0
@@ -279,4 +287,3 @@ def test_the_server_keeps_no_files_open(boss_server: BossServer) -> None:
             assert boss_server.ask("POST", path, headers=HEADERS, data=body).status_code == 201
         counts.append(process.num_fds())
     assert counts[1] <= counts[0] + 3
-    assert os.getpid() != process.pid
