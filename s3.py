@@ -10,9 +10,7 @@ import ipaddress
 import logging
 import re
 import shlex
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +32,7 @@ from errors import (
 )
 from results import deliverables
 
-__all__ = ["UploadedObject", "upload_folder"]
+__all__ = ["UploadedObject", "check_bucket", "upload_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +44,17 @@ _CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard
 _TRANSFER = TransferConfig(max_concurrency=4)
 # A new bucket is looked for every 2 s, for a minute.
 _WAIT = {"Delay": 2, "MaxAttempts": 30}
+
+# All that S3 has; each grants its right to others than the owner but for the first.
+_ACLS = (
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+)
 
 # Our own table: what the mimetypes module answers depends on the machine.
 _CONTENT_TYPES = {
@@ -113,14 +122,13 @@ def upload_folder(
     key_prefix: str,
     *,
     acl: str | None = None,
-    region: str | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> list[UploadedObject]:
     """Upload the deliverable files of a folder to ``s3://<bucket>/<key_prefix>/<path in the folder>``.
 
     What is there already with the same size and SHA-256 is not sent again, so a failed upload is resumed by the same
-    call. A missing bucket is created, with public access blocked. ``run.json`` goes last; one of an earlier upload is
-    withdrawn before anything beside it changes. ``AWS_ENDPOINT_URL`` and boto3's other settings are honoured.
+    call. A missing bucket is created in the region of boto3's settings, with public access blocked. ``run.json`` goes
+    last; one of an earlier upload is withdrawn before anything beside it changes, and where the role may neither see
+    nor remove it, the log warns. ``AWS_ENDPOINT_URL`` and boto3's other settings are honoured.
 
     Parameters
     ----------
@@ -132,10 +140,6 @@ def upload_folder(
         Start of the keys, without a slash at its ends.
     acl : str, optional
         Canned ACL of every object, such as ``public-read``. Without it no ACL is sent and the objects are private.
-    region : str, optional
-        Region to speak to and to create the bucket in; by default boto3's own choice.
-    progress : callable, optional
-        Called with one line of text for each file that is up.
 
     Returns
     -------
@@ -149,58 +153,75 @@ def upload_folder(
     UnknownNameError
         If the bucket vanished in between.
     PermissionDeniedError
-        If there are no credentials, or they may not do this.
+        If there are no credentials, or they may not do this, or a new bucket cannot be closed to the public; that
+        bucket is removed again.
     UnavailableError
         If S3 does not answer, after the retries.
     StorageError
         If a file cannot be read or changes while it is sent.
     """
-    _check_bucket(bucket)
+    with _translated("checking the bucket's name", _resuming(root, "NAME", None)):
+        check_bucket(bucket, acl)
     keys = _keys(root, key_prefix)
-    remedy = (
-        f"The folder {root} stays as it is; once this is mended, send the rest with"
-        f" `python3 driver.py upload {shlex.quote(str(root))} --bucket {bucket}`"
-    )
+    remedy = _resuming(root, bucket, acl)
     with _translated(f"connecting to S3 for the bucket {bucket}", remedy):
-        client = _client(region)
-    _check_acl(client, acl)
+        client = _client()
     with _translated(f"looking for the bucket {bucket}", remedy):
         _ensure_bucket(client, bucket)
 
     done: list[UploadedObject] = []
     for path, key in keys.items():
         standing = f"{len(done)} of {len(keys)} objects are up"
-        with _translated(f"uploading {path.name} to s3://{bucket}/{key}, {standing}", remedy), _still(path) as file:
+        with _translated(f"uploading {path.name} to s3://{bucket}/{key}, {standing}", remedy):
             before_first = not any(one.sent for one in done)
             marker = f"{key_prefix}/{MARKER}" if before_first else None
-            done.append(_upload(client, file, bucket, key, acl, marker))
-        line = f"{len(done)} of {len(keys)}: {key} {'sent' if done[-1].sent else 'was there already'}"
-        logger.debug("%s", line)
-        if progress is not None:
-            progress(line)
+            done.append(_upload(client, path, bucket, key, acl, marker))
+        how = "sent" if done[-1].sent else "was there already"
+        logger.debug("%d of %d: %s %s", len(done), len(keys), key, how)
     return done
 
 
-def _check_bucket(bucket: str) -> None:
-    """Refuse a name that no bucket can have."""
-    plain = re.fullmatch(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) is not None
-    if plain:
-        try:
-            ipaddress.ip_address(bucket)
-        except ValueError:
-            return
-    raise UsageError(
-        f"bucket {bucket!r}",
-        "no bucket has such a name",
-        "Give the name alone: 3 to 63 lower-case letters, digits, hyphens and full stops",
+def _resuming(root: Path, bucket: str, acl: str | None) -> str:
+    """Say how an upload that failed goes on."""
+    options = f"--bucket {bucket}" + (f" --acl {acl}" if acl else "")
+    return (
+        f"The folder {root} stays as it is; once this is mended, send the rest with"
+        f" `python3 driver.py upload {shlex.quote(str(root))} {options}`"
     )
 
 
-def _check_acl(client: Any, acl: str | None) -> None:
-    """Refuse an ACL that S3 does not have."""
-    known = client.meta.service_model.shape_for("ObjectCannedACL").enum
-    if acl is not None and acl not in known:
-        raise UsageError(f"ACL {acl!r}", "S3 has no such canned ACL", f"Choose one of {', '.join(known)}, or none")
+def check_bucket(bucket: str, acl: str | None) -> None:
+    """Refuse what S3 would refuse of any bucket, without asking it: a job learns it before its work.
+
+    Parameters
+    ----------
+    bucket : str
+        Name of the bucket.
+    acl : str or None
+        Canned ACL of the objects, or none.
+
+    Raises
+    ------
+    UsageError
+        If no bucket can have this name, or S3 has no such ACL.
+    """
+    if not re.fullmatch(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or _is_ip_address(bucket):
+        raise UsageError(
+            f"bucket {bucket!r}",
+            "no bucket has such a name",
+            "Give the name alone: 3 to 63 lower-case letters, digits, hyphens and full stops",
+        )
+    if acl is not None and acl not in _ACLS:
+        raise UsageError(f"ACL {acl!r}", "S3 has no such canned ACL", f"Choose one of {', '.join(_ACLS)}, or none")
+
+
+def _is_ip_address(name: str) -> bool:
+    """Tell whether a name is an IP address, which no bucket may be called."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _keys(root: Path, key_prefix: str) -> dict[Path, str]:
@@ -223,10 +244,10 @@ def _keys(root: Path, key_prefix: str) -> dict[Path, str]:
     return keys
 
 
-def _client(region: str | None) -> Any:
+def _client() -> Any:
     """Return a client of S3 with limits on time and attempts."""
     try:
-        return boto3.session.Session().client("s3", region_name=region, config=_CONFIG)
+        return boto3.session.Session().client("s3", config=_CONFIG)
     except ValueError as cause:
         remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
         raise UsageError("connecting to S3", str(cause).rstrip("."), remedy) from cause
@@ -257,10 +278,27 @@ def _ensure_bucket(client: Any, bucket: str) -> None:
     except client.exceptions.BucketAlreadyOwnedByYou:
         logger.info("the bucket %s was created in between", bucket)
         return
-    client.get_waiter("bucket_exists").wait(Bucket=bucket, WaiterConfig=_WAIT)
-    blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-    client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(blocks, True))
+    try:
+        client.get_waiter("bucket_exists").wait(Bucket=bucket, WaiterConfig=_WAIT)
+        blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+        client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(blocks, True))
+    except _BOTO_FAILURES as cause:
+        # The next call would find the bucket, and use it as it is.
+        kind, found, _ = _meaning(cause)
+        left = _removed(client, bucket)
+        hint = "The credentials need s3:PutBucketPublicAccessBlock; or name a bucket that exists"
+        raise kind(f"closing the new bucket {bucket} to the public", f"{found}; {left}", hint) from cause
     logger.info("created the private bucket %s in %s", bucket, region)
+
+
+def _removed(client: Any, bucket: str) -> str:
+    """Remove a bucket that was just created, and say whether that went well."""
+    try:
+        client.delete_bucket(Bucket=bucket)
+    except _BOTO_FAILURES as cause:
+        logger.warning("the bucket %s was created and cannot be removed: %s", bucket, cause)
+        return "nothing was uploaded, and the bucket is still there: remove it, or block its public access yourself"
+    return "nothing was uploaded, and the bucket was removed again"
 
 
 def _upload(client: Any, file: Path, bucket: str, key: str, acl: str | None, marker: str | None) -> UploadedObject:
@@ -271,7 +309,7 @@ def _upload(client: Any, file: Path, bucket: str, key: str, acl: str | None, mar
     if _found(client, bucket, key) == (before.st_size, sha256):
         return UploadedObject(key, before.st_size, sha256, sent=False)
     if marker is not None and marker != key and _found(client, bucket, marker) is not None:
-        client.delete_object(Bucket=bucket, Key=marker)
+        _withdraw(client, bucket, marker)
     extra = {
         "ChecksumAlgorithm": "SHA256",
         "ContentType": _CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream"),
@@ -286,26 +324,34 @@ def _upload(client: Any, file: Path, bucket: str, key: str, acl: str | None, mar
     return UploadedObject(key, before.st_size, sha256, sent=True)
 
 
+def _withdraw(client: Any, bucket: str, key: str) -> None:
+    """Remove an object, whether it is there or not."""
+    try:
+        client.delete_object(Bucket=bucket, Key=key)
+    except boto_errors.ClientError as cause:
+        # A role that may only put objects can still upload for the first time, and does not know that it is the first.
+        if _status(cause) != 403:
+            raise
+        logger.warning(
+            "s3://%s/%s of an earlier upload, if there is one, stays until this one ends: the role has no"
+            " s3:DeleteObject",
+            bucket,
+            key,
+        )
+
+
 def _found(client: Any, bucket: str, key: str) -> tuple[int, str] | None:
-    """Return size and recorded SHA-256 of an object, or None where none can be seen."""
+    """Return size and recorded SHA-256 of an object; None where there is none, -1 where it may not be seen."""
     try:
         head = client.head_object(Bucket=bucket, Key=key)
     except boto_errors.ClientError as cause:
-        # S3 answers 403 instead of 404 to a role that may not list the bucket: sending decides.
-        if _status(cause) in (400, 403, 404):
+        if _status(cause) == 404:
             return None
+        # S3 answers 403 instead of 404 to a role that may not list the bucket: sending decides.
+        if _status(cause) in (400, 403):
+            return (-1, "")
         raise
     return head["ContentLength"], head["Metadata"].get("sha256", "")
-
-
-@contextmanager
-def _still(path: Path) -> Iterator[Path]:
-    """Give a file that does not grow: a log is copied, for the upload itself is logged."""
-    if path.suffix != ".log":
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="nd-synapse-") as folder:
-        yield Path(shutil.copyfile(path, Path(folder, path.name)))
 
 
 def _status(cause: boto_errors.ClientError) -> int:
@@ -315,11 +361,11 @@ def _status(cause: boto_errors.ClientError) -> int:
 
 @contextmanager
 def _translated(asked: str, remedy: str) -> Iterator[None]:
-    """Turn every failure of boto3, and of reading the files, into one of ours."""
+    """Turn every failure of boto3, and of reading the files, into one of ours; each says how to go on."""
     try:
         yield
-    except NDSynapseError:
-        raise
+    except NDSynapseError as ours:
+        raise type(ours)(ours.asked, ours.found, f"{ours.remedy}. {remedy}") from (ours.__cause__ or ours)
     except _BOTO_FAILURES as cause:
         # upload_file wraps what S3 answered, and keeps the answer only as the context.
         inner = cause.__context__ if isinstance(cause, S3UploadFailedError) and cause.__context__ else cause

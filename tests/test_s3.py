@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.session import get_session
 
 import s3
 from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
-from s3 import upload_folder
+from s3 import check_bucket, upload_folder
 
 if TYPE_CHECKING:
     from tests.fixtures_s3 import S3Server
@@ -251,7 +252,7 @@ def test_a_transient_failure_is_retried(s3_env: S3Server, folder: Path, faulty_s
 
 
 def test_a_role_that_may_only_put_objects_suffices(
-    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without the right to list, S3 answers every HEAD with 403; the job's role has no more rights than it needs."""
     s3_env.client().create_bucket(Bucket="results")
@@ -260,12 +261,33 @@ def test_a_role_that_may_only_put_objects_suffices(
         assert all(one.sent for one in upload_folder(folder, "results", PREFIX))
 
     assert len(s3_env.keys("results")) == 8
+    assert "stays until this one ends" in caplog.text, "an earlier run.json could not be withdrawn, if there was one"
+
+
+def test_an_outdated_run_json_that_may_not_be_seen_is_withdrawn(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+) -> None:
+    """A role without the right to list gets 403 for every HEAD; an upload that then fails leaves no run.json."""
+    upload_folder(folder, "results", PREFIX)
+    (folder / "synapses.csv").write_text("id\n2\n")
+
+    def refusal(method: str, path: str) -> int | None:
+        return 403 if method == "HEAD" or (method == "PUT" and "synapses.csv" in path) else None
+
+    with faulty_s3(refusal), pytest.raises(PermissionDeniedError):
+        upload_folder(folder, "results", PREFIX)
+
+    assert f"{PREFIX}/run.json" not in s3_env.keys("results")
+    assert f"{PREFIX}/synapses.csv" in s3_env.keys("results")
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
-def test_a_missing_bucket_is_created_private_in_its_region(s3_env: S3Server, folder: Path, region: str) -> None:
+def test_a_missing_bucket_is_created_private_in_the_region_of_the_environment(
+    s3_env: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
     """us-east-1 refuses to be named as a LocationConstraint, every other region must be."""
-    upload_folder(folder, "results", PREFIX, region=region)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    upload_folder(folder, "results", PREFIX)
 
     client = s3_env.client(region)
     location = client.get_bucket_location(Bucket="results")["LocationConstraint"]
@@ -273,12 +295,27 @@ def test_a_missing_bucket_is_created_private_in_its_region(s3_env: S3Server, fol
     assert all(client.get_public_access_block(Bucket="results")["PublicAccessBlockConfiguration"].values())
 
 
-def test_the_region_of_the_environment_is_the_default(
-    s3_env: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("bucket_may_go", "left"), [(True, "was removed again"), (False, "is still there: remove it")], ids=["gone", "left"]
+)
+def test_a_new_bucket_that_cannot_be_closed_gets_no_file(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object], bucket_may_go: bool, left: str
 ) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-southeast-2")
-    upload_folder(folder, "results", PREFIX)
-    assert s3_env.client().get_bucket_location(Bucket="results")["LocationConstraint"] == "ap-southeast-2"
+    """A bucket left open would be found by the next call, and used as it is."""
+
+    def refusal(method: str, path: str) -> int | None:
+        closing = "publicAccessBlock" in path
+        return 403 if closing or (method == "DELETE" and not bucket_may_go) else None
+
+    with faulty_s3(refusal) as seen, pytest.raises(PermissionDeniedError, match="bucket results") as caught:
+        upload_folder(folder, "results", PREFIX)
+
+    assert "s3:PutBucketPublicAccessBlock" in str(caught.value)
+    assert left in str(caught.value)
+    assert f"python3 driver.py upload {folder} --bucket results" in str(caught.value)
+    assert not any(PREFIX in path for _, path in seen)
+    names = [entry["Name"] for entry in s3_env.client().list_buckets()["Buckets"]]
+    assert names == ([] if bucket_may_go else ["results"])
 
 
 def test_an_existing_bucket_is_used_as_it_is(s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]) -> None:
@@ -342,13 +379,33 @@ def test_a_name_that_no_bucket_has_is_refused_before_any_call(
     folder: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, s3_nowhere: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_nowhere)
-    with pytest.raises(UsageError, match="no bucket has such a name"):
+    with pytest.raises(UsageError, match="no bucket has such a name") as caught:
         upload_folder(folder, bucket, PREFIX)
+    assert f"python3 driver.py upload {folder} --bucket NAME" in str(caught.value)
+    with pytest.raises(UsageError, match="no bucket has such a name"):
+        check_bucket(bucket, None)
 
 
 def test_an_unknown_acl_is_refused_with_those_that_exist(s3_env: S3Server, folder: Path) -> None:
     with pytest.raises(UsageError, match="public-read"):
         upload_folder(folder, "results", PREFIX, acl="everybody")
+    with pytest.raises(UsageError, match="public-read"):
+        check_bucket("results", "everybody")
+
+
+def test_every_acl_that_the_client_knows_is_taken() -> None:
+    known = get_session().get_service_model("s3").shape_for("ObjectCannedACL").enum
+    assert sorted(known) == sorted(s3._ACLS)
+    for acl in (None, *known):
+        check_bucket("results", acl)
+
+
+def test_the_command_that_resumes_repeats_the_acl(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+) -> None:
+    with faulty_s3(lambda method, path: 403), pytest.raises(PermissionDeniedError) as caught:
+        upload_folder(folder, "results", PREFIX, acl="public-read")
+    assert f"upload {folder} --bucket results --acl public-read`" in str(caught.value)
 
 
 def test_an_object_name_beyond_the_limit_of_s3_is_refused_before_any_call(folder: Path) -> None:
@@ -384,23 +441,6 @@ def test_symbolic_links_are_not_followed(s3_env: S3Server, folder: Path, tmp_pat
     assert not any("link" in key.removeprefix(PREFIX).replace("NDVIS_links", "") for key in s3_env.keys("results"))
 
 
-def test_a_log_that_grows_while_it_is_sent_is_uploaded_as_it_was(
-    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
-) -> None:
-    s3_env.client().create_bucket(Bucket="results")
-
-    def log_on(method: str, path: str) -> None:
-        with (folder / "job.log").open("a") as log:
-            log.write(f"{method}\n")
-
-    with faulty_s3(log_on):
-        (one,) = [one for one in upload_folder(folder, "results", PREFIX) if one.key.endswith("job.log")]
-
-    body = s3_env.client().get_object(Bucket="results", Key=one.key)["Body"].read()
-    assert hashlib.sha256(body).hexdigest() == one.sha256
-    assert body.startswith(b"started\n")
-
-
 def test_a_file_that_changes_while_it_is_sent_is_an_error(
     s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
 ) -> None:
@@ -415,12 +455,14 @@ def test_a_file_that_changes_while_it_is_sent_is_an_error(
     assert f"{PREFIX}/run.json" not in s3_env.keys("results")
 
 
-def test_progress_tells_each_file_and_whether_it_was_sent(s3_env: S3Server, folder: Path) -> None:
-    lines: list[str] = []
-    upload_folder(folder, "results", PREFIX, progress=lines.append)
-    upload_folder(folder, "results", PREFIX, progress=lines.append)
-    assert lines[0] == f"1 of 8: {PREFIX}/NDVIS_links.csv sent"
-    assert lines[15] == f"8 of 8: {PREFIX}/run.json was there already"
+def test_the_log_tells_each_file_and_whether_it_was_sent(
+    s3_env: S3Server, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="s3")
+    upload_folder(folder, "results", PREFIX)
+    upload_folder(folder, "results", PREFIX)
+    assert f"1 of 8: {PREFIX}/NDVIS_links.csv sent" in caplog.messages
+    assert caplog.messages[-1] == f"8 of 8: {PREFIX}/run.json was there already"
 
 
 def test_no_credentials_is_a_permission_error(s3_env: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,8 +490,9 @@ def test_a_wrong_setting_of_aws_is_a_usage_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         upload_folder(folder, "results", PREFIX)
+    assert f"python3 driver.py upload {folder} --bucket results" in str(caught.value)
 
 
 def test_a_bucket_that_vanishes_is_an_unknown_name(
