@@ -104,8 +104,8 @@ class Feed(Protocol):
         """Return a block that may be worked on now, None if there is none (yet)."""
 
     @property
-    def exhausted(self) -> bool:
-        """Whether no block will come any more."""
+    def remaining(self) -> int:
+        """How many blocks are still to be taken."""
 
     @property
     def wakes(self) -> Connection | None:
@@ -134,9 +134,9 @@ class Boxes:
         return self._boxes.popleft() if self._boxes else None
 
     @property
-    def exhausted(self) -> bool:
-        """Whether all boxes were taken."""
-        return not self._boxes
+    def remaining(self) -> int:
+        """How many boxes are still to be taken."""
+        return len(self._boxes)
 
     def finished(self, box: Box) -> None:
         """Do nothing: nobody waits for a box."""
@@ -233,10 +233,13 @@ class BlockPool:
         again: deque[Box] = deque()
         # by value where it must be: a function of a notebook or of a script is in no module that a worker could import
         packed = cloudpickle.dumps(function)
+        # they load what they need while the feed gets its first block ready
+        while len(self._workers) < min(self.cpus, feed.remaining):
+            self._start()
         while True:
             self._hand_out(packed, feed, again)
             busy = [worker for worker in self._workers if worker.box is not None]
-            if not busy and not again and feed.exhausted:
+            if not busy and not again and not feed.remaining:
                 return
             for outcome in self._collect(busy, feed, again):
                 feed.finished(outcome.box)
@@ -289,7 +292,8 @@ class BlockPool:
         now = time.monotonic()
         limits = [worker.started + self._limit_s(worker) - now for worker in busy]
         waited: list[Any] = [thing for worker in busy for thing in (worker.pipe, worker.process.sentinel)]
-        if feed.wakes is not None:
+        # with all hands full, what the feed has new can wait; it would wake us again and again
+        if feed.wakes is not None and len(busy) < self.cpus:
             waited.append(feed.wakes)
         happened = wait(waited, timeout=max(0.0, min(limits, default=self._block_limit_s)))
         for worker in busy:

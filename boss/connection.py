@@ -1,92 +1,41 @@
-"""The one place that opens a connection to BOSS: host, time-outs, retries.
+"""The one place that opens a connection to BOSS, and makes calls over it.
 
-It does not know what is read or written over it, and translates no error: see `boss.translation`.
-
-`intern` has no time-out and no retry. Both are added here, under its sessions, so that every call has them:
-
-- transient, and tried again: no connection, no answer in time, an answer cut short, status 500, 502, 503, 504;
-- never tried again: every other status (429 is a monthly quota), a certificate that is not trusted;
-- POST and PUT too: writing the same voxels twice gives the same voxels, and a resource that the first attempt created
-  is found when the second one is refused.
+It does not know what is read or written over it, and translates no error: see `boss.translation`; what carries its
+requests has the time-outs and retries, see `boss.transport`.
 """
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import logging
-import random
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 from intern.remote.boss import BossRemote
-from requests.adapters import HTTPAdapter
 
 from boss.translation import translated
+from boss.transport import Patience, RetryingAdapter
 from credentials import Token
 from errors import UsageError
 
-__all__ = ["Address", "Patience", "address_of", "call", "connect", "describe_resource", "token_of", "url_of"]
+__all__ = [
+    "Address",
+    "Patience",
+    "address_of",
+    "call",
+    "connect",
+    "describe_resource",
+    "token_of",
+    "url_of",
+]
 
 log = logging.getLogger(__name__)
 
-# 500 is among them because BOSS answers so while a cuboid is being written; also, alas, to a bad token on a cutout.
-_TRANSIENT_STATUS = frozenset({500, 502, 503, 504})
-_READ_BYTES = 1 << 20
-
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long one request may take, and how often it is tried.
-
-    Parameters
-    ----------
-    connect_s : float
-        Limit to open a connection, and to send the body of a request: a mask of a whole block compresses to a few MB.
-    read_s : float
-        Longest silence while an answer is awaited or read.
-    total_s : float
-        Limit of one request, with all attempts and the pauses between them: none begins or goes on reading after it.
-    attempts : int
-        Largest number of attempts.
-    pause_s : float
-        Upper bound of the first pause; it doubles from pause to pause, and the pause is drawn evenly below it.
-    longest_pause_s : float
-        What the bound grows to at most.
-    """
-
-    connect_s: float = 20.0
-    read_s: float = 120.0
-    total_s: float = 900.0
-    attempts: int = 5
-    pause_s: float = 1.0
-    longest_pause_s: float = 30.0
-
-    def pause_before(self, attempt: int, chance: float) -> float:
-        """Return how long to wait before an attempt.
-
-        Parameters
-        ----------
-        attempt : int
-            Its number; the second is 2.
-        chance : float
-            A random number in [0, 1).
-
-        Returns
-        -------
-        float
-            The pause in seconds.
-        """
-        bound: float = min(self.longest_pause_s, self.pause_s * 2.0 ** (attempt - 2))
-        return bound * chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,105 +114,6 @@ def _is_host(name: str) -> bool:
         return True
     label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
     return len(name) <= 253 and re.fullmatch(rf"{label}(\.{label})*\.?", name.lower()) is not None
-
-
-class RetryingAdapter(HTTPAdapter):
-    """Sends a request of `requests`, again when it failed for a reason that passes.
-
-    The whole answer is read here, so that one that stops half-way is asked for again, too.
-
-    Parameters
-    ----------
-    patience : Patience
-        The limits.
-    clock, sleep, chance : callable
-        Seconds that only grow; a pause of so many seconds; a random number in [0, 1).
-    """
-
-    def __init__(
-        self,
-        patience: Patience,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-        chance: Callable[[], float] = random.random,
-    ) -> None:
-        super().__init__(max_retries=0)
-        self.patience = patience
-        self._clock = clock
-        self._sleep = sleep
-        self._chance = chance
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, with the time-outs of `patience`, whatever the session asks for.
-
-        Parameters
-        ----------
-        request : requests.PreparedRequest
-            The request; its body is bytes, so that it can be sent again.
-        *args, **kwargs
-            What `HTTPAdapter.send` takes.
-
-        Returns
-        -------
-        requests.Response
-            The answer, read to its end; of whatever status after the last attempt.
-
-        Raises
-        ------
-        requests.RequestException
-            That of the last attempt.
-        """
-        deadline = self._clock() + self.patience.total_s
-        options = {**kwargs, "timeout": (self.patience.connect_s, self.patience.read_s), "stream": True}
-        for attempt in range(1, self.patience.attempts + 1):
-            pause = self.patience.pause_before(attempt + 1, self._chance())
-            last = attempt == self.patience.attempts or self._clock() + pause >= deadline
-            try:
-                response = super().send(request, *args, **options)
-                self._read(response, deadline)
-            except requests.exceptions.SSLError:
-                raise
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                if last or self._clock() >= deadline:
-                    raise
-                reason = _reason(error)
-            else:
-                if last or response.status_code not in _TRANSIENT_STATUS:
-                    return response
-                reason = f"HTTP status {response.status_code}"
-            log.warning("%s %s: %s; trying again in %.1f s", request.method, _place(request), reason, pause)
-            self._sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _read(self, response: requests.Response, deadline: float) -> None:
-        """Read the body within the deadline: a time-out of the socket alone lets a byte a minute go on for ever."""
-        pieces: list[bytes] = []
-        try:
-            while piece := response.raw.read1(_READ_BYTES, decode_content=True):
-                pieces.append(piece)
-                if self._clock() > deadline:
-                    raise requests.ReadTimeout("the answer takes longer than the limit of a request")
-        except urllib3.exceptions.ReadTimeoutError as error:
-            raise requests.ReadTimeout(error) from error
-        except urllib3.exceptions.HTTPError as error:
-            raise requests.exceptions.ChunkedEncodingError(error) from error
-        finally:
-            response.raw.close()
-        # requests reads a response from any file; this one is complete.
-        response.raw = io.BytesIO(b"".join(pieces))
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Say in a few words why an attempt failed."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    return "an answer cut short" if isinstance(error, requests.exceptions.ChunkedEncodingError) else "no connection"
-
-
-def _place(request: requests.PreparedRequest) -> str:
-    """Name the target of a request for the log: its path has the names and ranges, and never the token."""
-    parts = urlsplit(request.url or "")
-    return f"{parts.netloc}{parts.path}"
 
 
 def connect(host: str, token: Token | str, *, patience: Patience | None = None) -> BossRemote:

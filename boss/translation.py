@@ -18,6 +18,7 @@ What BOSS says -> what the user reads::
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from urllib3.exceptions import NameResolutionError
 from credentials import Token, redact
 from errors import DataError, NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
 
-__all__ = ["BossReply", "reply_of", "translated", "was_deleted"]
+__all__ = ["BossReply", "OversizedError", "is_unknown_name", "reply_of", "translated", "was_deleted"]
 
 _TOKEN_REMEDY = "Check the token (--token-file, BOSS_TOKEN or neurodata.cfg), and that this host issued it"  # noqa: S105
 _DELETED = 4005
@@ -40,6 +41,10 @@ _SENSELESS = (BloscError, requests.exceptions.JSONDecodeError, KeyError, ValueEr
 _FOREIGN = (requests.RequestException, HTTPErrorList, *_SENSELESS)
 
 _EXCERPT = 300  # characters of what a server says; a message of its own is shorter, a page is longer
+
+
+class OversizedError(requests.RequestException):
+    """An answer holds more than what was asked for can hold; its words follow on the name of the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,24 @@ def was_deleted(error: NDSynapseError) -> bool:
     """
     cause = error.__cause__
     return isinstance(cause, requests.HTTPError) and reply_of(cause).code == _DELETED
+
+
+def is_unknown_name(error: BaseException) -> bool:
+    """Tell whether a connection failed because nobody knows the name of the host.
+
+    Parameters
+    ----------
+    error : BaseException
+        What `requests` raised.
+
+    Returns
+    -------
+    bool
+        False also where the name servers say themselves that they fail for a while.
+    """
+    links = list(_chain(error))
+    passing = any(isinstance(link, socket.gaierror) and link.errno == socket.EAI_AGAIN for link in links)
+    return not passing and any(isinstance(link, NameResolutionError) for link in links)
 
 
 @contextmanager
@@ -199,6 +222,8 @@ def _no_answer(error: Exception, asked: str, host: str) -> NDSynapseError:
             f"no trusted encrypted connection to {host}",
             "Check --host (http:// for a server without encryption); REQUESTS_CA_BUNDLE names a CA of your own",
         )
+    if isinstance(error, OversizedError):
+        return UnavailableError(asked, f"{host} {error}", "Check that --host is a BOSS host, and tell its owner")
     if any(isinstance(link, NameResolutionError) for link in _chain(error)):
         return UnavailableError(asked, f"the name of {host} is not known", "Check --host and the network")
     if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from boss.catalog import RESOLUTION
 from boss.connection import call
 from boss.translation import reply_of
+from boss.transport import expecting
 from box import Box
 from errors import DataError, UnavailableError
 
@@ -98,9 +99,13 @@ def read_cutout(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArr
 def _read_tile(remote: BossRemote, channel: ChannelResource, tile: Box, asked: str) -> NDArray[Any]:
     """Read what one request holds."""
     z, y, x = tile.ranges
-    return _voxels_call(
-        remote, asked, lambda: remote.get_cutout(channel, RESOLUTION, list(x), list(y), list(z), parallel=False)
-    )
+
+    def read() -> NDArray[Any]:
+        with expecting(tile.voxels * np.dtype(channel.datatype).itemsize):
+            voxels: NDArray[Any] = remote.get_cutout(channel, RESOLUTION, list(x), list(y), list(z), parallel=False)
+            return voxels
+
+    return _voxels_call(remote, asked, read)
 
 
 def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: NDArray[Any]) -> None:

@@ -476,7 +476,7 @@ def detect(
     UnavailableError, PermissionDeniedError
         From the source.
     """
-    with BlockPool(cpus, _setup, (plan,)) as pool:
+    with BlockPool(cpus, _setup, (plan.for_workers(),)) as pool:
         run = _Run(plan, pool, progress, pulls, keep_bytes)
         run.check_tiles()
         finding, overviews = run.learn()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from box import Box
 from detection.store import Store
@@ -69,6 +71,11 @@ class Plan:
         """Return the channels that are pulled."""
         return list(dict.fromkeys([*self.roles.values(), *self.channels]))
 
+    def for_workers(self) -> Plan:
+        """Return the plan without its source: workers read what was pulled."""
+        facts = _Facts(self.source.identity, {channel: self.source.dtype(channel) for channel in self.pulled()})
+        return replace(self, source=cast("Source", facts))
+
     def store(self) -> Store:
         """Return the store in the scratch folder."""
         return Store(self.folder)
@@ -100,6 +107,18 @@ class Plan:
             The name.
         """
         return _kind("parts", self.statistics_kind(), finding, self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What workers know of a source: enough to name and read its tiles, and neither a connection nor a token."""
+
+    identity: str
+    dtypes: Mapping[str, np.dtype[Any]]
+
+    def dtype(self, channel: str) -> np.dtype[Any]:
+        """Return the type of a channel's voxels."""
+        return self.dtypes[channel]
 
 
 def _kind(name: str, *what: Any) -> str:

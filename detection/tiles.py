@@ -237,9 +237,9 @@ class TileFeed:
             thread.start()
 
     @property
-    def exhausted(self) -> bool:
-        """Whether every block was handed out."""
-        return not self._waiting
+    def remaining(self) -> int:
+        """How many blocks were not handed out yet."""
+        return len(self._waiting)
 
     def take(self) -> Box | None:
         """Return a block whose tiles are there, the first of them first.

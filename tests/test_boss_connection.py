@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import logging
 import socket
+import subprocess
+import sys
 import time
 import traceback
 
+import blosc
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
 
@@ -25,6 +29,7 @@ from errors import (
     UnknownNameError,
     UsageError,
 )
+from tests.conftest import REPOSITORY
 from tests.faulty_boss import boss_error, dribbles, faulty_boss, hangs, resets, says, stops_half_way
 
 SECRET = "5ecret%25token~0123456789abcdef"
@@ -204,9 +209,21 @@ def test_a_host_where_nothing_listens_is_named():
         ask(f"http://127.0.0.1:{port}")
 
 
-def test_a_host_whose_name_nobody_knows_is_named():
+@pytest.mark.parametrize(
+    ("number", "attempts"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, BRISK.attempts)], ids=["unknown", "busy"]
+)
+def test_a_host_whose_name_nobody_knows_is_named_at_once(monkeypatch, number, attempts):
+    """A misspelt name stays misspelt; name servers that fail for a while say so."""
+    asked = []
+
+    def fail(host, *_args, **_options):
+        asked.append(host)
+        raise socket.gaierror(number, "as the test wishes")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(UnavailableError, match=r"the name of https://boss\.invalid is not known"):
         ask("boss.invalid")
+    assert len(asked) == attempts
 
 
 def test_a_server_without_encryption_needs_http_in_its_address(boss):
@@ -246,6 +263,79 @@ def test_a_cutout_that_is_none_is_not_taken_for_voxels(boss, body):
     channel = ChannelResource("c", "col", "exp", datatype="uint8")
     with pytest.raises(UnavailableError, match="does not make sense"):
         read_cutout(connect(boss.url, SECRET, patience=BRISK), channel, Box((0, 1), (0, 2), (0, 3)))
+
+
+HUGE = 250 * 10**6
+
+
+def bomb(wrap):
+    """Answer with what takes a thousand times its size once it is unpacked."""
+    return {
+        "voxels": says(200, blosc.compress(bytes(HUGE), typesize=1, clevel=1)),
+        "a page in gzip": says(200, gzip.compress(bytes(HUGE), 1), **{"Content-Encoding": "gzip"}),
+        "an endless page": endless,
+    }[wrap]
+
+
+def endless(handler):
+    """Send zeros as long as somebody reads them."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(HUGE))
+    handler.end_headers()
+    handler.close_connection = True
+    with contextlib.suppress(OSError):
+        for _ in range(HUGE // 10**6):
+            handler.wfile.write(bytes(10**6))
+
+
+@pytest.mark.parametrize("wrap", ["voxels", "a page in gzip", "an endless page"])
+def test_an_answer_that_would_fill_the_memory_is_refused_before_it_does(boss, wrap):
+    """A few hundred kB for a cutout of 6 voxels must not make room for as many MB: whoever answers may not be BOSS."""
+    boss.add("GET", bomb(wrap))
+    command = [sys.executable, "-c", READ_SIX_VOXELS, boss.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=REPOSITORY, check=True)
+    name, words, megabytes = done.stdout.splitlines()
+    assert name == "UnavailableError"
+    assert "asked" in words
+    assert int(megabytes) < 100
+    assert boss.count("GET") == 1
+
+
+READ_SIX_VOXELS = """
+import resource, sys
+from intern.resource.boss.resource import ChannelResource
+from boss.connection import connect
+from boss.voxels import read_cutout
+from box import Box
+from errors import NDSynapseError
+remote, channel = connect(sys.argv[1], "public"), ChannelResource("c", "col", "exp", datatype="uint8")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_cutout(remote, channel, Box((0, 1), (0, 2), (0, 3)))
+except NDSynapseError as error:
+    print(type(error).__name__)
+    print(error.found)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_list_that_would_fill_the_memory_is_refused(boss):
+    boss.add("GET", endless)
+    with pytest.raises(UnavailableError, match="too much for what was asked"):
+        ask(boss.url)
+
+
+@given(content=st.binary(max_size=200))
+@settings(max_examples=50, deadline=None)
+def test_for_any_voxels_an_answer_of_their_size_is_taken(content):
+    """Noise does not compress: its packed form is larger than it is."""
+    voxels = np.frombuffer(content or b"1", np.uint8)
+    with faulty_boss() as plan:
+        plan.add("GET", says(200, blosc.compress(voxels.tobytes(), typesize=1)))
+        channel = ChannelResource("c", "col", "exp", datatype="uint8")
+        box = Box((0, 1), (0, 1), (0, len(voxels)))
+        read = read_cutout(connect(plan.url, SECRET, patience=BRISK), channel, box)
+    np.testing.assert_array_equal(read.ravel(), voxels)
 
 
 LEAKS = [
