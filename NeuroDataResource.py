@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from boss.connection import Address, Patience, address_of, connect
 from boss.voxels import read_cutout
 from box import Box, Range
 from credentials import Token, find_token
-from errors import DataError, RangeError, UsageError
+from errors import DataError, PermissionDeniedError, RangeError, UsageError
 from frame import Frame
 from neurodata_config import NeurodataConfig, read_neurodata_config
 
@@ -112,18 +113,28 @@ class NeuroDataResource:
         """Host, names and extent of the volume."""
         return f"{self.host}/{self.collection}/{self.experiment} {self.frame.extent} {self.frame.size_text()}"
 
-    @property
-    def image_channels(self) -> list[str]:
-        """Names of the channels that hold images of uint8 or uint16; asked of BOSS once."""
-        return [name for name in self.channels if self._is_image(name)]
+    @cached_property
+    def readable_channels(self) -> list[str]:
+        """Names of the channels of uint8, uint16 or uint64 that the token may read; asked of BOSS once."""
+        return [name for name in self.channels if self._is_readable(name)]
 
-    def _is_image(self, channel: str) -> bool:
-        """Tell whether a channel holds an image that can be measured; one that cannot be read does not."""
+    def _is_readable(self, channel: str) -> bool:
+        """Tell whether a channel can be read; the log names one that cannot."""
         try:
-            resource = self._resource(channel)
-        except DataError as error:
+            self._resource(channel)
+        except (DataError, PermissionDeniedError) as error:
             log.info("left out: %s", error)
             return False
+        return True
+
+    @property
+    def image_channels(self) -> list[str]:
+        """Names of the channels that can be read and hold images of uint8 or uint16."""
+        return [name for name in self.readable_channels if self._is_image(self._resource(name))]
+
+    @staticmethod
+    def _is_image(resource: ChannelResource) -> bool:
+        """Tell whether a channel holds an image that can be measured."""
         return resource.type == "image" and resource.datatype in {"uint8", "uint16"}
 
     @property

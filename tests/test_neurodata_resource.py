@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import pickle
 import stat
 import traceback
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +244,31 @@ def test_a_channel_of_a_type_that_cannot_be_read_is_refused_when_it_is_asked_for
     everything = volume.open()
     with pytest.raises(DataError, match="uint32"):
         everything.dtype("wide")
+
+
+def test_channels_that_cannot_be_read_are_left_out_and_named_once(boss_server, caplog):
+    """One channel of somebody else, or of another type, must not end a job that does not need it."""
+    caplog.set_level(logging.INFO)
+    place = make_place(boss_server)
+    for name, datatype in (("mine", "uint8"), ("yours", "uint8"), ("ids", "uint64")):
+        place.channel(name, datatype, "annotation" if datatype == "uint64" else "image")
+    experiment = f"/v1/collection/{place.collection.name}/experiment/{place.experiment.name}"
+    wide = {"type": "image", "datatype": "uint32"}
+    assert boss_server.ask("POST", f"{experiment}/channel/wide", json=wide).status_code == 201
+    with faulty_boss(boss_server.url) as between:
+        between.add("GET .*/channel/yours", *[boss_error(403, 3001, "no right to read")] * 2)
+        resource = Volume(place, {}).open(host=between.url)
+        assert resource.channels == ["ids", "mine", "wide", "yours"]
+        assert resource.readable_channels == ["ids", "mine"]
+        assert resource.image_channels == ["mine"]
+        assert pickle.loads(ForkingPickler.dumps(resource)).readable_channels == ["ids", "mine"]
+        assert between.count("/channel/") == 4
+        with pytest.raises(PermissionDeniedError, match="yours"):
+            resource.dtype("yours")
+    left_out = [message for message in caplog.messages if message.startswith("left out: ")]
+    assert len(left_out) == 2
+    assert "wide: its voxels are uint32" in left_out[0]
+    assert "yours: the token may not do this" in left_out[1]
 
 
 def test_a_channel_without_the_native_resolution_is_refused(boss_server):
