@@ -28,6 +28,8 @@ WAYS = f"Give it with --token-file FILE, {TOKEN_VARIABLE} in the environment, or
 
 # BOSS issues tokens of 40 characters; a file a hundred times larger is something else, perhaps endless.
 _TOKEN_FILE_BYTES = 4096
+# A short one is part of common words: removing it from what is written would leave no sentence whole.
+_SHORTEST = 8
 
 # The value of an Authorization header in any quoting, and a bare "Token 0a1b...", whether or not we know the token.
 # A bare one needs a digit: sentences begin with "Token" too.
@@ -50,7 +52,8 @@ class Token:
     Raises
     ------
     UsageError
-        If it is empty or has characters that no HTTP header carries. The message does not repeat the value.
+        If it is shorter than 8 characters, or has characters that no HTTP header carries. The message does not repeat
+        the value.
     """
 
     __slots__ = ("_secret",)
@@ -121,6 +124,8 @@ def _fault(secret: object) -> str:
         return "it has control characters in it"
     if any(ord(character) > 255 for character in secret):
         return "it has characters that an HTTP header cannot carry"
+    if len(secret) < _SHORTEST and secret != Token.PUBLIC:
+        return f"it is shorter than {_SHORTEST} characters, as no token of BOSS is"
     return ""
 
 

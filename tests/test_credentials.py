@@ -78,6 +78,19 @@ def test_a_malformed_token_is_refused_without_repeating_it(given_token):
         assert given_token not in str(caught.value)
 
 
+@pytest.mark.parametrize("short", ["a", "the", "1234567"])
+def test_a_token_that_is_part_of_common_words_is_refused(short):
+    """Removed from every text, it would leave stars of them; BOSS issues 40 characters."""
+    with pytest.raises(UsageError, match="shorter than 8 characters") as caught:
+        Token(short)
+    assert f" {short} " not in caught.value.found
+    assert Token("12345678").is_secret
+
+
+def test_the_public_token_may_be_short():
+    assert not Token("public").is_secret
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_token_is_pickled_into_no_file(protocol):
     with pytest.raises(TypeError, match="only by multiprocessing"):
