@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import nd_boss
 import record
 from errors import NDSynapseError
 from job import BUCKET_VARIABLE, Job
+from progress import Progress
 from record import Outcome
 from results import ResultFolder, mask_names
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["check_upload", "draw", "push", "step", "upload", "write_files", "write_page"]
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
 
 
 @contextmanager

@@ -32,14 +32,13 @@ from errors import NDSynapseError, StoppedError, StorageError, UsageError
 from forecast import candidates, forecast, plan_of
 from job import BUCKET_VARIABLE, Job, Parser, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
+from progress import Progress, silent, told
 from record import Outcome
 from results import ResultFolder
 
 __all__ = ["Outcome", "driver", "get_data", "main", "run", "upload_results"]
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
 
 
 def run(
@@ -56,7 +55,7 @@ def run(
     folder : ResultFolder
         Where its files go.
     progress : callable
-        Told of the steps: name, blocks done, blocks in all.
+        Told of every block of every step.
     on_masks : callable, optional
         Given the detection while its masks are on disk; they are gone when this function returns.
 
@@ -194,7 +193,7 @@ def driver(
     folder = ResultFolder(job.path, job.results_key)
     with folder.locked():
         with logs.job_log(folder.root / "job.log", job.token):
-            outcome = run(job, folder, lambda *_: None, keep)
+            outcome = run(job, folder, silent, keep)
         delivery.upload(outcome, folder)
     if outcome.errors:
         raise outcome.errors[0]
@@ -298,7 +297,7 @@ def _job(argv: Sequence[str]) -> int:
         if job.fresh:
             folder.clear_work()
             folder = ResultFolder(job.path, job.results_key)
-        with logs.job_log(folder.root / "job.log", job.token), logs.progress(not options.quiet) as progress:
+        with logs.job_log(folder.root / "job.log", job.token), told(not options.quiet) as progress:
             try:
                 outcome = run(job, folder, progress)
             except NDSynapseError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from credentials import Redactor, Token
 from errors import StorageError
 
-__all__ = ["LogSettings", "apply", "current", "job_log", "progress"]
+__all__ = ["LogSettings", "apply", "current", "job_log"]
 
 log = logging.getLogger(__name__)
 
@@ -192,40 +192,3 @@ def job_log(file: Path, token: Token) -> Iterator[None]:
         yield
     finally:
         apply(before)
-
-
-@contextmanager
-def progress(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show how far the steps of a job are: bars on a terminal, a line at the end of each step elsewhere.
-
-    Parameters
-    ----------
-    shown : bool
-        Whether anything is shown.
-
-    Yields
-    ------
-    callable
-        To be called with the step, the blocks done, and the blocks in all.
-    """
-    logger = logging.getLogger("progress")
-    bar: tqdm | None = None
-    terminal = shown and sys.stderr is not None and sys.stderr.isatty()
-
-    def report(step: str, done: int, total: int) -> None:
-        nonlocal bar
-        if terminal:
-            if bar is not None and bar.desc.strip() != step:
-                bar.close()
-                bar = None
-            if bar is None:
-                bar = tqdm(total=total, desc=f"{step:<10}", unit="block", leave=False)
-            bar.update(done - bar.n)
-        elif shown and done == total:
-            logger.info("%s: %d of %d blocks", step, done, total)
-
-    try:
-        yield report
-    finally:
-        if bar is not None:
-            bar.close()

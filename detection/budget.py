@@ -56,6 +56,8 @@ class Needs:
         Voxels that are pulled, before compression, each once.
     memory_bytes : int
         Largest memory of all its processes together.
+    worker_bytes : int
+        Largest memory of one worker.
     disk_bytes : int
         Largest scratch space: pulled tiles, masks, labels.
     voxels : int
@@ -65,6 +67,7 @@ class Needs:
     blocks: int
     pull_bytes: int
     memory_bytes: int
+    worker_bytes: int
     disk_bytes: int
     voxels: int
 
@@ -121,6 +124,7 @@ def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
         blocks=blocks,
         pull_bytes=plan.box.voxels * sum(itemsizes),
         memory_bytes=max(parent + min(cpus, blocks) * worker, _REPORT_BYTES),
+        worker_bytes=worker,
         # labels are nearly all background, and are packed
         voxels=plan.box.voxels,
         disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1),

@@ -38,13 +38,11 @@ from detection.store import BlockVolume, key_of
 from detection.tiles import TileFeed
 from errors import DataError, NDSynapseError
 from pipelines.contract import Finding, Summary
+from progress import Progress, silent
 
 __all__ = ["Detection", "Hole", "detect"]
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
-"""Called with the step, the blocks done and the blocks in all."""
 
 FOUND = np.uint8(255)
 
@@ -154,8 +152,8 @@ def _role_arrays(plan: Plan, box: Box) -> dict[str, NDArray[Any]]:
     return {role: mirrored(tiles.channel(channel), inside, plan.pipeline.halo) for role, channel in plan.roles.items()}
 
 
-def _summarise(box: Box) -> None:
-    """Count one block, and project its channels."""
+def _summarise(box: Box) -> float:
+    """Count one block, and project its channels; return the seconds that writing took, as all of these do."""
     plan = _plan()
     tiles = plan.tiles()
     arrays: dict[str, NDArray[Any]] = {}
@@ -165,10 +163,12 @@ def _summarise(box: Box) -> None:
     for channel in plan.pulled():
         overview = Overview.of_block(tiles.channel(channel).part(box), box, plan.box)
         arrays[f"overview {channel}"] = overview.pixels
-    plan.store().save(plan.statistics_kind(), key_of(box), arrays)
+    store = plan.store()
+    store.save(plan.statistics_kind(), key_of(box), arrays)
+    return store.write_s
 
 
-def _detect(box: Box, finding: Finding) -> None:
+def _detect(box: Box, finding: Finding) -> float:
     """Label the candidates of one block, and measure their parts."""
     plan = _plan()
     tiles = plan.tiles()
@@ -180,6 +180,7 @@ def _detect(box: Box, finding: Finding) -> None:
     store.save(f"labels-{kind}", key_of(box), {"labels": labels})
     # the parts are saved last: with them the block is finished
     store.save(kind, key_of(box), {**parts, **_faces(labels)})
+    return store.write_s
 
 
 _SIDES = {"low": 0, "high": -1}
@@ -234,7 +235,7 @@ def _border(faces: dict[str, NDArray[Any]], step: Sequence[int]) -> NDArray[Any]
     return plane
 
 
-def _write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: str) -> None:
+def _write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: str) -> float:
     """Write the masks of one block, and project them."""
     plan = _plan()
     store = plan.store()
@@ -248,6 +249,7 @@ def _write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: 
         store.save_plain(f"{masks_kind}-{name}", key_of(box), mask)
         overviews[name] = Overview.of_block(mask, box, plan.box).pixels
     store.save(f"overviews-{masks_kind}", key_of(box), overviews)
+    return store.write_s
 
 
 def _add(total: Summary, name: str, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
@@ -293,11 +295,15 @@ class _Run:
         self._progress(step, done, len(blocks))
         tile_feed = self._tile_feed(missing) if pulls_tiles else None
         feed: Feed = tile_feed or Boxes(missing)
+        voxels = failed = 0
         try:
             for outcome in self._pool.run(function, feed):
                 done += 1
-                self._report(step, outcome)
-                self._progress(step, done, len(blocks))
+                voxels += outcome.box.voxels
+                failed += isinstance(outcome, Failed)
+                self._report(step, outcome, 0.0 if tile_feed is None else tile_feed.pull_s.get(outcome.box, 0.0))
+                speed = f"{voxels / (time.monotonic() - started) / 1e6:.1f} million voxels/s"
+                self._progress(step, done, len(blocks), f"{speed}, {failed} failed" if failed else speed)
                 if isinstance(outcome, Done):
                     yield outcome
         finally:
@@ -312,14 +318,16 @@ class _Run:
         plan = self.plan
         return TileFeed(plan.tiles(), plan.source, blocks, plan.pipeline.halo, self._pulls, self._keep_bytes)
 
-    def _report(self, step: str, outcome: Done | Failed) -> None:
+    def _report(self, step: str, outcome: Done | Failed, pull_s: float) -> None:
         """Log what came of a block; remember a failure."""
         if isinstance(outcome, Failed):
             log.error("%s: block %s failed: %s", step, outcome.box, outcome.reason)
             self.holes.append(Hole(outcome.box, step, outcome.reason, outcome.traceback))
         else:
-            text = "%s: block %s in %.2f s, worker peak %d MiB"
-            log.debug(text, step, outcome.box, outcome.seconds, outcome.peak_bytes >> 20)
+            text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
+            write_s = outcome.result
+            compute_s = outcome.seconds - write_s
+            log.debug(text, step, outcome.box, pull_s, compute_s, write_s, outcome.peak_bytes >> 20)
 
     def check_tiles(self) -> None:
         """Start over if the volume is not what an earlier run pulled: two tiles of it are pulled again and compared."""
@@ -435,14 +443,10 @@ class _Run:
         return BlockVolume(read, self.plan.box, self.plan.block_size, np.int64)
 
 
-def _silent(step: str, done: int, blocks: int) -> None:
-    """Report to nobody."""
-
-
 def detect(
     plan: Plan,
     cpus: int,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     *,
     pulls: int = DEFAULT_PULLS,
     keep_bytes: int = _KEEP_BYTES,
@@ -456,7 +460,7 @@ def detect(
     cpus : int
         Worker processes.
     progress : callable
-        Told of every block: step, blocks done, blocks in all.
+        Told of every block.
     pulls : int
         Tiles that are pulled at the same time.
     keep_bytes : int

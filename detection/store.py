@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.write_s = 0.0
+        """Seconds that were spent on writing."""
         with self._translated(f"making the scratch folder {root}"):
             root.mkdir(parents=True, exist_ok=True)
 
@@ -248,6 +251,7 @@ class Store:
     def _commit(self, path: Path, write: Callable[[Any], object]) -> None:
         """Write a file beside, then give it its name: a process that is killed leaves the name free."""
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        started = time.monotonic()
         with self._translated(f"writing {path}"):
             path.parent.mkdir(exist_ok=True)
             try:
@@ -256,6 +260,7 @@ class Store:
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
+                self.write_s += time.monotonic() - started
 
     @contextmanager
     def _translated(self, asked: str) -> Iterator[None]:

@@ -225,6 +225,8 @@ class TileFeed:
         self._began = time.monotonic()
         self.seconds = 0.0
         """From the beginning until the last tile came."""
+        self.pull_s: dict[Box, float] = {}
+        """How long each tile took."""
         self._stopped = False
         self._changed = threading.Condition()
         self.wakes: Connection | None
@@ -296,7 +298,9 @@ class TileFeed:
         """Pull tiles until there are none left: the life of a thread."""
         try:
             while (tile := self._next()) is not None:
+                started = time.monotonic()
                 self._tiles.pull(source, tile)
+                self.pull_s[tile] = time.monotonic() - started
                 with self._changed:
                     self._there.add(tile)
                     self.seconds = time.monotonic() - self._began

@@ -113,13 +113,3 @@ def test_a_program_that_imports_us_keeps_its_own_logging(tmp_path: Path, monkeyp
     logs.apply(logs.LogSettings())
     logs.apply(None)
     assert (list(root.handlers), root.level, logging.getLogger("botocore").level) == before
-
-
-def test_progress_elsewhere_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.apply(logs.LogSettings())
-    with logs.progress(shown=True) as report:
-        for step in ("pull", "detect"):
-            for done in range(4):
-                report(step, done, 3)
-    lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
-    assert lines == ["INFO pull: 3 of 3 blocks", "INFO detect: 3 of 3 blocks"]

@@ -1,0 +1,123 @@
+"""Memory is bounded by the blocks in flight, not by the request."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pipelines
+from box import Box
+from detection import Plan, detect
+from detection.budget import needs_of
+from errors import UsageError
+from local_boss.boss import Boss
+from tests.conftest import REPOSITORY
+from tests.detection.test_passes import noisy
+from tests.fixtures_boss import start_boss
+from tests.memory_limit import Completed, demand_memory_limit, run_limited
+
+GIB = 2**30
+WHOLE = Box((0, 192), (0, 4096), (0, 4096))
+"""3 GiB of voxels a channel, in two channels."""
+
+TENTH = Box((0, 20), (0, 4096), (0, 4096))
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder that is removed at once: what lies in it takes tens of GiB."""
+    path = Path(tempfile.mkdtemp(prefix="nd-synapse-memory-"))
+    yield path
+    shutil.rmtree(path)
+
+
+def fill(data: Path, box: Box, channels: tuple[str, str]) -> None:
+    """Make an experiment with voxels in every eighth chunk: the others cost the server no time."""
+    boss = Boss(data)
+    z, y, x = box.stop
+    frame = {"x_start": 0, "x_stop": x, "y_start": 0, "y_stop": y, "z_start": 0, "z_stop": z}
+    sizes = {"x_voxel_size": 100, "y_voxel_size": 100, "z_voxel_size": 70, "voxel_unit": "nanometers"}
+    boss.catalog.create_collection("large")
+    boss.catalog.create_coordinate_frame("large", {**frame, **sizes})
+    boss.catalog.create_experiment("large", "two", {"coord_frame": "large"})
+    rng = np.random.default_rng(3)
+    chunk = rng.poisson(10, (1, 16, 512, 512)).astype(np.uint8)
+    chunk[0][rng.random((16, 512, 512)) < 0.0005] = 200
+    for name in channels:
+        channel = boss.catalog.create_channel("large", "two", name, {"type": "image", "datatype": "uint8"})
+        for tile in list(box.tiles((16, 512, 512)))[::8]:
+            boss.voxels.write(channel, 0, tile, (0, 1), chunk)
+    boss.close()
+
+
+def run(url: str, token: str, box: Box, path: Path, limit_bytes: int, *extra: str) -> Completed:
+    ranges = [text for axis, (a, b) in zip("zyx", box.ranges, strict=True) for text in (f"--{axis}-range", f"{a},{b}")]
+    where = ["--host", url, "--col", "large", "--exp", "two", *ranges, "--path", str(path)]
+    command = [sys.executable, "driver.py", *where, "--no-push", "--no-plots", "--cpus", "2", *extra]
+    environment = {**os.environ, "BOSS_TOKEN": token}
+    return run_limited(command, limit_bytes, timeout_s=1500, cwd=REPOSITORY, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_six_gibibytes_finish_within_one_and_ten_times_the_request_takes_no_more(folder: Path) -> None:
+    demand_memory_limit()
+    fill(folder / "boss", WHOLE, ("SYNAPSIN", "PSD95"))
+    with start_boss(folder / "boss") as server:
+        peaks = {}
+        for name, box in {"whole": WHOLE, "tenth": TENTH}.items():
+            path = folder / name
+            done = run(server.url, server.token, box, path, GIB)
+            assert done.returncode == 0, done.stderr[-3000:]
+            peaks[name] = done.peak_bytes
+            manifest = json.loads(next(path.glob("*/run.json")).read_text())
+            print(
+                f"{name}: {2 * box.voxels / GIB:.1f} GiB, peak {done.peak_bytes / 2**20:.0f} MiB, {manifest['seconds']}"
+            )
+            assert manifest["counts"]["synapses"] > 100
+            shutil.rmtree(path)
+    assert peaks["whole"] < GIB
+    assert peaks["whole"] < 1.2 * peaks["tenth"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_plan_tells_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtype: type) -> None:
+    """What was computed holds, and not by far too much."""
+    source = noisy((32, 256, 512), dtype, 1)
+    pipeline = pipelines.build("nomads-unsupervised", {})
+    roles = {"presynaptic": "pre", "postsynaptic": "post"}
+    plan = Plan(source, source.box, pipeline, roles, ("pre", "post"), (70.0, 100.0, 100.0), (32, 256, 256), tmp_path)
+    worker = needs_of(plan, 1, 1).worker_bytes
+    with pytest.MonkeyPatch.context() as patch:
+        peaks: list[int] = []
+        patch.setattr("detection.passes._Run._report", lambda self, step, outcome: peaks.append(outcome.peak_bytes))
+        detect(plan, 1)
+    assert max(peaks) < worker < 2 * max(peaks)
+
+
+def test_a_block_size_that_does_not_fit_is_refused_with_one_that_does(folder: Path) -> None:
+    data = folder / "small"
+    fill(data, Box((0, 64), (0, 1024), (0, 1024)), ("SYNAPSIN", "PSD95"))
+    with start_boss(data) as server:
+        import driver
+
+        arguments = ["--host", server.url, "--token", server.token, "--col", "large", "--exp", "two", "--no-push"]
+        arguments += ["--z-range", "0,64", "--y-range", "0,1024", "--x-range", "0,1024", "--path", str(folder / "r")]
+        options = driver.parser().parse_args([*arguments, "--block-size", "64,1024,1024", "--memory", "1"])
+        job = driver.job_from(options, {})
+        with pytest.raises(UsageError, match=r"Give --block-size (\d+,\d+,\d+)") as refused:
+            driver.run(job, driver.ResultFolder(job.path, job.results_key), lambda *_: None)
+        size = str(refused.value.remedy).split()[-1]
+        fits = driver.job_from(driver.parser().parse_args([*arguments, "--block-size", size, "--memory", "1"]), {})
+        driver.run(fits, driver.ResultFolder(fits.path, fits.results_key), lambda *_: None)
+        nothing = driver.job_from(driver.parser().parse_args([*arguments, "--memory", "0.1"]), {})
+        with pytest.raises(UsageError, match="even with the smallest blocks"):
+            driver.run(nothing, driver.ResultFolder(nothing.path, nothing.results_key), lambda *_: None)

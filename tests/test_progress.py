@@ -1,0 +1,65 @@
+"""What is told of a running job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import logs
+import progress
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def _undone() -> Iterator[None]:
+    yield
+    logs.apply(None)
+
+
+def test_elsewhere_it_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.apply(logs.LogSettings(logging.INFO))
+    with progress.told(shown=True) as report:
+        for step in ("pull", "detect"):
+            for done in range(4):
+                report(step, done, 3, "2.0 million voxels/s")
+    lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [f"INFO {step}: 3 of 3 blocks, 2.0 million voxels/s" for step in ("pull", "detect")]
+
+
+def test_on_a_terminal_it_is_a_bar_with_speed_time_left_and_failures() -> None:
+    program = (
+        "import progress, time\n"
+        "with progress.told(shown=True) as report:\n"
+        "    for done in range(4):\n"
+        "        report('detect', done, 3, f'7.5 million voxels/s, {done} failed'); time.sleep(0.15)\n"
+    )
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "120"}
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    assert process.wait(30) == 0
+    assert re.search(rb"detect: +67%.*2/3 \[.*<.*block.*7.5 million voxels/s, 2 failed", shown)
+
+
+def test_where_standard_error_is_closed_nothing_is_said() -> None:
+    program = "import logs, progress, logging; logs.apply(logs.LogSettings())\n"
+    program += "with progress.told(shown=True) as report: report('detect', 1, 1)\n"
+    done = subprocess.run(["bash", "-c", f'exec 2>&-; "{sys.executable}" -c "{program}"'], cwd=REPOSITORY, timeout=60)
+    assert done.returncode == 0
