@@ -74,9 +74,9 @@ def told(shown: bool) -> Iterator[Progress]:
             bar.close()
             bar = None
         if bar is None:
-            # a terminal that tells no width would get no bar from tqdm
-            columns = shutil.get_terminal_size((100, 24)).columns
-            bar = tqdm(total=total, desc=step, unit="block", leave=False, ncols=columns)
+            # a terminal that does not tell its size would get no bar from tqdm
+            columns, rows = shutil.get_terminal_size((100, 24))
+            bar = tqdm(total=total, desc=step, unit="block", leave=False, ncols=columns, nrows=rows)
         bar.set_postfix_str(note, refresh=False)
         bar.update(done - bar.n)
 
