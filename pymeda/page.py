@@ -6,6 +6,7 @@ It draws no figure and judges no data.
 from __future__ import annotations
 
 import base64
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -174,7 +175,7 @@ def _cell(value: Any) -> str:
 
 
 def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
-    """Write the page and its figures.
+    """Write the page and its figures, each file whole or not at all.
 
     Parameters
     ----------
@@ -190,15 +191,14 @@ def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
     Returns
     -------
     Path
-        The page. It replaces an older one in one step.
+        The page.
 
     Raises
     ------
     StorageError
-        If the folder cannot be written.
+        If the folder cannot be written; the file that could not is named.
     """
     figures, page = path / "figures", path / name
-    unfinished = page.with_name(f".{name}.part")
     try:
         figures.mkdir(parents=True, exist_ok=True)
         for plot in plots:
@@ -206,10 +206,27 @@ def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
             if plot.image is None:
                 image.unlink(missing_ok=True)
             else:
-                image.write_bytes(plot.image)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(page)
+                _put(image, plot.image)
+        _put(page, text.encode())
     except OSError as error:
+        where = f"the report {page}, at {error.filename or path}"
         what = error.strerror or type(error).__name__
-        raise StorageError(f"the report {page}", what, "Free space or choose a folder that you may write") from error
+        remedy = "Free space, remove what is in the way, or choose a folder that you may write"
+        raise StorageError(where, what, remedy) from error
     return page
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Let a file hold `content`, whole or not at all; one that holds it already is left alone."""
+    # a report is written twice in a run, with the same figures
+    if file.is_file() and file.read_bytes() == content:
+        return
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ from pymeda.page import file_name
 from pymeda.plot import Drawing, Plot, Subject, show
 from pymeda.spectrum import elbow, principal_axes
 from pymeda.table import NothingToDrawError, SynapseTable, standardise
-from pymeda_driver import RunFacts, pymeda_pipeline, read_table, write_report
+from pymeda_driver import RunFacts, draw_report, pymeda_pipeline, read_table, write_report
 
 BOX = Box(z=(100, 112), y=(1000, 1200), x=(2000, 2300))
 VOXEL_NM = (70.0, 100.0, 100.0)
@@ -533,6 +534,47 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="the report"):
         write_report(tmp_path / "file", title="t", table={}, facts=RunFacts(), overviews={}, mask_overviews={})
+
+
+def test_a_figures_folder_that_cannot_be_one_is_named(tmp_path):
+    (tmp_path / "figures").write_text("in the way")
+    with pytest.raises(StorageError, match="remove what is in the way") as caught:
+        written(tmp_path, synapses(3))
+    assert str(tmp_path / "figures") in caught.value.asked
+    assert caught.value.found == "File exists"
+
+
+@pytest.mark.parametrize("limit_kb", [1, 500], ids=["at the first figure", "at the page"])
+def test_a_full_disk_leaves_the_report_of_before_and_no_part_of_another(tmp_path, limit_kb):
+    """The system refuses to let any file grow beyond a limit: every write that needs more fails half-way."""
+    written(tmp_path, synapses(200))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert min(map(len, before.values())) > 1024
+    page = next(file for file in before if file.suffix == ".html")
+    assert max(len(content) for file, content in before.items() if file != page) < 500 * 1024 < len(before[page])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_kb * 1024, limit[1]))
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            written(tmp_path, synapses(300, seed=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    after = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert set(after) == set(before)
+    assert after[page] == before[page]
+    if limit_kb == 1:
+        assert after == before
+
+
+def test_a_page_that_is_written_again_leaves_the_figures_alone(tmp_path):
+    drawn, outlined = images()
+    report = draw_report(title="t", table=synapses(50), facts=FACTS, overviews=drawn, mask_overviews=outlined)
+    page = report.write(tmp_path, FACTS)
+    figures = {file: file.stat().st_ino for file in (tmp_path / "figures").iterdir()}
+    first = page.read_bytes()
+    report.write(tmp_path, RunFacts(notes=["news"]))
+    assert page.read_bytes() != first
+    assert {file: file.stat().st_ino for file in (tmp_path / "figures").iterdir()} == figures
 
 
 def test_columns_that_do_not_fit_together_are_refused():
