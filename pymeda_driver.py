@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
+from detection import objects
+from detection.overview import Overview
 from errors import DataError, NDSynapseError, StorageError
 from pymeda.facts import RunFacts
-from pymeda.measure import measure, projection
 from pymeda.report import Report, draw_report, write_report
 
 __all__ = ["Report", "RunFacts", "draw_report", "main", "pymeda_pipeline", "read_table", "write_report"]
@@ -44,8 +45,8 @@ def pymeda_pipeline(
     Parameters
     ----------
     results : ndarray, shape (z, y, x), or mapping of str to such arrays
-        The mask, non-zero where a synapse is. Of several, all are outlined and the first is measured. Never written
-        to.
+        The mask, non-zero where a synapse is; synapses are 26-connected. Of several, all are outlined and the first is
+        measured. Never written to.
     norm_data : mapping of str to ndarray, shape (z, y, x)
         Channel to its image, real numbers. Never written to.
     title : str
@@ -84,11 +85,39 @@ def pymeda_pipeline(
     return write_report(
         Path(path),
         title=title,
-        table=measure(mask, norm_data, box, voxel_size_nm),
+        table=_measured(mask, norm_data, box, voxel_size_nm),
         facts=RunFacts(box=box, voxel_size_nm=voxel_size_nm, notes=notes),
-        overviews={channel: projection(image) for channel, image in norm_data.items()},
-        mask_overviews={key: projection(array) for key, array in masks.items()},
+        overviews={channel: _overview(image, box) for channel, image in norm_data.items()},
+        mask_overviews={key: _overview(array != 0, box) for key, array in masks.items()},
     )
+
+
+def _measured(
+    mask: NDArray[Any], images: Mapping[str, NDArray[Any]], box: Box, voxel_size_nm: tuple[float, float, float] | None
+) -> dict[str, NDArray[Any]]:
+    """Return the table that a detection of one block has; without a voxel size, without its columns in micrometres."""
+    for name, image in images.items():
+        if image.shape != mask.shape:
+            found = f"its shape is {image.shape}, that of the mask {mask.shape}"
+            raise DataError(f"channel {name!r}", found, "Give image and mask of the same box")
+    labels = objects.label(mask != 0, box, box)
+    parts = objects.measure(labels, box, ())
+    table = objects.table(parts, box, voxel_size_nm or (1.0, 1.0, 1.0))
+    if voxel_size_nm is None:
+        table = {name: values for name, values in table.items() if not name.endswith(("_um", "_um3"))}
+    inside = labels != 0
+    rows = np.searchsorted(parts["id"], labels[inside])
+    for name, image in images.items():
+        # detections sum whole numbers; the images of a caller may be normalised
+        sums = np.bincount(rows, image[inside].astype(np.float64), minlength=len(parts["id"]))
+        table[f"mean_{name}"] = sums / parts["voxels"]
+    return table
+
+
+def _overview(volume: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Return the projection of a volume; bool becomes uint8."""
+    pixels = Overview.of_block(volume, box, box).pixels
+    return pixels.view(np.uint8) if pixels.dtype == bool else pixels
 
 
 def read_table(file: Path) -> dict[str, NDArray[Any]]:

@@ -22,6 +22,7 @@ CHANNEL_PREFIX = "mean_"
 _DESCRIPTIVE = frozenset(
     {"id", "label", "voxels", "volume_um3", "slices", "touches_border"}
     | {f"centroid_{axis}_{unit}" for axis in "zyx" for unit in ("voxel", "um")}
+    | {f"{end}_{axis}" for axis in "zyx" for end in ("start", "stop")}
 )
 
 _SMALLEST_SPREAD = 1e-12

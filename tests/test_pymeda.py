@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import re
 import resource
@@ -35,7 +34,6 @@ from pymeda.alerts import alerts
 from pymeda.canvas import house_style, png
 from pymeda.figures_channels import CHANNELS
 from pymeda.figures_detections import DETECTIONS
-from pymeda.measure import measure, projection
 from pymeda.page import file_name
 from pymeda.plot import Drawing, Plot, Subject, show
 from pymeda.spectrum import elbow, principal_axes
@@ -369,7 +367,7 @@ def test_for_any_mask_the_measurement_equals_a_plain_one(mask, seed):
     mask.setflags(write=False)
     image.setflags(write=False)
     box = Box.of_shape(mask.shape, (7, 70, 700))
-    table = measure(mask, {"A": image}, box, VOXEL_NM)
+    table = pymeda_driver._measured(mask, {"A": image, "B": image / 65535}, box, VOXEL_NM)
     labels, n = ndimage.label(mask, np.ones((3, 3, 3)))
     assert len(table["id"]) == n
     expected = []
@@ -384,6 +382,7 @@ def test_for_any_mask_the_measurement_equals_a_plain_one(mask, seed):
     np.testing.assert_allclose(
         sorted(map(tuple, found)), sorted(map(tuple, np.array(expected).reshape(n, 7))), rtol=1e-12
     )
+    np.testing.assert_allclose(table["mean_B"] * 65535, table["mean_A"], rtol=1e-12)
     np.testing.assert_allclose(table["volume_um3"], table["voxels"] * 7e-4)
     np.testing.assert_allclose(table["centroid_z_um"], table["centroid_z_voxel"] * 0.07)
 
@@ -470,6 +469,10 @@ def test_the_historical_call_writes_a_report_and_leaves_its_inputs_alone(tmp_pat
 
 def test_the_historical_call_takes_an_empty_mask_and_refuses_what_does_not_fit(tmp_path):
     nothing = np.zeros((3, 20, 20), dtype=np.uint8)
+    one = np.pad(np.ones((1, 2, 3), dtype=bool), 2)
+    table = pymeda_driver._measured(one, {}, Box.of_shape(one.shape), None)
+    assert "centroid_z_um" not in table
+    assert SynapseTable.of(table).channels == {}, "a position or a size is no brightness"
     assert "No synapse was found" in pymeda_pipeline(nothing, {}, path=tmp_path).read_text(encoding="utf-8")
     with pytest.raises(DataError, match="channel 'A'"):
         pymeda_pipeline(nothing, {"A": np.zeros((3, 20, 21))}, path=tmp_path)
@@ -477,20 +480,6 @@ def test_the_historical_call_takes_an_empty_mask_and_refuses_what_does_not_fit(t
         pymeda_pipeline(nothing[0], {}, path=tmp_path)
     with pytest.raises(DataError, match="no mask"):
         pymeda_pipeline({}, {}, path=tmp_path)
-
-
-@given(hnp.array_shapes(min_dims=3, max_dims=3, max_side=5), st.integers(1, 3))
-@settings(max_examples=30, deadline=None)
-def test_for_any_volume_the_projection_keeps_each_maximum(shape, factor):
-    volume = np.random.default_rng(0).integers(
-        0, 255, (shape[0], shape[1], shape[2] + 1024 * (factor - 1)), dtype=np.uint8
-    )
-    flat = projection(volume)
-    assert max(flat.shape) <= 1024
-    assert flat.dtype == np.uint8
-    step = math.ceil(max(volume.shape[1:]) / 1024)
-    for (y, x), value in list(np.ndenumerate(flat))[:50]:
-        assert value == volume[:, y * step : (y + 1) * step, x * step : (x + 1) * step].max()
 
 
 def test_a_table_in_a_file_becomes_a_report(tmp_path):
