@@ -525,18 +525,28 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         write_report(tmp_path / "file", title="t", table={}, facts=RunFacts(), overviews={}, mask_overviews={})
 
 
-def test_a_figures_folder_that_cannot_be_one_is_named(tmp_path):
+@pytest.fixture(scope="module")
+def two_reports():
+    """Two reports with their figures drawn, to be written wherever a test wants them."""
+    drawn, outlined = images()
+    return [
+        draw_report(title="t", table=synapses(n, seed=n), facts=FACTS, overviews=drawn, mask_overviews=outlined, seed=0)
+        for n in (200, 300)
+    ]
+
+
+def test_a_figures_folder_that_cannot_be_one_is_named(tmp_path, two_reports):
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(StorageError, match="remove what is in the way") as caught:
-        written(tmp_path, synapses(3))
+        two_reports[0].write(tmp_path, FACTS)
     assert str(tmp_path / "figures") in caught.value.asked
     assert caught.value.found == "File exists"
 
 
 @pytest.mark.parametrize("limit_kb", [1, 500], ids=["at the first figure", "at the page"])
-def test_a_full_disk_leaves_the_report_of_before_and_no_part_of_another(tmp_path, limit_kb):
+def test_a_full_disk_leaves_the_report_of_before_and_no_part_of_another(tmp_path, two_reports, limit_kb):
     """The system refuses to let any file grow beyond a limit: every write that needs more fails half-way."""
-    written(tmp_path, synapses(200))
+    two_reports[0].write(tmp_path, FACTS)
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert min(map(len, before.values())) > 1024
     page = next(file for file in before if file.suffix == ".html")
@@ -545,7 +555,7 @@ def test_a_full_disk_leaves_the_report_of_before_and_no_part_of_another(tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_kb * 1024, limit[1]))
     try:
         with pytest.raises(StorageError, match="File too large"):
-            written(tmp_path, synapses(300, seed=2))
+            two_reports[1].write(tmp_path, FACTS)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     after = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
@@ -555,13 +565,11 @@ def test_a_full_disk_leaves_the_report_of_before_and_no_part_of_another(tmp_path
         assert after == before
 
 
-def test_a_page_that_is_written_again_leaves_the_figures_alone(tmp_path):
-    drawn, outlined = images()
-    report = draw_report(title="t", table=synapses(50), facts=FACTS, overviews=drawn, mask_overviews=outlined)
-    page = report.write(tmp_path, FACTS)
+def test_a_page_that_is_written_again_leaves_the_figures_alone(tmp_path, two_reports):
+    page = two_reports[0].write(tmp_path, FACTS)
     figures = {file: file.stat().st_ino for file in (tmp_path / "figures").iterdir()}
     first = page.read_bytes()
-    report.write(tmp_path, RunFacts(notes=["news"]))
+    two_reports[0].write(tmp_path, RunFacts(notes=["news"]))
     assert page.read_bytes() != first
     assert {file: file.stat().st_ino for file in (tmp_path / "figures").iterdir()} == figures
 
