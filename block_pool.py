@@ -191,7 +191,8 @@ class BlockPool:
             )
         self.cpus = cpus
         self._block_limit_s = block_limit_s
-        self._setup = (logs.current(), setup, arguments)
+        # by value where it must be: a pipeline of a notebook is in no module that a worker could import
+        self._setup = (logs.current(), cloudpickle.dumps((setup, arguments)))
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -372,15 +373,14 @@ def _end(process: SpawnProcess) -> None:
         process.join(_STOP_LIMIT_S)
 
 
-def _work(
-    pipe: Connection, settings: logs.LogSettings | None, setup: Callable[..., None] | None, arguments: tuple[Any, ...]
-) -> None:
+def _work(pipe: Connection, settings: logs.LogSettings | None, packed_setup: bytes) -> None:
     """Run blocks until the pipe is closed: the life of a worker."""
     # the parent ends its workers: Ctrl-C at a terminal is one message then, and not one a process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logs.apply(settings)
     try:
+        setup, arguments = pickle.loads(packed_setup)  # noqa: S301 - our parent wrote it
         if setup is not None:
             setup(*arguments)
         known, function = b"", _no_function

@@ -38,7 +38,7 @@ from detection.store import BlockVolume, key_of
 from detection.tiles import TileFeed
 from errors import DataError, NDSynapseError
 from pipelines.contract import Finding, Summary
-from progress import Progress, silent
+from progress import Progress, on_terminal, silent
 
 __all__ = ["Detection", "Hole", "detect"]
 
@@ -327,7 +327,9 @@ class _Run:
             text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
             write_s = outcome.result
             compute_s = outcome.seconds - write_s
-            log.debug(text, step, outcome.box, pull_s, compute_s, write_s, outcome.peak_bytes >> 20)
+            # where a bar tells how it goes, a line a block is for the file
+            level = logging.DEBUG if on_terminal() else logging.INFO
+            log.log(level, text, step, outcome.box, pull_s, compute_s, write_s, outcome.peak_bytes >> 20)
 
     def check_tiles(self) -> None:
         """Start over if the volume is not what an earlier run pulled: two tiles of it are pulled again and compared."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -19,6 +20,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from box import Box
+from credentials import Token
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import open_stack, stack_of_array
@@ -437,3 +439,67 @@ class TestImported:
         monkeypatch.setenv("RESULTS_BUCKET", "by-environment")
         upload_results(f"{tmp_path}/", "some_key")
         assert s3_env.keys("by-environment") == ["some_key/a.csv", "some_key/sub/b.txt"]
+
+
+class TestForecast:
+    """What is told before a run."""
+
+    def test_dry_run_tells_what_is_needed_and_touches_nothing(self, small_boss: BossServer, tmp_path: Path) -> None:
+        command = [
+            sys.executable,
+            "driver.py",
+            *where(small_boss, "small", "plain", SMALL),
+            "--path",
+            str(tmp_path / "r"),
+        ]
+        done = subprocess.run(
+            [*command, "--dry-run", "--block-size", "3,30,35"],
+            cwd=REPOSITORY,
+            env={**os.environ, "BOSS_TOKEN": small_boss.token},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert done.returncode == 0, done.stderr
+        told = dict(line.split(None, 1) for line in done.stdout.replace("to pull", "to-pull").splitlines())
+        assert told["blocks"].startswith("8 of at most 3 x 30 x 35")
+        assert told["box"].endswith("25,200 voxels")
+        assert told.keys() >= {"to-pull", "memory", "disk", "time", "channels", "results"}
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_job_whose_blocks_failed_exits_with_three_and_names_them(
+        self, small_boss: BossServer, tmp_path: Path
+    ) -> None:
+        import driver
+        from job import Job
+        from results import ResultFolder
+        from tests.detection.test_hostile import Fragile
+
+        class Broken(Fragile):
+            def detect(self, arrays: Any, finding: Any) -> Any:
+                if arrays["presynaptic"].shape[0] > 4:
+                    raise ValueError("too thick")
+                return Fragile.detect(self, arrays, finding)
+
+        job = Job(
+            host=small_boss.url,
+            token=Token(small_boss.token),
+            collection="small",
+            experiment="plain",
+            box=SMALL,
+            pipeline=Broken(broken=False),
+            block_size=(4, 60, 70),
+            path=tmp_path,
+            push=False,
+        )
+        folder = ResultFolder(tmp_path, job.results_key)
+        outcome = driver.run(job, folder, lambda *_: None)
+        assert [error.exit_code for error in outcome.errors] == [3]
+        assert "1 of 2 blocks failed, the first at z 0:4 y 0:60 x 0:70: ValueError: too thick" in str(outcome.errors[0])
+        manifest = json.loads((folder.root / "run.json").read_text())
+        assert [hole["box"] for hole in manifest["holes"]] == ["z 0:4 y 0:60 x 0:70"]
+        assert "too thick" in manifest["holes"][0]["traceback"]
+        with tifffile.TiffFile(folder.root / f"{PREDICTIONS}.ome.tiff") as tiff:
+            assert "Not computed, and 0 here, because blocks failed: z 0:4" in str(tiff.ome_metadata)
+        assert "Hole in the masks at z 0:4" in next(folder.root.glob("*.html")).read_text()
+        assert folder.work.exists()

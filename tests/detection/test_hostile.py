@@ -1,0 +1,185 @@
+"""Volumes that a block-wise detection gets wrong first, by name, and blocks that fail."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import pipelines
+from box import Box, Range
+from detection import Plan, detect
+from errors import DataError
+from pipelines.contract import Finding
+from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
+
+SHAPE = (12, 48, 48)
+SIZE = (4, 16, 16)
+
+
+def background() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).poisson(10, SHAPE).astype(np.uint8)
+
+
+def thread() -> NDArray[np.uint8]:
+    """One long thin object that goes through blocks along every axis."""
+    voxels = background()
+    for step in range(48):
+        z = min(step // 4, 11)
+        voxels[z, step, max(0, step - 1) : step + 2] = 220
+        voxels[z, max(0, step - 1) : step + 2, step] = 220
+    return voxels
+
+
+def corners() -> NDArray[np.uint8]:
+    """Small objects that touch across the corners of eight blocks only."""
+    voxels = background()
+    for z, y, x in ((4, 16, 16), (4, 32, 16), (8, 16, 32), (8, 32, 32)):
+        voxels[z - 2 : z, y - 2 : y, x - 2 : x] = 220
+        voxels[z : z + 2, y : y + 2, x : x + 2] = 220
+    return voxels
+
+
+def empty_block() -> NDArray[np.uint8]:
+    """Spots everywhere but in one block, which is zero."""
+    voxels = background()
+    voxels[np.random.default_rng(1).random(SHAPE) < 0.01] = 220
+    voxels[4:8, 16:32, 16:32] = 0
+    return voxels
+
+
+def constant_block() -> NDArray[np.uint8]:
+    """Spots everywhere but in one block, which is saturated."""
+    voxels = background()
+    voxels[np.random.default_rng(2).random(SHAPE) < 0.01] = 220
+    voxels[0:4, 0:16, 32:48] = 255
+    return voxels
+
+
+def dense() -> NDArray[np.uint8]:
+    """Objects so large that each is in several blocks."""
+    voxels = background()
+    voxels[np.random.default_rng(3).random(SHAPE) < 0.2] = 220
+    return voxels
+
+
+@pytest.mark.parametrize("mode", [{}, {"evidence": "one-channel"}], ids=["both", "one-channel"])
+@pytest.mark.parametrize("name", pipelines.names())
+@pytest.mark.parametrize("volume", [thread, corners, empty_block, constant_block, dense])
+def test_a_hostile_volume_gives_the_same_in_blocks(
+    tmp_path: Path, volume: Any, name: str, mode: dict[str, str]
+) -> None:
+    source = Arrays((3, 5, 7), pre=volume(), post=np.roll(volume(), 1, axis=2))
+    found = []
+    for number, size in enumerate([SHAPE, SIZE, (1, 48, 5)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        pipeline = pipelines.build(name, mode)
+        plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, size, folder)
+        found.append(detect(plan, 2))
+    assert found[0].candidates > 0
+    same(found[0], found[1])
+    same(found[0], found[2])
+
+
+class Counting(Arrays):
+    """A source that tells what was asked of it."""
+
+    asked: list[tuple[str, Box]]
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        self.asked.append((channel, Box(z_range, y_range, x_range)))
+        return super().get_cutout(channel, z_range, y_range, x_range)
+
+
+@pytest.mark.parametrize("pulls", [1, 4])
+def test_every_voxel_is_pulled_once_where_the_cache_holds_it(tmp_path: Path, pulls: int) -> None:
+    """Neither a halo nor the second pass asks BOSS again; cutouts are whole tiles."""
+    source = Counting(pre=dense(), post=dense())
+    source.asked = []
+    pipeline = pipelines.build("nomads-unsupervised", {})
+    detect(Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path), 1, pulls=pulls)
+    tiles = list(source.box.tiles(SIZE, aligned=True))
+    assert sorted(source.asked) == sorted((channel, tile) for channel in ("pre", "post") for tile in tiles)
+
+
+def test_what_the_cache_cannot_hold_is_pulled_again_and_the_result_is_the_same(tmp_path: Path) -> None:
+    results = []
+    for name, keep_bytes in {"all": 2**40, "little": 20 * int(np.prod(SIZE))}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        source = Counting(pre=dense(), post=dense())
+        source.asked = []
+        pipeline = pipelines.build("nomads-unsupervised", {})
+        plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, folder)
+        results.append(detect(plan, 2, pulls=2, keep_bytes=keep_bytes))
+        left = sum(path.stat().st_size for path in folder.glob("tiles-*/*.npy"))
+        if name == "little":
+            assert len(source.asked) > 2 * 27
+            assert left < 2 * keep_bytes
+        else:
+            assert len(source.asked) == 2 * 27
+    same(*results)
+
+
+@dataclass(frozen=True, slots=True)
+class Fragile(NomadsUnsupervised):
+    """The pipeline, failing on a block that holds a certain voxel, as long as it is told so."""
+
+    broken: bool = True
+
+    def detect(self, arrays: Any, finding: Finding) -> NDArray[np.bool_]:
+        if self.broken and (arrays["presynaptic"] == 254).any():
+            raise ValueError("a voxel that I cannot stand")
+        return NomadsUnsupervised.detect(self, arrays, finding)
+
+
+class Mended(Fragile):
+    """The same after it was mended: its settings, and so its fingerprint, are the same."""
+
+    def detect(self, arrays: Any, finding: Finding) -> NDArray[np.bool_]:
+        return NomadsUnsupervised.detect(self, arrays, finding)
+
+
+def test_a_block_that_fails_is_a_hole_and_the_next_run_tries_it_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    voxels = dense()
+    voxels[5, 20, 20] = 254
+    source = Arrays(pre=voxels, post=dense())
+
+    def plan(pipeline: NomadsUnsupervised, folder: str) -> Plan:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return Plan(source, source.box, pipeline, ROLES, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path / folder)
+
+    with caplog.at_level(logging.INFO):
+        found = detect(plan(Fragile(), "a"), 2)
+    hole = Box((4, 8), (16, 32), (16, 32))
+    assert [(hole_.box, hole_.step) for hole_ in found.holes] == [(hole, "detect")]
+    assert "a voxel that I cannot stand" in found.holes[0].reason
+    assert "ValueError" in found.holes[0].traceback
+    assert not found.masks["All"][hole.slices()].any()
+    assert np.asarray(found.masks["All"]).any()
+    line = r"detect: block z 0:4 y 0:16 x 0:16 pull_s=\d+\.\d+ compute_s=\d+\.\d+ write_s=\d+\.\d+ peak_mib=\d+"
+    assert re.search(line, caplog.text)
+    mended = detect(plan(Mended(), "a"), 2)
+    assert mended.resumed["detect"] == 26
+    assert not mended.holes
+    same(mended, detect(plan(Mended(), "b"), 1))
+
+
+def test_a_pipeline_that_fails_everywhere_ends_with_the_first_reason(tmp_path: Path) -> None:
+    class Hopeless(NomadsUnsupervised):
+        def summarise(self, arrays: Any) -> Any:
+            raise ValueError("nothing works")
+
+    source = Arrays(pre=dense(), post=dense())
+    with pytest.raises(DataError, match="failed on every block, on the first with ValueError: nothing works"):
+        detect(Plan(source, source.box, Hopeless(), ROLES, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path), 1)
