@@ -152,7 +152,8 @@ def get_data(resource: NeuroDataResource, block: Block) -> Block:
         The same block with `data`: channel to voxels, shape (z, y, x), in the channel's type.
     """
     filled = Block(*block.box.ranges)
-    filled.data = {channel: resource.get_cutout(channel, *block.box.ranges) for channel in resource.requested_channels}
+    channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
+    filled.data = {channel: resource.get_cutout(channel, *block.box.ranges) for channel in channels}
     return filled
 
 
@@ -279,7 +280,8 @@ def run_parallel(
     margin = _halo(getattr(function, "halo", (0, 0, 0)) if halo is None else halo)
     temporary = Path(tempfile.mkdtemp(prefix="nd-multicore-")) if folder is None else None
     store = Store(Path(folder) if folder is not None else temporary or Path())
-    channels = resource.requested_channels
+    # where none was asked for by name, one that cannot be read is left out
+    channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
     dtypes = {channel: resource.dtype(channel) for channel in channels}
     tiles = Tiles(store, "tiles", channels, resource.box, size, dtypes)
     blocks = [block.box for block in compute_blocks(resource, block_size)]
