@@ -36,6 +36,8 @@ PURE_STANDARD = {
     "typing",
 }
 UNPICKLING = {"load", "loads", "Unpickler"}
+UNPICKLES = "block_pool"
+"""Its workers load the functions that their own parent sent them, through a pipe that nobody else can write to."""
 
 
 @cache
@@ -166,11 +168,15 @@ class TestLibraries:
                 assert called.isdisjoint({"open", "exec", "eval", "__import__"}), name
 
     def test_nothing_is_unpickled(self) -> None:
-        """A mask is written as a pickle, as it always was; none is read, for reading one can run any program."""
+        """A mask is written as a pickle, as it always was; none is read, for reading one can run any program.
+
+        The one exception is named above.
+        """
         for name, tree in sources().items():
             for node in ast.walk(tree):
-                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pickle":
-                    assert node.attr not in UNPICKLING, name
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    unpickles = node.value.id in ("pickle", "cloudpickle") and node.attr in UNPICKLING
+                    assert not unpickles or name == UNPICKLES, name
                 if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                     assert isinstance(node.value, ast.Constant), name
                     assert node.value.value is False, name
