@@ -4,7 +4,7 @@ It knows neither where voxels come from nor what is done with them: a `Feed` tel
 
 A worker is a process of its own with a pipe of its own, so that the parent always knows which block a worker has:
 
-- a function that raises costs its block, which is reported with its traceback; our own errors end the run;
+- a function that raises costs its block, which is reported with its traceback; a disk that fails ends the run;
 - a worker that dies (killed, out of memory, a crash in C) is seen at once; its block is tried again *alone*, with no
   other block at work, and reported if it takes that worker along too;
 - a block that takes longer than its limit is ended with its worker and reported;
@@ -13,6 +13,7 @@ A worker is a process of its own with a pipe of its own, so that the parent alwa
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -35,7 +36,8 @@ import cloudpickle
 
 import logs
 from box import Box
-from errors import NDSynapseError, UsageError
+from credentials import TOKEN_VARIABLE
+from errors import NDSynapseError, StorageError, UsageError
 
 __all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "default_cpus"]
 
@@ -46,6 +48,7 @@ Result = TypeVar("Result")
 BLOCK_LIMIT_S = 3600.0
 """Longest time that a block may take; a pipeline that takes an hour for one has stopped."""
 
+_PR_SET_PDEATHSIG = 1
 _START_LIMIT_S = 120.0
 _STOP_LIMIT_S = 5.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -192,7 +195,9 @@ class BlockPool:
         self.cpus = cpus
         self._block_limit_s = block_limit_s
         # by value where it must be: a pipeline of a notebook is in no module that a worker could import
-        self._setup = (logs.current(), cloudpickle.dumps((setup, arguments)))
+        settings = logs.current()
+        # a worker has no use for the token, so it does not get it: not to hide it from its log either
+        self._setup = (settings and replace(settings, tokens=()), cloudpickle.dumps((setup, arguments)))
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -229,7 +234,7 @@ class BlockPool:
         Raises
         ------
         NDSynapseError
-            What the function raised, if it is one of ours: then no other block would fare better.
+            A `StorageError` of the function: no other block would fare better; or what `setup` raised.
         """
         again: deque[Box] = deque()
         # by value where it must be: a function of a notebook or of a script is in no module that a worker could import
@@ -271,8 +276,9 @@ class BlockPool:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         # numpy's libraries read these when they are loaded, in the child; more threads than cores only get in the way
-        before = {name: os.environ.get(name) for name in _THREADS}
+        before = {name: os.environ.get(name) for name in (*_THREADS, TOKEN_VARIABLE)}
         os.environ.update(dict.fromkeys(_THREADS, "1"))
+        os.environ.pop(TOKEN_VARIABLE, None)
         try:
             process = context.Process(target=_work, args=(there, *self._setup), daemon=True)
             with _main_hidden():
@@ -280,7 +286,7 @@ class BlockPool:
         finally:
             for name, value in before.items():
                 if value is None:
-                    del os.environ[name]
+                    os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
         there.close()
@@ -378,6 +384,8 @@ def _work(pipe: Connection, settings: logs.LogSettings | None, packed_setup: byt
     # the parent ends its workers: Ctrl-C at a terminal is one message then, and not one a process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # a worker whose parent is killed would otherwise work on until its block is done
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     logs.apply(settings)
     try:
         setup, arguments = pickle.loads(packed_setup)  # noqa: S301 - our parent wrote it
@@ -415,8 +423,8 @@ def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSyna
     started = time.monotonic()
     try:
         result = function(box)
-    except NDSynapseError as error:
-        return error
+    except StorageError as error:
+        return error  # a disk that is full for one block is full for all
     except Exception as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
         return Failed(box, f"{type(error).__name__}: {error}", traceback.format_exc())
     return Done(box, result, time.monotonic() - started, _peak_bytes())

@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -311,13 +312,33 @@ def _job(argv: Sequence[str]) -> int:
             for failure in outcome.errors:
                 _tell(failure)
         before = len(outcome.failures)
-        delivery.upload(outcome, folder)
+        with _ended_at_once():
+            delivery.upload(outcome, folder)
         for failure in outcome.failures[before:]:
             _tell(failure)
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
     log.info("%d synapses; %s", outcome.synapses, steps)
     log.info("results in %s%s", folder.root, f", report {outcome.report.name}" if outcome.report else "")
     return outcome.errors[0].exit_code if outcome.errors else 0
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """End the process at once on a signal: boto3 would first wait for what it has on the way, for minutes if S3 hangs.
+
+    Nothing is lost by that: no file is written any more, and an upload goes on where it was.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        reason = f"it was stopped by {signal.Signals(number).name}"
+        os._exit(_tell(StoppedError("the upload", reason, "The same command goes on where it was")))
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _dry_run(job: Job) -> int:

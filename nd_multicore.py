@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import shutil
+import signal
 import sys
 import tempfile
 import weakref
@@ -35,7 +37,7 @@ from detection.border import mirrored
 from detection.plan import DEFAULT_PULLS
 from detection.store import BlockVolume, Store, key_of
 from detection.tiles import TileFeed, Tiles
-from errors import DataError, IncompleteError, NDSynapseError, UsageError
+from errors import DataError, IncompleteError, NDSynapseError, StoppedError, UsageError
 from NeuroDataResource import NeuroDataResource, get_boss_resource
 
 __all__ = ["Block", "Results", "compute_blocks", "get_data", "job", "run_parallel"]
@@ -81,8 +83,6 @@ class Results(list[str]):
         Assembled arrays by name; an array that came without a name is called ``result``. 0 where a block failed.
     rows : dict of str to ndarray
         Columns; the rows of the blocks in the order of the blocks.
-    temporary : Path, optional
-        The folder where the volumes lie, if it is to go when these results go.
     """
 
     def __init__(
@@ -91,14 +91,11 @@ class Results(list[str]):
         failed: dict[str, Failed],
         volumes: dict[str, BlockVolume],
         rows: dict[str, NDArray[Any]],
-        temporary: Path | None = None,
     ) -> None:
         super().__init__(keys)
         self.failed = failed
         self.volumes = volumes
         self.rows = rows
-        if temporary is not None:
-            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
 
 def compute_blocks(resource: NeuroDataResource, block_size: Sequence[int] = (1000, 1000, 10)) -> list[Block]:
@@ -214,6 +211,8 @@ def _run_on(box: Box, function: Callable[[DataDict], Any], halo: tuple[int, int,
     named = returned if isinstance(returned, Mapping) else {"result": returned}
     columns = {}
     for name, value in named.items():
+        if not re.fullmatch(r"[\w .-]{1,100}", str(name)):
+            raise ValueError(f"{name!r} is no name of a volume or column: letters, digits, blanks, _ . - only")
         array = np.asarray(value)
         if array.ndim == 3:
             tiles.store.save_plain(f"volume-{name}", key_of(box), _cut(array, box, halo))
@@ -278,8 +277,12 @@ def run_parallel(
     resource = get_boss_resource(config_file)
     size = _zyx(block_size)
     margin = _halo(getattr(function, "halo", (0, 0, 0)) if halo is None else halo)
-    temporary = Path(tempfile.mkdtemp(prefix="nd-multicore-")) if folder is None else None
-    store = Store(Path(folder) if folder is not None else temporary or Path())
+    store = Store(Path(tempfile.mkdtemp(prefix="nd-multicore-")) if folder is None else Path(folder))
+    if folder is None:
+        # the folder goes with the last volume that reads it, or when a failure lets go of it
+        weakref.finalize(store, shutil.rmtree, store.root, ignore_errors=True)
+    for kind in ("tiles", "rows", *store.kinds("volume-")):
+        store.drop(kind)
     # where none was asked for by name, one that cannot be read is left out
     channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
     dtypes = {channel: resource.dtype(channel) for channel in channels}
@@ -296,7 +299,7 @@ def run_parallel(
     store.drop("tiles")
     failed = {key_of(box): outcome for box, outcome in outcomes.items() if isinstance(outcome, Failed)}
     keys = [key for key in map(key_of, blocks) if key not in failed]
-    return Results(keys, failed, _volumes(store, keys, resource.box, size), _rows(store, keys), temporary)
+    return Results(keys, failed, _volumes(store, keys, resource.box, size), _rows(store, keys))
 
 
 def _halo(given: Sequence[int]) -> tuple[int, int, int]:
@@ -314,12 +317,14 @@ def _volumes(store: Store, keys: Sequence[str], box: Box, size: tuple[int, int, 
     """Return the assembled arrays by name."""
     volumes = {}
     for kind in store.kinds("volume-"):
-        first = next(key for key in keys if store.has(kind, key, "npy"))
+        saved = [key for key in keys if store.has(kind, key, "npy")]
+        if not saved:
+            continue
 
         def read(block: Box, kind: str = kind) -> NDArray[Any] | None:
             return store.open_plain(kind, key_of(block)) if store.has(kind, key_of(block), "npy") else None
 
-        dtype = store.open_plain(kind, first).dtype
+        dtype = store.open_plain(kind, saved[0]).dtype
         volumes[kind.removeprefix("volume-")] = BlockVolume(read, box, size, dtype)
     return volumes
 
@@ -344,6 +349,7 @@ def _main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--block-size", default="10,1000,1000", metavar="Z,Y,X", help="default: %(default)s")
     parser.add_argument("--pulls", type=int, default=DEFAULT_PULLS, help="cutouts in flight (default: %(default)s)")
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         function = _import_function(options.function)
         z_y_x = options.block_size.split(",")
@@ -359,6 +365,10 @@ def _main(argv: Sequence[str] | None = None) -> int:
     except NDSynapseError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        stopped = StoppedError("the run", "it was stopped by a signal", "Run it again: nothing is kept")
+        sys.stderr.write(f"{stopped}\n")
+        return stopped.exit_code
     return 0
 
 

@@ -76,7 +76,7 @@ def told(shown: bool) -> Iterator[Progress]:
         if bar is None:
             # a terminal that does not tell its size would get no bar from tqdm
             columns, rows = shutil.get_terminal_size((100, 24))
-            bar = tqdm(total=total, desc=step, unit="block", leave=False, ncols=columns, nrows=rows)
+            bar = tqdm(total=total, initial=done, desc=step, unit="block", leave=False, ncols=columns, nrows=rows)
         bar.set_postfix_str(note, refresh=False)
         bar.update(done - bar.n)
 

@@ -1,7 +1,7 @@
 """What a detection will need, told before it runs: memory, disk, bytes to pull.
 
 It measures nothing but the limits of this machine. The constants were measured with three channels, uint8 and uint16,
-on blocks of 1 to 17 million voxels (`tests/detection/test_budget.py` holds them to it).
+on blocks of 1 to 17 million voxels (`tests/test_memory.py` holds them to it).
 """
 
 from __future__ import annotations

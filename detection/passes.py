@@ -17,6 +17,7 @@ run with other parameters finds nothing of it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -145,6 +146,14 @@ def _plan() -> Plan:
     return _PLAN
 
 
+def _digest(*arrays: NDArray[Any]) -> str:
+    """Return a fingerprint of some arrays."""
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 def _role_arrays(plan: Plan, box: Box) -> dict[str, NDArray[Any]]:
     """Read the voxels of each role with the pipeline's halo."""
     tiles = plan.tiles()
@@ -161,8 +170,9 @@ def _summarise(box: Box) -> float:
         places = np.flatnonzero(counts)
         arrays[f"places {name}"], arrays[f"counts {name}"] = places, counts[places]
     for channel in plan.pulled():
-        overview = Overview.of_block(tiles.channel(channel).part(box), box, plan.box)
-        arrays[f"overview {channel}"] = overview.pixels
+        voxels = tiles.channel(channel).part(box)
+        arrays[f"overview {channel}"] = Overview.of_block(voxels, box, plan.box).pixels
+        arrays[f"digest {channel}"] = np.array([_digest(voxels)])
     store = plan.store()
     store.save(plan.statistics_kind(), key_of(box), arrays)
     return store.write_s
@@ -173,6 +183,8 @@ def _detect(box: Box, finding: Finding) -> float:
     plan = _plan()
     tiles = plan.tiles()
     candidates = plan.pipeline.detect(_role_arrays(plan, box), finding)
+    if candidates.shape != box.shape or candidates.dtype != np.bool_:
+        raise ValueError(f"{candidates.dtype} of the shape {candidates.shape} was detected in a block of {box.shape}")
     labels = objects.label(candidates, box, plan.box)
     del candidates
     parts = objects.measure(labels, box, ((channel, tiles.channel(channel).part(box)) for channel in plan.channels))
@@ -282,6 +294,17 @@ class _Run:
         failed = {hole.box for hole in self.holes}
         return [block for block in self.blocks if block not in failed]
 
+    def some_whole(self) -> list[Box]:
+        """Return the blocks that did not fail; refuse to go on with none."""
+        whole = self.whole()
+        if not whole:
+            raise DataError(
+                f"{self.plan.pipeline.name} on {self.plan.box}",
+                f"it failed on every block, on the first with {self.holes[0].reason}",
+                "Check the pipeline; job.log has the traceback",
+            )
+        return whole
+
     def each_block(
         self, step: str, kind: str, function: Callable[[Box], Any], pulls_tiles: bool = False
     ) -> Iterator[Done]:
@@ -322,6 +345,7 @@ class _Run:
         """Log what came of a block; remember a failure."""
         if isinstance(outcome, Failed):
             log.error("%s: block %s failed: %s", step, outcome.box, outcome.reason)
+            log.debug("%s", outcome.traceback)
             self.holes.append(Hole(outcome.box, step, outcome.reason, outcome.traceback))
         else:
             text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
@@ -331,24 +355,26 @@ class _Run:
             level = logging.DEBUG if on_terminal() else logging.INFO
             log.log(level, text, step, outcome.box, pull_s, compute_s, write_s, outcome.peak_bytes >> 20)
 
-    def check_tiles(self) -> None:
-        """Start over if the volume is not what an earlier run pulled: two tiles of it are pulled again and compared."""
-        tiles = self.plan.tiles()
-        there = [block for block in self.blocks if tiles.has(block)]
-        for tile in {there[0], there[-1]} if there else ():
+    def check_source(self) -> None:
+        """Start over if the volume is not what an earlier run pulled: two blocks are pulled again and compared."""
+        tiles, kind = self.plan.tiles(), self.plan.statistics_kind()
+        counted = [block for block in self.blocks if self.store.has(kind, key_of(block))]
+        for block in {counted[0], counted[-1]} if counted else ():
+            known = self.store.load(kind, key_of(block))
             for channel in tiles.channels:
-                if not np.array_equal(
-                    self.plan.source.get_cutout(channel, *tile.ranges), tiles.channel(channel).part(tile)
-                ):
-                    log.warning("channel %s changed since an earlier run pulled %s: starting over", channel, tile)
+                voxels = self.plan.source.get_cutout(channel, *block.ranges)
+                if _digest(voxels) != str(known[f"digest {channel}"][0]):
+                    log.warning("channel %s changed since an earlier run pulled %s: starting over", channel, block)
                     self.store.keep_only(set())
                     return
+        if not counted:
+            # tiles that nothing was computed from yet are pulled again: they cannot be compared with anything
+            self.store.drop(tiles.kind)
 
     def forget_others(self, finding: Finding) -> None:
         """Remove what runs with other parameters left in the store."""
         parts = self.plan.parts_kind(finding)
-        masks = [f"masks-{parts}", f"overviews-masks-{parts}"]
-        masks += [f"masks-{parts}-{name}" for name in self.plan.pipeline.masks]
+        masks = [kind for kind in self.store.kinds("") if "masks-" in kind and parts in kind]
         self.store.keep_only({self.plan.tiles().kind, self.plan.statistics_kind(), parts, f"labels-{parts}", *masks})
 
     def learn(self) -> tuple[Finding, dict[str, NDArray[Any]]]:
@@ -358,13 +384,7 @@ class _Run:
             pass
         total: Summary = {}
         overviews: dict[str, NDArray[Any]] = {}
-        whole = self.whole()
-        if not whole:
-            raise DataError(
-                f"{self.plan.pipeline.name} on {self.plan.box}",
-                f"it failed on every block, on the first with {self.holes[0].reason}",
-                "Check the pipeline; job.log has the traceback",
-            )
+        whole = self.some_whole()
         for block in whole:
             arrays = self.store.load(kind, key_of(block))
             for name in [name.removeprefix("counts ") for name in arrays if name.startswith("counts ")]:
@@ -387,7 +407,7 @@ class _Run:
         for _ in self.each_block("detect", kind, partial(_detect, finding=finding), pulls_tiles=True):
             pass
         started = time.monotonic()
-        whole = self.whole()
+        whole = self.some_whole()
         feed = Boxes(whole if len(self.blocks) > 1 else [])
         pairs = []
         for outcome in self._pool.run(partial(_touching, kind=kind), feed):
@@ -407,8 +427,9 @@ class _Run:
     ) -> tuple[dict[str, BlockVolume], dict[str, NDArray[Any]]]:
         """Write every mask to disk; return them with their projections."""
         parts_kind = self.plan.parts_kind(finding)
-        kind = f"masks-{parts_kind}"
         lists = {"part_ids": part_ids} | {f"chosen_{name}": is_in[rows] * FOUND for name, is_in in chosen.items()}
+        # a block that failed once may change what is chosen in the blocks around it
+        kind = f"masks-{parts_kind}-{_digest(*lists.values())}"
         for name, values in lists.items():
             # an array of no elements cannot be mapped
             self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
@@ -484,7 +505,7 @@ def detect(
     """
     with BlockPool(cpus, _setup, (plan.for_workers(),)) as pool:
         run = _Run(plan, pool, progress, pulls, keep_bytes)
-        run.check_tiles()
+        run.check_source()
         finding, overviews = run.learn()
         run.forget_others(finding)
         candidates, part_ids, rows = run.label(finding)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,7 +85,8 @@ class Plan:
         """Return the pulled tiles."""
         channels = self.pulled()
         dtypes = {channel: self.source.dtype(channel) for channel in channels}
-        names = {channel: str(dtype) for channel, dtype in dtypes.items()}
+        # in their order, by which the files are named
+        names = [(channel, str(dtype)) for channel, dtype in dtypes.items()]
         kind = _kind("tiles", self.source.identity, names, self.box.ranges, self.block_size)
         return Tiles(self.store(), kind, channels, self.box, self.block_size, dtypes)
 
@@ -138,8 +140,9 @@ def code() -> str:
     """
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for folder in (here, here.parent / "pipelines"):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
+    for path in [*sorted(here.glob("*.py")), *sorted((here.parent / "pipelines").glob("*.py")), here.parent / "box.py"]:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    for package in ("numpy", "connected-components-3d"):
+        digest.update(metadata.version(package).encode())
     return digest.hexdigest()[:16]

@@ -211,7 +211,8 @@ class Store:
             If something cannot be removed.
         """
         with self._translated(f"clearing {self.root}"):
-            for entry in self.root.iterdir():
+            # tiles come last: what was computed from them must not outlive them
+            for entry in sorted(self.root.iterdir()):
                 if entry.is_dir() and entry.name not in kinds:
                     shutil.rmtree(entry)
 
@@ -268,7 +269,8 @@ class Store:
         try:
             yield
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            # numpy tells of a short write without a number
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)
             remedy = "Free space, or choose another folder with --path" if full else "Check the folder of --path"
             raise StorageError(
                 asked, str(error.strerror or error).lower(), f"{remedy}; what is done is kept"

@@ -7,6 +7,7 @@ fetched twice for the sake of a halo, which is put together from the tiles aroun
 from __future__ import annotations
 
 import copy
+import heapq
 import logging
 import threading
 import time
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from box import Box
 from detection.store import BlockVolume, Store, key_of, overlapping
-from errors import DataError
+from errors import DataError, UsageError
 from source import Source
 
 __all__ = ["TileFeed", "Tiles"]
@@ -207,12 +208,16 @@ class TileFeed:
         keep_bytes: int,
         pulled: Callable[[Box], None] | None = None,
     ) -> None:
+        if pulls < 1:
+            raise UsageError(
+                f"{pulls} cutouts in flight", "at least one is needed", "Give --pulls a number from 1 upwards"
+            )
         self._tiles = tiles
         self._keep_bytes = keep_bytes
         # what the next pass pulls ahead of its first block needs room, too
         self._reserve_bytes = 2 * pulls * max((tiles.bytes_of(block) for block in blocks), default=0)
         self._pulled = pulled
-        self._waiting = deque(blocks)
+        self._left = len(blocks)
         self._needs = {block: tiles.needed(block, halo) for block in blocks}
         self._users: dict[Box, int] = {}
         for needed in self._needs.values():
@@ -220,6 +225,15 @@ class TileFeed:
                 self._users[tile] = self._users.get(tile, 0) + 1
         self._there = {tile for tile in self._users if tiles.has(tile)}
         self._stored_bytes = sum(tiles.bytes_of(tile) for tile in self._there)
+        self._order = {block: place for place, block in enumerate(blocks)}
+        self._lacking = {block: sum(tile not in self._there for tile in self._needs[block]) for block in blocks}
+        self._wanted_by: dict[Box, list[Box]] = {}
+        for block in blocks:
+            for tile in self._needs[block]:
+                self._wanted_by.setdefault(tile, []).append(block)
+        self._ready = [self._order[block] for block in blocks if not self._lacking[block]]
+        self._blocks = list(blocks)
+        self._front = 0
         self._queue = deque(tile for tile in self._users if tile not in self._there)
         self._error: BaseException | None = None
         self._began = time.monotonic()
@@ -241,7 +255,7 @@ class TileFeed:
     @property
     def remaining(self) -> int:
         """How many blocks were not handed out yet."""
-        return len(self._waiting)
+        return self._left
 
     def take(self) -> Box | None:
         """Return a block whose tiles are there, the first of them first.
@@ -261,13 +275,13 @@ class TileFeed:
                 self.wakes.recv_bytes()
             if self._error is not None:
                 raise self._error
-            for place, block in enumerate(self._waiting):
-                if all(tile in self._there for tile in self._needs[block]):
-                    del self._waiting[place]
-                    # the next block may need what was held back
-                    self._changed.notify_all()
-                    return block
-        return None
+            if not self._ready:
+                return None
+            block = self._blocks[heapq.heappop(self._ready)]
+            self._left -= 1
+            # the next block may need what was held back
+            self._changed.notify_all()
+            return block
 
     def finished(self, box: Box) -> None:
         """Let go of what only this block needed.
@@ -303,6 +317,10 @@ class TileFeed:
                 self.pull_s[tile] = time.monotonic() - started
                 with self._changed:
                     self._there.add(tile)
+                    for block in self._wanted_by[tile]:
+                        self._lacking[block] -= 1
+                        if not self._lacking[block]:
+                            heapq.heappush(self._ready, self._order[block])
                     self.seconds = time.monotonic() - self._began
                 if self._pulled is not None:
                     self._pulled(tile)
@@ -314,6 +332,12 @@ class TileFeed:
                 self._changed.notify_all()
             self._wake.send_bytes(b"!")
 
+    def _first_needs(self) -> list[Box]:
+        """Return what the first block needs that still lacks a tile: it is pulled, room or not."""
+        while self._front < len(self._blocks) and not self._lacking[self._blocks[self._front]]:
+            self._front += 1
+        return self._needs[self._blocks[self._front]] if self._front < len(self._blocks) else []
+
     def _next(self) -> Box | None:
         """Wait for a tile that may be pulled now; None when there is none any more."""
         with self._changed:
@@ -321,7 +345,7 @@ class TileFeed:
                 tile = self._queue[0]
                 size = self._tiles.bytes_of(tile)
                 room = self._stored_bytes + size <= self._keep_bytes
-                if room or (self._waiting and tile in self._needs[self._waiting[0]]):
+                if room or tile in self._first_needs():
                     self._stored_bytes += size
                     return self._queue.popleft()
                 self._changed.wait()

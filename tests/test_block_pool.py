@@ -12,7 +12,7 @@ import pytest
 
 from block_pool import BlockPool, Boxes, Done, Failed
 from box import Box
-from errors import DataError, UsageError
+from errors import StorageError, UsageError
 
 BOXES = list(Box.of_shape((6, 1, 1)).tiles((1, 1, 1)))
 LIMIT_S = 60
@@ -30,7 +30,7 @@ def fail_at_two(box: Box) -> int:
 
 def refuse_at_two(box: Box) -> int:
     if box.z[0] == 2:
-        raise DataError("a block", "it is not data", "Give data")
+        raise StorageError("a block", "the disk is full", "Free space")
     return box.z[0]
 
 
@@ -121,9 +121,9 @@ def test_a_block_that_hangs_is_ended_at_its_limit() -> None:
     assert sum(isinstance(outcome, Done) for outcome in outcomes.values()) == 5
 
 
-def test_an_error_of_ours_ends_the_run_and_the_workers() -> None:
+def test_a_full_disk_ends_the_run_and_the_workers() -> None:
     before = set(psutil.Process().children())
-    with pytest.raises(DataError, match="it is not data"), BlockPool(2) as pool:
+    with pytest.raises(StorageError, match="the disk is full"), BlockPool(2) as pool:
         list(pool.run(refuse_at_two, Boxes(BOXES)))
     left = [
         child for child in set(psutil.Process().children()) - before if "resource_tracker" not in str(child.cmdline())

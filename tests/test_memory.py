@@ -99,7 +99,9 @@ def test_the_plan_tells_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtyp
     worker = needs_of(plan, 1, 1).worker_bytes
     with pytest.MonkeyPatch.context() as patch:
         peaks: list[int] = []
-        patch.setattr("detection.passes._Run._report", lambda self, step, outcome: peaks.append(outcome.peak_bytes))
+        patch.setattr(
+            "detection.passes._Run._report", lambda self, step, outcome, pull_s: peaks.append(outcome.peak_bytes)
+        )
         detect(plan, 1)
     assert max(peaks) < worker < 2 * max(peaks)
 

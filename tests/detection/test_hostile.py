@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import pipelines
 from box import Box, Range
 from detection import Plan, detect
-from errors import DataError
+from errors import DataError, UnavailableError
 from pipelines.contract import Finding
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
@@ -183,3 +183,67 @@ def test_a_pipeline_that_fails_everywhere_ends_with_the_first_reason(tmp_path: P
     source = Arrays(pre=dense(), post=dense())
     with pytest.raises(DataError, match="failed on every block, on the first with ValueError: nothing works"):
         detect(Plan(source, source.box, Hopeless(), ROLES, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path), 1)
+
+
+class Joined(Fragile):
+    """Takes objects of a certain size: a block that failed decides about objects that reach into its neighbours."""
+
+    def select(self, objects: Any, finding: Finding) -> dict[str, NDArray[np.bool_]]:
+        return {"All": objects["voxels"] >= 25}
+
+
+class JoinedMended(Joined):
+    """The same after it was mended."""
+
+    def detect(self, arrays: Any, finding: Finding) -> NDArray[np.bool_]:
+        return NomadsUnsupervised.detect(self, arrays, finding)
+
+
+def test_a_mended_hole_changes_the_masks_around_it(tmp_path: Path) -> None:
+    """An object is large enough only together with its part in the block that failed."""
+    voxels = background()
+    voxels[5:7, 20:22, 10:22] = 220
+    voxels[6, 20, 20] = 254
+    source = Arrays(pre=voxels, post=voxels)
+
+    def run(pipeline: NomadsUnsupervised, folder: str) -> Any:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return detect(Plan(source, source.box, pipeline, ROLES, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path / folder), 1)
+
+    assert run(Joined(), "a").holes
+    same(run(JoinedMended(), "a"), run(JoinedMended(), "b"))
+
+
+def test_channels_that_change_places_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    """Tiles are named by the place of their channel."""
+
+    class Half(Counting):
+        def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+            if channel == "post":
+                raise UnavailableError("a block", "BOSS is away", "Try again")
+            return super().get_cutout(channel, z_range, y_range, x_range)
+
+    def plan(source: Arrays, roles: dict[str, str], folder: str) -> Plan:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        pipeline = pipelines.build("nomads-unsupervised", {"evidence": "one-channel"})
+        return Plan(source, source.box, pipeline, roles, (), VOXEL_SIZE_NM, SIZE, tmp_path / folder)
+
+    images = {"pre": dense(), "post": thread()}
+    swapped = {"presynaptic": "post", "postsynaptic": "pre"}
+    half = Half(**images)
+    half.asked = []
+    with pytest.raises(UnavailableError):
+        detect(plan(half, ROLES, "a"), 1, pulls=1)
+    whole = Arrays(**images)
+    same(detect(plan(whole, swapped, "a"), 1), detect(plan(whole, swapped, "b"), 1))
+
+
+def test_a_pipeline_that_detects_another_shape_is_refused(tmp_path: Path) -> None:
+    class Wrong(NomadsUnsupervised):
+        def detect(self, arrays: Any, finding: Finding) -> NDArray[np.bool_]:
+            return NomadsUnsupervised.detect(self, arrays, finding)[:, 1:]
+
+    source = Arrays(pre=dense(), post=dense())
+    plan = Plan(source, source.box, Wrong(), ROLES, ("pre",), VOXEL_SIZE_NM, SHAPE, tmp_path)
+    with pytest.raises(DataError, match="was detected in a block of"):
+        detect(plan, 1)
