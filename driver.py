@@ -333,6 +333,9 @@ def _ended_at_once() -> Iterator[None]:
         reason = f"it was stopped by {signal.Signals(number).name}"
         os._exit(_tell(StoppedError("the upload", reason, "The same command goes on where it was")))
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's alone
+        return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
