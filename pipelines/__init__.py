@@ -1,36 +1,80 @@
 """The pipelines by name: the registry.
 
 It runs none of them; `detection` does.
+
+Another distribution adds a pipeline with an entry point of the group ``nd_synapse.pipelines``, whose name is the
+pipeline's and which leads to a class that keeps `contract.Pipeline`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import metadata
 from typing import Any
 
-from errors import DataError, UnknownNameError, UsageError, closest
-from pipelines.contract import Parameter, Pipeline, Role, parse_parameters
+from errors import UnknownNameError, closest
+from pipelines.contract import Parameter, Pipeline, parse_parameters
+from pipelines.function import FunctionPipeline
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 
-__all__ = ["DEFAULT_PIPELINE", "build", "find_channels", "names", "parameters"]
+__all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "names", "parameters"]
 
 DEFAULT_PIPELINE = "nomads-unsupervised"
 
-_REGISTRY: dict[str, Callable[..., Pipeline]] = {DEFAULT_PIPELINE: NomadsUnsupervised}
+ENTRY_POINTS = "nd_synapse.pipelines"
+"""Group of entry points in which other distributions announce their pipelines."""
+
+_OURS: dict[str, type[Pipeline]] = {pipeline.name: pipeline for pipeline in (NomadsUnsupervised,)}
+
+
+def _others() -> dict[str, metadata.EntryPoint]:
+    """Return the pipelines of other distributions; ours cannot be replaced."""
+    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS) if point.name not in _OURS}
 
 
 def names() -> list[str]:
-    """Return the names of all pipelines, sorted."""
-    return sorted(_REGISTRY)
+    """Return the names of all pipelines, the default first."""
+    return [*_OURS, *sorted(_others())]
 
 
-def _factory(name: str) -> Any:
-    """Return the class of a pipeline by name."""
-    if name not in _REGISTRY:
+def factory(name: str) -> Any:
+    """Return what builds a pipeline.
+
+    Parameters
+    ----------
+    name : str
+        A name of `names`, or ``package.module:function``.
+
+    Returns
+    -------
+    callable
+        Called with the parameters by name; the class itself unless it is a function's.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such pipeline, or it cannot be imported.
+    """
+    if name in _OURS:
+        return _OURS[name]
+    if ":" in name:
+        return partial(FunctionPipeline, name)
+    others = _others()
+    if name not in others:
         raise UnknownNameError(
-            f"pipeline {name!r}", f"the pipelines are {', '.join(closest(name, _REGISTRY))}", "Correct --pipeline"
+            f"pipeline {name!r}",
+            f"the pipelines are {', '.join(closest(name, names()))}",
+            "Correct --pipeline, or name a function of your own as package.module:function",
         )
-    return _REGISTRY[name]
+    try:
+        return others[name].load()
+    except (ImportError, AttributeError) as error:
+        raise UnknownNameError(
+            f"pipeline {name!r} of {others[name].value}",
+            f"importing it ended with {type(error).__name__}: {error}",
+            "Install its distribution anew",
+        ) from error
 
 
 def parameters(name: str) -> Sequence[Parameter]:
@@ -39,7 +83,7 @@ def parameters(name: str) -> Sequence[Parameter]:
     Parameters
     ----------
     name : str
-        A name of `names`.
+        A name of `names`, or ``package.module:function``.
 
     Returns
     -------
@@ -51,7 +95,8 @@ def parameters(name: str) -> Sequence[Parameter]:
     UnknownNameError
         If there is no such pipeline.
     """
-    declared: Sequence[Parameter] = _factory(name).parameters
+    build_it = factory(name)
+    declared: Sequence[Parameter] = getattr(build_it, "func", build_it).parameters
     return declared
 
 
@@ -61,7 +106,7 @@ def build(name: str, given: Mapping[str, str]) -> Pipeline:
     Parameters
     ----------
     name : str
-        A name of `names`.
+        A name of `names`, or ``package.module:function``.
     given : mapping of str to str
         Parameters that the user set, as text.
 
@@ -77,82 +122,5 @@ def build(name: str, given: Mapping[str, str]) -> Pipeline:
     UsageError
         If a parameter is unknown or does not fit.
     """
-    pipeline: Pipeline = _factory(name)(**parse_parameters(parameters(name), given))
+    pipeline: Pipeline = factory(name)(**parse_parameters(parameters(name), given))
     return pipeline
-
-
-def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """Decide which channel plays which role.
-
-    A role that the user did not assign goes to the channel whose name contains one of its markers; markers are tried
-    in the role's order, upper and lower case, ``-`` and ``_`` count alike.
-
-    Parameters
-    ----------
-    roles : sequence of Role
-        What the pipeline needs.
-    channels : sequence of str
-        Names of the experiment's image channels.
-    chosen : mapping of str to str
-        Role to channel, as the user gave it.
-
-    Returns
-    -------
-    dict of str to str
-        Every role with its channel.
-
-    Raises
-    ------
-    UnknownNameError
-        If the user named a role or a channel that does not exist, or no channel carries a marker of a role.
-    UsageError
-        If several channels carry the same marker, or one channel would play two roles.
-    DataError
-        If there is no channel.
-    """
-    wanted = {role.name for role in roles}
-    for role_name, channel in chosen.items():
-        if role_name not in wanted:
-            raise UnknownNameError(
-                f"role {role_name!r} in --channels", f"the roles are {', '.join(sorted(wanted))}", "Correct the role"
-            )
-        if channel not in channels:
-            raise UnknownNameError(
-                f"channel {channel!r} as {role_name}",
-                f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
-                "Correct the name in --channels",
-            )
-    if not channels:
-        raise DataError(
-            "channels for " + " and ".join(role.name for role in roles),
-            "the experiment has no image channel of uint8 or uint16 that can be read",
-            "Check --col and --exp, and what the token may read",
-        )
-    found = {role.name: chosen.get(role.name) or _by_marker(role, channels) for role in roles}
-    if len(set(found.values())) < len(found):
-        raise UsageError(
-            "channels " + ", ".join(f"{role}={channel}" for role, channel in found.items()),
-            "one channel cannot play two roles: it would agree with itself",
-            "Choose another one with --channels",
-        )
-    return found
-
-
-def _by_marker(role: Role, channels: Sequence[str]) -> str:
-    """Find the one channel that carries a marker of the role."""
-    listed = ", ".join(channels) or "none"
-    for marker in role.markers:
-        candidates = [c for c in channels if marker in c.lower().replace("-", "").replace("_", "")]
-        if len(candidates) > 1:
-            raise UsageError(
-                f"a {role.name} channel by its marker {marker!r}",
-                f"several channels carry it: {', '.join(candidates)}",
-                f"Choose one with --channels {role.name}={candidates[0]}",
-            )
-        if candidates:
-            return candidates[0]
-    raise UnknownNameError(
-        f"a {role.name} channel ({role.help}; names with {', '.join(role.markers)})",
-        f"the image channels are {listed}",
-        f"Name it with --channels {role.name}=NAME",
-    )

@@ -1,31 +1,37 @@
 """What a pipeline is: roles, parameters, and pure functions from arrays to candidate voxels and chosen objects.
 
-It holds no pipeline and runs none; `detection` does, block by block, and `pipelines` lists them.
+It holds no pipeline and runs none; `detection` does, block by block or in memory, and `pipelines` lists them.
 
 How a pipeline is run, over blocks that tile the requested volume::
 
-    summary = sum of pipeline.summarise(block)      every block, integers only, so any order gives the same bytes
-    finding = pipeline.learn(summary)               once
-    voxels  = pipeline.detect(block, finding)       every block
-    masks   = pipeline.select(objects, finding)     once, on the objects joined across blocks
+    roles    = pipeline.choose(channels)                   once: which channel plays which role
+    summary  = sum of pipeline.summarise(block, place)     every block, integers only, so any order gives the same bytes
+    finding  = pipeline.learn(summary)                     once
+    detected = pipeline.detect(block, finding, place)      every block
+    chosen   = pipeline.select(objects, finding)           once, on the objects joined across blocks
 
 The arrays of a block carry a complete halo on every side. Inside the volume it holds the neighbouring voxels; beyond
 the border of the requested volume the volume is mirrored (``d c b a | a b c d | d c b a``), whatever the block.
-A pipeline therefore never sees where a block ends, and its result cannot depend on it.
+A pipeline therefore need not know where a block ends, and its result must not depend on it; `Place` is there for
+definitions that speak of a slice as a whole, or of the border of the volume.
+
+Objects are the 26-connected components of all detected voxels. `Pipeline` has a method for each step; all but `detect`
+have a default, so that the smallest pipeline is a class with a name and that one method.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from errors import UsageError, closest
+from pipelines.channels import Role, find_channels
 
-__all__ = ["Finding", "Objects", "Parameter", "Pipeline", "Role", "Summary", "parse_parameters"]
+__all__ = ["Chosen", "Detected", "Finding", "Objects", "Parameter", "Pipeline", "Place", "Summary", "parse_parameters"]
 
 Summary = dict[str, NDArray[np.int64]]
 """Named integer counts of a block, 1-D; two are merged by adding, the shorter padded with zeros."""
@@ -34,26 +40,65 @@ Finding = dict[str, Any]
 """What the whole volume taught: plain numbers and strings that go to run.json, and to every block."""
 
 Objects = Mapping[str, NDArray[Any]]
-"""Columns of equal length, one row an object: at least `voxels` (int64) and `volume_um3` (float64)."""
+"""Columns of equal length, one row an object: those of the table (`detection.objects.table`), such as `voxels` (int64)
+and `volume_um3` (float64), and for what `detect` gave: `voxels_<set>` (int64: the object's voxels in that set),
+`max_<evidence>` and `sum_<evidence>` (int64)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
-    """A part that a channel plays in a pipeline.
+class Place:
+    """Where a block lies in the requested volume.
 
     Parameters
     ----------
-    name : str
-        Name of the role, as in ``--channels presynaptic=SYNAPSIN``.
-    markers : tuple of str
-        Lower-case parts of channel names that mark the role, the most wanted first.
-    help : str
-        One line for the user.
+    start : tuple of int
+        First voxel (z, y, x) of the block, halo not counted, from the first voxel of the requested volume.
+    shape : tuple of int
+        Extent (z, y, x) of the block without its halo.
+    volume : tuple of int
+        Extent (z, y, x) of the requested volume.
+    voxel_size_nm : tuple of float
+        Size of a voxel along z, y, x.
     """
 
-    name: str
-    markers: tuple[str, ...]
-    help: str
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    volume: tuple[int, int, int]
+    voxel_size_nm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What a pipeline found in one block.
+
+    Parameters
+    ----------
+    sets : mapping of str to ndarray of bool
+        Voxels that may belong to a synapse, by name, each of the shape (z, y, x) of the block without its halo. Objects
+        are components of their union. A mask that is named as a set holds of its objects the voxels of that set only;
+        another one holds its objects whole.
+    evidence : mapping of str to ndarray of unsigned integers
+        What is to be measured in the objects, same shape: `Objects` has its maximum and its sum.
+    """
+
+    sets: Mapping[str, NDArray[np.bool_]]
+    evidence: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a pipeline made of the objects.
+
+    Parameters
+    ----------
+    masks : mapping of str to ndarray of bool
+        For each of the pipeline's masks, which objects it holds.
+    columns : mapping of str to ndarray
+        Further columns of the table, a value for every object: numbers, or strings such as a class.
+    """
+
+    masks: Mapping[str, NDArray[np.bool_]]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,40 +164,96 @@ class Parameter:
 
 
 class Pipeline(Protocol):
-    """A detector of synapses, with its parameters set: immutable, picklable, free of files and network."""
+    """A detector of synapses, with its parameters set: immutable, picklable, free of files and network.
 
-    name: ClassVar[str]
-    help: ClassVar[str]
-    roles: ClassVar[tuple[Role, ...]]
-    parameters: ClassVar[tuple[Parameter, ...]]
-    masks: ClassVar[tuple[str, ...]]
-    """Names of the masks that `select` returns; the first holds every synapse."""
+    Its methods are pure and may run in several threads at once.
+    """
+
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline: letters, digits, ``-`` and ``_``."""
+
+    @property
+    def help(self) -> str:
+        """One line for the user."""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Parts that channels play; with other parameters they may be others."""
+        return ()
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Names of the masks that `select` returns; the first holds every synapse."""
+        return ("All",)
 
     @property
     def settings(self) -> Mapping[str, int | float | str]:
         """Every parameter with its value."""
-
-    @property
-    def halo(self) -> tuple[int, int, int]:
-        """Voxels (z, y, x) beyond a block on each side that its result depends on."""
+        return {parameter.name: getattr(self, parameter.name) for parameter in self.parameters}
 
     @property
     def working_bytes(self) -> int:
         """Memory that `summarise` or `detect` take beside their input, in bytes a voxel of it (halo included)."""
+        return 16
 
-    def summarise(self, arrays: Mapping[str, NDArray[Any]]) -> Summary:
+    def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Return how far the result of a block reaches beyond it.
+
+        Parameters
+        ----------
+        voxel_size_nm : tuple of float
+            Size of a voxel along z, y, x.
+
+        Returns
+        -------
+        tuple of int
+            Voxels (z, y, x) on each side.
+        """
+        del voxel_size_nm
+        return (0, 0, 0)
+
+    def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+        """Decide which channel plays which role.
+
+        Parameters
+        ----------
+        channels : sequence of str
+            Names of the experiment's image channels.
+        chosen : mapping of str to str
+            Role to channel, as the user gave it.
+
+        Returns
+        -------
+        dict of str to str
+            Role to channel.
+
+        Raises
+        ------
+        UsageError, DataError
+            As `channels.find_channels`; or if markers are missing that the pipeline cannot do without.
+        """
+        return find_channels(self.roles, channels, chosen)
+
+    def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
         """Count what is needed of one block.
 
         Parameters
         ----------
         arrays : mapping of str to ndarray
             Role to voxels (z, y, x), uint8 or uint16, read-only, the block with its halo.
+        place : Place
+            Where the block lies.
 
         Returns
         -------
         Summary
-            Integer counts over the block without its halo.
+            Integer counts over the block without its halo; empty where nothing is counted.
         """
+        del arrays, place
+        return {}
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
         """Draw from the counts of the whole volume what detection needs.
@@ -174,8 +275,10 @@ class Pipeline(Protocol):
         DataError
             If nothing can be detected in such data, such as in a constant channel.
         """
+        del summary, channels
+        return {}
 
-    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding) -> NDArray[np.bool_]:
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
         """Mark the voxels of one block that may belong to a synapse.
 
         Parameters
@@ -184,14 +287,16 @@ class Pipeline(Protocol):
             As for `summarise`.
         finding : Finding
             From `learn`.
+        place : Place
+            Where the block lies.
 
         Returns
         -------
-        ndarray of bool
-            Shape (z, y, x) of the block without its halo.
+        Detected
+            Sets of voxels, and what is to be measured in the objects.
         """
 
-    def select(self, objects: Objects, finding: Finding) -> dict[str, NDArray[np.bool_]]:
+    def select(self, objects: Objects, finding: Finding) -> Chosen:
         """Choose the objects of each mask.
 
         Parameters
@@ -203,9 +308,34 @@ class Pipeline(Protocol):
 
         Returns
         -------
-        dict of str to ndarray of bool
-            For each of `masks`, which objects it holds.
+        Chosen
+            The objects of each mask, and further columns of the table.
         """
+        del finding
+        return Chosen({name: objects[f"voxels_{name}"] > 0 for name in self.masks})
+
+    def scores(
+        self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
+    ) -> dict[str, NDArray[np.float32]]:
+        """Grade every voxel of one block.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            As for `summarise`.
+        finding : Finding
+            From `learn`.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        dict of str to ndarray of float32
+            Mask to score, shape (z, y, x) of the block without its halo, finite, the higher the more a synapse; empty
+            where the pipeline has none.
+        """
+        del arrays, finding, place
+        return {}
 
 
 def parse_parameters(declared: Sequence[Parameter], given: Mapping[str, str]) -> dict[str, int | float | str]:

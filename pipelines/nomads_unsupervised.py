@@ -35,7 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errors import DataError, UsageError
-from pipelines.contract import Finding, Objects, Parameter, Role, Summary
+from pipelines.channels import Role
+from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
 
 __all__ = ["NomadsUnsupervised", "box_sums", "otsu_bin"]
 
@@ -100,7 +101,7 @@ def _historical_bytes(voxels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, slots=True)
-class NomadsUnsupervised:
+class NomadsUnsupervised(Pipeline):
     """Detects a synapse where two markers are both bright.
 
     Parameters
@@ -120,10 +121,9 @@ class NomadsUnsupervised:
     min_volume_um3: float = 0.0012
     min_voxels: int = 1
 
-    name: ClassVar[str] = "nomads-unsupervised"
-    help: ClassVar[str] = "two markers, one mask: where a pre-synaptic and a post-synaptic marker are both bright"
-    masks: ClassVar[tuple[str, ...]] = ("All",)
-    roles: ClassVar[tuple[Role, ...]] = (
+    name = "nomads-unsupervised"
+    help = "two markers, one mask: where a pre-synaptic and a post-synaptic marker are both bright"
+    roles = (
         Role("presynaptic", ("synapsin", "syn1", "bassoon", "vglut1", "vglut"), "a marker of the pre-synaptic side"),
         Role("postsynaptic", ("psd95", "psd", "glun1", "nr1", "glur"), "a marker of the post-synaptic side"),
     )
@@ -148,14 +148,20 @@ class NomadsUnsupervised:
                 "Leave out min_volume_um3 and min_voxels, or set evidence=both",
             )
 
-    @property
-    def settings(self) -> Mapping[str, int | float | str]:
-        """Every parameter with its value."""
-        return {parameter.name: getattr(self, parameter.name) for parameter in self.parameters}
+    def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Return one voxel on each side: what a 3 x 3 x 3 sum reaches.
 
-    @property
-    def halo(self) -> tuple[int, int, int]:
-        """One voxel: what a 3 x 3 x 3 sum reaches."""
+        Parameters
+        ----------
+        voxel_size_nm : tuple of float
+            Size of a voxel; not needed.
+
+        Returns
+        -------
+        tuple of int
+            Voxels (z, y, x).
+        """
+        del voxel_size_nm
         return (1, 1, 1)
 
     @property
@@ -172,19 +178,22 @@ class NomadsUnsupervised:
         voxels = arrays[role]
         return box_sums(_historical_bytes(voxels) if self.evidence == "one-channel" else voxels)
 
-    def summarise(self, arrays: Mapping[str, NDArray[Any]]) -> Summary:
+    def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
         """Count the box sums of each deciding marker.
 
         Parameters
         ----------
         arrays : mapping of str to ndarray
             Role to voxels (z, y, x), uint8 or uint16, with a halo of one voxel.
+        place : Place
+            Where the block lies; not needed.
 
         Returns
         -------
         Summary
             Role to histogram of its box sums, index = sum.
         """
+        del place
         return {role: np.bincount(self._sums(role, arrays).ravel()).astype(np.int64) for role in self._deciding()}
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
@@ -239,7 +248,7 @@ class NomadsUnsupervised:
         # the threshold is the centre of the bin, as a whole sum: low + (k + 1/2) (high - low) / 256, rounded down
         return low + (2 * otsu_bin(histogram) + 1) * (high - low) // (2 * _BINS)
 
-    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding) -> NDArray[np.bool_]:
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
         """Mark the voxels at which every deciding marker is above its threshold.
 
         Parameters
@@ -248,19 +257,22 @@ class NomadsUnsupervised:
             As for `summarise`.
         finding : Finding
             From `learn`.
+        place : Place
+            Where the block lies; not needed.
 
         Returns
         -------
-        ndarray of bool
-            Shape (z, y, x) of the block without its halo.
+        Detected
+            One set, ``All``.
         """
+        del place
         first, *others = self._deciding()
         detected: NDArray[np.bool_] = self._sums(first, arrays) > finding[f"threshold:{first}"]
         for role in others:
             detected &= self._sums(role, arrays) > finding[f"threshold:{role}"]
-        return detected
+        return Detected({"All": detected})
 
-    def select(self, objects: Objects, finding: Finding) -> dict[str, NDArray[np.bool_]]:  # noqa: ARG002 (the contract's)
+    def select(self, objects: Objects, finding: Finding) -> Chosen:
         """Keep the objects that are large enough.
 
         Parameters
@@ -272,9 +284,10 @@ class NomadsUnsupervised:
 
         Returns
         -------
-        dict of str to ndarray of bool
+        Chosen
             One mask, ``All``.
         """
+        del finding
         if self.evidence == "one-channel":
-            return {"All": objects["voxels"] > _HISTORICAL_VOXELS}
-        return {"All": (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)}
+            return Chosen({"All": objects["voxels"] > _HISTORICAL_VOXELS})
+        return Chosen({"All": (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)})
