@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 import delivery
 import logs
 import nd_boss
-import pipelines
 import record
 from box import Box, Range
 from credentials import Token
@@ -74,7 +73,7 @@ def run(
     delivery.check_upload(job)
     source = _open(job)
     log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
-    roles = pipelines.find_channels(job.pipeline.roles, candidates(source), job.channels)
+    roles = job.pipeline.choose(candidates(source), job.channels)
     log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
     destinations = _destinations(job, source)
     plan = plan_of(job, source, roles, folder)
@@ -347,7 +346,7 @@ def _ended_at_once() -> Iterator[None]:
 def _dry_run(job: Job) -> int:
     """Tell what a job would do and need."""
     source = _open(job)
-    roles = pipelines.find_channels(job.pipeline.roles, candidates(source), job.channels)
+    roles = job.pipeline.choose(candidates(source), job.channels)
     _destinations(job, source)
     sys.stdout.write(forecast(job, plan_of(job, source, roles, ResultFolder.named(job.path, job.results_key))))
     return 0

@@ -100,13 +100,13 @@ def _measured(
         if image.shape != mask.shape:
             found = f"its shape is {image.shape}, that of the mask {mask.shape}"
             raise DataError(f"channel {name!r}", found, "Give image and mask of the same box")
-    labels = objects.label(mask != 0, box, box)
-    parts = objects.measure(labels, box, ())
-    table = objects.table(parts, box, voxel_size_nm or (1.0, 1.0, 1.0))
+    labelled = objects.label(mask != 0, box, box)
+    parts, joint = objects.join([objects.measure(labelled, box, ())], [])
+    table = dict(objects.table(parts, box, voxel_size_nm or (1.0, 1.0, 1.0)))
     if voxel_size_nm is None:
         table = {name: values for name, values in table.items() if not name.endswith(("_um", "_um3"))}
-    inside = labels != 0
-    rows = np.searchsorted(parts["id"], labels[inside])
+    inside = labelled.numbers != 0
+    rows = objects.rows_of_objects(joint, labelled.ids)[labelled.numbers[inside] - 1]
     for name, image in images.items():
         # detections sum whole numbers; the images of a caller may be normalised
         sums = np.bincount(rows, image[inside].astype(np.float64), minlength=len(parts["id"]))

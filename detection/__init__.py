@@ -3,7 +3,8 @@
 It reads from any `source.Source`, and neither delivers nor draws what it finds.
 """
 
-from detection.passes import Detection, Hole, detect
+from detection.outcome import Detection, Hole
+from detection.passes import detect
 from detection.plan import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS, Plan
 
 __all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Detection", "Hole", "Plan", "detect"]

@@ -113,7 +113,7 @@ def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
     """
     itemsizes = [plan.source.dtype(channel).itemsize for channel in plan.pulled()]
     block = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
-    with_halo = int(np.prod([n + 2 * halo for n, halo in zip(block, plan.pipeline.halo, strict=True)]))
+    with_halo = int(np.prod([n + 2 * halo for n, halo in zip(block, plan.halo, strict=True)]))
     voxels = int(np.prod(block))
     working = plan.pipeline.working_bytes
     worker = _WORKER_BYTES + voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * working

@@ -9,7 +9,8 @@ and sort the objects in the order of their first voxel. All sums are integers, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cc3d
@@ -17,8 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
+from pipelines.contract import Chosen
 
-__all__ = ["id_dtype", "join", "label", "measure", "neighbours_across", "table"]
+__all__ = [
+    "Joint",
+    "Labelled",
+    "id_dtype",
+    "join",
+    "label",
+    "measure",
+    "neighbours_across",
+    "rows_of_objects",
+    "table",
+    "table_of",
+]
 
 Parts = dict[str, NDArray[Any]]
 
@@ -32,8 +45,30 @@ def id_dtype(volume: Box) -> np.dtype[Any]:
     return np.dtype(np.uint32 if volume.voxels < 2**32 - 1 else np.uint64)
 
 
-def label(candidates: NDArray[np.bool_], box: Box, volume: Box) -> NDArray[Any]:
-    """Give the voxels of each 26-connected component of a block the component's id.
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The connected components of a block.
+
+    Parameters
+    ----------
+    numbers : ndarray of unsigned integers, shape (z, y, x)
+        0 is background, k the k-th component of the block.
+    ids : ndarray of uint32 or uint64, shape (n,)
+        Id of each component: one plus the C-order index in the volume of its first voxel in this block.
+    """
+
+    numbers: NDArray[Any]
+    ids: NDArray[Any]
+
+    def ids_of(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return the ids of some voxels, given their numbers; 0 is background."""
+        with_background = np.concatenate([np.zeros(1, self.ids.dtype), self.ids])
+        found: NDArray[Any] = with_background[numbers]
+        return found
+
+
+def label(candidates: NDArray[np.bool_], box: Box, volume: Box) -> Labelled:
+    """Find the 26-connected components of a block.
 
     Parameters
     ----------
@@ -46,19 +81,21 @@ def label(candidates: NDArray[np.bool_], box: Box, volume: Box) -> NDArray[Any]:
 
     Returns
     -------
-    ndarray of uint32 or uint64, shape (z, y, x)
-        0 is background; otherwise one plus the C-order index in `volume` of the component's first voxel in this block.
+    Labelled
+        The components, none where there are no candidates.
     """
     # cc3d misreads some strided views, so it is given contiguous memory
     contiguous = np.ascontiguousarray(candidates).view(np.uint8)
-    local, count = cc3d.connected_components(contiguous, connectivity=26, return_N=True)
-    ids = np.zeros(count + 1, id_dtype(volume))
-    flat = local.ravel()
+    numbers, count = cc3d.connected_components(contiguous, connectivity=26, return_N=True)
+    if count < 2**16:
+        numbers = numbers.astype(np.uint16, copy=False)
+    flat = numbers.ravel()
     places = np.flatnonzero(flat)
+    first = np.zeros(count + 1, np.int64)
     # assigned from the last voxel to the first, so that the first voxel of each component stays
-    ids[flat[places[::-1]]] = (_index_in(volume, box, places[::-1]) + 1).astype(ids.dtype)
-    labelled: NDArray[Any] = ids[local]
-    return labelled
+    first[flat[places[::-1]]] = places[::-1]
+    ids = (_index_in(volume, box, first[1:]) + 1).astype(id_dtype(volume))
+    return Labelled(numbers, ids)
 
 
 def _index_in(volume: Box, box: Box, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -70,40 +107,47 @@ def _index_in(volume: Box, box: Box, places: NDArray[np.int64]) -> NDArray[np.in
     return index
 
 
-def measure(labels: NDArray[Any], box: Box, channels: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
+def measure(labelled: Labelled, box: Box, measured: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
     """Measure the parts of objects that lie in one block.
 
     Parameters
     ----------
-    labels : ndarray of uint32 or uint64, shape (z, y, x)
+    labelled : Labelled
         From `label`.
     box : Box
         The block.
-    channels : iterable of tuple of str and ndarray
-        Channels and their voxels in `box`, unsigned integers, shape (z, y, x); one is held at a time.
+    measured : iterable of tuple of str and ndarray
+        Columns and the voxels in `box` that they come from, booleans or unsigned integers, shape (z, y, x); one is held
+        at a time. A column that begins with ``max:`` is a maximum, any other a sum.
 
     Returns
     -------
     dict of str to ndarray
-        Columns, a row for each part, in the order of `id`: `id`, `voxels`, `sum_z` (and y, x: sums of voxel
-        coordinates), `start_z`, `stop_z` (and y, x: bounding box, half-open), `sum:<channel>`. All int64 but `id`.
+        Columns, a row for each part: `id`, `voxels`, `sum_z` (and y, x: sums of voxel coordinates), `start_z`, `stop_z`
+        (and y, x: bounding box, half-open), and those of `measured`. All int64 but `id`.
     """
-    flat = labels.ravel()
+    flat = labelled.numbers.ravel()
     places = np.flatnonzero(flat)
-    order = np.argsort(flat[places], kind="stable")
-    places = places[order]
-    sorted_ids = flat[places]
-    first = np.flatnonzero(np.diff(sorted_ids, prepend=sorted_ids.dtype.type(0)))
-    parts: Parts = {"id": sorted_ids[first], "voxels": np.diff(first, append=len(places)).astype(np.int64)}
-    coordinates = np.unravel_index(places, box.shape)
-    for axis, coordinate in enumerate(coordinates):
-        absolute = coordinate.astype(np.int64) + box.start[axis]
-        parts[_COORDINATE_SUMS[axis]] = _reduce(np.add, absolute, first)
-        parts[_LOWEST[axis]] = _reduce(np.minimum, absolute, first)
-        parts[_HIGHEST[axis]] = _reduce(np.maximum, absolute, first) + 1
-    for name, voxels in channels:
-        parts[f"sum:{name}"] = _reduce(np.add, voxels.ravel()[places].astype(np.int64), first)
+    numbers = flat[places]
+    places = places[np.argsort(numbers, kind="stable")]
+    voxels = np.bincount(numbers, minlength=len(labelled.ids) + 1)[1:].astype(np.int64)
+    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(voxels)])[:-1]
+    parts: Parts = {"id": labelled.ids, "voxels": voxels}
+    for axis, coordinate in enumerate(np.unravel_index(places, box.shape)):
+        start = box.start[axis]
+        parts[_COORDINATE_SUMS[axis]] = _reduce(np.add, coordinate, first) + start * voxels
+        parts[_LOWEST[axis]] = _reduce(np.minimum, coordinate, first) + start
+        parts[_HIGHEST[axis]] = _reduce(np.maximum, coordinate, first) + (start + 1)
+    for name, values in measured:
+        parts[name] = _reduce(_reduction(name), values.ravel()[places].astype(np.int64), first)
     return parts
+
+
+def _reduction(name: str) -> np.ufunc:
+    """Return how the parts of an object make its value in a column."""
+    if name in _LOWEST:
+        return np.minimum
+    return np.maximum if name in _HIGHEST or name.startswith("max:") else np.add
 
 
 def _reduce(operation: np.ufunc, values: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -139,8 +183,63 @@ def neighbours_across(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
     return np.unique(np.concatenate(pairs), axis=0)
 
 
-def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, NDArray[Any], NDArray[Any]]:
-    """Join the parts of objects that touch across blocks.
+class Joint:
+    """Which parts are one object, for parts in any order.
+
+    Parameters
+    ----------
+    ids : ndarray of uint32 or uint64, shape (n,)
+        Ids of all parts, in the order in which their columns will come.
+    pairs : sequence of ndarray, shape (m, 2)
+        From `neighbours_across`.
+    """
+
+    def __init__(self, ids: NDArray[Any], pairs: Sequence[NDArray[Any]]) -> None:
+        # workers measure and never join: they start sooner without scipy
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        order = np.argsort(ids)
+        self.part_ids = ids[order]
+        """The ids of all parts, sorted."""
+        n = len(ids)
+        touching = np.unique(np.concatenate([*pairs, np.empty((0, 2), ids.dtype)]), axis=0)
+        a, b = (np.searchsorted(self.part_ids, touching[:, side]) for side in (0, 1))
+        graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
+        _, component = connected_components(graph, directed=False) if n else (0, np.empty(0, np.int32))
+        # parts are sorted by id: the first part of a component holds the object's first voxel
+        _, first_part, object_of_part = np.unique(component, return_index=True, return_inverse=True)
+        rank = np.empty(len(first_part), np.int64)
+        rank[np.argsort(first_part)] = np.arange(len(first_part))
+        self.object_rows: NDArray[np.int64] = rank[object_of_part]
+        """For each of `part_ids`, the row of its object; objects are in the order of their first voxel."""
+        by_object = np.argsort(self.object_rows, kind="stable")
+        self._gather = order[by_object]
+        self._first = np.flatnonzero(np.diff(self.object_rows[by_object], prepend=-1))
+
+    def column(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Join the values of the parts to those of the objects.
+
+        Parameters
+        ----------
+        name : str
+            A column of `measure`.
+        values : ndarray, shape (n,)
+            Its values, in the order of the ids that were given.
+
+        Returns
+        -------
+        ndarray
+            A value for each object.
+        """
+        if name == "id":
+            ids: NDArray[Any] = values[self._gather[self._first]]
+            return ids
+        return _reduce(_reduction(name), values[self._gather], self._first)
+
+
+def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, Joint]:
+    """Join the parts of objects that touch across blocks, in memory.
 
     Parameters
     ----------
@@ -153,74 +252,102 @@ def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, 
     -------
     objects : dict of str to ndarray
         The columns of `measure`, a row for each object, ordered by its first voxel.
-    part_ids : ndarray
-        The ids of all parts, sorted.
-    object_rows : ndarray of int64
-        For each of `part_ids`, the row in `objects` that it belongs to.
+    joint : Joint
+        Which part belongs to which object.
     """
-    # workers measure and never join: they start sooner without scipy
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.argsort(columns["id"])
-    columns = {name: values[order] for name, values in columns.items()}
-    part_ids = columns["id"]
-    n = len(part_ids)
-    touching = np.unique(np.concatenate([*pairs, np.empty((0, 2), part_ids.dtype)]), axis=0)
-    a, b = (np.searchsorted(part_ids, touching[:, side]) for side in (0, 1))
-    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
-    _, component = connected_components(graph, directed=False) if n else (0, np.empty(0, np.int32))
-    # parts are sorted by id: the first part of a component holds the object's first voxel
-    _, first_part, object_of_part = np.unique(component, return_index=True, return_inverse=True)
-    rank = np.empty(len(first_part), np.int64)
-    rank[np.argsort(first_part)] = np.arange(len(first_part))
-    object_rows = rank[object_of_part]
-    by_object = np.argsort(object_rows, kind="stable")
-    first = np.flatnonzero(np.diff(object_rows[by_object], prepend=-1))
-    objects: Parts = {"id": part_ids[by_object][first]}
-    for name, values in columns.items():
-        if name != "id":
-            reduction = np.minimum if name in _LOWEST else np.maximum if name in _HIGHEST else np.add
-            objects[name] = _reduce(reduction, values[by_object], first)
-    return objects, part_ids, object_rows
+    joint = Joint(columns["id"], pairs)
+    return {name: joint.column(name, values) for name, values in columns.items()}, joint
 
 
-def table(objects: Parts, volume: Box, voxel_size_nm: Sequence[float]) -> dict[str, NDArray[Any]]:
-    """Turn sums into what a user reads.
+def table(
+    objects: Mapping[str, NDArray[Any]], volume: Box, voxel_size_nm: Sequence[float]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Turn sums into what a user and a pipeline read, column by column.
 
     Parameters
     ----------
-    objects : dict of str to ndarray
-        From `join` (or `measure`, where there is one block).
+    objects : mapping of str to ndarray
+        From `join`.
     volume : Box
         The requested volume.
     voxel_size_nm : sequence of float
         Size of a voxel along z, y, x.
 
-    Returns
-    -------
-    dict of str to ndarray
+    Yields
+    ------
+    tuple of str and ndarray
         Columns of equal length: `id` (1 upwards, in the order of first voxels), `centroid_z_voxel` (and y, x: mean
         index, absolute in BOSS; a voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size),
         `voxels`, `volume_um3`, `slices`, `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border`
-        (of the requested volume), `mean_<channel>` (intensity inside the object).
+        (of the requested volume), `mean_<channel>` (intensity inside the object), and what the pipeline had measured:
+        `voxels_<set>`, `max_<evidence>`, `sum_<evidence>`.
     """
-    voxels = objects["voxels"]
-    rows: dict[str, NDArray[Any]] = {"id": np.arange(1, len(voxels) + 1, dtype=np.int64)}
+    voxels = np.asarray(objects["voxels"])
+    yield "id", np.arange(1, len(voxels) + 1, dtype=np.int64)
     for axis, name in zip("zyx", _COORDINATE_SUMS, strict=True):
-        rows[f"centroid_{axis}_voxel"] = objects[name] / voxels
-    for axis, size in zip("zyx", voxel_size_nm, strict=True):
-        rows[f"centroid_{axis}_um"] = rows[f"centroid_{axis}_voxel"] * (size / 1000)
-    rows["voxels"] = voxels
-    rows["volume_um3"] = voxels * (float(np.prod(np.asarray(voxel_size_nm, np.float64))) / 1e9)
-    rows["slices"] = objects["stop_z"] - objects["start_z"]
+        yield f"centroid_{axis}_voxel", objects[name] / voxels
+    for axis, name, size in zip("zyx", _COORDINATE_SUMS, voxel_size_nm, strict=True):
+        yield f"centroid_{axis}_um", objects[name] / voxels * (size / 1000)
+    yield "voxels", voxels
+    yield "volume_um3", voxels * (float(np.prod(np.asarray(voxel_size_nm, np.float64))) / 1e9)
+    yield "slices", objects["stop_z"] - objects["start_z"]
     border = np.zeros(len(voxels), np.bool_)
     for low, high, (start, stop) in zip(_LOWEST, _HIGHEST, volume.ranges, strict=True):
-        rows[low], rows[high] = objects[low], objects[high]
+        yield low, objects[low]
+        yield high, objects[high]
         border |= (objects[low] == start) | (objects[high] == stop)
-    rows["touches_border"] = border
+    yield "touches_border", border
     for name in objects:
-        if name.startswith("sum:"):
-            rows[f"mean_{name.removeprefix('sum:')}"] = objects[name] / voxels
-    return rows
+        kind, _, what = name.partition(":")
+        if kind == "intensity":
+            yield f"mean_{what}", objects[name] / voxels
+        elif what:
+            yield f"{kind}_{what}", objects[name]
+
+
+def rows_of_objects(joint: Joint, ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the object of some parts.
+
+    Parameters
+    ----------
+    joint : Joint
+        Which part belongs to which object.
+    ids : ndarray
+        Ids of parts.
+
+    Returns
+    -------
+    ndarray of int64
+        The row of each part's object.
+    """
+    return joint.object_rows[np.searchsorted(joint.part_ids, ids)]
+
+
+def table_of(every: Mapping[str, NDArray[Any]], chosen: Chosen) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Return the table that users get: the objects of the first mask.
+
+    Parameters
+    ----------
+    every : mapping of str to ndarray
+        From `table`, a row for each object.
+    chosen : Chosen
+        What the pipeline made of them.
+
+    Yields
+    ------
+    tuple of str and ndarray
+        `id` anew from 1; the columns of `table` but those that the pipeline had measured for itself, where it found
+        several sets `voxels_<set>`; the pipeline's columns; for each further mask ``in_<mask>``.
+    """
+    (_, first), *others = chosen.masks.items()
+    sets = [name for name in every if name.startswith("voxels_")]
+    for name, values in every.items():
+        if name == "id":
+            yield name, np.arange(1, np.count_nonzero(first) + 1, dtype=np.int64)
+        elif not name.startswith(("max_", "sum_")) and (name not in sets or len(sets) > 1):
+            yield name, values[first]
+    for name, values in chosen.columns.items():
+        yield name, np.asarray(values)[first]
+    for name, is_in in others:
+        yield f"in_{name}", is_in[first]

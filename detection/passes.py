@@ -17,13 +17,10 @@ run with other parameters finds nothing of it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,247 +28,22 @@ from numpy.typing import NDArray
 
 from block_pool import BlockPool, Boxes, Done, Failed, Feed
 from box import Box
-from detection import objects
-from detection.border import mirrored
+from detection import blocks, joining, objects
+from detection.outcome import Detection, Hole
 from detection.overview import Overview
 from detection.plan import DEFAULT_PULLS, Plan
 from detection.store import BlockVolume, key_of
 from detection.tiles import TileFeed
-from errors import DataError, NDSynapseError
+from errors import DataError
 from pipelines.contract import Finding, Summary
 from progress import Progress, on_terminal, silent
 
-__all__ = ["Detection", "Hole", "detect"]
+__all__ = ["detect"]
 
 log = logging.getLogger(__name__)
 
-FOUND = np.uint8(255)
-
 _KEEP_BYTES = 2**62
 """What tiles may take on disk where nobody sets a limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """A block that is missing in the masks.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-    step : str
-        Where it failed.
-    reason : str
-        What happened, in a line.
-    traceback : str
-        The traceback of the pipeline; empty where its process died.
-    """
-
-    box: Box
-    step: str
-    reason: str
-    traceback: str
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """What was detected.
-
-    Parameters
-    ----------
-    masks : dict of str to BlockVolume
-        Name to mask: uint8, 0 and 255, shape (z, y, x) of the box, read from disk. The first holds all.
-    labels : BlockVolume
-        The number of the object that a voxel belongs to, as in the table's `id`; 0 is background.
-    table : dict of str to ndarray
-        One row for each object of the first mask; see `objects.table`. For each further mask a column ``in_<mask>``.
-    overviews, mask_overviews : dict of str to ndarray
-        Channel, or mask, to its maximum projection along z, at most 1024 pixels a side.
-    finding : Finding
-        What the pipeline learned.
-    holes : list of Hole
-        Blocks that failed, in their order; the masks are 0 there.
-    seconds : dict of str to float
-        Time by step.
-    blocks : int
-        Number of blocks.
-    resumed : dict of str to int
-        Blocks by step that an earlier run had finished.
-    candidates : int
-        Objects before the pipeline chose.
-    """
-
-    masks: dict[str, BlockVolume]
-    labels: BlockVolume
-    table: dict[str, NDArray[Any]]
-    overviews: dict[str, NDArray[Any]]
-    mask_overviews: dict[str, NDArray[np.uint8]]
-    finding: Finding
-    holes: list[Hole] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    blocks: int = 0
-    resumed: dict[str, int] = field(default_factory=dict)
-    candidates: int = 0
-
-    def rows(self, mask: str) -> dict[str, NDArray[Any]]:
-        """Return the rows of the table whose objects a mask holds.
-
-        Parameters
-        ----------
-        mask : str
-            Name of a mask.
-
-        Returns
-        -------
-        dict of str to ndarray
-            The columns of `table`.
-        """
-        chosen = self.table.get(f"in_{mask}")
-        return self.table if chosen is None else {name: values[chosen] for name, values in self.table.items()}
-
-
-_PLAN: Plan | None = None
-
-
-def _setup(plan: Plan) -> None:
-    """Keep the plan in this worker."""
-    global _PLAN
-    _PLAN = plan
-
-
-def _plan() -> Plan:
-    """Return this worker's plan."""
-    if _PLAN is None:
-        raise NDSynapseError("a block in a worker", "the worker has no plan", "Report this as a defect")
-    return _PLAN
-
-
-def _digest(*arrays: NDArray[Any]) -> str:
-    """Return a fingerprint of some arrays."""
-    digest = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _role_arrays(plan: Plan, box: Box) -> dict[str, NDArray[Any]]:
-    """Read the voxels of each role with the pipeline's halo."""
-    tiles = plan.tiles()
-    inside = Box.of_shape(box.shape, tuple(b - v for b, v in zip(box.start, plan.box.start, strict=True)))
-    return {role: mirrored(tiles.channel(channel), inside, plan.pipeline.halo) for role, channel in plan.roles.items()}
-
-
-def _summarise(box: Box) -> float:
-    """Count one block, and project its channels; return the seconds that writing took, as all of these do."""
-    plan = _plan()
-    tiles = plan.tiles()
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, counts in plan.pipeline.summarise(_role_arrays(plan, box)).items():
-        places = np.flatnonzero(counts)
-        arrays[f"places {name}"], arrays[f"counts {name}"] = places, counts[places]
-    for channel in plan.pulled():
-        voxels = tiles.channel(channel).part(box)
-        arrays[f"overview {channel}"] = Overview.of_block(voxels, box, plan.box).pixels
-        arrays[f"digest {channel}"] = np.array([_digest(voxels)])
-    store = plan.store()
-    store.save(plan.statistics_kind(), key_of(box), arrays)
-    return store.write_s
-
-
-def _detect(box: Box, finding: Finding) -> float:
-    """Label the candidates of one block, and measure their parts."""
-    plan = _plan()
-    tiles = plan.tiles()
-    candidates = plan.pipeline.detect(_role_arrays(plan, box), finding)
-    if candidates.shape != box.shape or candidates.dtype != np.bool_:
-        raise ValueError(f"{candidates.dtype} of the shape {candidates.shape} was detected in a block of {box.shape}")
-    labels = objects.label(candidates, box, plan.box)
-    del candidates
-    parts = objects.measure(labels, box, ((channel, tiles.channel(channel).part(box)) for channel in plan.channels))
-    store, kind = plan.store(), plan.parts_kind(finding)
-    store.save(f"labels-{kind}", key_of(box), {"labels": labels})
-    # the parts are saved last: with them the block is finished
-    store.save(kind, key_of(box), {**parts, **_faces(labels)})
-    return store.write_s
-
-
-_SIDES = {"low": 0, "high": -1}
-
-
-def _faces(labels: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return the six outermost planes of a block, which is all that joining needs."""
-    return {f"face {axis} {side}": labels.take(place, axis) for axis in range(3) for side, place in _SIDES.items()}
-
-
-def _touching(box: Box, kind: str) -> NDArray[Any]:
-    """Find the ids that touch across the borders to the blocks that come after this one, edges and corners included."""
-    plan = _plan()
-    store = plan.store()
-    here = store.load(kind, key_of(box))
-    pairs = [np.empty((0, 2), objects.id_dtype(plan.box))]
-    for step in product((-1, 0, 1), repeat=3):
-        if step <= (0, 0, 0):
-            continue
-        neighbour = _neighbour(plan, box, step)
-        if neighbour is None or not store.has(kind, key_of(neighbour)):
-            continue
-        there = store.load(kind, key_of(neighbour))
-        pairs.append(objects.neighbours_across(_border(here, step), _border(there, tuple(-s for s in step))))
-    return np.unique(np.concatenate(pairs), axis=0)
-
-
-def _neighbour(plan: Plan, box: Box, step: tuple[int, ...]) -> Box | None:
-    """Return the block next to one in a direction."""
-    ranges = []
-    for (start, stop), (first, end), size, direction in zip(
-        box.ranges, plan.box.ranges, plan.block_size, step, strict=True
-    ):
-        if direction > 0:
-            start, stop = stop, min(end, (stop // size + 1) * size)
-        elif direction < 0:
-            start, stop = max(first, (start - 1) // size * size), start
-        if stop <= start:
-            return None
-        ranges.append((start, stop))
-    return Box(*ranges)
-
-
-def _border(faces: dict[str, NDArray[Any]], step: Sequence[int]) -> NDArray[Any]:
-    """Return the labels of a block that touch its neighbour in a direction: a face, an edge or a corner, as a plane."""
-    axis = next(axis for axis, direction in enumerate(step) if direction)
-    plane = faces[f"face {axis} {'high' if step[axis] > 0 else 'low'}"]
-    for place, other in enumerate(other for other in range(3) if other != axis):
-        if step[other]:
-            edge = plane.shape[place] - 1 if step[other] > 0 else 0
-            plane = plane[edge : edge + 1] if place == 0 else plane[:, edge : edge + 1]
-    return plane
-
-
-def _write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: str) -> float:
-    """Write the masks of one block, and project them."""
-    plan = _plan()
-    store = plan.store()
-    labels = store.load(f"labels-{parts_kind}", key_of(box))["labels"]
-    foreground = labels != 0
-    rows = np.searchsorted(store.open_plain(masks_kind, "part_ids"), labels[foreground])
-    overviews = {}
-    for name in names:
-        mask = np.zeros(labels.shape, np.uint8)
-        mask[foreground] = store.open_plain(masks_kind, f"chosen_{name}")[rows]
-        store.save_plain(f"{masks_kind}-{name}", key_of(box), mask)
-        overviews[name] = Overview.of_block(mask, box, plan.box).pixels
-    store.save(f"overviews-{masks_kind}", key_of(box), overviews)
-    return store.write_s
-
-
-def _add(total: Summary, name: str, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-    """Add counts to a summary, which grows as it must."""
-    length = int(places[-1]) + 1 if len(places) else 0
-    have = total.get(name, np.zeros(0, np.int64))
-    if len(have) < length:
-        have = np.concatenate([have, np.zeros(length - len(have), np.int64)])
-    have[places] += counts
-    total[name] = have
 
 
 class _Run:
@@ -310,12 +82,12 @@ class _Run:
     ) -> Iterator[Done]:
         """Run a step on every block that an earlier run did not finish."""
         started = time.monotonic()
-        blocks = self.whole()
-        missing = [block for block in blocks if not self.store.has(kind, key_of(block))]
-        done = len(blocks) - len(missing)
+        whole = self.whole()
+        missing = [block for block in whole if not self.store.has(kind, key_of(block))]
+        done = len(whole) - len(missing)
         if done:
             self.resumed[step] = done
-        self._progress(step, done, len(blocks))
+        self._progress(step, done, len(whole))
         tile_feed = self._tile_feed(missing) if pulls_tiles else None
         feed: Feed = tile_feed or Boxes(missing)
         voxels = failed = 0
@@ -326,7 +98,7 @@ class _Run:
                 failed += isinstance(outcome, Failed)
                 self._report(step, outcome, 0.0 if tile_feed is None else tile_feed.pull_s.get(outcome.box, 0.0))
                 speed = f"{voxels / (time.monotonic() - started) / 1e6:.1f} million voxels/s"
-                self._progress(step, done, len(blocks), f"{speed}, {failed} failed" if failed else speed)
+                self._progress(step, done, len(whole), f"{speed}, {failed} failed" if failed else speed)
                 if isinstance(outcome, Done):
                     yield outcome
         finally:
@@ -336,10 +108,10 @@ class _Run:
             self.seconds["pull"] = self.seconds.get("pull", 0.0) + tile_feed.seconds
         self.seconds[step] = time.monotonic() - started
 
-    def _tile_feed(self, blocks: list[Box]) -> TileFeed:
+    def _tile_feed(self, missing: list[Box]) -> TileFeed:
         """Return the feed of blocks whose tiles are pulled as they are needed."""
         plan = self.plan
-        return TileFeed(plan.tiles(), plan.source, blocks, plan.pipeline.halo, self._pulls, self._keep_bytes)
+        return TileFeed(plan.tiles(), plan.source, missing, plan.halo, self._pulls, self._keep_bytes)
 
     def _report(self, step: str, outcome: Done | Failed, pull_s: float) -> None:
         """Log what came of a block; remember a failure."""
@@ -363,7 +135,7 @@ class _Run:
             known = self.store.load(kind, key_of(block))
             for channel in tiles.channels:
                 voxels = self.plan.source.get_cutout(channel, *block.ranges)
-                if _digest(voxels) != str(known[f"digest {channel}"][0]):
+                if blocks.digest_of(voxels) != str(known[f"digest {channel}"][0]):
                     log.warning("channel %s changed since an earlier run pulled %s: starting over", channel, block)
                     self.store.keep_only(set())
                     return
@@ -380,7 +152,7 @@ class _Run:
     def learn(self) -> tuple[Finding, dict[str, NDArray[Any]]]:
         """Pull and count all blocks, and let the pipeline draw from the sums; return the projections, too."""
         kind = self.plan.statistics_kind()
-        for _ in self.each_block("statistics", kind, _summarise, pulls_tiles=True):
+        for _ in self.each_block("statistics", kind, blocks.summarise, pulls_tiles=True):
             pass
         total: Summary = {}
         overviews: dict[str, NDArray[Any]] = {}
@@ -388,7 +160,7 @@ class _Run:
         for block in whole:
             arrays = self.store.load(kind, key_of(block))
             for name in [name.removeprefix("counts ") for name in arrays if name.startswith("counts ")]:
-                _add(total, name, arrays[f"places {name}"], arrays[f"counts {name}"])
+                blocks.add_counts(total, name, arrays[f"places {name}"], arrays[f"counts {name}"])
             self._merge(overviews, block, arrays, "overview ")
         return self.plan.pipeline.learn(total, self.plan.roles), overviews
 
@@ -401,39 +173,44 @@ class _Run:
                 key = name.removeprefix(prefix)
                 overviews[key] = Overview.at(pixels, block, self.plan.box).merged_into(overviews.get(key))
 
-    def label(self, finding: Finding) -> tuple[objects.Parts, NDArray[Any], NDArray[Any]]:
+    def label(self, finding: Finding) -> tuple[joining.ColumnFiles, objects.Joint]:
         """Label and measure all blocks and join what touches across them."""
         kind = self.plan.parts_kind(finding)
-        for _ in self.each_block("detect", kind, partial(_detect, finding=finding), pulls_tiles=True):
+        for _ in self.each_block("detect", kind, partial(blocks.detect, finding=finding), pulls_tiles=True):
             pass
         started = time.monotonic()
         whole = self.some_whole()
         feed = Boxes(whole if len(self.blocks) > 1 else [])
         pairs = []
-        for outcome in self._pool.run(partial(_touching, kind=kind), feed):
+        for outcome in self._pool.run(partial(blocks.touching, kind=kind), feed):
             if isinstance(outcome, Failed):
-                raise NDSynapseError(f"joining block {outcome.box}", outcome.reason, "Report this as a defect")
+                raise DataError(
+                    f"joining the objects of block {outcome.box} with those around it",
+                    outcome.reason,
+                    "The same command goes on where it was; give it more memory, or fewer --cpus",
+                )
             pairs.append(outcome.result)
-        parts = [
-            {name: values for name, values in self.store.load(kind, key_of(block)).items() if "face" not in name}
-            for block in whole
-        ]
-        joined = objects.join(parts, pairs)
+        joined = joining.join_blocks(self.store, kind, whole, pairs)
         self.seconds["join"] = time.monotonic() - started
         return joined
 
+    def columns(self, finding: Finding, name: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> joining.ColumnFiles:
+        """Keep a table on disk."""
+        return joining.ColumnFiles(self.store, f"{name}-{self.plan.parts_kind(finding)}", columns)
+
     def write_masks(
-        self, chosen: dict[str, NDArray[np.bool_]], part_ids: NDArray[Any], rows: NDArray[np.int64], finding: Finding
+        self, chosen: Mapping[str, NDArray[np.bool_]], joint: objects.Joint, finding: Finding
     ) -> tuple[dict[str, BlockVolume], dict[str, NDArray[Any]]]:
         """Write every mask to disk; return them with their projections."""
         parts_kind = self.plan.parts_kind(finding)
-        lists = {"part_ids": part_ids} | {f"chosen_{name}": is_in[rows] * FOUND for name, is_in in chosen.items()}
+        lists = {"part_ids": joint.part_ids}
+        lists |= {f"chosen_{name}": is_in[joint.object_rows] * blocks.FOUND for name, is_in in chosen.items()}
         # a block that failed once may change what is chosen in the blocks around it
-        kind = f"masks-{parts_kind}-{_digest(*lists.values())}"
+        kind = f"masks-{parts_kind}-{blocks.digest_of(*lists.values())}"
         for name, values in lists.items():
             # an array of no elements cannot be mapped
             self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
-        function = partial(_write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind)
+        function = partial(blocks.write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind)
         overviews: dict[str, NDArray[Any]] = {}
         for _ in self.each_block("masks", f"overviews-{kind}", function):
             pass
@@ -450,17 +227,17 @@ class _Run:
 
         return BlockVolume(read, self.plan.box, self.plan.block_size, np.uint8)
 
-    def labels(self, finding: Finding, part_ids: NDArray[Any], numbers: NDArray[np.int64]) -> BlockVolume:
+    def labels(self, finding: Finding, joint: objects.Joint, numbers: NDArray[np.int64]) -> BlockVolume:
         """Return the labels as one volume, numbered as in the table."""
         kind = f"labels-{self.plan.parts_kind(finding)}"
 
         def read(block: Box) -> NDArray[Any] | None:
             if not self.store.has(kind, key_of(block)):
                 return None
-            labels = self.store.load(kind, key_of(block))["labels"]
-            numbered = np.zeros(labels.shape, np.int64)
-            foreground = labels != 0
-            numbered[foreground] = numbers[np.searchsorted(part_ids, labels[foreground])]
+            saved = self.store.load(kind, key_of(block))
+            value = np.zeros(len(saved["ids"]) + 1, np.int64)
+            value[1:] = numbers[objects.rows_of_objects(joint, saved["ids"])]
+            numbered: NDArray[Any] = value[saved["numbers"]]
             return numbered
 
         return BlockVolume(read, self.plan.box, self.plan.block_size, np.int64)
@@ -503,25 +280,22 @@ def detect(
     UnavailableError, PermissionDeniedError
         From the source.
     """
-    with BlockPool(cpus, _setup, (plan.for_workers(),)) as pool:
+    with BlockPool(cpus, blocks.setup, (plan.for_workers(),)) as pool:
         run = _Run(plan, pool, progress, pulls, keep_bytes)
         run.check_source()
         finding, overviews = run.learn()
         run.forget_others(finding)
-        candidates, part_ids, rows = run.label(finding)
-        every = objects.table(candidates, plan.box, plan.voxel_size_nm)
+        joined, joint = run.label(finding)
+        every = run.columns(finding, "every", objects.table(joined, plan.box, plan.voxel_size_nm))
         chosen = plan.pipeline.select(every, finding)
-        masks, mask_overviews = run.write_masks(chosen, part_ids, rows, finding)
-    first, *others = chosen
-    table = {name: values[chosen[first]] for name, values in every.items()}
-    table["id"] = np.arange(1, len(table["id"]) + 1, dtype=np.int64)
-    for name in others:
-        table[f"in_{name}"] = chosen[name][chosen[first]]
-    numbers = np.where(chosen[first], np.cumsum(chosen[first]), 0)[rows]
-    log.info("%d objects, %d of them synapses (%s)", len(every["id"]), len(table["id"]), plan.pipeline.name)
+        masks, mask_overviews = run.write_masks(chosen.masks, joint, finding)
+    first = next(iter(chosen.masks.values()))
+    table = run.columns(finding, "table", objects.table_of(every, chosen))
+    numbers = np.where(first, np.cumsum(first), 0)
+    log.info("%d objects, %d of them synapses (%s)", len(first), len(table["id"]), plan.pipeline.name)
     return Detection(
         masks=masks,
-        labels=run.labels(finding, part_ids, numbers),
+        labels=run.labels(finding, joint, numbers),
         table=table,
         overviews=overviews,
         mask_overviews=mask_overviews,
@@ -530,5 +304,5 @@ def detect(
         seconds=run.seconds,
         blocks=len(run.blocks),
         resumed=run.resumed,
-        candidates=len(every["id"]),
+        candidates=len(first),
     )

@@ -6,6 +6,7 @@ It runs nothing; `passes` does.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,9 +21,10 @@ from box import Box
 from detection.store import Store
 from detection.tiles import Tiles
 from pipelines.contract import Finding, Pipeline
+from pipelines.function import FunctionPipeline, load
 from source import Source
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Plan"]
+__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Plan", "code", "code_of"]
 
 DEFAULT_BLOCK_SIZE = (32, 512, 512)
 """Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
@@ -77,6 +79,11 @@ class Plan:
         facts = _Facts(self.source.identity, {channel: self.source.dtype(channel) for channel in self.pulled()})
         return replace(self, source=cast("Source", facts))
 
+    @property
+    def halo(self) -> tuple[int, int, int]:
+        """Voxels (z, y, x) on each side of a block that the pipeline reads."""
+        return self.pipeline.halo(self.voxel_size_nm)
+
     def store(self) -> Store:
         """Return the store in the scratch folder."""
         return Store(self.folder)
@@ -92,8 +99,8 @@ class Plan:
 
     def statistics_kind(self) -> str:
         """Return what the statistics of blocks are called: other code or parameters, another name."""
-        settings = dict(self.pipeline.settings)
-        return _kind("statistics", self.tiles().kind, code(), self.pipeline.name, settings, dict(self.roles))
+        pipeline = (self.pipeline.name, code_of(self.pipeline), dict(self.pipeline.settings))
+        return _kind("statistics", self.tiles().kind, code(), pipeline, dict(self.roles), self.voxel_size_nm)
 
     def parts_kind(self, finding: Finding) -> str:
         """Return what the measured parts of blocks are called.
@@ -146,3 +153,24 @@ def code() -> str:
     for package in ("numpy", "connected-components-3d"):
         digest.update(metadata.version(package).encode())
     return digest.hexdigest()[:16]
+
+
+def code_of(pipeline: Pipeline) -> str:
+    """Return a fingerprint of the module that a pipeline, or its function, was written in.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline; what its module imports is not looked at.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits; empty where there is no source, as in a notebook.
+    """
+    written = load(pipeline.target) if isinstance(pipeline, FunctionPipeline) else type(pipeline)
+    try:
+        source = inspect.getsourcefile(written)
+        return hashlib.sha256(Path(source or "").read_bytes()).hexdigest()[:16]
+    except (OSError, TypeError):
+        return ""

@@ -138,6 +138,52 @@ class Store:
             array: NDArray[Any] = open_memmap(path, mode="r")
         return array
 
+    def append(self, kind: str, key: str, values: NDArray[Any]) -> None:
+        """Add to the end of a file of numbers; unlike what is saved, it is not safe from kills.
+
+        Parameters
+        ----------
+        kind, key : str
+            See `path`.
+        values : ndarray, shape (n,)
+            The numbers.
+
+        Raises
+        ------
+        StorageError
+            If there is no room, or no right to write.
+        """
+        path = self.path(kind, key, "raw")
+        with self._translated(f"writing {path}"):
+            path.parent.mkdir(exist_ok=True)
+            with path.open("ab") as file:
+                file.write(np.ascontiguousarray(values).data)
+
+    def appended(self, kind: str, key: str, dtype: DTypeLike) -> NDArray[Any]:
+        """Read all that was appended.
+
+        Parameters
+        ----------
+        kind, key : str
+            See `path`.
+        dtype : dtype
+            Type of the numbers.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            The numbers.
+
+        Raises
+        ------
+        StorageError
+            If there is nothing.
+        """
+        path = self.path(kind, key, "raw")
+        with self._translated(f"reading {path}"):
+            values: NDArray[Any] = np.fromfile(path, dtype)
+        return values
+
     def save(self, kind: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Save some arrays, compressed.
 

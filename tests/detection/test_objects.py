@@ -35,14 +35,15 @@ def in_blocks(
     tiles = list(volume.tiles(size, aligned))
     for box in tiles:
         here = box.slices(volume.start)
-        labels[here] = objects.label(mask[here], box, volume)
-        parts.append(objects.measure(labels[here], box, [("image", image[here])]))
+        labelled = objects.label(mask[here], box, volume)
+        labels[here] = labelled.ids_of(labelled.numbers)
+        parts.append(objects.measure(labelled, box, [("intensity:image", image[here]), ("max:image", image[here])]))
     pairs = []
     for axis in range(3):
         cuts = {box.stop[axis] - volume.start[axis] for box in tiles} - {mask.shape[axis]}
         pairs += [objects.neighbours_across(labels.take(cut - 1, axis), labels.take(cut, axis)) for cut in cuts]
-    found, part_ids, rows = objects.join(parts[::-1], pairs)
-    return found, labels, part_ids, rows
+    found, joint = objects.join(parts[::-1], pairs)
+    return found, labels, joint.part_ids, joint.object_rows
 
 
 @settings(max_examples=300, deadline=None)
@@ -73,7 +74,7 @@ def test_for_any_mask_the_measures_are_those_of_each_object_by_itself(
     mask, volume, size = case
     image = np.random.default_rng(2).integers(0, 65536, mask.shape, dtype=np.uint16)
     found, *_ = in_blocks(mask, volume, size, image)
-    table = objects.table(found, volume, VOXEL_SIZE_NM)
+    table = dict(objects.table(found, volume, VOXEL_SIZE_NM))
     reference, count = ndimage.label(mask, np.ones((3, 3, 3)))
     assert table["id"].tolist() == list(range(1, count + 1))
     for number in range(1, count + 1):
@@ -82,6 +83,7 @@ def test_for_any_mask_the_measures_are_those_of_each_object_by_itself(
         assert table["voxels"][row] == len(places)
         assert table["volume_um3"][row] == pytest.approx(len(places) * 0.0007)
         assert table["slices"][row] == np.ptp(places[:, 0]) + 1
+        assert table["max_image"][row] == image[tuple(places.T)].max()
         assert table["mean_image"][row] == pytest.approx(image[tuple(places.T)].mean())
         for axis, name in enumerate("zyx"):
             absolute = places[:, axis] + volume.start[axis]
@@ -125,8 +127,8 @@ def test_ids_fit_a_volume_beyond_thirty_two_bits() -> None:
     volume = Box((0, 5000), (0, 2000), (0, 2000))
     assert objects.id_dtype(volume) == np.uint64
     corner = Box((4999, 5000), (1999, 2000), (1999, 2000))
-    labels = objects.label(np.ones((1, 1, 1), np.bool_), corner, volume)
-    assert int(labels.ravel()[0]) == volume.voxels
+    labelled = objects.label(np.ones((1, 1, 1), np.bool_), corner, volume)
+    assert labelled.ids.tolist() == [volume.voxels]
 
 
 def test_strided_voxels_are_labelled_as_contiguous_ones() -> None:
@@ -136,6 +138,6 @@ def test_strided_voxels_are_labelled_as_contiguous_ones() -> None:
         volume = rng.random(rng.integers(1, 9, 3)) < 0.3
         start = [int(rng.integers(0, n)) for n in volume.shape]
         view = volume[tuple(slice(s, None) for s in start)]
-        labels = objects.label(view, Box.of_shape(view.shape), Box.of_shape(view.shape))
-        assert len(np.unique(labels[labels > 0])) == ndimage.label(view, np.ones((3, 3, 3)))[1]
+        labelled = objects.label(view, Box.of_shape(view.shape), Box.of_shape(view.shape))
+        assert len(labelled.ids) == ndimage.label(view, np.ones((3, 3, 3)))[1]
         assert cc3d.connected_components(np.ascontiguousarray(view).view(np.uint8), connectivity=26).shape == view.shape

@@ -11,10 +11,14 @@ from scipy import ndimage
 
 import pipelines
 from errors import DataError, UnknownNameError, UsageError
-from pipelines.contract import Role
+from pipelines.channels import Role, find_channels
+from pipelines.contract import Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised, box_sums, otsu_bin
 
 ROLES = NomadsUnsupervised.roles
+
+HERE = Place((0, 0, 0), (1, 1, 1), (1, 1, 1), (70.0, 100.0, 100.0))
+"""Any place: this pipeline does not look at it."""
 
 
 def arrays(pre: NDArray[np.uint8], post: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
@@ -54,8 +58,8 @@ def test_both_markers_are_needed() -> None:
     shared, pre_only, post_only = (3, 10, 10), (3, 10, 30), (3, 30, 10)
     given_arrays = arrays(spots(shared, pre_only), spots(shared, post_only))
     pipeline = NomadsUnsupervised()
-    finding = pipeline.learn(pipeline.summarise(given_arrays), {})
-    detected = pipeline.detect(given_arrays, finding)
+    finding = pipeline.learn(pipeline.summarise(given_arrays, HERE), {})
+    detected = pipeline.detect(given_arrays, finding, HERE).sets["All"]
     assert detected[shared]
     assert not detected[pre_only]
     assert not detected[post_only]
@@ -70,8 +74,8 @@ def test_a_few_bright_outliers_do_not_lift_the_threshold() -> None:
     for voxels in (dim, bright):
         given_arrays = arrays(voxels, voxels)
         pipeline = NomadsUnsupervised()
-        finding = pipeline.learn(pipeline.summarise(given_arrays), {})
-        assert all(pipeline.detect(given_arrays, finding)[place] for place in places)
+        finding = pipeline.learn(pipeline.summarise(given_arrays, HERE), {})
+        assert all(pipeline.detect(given_arrays, finding, HERE).sets["All"][place] for place in places)
 
 
 def test_uint16_keeps_its_full_depth() -> None:
@@ -83,7 +87,9 @@ def test_uint16_keeps_its_full_depth() -> None:
     fine[2:5, 9:12, 9:12] += 90
     given_arrays = arrays(fine, fine)
     pipeline = NomadsUnsupervised()
-    detected = pipeline.detect(given_arrays, pipeline.learn(pipeline.summarise(given_arrays), {}))
+    detected = pipeline.detect(given_arrays, pipeline.learn(pipeline.summarise(given_arrays, HERE), {}), HERE).sets[
+        "All"
+    ]
     assert detected[place]
     assert np.count_nonzero(detected) < 200
 
@@ -94,7 +100,7 @@ def test_a_constant_channel_is_named(value: int, mode: str) -> None:
     given_arrays = arrays(np.full((3, 8, 8), value, np.uint8), spots((1, 4, 4), shape=(3, 8, 8)))
     pipeline = NomadsUnsupervised(evidence=mode)
     with pytest.raises(DataError, match=r"'SYNAPSIN'.*one value"):
-        pipeline.learn(pipeline.summarise(given_arrays), {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"})
+        pipeline.learn(pipeline.summarise(given_arrays, HERE), {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"})
 
 
 def test_one_voxel_that_differs_is_no_reason_to_fail() -> None:
@@ -102,7 +108,9 @@ def test_one_voxel_that_differs_is_no_reason_to_fail() -> None:
     voxels[2, 20, 20] = 255
     given_arrays = arrays(voxels, voxels)
     pipeline = NomadsUnsupervised()
-    assert pipeline.detect(given_arrays, pipeline.learn(pipeline.summarise(given_arrays), {}))[2, 20, 20]
+    assert pipeline.detect(given_arrays, pipeline.learn(pipeline.summarise(given_arrays, HERE), {}), HERE).sets["All"][
+        2, 20, 20
+    ]
 
 
 @settings(max_examples=100, deadline=None)
@@ -120,9 +128,14 @@ def test_for_any_histogram_otsu_maximises_the_variance_between_classes(counts: l
 
 def test_sizes_are_limited_in_cubic_micrometres_and_in_voxels() -> None:
     objects = {"voxels": np.array([1, 2, 5, 40]), "volume_um3": np.array([1, 2, 5, 40]) * 0.0007}
-    assert NomadsUnsupervised(min_volume_um3=0.0014).select(objects, {})["All"].tolist() == [False, True, True, True]
-    assert NomadsUnsupervised(min_voxels=6).select(objects, {})["All"].tolist() == [False, False, False, True]
-    assert NomadsUnsupervised(evidence="one-channel").select(objects, {})["All"].tolist() == [False] * 3 + [True]
+    assert NomadsUnsupervised(min_volume_um3=0.0014).select(objects, {}).masks["All"].tolist() == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert NomadsUnsupervised(min_voxels=6).select(objects, {}).masks["All"].tolist() == [False, False, False, True]
+    assert NomadsUnsupervised(evidence="one-channel").select(objects, {}).masks["All"].tolist() == [False] * 3 + [True]
 
 
 def test_a_size_where_it_would_be_ignored_is_refused() -> None:
@@ -145,7 +158,7 @@ CHANNELS = {
 @pytest.mark.parametrize("case", CHANNELS.values(), ids=CHANNELS)
 def test_channels_are_found_by_their_markers(case: tuple[list[str], dict[str, str], dict[str, str]]) -> None:
     channels, chosen, expected = case
-    assert pipelines.find_channels(ROLES, channels, chosen) == expected
+    assert find_channels(ROLES, channels, chosen) == expected
 
 
 @pytest.mark.parametrize(
@@ -162,7 +175,7 @@ def test_channels_that_cannot_be_decided_are_listed(
     channels: list[str], chosen: dict[str, str], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        pipelines.find_channels(ROLES, channels, chosen)
+        find_channels(ROLES, channels, chosen)
 
 
 def test_two_roles_may_not_be_the_same_by_accident() -> None:

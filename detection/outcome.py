@@ -1,0 +1,99 @@
+"""What a detection came to: masks and labels on disk, the table of objects, what failed.
+
+It computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from box import Box
+from detection.store import BlockVolume
+from pipelines.contract import Finding
+
+__all__ = ["Detection", "Hole"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A block that is missing in the masks.
+
+    Parameters
+    ----------
+    box : Box
+        The block.
+    step : str
+        Where it failed.
+    reason : str
+        What happened, in a line.
+    traceback : str
+        The traceback of the pipeline; empty where its process died.
+    """
+
+    box: Box
+    step: str
+    reason: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What was detected.
+
+    Parameters
+    ----------
+    masks : dict of str to BlockVolume
+        Name to mask: uint8, 0 and 255, shape (z, y, x) of the box, read from disk. The first holds all.
+    labels : BlockVolume
+        The number of the object that a voxel belongs to, as in the table's `id`; 0 is background.
+    table : mapping of str to ndarray
+        One row for each object of the first mask; see `objects.table`. Then the pipeline's own columns, and for each
+        further mask ``in_<mask>``.
+    overviews, mask_overviews : dict of str to ndarray
+        Channel, or mask, to its maximum projection along z, at most 1024 pixels a side.
+    finding : Finding
+        What the pipeline learned.
+    holes : list of Hole
+        Blocks that failed, in their order; the masks are 0 there.
+    seconds : dict of str to float
+        Time by step.
+    blocks : int
+        Number of blocks.
+    resumed : dict of str to int
+        Blocks by step that an earlier run had finished.
+    candidates : int
+        Objects before the pipeline chose.
+    """
+
+    masks: dict[str, BlockVolume]
+    labels: BlockVolume
+    table: Mapping[str, NDArray[Any]]
+    overviews: dict[str, NDArray[Any]]
+    mask_overviews: dict[str, NDArray[np.uint8]]
+    finding: Finding
+    holes: list[Hole] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    blocks: int = 0
+    resumed: dict[str, int] = field(default_factory=dict)
+    candidates: int = 0
+
+    def rows(self, mask: str) -> Mapping[str, NDArray[Any]]:
+        """Return the rows of the table whose objects a mask holds.
+
+        Parameters
+        ----------
+        mask : str
+            Name of a mask.
+
+        Returns
+        -------
+        mapping of str to ndarray
+            The columns of `table`.
+        """
+        chosen = self.table.get(f"in_{mask}")
+        return self.table if chosen is None else {name: values[chosen] for name, values in self.table.items()}
