@@ -7,8 +7,12 @@ A worker is a process of its own with a pipe of its own, so that the parent alwa
 - a function that raises costs its block, which is reported with its traceback; a disk that fails ends the run;
 - a worker that dies (killed, out of memory, a crash in C) is seen at once; its block is tried again *alone*, with no
   other block at work, and reported if it takes that worker along too;
+- a worker that cannot even begin, or cannot load the function, ends the run: no block would fare better;
 - a block that takes longer than its limit is ended with its worker and reported;
 - when the parent dies, its workers see their pipes closed, and end.
+
+What may be large, the setup and the function, lies in files that are in no folder: a pipe that nobody reads would hold
+up whoever writes to it, and what a killed parent had in a folder would stay there.
 """
 
 from __future__ import annotations
@@ -20,17 +24,20 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import IO, Any, Protocol, Self
 
 import cloudpickle
 
@@ -43,14 +50,14 @@ __all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "default_cpus"]
 
 log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 BLOCK_LIMIT_S = 3600.0
 """Longest time that a block may take; a pipeline that takes an hour for one has stopped."""
 
 _PR_SET_PDEATHSIG = 1
 _START_LIMIT_S = 120.0
 _STOP_LIMIT_S = 5.0
+_LOADING = "loading the function in a worker process"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -145,9 +152,34 @@ class Boxes:
         """Do nothing: nobody waits for a box."""
 
 
+class _Ready:
+    """What a worker sends when it was set up."""
+
+
+class _Trouble(Exception):  # noqa: N818 - a message as much as an error
+    """What a worker sends when it cannot begin: what it was at, and the error with its traceback."""
+
+    def __init__(self, what: str, reason: str, traceback: str) -> None:
+        super().__init__(what, reason, traceback)
+        self.what = what
+        self.reason = reason
+        self.traceback = traceback
+
+    def translated(self) -> NDSynapseError:
+        """Return the error that the user meets."""
+        if self.what == _LOADING:
+            remedy = "Correct it; what it needs must be installed, or in a folder on PYTHONPATH"
+            return UsageError(self.what, self.reason, remedy)
+        return NDSynapseError(self.what, self.reason, "See the traceback in the log, and report it if it is a defect")
+
+
+class _InWorkerError(Exception):
+    """The cause of an error that happened in a worker; its text is the traceback there."""
+
+
 @dataclass(slots=True)
 class _Worker:
-    """A worker process as its parent sees it."""
+    """A worker process as its parent sees it; `started` is when it got its block, or was ready for it."""
 
     process: SpawnProcess
     pipe: Connection
@@ -194,11 +226,11 @@ class BlockPool:
             )
         self.cpus = cpus
         self._block_limit_s = block_limit_s
-        # by value where it must be: a pipeline of a notebook is in no module that a worker could import
         settings = logs.current()
         # a worker has no use for the token, so it does not get it: not to hide it from its log either
-        self._setup = (settings and replace(settings, tokens=()), cloudpickle.dumps((setup, arguments)))
+        self._setup = (settings and replace(settings, tokens=()), setup, arguments)
         self._workers: list[_Worker] = []
+        self._files: list[IO[bytes]] = []
 
     def __enter__(self) -> Self:
         """Return the pool; its workers start with the first run."""
@@ -208,13 +240,16 @@ class BlockPool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the workers: at once after a failure, for what they are at is committed whole or not at all."""
-        for worker in self._workers:
-            worker.pipe.close()
-            if kind is not None or worker.box is not None:
-                worker.process.terminate()
-        for worker in self._workers:
-            _end(worker.process)
-        self._workers.clear()
+        with _undisturbed():
+            for worker in self._workers:
+                worker.pipe.close()
+                if kind is not None or worker.box is not None or not worker.ready:
+                    worker.process.terminate()
+            _end([worker.process for worker in self._workers])
+            for file in self._files:
+                file.close()
+            self._workers.clear()
+            self._files.clear()
 
     def run(self, function: Callable[[Box], Any], feed: Feed) -> Iterator[Done | Failed]:
         """Run a function on every block of a feed.
@@ -233,17 +268,19 @@ class BlockPool:
 
         Raises
         ------
+        UsageError
+            If the function cannot be sent to workers, or not be loaded there; the traceback is in the cause.
         NDSynapseError
-            A `StorageError` of the function: no other block would fare better; or what `setup` raised.
+            A `StorageError` of the function, for no other block would fare better; a failure of `setup`, with the
+            traceback in the cause; or that workers end before they are set up.
         """
         again: deque[Box] = deque()
-        # by value where it must be: a function of a notebook or of a script is in no module that a worker could import
-        packed = cloudpickle.dumps(function)
+        orders = self._orders(function)
         # they load what they need while the feed gets its first block ready
         while len(self._workers) < min(self.cpus, feed.remaining):
-            self._start()
+            self._start(orders)
         while True:
-            self._hand_out(packed, feed, again)
+            self._hand_out(orders, feed, again)
             busy = [worker for worker in self._workers if worker.box is not None]
             if not busy and not again and not feed.remaining:
                 return
@@ -251,7 +288,31 @@ class BlockPool:
                 feed.finished(outcome.box)
                 yield outcome
 
-    def _hand_out(self, packed: bytes, feed: Feed, again: deque[Box]) -> None:
+    def _orders(self, function: Callable[[Box], Any]) -> str:
+        """Write setup and function to a file; return where workers find it while the pool lives."""
+        try:
+            # by value where it must be: what a script or a notebook defines is in no module that workers could import
+            packed = cloudpickle.dumps(self._setup), cloudpickle.dumps(function)
+        except Exception as error:
+            raise UsageError(
+                f"sending {_name(function)} to worker processes",
+                f"it cannot be pickled: {error}",
+                "Let it hold no locks, open files or connections",
+            ) from error
+        try:
+            # a file in no folder, so that nothing is left of it whatever ends the parent
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - workers of later runs read it as well
+            self._files.append(file)
+            pickle.dump(packed, file)
+            file.flush()
+        except OSError as error:
+            asked = f"writing what worker processes are to do to {tempfile.gettempdir()}"
+            raise StorageError(
+                asked, str(error.strerror), "Free space there, or set TMPDIR to another folder"
+            ) from error
+        return f"/proc/{os.getpid()}/fd/{file.fileno()}"
+
+    def _hand_out(self, orders: str, feed: Feed, again: deque[Box]) -> None:
         """Give blocks to idle workers; one whose worker died is tried when nobody else is at work."""
         while True:
             busy = sum(worker.box is not None for worker in self._workers)
@@ -263,32 +324,21 @@ class BlockPool:
             box = again.popleft() if again else feed.take()
             if box is None:
                 return
-            worker = next((worker for worker in self._workers if worker.box is None), None) or self._start()
+            worker = next((worker for worker in self._workers if worker.box is None), None) or self._start(orders)
             worker.box, worker.started, worker.alone = box, time.monotonic(), alone
             try:
-                worker.pipe.send_bytes(packed)
-                worker.pipe.send(box)
+                # a few hundred bytes: the pipe takes them even if the worker never reads them
+                worker.pipe.send((orders, box))
             except (BrokenPipeError, ConnectionResetError):
                 log.debug("the worker for block %s ended before it took it", box)  # _collect sees its sentinel
 
-    def _start(self) -> _Worker:
+    def _start(self, orders: str) -> _Worker:
         """Start a worker."""
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        # numpy's libraries read these when they are loaded, in the child; more threads than cores only get in the way
-        before = {name: os.environ.get(name) for name in (*_THREADS, TOKEN_VARIABLE)}
-        os.environ.update(dict.fromkeys(_THREADS, "1"))
-        os.environ.pop(TOKEN_VARIABLE, None)
-        try:
-            process = context.Process(target=_work, args=(there, *self._setup), daemon=True)
-            with _main_hidden():
-                process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+        process = context.Process(target=_work, args=(there, orders), daemon=True)
+        with _undisturbed(), _environment(), _main_hidden():
+            process.start()
         there.close()
         worker = _Worker(process, here)
         self._workers.append(worker)
@@ -313,45 +363,121 @@ class BlockPool:
 
     def _limit_s(self, worker: _Worker) -> float:
         """Return how long the worker may take for what it is at."""
-        return self._block_limit_s + (0.0 if worker.ready else _START_LIMIT_S)
+        return self._block_limit_s if worker.ready else _START_LIMIT_S
 
     def _hear(self, worker: _Worker, again: deque[Box]) -> Iterator[Done | Failed]:
-        """Return the outcome that a worker sent."""
+        """Return the outcome that a worker sent, if it is one."""
         try:
-            outcome = worker.pipe.recv()
+            message = worker.pipe.recv()
         except (EOFError, OSError):
             yield from self._bury(worker, again)
             return
-        if isinstance(outcome, BaseException):
-            raise outcome
-        worker.box, worker.ready = None, True
-        yield outcome
+        if isinstance(message, _Trouble):
+            raise message.translated() from _InWorkerError(message.traceback)
+        if isinstance(message, BaseException):
+            raise message
+        if isinstance(message, _Ready):
+            worker.ready, worker.started = True, time.monotonic()
+        else:
+            worker.box = None
+            yield message
 
     def _bury(self, worker: _Worker, again: deque[Box]) -> Iterator[Failed]:
         """Take leave of a worker that died; its block is tried again alone, once."""
-        _end(worker.process)
-        self._workers.remove(worker)
-        worker.pipe.close()
-        code = worker.process.exitcode or 0
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        self._remove(worker)
         if worker.box is None:
-            return
-        if worker.alone:
-            reason = f"its worker process was ended {how}, twice; most often for want of memory: try smaller blocks"
-            yield Failed(worker.box, reason)
-            return
-        log.warning("the worker of block %s was ended %s; the block is tried again alone", worker.box, how)
-        again.append(worker.box)
+            raise AssertionError("only workers with a block are listened to")
+        how, remedy = _death(worker.process.exitcode or 0)
+        if not worker.alone:
+            log.warning("the worker of block %s was ended %s; the block is tried again alone", worker.box, how)
+            again.append(worker.box)
+        elif worker.ready:
+            yield Failed(worker.box, f"its worker process was ended {how}, twice; {remedy}")
+        else:
+            raise NDSynapseError(
+                "starting a worker process", f"it was ended {how} before it could begin, twice", remedy
+            )
 
     def _cut_off(self, worker: _Worker) -> Failed:
         """End a worker that takes too long."""
+        limit_s = self._limit_s(worker)
         worker.process.kill()
-        _end(worker.process)
-        self._workers.remove(worker)
-        worker.pipe.close()
+        self._remove(worker)
         if worker.box is None:
             raise AssertionError("only a worker with a block can be late")
-        return Failed(worker.box, f"it took longer than {self._limit_s(worker):.0f} s and was ended")
+        if not worker.ready:
+            remedy = "See what keeps the machine busy, or what the function's module does when it is imported"
+            raise NDSynapseError("starting a worker process", f"it could not begin within {limit_s:.0f} s", remedy)
+        return Failed(worker.box, f"it took longer than {limit_s:.0f} s and was ended")
+
+    def _remove(self, worker: _Worker) -> None:
+        """Let go of a worker that ended, or is about to."""
+        _end([worker.process])
+        self._workers.remove(worker)
+        worker.pipe.close()
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """Return how a function is called in messages; a `partial` by what it calls."""
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__qualname__", None) or repr(inner))
+
+
+def _death(code: int) -> tuple[str, str]:
+    """Tell from an exit code how a process ended, and what to do about it."""
+    names = {number.value: number.name for number in signal.Signals}
+    name = names.get(-code, f"signal {-code}")
+    if code >= 0:
+        return f"with exit code {code}", "something that the function calls ends its process: let it raise instead"
+    if name == "SIGKILL":
+        return f"by {name}", "most often for want of memory: give a smaller --block-size or fewer --cpus"
+    if name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"):
+        return (
+            f"by {name}",
+            "a crash in C code, of the function or of a library that it calls: try it on this block alone",
+        )
+    return f"by {name}", "somebody sent it this signal: see who does"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: a worker half started, or half ended, would be nobody's.
+
+    A process that is started meanwhile has them blocked until it unblocks them itself.
+    """
+    # it is started with the first worker, and would unblock them
+    resource_tracker.ensure_running()
+    came: list[int] = []
+    handlers = {}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    # the kernel gives a signal to any thread that has not blocked it, and Python passes it on to this one
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for late in came:
+            signal.raise_signal(late)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Give a new worker an environment of its own: libraries of one thread, and no token."""
+    # numpy's libraries read these when they are loaded, in the child; more threads than cores only get in the way
+    before = {name: os.environ.get(name) for name in (*_THREADS, TOKEN_VARIABLE)}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    os.environ.pop(TOKEN_VARIABLE, None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
@@ -371,41 +497,69 @@ def _main_hidden() -> Iterator[None]:
             setattr(main, name, value)
 
 
-def _end(process: SpawnProcess) -> None:
-    """Wait for a process to end, and make it."""
-    process.join(_STOP_LIMIT_S)
-    if process.exitcode is None:
-        process.kill()
-        process.join(_STOP_LIMIT_S)
+def _end(processes: Iterable[SpawnProcess]) -> None:
+    """Wait for processes to end, all of them so long, and make them."""
+    for make_them in (False, True):
+        deadline = time.monotonic() + _STOP_LIMIT_S
+        for process in processes:
+            if make_them:
+                process.kill()
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _work(pipe: Connection, settings: logs.LogSettings | None, packed_setup: bytes) -> None:
+def _work(pipe: Connection, orders: str) -> None:
     """Run blocks until the pipe is closed: the life of a worker."""
     # the parent ends its workers: Ctrl-C at a terminal is one message then, and not one a process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     # a worker whose parent is killed would otherwise work on until its block is done
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    logs.apply(settings)
     try:
-        setup, arguments = pickle.loads(packed_setup)  # noqa: S301 - our parent wrote it
-        if setup is not None:
-            setup(*arguments)
-        known, function = b"", _no_function
+        packed_setup, packed_function = _read(orders)
+        with _told("setting a worker process up"):
+            settings, setup, arguments = pickle.loads(packed_setup)  # noqa: S301 - our parent wrote it
+            logs.apply(settings)
+            if setup is not None:
+                setup(*arguments)
+        function = _function(packed_function)
+        del packed_setup, packed_function
+        pipe.send(_Ready())
         while True:
-            packed = pipe.recv_bytes()
-            box = pipe.recv()
-            if packed != known:
-                known, function = packed, pickle.loads(packed)  # noqa: S301 - our parent wrote it
+            wanted, box = pipe.recv()
+            if wanted != orders:
+                orders, function = wanted, _function(_read(wanted)[1])
             _send(pipe, _attempt(function, box))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         log.debug("the parent is gone, or done")
-    except NDSynapseError as error:
+    except (NDSynapseError, _Trouble) as error:
         pipe.send(error)
 
 
-def _no_function(box: Box) -> None:
-    """Stand for the function until the first one comes."""
+def _read(orders: str) -> tuple[bytes, bytes]:
+    """Read what the parent wrote: setup and function, packed."""
+    with _told("reading what a worker process is to do"), Path(orders).open("rb") as file:
+        packed: tuple[bytes, bytes] = pickle.load(file)  # noqa: S301 - our parent wrote it
+    return packed
+
+
+def _function(packed: bytes) -> Callable[[Box], Any]:
+    """Load a function."""
+    with _told(_LOADING):
+        function: Callable[[Box], Any] = pickle.loads(packed)  # noqa: S301 - our parent wrote it
+    return function
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn any failure to begin into what the parent is told of it."""
+    try:
+        yield
+    except NDSynapseError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _Trouble(what, f"{type(error).__name__}: {error}", traceback.format_exc()) from error
 
 
 def _send(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> None:
@@ -425,7 +579,7 @@ def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSyna
         result = function(box)
     except StorageError as error:
         return error  # a disk that is full for one block is full for all
-    except Exception as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
         return Failed(box, f"{type(error).__name__}: {error}", traceback.format_exc())
     return Done(box, result, time.monotonic() - started, _peak_bytes())
 
