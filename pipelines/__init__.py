@@ -17,6 +17,7 @@ from errors import UnknownNameError, closest
 from pipelines.contract import Parameter, Pipeline, parse_parameters
 from pipelines.function import FunctionPipeline
 from pipelines.nomads_unsupervised import NomadsUnsupervised
+from pipelines.probabilistic import Probabilistic
 
 __all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "names", "parameters"]
 
@@ -25,7 +26,7 @@ DEFAULT_PIPELINE = "nomads-unsupervised"
 ENTRY_POINTS = "nd_synapse.pipelines"
 """Group of entry points in which other distributions announce their pipelines."""
 
-_OURS: dict[str, type[Pipeline]] = {pipeline.name: pipeline for pipeline in (NomadsUnsupervised,)}
+_OURS: dict[str, type[Pipeline]] = {pipeline.name: pipeline for pipeline in (NomadsUnsupervised, Probabilistic)}
 
 
 def _others() -> dict[str, metadata.EntryPoint]:

@@ -1,0 +1,328 @@
+"""The pipeline `probabilistic`: the published probabilistic detector of synapses, driven by a query.
+
+It learns from no labels, and does not tell types of synapses apart; one query finds one kind.
+
+A query names channels of the pre-synaptic and the post-synaptic side and, for each, over how many slices a punctum
+must span. A voxel's probability is that of a punctum in the first post-synaptic channel there, times that of the
+brightest nearby pre-synaptic window, times that of the other post-synaptic channels in place. Detected is what exceeds
+the threshold; objects are ranked by their largest probability. `pipelines.puncta` has the steps.
+
+Means and standard deviations are those of each whole slice of the requested volume, from exact integer sums.
+
+References
+----------
+Simhal, A. K. et al. (2017). Probabilistic fluorescence-based synapse detection. PLoS Comput. Biol. 13(4), e1005493.
+doi:10.1371/journal.pcbi.1005493
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from box import Box
+from errors import DataError, UsageError
+from pipelines import puncta
+from pipelines.channels import Role
+from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
+from pipelines.query import Marker, Query, parse_markers, parse_query
+
+__all__ = ["Probabilistic"]
+
+_TILE = (16, 64, 2048)
+"""Voxels that are graded at a time, so that what is computed from them stays in the processor's cache."""
+
+_STEPS = 65535
+"""A probability of 1 as evidence, which is whole numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probabilistic(Pipeline):
+    """Detects a synapse where puncta of both sides lie beside each other, as a query says.
+
+    Parameters
+    ----------
+    presynaptic, postsynaptic : str
+        Channels of either side: ``CHANNEL[:SLICES]``, separated by commas; may be empty.
+    punctum : int
+        Width of a punctum in pixels, even.
+    threshold : float
+        Voxels with a larger probability are detected.
+    query : str
+        All of the above as a JSON object, instead of them.
+    min_voxels : int
+        Smallest synapse, in voxels.
+
+    Raises
+    ------
+    UsageError
+        If the query cannot be read or makes no sense, or is given twice.
+    """
+
+    presynaptic: str = "synapsin:2"
+    postsynaptic: str = "psd95:2"
+    punctum: int = 2
+    threshold: float = 0.9
+    query: str = ""
+    min_voxels: int = 1
+
+    name = "probabilistic"
+    help = "a query of pre- and post-synaptic puncta, graded by probability"
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("presynaptic", "synapsin:2", "", "CHANNEL[:SLICES],... of the pre-synaptic side, 1 to 3 slices"),
+        Parameter("postsynaptic", "psd95:2", "", "CHANNEL[:SLICES],... of the post-synaptic side, 1 to 3 slices"),
+        Parameter("punctum", 2, "pixels", "width of a punctum, even", minimum=2),
+        Parameter("threshold", 0.9, "", "voxels with a larger probability are detected, from 0 to 1", minimum=0),
+        Parameter("query", "", "", "the four above as a JSON object, instead of them"),
+        Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a query that cannot be read, or is given twice."""
+        given = [p.name for p in self.parameters[:4] if getattr(self, p.name) != p.default]
+        if self.query and given:
+            raise UsageError(
+                f"parameter query together with {', '.join(given)}",
+                "the query says the same",
+                "Give either the query or the other parameters",
+            )
+        _ = self.asked
+
+    @property
+    def asked(self) -> Query:
+        """The query, read."""
+        pre, post = parse_markers(self.presynaptic, "presynaptic"), parse_markers(self.postsynaptic, "postsynaptic")
+        query = Query(pre, post, self.punctum, self.threshold)
+        return parse_query(self.query, query) if self.query else query
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """A role for each channel of the query: ``presynaptic``, ``presynaptic2``, ..., ``postsynaptic``, ..."""
+        return tuple(
+            Role(role, (marker.channel.lower(),), f"the query's {marker.channel}")
+            for role, marker in _by_role(self.asked).items()
+        )
+
+    @property
+    def working_bytes(self) -> int:
+        """Maps of a few slices of one tile, and what is returned."""
+        return 16
+
+    def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Return how far a punctum and the search beside it reach.
+
+        Parameters
+        ----------
+        voxel_size_nm : tuple of float
+            Size of a voxel; not needed, for a query speaks of slices and pixels.
+
+        Returns
+        -------
+        tuple of int
+            Voxels (z, y, x).
+        """
+        del voxel_size_nm
+        asked = self.asked
+        slices, pixels = puncta.reach(
+            [marker.slices for marker in asked.base], [marker.slices for marker in asked.adjacent], asked.punctum
+        )
+        return (slices, pixels, pixels)
+
+    def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
+        """Sum the intensities of each slice and their squares.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Role to voxels (z, y, x), uint8 or uint16, with the halo.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        Summary
+            ``voxels``, and for each role ``sum:<role>``, ``low:<role>``, ``high:<role>``; index = slice. The sum of
+            squares is low + 256 high: neither overflows below 2**39 voxels a slice.
+        """
+        first, stop = place.start[0], place.start[0] + place.shape[0]
+        summary = {"voxels": np.zeros(stop, np.int64)}
+        summary["voxels"][first:] = place.shape[1] * place.shape[2]
+        halo = self.halo(place.voxel_size_nm)
+        own = tuple(slice(h, h + n) for h, n in zip(halo, place.shape, strict=True))
+        for role, voxels in arrays.items():
+            for name in ("sum", "low", "high"):
+                summary[f"{name}:{role}"] = np.zeros(stop, np.int64)
+            for z, plane in enumerate(voxels[own], first):
+                for name, value in zip(("sum", "low", "high"), _moments(plane), strict=True):
+                    summary[f"{name}:{role}"][z] = value
+        return summary
+
+    def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
+        """Compute the mean and the standard deviation of each slice.
+
+        Parameters
+        ----------
+        summary : Summary
+            Sums over the whole volume.
+        channels : mapping of str to str
+            Role to channel name.
+
+        Returns
+        -------
+        Finding
+            ``mean:<role>`` and ``std:<role>``: numbers by slice; 0 for a slice of which nothing could be read.
+
+        Raises
+        ------
+        DataError
+            If every slice of a channel is constant.
+        """
+        finding: Finding = {}
+        counts = summary["voxels"].tolist()
+        for role in _by_role(self.asked):
+            totals, low, high = (summary[f"{name}:{role}"].tolist() for name in ("sum", "low", "high"))
+            squares = [a + 256 * b for a, b in zip(low, high, strict=True)]
+            finding[f"mean:{role}"] = [total / max(n, 1) for n, total in zip(counts, totals, strict=True)]
+            # whole numbers as long as there is a difference to take, so that it loses nothing
+            finding[f"std:{role}"] = [
+                math.sqrt(n * square - total * total) / max(n, 1)
+                for n, total, square in zip(counts, totals, squares, strict=True)
+            ]
+            if not any(finding[f"std:{role}"]):
+                raise DataError(
+                    f"detecting synapses in channel {channels.get(role, role)!r} ({role})",
+                    "no slice of the box has voxels of different values",
+                    "Choose another channel with --channels or another box",
+                )
+        return finding
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        """Mark the voxels whose probability exceeds the threshold.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            As for `summarise`.
+        finding : Finding
+            From `learn`.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        Detected
+            One set, ``All``, and as evidence its ``probability`` (uint16, 65,535 is 1).
+        """
+        threshold = self.asked.threshold
+        detected = np.zeros(place.shape, np.bool_)
+        probability = np.zeros(place.shape, np.uint16)
+        for own, grades in self._tiles(arrays, finding, place, threshold):
+            np.greater(grades, threshold, out=detected[own])
+            grades *= detected[own]
+            grades *= _STEPS
+            np.rint(grades, out=probability[own], casting="unsafe")
+        return Detected({"All": detected}, {"probability": probability})
+
+    def select(self, objects: Objects, finding: Finding) -> Chosen:
+        """Keep the objects that are large enough, and tell how probable each is.
+
+        Parameters
+        ----------
+        objects : Objects
+            The connected components.
+        finding : Finding
+            From `learn`; not needed.
+
+        Returns
+        -------
+        Chosen
+            One mask, ``All``, and the column ``probability``: the largest in the object.
+        """
+        del finding
+        return Chosen(
+            {"All": objects["voxels"] >= self.min_voxels}, {"probability": objects["max_probability"] / _STEPS}
+        )
+
+    def scores(
+        self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the probability of every voxel.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            As for `summarise`.
+        finding : Finding
+            From `learn`.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        dict of str to ndarray of float32
+            ``All``: from 0 to 1.
+        """
+        probability = np.empty(place.shape, np.float32)
+        for own, grades in self._tiles(arrays, finding, place, 0.0):
+            probability[own] = grades
+        return {"All": probability}
+
+    def _tiles(
+        self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, floor: float
+    ) -> Iterator[tuple[tuple[slice, slice, slice], NDArray[np.float32]]]:
+        """Grade a block part by part: where in the block, and `puncta.grade`."""
+        asked = self.asked
+        origin = [start - halo for start, halo in zip(place.start, self.halo(place.voxel_size_nm), strict=True)]
+        channels = {
+            role: _channel(arrays[role], origin, finding[f"mean:{role}"], finding[f"std:{role}"], place, marker)
+            for role, marker in _by_role(asked).items()
+        }
+        post = [channel for role, channel in channels.items() if role.startswith("postsynaptic")]
+        pre = [channel for role, channel in channels.items() if role.startswith("presynaptic")]
+        base, adjacent = (post, pre) if post else (pre, [])
+        volume = Box.of_shape(place.volume)
+        for tile in Box.of_shape(place.shape, place.start).tiles(_TILE):
+            yield tile.slices(place.start), puncta.grade(base, adjacent, tile, volume, asked.punctum, floor)
+
+
+def _by_role(asked: Query) -> dict[str, Marker]:
+    """Name the channels of a query by their roles."""
+    sides = {"presynaptic": asked.presynaptic, "postsynaptic": asked.postsynaptic}
+    return {
+        side if number == 1 else f"{side}{number}": marker
+        for side, markers in sides.items()
+        for number, marker in enumerate(markers, 1)
+    }
+
+
+def _moments(plane: NDArray[Any]) -> tuple[int, int, int]:
+    """Return the sum of v, of v (v % 256) and of v (v // 256): exact, and of parts of a slice they add up."""
+    total = int(plane.sum(dtype=np.int64))
+    if plane.dtype == np.uint8:
+        return total, int(np.square(plane, dtype=np.uint16).sum(dtype=np.int64)), 0
+    low = np.multiply(plane, plane & 255, dtype=np.uint32)
+    high = np.multiply(plane, plane >> 8, dtype=np.uint32)
+    return total, int(low.sum(dtype=np.int64)), int(high.sum(dtype=np.int64))
+
+
+def _channel(
+    voxels: NDArray[Any],
+    origin: Sequence[int],
+    means: Sequence[float],
+    stds: Sequence[float],
+    place: Place,
+    marker: Marker,
+) -> puncta.Channel:
+    """Prepare a channel: the tables of all slices that the block holds. An unknown slice counts as a constant one."""
+    top = int(np.iinfo(voxels.dtype).max)
+    z, y, x = origin
+    tables = {
+        k: puncta.log_table(means[k], stds[k], top) if k < len(means) else puncta.log_table(0.0, 0.0, top)
+        for k in range(max(z, 0), min(z + len(voxels), place.volume[0]))
+    }
+    return puncta.Channel(voxels, (z, y, x), tables, marker.slices)

@@ -1,0 +1,210 @@
+"""A query of the probabilistic detector: which channels a synapse shows, on which side, over how many slices.
+
+It computes nothing and knows no voxels; `pipelines.puncta` holds the arithmetic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from errors import UsageError, closest
+
+__all__ = ["Marker", "Query", "parse_markers", "parse_query"]
+
+MOST_SLICES = 3
+_DEFAULT_SLICES = 2
+_WIDEST = 64
+"""Pixels; a punctum that wide is none at any resolution, and its halo would dwarf the blocks."""
+
+_MOST_MARKERS = 8
+_LONGEST_NAME = 128
+_LONGEST_TEXT = 10_000
+
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "presynaptic": (str,),
+    "postsynaptic": (str,),
+    "punctum": (int,),
+    "threshold": (int, float),
+}
+_IN_WORDS = {
+    tuple: "an object",
+    list: "a list",
+    str: "a text such as 'synapsin:2'",
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    type(None): "null",
+}
+"""Types as users of JSON know them; objects are read as their pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A channel of a query.
+
+    Parameters
+    ----------
+    channel : str
+        Name of the channel, or a part of it.
+    slices : int
+        Slices that a punctum spans: 1, 2 or 3.
+    """
+
+    channel: str
+    slices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a synapse looks like.
+
+    Parameters
+    ----------
+    presynaptic, postsynaptic : tuple of Marker
+        Channels of either side; at least one in all.
+    punctum : int
+        Width of a punctum in pixels, even.
+    threshold : float
+        Voxels with a larger probability are detected.
+
+    Raises
+    ------
+    UsageError
+        If it names no channel, or a number is out of its range.
+    """
+
+    presynaptic: tuple[Marker, ...]
+    postsynaptic: tuple[Marker, ...]
+    punctum: int
+    threshold: float
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be searched for."""
+        if not self.presynaptic and not self.postsynaptic:
+            raise UsageError(
+                "a query", "it names no channel", "Give presynaptic, postsynaptic or both, such as synapsin:2"
+            )
+        if self.punctum % 2 or not 2 <= self.punctum <= _WIDEST:
+            raise UsageError(
+                f"punctum {self.punctum}", f"it is not an even number of pixels from 2 to {_WIDEST}", "The default is 2"
+            )
+        if not 0 <= self.threshold <= 1:
+            raise UsageError(f"threshold {self.threshold}", "it is no probability", "Give a number from 0 to 1")
+
+    @property
+    def base(self) -> tuple[Marker, ...]:
+        """The side in whose voxels the synapse is marked: the post-synaptic one, if it has a channel."""
+        return self.postsynaptic or self.presynaptic
+
+    @property
+    def adjacent(self) -> tuple[Marker, ...]:
+        """The side that is searched for nearby."""
+        return self.presynaptic if self.postsynaptic else ()
+
+
+def parse_markers(text: str, side: str) -> tuple[Marker, ...]:
+    """Return the channels of one side.
+
+    Parameters
+    ----------
+    text : str
+        ``CHANNEL[:SLICES]``, separated by commas; 2 slices where none are given. Empty for no channel.
+    side : str
+        Name of the side, for messages.
+
+    Returns
+    -------
+    tuple of Marker
+        In the order given.
+
+    Raises
+    ------
+    UsageError
+        If a channel has no name or no such number of slices, or there are too many.
+    """
+    if len(text) > _LONGEST_TEXT:
+        raise UsageError(f"{side} of {len(text)} letters", "that is no list of channels", "Give CHANNEL:SLICES,...")
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    if len(words) > _MOST_MARKERS:
+        raise UsageError(
+            f"{side} of {len(words)} channels", f"a side may have {_MOST_MARKERS}", "Leave out those that matter least"
+        )
+    return tuple(_marker(word, side) for word in words)
+
+
+def _marker(word: str, side: str) -> Marker:
+    """Read one ``CHANNEL[:SLICES]``."""
+    channel, colon, slices = (part.strip() for part in word.partition(":"))
+    asked = f"{side} {word[:_LONGEST_NAME]!r}"
+    if not channel or len(channel) > _LONGEST_NAME:
+        raise UsageError(asked, "it does not start with the name of a channel", "Give CHANNEL:SLICES, as in synapsin:2")
+    if not colon:
+        return Marker(channel, _DEFAULT_SLICES)
+    if slices not in [str(number) for number in range(1, MOST_SLICES + 1)]:
+        raise UsageError(
+            asked,
+            f"a punctum spans 1 to {MOST_SLICES} slices, not {slices[:_LONGEST_NAME]!r}",
+            "Give CHANNEL:SLICES, as in synapsin:2",
+        )
+    return Marker(channel, int(slices))
+
+
+def parse_query(text: str, defaults: Query) -> Query:
+    """Return the query that a JSON text holds.
+
+    Parameters
+    ----------
+    text : str
+        An object with the fields of `Query`, the sides as in `parse_markers`. A side that it does not name has no
+        channel.
+    defaults : Query
+        Where `punctum` and `threshold` come from, if the text does not give them.
+
+    Returns
+    -------
+    Query
+        The query.
+
+    Raises
+    ------
+    UsageError
+        If the text is no such object: no JSON, an unknown or repeated field, a value of another type.
+    """
+    fields = _json_object(text)
+    for name, value in fields:
+        if name not in _FIELDS:
+            known = ", ".join(closest(name[:_LONGEST_NAME], _FIELDS))
+            raise UsageError(
+                f"field {name[:_LONGEST_NAME]!r} of a query", f"the fields are {known}", "Correct its name"
+            )
+        if type(value) not in _FIELDS[name]:
+            found, wanted = _IN_WORDS[type(value)], _IN_WORDS[_FIELDS[name][-1]]
+            raise UsageError(f"field {name!r} of a query", f"it is {found}, not {wanted}", "Correct its value")
+    repeated = sorted({name for name, _ in fields if sum(name == other for other, _ in fields) > 1})
+    if repeated:
+        raise UsageError(f"field {repeated[0]!r} of a query", "it is given more than once", "Give it once")
+    given = dict(fields)
+    return Query(
+        parse_markers(given.get("presynaptic", ""), "presynaptic"),
+        parse_markers(given.get("postsynaptic", ""), "postsynaptic"),
+        given.get("punctum", defaults.punctum),
+        given.get("threshold", defaults.threshold),
+    )
+
+
+def _json_object(text: str) -> Sequence[tuple[str, Any]]:
+    """Return the fields of a JSON object in their order; repeated ones are still there."""
+    remedy = 'Give an object, such as {"presynaptic": "synapsin:2", "postsynaptic": "psd95:2"}'
+    if len(text) > _LONGEST_TEXT:
+        raise UsageError(f"a query of {len(text)} letters", f"it may have {_LONGEST_TEXT}", remedy)
+    try:
+        # objects are read as their pairs, for a dictionary would hide a field that is given twice
+        value = json.loads(text, object_pairs_hook=tuple)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("a query as JSON", f"it cannot be read: {error}", remedy) from error
+    if not isinstance(value, tuple):
+        raise UsageError("a query as JSON", f"it is {_IN_WORDS[type(value)]}, not an object", remedy)
+    return value
