@@ -1,0 +1,250 @@
+"""``python -m pipelines.evaluate``: read, detect, match, tell.
+
+It computes nothing itself; each step is one call of the module that can.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pipelines
+from box import Box
+from errors import DataError, NDSynapseError, StoppedError, StorageError, UsageError, closest
+from pipelines.contract import Pipeline
+from pipelines.evaluate import printout, truth
+from pipelines.evaluate.detections import Detections, run_pipeline
+from pipelines.evaluate.evaluation import Evaluation, evaluate_labels, evaluate_points
+from pipelines.evaluate.files import Volumes
+from pipelines.evaluate.options import DEFAULT_DISTANCE_NM, Request, parser, request_of
+from pipelines.evaluate.synapses import Extent, Synapses, synapses_of_labels
+from pipelines.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_synaptograms, read_synaptograms
+
+__all__ = ["main"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """What is printed and written."""
+
+    text: str
+    figures: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+
+def _volume(request: Request) -> _Told:
+    """Run a pipeline on images and hold it against the truth."""
+    assert request.images is not None
+    assert request.voxel_size_nm is not None
+    pipeline = pipelines.build(request.pipeline, request.parameters)
+    volumes = Volumes(request.images)
+    # what the pipeline does not look at is not read
+    roles = pipeline.choose(list(volumes), request.channels)
+    channels = {name: _image(name, volumes[name]) for name in dict.fromkeys(roles.values())}
+    shape = next(iter(channels.values())).shape
+    extent = Extent(Box.of_shape(shape), request.voxel_size_nm)
+    # the truth is read before the work, so that a slip in it shows at once
+    points, labels = _truth(request, extent)
+    mask = request.mask or pipeline.masks[0]
+    found = run_pipeline(
+        pipeline, channels, request.voxel_size_nm, mask, chosen=request.channels, threads=request.threads
+    )
+    evaluation = _matched(request, points, labels, found, extent)
+    size = " x ".join(f"{nm:g}" for nm in request.voxel_size_nm)
+    voxels = " x ".join(map(str, shape))
+    subject = f"{pipeline.name}, mask {mask}, on {request.images}\n"
+    subject += f"({voxels} voxels of {size} nm; {_assigned(roles)}), against {request.truth}"
+    if found.scored_by and evaluation.curve is not None:
+        subject += f"\nScore of a detection: {found.scored_by}."
+    name, first = next(iter(channels.items()))
+    log.info("the picture shows %s", name)
+    return _told(request, evaluation, subject, first.max(axis=0), {"pipeline": _pipeline(pipeline, mask, roles)})
+
+
+def _matched(
+    request: Request, points: Synapses, labels: NDArray[np.int64] | None, found: Detections, extent: Extent
+) -> Evaluation:
+    """Match by the rule that was asked for, or that suits the truth."""
+    if labels is not None and request.max_distance_nm is None:
+        return evaluate_labels(
+            labels, found.labels, extent, request.overlap or 0.0, scores=found.scores, border_nm=request.border_nm
+        )
+    if request.overlap is not None:
+        raise UsageError(f"--overlap with {request.truth}", "points have no extent", "Give --max-distance-nm")
+    distance = request.max_distance_nm or DEFAULT_DISTANCE_NM
+    return evaluate_points(points, found.synapses, distance, extent=extent, border_nm=request.border_nm)
+
+
+def _truth(request: Request, extent: Extent) -> tuple[Synapses, NDArray[np.int64] | None]:
+    """Read the truth: points, and labels where it is a volume."""
+    assert request.truth is not None
+    if not truth.is_table(request.truth):
+        labels = truth.read_labels(request.truth)
+        if labels.shape != extent.box.shape:
+            found = f"it has {labels.shape} voxels (z, y, x), and the images have {extent.box.shape}"
+            raise DataError(str(request.truth), found, "Give the truth of the same box")
+        _no_types(request)
+        return synapses_of_labels(labels, extent.voxel_size_nm)[0], labels
+    reach = request.max_distance_nm or DEFAULT_DISTANCE_NM
+    return truth.within(_points(request), extent, reach, f"points in {request.truth}"), None
+
+
+def _points(request: Request) -> Synapses:
+    """Read the truth's points of the types that count."""
+    assert request.truth is not None
+    points = truth.read_points(request.truth, request.voxel_size_nm, kind=request.type_column)
+    if not request.types:
+        return points
+    kinds = np.unique(points.kind).tolist() if points.kind is not None else []
+    for name in request.types:
+        if name not in kinds:
+            found = f"the truth has {', '.join(closest(name, kinds)[:12]) or 'no types'}"
+            raise UsageError(f"type {name!r} in --types", found, "Correct --types or --type-column")
+    assert points.kind is not None  # else the first type was refused
+    return points.take(np.isin(points.kind, request.types))
+
+
+def _no_types(request: Request) -> None:
+    if request.types or request.type_column:
+        raise UsageError(f"types of {request.truth}", "a label volume has none", "Leave out --types and --type-column")
+
+
+def _table(request: Request) -> _Told:
+    """Hold a table that a run wrote against the truth."""
+    assert request.detections is not None
+    assert request.truth is not None
+    if truth.is_table(request.truth):
+        points = _points(request)
+    elif request.voxel_size_nm is None:
+        raise UsageError(f"labels in {request.truth}", "the size of a voxel is not known", "Give --voxel-size-nm Z,Y,X")
+    else:
+        _no_types(request)
+        points = synapses_of_labels(truth.read_labels(request.truth), request.voxel_size_nm)[0]
+    found = truth.read_points(request.detections, request.voxel_size_nm, scored=True)
+    subject = f"{request.detections} against {request.truth}"
+    extent = None
+    if request.box is not None and request.voxel_size_nm is not None:
+        extent = Extent(request.box, request.voxel_size_nm)
+        inside = np.all(extent.depth_um(points.centre_um) >= 0, axis=1)
+        subject += f"\n{np.count_nonzero(~inside):,} synapses outside of {request.box} are left out"
+        points = points.take(inside)
+    distance = request.max_distance_nm or DEFAULT_DISTANCE_NM
+    evaluation = evaluate_points(points, found, distance, extent=extent, border_nm=request.border_nm)
+    return _told(request, evaluation, subject, None, {"detections_file": str(request.detections)})
+
+
+def _told(
+    request: Request, evaluation: Evaluation, subject: str, projection: NDArray[Any] | None, about: Mapping[str, Any]
+) -> _Told:
+    """Put an evaluation into words, pictures and tables."""
+    figures = {**about, "truth_file": str(request.truth), **printout.as_json(evaluation)}
+    files: dict[str, bytes] = {}
+    if request.out is not None:
+        from pipelines.evaluate import pictures  # it loads matplotlib
+
+        files = {name: text.encode() for name, text in printout.lists(evaluation).items()}
+        files["matches.png"] = pictures.matches(evaluation, projection, request.voxel_size_nm)
+        if evaluation.curve is not None:
+            files["precision_recall.png"] = pictures.precision_recall(evaluation)
+    return _Told(printout.as_text(evaluation, subject), figures, files)
+
+
+def _cubes(request: Request) -> _Told:
+    """Hold a pipeline's scores against synaptograms."""
+    assert request.synaptograms is not None
+    pipeline = pipelines.build(request.pipeline, request.parameters)
+    cubes = read_synaptograms(request.synaptograms, request.voxel_size_nm)
+    score = evaluate_synaptograms(pipeline, cubes, request.channels, resamples=request.resamples, seed=request.seed)
+    size = " x ".join(f"{nm:g}" for nm in cubes.voxel_size_nm)
+    subject = f"{pipeline.name} on {len(cubes)} synaptograms of {request.synaptograms}\n"
+    subject += f"({_assigned(score.roles)}; voxels of {size} nm"
+    subject += ", assumed)" if request.voxel_size_nm is None and cubes.voxel_size_nm == ASSUMED_VOXEL_SIZE_NM else ")"
+    figures = {
+        "pipeline": _pipeline(pipeline, None, score.roles),
+        "synaptograms_file": str(request.synaptograms),
+        **printout.synaptograms_as_json(score),
+    }
+    files = {"synaptograms.csv": printout.synaptograms_table(score, cubes.kind).encode()}
+    return _Told(printout.synaptograms_as_text(score, subject), figures, files)
+
+
+def _image(name: str, voxels: NDArray[Any]) -> NDArray[Any]:
+    if voxels.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"channel {name}", f"it holds {voxels.dtype}", "Save images as uint8 or uint16")
+    return voxels
+
+
+def _assigned(roles: Mapping[str, str]) -> str:
+    return ", ".join(f"{role} {channel}" for role, channel in roles.items())
+
+
+def _pipeline(pipeline: Pipeline, mask: str | None, roles: Mapping[str, str]) -> dict[str, Any]:
+    return {"name": pipeline.name, "mask": mask, "settings": dict(pipeline.settings), "channels": dict(roles)}
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files, each whole or not at all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            partial = folder / f".{name}.partial"
+            partial.write_bytes(content)
+            partial.replace(folder / name)
+    except OSError as error:
+        found = f"it cannot be written ({error.strerror or error})"
+        raise StorageError(str(folder), found, "Give --out a folder that you may write, on a disk with room") from error
+
+
+def _run(arguments: Sequence[str]) -> None:
+    request = request_of(parser().parse_args(arguments))
+    does = _volume if request.images else _table if request.detections else _cubes
+    told = does(request)
+    if request.out is not None:
+        _write(request.out, told.files)
+    sys.stdout.write(json.dumps(told.figures, indent=2) + "\n" if request.as_json else told.text)
+    sys.stdout.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process where None.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or that of the error, see `errors`; 1 for a defect.
+    """
+    try:
+        _run(sys.argv[1:] if argv is None else argv)
+    except NDSynapseError as error:
+        sys.stderr.write(f"pipelines.evaluate: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("pipelines.evaluate: stopped by a signal\n")
+        return StoppedError.exit_code
+    except Exception as error:
+        # a defect meets the user as a sentence, not as a page
+        sys.stderr.write(
+            f"pipelines.evaluate: {type(error).__name__}: {error} (a defect, of the pipeline or of ours)\n"
+        )
+        log.debug("traceback", exc_info=error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""Figures of merit: rates with their intervals, curves over thresholds, areas.
+
+It matches nothing and knows no synapse; it is given counts, hits and scores.
+
+References
+----------
+Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference. JASA 22(158), 209-212.
+doi:10.1080/01621459.1927.10502953
+
+Hanley, J. A. and McNeil, B. J. (1982). The meaning and use of the area under a receiver operating characteristic (ROC)
+curve. Radiology 143(1), 29-36. doi:10.1148/radiology.143.1.7063747
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Curve",
+    "Rate",
+    "area_under_roc",
+    "balanced_accuracy",
+    "bootstrap",
+    "f1_of_counts",
+    "precision_recall_curve",
+    "proportion",
+]
+
+_Z = 1.959963984540054  # half of the normal distribution's middle 95 % lies below it
+_AT_ONCE = 2_000_000  # weights of resamples that are held at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A figure and its 95 % interval.
+
+    Parameters
+    ----------
+    value : float
+        The figure, NaN where there was nothing to divide by.
+    low, high : float
+        The interval; NaN like the value.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """Precision and recall at every threshold that makes a difference.
+
+    Parameters
+    ----------
+    threshold : ndarray of float64, shape (n,)
+        Descending; what scores at least this is taken.
+    precision, recall : ndarray of float64, shape (n,)
+        At that threshold.
+    average_precision : float
+        Sum over thresholds of the precision times what the recall gained; no interpolation. 0 for an empty curve.
+    """
+
+    threshold: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    average_precision: float
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """F1 at each threshold, 0 where nothing is found; shape (n,)."""
+        total = self.precision + self.recall
+        return np.divide(2 * self.precision * self.recall, total, out=np.zeros_like(total), where=total > 0)
+
+
+def proportion(hits: int, of: int) -> Rate:
+    """Return a proportion with Wilson's score interval.
+
+    Parameters
+    ----------
+    hits, of : int
+        Number of successes, and of trials.
+
+    Returns
+    -------
+    Rate
+        NaN without trials. The interval takes trials as independent of each other.
+    """
+    if not of:
+        return Rate(math.nan, math.nan, math.nan)
+    share, z2 = hits / of, _Z * _Z
+    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    # at 0 and 1 the ends are exact; rounding may put them beside the value
+    return Rate(share, 0.0 if hits == 0 else middle - half, 1.0 if hits == of else middle + half)
+
+
+def f1_of_counts(hits: int, missed: int, false_alarms: int) -> Rate:
+    """Return F1 with an interval.
+
+    F1 is ``2 s / (1 + s)`` of the share ``s = hits / (hits + missed + false_alarms)`` and grows with it, so Wilson's
+    interval of that share gives one of F1.
+
+    Parameters
+    ----------
+    hits, missed, false_alarms : int
+        Pairs, synapses without detection, detections without synapse.
+
+    Returns
+    -------
+    Rate
+        NaN where all three are 0.
+    """
+    share = proportion(hits, hits + missed + false_alarms)
+    return Rate(*(2 * s / (1 + s) for s in (share.value, share.low, share.high)))
+
+
+def precision_recall_curve(gain: NDArray[np.bool_], score: NDArray[np.float64], truths: int) -> Curve:
+    """Follow precision and recall from the highest score to the lowest.
+
+    Parameters
+    ----------
+    gain : ndarray of bool, shape (n,)
+        For each detection, whether it adds a hit to those of higher score; of equal ones the number counts.
+    score : ndarray of float64, shape (n,)
+        Scores, no NaN.
+    truths : int
+        Number of true synapses, at least 1.
+
+    Returns
+    -------
+    Curve
+        A point for each different score; detections of one score are taken together or not at all.
+    """
+    order = np.argsort(-score, kind="stable")
+    descending = score[order]
+    last = np.flatnonzero(np.append(descending[1:] != descending[:-1], True)) if len(score) else np.empty(0, np.int64)
+    hits = np.cumsum(gain[order])[last]
+    precision, recall = hits / (last + 1), hits / truths
+    average = float(np.sum(precision * np.diff(recall, prepend=0.0)))
+    return Curve(descending[last].astype(np.float64), precision.astype(np.float64), recall, average)
+
+
+def area_under_roc(
+    score: NDArray[np.float64], positive: NDArray[np.bool_], weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return the chance that a positive scores higher than a negative, ties counted half (Hanley and McNeil 1982).
+
+    It is the area under the curve of true over false positives, counted from ranks: sort once, then each positive has
+    below it the negatives of lower score and half of those of its own.
+
+    Parameters
+    ----------
+    score : ndarray of float64, shape (n,)
+        Finite or infinite, no NaN.
+    positive : ndarray of bool, shape (n,)
+        The class.
+    weight : ndarray of float64, shape (b, n), optional
+        How often each counts, in each of b resamples; once each where None.
+
+    Returns
+    -------
+    ndarray of float64, shape (b,)
+        One area where there are no weights. NaN where either class is empty.
+    """
+    weights = np.ones((1, len(score))) if weight is None else weight
+    if not len(score):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(score, kind="stable")
+    first = np.flatnonzero(np.diff(score[order], prepend=-np.inf) > 0)
+    if not len(first) or first[0] != 0:  # -inf may lead
+        first = np.concatenate([[0], first])
+    sorted_weights = weights[:, order]
+    above = np.add.reduceat(np.where(positive[order], sorted_weights, 0.0), first, axis=1)
+    below = np.add.reduceat(np.where(positive[order], 0.0, sorted_weights), first, axis=1)
+    wins = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
+    return _ratio(wins, above.sum(axis=1) * below.sum(axis=1))
+
+
+def balanced_accuracy(
+    chosen: NDArray[np.bool_], positive: NDArray[np.bool_], weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return the mean of the shares of both classes that are told rightly.
+
+    Parameters
+    ----------
+    chosen : ndarray of bool, shape (n,)
+        What is called positive.
+    positive : ndarray of bool, shape (n,)
+        What is.
+    weight : ndarray of float64, shape (b, n), optional
+        As for `area_under_roc`.
+
+    Returns
+    -------
+    ndarray of float64, shape (b,)
+        NaN where either class is empty.
+    """
+    weights = np.ones((1, len(chosen))) if weight is None else weight
+    shares = []
+    for of, right in ((positive, positive & chosen), (~positive, ~positive & ~chosen)):
+        shares.append(_ratio(weights @ right.astype(np.float64), weights @ of.astype(np.float64)))
+    mean: NDArray[np.float64] = (shares[0] + shares[1]) / 2
+    return mean
+
+
+def bootstrap(
+    figure: Callable[[NDArray[np.float64] | None], NDArray[np.float64]],
+    positive: NDArray[np.bool_],
+    resamples: int,
+    seed: int,
+) -> Rate:
+    """Return a figure with the middle 95 % of its values over resamples (percentile bootstrap).
+
+    Each class is drawn from on its own, with replacement, so that all resamples have as many of each as the data.
+
+    Parameters
+    ----------
+    figure : callable
+        Weights (b, n) to figures (b,); None means every one once.
+    positive : ndarray of bool, shape (n,)
+        The classes.
+    resamples : int
+        How many.
+    seed : int
+        The same seed gives the same interval.
+
+    Returns
+    -------
+    Rate
+        NaN where the figure is.
+    """
+    value = float(figure(None)[0])
+    if math.isnan(value):
+        return Rate(value, value, value)
+    rng = np.random.default_rng(seed)
+    batch = max(1, _AT_ONCE // len(positive))
+    sizes = [batch] * (resamples // batch) + [resamples % batch]
+    values = np.concatenate([figure(_weights(rng, positive, size)) for size in sizes if size])
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Rate(value, float(low), float(high))
+
+
+def _weights(rng: np.random.Generator, positive: NDArray[np.bool_], resamples: int) -> NDArray[np.float64]:
+    """Return how often each element is drawn, shape (resamples, n)."""
+    weights = np.zeros((resamples, len(positive)))
+    for members in (np.flatnonzero(positive), np.flatnonzero(~positive)):
+        if len(members):
+            weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+    return weights
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Divide; NaN where there is nothing to divide by."""
+    quotient: NDArray[np.float64] = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return quotient

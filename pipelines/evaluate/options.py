@@ -1,0 +1,264 @@
+"""The command line of the evaluation: its options, and what they mean together.
+
+It reads no file and computes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pipelines
+from box import Box
+from errors import UsageError
+from pipelines.evaluate.synaptograms import RESAMPLES
+
+__all__ = ["DEFAULT_DISTANCE_NM", "Request", "parser", "request_of"]
+
+DEFAULT_DISTANCE_NM = 300.0
+
+_EPILOG = (
+    "Axes are always z, y, x; ranges are half-open. Exit codes: 0 done, 2 usage, 65 unusable data, 74 a file cannot be "
+    "read or written, 75 stopped, 1 a defect of ours."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be evaluated, and how.
+
+    Parameters
+    ----------
+    pipeline : str
+        Name of the pipeline.
+    parameters, channels : mapping of str to str
+        Its parameters, and role to channel.
+    mask : str or None
+        The mask; None for the first.
+    images, detections, synaptograms, truth, out : Path or None
+        Files and folders; one of the first three is given.
+    voxel_size_nm : tuple of float or None
+        Size of a voxel along z, y, x.
+    max_distance_nm : float or None
+        Largest distance of a pair.
+    overlap : float or None
+        Smallest intersection over union of a pair.
+    type_column : str or None
+        Column of the truth with the types.
+    types : tuple of str
+        Types of the truth that count; empty for all.
+    border_nm : tuple of float
+        Border (z, y, x) that is left out.
+    box : Box or None
+        What the run behind `detections` looked at.
+    threads, seed, resamples : int
+        Blocks at a time; of the bootstrap.
+    as_json : bool
+        Whether to print JSON.
+    """
+
+    pipeline: str
+    parameters: Mapping[str, str]
+    channels: Mapping[str, str]
+    mask: str | None
+    images: Path | None
+    detections: Path | None
+    synaptograms: Path | None
+    truth: Path | None
+    out: Path | None
+    voxel_size_nm: tuple[float, float, float] | None
+    max_distance_nm: float | None
+    overlap: float | None
+    type_column: str | None
+    types: tuple[str, ...]
+    border_nm: tuple[float, float, float]
+    box: Box | None
+    threads: int
+    seed: int
+    resamples: int
+    as_json: bool
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``python -m pipelines.evaluate``."""
+    p = argparse.ArgumentParser(
+        prog="python -m pipelines.evaluate",
+        description="Hold detections of synapses against truth, or scores against expert-labelled synaptograms.",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    what = p.add_argument_group("what to evaluate (one of --images, --detections, --synaptograms)")
+    what.add_argument("--images", type=Path, metavar="DIR", help="folder of TIFF stacks, one a channel, or Zarr group")
+    what.add_argument("--detections", type=Path, metavar="FILE", help="table of a run, such as synapses.csv")
+    what.add_argument("--synaptograms", type=Path, metavar="FILE", help=".npz of labelled cubes")
+    what.add_argument("--truth", type=Path, metavar="FILE", help="CSV of points, or label volume (TIFF, Zarr)")
+    how = p.add_argument_group("the pipeline, for --images and --synaptograms")
+    how.add_argument("--pipeline", default=pipelines.DEFAULT_PIPELINE, metavar="NAME", help="default: %(default)s")
+    how.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="parameter of the pipeline")
+    how.add_argument("--channels", metavar="ROLE=NAME,...", help="default: found by the names of markers")
+    how.add_argument("--mask", metavar="NAME", help="which of its masks; default: the first, every synapse")
+    how.add_argument("--threads", type=int, default=2, metavar="N", help="blocks at a time; default: %(default)s")
+    rule = p.add_argument_group("what counts")
+    rule.add_argument("--voxel-size-nm", metavar="Z,Y,X", help="size of a voxel in nanometres")
+    distance = f"largest distance of a pair; default: {DEFAULT_DISTANCE_NM:g} where the truth is points"
+    rule.add_argument("--max-distance-nm", type=float, metavar="NM", help=distance)
+    overlap = "pairs overlap by this intersection over union; default for label volumes: 0, one shared voxel"
+    rule.add_argument("--overlap", type=float, nargs="?", const=0.0, metavar="IOU", help=overlap)
+    rule.add_argument("--border-nm", default="0", metavar="NM", help="leave out what is so near to a face; or Z,Y,X")
+    rule.add_argument("--type-column", metavar="NAME", help="types in the truth; default: type, if there is one")
+    rule.add_argument("--types", metavar="NAME,...", help="only synapses of these types are the truth")
+    for axis in "zyx":
+        limits = f"voxels along {axis} that the run behind --detections looked at"
+        rule.add_argument(f"--{axis}-range", metavar="START,STOP", help=limits)
+    told = p.add_argument_group("what is told")
+    told.add_argument("--json", action="store_true", help="JSON instead of text")
+    told.add_argument("--out", type=Path, metavar="DIR", help="folder for pictures and tables of the single synapses")
+    told.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap; default: %(default)s")
+    told.add_argument(
+        "--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap; default: %(default)s"
+    )
+    return p
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """Check the options.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        From `parser`.
+
+    Returns
+    -------
+    Request
+        What they mean.
+
+    Raises
+    ------
+    UsageError
+        If they do not fit together, or a value is of no use.
+    """
+    sources = ("images", "detections", "synaptograms")
+    given = [f"--{name}" for name in sources if getattr(options, name) is not None]
+    if len(given) != 1:
+        found = f"{' and '.join(given)} are given" if given else "nothing to evaluate is given"
+        raise UsageError("the command line", found, "Give one of --images, --detections and --synaptograms")
+    request = Request(
+        pipeline=options.pipeline,
+        parameters=dict(_named(text, "--param") for text in options.param),
+        channels=dict(_named(text, "--channels") for text in _listed(options.channels)),
+        mask=options.mask,
+        **{name: getattr(options, name) for name in (*sources, "truth", "out")},
+        voxel_size_nm=_lengths(options.voxel_size_nm, "--voxel-size-nm", above=0.0),
+        max_distance_nm=options.max_distance_nm,
+        overlap=options.overlap,
+        type_column=options.type_column,
+        types=tuple(_listed(options.types)),
+        border_nm=_lengths(options.border_nm, "--border-nm") or (0.0, 0.0, 0.0),
+        box=_box(options),
+        threads=_from_one(options.threads, "--threads"),
+        seed=options.seed,
+        resamples=_from_one(options.resamples, "--resamples"),
+        as_json=options.json,
+    )
+    _check(request)
+    return request
+
+
+def _check(request: Request) -> None:
+    """Refuse options that do not go together."""
+    for wrong, what, remedy in (
+        (request.truth is None and request.synaptograms is None, "there is no truth", "Give --truth FILE"),
+        (
+            request.truth is not None and request.synaptograms is not None,
+            "synaptograms have their truth in them",
+            "Leave --truth out",
+        ),
+        (
+            request.images is not None and request.voxel_size_nm is None,
+            "the size of the images' voxels is not known",
+            "Give --voxel-size-nm Z,Y,X",
+        ),
+        (
+            request.overlap is not None and request.max_distance_nm is not None,
+            "--overlap and --max-distance-nm are two rules",
+            "Give one of them",
+        ),
+        (
+            request.overlap is not None and request.images is None,
+            "--overlap needs voxels",
+            "Give --images, or --max-distance-nm",
+        ),
+        (
+            request.box is not None and request.detections is None,
+            "ranges are what a run looked at",
+            "Leave them out, or give --detections",
+        ),
+        (
+            (request.box is not None or any(request.border_nm)) and request.voxel_size_nm is None,
+            "the size of a voxel is not known",
+            "Give --voxel-size-nm Z,Y,X",
+        ),
+        (
+            request.detections is not None and any(request.border_nm) and request.box is None,
+            "where the border is, is not known",
+            "Give --z-range, --y-range and --x-range of the run",
+        ),
+        (request.seed < 0, f"the seed is {request.seed}", "Give a seed from 0"),
+    ):
+        if wrong:
+            raise UsageError("the command line", what, remedy)
+
+
+def _named(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise UsageError(f"{option} {text}", "it is not NAME=VALUE", "Correct it")
+    return name, value
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else []
+
+
+def _lengths(text: str | None, option: str, above: float = -math.inf) -> tuple[float, float, float] | None:
+    """Return three lengths in nanometres; one stands for all three."""
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) == 1 and above < 0:
+        values *= 3
+    if len(values) != 3 or not all(math.isfinite(value) and value >= 0 and value > above for value in values):
+        raise UsageError(f"{option} {text}", "it is not Z,Y,X in nanometres", "Give three numbers, such as 70,100,100")
+    return (values[0], values[1], values[2])
+
+
+def _box(options: argparse.Namespace) -> Box | None:
+    given = [getattr(options, f"{axis}_range") for axis in "zyx"]
+    if not any(given):
+        return None
+    if not all(given):
+        raise UsageError("the ranges", "some are missing", "Give --z-range, --y-range and --x-range")
+    z, y, x = (_range(text, axis) for text, axis in zip(given, "zyx", strict=True))
+    return Box(z, y, x)
+
+
+def _range(text: str, axis: str) -> tuple[int, int]:
+    parts: Sequence[str] = text.split(",")
+    try:
+        start, stop = (int(part) for part in parts)
+    except ValueError:
+        raise UsageError(f"--{axis}-range {text}", "it is not START,STOP", "Give two whole numbers") from None
+    return (start, stop)
+
+
+def _from_one(value: int, option: str) -> int:
+    if value < 1:
+        raise UsageError(f"{option} {value}", "the smallest value is 1", "Give a number from 1")
+    return value
