@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from errors import NDSynapseError, StoppedError, StorageError, UsageError
 from forecast import candidates, forecast, plan_of
 from job import BUCKET_VARIABLE, Job, Parser, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
+from pipelines.listing import described, listed
 from progress import Progress, silent, told
 from record import Outcome
 from results import ResultFolder
@@ -77,6 +79,7 @@ def run(
     log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
     destinations = _destinations(job, source)
     plan = plan_of(job, source, roles, folder)
+    plan.remember()
     # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
     folder.clear_results()
     keep_bytes = {} if job.cache_bytes is None else {"keep_bytes": job.cache_bytes}
@@ -281,13 +284,29 @@ def _upload(argv: Sequence[str]) -> None:
         raise UsageError(
             f"uploading {options.folder}", "it has neither run.json nor synapses.csv", "Give a result folder"
         )
-    uploaded = s3.upload_folder(options.folder, options.bucket, options.folder.resolve().name, acl=options.acl)
+    with _ended_at_once():
+        uploaded = s3.upload_folder(options.folder, options.bucket, options.folder.resolve().name, acl=options.acl)
     log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, options.folder.resolve().name)
+
+
+def _options(argv: Sequence[str]) -> Namespace:
+    """Parse a command line; the help of one that names a pipeline tells what that takes."""
+    p = parser()
+    known, _ = p.parse_known_args([word for word in argv if word not in ("-h", "--help")])
+    if ":" in known.pipeline:
+        # a function of the user's own is looked for where the user is, as python -m does it
+        sys.path.insert(0, str(Path.cwd()))
+    if {"-h", "--help"} & set(argv) and any(word.startswith("--pipeline") for word in argv):
+        p.appendix = described(known.pipeline)
+    return p.parse_args(argv)
 
 
 def _job(argv: Sequence[str]) -> int:
     """Run the job of a command line; return the exit code."""
-    options = parser().parse_args(argv)
+    options = _options(argv)
+    if options.list_pipelines:
+        sys.stdout.write(listed())
+        return 0
     job = job_from(options, os.environ)
     logs.apply(logs.LogSettings(_level(options), (job.token,)))
     if options.dry_run:

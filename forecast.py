@@ -6,9 +6,11 @@ It asks BOSS for names and sizes, and for no voxel; nothing is written.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from detection import DEFAULT_BLOCK_SIZE, Plan
-from detection.budget import available_bytes, check_memory, fitted, needs_of
+from detection.budget import available_bytes, check_memory, fits, fitted, needs_of
+from detection.plan import remembered_block_size
 from job import Job
 from NeuroDataResource import NeuroDataResource
 from results import ResultFolder
@@ -51,6 +53,11 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
         folder=folder.work,
     )
     limit = available_bytes() if job.memory_bytes is None else job.memory_bytes
+    before = remembered_block_size(folder.work)
+    if job.block_size is None and before is not None:
+        same = replace(plan, block_size=before)
+        if fits(same, job.cpus, job.pulls, limit):
+            return same
     if job.block_size is None:
         return fitted(plan, job.cpus, job.pulls, limit)
     check_memory(plan, job.cpus, job.pulls, limit)

@@ -35,6 +35,9 @@ MOST = 1024
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems of today."""
 
+_PARAMETER_BYTES = 2**20
+"""What the file of a parameter may have."""
+
 _AXES = ("z", "y", "x")
 
 
@@ -152,6 +155,19 @@ class Job:
 class Parser(argparse.ArgumentParser):
     """A parser that answers a wrong command line with an error of ours: one sentence, no page of usage."""
 
+    appendix = ""
+    """What its help ends with, as it is."""
+
+    def format_help(self) -> str:
+        """Return the help.
+
+        Returns
+        -------
+        str
+            The options, and the appendix.
+        """
+        return super().format_help() + (f"\n{self.appendix}" if self.appendix else "")
+
     def error(self, message: str) -> NoReturn:
         """Refuse a command line.
 
@@ -193,7 +209,16 @@ def parser() -> Parser:
     )
     what = p.add_argument_group("what to do")
     what.add_argument("--pipeline", default=pipelines.DEFAULT_PIPELINE, metavar="NAME", help="default: %(default)s")
-    what.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="parameter of the pipeline")
+    what.add_argument(
+        "--list-pipelines", action="store_true", help="list the pipelines; with --pipeline NAME --help: one"
+    )
+    what.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of the pipeline; @FILE is its text",
+    )
     what.add_argument("--channels", metavar="ROLE=NAME,...", help="default: found by the names of markers")
     what.add_argument(
         "--cpus", type=int, metavar="N", help="worker processes; default: all cores but one, at least one"
@@ -274,6 +299,28 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+def _parameters(texts: Sequence[str]) -> dict[str, str]:
+    """Read the parameters of a pipeline; one that begins with ``@`` is the text of a file."""
+    values = _pairs("--param", texts)
+    return {name: _text_of(name, Path(value[1:])) if value.startswith("@") else value for name, value in values.items()}
+
+
+def _text_of(name: str, path: Path) -> str:
+    """Read the file of a parameter."""
+    asked = f"--param {name}=@{path}"
+    try:
+        with path.open("rb") as file:
+            body = file.read(_PARAMETER_BYTES + 1)
+        text = body.decode("utf-8")
+    except OSError as error:
+        raise UsageError(asked, str(error.strerror).lower(), "Name a file that can be read") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(asked, "the file is not text in UTF-8", "Save it so") from error
+    if len(body) > _PARAMETER_BYTES:
+        raise UsageError(asked, f"the file has more than {_PARAMETER_BYTES:,} bytes", "Name the right file")
+    return text
+
+
 def _block_size(text: str) -> tuple[int, int, int]:
     """Read ``Z,Y,X``."""
     parts = text.split(",")
@@ -341,7 +388,7 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         collection=values["collection"],
         experiment=values["experiment"],
         box=Box(z, y, x),
-        pipeline=pipelines.build(options.pipeline, _pairs("--param", options.param)),
+        pipeline=pipelines.build(options.pipeline, _parameters(options.param)),
         channels=_pairs("--channels", options.channels.split(",") if options.channels else []),
         only_channels=config.channels if config else (),
         path=Path(options.path),

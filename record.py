@@ -173,5 +173,6 @@ def facts(outcome: Outcome) -> RunFacts:
         links=outcome.links,
         notes=[f"Not delivered: {failure}" for failure in outcome.failures]
         + [f"Hole in the masks at {hole.box}: {hole.reason}" for hole in detection.holes],
+        tracebacks={str(hole.box): hole.traceback for hole in detection.holes if hole.traceback},
         synthetic=source.is_synthetic,
     )

@@ -35,17 +35,24 @@ def mirrored(volume: Volume, box: Box, halo: Sequence[int]) -> NDArray[Any]:
         Beyond a border the volume is repeated mirrored, its border voxel twice (``c b a | a b c``), however often the
         halo needs it. Read-only.
     """
-    indices = []
-    region = []
-    for (start, stop), margin, length in zip(box.ranges, halo, volume.shape, strict=True):
-        wanted = np.arange(start - margin, stop + margin) % (2 * length)
-        wanted = np.where(wanted < length, wanted, 2 * length - 1 - wanted)
-        low = int(wanted.min())
-        region.append(slice(low, int(wanted.max()) + 1))
-        indices.append(wanted - low)
-    voxels: NDArray[Any] = np.array(volume[region[0], region[1], region[2]])
-    for axis, wanted in enumerate(indices):
-        if len(wanted) != voxels.shape[axis] or np.any(wanted != np.arange(len(wanted))):
-            voxels = np.take(voxels, wanted, axis=axis)
+    inside = [
+        (max(0, start - margin), min(length, stop + margin))
+        for (start, stop), margin, length in zip(box.ranges, halo, volume.shape, strict=True)
+    ]
+    extents = [stop - start + 2 * margin for (start, stop), margin in zip(box.ranges, halo, strict=True)]
+    voxels: NDArray[Any] = np.empty(extents, volume.dtype)
+    # where the voxels of the volume go; all else is a mirror image of planes among them
+    windows = [
+        slice(low - start + margin, high - start + margin)
+        for (low, high), start, margin in zip(inside, box.start, halo, strict=True)
+    ]
+    voxels[windows[0], windows[1], windows[2]] = volume[slice(*inside[0]), slice(*inside[1]), slice(*inside[2])]
+    for axis, (window, length) in enumerate(zip(windows, volume.shape, strict=True)):
+        planes = (slice(None),) * axis
+        offset = box.start[axis] - halo[axis]
+        for place in [*range(window.start), *range(window.stop, extents[axis])]:
+            reflected = (place + offset) % (2 * length)
+            source = min(reflected, 2 * length - 1 - reflected) - offset
+            voxels[*planes, place] = voxels[*planes, source]
     voxels.flags.writeable = False
     return voxels

@@ -15,7 +15,7 @@ import numpy as np
 from detection.plan import DEFAULT_BLOCK_SIZE, Plan
 from errors import UsageError
 
-__all__ = ["Needs", "available_bytes", "check_memory", "fitted", "needs_of"]
+__all__ = ["Needs", "available_bytes", "check_memory", "fits", "fitted", "needs_of"]
 
 _PARENT_BYTES = 160 * 2**20
 _WORKER_BYTES = 80 * 2**20
@@ -27,6 +27,12 @@ _PULL_COPIES = 3
 
 _REPORT_BYTES = 450 * 2**20
 """What the parent has when it draws, after the workers have ended."""
+
+_OBJECT_BYTES = 120
+"""What the parent holds for a part of an object while it joins them; the workers' blocks are gone by then."""
+
+_OBJECTS_UM3 = 2.0
+"""Objects expected in a cubic micrometre: twice the synapses of a cortex."""
 
 _SHARE = 0.9
 """What may be used of a limit: the kernel and the system's own caches count, too."""
@@ -123,12 +129,41 @@ def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
     return Needs(
         blocks=blocks,
         pull_bytes=plan.box.voxels * sum(itemsizes),
-        memory_bytes=max(parent + min(cpus, blocks) * worker, _REPORT_BYTES),
+        memory_bytes=max(parent + min(cpus, blocks) * worker, _joining_bytes(plan, min(cpus, blocks)), _REPORT_BYTES),
         worker_bytes=worker,
         # labels are nearly all background, and are packed
         voxels=plan.box.voxels,
         disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1),
     )
+
+
+def _joining_bytes(plan: Plan, workers: int) -> int:
+    """Return what joining takes: the parent's tables, and workers that are idle."""
+    um3 = plan.box.voxels * float(np.prod(plan.voxel_size_nm)) / 1e9
+    objects = min(um3 * _OBJECTS_UM3, plan.box.voxels / 8)
+    return _PARENT_BYTES + workers * _WORKER_BYTES + int(objects) * _OBJECT_BYTES
+
+
+def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> bool:
+    """Tell whether a plan fits a limit.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    cpus : int
+        Worker processes.
+    pulls : int
+        Tiles that are pulled at the same time.
+    limit_bytes : int
+        Memory that there is.
+
+    Returns
+    -------
+    bool
+        Whether it does.
+    """
+    return needs_of(plan, cpus, pulls).memory_bytes <= limit_bytes * _SHARE
 
 
 def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> Plan:
@@ -159,7 +194,7 @@ def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> Plan:
     for size in _SIZES:
         candidate = replace(plan, block_size=size)
         needed.append(needs_of(candidate, cpus, pulls).memory_bytes)
-        if needed[-1] <= limit_bytes * _SHARE:
+        if fits(candidate, cpus, pulls, limit_bytes):
             return candidate
     raise UsageError(
         f"{cpus} workers and {pulls} pulls in {limit_bytes / 2**20:,.0f} MiB of memory",
@@ -187,8 +222,8 @@ def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> None:
     UsageError
         If it does not fit; a block size that does is in the message.
     """
-    needed = needs_of(plan, cpus, pulls).memory_bytes
-    if needed > limit_bytes * _SHARE:
+    if not fits(plan, cpus, pulls, limit_bytes):
+        needed = needs_of(plan, cpus, pulls).memory_bytes
         size = ",".join(map(str, fitted(plan, cpus, pulls, limit_bytes).block_size))
         raise UsageError(
             f"blocks of {plan.block_size} voxels with {cpus} workers and {pulls} pulls",

@@ -55,10 +55,16 @@ class Labelled:
         0 is background, k the k-th component of the block.
     ids : ndarray of uint32 or uint64, shape (n,)
         Id of each component: one plus the C-order index in the volume of its first voxel in this block.
+    places : ndarray of int64, shape (m,)
+        C-order indices in the block of all voxels of components, by component, ascending within each.
+    voxels : ndarray of int64, shape (n,)
+        Voxels of each component.
     """
 
     numbers: NDArray[Any]
     ids: NDArray[Any]
+    places: NDArray[np.int64]
+    voxels: NDArray[np.int64]
 
     def ids_of(self, numbers: NDArray[Any]) -> NDArray[Any]:
         """Return the ids of some voxels, given their numbers; 0 is background."""
@@ -89,13 +95,19 @@ def label(candidates: NDArray[np.bool_], box: Box, volume: Box) -> Labelled:
     numbers, count = cc3d.connected_components(contiguous, connectivity=26, return_N=True)
     if count < 2**16:
         numbers = numbers.astype(np.uint16, copy=False)
-    flat = numbers.ravel()
-    places = np.flatnonzero(flat)
-    first = np.zeros(count + 1, np.int64)
-    # assigned from the last voxel to the first, so that the first voxel of each component stays
-    first[flat[places[::-1]]] = places[::-1]
-    ids = (_index_in(volume, box, first[1:]) + 1).astype(id_dtype(volume))
-    return Labelled(numbers, ids)
+    # booleans are searched faster than numbers
+    places = np.flatnonzero(contiguous.view(np.bool_))
+    of_places = numbers.ravel()[places]
+    places = places[np.argsort(of_places, kind="stable")]
+    voxels = np.bincount(of_places, minlength=count + 1)[1:].astype(np.int64)
+    ids = (_index_in(volume, box, places[_first(voxels)]) + 1).astype(id_dtype(volume))
+    return Labelled(numbers, ids, places, voxels)
+
+
+def _first(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each run of voxels begins, given how long the runs are."""
+    starts: NDArray[np.int64] = np.cumsum(voxels) - voxels
+    return starts
 
 
 def _index_in(volume: Box, box: Box, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -126,12 +138,8 @@ def measure(labelled: Labelled, box: Box, measured: Iterable[tuple[str, NDArray[
         Columns, a row for each part: `id`, `voxels`, `sum_z` (and y, x: sums of voxel coordinates), `start_z`, `stop_z`
         (and y, x: bounding box, half-open), and those of `measured`. All int64 but `id`.
     """
-    flat = labelled.numbers.ravel()
-    places = np.flatnonzero(flat)
-    numbers = flat[places]
-    places = places[np.argsort(numbers, kind="stable")]
-    voxels = np.bincount(numbers, minlength=len(labelled.ids) + 1)[1:].astype(np.int64)
-    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(voxels)])[:-1]
+    places, voxels = labelled.places, labelled.voxels
+    first = _first(voxels)
     parts: Parts = {"id": labelled.ids, "voxels": voxels}
     for axis, coordinate in enumerate(np.unravel_index(places, box.shape)):
         start = box.start[axis]

@@ -42,6 +42,9 @@ __all__ = ["detect"]
 
 log = logging.getLogger(__name__)
 
+_COMPARED = 8
+"""Blocks of an earlier run that are pulled again and compared, spread over the volume."""
+
 _KEEP_BYTES = 2**62
 """What tiles may take on disk where nobody sets a limit."""
 
@@ -88,7 +91,7 @@ class _Run:
         if done:
             self.resumed[step] = done
         self._progress(step, done, len(whole))
-        tile_feed = self._tile_feed(missing) if pulls_tiles else None
+        tile_feed = self._tile_feed(missing, compared=step != "statistics") if pulls_tiles else None
         feed: Feed = tile_feed or Boxes(missing)
         voxels = failed = 0
         try:
@@ -108,10 +111,27 @@ class _Run:
             self.seconds["pull"] = self.seconds.get("pull", 0.0) + tile_feed.seconds
         self.seconds[step] = time.monotonic() - started
 
-    def _tile_feed(self, missing: list[Box]) -> TileFeed:
+    def _tile_feed(self, missing: list[Box], compared: bool) -> TileFeed:
         """Return the feed of blocks whose tiles are pulled as they are needed."""
         plan = self.plan
-        return TileFeed(plan.tiles(), plan.source, missing, plan.halo, self._pulls, self._keep_bytes)
+        pulled = self._compare if compared else None
+        return TileFeed(plan.tiles(), plan.source, missing, plan.halo, self._pulls, self._keep_bytes, pulled)
+
+    def _compare(self, tile: Box) -> None:
+        """Refuse a tile that was pulled again and is not what was counted."""
+        tiles, kind = self.plan.tiles(), self.plan.statistics_kind()
+        if not self.store.has(kind, key_of(tile)):
+            return  # counting it failed: it is a hole, and nothing was learned from it
+        known = self.store.load(kind, key_of(tile))
+        for channel in tiles.channels:
+            if blocks.digest_of(tiles.channel(channel).part(tile)) != str(known[f"digest {channel}"][0]):
+                # what is wrong must not be found again as if it had been pulled for the first time
+                tiles.drop(tile)
+                raise DataError(
+                    f"channel {channel} in {tile}, pulled again for the second pass",
+                    "its voxels changed while the job was running",
+                    "Wait until nobody writes to the channel, then start over with --fresh",
+                )
 
     def _report(self, step: str, outcome: Done | Failed, pull_s: float) -> None:
         """Log what came of a block; remember a failure."""
@@ -128,10 +148,13 @@ class _Run:
             log.log(level, text, step, outcome.box, pull_s, compute_s, write_s, outcome.peak_bytes >> 20)
 
     def check_source(self) -> None:
-        """Start over if the volume is not what an earlier run pulled: two blocks are pulled again and compared."""
+        """Start over if the volume is not what an earlier run pulled: some blocks are pulled again and compared.
+
+        BOSS has no version of a channel to ask for. Comparing all would cost what resuming saves.
+        """
         tiles, kind = self.plan.tiles(), self.plan.statistics_kind()
         counted = [block for block in self.blocks if self.store.has(kind, key_of(block))]
-        for block in {counted[0], counted[-1]} if counted else ():
+        for block in counted[:: max(1, len(counted) // _COMPARED)][:_COMPARED] + counted[-1:]:
             known = self.store.load(kind, key_of(block))
             for channel in tiles.channels:
                 voxels = self.plan.source.get_cutout(channel, *block.ranges)

@@ -24,7 +24,7 @@ from pipelines.contract import Finding, Pipeline
 from pipelines.function import FunctionPipeline, load
 from source import Source
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Plan", "code", "code_of"]
+__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Plan", "code", "code_of", "remembered_block_size"]
 
 DEFAULT_BLOCK_SIZE = (32, 512, 512)
 """Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
@@ -73,6 +73,10 @@ class Plan:
     def pulled(self) -> list[str]:
         """Return the channels that are pulled."""
         return list(dict.fromkeys([*self.roles.values(), *self.channels]))
+
+    def remember(self) -> None:
+        """Note the block size in the scratch folder, for `remembered_block_size`."""
+        self.store().write_note("block_size", json.dumps(self.block_size))
 
     def for_workers(self) -> Plan:
         """Return the plan without its source: workers read what was pulled."""
@@ -153,6 +157,28 @@ def code() -> str:
     for package in ("numpy", "connected-components-3d"):
         digest.update(metadata.version(package).encode())
     return digest.hexdigest()[:16]
+
+
+def remembered_block_size(folder: Path) -> tuple[int, int, int] | None:
+    """Return the block size of the run that worked in a scratch folder before.
+
+    A run that is to go on with its blocks must cut them alike, whatever the machine that it goes on on would choose.
+
+    Parameters
+    ----------
+    folder : Path
+        The scratch folder.
+
+    Returns
+    -------
+    tuple of int or None
+        None where there was no run.
+    """
+    try:
+        z, y, x = (int(n) for n in json.loads((folder / "block_size.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return (z, y, x) if min(z, y, x) > 0 else None
 
 
 def code_of(pipeline: Pipeline) -> str:

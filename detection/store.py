@@ -201,6 +201,9 @@ class Store:
         """
         packed = io.BytesIO()
         np.savez(packed, allow_pickle=False, **arrays)
+        if packed.getbuffer().nbytes > blosc.MAX_BUFFERSIZE:
+            found = f"they take {packed.getbuffer().nbytes:,} bytes, more than {blosc.MAX_BUFFERSIZE:,}"
+            raise StorageError(f"packing {kind} of block {key}", found, "Give a smaller --block-size")
         body = blosc.compress(packed.getbuffer(), typesize=4, clevel=1, shuffle=blosc.SHUFFLE, cname="lz4")
         self._commit(self.path(kind, key, "npz"), lambda file: file.write(body))
 
@@ -225,6 +228,23 @@ class Store:
         path = self.path(kind, key, "npz")
         with self._translated(f"reading {path}"), np.load(io.BytesIO(blosc.decompress(path.read_bytes()))) as arrays:
             return dict(arrays)
+
+    def write_note(self, name: str, text: str) -> None:
+        """Write a short text.
+
+        Parameters
+        ----------
+        name : str
+            The file is ``<name>.json`` in the store's folder.
+        text : str
+            What it holds.
+
+        Raises
+        ------
+        StorageError
+            If there is no room, or no right to write.
+        """
+        self._commit(self.root / f"{name}.json", lambda file: file.write(text.encode()))
 
     def remove(self, kind: str, key: str, suffix: str) -> None:
         """Remove one thing, if it is there.

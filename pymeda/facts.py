@@ -42,6 +42,8 @@ class RunFacts:
         Label to address; only http and https become links on the page.
     notes : sequence of str
         Sentences that a reader must not miss; they stand among the alerts.
+    tracebacks : mapping of str to str
+        Where a block failed in a pipeline, and the pipeline's traceback.
     synthetic : bool
         The data were generated; the page says so under its title.
 
@@ -61,6 +63,7 @@ class RunFacts:
     versions: Texts = field(default_factory=dict)
     links: Texts = field(default_factory=dict)
     notes: Sequence[str] = ()
+    tracebacks: Texts = field(default_factory=dict)
     synthetic: bool = False
 
     def __post_init__(self) -> None:
