@@ -46,7 +46,7 @@ from box import Box
 from credentials import TOKEN_VARIABLE
 from errors import NDSynapseError, StorageError, UsageError
 
-__all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "default_cpus"]
+__all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "InWorkerError", "default_cpus"]
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class _Trouble(Exception):  # noqa: N818 - a message as much as an error
         return NDSynapseError(self.what, self.reason, "See the traceback in the log, and report it if it is a defect")
 
 
-class _InWorkerError(Exception):
+class InWorkerError(Exception):
     """The cause of an error that happened in a worker; its text is the traceback there."""
 
 
@@ -373,7 +373,7 @@ class BlockPool:
             yield from self._bury(worker, again)
             return
         if isinstance(message, _Trouble):
-            raise message.translated() from _InWorkerError(message.traceback)
+            raise message.translated() from InWorkerError(message.traceback)
         if isinstance(message, BaseException):
             raise message
         if isinstance(message, _Ready):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from block_pool import BlockPool, Boxes, Done, Failed
+import block_pool
+from block_pool import BlockPool, Boxes, Done, Failed, InWorkerError
 from box import Box
-from errors import StorageError, UsageError
+from errors import DataError, NDSynapseError, StorageError, UsageError
 
 BOXES = list(Box.of_shape((6, 1, 1)).tiles((1, 1, 1)))
 LIMIT_S = 60
@@ -46,6 +50,18 @@ def crash_at_two(box: Box) -> int:
     return box.z[0]
 
 
+def fault_at_two(box: Box) -> int:
+    if box.z[0] == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return box.z[0]
+
+
+def leave_at_two(box: Box) -> int:
+    if box.z[0] == 2:
+        sys.exit("enough")
+    return box.z[0]
+
+
 def exit_at_two(box: Box) -> int:
     if box.z[0] == 2:
         os._exit(9)
@@ -71,6 +87,11 @@ def unsendable_at_two(box: Box) -> object:
     return (lambda: None) if box.z[0] == 2 else box.z[0]
 
 
+def children() -> set[psutil.Process]:
+    """Return the workers of this process."""
+    return {child for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())}
+
+
 @pytest.mark.parametrize("cpus", [1, 3])
 def test_every_block_is_done_once(cpus: int) -> None:
     with BlockPool(cpus) as pool:
@@ -86,12 +107,14 @@ def test_every_block_is_done_once(cpus: int) -> None:
     ("function", "words"),
     [
         (fail_at_two, "ZeroDivisionError: no such block"),
-        (die_at_two, "SIGKILL, twice"),
-        (crash_at_two, "SIGABRT, twice"),
-        (exit_at_two, "exit code 9, twice"),
+        (die_at_two, "by SIGKILL, twice; most often for want of memory: give a smaller --block-size or fewer --cpus"),
+        (crash_at_two, "by SIGABRT, twice; a crash in C code"),
+        (fault_at_two, "by SIGSEGV, twice; a crash in C code"),
+        (exit_at_two, "with exit code 9, twice; something that the function calls ends its process"),
+        (leave_at_two, "SystemExit: enough"),
         (unsendable_at_two, "cannot be sent"),
     ],
-    ids=["raise", "kill", "crash", "exit", "unsendable"],
+    ids=["raise", "kill", "abort", "fault", "exit", "leave", "unsendable"],
 )
 def test_a_block_that_fails_costs_itself_alone(function: object, words: str, cpus: int) -> None:
     with BlockPool(cpus) as pool:
@@ -122,13 +145,9 @@ def test_a_block_that_hangs_is_ended_at_its_limit() -> None:
 
 
 def test_a_full_disk_ends_the_run_and_the_workers() -> None:
-    before = set(psutil.Process().children())
     with pytest.raises(StorageError, match="the disk is full"), BlockPool(2) as pool:
         list(pool.run(refuse_at_two, Boxes(BOXES)))
-    left = [
-        child for child in set(psutil.Process().children()) - before if "resource_tracker" not in str(child.cmdline())
-    ]
-    assert not left
+    assert not children()
 
 
 def test_functions_of_nowhere_travel_by_value() -> None:
@@ -155,3 +174,158 @@ def test_libraries_keep_to_one_thread_a_worker(monkeypatch: pytest.MonkeyPatch) 
 def test_no_workers_are_refused() -> None:
     with pytest.raises(UsageError, match="--cpus"):
         BlockPool(0)
+
+
+def note_start() -> None:
+    """Count the workers that were set up."""
+    (Path(os.environ["ND_POOL_TEST_FOLDER"]) / f"started-{os.getpid()}").touch()
+
+
+def fail_to_start() -> None:
+    note_start()
+    raise ZeroDivisionError("no such set-up")
+
+
+def refuse_to_start() -> None:
+    note_start()
+    raise DataError("a set-up", "it has no data", "Bring some")
+
+
+def die_at_start() -> None:
+    note_start()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_at_start() -> None:
+    """Read nothing any more, as a worker on a machine that swaps."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def explode() -> None:
+    raise ModuleNotFoundError("No module named 'elsewhere'")
+
+
+class Unloadable:
+    """What can be pickled here, and cannot be loaded in a worker."""
+
+    def __call__(self, box: Box) -> int:
+        return box.z[0]
+
+    def __reduce__(self) -> Any:
+        return explode, ()
+
+
+@pytest.fixture
+def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ND_POOL_TEST_FOLDER", str(tmp_path))
+    return tmp_path
+
+
+def test_a_function_that_workers_cannot_load_ends_the_run_at_once(starts: Path) -> None:
+    """It used to cost two processes a block, and was told as want of memory."""
+    with pytest.raises(UsageError, match="ModuleNotFoundError: No module named 'elsewhere'") as failure:  # noqa: SIM117
+        with BlockPool(1, note_start) as pool:
+            list(pool.run(Unloadable(), Boxes(BOXES)))
+    assert isinstance(failure.value.__cause__, InWorkerError)
+    assert "in explode" in str(failure.value.__cause__)
+    assert len(list(starts.iterdir())) == 1
+    assert not children()
+
+
+def test_a_later_function_that_workers_cannot_load_ends_its_run() -> None:
+    with BlockPool(1) as pool:
+        assert len(list(pool.run(double, Boxes(BOXES)))) == 6
+        with pytest.raises(UsageError, match="No module named 'elsewhere'"):
+            list(pool.run(Unloadable(), Boxes(BOXES)))
+
+
+@pytest.mark.parametrize(
+    ("setup", "kind", "words", "workers"),
+    [
+        (fail_to_start, NDSynapseError, "setting a worker process up: ZeroDivisionError: no such set-up", 1),
+        (refuse_to_start, DataError, "a set-up: it has no data", 1),
+        (die_at_start, NDSynapseError, "ended by SIGKILL before it could begin, twice.*--block-size", 2),
+    ],
+    ids=["raise", "refuse", "die"],
+)
+def test_a_worker_that_cannot_begin_ends_the_run(
+    starts: Path, setup: Any, kind: type[NDSynapseError], words: str, workers: int
+) -> None:
+    with pytest.raises(kind, match=words) as failure, BlockPool(1, setup) as pool:
+        list(pool.run(double, Boxes(BOXES)))
+    assert type(failure.value) is kind
+    assert ("in fail_to_start" in str(failure.value.__cause__)) == (setup is fail_to_start)
+    assert len(list(starts.iterdir())) == workers
+    assert not children()
+
+
+def test_a_worker_that_never_begins_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the function is: nothing is sent to a worker that it would have to read first."""
+    monkeypatch.setattr(block_pool, "_START_LIMIT_S", 2.0)
+    ballast = os.urandom(2**20)
+    started = time.monotonic()
+    with pytest.raises(NDSynapseError, match="could not begin within 2 s"), BlockPool(1, stop_at_start) as pool:
+        list(pool.run(lambda box: len(ballast), Boxes(BOXES)))
+    assert time.monotonic() - started < LIMIT_S
+    assert not children()
+
+
+def test_a_function_may_hold_fifty_megabytes() -> None:
+    ballast = os.urandom(50 * 2**20)
+    with BlockPool(2) as pool:
+        for _ in range(2):
+            outcomes = list(pool.run(lambda box: len(ballast) + box.z[0], Boxes(BOXES)))
+            assert sorted(o.result - len(ballast) for o in outcomes if isinstance(o, Done)) == list(range(6))
+
+
+def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with BlockPool(1) as pool:
+        for outcome in pool.run(double, Boxes(BOXES)):
+            assert isinstance(outcome, Done)
+            assert not list(tmp_path.iterdir())
+
+
+def test_a_function_that_cannot_be_pickled_is_refused() -> None:
+    lock = threading.Lock()
+    with pytest.raises(UsageError, match="cannot be pickled"), BlockPool(1) as pool:
+        list(pool.run(lambda box: lock.locked(), Boxes(BOXES)))
+
+
+def test_a_signal_that_comes_while_a_worker_starts_waits_until_it_is_known() -> None:
+    """A process half started would be nobody's to end."""
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(len(came)))
+    try:
+        with block_pool._undisturbed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            assert not came
+        assert came == [0]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_workers_that_ignore_the_request_to_end_are_killed_together(
+    starts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One limit for all of them: a run that is stopped has ten seconds, however many workers it has."""
+    monkeypatch.setattr(block_pool, "_STOP_LIMIT_S", 1.0)
+    with pytest.raises(KeyboardInterrupt), BlockPool(4) as pool:  # noqa: PT012 - it is raised once three are deaf
+        for outcome in pool.run(deaf, Boxes(BOXES[:4])):
+            assert isinstance(outcome, Done)
+            stopped = time.monotonic()
+            raise KeyboardInterrupt
+    assert 1.0 <= time.monotonic() - stopped < 2.5
+    assert not children()
+
+
+def deaf(box: Box) -> None:
+    """Ignore SIGTERM and be at work for long; but for one block, which waits until the others do."""
+    if box.z[0] == 3:
+        while len(list(Path(os.environ["ND_POOL_TEST_FOLDER"]).iterdir())) < 3:
+            time.sleep(0.01)
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note_start()
+    time.sleep(1000)

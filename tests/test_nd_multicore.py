@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
+import re
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import nd_multicore
 from block_pool import default_cpus
+from box import Box
 from errors import DataError, UsageError
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
@@ -117,9 +127,16 @@ def shell(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_from_the_shell_the_keys_are_printed(config: Path, tmp_path: Path) -> None:
     done = shell(str(config), "tests.test_nd_multicore:save", "--block-size", "5,20,30", "--cpus", "1", folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "1_0_3\n"
+    assert (done.returncode, done.stdout) == (0, "1_0_3\n")
     assert len(list(tmp_path.iterdir())) == 1
+    line = r"INFO block z 1:5 y 0:20 x 3:30 pull_s=\d+\.\d{3} compute_s=\d+\.\d{3} write_s=\d+\.\d{3} peak_mib=\d+$"
+    assert len(re.findall(line, done.stderr, re.MULTILINE)) == 1
+    assert "blocks: 1 of 1 blocks" in done.stderr
+
+
+def test_from_the_shell_a_quiet_run_says_nothing_else(config: Path, tmp_path: Path) -> None:
+    done = shell(str(config), "tests.test_nd_multicore:save", "--quiet", "--cpus", "1", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1_0_3\n", "")
 
 
 @pytest.mark.parametrize(
@@ -196,3 +213,215 @@ def test_a_script_without_a_guard_and_its_own_functions_work(config: Path, tmp_p
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"started\n{ramp()[1:5, :, 3:30].sum()}\n"
+
+
+def count(data_dict: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Tell which block came, slowly enough to be killed at it."""
+    block = data_dict["ramp"]
+    with Path(os.environ["ND_MULTICORE_TEST_FOLDER"], "calls").open("a") as file:
+        file.write(f"{block.min()}\n")
+    time.sleep(float(os.environ.get("ND_MULTICORE_TEST_S", "0")))
+    if Path(os.environ["ND_MULTICORE_TEST_FOLDER"], f"fail-{block.min()}").exists():
+        raise RuntimeError("not this one")
+    return {"twice": 2 * block, "lowest": [block.min()]}
+
+
+COUNTED = {"cpus": 2, "block_size": (10, 8, 3)}
+
+
+def calls(folder: Path) -> Counter[str]:
+    file = folder / "calls"
+    return Counter(file.read_text().split()) if file.exists() else Counter()
+
+
+def test_a_finished_block_is_not_run_again(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is kept; a block that failed is, and so are all with other blocks or another halo."""
+    monkeypatch.setenv("ND_MULTICORE_TEST_FOLDER", str(tmp_path))
+    scratch = tmp_path / "scratch"
+    lowest = int(ramp()[3, 8, 10])
+    (tmp_path / f"fail-{lowest}").touch()
+    first = nd_multicore.run_parallel(config, count, scratch=scratch, **COUNTED)
+    assert first.failed.keys() == {"3_8_10"}
+    assert not np.asarray(first.volumes["twice"])[2:, 8:16, 7:17].any()
+    (tmp_path / f"fail-{lowest}").unlink()
+    second = nd_multicore.run_parallel(config, count, scratch=scratch, **COUNTED)
+    assert calls(tmp_path) == {**dict.fromkeys(map(str, second.rows["lowest"]), 1), str(lowest): 2}
+    assert len(second) == len(second.rows["lowest"]) == 18
+    assert np.array_equal(np.asarray(second.volumes["twice"]), 2 * ramp()[1:5, :, 3:30])
+    nd_multicore.run_parallel(config, count, scratch=scratch, halo=(1, 0, 0), **COUNTED)
+    assert calls(tmp_path).total() == 19 + 18
+    nd_multicore.run_parallel(config, count, scratch=scratch, block_size=(30, 20, 5))
+    assert calls(tmp_path).total() == 19 + 18 + 1
+
+
+def test_a_function_that_was_changed_runs_again(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def total(data_dict):\n    return {'total': [int(data_dict['ramp'].sum())]}\n")
+    words = [sys.executable, "-m", "nd_multicore", str(config), "mine:total", "--scratch", "kept", "--cpus", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+    for told in (False, True, False):
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, "1_0_3\n"), done.stderr
+        assert ("1 of 1 blocks were finished before" in done.stderr) == told
+        if told:
+            (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + "# another\n")
+
+
+def test_functions_that_cannot_be_told_apart_are_not_kept(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="top level of a file"):
+        nd_multicore.run_parallel(config, lambda data_dict: None, scratch=tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
+
+
+def start(config: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Run `count` from the shell."""
+    words = ["tests.test_nd_multicore:count", "--block-size", "3,8,10", "--cpus", "2", *arguments]
+    return subprocess.Popen(
+        [sys.executable, "-m", "nd_multicore", str(config), *words],
+        cwd=REPOSITORY,
+        env={**os.environ, "ND_MULTICORE_TEST_FOLDER": str(folder), "ND_MULTICORE_TEST_S": "0.1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def committed(scratch: Path) -> dict[str, tuple[int, int]]:
+    """Name the files of finished blocks, with what tells a file from one that was written anew."""
+    finished = {file.stem for file in scratch.glob("blocks-*/done/*.npz")}
+    files = [file for file in scratch.glob("blocks-*/*/*.np?") if file.stem in finished]
+    return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
+def test_killed_again_and_again_it_goes_on_and_runs_no_finished_block_again(config: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    chance = random.Random(3)
+    kept: dict[str, tuple[int, int]] = {}
+    for _ in range(3):
+        running = start(config, tmp_path, "--scratch", str(scratch))
+        deadline = time.monotonic() + 60
+        while len(committed(scratch)) < len(kept) + 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.2))
+        running.kill()
+        running.communicate(timeout=60)
+        now = committed(scratch)
+        assert len(now) > len(kept)
+        assert kept.items() <= now.items()
+        kept = now
+    last = start(config, tmp_path, "--scratch", str(scratch))
+    printed, errors = last.communicate(timeout=60)
+    assert (last.returncode, len(printed.split())) == (0, 18), errors
+    assert kept.items() <= committed(scratch).items()
+    # two workers at three kills lose what they are at, and nothing else
+    assert calls(tmp_path).total() <= 18 + 2 * 3
+    assert len(calls(tmp_path)) == 18
+    results = nd_multicore.run_parallel(config, count, scratch=scratch, **COUNTED)
+    assert np.array_equal(np.asarray(results.volumes["twice"]), 2 * ramp()[1:5, :, 3:30])
+    blocks = nd_multicore.compute_blocks(get_boss_resource(config), (10, 8, 3))
+    assert results.rows["lowest"].tolist() == [int(ramp()[block.box.start]) for block in blocks]
+
+
+def hears_signals(process: subprocess.Popen[str]) -> bool:
+    """Tell whether Python has begun to listen; what is sent before ends any program, by the kernel's hand."""
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_signals_that_come_again_and_again_end_it_as_one_does(config: Path, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    running = start(config, tmp_path)
+    family = psutil.Process(running.pid)
+    while not hears_signals(running):
+        time.sleep(0.001)
+    time.sleep(chance.choice([0.0, 0.2, chance.uniform(0.3, 2.0)]))
+    children = family.children(recursive=True)
+    began = time.monotonic()
+    while running.poll() is None:
+        assert time.monotonic() - began < 10
+        running.send_signal(chance.choice([signal.SIGTERM, signal.SIGINT]))
+        time.sleep(chance.uniform(0.01, 0.05))
+    printed, errors = running.communicate(timeout=60)
+    assert (running.returncode, printed) == (75, ""), errors
+    assert "Traceback" not in errors
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
+
+
+def test_blocks_that_do_not_fit_the_memory_are_refused_with_a_size_that_does(config: Path, tmp_path: Path) -> None:
+    words = ["tests.test_nd_multicore:save", "--block-size", "5,20,30", "--cpus", "1"]
+    refused = shell(str(config), *words, "--memory", "0.01", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "fewer --cpus or --pulls, or more --memory" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert shell(str(config), *words, "--memory", "none", folder=tmp_path).returncode == 2
+    assert shell(str(config), *words, "--memory", "0.5", folder=tmp_path).returncode == 0
+
+
+@given(
+    size=st.tuples(*[st.integers(1, 2000)] * 3),
+    halo=st.tuples(*[st.integers(0, 20)] * 3),
+    itemsizes=st.lists(st.sampled_from([1, 2, 8]), min_size=1, max_size=4),
+    cpus=st.integers(1, 64),
+    pulls=st.integers(1, 32),
+    limit_mib=st.integers(100, 50_000),
+)
+@settings(max_examples=200, deadline=None)
+def test_for_any_limit_the_size_that_is_named_fits(
+    size: tuple[int, int, int],
+    halo: tuple[int, int, int],
+    itemsizes: list[int],
+    cpus: int,
+    pulls: int,
+    limit_mib: int,
+) -> None:
+    load = nd_multicore._Load(Box.of_shape((500, 3000, 3000)), halo, itemsizes, 16, cpus, pulls)
+    try:
+        load.check(size, limit_mib * 2**20)
+    except UsageError as refusal:
+        if refusal.remedy.startswith("Give --block-size"):
+            named = tuple(map(int, refusal.remedy.split()[-1].split(",")))
+            assert len(named) == 3
+            assert math.prod(named) < math.prod(size)
+            load.check(named, limit_mib * 2**20)  # type: ignore[arg-type]
+        else:
+            with pytest.raises(UsageError):
+                load.check((1, 1, 1), limit_mib * 2**20)
+
+
+def test_progress_is_told_of_every_block(config: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    nd_multicore.run_parallel(
+        config, smooth, 1, (30, 20, 2), progress=lambda step, n, of, note="": told.append((step, n, of))
+    )
+    assert told == [("blocks", n, 3) for n in range(4)]
+
+
+class Unloadable:
+    """What can be pickled here, and cannot be loaded in a worker."""
+
+    def __call__(self, data_dict: dict[str, NDArray[Any]]) -> None: ...
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+unloadable = Unloadable()
+
+
+def test_from_the_shell_a_function_that_workers_cannot_load_is_told_with_its_traceback(
+    config: Path, tmp_path: Path
+) -> None:
+    done = shell(str(config), "tests.test_nd_multicore:unloadable", "--cpus", "1", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("Traceback") == 1
+    assert "loading the function in a worker process: ValueError: invalid literal" in done.stderr.splitlines()[-1]
+
+
+def objects_come(data_dict: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    return np.full(data_dict["ramp"].shape, None)
+
+
+def test_an_array_of_objects_is_a_failure_of_its_block(config: Path) -> None:
+    results = nd_multicore.run_parallel(config, objects_come, 1, (30, 20, 5))
+    assert "holds objects" in results.failed["1_0_3"].reason
