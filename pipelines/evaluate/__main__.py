@@ -63,12 +63,13 @@ def _volume(request: Request) -> _Told:
     size = " x ".join(f"{nm:g}" for nm in request.voxel_size_nm)
     voxels = " x ".join(map(str, shape))
     subject = f"{pipeline.name}, mask {mask}, on {request.images}\n"
-    subject += f"({voxels} voxels of {size} nm; {_assigned(roles)}), against {request.truth}"
+    subject += f"({voxels} voxels of {size} nm; {_assigned(roles)}), against {_named_truth(request)}"
     if found.scored_by and evaluation.curve is not None:
         subject += f"\nScore of a detection: {found.scored_by}."
     name, first = next(iter(channels.items()))
-    log.info("the picture shows %s", name)
-    return _told(request, evaluation, subject, first.max(axis=0), {"pipeline": _pipeline(pipeline, mask, roles)})
+    return _told(
+        request, evaluation, subject, (name, first.max(axis=0)), {"pipeline": _pipeline(pipeline, mask, roles)}
+    )
 
 
 def _matched(
@@ -114,6 +115,10 @@ def _points(request: Request) -> Synapses:
     return points.take(np.isin(points.kind, request.types))
 
 
+def _named_truth(request: Request) -> str:
+    return f"{request.truth}" + (f", of which {', '.join(request.types)} alone" if request.types else "")
+
+
 def _no_types(request: Request) -> None:
     if request.types or request.type_column:
         raise UsageError(f"types of {request.truth}", "a label volume has none", "Leave out --types and --type-column")
@@ -130,8 +135,8 @@ def _table(request: Request) -> _Told:
     else:
         _no_types(request)
         points = synapses_of_labels(truth.read_labels(request.truth), request.voxel_size_nm)[0]
-    found = truth.read_points(request.detections, request.voxel_size_nm, scored=True)
-    subject = f"{request.detections} against {request.truth}"
+    found = truth.read_points(request.detections, request.voxel_size_nm, scored=True, mask=request.mask)
+    subject = f"{request.detections} against {_named_truth(request)}"
     extent = None
     if request.box is not None and request.voxel_size_nm is not None:
         extent = Extent(request.box, request.voxel_size_nm)
@@ -144,7 +149,11 @@ def _table(request: Request) -> _Told:
 
 
 def _told(
-    request: Request, evaluation: Evaluation, subject: str, projection: NDArray[Any] | None, about: Mapping[str, Any]
+    request: Request,
+    evaluation: Evaluation,
+    subject: str,
+    shown: tuple[str, NDArray[Any]] | None,
+    about: Mapping[str, Any],
 ) -> _Told:
     """Put an evaluation into words, pictures and tables."""
     figures = {**about, "truth_file": str(request.truth), **printout.as_json(evaluation)}
@@ -153,7 +162,7 @@ def _told(
         from pipelines.evaluate import pictures  # it loads matplotlib
 
         files = {name: text.encode() for name, text in printout.lists(evaluation).items()}
-        files["matches.png"] = pictures.matches(evaluation, projection, request.voxel_size_nm)
+        files["matches.png"] = pictures.matches(evaluation, shown, request.voxel_size_nm)
         if evaluation.curve is not None:
             files["precision_recall.png"] = pictures.precision_recall(evaluation)
     return _Told(printout.as_text(evaluation, subject), figures, files)

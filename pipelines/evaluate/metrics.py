@@ -173,9 +173,8 @@ def area_under_roc(
     if not len(score):
         return np.full(len(weights), np.nan)
     order = np.argsort(score, kind="stable")
-    first = np.flatnonzero(np.diff(score[order], prepend=-np.inf) > 0)
-    if not len(first) or first[0] != 0:  # -inf may lead
-        first = np.concatenate([[0], first])
+    ascending = score[order]
+    first = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
     sorted_weights = weights[:, order]
     above = np.add.reduceat(np.where(positive[order], sorted_weights, 0.0), first, axis=1)
     below = np.add.reduceat(np.where(positive[order], 0.0, sorted_weights), first, axis=1)

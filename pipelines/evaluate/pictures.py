@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from errors import DataError
 from pipelines.evaluate.evaluation import Evaluation
-from pymeda.canvas import QUIET, SERIES, WIDTH_IN, figure, house_style, png
+from pymeda.canvas import QUIET, SERIES, WIDTH_IN, figure, house_style, png, short
 
 __all__ = ["matches", "precision_recall"]
 
@@ -22,7 +22,9 @@ _MOST_PIXELS = 2048
 
 
 def matches(
-    evaluation: Evaluation, projection: NDArray[Any] | None, voxel_size_nm: tuple[float, float, float] | None
+    evaluation: Evaluation,
+    shown: tuple[str, NDArray[Any]] | None,
+    voxel_size_nm: tuple[float, float, float] | None,
 ) -> bytes:
     """Draw where hits, misses and false alarms lie, seen along z.
 
@@ -30,8 +32,8 @@ def matches(
     ----------
     evaluation : Evaluation
         What was matched.
-    projection : ndarray, shape (y, x), or None
-        The brightest voxel along z of a channel; its first voxel is at the origin. None draws the marks alone.
+    shown : tuple of str and ndarray, shape (y, x), or None
+        Name of a channel and its brightest voxels along z, the first one at the origin. None draws the marks alone.
     voxel_size_nm : tuple of float, optional
         Size of a voxel along z, y, x; needed for a projection.
 
@@ -43,13 +45,15 @@ def matches(
     found = evaluation.truth.centre_um[evaluation.pairs[:, 0]]
     missed = evaluation.truth.centre_um[evaluation.missed]
     false = evaluation.detections.centre_um[evaluation.false_alarms]
+    projection = None if shown is None else shown[1]
     everything = np.concatenate([found, missed, false])[:, 1:]
     with house_style():
         height = _height(projection, voxel_size_nm, everything)
         drawn = figure(height, square_pixels=True)
         axes = drawn.add_subplot()
-        if projection is not None and voxel_size_nm is not None:
-            _show(axes, projection, voxel_size_nm)
+        if shown is not None and voxel_size_nm is not None:
+            axes.set_title(f"brightest voxel of {short(shown[0])} along z")
+            _show(axes, shown[1], voxel_size_nm)
         else:
             axes.invert_yaxis()
         size = float(np.clip(4000 / max(len(everything), 1), 3, 30))

@@ -47,8 +47,9 @@ def as_text(evaluation: Evaluation, subject: str) -> str:
     lines.append(_figure("recall", evaluation.recall, f"{hits:,} of {synapses:,} synapses"))
     lines.append(_figure("F1", evaluation.f1, ""))
     lines += [*_curve(evaluation), ""]
-    lines.append(f"Missed: {synapses - hits:,}, of which {evaluation.merged:,} have a detection that is another's")
-    lines.append(f"False alarms: {found - hits:,}, of which {evaluation.doubled:,} have a synapse that is another's")
+    merged, doubled = f"{evaluation.merged:,}", f"{evaluation.doubled:,}"
+    lines.append(f"Missed: {synapses - hits:,}, of which {merged} are in reach of a detection that another synapse has")
+    lines.append(f"False alarms: {found - hits:,}, of which {doubled} are in reach of a synapse that is found already")
     if any(evaluation.left_out):
         lines.append("Left out near the border: {:,} synapses, {:,} detections".format(*evaluation.left_out))
     lines += _groups("synapses by type", "found", evaluation.by_kind)

@@ -38,6 +38,7 @@ def read_points(
     *,
     kind: str | None = None,
     scored: bool = False,
+    mask: str | None = None,
 ) -> Synapses:
     """Read points from a table.
 
@@ -52,6 +53,8 @@ def read_points(
         Column with the types; where None, ``type`` or ``class`` if there is one.
     scored : bool
         Whether to take scores, from ``score`` or ``probability`` if there is one; an empty cell is the lowest score.
+    mask : str, optional
+        Take the rows alone that a result's table has in this mask: ``True`` in the column ``in_<mask>``.
 
     Returns
     -------
@@ -77,7 +80,8 @@ def read_points(
     score = next((name for name in _SCORES if name in table), None) if scored else None
     scores = None if score is None else numbers(path, table, score, empty=-np.inf)
     volume = numbers(path, table, _VOLUME) if _VOLUME in table else None
-    return Synapses(centre_um, kinds, scores, volume)
+    points = Synapses(centre_um, kinds, scores, volume)
+    return points if mask is None else points.take(np.array(column(path, table, f"in_{mask}"), np.str_) == "True")
 
 
 def _centres(

@@ -1,0 +1,413 @@
+"""Detections against truth, from files to the figures that are told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+import pipelines
+from box import Box
+from detection.in_memory import detect_arrays
+from errors import DataError, UsageError
+from local_boss.synthetic import SyntheticVolume, generate
+from pipelines.evaluate import Extent, Synapses, evaluate_labels, evaluate_points, files
+from pipelines.evaluate.__main__ import main
+from pipelines.evaluate.metrics import f1_of_counts
+from pipelines.evaluate.synapses import synapses_of_labels
+from pipelines.evaluate.truth import labelled
+from tests.conftest import REPOSITORY
+
+VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+SIZE = "70,100,100"
+SHAPE = (12, 96, 96)
+
+
+def points(*rows: tuple[float, float, float], **columns: Any) -> Synapses:
+    return Synapses(np.array(rows, np.float64).reshape(-1, 3), **{k: np.asarray(v) for k, v in columns.items()})
+
+
+class TestPoints:
+    """Points are matched one to one within a distance."""
+
+    def test_counts_of_a_hand_worked_case(self) -> None:
+        """Two of three synapses found, one of them twice, and a detection in the void."""
+        truth = points((0, 0, 0), (0, 0, 5), (0, 0, 9), kind=["a", "a", "b"], volume_um3=[0.001, 0.005, 0.02])
+        found = points((0, 0, 0.1), (0, 0, 0.2), (0, 0, 5.1), (0, 7, 7))
+        evaluation = evaluate_points(truth, found, 300)
+        assert evaluation.pairs.tolist() == [[0, 0], [1, 2]]
+        assert (evaluation.missed.tolist(), evaluation.false_alarms.tolist()) == ([2], [1, 3])
+        assert (evaluation.precision.value, evaluation.recall.value) == (2 / 4, 2 / 3)
+        assert evaluation.f1.value == pytest.approx(2 * 2 / (4 + 3))
+        assert (evaluation.merged, evaluation.doubled) == (0, 1)
+        assert {name: (g.matched, g.total) for name, g in evaluation.by_kind.items()} == {"a": (2, 2), "b": (0, 1)}
+        assert [g.total for g in evaluation.truth_by_size.values()] == [1, 0, 1, 1]
+        assert evaluation.curve is None
+
+    def test_a_detection_that_covers_two_synapses_finds_one_of_them(self) -> None:
+        evaluation = evaluate_points(points((0, 0, 0), (0, 0, 0.4)), points((0, 0, 0.2)), 300)
+        assert (evaluation.hits, evaluation.merged) == (1, 1)
+
+    def test_average_precision_follows_the_largest_matching_at_each_threshold(self) -> None:
+        """The best detection is right, the second a double of it, the third right."""
+        truth = points((0, 0, 0), (0, 0, 5))
+        found = points((0, 0, 0.2), (0, 0, 0.1), (0, 0, 5), score=[0.9, 0.8, 0.1])
+        curve = evaluate_points(truth, found, 300).curve
+        assert curve is not None
+        assert curve.average_precision == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
+
+    def test_a_border_takes_pairs_as_a_whole(self) -> None:
+        """A synapse inside keeps its detection outside; one outside takes its detection with it."""
+        extent = Extent(Box((0, 10), (0, 10), (0, 100)), (1000.0, 1000.0, 100.0))
+        truth = points((5, 5, 1.05), (5, 5, 0.85), (5, 5, 0.2))
+        found = points((5, 5, 0.95), (5, 5, 1.0), (5, 5, 0.05), (5, 5, 9.9), (5, 5, 5))
+        evaluation = evaluate_points(truth, found, 150, extent=extent, border_nm=(0, 0, 1000))
+        assert (len(evaluation.truth), evaluation.hits, len(evaluation.false_alarms)) == (1, 1, 1)
+        assert evaluation.left_out == (2, 3)
+
+    def test_no_detections_are_no_error(self) -> None:
+        evaluation = evaluate_points(points((0, 0, 0)), points(), 300)
+        assert (evaluation.recall.value, evaluation.f1.value) == (0, 0)
+        assert np.isnan(evaluation.precision.value)
+
+    def test_no_synapses_are_refused(self) -> None:
+        with pytest.raises(DataError, match="none in the truth"):
+            evaluate_points(points(), points((0, 0, 0)))
+
+    @pytest.mark.parametrize("distance", [0.0, -1.0, float("nan"), float("inf")])
+    def test_a_distance_that_means_nothing_is_refused(self, distance: float) -> None:
+        with pytest.raises(UsageError, match="above 0"):
+            evaluate_points(points((0, 0, 0)), points((0, 0, 0)), distance)
+
+
+class TestLabels:
+    """Objects are matched one to one where they overlap."""
+
+    EXTENT = Extent(Box((0, 1), (0, 1), (0, 12)), VOXEL_SIZE_NM)
+
+    def test_counts_of_a_hand_worked_case(self) -> None:
+        truth = np.array([[[5, 5, 5, 0, 9, 9, 0, 0, 7, 0, 0, 0]]])
+        found = np.array([[[0, 0, 3, 3, 3, 0, 0, 0, 2, 0, 1, 1]]])
+        any_voxel = evaluate_labels(truth, found, self.EXTENT, scores={1: 0.5, 2: 0.9, 3: 0.7})
+        assert (any_voxel.hits, any_voxel.merged, len(any_voxel.false_alarms)) == (2, 1, 1)
+        assert any_voxel.pairs.tolist() == [[1, 1], [2, 2]], "of two equal matchings the one of more overlap"
+        assert any_voxel.curve is not None
+        assert any_voxel.curve.recall.tolist() == pytest.approx([1 / 3, 2 / 3, 2 / 3])
+        assert evaluate_labels(truth, found, self.EXTENT, 0.5).hits == 1
+
+    def test_an_object_against_itself_is_whole(self) -> None:
+        labels = np.arange(12).reshape(1, 1, 12)
+        evaluation = evaluate_labels(labels, labels, self.EXTENT, 1.0)
+        assert (evaluation.precision.value, evaluation.recall.value) == (1, 1)
+
+    def test_a_mask_is_cut_into_components_and_labels_are_left_alone(self) -> None:
+        mask = np.zeros((2, 3, 6), np.uint8)
+        mask[0, 0, 0] = mask[1, 1, 1] = mask[0, 2, 4] = 255
+        assert sorted(np.unique(labelled(mask), return_counts=True)[1].tolist()) == [1, 2, 33]
+        labels = np.array([[[1, 0, 1, 4]]], np.uint16)
+        assert labelled(labels).tolist() == labels.tolist()
+
+    def test_centroids_and_volumes_are_those_of_the_object_table(self, volume: SyntheticVolume) -> None:
+        found = detect_arrays(pipelines.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
+        synapses, ids, voxels = synapses_of_labels(np.asarray(found.labels), VOXEL_SIZE_NM)
+        assert ids.tolist() == found.table["id"].tolist()
+        assert voxels.tolist() == found.table["voxels"].tolist()
+        np.testing.assert_allclose(synapses.centre_um[:, 0], found.table["centroid_z_um"], rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def volume() -> SyntheticVolume:
+    return generate(SHAPE, VOXEL_SIZE_NM, 3)
+
+
+@pytest.fixture(scope="module")
+def sample(volume: SyntheticVolume, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a small synthetic sample as a user would have it."""
+    folder = tmp_path_factory.mktemp("sample")
+    (folder / "images").mkdir()
+    group = zarr.open_group(folder / "images.zarr", mode="w")
+    for name, voxels in volume.channels.items():
+        tifffile.imwrite(folder / "images" / f"{name}.tif", voxels, photometric="minisblack")
+        group.create_array(name, data=voxels)
+    write_truth(folder / "truth.csv", volume)
+    truth = np.zeros(SHAPE, np.uint16)
+    centre = np.clip(np.rint(volume.synapses.centre).astype(int), 0, np.array(SHAPE) - 1)
+    truth[tuple(centre.T)] = np.arange(1, len(centre) + 1)
+    tifffile.imwrite(folder / "labels.tif", truth, photometric="minisblack")
+    zarr.save_array(folder / "labels.zarr", truth)
+    return folder
+
+
+def write_truth(path: Path, volume: SyntheticVolume) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["type", "z", "y", "x", "volume_um3"])
+        for kind, centre, size in zip(
+            volume.synapses.types, volume.synapses.centre.tolist(), volume.synapses.volume_um3.tolist(), strict=True
+        ):
+            writer.writerow([kind, *centre, size])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "pipelines.evaluate", *map(str, words)]
+    return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+
+
+def figures(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    code = main([*map(str, words), "--json"])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    told: dict[str, Any] = json.loads(printed.out)
+    return told
+
+
+class TestCommand:
+    """The command line, from files to figures."""
+
+    def test_a_sample_of_files_is_evaluated_in_one_command(self, sample: Path, tmp_path: Path) -> None:
+        done = command(
+            *("--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE),
+            *("--pipeline", "probabilistic", "--out", tmp_path / "out"),
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) <= 40, "a screen"
+        assert re.search(r"^precision +0\.\d+ +0\.\d+ to [01]\.\d+ +[\d,]+ of [\d,]+ detections$", done.stdout, re.M)
+        assert "one to one, centres at most 300 nm apart" in done.stdout
+        names = {"false_alarms.csv", "hits.csv", "misses.csv", "matches.png", "precision_recall.png"}
+        assert {file.name for file in (tmp_path / "out").iterdir()} == names
+        hits, missed = (rows(tmp_path / "out" / name) for name in ("hits.csv", "misses.csv"))
+        assert f"{len(hits):,} of {len(hits) + len(missed):,} synapses" in done.stdout
+        assert all(float(row["distance_um"]) <= 0.3 for row in hits)
+        assert all((tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG") for name in names if "png" in name)
+
+    def test_figures_are_those_of_the_functions(
+        self, sample: Path, volume: SyntheticVolume, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        told = figures(capsys, "--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
+        found = detect_arrays(pipelines.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
+        centre = np.stack([found.table[f"centroid_{axis}_um"] for axis in "zyx"], axis=1)
+        evaluation = evaluate_points(Synapses(volume.synapses.centre_um), Synapses(centre))
+        assert (told["hits"], told["detections"]) == (evaluation.hits, len(centre))
+        assert told["f1"]["value"] == f1_of_counts(told["hits"], told["missed"], told["false_alarms"]).value
+        assert sum(kind["total"] for kind in told["synapses_by_type"].values()) == told["synapses"]
+
+    def test_tiff_and_zarr_give_the_same_figures(self, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        size = ("--voxel-size-nm", SIZE)
+        tiff, stored = (
+            figures(capsys, "--images", sample / images, "--truth", sample / labels, *size)
+            for images, labels in (("images", "labels.tif"), ("images.zarr", "labels.zarr"))
+        )
+        assert {**tiff, "truth_file": ""} == {**stored, "truth_file": ""}
+        assert "at least one voxel shared" in tiff["rule"]
+
+    def test_a_label_volume_can_be_matched_by_distance(self, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        told = figures(
+            *(capsys, "--images", sample / "images", "--truth", sample / "labels.tif", "--voxel-size-nm", SIZE),
+            *("--max-distance-nm", 250),
+        )
+        assert "at most 250 nm apart" in told["rule"]
+
+    def test_a_table_of_a_run_is_scored_as_the_run_was(
+        self, sample: Path, volume: SyntheticVolume, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = detect_arrays(pipelines.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
+        table = tmp_path / "synapses.csv"
+        columns = {**found.table, "score": found.table["voxels"], "in_Big": found.table["voxels"] > 40}
+        with table.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
+        against = ("--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
+        ran = figures(capsys, "--images", sample / "images", *against)
+        scored = figures(capsys, "--detections", table, *against)
+        assert (scored["hits"], scored["f1"]) == (ran["hits"], ran["f1"])
+        assert 0 < scored["average_precision"] <= scored["recall"]["value"]
+        big = figures(capsys, "--detections", table, "--mask", "Big", *against)
+        assert big["detections"] == np.count_nonzero(columns["in_Big"])
+        ranges = ("--z-range", "0,12", "--y-range", "0,48", "--x-range", "0,96")
+        half = figures(capsys, "--detections", table, *against, *ranges)
+        assert half["synapses"] == np.count_nonzero(volume.synapses.centre[:, 1] < 47.5)
+
+    def test_types_restrict_the_truth(self, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        against = ("--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
+        everything = figures(capsys, *against)["synapses_by_type"]
+        told = figures(capsys, *against, "--types", "inhibitory")
+        assert told["synapses"] == everything["inhibitory"]["total"]
+
+    def test_a_border_leaves_out_what_is_near_to_it(self, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        against = ("--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
+        told = figures(capsys, *against, "--border-nm", "0,1000,1000")
+        everything = figures(capsys, *against)
+        assert told["synapses"] + told["left_out_synapses"] == everything["synapses"]
+        assert told["left_out_synapses"] > 0
+        assert main([*map(str, against), "--border-nm", "500"]) == DataError.exit_code, "nothing is left along z"
+        assert "all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("", 65, "no header"),
+        ("z,y,x\n", 65, "there are none"),
+        ("z,y,x\n1,2,nan\n", 65, "row 1 has 'nan' in column 'x'"),
+        ("z,y,x\n1,2,\n", 65, "no finite number"),
+        ("z,y,x\n1,2,three\n", 65, "'three'"),
+        ("z,y,x\n1,2\n", 65, "line 2 has 2 cells"),
+        ("z,y,x,x\n1,2,3,4\n", 65, "heads two columns"),
+        ("a;b\n1;2\n", 65, "Name the columns z,y,x"),
+        ("x,y\n1,2\n", 65, "its columns are x, y"),
+        ("z,y,x\n1,2,3\n11,96,700\n", 65, "1 of 2 lie outside of the volume"),
+        ("z,y,x,z_um,y_um,x_um\n5,50,50,0.9,5,5\n", 65, "Correct --voxel-size-nm"),
+        ("\x00\x01\x02", 65, "truth.csv"),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_a_truth_that_is_none_is_told_in_one_line(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, code: int, words: str
+) -> None:
+    truth = tmp_path / "truth.csv"
+    truth.write_text(text, encoding="utf-8")
+    line = ["--images", str(sample / "images"), "--truth", str(truth), "--voxel-size-nm", SIZE]
+    assert main(line) == code
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("", 2, "Give one of --images"),
+        ("--images {s}/images", 2, "there is no truth"),
+        ("--images {s}/images --truth {s}/truth.csv", 2, "Give --voxel-size-nm"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100", 2, "three numbers"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,0,100", 2, "three numbers"),
+        ("--images {s}/images --truth {s}/none.csv --voxel-size-nm 70,100,100", 2, "no such file"),
+        ("--images {s}/none --truth {s}/truth.csv --voxel-size-nm 70,100,100", 2, "no such file"),
+        ("--images {s} --truth {s}/truth.csv --voxel-size-nm 70,100,100 --channels presynaptic=A", 2, "A"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --overlap", 2, "no extent"),
+        ("--images {s}/images --truth {s}/labels.tif --voxel-size-nm 70,100,100 --types a", 2, "has none"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --types glut", 2, "excitatory"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --type-column kind", 2, "'kind'"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --mask Gaba", 2, "Correct --mask"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm -3", 2, "above 0"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --pipeline nomad", 2, "nomads"),
+        ("--images {s}/images --truth {s}/images --voxel-size-nm 70,100,100", 65, "no Zarr array"),
+        ("--images {s}/labels.zarr --truth {s}/truth.csv --voxel-size-nm 70,100,100", 65, "a single array"),
+        ("--images {s}/images --truth {s}/images.zarr --voxel-size-nm 70,100,100", 65, "Name one of them"),
+        ("--detections {s}/truth.csv --truth {s}/labels.tif", 2, "Give --voxel-size-nm"),
+        ("--detections {s}/truth.csv --truth {s}/truth.csv", 2, "of unknown size"),
+        ("--detections {s}/truth.csv --truth {s}/truth.csv --voxel-size-nm 1,1,1 --border-nm 9", 2, "--z-range"),
+        ("--detections {s}/truth.csv --truth {s}/truth.csv --voxel-size-nm 1,1,1 --z-range 3", 2, "some are missing"),
+        ("--synaptograms {s}/truth.csv", 65, "not what its name says"),
+        ("--synaptograms {s}/none.npz", 2, "no such file"),
+    ],
+)
+def test_a_command_line_that_cannot_be_meant_is_told_in_one_line(
+    sample: Path, capsys: pytest.CaptureFixture[str], line: str, code: int, words: str
+) -> None:
+    assert main(line.format(s=sample).split()) == code
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("voxels", "words"),
+    [
+        (np.zeros(SHAPE, np.float32), "not whole numbers"),
+        (np.zeros((12, 96, 95), np.uint8), "Give the truth of the same box"),
+        (np.full(SHAPE, -1, np.int16), "the label -1"),
+        (np.zeros(SHAPE, np.uint8), "there are none"),
+        (np.zeros((2, *SHAPE), np.uint8), "not z, y, x"),
+    ],
+    ids=["float", "shape", "negative", "empty", "four-axes"],
+)
+def test_a_label_volume_that_is_none_is_told_in_one_line(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], voxels: np.ndarray[Any, Any], words: str
+) -> None:
+    tifffile.imwrite(tmp_path / "labels.tif", voxels, photometric="minisblack", metadata=None)
+    if voxels.ndim == 4:
+        (tmp_path / "labels.tif").unlink()
+        zarr.save_array(tmp_path / "labels.tif", voxels)
+    line = ["--images", str(sample / "images"), "--truth", str(tmp_path / "labels.tif"), "--voxel-size-nm", SIZE]
+    assert main(line) == DataError.exit_code
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_a_tiff_that_is_cut_short_is_refused(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], compression: str | None, kept: float
+) -> None:
+    """Its reader would fill in zeros, and the synapses there would count as missed."""
+    path = tmp_path / "labels.tif"
+    tifffile.imwrite(path, tifffile.imread(sample / "labels.tif"), photometric="minisblack", compression=compression)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    assert main(["--images", str(sample / "images"), "--truth", str(path), "--voxel-size-nm", SIZE]) == 65
+    assert "labels.tif" in capsys.readouterr().err
+
+
+def test_what_is_too_large_is_refused_before_it_is_read(
+    sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--images", str(sample / "images"), "--truth", str(sample / "truth.csv"), "--voxel-size-nm", SIZE]
+    monkeypatch.setattr(files, "MAX_BYTES", 1000)
+    assert main(line) == DataError.exit_code
+    monkeypatch.setattr(files, "MAX_ROWS", 3)
+    assert main(["--detections", line[3], "--truth", line[3], "--voxel-size-nm", SIZE]) == DataError.exit_code
+    assert "more than 3 rows" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_a_storage_error(sample: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    line = ["--detections", sample / "truth.csv", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE]
+    assert main([*map(str, line), "--out", str(tmp_path / "out")]) == 74
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_storage_error(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["--detections", sample / "truth.csv", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE]
+    assert main([*map(str, line), "--out", str(sample / "truth.csv")]) == 74
+    assert "Give --out a folder" in capsys.readouterr().err
+
+
+def test_a_table_against_itself_is_perfect(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    against = sample / "truth.csv"
+    told = figures(capsys, "--detections", against, "--truth", against, "--voxel-size-nm", SIZE)
+    assert (told["precision"]["value"], told["recall"]["value"], told["f1"]["value"]) == (1, 1, 1)
+
+
+def test_the_published_mask_is_found_whole(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The published detector's own output is its truth: what is parity voxel for voxel is 1 here."""
+    folder = shared_data / "at_example"
+    told = figures(
+        *(capsys, "--images", folder, "--truth", folder / "published_detections_mask.tif", "--voxel-size-nm", SIZE),
+        *("--pipeline", "probabilistic", "--overlap", 1.0),
+    )
+    assert (told["hits"], told["missed"], told["false_alarms"]) == (2477, 0, 0)
+
+
+def test_scores_of_columns_of_other_lengths_are_refused() -> None:
+    some = points((0, 0, 0))
+    with pytest.raises(DataError, match="column score"):
+        replace(some, score=np.zeros(2))
+    with pytest.raises(DataError, match="NaN"):
+        replace(some, score=np.array([np.nan]))
