@@ -34,7 +34,7 @@ from pipelines.query import Marker, Query, parse_markers, parse_query
 
 __all__ = ["Probabilistic"]
 
-_TILE = (16, 64, 2048)
+_TILE = (16, 32, 2048)
 """Voxels that are graded at a time, so that what is computed from them stays in the processor's cache."""
 
 _STEPS = 65535
@@ -222,10 +222,8 @@ class Probabilistic(Pipeline):
         detected = np.zeros(place.shape, np.bool_)
         probability = np.zeros(place.shape, np.uint16)
         for own, grades in self._tiles(arrays, finding, place, threshold):
-            np.greater(grades, threshold, out=detected[own])
-            grades *= detected[own]
-            grades *= _STEPS
-            np.rint(grades, out=probability[own], casting="unsafe")
+            inside = np.greater(grades, threshold, out=detected[own])
+            probability[own][inside] = np.rint(grades[inside] * _STEPS)
         return Detected({"All": detected}, {"probability": probability})
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
@@ -278,10 +276,12 @@ class Probabilistic(Pipeline):
         """Grade a block part by part: where in the block, and `puncta.grade`."""
         asked = self.asked
         origin = [start - halo for start, halo in zip(place.start, self.halo(place.voxel_size_nm), strict=True)]
-        channels = {
-            role: _channel(arrays[role], origin, finding[f"mean:{role}"], finding[f"std:{role}"], place, marker)
-            for role, marker in _by_role(asked).items()
-        }
+        channels = {}
+        for role, marker in _by_role(asked).items():
+            moments = list(zip(finding[f"mean:{role}"], finding[f"std:{role}"], strict=True))
+            # the last slices are not in the finding if their blocks failed; they count as constant
+            moments += [(0.0, 0.0)] * (place.volume[0] - len(moments))
+            channels[role] = _channel(arrays[role], origin, moments, marker.slices, asked.punctum)
         post = [channel for role, channel in channels.items() if role.startswith("postsynaptic")]
         pre = [channel for role, channel in channels.items() if role.startswith("presynaptic")]
         base, adjacent = (post, pre) if post else (pre, [])
@@ -311,18 +311,11 @@ def _moments(plane: NDArray[Any]) -> tuple[int, int, int]:
 
 
 def _channel(
-    voxels: NDArray[Any],
-    origin: Sequence[int],
-    means: Sequence[float],
-    stds: Sequence[float],
-    place: Place,
-    marker: Marker,
+    voxels: NDArray[Any], origin: Sequence[int], moments: Sequence[tuple[float, float]], slices: int, width: int
 ) -> puncta.Channel:
-    """Prepare a channel: the tables of all slices that the block holds. An unknown slice counts as a constant one."""
-    top = int(np.iinfo(voxels.dtype).max)
+    """Prepare a channel with the tables of all slices that the block holds."""
     z, y, x = origin
-    tables = {
-        k: puncta.log_table(means[k], stds[k], top) if k < len(means) else puncta.log_table(0.0, 0.0, top)
-        for k in range(max(z, 0), min(z + len(voxels), place.volume[0]))
-    }
-    return puncta.Channel(voxels, (z, y, x), tables, marker.slices)
+    top = int(np.iinfo(voxels.dtype).max)
+    held = range(max(z, 0), min(z + len(voxels), len(moments)))
+    tables = {k: puncta.log_table(*moments[k], top, width) for k in held}
+    return puncta.Channel(voxels, (z, y, x), tables, slices)

@@ -89,10 +89,12 @@ class Query:
             )
         if self.punctum % 2 or not 2 <= self.punctum <= _WIDEST:
             raise UsageError(
-                f"punctum {self.punctum}", f"it is not an even number of pixels from 2 to {_WIDEST}", "The default is 2"
+                f"punctum {self.punctum!s:.20}",
+                f"it is not an even number of pixels from 2 to {_WIDEST}",
+                "The default is 2",
             )
         if not 0 <= self.threshold <= 1:
-            raise UsageError(f"threshold {self.threshold}", "it is no probability", "Give a number from 0 to 1")
+            raise UsageError(f"threshold {self.threshold!s:.20}", "it is no probability", "Give a number from 0 to 1")
 
     @property
     def base(self) -> tuple[Marker, ...]:

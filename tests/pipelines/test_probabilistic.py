@@ -1,0 +1,467 @@
+"""The pipeline probabilistic: what its definition says, voxel by voxel, whatever the blocks."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import cc3d
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import pipelines
+from box import Box
+from errors import DataError, UnknownNameError, UsageError
+from pipelines.contract import Place
+from pipelines.probabilistic import Probabilistic
+from pipelines.query import Query, parse_query
+
+NM = (70.0, 100.0, 100.0)
+Volumes = Mapping[str, NDArray[Any]]
+
+
+# --- a block-wise run, as the engine does it -------------------------------------------------------------------------
+
+
+def blocks(pipeline: Probabilistic, volumes: Volumes, size: tuple[int, int, int]) -> Iterator[tuple[Box, Any, Place]]:
+    """Cut volumes into blocks with their mirrored halo."""
+    halo = pipeline.halo(NM)
+    shape = next(iter(volumes.values())).shape
+    padded = {role: np.pad(voxels, [(h, h) for h in halo], mode="symmetric") for role, voxels in volumes.items()}
+    for box in Box.of_shape(shape).tiles(size):
+        window = tuple(slice(a, b + 2 * h) for (a, b), h in zip(box.ranges, halo, strict=True))
+        arrays = {role: voxels[window].copy() for role, voxels in padded.items()}
+        for voxels in arrays.values():
+            voxels.flags.writeable = False
+        yield box, arrays, Place(box.start, box.shape, shape, NM)
+
+
+@dataclass
+class Run:
+    """All that a pipeline makes of a volume."""
+
+    summary: dict[str, NDArray[np.int64]]
+    finding: dict[str, Any]
+    detected: NDArray[np.bool_]
+    probability: NDArray[np.uint16]
+    scores: NDArray[np.float32]
+
+    def same_as(self, other: Run) -> bool:
+        return (
+            self.finding == other.finding
+            and self.summary.keys() == other.summary.keys()
+            and all(np.array_equal(counts, other.summary[name]) for name, counts in self.summary.items())
+            and np.array_equal(self.detected, other.detected)
+            and np.array_equal(self.probability, other.probability)
+            and self.scores.tobytes() == other.scores.tobytes()
+        )
+
+
+def counted(pipeline: Probabilistic, cut: list[tuple[Box, Any, Place]]) -> dict[str, NDArray[np.int64]]:
+    """Add what blocks count, as the engine does."""
+    summary: dict[str, NDArray[np.int64]] = {}
+    for _, arrays, place in cut:
+        for name, counts in pipeline.summarise(arrays, place).items():
+            total = np.zeros(max(len(counts), len(summary.get(name, ()))), np.int64)
+            total[: len(counts)] += counts
+            total[: len(summary.get(name, ()))] += summary.get(name, 0)
+            summary[name] = total
+    return summary
+
+
+def run(pipeline: Probabilistic, volumes: Volumes, size: tuple[int, int, int] | None = None) -> Run:
+    """Run a pipeline block by block, the last block first."""
+    shape = next(iter(volumes.values())).shape
+    cut = list(blocks(pipeline, volumes, size or shape))[::-1]
+    summary = counted(pipeline, cut)
+    finding = json.loads(json.dumps(pipeline.learn(summary, {})))
+    whole = Run(summary, finding, np.zeros(shape, bool), np.zeros(shape, np.uint16), np.zeros(shape, np.float32))
+    for box, arrays, place in cut:
+        detected = pipeline.detect(arrays, finding, place)
+        whole.detected[box.slices()] = detected.sets["All"]
+        whole.probability[box.slices()] = detected.evidence["probability"]
+        whole.scores[box.slices()] = pipeline.scores(arrays, finding, place)["All"]
+    return whole
+
+
+# --- the definition, in loops ----------------------------------------------------------------------------------------
+
+
+def map_by_definition(voxels: NDArray[Any], slices: int, width: int) -> NDArray[np.float64]:
+    """Steps 1 to 3."""
+    depth, rows, columns = voxels.shape
+    log_p = np.empty(voxels.shape)
+    for z, plane in enumerate(voxels.astype(float)):
+        mean, std = plane.mean(), plane.std()
+        for r, c in product(range(rows), range(columns)):
+            deviation = (plane[r, c] - mean) / std if std else 0.0
+            log_p[z, r, c] = math.log(math.erfc(-deviation / math.sqrt(2)) / 2)
+    flat = np.empty(voxels.shape)
+    shift = width // 2 - 1
+    for z, r, c in np.ndindex(*voxels.shape):
+        total = 0.0
+        for dr, dc in product(range(width), repeat=2):
+            row, column = r + dr - shift, c + dc - shift
+            if 0 <= row < rows and 0 <= column < columns:
+                total += log_p[z, row, column]
+        flat[z, r, c] = math.exp(total / width**2)
+    spanning = np.empty(voxels.shape)
+    for z in range(depth):
+        if slices == 1 or depth == 1:
+            partners = []
+        elif slices == 2:
+            partners = [z + 1] if z < depth - 1 else [z - 1]
+        else:
+            partners = [other for other in (z - 1, z + 1) if 0 <= other < depth]
+        unlike = sum((flat[z] - flat[other]) ** 2 for other in partners)
+        spanning[z] = flat[z] * np.exp(-unlike)
+    return spanning
+
+
+def by_definition(query: Query, volumes: Volumes) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the probabilities, and where a hair decides: at 0.5, or between two windows."""
+    width = query.punctum
+    maps = {
+        side: [
+            map_by_definition(volumes[side + (str(n) if n > 1 else "")], marker.slices, width)
+            for n, marker in enumerate(getattr(query, side), 1)
+        ]
+        for side in ("presynaptic", "postsynaptic")
+    }
+    base, adjacent = maps["postsynaptic"], maps["presynaptic"]
+    if not base:
+        base, adjacent = adjacent, []
+    result, unsure = np.zeros(base[0].shape), np.zeros(base[0].shape, bool)
+    if len(base) == 1 and not adjacent:
+        return base[0], unsure
+    depth, rows, columns = result.shape
+    margin = math.ceil(1.5 * width)
+    for z in range(depth):
+        for r, c in product(range(margin, rows - margin), range(margin, columns - margin)):
+            unsure[z, r, c] = abs(base[0][z, r, c] - 0.5) < 1e-5
+            if base[0][z, r, c] < 0.5:
+                continue
+            value = base[0][z, r, c]
+            if adjacent:
+                windows = [
+                    (
+                        other,
+                        slice(r - 3 * width // 2 + 1 + k * width, r - 3 * width // 2 + 1 + (k + 1) * width),
+                        slice(c - 3 * width // 2 + 1 + m * width, c - 3 * width // 2 + 1 + (m + 1) * width),
+                    )
+                    for other in (z - 1, z, z + 1)
+                    if 0 <= other < depth
+                    for k in range(3)
+                    for m in range(3)
+                ]
+                means = [adjacent[0][window].mean() for window in windows]
+                best = int(np.argmax(means))
+                close = sum(mean > means[best] - 1e-5 for mean in means) > 1
+                unsure[z, r, c] |= close and len(adjacent) > 1
+                for channel in adjacent:
+                    value *= channel[windows[best]].mean()
+            first = slice(r - width // 2 + 1, r + width // 2 + 1), slice(c - width // 2 + 1, c + width // 2 + 1)
+            for channel in base[1:]:
+                value *= channel[z][first].mean()
+            result[z, r, c] = value
+    return result, unsure
+
+
+# --- any query, any volume -------------------------------------------------------------------------------------------
+
+
+def side(word: str) -> st.SearchStrategy[str]:
+    """A side of a query: none to two channels, a third of which changes nothing new."""
+    spans = st.lists(st.integers(1, 3), max_size=2)
+    return spans.map(lambda numbers: ",".join(f"{word}{n}:{slices}" for n, slices in enumerate(numbers)))
+
+
+QUERIES = st.tuples(
+    side("pre"), side("post"), st.sampled_from([2, 2, 4]), st.sampled_from([0.0, 0.3, 0.5, 0.9])
+).filter(lambda query: bool(query[0] or query[1]))
+DTYPES = st.sampled_from([np.uint8, np.uint16])
+
+
+def puncta(shape: tuple[int, ...], dtype: type, seed: int) -> NDArray[Any]:
+    """Puncta on noise, so that every probability occurs; some slices dim."""
+    random = np.random.default_rng(seed)
+    voxels = random.poisson(60, shape).astype(float)
+    for _ in range(min(max(1, int(np.prod(shape)) // 60), 2000)):
+        z, y, x = (random.integers(0, n) for n in shape)
+        voxels[z : z + 3, y : y + 4, x : x + 4] += random.uniform(20, 120)
+    voxels *= random.uniform(0.6, 1.0, (shape[0], 1, 1))
+    return np.clip(voxels * (1 if dtype == np.uint8 else 20), 0, np.iinfo(dtype).max).astype(dtype)
+
+
+def prepared(query: tuple[str, str, int, float], shape: tuple[int, int, int], dtype: type, seed: int) -> Any:
+    pipeline = Probabilistic(*query)
+    volumes = {role.name: puncta(shape, dtype, seed + n) for n, role in enumerate(pipeline.roles)}
+    return pipeline, volumes
+
+
+@settings(max_examples=200, deadline=None)
+@given(QUERIES, st.tuples(st.integers(1, 4), st.integers(1, 19), st.integers(1, 19)), DTYPES, st.integers(0, 999))
+def test_for_any_query_the_probabilities_are_those_of_the_definition(
+    query: tuple[str, str, int, float], shape: tuple[int, int, int], dtype: type, seed: int
+) -> None:
+    if shape[1] * shape[2] == 1:
+        shape = (shape[0], 1, 2)
+    pipeline, volumes = prepared(query, shape, dtype, seed)
+    found = run(pipeline, volumes)
+    expected, unsure = by_definition(pipeline.asked, volumes)
+    assert found.scores.dtype == np.float32
+    assert np.all((np.abs(found.scores - expected) < 1e-5) | unsure)
+    unsure |= np.abs(expected - pipeline.threshold) < 1e-5
+    assert np.all((found.detected == (expected > pipeline.threshold)) | unsure)
+    assert np.all(np.abs(found.probability[found.detected] / 65535.0 - found.scores[found.detected]) <= 0.51 / 65535)
+    assert not found.probability[~found.detected].any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    QUERIES,
+    st.tuples(st.integers(1, 6), st.integers(2, 40), st.integers(2, 40)),
+    st.tuples(st.integers(1, 4), st.integers(1, 17), st.integers(1, 17)),
+    DTYPES,
+    st.integers(0, 999),
+)
+def test_for_any_blocks_no_byte_differs_from_the_whole(
+    query: tuple[str, str, int, float],
+    shape: tuple[int, int, int],
+    size: tuple[int, int, int],
+    dtype: type,
+    seed: int,
+) -> None:
+    """Most of these blocks are thinner than their halo."""
+    pipeline, volumes = prepared(query, shape, dtype, seed)
+    size = tuple(max(n, extent // 5) for n, extent in zip(size, shape, strict=True))
+    assert run(pipeline, volumes).same_as(run(pipeline, volumes, size))
+
+
+def test_parts_in_which_a_block_is_graded_do_not_show() -> None:
+    pipeline, volumes = prepared(("a:3,b:2", "c:2,d:3", 2, 0.5), (20, 70, 2100), np.uint8, 0)
+    whole = run(pipeline, volumes)
+    assert whole.detected.any()
+    assert whole.same_as(run(pipeline, volumes, (7, 33, 999)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 70), st.integers(1, 300), st.integers(0, 999))
+def test_for_any_place_in_memory_an_exponential_has_the_same_bytes(start: int, length: int, seed: int) -> None:
+    """A vectorised function that treats the rest of a row differently would let blocks show."""
+    values = (-np.random.default_rng(seed).exponential(5, 400)).astype(np.float32)
+    one_by_one = np.array([np.exp(values[k : k + 1])[0] for k in range(start, min(start + length, 400))])
+    assert np.exp(values[start : start + length]).tobytes() == one_by_one.tobytes()
+
+
+# --- the published result --------------------------------------------------------------------------------------------
+
+
+def test_the_published_mask_is_reproduced_voxel_for_voxel(shared_data: Path) -> None:
+    files = {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95", "mask": "published_detections_mask"}
+    volumes = {role: tifffile.imread(shared_data / "at_example" / f"{name}.tif") for role, name in files.items()}
+    published = volumes.pop("mask") != 0
+    pipeline = pipelines.build("probabilistic", {})
+    whole = run(pipeline, volumes)
+    assert np.count_nonzero(whole.detected != published) == 0
+    _, objects = cc3d.connected_components(whole.detected.view(np.uint8), connectivity=26, return_N=True)
+    assert objects == 2477
+    assert whole.same_as(run(pipeline, volumes, (3, 300, 500)))
+
+
+# --- edges -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slices", [2, 3])
+def test_in_one_slice_a_punctum_spans_what_there_is(slices: int) -> None:
+    pipeline, volumes = prepared((f"a:{slices}", f"b:{slices}", 2, 0.5), (1, 30, 30), np.uint8, 3)
+    flat, _ = prepared(("a:1", "b:1", 2, 0.5), (1, 30, 30), np.uint8, 3)
+    assert run(pipeline, volumes).same_as(run(flat, volumes))
+
+
+@pytest.mark.parametrize("extent", [2, 5, 6])
+def test_in_a_volume_narrower_than_both_borders_nothing_is_scored(extent: int) -> None:
+    pipeline, volumes = prepared(("a", "b", 2, 0.0), (3, extent, 40), np.uint8, 0)
+    assert not run(pipeline, volumes).scores.any()
+    wider, volumes = prepared(("a", "b", 2, 0.0), (3, 7, 400), np.uint8, 0)
+    found = run(wider, volumes).scores
+    assert found[:, 3].any()
+    assert not np.delete(found, 3, axis=1).any()
+
+
+def test_a_single_channel_gives_its_own_map_up_to_the_borders() -> None:
+    for query in (("a:2", "", 2, 0.9), ("", "a:2", 2, 0.9)):
+        pipeline, volumes = prepared(query, (3, 20, 20), np.uint8, 1)
+        found = run(pipeline, volumes)
+        assert np.allclose(found.scores, map_by_definition(next(iter(volumes.values())), 2, 2), atol=1e-5)
+        assert found.scores.min() > 0
+        assert pipeline.halo(NM) == (1, 1, 1)
+
+
+def test_a_constant_slice_says_neither_yes_nor_no() -> None:
+    """A section that was lost is all zeros."""
+    pipeline, volumes = prepared(("a:2", "b:2", 2, 0.5), (5, 60, 60), np.uint8, 5)
+    for voxels in volumes.values():
+        voxels[2] = 0
+    found = run(pipeline, volumes)
+    assert np.isfinite(found.scores).all()
+    assert found.detected.any(axis=(1, 2)).tolist() == [True, True, False, True, True]
+    assert np.all(run(Probabilistic("a:1", ""), {"presynaptic": volumes["presynaptic"]}).scores[2, :-1, :-1] == 0.5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_constant_channel_is_named(value: int, dtype: type) -> None:
+    pipeline, volumes = prepared(("a", "b", 2, 0.5), (3, 9, 9), dtype, 0)
+    volumes["postsynaptic"] = np.full((3, 9, 9), value, dtype)
+    (_, arrays, place), *_ = blocks(pipeline, volumes, (3, 9, 9))
+    with pytest.raises(DataError, match=r"'PSD95' \(postsynaptic\).*no slice of the box"):
+        pipeline.learn(pipeline.summarise(arrays, place), {"presynaptic": "Syn", "postsynaptic": "PSD95"})
+
+
+def test_slices_that_could_not_be_read_do_not_stop_the_others() -> None:
+    """A block that fails leaves no counts; its neighbours still see its voxels in their halo."""
+    pipeline, volumes = prepared(("a:2", "b:2", 2, 0.5), (6, 60, 60), np.uint8, 5)
+    cut = list(blocks(pipeline, volumes, (3, 60, 60)))
+    for (_, arrays, place), (_, others, there) in (cut, cut[::-1]):
+        detected = pipeline.detect(others, pipeline.learn(pipeline.summarise(arrays, place), {}), there)
+        assert not detected.sets["All"].any()
+        detected = pipeline.detect(arrays, pipeline.learn(pipeline.summarise(arrays, place), {}), place)
+        assert detected.sets["All"].any()
+
+
+def test_a_slice_as_large_as_memory_has_an_exact_standard_deviation() -> None:
+    """Half of 2**31 voxels at the top of uint16: squares alone would need 64 bits and more."""
+    top, half = 65535, 2**30
+    summary = {"voxels": np.array([2 * half])}
+    values = {"sum": top * half, "low": top * (top % 256) * half, "high": top * (top // 256) * half}
+    summary |= {f"{name}:presynaptic": np.array([value], np.int64) for name, value in values.items()}
+    finding = Probabilistic("a", "").learn(summary, {})
+    assert finding == {"mean:presynaptic": [top / 2], "std:presynaptic": [top / 2]}
+
+
+@settings(max_examples=30, deadline=None)
+@given(DTYPES, st.integers(0, 999), st.booleans())
+def test_for_any_voxels_means_and_deviations_are_those_of_the_slices(dtype: type, seed: int, extreme: bool) -> None:
+    random = np.random.default_rng(seed)
+    top = np.iinfo(dtype).max
+    voxels = random.choice([0, top], (3, 9, 11)) if extreme else random.integers(0, top + 1, (3, 9, 11))
+    pipeline, volumes = Probabilistic("a", ""), {"presynaptic": voxels.astype(dtype)}
+    finding = pipeline.learn(counted(pipeline, list(blocks(pipeline, volumes, (2, 4, 5)))), {})
+    assert finding["mean:presynaptic"] == pytest.approx(voxels.mean(axis=(1, 2)), rel=1e-12)
+    assert finding["std:presynaptic"] == pytest.approx(voxels.std(axis=(1, 2)), rel=1e-12)
+
+
+def test_voxels_far_below_the_mean_have_no_probability_and_no_warning() -> None:
+    voxels = np.full((2, 50, 50), 60_000, np.uint16) + np.random.default_rng(0).integers(0, 2, (2, 50, 50)).astype("u2")
+    voxels[:, 20, 20] = 0
+    found = run(Probabilistic("a", ""), {"presynaptic": voxels}).scores
+    assert found[0, 20, 20] == 0
+    assert np.isfinite(found).all()
+
+
+def test_objects_are_ranked_by_their_largest_probability() -> None:
+    objects = {"voxels": np.array([1, 4, 9]), "max_probability": np.array([65535, 60000, 59000])}
+    chosen = Probabilistic(min_voxels=4).select(objects, {})
+    assert chosen.masks["All"].tolist() == [False, True, True]
+    assert chosen.columns["probability"].tolist() == [1.0, 60000 / 65535, 59000 / 65535]
+
+
+def test_a_pipeline_survives_the_way_to_a_worker() -> None:
+    pipeline = Probabilistic("a:3,b", "c:1", 4, 0.7)
+    assert pickle.loads(pickle.dumps(pipeline)) == pipeline
+
+
+# --- queries ---------------------------------------------------------------------------------------------------------
+
+
+def test_roles_follow_from_the_query() -> None:
+    pipeline = pipelines.build("probabilistic", {"presynaptic": "Synapsin:2,VGlut1", "postsynaptic": "PSD95:3"})
+    assert [role.name for role in pipeline.roles] == ["presynaptic", "presynaptic2", "postsynaptic"]
+    found = pipeline.choose(["synapsin_1", "PSD95", "GluN1", "VGLUT1", "VGLUT1_old"], {})
+    assert found == {"presynaptic": "synapsin_1", "presynaptic2": "VGLUT1", "postsynaptic": "PSD95"}
+    with pytest.raises(UnknownNameError, match=r"presynaptic2 channel \(the query's VGlut1"):
+        pipeline.choose(["synapsin_1", "PSD95"], {})
+
+
+def test_a_json_query_says_the_same_as_parameters() -> None:
+    text = json.dumps({"presynaptic": "a:3, b", "postsynaptic": "c:1", "punctum": 4, "threshold": 0.7})
+    given_as_json = pipelines.build("probabilistic", {"query": text, "min_voxels": "5"})
+    as_parameters = Probabilistic("a:3,b:2", "c:1", 4, 0.7)
+    assert given_as_json.asked == as_parameters.asked
+    assert given_as_json.roles == as_parameters.roles
+    assert given_as_json.halo(NM) == as_parameters.halo(NM) == (2, 8, 8)
+
+
+def test_a_side_that_a_json_query_does_not_name_has_no_channel() -> None:
+    asked = Probabilistic(query='{"postsynaptic": "gephyrin:3"}').asked
+    assert (asked.presynaptic, [marker.channel for marker in asked.postsynaptic]) == ((), ["gephyrin"])
+    assert (asked.punctum, asked.threshold) == (2, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("given_parameters", "words"),
+    [
+        ({"presynaptic": "synapsin:4"}, "presynaptic 'synapsin:4': a punctum spans 1 to 3 slices, not '4'"),
+        ({"presynaptic": "synapsin:"}, "not ''"),
+        ({"presynaptic": "a:2:2"}, "not '2:2'"),
+        ({"presynaptic": "a,,b"}, "presynaptic '': it does not start with the name"),
+        ({"postsynaptic": ":2"}, "postsynaptic ':2': it does not start with the name"),
+        ({"presynaptic": ",".join("abcdefghi")}, "9 channels: a side may have 8"),
+        ({"presynaptic": "", "postsynaptic": " "}, "it names no channel"),
+        ({"punctum": "3"}, "punctum 3: it is not an even number of pixels from 2 to 64"),
+        ({"punctum": "1000"}, "from 2 to 64"),
+        ({"punctum": "0"}, "the smallest value is 2"),
+        ({"query": '{"presynaptic": "a", "threshold": ' + "9" * 4000 + "}"}, "it is no probability"),
+        ({"query": '{"presynaptic": "a", "punctum": ' + "9" * 4000 + "}"}, "from 2 to 64"),
+        ({"query": '{"presynaptic": "a", "' + "x" * 4000 + '": 1}'}, "the fields are"),
+        ({"threshold": "1.5"}, "threshold 1.5: it is no probability"),
+        ({"threshold": "-1"}, "the smallest value is 0"),
+        ({"query": '{"presynaptic": "a"}', "punctum": "4", "threshold": "0.5"}, "together with punctum, threshold"),
+        ({"query": "synapsin"}, "a query as JSON: it cannot be read"),
+        ({"query": "[1]"}, "it is a list, not an object"),
+        ({"query": "[]"}, "it is a list, not an object"),
+        ({"query": "{}"}, "it names no channel"),
+        ({"query": '{"presynaptik": "a"}'}, "field 'presynaptik' of a query: the fields are presynaptic, postsynaptic"),
+        ({"query": '{"presynaptic": ["a"]}'}, "field 'presynaptic' of a query: it is a list, not a text"),
+        ({"query": '{"presynaptic": {"a": 2}}'}, "it is an object, not a text"),
+        ({"query": '{"presynaptic": "a", "presynaptic": "b"}'}, "given more than once"),
+        ({"query": '{"presynaptic": "a", "punctum": 2.0}'}, "it is a number, not a whole number"),
+        ({"query": '{"presynaptic": "a", "punctum": true}'}, "it is true or false, not a whole number"),
+        ({"query": '{"presynaptic": "a", "threshold": "0.9"}'}, "field 'threshold' of a query: it is a text"),
+        ({"query": '{"presynaptic": "a", "threshold": NaN}'}, "it is no probability"),
+        ({"query": '{"presynaptic": "a", "threshold": null}'}, "it is null, not a number"),
+        ({"query": '{"presynaptic": "a", "threshold": 1e999}'}, "it is no probability"),
+        ({"query": "[" * 9000}, "cannot be read"),
+        ({"query": '{"presynaptic": "' + "a" * 20_000 + '"}'}, "it may have 10000"),
+        ({"query": '{"threshold": ' + "9" * 5000 + "}"}, "cannot be read"),
+        ({"presynaptic": "a" * 20_000}, "that is no list of channels"),
+        ({"qury": "{}"}, "the pipeline has query"),
+    ],
+)
+def test_a_query_that_cannot_be_meant_is_refused_in_plain_words(given_parameters: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        pipelines.build("probabilistic", given_parameters)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60) | st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["presynaptic", "postsynaptic", "punctum", "threshold", "x"]), inner)).map(json.dumps))  # fmt: skip  # noqa: E501
+def test_for_any_text_a_query_is_read_or_refused(text: str) -> None:
+    try:
+        query = parse_query(text, Query(Probabilistic().asked.presynaptic, (), 2, 0.9))
+    except UsageError:
+        return
+    assert query.base
+    assert 0 <= query.threshold <= 1
