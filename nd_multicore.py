@@ -439,7 +439,7 @@ def _keep_bytes(tiles: Tiles, blocks: Sequence[Box], load: _Load) -> int:
     if any(load.halo) or load.cpus > load.pulls:
         return _KEEP_BYTES
     # each is needed once: so many that none waits, and each is gone before the system has written it to the disk
-    return 2 * load.pulls * max(tiles.bytes_of(block) for block in blocks)
+    return 4 * load.pulls * max(tiles.bytes_of(block) for block in blocks)
 
 
 def _working_bytes(function: Callable[[DataDict], Any]) -> int:

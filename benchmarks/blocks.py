@@ -2,8 +2,9 @@
 
 It measures `nd_multicore.run_parallel` with functions that cost a known time, no pipeline and no job.
 
-Rates are those of an engine at work: of the blocks that it asks for after its first worker has begun, until the last
-of them is handed to the function. The start of a run is in its whole time, and counts where whole runs are compared.
+Rates of pulling are those of an engine at work: of the blocks that it asks for after its first worker has begun, until
+the last of them is handed to the function; rates of computing those between the first and the last block that is handed
+over. The start of a run is told apart; it is in its whole time, and counts where whole runs are compared.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ COMMON = (4, 4, 4)
 
 DELAY_MS = 100
 RATE_MB_S = 1.3
+BOUND_S = 0.2
+"""What a block costs where computing is the bound: some five times what pulling it takes."""
+
 LOOP_ROUNDS = 3
 HALF_ROUNDS = 2
 SETTINGS = "ND_SYNAPSE_BENCHMARK"
@@ -63,6 +67,16 @@ class Run:
     def blocks(self) -> int:
         """How many blocks there were."""
         return len(self.handed)
+
+    @property
+    def start_s(self) -> float:
+        """Seconds from the first request until the first block is handed over: of starting a worker, above all."""
+        return min(self.handed) - min(self.asked)
+
+    @property
+    def computed_s(self) -> float:
+        """Seconds a block from the first to the last that is handed over."""
+        return (max(self.handed) - min(self.handed)) / (self.blocks - 1)
 
     @property
     def block_s(self) -> float:
@@ -197,9 +211,12 @@ def against_a_loop(volume: Volume) -> Ratio:
     loops, runs = [], []
     for _ in range(LOOP_ROUNDS):
         loops.append(loop_s(volume))
-        runs.append(run(volume, pulls=DEFAULT_PULLS, blocks=LARGEST).seconds)
-    print(f"bare loop {median(loops):.1f} s, one worker with {DEFAULT_PULLS} cutouts in flight {median(runs):.1f} s")
-    return Ratio("one worker against a bare loop of get_cutout", median(loops) / median(runs), SMALLEST_OF_LOOP)
+        runs.append(run(volume, pulls=DEFAULT_PULLS, blocks=LARGEST))
+    whole = median(found.seconds for found in runs)
+    start = median(found.start_s for found in runs)
+    print(f"bare loop {median(loops):.1f} s, one worker with {DEFAULT_PULLS} cutouts in flight {whole:.1f} s, ", end="")
+    print(f"which has its first block after {start:.1f} s ({runs[0].blocks} blocks)")
+    return Ratio("one worker against a bare loop of get_cutout", median(loops) / whole, SMALLEST_OF_LOOP)
 
 
 def against_one_pull(volume: Volume) -> list[Ratio]:
@@ -240,13 +257,15 @@ def computing_s(volume: Volume, blocks: int, core_s: float) -> float:
 
 
 def scaling(volume: Volume) -> None:
-    """Print how runs scale with workers, each pulling and computing, and with the size of the request."""
-    print("workers  blocks  whole run  million voxels a second, in all and at work")
+    """Print how a run that computes scales with worker processes, and with the size of the request."""
+    print(f"computing {BOUND_S} s of a core a block, {DEFAULT_PULLS} cutouts in flight, {os.cpu_count()} cores")
+    print("workers  blocks  whole run  blocks a second at work  of one worker")
+    one = math.nan
     for cpus, blocks in [(1, COMMON), (2, COMMON), (4, COMMON), (2, (1, 2, 2)), (2, (1, 4, 4))]:
-        found = run(volume, pulls=cpus, cpus=cpus, core_s=0.02, blocks=blocks)
-        overall = found.blocks * math.prod(CHUNK) / found.seconds / 1e6
-        at_work = math.prod(CHUNK) / found.block_s / 1e6
-        print(f"{cpus:7d}  {found.blocks:6d}  {found.seconds:7.1f} s  {overall:31.1f}  {at_work:11.1f}")
+        found = run(volume, pulls=DEFAULT_PULLS, cpus=cpus, core_s=BOUND_S, blocks=blocks)
+        one = found.computed_s if cpus == 1 else one
+        pace, times = 1 / found.computed_s, one / found.computed_s
+        print(f"{cpus:7d}  {found.blocks:6d}  {found.seconds:7.1f} s  {pace:23.1f}  {times:13.2f}")
 
 
 def fill(data: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,15 +217,32 @@ def test_a_script_without_a_guard_and_its_own_functions_work(config: Path, tmp_p
     assert done.stdout == f"started\n{ramp()[1:5, :, 3:30].sum()}\n"
 
 
-def count(data_dict: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """Tell which block came, slowly enough to be killed at it."""
+COUNTING = """
+import os, time
+from pathlib import Path
+
+FOLDER = Path(os.environ["ND_MULTICORE_TEST_FOLDER"])
+
+def count(data_dict):
     block = data_dict["ramp"]
-    with Path(os.environ["ND_MULTICORE_TEST_FOLDER"], "calls").open("a") as file:
-        file.write(f"{block.min()}\n")
+    with (FOLDER / "calls").open("a") as file:
+        file.write(f"{block.min()}\\n")
     time.sleep(float(os.environ.get("ND_MULTICORE_TEST_S", "0")))
-    if Path(os.environ["ND_MULTICORE_TEST_FOLDER"], f"fail-{block.min()}").exists():
+    if (FOLDER / f"fail-{block.min()}").exists():
         raise RuntimeError("not this one")
     return {"twice": 2 * block, "lowest": [block.min()]}
+"""
+"""A function that tells which blocks came, slowly enough to be killed at it, in a module that is soon imported."""
+
+
+@pytest.fixture
+def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return the module of `COUNTING`, which lies in the test's folder."""
+    (tmp_path / "counting.py").write_text(COUNTING)
+    monkeypatch.setenv("ND_MULTICORE_TEST_FOLDER", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("counting")
+    del sys.modules["counting"]
 
 
 COUNTED = {"cpus": 2, "block_size": (10, 8, 3)}
@@ -234,23 +253,22 @@ def calls(folder: Path) -> Counter[str]:
     return Counter(file.read_text().split()) if file.exists() else Counter()
 
 
-def test_a_finished_block_is_not_run_again(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_block_is_not_run_again(config: Path, tmp_path: Path, counting: Any) -> None:
     """Where it is kept; a block that failed is, and so are all with other blocks or another halo."""
-    monkeypatch.setenv("ND_MULTICORE_TEST_FOLDER", str(tmp_path))
     scratch = tmp_path / "scratch"
     lowest = int(ramp()[3, 8, 10])
     (tmp_path / f"fail-{lowest}").touch()
-    first = nd_multicore.run_parallel(config, count, scratch=scratch, **COUNTED)
+    first = nd_multicore.run_parallel(config, counting.count, scratch=scratch, **COUNTED)
     assert first.failed.keys() == {"3_8_10"}
     assert not np.asarray(first.volumes["twice"])[2:, 8:16, 7:17].any()
     (tmp_path / f"fail-{lowest}").unlink()
-    second = nd_multicore.run_parallel(config, count, scratch=scratch, **COUNTED)
+    second = nd_multicore.run_parallel(config, counting.count, scratch=scratch, **COUNTED)
     assert calls(tmp_path) == {**dict.fromkeys(map(str, second.rows["lowest"]), 1), str(lowest): 2}
     assert len(second) == len(second.rows["lowest"]) == 18
     assert np.array_equal(np.asarray(second.volumes["twice"]), 2 * ramp()[1:5, :, 3:30])
-    nd_multicore.run_parallel(config, count, scratch=scratch, halo=(1, 0, 0), **COUNTED)
+    nd_multicore.run_parallel(config, counting.count, scratch=scratch, halo=(1, 0, 0), **COUNTED)
     assert calls(tmp_path).total() == 19 + 18
-    nd_multicore.run_parallel(config, count, scratch=scratch, block_size=(30, 20, 5))
+    nd_multicore.run_parallel(config, counting.count, scratch=scratch, block_size=(30, 20, 5))
     assert calls(tmp_path).total() == 19 + 18 + 1
 
 
@@ -273,12 +291,12 @@ def test_functions_that_cannot_be_told_apart_are_not_kept(config: Path, tmp_path
 
 
 def start(config: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Run `count` from the shell."""
-    words = ["tests.test_nd_multicore:count", "--block-size", "3,8,10", "--cpus", "2", *arguments]
+    """Run `counting` from the shell."""
+    words = ["counting:count", "--block-size", "3,8,10", "--cpus", "2", *arguments]
     return subprocess.Popen(
         [sys.executable, "-m", "nd_multicore", str(config), *words],
-        cwd=REPOSITORY,
-        env={**os.environ, "ND_MULTICORE_TEST_FOLDER": str(folder), "ND_MULTICORE_TEST_S": "0.1"},
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "ND_MULTICORE_TEST_S": "0.1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -292,7 +310,9 @@ def committed(scratch: Path) -> dict[str, tuple[int, int]]:
     return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
-def test_killed_again_and_again_it_goes_on_and_runs_no_finished_block_again(config: Path, tmp_path: Path) -> None:
+def test_killed_again_and_again_it_goes_on_and_runs_no_finished_block_again(
+    config: Path, tmp_path: Path, counting: Any
+) -> None:
     scratch = tmp_path / "scratch"
     chance = random.Random(3)
     kept: dict[str, tuple[int, int]] = {}
@@ -315,7 +335,7 @@ def test_killed_again_and_again_it_goes_on_and_runs_no_finished_block_again(conf
     # two workers at three kills lose what they are at, and nothing else
     assert calls(tmp_path).total() <= 18 + 2 * 3
     assert len(calls(tmp_path)) == 18
-    results = nd_multicore.run_parallel(config, count, scratch=scratch, **COUNTED)
+    results = nd_multicore.run_parallel(config, counting.count, scratch=scratch, **COUNTED)
     assert np.array_equal(np.asarray(results.volumes["twice"]), 2 * ramp()[1:5, :, 3:30])
     blocks = nd_multicore.compute_blocks(get_boss_resource(config), (10, 8, 3))
     assert results.rows["lowest"].tolist() == [int(ramp()[block.box.start]) for block in blocks]
@@ -328,6 +348,7 @@ def hears_signals(process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.usefixtures("counting")
 def test_signals_that_come_again_and_again_end_it_as_one_does(config: Path, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     running = start(config, tmp_path)
