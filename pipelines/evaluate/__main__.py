@@ -24,7 +24,7 @@ from pipelines.evaluate import printout, truth
 from pipelines.evaluate.detections import Detections, run_pipeline
 from pipelines.evaluate.evaluation import Evaluation, evaluate_labels, evaluate_points
 from pipelines.evaluate.files import Volumes
-from pipelines.evaluate.options import DEFAULT_DISTANCE_NM, Request, parser, request_of
+from pipelines.evaluate.options import Request, parser, request_of
 from pipelines.evaluate.synapses import Extent, Synapses, synapses_of_labels
 from pipelines.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_synaptograms, read_synaptograms
 
@@ -82,8 +82,7 @@ def _matched(
         )
     if request.overlap is not None:
         raise UsageError(f"--overlap with {request.truth}", "points have no extent", "Give --max-distance-nm")
-    distance = request.max_distance_nm or DEFAULT_DISTANCE_NM
-    return evaluate_points(points, found.synapses, distance, extent=extent, border_nm=request.border_nm)
+    return evaluate_points(points, found.synapses, request.distance_nm, extent=extent, border_nm=request.border_nm)
 
 
 def _truth(request: Request, extent: Extent) -> tuple[Synapses, NDArray[np.int64] | None]:
@@ -96,8 +95,7 @@ def _truth(request: Request, extent: Extent) -> tuple[Synapses, NDArray[np.int64
             raise DataError(str(request.truth), found, "Give the truth of the same box")
         _no_types(request)
         return synapses_of_labels(labels, extent.voxel_size_nm)[0], labels
-    reach = request.max_distance_nm or DEFAULT_DISTANCE_NM
-    return truth.within(_points(request), extent, reach, f"points in {request.truth}"), None
+    return truth.within(_points(request), extent, request.distance_nm, f"points in {request.truth}"), None
 
 
 def _points(request: Request) -> Synapses:
@@ -143,9 +141,20 @@ def _table(request: Request) -> _Told:
         inside = np.all(extent.depth_um(points.centre_um) >= 0, axis=1)
         subject += f"\n{np.count_nonzero(~inside):,} synapses outside of {request.box} are left out"
         points = points.take(inside)
-    distance = request.max_distance_nm or DEFAULT_DISTANCE_NM
-    evaluation = evaluate_points(points, found, distance, extent=extent, border_nm=request.border_nm)
+    if _apart(points, found, request.distance_nm):
+        subject += "\nThe two lie apart from each other: check the order of axes, the units and the origin of both"
+    evaluation = evaluate_points(points, found, request.distance_nm, extent=extent, border_nm=request.border_nm)
     return _told(request, evaluation, subject, None, {"detections_file": str(request.detections)})
+
+
+def _apart(points: Synapses, found: Synapses, distance_nm: float) -> bool:
+    """Tell whether the boxes around truth and detections are farther from each other than a match can reach."""
+    if not len(points) or not len(found):
+        return False
+    (low, high), (other_low, other_high) = (
+        (side.centre_um.min(axis=0), side.centre_um.max(axis=0)) for side in (points, found)
+    )
+    return bool(np.any(np.maximum(low - other_high, other_low - high) > distance_nm / 1000))
 
 
 def _told(

@@ -123,8 +123,9 @@ class Volumes(Mapping[str, NDArray[Any]]):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         with reading(path):
+            if path.is_file():
+                raise DataError(str(path), "it is a file", "Give the folder with a stack for each channel")
             self._files = dict(_zarr_arrays(path) if _is_zarr(path) else _tiff_files(path))
         if not self._files:
             wanted = "Give a folder with a TIFF stack a channel, or a Zarr group with an array a channel"

@@ -81,9 +81,20 @@ class Request:
     resamples: int
     as_json: bool
 
+    @property
+    def distance_nm(self) -> float:
+        """Largest distance of a pair, the default where none is given."""
+        return DEFAULT_DISTANCE_NM if self.max_distance_nm is None else self.max_distance_nm
+
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``python -m pipelines.evaluate``."""
+    """Declare the options.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        The parser of ``python -m pipelines.evaluate``.
+    """
     p = argparse.ArgumentParser(
         prog="python -m pipelines.evaluate",
         description="Hold detections of synapses against truth, or scores against expert-labelled synaptograms.",

@@ -81,9 +81,8 @@ def _groups(heading: str, verb: str, groups: Mapping[str, Group]) -> Iterator[st
     most = sorted(groups.items(), key=lambda item: -item[1].total)[:_MOST_KINDS]
     for name, group in (item for item in groups.items() if item in most):
         rate = group.rate
-        yield _GROUP.format(
-            _short(name), f"{group.matched:,}", f"{group.total:,}", _number(rate.value), _interval(rate)
-        )
+        counts = (f"{group.matched:,}", f"{group.total:,}")
+        yield _GROUP.format(_short(name), *counts, _number(rate.value), _interval(rate)).rstrip()
     if len(groups) > _MOST_KINDS:
         yield f"and {len(groups) - _MOST_KINDS} more, see --json"
 

@@ -28,7 +28,18 @@ _TYPE = "type"
 
 
 def is_table(path: Path) -> bool:
-    """Tell by its name whether a file is a table of points; else it is a volume."""
+    """Tell by its name whether a file is a table of points; else it is a volume.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    bool
+        Whether its name ends in ``.csv``.
+    """
     return path.suffix.lower() == ".csv"
 
 

@@ -67,6 +67,12 @@ class TestPoints:
         assert curve is not None
         assert curve.average_precision == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
 
+    def test_classes_of_the_detections_are_counted_by_the_type_of_their_synapse(self) -> None:
+        truth = points((0, 0, 0), (0, 0, 5), (0, 0, 9), kind=["glut", "gaba", "gaba"])
+        found = points((0, 0, 0), (0, 0, 5), (0, 7, 7), kind=["Glut", "Glut", "Gaba"])
+        classes = evaluate_points(truth, found).classes
+        assert classes == {"glut": {"Glut": 1, "Gaba": 0}, "gaba": {"Glut": 1, "Gaba": 0}}
+
     def test_a_border_takes_pairs_as_a_whole(self) -> None:
         """A synapse inside keeps its detection outside; one outside takes its detection with it."""
         extent = Extent(Box((0, 10), (0, 10), (0, 100)), (1000.0, 1000.0, 100.0))
@@ -307,6 +313,8 @@ def test_a_truth_that_is_none_is_told_in_one_line(
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --type-column kind", 2, "'kind'"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --mask Gaba", 2, "Correct --mask"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm -3", 2, "above 0"),
+        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm 0", 2, "above 0"),
+        ("--images {s}/labels.tif --truth {s}/truth.csv --voxel-size-nm 70,100,100", 65, "it is a file"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --pipeline nomad", 2, "nomads"),
         ("--images {s}/images --truth {s}/images --voxel-size-nm 70,100,100", 65, "no Zarr array"),
         ("--images {s}/labels.zarr --truth {s}/truth.csv --voxel-size-nm 70,100,100", 65, "a single array"),
@@ -387,6 +395,30 @@ def test_a_file_in_the_place_of_the_folder_is_a_storage_error(sample: Path, caps
     line = ["--detections", sample / "truth.csv", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE]
     assert main([*map(str, line), "--out", str(sample / "truth.csv")]) == 74
     assert "Give --out a folder" in capsys.readouterr().err
+
+
+def test_a_table_without_rows_has_found_nothing(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "synapses.csv"
+    table.write_text("centroid_z_um,centroid_y_um,centroid_x_um,score\n", encoding="utf-8")
+    line = ["--detections", str(table), "--truth", str(sample / "truth.csv"), "--voxel-size-nm", SIZE]
+    assert main([*line, "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^precision +- +0 of 0 detections$", told, re.MULTILINE)
+    assert re.search(r"^average precision +0\.000$", told, re.MULTILINE)
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+
+def test_detections_elsewhere_are_remarked_upon(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nanometres for micrometres, or another origin, would else look like a bad pipeline."""
+    table = tmp_path / "synapses.csv"
+    table.write_text("z_um,y_um,x_um\n400,4000,4000\n", encoding="utf-8")
+    line = ["--detections", str(table), "--truth", str(sample / "truth.csv"), "--voxel-size-nm", SIZE]
+    assert main(line) == 0
+    assert "The two lie apart from each other" in capsys.readouterr().out
 
 
 def test_a_table_against_itself_is_perfect(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
