@@ -55,6 +55,9 @@ class Plan:
         Largest extent of a block along z, y, x.
     folder : Path
         Scratch folder; it exists.
+    code : str
+        Fingerprint of the code that computes; drawn by the constructor. Workers get it, so that all go by one name
+        whatever happens to the files of an installation while a job runs.
     """
 
     source: Source
@@ -65,6 +68,12 @@ class Plan:
     voxel_size_nm: tuple[float, float, float]
     block_size: tuple[int, int, int]
     folder: Path
+    code: str = ""
+
+    def __post_init__(self) -> None:
+        """Draw the fingerprint of the code."""
+        if not self.code:
+            object.__setattr__(self, "code", f"{code()}-{code_of(self.pipeline)}")
 
     def blocks(self) -> list[Box]:
         """Return the blocks, which tile the box, cut where BOSS cuts its cuboids if the block size allows."""
@@ -103,8 +112,8 @@ class Plan:
 
     def statistics_kind(self) -> str:
         """Return what the statistics of blocks are called: other code or parameters, another name."""
-        pipeline = (self.pipeline.name, code_of(self.pipeline), dict(self.pipeline.settings))
-        return _kind("statistics", self.tiles().kind, code(), pipeline, dict(self.roles), self.voxel_size_nm)
+        pipeline = (self.pipeline.name, dict(self.pipeline.settings))
+        return _kind("statistics", self.tiles().kind, self.code, pipeline, dict(self.roles), self.voxel_size_nm)
 
     def parts_kind(self, finding: Finding) -> str:
         """Return what the measured parts of blocks are called.

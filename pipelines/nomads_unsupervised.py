@@ -2,19 +2,23 @@
 
 It tells no types of synapses apart, and it is not a detector of single markers: for that see its mode `one-channel`.
 
-Method, mode ``both`` (the default). Each marker is summed over 3 x 3 x 3 voxels, which makes a pre-synaptic and a
-post-synaptic punctum that lie beside each other overlap. A voxel is detected where *both* sums exceed their marker's
-threshold, so neither marker alone can make a synapse. A threshold is Otsu's (1979), on the whole volume's histogram
-with the brightest thousandth of the voxels counted as if they had the value that bounds them: a few very bright
-objects, such as lipofuscin, then cannot lift it. Objects smaller than `min_volume_um3` are dropped; its default is
-the volume that nine of ten synaptic clefts exceed in an electron-microscopy annotation (Collman et al. 2015).
+Method, mode ``both`` (the default). For each marker the local contrast of every voxel (`local_contrast`) is divided by
+the marker's threshold, three standard deviations of its noise. The *strength* of a voxel is the smaller of the two, so
+that neither marker alone can make a synapse. Detected are voxels whose strength is at least 1, and at least half of the
+largest within a punctum's reach: an object ends where it has fallen to half of its peak, and synapses that touch are
+told apart. Objects smaller than `min_volume_um3` are dropped; its default is the volume that nine of ten synaptic
+clefts exceed in an electron-microscopy annotation (Collman et al. 2015).
+
+A table of the objects says how strong each is at its peak (``score``). Voxels are graded (`scores`) by another number,
+which need not be compared with a threshold: the sum over both markers of ``ln(1 + contrast / typical contrast)``.
+Brightness is log-normal, and the typical contrast gives each marker an equal vote.
 
 Method, mode ``one-channel``. What the program published as NOMADS unsupervised in 2018 computes. Its feature is
 meant as the local covariance of two markers, but ``E[a + b] - E[a] + E[b]`` is ``2 E[b]``: one marker, smoothed over
 3 x 3 x 3 voxels, decides alone. Otsu's threshold on 256 bins between the smallest and the largest value; objects of
 more than 30 voxels are kept. It is here for comparison with earlier results, voxel for voxel.
 
-All arithmetic is on integers, so that blocks cannot show: a box sum of integers is exact, and so is its histogram.
+All arithmetic that decides is on integers, or on one integer at a time, so that blocks cannot show.
 
 References
 ----------
@@ -27,6 +31,7 @@ Collman, F. et al. (2015). Mapping synapses by conjugate light-electron array to
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -37,12 +42,29 @@ from numpy.typing import NDArray
 from errors import DataError, UsageError
 from pipelines.channels import Role
 from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
+from pipelines.local_contrast import (
+    LEVEL,
+    Scratch,
+    Windows,
+    bins,
+    contrast,
+    counted,
+    grown,
+    half_maximum,
+    inside,
+    learn,
+    levels_of_bins,
+    slabs,
+    values_of_bins,
+    with_halo,
+)
 
 __all__ = ["NomadsUnsupervised", "box_sums", "otsu_bin"]
 
 _BINS = 256
 _HISTORICAL_VOXELS = 30
-_OUTLIERS_PER_MILLE = 1
+_UPPER = 1 if sys.byteorder == "little" else 0
+"""Which half of a float32 has its sign, exponent and first digits."""
 
 
 def box_sums(voxels: NDArray[Any]) -> NDArray[Any]:
@@ -102,7 +124,7 @@ def _historical_bytes(voxels: NDArray[Any]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class NomadsUnsupervised(Pipeline):
-    """Detects a synapse where two markers are both bright.
+    """Detects a synapse where two markers both stand out.
 
     Parameters
     ----------
@@ -110,6 +132,8 @@ class NomadsUnsupervised(Pipeline):
         The mode; see the module's text.
     marker : {'presynaptic', 'postsynaptic'}
         The role that decides in mode ``one-channel``.
+    noise_fold : float
+        Threshold of a marker's contrast, in standard deviations of its noise, in mode ``both``.
     min_volume_um3 : float
         Smallest synapse, in cubic micrometres, in mode ``both``.
     min_voxels : int
@@ -118,11 +142,12 @@ class NomadsUnsupervised(Pipeline):
 
     evidence: str = "both"
     marker: str = "presynaptic"
+    noise_fold: float = 3.0
     min_volume_um3: float = 0.0012
     min_voxels: int = 1
 
     name = "nomads-unsupervised"
-    help = "two markers, one mask: where a pre-synaptic and a post-synaptic marker are both bright"
+    help = "two markers, one mask: where a pre-synaptic and a post-synaptic marker both stand out"
     roles = (
         Role("presynaptic", ("synapsin", "syn1", "bassoon", "vglut1", "vglut"), "a marker of the pre-synaptic side"),
         Role("postsynaptic", ("psd95", "psd", "glun1", "nr1", "glur"), "a marker of the post-synaptic side"),
@@ -134,67 +159,67 @@ class NomadsUnsupervised(Pipeline):
         Parameter(
             "marker", "presynaptic", "", "role that decides in mode one-channel", ("presynaptic", "postsynaptic")
         ),
+        Parameter("noise_fold", 3.0, "sd of the noise", "threshold of each marker's contrast (mode both)", minimum=0.0),
         Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse (mode both)", minimum=0.0),
         Parameter("min_voxels", 1, "voxels", "smallest synapse (mode both)", minimum=1),
     )
 
     def __post_init__(self) -> None:
-        """Refuse sizes where they would be ignored."""
-        sizes = {p.name: p.default for p in self.parameters if p.name.startswith("min_")}
-        if self.evidence == "one-channel" and any(getattr(self, name) != size for name, size in sizes.items()):
+        """Refuse parameters of a mode in the other, where they would be ignored."""
+        other = {"both": ("marker",), "one-channel": ("noise_fold", "min_volume_um3", "min_voxels")}[self.evidence]
+        given = [p.name for p in self.parameters if p.name in other and getattr(self, p.name) != p.default]
+        if given:
             raise UsageError(
-                "a smallest size in mode one-channel",
-                f"that mode keeps objects of more than {_HISTORICAL_VOXELS} voxels, as published",
-                "Leave out min_volume_um3 and min_voxels, or set evidence=both",
+                f"{', '.join(given)} in mode {self.evidence}",
+                f"that mode does not look at it (one-channel keeps objects of more than {_HISTORICAL_VOXELS} voxels)",
+                f"Leave out {', '.join(given)}, or choose the other mode",
             )
 
+    @property
+    def working_bytes(self) -> int:
+        """Mode both: strengths of 16 bits and marks. One-channel: sums of 32 bits, and the copy that counting takes."""
+        return 4 if self.evidence == "both" else 16
+
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
-        """Return one voxel on each side: what a 3 x 3 x 3 sum reaches.
+        """Return what a contrast and the search for a peak reach together; in mode one-channel a 3 x 3 x 3 sum.
 
         Parameters
         ----------
         voxel_size_nm : tuple of float
-            Size of a voxel; not needed.
+            Size of a voxel along z, y, x.
 
         Returns
         -------
         tuple of int
-            Voxels (z, y, x).
+            Voxels (z, y, x); 3, 4, 4 for 70 x 100 x 100 nm.
         """
-        del voxel_size_nm
-        return (1, 1, 1)
-
-    @property
-    def working_bytes(self) -> int:
-        """Sums of 32 bits along one axis after the other, and the 64-bit copy that counting them takes."""
-        return 16
-
-    def _deciding(self) -> tuple[str, ...]:
-        """Roles whose voxels decide."""
-        return (self.marker,) if self.evidence == "one-channel" else tuple(role.name for role in self.roles)
-
-    def _sums(self, role: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Box sums of a role's voxels, without the halo."""
-        voxels = arrays[role]
-        return box_sums(_historical_bytes(voxels) if self.evidence == "one-channel" else voxels)
+        if self.evidence == "one-channel":
+            return (1, 1, 1)
+        windows = Windows.of(voxel_size_nm)
+        z, y, x = (a + b for a, b in zip(windows.halo, windows.reach, strict=True))
+        return (z, y, x)
 
     def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
-        """Count the box sums of each deciding marker.
+        """Count the contrasts of each marker, or the box sums of the one that decides.
 
         Parameters
         ----------
         arrays : mapping of str to ndarray
-            Role to voxels (z, y, x), uint8 or uint16, with a halo of one voxel.
+            Role to voxels (z, y, x), uint8 or uint16, with a halo of `halo`.
         place : Place
-            Where the block lies; not needed.
+            Where the block lies.
 
         Returns
         -------
         Summary
-            Role to histogram of its box sums, index = sum.
+            Role to histogram: of contrasts by `local_contrast.bins`, or of sums, index = sum.
         """
-        del place
-        return {role: np.bincount(self._sums(role, arrays).ravel()).astype(np.int64) for role in self._deciding()}
+        if self.evidence == "one-channel":
+            sums = box_sums(_historical_bytes(arrays[self.marker]))
+            return {self.marker: np.bincount(sums.ravel()).astype(np.int64)}
+        windows = Windows.of(place.voxel_size_nm)
+        y = place.start[1]
+        return {role.name: counted(_inner(arrays[role.name], windows.reach), windows, y) for role in self.roles}
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
         """Find the threshold of each deciding marker.
@@ -209,8 +234,8 @@ class NomadsUnsupervised(Pipeline):
         Returns
         -------
         Finding
-            ``threshold:<role>``: voxels whose box sum is above this are foreground; ``threshold_intensity:<role>``:
-            the same as a mean intensity.
+            ``threshold:<role>``, and in mode both ``typical:<role>``: contrasts; in mode one-channel the largest box
+            sum that is background, and ``threshold_intensity:<role>``, the same as a mean intensity.
 
         Raises
         ------
@@ -218,38 +243,27 @@ class NomadsUnsupervised(Pipeline):
             If a marker is constant.
         """
         finding: Finding = {}
-        for role in self._deciding():
-            threshold = self._threshold(summary[role])
-            if threshold is None:
+        for role, counts in summary.items():
+            found = self._learned(role, counts)
+            if not found:
                 raise DataError(
                     f"detecting synapses in channel {channels[role]!r} ({role})",
-                    "all its voxels in the box have one value",
+                    "its voxels in the box have one value, or nearly so",
                     "Choose another channel with --channels or another box",
                 )
-            finding[f"threshold:{role}"] = threshold
-            finding[f"threshold_intensity:{role}"] = threshold / 27
+            finding |= found
         return finding
 
-    def _threshold(self, counts: NDArray[np.int64]) -> int | None:
-        """Return the largest box sum that is background, None where all are equal."""
-        present = np.flatnonzero(counts)
-        low, high = int(present[0]), int(present[-1])
+    def _learned(self, role: str, counts: NDArray[np.int64]) -> Finding:
+        """Return what one marker teaches, nothing where it is constant."""
         if self.evidence == "both":
-            bright = np.cumsum(counts[::-1])[::-1]
-            # the largest value that more than a thousandth of the voxels reach
-            high = int(np.flatnonzero(bright * 1000 > int(counts.sum()) * _OUTLIERS_PER_MILLE)[-1])
-            high = max(high, int(present[min(1, len(present) - 1)]))
-        if low == high:
-            return None
-        values = np.minimum(np.arange(low, len(counts)), high) - low
-        bins = np.minimum(values * _BINS // (high - low), _BINS - 1)
-        histogram = np.zeros(_BINS, np.int64)
-        np.add.at(histogram, bins, counts[low:])
-        # the threshold is the centre of the bin, as a whole sum: low + (k + 1/2) (high - low) / 256, rounded down
-        return low + (2 * otsu_bin(histogram) + 1) * (high - low) // (2 * _BINS)
+            learned = learn(counts, self.noise_fold)
+            return {f"threshold:{role}": learned.threshold, f"typical:{role}": learned.typical} if learned else {}
+        threshold = _historical_threshold(counts)
+        return {f"threshold:{role}": threshold, f"threshold_intensity:{role}": threshold / 27} if threshold else {}
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
-        """Mark the voxels at which every deciding marker is above its threshold.
+        """Mark the voxels in which the deciding markers are strong enough.
 
         Parameters
         ----------
@@ -258,19 +272,50 @@ class NomadsUnsupervised(Pipeline):
         finding : Finding
             From `learn`.
         place : Place
-            Where the block lies; not needed.
+            Where the block lies.
 
         Returns
         -------
         Detected
-            One set, ``All``.
+            One set, ``All``; in mode both the evidence ``strength``, in the bins of `local_contrast.bins`.
         """
-        del place
-        first, *others = self._deciding()
-        detected: NDArray[np.bool_] = self._sums(first, arrays) > finding[f"threshold:{first}"]
-        for role in others:
-            detected &= self._sums(role, arrays) > finding[f"threshold:{role}"]
-        return Detected({"All": detected})
+        if self.evidence == "one-channel":
+            sums = box_sums(_historical_bytes(arrays[self.marker]))
+            return Detected({"All": sums > finding[f"threshold:{self.marker}"]})
+        windows = Windows.of(place.voxel_size_nm)
+        strengths = self._strengths(arrays, finding, windows, place)
+        inner = _inner(strengths, windows.reach)
+        marks = np.empty(inner.shape, np.bool_)
+        scratch = Scratch()
+        for z, y in slabs(inner.shape):
+            marks[z, y] = half_maximum(with_halo(strengths, z, y, windows.reach), windows.reach, scratch)
+        return Detected({"All": marks}, {"strength": inner})
+
+    def _strengths(
+        self, arrays: Mapping[str, NDArray[Any]], finding: Finding, windows: Windows, place: Place
+    ) -> NDArray[np.uint16]:
+        """Return the bins of the strengths of a block and of `reach` around it.
+
+        Beyond the volume they are left 0: what is mirrored there is the image of a voxel that is within reach as well.
+        """
+        around = tuple(n + 2 * r for n, r in zip(place.shape, windows.reach, strict=True))
+        strengths = np.zeros(around, np.uint16)
+        window = inside(place, windows.reach)
+        own = strengths[window]
+        voxels = {role.name: arrays[role.name][grown(window, windows.halo)] for role in self.roles}
+        scratch = Scratch()
+        for z, y in slabs(own.shape):
+            weaker: NDArray[Any] | None = None
+            for role, whole in voxels.items():
+                contrasts = contrast(with_halo(whole, z, y, windows.halo), windows, scratch)
+                unit = np.float32(1 / finding[f"threshold:{role}"])
+                ratio = scratch.take(f"ratio {role}", contrasts.shape, np.float32)
+                np.multiply(contrasts, unit, out=ratio, dtype=np.float32, casting="unsafe")
+                weaker = ratio if weaker is None else np.minimum(weaker, ratio, out=weaker)
+            if weaker is not None:
+                np.maximum(weaker, 0, out=weaker)
+                own[z, y] = weaker.view(np.uint16).reshape(*weaker.shape, 2)[..., _UPPER]
+        return strengths
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
         """Keep the objects that are large enough.
@@ -285,9 +330,61 @@ class NomadsUnsupervised(Pipeline):
         Returns
         -------
         Chosen
-            One mask, ``All``.
+            One mask, ``All``; in mode both the column ``score``: strength at the peak, 1 being the threshold.
         """
         del finding
         if self.evidence == "one-channel":
             return Chosen({"All": objects["voxels"] > _HISTORICAL_VOXELS})
-        return Chosen({"All": (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)})
+        large = (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)
+        return Chosen({"All": large}, {"score": values_of_bins()[objects["max_strength"]].astype(np.float32)})
+
+    def scores(
+        self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
+    ) -> dict[str, NDArray[np.float32]]:
+        """Grade every voxel by both markers.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            As for `summarise`.
+        finding : Finding
+            From `learn`.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        dict of str to ndarray of float32
+            ``All``: the sum of ``ln(1 + contrast / typical)`` over both markers, in steps of 1/64; none in mode
+            one-channel, which grades nothing.
+        """
+        if self.evidence == "one-channel":
+            return {}
+        windows = Windows.of(place.voxel_size_nm)
+        scores = np.zeros(place.shape, np.float32)
+        scratch = Scratch()
+        for role in self.roles:
+            levels = levels_of_bins(finding[f"typical:{role.name}"])
+            voxels = _inner(arrays[role.name], windows.reach)
+            for z, y in slabs(place.shape):
+                contrasts = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch)
+                scores[z, y] += levels[bins(contrasts, scratch)] * np.float32(1 / LEVEL)
+        return {"All": scores}
+
+
+def _inner(voxels: NDArray[Any], margin: tuple[int, ...]) -> NDArray[Any]:
+    """Cut a margin off."""
+    return voxels[tuple(slice(m, n - m) for m, n in zip(margin, voxels.shape, strict=True))]
+
+
+def _historical_threshold(counts: NDArray[np.int64]) -> int | None:
+    """Return the largest box sum that is background, None where all are equal."""
+    present = np.flatnonzero(counts)
+    low, high = int(present[0]), int(present[-1])
+    if low == high:
+        return None
+    values = np.arange(low, len(counts)) - low
+    histogram = np.zeros(_BINS, np.int64)
+    np.add.at(histogram, np.minimum(values * _BINS // (high - low), _BINS - 1), counts[low:])
+    # the threshold is the centre of the bin, as a whole sum: low + (k + 1/2) (high - low) / 256, rounded down
+    return low + (2 * otsu_bin(histogram) + 1) * (high - low) // (2 * _BINS)

@@ -16,9 +16,11 @@ import pipelines
 from box import Box, Range
 from detection import Plan, detect
 from errors import DataError, UnavailableError
-from pipelines.contract import Finding
+from pipelines.contract import Chosen, Detected, Finding, Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.detection.in_process import InProcessPool
 from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
+from tests.pipelines.variants import VARIANTS, built, channel_names
 
 SHAPE = (12, 48, 48)
 SIZE = (4, 16, 16)
@@ -70,19 +72,21 @@ def dense() -> NDArray[np.uint8]:
     return voxels
 
 
-@pytest.mark.parametrize("mode", [{}, {"evidence": "one-channel"}], ids=["both", "one-channel"])
-@pytest.mark.parametrize("name", pipelines.names())
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("volume", [thread, corners, empty_block, constant_block, dense])
 def test_a_hostile_volume_gives_the_same_in_blocks(
-    tmp_path: Path, volume: Any, name: str, mode: dict[str, str]
+    tmp_path: Path, volume: Any, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Arrays((3, 5, 7), pre=volume(), post=np.roll(volume(), 1, axis=2))
+    monkeypatch.setattr("detection.passes.BlockPool", InProcessPool)
+    pipeline = built(variant)
+    names = channel_names(pipeline)
+    source = Arrays((3, 5, 7), **{name: np.roll(volume(), place % 2, axis=2) for place, name in enumerate(names)})
+    roles = pipeline.choose(names, {})
     found = []
     for number, size in enumerate([SHAPE, SIZE, (1, 48, 5)]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        pipeline = pipelines.build(name, mode)
-        plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, size, folder)
+        plan = Plan(source, source.box, pipeline, roles, tuple(names), VOXEL_SIZE_NM, size, folder)
         found.append(detect(plan, 2))
     assert found[0].candidates > 0
     same(found[0], found[1])
@@ -135,17 +139,17 @@ class Fragile(NomadsUnsupervised):
 
     broken: bool = True
 
-    def detect(self, arrays: Any, finding: Finding) -> NDArray[np.bool_]:
+    def detect(self, arrays: Any, finding: Finding, place: Place) -> Detected:
         if self.broken and (arrays["presynaptic"] == 254).any():
             raise ValueError("a voxel that I cannot stand")
-        return NomadsUnsupervised.detect(self, arrays, finding)
+        return NomadsUnsupervised.detect(self, arrays, finding, place)
 
 
 class Mended(Fragile):
     """The same after it was mended: its settings, and so its fingerprint, are the same."""
 
-    def detect(self, arrays: Any, finding: Finding) -> NDArray[np.bool_]:
-        return NomadsUnsupervised.detect(self, arrays, finding)
+    def detect(self, arrays: Any, finding: Finding, place: Place) -> Detected:
+        return NomadsUnsupervised.detect(self, arrays, finding, place)
 
 
 def test_a_block_that_fails_is_a_hole_and_the_next_run_tries_it_alone(
@@ -177,7 +181,7 @@ def test_a_block_that_fails_is_a_hole_and_the_next_run_tries_it_alone(
 
 def test_a_pipeline_that_fails_everywhere_ends_with_the_first_reason(tmp_path: Path) -> None:
     class Hopeless(NomadsUnsupervised):
-        def summarise(self, arrays: Any) -> Any:
+        def summarise(self, arrays: Any, place: Place) -> Any:
             raise ValueError("nothing works")
 
     source = Arrays(pre=dense(), post=dense())
@@ -188,15 +192,15 @@ def test_a_pipeline_that_fails_everywhere_ends_with_the_first_reason(tmp_path: P
 class Joined(Fragile):
     """Takes objects of a certain size: a block that failed decides about objects that reach into its neighbours."""
 
-    def select(self, objects: Any, finding: Finding) -> dict[str, NDArray[np.bool_]]:
-        return {"All": objects["voxels"] >= 25}
+    def select(self, objects: Any, finding: Finding) -> Chosen:
+        return Chosen({"All": objects["voxels"] >= 25})
 
 
 class JoinedMended(Joined):
     """The same after it was mended."""
 
-    def detect(self, arrays: Any, finding: Finding) -> NDArray[np.bool_]:
-        return NomadsUnsupervised.detect(self, arrays, finding)
+    def detect(self, arrays: Any, finding: Finding, place: Place) -> Detected:
+        return NomadsUnsupervised.detect(self, arrays, finding, place)
 
 
 def test_a_mended_hole_changes_the_masks_around_it(tmp_path: Path) -> None:
@@ -240,8 +244,8 @@ def test_channels_that_change_places_are_not_taken_for_each_other(tmp_path: Path
 
 def test_a_pipeline_that_detects_another_shape_is_refused(tmp_path: Path) -> None:
     class Wrong(NomadsUnsupervised):
-        def detect(self, arrays: Any, finding: Finding) -> NDArray[np.bool_]:
-            return NomadsUnsupervised.detect(self, arrays, finding)[:, 1:]
+        def detect(self, arrays: Any, finding: Finding, place: Place) -> Detected:
+            return NomadsUnsupervised.detect(self, arrays, finding, place)[:, 1:]
 
     source = Arrays(pre=dense(), post=dense())
     plan = Plan(source, source.box, Wrong(), ROLES, ("pre",), VOXEL_SIZE_NM, SHAPE, tmp_path)

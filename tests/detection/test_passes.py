@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import pipelines
 from box import Box, Range
 from detection import Detection, Plan, detect
 from detection.border import mirrored
 from detection.overview import Overview
+from detection.store import BlockVolume
 from errors import DataError, UnavailableError
 from frame import Frame
+from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.detection.in_process import InProcessPool
+from tests.pipelines.variants import VARIANTS, built, volume
 
 ROLES = {"presynaptic": "pre", "postsynaptic": "post"}
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
@@ -41,10 +45,18 @@ class Arrays:
         return self.data[channel][Box(z_range, y_range, x_range).slices(self.box.start)]
 
 
-def plan(source: Arrays, folder: Path, size: tuple[int, int, int], box: Box | None = None, **given: str) -> Plan:
-    pipeline = pipelines.build("nomads-unsupervised", given)
+def plan(
+    source: Arrays,
+    folder: Path,
+    size: tuple[int, int, int],
+    box: Box | None = None,
+    variant: str = "nomads-unsupervised",
+) -> Plan:
+    pipeline = built(variant)
+    chosen = {} if set(source.channels) != set(ROLES.values()) else ROLES
     channels = tuple(source.channels)
-    return Plan(source, box or source.box, pipeline, ROLES, channels, VOXEL_SIZE_NM, size, folder)
+    roles = pipeline.choose(channels, chosen)
+    return Plan(source, box or source.box, pipeline, roles, channels, VOXEL_SIZE_NM, size, folder)
 
 
 def noisy(shape: tuple[int, int, int], dtype: type[np.unsignedinteger[Any]], seed: int) -> Arrays:
@@ -77,18 +89,15 @@ def same(one: Detection, other: Detection) -> None:
         }
 
 
-@pytest.mark.parametrize("mode", [{}, {"evidence": "one-channel"}], ids=["both", "one-channel"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_block_size_and_workers_do_not_show(
-    tmp_path: Path, dtype: type[np.unsignedinteger[Any]], mode: dict[str, str]
-) -> None:
-    """Blocks that do not divide the box, blocks of one voxel's thickness, one worker and three."""
-    source = noisy((7, 30, 41), dtype, 3)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_block_size_and_workers_do_not_show(tmp_path: Path, variant: str) -> None:
+    """Blocks that do not divide the box, blocks of one voxel's thickness, one worker, two and three, real processes."""
+    source = Arrays(**volume(built(variant), (7, 30, 41), np.uint16, "spots", 3))
     first: Detection | None = None
-    for number, (size, cpus) in enumerate([((7, 30, 41), 1), ((3, 8, 9), 3), ((1, 30, 7), 2), ((4, 1, 41), 1)]):
+    for number, (size, cpus) in enumerate([((7, 30, 41), 1), ((3, 8, 9), 3), ((1, 30, 7), 2)]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        found = detect(plan(source, folder, size, **mode), cpus)
+        found = detect(plan(source, folder, size, variant=variant), cpus)
         assert found.blocks > 1 or number == 0
         first = first or found
         same(first, found)
@@ -96,37 +105,63 @@ def test_block_size_and_workers_do_not_show(
     assert first.candidates > 5
 
 
-@settings(max_examples=12, deadline=None)
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=50, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(2, 20), st.integers(2, 20)),
-    size=st.tuples(st.integers(1, 7), st.integers(4, 21), st.integers(4, 21)),
+    size=st.tuples(st.integers(1, 7), st.integers(3, 21), st.integers(3, 21)),
     dtype=st.sampled_from([np.uint8, np.uint16]),
-    seed=st.integers(0, 1000),
+    kind=st.sampled_from(["spots", "spots", "spots", "half-saturated", "one-bright", "constant"]),
+    workers=st.integers(1, 5),
+    order=st.integers(0, 1000),
     data=st.data(),
 )
-def test_for_any_box_and_block_size_the_detection_is_that_of_the_box_alone(
+def test_for_any_box_blocks_and_order_the_detection_is_that_of_the_box_alone(
+    variant: str,
     shape: tuple[int, int, int],
     size: tuple[int, int, int],
     dtype: type[np.unsignedinteger[Any]],
-    seed: int,
+    kind: str,
+    workers: int,
+    order: int,
     data: st.DataObject,
 ) -> None:
     """The requested box has borders of its own: what lies beyond them does not matter."""
-    source = noisy(shape, dtype, seed)
+    source = Arrays(**volume(built(variant), shape, dtype, kind, order))
     ranges = []
     for length in shape:
         start = data.draw(st.integers(0, length - 1))
         ranges.append((start, data.draw(st.integers(start + 1, length))))
     box = Box(*ranges)
     alone = Arrays(box.start, **{name: voxels[box.slices()] for name, voxels in source.data.items()})
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        try:
-            expected = detect(plan(alone, Path(one), box.shape), 1)
-        except DataError:
-            with pytest.raises(DataError):
-                detect(plan(source, Path(other), size, box), 1)
-        else:
-            same(expected, detect(plan(source, Path(other), size, box), 1))
+
+    def found(whose: Arrays, blocks: tuple[int, int, int]) -> Detection | str:
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("detection.passes.BlockPool", InProcessPool)
+            patch.setattr(InProcessPool, "seed", order)
+            try:
+                detection = detect(plan(whose, Path(folder), blocks, box, variant), workers)
+            except DataError as error:
+                return str(error)
+            # masks and labels are read from the folder
+            arrays = {name: Loaded(mask) for name, mask in detection.masks.items()}
+            return replace(detection, masks=arrays, labels=Loaded(detection.labels))  # type: ignore[arg-type]
+
+    expected, blockwise = found(alone, box.shape), found(source, size)
+    if isinstance(expected, str) or isinstance(blockwise, str):
+        assert expected == blockwise
+    else:
+        same(expected, blockwise)
+
+
+class Loaded:
+    """A volume that was read while its files were there."""
+
+    def __init__(self, volume: BlockVolume) -> None:
+        self._voxels = np.asarray(volume)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self._voxels
 
 
 @settings(max_examples=300, deadline=None)
@@ -179,7 +214,8 @@ def test_data_that_cannot_be_had_end_the_detection(tmp_path: Path) -> None:
 
 def test_a_box_without_synapses_gives_empty_masks_and_an_empty_table(tmp_path: Path) -> None:
     voxels = noisy((4, 20, 20), np.uint8, 0)
-    found = detect(plan(voxels, tmp_path, (4, 10, 20), min_voxels="100000"), 1)
+    large = replace(plan(voxels, tmp_path, (4, 10, 20)), pipeline=NomadsUnsupervised(min_voxels=100000))
+    found = detect(large, 1)
     assert found.candidates > 0
     assert len(found.table["id"]) == 0
     assert not np.asarray(found.masks["All"]).any()

@@ -1,0 +1,195 @@
+"""What every pipeline keeps, whoever wrote it: one suite, run on each that is registered and on some variants."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import pipelines
+from box import Box
+from detection.border import mirrored
+from detection.in_memory import Found, detect_arrays
+from errors import DataError, UnknownNameError, UsageError
+from pipelines.contract import Pipeline, Place
+from tests.pipelines.variants import KINDS, VARIANTS, VOXEL_SIZE_NM, built, channel_names, volume
+
+Channels = dict[str, NDArray[Any]]
+DTYPES = [np.uint8, np.uint16]
+
+every_pipeline = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def found_in(pipeline: Pipeline, channels: Channels, size: tuple[int, int, int]) -> Found | str:
+    """Return what was found, or what the pipeline says of data in which nothing can be detected."""
+    try:
+        return detect_arrays(pipeline, channels, VOXEL_SIZE_NM, block_size=size, scores=True, threads=1)
+    except DataError as error:
+        return str(error)
+
+
+def same(one: Found | str, other: Found | str) -> None:
+    """Assert that two results are the same bytes."""
+    if isinstance(one, str) or isinstance(other, str):
+        assert one == other
+        return
+    assert one.finding == other.finding
+    assert {name: mask.tobytes() for name, mask in one.masks.items()} == {
+        name: mask.tobytes() for name, mask in other.masks.items()
+    }
+    assert np.array_equal(np.asarray(one.labels), np.asarray(other.labels))
+    assert list(one.table) == list(other.table)
+    for name, values in one.table.items():
+        assert values.dtype == other.table[name].dtype, name
+        assert values.tobytes() == other.table[name].tobytes(), name
+    assert one.scores.keys() == other.scores.keys()
+    for name, scores in one.scores.items():
+        assert scores.tobytes() == other.scores[name].tobytes(), name
+
+
+@every_pipeline
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 7), st.integers(1, 22), st.integers(1, 22)),
+    size=st.tuples(st.integers(1, 8), st.integers(1, 23), st.integers(2, 23)),
+    dtype=st.sampled_from(DTYPES),
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 1000),
+)
+def test_for_any_volume_and_blocks_the_result_is_that_of_one_block(
+    variant: str,
+    shape: tuple[int, int, int],
+    size: tuple[int, int, int],
+    dtype: type[np.unsignedinteger[Any]],
+    kind: str,
+    seed: int,
+) -> None:
+    """Statistics, masks, labels, table and scores, with blocks thinner than the halo, too."""
+    pipeline = built(variant)
+    channels = volume(pipeline, shape, dtype, kind, seed)
+    before = {name: voxels.tobytes() for name, voxels in channels.items()}
+    same(found_in(pipeline, channels, shape), found_in(pipeline, channels, size))
+    assert before == {name: voxels.tobytes() for name, voxels in channels.items()}
+
+
+@every_pipeline
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_results_have_the_form_that_the_contract_says(variant: str, dtype: type[np.unsignedinteger[Any]]) -> None:
+    pipeline = built(variant)
+    found = detect_arrays(pipeline, volume(pipeline, (6, 60, 70), dtype, "spots"), VOXEL_SIZE_NM, scores=True)
+    assert tuple(found.masks) == pipeline.masks
+    assert found.table["id"].tolist() == list(range(1, len(found.table["id"]) + 1))
+    assert len(found.table["id"]) > 0
+    first, *others = found.masks.values()
+    assert set(np.unique(first)) <= {0, 255}
+    assert all(not np.any(mask[first == 0]) for mask in others), "the first mask holds every synapse"
+    assert np.array_equal(np.unique(np.asarray(found.labels)[first > 0]), found.table["id"])
+    assert json.loads(json.dumps(found.finding, allow_nan=False)) == found.finding
+    for values in found.table.values():
+        assert values.shape == found.table["id"].shape
+        assert values.dtype.kind in "biufU"
+        assert values.dtype.kind != "f" or np.isfinite(values).all()
+    for scores in found.scores.values():
+        assert scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+
+
+@every_pipeline
+def test_a_pipeline_that_was_pickled_gives_the_same_twice(variant: str) -> None:
+    pipeline = built(variant)
+    channels = volume(pipeline, (5, 30, 30), np.uint8, "spots")
+    other = pickle.loads(pickle.dumps(pipeline))
+    first = found_in(pipeline, channels, (5, 30, 30))
+    same(first, found_in(pipeline, channels, (5, 30, 30)))
+    same(first, found_in(other, channels, (5, 30, 30)))
+
+
+@every_pipeline
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 40), (1, 1, 40), (2, 3, 3), (40, 1, 1)], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_and_even_volumes_give_a_result_or_a_plain_word(
+    variant: str, shape: tuple[int, int, int], kind: str
+) -> None:
+    """No warning, no NaN, no error but the one that says which channel holds nothing."""
+    pipeline = built(variant)
+    for dtype in DTYPES:
+        found = found_in(pipeline, volume(pipeline, shape, dtype, kind), shape)
+        if isinstance(found, str):
+            assert any(name in found for name in channel_names(pipeline)), found
+
+
+@every_pipeline
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_memory_that_a_block_takes_is_declared(variant: str, dtype: type[np.unsignedinteger[Any]]) -> None:
+    pipeline = built(variant)
+    channels = volume(pipeline, (16, 200, 200), dtype, "spots")
+    shape = (16, 200, 200)
+    box = Box.of_shape(shape)
+    roles = pipeline.choose(list(channels), {})
+    arrays = {role: mirrored(channels[name], box, pipeline.halo(VOXEL_SIZE_NM)) for role, name in roles.items()}
+    place = Place((0, 0, 0), shape, shape, VOXEL_SIZE_NM)
+    with_halo = next(iter(arrays.values())).size
+    # a table of all grey values, such as a histogram, does not grow with the block
+    tables = 64 * 2**20 if dtype == np.uint16 else 2**20
+    tracemalloc.start()
+    try:
+        summary = pipeline.summarise(arrays, place)
+        counting = tracemalloc.get_traced_memory()[1]
+        finding = pipeline.learn(summary, roles)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        detected = pipeline.detect(arrays, finding, place)
+        detecting = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert detected.sets
+    assert counting < pipeline.working_bytes * with_halo + tables
+    assert detecting < pipeline.working_bytes * with_halo + 2**20
+
+
+@every_pipeline
+def test_every_parameter_is_explained_and_its_default_can_be_written(variant: str) -> None:
+    name, _ = VARIANTS[variant]
+    pipeline = built(variant)
+    assert pipeline.name.replace("-", "").replace("_", "").isalnum()
+    assert pipeline.help
+    assert set(pipeline.settings) == {parameter.name for parameter in pipelines.parameters(name)}
+    for parameter in pipelines.parameters(name):
+        assert parameter.help
+        if parameter.default != "":
+            assert parameter.parse(str(parameter.default)) == parameter.default
+    for role in pipeline.roles:
+        assert role.help
+        assert all(marker == marker.lower() for marker in role.markers)
+
+
+@every_pipeline
+def test_wrong_parameters_are_refused_in_plain_words(variant: str) -> None:
+    name, _ = VARIANTS[variant]
+    with pytest.raises(UsageError, match=r"Correct the name after --param"):
+        pipelines.build(name, {"no_such_parameter": "1"})
+    for parameter in pipelines.parameters(name):
+        wrong = "no such choice" if parameter.choices else "not a number"
+        if parameter.choices or not isinstance(parameter.default, str):
+            with pytest.raises(UsageError, match=parameter.name):
+                pipelines.build(name, {parameter.name: wrong})
+        if parameter.minimum is not None:
+            with pytest.raises(UsageError, match="smallest value"):
+                pipelines.build(name, {parameter.name: str(parameter.minimum - 1)})
+
+
+@every_pipeline
+def test_channels_that_are_missing_are_named(variant: str) -> None:
+    pipeline = built(variant)
+    with pytest.raises(DataError):
+        pipeline.choose([], {})
+    if pipeline.roles:
+        with pytest.raises((UnknownNameError, UsageError), match="DAPI"):
+            pipeline.choose(["DAPI"], {})

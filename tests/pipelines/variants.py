@@ -1,0 +1,77 @@
+"""Every registered pipeline with its defaults, and some with other parameters; volumes for any of them.
+
+It tests nothing itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pipelines
+from pipelines.contract import Pipeline
+
+VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+
+VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
+    **{name: (name, {}) for name in pipelines.names()},
+    "nomads-unsupervised-one-channel": ("nomads-unsupervised", {"evidence": "one-channel"}),
+    "function": (f"{__name__}:bright", {}),
+}
+"""Id to name and parameters; a pipeline that is registered is among them without further ado."""
+
+
+def bright(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+    """A plain function with a halo and two masks that differ within objects."""
+    inner = {
+        name: voxels[1:-1, 2:-2, 2:-2] + voxels[:-2, 2:-2, :-4].astype(np.uint32) for name, voxels in data_dict.items()
+    }
+    one, two = inner.values()
+    top = np.iinfo(next(iter(data_dict.values())).dtype).max
+    return {"Either": (one > top // 2) | (two > top // 2), "Second": two > top // 2}
+
+
+bright.halo = (1, 2, 2)  # type: ignore[attr-defined]
+bright.masks = ("Either", "Second")  # type: ignore[attr-defined]
+
+
+def built(variant: str) -> Pipeline:
+    """Return the pipeline of a variant."""
+    name, given = VARIANTS[variant]
+    return pipelines.build(name, given)
+
+
+def channel_names(pipeline: Pipeline) -> list[str]:
+    """Return names in which the pipeline finds its roles, optional ones too."""
+    return [role.markers[0] for role in pipeline.roles] or ["one", "two"]
+
+
+def volume(
+    pipeline: Pipeline, shape: tuple[int, int, int], dtype: type[np.unsignedinteger[Any]], kind: str, seed: int = 0
+) -> dict[str, NDArray[Any]]:
+    """Return read-only channels: noise with spots that all channels share, or what puts a pipeline to the test."""
+    rng = np.random.default_rng(seed)
+    top = int(np.iinfo(dtype).max)
+    spots = rng.random(shape) < 0.02
+    for axis in range(3):
+        spots |= np.roll(spots, 1, axis)
+    channels = {}
+    for place, name in enumerate(channel_names(pipeline)):
+        voxels = {
+            "spots": np.where(spots, rng.integers(top // 2, top + 1, shape), rng.integers(0, top // 3, shape)),
+            "noise": rng.integers(0, top + 1, shape),
+            "zero": np.zeros(shape),
+            "constant": np.full(shape, 7),
+            "saturated": np.full(shape, top),
+            "one-constant": np.full(shape, 7) if place == 0 else rng.integers(0, top + 1, shape),
+            "half-saturated": np.where(rng.random(shape) < 0.5, top, 0),
+            "one-bright": np.where(np.arange(np.prod(shape)).reshape(shape) == np.prod(shape) // 2, top, 0),
+        }[kind]
+        channels[name] = voxels.astype(dtype)
+        channels[name].flags.writeable = False
+    return channels
+
+
+KINDS = ("spots", "noise", "zero", "constant", "saturated", "one-constant", "half-saturated", "one-bright")
