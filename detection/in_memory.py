@@ -24,8 +24,8 @@ from pipelines.contract import Chosen, Finding, Pipeline, Place, Summary
 
 __all__ = ["Found", "detect_arrays"]
 
-_BLOCK_SIZE = (16, 128, 512)
-"""A million voxels: with the steps in between they stay near the cores' caches."""
+_BLOCK_SIZE = (32, 256, 2048)
+"""Large enough for halos to be a small part; pipelines cut blocks into what fits the caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +203,13 @@ class _Run:
         part = parts[block]
         rows = objects.rows_of_objects(joint, part.labelled.ids)
         for name, is_in in chosen.masks.items():
-            value = np.zeros(len(rows) + 1, np.uint8)
-            value[1:] = is_in[rows] * FOUND
-            painted = value[part.labelled.numbers]
+            painted = np.zeros(block.voxels, np.uint8)
+            # few voxels belong to objects: they are set one by one
+            painted[part.labelled.places] = np.repeat(is_in[rows] * FOUND, part.labelled.voxels)
+            whole = painted.reshape(block.shape)
             if name in part.sets:
-                painted *= part.sets[name]
-            masks[name][block.slices()] = painted
+                whole *= part.sets[name]
+            masks[name][block.slices()] = whole
 
     def grade(self, pool: Executor, finding: Finding) -> dict[str, NDArray[np.float32]]:
         """Grade every voxel."""
