@@ -305,9 +305,8 @@ def _moments(plane: NDArray[Any]) -> tuple[int, int, int]:
     total = int(plane.sum(dtype=np.int64))
     if plane.dtype == np.uint8:
         return total, int(np.square(plane, dtype=np.uint16).sum(dtype=np.int64)), 0
-    low = np.multiply(plane, plane & 255, dtype=np.uint32)
-    high = np.multiply(plane, plane >> 8, dtype=np.uint32)
-    return total, int(low.sum(dtype=np.int64)), int(high.sum(dtype=np.int64))
+    wide = plane.astype(np.uint32)
+    return total, int((wide * (wide & 255)).sum(dtype=np.int64)), int((wide * (wide >> 8)).sum(dtype=np.int64))
 
 
 def _channel(

@@ -200,6 +200,7 @@ def puncta(shape: tuple[int, ...], dtype: type, seed: int) -> NDArray[Any]:
         z, y, x = (random.integers(0, n) for n in shape)
         voxels[z : z + 3, y : y + 4, x : x + 4] += random.uniform(20, 120)
     voxels *= random.uniform(0.6, 1.0, (shape[0], 1, 1))
+    voxels[0, 0, 0] = 0  # never constant
     return np.clip(voxels * (1 if dtype == np.uint8 else 20), 0, np.iinfo(dtype).max).astype(dtype)
 
 
@@ -210,12 +211,10 @@ def prepared(query: tuple[str, str, int, float], shape: tuple[int, int, int], dt
 
 
 @settings(max_examples=200, deadline=None)
-@given(QUERIES, st.tuples(st.integers(1, 4), st.integers(1, 19), st.integers(1, 19)), DTYPES, st.integers(0, 999))
+@given(QUERIES, st.tuples(st.integers(1, 4), st.integers(1, 19), st.integers(2, 19)), DTYPES, st.integers(0, 999))
 def test_for_any_query_the_probabilities_are_those_of_the_definition(
     query: tuple[str, str, int, float], shape: tuple[int, int, int], dtype: type, seed: int
 ) -> None:
-    if shape[1] * shape[2] == 1:
-        shape = (shape[0], 1, 2)
     pipeline, volumes = prepared(query, shape, dtype, seed)
     found = run(pipeline, volumes)
     expected, unsure = by_definition(pipeline.asked, volumes)
