@@ -19,7 +19,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 from unittest.mock import patch
 
@@ -212,11 +211,14 @@ def against_a_loop(volume: Volume) -> Ratio:
     for _ in range(LOOP_ROUNDS):
         loops.append(loop_s(volume))
         runs.append(run(volume, pulls=DEFAULT_PULLS, blocks=LARGEST))
-    whole = median(found.seconds for found in runs)
-    start = median(found.start_s for found in runs)
-    print(f"bare loop {median(loops):.1f} s, one worker with {DEFAULT_PULLS} cutouts in flight {whole:.1f} s, ", end="")
-    print(f"which has its first block after {start:.1f} s ({runs[0].blocks} blocks)")
-    return Ratio("one worker against a bare loop of get_cutout", median(loops) / whole, SMALLEST_OF_LOOP)
+    # the best of each: what else the machine does can only add
+    whole = min(runs, key=lambda found: found.seconds)
+    each = "  ".join(f"{loop:.1f}/{found.seconds:.1f}" for loop, found in zip(loops, runs, strict=True))
+    print(
+        f"{whole.blocks} blocks, seconds of a bare loop and of one worker with {DEFAULT_PULLS} cutouts in flight: {each}"
+    )
+    print(f"of one worker {whole.start_s:.1f} s until its first block")
+    return Ratio("one worker against a bare loop of get_cutout", min(loops) / whole.seconds, SMALLEST_OF_LOOP)
 
 
 def against_one_pull(volume: Volume) -> list[Ratio]:
