@@ -180,10 +180,8 @@ def _punctum_maps(channel: Channel, region: Box, volume: Box, width: int) -> Ite
         unlike = _squared(flat[z] - flat[near[0]])
         for other in near[1:]:
             unlike += _squared(flat[z] - flat[other])
-        np.negative(unlike, out=unlike)
         np.exp(unlike, out=unlike)
-        unlike *= flat[z]
-        yield unlike
+        yield np.divide(flat[z], unlike, out=unlike)
 
 
 def _squared(values: NDArray[np.float32]) -> NDArray[np.float32]:
