@@ -110,8 +110,8 @@ class Probabilistic(Pipeline):
 
     @property
     def working_bytes(self) -> int:
-        """Maps of a few slices of one tile, and what is returned."""
-        return 16
+        """What is returned, and maps of one tile, which in small blocks is the whole of them."""
+        return 12
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         """Return how far a punctum and the search beside it reach.
