@@ -286,12 +286,12 @@ def parse_range(axis: str, text: str | Sequence[int]) -> Range:
     return int(parts[0]), int(parts[1])
 
 
-def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """Read ``name=value`` texts."""
+def _pairs(option: str, texts: Sequence[str], empty: bool = False) -> dict[str, str]:
+    """Read ``name=value`` texts; a value may be empty where that means something."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not (name and equals and value):
+        if not (name and equals and (value or empty)):
             raise UsageError(f"{option} {text}", "it is not of the form name=value", "Write it so, without spaces")
         if name in pairs:
             raise UsageError(f"{option} {text}", f"{name} is given twice", "Give it once")
@@ -389,7 +389,7 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         experiment=values["experiment"],
         box=Box(z, y, x),
         pipeline=pipelines.build(options.pipeline, _parameters(options.param)),
-        channels=_pairs("--channels", options.channels.split(",") if options.channels else []),
+        channels=_pairs("--channels", options.channels.split(",") if options.channels else [], empty=True),
         only_channels=config.channels if config else (),
         path=Path(options.path),
         bucket=None if options.no_upload else (options.bucket or environ.get(BUCKET_VARIABLE) or None),

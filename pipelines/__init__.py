@@ -16,6 +16,7 @@ from typing import Any
 from errors import UnknownNameError, closest
 from pipelines.contract import Parameter, Pipeline, parse_parameters
 from pipelines.function import FunctionPipeline
+from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic
 
@@ -26,7 +27,9 @@ DEFAULT_PIPELINE = "nomads-unsupervised"
 ENTRY_POINTS = "nd_synapse.pipelines"
 """Group of entry points in which other distributions announce their pipelines."""
 
-_OURS: dict[str, type[Pipeline]] = {pipeline.name: pipeline for pipeline in (NomadsUnsupervised, Probabilistic)}
+_OURS: dict[str, type[Pipeline]] = {
+    pipeline.name: pipeline for pipeline in (NomadsUnsupervised, NomadsClassifier, Probabilistic)
+}
 
 
 def _others() -> dict[str, metadata.EntryPoint]:

@@ -48,7 +48,7 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
     channels : sequence of str
         Names of the experiment's image channels.
     chosen : mapping of str to str
-        Role to channel, as the user gave it.
+        Role to channel, as the user gave it; an empty name leaves an optional role out.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
             raise UnknownNameError(
                 f"role {role_name!r} in --channels", f"the roles are {', '.join(sorted(wanted))}", "Correct the role"
             )
-        if channel not in channels:
+        if channel and channel not in channels:
             raise UnknownNameError(
                 f"channel {channel!r} as {role_name}",
                 f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
@@ -85,7 +85,9 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
         )
     found = {}
     for role in roles:
-        channel = chosen.get(role.name) or _by_marker(role, channels)
+        channel = chosen[role.name] if role.name in chosen else _by_marker(role, channels)
+        if not channel and not role.optional:
+            raise UsageError(f"--channels {role.name}=", "the pipeline cannot do without this channel", "Name it")
         if channel:
             found[role.name] = channel
     if len(set(found.values())) < len(found):

@@ -22,6 +22,7 @@ cent, for any depth of the data.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,8 @@ __all__ = [
     "learn",
     "levels_of_bins",
     "slabs",
+    "trimmed",
+    "upper_halves",
     "values_of_bins",
     "with_halo",
 ]
@@ -71,6 +74,7 @@ LEVEL = 64
 
 _SIGN = 0x8000
 _INFINITE = 0x7F80
+_UPPER = 1 if sys.byteorder == "little" else 0
 _OCTAVE = np.uint16(128)
 """Bins from a value to its double."""
 
@@ -371,6 +375,41 @@ def counted(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[np.
             found = bins(contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, first, _STEP), scratch)
             counts += np.bincount(found.ravel(), minlength=_BINS)
     return counts
+
+
+def trimmed(voxels: NDArray[Any], margin: tuple[int, ...]) -> NDArray[Any]:
+    """Cut a margin off.
+
+    Parameters
+    ----------
+    voxels : ndarray, shape (z, y, x)
+        A block with a margin.
+    margin : tuple of int
+        Voxels (z, y, x) on each side.
+
+    Returns
+    -------
+    ndarray, shape (z, y, x)
+        A view without it.
+    """
+    return voxels[tuple(slice(m, n - m) for m, n in zip(margin, voxels.shape, strict=True))]
+
+
+def upper_halves(numbers: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return the bins of numbers from 0 upwards.
+
+    Parameters
+    ----------
+    numbers : ndarray of float32, shape (z, y, x)
+        Contiguous; none is negative.
+
+    Returns
+    -------
+    ndarray of uint16, same shape
+        Their upper sixteen bits, a view.
+    """
+    halves: NDArray[np.uint16] = numbers.view(np.uint16).reshape(*numbers.shape, 2)[..., _UPPER]
+    return halves
 
 
 def with_halo(voxels: NDArray[Any], z: slice, y: slice, halo: tuple[int, ...]) -> NDArray[Any]:

@@ -31,7 +31,6 @@ Collman, F. et al. (2015). Mapping synapses by conjugate light-electron array to
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -55,6 +54,8 @@ from pipelines.local_contrast import (
     learn,
     levels_of_bins,
     slabs,
+    trimmed,
+    upper_halves,
     values_of_bins,
     with_halo,
 )
@@ -63,8 +64,6 @@ __all__ = ["NomadsUnsupervised", "box_sums", "otsu_bin"]
 
 _BINS = 256
 _HISTORICAL_VOXELS = 30
-_UPPER = 1 if sys.byteorder == "little" else 0
-"""Which half of a float32 has its sign, exponent and first digits."""
 
 
 def box_sums(voxels: NDArray[Any]) -> NDArray[Any]:
@@ -219,7 +218,7 @@ class NomadsUnsupervised(Pipeline):
             return {self.marker: np.bincount(sums.ravel()).astype(np.int64)}
         windows = Windows.of(place.voxel_size_nm)
         y = place.start[1]
-        return {role.name: counted(_inner(arrays[role.name], windows.reach), windows, y) for role in self.roles}
+        return {role.name: counted(trimmed(arrays[role.name], windows.reach), windows, y) for role in self.roles}
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
         """Find the threshold of each deciding marker.
@@ -284,7 +283,7 @@ class NomadsUnsupervised(Pipeline):
             return Detected({"All": sums > finding[f"threshold:{self.marker}"]})
         windows = Windows.of(place.voxel_size_nm)
         strengths = self._strengths(arrays, finding, windows, place)
-        inner = _inner(strengths, windows.reach)
+        inner = trimmed(strengths, windows.reach)
         marks = np.empty(inner.shape, np.bool_)
         scratch = Scratch()
         for z, y in slabs(inner.shape):
@@ -314,7 +313,7 @@ class NomadsUnsupervised(Pipeline):
                 weaker = ratio if weaker is None else np.minimum(weaker, ratio, out=weaker)
             if weaker is not None:
                 np.maximum(weaker, 0, out=weaker)
-                own[z, y] = weaker.view(np.uint16).reshape(*weaker.shape, 2)[..., _UPPER]
+                own[z, y] = upper_halves(weaker)
         return strengths
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
@@ -365,16 +364,11 @@ class NomadsUnsupervised(Pipeline):
         scratch = Scratch()
         for role in self.roles:
             levels = levels_of_bins(finding[f"typical:{role.name}"])
-            voxels = _inner(arrays[role.name], windows.reach)
+            voxels = trimmed(arrays[role.name], windows.reach)
             for z, y in slabs(place.shape):
                 contrasts = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch)
                 scores[z, y] += levels[bins(contrasts, scratch)] * np.float32(1 / LEVEL)
         return {"All": scores}
-
-
-def _inner(voxels: NDArray[Any], margin: tuple[int, ...]) -> NDArray[Any]:
-    """Cut a margin off."""
-    return voxels[tuple(slice(m, n - m) for m, n in zip(margin, voxels.shape, strict=True))]
 
 
 def _historical_threshold(counts: NDArray[np.int64]) -> int | None:

@@ -201,8 +201,9 @@ def synaptograms_as_text(score: SynaptogramEvaluation, subject: str) -> str:
     rule = score.class_rule
     if rule is not None:
         told = f"{_number(rule.accuracy.value)} ({_interval(rule.accuracy)}) of {rule.synapses} true synapses"
-        lines += ["", f"Type by the higher score, Gaba or Glut: right for {told};"]
-        lines.append(f"always naming the more frequent type: {_number(rule.majority)}.")
+        lines += ["", f"Type by the larger score, Gaba or Glut, summed over those voxels: right for {told};"]
+        peaks = "" if score.class_rule_of_peaks is None else _number(score.class_rule_of_peaks.accuracy.value)
+        lines.append(f"by the larger maximum: {peaks}; always naming the more frequent type: {_number(rule.majority)}.")
     return "\n".join(lines) + "\n"
 
 

@@ -94,7 +94,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ClassRule:
-    """How often the higher of the scores of `Glut` and `Gaba` tells the type of a true synapse.
+    """How often the larger of the scores of `Glut` and `Gaba` tells the type of a true synapse.
 
     Parameters
     ----------
@@ -124,13 +124,17 @@ class SynaptogramEvaluation:
     answers : tuple of Answer
         One for each mask and question that has cubes on both sides.
     class_rule : ClassRule or None
-        None where the pipeline does not score both types, or the cubes are of one type.
+        The rule of the scores summed over the central voxels, as a classifier sums over an object; None where the
+        pipeline does not score both types, or the cubes are of one type.
+    class_rule_of_peaks : ClassRule or None
+        The rule of the largest scores.
     """
 
     roles: dict[str, str]
     scores: dict[str, NDArray[np.float64]]
     answers: tuple[Answer, ...]
     class_rule: ClassRule | None
+    class_rule_of_peaks: ClassRule | None
 
 
 def read_synaptograms(path: Path, voxel_size_nm: tuple[float, float, float] | None = None) -> Synaptograms:
@@ -217,7 +221,7 @@ def _kind(path: Path, name: str) -> str:
 
 def score_cubes(
     pipeline: Pipeline, synaptograms: Synaptograms, chosen: Mapping[str, str] | None = None
-) -> tuple[dict[str, str], dict[str, NDArray[np.float64]]]:
+) -> tuple[dict[str, str], dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     """Score each cube by each mask that the pipeline grades voxels for.
 
     The cubes are taken as the blocks of one specimen: the pipeline learns from the counts of all of them together, and
@@ -238,6 +242,8 @@ def score_cubes(
         Role to channel.
     scores : dict of str to ndarray of float64, shape (n,)
         Mask to the largest score in the central 3 x 3 x 3 voxels of each cube.
+    sums : dict of str to ndarray of float64, shape (n,)
+        Mask to the sum of those scores.
 
     Raises
     ------
@@ -264,7 +270,9 @@ def score_cubes(
     if not graded[0]:
         raise DataError(f"scores of {pipeline.name}", "it grades no voxels", "Take a pipeline that has scores")
     middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in place.shape)
-    return roles, {name: np.array([float(one[name][middle].max()) for one in graded]) for name in graded[0]}
+    largest = {name: np.array([float(one[name][middle].max()) for one in graded]) for name in graded[0]}
+    sums = {name: np.array([float(one[name][middle].sum(dtype=np.float64)) for one in graded]) for name in graded[0]}
+    return roles, largest, sums
 
 
 def evaluate_synaptograms(
@@ -300,9 +308,10 @@ def evaluate_synaptograms(
     DataError, UsageError
         As `score_cubes`.
     """
-    roles, scores = score_cubes(pipeline, synaptograms, chosen)
+    roles, scores, sums = score_cubes(pipeline, synaptograms, chosen)
     answers = judged(scores, synaptograms.kind, resamples, seed)
-    return SynaptogramEvaluation(roles, scores, answers, class_rule(scores, synaptograms.kind, resamples, seed))
+    rules = [class_rule(by, synaptograms.kind, resamples, seed) for by in (sums, scores)]
+    return SynaptogramEvaluation(roles, scores, answers, *rules)
 
 
 def judged(
@@ -344,7 +353,7 @@ def judged(
 def class_rule(
     scores: Mapping[str, NDArray[np.float64]], kind: NDArray[np.str_], resamples: int = RESAMPLES, seed: int = 0
 ) -> ClassRule | None:
-    """Hold the rule "the higher score tells the type" against the labels of true synapses.
+    """Hold the rule "the larger score tells the type" against the labels of true synapses.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ def archive(path: Path, **changes: Any) -> Path:
 
 def test_a_cube_has_the_largest_score_of_its_middle(tmp_path: Path) -> None:
     cubes = read_synaptograms(archive(tmp_path / "cubes.npz"))
-    roles, scores = score_cubes(Middle(), cubes)
+    roles, scores, _ = score_cubes(Middle(), cubes)
     assert roles == {"Glut": "VGlut1", "Gaba": "GAD"}
     mean = (6 * 250 + 2 * 90 + (6 * 125 - 8) * 10) / (6 * 125)
     assert scores["Glut"].tolist() == pytest.approx([10 - mean] * 2 + [90 - mean] * 2 + [10 - mean] * 2)
@@ -165,5 +165,5 @@ def test_real_synaptograms_are_scored_in_one_command(
         area = answer["area_under_roc"]
         assert 0 <= area["low"] <= area["value"] <= area["high"] <= 1
     assert len((tmp_path / "synaptograms.csv").read_text().splitlines()) == 102
-    _, scores = score_cubes(pipelines.build("probabilistic", {}), cubes)
+    _, scores, _ = score_cubes(pipelines.build("probabilistic", {}), cubes)
     assert all(np.isfinite(values).all() for values in scores.values())

@@ -1,0 +1,438 @@
+"""The pipeline `nomads-classifier`: detects synapses, and tells excitatory from inhibitory ones, without training data.
+
+It knows no other classes, and it does not guess: an object whose markers contradict each other has no class.
+
+Method. For each marker the local contrast of every voxel (`local_contrast`) is compared with the marker's threshold.
+A class has two sides, and a side is the mean of its markers:
+
+======  ===============================================  =====================
+class   pre-synaptic side                                post-synaptic side
+======  ===============================================  =====================
+Glut    the brighter of VGlut1 and VGlut2                PSD95, GluN1
+Gaba    GABA, GAD, VGAT                                  gephyrin
+======  ===============================================  =====================
+
+VGlut1 and VGlut2 are alternatives, since a terminal has one or the other; the rest are found together. What is not
+there is left out of the mean. Synapsin is in both classes, so it takes part only where a side has no marker of its own.
+
+*Present* is a side whose markers reach their thresholds in the mean, each counted at most twice its threshold, so that
+one bright stain cannot stand in for all. A class is detected where both its sides are present. *Strength* is the larger
+over the classes of the weaker side's mean; objects end at half of the peak, as in `nomads-unsupervised`.
+
+*Evidence* of a class is the sum over both sides of the mean of ``ln(1 + contrast / typical contrast)``. An object is
+Gaba if the evidence of Gaba, summed over the object, is the larger and Gaba is detected in more of its voxels than
+Glut; Glut the other way round. Where the two disagree it is neither, and stays in ``All`` alone. Nothing is fitted.
+
+References
+----------
+Micheva, K. D. et al. (2010). Single-synapse analysis of a diverse synapse population: proteomic imaging methods and
+markers. Neuron 68(4), 639-653. doi:10.1016/j.neuron.2010.09.024
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from errors import DataError, UsageError
+from pipelines.channels import Role, find_channels
+from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
+from pipelines.local_contrast import (
+    LEVEL,
+    Scratch,
+    Windows,
+    bins,
+    contrast,
+    counted,
+    grown,
+    half_maximum,
+    inside,
+    learn,
+    levels_of_bins,
+    slabs,
+    trimmed,
+    upper_halves,
+    values_of_bins,
+    with_halo,
+)
+
+__all__ = ["NomadsClassifier"]
+
+_AT_THRESHOLD = 100
+"""Presence of a marker whose contrast is its threshold; at most twice that counts."""
+
+_WHOLE = 12
+"""Means of up to four markers are whole numbers after multiplication with this."""
+
+_STAND_IN = "synapsin"
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """A class of synapses: for each side the groups of markers that are averaged; those of a group are alternatives."""
+
+    name: str
+    pre: tuple[tuple[str, ...], ...]
+    post: tuple[tuple[str, ...], ...]
+
+    def sides(self, there: Sequence[str]) -> list[tuple[tuple[str, ...], ...]]:
+        """Return the groups of both sides as far as their markers are there; synapsin where a side has none."""
+        sides = []
+        for groups in (self.pre, self.post):
+            present = tuple(tuple(m for m in group if m in there) for group in groups)
+            sides.append(tuple(group for group in present if group) or ((_STAND_IN,),))
+        return sides
+
+    def lacks(self, there: Sequence[str]) -> str:
+        """Return what is missing, in words; empty where the class can be told."""
+        sides = self.sides(there)
+        own = [side for side in sides if side != ((_STAND_IN,),)]
+        if len(own) == 2 or (own and _STAND_IN in there):
+            return ""
+        missing = [
+            " or ".join(marker for group in groups for marker in group)
+            for groups, side in zip((self.pre, self.post), sides, strict=True)
+            if side == ((_STAND_IN,),)
+        ]
+        return f"{self.name} needs {' and '.join(missing)} ({_STAND_IN} can stand in for one of its sides)"
+
+
+_GLUT = _Class("Glut", (("vglut1", "vglut2"),), (("psd95",), ("glun1",)))
+_GABA = _Class("Gaba", (("gaba",), ("gad",), ("vgat",)), (("gephyrin",),))
+_CLASSES = (_GABA, _GLUT)
+
+
+def _role(name: str, markers: tuple[str, ...], help_text: str) -> Role:
+    """Return the role of a marker, which may be absent."""
+    return Role(name, markers, help_text, optional=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NomadsClassifier(Pipeline):
+    """Detects a synapse where both sides of a class stand out, and says which class.
+
+    Parameters
+    ----------
+    noise_fold : float
+        Threshold of a marker's contrast, in standard deviations of its noise.
+    min_volume_um3 : float
+        Smallest synapse, in cubic micrometres.
+    min_voxels : int
+        Smallest synapse, in voxels.
+    """
+
+    noise_fold: float = 3.0
+    min_volume_um3: float = 0.0012
+    min_voxels: int = 1
+
+    name = "nomads-classifier"
+    help = "excitatory and inhibitory synapses told apart by their markers, without training"
+    masks = ("All", "Gaba", "Glut")
+    roles = (
+        _role(
+            "synapsin", ("synapsin", "syn1", "bassoon"), "any pre-synaptic side, where a class has no marker of its own"
+        ),
+        _role("vglut1", ("vglut1",), "excitatory, pre-synaptic"),
+        _role("vglut2", ("vglut2",), "excitatory, pre-synaptic"),
+        _role("psd95", ("psd95", "psd"), "excitatory, post-synaptic"),
+        _role("glun1", ("glun1", "nr1", "nmdar1"), "excitatory, post-synaptic"),
+        _role("gaba", ("gaba",), "inhibitory, pre-synaptic"),
+        _role("gad", ("gad", "gad65", "gad67"), "inhibitory, pre-synaptic"),
+        _role("vgat", ("vgat", "viaat"), "inhibitory, pre-synaptic"),
+        _role("gephyrin", ("gephyrin", "geph"), "inhibitory, post-synaptic"),
+    )
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("noise_fold", 3.0, "sd of the noise", "threshold of each marker's contrast", minimum=0.0),
+        Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse", minimum=0.0),
+        Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
+    )
+
+    @property
+    def working_bytes(self) -> int:
+        """Strength and evidence of 16 bits, where classes are detected, and the marks."""
+        return 16
+
+    def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Return what a contrast and the search for a peak reach together.
+
+        Parameters
+        ----------
+        voxel_size_nm : tuple of float
+            Size of a voxel along z, y, x.
+
+        Returns
+        -------
+        tuple of int
+            Voxels (z, y, x); 3, 4, 4 for 70 x 100 x 100 nm.
+        """
+        windows = Windows.of(voxel_size_nm)
+        z, y, x = (a + b for a, b in zip(windows.halo, windows.reach, strict=True))
+        return (z, y, x)
+
+    def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+        """Find the markers that are there; synapsin only where a class needs it.
+
+        Parameters
+        ----------
+        channels : sequence of str
+            Names of the experiment's image channels.
+        chosen : mapping of str to str
+            Role to channel, as the user gave it; an empty name leaves a marker out.
+
+        Returns
+        -------
+        dict of str to str
+            Role to channel.
+
+        Raises
+        ------
+        UsageError
+            If a class cannot be told; the missing markers are named. Others as `channels.find_channels`.
+        """
+        found = find_channels(self.roles, channels, chosen)
+        lacking = [text for text in (one.lacks(list(found)) for one in _CLASSES) if text]
+        if lacking:
+            raise UsageError(
+                f"{self.name} on the channels {', '.join(channels)}",
+                "; ".join(lacking),
+                "Name the channels with --channels, such as vglut1=NAME,gephyrin=NAME, or take another pipeline",
+            )
+        needed = {marker for one in _CLASSES for side in one.sides(list(found)) for group in side for marker in group}
+        return {role: channel for role, channel in found.items() if role in needed}
+
+    def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
+        """Count the contrasts of each marker.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Role to voxels (z, y, x), uint8 or uint16, with a halo of `halo`.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        Summary
+            Role to histogram by `local_contrast.bins`.
+        """
+        windows = Windows.of(place.voxel_size_nm)
+        return {
+            role: counted(trimmed(voxels, windows.reach), windows, place.start[1]) for role, voxels in arrays.items()
+        }
+
+    def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
+        """Find the threshold of each marker.
+
+        Parameters
+        ----------
+        summary : Summary
+            Histograms over the whole volume.
+        channels : mapping of str to str
+            Role to channel name.
+
+        Returns
+        -------
+        Finding
+            ``threshold:<role>`` and ``typical:<role>``: contrasts.
+
+        Raises
+        ------
+        DataError
+            If a marker is constant.
+        """
+        finding: Finding = {}
+        for role, counts in summary.items():
+            learned = learn(counts, self.noise_fold)
+            if learned is None:
+                raise DataError(
+                    f"classifying synapses by channel {channels[role]!r} ({role})",
+                    "its voxels in the box have one value, or nearly so",
+                    f"Leave it out with --channels {role}= or choose another box",
+                )
+            finding[f"threshold:{role}"], finding[f"typical:{role}"] = learned.threshold, learned.typical
+        return finding
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        """Mark the voxels in which both sides of a class are present.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            As for `summarise`.
+        finding : Finding
+            From `learn`.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        Detected
+            One set, ``All``; the evidence ``strength`` (bins) and of each class, times 768, and where it is detected.
+        """
+        windows = Windows.of(place.voxel_size_nm)
+        around = tuple(n + 2 * r for n, r in zip(place.shape, windows.reach, strict=True))
+        measured = {name: np.zeros(around, np.uint16) for name in ("strength", *(one.name for one in _CLASSES))}
+        measured |= {f"in_{one.name}": np.zeros(around, np.uint8) for one in _CLASSES}
+        # beyond the volume all is 0: what is mirrored there is the image of a voxel that is within reach as well
+        window = inside(place, windows.reach)
+        own = {name: whole[window] for name, whole in measured.items()}
+        voxels = {role: array[grown(window, windows.halo)] for role, array in arrays.items()}
+        tables = {role: _Tables.of(finding, role) for role in arrays}
+        scratch = Scratch()
+        for z, y in slabs(own["strength"].shape):
+            markers = {
+                role: tables[role].look_up(
+                    contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch), scratch
+                )
+                for role in arrays
+            }
+            for name, values in _classes(markers).items():
+                own[name][z, y] = values
+        marks = np.empty(place.shape, np.bool_)
+        for z, y in slabs(place.shape):
+            strengths = with_halo(measured["strength"], z, y, windows.reach)
+            marks[z, y] = half_maximum(strengths, windows.reach, scratch)
+        return Detected({"All": marks}, {name: trimmed(values, windows.reach) for name, values in measured.items()})
+
+    def select(self, objects: Objects, finding: Finding) -> Chosen:
+        """Keep the objects that are large enough, and class them.
+
+        Parameters
+        ----------
+        objects : Objects
+            The connected components.
+        finding : Finding
+            From `learn`; not needed.
+
+        Returns
+        -------
+        Chosen
+            ``All``, ``Gaba``, ``Glut``; the columns ``class`` (``Gaba``, ``Glut`` or ``undecided``), ``class_score``
+            (from -1, Glut, to 1, Gaba: difference of the evidences over their sum) and ``score`` (strength at the
+            peak, 1 being the threshold).
+        """
+        del finding
+        large = (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)
+        evidence = np.asarray(objects["sum_Gaba"]) - objects["sum_Glut"]
+        detected = np.asarray(objects["sum_in_Gaba"]) - objects["sum_in_Glut"]
+        gaba = large & (evidence > 0) & (detected > 0)
+        glut = large & (evidence < 0) & (detected < 0)
+        total = np.maximum(np.asarray(objects["sum_Gaba"]) + objects["sum_Glut"], 1)
+        columns = {
+            "class": np.where(gaba, _GABA.name, np.where(glut, _GLUT.name, "undecided")),
+            "class_score": evidence / total,
+            "score": values_of_bins()[objects["max_strength"]].astype(np.float32),
+        }
+        return Chosen({"All": large, "Gaba": gaba, "Glut": glut}, columns)
+
+    def scores(
+        self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
+    ) -> dict[str, NDArray[np.float32]]:
+        """Grade every voxel by the evidence of each class.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            As for `summarise`.
+        finding : Finding
+            From `learn`.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        dict of str to ndarray of float32
+            ``Gaba`` and ``Glut``: the evidence of the class; ``All``: the larger of the two.
+        """
+        windows = Windows.of(place.voxel_size_nm)
+        scores = {one.name: np.zeros(place.shape, np.float32) for one in _CLASSES}
+        voxels = {role: trimmed(array, windows.reach) for role, array in arrays.items()}
+        tables = {role: _Tables.of(finding, role) for role in arrays}
+        scratch = Scratch()
+        for z, y in slabs(place.shape):
+            markers = {
+                role: tables[role].look_up(
+                    contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch), scratch
+                )
+                for role in arrays
+            }
+            graded = _classes(markers)
+            for name, whole in scores.items():
+                whole[z, y] = graded[name] * np.float32(1 / (_WHOLE * LEVEL))
+        return {"All": np.maximum(*scores.values()), **scores}
+
+
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """What the contrasts of one marker in a slab mean."""
+
+    presence: NDArray[np.uint8]
+    level: NDArray[np.uint8]
+    ratio: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """From bins of contrasts to what they mean, for one marker."""
+
+    presence: NDArray[np.uint8]
+    level: NDArray[np.uint8]
+    ratio: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, finding: Finding, role: str) -> _Tables:
+        """Return the tables for what was learned of a marker."""
+        values = values_of_bins()
+        times = np.zeros(2**16)
+        times[1 : len(values)] = values[1:] / finding[f"threshold:{role}"]
+        presence = np.minimum(_AT_THRESHOLD * times, 2 * _AT_THRESHOLD).astype(np.uint8)
+        return cls(presence, levels_of_bins(finding[f"typical:{role}"]), times.astype(np.float32))
+
+    def look_up(self, contrasts: NDArray[Any], scratch: Scratch) -> _Marker:
+        """Look up the contrasts of a slab."""
+        found = bins(contrasts, scratch)
+        return _Marker(self.presence[found], self.level[found], self.ratio[found])
+
+
+def _classes(markers: Mapping[str, _Marker]) -> dict[str, NDArray[Any]]:
+    """Return the strength (bins) of a slab, the evidence of each class, and where it is detected."""
+    strength: NDArray[np.float32] | None = None
+    results: dict[str, NDArray[Any]] = {}
+    for one in _CLASSES:
+        weaker: NDArray[np.float32] | None = None
+        detected: NDArray[np.bool_] | None = None
+        evidence: NDArray[np.uint16] | None = None
+        for side in one.sides(list(markers)):
+            presence, level, ratio = (_side(markers, side, name) for name in ("presence", "level", "ratio"))
+            present = presence >= _AT_THRESHOLD * len(side)
+            mean = ratio * np.float32(1 / len(side))
+            level *= np.uint16(_WHOLE // len(side))
+            weaker = mean if weaker is None else np.minimum(weaker, mean)
+            detected = present if detected is None else detected & present
+            evidence = level if evidence is None else evidence + level
+        assert weaker is not None
+        assert detected is not None
+        assert evidence is not None
+        # a mean of markers that are capped may reach the threshold where the mean of those that are not is a hair below
+        stands_out = np.where(detected, np.maximum(weaker, np.float32(1)), np.float32(0))
+        strength = stands_out if strength is None else np.maximum(strength, stands_out)
+        results |= {one.name: evidence, f"in_{one.name}": detected}
+    assert strength is not None
+    return {"strength": upper_halves(strength), **results}
+
+
+def _side(markers: Mapping[str, _Marker], groups: tuple[tuple[str, ...], ...], name: str) -> NDArray[Any]:
+    """Return the sum over the groups of the largest of each."""
+    total: NDArray[Any] | None = None
+    for group in groups:
+        best = getattr(markers[group[0]], name)
+        for other in group[1:]:
+            best = np.maximum(best, getattr(markers[other], name))
+        wide = best.astype(np.float32 if best.dtype == np.float32 else np.uint16)
+        total = wide if total is None else total + wide
+    assert total is not None
+    return total

@@ -1,0 +1,85 @@
+"""How right the pipelines are: on planted synapses, and against the labels of experts. Nothing was fitted to either."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pipelines
+from detection.in_memory import Found, detect_arrays
+from local_boss.synthetic import Parameters, SyntheticVolume, generate
+from pipelines.evaluate import Synapses, evaluate_points
+from pipelines.evaluate.synaptograms import evaluate_synaptograms, read_synaptograms
+
+HALF = replace(Parameters(), punctum_brightness=Parameters().punctum_brightness / 2)
+
+
+@cache
+def sample(half_signal: bool) -> SyntheticVolume:
+    return generate((24, 384, 384), seed=1, parameters=HALF if half_signal else None)
+
+
+@cache
+def found_in(name: str, half_signal: bool) -> Found:
+    volume = sample(half_signal)
+    return detect_arrays(pipelines.build(name, {}), volume.channels, volume.voxel_size_nm)
+
+
+def f1(name: str, mask: str, planted: str, half_signal: bool) -> float:
+    volume, found = sample(half_signal), found_in(name, half_signal)
+    rows = found.table.get(f"in_{mask}", np.ones(len(found.table["id"]), np.bool_))
+    places = np.stack([found.table[f"centroid_{axis}_um"][rows] for axis in "zyx"], axis=1)
+    synapses = volume.synapses
+    chosen = {"all": np.ones(len(synapses), np.bool_), "Glut": synapses.excitatory, "Gaba": ~synapses.excitatory}
+    truth = Synapses(synapses.centre_um[chosen[planted]])
+    return evaluate_points(truth, Synapses(places)).f1.value
+
+
+PLANTED = {
+    # name: (pipeline, mask, planted synapses, F1 at least, F1 at half the signal at least)
+    "two-markers": ("nomads-unsupervised", "All", "Glut", 0.94, 0.90),
+    "every-synapse": ("nomads-classifier", "All", "all", 0.95, 0.92),
+    "excitatory": ("nomads-classifier", "Glut", "Glut", 0.95, 0.92),
+    "inhibitory": ("nomads-classifier", "Gaba", "Gaba", 0.95, 0.92),
+}
+
+
+@pytest.mark.parametrize("half_signal", [False, True], ids=["full-signal", "half-signal"])
+@pytest.mark.parametrize("case", PLANTED.values(), ids=PLANTED)
+def test_planted_synapses_are_found(case: tuple[str, str, str, float, float], half_signal: bool) -> None:
+    name, mask, planted, least, least_at_half = case
+    assert f1(name, mask, planted, half_signal) >= (least_at_half if half_signal else least)
+
+
+def test_experts_agree_with_the_classifier(shared_data: Path) -> None:
+    cubes = read_synaptograms(shared_data / "kdm200_dev" / "kdm200_dev.npz")
+    evaluation = evaluate_synaptograms(pipelines.build("nomads-classifier", {}), cubes, resamples=100)
+    areas = {(answer.mask, answer.question): answer.area.value for answer in evaluation.answers}
+    assert areas["All", "any"] >= 0.75
+    assert areas["Glut", "excitatory"] >= 0.80
+    assert areas["Gaba", "inhibitory"] >= 0.92
+    assert evaluation.class_rule is not None
+    assert evaluation.class_rule.accuracy.value >= 0.90
+
+
+def test_experts_agree_with_two_markers_on_what_is_a_synapse(shared_data: Path) -> None:
+    cubes = read_synaptograms(shared_data / "kdm200_dev" / "kdm200_dev.npz")
+    evaluation = evaluate_synaptograms(pipelines.build("nomads-unsupervised", {}), cubes, resamples=100)
+    areas = {answer.question: answer.area.value for answer in evaluation.answers}
+    assert areas["any"] >= 0.75
+    assert areas["excitatory"] >= 0.75
+
+
+def test_puncta_that_lie_apart_are_seldom_a_synapse() -> None:
+    """A punctum of one marker alone is no synapse, however bright; those of the other marker do not help it."""
+    volume = sample(half_signal=False)
+    lonely = {
+        name: voxels if name == "Synapsin" else np.roll(voxels, 40, 2) for name, voxels in volume.channels.items()
+    }
+    both = len(found_in("nomads-unsupervised", False).table["id"])
+    shifted = detect_arrays(pipelines.build("nomads-unsupervised", {}), lonely, volume.voxel_size_nm)
+    assert len(shifted.table["id"]) < 0.35 * both
