@@ -18,7 +18,7 @@ doi:10.1371/journal.pcbi.1005493
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -110,8 +110,8 @@ class Probabilistic(Pipeline):
 
     @property
     def working_bytes(self) -> int:
-        """What is returned, and maps of one tile, which in small blocks is the whole of them."""
-        return 12
+        """What is returned, tables of a few slices, and maps of one tile, which may be all of a small block."""
+        return 16
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         """Return how far a punctum and the search beside it reach.
@@ -274,20 +274,30 @@ class Probabilistic(Pipeline):
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, floor: float
     ) -> Iterator[tuple[tuple[slice, slice, slice], NDArray[np.float32]]]:
         """Grade a block part by part: where in the block, and `puncta.grade`."""
-        asked = self.asked
-        origin = [start - halo for start, halo in zip(place.start, self.halo(place.voxel_size_nm), strict=True)]
+        asked, volume = self.asked, Box.of_shape(place.volume)
+        for layer in Box.of_shape(place.shape, place.start).tiles((_TILE[0], *place.shape[1:])):
+            base, adjacent = self._sides(arrays, finding, place, layer)
+            for tile in layer.tiles(_TILE):
+                yield tile.slices(place.start), puncta.grade(base, adjacent, tile, volume, asked.punctum, floor)
+
+    def _sides(
+        self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, layer: Box
+    ) -> tuple[list[puncta.Channel], list[puncta.Channel]]:
+        """Return the channels of the base's and of the adjacent side, with the tables for some slices of the block."""
+        asked, halo = self.asked, self.halo(place.voxel_size_nm)
+        z, y, x = (start - margin for start, margin in zip(place.start, halo, strict=True))
+        held = range(max(layer.z[0] - halo[0], 0), min(layer.z[1] + halo[0], place.volume[0]))
         channels = {}
         for role, marker in _by_role(asked).items():
-            moments = list(zip(finding[f"mean:{role}"], finding[f"std:{role}"], strict=True))
+            top = int(np.iinfo(arrays[role].dtype).max)
             # the last slices are not in the finding if their blocks failed; they count as constant
-            moments += [(0.0, 0.0)] * (place.volume[0] - len(moments))
-            channels[role] = _channel(arrays[role], origin, moments, marker.slices, asked.punctum)
+            known = [*zip(finding[f"mean:{role}"], finding[f"std:{role}"], strict=True)]
+            moments = {k: known[k] if k < len(known) else (0.0, 0.0) for k in held}
+            tables = {k: puncta.log_table(mean, std, top, asked.punctum) for k, (mean, std) in moments.items()}
+            channels[role] = puncta.Channel(arrays[role], (z, y, x), tables, marker.slices)
         post = [channel for role, channel in channels.items() if role.startswith("postsynaptic")]
         pre = [channel for role, channel in channels.items() if role.startswith("presynaptic")]
-        base, adjacent = (post, pre) if post else (pre, [])
-        volume = Box.of_shape(place.volume)
-        for tile in Box.of_shape(place.shape, place.start).tiles(_TILE):
-            yield tile.slices(place.start), puncta.grade(base, adjacent, tile, volume, asked.punctum, floor)
+        return (post, pre) if post else (pre, [])
 
 
 def _by_role(asked: Query) -> dict[str, Marker]:
@@ -307,14 +317,3 @@ def _moments(plane: NDArray[Any]) -> tuple[int, int, int]:
         return total, int(np.square(plane, dtype=np.uint16).sum(dtype=np.int64)), 0
     wide = plane.astype(np.uint32)
     return total, int((wide * (wide & 255)).sum(dtype=np.int64)), int((wide * (wide >> 8)).sum(dtype=np.int64))
-
-
-def _channel(
-    voxels: NDArray[Any], origin: Sequence[int], moments: Sequence[tuple[float, float]], slices: int, width: int
-) -> puncta.Channel:
-    """Prepare a channel with the tables of all slices that the block holds."""
-    z, y, x = origin
-    top = int(np.iinfo(voxels.dtype).max)
-    held = range(max(z, 0), min(z + len(voxels), len(moments)))
-    tables = {k: puncta.log_table(*moments[k], top, width) for k in held}
-    return puncta.Channel(voxels, (z, y, x), tables, slices)

@@ -77,7 +77,7 @@ def log_table(mean: float, std: float, top: int, width: int) -> NDArray[np.float
         return np.full(1, math.log(0.5) / width**2, np.float32)
     last = min(top, math.ceil(mean + _CERTAIN * std))
     scaled = (mean - np.arange(last + 1)) / (std * math.sqrt(2))
-    probabilities = np.array([math.erfc(value) / 2 for value in scaled.tolist()])
+    probabilities = np.fromiter(map(math.erfc, scaled.data), np.float64, last + 1) / 2
     with np.errstate(divide="ignore"):  # 38 deviations below the mean p is 0, and so is what it is multiplied with
         logs: NDArray[np.float32] = (np.log(probabilities) / width**2).astype(np.float32)
     return logs
