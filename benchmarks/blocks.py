@@ -214,9 +214,7 @@ def against_a_loop(volume: Volume) -> Ratio:
     # the best of each: what else the machine does can only add
     whole = min(runs, key=lambda found: found.seconds)
     each = "  ".join(f"{loop:.1f}/{found.seconds:.1f}" for loop, found in zip(loops, runs, strict=True))
-    print(
-        f"{whole.blocks} blocks, seconds of a bare loop and of one worker with {DEFAULT_PULLS} cutouts in flight: {each}"
-    )
+    print(f"{whole.blocks} blocks; a bare loop / one worker with {DEFAULT_PULLS} cutouts in flight, in seconds: {each}")
     print(f"of one worker {whole.start_s:.1f} s until its first block")
     return Ratio("one worker against a bare loop of get_cutout", min(loops) / whole.seconds, SMALLEST_OF_LOOP)
 
