@@ -185,7 +185,7 @@ def remembered_block_size(folder: Path) -> tuple[int, int, int] | None:
     """
     try:
         z, y, x = (int(n) for n in json.loads((folder / "block_size.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError):
         return None
     return (z, y, x) if min(z, y, x) > 0 else None
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import pipelines
 from box import Box, Range
 from detection import Plan, detect
+from detection.plan import remembered_block_size
 from errors import DataError, UnavailableError
 from pipelines.contract import Chosen, Detected, Finding, Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -251,3 +252,33 @@ def test_a_pipeline_that_detects_another_shape_is_refused(tmp_path: Path) -> Non
     plan = Plan(source, source.box, Wrong(), ROLES, ("pre",), VOXEL_SIZE_NM, SHAPE, tmp_path)
     with pytest.raises(DataError, match="was detected in a block of"):
         detect(plan, 1)
+
+
+class Drifting(Counting):
+    """A source somebody writes to: after some answers its voxels are others."""
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        voxels = super().get_cutout(channel, z_range, y_range, x_range)
+        return voxels + np.uint8(1) if len(self.asked) > 2 * 27 + 8 else voxels
+
+
+def test_voxels_that_change_between_the_passes_end_the_job(tmp_path: Path) -> None:
+    """Statistics of one state and detections of another would be the result of neither."""
+    source = Drifting(pre=dense() // 2, post=dense() // 2)
+    source.asked = []
+    pipeline = pipelines.build("nomads-unsupervised", {"evidence": "one-channel"})
+    plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path)
+    with pytest.raises(DataError, match="its voxels changed while the job was running"):
+        detect(plan, 1, pulls=1, keep_bytes=4 * 2 * int(np.prod(SIZE)))
+
+
+def test_a_run_goes_on_with_the_blocks_that_it_began_with(tmp_path: Path) -> None:
+    """Whatever another machine with more memory would choose."""
+    source = Arrays(pre=dense(), post=dense())
+    pipeline = pipelines.build("nomads-unsupervised", {})
+    assert remembered_block_size(tmp_path) is None
+    Plan(source, source.box, pipeline, ROLES, (), VOXEL_SIZE_NM, (4, 16, 16), tmp_path).remember()
+    assert remembered_block_size(tmp_path) == (4, 16, 16)
+    for nonsense in ("", "[1, 2]", "[0, 1, 1]", "7", '["a", 1, 2]', "[1e999, 1, 1]"):
+        (tmp_path / "block_size.json").write_text(nonsense)
+        assert remembered_block_size(tmp_path) is None

@@ -1,0 +1,207 @@
+"""Choosing a pipeline on the command line: listed, described, with a file, of another distribution, a plain function."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+import pipelines
+from local_boss.boss import Boss
+from local_boss.ingest import ingest
+from local_boss.stacks import stack_of_array
+from tests.conftest import REPOSITORY
+from tests.fixtures_boss import BossServer, start_boss
+
+LIMIT_S = 120
+SHAPE = (6, 60, 70)
+
+FUNCTION = """
+def bright(data_dict):
+    '''Voxels that are bright in the first channel, and those that are in the second.'''
+    first, second = (data_dict[name] for name in sorted(data_dict))
+    return {"First": first > 90, "Second": (first > 90) & (second > 150)}
+
+
+bright.masks = ("First", "Second")
+
+
+def broken(data_dict):
+    return data_dict["PSD95"][:, :2]
+"""
+
+PIPELINE = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pipelines.channels import Role
+from pipelines.contract import Detected, Parameter, Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Bright(Pipeline):
+    level: int = 90
+
+    name = "bright"
+    help = "what is brighter than a level"
+    roles = (Role("marker", ("synapsin",), "any marker"),)
+    parameters: ClassVar[tuple[Parameter, ...]] = (Parameter("level", 90, "grey levels", "the level", minimum=0),)
+
+    def detect(self, arrays, finding, place):
+        return Detected({"All": arrays["marker"] > self.level})
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
+    data = tmp_path_factory.mktemp("boss")
+    rng = np.random.default_rng(5)
+    boss = Boss(data)
+    for name in ("PSD95", "SYNAPSIN"):
+        voxels = rng.poisson(12, SHAPE).astype(np.uint8)
+        voxels[2:4, 10:13, 10:13] = voxels[2:5, 40:44, 50:53] = 140
+        voxels[3, 41:43, 51] = 200
+        ingest(boss, "small", "plain", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
+    boss.close()
+    with start_boss(data) as running:
+        yield running
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A user's folder with a module of functions, and an installed distribution with a pipeline."""
+    (tmp_path / "mine.py").write_text(textwrap.dedent(FUNCTION))
+    (tmp_path / "bright_pipeline.py").write_text(textwrap.dedent(PIPELINE))
+    info = tmp_path / "bright_pipeline-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bright-pipeline\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{pipelines.ENTRY_POINTS}]\nbright = bright_pipeline:Bright\n")
+    return tmp_path
+
+
+def drive(cwd: Path, *arguments: str, token: str = "", path: str = "") -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if key not in ("RESULTS_BUCKET", "BOSS_TOKEN")}
+    environment = {**clean, "COLUMNS": "200"} | ({"BOSS_TOKEN": token} if token else {})
+    environment |= {"PYTHONPATH": path} if path else {}
+    line = [sys.executable, str(REPOSITORY / "driver.py"), *arguments]
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+
+
+def run(server: BossServer, cwd: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    where = ["--host", server.url, "--col", "small", "--exp", "plain", "--path", str(cwd / "results"), "--no-plots"]
+    where += ["--z-range", "0,6", "--y-range", "0,60", "--x-range", "0,70"]
+    return drive(cwd, *where, *arguments, token=server.token, path=path)
+
+
+def test_every_pipeline_is_listed_and_described(tmp_path: Path) -> None:
+    listed = drive(tmp_path, "--list-pipelines")
+    assert listed.returncode == 0
+    for name in pipelines.names():
+        assert f"{name} " in listed.stdout
+        described = drive(tmp_path, "--pipeline", name, "--help").stdout
+        assert all(f"    {parameter.name} " in described for parameter in pipelines.parameters(name))
+        assert all(f"    {role.name} " in described for role in pipelines.build(name, {}).roles)
+    assert "noise_fold" not in drive(tmp_path, "--help").stdout
+
+
+def test_a_plain_function_is_a_pipeline(server: BossServer, own: Path) -> None:
+    """Two masks that differ within objects, in files, in BOSS and in the table; cut into blocks by workers."""
+    done = run(server, own, "--pipeline", "mine:bright", "--block-size", "3,32,32", "--cpus", "2")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (own / "results").iterdir()
+    assert folder.name == "mine-bright_small_plain_z_0_6_y_0_60_x_0_70"
+    first, second = (tifffile.imread(folder / f"{name}.ome.tiff") for name in ("mine-bright-predictions", "Second"))
+    assert np.count_nonzero(first) == 2 * 9 + 3 * 12
+    assert np.count_nonzero(second) == 2
+    rows = (folder / "synapses.csv").read_text().splitlines()
+    assert rows[0].endswith("in_Second")
+    assert [row.rsplit(",", 1)[1] for row in rows[1:]] == ["False", "True"]
+    remote = server.remote()
+    for name, mask in {"First": first, "Second": second}.items():
+        channel = remote.get_channel(f"{folder.name}_{name}", "nd_synapse", "detections")
+        held = remote.get_cutout(channel, 0, [0, 70], [0, 60], [0, 6], parallel=False)
+        assert np.array_equal(held, mask)
+
+
+def test_a_function_that_returns_another_shape_costs_its_blocks_and_says_so(server: BossServer, own: Path) -> None:
+    done = run(server, own, "--pipeline", "mine:broken", "--no-push")
+    assert done.returncode == 65
+    assert "of the shape (6, 2, 70)" in done.stderr
+
+
+def test_another_distribution_adds_a_pipeline_through_an_entry_point(server: BossServer, own: Path) -> None:
+    assert "bright " in drive(own, "--list-pipelines", path=str(own)).stdout
+    done = run(server, own, "--pipeline", "bright", "--param", "level=150", "--no-push", path=str(own))
+    assert done.returncode == 0, done.stderr
+    assert "1 synapses" in done.stderr
+    wrong = run(server, own, "--pipeline", "bright", "--param", "level=-1", "--no-push", path=str(own))
+    assert wrong.returncode == 2
+    assert "the smallest value is 0" in wrong.stderr
+
+
+WRONG = {
+    "no-such-module": (["--pipeline", "nowhere:function"], "importing it ended with ModuleNotFoundError"),
+    "no-such-function": (["--pipeline", "mine:nothing"], "importing it ended with AttributeError"),
+    "no-function": (["--pipeline", "os:sep"], "that is no function"),
+    "roles-of-a-function": (["--pipeline", "mine:bright", "--channels", "a=PSD95"], "has no roles"),
+    "parameter-file-missing": (["--param", "noise_fold=@absent.txt"], "no such file"),
+    "parameter-file-of-noise": (["--param", "noise_fold=@/bin/true"], "not text|more than"),
+    "role-that-is-needed": (["--channels", "presynaptic="], "cannot do without this channel"),
+    "markers-missing": (["--pipeline", "nomads-classifier"], "Gaba needs gaba or gad or vgat and gephyrin"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+def test_a_wrong_choice_is_one_sentence(server: BossServer, own: Path, case: tuple[list[str], str]) -> None:
+    arguments, words = case
+    done = run(server, own, *arguments, "--no-push")
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "ERROR" in line]
+    assert any(word in line for word in words.split("|")), line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_parameter_may_come_from_a_file(server: BossServer, own: Path) -> None:
+    (own / "fold.txt").write_text("2.5")
+    done = run(server, own, "--param", "noise_fold=@fold.txt", "--no-push")
+    assert done.returncode == 0, done.stderr
+    assert '"noise_fold": 2.5' in next((own / "results").glob("*/run.json")).read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_an_upload_that_hangs(tmp_path: Path, number: signal.Signals) -> None:
+    """The server takes the connection and never answers; boto3 alone would wait for minutes."""
+    (tmp_path / "run.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        line = [sys.executable, "driver.py", "upload", str(tmp_path), "--bucket", "results"]
+        process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
+        try:
+            silent.settimeout(60)
+            connection, _ = silent.accept()
+            with connection:
+                time.sleep(0.2)
+                sent = time.monotonic()
+                process.send_signal(number)
+                _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 75, told
+    assert time.monotonic() - sent < 10
+    assert "the same command goes on" in told.lower()
