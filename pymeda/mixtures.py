@@ -1,0 +1,173 @@
+"""The mixture tree: rows split in two, and again, wherever two Gaussians describe them better than one.
+
+It transforms nothing and draws nothing; what its leaves mean is for the reader to say.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LEAST_GAIN", "LEVELS", "Node", "grow", "label", "leaves", "smallest_part"]
+
+LEVELS = 2
+"""How often rows may be split: at most ``2 ** LEVELS`` leaves."""
+
+LEAST_GAIN = 10.0
+"""By how much the BIC must fall: twice the log of the odds, so that 10 is strong evidence (Kass and Raftery 1995)."""
+
+_STARTS = 3
+_ITERATIONS = 200
+# Keeps a component from shrinking onto few rows or onto a plane; the columns have variance 1.
+_RIDGE = 1e-3
+_CHUNK_ROWS = 100_000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Rows that belong together, and how they were split further.
+
+    Parameters
+    ----------
+    rows : int
+        How many of the fitted rows.
+    gain : float or None
+        BIC of one Gaussian minus the lower BIC of two; None where two were not tried, at the last level or for want of
+        rows.
+    smaller : int
+        Rows of the smaller of the two parts that were tried; 0 where none were.
+    parts : tuple of Node
+        The two that it was split into, the larger first; empty for a leaf.
+    mixture : object or None
+        The fitted `sklearn.mixture.GaussianMixture` of the two parts.
+    order : tuple of int
+        Which component of `mixture` is which part.
+    """
+
+    rows: int
+    gain: float | None = None
+    smaller: int = 0
+    parts: tuple[Node, ...] = ()
+    mixture: Any = None
+    order: tuple[int, ...] = ()
+
+
+def smallest_part(columns: int) -> int:
+    """Return how many fitted rows a part must have: enough for a covariance in so many columns."""
+    return max(50, 5 * columns)
+
+
+def leaves(node: Node) -> list[Node]:
+    """Return the leaves of a tree from left to right; their index is the label of `label`."""
+    return [leaf for part in node.parts for leaf in leaves(part)] or [node]
+
+
+def grow(values: Floats, seed: int, levels: int = LEVELS) -> Node:
+    """Split rows in two, again and again, where that lowers the Bayesian information criterion (BIC) enough.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (rows, columns)
+        Each column of variance about 1, without NaN. Not written to.
+    seed : int
+        Seed of the k-means that the mixtures start from.
+    levels : int
+        How many splits may follow each other.
+
+    Returns
+    -------
+    Node
+        The root. Fewer rows than two smallest parts are a leaf.
+
+    Notes
+    -----
+    Each split is a mixture of two Gaussians with full covariances (the better of several starts, by expectation
+    maximisation), compared by the BIC (Schwarz 1978, doi:10.1214/aos/1176344136) with one Gaussian. Rows go to the
+    component of the larger posterior probability.
+    """
+    with _one_thread():
+        return _grow(values, seed, levels)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Keep NumPy and scikit-learn to one thread: more gain nothing here, and would show in the last bits."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
+
+
+def _grow(values: Floats, seed: int, levels: int) -> Node:
+    rows, columns = values.shape
+    least = smallest_part(columns)
+    if not levels or rows < 2 * least:
+        return Node(rows)
+    one, two = _fit(values, 1, seed), _fit(values, 2, seed)
+    gain = float(one.bic(values) - two.bic(values))
+    found = two.predict(values)
+    sizes = np.bincount(found, minlength=2)
+    if gain < LEAST_GAIN or sizes.min() < least:
+        return Node(rows, gain, int(sizes.min()))
+    order = tuple(int(i) for i in np.argsort(-sizes, kind="stable"))
+    parts = tuple(_grow(values[found == i], seed, levels - 1) for i in order)
+    return Node(rows, gain, int(sizes.min()), parts, two, order)
+
+
+def _fit(values: Floats, components: int, seed: int) -> Any:
+    # a second to import, and needed by reports alone
+    from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
+    from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
+
+    mixture = GaussianMixture(
+        components,
+        reg_covar=_RIDGE,
+        n_init=_STARTS if components > 1 else 1,
+        max_iter=_ITERATIONS,
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        # A start that has not settled, or rows that are all alike, lose by their BIC or their size.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(values)
+
+
+def label(node: Node, values: Floats) -> NDArray[np.int8]:
+    """Return the leaf of each row.
+
+    Parameters
+    ----------
+    node : Node
+        The root.
+    values : ndarray of float64, shape (rows, columns)
+        Any rows of the columns that the tree was grown on. Not written to.
+
+    Returns
+    -------
+    ndarray of int8, shape (rows,)
+        Index into `leaves`.
+    """
+    with _one_thread():
+        chunks = range(0, len(values), _CHUNK_ROWS)
+        return np.concatenate(
+            [np.empty(0, np.int8), *(_label(node, values[start : start + _CHUNK_ROWS]) for start in chunks)]
+        )
+
+
+def _label(node: Node, values: Floats) -> NDArray[np.int8]:
+    labels = np.zeros(len(values), np.int8)
+    if not node.parts or not len(values):
+        return labels
+    found = node.mixture.predict(values)
+    before = 0
+    for component, part in zip(node.order, node.parts, strict=True):
+        mine = found == component
+        labels[mine] = before + _label(part, values[mine])
+        before += len(leaves(part))
+    return labels
