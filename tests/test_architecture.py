@@ -31,10 +31,16 @@ PURE_STANDARD = {
     "fractions",
     "functools",
     "itertools",
+    "json",
     "math",
+    "re",
+    "sys",
     "types",
     "typing",
 }
+JUDGES = "pipelines.evaluate"
+FINDERS = {"pipelines", "pipelines.function"}
+"""They find pipelines that are not ours, and import them by name."""
 UNPICKLING = {"load", "loads", "Unpickler"}
 UNPICKLES = "block_pool"
 """Its workers load the functions that their own parent sent them, through a pipe that nobody else can write to."""
@@ -57,7 +63,9 @@ def sources() -> dict[str, ast.Module]:
 
 
 def room(module: str) -> str:
-    """Return the top-level module or package that a module belongs to."""
+    """Return the top-level module or package that a module belongs to; the judging of pipelines has a room of its own."""
+    if module == JUDGES or module.startswith(f"{JUDGES}."):
+        return JUDGES
     return module.partition(".")[0]
 
 
@@ -104,7 +112,7 @@ def libraries_imported() -> dict[str, set[str]]:
 def room_table() -> dict[str, set[str]]:
     """Return the rooms, in the order of the table, and what each may import."""
     return {
-        code(name)[0].rstrip("/").removesuffix(".py"): set(code(may))
+        code(name)[0].rstrip("/").removesuffix(".py").replace("/", "."): set(code(may))
         for name, _, may in tables(section(ARCHITECTURE, "Rooms"))[0]
     }
 
@@ -160,9 +168,10 @@ class TestLibraries:
 
     def test_pipelines_reach_neither_files_nor_the_network(self) -> None:
         """A pipeline is arithmetic: arrays and parameters in, arrays out."""
-        allowed = PURE_LIBRARIES | PURE_STANDARD | {"errors", "pipelines"}
+        pure = PURE_LIBRARIES | PURE_STANDARD | {"box", "errors", "pipelines"}
         for name, tree in sources().items():
             if room(name) == "pipelines":
+                allowed = pure | {"importlib"} if name in FINDERS else pure
                 assert {room(target) for target in imports()[name]} <= allowed, name
                 called = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
                 assert called.isdisjoint({"open", "exec", "eval", "__import__"}), name
