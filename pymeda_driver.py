@@ -45,8 +45,8 @@ def pymeda_pipeline(
     Parameters
     ----------
     results : ndarray, shape (z, y, x), or mapping of str to such arrays
-        The mask, non-zero where a synapse is; synapses are 26-connected. Of several, all are outlined and the first is
-        measured. Never written to.
+        The mask, non-zero where a synapse is; synapses are 26-connected. Of several, all are outlined, the
+        objects of the first are measured, and those of the others are compared with them. Never written to.
     norm_data : mapping of str to ndarray, shape (z, y, x)
         Channel to its image, real numbers. Never written to.
     title : str
@@ -74,26 +74,39 @@ def pymeda_pipeline(
     if not masks:
         raise DataError("a report of masks", "there is no mask", "Give at least one")
     name, mask = next(iter(masks.items()))
+    images = {channel: np.asarray(image) for channel, image in norm_data.items()}
     for other, array in masks.items():
         if array.ndim != 3 or 0 in array.shape or array.shape != mask.shape:
             found = f"its shape is {array.shape}, that of {name!r} {mask.shape}"
             raise DataError(f"mask {other!r}", found, "Give masks of one shape z, y, x")
     box = Box.of_shape(mask.shape, origin)
+    table = _measured(mask, images, box, voxel_size_nm, {key: array for key, array in masks.items() if key != name})
     notes = (
-        [f"The numbers are those of the mask “{name}”; the other masks are outlined only."] if len(masks) > 1 else []
+        [
+            f"The synapses are the objects of the mask “{name}”; one belongs to another mask, too, if that holds at "
+            f"least half of its voxels."
+        ]
+        if len(masks) > 1
+        else []
     )
     return write_report(
         Path(path),
         title=title,
-        table=_measured(mask, norm_data, box, voxel_size_nm),
+        table=table,
         facts=RunFacts(box=box, voxel_size_nm=voxel_size_nm, notes=notes),
-        overviews={channel: _overview(image, box) for channel, image in norm_data.items()},
+        overviews={channel: _overview(image, box) for channel, image in images.items()},
         mask_overviews={key: _overview(array != 0, box) for key, array in masks.items()},
+        images=images,
+        mask_volumes=masks,
     )
 
 
 def _measured(
-    mask: NDArray[Any], images: Mapping[str, NDArray[Any]], box: Box, voxel_size_nm: tuple[float, float, float] | None
+    mask: NDArray[Any],
+    images: Mapping[str, NDArray[Any]],
+    box: Box,
+    voxel_size_nm: tuple[float, float, float] | None,
+    others: Mapping[str, NDArray[Any]],
 ) -> dict[str, NDArray[Any]]:
     """Return the table that a detection of one block has; without a voxel size, without its columns in micrometres."""
     for name, image in images.items():
@@ -111,6 +124,9 @@ def _measured(
         # detections sum whole numbers; the images of a caller may be normalised
         sums = np.bincount(rows, image[inside].astype(np.float64), minlength=len(parts["id"]))
         table[f"mean_{name}"] = sums / parts["voxels"]
+    for name, other in others.items():
+        shared = np.bincount(rows[other[inside] != 0], minlength=len(parts["id"]))
+        table[f"in_{name}"] = 2 * shared >= parts["voxels"]
     return table
 
 
@@ -131,8 +147,8 @@ def read_table(file: Path) -> dict[str, NDArray[Any]]:
     Returns
     -------
     dict of str to ndarray, shape (rows,)
-        The columns that hold numbers, or true and false, only: float64, or int64 where all are whole.
-        An empty cell, ``NA`` or ``NaN`` is missing. Other columns are left out, and the log names them.
+        The columns that hold numbers, or true and false: float64, or int64 where all are whole. An empty cell, ``NA``
+        or ``NaN`` is missing. Of text, the column ``class`` only; others are left out, and the log names them.
 
     Raises
     ------

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pymeda.canvas import house_style, png
+from pymeda.clusters import Clusters, cluster
 from pymeda.facts import RunFacts
+from pymeda.fields import Fields
 from pymeda.table import NothingToDrawError, Standardised, SynapseTable
+from volume import Volume
 
 __all__ = ["TIMES", "Drawing", "Numbers", "Plot", "Shown", "Subject", "count", "show"]
 
@@ -24,7 +28,7 @@ logger = logging.getLogger(__name__)
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Subject:
     """What the plots of one report are drawn from.
 
@@ -42,6 +46,10 @@ class Subject:
         The same of each mask; non-zero is synapse.
     seed : int
         Seed of every random choice.
+    images : mapping of str to Volume, shape (z, y, x)
+        The voxels of each channel in the box of the facts; empty where they are not at hand.
+    mask_volumes : mapping of str to Volume, shape (z, y, x)
+        The same of each mask; non-zero is synapse.
     """
 
     table: SynapseTable
@@ -50,6 +58,18 @@ class Subject:
     overviews: Mapping[str, NDArray[Any]]
     masks: Mapping[str, NDArray[Any]]
     seed: int
+    images: Mapping[str, Volume] = field(default_factory=dict)
+    mask_volumes: Mapping[str, Volume] = field(default_factory=dict)
+
+    @cached_property
+    def fields(self) -> Fields:
+        """A random sample of the voxels of `images`, the same one for all figures."""
+        return Fields(self.images, self.seed)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The populations of the synapses, found when a figure asks for them first."""
+        return cluster(self.table, self.standardised, self.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,24 @@ from pymeda.alerts import alerts
 from pymeda.facts import RunFacts
 from pymeda.figures_channels import CHANNELS
 from pymeda.figures_detections import DETECTIONS
+from pymeda.figures_gallery import GALLERY
+from pymeda.figures_tissue import TISSUE
+from pymeda.figures_voxels import VOXELS
 from pymeda.plot import Plot, Subject, show
 from pymeda.table import Standardised, SynapseTable, standardise
+from volume import Volume
 
 __all__ = ["Report", "draw_report", "write_report"]
 
 _CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
     ("detections", "Detections", "Where synapses were found, how many, and how large they are.", DETECTIONS),
+    ("gallery", "Synapses one by one", "Single synapses through their sections, channel by channel.", GALLERY),
+    (
+        "tissue",
+        "Synapses in the tissue",
+        "What the synapses have to do with the images and with each other.",
+        (*VOXELS, *TISSUE),
+    ),
     ("channels", "Brightness by channel", "How bright the synapses are in each channel: the PyMeda plots.", CHANNELS),
 )
 
@@ -85,6 +96,8 @@ def draw_report(
     facts: RunFacts,
     overviews: Mapping[str, NDArray[Any]],
     mask_overviews: Mapping[str, NDArray[Any]],
+    images: Mapping[str, Volume] | None = None,
+    mask_volumes: Mapping[str, Volume] | None = None,
     seed: int = 0,
 ) -> Report:
     """Draw the figures of a run.
@@ -101,6 +114,10 @@ def draw_report(
         See `write_report`.
     mask_overviews : mapping of str to ndarray, shape (y, x)
         See `write_report`.
+    images : mapping of str to Volume, optional
+        See `write_report`. They are read while this runs, and not kept.
+    mask_volumes : mapping of str to Volume, optional
+        See `write_report`.
     seed : int
         Seed of every random choice.
 
@@ -112,11 +129,11 @@ def draw_report(
     Raises
     ------
     DataError
-        If the columns are not numbers or differ in length.
+        If the columns are neither numbers nor text, or differ in length.
     """
     synapses = SynapseTable.of(table)
     standardised = standardise(list(synapses.channels), synapses.brightness())
-    subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed)
+    subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed, images or {}, mask_volumes or {})
     chapters = [
         page.Chapter(slug, heading, lead, [show(plot, subject) for plot in plots])
         for slug, heading, lead, plots in _CHAPTERS
@@ -132,6 +149,8 @@ def write_report(
     facts: RunFacts,
     overviews: Mapping[str, NDArray[Any]],
     mask_overviews: Mapping[str, NDArray[Any]],
+    images: Mapping[str, Volume] | None = None,
+    mask_volumes: Mapping[str, Volume] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write the report of a run: one HTML file, and each figure as a PNG.
@@ -146,13 +165,18 @@ def write_report(
         One row a synapse. Known columns: ``id``, ``centroid_z_voxel`` (absolute; the middle of voxel i is i) and
         ``centroid_z_um`` (that times the voxel size), so for y and x, ``voxels``, ``volume_um3``, ``slices``,
         ``touches_border``, and ``mean_<channel>`` for each channel; without any ``mean_`` column, every other column
-        counts as a channel. None is required: a figure whose columns are missing says so in its place.
+        of numbers counts as a channel; ``in_<mask>`` and ``class`` make groups of synapses to compare. None is
+        required: a figure whose columns are missing says so in its place.
     facts : RunFacts
         The run.
     overviews : mapping of str to ndarray, shape (y, x)
         Maximum projection over z of each channel, real numbers, binned to about 1024 pixels a side.
     mask_overviews : mapping of str to ndarray, shape (y, x)
         The same of each mask, over the same field; non-zero is synapse.
+    images : mapping of str to Volume, shape (z, y, x), optional
+        The voxels of each channel in the box of `facts`; without them, figures that show or sample voxels say so.
+    mask_volumes : mapping of str to Volume, shape (z, y, x), optional
+        The same of each mask; non-zero is synapse.
     seed : int
         Seed of every random choice.
 
@@ -164,11 +188,18 @@ def write_report(
     Raises
     ------
     DataError
-        If the columns are not numbers or differ in length.
+        If the columns are neither numbers nor text, or differ in length.
     StorageError
         If the folder cannot be written.
     """
     report = draw_report(
-        title=title, table=table, facts=facts, overviews=overviews, mask_overviews=mask_overviews, seed=seed
+        title=title,
+        table=table,
+        facts=facts,
+        overviews=overviews,
+        mask_overviews=mask_overviews,
+        images=images,
+        mask_volumes=mask_volumes,
+        seed=seed,
     )
     return report.write(path, facts)

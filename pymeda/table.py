@@ -14,16 +14,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from errors import DataError
 
-__all__ = ["CHANNEL_PREFIX", "NothingToDrawError", "Standardised", "SynapseTable", "standardise"]
+__all__ = ["CHANNEL_PREFIX", "MASK_PREFIX", "NothingToDrawError", "Standardised", "SynapseTable", "standardise"]
 
 CHANNEL_PREFIX = "mean_"
 """Columns of this prefix hold the mean brightness of a synapse in one image channel."""
 
 _DESCRIPTIVE = frozenset(
-    {"id", "label", "voxels", "volume_um3", "slices", "touches_border"}
+    {"id", "label", "class", "class_score", "score", "voxels", "volume_um3", "slices", "touches_border"}
+    | {"equivalent_diameter_um", "elongation", "window_fraction"}
     | {f"centroid_{axis}_{unit}" for axis in "zyx" for unit in ("voxel", "um")}
     | {f"{end}_{axis}" for axis in "zyx" for end in ("start", "stop")}
 )
+
+MASK_PREFIX = "in_"
+"""Columns of this prefix tell whether a further mask holds a synapse."""
 
 _SMALLEST_SPREAD = 1e-12
 """Standard deviation over the largest magnitude, below which a channel counts as constant: rounding, not biology."""
@@ -42,12 +46,13 @@ class SynapseTable:
     Parameters
     ----------
     columns : mapping of str to ndarray
-        Column name to its values, shape (n,), all of the same length; numeric or bool. Never written to.
+        Column name to its values, shape (n,), all of the same length; numbers, bool, or text such as a class. Never
+        written to.
 
     Raises
     ------
     DataError
-        If the columns differ in length, are not one-dimensional, or hold no numbers.
+        If the columns differ in length, are not one-dimensional, or hold neither numbers nor text.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -56,7 +61,7 @@ class SynapseTable:
         """Refuse what is no table of numbers."""
         lengths = set()
         for name, values in self.columns.items():
-            if values.ndim != 1 or values.dtype.kind not in "biuf":
+            if values.ndim != 1 or values.dtype.kind not in "biufU":
                 found = f"it has {values.ndim} dimensions of type {values.dtype}"
                 raise DataError(f"column {name!r}", found, "Give one number a row")
             lengths.add(len(values))
@@ -75,9 +80,27 @@ class SynapseTable:
 
     @property
     def channels(self) -> dict[str, str]:
-        """Channel name to its column: the ``mean_`` columns, else every column that describes no position or size."""
+        """Channel name to its column: the ``mean_`` columns, else all numbers but of position, size and masks."""
         prefixed = {name.removeprefix(CHANNEL_PREFIX): name for name in self.columns if name.startswith(CHANNEL_PREFIX)}
-        return prefixed or {name: name for name in self.columns if name not in _DESCRIPTIVE}
+        return prefixed or {
+            name: name
+            for name, values in self.columns.items()
+            if name not in _DESCRIPTIVE and not name.startswith(MASK_PREFIX) and values.dtype.kind != "U"
+        }
+
+    @property
+    def groups(self) -> dict[str, NDArray[np.bool_]]:
+        """Name to its rows, shape (n,): further masks, and those values of ``class`` that are no mask's name."""
+        found = {
+            name.removeprefix(MASK_PREFIX): values != 0
+            for name, values in self.columns.items()
+            if name.startswith(MASK_PREFIX) and values.dtype.kind != "U"
+        }
+        if self.has("class"):
+            classes = self.columns["class"]
+            named = {name.lower() for name in found}
+            found |= {str(name): classes == name for name in np.unique(classes) if str(name).lower() not in named}
+        return found
 
     def has(self, *names: str) -> bool:
         """Tell whether all of these columns are here."""
@@ -93,6 +116,8 @@ class SynapseTable:
         """
         if name not in self.columns:
             raise NothingToDrawError(f"The table has no column “{name}”.")
+        if self.columns[name].dtype.kind == "U":
+            raise NothingToDrawError(f"Column “{name}” holds text.")
         values = self.columns[name].astype(np.float64)
         values = values[np.isfinite(values)]
         if not len(values):
@@ -157,6 +182,8 @@ class Standardised:
         Channels left out because all their values are the same.
     empty : tuple of str
         Channels left out because they have no value.
+    rows : ndarray of int, shape (rows,)
+        The row of the table that each row of `values` is.
     """
 
     names: tuple[str, ...]
@@ -164,6 +191,7 @@ class Standardised:
     rows_left_out: int
     constant: tuple[str, ...]
     empty: tuple[str, ...]
+    rows: NDArray[np.intp]
 
     def need(self, channels: int = 1, rows: int = 2) -> None:
         """Raise NothingToDrawError unless there are this many channels and rows."""
@@ -210,4 +238,5 @@ def standardise(names: Sequence[str], brightness: Floats) -> Standardised:
         rows_left_out=int((~complete).sum()),
         constant=tuple(some[~varies]) if len(rows) else (),
         empty=tuple(name for name, has in zip(names, filled.tolist(), strict=True) if not has),
+        rows=np.flatnonzero(complete),
     )
