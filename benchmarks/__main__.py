@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import blocks, cutout, steps
+from benchmarks import blocks, cutout, pipelines, steps
 
-PARTS = {"cutout": cutout.main, "steps": steps.main, "blocks": blocks.main}
+PARTS = {"cutout": cutout.main, "pipelines": pipelines.main, "steps": steps.main, "blocks": blocks.main}
 
 
 def main() -> int:

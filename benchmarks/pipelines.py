@@ -1,0 +1,292 @@
+"""How fast the pipelines are, from arrays in memory to masks and table, and how fast their published procedures were.
+
+It measures neither BOSS nor files, and starts no workers: `benchmarks.steps` does.
+
+The floor is the time that copying one float32 channel takes, into fresh memory, on the same machine in the same run.
+Every time is the best of several, since whatever else the machine does can only add to it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import cc3d
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from scipy import ndimage, special
+
+import pipelines
+from benchmarks.steps import CHANNELS, REAL
+from box import Box
+from detection import objects
+from detection.border import mirrored
+from detection.in_memory import Found, detect_arrays
+from local_boss.synthetic import generate
+from pipelines.contract import Pipeline, Place
+from tests.fixtures_boss import REPOSITORY
+
+Channels = Mapping[str, NDArray[Any]]
+
+VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+REAL_SHAPE = (8, 1024, 1344)
+LARGER = 4
+"""How often the volume is repeated along y, and along x, for the larger one."""
+
+BLOCK = (32, 512, 512)
+"""The block whose memory is measured."""
+
+ROUNDS = 5
+COPIES = 20
+MOST_SECONDS = 1.5
+MOST_BYTES = 16
+MOST_OF_LINEAR = 1.2
+"""Time a voxel of the larger volume against that of the real one; the larger one overflows every cache."""
+
+CROPS = {"nomads-unsupervised": (8, 256, 336), "probabilistic": (8, 128, 168)}
+"""On how much the published procedures run: the size filter of the one looks at every voxel once an object."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pipeline, the channels that it gets, and how many copies of a channel it may take on two cores."""
+
+    name: str
+    channels: tuple[str, ...] = ("SYNAPSIN", "PSD95")
+    chosen: dict[str, str] = field(default_factory=dict)
+    most_copies: float = math.inf
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline with its defaults."""
+        return pipelines.build(self.name, {})
+
+    def run(self, volume: Channels, threads: int) -> Found:
+        """Run it on arrays."""
+        voxels = {name: volume[name] for name in self.channels}
+        return detect_arrays(self.pipeline, voxels, VOXEL_SIZE_NM, chosen=self.chosen, threads=threads)
+
+
+CASES = (
+    Case("nomads-unsupervised", most_copies=40),
+    Case("probabilistic", most_copies=60),
+    # the real volume has no inhibitory markers: these stand in for them, and what is found means nothing
+    Case("nomads-classifier", CHANNELS, {"gaba": "LY", "gephyrin": "GLUR1"}),
+)
+TABLE_COPIES = 30
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure and its bar."""
+
+    what: str
+    value: float
+    unit: str
+    most: float = math.inf
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is kept."""
+        return self.value <= self.most
+
+    def __str__(self) -> str:
+        """Return a row of the table."""
+        bar, word = (f"{self.most:g}", "met" if self.met else "MISSED") if math.isfinite(self.most) else ("", "")
+        return f"{self.what:58s} {self.value:8.2f} {self.unit:13s} {bar:>5s}  {word}".rstrip()
+
+
+def real_volume() -> dict[str, NDArray[Any]]:
+    """Return the channels of the real volume, or of a synthetic one of its shape where that is not at hand."""
+    if REAL.is_dir():
+        return {name: tifffile.imread(REAL / f"{name}.tif") for name in CHANNELS}
+    print(f"no {REAL}: measuring on a synthetic volume")
+    made = generate(REAL_SHAPE).channels
+    return dict(zip(CHANNELS, (made["PSD95"], made["Synapsin"], made["GluN1"], made["GAD"]), strict=True))
+
+
+def best_s(measure: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Return the shortest time of some rounds, in seconds."""
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        measure()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def copy_s(volume: Channels) -> float:
+    """Return the time of copying one float32 channel, and print that of copying into memory that is there already."""
+    channel = next(iter(volume.values())).astype(np.float32)
+    warm = channel.copy()
+    fresh_s, warm_s = best_s(channel.copy, COPIES), best_s(lambda: np.copyto(warm, channel), COPIES)
+    print(f"one copy of a float32 channel: {fresh_s * 1e3:.1f} ms; into warm memory: {warm_s * 1e3:.1f} ms")
+    return fresh_s
+
+
+def speed(case: Case, volume: Channels, larger: Channels, copy: float) -> list[Measured]:
+    """Time a pipeline on one and two threads, on both volumes."""
+    rows = []
+    one, two = (best_s(lambda n=threads: case.run(volume, n)) for threads in (1, 2))
+    rows.append(Measured(f"{case.name}, 2 threads", two / copy, "copies", case.most_copies))
+    rows.append(Measured(f"{case.name}, 1 thread", one / copy, "copies"))
+    size = LARGER**2
+    for threads, small in ((1, one), (2, two)):
+        large = best_s(lambda n=threads: case.run(larger, n), 2)
+        what = f"{case.name}, {size} times larger, {threads} thread{'s' * (threads > 1)}"
+        rows.append(Measured(what, large / small / size, "of linear", MOST_OF_LINEAR))
+        print(f"{what}: {large:.2f} s; {size} times smaller: {small:.3f} s")
+    return rows
+
+
+def table(volume: Channels, copy: float) -> list[Measured]:
+    """Time the object table alone: centroids, volumes and sums of two channels, of the default pipeline's objects."""
+    case = CASES[0]
+    marks = case.run(volume, 2).masks["All"] > 0
+    box = Box.of_shape(marks.shape)
+    images = [(f"intensity:{name}", volume[name]) for name in case.channels]
+
+    def made() -> dict[str, NDArray[Any]]:
+        parts = objects.measure(objects.label(marks, box, box), box, images)
+        joined, _ = objects.join([parts], [])
+        return dict(objects.table(joined, box, VOXEL_SIZE_NM))
+
+    labelled_s = best_s(lambda: objects.label(marks, box, box))
+    all_s = best_s(made)
+    print(
+        f"table of {len(made()['id'])} objects, 1 thread: {all_s * 1e3:.0f} ms, labels {labelled_s * 1e3:.0f} ms of it"
+    )
+    return [Measured("table of the objects, 1 thread", all_s / copy, "copies", TABLE_COPIES)]
+
+
+def cold_start() -> Measured:
+    """Time a process that finds nothing, against one that imports NumPy."""
+    detecting = (
+        "import numpy, pipelines; from detection.in_memory import detect_arrays; "
+        "voxels = numpy.random.default_rng(0).integers(0, 9, (4, 16, 16), numpy.uint8); "
+        "detect_arrays(pipelines.build('nomads-unsupervised', {}), {'psd': voxels, 'synapsin': voxels}, (70, 100, 100))"
+    )
+    bare, whole = (
+        best_s(lambda text=text: subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, check=True))
+        for text in ("import numpy", detecting)
+    )
+    return Measured("cold start beside that of NumPy", whole - bare, "s", MOST_SECONDS)
+
+
+def memory(case: Case, volume: Channels) -> Measured:
+    """Measure the peak memory of one block above its input."""
+    pipeline = case.pipeline
+    repeats = [math.ceil(n / m) for n, m in zip(BLOCK, next(iter(volume.values())).shape, strict=True)]
+    box, halo = Box.of_shape(BLOCK), pipeline.halo(VOXEL_SIZE_NM)
+    roles = pipeline.choose(case.channels, case.chosen)
+    arrays = {role: mirrored(np.tile(volume[name], repeats)[box.slices()], box, halo) for role, name in roles.items()}
+    place = Place(box.start, box.shape, box.shape, VOXEL_SIZE_NM)
+    tracemalloc.start()
+    try:
+        finding = pipeline.learn(pipeline.summarise(arrays, place), roles)
+        pipeline.detect(arrays, finding, place)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    return Measured(f"{case.name}, peak memory of a block", peak / box.voxels, "bytes a voxel", MOST_BYTES)
+
+
+def historical(channel: NDArray[Any]) -> NDArray[np.bool_]:
+    """Detect as NOMADS did in 2018: z-scores, means of 3 x 3 x 3, Otsu's threshold, a look at the volume an object."""
+    scores = (channel - channel.mean()) / channel.std()
+    means = 2 * ndimage.convolve(scores, np.full((3, 3, 3), 1 / 27), mode="reflect")
+    counts, edges = np.histogram(means, 256)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts), np.cumsum(counts * middles)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = total / below - (total[-1] - total) / (below[-1] - below)
+        between = below * (below[-1] - below) * apart**2
+    labels, count = cc3d.connected_components(means > middles[np.nanargmax(between)], connectivity=26, return_N=True)
+    for number in range(1, count + 1):
+        inside = labels == number
+        if np.count_nonzero(inside) <= 30:
+            labels[inside] = 0
+    kept: NDArray[np.bool_] = labels > 0
+    return kept
+
+
+def published(presynaptic: NDArray[Any], postsynaptic: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the probabilities of Simhal et al. (2017) for the default query, looking beside one voxel at a time."""
+    base, beside = (_two_slices(channel) for channel in (postsynaptic, presynaptic))
+    depth = len(base)
+    result = np.zeros(base.shape)
+    candidates = np.argwhere(base[:, 3:-3, 3:-3] >= 0.5)
+    for z, y, x in np.add(candidates, (0, 3, 3)):
+        slices = range(max(z - 1, 0), min(z + 2, depth))
+        corners = product(slices, (y - 2, y, y + 2), (x - 2, x, x + 2))
+        result[z, y, x] = base[z, y, x] * max(beside[k, r : r + 2, c : c + 2].mean() for k, r, c in corners)
+    return result
+
+
+def _two_slices(channel: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the probability of a punctum of 2 x 2 pixels that spans two slices."""
+    means, deviations = (f(channel, axis=(1, 2), keepdims=True, dtype=np.float64) for f in (np.mean, np.std))
+    logs = np.pad(special.log_ndtr((channel - means) / deviations), ((0, 0), (0, 1), (0, 1)))
+    flat = np.exp((logs[:, :-1, :-1] + logs[:, 1:, :-1] + logs[:, :-1, 1:] + logs[:, 1:, 1:]) / 4)
+    other = np.concatenate([flat[1:], flat[-2:-1]])
+    spanning: NDArray[np.float64] = flat * np.exp(-((flat - other) ** 2))
+    return spanning
+
+
+def against_published(volume: Channels, copy: float) -> list[Measured]:
+    """Time the procedures as they were published on a crop, scaled to the volume, and compare what they find."""
+    whole = Box.of_shape(volume["PSD95"].shape)
+    crops = {
+        name: {
+            channel: np.ascontiguousarray(voxels[Box.of_shape(shape).slices()]) for channel, voxels in volume.items()
+        }
+        for name, shape in CROPS.items()
+    }
+    rows = []
+    for name, shape in CROPS.items():
+        psd, synapsin = crops[name]["PSD95"], crops[name]["SYNAPSIN"]
+        given = {"evidence": "one-channel"} if name == "nomads-unsupervised" else {}
+        ours = detect_arrays(pipelines.build(name, given), {"PSD95": psd, "SYNAPSIN": synapsin}, VOXEL_SIZE_NM)
+        began = time.perf_counter()
+        theirs = historical(synapsin) if given else published(synapsin, psd) > 0.9
+        seconds = time.perf_counter() - began
+        larger = whole.voxels / math.prod(shape)
+        differing = np.count_nonzero((ours.masks["All"] > 0) != theirs)
+        crop = " x ".join(map(str, shape))
+        print(
+            f"{name} as published: {seconds:.1f} s for {crop} voxels; {differing} voxels of the mask differ from ours"
+        )
+        rows.append(Measured(f"{name} as published, scaled by {larger:.0f}", seconds * larger / copy, "copies"))
+    return rows
+
+
+def main() -> int:
+    """Measure, print the figures and the table, and return 1 if a bar is missed."""
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before; the best of {ROUNDS}, of 2 where it is larger"
+    )
+    volume = real_volume()
+    larger = {name: np.tile(voxels, (1, LARGER, LARGER)) for name, voxels in volume.items()}
+    copy = copy_s(volume)
+    rows = [row for case in CASES for row in speed(case, volume, larger, copy)]
+    rows += table(volume, copy)
+    rows.append(cold_start())
+    rows += [memory(case, volume) for case in CASES]
+    rows += against_published(volume, copy)
+    print(f"{'':58s} {'measured':>8s} {'':13s} {'bar':>5s}")
+    print(*rows, sep="\n")
+    print(f"load {os.getloadavg()[0]:.1f} after")
+    return int(not all(row.met for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
