@@ -6,16 +6,14 @@ They take the table as it is; nothing is measured here. Names and order are thos
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from pymeda.canvas import ACCENT, DIVERGING, INK, QUIET, SEQUENTIAL, SERIES, WIDTH_IN, figure, name_channels, short
+from pymeda.canvas import ACCENT, DIVERGING, INK, QUIET, SEQUENTIAL, SERIES, figure, name_channels, short
+from pymeda.captions import STANDARDISED, left_out
+from pymeda.cells import colour_bar, signed, write_cells
 from pymeda.plot import Drawing, Numbers, Plot, Subject, count
 from pymeda.spectrum import elbow, principal_axes
 from pymeda.table import NothingToDrawError
@@ -25,26 +23,9 @@ __all__ = ["CHANNELS"]
 _REPRESENTATIVES = 1000
 _LIMIT_SD = 3.0
 _RANGE_SD = 5.0
-_MOST_PAIRED = 6
 _MOST_IN_CELLS = 14
 
 Floats = NDArray[np.float64]
-
-
-def _left_out(subject: Subject) -> str:
-    """Say which rows and channels the standardised values do not hold."""
-    standardised = subject.standardised
-    said = []
-    if standardised.rows_left_out:
-        said.append(f"{count(standardised.rows_left_out, 'synapse')} with a missing value")
-    if standardised.constant:
-        said.append(f"constant: {', '.join(standardised.constant)}")
-    if standardised.empty:
-        said.append(f"without values: {', '.join(standardised.empty)}")
-    return f" Left out: {'; '.join(said)}." if said else ""
-
-
-_STANDARDISED = "Each channel is standardised: 0 is its mean over all synapses, 1 its standard deviation (sd)."
 
 
 def _representative(subject: Subject) -> Drawing:
@@ -67,20 +48,14 @@ def _representative(subject: Subject) -> Drawing:
     axes.set_xlabel(f"{count(len(sample), 'synapse')}, ordered along the first principal component")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _colour_bar(drawn, image, axes, "sd from the mean")
+    colour_bar(drawn, image, axes, "sd from the mean")
     whose = "All" if len(sample) == len(values) else f"A uniform random sample of {len(sample):,} of the"
     caption = (
-        f"{whose} {count(len(values), 'synapse')}, one a column, one channel a row. {_STANDARDISED} Columns are "
-        f"ordered along "
-        f"the first principal component, so that alike synapses stand together. Colours end at ± {_LIMIT_SD:g} sd; "
-        f"{100 * clipped:.2g} % of the cells lie beyond.{_left_out(subject)}"
+        f"{whose} {count(len(values), 'synapse')}, one a column, one channel a row. {STANDARDISED} Columns are ordered "
+        f"along the first principal component, so that alike synapses stand together. Colours end at ± {_LIMIT_SD:g} "
+        f"sd; {100 * clipped:.2g} % of the cells lie beyond.{left_out(subject)}"
     )
     return Drawing(drawn, caption, f"Heat map of {len(sample):,} synapses by {len(names)} channels.")
-
-
-def _colour_bar(drawn: Figure, image: AxesImage, axes: Axes, label: str) -> None:
-    bar = drawn.colorbar(image, ax=axes, label=label, pad=0.015, aspect=18)
-    bar.outline.set_visible(False)
 
 
 def _ridge_lines(subject: Subject) -> Drawing:
@@ -106,11 +81,9 @@ def _ridge_lines(subject: Subject) -> Drawing:
     beyond = float(((values < low) | (values > high)).mean())
     caption = (
         f"How the brightness of {count(len(values), 'synapse')} is distributed in each channel: Gaussian kernel "
-        f"densities of "
-        f"bandwidth {bandwidth:.2g} sd (Scott's rule), each scaled to the same height, so shapes compare and "
-        f"heights do not. "
-        f"{_STANDARDISED} Two humps hint at two kinds of synapses. Values beyond ± {_RANGE_SD:g} sd "
-        f"({100 * beyond:.2g} %) are not shown.{_left_out(subject)}"
+        f"densities of bandwidth {bandwidth:.2g} sd (Scott's rule), each scaled to the same height, so shapes compare "
+        f"and heights do not. {STANDARDISED} Two humps hint at two kinds of synapses. Values beyond ± {_RANGE_SD:g} sd "
+        f"({100 * beyond:.2g} %) are not shown.{left_out(subject)}"
     )
     return Drawing(drawn, caption, f"Density curves of {', '.join(names)}, one above the other.")
 
@@ -139,14 +112,12 @@ def _one_d_heatmap(subject: Subject) -> Drawing:
     axes.tick_params(axis="y", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Brightness (sd from the channel's mean)")
-    _colour_bar(drawn, image, axes, "% of synapses")
+    colour_bar(drawn, image, axes, "% of synapses")
     beyond = float(((values < low) | (values > high)).mean())
     caption = (
         f"The same distributions as histograms: share of the {count(len(values), 'synapse')} in each bin of "
-        f"{1 / per_sd:.2g} "
-        f"sd, one channel a row. {_STANDARDISED} Values beyond ± {_RANGE_SD:g} sd ({100 * beyond:.2g} %) are not "
-        f"shown."
-        f"{_left_out(subject)}"
+        f"{1 / per_sd:.2g} sd, one channel a row. {STANDARDISED} Values beyond ± {_RANGE_SD:g} sd ({100 * beyond:.2g} "
+        f"%) are not shown.{left_out(subject)}"
     )
     return Drawing(drawn, caption, f"Histograms of {', '.join(names)} as rows of colour.")
 
@@ -188,24 +159,14 @@ def _location_heatmap(subject: Subject) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if len(names) <= _MOST_IN_CELLS:
-        _write_cells(axes, shown, lambda value: f"{value:,.3g}")
-    _colour_bar(drawn, image, axes, "grey values")
+        write_cells(axes, image, shown, lambda value: f"{value:,.3g}")
+    colour_bar(drawn, image, axes, "grey values")
     caption = (
         f"Mean and median brightness of {count(subject.table.n, 'synapse')} in each channel, as measured: not "
-        f"standardised, in "
-        "the grey values of the images. A mean well above the median tells of few very bright synapses."
+        "standardised, in the grey values of the images. A mean well above the median tells of few very bright "
+        "synapses."
     )
     return Drawing(drawn, caption, f"Mean and median of {', '.join(names)}.", _location_numbers(names, found))
-
-
-def _write_cells(axes: Axes, shown: Floats, form: Callable[[float], str]) -> None:
-    """Write the number into each cell, in white on dark and black on light."""
-    image = axes.images[0]
-    colours = image.to_rgba(shown)
-    for (row, column), value in np.ndenumerate(shown):
-        red, green, blue, _ = colours[row, column]
-        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
-        axes.text(column, row, form(value), ha="center", va="center", fontsize=7.5, color="white" if dark else INK)
 
 
 def _location_lines(subject: Subject) -> Drawing:
@@ -228,11 +189,9 @@ def _location_lines(subject: Subject) -> Drawing:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     caption = (
         f"The same numbers as lines, for {count(subject.table.n, 'synapse')}: the mean with its 95 % confidence "
-        f"interval (1.96 "
-        "standard errors), which shrinks with the number of synapses, and the median with the median absolute "
-        "deviation "
-        "(MAD), which tells how much synapses differ. Grey values as measured; the line between channels only "
-        "guides the eye."
+        "interval (1.96 standard errors), which shrinks with the number of synapses, and the median with the median "
+        "absolute deviation (MAD), which tells how much synapses differ. Grey values as measured; the line between "
+        "channels only guides the eye."
     )
     return Drawing(drawn, caption, f"Mean and median of {', '.join(names)} as lines.", _location_numbers(names, found))
 
@@ -251,20 +210,16 @@ def _correlation(subject: Subject) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if d <= _MOST_IN_CELLS:
-        _write_cells(axes, found, _signed)
-    _colour_bar(drawn, image, axes, "Pearson's r")
+        write_cells(axes, image, found, signed)
+    colour_bar(drawn, image, axes, "Pearson's r")
     caption = (
-        f"How far the brightness in two channels goes together from synapse to synapse: Pearson's r of "
-        f"{count(len(values), 'synapse')}, from -1 to 1. Channels in the order of the table.{_left_out(subject)}"
+        "How far the brightness in two channels goes together from synapse to synapse: Pearson's r of "
+        f"{count(len(values), 'synapse')}, from -1 to 1. Channels in the order of the table.{left_out(subject)}"
     )
     numbers = Numbers(
         ("Channel", *names), [[n, *(f"{r:.3f}" for r in row)] for n, row in zip(names, found, strict=True)]
     )
     return Drawing(drawn, caption, f"Correlation matrix of {', '.join(names)}.", numbers)
-
-
-def _signed(r: float) -> str:
-    return f"{r:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
 
 
 def _scree(subject: Subject) -> Drawing:
@@ -290,80 +245,12 @@ def _scree(subject: Subject) -> Drawing:
     )
     caption = (
         f"How many independent directions {count(len(values), 'synapse')} vary in: share of the variance along each "
-        f"principal "
-        f"component of the standardised channels (squared singular values over their sum), and summed up.{words}"
-        f"{_left_out(subject)}"
+        "principal component of the standardised channels (squared singular values over their sum), and summed "
+        f"up.{words}{left_out(subject)}"
     )
     rows = [[str(i), f"{a:.2f}", f"{b:.2f}"] for i, a, b in zip(components, shares, together, strict=True)]
     alt = f"The first component holds {shares[0]:.0f} % of the variance."
     return Drawing(drawn, caption, alt, Numbers(("Component", "Variance (%)", "Summed up (%)"), rows))
-
-
-def _paired(subject: Subject) -> NDArray[np.int64]:
-    """Return which channels the pair plot shows: all, or those that weigh most in the first principal component."""
-    d = len(subject.standardised.names)
-    weights = np.abs(principal_axes(subject.standardised.values)[1][:, 0]).round(9)
-    return np.sort(np.argsort(-weights, kind="stable")[:_MOST_PAIRED]) if d > _MOST_PAIRED else np.arange(d)
-
-
-def _pair_plot(subject: Subject) -> Drawing:
-    subject.standardised.need(channels=2)
-    chosen = _paired(subject)
-    values = subject.standardised.values[:, chosen]
-    names = [subject.standardised.names[i] for i in chosen]
-    d = len(names)
-    limits = [_pair_limits(column) for column in values.T]
-    bins = int(np.clip(round(2 * len(values) ** (1 / 3)), 8, 48))
-    # 36 panels are laid out by hand: constrained layout takes seconds for them
-    drawn = Figure(figsize=(WIDTH_IN, WIDTH_IN))
-    grid = drawn.subplots(d, d, squeeze=False)
-    drawn.subplots_adjust(left=0.07, right=0.99, bottom=0.08, top=0.99, wspace=0.08, hspace=0.08)
-    for (row, column), axes in np.ndenumerate(grid):
-        axes.set_xlim(limits[column])
-        if row == column:
-            axes.hist(values[:, row], bins=bins, range=limits[row], color=ACCENT)
-            axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
-            axes.text(0.05, 0.96, short(names[row], 14), transform=axes.transAxes, va="top", fontsize=8, weight="bold")
-        elif row > column:
-            counts, _, _ = np.histogram2d(
-                values[:, row], values[:, column], bins=bins, range=(limits[row], limits[column])
-            )
-            shown = np.where(counts > 0, np.log1p(counts), np.nan)
-            axes.imshow(shown, cmap=SEQUENTIAL, origin="lower", aspect="auto", extent=(*limits[column], *limits[row]))
-        else:
-            r = float(np.mean(values[:, row] * values[:, column]))
-            axes.text(0.5, 0.5, f"r = {_signed(r)}", transform=axes.transAxes, ha="center", va="center", fontsize=8)
-            axes.set_facecolor("#f4f6f8")
-        _pair_ticks(axes, row, column, d)
-    drawn.supxlabel("Brightness (sd from the channel's mean)", y=0.008)
-    of = (
-        f"The {d} channels that weigh most in the first principal component"
-        if d < len(subject.standardised.names)
-        else "All channels"
-    )
-    caption = (
-        f"{of}, two by two, for {count(len(values), 'synapse')}: below the diagonal, two-dimensional histograms "
-        f"(brighter colour: more "
-        "synapses, on a logarithmic scale; white: none); on it, the histogram of each channel; above it, Pearson's "
-        "r. "
-        f"{_STANDARDISED} Axes span the 0.2 to 99.8 % quantiles.{_left_out(subject)}"
-    )
-    return Drawing(drawn, caption, f"Pairwise histograms of {', '.join(names)}.")
-
-
-def _pair_limits(column: Floats) -> tuple[float, float]:
-    low, high = (float(limit) for limit in np.quantile(column, (0.002, 0.998)))
-    return (low, high) if high - low > 1e-9 else (low - 1, high + 1)
-
-
-def _pair_ticks(axes: Axes, row: int, column: int, d: int) -> None:
-    """Leave numbers at the left and lower borders only; a histogram's height has no axis."""
-    axes.tick_params(length=2, labelsize=7.5)
-    axes.spines[:].set_color("#d4dae0")
-    if row < d - 1:
-        axes.set_xticks([])
-    if column > 0 or row == 0:
-        axes.set_yticks([])
 
 
 CHANNELS = (
@@ -374,6 +261,5 @@ CHANNELS = (
     Plot("location-lines", "Location Lines", _location_lines),
     Plot("correlation-matrix", "Correlation Matrix", _correlation),
     Plot("scree", "Scree Plot", _scree),
-    Plot("pair-plot", "Pair Plot", _pair_plot),
 )
 """The figures of the channels in the order of the page."""

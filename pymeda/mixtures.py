@@ -6,17 +6,18 @@ It transforms nothing and draws nothing; what its leaves mean is for the reader 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_GAIN", "LEVELS", "Node", "grow", "label", "leaves", "smallest_part"]
+__all__ = ["LEAST_GAIN", "MOST_LEAVES", "Node", "grow", "label", "leaves", "smallest_part"]
 
-LEVELS = 2
-"""How often rows may be split: at most ``2 ** LEVELS`` leaves."""
+MOST_LEAVES = 4
+"""How many leaves a tree may have."""
 
 LEAST_GAIN = 10.0
 """By how much the BIC must fall: twice the log of the odds, so that 10 is strong evidence (Kass and Raftery 1995)."""
@@ -39,8 +40,8 @@ class Node:
     rows : int
         How many of the fitted rows.
     gain : float or None
-        BIC of one Gaussian minus the lower BIC of two; None where two were not tried, at the last level or for want of
-        rows.
+        BIC of one Gaussian minus the lower BIC of two; None where two were not tried: for want of rows, or because the
+        tree had all its leaves.
     smaller : int
         Rows of the smaller of the two parts that were tried; 0 where none were.
     parts : tuple of Node
@@ -69,8 +70,11 @@ def leaves(node: Node) -> list[Node]:
     return [leaf for part in node.parts for leaf in leaves(part)] or [node]
 
 
-def grow(values: Floats, seed: int, levels: int = LEVELS) -> Node:
+def grow(values: Floats, seed: int, most: int = MOST_LEAVES) -> Node:
     """Split rows in two, again and again, where that lowers the Bayesian information criterion (BIC) enough.
+
+    Of all leaves, the one whose split lowers the BIC most is split next, so that the tree can be as lopsided as the
+    populations are.
 
     Parameters
     ----------
@@ -78,8 +82,8 @@ def grow(values: Floats, seed: int, levels: int = LEVELS) -> Node:
         Each column of variance about 1, without NaN. Not written to.
     seed : int
         Seed of the k-means that the mixtures start from.
-    levels : int
-        How many splits may follow each other.
+    most : int
+        How many leaves there may be, at least 1.
 
     Returns
     -------
@@ -88,12 +92,59 @@ def grow(values: Floats, seed: int, levels: int = LEVELS) -> Node:
 
     Notes
     -----
-    Each split is a mixture of two Gaussians with full covariances (the better of several starts, by expectation
+    Each split is a mixture of two Gaussians with full covariances (the best of several starts, by expectation
     maximisation), compared by the BIC (Schwarz 1978, doi:10.1214/aos/1176344136) with one Gaussian. Rows go to the
     component of the larger posterior probability.
     """
     with _one_thread():
-        return _grow(values, seed, levels)
+        # the path to a node is the sequence of parts, 0 or 1, that leads to it
+        open_: dict[str, _Trial] = {"": _try(values, seed)}
+        inner: dict[str, _Trial] = {}
+        while len(open_) < most and (worth := [path for path, trial in open_.items() if trial.splits]):
+            path = max(worth, key=lambda path: open_[path].node.gain or 0)
+            trial = inner[path] = open_.pop(path)
+            last = len(open_) + 2 == most
+            for i, part in enumerate(trial.parts()):
+                open_[f"{path}{i}"] = _Trial(part, Node(len(part))) if last else _try(part, seed)
+    return _built("", open_, inner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Some rows, and what came of trying to split them in two; `found` is the component of each."""
+
+    values: Floats
+    node: Node
+    found: NDArray[np.int64] | None = None
+
+    @property
+    def splits(self) -> bool:
+        """Tell whether two parts are worth it."""
+        node = self.node
+        return (node.gain or 0) >= LEAST_GAIN and node.smaller >= smallest_part(self.values.shape[1])
+
+    def parts(self) -> list[Floats]:
+        """Return the rows of either part, the larger first."""
+        return [self.values[self.found == component] for component in self.node.order]
+
+
+def _try(values: Floats, seed: int) -> _Trial:
+    rows, columns = values.shape
+    if rows < 2 * smallest_part(columns):
+        return _Trial(values, Node(rows))
+    one, two = _fit(values, 1, seed), _fit(values, 2, seed)
+    found = two.predict(values)
+    sizes = np.bincount(found, minlength=2)
+    order = tuple(int(i) for i in np.argsort(-sizes, kind="stable"))
+    gain = float(one.bic(values) - two.bic(values))
+    return _Trial(values, Node(rows, gain, int(sizes.min()), (), two, order), found)
+
+
+def _built(path: str, leaves_: Mapping[str, _Trial], inner: Mapping[str, _Trial]) -> Node:
+    """Return the node at a path with all below it; leaves keep no mixture, for nobody goes further down."""
+    if path in leaves_:
+        return replace(leaves_[path].node, mixture=None, order=())
+    return replace(inner[path].node, parts=tuple(_built(f"{path}{i}", leaves_, inner) for i in (0, 1)))
 
 
 def _one_thread() -> AbstractContextManager[Any]:

@@ -16,6 +16,7 @@ from pymeda import page
 from pymeda.alerts import alerts
 from pymeda.facts import RunFacts
 from pymeda.figures_channels import CHANNELS
+from pymeda.figures_clusters import CLUSTERS
 from pymeda.figures_detections import DETECTIONS
 from pymeda.figures_gallery import GALLERY
 from pymeda.figures_tissue import TISSUE
@@ -36,6 +37,7 @@ _CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
         (*VOXELS, *TISSUE),
     ),
     ("channels", "Brightness by channel", "How bright the synapses are in each channel: the PyMeda plots.", CHANNELS),
+    ("clusters", "Clusters", "Whether the synapses fall into populations, and what sets those apart.", CLUSTERS),
 )
 
 
