@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pymeda.canvas import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, figure, label_log_axis, short
+from pymeda.depth import layers
 from pymeda.plot import TIMES, Drawing, Numbers, Plot, Subject, count
 from pymeda.table import NothingToDrawError
 
@@ -26,7 +27,6 @@ __all__ = ["DETECTIONS"]
 _OUTLINES = ("#ffb000", "#56b4e9", "#ff6fb5", "#00d19a")  # bright on grey, told apart by colour-blind readers
 _MOST_DEPTH_BINS = 60
 _MOST_MAP_BINS = 72
-_TIE = 1e-6
 _DETAIL_SHARE = 5  # the detail's side is this part of the projection's
 
 Extent = tuple[float, float, float, float]
@@ -180,11 +180,11 @@ def _sizes(subject: Subject) -> Drawing:
     drawn = figure(2.9)
     spanned = subject.table.has("slices")
     panels = drawn.subplots(1, 1 + spanned, squeeze=False, width_ratios=[3, 2][: 1 + spanned]).flat
-    _size_histogram(panels[0], sizes, unit)
+    cut = _cut(subject, name)
+    _size_histogram(panels[0], sizes, unit, cut)
     words = (
         f"How large the detected synapses are ({len(sizes):,}), in {unit} on a logarithmic axis; the dashed line is "
-        f"the "
-        "median."
+        f"the median{_cut_in_words(cut, name, unit, subject)}"
     )
     if spanned:
         _span_bars(panels[1], subject.table.column("slices"))
@@ -200,8 +200,28 @@ def _sizes(subject: Subject) -> Drawing:
     return Drawing(drawn, words, alt, Numbers(("Quantile", f"Size ({unit})"), rows))
 
 
-def _size_histogram(axes: Axes, sizes: NDArray[np.float64], unit: str) -> None:
-    low, high = math.log10(sizes.min()), math.log10(sizes.max())
+def _cut(subject: Subject, name: str) -> float | None:
+    """Return the smallest size that the pipeline was asked to keep, None where it has no parameter of that name."""
+    try:
+        cut = float(subject.facts.parameters.get(f"min_{name}", ""))
+    except ValueError:
+        return None
+    return cut if 0 < cut < math.inf else None
+
+
+def _cut_in_words(cut: float | None, name: str, unit: str, subject: Subject) -> str:
+    if cut is None:
+        return "."
+    below = int((subject.table.columns[name] < cut).sum())
+    seen = "none is smaller" if not below else f"{below:,} are smaller, so that it did not decide"
+    return (
+        f", the dotted one the parameter min_{name} of {subject.facts.pipeline or 'the pipeline'} ({cut:g} {unit}; "
+        f"{seen}). A peak right at the cut says that it takes away part of a population, of noise or of synapses."
+    )
+
+
+def _size_histogram(axes: Axes, sizes: NDArray[np.float64], unit: str, cut: float | None) -> None:
+    low, high = math.log10(min(sizes.min(), cut or math.inf)), math.log10(sizes.max())
     if high - low < 0.1:
         low, high = low - 0.5, high + 0.5
     bins = np.logspace(low, high, 1 + min(40, max(6, round(2 * len(sizes) ** (1 / 3)))))
@@ -209,7 +229,9 @@ def _size_histogram(axes: Axes, sizes: NDArray[np.float64], unit: str) -> None:
     label_log_axis(axes, bins[0] / 1.1, bins[-1] * 1.1)
     median = float(np.median(sizes))
     axes.axvline(median, color=INK, linewidth=1, linestyle="--", label=f"median {median:,.3g} {unit}")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+    if cut is not None:
+        axes.axvline(cut, color=SERIES[1], linewidth=1.4, linestyle=":", label=f"cut {cut:,.3g} {unit}")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=2, handlelength=1.6, fontsize=7.5)
     axes.set(xlabel=f"Size ({unit}, log scale)", ylabel="Synapses", title="Size")
 
 
@@ -230,24 +252,11 @@ def _span_shares(spans: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray
     return np.arange(1, len(counted) + 1), counted / len(spans)
 
 
-def _depth_edges(subject: Subject, depths: NDArray[np.float64], unit: str) -> tuple[NDArray[np.float64], int | None]:
-    """Return the faces of the depth bins, and how many whole sections a bin holds where that is known."""
-    extent, step = subject.facts.extent("z", unit), subject.facts.step("z", unit)
-    if extent is None or step is None or subject.facts.box is None:
-        low, high = depths.min() - 0.5, depths.max() + 0.5
-        return np.linspace(low, high, min(_MOST_DEPTH_BINS, max(4, round(math.sqrt(len(depths))))) + 1), None
-    sections = subject.facts.box.shape[0]
-    each = math.ceil(sections / _MOST_DEPTH_BINS)
-    inner = extent[0] + step * np.arange(0, sections, each)
-    return np.append(inner, extent[1]), each
-
-
 def _depth(subject: Subject) -> Drawing:
     positions, unit = subject.table.positions("z")
     depths = positions[:, 0]
-    edges, each = _depth_edges(subject, depths, unit)
-    # The centroid of an object in two sections lies on their common face: rounding must not toss the coin.
-    counts, _ = np.histogram(depths + _TIE * (edges[1] - edges[0]), edges)
+    cut = layers(subject.facts, depths, unit, _MOST_DEPTH_BINS)
+    edges, each, counts = cut.edges, cut.sections, cut.counts(depths)
     volume = subject.facts.volume_um3
     slabs = None if volume is None or each is None else volume * np.diff(edges) / (edges[-1] - edges[0])
     drawn = figure(2.5 if slabs is None else 4.1)

@@ -21,7 +21,7 @@ from pymeda.plot import TIMES, Drawing, Numbers, Plot, Subject, count
 from pymeda.table import NothingToDrawError
 from volume import Volume
 
-__all__ = ["GALLERY"]
+__all__ = ["CLUSTER_GALLERY", "GALLERY"]
 
 _REACH_UM = 0.85
 _REACH_VOXELS = (6, 14)
@@ -142,7 +142,7 @@ def _extreme(subject: Subject) -> list[Shot]:
     return shots
 
 
-def _draw(subject: Subject, shots: Sequence[Shot], words: str, a_row: int = _A_ROW) -> Drawing:
+def _draw(subject: Subject, shots: Sequence[Shot], words: str, brief: bool = True) -> Drawing:
     """Draw synaptograms of some synapses, with the words that say which they are."""
     subject.fields.need()
     centres = _centres(subject)
@@ -154,17 +154,17 @@ def _draw(subject: Subject, shots: Sequence[Shot], words: str, a_row: int = _A_R
     start = (0, 0, 0) if subject.facts.box is None else subject.facts.box.start
     mask = next(iter(subject.mask_volumes.values()), None)
     left_in, right_in, gap_in = 0.72, 0.02, 0.14
-    wide = (WIDTH_IN - left_in - right_in - gap_in * (a_row - 1)) / a_row
+    wide = (WIDTH_IN - left_in - right_in - gap_in * (_A_ROW - 1)) / _A_ROW
     depth, height, width = window.shape
     ratio = _pixel_ratio(subject)
     mosaic_x = depth * (width + _GAP) - _GAP
     mosaic_y = len(names) * (height + _GAP) - _GAP
     tall = wide * mosaic_y * ratio / mosaic_x
-    rows = math.ceil(len(shots) / a_row)
+    rows = math.ceil(len(shots) / _A_ROW)
     total = rows * (tall + _HEAD_IN + 0.16) + 0.02
     drawn = Figure(figsize=(WIDTH_IN, total))
     for i, shot in enumerate(shots):
-        row, column = divmod(i, a_row)
+        row, column = divmod(i, _A_ROW)
         bottom = total - (row + 1) * (tall + _HEAD_IN + 0.16) + 0.16
         axes = drawn.add_axes(
             ((left_in + column * (wide + gap_in)) / WIDTH_IN, bottom / total, wide / WIDTH_IN, tall / total)
@@ -172,7 +172,7 @@ def _draw(subject: Subject, shots: Sequence[Shot], words: str, a_row: int = _A_R
         place = [round(c) - s for c, s in zip(centres[shot.row].tolist(), start, strict=True)]
         _synaptogram(axes, subject, names, place, window, mask)
         _label(axes, subject, shot, centres[shot.row], names if column == 0 else [], window)
-    caption = _caption(subject, words, window, len(names), mask is not None)
+    caption = _caption(subject, words, window, len(names), mask is not None, brief)
     alt = f"Synaptograms of {count(len(shots), 'synapse')}: {len(names)} channels by {depth} sections each."
     return Drawing(drawn, caption, alt, _numbers(subject, shots, centres, names))
 
@@ -251,7 +251,7 @@ def _name(subject: Subject, row: int) -> str:
     return f"synapse {int(columns['id'][row])}" if "id" in columns else f"row {row + 1}"
 
 
-def _caption(subject: Subject, words: str, window: Window, channels: int, outlined: bool) -> str:
+def _caption(subject: Subject, words: str, window: Window, channels: int, outlined: bool, brief: bool) -> str:
     size = subject.facts.voxel_size_nm
     _, height, width = window.shape
     side = (
@@ -261,6 +261,8 @@ def _caption(subject: Subject, words: str, window: Window, channels: int, outlin
     )
     of = f" the first {channels} of {len(subject.images)}" if channels < len(subject.images) else ""
     outline = f" Orange: outline of the mask “{short(next(iter(subject.mask_volumes)), 40)}”." if outlined else ""
+    if brief:
+        return f"{words} To be read as the random synapses above, at the same contrast."
     return (
         f"{words} Each block is one synapse: channels{of} from top to bottom, consecutive sections from left to "
         f"right (0 is the section of its centroid), cut round the centroid, {side} a tile.{outline} Pale tiles lie "
@@ -286,7 +288,7 @@ def _numbers(subject: Subject, shots: Sequence[Shot], centres: NDArray[np.float6
 def _random_gallery(subject: Subject) -> Drawing:
     _centres(subject)
     shots = _random(subject)
-    return _draw(subject, shots, f"{len(shots)} of {count(subject.table.n, 'synapse')}, drawn at random.")
+    return _draw(subject, shots, f"{len(shots)} of {count(subject.table.n, 'synapse')}, drawn at random.", brief=False)
 
 
 def _extreme_gallery(subject: Subject) -> Drawing:
@@ -307,7 +309,7 @@ def _cluster_gallery(subject: Subject) -> Drawing:
     shots = [Shot(int(row), f"cluster {i + 1}") for i, rows in enumerate(found.typical(_A_ROW)) for row in rows]
     words = (
         f"What the clusters look like: for each of the {found.number} clusters, the {_A_ROW} synapses nearest to its "
-        "mean, one cluster a row. The clusters were found by brightness alone; see “Clusters”."
+        "mean, one cluster a row. The clusters were found by brightness alone; the images were not asked."
     )
     return _draw(subject, shots, words)
 
@@ -315,6 +317,8 @@ def _cluster_gallery(subject: Subject) -> Drawing:
 GALLERY = (
     Plot("synaptograms-random", "Synaptograms: random synapses", _random_gallery),
     Plot("synaptograms-extreme", "Synaptograms: extreme synapses", _extreme_gallery),
-    Plot("synaptograms-clusters", "Synaptograms: typical of each cluster", _cluster_gallery),
 )
-"""The galleries in the order of the page."""
+"""The galleries that need no clusters, in the order of the page."""
+
+CLUSTER_GALLERY = (Plot("synaptograms-clusters", "Synaptograms: typical of each cluster", _cluster_gallery),)
+"""What the clusters look like; to stand after the figures that explain them."""

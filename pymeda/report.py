@@ -18,7 +18,8 @@ from pymeda.facts import RunFacts
 from pymeda.figures_channels import CHANNELS
 from pymeda.figures_clusters import CLUSTERS
 from pymeda.figures_detections import DETECTIONS
-from pymeda.figures_gallery import GALLERY
+from pymeda.figures_gallery import CLUSTER_GALLERY, GALLERY
+from pymeda.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
 from pymeda.figures_tissue import TISSUE
 from pymeda.figures_voxels import VOXELS
 from pymeda.plot import Plot, Subject, show
@@ -34,10 +35,15 @@ _CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
         "tissue",
         "Synapses in the tissue",
         "What the synapses have to do with the images and with each other.",
-        (*VOXELS, *TISSUE),
+        (*VOXELS, *TISSUE, *GROUPS),
     ),
     ("channels", "Brightness by channel", "How bright the synapses are in each channel: the PyMeda plots.", CHANNELS),
-    ("clusters", "Clusters", "Whether the synapses fall into populations, and what sets those apart.", CLUSTERS),
+    (
+        "clusters",
+        "Clusters",
+        "Whether the synapses fall into populations, and what sets those apart.",
+        (*CLUSTERS, *CLUSTER_GALLERY, *CLUSTERS_IN_TISSUE),
+    ),
 )
 
 
