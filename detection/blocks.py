@@ -1,11 +1,10 @@
 """What a worker does with one block; each function commits what it made to the store before it returns.
 
-They know neither the order of the passes nor what other workers do. The plan is given to a worker once, as it starts.
+They know neither the order of the passes nor what other workers do.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -16,19 +15,19 @@ from numpy.typing import NDArray
 from box import Box
 from detection import objects
 from detection.border import mirrored
+from detection.digests import digest_of
 from detection.overview import Overview
 from detection.plan import Plan
 from detection.store import key_of
-from errors import DataError, NDSynapseError
+from detection.worker import plan_here
+from errors import DataError
 from pipelines.contract import Detected, Finding, Place, Summary
 
 __all__ = [
     "add_counts",
     "candidates_of",
     "detect",
-    "digest_of",
     "measured_columns",
-    "setup",
     "summarise",
     "touching",
     "write_masks",
@@ -39,45 +38,8 @@ FOUND = np.uint8(255)
 _SETS = 8
 """Sets that a pipeline may tell apart: a bit each."""
 
-_PLAN: Plan | None = None
-
-
-def setup(plan: Plan) -> None:
-    """Keep the plan in this worker.
-
-    Parameters
-    ----------
-    plan : Plan
-        The plan, without its source.
-    """
-    global _PLAN
-    _PLAN = plan
-
-
-def _plan() -> Plan:
-    """Return this worker's plan."""
-    if _PLAN is None:
-        raise NDSynapseError("a block in a worker", "the worker has no plan", "Report this as a defect")
-    return _PLAN
-
-
-def digest_of(*arrays: NDArray[Any]) -> str:
-    """Return a fingerprint of some arrays.
-
-    Parameters
-    ----------
-    *arrays : ndarray
-        The arrays.
-
-    Returns
-    -------
-    str
-        Hexadecimal digits.
-    """
-    digest = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+_PIECE = 2**20
+"""Voxels that are squared at a time: the sum of so many squares of 16 bits is exact in a float64."""
 
 
 def _role_arrays(plan: Plan, box: Box) -> dict[str, NDArray[Any]]:
@@ -94,7 +56,7 @@ def _place(plan: Plan, box: Box) -> Place:
 
 
 def summarise(box: Box) -> float:
-    """Count one block, and project its channels.
+    """Count one block, and add up and project its channels.
 
     Parameters
     ----------
@@ -106,19 +68,33 @@ def summarise(box: Box) -> float:
     float
         Seconds that writing took.
     """
-    plan = _plan()
+    plan = plan_here()
     tiles = plan.tiles()
     arrays: dict[str, NDArray[Any]] = {}
     for name, counts in plan.pipeline.summarise(_role_arrays(plan, box), _place(plan, box)).items():
-        places = np.flatnonzero(counts)
+        kept = counts != 0
+        kept[-1:] = True  # counts that end with zeros are as long as they were
+        places = np.flatnonzero(kept)
         arrays[f"places {name}"], arrays[f"counts {name}"] = places, counts[places]
     for channel in plan.pulled():
         voxels = tiles.channel(channel).part(box)
         arrays[f"overview {channel}"] = Overview.of_block(voxels, box, plan.box).pixels
         arrays[f"digest {channel}"] = np.array([digest_of(voxels)])
+        arrays[f"moments {channel}"] = np.array(_moments(voxels), np.int64)
     store = plan.store()
     store.save(plan.statistics_kind(), key_of(box), arrays)
     return store.write_s
+
+
+def _moments(voxels: NDArray[Any]) -> tuple[int, int]:
+    """Return the sum of some voxels, and that of their squares; both are whole numbers, whatever they are added in."""
+    flat = voxels.ravel()
+    total = squares = 0
+    for start in range(0, len(flat), _PIECE):
+        piece = flat[start : start + _PIECE].astype(np.float64)
+        total += int(piece.sum())
+        squares += int(piece @ piece)
+    return total, squares
 
 
 def add_counts(total: Summary, name: str, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
@@ -210,7 +186,7 @@ def detect(box: Box, finding: Finding) -> float:
     float
         Seconds that writing took.
     """
-    plan = _plan()
+    plan = plan_here()
     tiles = plan.tiles()
     detected = plan.pipeline.detect(_role_arrays(plan, box), finding, _place(plan, box))
     labelled = objects.label(candidates_of(detected, box.shape), box, plan.box)
@@ -218,7 +194,7 @@ def detect(box: Box, finding: Finding) -> float:
     saved = {"numbers": labelled.numbers, "ids": labelled.ids, **_bits(detected.sets)}
     del detected
     channels = ((f"intensity:{name}", tiles.channel(name).part(box)) for name in plan.channels)
-    parts |= objects.measure(labelled, box, channels)
+    parts |= objects.measure_voxels(labelled, channels)
     store, kind = plan.store(), plan.parts_kind(finding)
     store.save(f"labels-{kind}", key_of(box), saved)
     # the parts are saved last: with them the block is finished
@@ -263,7 +239,7 @@ def touching(box: Box, kind: str) -> NDArray[Any]:
     ndarray, shape (n, 2)
         Pairs of ids.
     """
-    plan = _plan()
+    plan = plan_here()
     store = plan.store()
     here = store.load(kind, key_of(box))
     pairs = [np.empty((0, 2), objects.id_dtype(plan.box))]
@@ -324,7 +300,7 @@ def write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: s
     float
         Seconds that writing took.
     """
-    plan = _plan()
+    plan = plan_here()
     store = plan.store()
     saved = store.load(f"labels-{parts_kind}", key_of(box))
     numbers, sets = saved["numbers"], saved.get("sets", np.empty(0, str)).tolist()

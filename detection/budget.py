@@ -7,12 +7,14 @@ on blocks of 1 to 17 million voxels (`tests/test_memory.py` holds them to it).
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from detection.plan import DEFAULT_BLOCK_SIZE, Plan
+from detection.windows import surroundings
 from errors import UsageError
 
 __all__ = ["Needs", "available_bytes", "check_memory", "fits", "fitted", "needs_of"]
@@ -21,6 +23,9 @@ _PARENT_BYTES = 160 * 2**20
 _WORKER_BYTES = 80 * 2**20
 _VOXEL_BYTES = 20
 """What the engine holds for a voxel of a block: labels, their packed form, and mapped input."""
+
+_PLANE_BYTES = 24
+"""What adding up windows holds for a voxel of a plane: a table of sums, and another while it is made."""
 
 _PULL_COPIES = 3
 """An answer of BOSS is there packed, unpacked, and as the array that is saved."""
@@ -121,8 +126,8 @@ def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
     block = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
     with_halo = int(np.prod([n + 2 * halo for n, halo in zip(block, plan.halo, strict=True)]))
     voxels = int(np.prod(block))
-    working = plan.pipeline.working_bytes
-    worker = _WORKER_BYTES + voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * working
+    working = voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * plan.pipeline.working_bytes
+    worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, max(itemsizes)))
     parent = _PARENT_BYTES + pulls * _PULL_COPIES * voxels * max(itemsizes)
     blocks = int(np.prod([-(-extent // n) + 1 for n, extent in zip(block, plan.box.shape, strict=True)]))
     blocks = len(plan.blocks()) if blocks < 10**6 else blocks
@@ -135,6 +140,13 @@ def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
         voxels=plan.box.voxels,
         disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1),
     )
+
+
+def _window_bytes(plan: Plan, block: Sequence[int], itemsize: int) -> int:
+    """Return what measuring windows takes: a channel of the block and around it, tables of a plane."""
+    around = [n + 2 * reach for n, reach in zip(block, surroundings(plan.reach), strict=True)]
+    _, y, x = (min(n, extent) for n, extent in zip(around, plan.box.shape, strict=True))
+    return int(np.prod(around)) * itemsize + y * x * _PLANE_BYTES
 
 
 def _joining_bytes(plan: Plan, workers: int) -> int:

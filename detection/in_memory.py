@@ -9,16 +9,18 @@ from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
-from detection import objects
+from detection import features, objects
 from detection.blocks import FOUND, add_counts, candidates_of, measured_columns
 from detection.border import mirrored
 from detection.store import BlockVolume
+from detection.windows import WINDOW_NM, surroundings, window, window_sums
 from errors import DataError
 from pipelines.contract import Chosen, Finding, Pipeline, Place, Summary
 
@@ -40,7 +42,7 @@ class Found:
         The number of the object that a voxel belongs to, as in the table's `id`; 0 is background. ``np.asarray`` makes
         an array of it.
     table : dict of str to ndarray
-        One row for each object of the first mask; see `outcome.Detection`.
+        One row for each object of the first mask; see `objects.table_of`.
     finding : Finding
         What the pipeline learned.
     scores : dict of str to ndarray of float32, shape (z, y, x)
@@ -106,6 +108,8 @@ def detect_arrays(
         found, joint = objects.join([part.columns for part in parts.values()], run.touching(parts))
         every = dict(objects.table(found, run.box, voxel_size_nm))
         picked = pipeline.select(every, finding)
+        rows = np.flatnonzero(next(iter(picked.masks.values())))
+        sums = run.window_sums(pool, features.centres(found, rows))
         masks = {name: np.zeros(run.box.shape, np.uint8) for name in picked.masks}
         list(pool.map(partial(run.paint, masks=masks, parts=parts, joint=joint, chosen=picked), run.blocks))
         graded = run.grade(pool, finding) if scores else {}
@@ -120,7 +124,8 @@ def detect_arrays(
         return labels
 
     labels = BlockVolume(read, run.box, block_size, np.int64)
-    return Found(masks, labels, dict(objects.table_of(every, picked)), finding, graded)
+    measured = features.columns(found, rows, sums, run.box, voxel_size_nm, run.reach)
+    return Found(masks, labels, dict(objects.table_of(every, picked, measured)), finding, graded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,8 @@ class _Run:
         self.roles = pipeline.choose(list(channels), chosen)
         self.box = Box.of_shape(next(iter(channels.values())).shape)
         self.blocks = list(self.box.tiles(block_size, aligned=True))
+        self.reach = window(WINDOW_NM, voxel_size_nm)
+        self._block_size = block_size
         self._voxel_size_nm = voxel_size_nm
         self._halo = pipeline.halo(voxel_size_nm)
 
@@ -171,6 +178,24 @@ class _Run:
         images = [(f"intensity:{name}", voxels[block.slices()]) for name, voxels in self.channels.items()]
         columns = objects.measure(labelled, block, measured_columns(detected) + images)
         return _Part(labelled, columns, detected.sets if len(detected.sets) > 1 else {})
+
+    def window_sums(self, pool: Executor, points: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        """Add up the windows round some voxels, shape (3, n), in every channel."""
+        owners = features.block_numbers(points, self.box, self._block_size)
+        reaches = (self.reach, surroundings(self.reach))
+        sums = {
+            name: np.zeros(len(owners), np.int64) for channel in self.channels for name in features.sums_of(channel)
+        }
+
+        def add_up(number: int, channel: str) -> None:
+            here = owners == number
+            region = self.blocks[number].grown(reaches[1], self.box)
+            found = window_sums(self.channels[channel][region.slices()], region, points[:, here], reaches)
+            for name, values in zip(features.sums_of(channel), found, strict=True):
+                sums[name][here] = values
+
+        list(pool.map(add_up, *zip(*product(np.unique(owners).tolist(), self.channels), strict=True)))
+        return sums
 
     def touching(self, parts: Mapping[Box, _Part]) -> list[NDArray[Any]]:
         """Find the ids that touch across the planes between blocks."""

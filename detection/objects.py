@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
+from detection.shape import PRODUCT_SUMS, moved
 from pipelines.contract import Chosen
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "join",
     "label",
     "measure",
+    "measure_voxels",
     "neighbours_across",
     "rows_of_objects",
     "table",
@@ -136,19 +138,44 @@ def measure(labelled: Labelled, box: Box, measured: Iterable[tuple[str, NDArray[
     -------
     dict of str to ndarray
         Columns, a row for each part: `id`, `voxels`, `sum_z` (and y, x: sums of voxel coordinates), `start_z`, `stop_z`
-        (and y, x: bounding box, half-open), and those of `measured`. All int64 but `id`.
+        (and y, x: bounding box, half-open), `sum_zz` (and zy, zx, yy, yx, xx: sums of products of coordinates, modulo
+        2**64), and those of `measured`. All int64 but `id`.
     """
-    places, voxels = labelled.places, labelled.voxels
+    voxels = labelled.voxels
     first = _first(voxels)
     parts: Parts = {"id": labelled.ids, "voxels": voxels}
-    for axis, coordinate in enumerate(np.unravel_index(places, box.shape)):
-        start = box.start[axis]
-        parts[_COORDINATE_SUMS[axis]] = _reduce(np.add, coordinate, first) + start * voxels
+    coordinates = np.unravel_index(labelled.places, box.shape)
+    sums = [_reduce(np.add, coordinate, first) for coordinate in coordinates]
+    for axis, (coordinate, start) in enumerate(zip(coordinates, box.start, strict=True)):
+        parts[_COORDINATE_SUMS[axis]] = sums[axis] + start * voxels
         parts[_LOWEST[axis]] = _reduce(np.minimum, coordinate, first) + start
         parts[_HIGHEST[axis]] = _reduce(np.maximum, coordinate, first) + (start + 1)
-    for name, values in measured:
-        parts[name] = _reduce(_reduction(name), values.ravel()[places].astype(np.int64), first)
-    return parts
+    for name, (a, b) in PRODUCT_SUMS.items():
+        products = _reduce(np.add, coordinates[a] * coordinates[b], first)
+        parts[name] = moved(products, (sums[a], sums[b]), voxels, (box.start[a], box.start[b]))
+    return parts | measure_voxels(labelled, measured)
+
+
+def measure_voxels(labelled: Labelled, measured: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
+    """Measure what lies in the parts of objects in one block.
+
+    Parameters
+    ----------
+    labelled : Labelled
+        From `label`.
+    measured : iterable of tuple of str and ndarray
+        As for `measure`.
+
+    Returns
+    -------
+    dict of str to ndarray of int64
+        Columns, a row for each part.
+    """
+    first = _first(labelled.voxels)
+    return {
+        name: _reduce(_reduction(name), values.ravel()[labelled.places].astype(np.int64), first)
+        for name, values in measured
+    }
 
 
 def _reduction(name: str) -> np.ufunc:
@@ -332,7 +359,9 @@ def rows_of_objects(joint: Joint, ids: NDArray[Any]) -> NDArray[np.int64]:
     return joint.object_rows[np.searchsorted(joint.part_ids, ids)]
 
 
-def table_of(every: Mapping[str, NDArray[Any]], chosen: Chosen) -> Iterator[tuple[str, NDArray[Any]]]:
+def table_of(
+    every: Mapping[str, NDArray[Any]], chosen: Chosen, features: Iterable[tuple[str, NDArray[Any]]]
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Return the table that users get: the objects of the first mask.
 
     Parameters
@@ -341,20 +370,23 @@ def table_of(every: Mapping[str, NDArray[Any]], chosen: Chosen) -> Iterator[tupl
         From `table`, a row for each object.
     chosen : Chosen
         What the pipeline made of them.
+    features : iterable of tuple of str and ndarray
+        From `features.columns`, a row for each object of the first mask.
 
     Yields
     ------
     tuple of str and ndarray
         `id` anew from 1; the columns of `table` but those that the pipeline had measured for itself, where it found
-        several sets `voxels_<set>`; the pipeline's columns; for each further mask ``in_<mask>``.
+        several sets `voxels_<set>`; the features; the pipeline's columns; for each further mask ``in_<mask>``.
     """
     (_, first), *others = chosen.masks.items()
     sets = [name for name in every if name.startswith("voxels_")]
     for name, values in every.items():
         if name == "id":
             yield name, np.arange(1, np.count_nonzero(first) + 1, dtype=np.int64)
-        elif not name.startswith(("max_", "sum_")) and (name not in sets or len(sets) > 1):
+        elif not name.startswith(("max_", "sum_", "mean_")) and (name not in sets or len(sets) > 1):
             yield name, values[first]
+    yield from features
     for name, values in chosen.columns.items():
         yield name, np.asarray(values)[first]
     for name, is_in in others:

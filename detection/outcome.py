@@ -5,9 +5,10 @@ It computes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,30 @@ from numpy.typing import NDArray
 from box import Box
 from detection.store import BlockVolume
 from pipelines.contract import Finding
+from volume import Volume
 
-__all__ = ["Detection", "Hole"]
+__all__ = ["Brightness", "Detection", "Hole"]
+
+
+@dataclass(frozen=True, slots=True)
+class Brightness:
+    """How bright the voxels of a channel are.
+
+    Parameters
+    ----------
+    mean : float
+        Mean grey value.
+    sd : float
+        Standard deviation of all voxels (n in the denominator).
+    """
+
+    mean: float
+    sd: float
+
+    @classmethod
+    def of_sums(cls, voxels: int, total: int, squares: int) -> Self:
+        """Return what follows from the number of voxels, their sum, and the sum of their squares, all exact."""
+        return cls(total / voxels, math.sqrt(voxels * squares - total * total) / voxels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +75,11 @@ class Detection:
     labels : BlockVolume
         The number of the object that a voxel belongs to, as in the table's `id`; 0 is background.
     table : mapping of str to ndarray
-        One row for each object of the first mask; see `objects.table`. Then the pipeline's own columns, and for each
-        further mask ``in_<mask>``.
+        One row for each object of the first mask; see `objects.table_of`.
+    images : mapping of str to Volume
+        Channel to its voxels in the box, shape (z, y, x), read from the tiles that are kept and else from the source.
+    brightness : dict of str to Brightness
+        Channel to the mean of its voxels and how they spread, over all blocks that did not fail.
     overviews, mask_overviews : dict of str to ndarray
         Channel, or mask, to its maximum projection along z, at most 1024 pixels a side.
     finding : Finding
@@ -73,6 +99,8 @@ class Detection:
     masks: dict[str, BlockVolume]
     labels: BlockVolume
     table: Mapping[str, NDArray[Any]]
+    images: Mapping[str, Volume]
+    brightness: dict[str, Brightness]
     overviews: dict[str, NDArray[Any]]
     mask_overviews: dict[str, NDArray[np.uint8]]
     finding: Finding

@@ -7,6 +7,7 @@ They know neither BOSS nor S3 nor any pipeline by name.
     statistics  pipeline.summarise(block) -> added -> pipeline.learn      while tiles are pulled
     detect      pipeline.detect(block) -> labels on disk, parts of objects measured
     join        parts that touch across blocks become one object; pipeline.select chooses
+    features    the windows round the chosen objects, each measured by the block that holds its centroid
     masks       the chosen objects, 0 and 255, on disk
 
 No step holds a whole volume: a worker reads its block. Every number that goes from one block to another is an integer,
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,14 +29,17 @@ from numpy.typing import NDArray
 
 from block_pool import BlockPool, Boxes, Done, Failed, Feed
 from box import Box
-from detection import blocks, joining, objects
-from detection.outcome import Detection, Hole
+from detection import blocks, features, joining, objects, worker
+from detection.digests import digest_of
+from detection.images import Image
+from detection.outcome import Brightness, Detection, Hole
 from detection.overview import Overview
 from detection.plan import DEFAULT_PULLS, Plan
 from detection.store import BlockVolume, key_of
 from detection.tiles import TileFeed
+from detection.windows import Reach, surroundings
 from errors import DataError
-from pipelines.contract import Finding, Summary
+from pipelines.contract import Chosen, Finding, Summary
 from progress import Progress, on_terminal, silent
 
 __all__ = ["detect"]
@@ -81,17 +85,22 @@ class _Run:
         return whole
 
     def each_block(
-        self, step: str, kind: str, function: Callable[[Box], Any], pulls_tiles: bool = False
+        self,
+        step: str,
+        kind: str,
+        function: Callable[[Box], Any],
+        among: Sequence[Box],
+        halo: Reach | None = None,
     ) -> Iterator[Done]:
-        """Run a step on every block that an earlier run did not finish."""
+        """Run a step on every block that an earlier run did not finish; with a halo, on the tiles that it needs."""
         started = time.monotonic()
-        whole = self.whole()
+        whole = list(among)
         missing = [block for block in whole if not self.store.has(kind, key_of(block))]
         done = len(whole) - len(missing)
         if done:
             self.resumed[step] = done
         self._progress(step, done, len(whole))
-        tile_feed = self._tile_feed(missing, compared=step != "statistics") if pulls_tiles else None
+        tile_feed = None if halo is None else self._tile_feed(missing, halo, compared=step != "statistics")
         feed: Feed = tile_feed or Boxes(missing)
         voxels = failed = 0
         try:
@@ -111,11 +120,11 @@ class _Run:
             self.seconds["pull"] = self.seconds.get("pull", 0.0) + tile_feed.seconds
         self.seconds[step] = time.monotonic() - started
 
-    def _tile_feed(self, missing: list[Box], compared: bool) -> TileFeed:
+    def _tile_feed(self, missing: list[Box], halo: Reach, compared: bool) -> TileFeed:
         """Return the feed of blocks whose tiles are pulled as they are needed."""
         plan = self.plan
         pulled = self._compare if compared else None
-        return TileFeed(plan.tiles(), plan.source, missing, plan.halo, self._pulls, self._keep_bytes, pulled)
+        return TileFeed(plan.tiles(), plan.source, missing, halo, self._pulls, self._keep_bytes, pulled)
 
     def _compare(self, tile: Box) -> None:
         """Refuse a tile that was pulled again and is not what was counted."""
@@ -124,11 +133,11 @@ class _Run:
             return  # counting it failed: it is a hole, and nothing was learned from it
         known = self.store.load(kind, key_of(tile))
         for channel in tiles.channels:
-            if blocks.digest_of(tiles.channel(channel).part(tile)) != str(known[f"digest {channel}"][0]):
+            if digest_of(tiles.channel(channel).part(tile)) != str(known[f"digest {channel}"][0]):
                 # what is wrong must not be found again as if it had been pulled for the first time
                 tiles.drop(tile)
                 raise DataError(
-                    f"channel {channel} in {tile}, pulled again for the second pass",
+                    f"channel {channel} in {tile}, pulled again for a later pass",
                     "its voxels changed while the job was running",
                     "Wait until nobody writes to the channel, then start over with --fresh",
                 )
@@ -158,7 +167,7 @@ class _Run:
             known = self.store.load(kind, key_of(block))
             for channel in tiles.channels:
                 voxels = self.plan.source.get_cutout(channel, *block.ranges)
-                if blocks.digest_of(voxels) != str(known[f"digest {channel}"][0]):
+                if digest_of(voxels) != str(known[f"digest {channel}"][0]):
                     log.warning("channel %s changed since an earlier run pulled %s: starting over", channel, block)
                     self.store.keep_only(set())
                     return
@@ -169,23 +178,30 @@ class _Run:
     def forget_others(self, finding: Finding) -> None:
         """Remove what runs with other parameters left in the store."""
         parts = self.plan.parts_kind(finding)
-        masks = [kind for kind in self.store.kinds("") if "masks-" in kind and parts in kind]
-        self.store.keep_only({self.plan.tiles().kind, self.plan.statistics_kind(), parts, f"labels-{parts}", *masks})
+        later = [kind for prefix in ("features-", "masks-", "overviews-") for kind in self.store.kinds(prefix)]
+        kept = [kind for kind in later if parts in kind]
+        self.store.keep_only({self.plan.tiles().kind, self.plan.statistics_kind(), parts, f"labels-{parts}", *kept})
 
-    def learn(self) -> tuple[Finding, dict[str, NDArray[Any]]]:
-        """Pull and count all blocks, and let the pipeline draw from the sums; return the projections, too."""
+    def learn(self) -> tuple[Finding, dict[str, NDArray[Any]], dict[str, Brightness]]:
+        """Pull and count all blocks, and let the pipeline draw from the sums; return what else was counted, too."""
         kind = self.plan.statistics_kind()
-        for _ in self.each_block("statistics", kind, blocks.summarise, pulls_tiles=True):
+        for _ in self.each_block("statistics", kind, blocks.summarise, self.blocks, self.plan.halo):
             pass
         total: Summary = {}
         overviews: dict[str, NDArray[Any]] = {}
         whole = self.some_whole()
+        voxels = sum(block.voxels for block in whole)
+        sums = {channel: [0, 0] for channel in self.plan.pulled()}
         for block in whole:
             arrays = self.store.load(kind, key_of(block))
             for name in [name.removeprefix("counts ") for name in arrays if name.startswith("counts ")]:
                 blocks.add_counts(total, name, arrays[f"places {name}"], arrays[f"counts {name}"])
             self._merge(overviews, block, arrays, "overview ")
-        return self.plan.pipeline.learn(total, self.plan.roles), overviews
+            for channel, moments in sums.items():
+                # Python's integers are exact whatever the size of the box
+                moments[:] = (a + b for a, b in zip(moments, arrays[f"moments {channel}"].tolist(), strict=True))
+        brightness = {channel: Brightness.of_sums(voxels, *moments) for channel, moments in sums.items()}
+        return self.plan.pipeline.learn(total, self.plan.roles), overviews, brightness
 
     def _merge(
         self, overviews: dict[str, NDArray[Any]], block: Box, arrays: dict[str, NDArray[Any]], prefix: str
@@ -199,7 +215,7 @@ class _Run:
     def label(self, finding: Finding) -> tuple[joining.ColumnFiles, objects.Joint]:
         """Label and measure all blocks and join what touches across them."""
         kind = self.plan.parts_kind(finding)
-        for _ in self.each_block("detect", kind, partial(blocks.detect, finding=finding), pulls_tiles=True):
+        for _ in self.each_block("detect", kind, partial(blocks.detect, finding=finding), self.whole(), self.plan.halo):
             pass
         started = time.monotonic()
         whole = self.some_whole()
@@ -217,6 +233,27 @@ class _Run:
         self.seconds["join"] = time.monotonic() - started
         return joined
 
+    def features(
+        self, finding: Finding, joined: Mapping[str, NDArray[Any]], chosen: Chosen
+    ) -> tuple[Chosen, Iterable[tuple[str, NDArray[Any]]]]:
+        """Measure the synapses; return those that could be, with their features.
+
+        One whose centroid lies in a block that failed has no features, and no place in masks and table.
+        """
+        plan = self.plan
+        first = next(iter(chosen.masks.values()))
+        assigned = features.assign(plan, finding, joined, first)
+        busy = assigned.among(self.whole(), plan)
+        function = partial(features.measure, kind=assigned.kind)
+        for _ in self.each_block("features", assigned.kind, function, busy, surroundings(plan.reach)):
+            pass
+        rows, sums = features.gather(plan, self.store, assigned, self.whole())
+        is_measured = np.zeros(len(first), np.bool_)
+        is_measured[rows] = True
+        masks = {name: is_in & is_measured for name, is_in in chosen.masks.items()}
+        columns = features.columns(joined, rows, sums, plan.box, plan.voxel_size_nm, plan.reach)
+        return Chosen(masks, chosen.columns), columns
+
     def columns(self, finding: Finding, name: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> joining.ColumnFiles:
         """Keep a table on disk."""
         return joining.ColumnFiles(self.store, f"{name}-{self.plan.parts_kind(finding)}", columns)
@@ -229,13 +266,13 @@ class _Run:
         lists = {"part_ids": joint.part_ids}
         lists |= {f"chosen_{name}": is_in[joint.object_rows] * blocks.FOUND for name, is_in in chosen.items()}
         # a block that failed once may change what is chosen in the blocks around it
-        kind = f"masks-{parts_kind}-{blocks.digest_of(*lists.values())}"
+        kind = f"masks-{parts_kind}-{digest_of(*lists.values())}"
         for name, values in lists.items():
             # an array of no elements cannot be mapped
             self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
         function = partial(blocks.write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind)
         overviews: dict[str, NDArray[Any]] = {}
-        for _ in self.each_block("masks", f"overviews-{kind}", function):
+        for _ in self.each_block("masks", f"overviews-{kind}", function, self.whole()):
             pass
         for block in self.whole():
             self._merge(overviews, block, self.store.load(f"overviews-{kind}", key_of(block)), "")
@@ -287,7 +324,7 @@ def detect(
     pulls : int
         Tiles that are pulled at the same time.
     keep_bytes : int
-        What pulled tiles may take on disk; what does not fit is pulled again for the second pass.
+        What pulled tiles may take on disk; what does not fit is pulled again for each later pass.
 
     Returns
     -------
@@ -303,23 +340,25 @@ def detect(
     UnavailableError, PermissionDeniedError
         From the source.
     """
-    with BlockPool(cpus, blocks.setup, (plan.for_workers(),)) as pool:
+    with BlockPool(cpus, worker.setup, (plan.for_workers(),)) as pool:
         run = _Run(plan, pool, progress, pulls, keep_bytes)
         run.check_source()
-        finding, overviews = run.learn()
+        finding, overviews, brightness = run.learn()
         run.forget_others(finding)
         joined, joint = run.label(finding)
         every = run.columns(finding, "every", objects.table(joined, plan.box, plan.voxel_size_nm))
-        chosen = plan.pipeline.select(every, finding)
+        chosen, measured = run.features(finding, joined, plan.pipeline.select(every, finding))
         masks, mask_overviews = run.write_masks(chosen.masks, joint, finding)
     first = next(iter(chosen.masks.values()))
-    table = run.columns(finding, "table", objects.table_of(every, chosen))
+    table = run.columns(finding, "table", objects.table_of(every, chosen, measured))
     numbers = np.where(first, np.cumsum(first), 0)
     log.info("%d objects, %d of them synapses (%s)", len(first), len(table["id"]), plan.pipeline.name)
     return Detection(
         masks=masks,
         labels=run.labels(finding, joint, numbers),
         table=table,
+        images={channel: Image(plan.tiles(), plan.source, channel) for channel in plan.pulled()},
+        brightness=brightness,
         overviews=overviews,
         mask_overviews=mask_overviews,
         finding=finding,

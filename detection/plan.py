@@ -20,6 +20,7 @@ import numpy as np
 from box import Box
 from detection.store import Store
 from detection.tiles import Tiles
+from detection.windows import WINDOW_NM, Reach, window
 from pipelines.contract import Finding, Pipeline
 from pipelines.function import FunctionPipeline, load
 from source import Source
@@ -55,6 +56,8 @@ class Plan:
         Largest extent of a block along z, y, x.
     folder : Path
         Scratch folder; it exists.
+    window_nm : tuple of float
+        How far the window round a synapse reaches from its centroid's voxel along z, y, x.
     code : str
         Fingerprint of the code that computes; drawn by the constructor. Workers get it, so that all go by one name
         whatever happens to the files of an installation while a job runs.
@@ -68,6 +71,7 @@ class Plan:
     voxel_size_nm: tuple[float, float, float]
     block_size: tuple[int, int, int]
     folder: Path
+    window_nm: tuple[float, float, float] = WINDOW_NM
     code: str = ""
 
     def __post_init__(self) -> None:
@@ -96,6 +100,11 @@ class Plan:
     def halo(self) -> tuple[int, int, int]:
         """Voxels (z, y, x) on each side of a block that the pipeline reads."""
         return self.pipeline.halo(self.voxel_size_nm)
+
+    @property
+    def reach(self) -> Reach:
+        """Voxels (z, y, x) on each side of a centroid's voxel that are in its window."""
+        return window(self.window_nm, self.voxel_size_nm)
 
     def store(self) -> Store:
         """Return the store in the scratch folder."""

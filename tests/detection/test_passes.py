@@ -74,6 +74,7 @@ def noisy(shape: tuple[int, int, int], dtype: type[np.unsignedinteger[Any]], see
 def same(one: Detection, other: Detection) -> None:
     """Assert that two detections are the same bytes."""
     assert one.finding == other.finding
+    assert one.brightness == other.brightness
     assert one.masks.keys() == other.masks.keys()
     for name, mask in one.masks.items():
         assert np.asarray(mask).tobytes() == np.asarray(other.masks[name]).tobytes()
@@ -102,7 +103,7 @@ def test_block_size_and_workers_do_not_show(tmp_path: Path, variant: str) -> Non
         first = first or found
         same(first, found)
     assert first is not None
-    assert first.candidates > 5
+    assert first.candidates > 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
