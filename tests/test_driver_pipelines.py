@@ -1,4 +1,4 @@
-"""Choosing a pipeline on the command line: listed, described, with a file, of another distribution, a plain function."""
+"""Choosing a pipeline on the command line: listed, described, with a file, by entry point, or a plain function."""
 
 from __future__ import annotations
 
