@@ -103,6 +103,8 @@ def draw(outcome: Outcome) -> Report:
         facts=record.facts(outcome),
         overviews=outcome.detection.overviews,
         mask_overviews=outcome.detection.mask_overviews,
+        images=outcome.detection.images,
+        mask_volumes=outcome.detection.masks,
     )
 
 

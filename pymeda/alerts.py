@@ -5,7 +5,10 @@ They judge the table and the facts of the run; they change nothing and stop noth
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pymeda.facts import RunFacts
 from pymeda.plot import count
@@ -18,6 +21,13 @@ _HIGH_R = 0.95
 _MANY_SINGLE_SECTION = 0.25
 _MANY_AT_BORDER = 0.2
 _MOST_PAIRS = 5
+_MOST_NOTES = 12
+_MOST_SECTIONS = 5
+_FEWEST_A_SECTION = 10
+_FEWEST_SECTIONS = 5
+_FAR_SD = 5.0
+_FAR_FOLD = 1.5
+_FAR_BRIGHT_SD = 0.5
 
 
 def alerts(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> list[str]:
@@ -37,11 +47,77 @@ def alerts(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> 
     list of str
         Sentences, the weightiest first; empty when nothing stands out.
     """
-    found = [*facts.notes, *_number(table)]
+    found = [*_notes(facts), *_number(table)]
     if table.n > 1:
         found += _channels(standardised)
+        found += _sections(table, standardised, facts)
         found += _correlated(standardised)
     return found + _objects(table, facts)
+
+
+def _notes(facts: RunFacts) -> list[str]:
+    notes = list(facts.notes)
+    if len(notes) <= _MOST_NOTES:
+        return notes
+    return [
+        *notes[:_MOST_NOTES],
+        f"And {count(len(notes) - _MOST_NOTES, 'more note')} of this kind; run.json has them all.",
+    ]
+
+
+def _sections(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> list[str]:
+    """Name the sections whose number or brightness of synapses stands far off that of the others."""
+    if facts.box is None or facts.box.shape[0] < _FEWEST_SECTIONS or not table.has("centroid_z_voxel"):
+        return []
+    first, stop = facts.box.z
+    depths = table.columns["centroid_z_voxel"].astype(np.float64)
+    known = np.isfinite(depths) & (depths > first - 0.5) & (depths < stop - 0.5)
+    section = np.rint(np.where(known, depths, first)).astype(np.int64) - first
+    counts = np.bincount(section[known], minlength=stop - first)
+    found = _odd_counts(counts, first)
+    inside = known[standardised.rows]
+    sections = section[standardised.rows][inside]
+    for name, values in zip(standardised.names, standardised.values.T, strict=True):
+        found += _odd_brightness(name, np.bincount(sections, values[inside], stop - first), sections, first)
+    return found
+
+
+def _odd_counts(counts: NDArray[np.int64], first: int) -> list[str]:
+    """Name the sections that hold far more or fewer synapses than the median section."""
+    middle = float(np.median(counts))
+    if middle < _FEWEST_A_SECTION:
+        return []
+    spread = max(np.sqrt(middle), 1.4826 * float(np.median(np.abs(counts - middle))))
+    fold = np.maximum(counts, 1) / middle
+    odd = np.flatnonzero((np.abs(counts - middle) > _FAR_SD * spread) & (np.abs(np.log(fold)) > np.log(_FAR_FOLD)))
+    said = [f"section {first + i} with {counts[i]:,}" for i in odd[:_MOST_SECTIONS]]
+    if not said:
+        return []
+    more = f" and {len(odd) - _MOST_SECTIONS:,} more" if len(odd) > _MOST_SECTIONS else ""
+    ends = (
+        " At the first and the last section objects are cut, which moves their centroids there."
+        if ({0, len(counts) - 1} & set(odd.tolist()))
+        else ""
+    )
+    return [f"Suspicious sections: the median section holds {middle:,.0f} synapses, but {', '.join(said)}{more}.{ends}"]
+
+
+def _odd_brightness(name: str, sums: NDArray[Any], sections: NDArray[np.int64], first: int) -> list[str]:
+    """Name the sections whose synapses are far brighter or dimmer in a channel than those of the others."""
+    counts = np.bincount(sections, minlength=len(sums))
+    some = np.flatnonzero(counts >= _FEWEST_A_SECTION)
+    if len(some) < _FEWEST_SECTIONS:
+        return []
+    means = sums[some] / counts[some]
+    middle = float(np.median(means))
+    spread = 1.4826 * float(np.median(np.abs(means - middle)))
+    far = np.abs(means - middle)
+    odd = np.flatnonzero((far > _FAR_SD * np.maximum(spread, 1 / np.sqrt(counts[some]))) & (far > _FAR_BRIGHT_SD))
+    said = [f"{first + some[i]} ({means[i] - middle:+.1f} sd)" for i in odd[:_MOST_SECTIONS]]
+    more = f" and {len(odd) - _MOST_SECTIONS:,} more" if len(odd) > _MOST_SECTIONS else ""
+    return (
+        [f"Suspicious sections in {name}: synapses are brighter or dimmer in {', '.join(said)}{more}."] if said else []
+    )
 
 
 def _number(table: SynapseTable) -> list[str]:

@@ -181,7 +181,7 @@ def _sizes(subject: Subject) -> Drawing:
     spanned = subject.table.has("slices")
     panels = drawn.subplots(1, 1 + spanned, squeeze=False, width_ratios=[3, 2][: 1 + spanned]).flat
     cut = _cut(subject, name)
-    _size_histogram(panels[0], sizes, unit, cut)
+    _size_histogram(panels[0], sizes, unit, cut, _smallest_step(subject, name))
     words = (
         f"How large the detected synapses are ({len(sizes):,}), in {unit} on a logarithmic axis; the dashed line is "
         f"the median{_cut_in_words(cut, name, unit, subject)}"
@@ -220,13 +220,47 @@ def _cut_in_words(cut: float | None, name: str, unit: str, subject: Subject) -> 
     )
 
 
-def _size_histogram(axes: Axes, sizes: NDArray[np.float64], unit: str, cut: float | None) -> None:
-    low, high = math.log10(min(sizes.min(), cut or math.inf)), math.log10(sizes.max())
-    if high - low < 0.1:
-        low, high = low - 0.5, high + 0.5
-    bins = np.logspace(low, high, 1 + min(40, max(6, round(2 * len(sizes) ** (1 / 3)))))
+def _smallest_step(subject: Subject, name: str) -> float | None:
+    """Return the size of one voxel in the unit of a column, None where it is unknown."""
+    if name == "voxels":
+        return 1.0
+    size = subject.facts.voxel_size_nm
+    return None if size is None else math.prod(size) * 1e-9
+
+
+def size_edges(low: float, high: float, bins: int, step: float | None) -> NDArray[np.float64]:
+    """Return edges of bins of even width on a logarithmic axis.
+
+    Parameters
+    ----------
+    low, high : float
+        Smallest and largest size, above 0.
+    bins : int
+        How many bins there may be.
+    step : float or None
+        What sizes are multiples of: no bin is narrower, and edges lie between multiples, so that none stays empty for
+        the width of its bin alone.
+
+    Returns
+    -------
+    ndarray of float64, shape (up to bins + 1,)
+        Rising.
+    """
+    if math.log10(high / low) < 0.1:
+        low, high = low / 3, high * 3
+    edges = np.logspace(math.log10(low), math.log10(high), bins + 1)
+    if step is None:
+        return edges
+    whole = np.unique(np.floor(edges / step + 1e-6))
+    return (np.append(whole, whole[-1] + 1) - 0.5) * step
+
+
+def _size_histogram(axes: Axes, sizes: NDArray[np.float64], unit: str, cut: float | None, step: float | None) -> None:
+    most = min(40, max(6, round(2 * len(sizes) ** (1 / 3))))
+    bins = size_edges(float(sizes.min()), float(sizes.max()), most, step)
+    bins = bins[bins > 0] if (bins > 0).sum() > 1 else np.array([bins[-1] / 2, bins[-1]])
     axes.hist(sizes, bins=bins.tolist(), color=ACCENT, edgecolor="white", linewidth=0.4)
-    label_log_axis(axes, bins[0] / 1.1, bins[-1] * 1.1)
+    label_log_axis(axes, min(bins[0], cut or math.inf) / 1.1, bins[-1] * 1.1)
     median = float(np.median(sizes))
     axes.axvline(median, color=INK, linewidth=1, linestyle="--", label=f"median {median:,.3g} {unit}")
     if cut is not None:

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pymeda.canvas import INK, QUIET, SERIES, figure, label_log_axis, name_channels, short
@@ -96,6 +97,7 @@ def _group_counts(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> Non
     axes.set_yticks(range(len(groups)), [short(name, 14) for name in groups])
     axes.set(title="Number", xlabel="Synapses", xlim=(0, 1.9 * max(*counts, 1)), ylim=(len(groups) - 0.4, -0.6))
     axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
