@@ -22,9 +22,9 @@ cent, for any depth of the data.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,6 @@ LEVEL = 64
 
 _SIGN = 0x8000
 _INFINITE = 0x7F80
-_UPPER = 1 if sys.byteorder == "little" else 0
 _OCTAVE = np.uint16(128)
 """Bins from a value to its double."""
 
@@ -181,8 +180,11 @@ def slabs(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
 
 def contrast(
     voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int = 0, step: int = 1
-) -> NDArray[np.int32 | np.int64]:
+) -> NDArray[np.float32]:
     """Compute the contrast of every voxel, or of those in some rows.
+
+    Sums of columns are taken over flat memory, as if a row went on in the next one: rows by themselves take three times
+    as long. So each row of the result ends with columns that mean nothing.
 
     Parameters
     ----------
@@ -197,72 +199,81 @@ def contrast(
 
     Returns
     -------
-    ndarray of int32, or int64 where that could overflow, shape (z, rows, x) without the halo
-        Exact. It is overwritten by the next call with the same scratch memory.
+    ndarray of float32, shape (z, rows, x), z and rows without the halo
+        The float32 that is nearest to the exact integer. Meaningless are the last columns of each row, as many as the
+        halo has on both sides. It is overwritten by the next call with the same scratch memory.
     """
     (hz, cy, cx), (sy, sx) = windows.centre, windows.surround
-    z, y, x = (n - 2 * h for n, h in zip(voxels.shape, windows.halo, strict=True))
+    z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
     sections, centre, whole = 2 * hz + 1, (2 * cy + 1) * (2 * cx + 1), (2 * sy + 1) * (2 * sx + 1)
     top = int(np.iinfo(voxels.dtype).max)
     unsigned = np.uint16 if sections * whole * top < 2**16 else np.uint32
-    signed = np.int32 if sections * centre * whole * top < 2**31 else np.int64
-    rows = len(range(first, y, step))
-    columns = scratch.take("columns", (z, y + 2 * sy, x + 2 * sx), unsigned)
-    np.add(voxels[:z], voxels[1 : z + 1], out=columns, dtype=unsigned)
+    # the smallest type in which the difference is exact: whole numbers below 2**24 are, in float32
+    largest = sections * centre * whole * top
+    exact = np.float32 if largest < 2**24 else np.int32 if largest < 2**31 else np.int64
+    shape = (z, len(range(first, y, step)), voxels.shape[2])
+    wide = scratch.take("wide", voxels.shape, unsigned)
+    wide[...] = voxels
+    columns = scratch.take("columns", (z, *voxels.shape[1:]), unsigned)
+    np.add(wide[:z], wide[1 : z + 1], out=columns)
     for k in range(2, sections):
-        np.add(columns, voxels[k : k + z], out=columns)
-    at = columns[:, first:]
-    inner = scratch.take("inner", (z, rows, x + 2 * sx), unsigned)
-    outer = scratch.take("outer", (z, rows, x + 2 * sx), unsigned)
-    _widened(None, at[:, sy - cy :], 1, range(cy + 1), inner, step)
-    _widened(inner, at, 1, range(cy + 1, sy + 1), outer, step)
-    # the centre from the inner rows, the whole from the outer ones
-    centres = scratch.take("columns", (z, rows, x), unsigned)
-    _widened(None, inner[:, :, sx - cx : inner.shape[2] - (sx - cx)], 2, range(cx + 1), centres)
-    wholes = scratch.take("inner", (z, rows, x), unsigned)
-    _widened(None, outer, 2, range(sx + 1), wholes)
-    difference = scratch.take("contrast", (z, rows, x), signed)
-    subtracted = scratch.take("subtracted", (z, rows, x), signed)
-    np.multiply(centres, signed(whole), out=difference, dtype=signed)
-    np.multiply(wholes, signed(centre), out=subtracted, dtype=signed)
+        np.add(columns, wide[k : k + z], out=columns)
+    inner, outer = (scratch.take(name, shape, unsigned) for name in ("inner", "outer"))
+    _widened(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
+    _widened(inner, columns[:, first:], range(cy + 1, sy + 1), outer, step)
+    # the centre from the inner rows, the whole from the outer ones; a window begins where its result is put
+    centres, wholes = (scratch.take(name, shape, unsigned) for name in ("wide", "columns"))
+    _followed(inner.reshape(-1)[sx - cx :], 2 * cx + 1, centres.reshape(-1))
+    _followed(outer.reshape(-1), 2 * sx + 1, wholes.reshape(-1))
+    difference, subtracted = (scratch.take(name, shape, exact) for name in ("inner", "outer"))
+    difference[...], subtracted[...] = centres, wholes
+    difference *= exact(whole)
+    subtracted *= exact(centre)
     np.subtract(difference, subtracted, out=difference)
-    return difference
+    if exact is np.float32:
+        return difference
+    rounded: NDArray[np.float32] = scratch.take("wide", shape, np.float32)
+    rounded[...] = difference
+    return rounded
 
 
 def _widened(
-    inner: NDArray[Any] | None, lines: NDArray[Any], axis: int, distances: range, out: NDArray[Any], step: int = 1
+    inner: NDArray[Any] | None, rows: NDArray[Any], distances: range, out: NDArray[Any], step: int = 1
 ) -> None:
-    """Add to a windowed sum the lines on both of its sides, at the distances; distance 0 is the line itself."""
-    n = (out.shape[axis] - 1) * step + 1
+    """Add to a windowed sum the rows on both of its sides, at the distances; distance 0 is the row itself."""
+    n = (out.shape[1] - 1) * step + 1
     last = distances[-1]
     places = sorted({last + side * distance for distance in distances for side in (-1, 1)})
-    before = (slice(None),) * axis
-    shifted = [lines[(*before, slice(place, place + n, step))] for place in places]
+    shifted = [rows[:, place : place + n : step] for place in places]
     start = shifted[0] if inner is None else inner
     others = shifted[1:] if inner is None else shifted
     np.add(start, others[0], out=out)
-    for line in others[1:]:
-        np.add(out, line, out=out)
+    for row in others[1:]:
+        np.add(out, row, out=out)
 
 
-def bins(contrasts: NDArray[Any], scratch: Scratch) -> NDArray[np.uint32]:
-    """Return the bin of each contrast: the upper sixteen bits of its float32 form, the sign the highest.
+def _followed(values: NDArray[Any], count: int, out: NDArray[Any]) -> None:
+    """Add to each value those that follow it, `count` in all, as far as all of them are there; flat memory."""
+    n = len(values) - count + 1
+    np.add(values[:n], values[1 : n + 1], out=out[:n])
+    for shift in range(2, count):
+        np.add(out[:n], values[shift : shift + n], out=out[:n])
+
+
+def bins(contrasts: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Return the bin of each contrast: the upper sixteen bits, the sign the highest.
 
     Parameters
     ----------
-    contrasts : ndarray of int32 or int64
-        From `contrast`.
-    scratch : Scratch
-        Where the result lies.
+    contrasts : ndarray of float32
+        From `contrast`; overwritten.
 
     Returns
     -------
     ndarray of uint32, same shape
-        From 0 to 65,535; those of negative contrasts are 0x8000 and above.
+        From 0 to 65,535; those of negative contrasts are 0x8000 and above. It lies where the contrasts were.
     """
-    numbers = scratch.take("floats", contrasts.shape, np.float32)
-    numbers[...] = contrasts
-    found: NDArray[np.uint32] = numbers.view(np.uint32)
+    found: NDArray[np.uint32] = contrasts.view(np.uint32)
     found >>= np.uint32(16)
     return found
 
@@ -369,11 +380,16 @@ def counted(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[np.
     scratch = Scratch()
     counts = np.zeros(_BINS, np.int64)
     shape = tuple(n - 2 * h for n, h in zip(voxels.shape, windows.halo, strict=True))
-    for z, y in slabs(shape):
-        first = -(start_y + y.start) % _STEP
-        if first < y.stop - y.start:
-            found = bins(contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, first, _STEP), scratch)
-            counts += np.bincount(found.ravel(), minlength=_BINS)
+    for _, group in groupby(slabs(shape), key=lambda slab: slab[0].start):
+        found = []
+        for z, y in group:
+            first = -(start_y + y.start) % _STEP
+            if first < y.stop - y.start:
+                slab = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, first, _STEP)
+                found.append(bins(slab)[:, :, : shape[2]].astype(np.uint16).ravel())
+        # a histogram is as large as a slab: one for each would take as long as the slab
+        if found:
+            counts += np.bincount(np.concatenate(found), minlength=_BINS)
     return counts
 
 
@@ -395,21 +411,30 @@ def trimmed(voxels: NDArray[Any], margin: tuple[int, ...]) -> NDArray[Any]:
     return voxels[tuple(slice(m, n - m) for m, n in zip(margin, voxels.shape, strict=True))]
 
 
-def upper_halves(numbers: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the bins of numbers from 0 upwards.
+def upper_halves(numbers: NDArray[np.float32], scratch: Scratch) -> NDArray[np.uint16]:
+    """Return the bins of numbers, those of negative ones 0.
 
     Parameters
     ----------
     numbers : ndarray of float32, shape (z, y, x)
-        Contiguous; none is negative.
+        Contiguous; overwritten.
+    scratch : Scratch
+        Where the result lies.
 
     Returns
     -------
     ndarray of uint16, same shape
-        Their upper sixteen bits, a view.
+        Their upper sixteen bits.
     """
-    halves: NDArray[np.uint16] = numbers.view(np.uint16).reshape(*numbers.shape, 2)[..., _UPPER]
-    return halves
+    bits = numbers.view(np.int32)
+    bits >>= np.int32(16)
+    halves = scratch.take("columns", bits.shape, np.int16)
+    np.copyto(halves, bits, casting="unsafe")
+    # numpy compares two arrays faster than an array and a number
+    nothing = scratch.take("outer", bits.shape, np.int16)
+    nothing[...] = 0
+    np.maximum(halves, nothing, out=halves)
+    return halves.view(np.uint16)
 
 
 def with_halo(voxels: NDArray[Any], z: slice, y: slice, halo: tuple[int, ...]) -> NDArray[Any]:
@@ -479,7 +504,9 @@ def _median(counts: NDArray[np.int64]) -> int:
     return int(np.searchsorted(np.cumsum(counts) * 2, counts.sum()))
 
 
-def half_maximum(strengths: NDArray[np.uint16], reach: tuple[int, int, int], scratch: Scratch) -> NDArray[np.bool_]:
+def half_maximum(
+    strengths: NDArray[np.uint16], reach: tuple[int, int, int], scratch: Scratch, marks: NDArray[np.bool_]
+) -> None:
     """Mark the voxels with at least the strength 1, and at least half of the largest strength within reach.
 
     An object thus ends where it has fallen to half of its peak, and two that touch are two.
@@ -487,29 +514,32 @@ def half_maximum(strengths: NDArray[np.uint16], reach: tuple[int, int, int], scr
     Parameters
     ----------
     strengths : ndarray of uint16, shape (z, y, x)
-        Bins of strengths from 0 upwards, with a halo of `reach`.
+        Bins of strengths from 0 upwards, with a halo of `reach`; rows follow each other in memory.
     reach : tuple of int
         Voxels (z, y, x) on each side.
     scratch : Scratch
         Where the steps in between lie.
-
-    Returns
-    -------
-    ndarray of bool, shape (z, y, x) without the halo
-        The marks.
+    marks : ndarray of bool, shape (z, y, x) without the halo
+        What is filled.
     """
-    largest = strengths
-    for axis, distance in enumerate(reach):
-        n = largest.shape[axis] - 2 * distance
-        before = (slice(None),) * axis
-        shape = (*largest.shape[:axis], n, *largest.shape[axis + 1 :])
-        out = scratch.take(f"largest {axis}", shape, np.uint16)
-        np.maximum(largest[(*before, slice(0, n))], largest[(*before, slice(1, n + 1))], out=out)
-        for shift in range(2, 2 * distance + 1):
-            np.maximum(out, largest[(*before, slice(shift, shift + n))], out=out)
-        largest = out
-    inner = strengths[tuple(slice(r, n - r) for r, n in zip(reach, strengths.shape, strict=True))]
+    z, y, x = marks.shape
+    planes = scratch.take("planes", (z, *strengths.shape[1:]), np.uint16)
+    _largest([strengths[k : k + z] for k in range(2 * reach[0] + 1)], planes)
+    rows = scratch.take("rows", (z, y, strengths.shape[2]), np.uint16)
+    _largest([planes[:, k : k + y] for k in range(2 * reach[1] + 1)], rows)
+    # along x in flat memory, as in `contrast`: the last columns mean nothing
+    largest = scratch.take("planes", rows.shape, np.uint16)
+    flat, n = rows.reshape(-1), rows.size - 2 * reach[2]
+    _largest([flat[k : k + n] for k in range(2 * reach[2] + 1)], largest.reshape(-1)[:n])
     # where nothing is strong this wraps to a number that no strength reaches, which the second condition excludes too
     np.subtract(largest, _OCTAVE, out=largest)
-    marks: NDArray[np.bool_] = (inner >= largest) & (inner >= np.uint16(bin_of(1.0)))
-    return marks
+    inner = trimmed(strengths, reach)
+    np.greater_equal(inner, largest[:, :, :x], out=marks)
+    marks &= inner >= np.uint16(bin_of(1.0))
+
+
+def _largest(shifted: list[NDArray[np.uint16]], out: NDArray[np.uint16]) -> None:
+    """Return the largest of several arrays, place by place."""
+    np.maximum(shifted[0], shifted[1], out=out)
+    for values in shifted[2:]:
+        np.maximum(out, values, out=out)

@@ -285,17 +285,14 @@ class NomadsClassifier(Pipeline):
         scratch = Scratch()
         for z, y in slabs(own["strength"].shape):
             markers = {
-                role: tables[role].look_up(
-                    contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch), scratch
-                )
+                role: tables[role].look_up(contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch))
                 for role in arrays
             }
-            for name, values in _classes(markers).items():
-                own[name][z, y] = values
+            for name, values in _classes(markers, scratch).items():
+                own[name][z, y] = values[:, :, : own[name].shape[2]]
         marks = np.empty(place.shape, np.bool_)
         for z, y in slabs(place.shape):
-            strengths = with_halo(measured["strength"], z, y, windows.reach)
-            marks[z, y] = half_maximum(strengths, windows.reach, scratch)
+            half_maximum(with_halo(measured["strength"], z, y, windows.reach), windows.reach, scratch, marks[z, y])
         return Detected({"All": marks}, {name: trimmed(values, windows.reach) for name, values in measured.items()})
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
@@ -355,14 +352,12 @@ class NomadsClassifier(Pipeline):
         scratch = Scratch()
         for z, y in slabs(place.shape):
             markers = {
-                role: tables[role].look_up(
-                    contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch), scratch
-                )
+                role: tables[role].look_up(contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch))
                 for role in arrays
             }
-            graded = _classes(markers)
+            graded = _classes(markers, scratch)
             for name, whole in scores.items():
-                whole[z, y] = graded[name] * np.float32(1 / (_WHOLE * LEVEL))
+                whole[z, y] = graded[name][:, :, : place.shape[2]] * np.float32(1 / (_WHOLE * LEVEL))
         return {"All": np.maximum(*scores.values()), **scores}
 
 
@@ -392,13 +387,21 @@ class _Tables:
         presence = np.minimum(_AT_THRESHOLD * times, 2 * _AT_THRESHOLD).astype(np.uint8)
         return cls(presence, levels_of_bins(finding[f"typical:{role}"]), times.astype(np.float32))
 
-    def look_up(self, contrasts: NDArray[Any], scratch: Scratch) -> _Marker:
+    def look_up(self, contrasts: NDArray[np.float32]) -> _Marker:
         """Look up the contrasts of a slab."""
-        found = bins(contrasts, scratch)
-        return _Marker(self.presence[found], self.level[found], self.ratio[found])
+        found = bins(contrasts)
+        marker = _Marker(*(np.empty(found.shape, dtype) for dtype in (np.uint8, np.uint8, np.float32)))
+        for section, places in enumerate(found):
+            # as numpy indexes it anyway; a section at a time, for it is large
+            indices = places.astype(np.intp)
+            # no bin lies beyond a table: the mode only saves the check
+            self.presence.take(indices, out=marker.presence[section], mode="clip")
+            self.level.take(indices, out=marker.level[section], mode="clip")
+            self.ratio.take(indices, out=marker.ratio[section], mode="clip")
+        return marker
 
 
-def _classes(markers: Mapping[str, _Marker]) -> dict[str, NDArray[Any]]:
+def _classes(markers: Mapping[str, _Marker], scratch: Scratch) -> dict[str, NDArray[Any]]:
     """Return the strength (bins) of a slab, the evidence of each class, and where it is detected."""
     strength: NDArray[np.float32] | None = None
     results: dict[str, NDArray[Any]] = {}
@@ -409,20 +412,21 @@ def _classes(markers: Mapping[str, _Marker]) -> dict[str, NDArray[Any]]:
         for side in one.sides(list(markers)):
             presence, level, ratio = (_side(markers, side, name) for name in ("presence", "level", "ratio"))
             present = presence >= _AT_THRESHOLD * len(side)
-            mean = ratio * np.float32(1 / len(side))
+            ratio *= np.float32(1 / len(side))
             level *= np.uint16(_WHOLE // len(side))
-            weaker = mean if weaker is None else np.minimum(weaker, mean)
-            detected = present if detected is None else detected & present
-            evidence = level if evidence is None else evidence + level
+            weaker = ratio if weaker is None else np.minimum(weaker, ratio, out=weaker)
+            detected = present if detected is None else np.logical_and(detected, present, out=detected)
+            evidence = level if evidence is None else np.add(evidence, level, out=evidence)
         assert weaker is not None
         assert detected is not None
         assert evidence is not None
         # a mean of markers that are capped may reach the threshold where the mean of those that are not is a hair below
-        stands_out = np.where(detected, np.maximum(weaker, np.float32(1)), np.float32(0))
-        strength = stands_out if strength is None else np.maximum(strength, stands_out)
+        np.maximum(weaker, np.float32(1), out=weaker)
+        weaker *= detected
+        strength = weaker if strength is None else np.maximum(strength, weaker, out=strength)
         results |= {one.name: evidence, f"in_{one.name}": detected}
     assert strength is not None
-    return {"strength": upper_halves(strength), **results}
+    return {"strength": upper_halves(strength, scratch), **results}
 
 
 def _side(markers: Mapping[str, _Marker], groups: tuple[tuple[str, ...], ...], name: str) -> NDArray[Any]:
@@ -433,6 +437,6 @@ def _side(markers: Mapping[str, _Marker], groups: tuple[tuple[str, ...], ...], n
         for other in group[1:]:
             best = np.maximum(best, getattr(markers[other], name))
         wide = best.astype(np.float32 if best.dtype == np.float32 else np.uint16)
-        total = wide if total is None else total + wide
+        total = wide if total is None else np.add(total, wide, out=total)
     assert total is not None
     return total

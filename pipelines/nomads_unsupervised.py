@@ -287,7 +287,7 @@ class NomadsUnsupervised(Pipeline):
         marks = np.empty(inner.shape, np.bool_)
         scratch = Scratch()
         for z, y in slabs(inner.shape):
-            marks[z, y] = half_maximum(with_halo(strengths, z, y, windows.reach), windows.reach, scratch)
+            half_maximum(with_halo(strengths, z, y, windows.reach), windows.reach, scratch, marks[z, y])
         return Detected({"All": marks}, {"strength": inner})
 
     def _strengths(
@@ -307,13 +307,11 @@ class NomadsUnsupervised(Pipeline):
             weaker: NDArray[Any] | None = None
             for role, whole in voxels.items():
                 contrasts = contrast(with_halo(whole, z, y, windows.halo), windows, scratch)
-                unit = np.float32(1 / finding[f"threshold:{role}"])
                 ratio = scratch.take(f"ratio {role}", contrasts.shape, np.float32)
-                np.multiply(contrasts, unit, out=ratio, dtype=np.float32, casting="unsafe")
+                np.multiply(contrasts, np.float32(1 / finding[f"threshold:{role}"]), out=ratio)
                 weaker = ratio if weaker is None else np.minimum(weaker, ratio, out=weaker)
             if weaker is not None:
-                np.maximum(weaker, 0, out=weaker)
-                own[z, y] = upper_halves(weaker)
+                own[z, y] = upper_halves(weaker, scratch)[:, :, : own.shape[2]]
         return strengths
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
@@ -367,7 +365,8 @@ class NomadsUnsupervised(Pipeline):
             voxels = trimmed(arrays[role.name], windows.reach)
             for z, y in slabs(place.shape):
                 contrasts = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch)
-                scores[z, y] += levels[bins(contrasts, scratch)] * np.float32(1 / LEVEL)
+                found = bins(contrasts)[:, :, : place.shape[2]]
+                scores[z, y] += levels[found] * np.float32(1 / LEVEL)
         return {"All": scores}
 
 
