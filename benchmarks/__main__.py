@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import blocks, cutout, pipelines, steps
+from benchmarks import blocks, cutout, pipelines, report, steps
 
-PARTS = {"cutout": cutout.main, "pipelines": pipelines.main, "steps": steps.main, "blocks": blocks.main}
+PARTS = {
+    "cutout": cutout.main,
+    "pipelines": pipelines.main,
+    "report": report.main,
+    "steps": steps.main,
+    "blocks": blocks.main,
+}
 
 
 def main() -> int:

@@ -87,7 +87,7 @@ def png(drawn: Figure) -> bytes:
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     image = Image.fromarray(np.ascontiguousarray(pixels))
     out = io.BytesIO()
-    image.quantize(palette=_palette(pixels), dither=Image.Dither.NONE).save(out, "PNG", compress_level=9)
+    image.quantize(palette=_palette(pixels), dither=Image.Dither.NONE).save(out, "PNG", compress_level=6)
     return out.getvalue()
 
 

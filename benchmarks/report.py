@@ -1,0 +1,171 @@
+"""How long the report takes, how much memory and how large the page is, against the aims.
+
+Every case is a process of its own, so that its peak memory is its own; no detection is timed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from box import Box
+
+REPOSITORY = Path(__file__).parents[1]
+REAL = REPOSITORY.parent / "shared" / "data" / "at_example"
+CHANNELS = ("PSD95", "SYNAPSIN", "GLUR1", "LY")
+VOXEL_NM = (70.0, 100.0, 100.0)
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured, and the aim: seconds, size of the page in MB, peak memory in GB."""
+
+    name: str
+    arguments: tuple[str, ...]
+    seconds: float
+    page_mb: float = 10
+    memory_gb: float = 1.5
+
+
+CASES = (
+    Case("table 1,000,000 x 12", ("table", "1000000"), 30),
+    Case("table 100,000 x 12", ("table", "100000"), 10),
+    Case("the same from a CSV file of 1,000,000 x 12, read and reported", ("csv", "1000000"), 30),
+    Case("real volume, 8 x 1024 x 1344 x 4 channels, 2,477 synapses", ("real",), 15),
+)
+
+
+def synthetic_table(n: int) -> dict[str, NDArray[Any]]:
+    """Return a table as a run has it: four populations in 12 channels, with positions and sizes."""
+    random = np.random.default_rng(1)
+    box = Box((0, 50), (0, 10_000), (0, 10_000))
+    table: dict[str, NDArray[Any]] = {"id": np.arange(1, n + 1)}
+    for axis, stop, size in zip("zyx", box.stop, VOXEL_NM, strict=True):
+        table[f"centroid_{axis}_voxel"] = random.uniform(-0.5, stop - 0.5, n)
+        table[f"centroid_{axis}_um"] = table[f"centroid_{axis}_voxel"] * (size / 1000)
+    table["voxels"] = random.lognormal(4, 0.6, n).astype(np.int64) + 1
+    table["volume_um3"] = table["voxels"] * 7e-4
+    table["slices"] = random.poisson(2.5, n) + 1
+    table["touches_border"] = random.random(n) < 0.1
+    kind = random.integers(0, 4, n)
+    table["in_Gaba"] = kind == 0
+    means = random.normal(0, 1.2, (4, 12))
+    for i in range(12):
+        table[f"mean_C{i}"] = np.exp(3 + means[kind, i] + 0.4 * random.normal(size=n))
+    return table
+
+
+def report_of_table(folder: Path, n: int) -> float:
+    """Write the report of a table in memory; return the seconds."""
+    from pymeda_driver import RunFacts, write_report
+
+    table = synthetic_table(n)
+    facts = RunFacts(box=Box((0, 50), (0, 10_000), (0, 10_000)), voxel_size_nm=VOXEL_NM)
+    return seconds_of(
+        lambda: write_report(folder, title="t", table=table, facts=facts, overviews={}, mask_overviews={})
+    )
+
+
+def report_of_csv(folder: Path, n: int) -> float:
+    """Write the report of a file by the command line; return the seconds."""
+    import pymeda_driver
+
+    file = folder.parent / f"{n}.csv"
+    if not file.exists():
+        subprocess.run([sys.executable, "-m", "benchmarks.report", "make-csv", str(file), str(n)], check=True)
+    return seconds_of(lambda: pymeda_driver.main([str(file), "--out", str(folder)]))
+
+
+def make_csv(file: Path, n: int) -> None:
+    """Write the 12 channels of a table as CSV."""
+    columns = {name: values for name, values in synthetic_table(n).items() if name.startswith("mean_")}
+    rows = np.stack(list(columns.values()), axis=1)
+    np.savetxt(file, rows, fmt="%.5g", delimiter=",", header=",".join(columns), comments="")
+
+
+def report_of_real(folder: Path) -> float:
+    """Write the report of the real volume and its published mask; return the seconds."""
+    from pymeda_driver import pymeda_pipeline
+
+    images = {name: tifffile.imread(REAL / f"{name}.tif") for name in CHANNELS}
+    mask = tifffile.imread(REAL / "published_detections_mask.tif")
+    return seconds_of(lambda: pymeda_pipeline({"published": mask}, images, "t", folder, voxel_size_nm=VOXEL_NM))
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def peak_bytes() -> int:
+    """Return the peak memory of this process (VmHWM)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def child(arguments: list[str]) -> None:
+    """Be the process of a case: print its figures as JSON."""
+    folder, kind, *rest = arguments
+    makers: dict[str, Callable[..., float]] = {"table": report_of_table, "csv": report_of_csv, "real": report_of_real}
+    seconds = makers[kind](Path(folder), *map(int, rest))
+    (page,) = Path(folder).glob("*.html")
+    found = {"seconds": seconds, "bytes": page.stat().st_size, "peak": peak_bytes()}
+    print(json.dumps({**found, "digest": hashlib.sha256(page.read_bytes()).hexdigest()}))
+
+
+def measure(case: Case, folder: Path, hash_seed: str = "1") -> dict[str, float]:
+    """Run a case as a process, and return its figures."""
+    command = [sys.executable, "-m", "benchmarks.report", "child", str(folder), *case.arguments]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(command, check=True, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> int:
+    """Measure, print the figures, and return 1 if an aim is missed."""
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
+    missed = False
+    digests = []
+    with tempfile.TemporaryDirectory() as name:
+        for i, case in enumerate(CASES):
+            if case.arguments == ("real",) and not REAL.is_dir():
+                print(f"{case.name}: left out, there is no {REAL}")
+                continue
+            found = measure(case, Path(name, str(i)))
+            took, size, peak = found["seconds"], found["bytes"] / MB, found["peak"] / 1e9
+            missed |= took > case.seconds or size > case.page_mb or peak > case.memory_gb
+            aims = f"aims: {case.seconds:g} s, {case.page_mb:g} MB, {case.memory_gb:g} GB"
+            print(f"{case.name}: {took:.1f} s, page {size:.2f} MB, peak memory {peak:.2f} GB ({aims})", flush=True)
+            if case.arguments == ("table", "100000"):
+                digests = [found["digest"], measure(case, Path(name, "again"), hash_seed="2")["digest"]]
+                same = digests[0] == digests[1]
+                missed |= not same
+                print(f"{case.name}: written twice, the pages are {'the same bytes' if same else 'DIFFERENT'}")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["child"]:
+        child(sys.argv[2:])
+    elif sys.argv[1:2] == ["make-csv"]:
+        make_csv(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        sys.exit(main())
