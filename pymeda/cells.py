@@ -18,11 +18,15 @@ from pymeda.canvas import INK
 __all__ = ["colour_bar", "signed", "write_cells"]
 
 _DARK = 0.55
+_ASPECT = 18.0
+_HEIGHT_IN = 2.7
 
 
 def colour_bar(drawn: Figure, mapped: ScalarMappable, axes: Axes | Sequence[Axes], label: str) -> None:
     """Explain the colours of `mapped` beside `axes`."""
-    bar = drawn.colorbar(mapped, ax=axes, label=label, pad=0.015, aspect=18)
+    # the bar is as wide beside a tall figure as beside a flat one
+    aspect = max(_ASPECT, _ASPECT / _HEIGHT_IN * drawn.get_figheight())
+    bar = drawn.colorbar(mapped, ax=axes, label=label, pad=0.015, aspect=aspect)
     bar.outline.set_visible(False)
 
 

@@ -6,8 +6,12 @@ They take the table as it is; nothing is measured here. Names and order are thos
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
@@ -30,13 +34,14 @@ Floats = NDArray[np.float64]
 
 def _representative(subject: Subject) -> Drawing:
     subject.standardised.need(rows=1)
-    values = subject.standardised.values
+    names, values = subject.standardised.names, subject.standardised.values
+    clusters = subject.clusters
     rows = np.arange(len(values))
     if len(values) > _REPRESENTATIVES:
         rows = np.sort(np.random.default_rng(subject.seed).choice(len(values), _REPRESENTATIVES, replace=False))
+    along = values[rows] @ principal_axes(values)[1][:, 0]
+    rows = rows[np.lexsort((along, clusters.labels[rows]))]
     sample = values[rows]
-    sample = sample[np.argsort(sample @ principal_axes(values)[1][:, 0], kind="stable")]
-    names = subject.standardised.names
     clipped = float((np.abs(sample) > _LIMIT_SD).mean())
     drawn = figure(max(1.9, 0.21 * len(names) + 1.1))
     axes = drawn.subplots()
@@ -45,17 +50,32 @@ def _representative(subject: Subject) -> Drawing:
     )
     name_channels(axes, names, "y")
     axes.set_xticks([])
-    axes.set_xlabel(f"{count(len(sample), 'synapse')}, ordered along the first principal component")
+    by = "by cluster, then along" if clusters.number > 1 else "along"
+    axes.set_xlabel(f"{count(len(sample), 'synapse')}, ordered {by} the first principal component")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     colour_bar(drawn, image, axes, "sd from the mean")
+    if clusters.number > 1:
+        _cluster_strip(axes, clusters.labels[rows], clusters.number)
     whose = "All" if len(sample) == len(values) else f"A uniform random sample of {len(sample):,} of the"
     caption = (
         f"{whose} {count(len(values), 'synapse')}, one a column, one channel a row. {STANDARDISED} Columns are ordered "
-        f"along the first principal component, so that alike synapses stand together. Colours end at ± {_LIMIT_SD:g} "
+        f"{by} the first principal component, so that alike synapses stand together. Colours end at ± {_LIMIT_SD:g} "
         f"sd; {100 * clipped:.2g} % of the cells lie beyond.{left_out(subject)}"
     )
     return Drawing(drawn, caption, f"Heat map of {len(sample):,} synapses by {len(names)} channels.")
+
+
+def _cluster_strip(axes: Axes, labels: NDArray[np.int8], number: int) -> None:
+    """Mark above a heat map which of its columns, ordered by cluster, belong to which."""
+    ends = np.searchsorted(labels, np.arange(number + 1)) - 0.5
+    above = axes.get_xaxis_transform()
+    for i, (start, stop) in enumerate(pairwise(ends)):
+        strip = Rectangle((start, 1.02), stop - start, 0.03, transform=above, color=SERIES[i], linewidth=0)
+        strip.set_clip_on(False)
+        axes.add_patch(strip)
+        if stop - start > len(labels) / 10:
+            axes.text((start + stop) / 2, 1.06, f"cluster {i + 1}", transform=above, ha="center", va="bottom")
 
 
 def _ridge_lines(subject: Subject) -> Drawing:
@@ -107,7 +127,8 @@ def _one_d_heatmap(subject: Subject) -> Drawing:
     shares = np.stack([np.histogram(column, edges)[0] for column in values.T]) / len(values) * 100
     drawn = figure(max(1.9, 0.24 * len(names) + 1.2))
     axes = drawn.subplots()
-    image = axes.imshow(shares, cmap=SEQUENTIAL, vmin=0, aspect="auto", extent=(low, high, len(names) - 0.5, -0.5))
+    norm = PowerNorm(0.5, vmin=0, vmax=float(shares.max()))
+    image = axes.imshow(shares, cmap=SEQUENTIAL, norm=norm, aspect="auto", extent=(low, high, len(names) - 0.5, -0.5))
     name_channels(axes, names, "y")
     axes.tick_params(axis="y", length=0)
     axes.spines[:].set_visible(False)
@@ -116,8 +137,9 @@ def _one_d_heatmap(subject: Subject) -> Drawing:
     beyond = float(((values < low) | (values > high)).mean())
     caption = (
         f"The same distributions as histograms: share of the {count(len(values), 'synapse')} in each bin of "
-        f"{1 / per_sd:.2g} sd, one channel a row. {STANDARDISED} Values beyond ± {_RANGE_SD:g} sd ({100 * beyond:.2g} "
-        f"%) are not shown.{left_out(subject)}"
+        f"{1 / per_sd:.2g} sd, one channel a row. Colours are on a square-root scale, so that long tails show beside "
+        f"narrow peaks. {STANDARDISED} Values beyond ± {_RANGE_SD:g} sd ({100 * beyond:.2g} %) are not "
+        f"shown.{left_out(subject)}"
     )
     return Drawing(drawn, caption, f"Histograms of {', '.join(names)} as rows of colour.")
 

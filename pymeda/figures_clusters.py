@@ -75,12 +75,20 @@ def _root(clusters: Clusters) -> _Branch:
 
 
 def _several(subject: Subject) -> Clusters:
-    """Return the clusters of a subject; where it has one only, there is nothing to draw, and the text says why."""
+    """Return the clusters of a subject; where it has one only, there is nothing to compare."""
     subject.standardised.need()
-    clusters = subject.clusters
-    if clusters.number == 1:
-        raise NothingToDrawError(f"One population: {_why_whole(clusters.tree, clusters)}.")
-    return clusters
+    if subject.clusters.number == 1:
+        raise NothingToDrawError("One population: there are no clusters to compare.")
+    return subject.clusters
+
+
+def _why_one(subject: Subject, clusters: Clusters) -> str:
+    """Return why the synapses are one cluster, and how that was found."""
+    scale = f"{_scales(clusters)}{left_out(subject)}"
+    return (
+        f"One population: {_why_whole(clusters.tree, clusters)}. Looked at: brightness in "
+        f"{count(len(clusters.names), 'channel')}, of {who_was_fitted(clusters, subject.seed)}. {scale}"
+    )
 
 
 def _why_whole(node: Node, clusters: Clusters) -> str:
@@ -89,7 +97,8 @@ def _why_whole(node: Node, clusters: Clusters) -> str:
     if node.gain is None and node.rows < 2 * least:
         return f"a split needs {2 * least} fitted synapses, there are {node.rows:,}"
     if node.gain is not None and node.gain < mixtures.LEAST_GAIN:
-        return f"two Gaussians describe it no better than one (BIC gain {_whole(node.gain)})"
+        gain = f"their gain in the Bayesian information criterion (BIC) is {_whole(node.gain)}"
+        return f"two Gaussians describe it no better than one; {gain}, and {mixtures.LEAST_GAIN:g} are needed"
     if node.gain is not None and node.smaller < least:
         return f"the smaller part would have {node.smaller} fitted synapses, fewer than {least}"
     return f"there are {mixtures.MOST_LEAVES} clusters already"
@@ -104,7 +113,10 @@ def _colour(branch: _Branch) -> str:
 
 
 def _dendrogram(subject: Subject) -> Drawing:
-    clusters = _several(subject)
+    subject.standardised.need()
+    clusters = subject.clusters
+    if clusters.number == 1:
+        raise NothingToDrawError(_why_one(subject, clusters))
     shares = clusters.sizes / len(clusters.labels)
     root = _root(clusters)
     levels = max(branch.level for branch in root.all())
@@ -318,7 +330,7 @@ def _mean_lines(subject: Subject) -> Drawing:
         axes.plot(mean, range(d), color=SERIES[i], marker=_MARKERS[i], markersize=5.5, linewidth=width, label=label)
     axes.axvline(0, color=INK, linewidth=0.7, linestyle=":")
     axes.set_yticks(range(d), [short(name) for name in clusters.names])
-    axes.set(xlabel=f"Mean. {TRANSFORMED_AXIS}", ylim=(d - 0.6, -0.4))
+    axes.set(xlabel=f"Mean {TRANSFORMED_AXIS[0].lower()}{TRANSFORMED_AXIS[1:]}", ylim=(d - 0.6, -0.4))
     axes.grid(axis="both")
     axes.tick_params(axis="y", length=0)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator, NullLocator
 from numpy.typing import NDArray
+from scipy.linalg import qr
 
 from pymeda.canvas import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, short
 from pymeda.captions import TRANSFORMED, TRANSFORMED_AXIS, left_out
@@ -23,24 +24,31 @@ __all__ = ["PAIR_PLOT"]
 _MOST_PAIRED = 6
 _MOST_POINTS = 1000
 _QUANTILES = (0.002, 0.998)
+_MARGIN = 0.03
+_POINT_SIZE = 15.0
 
 Floats = NDArray[np.float64]
 
 
-def _paired(subject: Subject) -> NDArray[np.int64]:
-    """Return which channels are shown: all, or those that weigh most in the first principal component."""
-    d = len(subject.standardised.names)
-    if d <= _MOST_PAIRED:
-        return np.arange(d)
-    # rounded, so that channels that weigh the same are taken in their order
-    weights = np.abs(principal_axes(subject.standardised.values)[1][:, 0]).round(9)
-    return np.sort(np.argsort(-weights, kind="stable")[:_MOST_PAIRED])
+def _paired(values: Floats) -> NDArray[np.int64]:
+    """Return which columns are shown: all, or few of which none says what the others say already.
+
+    They are the pivots of a QR decomposition of the leading principal axes: the column that varies most along them,
+    then the one with the most left when that is taken out, and so on. The largest loadings would be columns that
+    repeat each other.
+    """
+    if values.shape[1] <= _MOST_PAIRED:
+        return np.arange(values.shape[1])
+    squares, axes = principal_axes(values)
+    leading = (axes * np.sqrt(squares))[:, :_MOST_PAIRED].T
+    _, pivots = qr(leading, mode="r", pivoting=True)
+    return np.sort(pivots[:_MOST_PAIRED]).astype(np.int64)
 
 
 def _pair_plot(subject: Subject) -> Drawing:
     subject.standardised.need(channels=2)
     clusters = subject.clusters
-    chosen = _paired(subject)
+    chosen = _paired(clusters.values)
     values = clusters.values[:, chosen]
     names = [clusters.names[i] for i in chosen]
     limits = [_limits(column) for column in values.T]
@@ -52,14 +60,15 @@ def _pair_plot(subject: Subject) -> Drawing:
     # 36 panels are laid out by hand: constrained layout takes seconds for them
     drawn = Figure(figsize=(WIDTH_IN, WIDTH_IN + 0.25))
     grid = drawn.subplots(d, d, squeeze=False)
-    drawn.subplots_adjust(left=0.07, right=0.99, bottom=0.08, top=0.95, wspace=0.08, hspace=0.08)
+    top = 0.95 if clusters.number > 1 else 0.99
+    drawn.subplots_adjust(left=0.07, right=0.99, bottom=0.08, top=top, wspace=0.08, hspace=0.08)
     for (row, column), axes in np.ndenumerate(grid):
         axes.set_xlim(limits[column])
         if row == column:
             _histograms(axes, places[:, row], clusters, limits[row], bins)
             axes.text(0.05, 0.96, short(names[row], 14), transform=axes.transAxes, va="top", fontsize=8, weight="bold")
         elif row > column:
-            _scatter(axes, values[shown][:, [column, row]], clusters.labels[shown], colours)
+            _scatter(axes, values[shown][:, [column, row]], clusters.labels[shown], colours, _POINT_SIZE / d)
             axes.set_ylim(limits[row])
         else:
             counts = _counts(places[:, row], places[:, column], bins)
@@ -75,7 +84,9 @@ def _pair_plot(subject: Subject) -> Drawing:
 
 def _limits(column: Floats) -> tuple[float, float]:
     low, high = (float(limit) for limit in np.quantile(column, _QUANTILES))
-    return (low, high) if high - low > 1e-9 else (low - 1, high + 1)
+    # so that what lies on a limit, such as many zeros, is not cut by the frame
+    margin = _MARGIN * (high - low) if high - low > 1e-9 else 1
+    return low - margin, high + margin
 
 
 def _bins(column: Floats, limits: tuple[float, float], bins: int) -> NDArray[np.int64]:
@@ -115,10 +126,10 @@ def _histograms(
     axes.set_ylim(0, max(1, every.max()) * 1.3)
 
 
-def _scatter(axes: Axes, points: Floats, labels: NDArray[np.int8], colours: list[str]) -> None:
+def _scatter(axes: Axes, points: Floats, labels: NDArray[np.int8], colours: list[str], size: float) -> None:
     """Draw points of shape (points, 2), x first, in the order of their rows: each cluster over and under the others."""
-    many = len(points) > 200
-    axes.scatter(points[:, 0], points[:, 1], s=2.5 if many else 9, c=np.array(colours)[labels], alpha=0.8, linewidths=0)
+    size *= 1 if len(points) > 200 else 2
+    axes.scatter(points[:, 0], points[:, 1], s=size, c=np.array(colours)[labels], alpha=0.8, linewidths=0)
 
 
 def _legend(drawn: Figure, clusters: Clusters) -> None:
@@ -142,14 +153,15 @@ def _caption(subject: Subject, d: int, points: int) -> str:
     n = len(clusters.labels)
     of = "All channels"
     if d < len(clusters.names):
-        of = f"The {d} of {len(clusters.names)} channels that weigh most in the first principal component"
+        of = f"The {d} of {len(clusters.names)} channels that together tell most of how synapses differ"
     some = f"{points:,} of them, drawn at random," if points < n else "the synapses"
     coloured = ", coloured by cluster" if clusters.number > 1 else ""
     lines = " (grey) and of each cluster (lines)" if clusters.number > 1 else ""
     return (
         f"{of}, two by two, for {count(n, 'synapse')}. Below the diagonal: {some} as points{coloured}. Above it: how "
         "many of all synapses lie where (brighter colour: more, on a logarithmic scale; white: none). On it: the "
-        f"histogram of all synapses{lines}. {TRANSFORMED} Axes span the 0.2 to 99.8 % quantiles.{left_out(subject)}"
+        f"histogram of all synapses{lines}. {TRANSFORMED} Axes span little more than the 0.2 to 99.8 % "
+        f"quantiles.{left_out(subject)}"
     )
 
 

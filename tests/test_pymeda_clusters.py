@@ -295,7 +295,8 @@ class TestFigures:
         subject = subject_of(unimodal("log-normal", 3_000, 3))
         reasons = {plot.slug: show(plot, subject).reason for plot in CLUSTERS}
         assert reasons.pop("pair-plot") == ""
-        assert all(reason.startswith("One population: two Gaussians") for reason in reasons.values())
+        assert reasons.pop("dendrogram").startswith("One population: two Gaussians describe it no better than one")
+        assert set(reasons.values()) == {"One population: there are no clusters to compare."}
 
     def test_too_few_synapses_are_told_how_many_it_needs(self):
         assert (
@@ -351,10 +352,14 @@ class TestFigures:
         plain, _, _ = np.histogram2d(*(values / 4).T, bins=bins, range=(limits, limits))
         np.testing.assert_array_equal(figures_pairs._counts(*places, bins), plain)
 
-    def test_the_pair_plot_of_many_channels_takes_those_of_the_first_component_by_name(self):
-        subject = subject_of(planted(500, 30)[0])
-        caption = drawn("pair-plot", subject).caption
-        assert caption.startswith("The 6 of 30 channels that weigh most in the first principal component")
+    def test_the_pair_plot_of_many_channels_takes_different_ones_by_name(self):
+        """Of groups of channels that go together, the largest loadings would all be of one group."""
+        random = np.random.default_rng(0)
+        groups = random.normal(size=(500, 6))
+        values = np.repeat(groups, 5, axis=1) + 0.2 * random.normal(size=(500, 30))
+        subject = subject_of(values)
+        assert {i // 5 for i in figures_pairs._paired(subject.clusters.values).tolist()} == set(range(6))
+        assert drawn("pair-plot", subject).caption.startswith("The 6 of 30 channels that together tell most")
 
 
 class TestMachine:
