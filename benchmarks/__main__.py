@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import blocks, cutout, pipelines, report, steps
+from benchmarks import accuracy, blocks, cutout, pipelines, report, steps
 
 PARTS = {
+    "accuracy": accuracy.main,
     "cutout": cutout.main,
     "pipelines": pipelines.main,
     "report": report.main,
