@@ -17,7 +17,6 @@ up whoever writes to it, and what a killed parent had in a folder would stay the
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -27,7 +26,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,13 +33,13 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
 import cloudpickle
 
 import logs
+from block_worker import SIGNALS, Done, Failed, InWorkerError, Ready, Trouble, work
 from box import Box
 from credentials import TOKEN_VARIABLE
 from errors import NDSynapseError, StorageError, UsageError
@@ -53,58 +51,14 @@ log = logging.getLogger(__name__)
 BLOCK_LIMIT_S = 3600.0
 """Longest time that a block may take; a pipeline that takes an hour for one has stopped."""
 
-_PR_SET_PDEATHSIG = 1
 _START_LIMIT_S = 120.0
 _STOP_LIMIT_S = 5.0
-_LOADING = "loading the function in a worker process"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def default_cpus() -> int:
     """Return all the cores that this process may use but one, at least one."""
     return max(1, len(os.sched_getaffinity(0)) - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A block that is done.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-    result : object
-        What the function returned.
-    seconds : float
-        How long it took.
-    peak_bytes : int
-        Largest memory that its worker had by then.
-    """
-
-    box: Box
-    result: Any
-    seconds: float
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A block that could not be done.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-    reason : str
-        What happened, in a line.
-    traceback : str
-        The function's traceback; empty where the worker died.
-    """
-
-    box: Box
-    reason: str
-    traceback: str = ""
 
 
 class Feed(Protocol):
@@ -150,31 +104,6 @@ class Boxes:
 
     def finished(self, box: Box) -> None:
         """Do nothing: nobody waits for a box."""
-
-
-class _Ready:
-    """What a worker sends when it was set up."""
-
-
-class _Trouble(Exception):  # noqa: N818 - a message as much as an error
-    """What a worker sends when it cannot begin: what it was at, and the error with its traceback."""
-
-    def __init__(self, what: str, reason: str, traceback: str) -> None:
-        super().__init__(what, reason, traceback)
-        self.what = what
-        self.reason = reason
-        self.traceback = traceback
-
-    def translated(self) -> NDSynapseError:
-        """Return the error that the user meets."""
-        if self.what == _LOADING:
-            remedy = "Correct it; what it needs must be installed, or in a folder on PYTHONPATH"
-            return UsageError(self.what, self.reason, remedy)
-        return NDSynapseError(self.what, self.reason, "See the traceback in the log, and report it if it is a defect")
-
-
-class InWorkerError(Exception):
-    """The cause of an error that happened in a worker; its text is the traceback there."""
 
 
 @dataclass(slots=True)
@@ -336,7 +265,7 @@ class BlockPool:
         """Start a worker."""
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        process = context.Process(target=_work, args=(there, orders), daemon=True)
+        process = context.Process(target=work, args=(there, orders), daemon=True)
         with _undisturbed(), _environment(), _main_hidden():
             process.start()
         there.close()
@@ -372,11 +301,11 @@ class BlockPool:
         except (EOFError, OSError):
             yield from self._bury(worker, again)
             return
-        if isinstance(message, _Trouble):
+        if isinstance(message, Trouble):
             raise message.translated() from InWorkerError(message.traceback)
         if isinstance(message, BaseException):
             raise message
-        if isinstance(message, _Ready):
+        if isinstance(message, Ready):
             worker.ready, worker.started = True, time.monotonic()
         else:
             worker.box = None
@@ -449,10 +378,10 @@ def _undisturbed() -> Iterator[None]:
     resource_tracker.ensure_running()
     came: list[int] = []
     handlers = {}
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     # the kernel gives a signal to any thread that has not blocked it, and Python passes it on to this one
     if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _SIGNALS}
+        handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}
     try:
         yield
     finally:
@@ -506,87 +435,3 @@ def _end(processes: Iterable[SpawnProcess]) -> None:
                 process.kill()
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))
-
-
-def _work(pipe: Connection, orders: str) -> None:
-    """Run blocks until the pipe is closed: the life of a worker."""
-    # the parent ends its workers: Ctrl-C at a terminal is one message then, and not one a process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    # a worker whose parent is killed would otherwise work on until its block is done
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        packed_setup, packed_function = _read(orders)
-        with _told("setting a worker process up"):
-            settings, setup, arguments = pickle.loads(packed_setup)  # noqa: S301 - our parent wrote it
-            logs.apply(settings)
-            if setup is not None:
-                setup(*arguments)
-        function = _function(packed_function)
-        del packed_setup, packed_function
-        pipe.send(_Ready())
-        while True:
-            wanted, box = pipe.recv()
-            if wanted != orders:
-                orders, function = wanted, _function(_read(wanted)[1])
-            _send(pipe, _attempt(function, box))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        log.debug("the parent is gone, or done")
-    except (NDSynapseError, _Trouble) as error:
-        pipe.send(error)
-
-
-def _read(orders: str) -> tuple[bytes, bytes]:
-    """Read what the parent wrote: setup and function, packed."""
-    with _told("reading what a worker process is to do"), Path(orders).open("rb") as file:
-        packed: tuple[bytes, bytes] = pickle.load(file)  # noqa: S301 - our parent wrote it
-    return packed
-
-
-def _function(packed: bytes) -> Callable[[Box], Any]:
-    """Load a function."""
-    with _told(_LOADING):
-        function: Callable[[Box], Any] = pickle.loads(packed)  # noqa: S301 - our parent wrote it
-    return function
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turn any failure to begin into what the parent is told of it."""
-    try:
-        yield
-    except NDSynapseError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _Trouble(what, f"{type(error).__name__}: {error}", traceback.format_exc()) from error
-
-
-def _send(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> None:
-    """Send an outcome; a result that cannot travel is a failure of its block."""
-    try:
-        pipe.send(outcome)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        if not isinstance(outcome, Done):
-            raise
-        pipe.send(Failed(outcome.box, f"its result cannot be sent to the parent: {error}", traceback.format_exc()))
-
-
-def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSynapseError:
-    """Run a function on a block, and return whatever comes of it."""
-    started = time.monotonic()
-    try:
-        result = function(box)
-    except StorageError as error:
-        return error  # a disk that is full for one block is full for all
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
-        return Failed(box, f"{type(error).__name__}: {error}", traceback.format_exc())
-    return Done(box, result, time.monotonic() - started, _peak_bytes())
-
-
-def _peak_bytes() -> int:
-    """Return the largest memory that this process had; getrusage would count what its parent had when it started it."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0

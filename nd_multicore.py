@@ -20,19 +20,17 @@ from __future__ import annotations
 import os
 import signal
 
-from errors import DataError, IncompleteError, NDSynapseError, StoppedError, StorageError, UsageError
+from errors import DataError, NDSynapseError, StoppedError, StorageError, UsageError
 
 if __name__ == "__main__":
     # what follows takes a while to import; a signal that comes meanwhile ends as one that comes later does
     for _number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(_number, lambda *_: os._exit(StoppedError.exit_code))
 
-import argparse
 import hashlib
 import importlib
 import json
 import logging
-import math
 import re
 import shutil
 import sys
@@ -40,7 +38,6 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FunctionType
@@ -49,39 +46,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import logs
-from block_pool import BlockPool, Done, Failed, InWorkerError, default_cpus
+from block_pool import BlockPool, Done, Failed, default_cpus
 from box import Box, Range
 from detection.border import mirrored
 from detection.budget import available_bytes
 from detection.plan import DEFAULT_PULLS
 from detection.store import BlockVolume, Store, key_of
 from detection.tiles import TileFeed, Tiles
-from progress import Progress, on_terminal, silent, told
+from multicore_load import Load
+from progress import Progress, on_terminal, silent
 
 if TYPE_CHECKING:
     # workers import this module, and have no use for what speaks to BOSS, which takes as long as all the rest
     from NeuroDataResource import NeuroDataResource
 
-__all__ = ["Block", "Results", "compute_blocks", "get_data", "job", "run_parallel"]
+__all__ = ["Block", "BlockFunction", "Results", "compute_blocks", "get_data", "job", "run_parallel"]
 
 log = logging.getLogger(__name__)
 
 DataDict = dict[str, NDArray[Any]]
 
+BlockFunction = Callable[[DataDict], Any]
+"""What runs on a block: channel to voxels (z, y, x) in, see above for what may come out."""
+
+_WORKING_BYTES = 16
 _KEEP_BYTES = 2**33
 """What pulled blocks may take on disk before those that are done are removed, where others may still need them."""
-
-_PARENT_BYTES = 160 * 2**20
-_WORKER_BYTES = 80 * 2**20
-_WORKING_BYTES = 16
-_COPIES = 3
-"""A channel of a block is there packed, unpacked, and as what is saved when it is pulled; twice when it is read."""
-
-_SHARE = 0.9
-"""What may be used of the memory: the kernel and the system's own caches count, too."""
-
-_STOP_LIMIT_S = 9
 
 
 class Block:
@@ -190,7 +180,7 @@ def get_data(resource: NeuroDataResource, block: Block) -> Block:
     return filled
 
 
-def job(block: Block, resource: NeuroDataResource, function: Callable[[DataDict], Any]) -> str:
+def job(block: Block, resource: NeuroDataResource, function: BlockFunction) -> str:
     """Run a function on the data of one block.
 
     Parameters
@@ -234,7 +224,7 @@ def _setup(tiles: Tiles) -> None:
     _TILES = tiles
 
 
-def _run_on(box: Box, function: Callable[[DataDict], Any], halo: tuple[int, int, int]) -> float:
+def _run_on(box: Box, function: BlockFunction, halo: tuple[int, int, int]) -> float:
     """Run a function on a block that was pulled, and save what it returns; return the seconds that saving took."""
     tiles = _TILES
     if tiles is None:
@@ -295,7 +285,7 @@ def _cut(array: NDArray[Any], box: Box, halo: tuple[int, int, int]) -> NDArray[A
 
 def run_parallel(
     config_file: str | Path,
-    function: Callable[[DataDict], Any],
+    function: BlockFunction,
     cpus: int | None = None,
     block_size: Sequence[int] = (1000, 1000, 10),
     *,
@@ -353,7 +343,7 @@ def run_parallel(
     channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
     dtypes = {channel: resource.dtype(channel) for channel in channels}
     blocks = [block.box for block in compute_blocks(resource, block_size)]
-    load = _Load(
+    load = Load(
         resource.box, margin, [dtype.itemsize for dtype in dtypes.values()], _working_bytes(function), workers, pulls
     )
     load.check(size, available_bytes() if memory_bytes is None else memory_bytes)
@@ -406,7 +396,7 @@ def _watched(
         yield outcome
 
 
-def _store(scratch: str | Path | None, function: Callable[[DataDict], Any], what: list[Any]) -> Store:
+def _store(scratch: str | Path | None, function: BlockFunction, what: list[Any]) -> Store:
     """Return where blocks lie: by fingerprint in the scratch folder, or in a folder that goes with its last user."""
     if scratch is not None:
         return Store(Path(scratch) / f"blocks-{_fingerprint(function, what)}")
@@ -416,7 +406,7 @@ def _store(scratch: str | Path | None, function: Callable[[DataDict], Any], what
     return store
 
 
-def _fingerprint(function: Callable[[DataDict], Any], what: list[Any]) -> str:
+def _fingerprint(function: BlockFunction, what: list[Any]) -> str:
     """Return what differs wherever a block's result may: the function's source file and name, the data, the blocks."""
     module = sys.modules.get(getattr(function, "__module__", ""))
     file = getattr(module, "__file__", None)
@@ -434,7 +424,7 @@ def _fingerprint(function: Callable[[DataDict], Any], what: list[Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _keep_bytes(tiles: Tiles, blocks: Sequence[Box], load: _Load) -> int:
+def _keep_bytes(tiles: Tiles, blocks: Sequence[Box], load: Load) -> int:
     """Return what pulled blocks may take on disk."""
     if any(load.halo) or load.cpus > load.pulls:
         return _KEEP_BYTES
@@ -442,53 +432,12 @@ def _keep_bytes(tiles: Tiles, blocks: Sequence[Box], load: _Load) -> int:
     return 4 * load.pulls * max(tiles.bytes_of(block) for block in blocks)
 
 
-def _working_bytes(function: Callable[[DataDict], Any]) -> int:
+def _working_bytes(function: BlockFunction) -> int:
     """Return the memory that a function declares, in bytes a voxel."""
     declared = getattr(function, "working_bytes", _WORKING_BYTES)
     if not isinstance(declared, int) or declared < 0:
         raise UsageError(f"working_bytes {declared!r}", "it is not a whole number from 0 upwards", "Give bytes a voxel")
     return declared
-
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """What decides how much memory blocks take; `itemsizes` are the channels' bytes a voxel."""
-
-    box: Box
-    halo: tuple[int, int, int]
-    itemsizes: Sequence[int]
-    working_bytes: int
-    cpus: int
-    pulls: int
-
-    def bytes_of(self, size: tuple[int, ...]) -> int:
-        """Return the largest memory of all processes together with blocks of a size."""
-        block = [min(n, extent) for n, extent in zip(size, self.box.shape, strict=True)]
-        blocks = math.prod(-(-extent // n) + 1 for n, extent in zip(block, self.box.shape, strict=True))
-        given = math.prod(n + 2 * halo for n, halo in zip(block, self.halo, strict=True))
-        largest = max(self.itemsizes, default=0)
-        worker = _WORKER_BYTES + given * (sum(self.itemsizes) + largest + self.working_bytes)
-        parent = _PARENT_BYTES + self.pulls * _COPIES * math.prod(block) * largest
-        return parent + min(self.cpus, blocks) * worker
-
-    def check(self, size: tuple[int, int, int], limit_bytes: int) -> None:
-        """Refuse blocks that do not fit; name a size that does."""
-        usable = limit_bytes * _SHARE
-        needed = self.bytes_of(size)
-        if needed <= usable:
-            return
-        smaller = tuple(min(n, extent) for n, extent in zip(size, self.box.shape, strict=True))
-        while self.bytes_of(smaller) > usable and max(smaller) > 1:
-            longest = smaller.index(max(smaller))
-            smaller = tuple(-(-n // 2) if axis == longest else n for axis, n in enumerate(smaller))
-        fits = self.bytes_of(smaller) <= usable
-        raise UsageError(
-            f"blocks of {size} voxels (z, y, x) with {self.cpus} workers and {self.pulls} cutouts in flight",
-            f"they need {needed / 2**20:,.0f} MiB of memory, {usable / 2**20:,.0f} MiB may be used",
-            f"Give --block-size {','.join(map(str, smaller))}"
-            if fits
-            else "Give fewer --cpus or --pulls, or more --memory",
-        )
 
 
 def _halo(given: Sequence[int]) -> tuple[int, int, int]:
@@ -529,107 +478,6 @@ def _rows(store: Store, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def _main(argv: Sequence[str] | None = None) -> int:
-    """Run ``python -m nd_multicore neurodata.cfg package.module:function``."""
-    parser = argparse.ArgumentParser(prog="nd_multicore", description="Run a function on every block of a BOSS volume.")
-    parser.add_argument("config", help="neurodata.cfg with the box and the channels")
-    parser.add_argument(
-        "function", help="package.module:function, called with a dictionary of channel to (z, y, x) array"
-    )
-    parser.add_argument("--cpus", type=int, help="worker processes (default: all cores but one, at least one)")
-    parser.add_argument("--block-size", default="10,1000,1000", metavar="Z,Y,X", help="default: %(default)s")
-    parser.add_argument("--pulls", type=int, default=DEFAULT_PULLS, help="cutouts in flight (default: %(default)s)")
-    parser.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
-    parser.add_argument("--scratch", metavar="DIR", help="keep finished blocks here: the same command goes on")
-    parser.add_argument("--quiet", action="store_true", help="only warnings and failures on standard error")
-    options = parser.parse_args(argv)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    try:
-        code = _shell(options)
-        _ignore_signals()
-    except KeyboardInterrupt:
-        remedy = "The same command goes on where it was" if options.scratch else "Nothing is kept without --scratch"
-        stopped = StoppedError("the run", "it was stopped by a signal", remedy)
-        sys.stderr.write(f"{stopped}\n")
-        code = stopped.exit_code
-    return code
-
-
-def _ignore_signals() -> None:
-    """Let signals pass unheard from now on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _stop(*_: object) -> None:
-    """Interrupt the run, once: who sends a signal often, or two kinds, means the same as who sends one."""
-    _ignore_signals()
-    # an interrupt is lost where Python cannot raise it, and what it ends may hang
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(StoppedError.exit_code))
-    signal.alarm(_STOP_LIMIT_S)
-    raise KeyboardInterrupt
-
-
-def _shell(options: argparse.Namespace) -> int:
-    """Run what the command line asks for; return the exit code."""
-    logs.apply(logs.LogSettings(logging.WARNING if options.quiet else logging.INFO))
-    try:
-        function = _import_function(options.function)
-        size = options.block_size.split(",")[::-1]
-        memory = None if options.memory is None else _gib(options.memory)
-        with told(not options.quiet) as progress:
-            results = run_parallel(
-                options.config,
-                function,
-                options.cpus,
-                size,
-                pulls=options.pulls,
-                scratch=options.scratch,
-                memory_bytes=memory,
-                progress=progress,
-            )
-        sys.stdout.write("".join(f"{key}\n" for key in results))
-        for failed in results.failed.values():
-            sys.stderr.write(f"{failed.traceback}block {failed.box} failed: {failed.reason}\n")
-        if results.failed:
-            count = len(results.failed)
-            raise IncompleteError(
-                f"{options.function} on every block", f"{count} blocks failed", "Correct the function"
-            )
-    except NDSynapseError as error:
-        cause = error.__cause__ if isinstance(error.__cause__, InWorkerError) else ""
-        sys.stderr.write(f"{cause}{error}\n")
-        return error.exit_code
-    return 0
-
-
-def _gib(text: str) -> int:
-    """Read a size in GiB as bytes."""
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size < 2**20:
-        raise UsageError(f"--memory {text}", "it is no size in GiB above 0", "Give it such as --memory 1.5")
-    return int(size * 2**30)
-
-
-def _import_function(path: str) -> Callable[[DataDict], Any]:
-    """Import ``package.module:function`` from the working folder or the environment."""
-    module, colon, name = path.partition(":")
-    if not (module and colon and name):
-        raise UsageError(f"function {path!r}", "it is not of the form package.module:function", "Write it so")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        function: Callable[[DataDict], Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"function {path!r}", str(error), "Check module and function name") from error
-    return function
-
-
 if __name__ == "__main__":
-    # workers import this module by its name, and would not find what belongs to a main program
-    from nd_multicore import _main as _main_of_the_module
-
-    sys.exit(_main_of_the_module())
+    # the command line imports this module by its name, as workers do: what a main program defines nobody could find
+    sys.exit(importlib.import_module("multicore_shell").main())

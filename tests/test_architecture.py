@@ -42,7 +42,7 @@ JUDGES = "pipelines.evaluate"
 FINDERS = {"pipelines", "pipelines.function"}
 """They find pipelines that are not ours, and import them by name."""
 UNPICKLING = {"load", "loads", "Unpickler"}
-UNPICKLES = "block_pool"
+UNPICKLES = "block_worker"
 """Its workers load the functions that their own parent sent them, through a pipe that nobody else can write to."""
 
 

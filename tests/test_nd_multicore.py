@@ -30,6 +30,7 @@ from errors import DataError, UsageError
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
+from multicore_load import Load
 from NeuroDataResource import get_boss_resource
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer
@@ -396,7 +397,7 @@ def test_for_any_limit_the_size_that_is_named_fits(
     pulls: int,
     limit_mib: int,
 ) -> None:
-    load = nd_multicore._Load(Box.of_shape((500, 3000, 3000)), halo, itemsizes, 16, cpus, pulls)
+    load = Load(Box.of_shape((500, 3000, 3000)), halo, itemsizes, 16, cpus, pulls)
     try:
         load.check(size, limit_mib * 2**20)
     except UsageError as refusal:
