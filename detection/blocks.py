@@ -197,8 +197,9 @@ def detect(box: Box, finding: Finding) -> float:
     parts |= objects.measure_voxels(labelled, channels)
     store, kind = plan.store(), plan.parts_kind(finding)
     store.save(f"labels-{kind}", key_of(box), saved)
+    store.save(f"faces-{kind}", key_of(box), _faces(labelled))
     # the parts are saved last: with them the block is finished
-    store.save(kind, key_of(box), {**parts, **_faces(labelled)})
+    store.save(kind, key_of(box), parts)
     return store.write_s
 
 
@@ -218,7 +219,7 @@ _SIDES = {"low": 0, "high": -1}
 def _faces(labelled: objects.Labelled) -> dict[str, NDArray[Any]]:
     """Return the six outermost planes of a block, which is all that joining needs."""
     return {
-        f"face {axis} {side}": labelled.ids_of(labelled.numbers.take(place, axis))
+        f"{axis} {side}": labelled.ids_of(labelled.numbers.take(place, axis))
         for axis in range(3)
         for side, place in _SIDES.items()
     }
@@ -241,7 +242,7 @@ def touching(box: Box, kind: str) -> NDArray[Any]:
     """
     plan = plan_here()
     store = plan.store()
-    here = store.load(kind, key_of(box))
+    here = store.load(f"faces-{kind}", key_of(box))
     pairs = [np.empty((0, 2), objects.id_dtype(plan.box))]
     for step in product((-1, 0, 1), repeat=3):
         if step <= (0, 0, 0):
@@ -249,7 +250,7 @@ def touching(box: Box, kind: str) -> NDArray[Any]:
         neighbour = _neighbour(plan, box, step)
         if neighbour is None or not store.has(kind, key_of(neighbour)):
             continue
-        there = store.load(kind, key_of(neighbour))
+        there = store.load(f"faces-{kind}", key_of(neighbour))
         pairs.append(objects.neighbours_across(_border(here, step), _border(there, tuple(-s for s in step))))
     return np.unique(np.concatenate(pairs), axis=0)
 
@@ -273,7 +274,7 @@ def _neighbour(plan: Plan, box: Box, step: tuple[int, ...]) -> Box | None:
 def _border(faces: dict[str, NDArray[Any]], step: Sequence[int]) -> NDArray[Any]:
     """Return the labels of a block that touch its neighbour in a direction: a face, an edge or a corner, as a plane."""
     axis = next(axis for axis, direction in enumerate(step) if direction)
-    plane = faces[f"face {axis} {'high' if step[axis] > 0 else 'low'}"]
+    plane = faces[f"{axis} {'high' if step[axis] > 0 else 'low'}"]
     for place, other in enumerate(other for other in range(3) if other != axis):
         if step[other]:
             edge = plane.shape[place] - 1 if step[other] > 0 else 0

@@ -87,9 +87,7 @@ def join_blocks(
     store.drop(raw)
     names: list[str] = []
     for block in blocks:
-        parts = {
-            name: values for name, values in store.load(kind, key_of(block)).items() if not name.startswith("face ")
-        }
+        parts = store.load(kind, key_of(block))
         names = names or list(parts)
         for number, name in enumerate(names):
             store.append(raw, str(number), parts[name])

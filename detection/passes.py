@@ -180,7 +180,8 @@ class _Run:
         parts = self.plan.parts_kind(finding)
         later = [kind for prefix in ("features-", "masks-", "overviews-") for kind in self.store.kinds(prefix)]
         kept = [kind for kind in later if parts in kind]
-        self.store.keep_only({self.plan.tiles().kind, self.plan.statistics_kind(), parts, f"labels-{parts}", *kept})
+        whole = {parts, f"faces-{parts}", f"labels-{parts}"}
+        self.store.keep_only({self.plan.tiles().kind, self.plan.statistics_kind(), *whole, *kept})
 
     def learn(self) -> tuple[Finding, dict[str, NDArray[Any]], dict[str, Brightness]]:
         """Pull and count all blocks, and let the pipeline draw from the sums; return what else was counted, too."""

