@@ -105,9 +105,8 @@ def on_labels() -> bool:
             met &= least is None or answer.area.value >= least
         if evaluation.class_rule:
             rule = evaluation.class_rule.accuracy
-            print(
-                f"{what:50s} {'type':5s} {'':11s} {rule.value:.3f} ({rule.low:.2f} to {rule.high:.2f}) right{_held(rule.value, LEAST_OF_TYPES)}"
-            )
+            right = f"{rule.value:.3f} ({rule.low:.2f} to {rule.high:.2f}) right{_held(rule.value, LEAST_OF_TYPES)}"
+            print(f"{what:50s} {'type':5s} {'':11s} {right}")
             met &= rule.value >= LEAST_OF_TYPES
     return met
 
