@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := boss detection local_boss pipelines pymeda
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: demo test test-slow check format bench lock clean help
+.PHONY: demo test test-image test-slow check format bench lock clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,10 @@ test: $(VENV)/.dev  ## run the tests that take less than ten minutes together
 
 test-slow: $(VENV)/.dev  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-image: $(VENV)/.dev  ## build the container image and test it; installs a Docker engine where there is none
+	tests/image/engine nd-synapse:test
+	ND_SYNAPSE_IMAGE=nd-synapse:test $(BIN)/python -m pytest tests/image -m ""
 
 check: $(VENV)/.dev  ## formatting, lint, types, docstrings
 	$(BIN)/ruff format --check .

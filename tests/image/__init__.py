@@ -1,0 +1,1 @@
+"""Tests of the container image, in a Docker engine; ``make test-image`` builds it and runs them."""

@@ -1,0 +1,224 @@
+"""The job in a container: as a user and as AWS Batch start it, under limits, stopped and started again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_s3 import S3Server
+from tests.image.conftest import (
+    HARDENED,
+    HOST,
+    LIMIT_S,
+    SHAPE,
+    Container,
+    asked,
+    docker,
+    ended,
+    started,
+    with_s3,
+    with_token,
+)
+from tests.test_driver import PREDICTIONS, Run, drive
+
+OUT = ("collman_nomads", "nomads_predictions")
+SAME = (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv")
+"""Files that are the same, byte for byte, wherever and however often a job ran."""
+
+STOP_LIMIT_S = 30
+"""What Batch and ``docker stop`` give a job to end."""
+
+BLOCKS = ("--block-size", "4,512,512", "--cpus", "1")
+
+
+def in_boss(server: BossServer, key: str) -> NDArray[np.uint8]:
+    """Read the mask with the client that any user has."""
+    remote = server.remote()
+    z, y, x = ([0, stop] for stop in SHAPE)
+    return np.asarray(remote.get_cutout(remote.get_channel(f"{key}_All", *OUT), 0, x, y, z, parallel=False))
+
+
+def log_has(container: Container, words: str) -> None:
+    """Wait until a container has logged something."""
+    deadline = time.monotonic() + LIMIT_S
+    while words not in container.log:
+        assert time.monotonic() < deadline, container.log
+        assert container.description["State"]["Running"], container.log
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def local(sample_boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """What the same job gives without a container."""
+    run = drive(sample_boss, tmp_path_factory.mktemp("local"), *asked(sample_boss), "--no-push", "--no-plots")
+    assert run.code == 0, run.stderr
+    return run
+
+
+class TestJob:
+    """The same results as without a container."""
+
+    def test_boss_s3_and_the_results_are_those_of_a_local_run(
+        self, image: str, sample_boss: BossServer, s3_env: S3Server, local: Run, tmp_path: Path
+    ) -> None:
+        """With the words of Batch, a read-only root, no capabilities, and all of a job: plots, push, upload."""
+        options = (*HARDENED, *HOST, *with_token(sample_boss), *with_s3(s3_env), "--memory", "1g")
+        words = ["python3", "driver.py", *asked(sample_boss, "--bucket", "results")]
+        with started(image, *words, options=options) as container:
+            assert container.wait() == 0, container.log
+            folder = container.results(tmp_path)
+        for name in SAME:
+            assert (folder / name).read_bytes() == (local.folder / name).read_bytes(), name
+        assert np.array_equal(in_boss(sample_boss, folder.name), tifffile.imread(folder / SAME[1]))
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        assert set(s3_env.keys("results")) == {f"{folder.name}/{file.relative_to(folder)}" for file in files}
+        for file in files:
+            key = f"{folder.name}/{file.relative_to(folder)}"
+            assert s3_env.client().get_object(Bucket="results", Key=key)["Body"].read() == file.read_bytes(), key
+
+    def test_options_alone_are_options_of_the_job(self, image: str, sample_boss: BossServer) -> None:
+        done = ended(image, *asked(sample_boss, "--dry-run"), options=(*HARDENED, *HOST, *with_token(sample_boss)))
+        assert done.code == 0, done.log
+        assert "4,194,304 voxels" in done.log
+
+    def test_a_user_of_any_number_can_run_it(self, image: str, sample_boss: BossServer) -> None:
+        """A user who mounts a folder of his own is that folder's owner, and not ours."""
+        options = (*HARDENED, *HOST, *with_token(sample_boss), "--user", "12345:12345")
+        done = ended(image, *asked(sample_boss, "--no-push", "--no-plots"), options=options)
+        assert done.code == 0, done.log
+
+    def test_the_demonstration_runs_in_one_container_without_a_network(self, image: str) -> None:
+        done = ended(image, "demo", options=(*HARDENED, "--network", "none", "--memory", "1g"))
+        assert done.code == 0, done.log
+        assert "mask in the folder against the channel in BOSS: 0 voxels differ" in done.log
+        assert "Report: /app/results/demo/" in done.log
+
+    def test_a_child_that_lost_its_parent_is_reaped(self, image: str) -> None:
+        script = "(sleep 0.2 &); sleep 1; grep -l '^State:.Z' /proc/[0-9]*/status; exit 0"
+        assert ended(image, "sh", "-c", script, options=HARDENED).log == ""
+
+
+WRONG = {
+    "usage": (["--frobnicate"], 2),
+    "constant-channel": (
+        ["--col", "flat", "--exp", "flat", "--z-range", "0,4", "--y-range", "0,40", "--x-range", "0,40"],
+        65,
+    ),
+    "unreachable-host": (["--host", "http://127.0.0.1:9"], 69),
+    "wrong-token": (["--token", "0123456789abcdef0123456789abcdef01234567"], 77),
+}
+
+
+class TestExitCodes:
+    """What Batch and scripts decide by."""
+
+    @pytest.mark.parametrize(("more", "code"), WRONG.values(), ids=WRONG)
+    def test_the_exit_code_of_the_job_is_that_of_the_container(
+        self, image: str, sample_boss: BossServer, more: list[str], code: int
+    ) -> None:
+        options = (*HARDENED, *HOST, *with_token(sample_boss))
+        done = ended(image, *asked(sample_boss, "--no-push", "--no-plots", *more), options=options)
+        assert done.code == code, done.log
+        assert done.log.count(" ERROR ") == 1, done.log
+        assert "Traceback" not in done.log
+
+
+GREEDY = """
+import numpy as np
+
+def greedy(data_dict):
+    voxels = next(iter(data_dict.values()))
+    if voxels.max() == {top}:
+        return {{"All": voxels > np.ones(2**32, np.uint8)[-1]}}
+    return {{"All": voxels > 100}}
+"""
+
+
+class TestMemory:
+    """A limit is known before the work, and who exceeds it is told what helps."""
+
+    def test_blocks_that_cannot_fit_the_limit_are_refused_with_a_size_that_can(
+        self, image: str, sample_boss: BossServer
+    ) -> None:
+        options = (*HARDENED, *HOST, *with_token(sample_boss), "--memory", "512m")
+        words = asked(sample_boss, "--no-push", "--no-plots", "--cpus", "1")
+        refused = ended(image, *words, "--block-size", "16,512,512", options=options)
+        assert refused.code == 2, refused.log
+        assert "461 MiB may be used" in refused.log
+        size = refused.log.rpartition("Give --block-size ")[2].split()[0].rstrip(".")
+        assert ended(image, *words, "--block-size", size, options=options).code == 0
+
+    def test_a_worker_that_the_kernel_kills_is_told_as_such(
+        self, image: str, sample_boss: BossServer, tmp_path: Path
+    ) -> None:
+        """What a pipeline takes beyond its word ends its worker, not the job: no bare 137."""
+        module = tmp_path / "greedy.py"
+        module.write_text(GREEDY.format(top=255))
+        mounted = ("--volume", f"{module}:/app/greedy.py:ro")
+        options = (*HARDENED, *HOST, *with_token(sample_boss), *mounted, "--memory", "700m", "--memory-swap", "700m")
+        words = asked(sample_boss, "--no-push", "--no-plots", "--pipeline", "greedy:greedy", "--cpus", "1")
+        done = ended(image, *words, options=options)
+        assert done.code == 3, done.log
+        assert "SIGKILL, most often for want of memory: give a smaller --block-size" in done.log
+
+
+class TestStop:
+    """SIGTERM, and then the same command again."""
+
+    @pytest.fixture(scope="class")
+    def slow_boss(self, sample_data: Path) -> Iterator[BossServer]:
+        """Serve the sample so slowly that a job can be met in the middle."""
+        with start_boss(sample_data, "--rate-mb-s", "1") as server:
+            yield server
+
+    def test_a_job_that_is_stopped_in_the_middle_ends_in_time_and_goes_on_to_the_same_bytes(
+        self, image: str, slow_boss: BossServer, sample_boss: BossServer, local: Run, volume: str, tmp_path: Path
+    ) -> None:
+        options = (*HARDENED, *HOST, *with_token(slow_boss), "--volume", f"{volume}:/app/results")
+        words = ["--no-push", "--no-plots", *BLOCKS]
+        with started(image, *asked(slow_boss, *words), options=options) as container:
+            log_has(container, "statistics: block")
+            before = time.monotonic()
+            docker("stop", "--time", str(STOP_LIMIT_S), container.name)
+            assert time.monotonic() - before < STOP_LIMIT_S
+            assert container.description["State"]["ExitCode"] == 75, container.log
+            assert "The same command goes on where it was" in container.log
+        with started(image, *asked(slow_boss, *words), options=options) as container:
+            assert container.wait() == 0, container.log
+            folder = container.results(tmp_path)
+        for name in SAME:
+            assert (folder / name).read_bytes() == (local.folder / name).read_bytes(), name
+
+
+class TestToken:
+    """Whoever may look at a container does not see a token that came in a file."""
+
+    def test_a_token_from_a_file_shows_nowhere(self, image: str, sample_boss: BossServer, tmp_path: Path) -> None:
+        file = tmp_path / "token"
+        file.write_text(sample_boss.token)
+        file.chmod(0o444)
+        options = (*HARDENED, *HOST, "--volume", f"{file}:/run/secrets/boss_token:ro")
+        words = asked(sample_boss, "--no-push", "--verbose", "--token-file", "/run/secrets/boss_token")
+        with started(image, *words, options=options) as container:
+            assert container.wait() == 0, container.log
+            folder = container.results(tmp_path / "results")
+            shown = {
+                "log": container.log,
+                "description": json.dumps(container.description),
+                "changes": docker("diff", container.name),
+                "processes": subprocess.run(
+                    ["docker", "ps", "--all", "--no-trunc"], capture_output=True, text=True, timeout=LIMIT_S
+                ).stdout,
+            }
+        assert not [name for name, text in shown.items() if sample_boss.token in text]
+        secret = sample_boss.token.encode()
+        assert not [file for file in folder.rglob("*") if file.is_file() and secret in file.read_bytes()]
