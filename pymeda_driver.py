@@ -29,6 +29,8 @@ __all__ = ["Report", "RunFacts", "draw_report", "main", "pymeda_pipeline", "read
 _MISSING = frozenset({"", "na", "nan", "none", "null"})
 _TRUTH = {"true": "1", "false": "0"}
 _CHUNK_ROWS = 50_000
+_CLASS = "class"
+_TEXT = "U40"
 
 
 def pymeda_pipeline(
@@ -172,7 +174,7 @@ def read_table(file: Path) -> dict[str, NDArray[Any]]:
     return {name: values for name, values in columns.items() if values is not None}
 
 
-Chunk = list[NDArray[np.float64] | None]
+Chunk = list[NDArray[Any] | None]
 
 
 def _read_rows(file: Path, reader: Iterator[list[str]]) -> tuple[list[str], list[Chunk]]:
@@ -187,7 +189,8 @@ def _read_rows(file: Path, reader: Iterator[list[str]]) -> tuple[list[str], list
         if any(len(row) != len(header) for row in chunk):
             found = f"a row has not the {len(header)} cells of the first line"
             raise DataError(f"the table {file}", found, "Give each row one cell a column")
-        chunks.append([_numbers(cells) for cells in zip(*chunk, strict=True)])
+        columns = zip(header, zip(*chunk, strict=True), strict=True)
+        chunks.append([np.array(cells, _TEXT) if name == _CLASS else _numbers(cells) for name, cells in columns])
     return header, chunks or [[np.empty(0) for _ in header]]
 
 
@@ -203,12 +206,14 @@ def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
         return None
 
 
-def _column(parts: Sequence[NDArray[np.float64] | None]) -> NDArray[Any] | None:
+def _column(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
     """Return the chunks of a column as one; None where one of them is text."""
     numbers = [part for part in parts if part is not None]
     if len(numbers) < len(parts):
         return None
     column = np.concatenate(numbers)
+    if column.dtype.kind == "U":
+        return column
     whole = np.isfinite(column).all() and (np.abs(column) < 2**53).all() and (column == np.trunc(column)).all()
     return column.astype(np.int64) if whole else column
 

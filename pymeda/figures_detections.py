@@ -55,7 +55,7 @@ def _outline(mask: NDArray[Any], extent: Extent) -> Segments:
 
 def _grid(panels: int, aspect: float, extra_in: float) -> tuple[Figure, list[Axes]]:
     """Return a figure with a grid of equal panels of this height per width."""
-    columns = 1 if panels == 1 else 2 if panels <= 8 else 3 if panels <= 18 else 4
+    columns = 1 if panels == 1 else 2 if panels <= 4 else 3 if panels <= 15 else 4
     rows = math.ceil(panels / columns)
     panel_in = (WIDTH_IN - 0.5) / columns
     drawn = figure(rows * (panel_in * min(max(aspect, 0.2), 2.0) + 0.28) + extra_in, square_pixels=True)
@@ -273,7 +273,8 @@ def _span_bars(axes: Axes, spans: NDArray[np.float64]) -> None:
     values, shares = _span_shares(spans)
     axes.bar(values, 100 * shares, color=[SERIES[1] if value == 1 else ACCENT for value in values], width=0.8)
     axes.set(xlabel="Sections spanned", ylabel="Share of synapses (%)", title="Thickness")
-    axes.set_xticks(values, [f"{value}+" if value == _LONGEST_SPAN else str(value) for value in values])
+    labelled = values[:: 1 if len(values) < 9 else 2] if values[-1] < _LONGEST_SPAN else values[1::2]
+    axes.set_xticks(labelled, [f"{value}+" if value == _LONGEST_SPAN else str(value) for value in labelled])
 
 
 _LONGEST_SPAN = 12

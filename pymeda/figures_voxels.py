@@ -109,7 +109,7 @@ def brighter_share(values: Floats, others: Floats) -> float:
 def _against_random(subject: Subject) -> Drawing:
     detected, by_chance = _sampled(subject)
     names = list(detected)
-    columns = 1 if len(names) == 1 else 2 if len(names) <= 6 else 3
+    columns = 1 if len(names) == 1 else 2 if len(names) <= 4 else 3 if len(names) <= 15 else 4
     rows = math.ceil(len(names) / columns)
     drawn = figure(1.35 * rows + 0.75)
     panels = list(drawn.subplots(rows, columns, squeeze=False).flat)

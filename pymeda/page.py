@@ -171,6 +171,8 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if value.dtype.kind in "iu":
         return str(value)
+    if value.dtype.kind == "U":
+        return str(value)
     return "" if value != value else f"{value:.6g}"
 
 

@@ -29,6 +29,8 @@ _DESCRIPTIVE = frozenset(
 MASK_PREFIX = "in_"
 """Columns of this prefix tell whether a further mask holds a synapse."""
 
+_MOST_CLASSES = 8
+
 _SMALLEST_SPREAD = 1e-12
 """Standard deviation over the largest magnitude, below which a channel counts as constant: rounding, not biology."""
 
@@ -90,7 +92,7 @@ class SynapseTable:
 
     @property
     def groups(self) -> dict[str, NDArray[np.bool_]]:
-        """Name to its rows, shape (n,): further masks, and those values of ``class`` that are no mask's name."""
+        """Name to its rows, shape (n,): further masks, and the most frequent values of ``class`` that are no mask's."""
         found = {
             name.removeprefix(MASK_PREFIX): values != 0
             for name, values in self.columns.items()
@@ -98,8 +100,11 @@ class SynapseTable:
         }
         if self.has("class"):
             classes = self.columns["class"]
+            values, sizes = np.unique(classes, return_counts=True)
+            # a column of this name that holds no classes may have as many values as rows
+            often = np.sort(values[np.argsort(-sizes, kind="stable")[:_MOST_CLASSES]])
             named = {name.lower() for name in found}
-            found |= {str(name): classes == name for name in np.unique(classes) if str(name).lower() not in named}
+            found |= {str(name): classes == name for name in often if str(name).lower() not in named}
         return found
 
     def has(self, *names: str) -> bool:
