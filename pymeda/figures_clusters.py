@@ -84,9 +84,10 @@ def _several(subject: Subject) -> Clusters:
 
 def _why_one(subject: Subject, clusters: Clusters) -> str:
     """Return why the synapses are one cluster, and how that was found."""
-    scale = f"{_scales(clusters)}{left_out(subject)}"
+    gain, scale = clusters.tree.gain, f"{_scales(clusters)}{left_out(subject)}"
+    criterion = "" if gain is None else f" (gain in the Bayesian information criterion: {_whole(gain)})"
     return (
-        f"One population: {_why_whole(clusters.tree, clusters)}. Looked at: brightness in "
+        f"One population: {_why_whole(clusters.tree, clusters)}{criterion}. Looked at: brightness in "
         f"{count(len(clusters.names), 'channel')}, of {who_was_fitted(clusters, subject.seed)}. {scale}"
     )
 
@@ -97,8 +98,9 @@ def _why_whole(node: Node, clusters: Clusters) -> str:
     if node.gain is None and node.rows < 2 * least:
         return f"a split needs {2 * least} fitted synapses, there are {node.rows:,}"
     if node.gain is not None and node.gain < mixtures.LEAST_GAIN:
-        gain = f"their gain in the Bayesian information criterion (BIC) is {_whole(node.gain)}"
-        return f"two Gaussians describe it no better than one; {gain}, and {mixtures.LEAST_GAIN:g} are needed"
+        return "two Gaussians describe it no better than one"
+    if node.gain is not None and node.distance_sd < mixtures.LEAST_DISTANCE_SD:
+        return f"two Gaussians would differ in spread and not in mean ({node.distance_sd:.1f} sd apart)"
     if node.gain is not None and node.smaller < least:
         return f"the smaller part would have {node.smaller} fitted synapses, fewer than {least}"
     return f"there are {mixtures.MOST_LEAVES} clusters already"
@@ -162,7 +164,7 @@ def _draw_branch(
     share = f"{100 * size / len(clusters.labels):.3g} %"
     middle = top + height / 2
     if branch.node.parts:
-        text = f"{size:,}\nBIC gain {_whole(branch.node.gain or 0)}"
+        text = f"{size:,}\nBIC gain {_whole(branch.node.gain or 0)}\n{branch.node.distance_sd:.1f} sd apart"
         axes.text(branch.level + 0.06, middle, text, va="center", fontsize=8, color=INK)
     else:
         axes.text(end + 0.06, middle, f"{branch.name}: {size:,} ({share})", va="center", fontsize=8.5, weight="bold")
@@ -192,9 +194,11 @@ def _tree_caption(subject: Subject, clusters: Clusters) -> str:
         f"How {count(len(clusters.labels), 'synapse')} fall into {clusters.number} populations by their brightness in "
         f"{count(len(clusters.names), 'channel')}. Read from left to right: a bar is as high as its share of the "
         "synapses. It is split in two where two Gaussians of any shape describe it better than one: the Bayesian "
-        f"information criterion (BIC) falls by {mixtures.LEAST_GAIN:g} or more, and either part keeps at least {least} "
-        f"of the fitted synapses. The split that gains most comes first, until there are {mixtures.MOST_LEAVES} "
-        f"clusters. Fitted to {who_was_fitted(clusters, subject.seed)}; every synapse then goes to the likelier part. "
+        f"information criterion (BIC) gains {mixtures.LEAST_GAIN:g} or more, their means are "
+        f"{mixtures.LEAST_DISTANCE_SD:g} sd or more apart, and either part keeps at least {least} of the fitted "
+        "synapses. (Sd apart: standard deviations within the parts; from about 2 on there are two humps.) The split "
+        f"that gains most comes first, until there are {mixtures.MOST_LEAVES} clusters. Fitted to "
+        f"{who_was_fitted(clusters, subject.seed)}; every synapse then goes to the likelier part. "
         f"{scale}{left_out(subject)}"
     )
 
@@ -223,8 +227,10 @@ def _tree_numbers(clusters: Clusters) -> Numbers:
         gain = "" if branch.node.gain is None else _whole(branch.node.gain)
         parts = " and ".join(part.name for part in branch.parts)
         outcome = f"split into {parts}" if parts else f"whole: {_why_whole(branch.node, clusters)}"
-        rows.append([branch.name, f"{size:,}", f"{100 * size / len(clusters.labels):.2f}", gain, outcome])
-    return Numbers(("Population", "Synapses", "Share (%)", "BIC gain of a split", "Outcome"), rows)
+        distance = "" if branch.node.gain is None else f"{branch.node.distance_sd:.2f}"
+        rows.append([branch.name, f"{size:,}", f"{100 * size / len(clusters.labels):.2f}", gain, distance, outcome])
+    header = ("Population", "Synapses", "Share (%)", "BIC gain of a split", "Distance of its parts (sd)", "Outcome")
+    return Numbers(header, rows)
 
 
 def _stacked_means(subject: Subject) -> Drawing:

@@ -14,13 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_GAIN", "MOST_LEAVES", "Node", "grow", "label", "leaves", "smallest_part"]
+__all__ = ["LEAST_DISTANCE_SD", "LEAST_GAIN", "MOST_LEAVES", "Node", "grow", "label", "leaves", "smallest_part"]
 
 MOST_LEAVES = 4
 """How many leaves a tree may have."""
 
 LEAST_GAIN = 10.0
 """By how much the BIC must fall: twice the log of the odds, so that 10 is strong evidence (Kass and Raftery 1995)."""
+
+LEAST_DISTANCE_SD = 1.0
+"""By how much the means of two parts must differ, in standard deviations within the parts.
+
+Two Gaussians about one mean describe a single population whose tails are longer than normal.
+"""
 
 _STARTS = 3
 _ITERATIONS = 200
@@ -42,6 +48,9 @@ class Node:
     gain : float or None
         BIC of one Gaussian minus the lower BIC of two; None where two were not tried: for want of rows, or because the
         tree had all its leaves.
+    distance_sd : float
+        How far the means of the two Gaussians lie apart, in standard deviations within them (Mahalanobis distance by
+        their mean covariance); 0 where two were not tried.
     smaller : int
         Rows of the smaller of the two parts that were tried; 0 where none were.
     parts : tuple of Node
@@ -54,6 +63,7 @@ class Node:
 
     rows: int
     gain: float | None = None
+    distance_sd: float = 0.0
     smaller: int = 0
     parts: tuple[Node, ...] = ()
     mixture: Any = None
@@ -73,8 +83,8 @@ def leaves(node: Node) -> list[Node]:
 def grow(values: Floats, seed: int, most: int = MOST_LEAVES) -> Node:
     """Split rows in two, again and again, where that lowers the Bayesian information criterion (BIC) enough.
 
-    Of all leaves, the one whose split lowers the BIC most is split next, so that the tree can be as lopsided as the
-    populations are.
+    The two parts must also differ in their means, and be large enough. Of all leaves, the one whose split lowers the
+    BIC most is split next, so that the tree can be as lopsided as the populations are.
 
     Parameters
     ----------
@@ -120,8 +130,8 @@ class _Trial:
     @property
     def splits(self) -> bool:
         """Tell whether two parts are worth it."""
-        node = self.node
-        return (node.gain or 0) >= LEAST_GAIN and node.smaller >= smallest_part(self.values.shape[1])
+        node, least = self.node, smallest_part(self.values.shape[1])
+        return (node.gain or 0) >= LEAST_GAIN and node.distance_sd >= LEAST_DISTANCE_SD and node.smaller >= least
 
     def parts(self) -> list[Floats]:
         """Return the rows of either part, the larger first."""
@@ -137,7 +147,15 @@ def _try(values: Floats, seed: int) -> _Trial:
     sizes = np.bincount(found, minlength=2)
     order = tuple(int(i) for i in np.argsort(-sizes, kind="stable"))
     gain = float(one.bic(values) - two.bic(values))
-    return _Trial(values, Node(rows, gain, int(sizes.min()), (), two, order), found)
+    node = Node(rows, gain, _distance_sd(two), int(sizes.min()), mixture=two, order=order)
+    return _Trial(values, node, found)
+
+
+def _distance_sd(mixture: Any) -> float:
+    """Return how far the means of two Gaussians lie apart, in standard deviations within them."""
+    within = np.tensordot(mixture.weights_, mixture.covariances_, axes=1)
+    between = mixture.means_[1] - mixture.means_[0]
+    return float(np.sqrt(between @ np.linalg.solve(within, between)))
 
 
 def _built(path: str, leaves_: Mapping[str, _Trial], inner: Mapping[str, _Trial]) -> Node:

@@ -61,6 +61,7 @@ def unimodal(kind, rows, channels, seed=0):
         "log-normal in whole numbers": lambda: np.round(np.exp(3 + 0.6 * normal)),
         "gamma": lambda: random.gamma(3, 10, size=(rows, channels)),
         "normal": lambda: 100 + normal,
+        "long tails": lambda: 100 + normal / np.sqrt(random.chisquare(3, size=(rows, 1)) / 3),
     }[kind]()
 
 
@@ -98,6 +99,7 @@ class TestPopulations:
             "log-normal in whole numbers",
             "gamma",
             "normal",
+            "long tails",
         ],
     )
     def test_one_population_is_not_split(self, kind, channels):
