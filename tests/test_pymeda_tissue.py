@@ -1,0 +1,411 @@
+"""What the report says of synapses in their tissue, against plain reckoning and planted truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from matplotlib.figure import Figure
+
+import pymeda_driver
+from box import Box
+from pymeda import figures_gallery as gallery
+from pymeda.alerts import alerts
+from pymeda.canvas import house_style
+from pymeda.depth import layers
+from pymeda.facts import RunFacts
+from pymeda.fields import SIZE, Field, Fields, chosen
+from pymeda.figures_detections import DETECTIONS, size_edges
+from pymeda.figures_gallery import CLUSTER_GALLERY, GALLERY
+from pymeda.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
+from pymeda.figures_tissue import TISSUE, nearest, shared_tops
+from pymeda.figures_voxels import VOXELS, brighter_share, shifted_correlation
+from pymeda.plot import Subject, show
+from pymeda.table import NothingToDrawError, SynapseTable, standardise
+from tests.test_pymeda import BOX, FACTS, VOXEL_NM, synapses, two_populations, volumes
+
+ALL = {
+    plot.slug: plot
+    for plot in (*DETECTIONS, *GALLERY, *CLUSTER_GALLERY, *VOXELS, *TISSUE, *GROUPS, *CLUSTERS_IN_TISSUE)
+}
+
+
+def subject(table, facts=FACTS, images=None, masks=None, overviews=None):
+    known = SynapseTable.of(table)
+    standardised = standardise(list(known.channels), known.brightness())
+    return Subject(known, standardised, facts, overviews or {}, {}, 0, images or {}, masks or {})
+
+
+def draw(slug, of):
+    with house_style():
+        return ALL[slug].draw(of)
+
+
+volumes_of_numbers = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9))
+
+
+class TestSynaptograms:
+    """A synaptogram shows the voxels of its place, and nothing else."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(volumes_of_numbers, st.tuples(*[st.integers(-12, 20)] * 3), st.tuples(*[st.integers(0, 4)] * 3))
+    def test_for_any_place_a_window_holds_the_voxels_there_and_nothing_outside(self, volume, centre, reach):
+        volume.setflags(write=False)
+        found = gallery.cut_out(volume, centre, gallery.Window(*reach))
+        assert found.shape == tuple(2 * r + 1 for r in reach)
+        for place, value in np.ndenumerate(found):
+            at = tuple(p + c - r for p, c, r in zip(place, centre, reach, strict=True))
+            inside = all(0 <= a < n for a, n in zip(at, volume.shape, strict=True))
+            assert value == volume[at] if inside else np.isnan(value)
+
+    @settings(max_examples=60, deadline=None)
+    @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=7)))
+    def test_for_any_mask_an_outline_runs_between_inside_and_outside(self, mask):
+        padded = np.pad(mask, 1)
+        expected = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
+        edges = gallery.edges_of(mask)
+        assert len(edges) == expected
+        for (x0, y0), (x1, y1) in edges:
+            across = (y0, x0), (y0 - 1, x0) if x1 > x0 else (y0, x0 - 1)
+            (one, other) = (padded[y + 1, x + 1] for y, x in across)
+            assert one != other
+            assert (x1 - x0, y1 - y0) in {(1, 0), (0, 1)}
+
+    def test_the_tiles_of_a_drawn_synaptogram_are_the_voxels_at_one_contrast_a_channel(self):
+        table = synapses(400)
+        images, masks = volumes(table)
+        of = subject(table, images=images, masks=masks)
+        drawing = draw("synaptograms-random", of)
+        (first, *_) = drawing.figure.axes
+        shown = first.images[0].get_array()[..., 0]
+        row = int(drawing.numbers.rows[0][0].removeprefix("synapse ")) - 1
+        centre = [
+            round(table[f"centroid_{axis}_voxel"][row]) - start for axis, start in zip("zyx", BOX.start, strict=True)
+        ]
+        side = 17
+        for channel, name in enumerate(images):
+            low, high = of.fields.contrast[name]
+            for section in range(5):
+                tile = shown[channel * 18 : channel * 18 + side, section * 18 : section * 18 + side]
+                z = centre[0] + section - 2
+                if not 0 <= z < BOX.shape[0]:
+                    assert (tile == np.float32(0.86)).all()
+                    continue
+                for dy, dx in ((0, 0), (-3, 2), (8, 8)):
+                    y, x = centre[1] + dy, centre[2] + dx
+                    if 0 <= y < BOX.shape[1] and 0 <= x < BOX.shape[2]:
+                        expected = np.clip((float(images[name][z, y, x]) - low) / (high - low), 0, 1)
+                        assert tile[8 + dy, 8 + dx] == pytest.approx(expected, abs=1e-5)
+        assert f"black {of.fields.contrast['SYNAPSIN'][0]:,.4g}" in str(drawing.numbers.rows)
+
+    def test_extremes_are_the_brightest_dimmest_and_largest_and_none_comes_twice(self):
+        table = synapses(200)
+        for name in ("mean_SYNAPSIN", "mean_PSD95", "mean_GABA"):
+            table[name][[3, 4]] = 1e4, 9e3
+            table[name][[5, 6]] = 1e-3, 2e-3
+        table["voxels"][[3, 7, 8]] = 9_999, 9_998, 9_997
+        images, masks = volumes(table)
+        rows = draw("synaptograms-extreme", subject(table, images=images, masks=masks)).numbers.rows
+        found = {(row[0], row[1]) for row in rows if row[0].startswith("synapse")}
+        wanted = {"brightest": (4, 5), "dimmest": (6, 7), "largest": (8, 9)}
+        assert found == {(f"synapse {i}", why) for why, both in wanted.items() for i in both}
+
+    def test_a_missing_value_leaves_the_order_of_the_others_alone(self):
+        table = synapses(50)
+        table["mean_PSD95"][0] = np.nan
+        table["mean_GABA"][10] = table["mean_PSD95"][10] = table["mean_SYNAPSIN"][10] = 1e5
+        images, masks = volumes(table)
+        rows = draw("synaptograms-extreme", subject(table, images=images, masks=masks)).numbers.rows
+        assert rows[0][:2] == ["synapse 11", "brightest"]
+
+    def test_each_cluster_shows_those_nearest_to_its_mean(self):
+        table = two_populations(900)
+        images, masks = volumes(table)
+        of = subject(table, images=images, masks=masks)
+        rows = draw("synaptograms-clusters", of).numbers.rows
+        assert of.clusters.number == 2
+        shown = [(int(row[0].split()[1]) - 1, row[1]) for row in rows if row[1].startswith("cluster")]
+        assert len(shown) == 6
+        assert all(of.clusters.of_all_rows()[row] == int(why.split()[1]) - 1 for row, why in shown)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+    def test_images_of_any_type_are_shown_and_never_written(self, dtype):
+        table = synapses(30)
+        images, masks = volumes(table)
+        images = {name: image.astype(dtype) for name, image in images.items()}
+        for array in (*images.values(), *masks.values()):
+            array.setflags(write=False)
+        of = subject(table, images=images, masks=masks)
+        failed = [shown for plot in (*GALLERY, *VOXELS) if (shown := show(plot, of)).image is None]
+        assert not failed
+
+    @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 3), (3, 2, 500)])
+    def test_images_of_any_shape_are_shown(self, shape):
+        table = {f"centroid_{axis}_voxel": np.array([(n - 1) / 2]) for axis, n in zip("zyx", shape, strict=True)}
+        image = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+        facts = RunFacts(box=Box.of_shape(shape))
+        of = subject(table, facts, {"A": image, "B": image[::-1]}, {"m": image > 3})
+        assert not [shown.reason for plot in ALL.values() if (shown := show(plot, of)).failed]
+
+    def test_a_volume_that_cannot_be_read_costs_the_figures_that_need_it(self):
+        class Broken:
+            shape, dtype = BOX.shape, np.dtype(np.uint8)
+
+            def __getitem__(self, index):
+                raise ConnectionError("BOSS does not answer")
+
+        of = subject(synapses(20), images={"A": Broken(), "B": Broken()})
+        shown = {slug: show(plot, of) for slug, plot in ALL.items()}
+        assert "BOSS does not answer" in shown["synaptograms-random"].reason
+        assert shown["cross-correlation"].failed
+        assert shown["neighbours"].image is not None
+
+
+class TestFields:
+    """Fields stand for a volume of any size at a bounded cost."""
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.tuples(*[st.integers(1, 100_000)] * 3), st.integers(1, 40), st.integers(0, 9))
+    def test_for_any_volume_fields_are_different_boxes_of_it_and_not_too_many(self, shape, channels, seed):
+        boxes = chosen(shape, channels, seed)
+        assert 1 <= len(boxes) <= 12
+        assert len(set(boxes)) == len(boxes)
+        assert all(Box.of_shape(shape).contains(box) for box in boxes)
+        assert sum(box.voxels for box in boxes) * channels <= max(64_000_000, np.prod(SIZE) * channels)
+
+    def test_constant_and_missing_voxels_have_a_contrast_all_the_same(self):
+        images = {"same": np.full((2, 9, 9), 7, np.uint8), "none": np.full((2, 9, 9), np.nan)}
+        assert Fields(images, 0).contrast == {"same": (7.0, 8.0), "none": (0.0, 1.0)}
+
+
+class TestAgainstRandom:
+    """Detected places are compared with random ones."""
+
+    @settings(max_examples=80, deadline=None)
+    @given(st.lists(st.integers(0, 6), min_size=1, max_size=20), st.lists(st.integers(0, 6), min_size=1, max_size=20))
+    def test_for_any_values_the_share_counts_pairs_and_ties_by_half(self, values, others):
+        pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in values for b in others]
+        assert brighter_share(np.array(values, float), np.array(others, float)) == pytest.approx(np.mean(pairs))
+
+    def test_a_channel_that_marks_synapses_is_told_from_one_that_does_not(self):
+        table = synapses(600)
+        images, masks = volumes(table)
+        images["NOISE"] = np.random.default_rng(9).integers(0, 255, BOX.shape).astype(np.uint8)
+        rows = draw("against-random", subject(table, images=images, masks=masks)).numbers.rows
+        shares = {row[0]: float(row[3].split()[0]) for row in rows}
+        assert shares["PSD95"] > 90
+        assert abs(shares["NOISE"] - 50) < 5
+
+
+class TestCorrelation:
+    """Co-localisation, in the images and at the synapses."""
+
+    def test_the_curve_begins_at_pearsons_r_and_peaks_where_one_image_lies_on_the_other(self):
+        random = np.random.default_rng(0)
+        a = random.normal(size=(4, 60, 120)).cumsum(axis=2) % 7
+        images = {"A": a, "B": a + random.normal(size=a.shape), "C": np.roll(a, 3, axis=2), "D": np.full(a.shape, 5.0)}
+        field = Field(Box.of_shape(a.shape), images)
+        r = shifted_correlation([field], list(images), [0, 1, 3])
+        part = [image[:, ::2] - image[:, ::2].mean(axis=(1, 2), keepdims=True) for image in images.values()]
+        expected = np.corrcoef([values[..., :-3].ravel() for values in part[:3]])
+        np.testing.assert_allclose(r[0, :3, :3], expected, atol=1e-3)
+        assert r[2, 0, 2] > max(r[0, 0, 2], r[1, 0, 2])
+        assert np.isnan(r[:, 3]).all()
+        np.testing.assert_allclose(r[:, :3, :3], r[:, :3, :3].transpose(0, 2, 1))
+
+    def test_bright_synapses_shared_by_two_channels_are_counted(self):
+        random = np.random.default_rng(0)
+        a = random.normal(size=4000)
+        shares, tops = shared_tops(np.stack([a, a**3, -a, random.normal(size=4000), np.arange(4000) < 40], axis=1))
+        np.testing.assert_allclose(tops[:4], 0.25, atol=1e-3)
+        assert tops[4] == pytest.approx(0.01)
+        assert shares[0, 1] == 1
+        assert shares[0, 2] == 0
+        assert shares[0, 3] == pytest.approx(0.25, abs=0.05)
+
+    def test_ties_are_told_of(self):
+        table = synapses(300)
+        table["mean_GABA"] = (np.arange(300) < 9).astype(float)
+        assert "Many synapses are equally bright in GABA" in draw("colocalisation", subject(table)).caption
+
+
+class TestNeighbours:
+    """Distances between synapses, and what chance makes of them."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(hnp.arrays(np.float64, st.tuples(st.integers(2, 30), st.just(3)), elements=st.floats(-50, 50, width=32)))
+    def test_for_any_positions_the_nearest_distance_is_that_of_all_pairs(self, positions):
+        apart = np.linalg.norm(positions[:, None] - positions[None], axis=2)
+        np.fill_diagonal(apart, np.inf)
+        np.testing.assert_allclose(nearest(positions, np.arange(len(positions))), apart.min(axis=1), atol=1e-9)
+
+    @pytest.mark.parametrize(
+        ("pairs", "low", "high"), [(False, 0.95, 1.05), (True, 0, 0.3)], ids=["random", "in pairs"]
+    )
+    def test_random_synapses_are_as_near_as_chance_and_pairs_nearer(self, pairs, low, high):
+        table = synapses(1500)
+        if pairs:
+            for axis in "zyx":
+                table[f"centroid_{axis}_um"][750:] = table[f"centroid_{axis}_um"][:750] + 0.01
+        caption = draw("neighbours", subject(table)).caption
+        ratio = float(caption.partition("The mean distance is ")[2].split()[0])
+        assert low < ratio < high
+
+    def test_synapses_at_one_place_are_drawn(self):
+        table = {f"centroid_{axis}_um": np.zeros(5) for axis in "zyx"}
+        assert show(ALL["neighbours"], subject(table, RunFacts())).image is not None
+
+
+class TestGroups:
+    """Masks, classes and clusters beside each other."""
+
+    def test_masks_and_classes_are_groups_and_no_name_comes_twice(self):
+        names = np.array(["Gaba", "Glut", "undecided", "Glut"])
+        table = {"in_Gaba": np.array([True, False, False, False]), "class": names, "A": np.arange(4.0)}
+        groups = SynapseTable.of(table).groups
+        assert {name: rows.tolist() for name, rows in groups.items()} == {
+            "Gaba": [True, False, False, False],
+            "Glut": [False, True, False, True],
+            "undecided": [False, False, True, False],
+        }
+        assert list(SynapseTable.of(table).channels) == ["A"]
+
+    def test_a_column_called_class_with_a_value_a_row_makes_few_groups(self):
+        assert len(SynapseTable.of({"class": np.arange(100_000)}).groups) == 8
+
+    def test_numbers_of_groups_are_counted(self):
+        table = {**synapses(400), "in_Gaba": np.arange(400) < 100, "in_Glut": np.arange(400) >= 350}
+        table["mean_GABA"][:100] += 500
+        numbers = draw("groups", subject(table)).numbers
+        assert [row[:3] for row in numbers.rows] == [
+            ["all", "400", "100.0 %"],
+            ["Gaba", "100", "25.0 %"],
+            ["Glut", "50", "12.5 %"],
+        ]
+        gaba = numbers.header.index("GABA (sd)")
+        assert float(numbers.rows[1][gaba]) > 1 > 0 > float(numbers.rows[2][gaba])
+
+    def test_an_empty_group_is_drawn(self):
+        table = {**synapses(40), "in_Gaba": np.zeros(40, bool)}
+        assert show(ALL["groups"], subject(table)).image is not None
+
+    def test_clusters_by_depth_count_every_synapse_once(self):
+        table = two_populations(900)
+        table["centroid_z_um"][-300:] = 100 * VOXEL_NM[0] / 1000
+        numbers = draw("clusters-by-depth", subject(table)).numbers
+        counts = np.array([[int(n.replace(",", "")) for n in row[2:]] for row in numbers.rows])
+        assert counts.sum() == 900
+        assert counts[0].max() > 290
+
+    def test_masks_of_arrays_are_compared_voxel_by_voxel(self):
+        mask = np.zeros((3, 8, 20), bool)
+        mask[1, 1:4, [2, 3]] = mask[1, 5:7, 10:14] = True
+        other = np.zeros_like(mask)
+        other[1, 1:4, 2] = other[1, 5, 10:13] = True
+        table = pymeda_driver._measured(mask, {}, Box.of_shape(mask.shape), None, {"Gaba": other})
+        assert table["voxels"].tolist() == [6, 8]
+        assert table["in_Gaba"].tolist() == [True, False], "3 of 6 voxels are half, 3 of 8 are not"
+
+    def test_the_class_of_a_table_in_a_file_is_kept_as_text(self, tmp_path):
+        file = tmp_path / "synapses.csv"
+        file.write_text("id,class,mean_A,in_Gaba\n1,Gaba,1.5,True\n2,Glut,2,False\n")
+        table = pymeda_driver.read_table(file)
+        assert table["class"].tolist() == ["Gaba", "Glut"]
+        assert list(SynapseTable.of(table).groups) == ["Gaba", "Glut"]
+        assert pymeda_driver.main([str(file), "--out", str(tmp_path)]) == 0
+        assert "<td>Glut</td>" in next(tmp_path.glob("*.html")).read_text(encoding="utf-8")
+
+
+class TestSizesAndDepth:
+    """Bins of sizes and layers of depth."""
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.integers(1, 1000), st.integers(0, 100_000), st.integers(6, 40), st.floats(1e-5, 10))
+    def test_for_any_sizes_bins_rise_hold_all_of_them_and_none_is_narrower_than_a_voxel(self, low, more, bins, step):
+        edges = size_edges(low * step, (low + more) * step, bins, step)
+        assert (np.diff(edges) > 0.999 * step).all()
+        assert edges[0] < low * step
+        assert (low + more) * step < edges[-1]
+        assert len(edges) <= bins + 2
+
+    def test_the_smallest_size_asked_for_is_drawn_and_told(self):
+        asked = replace(FACTS, pipeline="p", parameters={"min_volume_um3": "0.01"})
+        table = synapses(100)
+        below = int((table["volume_um3"] < 0.01).sum())
+        caption = draw("sizes", subject(table, asked)).caption
+        assert "the parameter min_volume_um3 of p (0.01 µm³;" in caption
+        assert f"{below} are smaller" in caption if below else "none is smaller" in caption
+        assert "min_" not in draw("sizes", subject(table)).caption
+
+    @pytest.mark.parametrize("sections", [1, 7, 60, 61, 1000])
+    def test_layers_are_whole_sections_and_hold_every_synapse(self, sections):
+        facts = RunFacts(box=Box((5, 5 + sections), (0, 9), (0, 9)), voxel_size_nm=VOXEL_NM)
+        depths = np.random.default_rng(0).uniform(4.5, 4.5 + sections, 500) * 0.07
+        cut = layers(facts, depths, "µm", 60)
+        assert cut.counts(depths).sum() == 500
+        assert len(cut.middles) <= 60
+        widths = np.diff(cut.edges) / 0.07
+        np.testing.assert_allclose(widths[:-1], cut.sections)
+        assert widths[-1] <= cut.sections + 1e-9
+
+
+class TestAlerts:
+    """A section that stands out is named; chance alone is not."""
+
+    def said(self, table, facts=FACTS):
+        of = subject(table, facts)
+        return alerts(of.table, of.standardised, facts)
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_chance_alone_raises_no_suspicion(self, seed):
+        assert not [text for text in self.said(synapses(2000, seed=seed)) if "uspicious" in text]
+
+    def test_a_section_with_too_many_and_one_with_none_are_named(self):
+        table = synapses(3000)
+        table["centroid_z_voxel"] = np.round(table["centroid_z_voxel"])
+        table["centroid_z_voxel"][table["centroid_z_voxel"] == 104] = 105
+        (text,) = (text for text in self.said(table) if text.startswith("Suspicious sections:"))
+        assert "section 104 with 0" in text
+        assert "section 105 with" in text
+
+    def test_a_section_that_is_brighter_in_one_channel_is_named(self):
+        table = synapses(3000)
+        table["mean_GABA"][np.round(table["centroid_z_voxel"]) == 107] *= 3
+        (text,) = (text for text in self.said(table) if "Suspicious" in text)
+        assert text.startswith("Suspicious sections in GABA:")
+        assert " 107 (+" in text
+
+    def test_a_thousand_notes_do_not_bury_the_page(self):
+        said = self.said(synapses(100), replace(FACTS, notes=[f"Hole {i}." for i in range(1000)]))
+        assert len(said) < 20
+        assert "988 more notes" in " ".join(said)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 10])
+def test_few_synapses_fail_no_figure_of_the_tissue(n):
+    table = synapses(n)
+    images, masks = volumes(table)
+    of = subject({**table, "in_Gaba": np.arange(n) % 2 == 0}, images=images, masks=masks)
+    assert not [(slug, shown.reason) for slug, plot in ALL.items() if (shown := show(plot, of)).failed]
+
+
+def test_thirty_channels_fail_no_figure_of_the_tissue():
+    names = tuple(f"CHANNEL {i} with a rather long name" for i in range(30))
+    table = synapses(300, names)
+    images, masks = volumes(table, names)
+    of = subject({**table, "in_Gaba": np.arange(300) < 99}, images=images, masks=masks)
+    shown = {slug: show(plot, of) for slug, plot in ALL.items()}
+    assert not [(slug, plot.reason) for slug, plot in shown.items() if plot.failed]
+    assert "the first 12 of 30" in shown["synaptograms-random"].caption
+
+
+def test_a_table_of_anything_says_what_is_missing_rather_than_fail():
+    of = subject({"a": np.arange(20.0), "b": np.arange(20.0) ** 2}, RunFacts())
+    for slug in ("synaptograms-random", "against-random", "neighbours", "groups", "clusters-by-depth"):
+        with pytest.raises(NothingToDrawError):
+            draw(slug, of)
+    assert isinstance(draw("colocalisation", of).figure, Figure)
