@@ -173,22 +173,6 @@ def _one_thread() -> AbstractContextManager[Any]:
     return limits
 
 
-def _grow(values: Floats, seed: int, levels: int) -> Node:
-    rows, columns = values.shape
-    least = smallest_part(columns)
-    if not levels or rows < 2 * least:
-        return Node(rows)
-    one, two = _fit(values, 1, seed), _fit(values, 2, seed)
-    gain = float(one.bic(values) - two.bic(values))
-    found = two.predict(values)
-    sizes = np.bincount(found, minlength=2)
-    if gain < LEAST_GAIN or sizes.min() < least:
-        return Node(rows, gain, int(sizes.min()))
-    order = tuple(int(i) for i in np.argsort(-sizes, kind="stable"))
-    parts = tuple(_grow(values[found == i], seed, levels - 1) for i in order)
-    return Node(rows, gain, int(sizes.min()), parts, two, order)
-
-
 def _fit(values: Floats, components: int, seed: int) -> Any:
     # a second to import, and needed by reports alone
     from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
