@@ -41,13 +41,15 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
     ------
     UsageError
         If the blocks that were asked for do not fit, or none do.
+    UnknownNameError
+        If a channel that is to be measured is none of those that the job looks at.
     """
     plan = Plan(
         source=source,
         box=job.box,
         pipeline=job.pipeline,
         roles=roles,
-        channels=tuple(candidates(source)),
+        channels=job.measured(candidates(source)),
         voxel_size_nm=source.voxel_size,
         block_size=job.block_size or DEFAULT_BLOCK_SIZE,
         folder=folder.work,

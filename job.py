@@ -17,7 +17,7 @@ from boss.connection import address_of
 from box import Box, Range
 from credentials import Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
-from errors import UsageError
+from errors import UnknownNameError, UsageError, closest
 from neurodata_config import read_neurodata_config
 from pipelines.contract import Pipeline
 from results import results_key
@@ -61,6 +61,8 @@ class Job:
         Role to channel, as far as the user chose.
     only_channels : tuple of str
         The channels to look at; all image channels where empty.
+    feature_channels : tuple of str
+        The channels to measure in and round the synapses; all that are looked at where empty.
     path : Path
         Folder that holds the result folders.
     bucket : str or None
@@ -93,6 +95,7 @@ class Job:
     pipeline: Pipeline = field(default_factory=lambda: pipelines.build(pipelines.DEFAULT_PIPELINE, {}))
     channels: Mapping[str, str] = field(default_factory=dict)
     only_channels: tuple[str, ...] = ()
+    feature_channels: tuple[str, ...] = ()
     path: Path = Path(DEFAULT_PATH)
     bucket: str | None = None
     acl: str | None = None
@@ -127,6 +130,33 @@ class Job:
         """Name of the result folder, of the prefix in S3, and first part of the masks' channels."""
         return results_key(self.pipeline.name, self.collection, self.experiment, self.box)
 
+    def measured(self, channels: Sequence[str]) -> tuple[str, ...]:
+        """Return the channels to measure in and round the synapses.
+
+        Parameters
+        ----------
+        channels : sequence of str
+            Those that the job may look at.
+
+        Returns
+        -------
+        tuple of str
+            `feature_channels`, or all.
+
+        Raises
+        ------
+        UnknownNameError
+            If one of `feature_channels` is none of them.
+        """
+        for channel in self.feature_channels:
+            if channel not in channels:
+                raise UnknownNameError(
+                    f"channel {channel!r} in --feature-channels",
+                    f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
+                    "Correct the name",
+                )
+        return self.feature_channels or tuple(channels)
+
     def asked(self) -> dict[str, Any]:
         """Return what was asked for as plain values, without the token."""
         return {
@@ -140,6 +170,7 @@ class Job:
             "parameters": dict(self.pipeline.settings),
             "channels": dict(self.channels),
             "only_channels": list(self.only_channels),
+            "feature_channels": list(self.feature_channels),
             "path": str(self.path),
             "bucket": self.bucket,
             "out_collection": self.out_collection,
@@ -221,6 +252,11 @@ def parser() -> Parser:
     )
     what.add_argument("--channels", metavar="ROLE=NAME,...", help="default: found by the names of markers")
     what.add_argument(
+        "--feature-channels",
+        metavar="NAME,...",
+        help="channels to measure in the synapses; default: all image channels",
+    )
+    what.add_argument(
         "--cpus", type=int, metavar="N", help="worker processes; default: all cores but one, at least one"
     )
     size = ",".join(map(str, DEFAULT_BLOCK_SIZE))
@@ -297,6 +333,16 @@ def _pairs(option: str, texts: Sequence[str], empty: bool = False) -> dict[str, 
             raise UsageError(f"{option} {text}", f"{name} is given twice", "Give it once")
         pairs[name] = value
     return pairs
+
+
+def _names(option: str, text: str | None) -> tuple[str, ...]:
+    """Read ``name,name``; none where the option is not given."""
+    if text is None:
+        return ()
+    names = tuple(text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"{option} {text}", "a name is empty, or there twice", "Give it as NAME,NAME without spaces")
+    return names
 
 
 def _parameters(texts: Sequence[str]) -> dict[str, str]:
@@ -391,6 +437,7 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         pipeline=pipelines.build(options.pipeline, _parameters(options.param)),
         channels=_pairs("--channels", options.channels.split(",") if options.channels else [], empty=True),
         only_channels=config.channels if config else (),
+        feature_channels=_names("--feature-channels", options.feature_channels),
         path=Path(options.path),
         bucket=None if options.no_upload else (options.bucket or environ.get(BUCKET_VARIABLE) or None),
         acl=options.acl,

@@ -116,6 +116,7 @@ def manifest(outcome: Outcome) -> dict[str, Any]:
         "asked": job.asked(),
         "source": outcome.source.describe(),
         "roles": outcome.roles,
+        "channels": {name: {"mean": b.mean, "sd": b.sd} for name, b in detection.brightness.items()},
         "finding": detection.finding,
         "counts": {"blocks": detection.blocks, "candidates": detection.candidates, "synapses": outcome.synapses},
         "voxels": {name: int(detection.rows(name)["voxels"].sum()) for name in detection.masks},
