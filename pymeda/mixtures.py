@@ -20,7 +20,7 @@ MOST_LEAVES = 4
 """How many leaves a tree may have."""
 
 LEAST_GAIN = 10.0
-"""By how much the BIC must fall: twice the log of the odds, so that 10 is strong evidence (Kass and Raftery 1995)."""
+"""By how much the BIC must fall: very strong evidence (Kass and Raftery 1995, doi:10.1080/01621459.1995.10476572)."""
 
 LEAST_DISTANCE_SD = 1.0
 """By how much the means of two parts must differ, in standard deviations within the parts.
