@@ -1,0 +1,311 @@
+"""Features of synapses are those of each by itself, whichever blocks measured them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from box import Box
+from detection import Detection, Plan, detect, features, objects
+from detection.in_memory import detect_arrays
+from detection.outcome import Brightness
+from detection.shape import elongation
+from detection.windows import WINDOW_NM, surroundings, voxels_round, window, window_sums
+from pipelines.contract import Chosen, Detected, Finding, Place
+from pipelines.function import FunctionPipeline
+from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.detection import by_object
+from tests.detection.test_hostile import SIZE, background, dense
+from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
+from tests.pipelines.variants import built
+
+
+def bright(data_dict: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Everything above the middle of the first channel's type."""
+    voxels = next(iter(data_dict.values()))
+    found: NDArray[np.bool_] = voxels > np.iinfo(voxels.dtype).max // 2
+    return found
+
+
+BRIGHT = FunctionPipeline(f"{__name__}:bright")
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> tuple[Box, Box]:
+    """Return a volume and a box in it."""
+    volume = Box.of_shape(draw(st.tuples(*[st.integers(1, 14)] * 3)), draw(st.tuples(*[st.integers(0, 9)] * 3)))
+    ranges = []
+    for start, stop in volume.ranges:
+        first = draw(st.integers(start, stop - 1))
+        ranges.append((first, draw(st.integers(first + 1, stop))))
+    return volume, Box(*ranges)
+
+
+@settings(max_examples=200, deadline=None)
+@given(boxes(), st.tuples(*[st.integers(0, 6)] * 3), st.integers(0, 30), st.integers(0, 2**32 - 1))
+def test_for_any_points_the_sums_are_those_of_the_boxes_round_them(
+    case: tuple[Box, Box], reach: tuple[int, int, int], n: int, seed: int
+) -> None:
+    """Whatever part of the volume is given, as long as it holds what the windows reach to."""
+    volume, box = case
+    rng = np.random.default_rng(seed)
+    voxels = rng.integers(0, 65536, volume.shape, dtype=np.uint16)
+    points = np.stack([rng.integers(start, stop, n) for start, stop in box.ranges])
+    reaches = [reach, surroundings(reach)]
+    region = box.grown(reaches[1], volume)
+    found = window_sums(voxels[region.slices(volume.start)], region, points, reaches)
+    for extent, sums in zip(reaches, found, strict=True):
+        counts = voxels_round(points, extent, volume)
+        for place, point in enumerate(points.T):
+            centre = [int(p - start) for p, start in zip(point, volume.start, strict=True)]
+            inside = voxels[by_object.box_round(centre, extent, volume.shape)]
+            assert (sums[place], counts[place]) == (inside.sum(), inside.size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 7), st.integers(1, 16), st.integers(1, 16)),
+    size=st.tuples(st.integers(1, 8), st.integers(2, 17), st.integers(2, 17)),
+    voxel_size_nm=st.sampled_from([(70.0, 100.0, 100.0), (50.0, 300.0, 300.0), (500.0, 1200.0, 90.0)]),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    share=st.sampled_from([0.02, 0.1, 0.5, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_for_any_volume_and_blocks_the_features_are_those_of_each_synapse_by_itself(
+    shape: tuple[int, int, int],
+    size: tuple[int, int, int],
+    voxel_size_nm: tuple[float, float, float],
+    dtype: type[np.unsignedinteger[Any]],
+    share: float,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    top = np.iinfo(dtype).max
+    one = np.where(rng.random(shape) < share, top, rng.integers(0, top // 2, shape)).astype(dtype)
+    channels = {"one": one, "two": rng.integers(0, top, shape, dtype=dtype)}
+    found = detect_arrays(BRIGHT, channels, voxel_size_nm, block_size=size, threads=1)
+    by_object.compare(found.table, by_object.rows(np.asarray(found.labels), channels, (0, 0, 0), voxel_size_nm))
+
+
+def measured(mask: NDArray[np.bool_], origin: tuple[int, int, int] = (0, 0, 0)) -> objects.Parts:
+    box = Box.of_shape(mask.shape, origin)
+    found, _ = objects.join([objects.measure(objects.label(mask, box, box), box, [])], [])
+    return found
+
+
+def ball(radius: Sequence[float]) -> NDArray[np.bool_]:
+    """Return an ellipsoid."""
+    grid = np.indices([2 * int(r) + 3 for r in radius])
+    distance = sum(((axis - int(r) - 1) / r) ** 2 for axis, r in zip(grid, radius, strict=True))
+    return np.asarray(distance <= 1)
+
+
+SHAPES = {
+    "one voxel": (np.ones((1, 1, 1), np.bool_), (100.0, 100.0, 100.0), 1.0),
+    "one flat voxel": (np.ones((1, 1, 1), np.bool_), (50.0, 100.0, 100.0), 1.0),
+    "one tall voxel": (np.ones((1, 1, 1), np.bool_), (300.0, 100.0, 100.0), 3.0),
+    "rod": (np.ones((1, 1, 12), np.bool_), (100.0, 100.0, 100.0), 12.0),
+    "rod across": (np.ones((6, 1, 1), np.bool_), (200.0, 100.0, 100.0), 12.0),
+    "plate": (np.ones((1, 9, 9), np.bool_), (70.0, 100.0, 100.0), 1.0),
+    "ball": (ball((9, 9, 9)), (100.0, 100.0, 100.0), 1.0),
+    "ball in flat voxels": (ball((18, 9, 9)), (50.0, 100.0, 100.0), 1.0),
+    "egg": (ball((8, 8, 16)), (100.0, 100.0, 100.0), 2.0),
+}
+
+
+@pytest.mark.parametrize(("mask", "voxel_size_nm", "expected"), SHAPES.values(), ids=SHAPES)
+def test_elongation_is_how_much_longer_than_wide(
+    mask: NDArray[np.bool_], voxel_size_nm: tuple[float, float, float], expected: float
+) -> None:
+    (found,) = elongation(measured(mask), np.array([0]), voxel_size_nm)
+    assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_a_synapse_far_from_the_origin_has_the_shape_of_one_at_it() -> None:
+    """Products of such coordinates do not fit 63 bits; sums of them wrap round, and come back."""
+    mask = np.random.default_rng(0).random((20, 40, 40)) < 0.4
+    near, far = measured(mask), measured(mask, (999_999_000, 999_998_000, 999_997_000))
+    rows = np.arange(len(near["id"]))
+    assert np.array_equal(elongation(near, rows, VOXEL_SIZE_NM), elongation(far, rows, VOXEL_SIZE_NM))
+
+
+def test_an_object_too_large_to_be_exact_has_no_elongation() -> None:
+    found = measured(np.ones((1, 1, 3), np.bool_))
+    found |= {"voxels": np.array([10**12]), "stop_x": np.array([10**5])}
+    assert np.isnan(elongation(found, np.array([0]), VOXEL_SIZE_NM)).all()
+
+
+def test_the_window_is_that_of_the_first_pymeda_made_symmetric() -> None:
+    """It had slices c-2:c+2, c-5:c+5, c-5:c+5, which lie half a voxel off."""
+    assert window(WINDOW_NM, (70.0, 100.0, 100.0)) == (2, 5, 5)
+    assert window(WINDOW_NM, (50.0, 4.0, 4.0)) == (3, 125, 125)
+    assert window(WINDOW_NM, (400.0, 2000.0, 2000.0)) == (0, 0, 0)
+    assert surroundings((0, 5, 1)) == (1, 10, 2)
+
+
+@pytest.mark.parametrize("size", [(12, 48, 48), (3, 60, 17)], ids=str)
+def test_another_window_is_another_measure(tmp_path: Path, size: tuple[int, int, int]) -> None:
+    """A run that goes on in the same folder does not take the one for the other."""
+    source = Arrays((3, 5, 7), pre=dense(), post=background())
+    plan = Plan(
+        source, source.box, BRIGHT, BRIGHT.choose(["pre", "post"], {}), ("pre", "post"), VOXEL_SIZE_NM, size, tmp_path
+    )
+    for window_nm in ((140.0, 500.0, 500.0), (210.0, 100.0, 300.0)):
+        found = detect(replace(plan, window_nm=window_nm), 2)
+        labels = np.asarray(found.labels)
+        by_object.compare(found.table, by_object.rows(labels, source.data, source.box.start, VOXEL_SIZE_NM, window_nm))
+
+
+def test_only_the_channels_that_were_asked_for_are_measured(tmp_path: Path) -> None:
+    source = Arrays(pre=dense(), post=dense(), other=background())
+    plan = Plan(source, source.box, built("nomads-unsupervised"), ROLES, ("other",), VOXEL_SIZE_NM, SIZE, tmp_path)
+    found = detect(plan, 1)
+    assert {name for name in found.table if name.startswith(("mean_", "sum_", "window_", "contrast_"))} == {
+        "mean_other",
+        "sum_other",
+        "window_mean_other",
+        "window_sum_other",
+        "window_fraction",
+        "contrast_other",
+    }
+
+
+def test_the_brightness_of_a_channel_is_that_of_all_its_voxels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    voxels = {name: rng.integers(0, 2**16, (12, 48, 48), dtype=np.uint16) for name in ("pre", "post")}
+    voxels["post"][:] = 65535
+    source = Arrays(**voxels)
+    plan = Plan(source, source.box, BRIGHT, BRIGHT.choose(["pre", "post"], {}), ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path)
+    found = detect(plan, 1)
+    for name, image in voxels.items():
+        assert found.brightness[name].mean == pytest.approx(image.mean(), rel=1e-12)
+        assert found.brightness[name].sd == pytest.approx(image.std(), rel=1e-12)
+    # a volume of 2**45 saturated voxels: sums of squares beyond 64 bits
+    assert Brightness.of_sums(2**45, 65535 * 2**45, 65535**2 * 2**45) == Brightness(65535.0, 0.0)
+
+
+@pytest.mark.parametrize("keep_bytes", [20 * int(np.prod(SIZE)), 0])
+def test_images_are_read_from_tiles_and_what_the_cache_let_go_from_the_source(tmp_path: Path, keep_bytes: int) -> None:
+    source = Arrays((3, 5, 7), pre=dense(), post=background())
+    pipeline = built("nomads-unsupervised")
+    plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path)
+    found = detect(plan, 1, pulls=1, keep_bytes=keep_bytes)
+    before = sorted(tmp_path.glob("tiles-*/*.npy"))
+    rng = np.random.default_rng(0)
+    for name, voxels in source.data.items():
+        image = found.images[name]
+        assert (image.shape, image.dtype) == (voxels.shape, voxels.dtype)
+        for _ in range(20):
+            start = [int(rng.integers(0, n)) for n in voxels.shape]
+            part = tuple(slice(a, int(rng.integers(a + 1, n + 1))) for a, n in zip(start, voxels.shape, strict=True))
+            assert np.array_equal(image[part[0], part[1], part[2]], voxels[part])
+    assert sorted(tmp_path.glob("tiles-*/*.npy")) == before
+
+
+def failing(box: Box, kind: str) -> float:
+    """Measure, but for one block."""
+    if box == FAILS:
+        raise ValueError("no windows here")
+    return features.measure(box, kind)
+
+
+FAILS = Box((4, 8), (16, 32), (16, 32))
+
+
+def spots() -> NDArray[np.uint8]:
+    """Return a volume with a spot in each block and one that reaches into two."""
+    voxels = background()
+    for box in Box.of_shape(voxels.shape).tiles(SIZE):
+        z, y, x = box.start
+        voxels[z + 1 : z + 3, y + 6 : y + 9, x + 6 : x + 9] = 220
+    voxels[5, 20, 29:34] = 220
+    return voxels
+
+
+def test_a_block_whose_windows_fail_is_a_hole_that_keeps_its_synapses_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Arrays(pre=spots(), post=spots())
+
+    def run(folder: str) -> Detection:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        roles = BRIGHT.choose(["pre", "post"], {})
+        return detect(Plan(source, source.box, BRIGHT, roles, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path / folder), 2)
+
+    clean = run("clean")
+    with monkeypatch.context() as patch:
+        patch.setattr("detection.passes.features.measure", failing)
+        holed = run("again")
+    assert [(hole.box, hole.step, hole.reason) for hole in holed.holes] == [
+        (FAILS, "features", "ValueError: no windows here")
+    ]
+    centres = np.stack([clean.table[f"centroid_{axis}_voxel"] for axis in "zyx"])
+    lost = np.all(
+        [(start - 0.5 <= c) & (c < stop - 0.5) for c, (start, stop) in zip(centres, FAILS.ranges, strict=True)], 0
+    )
+    assert lost.sum() == 2
+    for name, values in clean.table.items():
+        if name != "id":
+            assert np.array_equal(holed.table[name], values[~lost]), name
+    mask = np.asarray(holed.masks[next(iter(holed.masks))])
+    assert not mask[FAILS.slices()].any()
+    assert not mask[5, 20, 29:34].any(), "of a synapse that is left out nothing stays"
+    assert np.array_equal(np.asarray(holed.labels) > 0, mask > 0)
+    mended = run("again")
+    assert not mended.holes
+    assert mended.resumed["features"] == clean.blocks - 1
+    same(mended, clean)
+
+
+class Broken(NomadsUnsupervised):
+    """Detects what is bright, and fails on one block."""
+
+    def detect(self, arrays: Any, finding: Finding, place: Place) -> Detected:
+        if place.start == FAILS.start:
+            raise ValueError("not here")
+        return self.bright(arrays, place)
+
+    def bright(self, arrays: Any, place: Place) -> Detected:
+        inside = tuple(
+            slice(halo, halo + n) for halo, n in zip(self.halo(place.voxel_size_nm), place.shape, strict=True)
+        )
+        return Detected({"All": arrays["presynaptic"][inside] > 127})
+
+    def select(self, objects: Any, finding: Finding) -> Chosen:
+        return Chosen({"All": objects["voxels"] > 0})
+
+
+class Whole(Broken):
+    """The same after it was mended."""
+
+    def detect(self, arrays: Any, finding: Finding, place: Place) -> Detected:
+        return self.bright(arrays, place)
+
+
+def test_a_synapse_whose_centroid_lies_in_a_hole_is_left_out(tmp_path: Path) -> None:
+    """A ring round a block that failed: its parts in other blocks are whole, its windows are not to be had."""
+    voxels = background()
+    voxels[6, 14:34, 14:34] = 220
+    voxels[6, 16:32, 16:32] = 10
+    voxels[1, 1, 1] = 220
+    source = Arrays(pre=voxels, post=voxels)
+
+    def run(pipeline: Broken, folder: str) -> Detection:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return detect(Plan(source, source.box, pipeline, ROLES, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path / folder), 1)
+
+    holed = run(Broken(), "a")
+    assert [(hole.box, hole.step) for hole in holed.holes] == [(FAILS, "detect")]
+    assert (holed.candidates, holed.table["voxels"].tolist()) == (2, [1])
+    assert np.count_nonzero(holed.masks["All"]) == 1
+    mended = run(Whole(), "a")
+    assert mended.table["voxels"].tolist() == [1, 20 * 20 - 16 * 16]
+    same(mended, run(Whole(), "b"))
