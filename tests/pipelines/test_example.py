@@ -1,0 +1,116 @@
+"""What the documents say of pipelines of one's own is so: the code that they show is taken from them, and run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pipelines
+from benchmarks import accuracy
+from detection.in_memory import detect_arrays
+from local_boss.synthetic import generate
+from pipelines.listing import described, listed
+from tests.conftest import REPOSITORY
+from tests.markdown import fenced, section, tables
+
+CONTRIBUTING = REPOSITORY / "CONTRIBUTING.md"
+PIPELINES = REPOSITORY / "docs" / "pipelines.md"
+VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+
+
+def installed(folder: Path) -> Path:
+    """Install the example as another distribution would be: a module, and its entry point."""
+    blocks = fenced(section(CONTRIBUTING, "A pipeline"))
+    (code,) = (block for block in blocks if block.startswith('"""The pipeline'))
+    (project,) = (block for block in blocks if block.startswith("[project.entry-points"))
+    ((group, points),) = tomllib.loads(project)["project"]["entry-points"].items()
+    ((name, target),) = points.items()
+    (folder / f"{target.partition(':')[0]}.py").write_text(code)
+    information = folder / "bright_spots-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: bright-spots\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
+    return folder
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the example on the path of this process."""
+    monkeypatch.syspath_prepend(str(installed(tmp_path)))
+    monkeypatch.delitem(sys.modules, "bright_spots", raising=False)
+    importlib.invalidate_caches()
+
+
+@pytest.mark.usefixtures("example")
+def test_the_pipeline_of_the_example_is_listed_explained_and_run() -> None:
+    assert pipelines.names()[-1] == "bright-spots"
+    assert "bright-spots         one marker" in listed()
+    assert "threshold above the mean (default 2.0 standard deviations)" in described("bright-spots")
+    channels = generate((6, 96, 96)).channels
+    many, few = (
+        detect_arrays(pipelines.build("bright-spots", {"fold": fold}), channels, VOXEL_SIZE_NM) for fold in ("2", "6")
+    )
+    assert many.finding["threshold"] < few.finding["threshold"]
+    assert len(many.table["id"]) > len(few.table["id"]) > 0
+
+
+def test_the_pipeline_of_the_example_passes_the_conformance_suite(tmp_path: Path) -> None:
+    """By the command that is shown."""
+    (command,) = (block for block in fenced(section(CONTRIBUTING, "A pipeline")) if "-m pytest" in block)
+    words = [sys.executable, *command.split()[1:], "-q", "-p", "no:cacheprovider"]
+    path = os.pathsep.join([str(installed(tmp_path)), str(REPOSITORY)])
+    done = subprocess.run(
+        words, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(done.stdout.split(" passed")[0].split()[-1]) > 40, done.stdout
+
+
+def test_the_function_of_the_example_runs_whatever_the_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = (block for block in fenced(section(PIPELINES, "A function of your own")) if block.startswith("import"))
+    (tmp_path / "spots.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "spots", raising=False)
+    channels = generate((6, 96, 96)).channels
+    pipeline = pipelines.build("spots:spots", {})
+    whole, parts = (
+        detect_arrays(pipeline, channels, VOXEL_SIZE_NM, block_size=size) for size in ((6, 96, 96), (4, 30, 41))
+    )
+    assert tuple(whole.masks) == ("All", "Strong")
+    assert 0 < np.count_nonzero(whole.masks["Strong"]) < np.count_nonzero(whole.masks["All"])
+    for name, mask in whole.masks.items():
+        assert np.array_equal(mask, parts.masks[name])
+
+
+@pytest.mark.slow
+def test_the_figures_on_planted_synapses_are_those_that_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """To half a hundredth: another processor may round a random number differently."""
+    assert accuracy.on_planted()
+    printed = {}
+    for line in capsys.readouterr().out.splitlines()[3:]:
+        what, mask, planted, *figures = re.split(r"  +|(?<=All|lut|aba) +| (?=0\.)", line.strip())
+        precision, recall, f1, *_, f1_at_half = map(float, figures)
+        printed[what, mask, planted] = [precision, recall, f1, f1_at_half]
+    (rows, *_) = tables(section(PIPELINES, "How right"))
+    name = ""
+    for what, mask, planted, *figures in rows:
+        name = what.replace("`", "").removesuffix(", default query") or name
+        told = [float(figure.strip("*")) for figure in figures]
+        assert told == pytest.approx(printed[name, mask.strip("`"), planted], abs=0.005), (name, mask, planted)
+
+
+def test_the_figures_of_the_pages_are_those_of_the_overview() -> None:
+    overview = {tuple(row[2:]) for row in tables(section(PIPELINES, "How right"))[0]}
+    overview = {tuple(cell.strip("*") for cell in row) for row in overview}
+    for page in PIPELINES.with_suffix("").glob("*.md"):
+        for row in tables(section(page, "Figures"))[0]:
+            told = tuple(cell.strip("*") for cell in row[1:])
+            assert told in overview, (page.name, row)
