@@ -27,6 +27,7 @@ __all__ = ["DETECTIONS"]
 _OUTLINES = ("#ffb000", "#56b4e9", "#ff6fb5", "#00d19a")  # bright on grey, told apart by colour-blind readers
 _MOST_DEPTH_BINS = 60
 _MOST_MAP_BINS = 72
+_MANY_OUTLINES = 2000
 _DETAIL_SHARE = 5  # the detail's side is this part of the projection's
 
 Extent = tuple[float, float, float, float]
@@ -123,7 +124,10 @@ def _masks_in_words(subject: Subject) -> str:
 
 
 def _whole_field(subject: Subject) -> Drawing:
-    drawn, panels, unit = _panels(subject, _outlines(subject), width=0.35)
+    outlines = _outlines(subject)
+    # thousands of outlines would hide what they surround
+    most = max((len(lines) for lines in outlines.values()), default=0)
+    drawn, panels, unit = _panels(subject, outlines, width=0.35 if most < _MANY_OUTLINES else 0.2)
     caption = (
         f"{count(len(panels), 'channel')} of the searched box seen from above: at each pixel the brightest voxel of "
         f"all its "

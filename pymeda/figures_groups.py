@@ -20,6 +20,7 @@ from pymeda.table import NothingToDrawError, SynapseTable
 __all__ = ["CLUSTERS_IN_TISSUE", "GROUPS"]
 
 _MOST_GROUPS = 6
+_FEWEST_IN_GROUP = 20
 _MOST_LAYERS = 24
 _MARKS = "osD^vPX"
 
@@ -57,11 +58,11 @@ def _groups(subject: Subject) -> Drawing:
             _group_depths(next(lower), subject, groups)
         if bright:
             _group_brightness(next(lower), subject, groups)
-    caption = _group_caption(subject, sized, deep, bright)
+    caption = _group_caption(subject, sized, deep, bright, len(_drawn(groups)) < len(groups))
     return Drawing(drawn, caption, f"Comparison of {', '.join(groups)}.", _group_numbers(subject, groups))
 
 
-def _group_caption(subject: Subject, sized: bool, deep: bool, bright: bool) -> str:
+def _group_caption(subject: Subject, sized: bool, deep: bool, bright: bool, small: bool) -> str:
     said = [
         f"The masks and classes of {count(subject.table.n, 'synapse')} side by side. Number: how many belong to each"
     ]
@@ -80,7 +81,14 @@ def _group_caption(subject: Subject, sized: bool, deep: bool, bright: bool) -> s
             "Brightness: mean of each group in each channel, in standard deviations from the mean of all synapses (0); "
             "lines span the 95 % confidence interval."
         )
+    if small:
+        said.append(f"Groups of fewer than {_FEWEST_IN_GROUP} synapses are counted only.")
     return " ".join(said)
+
+
+def _drawn(groups: dict[str, Bools]) -> list[tuple[int, Bools]]:
+    """Return number and rows of the groups that are large enough for more than their count; the first one always is."""
+    return [(i, rows) for i, rows in enumerate(groups.values()) if i == 0 or int(rows.sum()) >= _FEWEST_IN_GROUP]
 
 
 def _style(i: int) -> dict[str, str]:
@@ -104,7 +112,7 @@ def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None
     name, unit = ("volume_um3", "µm³") if subject.table.has("volume_um3") else ("voxels", "voxels")
     sizes = subject.table.columns[name].astype(np.float64)
     low, high = math.inf, 0.0
-    for i, rows in enumerate(groups.values()):
+    for i, rows in _drawn(groups):
         found = sizes[rows & np.isfinite(sizes) & (sizes > 0)]
         if len(found):
             q05, q25, q50, q75, q95 = np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
@@ -123,11 +131,11 @@ def _group_depths(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> Non
     depths = subject.table.columns[name].astype(np.float64)
     known = np.isfinite(depths)
     cut = layers(subject.facts, depths[known], unit, _MOST_LAYERS)
-    for i, (group, rows) in enumerate(groups.items()):
+    for i, rows in _drawn(groups):
         found = depths[rows & known]
         share = 100 * cut.counts(found) / max(len(found), 1)
         colour, mark = _style(i)["color"], _style(i)["marker"]
-        axes.plot(cut.middles, share, color=colour, marker=mark, markersize=3.2, linewidth=1.2, label=short(group, 14))
+        axes.plot(cut.middles, share, color=colour, marker=mark, markersize=3.2, linewidth=1.2)
     axes.set(
         title="Depth", xlabel=f"Depth z ({unit})", ylabel="Share of the group (%)", xlim=(cut.edges[0], cut.edges[-1])
     )
@@ -137,7 +145,7 @@ def _group_depths(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> Non
 def _group_brightness(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
     names, values = subject.standardised.names, subject.standardised.values
     x = np.arange(len(names))
-    for i, rows in enumerate(groups.values()):
+    for i, rows in _drawn(groups):
         found = values[rows[subject.standardised.rows]]
         if len(found):
             error = 1.96 * found.std(axis=0) / math.sqrt(len(found))

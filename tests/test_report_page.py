@@ -13,6 +13,7 @@ import select
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,7 +161,11 @@ def page(tmp_path_factory):
         tmp_path_factory.mktemp("report"),
         title="PyMeda Plots on All Predicted Synapses",
         table=table,
-        facts=FACTS,
+        facts=replace(
+            FACTS,
+            notes=["Hole in the masks at z 0:2 y 0:5 x 0:5: ValueError: " + "a very long reason " * 9],
+            tracebacks={"z 0:2 y 0:5 x 0:5": f"Traceback:\n  File 'x.py', line 3\nValueError: {'x' * 400}"},
+        ),
         overviews=drawn,
         mask_overviews=outlined,
         images=voxels,
