@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import accuracy, blocks, cutout, pipelines, report, steps
+from benchmarks import accuracy, blocks, cutout, features, pipelines, report, steps
 
 PARTS = {
     "accuracy": accuracy.main,
     "cutout": cutout.main,
+    "features": features.main,
     "pipelines": pipelines.main,
     "report": report.main,
     "steps": steps.main,
