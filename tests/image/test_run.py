@@ -137,9 +137,9 @@ import numpy as np
 
 def greedy(data_dict):
     voxels = next(iter(data_dict.values()))
-    if voxels.max() == {top}:
-        return {{"All": voxels > np.ones(2**32, np.uint8)[-1]}}
-    return {{"All": voxels > 100}}
+    # only of one of the two blocks
+    hoard = np.ones(2**32 if len(voxels) == 10 else 1, np.uint8)
+    return {"All": voxels > 100 * hoard[-1]}
 """
 
 
@@ -150,7 +150,7 @@ class TestMemory:
         self, image: str, sample_boss: BossServer
     ) -> None:
         options = (*HARDENED, *HOST, *with_token(sample_boss), "--memory", "512m")
-        words = asked(sample_boss, "--no-push", "--no-plots", "--cpus", "1")
+        words = asked(sample_boss, "--no-push", "--no-plots", "--cpus", "1", "--pulls", "32")
         refused = ended(image, *words, "--block-size", "16,512,512", options=options)
         assert refused.code == 2, refused.log
         assert "461 MiB may be used" in refused.log
@@ -162,23 +162,39 @@ class TestMemory:
     ) -> None:
         """What a pipeline takes beyond its word ends its worker, not the job: no bare 137."""
         module = tmp_path / "greedy.py"
-        module.write_text(GREEDY.format(top=255))
+        module.write_text(GREEDY)
         mounted = ("--volume", f"{module}:/app/greedy.py:ro")
         options = (*HARDENED, *HOST, *with_token(sample_boss), *mounted, "--memory", "700m", "--memory-swap", "700m")
         words = asked(sample_boss, "--no-push", "--no-plots", "--pipeline", "greedy:greedy", "--cpus", "1")
-        done = ended(image, *words, options=options)
-        assert done.code == 3, done.log
-        assert "SIGKILL, most often for want of memory: give a smaller --block-size" in done.log
+        words += ["--block-size", "10,512,512"]
+        with started(image, *words, options=options) as container:
+            assert container.wait() == 3, container.log
+            assert container.description["State"]["OOMKilled"]
+            log = container.log
+        advice = "SIGKILL, twice; most often for want of memory: give a smaller --block-size or fewer --cpus"
+        assert (
+            f"1 of 2 blocks failed, the first at z 0:10 y 0:512 x 0:512: its worker process was ended by {advice}"
+            in log
+        )
+
+    def test_a_job_that_the_kernel_kills_itself_is_told_as_such(self, image: str, sample_boss: BossServer) -> None:
+        """Not even the start fits into this limit."""
+        options = (*HARDENED, *HOST, *with_token(sample_boss), "--memory", "24m", "--memory-swap", "24m")
+        with started(image, *asked(sample_boss), options=options) as container:
+            assert container.wait() == 137, container.log
+            assert container.description["State"]["OOMKilled"]
+            assert "a smaller --block-size" in container.log
+
+
+@pytest.fixture
+def slow_boss(sample_data: Path) -> Iterator[BossServer]:
+    """Serve the sample so slowly that a job can be met in the middle."""
+    with start_boss(sample_data, "--rate-mb-s", "1") as server:
+        yield server
 
 
 class TestStop:
     """SIGTERM, and then the same command again."""
-
-    @pytest.fixture(scope="class")
-    def slow_boss(self, sample_data: Path) -> Iterator[BossServer]:
-        """Serve the sample so slowly that a job can be met in the middle."""
-        with start_boss(sample_data, "--rate-mb-s", "1") as server:
-            yield server
 
     def test_a_job_that_is_stopped_in_the_middle_ends_in_time_and_goes_on_to_the_same_bytes(
         self, image: str, slow_boss: BossServer, sample_boss: BossServer, local: Run, volume: str, tmp_path: Path
