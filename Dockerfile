@@ -26,7 +26,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp synapse \
-    && install --directory --mode 1777 /app/results
+    && install --directory --mode 1777 /app/results /data
 # one thread a process: the workers share the cores
 ENV PATH=/opt/venv/bin:${PATH} \
     HOME=/tmp \

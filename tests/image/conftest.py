@@ -81,6 +81,17 @@ def image() -> str:
     return name
 
 
+def configuration(image: str) -> dict[str, Any]:
+    """Return the part of an image's description that its containers take over."""
+    (found,) = json.loads(docker("image", "inspect", image))
+    return dict(found["Config"])
+
+
+def base_of(image: str) -> str:
+    """Return the name of the image that an image was made from."""
+    return str(configuration(image)["Labels"]["org.opencontainers.image.base.name"])
+
+
 @contextmanager
 def started(image: str, *arguments: str, options: tuple[str, ...] = ()) -> Iterator[Container]:
     """Start a container; it is gone at the end, and with it the volumes that have no name."""

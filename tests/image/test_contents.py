@@ -14,7 +14,7 @@ from typing import IO
 
 from record import VERSION
 from tests.conftest import REPOSITORY
-from tests.image.conftest import HARDENED, docker, ended
+from tests.image.conftest import HARDENED, base_of, configuration, docker, ended
 
 MOST_BYTES = 450_000_000
 LEFT_OUT = {"tests", "benchmarks"}
@@ -50,12 +50,6 @@ def shell(image: str, script: str) -> str:
     return done.log
 
 
-def configuration(image: str) -> dict[str, object]:
-    """Return the part of the image's description that a container takes over."""
-    (found,) = json.loads(docker("image", "inspect", image))
-    return dict(found["Config"])
-
-
 def layers(image: str, folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield name and content of every file of every layer, and of the image's own description."""
     docker("save", "--output", str(folder / "image.tar"), image)
@@ -83,7 +77,6 @@ class TestContents:
 
     def test_labels_tell_where_it_comes_from(self, image: str) -> None:
         labels = configuration(image)["Labels"]
-        assert isinstance(labels, dict)
         named = {key.removeprefix("org.opencontainers.image."): value for key, value in labels.items()}
         assert named["version"] == VERSION
         assert re.fullmatch(r"[0-9a-f]{40}|unknown", named["revision"])
@@ -151,10 +144,9 @@ class TestSecrets:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_text(f"token = {BAIT}\n")
         baited = f"{image.partition(':')[0]}:baited"
-        labels = configuration(image)["Labels"]
-        assert isinstance(labels, dict)
-        base = labels["org.opencontainers.image.base.name"]
-        docker("build", "--quiet", "--tag", baited, "--build-arg", f"BASE_IMAGE={base}", str(copy), limit_s=600)
+        docker(
+            "build", "--quiet", "--tag", baited, "--build-arg", f"BASE_IMAGE={base_of(image)}", str(copy), limit_s=600
+        )
         try:
             assert BAIT not in docker("history", "--no-trunc", baited) + json.dumps(configuration(baited))
             held = [name for name, content in layers(baited, tmp_path) if BAIT.encode() in content.read()]
