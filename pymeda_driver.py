@@ -197,7 +197,7 @@ def _read_rows(file: Path, reader: Iterator[list[str]]) -> tuple[list[str], list
 def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
     """Return cells as numbers, NaN for a missing one; None where one of them is no number."""
     try:
-        return np.array([float(cell) for cell in cells])
+        return np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         plain = [cell.strip().lower() for cell in cells]
     try:
