@@ -37,8 +37,8 @@ ENV PATH=/opt/venv/bin:${PATH} \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app
-# writable where the root is not; a folder or a volume of the user's takes its place
-VOLUME /app/results
+# writable where the root is not, also where nobody can mount a tmpfs; what the user mounts there takes their place
+VOLUME /tmp /app/results
 USER 1000:1000
 # -s: it reaps, too, where the engine has put an init of its own before it
 ENTRYPOINT ["tini", "-s", "--", "/app/container/entrypoint"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from tests.test_driver import PREDICTIONS, Run, drive
 OUT = ("collman_nomads", "nomads_predictions")
 SAME = (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv")
 """Files that are the same, byte for byte, wherever and however often a job ran."""
+
+START_LIMIT_S = 20.0
 
 STOP_LIMIT_S = 30
 """What Batch and ``docker stop`` give a job to end."""
@@ -91,8 +94,8 @@ class TestJob:
         assert "4,194,304 voxels" in done.log
 
     def test_a_user_of_any_number_can_run_it(self, image: str, sample_boss: BossServer) -> None:
-        """A user who mounts a folder of his own is that folder's owner, and not ours."""
-        options = (*HARDENED, *HOST, *with_token(sample_boss), "--user", "12345:12345")
+        """One who mounts a folder is its owner, and not ours; and Fargate mounts no tmpfs over a read-only root."""
+        options = ("--read-only", *HOST, *with_token(sample_boss), "--user", "12345:12345")
         done = ended(image, *asked(sample_boss, "--no-push", "--no-plots"), options=options)
         assert done.code == 0, done.log
 
@@ -214,6 +217,14 @@ class TestStop:
         for name in SAME:
             assert (folder / name).read_bytes() == (local.folder / name).read_bytes(), name
 
+    def test_ctrl_c_is_the_same_as_sigterm(self, image: str, slow_boss: BossServer) -> None:
+        options = (*HARDENED, *HOST, *with_token(slow_boss))
+        with started(image, *asked(slow_boss, "--no-push", "--no-plots", *BLOCKS), options=options) as container:
+            log_has(container, "presynaptic")
+            docker("kill", "--signal", "INT", container.name)
+            assert container.wait() == 75, container.log
+            assert container.log.count(" ERROR ") == 1
+
 
 class TestToken:
     """Whoever may look at a container does not see a token that came in a file."""
@@ -238,3 +249,28 @@ class TestToken:
         assert not [name for name, text in shown.items() if sample_boss.token in text]
         secret = sample_boss.token.encode()
         assert not [file for file in folder.rglob("*") if file.is_file() and secret in file.read_bytes()]
+
+
+class TestColdStart:
+    """From ``docker run`` to work."""
+
+    def test_a_job_has_its_first_voxels_within_seconds(
+        self, image: str, sample_boss: BossServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The limit is for machines that do something else as well; the figures are printed."""
+        user = ("--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{tmp_path}:/app/results")
+        options = (*HARDENED, *HOST, *with_token(sample_boss), *user)
+        words = asked(sample_boss, "--no-push", "--no-plots", "--block-size", "4,128,128", "--pulls", "1")
+        before = time.monotonic()
+        seconds = {}
+        with started(image, *words, options=options) as container:
+            while len(seconds) < 2:
+                passed = time.monotonic() - before
+                assert passed < START_LIMIT_S, container.log
+                if "log" not in seconds and " INFO " in container.log:
+                    seconds["log"] = passed
+                if any(file.is_file() for file in tmp_path.glob("*/.work/tiles-*/*")):
+                    seconds.setdefault("voxels", passed)
+                time.sleep(0.02)
+        with capsys.disabled():
+            print(f"\nfirst line of the log after {seconds['log']:.1f} s, first voxels after {seconds['voxels']:.1f} s")
