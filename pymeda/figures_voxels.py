@@ -26,6 +26,7 @@ _MOST_SHIFT_UM = 1.5
 _SHIFTS = 16
 _MOST_CORRELATED = 12
 _MOST_LINES = 6
+_TITLE_LETTERS = {1: 40, 2: 24, 3: 14, 4: 9}
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -111,13 +112,13 @@ def _against_random(subject: Subject) -> Drawing:
     names = list(detected)
     columns = 1 if len(names) == 1 else 2 if len(names) <= 4 else 3 if len(names) <= 15 else 4
     rows = math.ceil(len(names) / columns)
-    drawn = figure(1.35 * rows + 0.75)
+    drawn = figure((1.35 if rows < 5 else 1.1) * rows + 0.75)
     panels = list(drawn.subplots(rows, columns, squeeze=False).flat)
     numbers = []
     for axes, name in zip(panels, names, strict=False):
         share = brighter_share(detected[name], by_chance[name])
         _two_histograms(axes, detected[name], by_chance[name])
-        axes.set_title(f"{short(name, 20)}: {100 * share:.0f} %")
+        axes.set_title(f"{short(name, _TITLE_LETTERS[columns])}: {100 * share:.0f} %")
         middles = [f"{np.median(part):,.4g}" for part in (detected[name], by_chance[name])]
         numbers.append([name, *middles, f"{100 * share:.1f} %"])
     for axes in panels[len(names) :]:
