@@ -20,8 +20,8 @@ from errors import UsageError
 __all__ = ["Needs", "available_bytes", "check_memory", "fits", "fitted", "needs_of"]
 
 _PARENT_BYTES = 160 * 2**20
-_WORKER_BYTES = 80 * 2**20
-_VOXEL_BYTES = 20
+_WORKER_BYTES = 60 * 2**20
+_VOXEL_BYTES = 12
 """What the engine holds for a voxel of a block: labels, their packed form, and mapped input."""
 
 _PLANE_BYTES = 24
