@@ -6,12 +6,13 @@ FROM ${BASE_IMAGE} AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends binutils \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_REQUIRE_HASHES=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 COPY requirements.txt container/build-requirements.txt /build/
 # intern has no wheel: what builds it is pinned as well, and goes again
 RUN python3 -m venv --without-pip /opt/venv \
-    && python3 -m pip --python /opt/venv/bin/python3 install --requirement /build/build-requirements.txt \
-    && python3 -m pip --python /opt/venv/bin/python3 install --no-build-isolation --requirement /build/requirements.txt \
+    && python3 -m pip --python /opt/venv/bin/python3 install --require-hashes --requirement /build/build-requirements.txt \
+    && python3 -m pip --python /opt/venv/bin/python3 install --require-hashes --no-build-isolation \
+        --requirement /build/requirements.txt \
     && python3 -m pip --python /opt/venv/bin/python3 uninstall --yes setuptools wheel
 # What no job opens goes: tests, sources of compiled modules, symbols for debuggers, AWS services that are not called.
 # strip is for extension modules alone: it may break the libraries beside them, whose headers were rewritten.

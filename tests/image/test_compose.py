@@ -16,7 +16,9 @@ import boto3
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.image.conftest import LIMIT_S, base_of, docker
+from tests.image.conftest import LIMIT_S, base_of, demand_image, docker
+
+demand_image()
 
 COMPOSE_FILE = REPOSITORY / "compose.yaml"
 PUBLISHED = re.compile(r"image: (motoserver/moto:(\S+))")

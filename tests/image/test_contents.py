@@ -14,7 +14,9 @@ from typing import IO
 
 from record import VERSION
 from tests.conftest import REPOSITORY
-from tests.image.conftest import HARDENED, base_of, configuration, docker, ended
+from tests.image.conftest import HARDENED, base_of, configuration, demand_image, docker, ended
+
+demand_image()
 
 MOST_BYTES = 450_000_000
 LEFT_OUT = {"tests", "benchmarks"}

@@ -23,6 +23,7 @@ from tests.image.conftest import (
     SHAPE,
     Container,
     asked,
+    demand_image,
     docker,
     ended,
     started,
@@ -30,6 +31,8 @@ from tests.image.conftest import (
     with_token,
 )
 from tests.test_driver import PREDICTIONS, Run, drive
+
+demand_image()
 
 OUT = ("collman_nomads", "nomads_predictions")
 SAME = (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv")
