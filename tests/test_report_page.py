@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,11 @@ import pytest
 from tests.test_pymeda import FACTS, images, two_populations, volumes, write_report
 
 ARTEFACTS = Path(__file__).parent / "artefacts" / "report"
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# Chromium reads from descriptor 3 and writes to 4.
+START = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 DESKTOP, PHONE = (1280, 900), (390, 844)
 LIMIT_S = 60
 PIECE_PX = 6000
@@ -35,16 +40,15 @@ class Browser:
     def __init__(self, folder: Path) -> None:
         to_it, self.outgoing = os.pipe()
         self.incoming, from_it = os.pipe()
-        # Chromium reads from descriptor 3 and writes to 4; high numbers first, so that neither is overwritten
+        # high numbers first, so that neither is overwritten by the other
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (to_it, from_it)]
         command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         command += ["--no-first-run", "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe"]
         self.process = subprocess.Popen(
-            [*command, f"--user-data-dir={folder}", "about:blank"],
+            [sys.executable, "-c", START, *map(str, high), *command, f"--user-data-dir={folder}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: [os.dup2(fd, number) for fd, number in zip(high, (3, 4), strict=True)],
-            pass_fds=(3, 4),
+            pass_fds=high,
         )
         for fd in (to_it, from_it, *high):
             os.close(fd)
