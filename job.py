@@ -266,7 +266,7 @@ def parser() -> Parser:
     )
     what.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
     what.add_argument(
-        "--cache", metavar="GIB", help="disk for pulled voxels; default: no limit; the rest is pulled twice"
+        "--cache", metavar="GIB", help="disk for pulled voxels; default: no limit; the rest is pulled again"
     )
     what.add_argument("--fresh", action="store_true", help="start over instead of going on where a run was stopped")
     what.add_argument("--dry-run", action="store_true", help="tell what would be done and needed, and do nothing")

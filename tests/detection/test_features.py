@@ -21,6 +21,8 @@ from detection.in_memory import detect_arrays
 from detection.outcome import Brightness
 from detection.shape import elongation
 from detection.windows import WINDOW_NM, surroundings, voxels_round, window, window_sums
+from errors import UnknownNameError, UsageError
+from job import Job, job_from, parser
 from pipelines.contract import Chosen, Detected, Finding, Place
 from pipelines.function import FunctionPipeline
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -179,6 +181,28 @@ def test_only_the_channels_that_were_asked_for_are_measured(tmp_path: Path) -> N
         "window_fraction",
         "contrast_other",
     }
+
+
+def job(*words: str) -> Job:
+    """Return the job of a command line."""
+    ranges = [word for axis in "zyx" for word in (f"--{axis}-range", "0,8")]
+    line = ["--host", "boss.example", "--col", "c", "--exp", "e", *ranges, *words]
+    return job_from(parser().parse_args(line), {"BOSS_TOKEN": "a-token-of-a-test"})
+
+
+def test_channels_to_measure_are_among_those_that_the_job_looks_at() -> None:
+    assert job().measured(["PSD95", "SYNAPSIN"]) == ("PSD95", "SYNAPSIN")
+    chosen = job("--feature-channels", "SYNAPSIN,GABA")
+    assert chosen.measured(["GABA", "PSD95", "SYNAPSIN"]) == ("SYNAPSIN", "GABA")
+    assert chosen.asked()["feature_channels"] == ["SYNAPSIN", "GABA"]
+    with pytest.raises(UnknownNameError, match="'GABA' in --feature-channels"):
+        chosen.measured(["PSD95", "SYNAPSIN"])
+
+
+@pytest.mark.parametrize("text", ["", "a,", "a,,b", "a,a"])
+def test_a_list_of_channels_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="a name is empty, or there twice"):
+        job("--feature-channels", text)
 
 
 def test_the_brightness_of_a_channel_is_that_of_all_its_voxels(tmp_path: Path) -> None:
