@@ -16,6 +16,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -137,12 +138,12 @@ def copy_s(volume: Channels) -> float:
 def speed(case: Case, volume: Channels, larger: Channels, copy: float) -> list[Measured]:
     """Time a pipeline on one and two threads, on both volumes."""
     rows = []
-    one, two = (best_s(lambda n=threads: case.run(volume, n)) for threads in (1, 2))
+    one, two = (best_s(partial(case.run, volume, threads)) for threads in (1, 2))
     rows.append(Measured(f"{case.name}, 2 threads", two / copy, "copies", case.most_copies))
     rows.append(Measured(f"{case.name}, 1 thread", one / copy, "copies"))
     size = LARGER**2
     for threads, small in ((1, one), (2, two)):
-        large = best_s(lambda n=threads: case.run(larger, n), ROUNDS_OF_LARGER)
+        large = best_s(partial(case.run, larger, threads), ROUNDS_OF_LARGER)
         what = f"{case.name}, {size} times larger, {threads} thread{'s' * (threads > 1)}"
         rows.append(Measured(what, large / small / size, "of linear", MOST_OF_LINEAR))
         print(f"{what}: {large:.2f} s; {size} times smaller: {small:.3f} s")
@@ -177,7 +178,7 @@ def cold_start() -> Measured:
         "detect_arrays(pipelines.build('nomads-unsupervised', {}), {'psd': voxels, 'synapsin': voxels}, (70, 100, 100))"
     )
     bare, whole = (
-        best_s(lambda text=text: subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, check=True))
+        best_s(partial(subprocess.run, [sys.executable, "-c", text], cwd=REPOSITORY, check=True))
         for text in ("import numpy", detecting)
     )
     return Measured("cold start beside that of NumPy", whole - bare, "s", MOST_SECONDS)
@@ -201,7 +202,7 @@ def memory(case: Case, volume: Channels) -> Measured:
     return Measured(f"{case.name}, peak memory of a block", peak / box.voxels, "bytes a voxel", MOST_BYTES)
 
 
-def historical(channel: NDArray[Any]) -> tuple[NDArray[np.uint32], int]:
+def historical(channel: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Detect as NOMADS did in 2018: z-scores, means of 3 x 3 x 3, Otsu's threshold; return the labels and how many."""
     scores = (channel - channel.mean()) / channel.std()
     means = 2 * ndimage.convolve(scores, np.full((3, 3, 3), 1 / 27), mode="reflect")
@@ -215,7 +216,7 @@ def historical(channel: NDArray[Any]) -> tuple[NDArray[np.uint32], int]:
     return labels, int(count)
 
 
-def without_small(labels: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
+def without_small(labels: NDArray[Any], count: int) -> NDArray[np.bool_]:
     """Drop objects of 30 voxels and fewer as NOMADS did: by looking at the whole volume for each."""
     kept = labels.copy()
     for number in range(1, count + 1):
