@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
+from errors import NDSynapseError
 from pymeda.table import NothingToDrawError
 from volume import Volume
 
@@ -56,6 +57,7 @@ class Fields:
     def __init__(self, images: Mapping[str, Volume], seed: int) -> None:
         self.images = images
         self.seed = seed
+        self._unreadable = ""
 
     @cached_property
     def all(self) -> list[Field]:
@@ -64,14 +66,20 @@ class Fields:
         Raises
         ------
         NothingToDrawError
-            If there are no images.
+            If there are no images, or they could not be read.
         """
         self.need()
         z, y, x = next(iter(self.images.values())).shape
-        return [
-            Field(box, {name: np.asarray(image[box.slices()]) for name, image in self.images.items()})
-            for box in chosen((z, y, x), len(self.images), self.seed)
-        ]
+        boxes = chosen((z, y, x), len(self.images), self.seed)
+        try:
+            return [
+                Field(box, {name: np.asarray(image[box.slices()]) for name, image in self.images.items()})
+                for box in boxes
+            ]
+        except NDSynapseError as error:
+            # a service that does not answer takes its time to fail, and is not asked again for the next figure
+            self._unreadable = f"The voxels of the images could not be read: {error}"
+            raise NothingToDrawError(self._unreadable) from error
 
     @cached_property
     def contrast(self) -> dict[str, tuple[float, float]]:
@@ -79,7 +87,9 @@ class Fields:
         return {name: _limits([field.voxels[name][:, ::2, ::2] for field in self.all]) for name in self.images}
 
     def need(self) -> None:
-        """Raise NothingToDrawError unless there are images."""
+        """Raise NothingToDrawError unless there are images, and none of them was found to be unreadable."""
+        if self._unreadable:
+            raise NothingToDrawError(self._unreadable)
         if not self.images:
             raise NothingToDrawError("No voxels of the images were handed over, only the table.")
 

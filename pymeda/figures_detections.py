@@ -370,7 +370,10 @@ def _map(subject: Subject) -> Drawing:
         f"absolute positions in {unit}. Dark holes are often nuclei and vessels."
     )
     alt = f"Map of {len(positions):,} synapses in {bins[1]} {TIMES} {bins[0]} bins."
-    return Drawing(drawn, caption, alt)
+    quantiles = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+    rows = [[f"{100 * q:g} % of the bins", f"{np.quantile(shown, q):,.4g}"] for q in quantiles]
+    rows.append(["variance over mean of the counts (chance: 1)", f"{counts.var() / counts.mean():.3g}"])
+    return Drawing(drawn, caption, alt, Numbers(("At most in", label), rows))
 
 
 DETECTIONS = (

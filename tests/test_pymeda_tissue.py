@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 import pymeda_driver
 from box import Box
+from errors import UnavailableError
 from pymeda import figures_gallery as gallery
 from pymeda.alerts import alerts
 from pymeda.canvas import house_style
@@ -152,16 +153,20 @@ class TestSynaptograms:
         assert not [shown.reason for plot in ALL.values() if (shown := show(plot, of)).failed]
 
     def test_a_volume_that_cannot_be_read_costs_the_figures_that_need_it(self):
+        asked = []
+
         class Broken:
             shape, dtype = BOX.shape, np.dtype(np.uint8)
 
             def __getitem__(self, index):
-                raise ConnectionError("BOSS does not answer")
+                asked.append(index)
+                raise UnavailableError("channel A", "BOSS does not answer", "Try again")
 
         of = subject(synapses(20), images={"A": Broken(), "B": Broken()})
         shown = {slug: show(plot, of) for slug, plot in ALL.items()}
         assert "BOSS does not answer" in shown["synaptograms-random"].reason
-        assert shown["cross-correlation"].failed
+        assert "BOSS does not answer" in shown["cross-correlation"].reason
+        assert len(asked) == 1, "a service that does not answer is not asked again by every figure"
         assert shown["neighbours"].image is not None
 
 
