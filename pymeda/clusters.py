@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pymeda import mixtures
 from pymeda.mixtures import Node
 from pymeda.table import Standardised, SynapseTable
-from pymeda.transform import unskew
+from pymeda.transform import to_gaussian_scales
 
 __all__ = ["UNCLUSTERED", "Clusters", "cluster"]
 
@@ -119,13 +119,15 @@ def cluster(table: SynapseTable, standardised: Standardised, seed: int) -> Clust
     sample = np.arange(rows)
     if rows > _MOST_FITTED:
         sample = np.sort(np.random.default_rng(seed).choice(rows, _MOST_FITTED, replace=False))
-    values, logarithmic = unskew(standardised.values, sample)
-    tree = mixtures.grow(values[sample], seed) if channels else Node(rows)
+    with mixtures.one_thread():
+        values, logarithmic = to_gaussian_scales(standardised.values, sample, seed)
+        tree = mixtures.grow(values[sample], seed) if channels else Node(rows)
+        labels = mixtures.label(tree, values)
     return Clusters(
         names=standardised.names,
         values=values,
         logarithmic=logarithmic,
-        labels=mixtures.label(tree, values),
+        labels=labels,
         complete=_complete(table, standardised),
         tree=tree,
         fitted=len(sample),

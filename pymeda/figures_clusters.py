@@ -97,7 +97,7 @@ def _why_whole(node: Node, clusters: Clusters) -> str:
     least = mixtures.smallest_part(len(clusters.names))
     if node.gain is None and node.rows < 2 * least:
         return f"a split needs {2 * least} fitted synapses, there are {node.rows:,}"
-    if node.gain is not None and node.gain < mixtures.LEAST_GAIN:
+    if node.gain is not None and node.gain < mixtures.least_gain(node.rows):
         return "two Gaussians describe it no better than one"
     if node.gain is not None and node.distance_sd < mixtures.LEAST_DISTANCE_SD:
         return f"two Gaussians would differ in spread and not in mean ({node.distance_sd:.1f} sd apart)"
@@ -194,12 +194,11 @@ def _tree_caption(subject: Subject, clusters: Clusters) -> str:
         f"How {count(len(clusters.labels), 'synapse')} fall into {clusters.number} populations by their brightness in "
         f"{count(len(clusters.names), 'channel')}. Read from left to right: a bar is as high as its share of the "
         "synapses. It is split in two where two Gaussians of any shape describe it better than one: the Bayesian "
-        f"information criterion (BIC) gains {mixtures.LEAST_GAIN:g} or more, their means are "
-        f"{mixtures.LEAST_DISTANCE_SD:g} sd or more apart, and either part keeps at least {least} of the fitted "
-        "synapses. (Sd apart: standard deviations within the parts; from about 2 on there are two humps.) The split "
-        f"that gains most comes first, until there are {mixtures.MOST_LEAVES} clusters. Fitted to "
-        f"{who_was_fitted(clusters, subject.seed)}; every synapse then goes to the likelier part. "
-        f"{scale}{left_out(subject)}"
+        f"information criterion (BIC) gains {mixtures.LEAST_GAIN:g} or more, and {mixtures.LEAST_GAIN_PER_ROW:g} or "
+        f"more a fitted synapse; the means of the parts lie {mixtures.LEAST_DISTANCE_SD:g} standard deviation (sd) or "
+        f"more apart, and either part keeps at least {least} of the fitted synapses. The split that gains most comes "
+        f"first, until there are {mixtures.MOST_LEAVES} clusters. Fitted to {who_was_fitted(clusters, subject.seed)}; "
+        f"every synapse then goes to the likelier part. {scale}{left_out(subject)}"
     )
 
 
@@ -207,11 +206,13 @@ def _scales(clusters: Clusters) -> str:
     """Say which channels were transformed, and how."""
     by_log = [name for name, log in zip(clusters.names, clusters.logarithmic, strict=True) if log]
     if not by_log:
-        return "No channel leans to bright values, so brightness was not transformed."
+        return (
+            "Brightness was taken as it is: no channel has a tail of bright synapses that a logarithm would even out."
+        )
     which = "all channels" if len(by_log) == len(clusters.names) else ", ".join(by_log)
     return (
-        f"Before, {which} went to a logarithmic scale, counted from the zero that leaves no skewness: a long tail of "
-        "bright synapses is no population of its own."
+        f"Before, {which} went to a logarithmic scale, counted from a zero of its own: a long tail of bright synapses "
+        "is no population."
     )
 
 

@@ -14,13 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_DISTANCE_SD", "LEAST_GAIN", "MOST_LEAVES", "Node", "grow", "label", "leaves", "smallest_part"]
+__all__ = ["LEAST_DISTANCE_SD", "LEAST_GAIN", "LEAST_GAIN_PER_ROW", "MOST_LEAVES", "Node"]
+__all__ += ["criterion", "grow", "label", "least_gain", "leaves", "one_thread", "smallest_part"]
 
 MOST_LEAVES = 4
 """How many leaves a tree may have."""
 
 LEAST_GAIN = 10.0
 """By how much the BIC must fall: very strong evidence (Kass and Raftery 1995, doi:10.1080/01621459.1995.10476572)."""
+
+LEAST_GAIN_PER_ROW = 0.03
+"""And by how much a row, which no number of rows makes up for.
+
+A part that was cut off its neighbour is no longer normal; splits of halves that lie 4 sd apart gain up to 0.02 a row.
+"""
 
 LEAST_DISTANCE_SD = 1.0
 """By how much the means of two parts must differ, in standard deviations within the parts.
@@ -49,8 +56,8 @@ class Node:
         BIC of one Gaussian minus the lower BIC of two; None where two were not tried: for want of rows, or because the
         tree had all its leaves.
     distance_sd : float
-        How far the means of the two Gaussians lie apart, in standard deviations within them (Mahalanobis distance by
-        their mean covariance); 0 where two were not tried.
+        How far the means of the two parts that were tried lie apart, in standard deviations within them; 0 where none
+        were.
     smaller : int
         Rows of the smaller of the two parts that were tried; 0 where none were.
     parts : tuple of Node
@@ -73,6 +80,11 @@ class Node:
 def smallest_part(columns: int) -> int:
     """Return how many fitted rows a part must have: enough for a covariance in so many columns."""
     return max(50, 5 * columns)
+
+
+def least_gain(rows: int) -> float:
+    """Return by how much the BIC of so many fitted rows must fall for a split."""
+    return max(LEAST_GAIN, LEAST_GAIN_PER_ROW * rows)
 
 
 def leaves(node: Node) -> list[Node]:
@@ -106,16 +118,15 @@ def grow(values: Floats, seed: int, most: int = MOST_LEAVES) -> Node:
     maximisation), compared by the BIC (Schwarz 1978, doi:10.1214/aos/1176344136) with one Gaussian. Rows go to the
     component of the larger posterior probability.
     """
-    with _one_thread():
-        # the path to a node is the sequence of parts, 0 or 1, that leads to it
-        open_: dict[str, _Trial] = {"": _try(values, seed)}
-        inner: dict[str, _Trial] = {}
-        while len(open_) < most and (worth := [path for path, trial in open_.items() if trial.splits]):
-            path = max(worth, key=lambda path: open_[path].node.gain or 0)
-            trial = inner[path] = open_.pop(path)
-            last = len(open_) + 2 == most
-            for i, part in enumerate(trial.parts()):
-                open_[f"{path}{i}"] = _Trial(part, Node(len(part))) if last else _try(part, seed)
+    # the path to a node is the sequence of parts, 0 or 1, that leads to it
+    open_: dict[str, _Trial] = {"": _try(values, seed)}
+    inner: dict[str, _Trial] = {}
+    while len(open_) < most and (worth := [path for path, trial in open_.items() if trial.splits]):
+        path = max(worth, key=lambda path: open_[path].node.gain or 0)
+        trial = inner[path] = open_.pop(path)
+        last = len(open_) + 2 == most
+        for i, part in enumerate(trial.parts()):
+            open_[f"{path}{i}"] = _Trial(part, Node(len(part))) if last else _try(part, seed)
     return _built("", open_, inner)
 
 
@@ -131,7 +142,8 @@ class _Trial:
     def splits(self) -> bool:
         """Tell whether two parts are worth it."""
         node, least = self.node, smallest_part(self.values.shape[1])
-        return (node.gain or 0) >= LEAST_GAIN and node.distance_sd >= LEAST_DISTANCE_SD and node.smaller >= least
+        gains = (node.gain or 0) >= least_gain(node.rows)
+        return gains and node.distance_sd >= LEAST_DISTANCE_SD and node.smaller >= least
 
     def parts(self) -> list[Floats]:
         """Return the rows of either part, the larger first."""
@@ -142,20 +154,22 @@ def _try(values: Floats, seed: int) -> _Trial:
     rows, columns = values.shape
     if rows < 2 * smallest_part(columns):
         return _Trial(values, Node(rows))
-    one, two = _fit(values, 1, seed), _fit(values, 2, seed)
+    one, two = _fit(values, 1, seed, starts=1), _fit(values, 2, seed, starts=_STARTS)
     found = two.predict(values)
     sizes = np.bincount(found, minlength=2)
     order = tuple(int(i) for i in np.argsort(-sizes, kind="stable"))
     gain = float(one.bic(values) - two.bic(values))
-    node = Node(rows, gain, _distance_sd(two), int(sizes.min()), mixture=two, order=order)
+    distance = _distance_sd(values[found == 0], values[found == 1]) if sizes.min() else 0.0
+    node = Node(rows, gain, distance, int(sizes.min()), mixture=two, order=order)
     return _Trial(values, node, found)
 
 
-def _distance_sd(mixture: Any) -> float:
-    """Return how far the means of two Gaussians lie apart, in standard deviations within them."""
-    within = np.tensordot(mixture.weights_, mixture.covariances_, axes=1)
-    between = mixture.means_[1] - mixture.means_[0]
-    return float(np.sqrt(between @ np.linalg.solve(within, between)))
+def _distance_sd(one: Floats, other: Floats) -> float:
+    """Return how far the means of two parts lie apart, in standard deviations within them (Mahalanobis distance)."""
+    within = sum(len(part) * np.cov(part.T, bias=True) for part in (one, other)) / (len(one) + len(other))
+    between = one.mean(axis=0) - other.mean(axis=0)
+    ridged = np.atleast_2d(within) + _RIDGE * np.eye(len(between))
+    return float(np.sqrt(between @ np.linalg.solve(ridged, between)))
 
 
 def _built(path: str, leaves_: Mapping[str, _Trial], inner: Mapping[str, _Trial]) -> Node:
@@ -165,15 +179,36 @@ def _built(path: str, leaves_: Mapping[str, _Trial], inner: Mapping[str, _Trial]
     return replace(inner[path].node, parts=tuple(_built(f"{path}{i}", leaves_, inner) for i in (0, 1)))
 
 
-def _one_thread() -> AbstractContextManager[Any]:
-    """Keep NumPy and scikit-learn to one thread: more gain nothing here, and would show in the last bits."""
+def criterion(values: Floats, seed: int) -> float:
+    """Return the Bayesian information criterion of two Gaussians; lower is better.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (rows, columns)
+        Each column of variance about 1, without NaN. Not written to.
+    seed : int
+        Seed of the k-means that the mixture starts from.
+
+    Returns
+    -------
+    float
+        The criterion (Schwarz 1978, doi:10.1214/aos/1176344136).
+    """
+    return float(_fit(values, 2, seed, starts=1).bic(values))
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Keep NumPy and scikit-learn to one thread, inside of a ``with``: more gain nothing at these sizes.
+
+    And how many cores there are would show in the last bits. It takes 20 milliseconds to enter.
+    """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     limits: AbstractContextManager[Any] = threadpool_limits(1)
     return limits
 
 
-def _fit(values: Floats, components: int, seed: int) -> Any:
+def _fit(values: Floats, components: int, seed: int, starts: int) -> Any:
     # a second to import, and needed by reports alone
     from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
     from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
@@ -181,9 +216,9 @@ def _fit(values: Floats, components: int, seed: int) -> Any:
     mixture = GaussianMixture(
         components,
         reg_covar=_RIDGE,
-        n_init=_STARTS if components > 1 else 1,
+        n_init=starts,
         max_iter=_ITERATIONS,
-        random_state=seed,
+        random_state=seed % 2**32,  # more it does not take
     )
     with warnings.catch_warnings():
         # A start that has not settled, or rows that are all alike, lose by their BIC or their size.
@@ -206,11 +241,10 @@ def label(node: Node, values: Floats) -> NDArray[np.int8]:
     ndarray of int8, shape (rows,)
         Index into `leaves`.
     """
-    with _one_thread():
-        chunks = range(0, len(values), _CHUNK_ROWS)
-        return np.concatenate(
-            [np.empty(0, np.int8), *(_label(node, values[start : start + _CHUNK_ROWS]) for start in chunks)]
-        )
+    chunks = range(0, len(values), _CHUNK_ROWS)
+    return np.concatenate(
+        [np.empty(0, np.int8), *(_label(node, values[start : start + _CHUNK_ROWS]) for start in chunks)]
+    )
 
 
 def _label(node: Node, values: Floats) -> NDArray[np.int8]:
