@@ -27,11 +27,12 @@ import logs
 import nd_boss
 import record
 from box import Box, Range
+from command_line import Parser
 from credentials import Token
 from detection import Detection, detect
 from errors import NDSynapseError, StoppedError, StorageError, UsageError
 from forecast import candidates, forecast, plan_of
-from job import BUCKET_VARIABLE, Job, Parser, add_verbosity, job_from, parser
+from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
 from pipelines.listing import described, listed
 from progress import Progress, silent, told
@@ -335,7 +336,8 @@ def _job(argv: Sequence[str]) -> int:
         for failure in outcome.failures[before:]:
             _tell(failure)
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
-    log.info("%d synapses; %s", outcome.synapses, steps)
+    classes = "".join(f", {count} {name}" for name, count in outcome.classes.items())
+    log.info("%d synapses%s; %s", outcome.synapses, classes, steps)
     log.info("results in %s%s", folder.root, f", report {outcome.report.name}" if outcome.report else "")
     return outcome.errors[0].exit_code if outcome.errors else 0
 

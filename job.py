@@ -9,12 +9,13 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pipelines
 from block_pool import default_cpus
 from boss.connection import address_of
 from box import Box, Range
+from command_line import Parser, pairs_of, parameters_of
 from credentials import Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from errors import UnknownNameError, UsageError, closest
@@ -22,7 +23,7 @@ from neurodata_config import read_neurodata_config
 from pipelines.contract import Pipeline
 from results import results_key
 
-__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "Parser", "job_from", "parse_range", "parser"]
+__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "job_from", "parse_range", "parser"]
 
 DEFAULT_OUT_COL = "collman_nomads"
 DEFAULT_OUT_EXP = "nomads_predictions"
@@ -34,9 +35,6 @@ MOST = 1024
 
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems of today."""
-
-_PARAMETER_BYTES = 2**20
-"""What the file of a parameter may have."""
 
 _AXES = ("z", "y", "x")
 
@@ -183,38 +181,6 @@ class Job:
         }
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that answers a wrong command line with an error of ours: one sentence, no page of usage."""
-
-    appendix = ""
-    """What its help ends with, as it is."""
-
-    def format_help(self) -> str:
-        """Return the help.
-
-        Returns
-        -------
-        str
-            The options, and the appendix.
-        """
-        return super().format_help() + (f"\n{self.appendix}" if self.appendix else "")
-
-    def error(self, message: str) -> NoReturn:
-        """Refuse a command line.
-
-        Parameters
-        ----------
-        message : str
-            What is wrong with it.
-
-        Raises
-        ------
-        UsageError
-            Always.
-        """
-        raise UsageError("the command line", message.rstrip("."), f"{self.prog} --help lists the options")
-
-
 def parser() -> Parser:
     """Return the parser of ``driver.py``."""
     p = Parser(
@@ -322,19 +288,6 @@ def parse_range(axis: str, text: str | Sequence[int]) -> Range:
     return int(parts[0]), int(parts[1])
 
 
-def _pairs(option: str, texts: Sequence[str], empty: bool = False) -> dict[str, str]:
-    """Read ``name=value`` texts; a value may be empty where that means something."""
-    pairs = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals and (value or empty)):
-            raise UsageError(f"{option} {text}", "it is not of the form name=value", "Write it so, without spaces")
-        if name in pairs:
-            raise UsageError(f"{option} {text}", f"{name} is given twice", "Give it once")
-        pairs[name] = value
-    return pairs
-
-
 def _names(option: str, text: str | None) -> tuple[str, ...]:
     """Read ``name,name``; none where the option is not given."""
     if text is None:
@@ -343,28 +296,6 @@ def _names(option: str, text: str | None) -> tuple[str, ...]:
     if not all(names) or len(set(names)) < len(names):
         raise UsageError(f"{option} {text}", "a name is empty, or there twice", "Give it as NAME,NAME without spaces")
     return names
-
-
-def _parameters(texts: Sequence[str]) -> dict[str, str]:
-    """Read the parameters of a pipeline; one that begins with ``@`` is the text of a file."""
-    values = _pairs("--param", texts)
-    return {name: _text_of(name, Path(value[1:])) if value.startswith("@") else value for name, value in values.items()}
-
-
-def _text_of(name: str, path: Path) -> str:
-    """Read the file of a parameter."""
-    asked = f"--param {name}=@{path}"
-    try:
-        with path.open("rb") as file:
-            body = file.read(_PARAMETER_BYTES + 1)
-        text = body.decode("utf-8")
-    except OSError as error:
-        raise UsageError(asked, str(error.strerror).lower(), "Name a file that can be read") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(asked, "the file is not text in UTF-8", "Save it so") from error
-    if len(body) > _PARAMETER_BYTES:
-        raise UsageError(asked, f"the file has more than {_PARAMETER_BYTES:,} bytes", "Name the right file")
-    return text
 
 
 def _block_size(text: str) -> tuple[int, int, int]:
@@ -434,8 +365,8 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         collection=values["collection"],
         experiment=values["experiment"],
         box=Box(z, y, x),
-        pipeline=pipelines.build(options.pipeline, _parameters(options.param)),
-        channels=_pairs("--channels", options.channels.split(",") if options.channels else [], empty=True),
+        pipeline=pipelines.build(options.pipeline, parameters_of(options.param)),
+        channels=pairs_of("--channels", options.channels.split(",") if options.channels else [], empty=True),
         only_channels=config.channels if config else (),
         feature_channels=_names("--feature-channels", options.feature_channels),
         path=Path(options.path),

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detection import Detection
 from errors import IncompleteError, NDSynapseError
 from job import Job
@@ -83,6 +85,14 @@ class Outcome:
         ]
 
     @property
+    def classes(self) -> dict[str, int]:
+        """Number of objects by class, of those that have none as well; empty where the pipeline tells no classes."""
+        if "class" not in self.detection.table:
+            return {}
+        names, counts = np.unique(self.detection.table["class"], return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    @property
     def synapses(self) -> int:
         """Number of objects in the first mask."""
         return len(self.detection.table["id"])
@@ -118,7 +128,13 @@ def manifest(outcome: Outcome) -> dict[str, Any]:
         "roles": outcome.roles,
         "channels": {name: {"mean": b.mean, "sd": b.sd} for name, b in detection.brightness.items()},
         "finding": detection.finding,
-        "counts": {"blocks": detection.blocks, "candidates": detection.candidates, "synapses": outcome.synapses},
+        "counts": {
+            "blocks": detection.blocks,
+            "candidates": detection.candidates,
+            "synapses": outcome.synapses,
+            "by_mask": {name: len(detection.rows(name)["id"]) for name in detection.masks},
+            "by_class": outcome.classes,
+        },
         "voxels": {name: int(detection.rows(name)["voxels"].sum()) for name in detection.masks},
         "holes": [
             {"box": str(hole.box), "step": hole.step, "reason": hole.reason, "traceback": hole.traceback}

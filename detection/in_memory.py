@@ -5,6 +5,7 @@ It pulls nothing and keeps nothing on disk. What it finds is, bit for bit, what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from detection.blocks import FOUND, add_counts, candidates_of, measured_columns
 from detection.border import mirrored
 from detection.store import BlockVolume
 from detection.windows import WINDOW_NM, surroundings, window, window_sums
-from errors import DataError
+from errors import DataError, UsageError
 from pipelines.contract import Chosen, Finding, Pipeline, Place, Summary
 
 __all__ = ["Found", "detect_arrays"]
@@ -97,6 +98,10 @@ def detect_arrays(
     UsageError
         If no channel fits a role.
     """
+    if threads < 1 or not all(0 < size < math.inf for size in voxel_size_nm):
+        what = f"voxels of {voxel_size_nm} nm, {threads} threads"
+        raise UsageError("a detection in arrays", what, "Give sizes above 0 along z, y, x, and at least one thread")
+    channels = {name: v.astype(v.dtype.newbyteorder("="), copy=False) for name, v in channels.items()}
     run = _Run(pipeline, channels, voxel_size_nm, dict(chosen or {}), block_size)
     with ThreadPoolExecutor(threads) as pool:
         summary: Summary = {}

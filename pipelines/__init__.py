@@ -73,7 +73,7 @@ def factory(name: str) -> Any:
         )
     try:
         return others[name].load()
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:
         raise UnknownNameError(
             f"pipeline {name!r} of {others[name].value}",
             f"importing it ended with {type(error).__name__}: {error}",

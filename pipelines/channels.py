@@ -27,12 +27,15 @@ class Role:
         One line for the user.
     optional : bool
         Whether the pipeline can do without.
+    but_not : tuple of str
+        Lower-case parts of names that carry a marker and mean something else, such as the receptor of a transmitter.
     """
 
     name: str
     markers: tuple[str, ...]
     help: str
     optional: bool = False
+    but_not: tuple[str, ...] = ()
 
 
 def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
@@ -102,6 +105,7 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
 def _by_marker(role: Role, channels: Sequence[str]) -> str:
     """Find the one channel that carries a marker of the role; return nothing where an optional role has none."""
     plain = {channel: _plain(channel) for channel in channels}
+    plain = {channel: name for channel, name in plain.items() if not any(part in name for part in role.but_not)}
     for marker in map(_plain, role.markers):
         named = [channel for channel, name in plain.items() if name == marker]
         candidates = named or [channel for channel, name in plain.items() if marker in name]

@@ -21,6 +21,7 @@ have a default, so that the smallest pipeline is a class with a name and that on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -117,8 +118,8 @@ class Parameter:
         One line for the user.
     choices : tuple of str
         The values allowed; empty where any value of the type is.
-    minimum : float or None
-        The smallest number allowed.
+    minimum, maximum : float or None
+        The smallest and the largest number allowed; whole numbers fit 63 bits in any case.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Parameter:
     help: str
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
 
     def parse(self, text: str) -> int | float | str:
         """Return the value that `text` means.
@@ -158,8 +160,13 @@ class Parameter:
         except ValueError:
             wanted = "a whole number" if kind is int else "a number"
             raise UsageError(asked, f"that is not {wanted}", f"The default is {self.default}") from None
-        if not np.isfinite(value) or (self.minimum is not None and value < self.minimum):
+        largest = 2**63 - 1 if self.maximum is None and kind is int else self.maximum
+        if not -math.inf < value < math.inf:
+            raise UsageError(asked, "that is not a number to compute with", f"The default is {self.default}")
+        if self.minimum is not None and value < self.minimum:
             raise UsageError(asked, f"the smallest value is {self.minimum}", f"The default is {self.default}")
+        if largest is not None and value > largest:
+            raise UsageError(asked, f"the largest value is {largest}", f"The default is {self.default}")
         return value
 
 

@@ -5,7 +5,7 @@ It is no pipeline of its own and knows nothing of synapses.
 The function takes a dictionary of channel name to voxels (z, y, x; uint8 or uint16, read-only) and returns a mask, or a
 dictionary of masks. A mask is an array of the block's shape, with or without the halo; what is not 0 in it belongs to
 the mask. A function that needs more than its block says so, as for `nd_multicore`: ``function.halo = (z, y, x)``, and
-one that returns several masks names them: ``function.masks = ("All", "Gaba")``.
+one that returns several masks names them: ``function.masks = ("All", "Gaba")``, the first of which holds the others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,13 +51,19 @@ def load(target: str) -> Callable[[dict[str, NDArray[Any]]], Any]:
     module_name, _, name = target.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:
         raise UnknownNameError(
             f"pipeline {target!r}", f"importing it ended with {type(error).__name__}: {error}", "Give MODULE:FUNCTION"
         ) from error
-    if not callable(function):
+    if not callable(function) or isinstance(function, type):
         raise UnknownNameError(f"pipeline {target!r}", "that is no function", "Give MODULE:FUNCTION")
     return function  # type: ignore[no-any-return]
+
+
+def _are_names(masks: tuple[Any, ...]) -> bool:
+    """Tell whether masks can be called so."""
+    named = all(isinstance(name, str) and _MASK_NAME.fullmatch(name) for name in masks)
+    return bool(masks) and named and len(set(masks)) == len(masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +88,15 @@ class FunctionPipeline(Pipeline):
     def __post_init__(self) -> None:
         """Refuse a function that does not exist, or declares what cannot be."""
         halo, masks = self._declared("halo", (0, 0, 0)), self.masks
-        if len(halo) != 3 or not all(isinstance(n, int) and n >= 0 for n in halo):
+        if len(halo) != 3 or not all(isinstance(n, Integral) and int(n) >= 0 for n in halo):
             raise UsageError(
                 f"halo {halo!r} of {self.target}", "it is not three whole numbers from 0 upwards", "Correct it"
             )
-        if not masks or not all(isinstance(name, str) and _MASK_NAME.fullmatch(name) for name in masks):
+        if not _are_names(masks):
             raise UsageError(
-                f"masks {masks!r} of {self.target}", "names are letters, digits, - and _, at most 64", "Correct them"
+                f"masks {masks!r} of {self.target}",
+                "names are letters, digits, - and _, at most 64, each once",
+                "Correct them",
             )
 
     def _declared(self, name: str, default: Any) -> Any:
@@ -103,7 +112,8 @@ class FunctionPipeline(Pipeline):
     @property
     def help(self) -> str:
         """The first line of the function's own text."""
-        return (load(self.target).__doc__ or "a function without a text").strip().splitlines()[0]
+        text = (load(self.target).__doc__ or "").strip()
+        return text.splitlines()[0] if text else "a function without a text"
 
     @property
     def masks(self) -> tuple[str, ...]:
@@ -124,7 +134,8 @@ class FunctionPipeline(Pipeline):
             Voxels (z, y, x).
         """
         del voxel_size_nm
-        return self._declared("halo", (0, 0, 0))  # type: ignore[no-any-return]
+        z, y, x = map(int, self._declared("halo", (0, 0, 0)))
+        return (z, y, x)
 
     def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
         """Give the function every channel by its name.
@@ -194,7 +205,16 @@ class FunctionPipeline(Pipeline):
                 "Set function.masks to the names that it returns",
             )
         halo = self.halo(place.voxel_size_nm)
-        return Detected({name: self._mask(name, masks[name], halo, place.shape) for name in self.masks})
+        sets = {name: self._mask(name, masks[name], halo, place.shape) for name in self.masks}
+        first, *others = self.masks
+        for name in others:
+            if np.any(sets[name] & ~sets[first]):
+                raise DataError(
+                    f"mask {name!r} of {self.target}",
+                    f"it has voxels that {first!r} has not, and the table is that of the first mask",
+                    "Let the first of function.masks hold all the others",
+                )
+        return Detected(sets)
 
     def _mask(self, name: str, mask: Any, halo: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """Cut the halo off, if it is there."""

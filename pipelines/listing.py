@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pipelines
+from errors import NDSynapseError
 from pipelines.contract import Parameter
 
 __all__ = ["described", "listed"]
@@ -21,10 +22,18 @@ def listed() -> str:
     str
         Lines.
     """
-    lines = [(name, pipelines.build(name, {}).help) for name in pipelines.names()]
+    lines = [(name, _help(name)) for name in pipelines.names()]
     lines.append(("MODULE:FUNCTION", "a function of your own: arrays by channel in, a mask or masks by name out"))
     width = max(len(name) for name, _ in lines)
     return "".join(f"{name:<{width}}  {text}\n" for name, text in lines)
+
+
+def _help(name: str) -> str:
+    """Return the line of a pipeline; one that another distribution announces and cannot give must not hide the rest."""
+    try:
+        return pipelines.build(name, {}).help
+    except NDSynapseError as error:
+        return f"cannot be used: {error.found}"
 
 
 def described(name: str) -> str:

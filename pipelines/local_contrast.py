@@ -22,7 +22,6 @@ cent, for any depth of the data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -30,27 +29,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.contract import Place
+from errors import DataError
+from pipelines.slabs import Scratch, slabs, with_halo
 
 __all__ = [
     "LEVEL",
     "Learned",
-    "Scratch",
     "Windows",
     "bin_of",
     "bins",
     "contrast",
     "counted",
-    "grown",
-    "half_maximum",
-    "inside",
     "learn",
     "levels_of_bins",
-    "slabs",
-    "trimmed",
     "upper_halves",
     "values_of_bins",
-    "with_halo",
 ]
 
 CENTRE_NM = 100.0
@@ -65,17 +58,14 @@ _NORMAL = 1.4826
 _STEP = 4
 """Statistics take every fourth row of the volume: neighbouring rows share most of their window anyway."""
 
-_SECTIONS, _ROWS = 4, 64
-"""A slab: small enough for the steps in between to stay in a core's cache."""
-
 _BINS = 65536
+_SMALLEST_NM = 3.0
+
 LEVEL = 64
 """Levels of `levels_of_bins` for a contrast that is e times as large."""
 
 _SIGN = 0x8000
 _INFINITE = 0x7F80
-_OCTAVE = np.uint16(128)
-"""Bins from a value to its double."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +96,18 @@ class Windows:
         -------
         Windows
             For 70 x 100 x 100 nm: a centre of 3 x 3 x 3, a surround of 3 x 5 x 5.
+
+        Raises
+        ------
+        DataError
+            If voxels are so small that micrometres were meant.
         """
+        if min(voxel_size_nm) < _SMALLEST_NM:
+            raise DataError(
+                f"windows for voxels of {' x '.join(f'{size:g}' for size in voxel_size_nm)} nm (z, y, x)",
+                f"below {_SMALLEST_NM:g} nm a punctum has more voxels than anybody has imaged",
+                "Give sizes in nanometres, or sample the volume down",
+            )
         z, y, x = (max(1, int(CENTRE_NM / size + 0.5)) for size in voxel_size_nm)
         sy, sx = (max(c + 1, int(SURROUND_NM / size + 0.5)) for c, size in zip((y, x), voxel_size_nm[1:], strict=True))
         return cls((z, y, x), (sy, sx))
@@ -121,61 +122,6 @@ class Windows:
         """Voxels (z, y, x) in which `half_maximum` looks for a peak: a punctum."""
         z, y, x = self.centre
         return (2 * z, 2 * y, 2 * x)
-
-    @property
-    def grey_levels(self) -> int:
-        """What to divide a contrast by to have grey levels."""
-        z, y, x = (2 * n + 1 for n in self.centre)
-        sy, sx = (2 * n + 1 for n in self.surround)
-        return z * y * x * sy * sx
-
-
-class Scratch:
-    """Memory that is used again: fresh arrays for every step cost as much as the arithmetic."""
-
-    def __init__(self) -> None:
-        self._pool: dict[str, NDArray[np.uint8]] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Return memory of a shape and type.
-
-        Parameters
-        ----------
-        name : str
-            What it is for; what was taken by this name before is overwritten.
-        shape : tuple of int
-            Its shape.
-        dtype : dtype
-            Its type.
-
-        Returns
-        -------
-        ndarray
-            Not initialised.
-        """
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if name not in self._pool or self._pool[name].size < size:
-            self._pool[name] = np.empty(size, np.uint8)
-        memory: NDArray[Any] = self._pool[name][:size].view(dtype).reshape(shape)
-        return memory
-
-
-def slabs(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Cut a block into slabs for the cache.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Extent (z, y, x) of the block.
-
-    Yields
-    ------
-    tuple of slice
-        Ranges of z and y; they tile the block.
-    """
-    for z in range(0, shape[0], _SECTIONS):
-        for y in range(0, shape[1], _ROWS):
-            yield slice(z, min(z + _SECTIONS, shape[0])), slice(y, min(y + _ROWS, shape[1]))
 
 
 def contrast(
@@ -207,7 +153,8 @@ def contrast(
     z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
     sections, centre, whole = 2 * hz + 1, (2 * cy + 1) * (2 * cx + 1), (2 * sy + 1) * (2 * sx + 1)
     top = int(np.iinfo(voxels.dtype).max)
-    unsigned = np.uint16 if sections * whole * top < 2**16 else np.uint32
+    largest_sum = sections * whole * top
+    unsigned = np.uint16 if largest_sum < 2**16 else np.uint32 if largest_sum < 2**32 else np.uint64
     # the smallest type in which the difference is exact: whole numbers below 2**24 are, in float32
     largest = sections * centre * whole * top
     exact = np.float32 if largest < 2**24 else np.int32 if largest < 2**31 else np.int64
@@ -319,47 +266,6 @@ def levels_of_bins(typical: float) -> NDArray[np.uint8]:
     return levels
 
 
-def inside(place: Place, margin: tuple[int, int, int]) -> tuple[slice, slice, slice]:
-    """Return what lies in the volume of a block with a margin.
-
-    Parameters
-    ----------
-    place : Place
-        Where the block lies.
-    margin : tuple of int
-        Voxels (z, y, x) around it.
-
-    Returns
-    -------
-    tuple of slice
-        Ranges in an array of the block with its margin.
-    """
-    z, y, x = (
-        slice(max(0, m - start), min(n + 2 * m, length - start + m))
-        for start, n, length, m in zip(place.start, place.shape, place.volume, margin, strict=True)
-    )
-    return z, y, x
-
-
-def grown(window: tuple[slice, slice, slice], halo: tuple[int, int, int]) -> tuple[slice, slice, slice]:
-    """Return the same window in an array that has a halo around it.
-
-    Parameters
-    ----------
-    window : tuple of slice
-        Ranges of z, y, x.
-    halo : tuple of int
-        Voxels (z, y, x) on each side.
-
-    Returns
-    -------
-    tuple of slice
-        The ranges, with the halo.
-    """
-    z, y, x = (slice(part.start, part.stop + 2 * h) for part, h in zip(window, halo, strict=True))
-    return z, y, x
-
-
 def counted(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[np.int64]:
     """Count the contrasts of a block by their bins, in every fourth row of the volume.
 
@@ -393,24 +299,6 @@ def counted(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[np.
     return counts
 
 
-def trimmed(voxels: NDArray[Any], margin: tuple[int, ...]) -> NDArray[Any]:
-    """Cut a margin off.
-
-    Parameters
-    ----------
-    voxels : ndarray, shape (z, y, x)
-        A block with a margin.
-    margin : tuple of int
-        Voxels (z, y, x) on each side.
-
-    Returns
-    -------
-    ndarray, shape (z, y, x)
-        A view without it.
-    """
-    return voxels[tuple(slice(m, n - m) for m, n in zip(margin, voxels.shape, strict=True))]
-
-
 def upper_halves(numbers: NDArray[np.float32], scratch: Scratch) -> NDArray[np.uint16]:
     """Return the bins of numbers, those of negative ones 0.
 
@@ -437,26 +325,6 @@ def upper_halves(numbers: NDArray[np.float32], scratch: Scratch) -> NDArray[np.u
     return halves.view(np.uint16)
 
 
-def with_halo(voxels: NDArray[Any], z: slice, y: slice, halo: tuple[int, ...]) -> NDArray[Any]:
-    """Return a slab with its halo.
-
-    Parameters
-    ----------
-    voxels : ndarray, shape (z, y, x)
-        A block with a halo.
-    z, y : slice
-        The slab, counted without the halo.
-    halo : tuple of int
-        Voxels (z, y, x) on each side.
-
-    Returns
-    -------
-    ndarray, shape (z, y, x)
-        A view.
-    """
-    return voxels[z.start : z.stop + 2 * halo[0], y.start : y.stop + 2 * halo[1]]
-
-
 @dataclass(frozen=True, slots=True)
 class Learned:
     """What the contrasts of a channel teach.
@@ -464,7 +332,7 @@ class Learned:
     Parameters
     ----------
     threshold : int
-        Contrasts above it are more than noise; at least 1.
+        Contrasts from it upwards are more than noise; at least 1.
     typical : float
         Median of those contrasts: how a stained voxel stands out.
     """
@@ -502,44 +370,3 @@ def learn(counts: NDArray[np.int64], noise_fold: float) -> Learned | None:
 def _median(counts: NDArray[np.int64]) -> int:
     """Return the bin of the median."""
     return int(np.searchsorted(np.cumsum(counts) * 2, counts.sum()))
-
-
-def half_maximum(
-    strengths: NDArray[np.uint16], reach: tuple[int, int, int], scratch: Scratch, marks: NDArray[np.bool_]
-) -> None:
-    """Mark the voxels with at least the strength 1, and at least half of the largest strength within reach.
-
-    An object thus ends where it has fallen to half of its peak, and two that touch are two.
-
-    Parameters
-    ----------
-    strengths : ndarray of uint16, shape (z, y, x)
-        Bins of strengths from 0 upwards, with a halo of `reach`; rows follow each other in memory.
-    reach : tuple of int
-        Voxels (z, y, x) on each side.
-    scratch : Scratch
-        Where the steps in between lie.
-    marks : ndarray of bool, shape (z, y, x) without the halo
-        What is filled.
-    """
-    z, y, x = marks.shape
-    planes = scratch.take("planes", (z, *strengths.shape[1:]), np.uint16)
-    _largest([strengths[k : k + z] for k in range(2 * reach[0] + 1)], planes)
-    rows = scratch.take("rows", (z, y, strengths.shape[2]), np.uint16)
-    _largest([planes[:, k : k + y] for k in range(2 * reach[1] + 1)], rows)
-    # along x in flat memory, as in `contrast`: the last columns mean nothing
-    largest = scratch.take("planes", rows.shape, np.uint16)
-    flat, n = rows.reshape(-1), rows.size - 2 * reach[2]
-    _largest([flat[k : k + n] for k in range(2 * reach[2] + 1)], largest.reshape(-1)[:n])
-    # where nothing is strong this wraps to a number that no strength reaches, which the second condition excludes too
-    np.subtract(largest, _OCTAVE, out=largest)
-    inner = trimmed(strengths, reach)
-    np.greater_equal(inner, largest[:, :, :x], out=marks)
-    marks &= inner >= np.uint16(bin_of(1.0))
-
-
-def _largest(shifted: list[NDArray[np.uint16]], out: NDArray[np.uint16]) -> None:
-    """Return the largest of several arrays, place by place."""
-    np.maximum(shifted[0], shifted[1], out=out)
-    for values in shifted[2:]:
-        np.maximum(out, values, out=out)

@@ -43,22 +43,17 @@ from pipelines.channels import Role, find_channels
 from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
 from pipelines.local_contrast import (
     LEVEL,
-    Scratch,
     Windows,
     bins,
     contrast,
     counted,
-    grown,
-    half_maximum,
-    inside,
     learn,
     levels_of_bins,
-    slabs,
-    trimmed,
     upper_halves,
     values_of_bins,
-    with_halo,
 )
+from pipelines.peaks import half_maximum
+from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 
 __all__ = ["NomadsClassifier"]
 
@@ -106,9 +101,14 @@ _GABA = _Class("Gaba", (("gaba",), ("gad",), ("vgat",)), (("gephyrin",),))
 _CLASSES = (_GABA, _GLUT)
 
 
-def _role(name: str, markers: tuple[str, ...], help_text: str) -> Role:
+def _told(there: Mapping[str, str]) -> bool:
+    """Tell whether both sides of both classes have a marker of their own."""
+    return all(_STAND_IN not in group for one in _CLASSES for side in one.sides(list(there)) for group in side)
+
+
+def _role(name: str, markers: tuple[str, ...], help_text: str, but_not: tuple[str, ...] = ()) -> Role:
     """Return the role of a marker, which may be absent."""
-    return Role(name, markers, help_text, optional=True)
+    return Role(name, markers, help_text, optional=True, but_not=but_not)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +139,17 @@ class NomadsClassifier(Pipeline):
         _role("vglut1", ("vglut1",), "excitatory, pre-synaptic"),
         _role("vglut2", ("vglut2",), "excitatory, pre-synaptic"),
         _role("psd95", ("psd95", "psd"), "excitatory, post-synaptic"),
-        _role("glun1", ("glun1", "nr1", "nmdar1"), "excitatory, post-synaptic"),
-        _role("gaba", ("gaba",), "inhibitory, pre-synaptic"),
+        _role("glun1", ("glun1", "nr1", "nmdar1"), "excitatory, post-synaptic", but_not=("cnr1",)),
+        # its receptors are on the other side
+        _role("gaba", ("gaba",), "inhibitory, pre-synaptic", but_not=("gabaa", "gabab", "gabar", "gabr", "gabat")),
         _role("gad", ("gad", "gad65", "gad67"), "inhibitory, pre-synaptic"),
         _role("vgat", ("vgat", "viaat"), "inhibitory, pre-synaptic"),
         _role("gephyrin", ("gephyrin", "geph"), "inhibitory, post-synaptic"),
     )
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("noise_fold", 3.0, "sd of the noise", "threshold of each marker's contrast", minimum=0.0),
+        Parameter(
+            "noise_fold", 3.0, "sd of the noise", "threshold of each marker's contrast", minimum=0.0, maximum=1000.0
+        ),
         Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse", minimum=0.0),
         Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
     )
@@ -193,7 +196,9 @@ class NomadsClassifier(Pipeline):
         UsageError
             If a class cannot be told; the missing markers are named. Others as `channels.find_channels`.
         """
-        found = find_channels(self.roles, channels, chosen)
+        without = find_channels(self.roles, channels, {_STAND_IN: "", **chosen})
+        # it is looked for only where it is needed: several channels may carry its name
+        found = without if _told(without) else find_channels(self.roles, channels, chosen)
         lacking = [text for text in (one.lacks(list(found)) for one in _CLASSES) if text]
         if lacking:
             raise UsageError(

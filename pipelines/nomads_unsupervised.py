@@ -43,22 +43,17 @@ from pipelines.channels import Role
 from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
 from pipelines.local_contrast import (
     LEVEL,
-    Scratch,
     Windows,
     bins,
     contrast,
     counted,
-    grown,
-    half_maximum,
-    inside,
     learn,
     levels_of_bins,
-    slabs,
-    trimmed,
     upper_halves,
     values_of_bins,
-    with_halo,
 )
+from pipelines.peaks import half_maximum
+from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 
 __all__ = ["NomadsUnsupervised", "box_sums", "otsu_bin"]
 
@@ -149,7 +144,12 @@ class NomadsUnsupervised(Pipeline):
     help = "two markers, one mask: where a pre-synaptic and a post-synaptic marker both stand out"
     roles = (
         Role("presynaptic", ("synapsin", "syn1", "bassoon", "vglut1", "vglut"), "a marker of the pre-synaptic side"),
-        Role("postsynaptic", ("psd95", "psd", "glun1", "nr1", "glur"), "a marker of the post-synaptic side"),
+        Role(
+            "postsynaptic",
+            ("psd95", "psd", "glun1", "nr1", "glur"),
+            "a marker of the post-synaptic side",
+            but_not=("cnr1", "mglur"),
+        ),
     )
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter(
@@ -158,7 +158,14 @@ class NomadsUnsupervised(Pipeline):
         Parameter(
             "marker", "presynaptic", "", "role that decides in mode one-channel", ("presynaptic", "postsynaptic")
         ),
-        Parameter("noise_fold", 3.0, "sd of the noise", "threshold of each marker's contrast (mode both)", minimum=0.0),
+        Parameter(
+            "noise_fold",
+            3.0,
+            "sd of the noise",
+            "threshold of each marker's contrast (mode both)",
+            minimum=0.0,
+            maximum=1000.0,
+        ),
         Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse (mode both)", minimum=0.0),
         Parameter("min_voxels", 1, "voxels", "smallest synapse (mode both)", minimum=1),
     )
@@ -259,7 +266,9 @@ class NomadsUnsupervised(Pipeline):
             learned = learn(counts, self.noise_fold)
             return {f"threshold:{role}": learned.threshold, f"typical:{role}": learned.typical} if learned else {}
         threshold = _historical_threshold(counts)
-        return {f"threshold:{role}": threshold, f"threshold_intensity:{role}": threshold / 27} if threshold else {}
+        if threshold is None:
+            return {}
+        return {f"threshold:{role}": threshold, f"threshold_intensity:{role}": threshold / 27}
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
         """Mark the voxels in which the deciding markers are strong enough.

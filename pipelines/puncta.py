@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import product
 from typing import Any
 
@@ -54,6 +54,7 @@ class Channel:
     slices: int
 
 
+@lru_cache(maxsize=256)
 def log_table(mean: float, std: float, top: int, width: int) -> NDArray[np.float32]:
     """Return the log probability of every intensity of a slice to be foreground.
 

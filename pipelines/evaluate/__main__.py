@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def _table(request: Request) -> _Told:
         raise UsageError(f"labels in {request.truth}", "the size of a voxel is not known", "Give --voxel-size-nm Z,Y,X")
     else:
         _no_types(request)
-        points = synapses_of_labels(truth.read_labels(request.truth), request.voxel_size_nm)[0]
+        points = _of_labels(request, truth.read_labels(request.truth), request.voxel_size_nm)
     found = truth.read_points(request.detections, request.voxel_size_nm, scored=True, mask=request.mask)
     subject = f"{request.detections} against {_named_truth(request)}"
     extent = None
@@ -145,6 +146,18 @@ def _table(request: Request) -> _Told:
         subject += "\nThe two lie apart from each other: check the order of axes, the units and the origin of both"
     evaluation = evaluate_points(points, found, request.distance_nm, extent=extent, border_nm=request.border_nm)
     return _told(request, evaluation, subject, None, {"detections_file": str(request.detections)})
+
+
+def _of_labels(request: Request, labels: NDArray[np.int64], voxel_size_nm: tuple[float, float, float]) -> Synapses:
+    """Return the synapses of a label volume, counted from voxel 0 of the experiment as a run counts them."""
+    points = synapses_of_labels(labels, voxel_size_nm)[0]
+    if request.box is None:
+        return points
+    if labels.shape != request.box.shape:
+        found = f"it has {labels.shape} voxels (z, y, x), and the ranges {request.box.shape}"
+        raise DataError(str(request.truth), found, "Give the labels of the box that the run looked at")
+    start_um = np.array(request.box.start) * np.array(voxel_size_nm) / 1000
+    return replace(points, centre_um=points.centre_um + start_um)
 
 
 def _apart(points: Synapses, found: Synapses, distance_nm: float) -> bool:
@@ -197,6 +210,7 @@ def _cubes(request: Request) -> _Told:
 
 
 def _image(name: str, voxels: NDArray[Any]) -> NDArray[Any]:
+    voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
     if voxels.dtype not in (np.uint8, np.uint16):
         raise DataError(f"channel {name}", f"it holds {voxels.dtype}", "Save images as uint8 or uint16")
     return voxels
@@ -251,6 +265,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NDSynapseError as error:
         sys.stderr.write(f"pipelines.evaluate: {error}\n")
         return error.exit_code
+    except BrokenPipeError:
+        # whoever read the output has seen enough; the interpreter would fail once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         sys.stderr.write("pipelines.evaluate: stopped by a signal\n")
         return StoppedError.exit_code

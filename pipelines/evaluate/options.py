@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pipelines
 from box import Box
+from command_line import Parser, pairs_of, parameters_of
 from errors import UsageError
 from pipelines.evaluate.synaptograms import RESAMPLES
 
 __all__ = ["DEFAULT_DISTANCE_NM", "Request", "parser", "request_of"]
 
 DEFAULT_DISTANCE_NM = 300.0
+
+_MOST_RESAMPLES = 100_000
 
 _EPILOG = (
     "Axes are always z, y, x; ranges are half-open. Exit codes: 0 done, 2 usage, 65 unusable data, 74 a file cannot be "
@@ -87,15 +90,15 @@ class Request:
         return DEFAULT_DISTANCE_NM if self.max_distance_nm is None else self.max_distance_nm
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Declare the options.
 
     Returns
     -------
-    argparse.ArgumentParser
+    Parser
         The parser of ``python -m pipelines.evaluate``.
     """
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m pipelines.evaluate",
         description="Hold detections of synapses against truth, or scores against expert-labelled synaptograms.",
         epilog=_EPILOG,
@@ -159,8 +162,8 @@ def request_of(options: argparse.Namespace) -> Request:
         raise UsageError("the command line", found, "Give one of --images, --detections and --synaptograms")
     request = Request(
         pipeline=options.pipeline,
-        parameters=dict(_named(text, "--param") for text in options.param),
-        channels=dict(_named(text, "--channels") for text in _listed(options.channels)),
+        parameters=parameters_of(options.param),
+        channels=pairs_of("--channels", _listed(options.channels), empty=True),
         mask=options.mask,
         **{name: getattr(options, name) for name in (*sources, "truth", "out")},
         voxel_size_nm=_lengths(options.voxel_size_nm, "--voxel-size-nm", above=0.0),
@@ -172,7 +175,7 @@ def request_of(options: argparse.Namespace) -> Request:
         box=_box(options),
         threads=_from_one(options.threads, "--threads"),
         seed=options.seed,
-        resamples=_from_one(options.resamples, "--resamples"),
+        resamples=_from_one(options.resamples, "--resamples", _MOST_RESAMPLES),
         as_json=options.json,
     )
     _check(request)
@@ -224,13 +227,6 @@ def _check(request: Request) -> None:
             raise UsageError("the command line", what, remedy)
 
 
-def _named(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise UsageError(f"{option} {text}", "it is not NAME=VALUE", "Correct it")
-    return name, value
-
-
 def _listed(text: str | None) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()] if text else []
 
@@ -269,7 +265,7 @@ def _range(text: str, axis: str) -> tuple[int, int]:
     return (start, stop)
 
 
-def _from_one(value: int, option: str) -> int:
-    if value < 1:
-        raise UsageError(f"{option} {value}", "the smallest value is 1", "Give a number from 1")
+def _from_one(value: int, option: str, most: int = 1024) -> int:
+    if not 1 <= value <= most:
+        raise UsageError(f"{option} {value}", f"it is not from 1 to {most:,}", "Give a number between them")
     return value

@@ -220,7 +220,7 @@ def synaptograms_as_json(score: SynaptogramEvaluation) -> dict[str, Any]:
     dict
         For `json`; None for what is not known.
     """
-    rule = score.class_rule
+    rules = {"class_rule": score.class_rule, "class_rule_of_peaks": score.class_rule_of_peaks}
     return {
         "roles": score.roles,
         "answers": [
@@ -234,8 +234,10 @@ def synaptograms_as_json(score: SynaptogramEvaluation) -> dict[str, Any]:
             }
             for answer in score.answers
         ],
-        "class_rule": rule
-        and {"accuracy": _plain(rule.accuracy), "majority": rule.majority, "synapses": rule.synapses},
+        **{
+            name: rule and {"accuracy": _plain(rule.accuracy), "majority": rule.majority, "synapses": rule.synapses}
+            for name, rule in rules.items()
+        },
     }
 
 

@@ -172,3 +172,23 @@ def test_two_roles_may_not_be_the_same_by_accident() -> None:
         assert isinstance(role, Role)
         assert not seen & set(role.markers)
         seen |= set(role.markers)
+
+
+def test_a_threshold_of_zero_is_a_threshold() -> None:
+    """Sparse dim data: whatever is not 0 is foreground."""
+    sparse = ((np.random.default_rng(0).random((6, 60, 60)) < 0.002) * 10).astype(np.uint8)
+    found = detect_arrays(
+        NomadsUnsupervised(evidence="one-channel"), {"SYNAPSIN": sparse, "PSD95": sparse}, (70.0, 100.0, 100.0)
+    )
+    assert found.finding["threshold:presynaptic"] == 0
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e308"])
+def test_a_threshold_that_is_no_number_to_compute_with_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=f"noise_fold={text}"):
+        pipelines.build("nomads-unsupervised", {"noise_fold": text})
+
+
+def test_a_whole_number_beyond_sixty_three_bits_is_refused() -> None:
+    with pytest.raises(UsageError, match="the largest value is"):
+        pipelines.build("nomads-unsupervised", {"min_voxels": "9" * 20})

@@ -1,0 +1,121 @@
+"""What our command lines share: a parser that answers in a sentence, and ``NAME=VALUE``.
+
+It knows no option of any of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from errors import UsageError
+
+__all__ = ["Parser", "pairs_of", "parameters_of"]
+
+_PARAMETER_BYTES = 2**20
+"""What the file of a parameter may have."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that answers a wrong command line with an error of ours: one sentence, no page of usage."""
+
+    appendix = ""
+    """What its help ends with, as it is."""
+
+    def format_help(self) -> str:
+        """Return the help.
+
+        Returns
+        -------
+        str
+            The options, and the appendix.
+        """
+        return super().format_help() + (f"\n{self.appendix}" if self.appendix else "")
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line.
+
+        Parameters
+        ----------
+        message : str
+            What is wrong with it.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        raise UsageError("the command line", message.rstrip("."), f"{self.prog} --help lists the options")
+
+
+def pairs_of(option: str, texts: Sequence[str], empty: bool = False) -> dict[str, str]:
+    """Read ``name=value`` texts.
+
+    Parameters
+    ----------
+    option : str
+        The option that has them, for messages.
+    texts : sequence of str
+        What the user wrote.
+    empty : bool
+        Whether a value may be empty.
+
+    Returns
+    -------
+    dict of str to str
+        Name to value.
+
+    Raises
+    ------
+    UsageError
+        If one is of another form, or a name comes twice.
+    """
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and (value or empty)):
+            raise UsageError(f"{option} {text}", "it is not of the form name=value", "Write it so, without spaces")
+        if name in pairs:
+            raise UsageError(f"{option} {text}", f"{name} is given twice", "Give it once")
+        pairs[name] = value
+    return pairs
+
+
+def parameters_of(texts: Sequence[str]) -> dict[str, str]:
+    """Read the parameters of a pipeline; one that begins with ``@`` is the text of a file.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        ``NAME=VALUE`` or ``NAME=@FILE``.
+
+    Returns
+    -------
+    dict of str to str
+        Name to value.
+
+    Raises
+    ------
+    UsageError
+        If one is of another form, or a file cannot be read, is no text, or too large.
+    """
+    values = pairs_of("--param", texts)
+    return {name: _text_of(name, Path(value[1:])) if value.startswith("@") else value for name, value in values.items()}
+
+
+def _text_of(name: str, path: Path) -> str:
+    """Read the file of a parameter."""
+    asked = f"--param {name}=@{path}"
+    try:
+        with path.open("rb") as file:
+            body = file.read(_PARAMETER_BYTES + 1)
+        text = body.decode("utf-8")
+    except OSError as error:
+        raise UsageError(asked, str(error.strerror).lower(), "Name a file that can be read") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(asked, "the file is not text in UTF-8", "Save it so") from error
+    if len(body) > _PARAMETER_BYTES:
+        raise UsageError(asked, f"the file has more than {_PARAMETER_BYTES:,} bytes", "Name the right file")
+    return text

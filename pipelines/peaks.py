@@ -1,0 +1,58 @@
+"""Where an object ends: at half of its peak.
+
+It does not know what makes a voxel strong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.local_contrast import bin_of
+from pipelines.slabs import Scratch, trimmed
+
+__all__ = ["half_maximum"]
+
+_OCTAVE = np.uint16(128)
+"""Bins from a value to its double."""
+
+
+def half_maximum(
+    strengths: NDArray[np.uint16], reach: tuple[int, int, int], scratch: Scratch, marks: NDArray[np.bool_]
+) -> None:
+    """Mark the voxels with at least the strength 1, and at least half of the largest strength within reach.
+
+    An object thus ends where it has fallen to half of its peak, and two that touch are two.
+
+    Parameters
+    ----------
+    strengths : ndarray of uint16, shape (z, y, x)
+        Bins of strengths from 0 upwards, with a halo of `reach`; rows follow each other in memory.
+    reach : tuple of int
+        Voxels (z, y, x) on each side.
+    scratch : Scratch
+        Where the steps in between lie.
+    marks : ndarray of bool, shape (z, y, x) without the halo
+        What is filled.
+    """
+    z, y, x = marks.shape
+    planes = scratch.take("planes", (z, *strengths.shape[1:]), np.uint16)
+    _largest([strengths[k : k + z] for k in range(2 * reach[0] + 1)], planes)
+    rows = scratch.take("rows", (z, y, strengths.shape[2]), np.uint16)
+    _largest([planes[:, k : k + y] for k in range(2 * reach[1] + 1)], rows)
+    # along x in flat memory, as in `contrast`: the last columns mean nothing
+    largest = scratch.take("planes", rows.shape, np.uint16)
+    flat, n = rows.reshape(-1), rows.size - 2 * reach[2]
+    _largest([flat[k : k + n] for k in range(2 * reach[2] + 1)], largest.reshape(-1)[:n])
+    # where nothing is strong this wraps to a number that no strength reaches, which the second condition excludes too
+    np.subtract(largest, _OCTAVE, out=largest)
+    inner = trimmed(strengths, reach)
+    np.greater_equal(inner, largest[:, :, :x], out=marks)
+    marks &= inner >= np.uint16(bin_of(1.0))
+
+
+def _largest(shifted: list[NDArray[np.uint16]], out: NDArray[np.uint16]) -> None:
+    """Return the largest of several arrays, place by place."""
+    np.maximum(shifted[0], shifted[1], out=out)
+    for values in shifted[2:]:
+        np.maximum(out, values, out=out)

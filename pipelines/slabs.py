@@ -1,0 +1,151 @@
+"""Parts of a block: slabs that fit a core's cache, halos, and memory that is used again.
+
+It computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.contract import Place
+
+__all__ = ["Scratch", "grown", "inside", "slabs", "trimmed", "with_halo"]
+
+_SECTIONS, _ROWS = 4, 64
+"""A slab: small enough for the steps in between to stay in a core's cache."""
+
+_FEWEST_ROWS = 16
+_VOXELS = 4 * 64 * 512
+
+
+class Scratch:
+    """Memory that is used again: fresh arrays for every step cost as much as the arithmetic."""
+
+    def __init__(self) -> None:
+        self._pool: dict[str, NDArray[np.uint8]] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return memory of a shape and type.
+
+        Parameters
+        ----------
+        name : str
+            What it is for; what was taken by this name before is overwritten.
+        shape : tuple of int
+            Its shape.
+        dtype : dtype
+            Its type.
+
+        Returns
+        -------
+        ndarray
+            Not initialised.
+        """
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if name not in self._pool or self._pool[name].size < size:
+            self._pool[name] = np.empty(size, np.uint8)
+        memory: NDArray[Any] = self._pool[name][:size].view(dtype).reshape(shape)
+        return memory
+
+
+def slabs(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Cut a block into slabs for the cache.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Extent (z, y, x) of the block.
+
+    Yields
+    ------
+    tuple of slice
+        Ranges of z and y; they tile the block.
+    """
+    # of a wide block fewer rows, as far as their halo stays a small part
+    rows = max(_FEWEST_ROWS, min(_ROWS, _VOXELS // (_SECTIONS * shape[2])))
+    for z in range(0, shape[0], _SECTIONS):
+        for y in range(0, shape[1], rows):
+            yield slice(z, min(z + _SECTIONS, shape[0])), slice(y, min(y + rows, shape[1]))
+
+
+def inside(place: Place, margin: tuple[int, int, int]) -> tuple[slice, slice, slice]:
+    """Return what lies in the volume of a block with a margin.
+
+    Parameters
+    ----------
+    place : Place
+        Where the block lies.
+    margin : tuple of int
+        Voxels (z, y, x) around it.
+
+    Returns
+    -------
+    tuple of slice
+        Ranges in an array of the block with its margin.
+    """
+    z, y, x = (
+        slice(max(0, m - start), min(n + 2 * m, length - start + m))
+        for start, n, length, m in zip(place.start, place.shape, place.volume, margin, strict=True)
+    )
+    return z, y, x
+
+
+def grown(window: tuple[slice, slice, slice], halo: tuple[int, int, int]) -> tuple[slice, slice, slice]:
+    """Return the same window in an array that has a halo around it.
+
+    Parameters
+    ----------
+    window : tuple of slice
+        Ranges of z, y, x.
+    halo : tuple of int
+        Voxels (z, y, x) on each side.
+
+    Returns
+    -------
+    tuple of slice
+        The ranges, with the halo.
+    """
+    z, y, x = (slice(part.start, part.stop + 2 * h) for part, h in zip(window, halo, strict=True))
+    return z, y, x
+
+
+def trimmed(voxels: NDArray[Any], margin: tuple[int, ...]) -> NDArray[Any]:
+    """Cut a margin off.
+
+    Parameters
+    ----------
+    voxels : ndarray, shape (z, y, x)
+        A block with a margin.
+    margin : tuple of int
+        Voxels (z, y, x) on each side.
+
+    Returns
+    -------
+    ndarray, shape (z, y, x)
+        A view without it.
+    """
+    return voxels[tuple(slice(m, n - m) for m, n in zip(margin, voxels.shape, strict=True))]
+
+
+def with_halo(voxels: NDArray[Any], z: slice, y: slice, halo: tuple[int, ...]) -> NDArray[Any]:
+    """Return a slab with its halo.
+
+    Parameters
+    ----------
+    voxels : ndarray, shape (z, y, x)
+        A block with a halo.
+    z, y : slice
+        The slab, counted without the halo.
+    halo : tuple of int
+        Voxels (z, y, x) on each side.
+
+    Returns
+    -------
+    ndarray, shape (z, y, x)
+        A view.
+    """
+    return voxels[z.start : z.stop + 2 * halo[0], y.start : y.stop + 2 * halo[1]]
