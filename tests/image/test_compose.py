@@ -52,7 +52,7 @@ def s3_image(image: str) -> str:
     for name in (published, stand_in):
         if docker("image", "ls", "--quiet", name):
             return name
-    if subprocess.run(["docker", "pull", "--quiet", published], timeout=LIMIT_S).returncode == 0:
+    if subprocess.run(["timeout", "60", "docker", "pull", "--quiet", published]).returncode == 0:
         return published
     words = ["docker", "build", "--tag", stand_in, "-"]
     recipe = STAND_IN.format(base=base_of(image), version=version)
