@@ -7,6 +7,12 @@ It computes nothing and talks to no service itself; each step is one call of the
 
 from __future__ import annotations
 
+import stopping
+
+if __name__ == "__main__":
+    # what follows takes a while to import; a signal that comes meanwhile ends as one that comes later does
+    stopping.end_at_once()
+
 import logging
 import os
 import signal
@@ -406,9 +412,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, otherwise that of the error, see `errors`; 1 for a defect of ours.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if threading.current_thread() is threading.main_thread():
-        # Batch, docker stop and kill all send it first, and mean what Ctrl-C means
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopping.hear()
     try:
         if arguments[:1] == ["upload"]:
             _upload(arguments[1:])
@@ -425,4 +429,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # what is done is told; a signal that comes while Python ends would change the exit code
+    stopping.ignore()
+    sys.exit(code)
