@@ -33,6 +33,7 @@ PURE_STANDARD = {
     "itertools",
     "json",
     "math",
+    "numbers",
     "re",
     "sys",
     "types",
