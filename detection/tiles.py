@@ -178,7 +178,8 @@ class TileFeed:
     """A feed of blocks, each handed out when the tiles that it needs are there.
 
     Threads pull the tiles in the order in which blocks need them. What no block needs any more is kept for the next
-    pass as far as `keep_bytes` reach, and removed beyond; beyond that, too, tiles are pulled only for the next block.
+    pass as far as `keep_bytes` reach, and removed beyond; beyond that, too, tiles are pulled only for the next block,
+    when no other is ready.
 
     Parameters
     ----------
@@ -333,7 +334,7 @@ class TileFeed:
             self._wake.send_bytes(b"!")
 
     def _first_needs(self) -> list[Box]:
-        """Return what the first block needs that still lacks a tile: it is pulled, room or not."""
+        """Return what the first block needs that still lacks a tile: room or not, somebody may be waiting for it."""
         while self._front < len(self._blocks) and not self._lacking[self._blocks[self._front]]:
             self._front += 1
         return self._needs[self._blocks[self._front]] if self._front < len(self._blocks) else []
@@ -345,7 +346,8 @@ class TileFeed:
                 tile = self._queue[0]
                 size = self._tiles.bytes_of(tile)
                 room = self._stored_bytes + size <= self._keep_bytes
-                if room or tile in self._first_needs():
+                # while a block is ready there is work: what is pulled beyond the room would only lie there
+                if room or (not self._ready and tile in self._first_needs()):
                     self._stored_bytes += size
                     return self._queue.popleft()
                 self._changed.wait()
