@@ -316,6 +316,9 @@ class TileFeed:
                 started = time.monotonic()
                 self._tiles.pull(source, tile)
                 self.pull_s[tile] = time.monotonic() - started
+                if self._pulled is not None:
+                    # before anybody may compute on it: it may be refused
+                    self._pulled(tile)
                 with self._changed:
                     self._there.add(tile)
                     for block in self._wanted_by[tile]:
@@ -323,8 +326,6 @@ class TileFeed:
                         if not self._lacking[block]:
                             heapq.heappush(self._ready, self._order[block])
                     self.seconds = time.monotonic() - self._began
-                if self._pulled is not None:
-                    self._pulled(tile)
                 self._wake.send_bytes(b".")
         except BaseException as error:  # noqa: BLE001 - it is raised again, where somebody listens
             with self._changed:

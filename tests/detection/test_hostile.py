@@ -6,6 +6,7 @@ import logging
 import re
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -297,11 +298,17 @@ TILE = (1, 2, 3)
 TILE_BYTES = 6
 
 
-def fed(folder: Path, reach: tuple[int, int, int], keep_bytes: int, pulls: int = 2) -> TileFeed:
+def fed(
+    folder: Path,
+    reach: tuple[int, int, int],
+    keep_bytes: int,
+    pulls: int = 2,
+    pulled: Callable[[Box], None] | None = None,
+) -> TileFeed:
     """Return a feed of blocks in a row."""
     source = Arrays(pre=np.ones(ROW.shape, np.uint8))
     tiles = Tiles(Store(folder), "tiles", ["pre"], ROW, TILE, {"pre": np.dtype(np.uint8)})
-    return TileFeed(tiles, source, list(ROW.tiles(TILE)), reach, pulls, keep_bytes)
+    return TileFeed(tiles, source, list(ROW.tiles(TILE)), reach, pulls, keep_bytes, pulled)
 
 
 def on_disk(folder: Path) -> int:
@@ -354,6 +361,22 @@ def test_for_any_room_every_block_comes_and_no_more_lies_on_disk_than_is_used(
     assert sorted(done) == list(ROW.tiles(TILE))
     # the room, and what those at work and the next block need
     assert most <= (keep + (cpus + 1) * (2 * reach + 1)) * TILE_BYTES
+
+
+def test_a_tile_that_is_refused_is_never_computed_on(tmp_path: Path) -> None:
+    """It was handed out first, and compared then."""
+
+    def refuse(tile: Box) -> None:
+        time.sleep(0.1)
+        raise DataError("a tile", "it changed", "Start over")
+
+    feed = fed(tmp_path, (0, 0, 0), 2**20, pulled=refuse)
+    try:
+        with pytest.raises(DataError, match="it changed"):
+            while feed.take() is None:
+                time.sleep(0.001)
+    finally:
+        feed.close()
 
 
 class Watched(Counting):
