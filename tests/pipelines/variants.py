@@ -17,6 +17,8 @@ VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     **{name: (name, {}) for name in pipelines.names()},
+    # low enough for thin objects, too, to have voxels
+    "probabilistic-low": ("probabilistic", {"threshold": "0.2"}),
     "nomads-unsupervised-one-channel": ("nomads-unsupervised", {"evidence": "one-channel"}),
     "function": (f"{__name__}:bright", {}),
 }
