@@ -464,9 +464,31 @@ def _volumes(store: Store, keys: Sequence[str], box: Box, size: tuple[int, int, 
             key = key_of(block)
             return store.open_plain(kind, key) if key in done and store.has(kind, key, "npy") else None
 
-        dtype = store.open_plain(kind, saved[0]).dtype
-        volumes[kind.removeprefix("volume-")] = BlockVolume(read, box, size, dtype)
+        name = kind.removeprefix("volume-")
+        dtype = _common_dtype(name, {store.open_plain(kind, key).dtype for key in saved})
+        volumes[name] = BlockVolume(read, box, size, dtype)
     return volumes
+
+
+def _common_dtype(name: str, dtypes: set[np.dtype[Any]]) -> np.dtype[Any]:
+    """Return a type that holds what all blocks returned under a name."""
+    try:
+        common = np.result_type(*dtypes)
+    except TypeError:
+        common = None
+    if common is None or any(_loses(dtype, common) for dtype in dtypes):
+        raise DataError(
+            f"{name!r} of all blocks",
+            f"blocks returned {', '.join(sorted(map(str, dtypes)))}, and no type holds them all",
+            "Return the same type always",
+        )
+    return common
+
+
+def _loses(dtype: np.dtype[Any], common: np.dtype[Any]) -> bool:
+    """Tell whether values change in another type: numbers that become texts, large integers that become floats."""
+    large = dtype.kind in "iu" and dtype.itemsize == 8 and common.kind in "fc"
+    return large or (common.kind in "SU" and dtype.kind != common.kind)
 
 
 def _rows(store: Store, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -475,7 +497,13 @@ def _rows(store: Store, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
     names = list(dict.fromkeys(name for part in parts for name in part))
     if any(part.keys() != set(names) for part in parts):
         raise DataError("the rows of all blocks", "blocks returned different columns", "Return the same ones always")
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+    return {name: _column(name, [part[name] for part in parts]) for name in names}
+
+
+def _column(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return the parts of a column as one; an empty one has no say in its type, for numpy takes [] for floats."""
+    told = [part for part in parts if len(part)] or parts
+    return np.concatenate(told, dtype=_common_dtype(name, {part.dtype for part in told}))
 
 
 if __name__ == "__main__":

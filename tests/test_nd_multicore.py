@@ -447,3 +447,32 @@ def objects_come(data_dict: dict[str, NDArray[Any]]) -> NDArray[Any]:
 def test_an_array_of_objects_is_a_failure_of_its_block(config: Path) -> None:
     results = nd_multicore.run_parallel(config, objects_come, 1, (30, 20, 5))
     assert "holds objects" in results.failed["1_0_3"].reason
+
+
+def types_by_block(data_dict: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return small numbers in a small type where there are no others; and no rows from the second block."""
+    block = data_dict["ramp"]
+    first = block.min() < int(ramp()[3, 0, 0])
+    return {
+        "voxels": np.full(block.shape, 200, np.uint8) if first else block,
+        "rows": np.array([2**60 + 1]) if first else [],
+    }
+
+
+def test_blocks_of_several_types_are_assembled_in_one_that_holds_them_all(config: Path) -> None:
+    """The type of the first block used to cut the numbers of the others short."""
+    results = nd_multicore.run_parallel(config, types_by_block, 1, (30, 20, 3))
+    voxels = results.volumes["voxels"]
+    assert voxels.dtype == np.uint16
+    assert np.array_equal(voxels[2:4, 0:20, 0:27], ramp()[3:5, :, 3:30])
+    assert (voxels[0:2, 0:20, 0:27] == 200).all()
+    assert results.rows["rows"].tolist() == [2**60 + 1]
+    assert results.rows["rows"].dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    "types", [("int64", "uint64"), ("int64", "float32"), ("U3", "int8"), ("datetime64[s]", "float64")]
+)
+def test_types_that_none_can_hold_are_refused(types: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match=r"'size' of all blocks: blocks returned .*, and no type holds them all"):
+        nd_multicore._common_dtype("size", set(map(np.dtype, types)))
