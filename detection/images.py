@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
-from detection.store import overlapping
+from detection.store import overlapping, part_of
 from detection.tiles import Tiles
 from source import Source
 
@@ -47,18 +47,17 @@ class Image:
         return self._tiles.dtypes[self._channel]
 
     def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
-        """Return a part (z, y, x) as an array of its own; indices count from the first voxel of the requested volume.
+        """Return a part (z, y, x) as an array of its own; see `part_of`.
 
         Raises
         ------
         NDSynapseError
             If a part that is not kept cannot be had.
         """
-        ranges = []
-        for part, start, length in zip(index, self._tiles.volume.start, self.shape, strict=True):
-            first, stop, _ = part.indices(length)
-            ranges.append((start + first, start + stop))
-        wanted = Box(*ranges)
+        return part_of(self._tiles.volume, index, self.dtype, self._whole)
+
+    def _whole(self, wanted: Box) -> NDArray[Any]:
+        """Return the voxels of a box that lies in any tiles."""
         voxels = np.empty(wanted.shape, self.dtype)
         for tile in overlapping(wanted, self._tiles.volume, self._tiles.size):
             shared = wanted.intersection(tile)

@@ -22,9 +22,9 @@ from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
 from box import Box
-from errors import StorageError
+from errors import StorageError, UsageError
 
-__all__ = ["BlockVolume", "Store", "key_of", "overlapping"]
+__all__ = ["BlockVolume", "Store", "key_of", "overlapping", "part_of"]
 
 
 def key_of(box: Box) -> str:
@@ -378,12 +378,8 @@ class BlockVolume:
         return self.volume.shape
 
     def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
-        """Return a part (z, y, x) as an array of its own."""
-        ranges = []
-        for part, start, length in zip(index, self.volume.start, self.shape, strict=True):
-            first, stop, _ = part.indices(length)
-            ranges.append((start + first, start + stop))
-        return self.part(Box(*ranges))
+        """Return a part (z, y, x) as an array of its own; see `part_of`."""
+        return part_of(self.volume, index, self.dtype, self.part)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Return all of it; for volumes that fit memory."""
@@ -410,6 +406,54 @@ class BlockVolume:
             if shared is not None and stored is not None:
                 voxels[shared.slices(box.start)] = stored[shared.slices(block.start)]
         return voxels
+
+
+def part_of(
+    volume: Box, index: tuple[slice, slice, slice], dtype: np.dtype[Any], read: Callable[[Box], NDArray[Any]]
+) -> NDArray[Any]:
+    """Read the part of a volume that slices stand for.
+
+    Parameters
+    ----------
+    volume : Box
+        The volume.
+    index : tuple of slice
+        A slice along z, y and x, without a step; they count from the first voxel of the volume.
+    dtype : dtype
+        Type of the voxels.
+    read : callable
+        Returns the voxels of a box.
+
+    Returns
+    -------
+    ndarray, shape (z, y, x)
+        What was read; nothing is read, and it is empty, where a slice is.
+
+    Raises
+    ------
+    UsageError
+        If the index is anything else, which an array might answer.
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    plain = all(isinstance(part, slice) and part.step in (None, 1) for part in parts)
+    if len(parts) != 3 or not plain:
+        raise UsageError(
+            f"voxels [{', '.join(map(_written, parts))}]",
+            "a volume is read by three slices without a step",
+            "Write such as volume[0:4, 0:100, 0:100], and index the array that comes",
+        )
+    spans = [part.indices(length)[:2] for part, length in zip(parts, volume.shape, strict=True)]
+    if any(stop <= first for first, stop in spans):
+        return np.zeros([max(0, stop - first) for first, stop in spans], dtype)
+    return read(Box(*((start + first, start + stop) for (first, stop), start in zip(spans, volume.start, strict=True))))
+
+
+def _written(part: object) -> str:
+    """Return an index as it is written between brackets."""
+    if not isinstance(part, slice):
+        return "..." if part is ... else repr(part)
+    ends = [part.start, part.stop] if part.step is None else [part.start, part.stop, part.step]
+    return ":".join("" if end is None else str(end) for end in ends)
 
 
 def overlapping(box: Box, volume: Box, size: tuple[int, int, int]) -> Iterator[Box]:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 import pipelines
 from box import Box, Range
 from detection import Plan, detect
+from detection.images import Image
 from detection.plan import remembered_block_size
 from detection.store import Store
 from detection.tiles import TileFeed, Tiles
-from errors import DataError, UnavailableError
+from errors import DataError, UnavailableError, UsageError
 from pipelines.contract import Chosen, Detected, Finding, Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
@@ -403,3 +404,30 @@ def test_a_detection_never_has_more_on_disk_than_it_may_keep(tmp_path: Path) -> 
     detect(plan, 1, pulls=1, keep_bytes=2 * keep * int(np.prod(SIZE)))
     assert len(source.asked) > 2 * 15
     assert max(source.seen) <= 2 * (keep + reserve)
+
+
+@pytest.mark.parametrize("kind", ["stored", "pulled"])
+def test_a_volume_answers_three_slices_as_an_array_does_and_refuses_all_else(tmp_path: Path, kind: str) -> None:
+    """A step was passed over in silence, and an empty slice was an error of its own."""
+    voxels = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
+    source = Arrays((3, 4, 5), pre=voxels)
+    tiles = Tiles(Store(tmp_path), "tiles", ["pre"], source.box, (2, 3, 4), {"pre": voxels.dtype})
+    if kind == "stored":
+        for tile in source.box.tiles((2, 3, 4), aligned=True):
+            tiles.pull(source, tile)
+    volume: Any = tiles.channel("pre") if kind == "stored" else Image(tiles, source, "pre")
+    for index in (np.s_[:, :, :], np.s_[1:3, -2:, ::1], np.s_[2:2, :, 3:], np.s_[4:1, 9:, :], np.s_[:99, :5, 6:]):
+        assert volume[index].dtype == voxels.dtype
+        assert volume[index].shape == voxels[index].shape
+        assert np.array_equal(volume[index], voxels[index])
+    for index in (
+        np.s_[::2, :, :],
+        np.s_[:, :, ::-1],
+        1,
+        np.s_[0, :, :],
+        np.s_[:, :],
+        np.s_[..., 0],
+        np.s_[None, :, :],
+    ):
+        with pytest.raises(UsageError, match=r"^voxels \[.*\]: a volume is read by three slices without a step"):
+            volume[index]
