@@ -26,6 +26,9 @@ __all__ = ["check_upload", "draw", "push", "step", "upload", "write_files", "wri
 
 log = logging.getLogger(__name__)
 
+MANY_SYNAPSES = 100_000
+"""Beyond it programs that read text are slow, and the table is there as Parquet, too."""
+
 
 @contextmanager
 def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
@@ -84,6 +87,8 @@ def write_files(outcome: Outcome, folder: ResultFolder) -> None:
             description=f"Synapse mask {name}: {about}. {outcome.source.description}{_holes(outcome)}",
         )
     folder.write_table("synapses.csv", outcome.detection.table)
+    if outcome.synapses > MANY_SYNAPSES:
+        folder.write_table("synapses.parquet", outcome.detection.table)
 
 
 def _holes(outcome: Outcome) -> str:

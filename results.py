@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mask_files
+import parquet_files
 from box import Box
 from errors import DataError, StorageError, UsageError
 from volume import Volume
@@ -233,10 +234,12 @@ class ResultFolder:
     def write_table(self, name: str, columns: Mapping[str, NDArray[Any]]) -> Path:
         """Write columns as CSV: a header, commas, quotes where needed (RFC 4180), lines that end in a line feed.
 
+        Or as Parquet, each column in its own type, if the name ends so.
+
         Parameters
         ----------
         name : str
-            Name of the file, such as ``synapses.csv``.
+            Name of the file, such as ``synapses.csv`` or ``synapses.parquet``.
         columns : mapping of str to ndarray, shape (n,)
             The columns by their headings, in their order. Integers are written as integers, floating-point numbers
             with the fewest digits that give the same number of that type again, NaN as an empty cell, truth values
@@ -258,7 +261,12 @@ class ResultFolder:
         if len(set(lengths.values())) != 1 or any(len(shape) != 1 for shape in lengths.values()):
             raise DataError(f"table {name}", f"its columns have the shapes {lengths}", "Give columns of one length")
         (rows,) = next(iter(lengths.values()))
+        for heading, column in columns.items():
+            _cells(heading, column[:0])
         with self._replacing(name) as file:
+            if name.endswith(".parquet"):
+                parquet_files.write_parquet(file, columns)
+                return self.root / name
             file.write((",".join(map(_quoted, columns)) + "\n").encode())
             for start in range(0, rows, _ROWS):
                 cells = [_cells(heading, column[start : start + _ROWS]) for heading, column in columns.items()]

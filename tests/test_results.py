@@ -20,11 +20,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tifffile
+from arro3.io import read_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mask_files
+import parquet_files
 import results
 from box import Box
 from errors import DataError, StorageError, UsageError
@@ -254,6 +256,40 @@ def test_a_table_longer_than_one_piece_is_whole(folder: ResultFolder) -> None:
     np.testing.assert_array_equal(
         np.loadtxt(path, dtype=int, delimiter=",", skiprows=1), np.outer(np.arange(rows), [1, 2])
     )
+
+
+@settings(max_examples=40, deadline=None)
+@given(columns=tables())
+def test_for_any_columns_parquet_gives_the_same_columns_again(columns: dict[str, np.ndarray]) -> None:
+    with tempfile.TemporaryDirectory() as path:
+        folder = ResultFolder(Path(path), "key")
+        file = folder.write_table("synapses.parquet", columns)
+        found = read_parquet(file).read_all()
+        first = file.read_bytes()
+        assert folder.write_table("synapses.parquet", columns).read_bytes() == first
+    assert found.column_names == list(columns)
+    for name, column in columns.items():
+        values = found[name].combine_chunks() if len(column) else None
+        if column.dtype.kind == "U":
+            assert (values.to_pylist() if values else []) == column.tolist()
+        elif values:
+            np.testing.assert_array_equal(values.to_numpy(), column)
+            assert values.to_numpy().dtype == column.dtype
+
+
+def test_a_long_table_in_parquet_is_whole_and_comes_piece_by_piece(folder: ResultFolder) -> None:
+    rows = 2 * parquet_files._ROWS + 3
+    file = folder.write_table(
+        "synapses.parquet", {"id": np.arange(rows), "class": np.array(["gaba", "glut"])[np.arange(rows) % 2]}
+    )
+    batches = list(read_parquet(file))
+    assert sum(batch.num_rows for batch in batches) == rows
+    assert batches[-1]["id"].to_numpy()[-1] == rows - 1
+
+
+def test_parquet_on_a_full_disk_is_an_error_of_ours() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        parquet_files.write_parquet(full, {"id": np.arange(10)})
 
 
 @pytest.mark.parametrize(
