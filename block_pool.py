@@ -243,6 +243,7 @@ class BlockPool:
 
     def _hand_out(self, orders: str, feed: Feed, again: deque[Box]) -> None:
         """Give blocks to idle workers; one whose worker died is tried when nobody else is at work."""
+        self._tend_idle()
         while True:
             busy = sum(worker.box is not None for worker in self._workers)
             if any(worker.alone and worker.box is not None for worker in self._workers) or busy >= self.cpus:
@@ -253,13 +254,34 @@ class BlockPool:
             box = again.popleft() if again else feed.take()
             if box is None:
                 return
-            worker = next((worker for worker in self._workers if worker.box is None), None) or self._start(orders)
-            worker.box, worker.started, worker.alone = box, time.monotonic(), alone
-            try:
-                # a few hundred bytes: the pipe takes them even if the worker never reads them
-                worker.pipe.send((orders, box))
-            except (BrokenPipeError, ConnectionResetError):
-                log.debug("the worker for block %s ended before it took it", box)  # _collect sees its sentinel
+            while not self._give(box, alone, orders):
+                log.debug("the worker for block %s had ended before it was given to it", box)
+
+    def _tend_idle(self) -> None:
+        """Hear what idle workers say, and let go of those that died: no block had a part in it."""
+        for worker in [worker for worker in self._workers if worker.box is None]:
+            gone = worker.process.exitcode is not None
+            if worker.pipe.poll():
+                messages = _received(worker.pipe)
+                gone = gone or not messages
+                for message in messages:
+                    self._note(worker, message)
+            if gone:
+                self._remove(worker)
+
+    def _give(self, box: Box, alone: bool, orders: str) -> bool:
+        """Give a block to an idle worker, or a new one; return False if it turns out to have died while it was idle."""
+        worker = next((worker for worker in self._workers if worker.box is None), None) or self._start(orders)
+        try:
+            # a few hundred bytes: the pipe takes them even if the worker never reads them
+            worker.pipe.send((orders, box))
+        except (BrokenPipeError, ConnectionResetError):
+            if worker.ready:
+                self._remove(worker)
+                return False
+            # one that never began is told of by _collect, which sees its sentinel
+        worker.box, worker.started, worker.alone = box, time.monotonic(), alone
+        return True
 
     def _start(self, orders: str) -> _Worker:
         """Start a worker."""
@@ -296,20 +318,23 @@ class BlockPool:
 
     def _hear(self, worker: _Worker, again: deque[Box]) -> Iterator[Done | Failed]:
         """Return the outcome that a worker sent, if it is one."""
-        try:
-            message = worker.pipe.recv()
-        except (EOFError, OSError):
+        messages = _received(worker.pipe)
+        if not messages:
             yield from self._bury(worker, again)
-            return
+        for message in messages:
+            self._note(worker, message)
+            if not isinstance(message, Ready):
+                worker.box = None
+                yield message
+
+    def _note(self, worker: _Worker, message: Any) -> None:
+        """Note that a worker is ready; raise what ends the run."""
         if isinstance(message, Trouble):
             raise message.translated() from InWorkerError(message.traceback)
         if isinstance(message, BaseException):
             raise message
         if isinstance(message, Ready):
             worker.ready, worker.started = True, time.monotonic()
-        else:
-            worker.box = None
-            yield message
 
     def _bury(self, worker: _Worker, again: deque[Box]) -> Iterator[Failed]:
         """Take leave of a worker that died; its block is tried again alone, once."""
@@ -344,6 +369,14 @@ class BlockPool:
         _end([worker.process])
         self._workers.remove(worker)
         worker.pipe.close()
+
+
+def _received(pipe: Connection) -> list[Any]:
+    """Return the message that waits in a pipe; none if the worker closed it, or died while it wrote."""
+    try:
+        return [pipe.recv()]
+    except (EOFError, OSError):
+        return []
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -329,3 +330,51 @@ def deaf(box: Box) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     note_start()
     time.sleep(1000)
+
+
+@pytest.mark.parametrize("wait_s", [0.5, 0.0], ids=["seen", "unseen"])
+def test_a_worker_that_died_while_it_was_idle_costs_no_block(caplog: pytest.LogCaptureFixture, wait_s: float) -> None:
+    """Its death used to count as the block's: the next one ended it for good."""
+    with BlockPool(2) as pool:
+        assert len(list(pool.run(pid_of, Boxes(BOXES)))) == 6
+        for child in children():
+            child.kill()
+        time.sleep(wait_s)
+        outcomes = list(pool.run(pid_of, Boxes(BOXES)))
+    assert sum(isinstance(outcome, Done) for outcome in outcomes) == 6
+    assert ("is tried again alone" in caplog.text) <= (wait_s == 0)
+
+
+def pid_of(box: Box) -> int:
+    return os.getpid()
+
+
+class Late(Boxes):
+    """A feed whose last block comes late, and once all workers that were idle until then are dead."""
+
+    def __init__(self) -> None:
+        super().__init__(BOXES[:2])
+        self.wakes, self._wake = multiprocessing.Pipe(duplex=False)  # type: ignore[assignment]
+        self.given = 0
+        threading.Timer(2.0, self._kill_idle).start()
+        self.open = False
+
+    def take(self) -> Box | None:
+        if self.given == 1 and not self.open:
+            return None
+        self.given += 1
+        return super().take()
+
+    def _kill_idle(self) -> None:
+        for child in children():
+            child.kill()
+        time.sleep(0.2)
+        self.open = True
+        self._wake.send_bytes(b".")
+
+
+def test_a_worker_that_died_before_its_first_block_costs_no_block(caplog: pytest.LogCaptureFixture) -> None:
+    with BlockPool(2) as pool:
+        outcomes = list(pool.run(pid_of, Late()))
+    assert sum(isinstance(outcome, Done) for outcome in outcomes) == 2
+    assert "is tried again alone" not in caplog.text
