@@ -329,7 +329,7 @@ def run_parallel(
     ------
     UsageError
         If the blocks do not fit the memory; a block size that does is in the message. If the function cannot be sent
-        to workers, or with `scratch` not be told from others.
+        to workers, or with `scratch` not be told from others; if another run works on the same blocks in `scratch`.
     NDSynapseError
         If data cannot be had, or the disk is full.
     """
@@ -349,21 +349,22 @@ def run_parallel(
     load.check(size, available_bytes() if memory_bytes is None else memory_bytes)
     names = [(channel, str(dtype)) for channel, dtype in dtypes.items()]
     store = _store(scratch, function, [resource.identity, names, resource.box.ranges, size, margin])
-    # what nothing was made of yet may be of a volume that has changed since
-    store.drop("tiles")
-    tiles = Tiles(store, "tiles", channels, resource.box, size, dtypes)
-    missing = [block for block in blocks if not store.has("done", key_of(block))]
-    feed = TileFeed(tiles, resource, missing, margin, pulls, _keep_bytes(tiles, blocks, load))
-    failed = {}
-    try:
-        with BlockPool(workers, _setup, (tiles,)) as pool:
-            outcomes = pool.run(partial(_run_on, function=function, halo=margin), feed)
-            for outcome in _watched(outcomes, feed, len(blocks), progress):
-                if isinstance(outcome, Failed):
-                    failed[outcome.box] = outcome
-    finally:
-        feed.close()
-    store.drop("tiles")
+    with store.locked():
+        # what nothing was made of yet may be of a volume that has changed since
+        store.drop("tiles")
+        tiles = Tiles(store, "tiles", channels, resource.box, size, dtypes)
+        missing = [block for block in blocks if not store.has("done", key_of(block))]
+        feed = TileFeed(tiles, resource, missing, margin, pulls, _keep_bytes(tiles, blocks, load))
+        failed = {}
+        try:
+            with BlockPool(workers, _setup, (tiles,)) as pool:
+                outcomes = pool.run(partial(_run_on, function=function, halo=margin), feed)
+                for outcome in _watched(outcomes, feed, len(blocks), progress):
+                    if isinstance(outcome, Failed):
+                        failed[outcome.box] = outcome
+        finally:
+            feed.close()
+        store.drop("tiles")
     keys = [key_of(block) for block in blocks if block not in failed]
     named = {key_of(block): failed[block] for block in blocks if block in failed}
     return Results(keys, named, _volumes(store, keys, resource.box, size), _rows(store, keys))

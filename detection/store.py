@@ -6,6 +6,7 @@ It knows no passes; they name what they keep. Nothing in it is a result: a run t
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import shutil
@@ -63,6 +64,45 @@ class Store:
         """Seconds that were spent on writing."""
         with self._translated(f"making the scratch folder {root}"):
             root.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of the folder while the context lasts; a process that dies lets go.
+
+        What killed processes left half-written is removed: nobody writes to it any more.
+
+        Yields
+        ------
+        None
+            Once.
+
+        Raises
+        ------
+        UsageError
+            If another run is at work in it.
+        """
+        # the folder itself is locked: a lock file would have to be left behind
+        with self._translated(f"opening {self.root}"):
+            folder = os.open(self.root, os.O_RDONLY)
+        try:
+            self._lock(folder)
+            with self._translated(f"clearing {self.root}"):
+                for part in self.root.glob("**/.*.part"):
+                    part.unlink()
+            yield
+        finally:
+            os.close(folder)
+
+    def _lock(self, folder: int) -> None:
+        """Lock the open folder."""
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            raise UsageError(
+                f"working in {self.root}",
+                "another run is at work in it",
+                "Wait until it has ended, or give another scratch folder",
+            ) from cause
 
     def path(self, kind: str, key: str, suffix: str) -> Path:
         """Return the file of one thing.

@@ -476,3 +476,25 @@ def test_blocks_of_several_types_are_assembled_in_one_that_holds_them_all(config
 def test_types_that_none_can_hold_are_refused(types: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match=r"'size' of all blocks: blocks returned .*, and no type holds them all"):
         nd_multicore._common_dtype("size", set(map(np.dtype, types)))
+
+
+def test_a_second_run_in_a_scratch_folder_is_refused_while_the_first_is_at_work(
+    config: Path, tmp_path: Path, counting: Any
+) -> None:
+    """The two would remove each other's pulled blocks."""
+    scratch = tmp_path / "scratch"
+    running = start(config, tmp_path, "--scratch", str(scratch))
+    while not committed(scratch):
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.send_signal(signal.SIGSTOP)
+    with pytest.raises(UsageError, match="another run is at work in it"):
+        nd_multicore.run_parallel(config, counting.count, scratch=scratch, **COUNTED)
+    running.send_signal(signal.SIGCONT)
+    printed, errors = running.communicate(timeout=60)
+    assert (running.returncode, len(printed.split())) == (0, 18), errors
+    half = next(scratch.glob("blocks-*/done")) / ".0_0_0.npz.1.part"
+    half.touch()
+    assert len(nd_multicore.run_parallel(config, counting.count, scratch=scratch, **COUNTED)) == 18
+    assert not half.exists()
+    assert calls(tmp_path).total() == 18
