@@ -240,7 +240,8 @@ class Store:
             If there is no room, or no right to write.
         """
         packed = io.BytesIO()
-        np.savez(packed, allow_pickle=False, **arrays)
+        # numbered, since any name may be given: some mean something to numpy
+        np.savez(packed, *arrays.values(), allow_pickle=False, names=np.array(list(arrays), np.str_))
         if packed.getbuffer().nbytes > blosc.MAX_BUFFERSIZE:
             found = f"they take {packed.getbuffer().nbytes:,} bytes, more than {blosc.MAX_BUFFERSIZE:,}"
             raise StorageError(f"packing {kind} of block {key}", found, "Give a smaller --block-size")
@@ -267,7 +268,7 @@ class Store:
         """
         path = self.path(kind, key, "npz")
         with self._translated(f"reading {path}"), np.load(io.BytesIO(blosc.decompress(path.read_bytes()))) as arrays:
-            return dict(arrays)
+            return {str(name): arrays[f"arr_{number}"] for number, name in enumerate(arrays["names"])}
 
     def write_note(self, name: str, text: str) -> None:
         """Write a short text.

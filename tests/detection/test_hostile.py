@@ -431,3 +431,15 @@ def test_a_volume_answers_three_slices_as_an_array_does_and_refuses_all_else(tmp
     ):
         with pytest.raises(UsageError, match=r"^voxels \[.*\]: a volume is read by three slices without a step"):
             volume[index]
+
+
+def test_arrays_of_any_names_are_saved(tmp_path: Path) -> None:
+    """Numpy saves by keywords, and has some of its own."""
+    store = Store(tmp_path)
+    names = ["file", "allow_pickle", "args", "names", "arr_0", "min:image", "a/b", "größe"]
+    store.save("rows", "0_0_0", {name: np.array([number]) for number, name in enumerate(names)})
+    assert {name: int(values[0]) for name, values in store.load("rows", "0_0_0").items()} == {
+        name: number for number, name in enumerate(names)
+    }
+    store.save("rows", "0_0_1", {})
+    assert store.load("rows", "0_0_1") == {}
