@@ -245,10 +245,8 @@ class BlockPool:
         """Give blocks to idle workers; one whose worker died is tried when nobody else is at work."""
         self._tend_idle()
         while True:
-            busy = sum(worker.box is not None for worker in self._workers)
-            if any(worker.alone and worker.box is not None for worker in self._workers) or busy >= self.cpus:
-                return
-            if again and busy:
+            busy = [worker for worker in self._workers if worker.box is not None]
+            if not self._room(busy) or (again and busy):
                 return
             alone = bool(again)
             box = again.popleft() if again else feed.take()
@@ -256,6 +254,10 @@ class BlockPool:
                 return
             while not self._give(box, alone, orders):
                 log.debug("the worker for block %s had ended before it was given to it", box)
+
+    def _room(self, busy: list[_Worker]) -> bool:
+        """Tell whether one more worker may be at work."""
+        return len(busy) < self.cpus and not any(worker.alone for worker in busy)
 
     def _tend_idle(self) -> None:
         """Hear what idle workers say, and let go of those that died: no block had a part in it."""
@@ -300,8 +302,8 @@ class BlockPool:
         now = time.monotonic()
         limits = [worker.started + self._limit_s(worker) - now for worker in busy]
         waited: list[Any] = [thing for worker in busy for thing in (worker.pipe, worker.process.sentinel)]
-        # with all hands full, what the feed has new can wait; it would wake us again and again
-        if feed.wakes is not None and len(busy) < self.cpus:
+        # while nobody may take it, what the feed has new can wait; it would wake us again and again
+        if feed.wakes is not None and self._room(busy) and not again:
             waited.append(feed.wakes)
         happened = wait(waited, timeout=max(0.0, min(limits, default=self._block_limit_s)))
         for worker in busy:

@@ -378,3 +378,35 @@ def test_a_worker_that_died_before_its_first_block_costs_no_block(caplog: pytest
         outcomes = list(pool.run(pid_of, Late()))
     assert sum(isinstance(outcome, Done) for outcome in outcomes) == 2
     assert "is tried again alone" not in caplog.text
+
+
+class Eager(Boxes):
+    """A feed that has something new as long as it has anything."""
+
+    def __init__(self) -> None:
+        super().__init__(BOXES[2:])
+        self.wakes, self._wake = multiprocessing.Pipe(duplex=False)  # type: ignore[assignment]
+
+    def take(self) -> Box | None:
+        box = super().take()
+        if self.remaining:
+            self._wake.send_bytes(b".")
+        return box
+
+
+def die_once_then_last(box: Box) -> int:
+    """Die at block 2 at once, and take long at it when it is tried again."""
+    number = die_once(box)
+    time.sleep(2.0 if box.z[0] == 2 else 0.5)
+    return number
+
+
+def test_while_a_block_is_tried_alone_the_parent_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It used to take a core, for as long as the block took."""
+    monkeypatch.setenv("ND_POOL_TEST_FOLDER", str(tmp_path))
+    with BlockPool(2) as pool:
+        before = time.process_time()
+        outcomes = list(pool.run(die_once_then_last, Eager()))
+        spent_s = time.process_time() - before
+    assert sorted(outcome.box.z[0] for outcome in outcomes if isinstance(outcome, Done)) == [2, 3, 4, 5]
+    assert spent_s < 1.0
