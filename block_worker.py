@@ -194,7 +194,7 @@ def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSyna
         result = function(box)
     except StorageError as error:
         return error  # a disk that is full for one block is full for all
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
+    except BaseException as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
         return Failed(box, f"{type(error).__name__}: {error}", traceback.format_exc())
     return Done(box, result, time.monotonic() - started, _peak_bytes())
 
