@@ -52,7 +52,9 @@ BLOCK_LIMIT_S = 3600.0
 """Longest time that a block may take; a pipeline that takes an hour for one has stopped."""
 
 _START_LIMIT_S = 120.0
+_LOOK_EVERY_S = 1.0
 _STOP_LIMIT_S = 5.0
+_JOIN_S = 0.1
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -305,11 +307,12 @@ class BlockPool:
         # while nobody may take it, what the feed has new can wait; it would wake us again and again
         if feed.wakes is not None and self._room(busy) and not again:
             waited.append(feed.wakes)
-        happened = wait(waited, timeout=max(0.0, min(limits, default=self._block_limit_s)))
+        # what the function forked may hold pipe and sentinel of a worker that died: its exit code is asked for as well
+        happened = wait(waited, timeout=max(0.0, min([_LOOK_EVERY_S, *limits])))
         for worker in busy:
             if worker.pipe in happened:
                 yield from self._hear(worker, again)
-            elif worker.process.sentinel in happened:
+            elif worker.process.exitcode is not None and not worker.pipe.poll():
                 yield from self._bury(worker, again)
             elif time.monotonic() - worker.started > self._limit_s(worker):
                 yield self._cut_off(worker)
@@ -469,4 +472,6 @@ def _end(processes: Iterable[SpawnProcess]) -> None:
             if make_them:
                 process.kill()
         for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
+            # what it forked may hold its sentinel, and `join` waits for that alone
+            while process.exitcode is None and (left_s := deadline - time.monotonic()) > 0:
+                process.join(min(left_s, _JOIN_S))

@@ -57,6 +57,18 @@ def fault_at_two(box: Box) -> int:
     return box.z[0]
 
 
+def interrupt_at_two(box: Box) -> int:
+    if box.z[0] == 2:
+        raise KeyboardInterrupt("stop")
+    return box.z[0]
+
+
+def close_at_two(box: Box) -> int:
+    if box.z[0] == 2:
+        raise GeneratorExit
+    return box.z[0]
+
+
 def leave_at_two(box: Box) -> int:
     if box.z[0] == 2:
         sys.exit("enough")
@@ -113,9 +125,11 @@ def test_every_block_is_done_once(cpus: int) -> None:
         (fault_at_two, "by SIGSEGV, twice; a crash in C code"),
         (exit_at_two, "with exit code 9, twice; something that the function calls ends its process"),
         (leave_at_two, "SystemExit: enough"),
+        (interrupt_at_two, "KeyboardInterrupt: stop"),
+        (close_at_two, "GeneratorExit"),
         (unsendable_at_two, "cannot be sent"),
     ],
-    ids=["raise", "kill", "abort", "fault", "exit", "leave", "unsendable"],
+    ids=["raise", "kill", "abort", "fault", "exit", "leave", "interrupt", "close", "unsendable"],
 )
 def test_a_block_that_fails_costs_itself_alone(function: object, words: str, cpus: int) -> None:
     with BlockPool(cpus) as pool:
@@ -410,3 +424,29 @@ def test_while_a_block_is_tried_alone_the_parent_waits(tmp_path: Path, monkeypat
         spent_s = time.process_time() - before
     assert sorted(outcome.box.z[0] for outcome in outcomes if isinstance(outcome, Done)) == [2, 3, 4, 5]
     assert spent_s < 1.0
+
+
+def fork_and_die_at_two(box: Box) -> int:
+    """Die while a child lives on, which holds all that the worker had open."""
+    if box.z[0] == 2 and os.fork() == 0:
+        (Path(os.environ["ND_POOL_TEST_FOLDER"]) / str(os.getpid())).touch()
+        time.sleep(60)
+        os._exit(0)
+    return die_at_two(box)
+
+
+def test_the_death_of_a_worker_is_seen_though_its_child_lives_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ND_POOL_TEST_FOLDER", str(tmp_path))
+    started = time.monotonic()
+    with BlockPool(1, block_limit_s=50.0) as pool:
+        outcomes = {outcome.box.z[0]: outcome for outcome in pool.run(fork_and_die_at_two, Boxes(BOXES))}
+    taken_s = time.monotonic() - started
+    for child in tmp_path.iterdir():
+        os.kill(int(child.name), signal.SIGKILL)
+    failed = outcomes[2]
+    assert isinstance(failed, Failed)
+    assert "by SIGKILL, twice" in failed.reason
+    assert sum(isinstance(outcome, Done) for outcome in outcomes.values()) == 5
+    assert taken_s < 30
