@@ -31,6 +31,7 @@ import hashlib
 import importlib
 import json
 import logging
+import operator
 import re
 import shutil
 import sys
@@ -149,14 +150,19 @@ def compute_blocks(resource: NeuroDataResource, block_size: Sequence[int] = (100
 
 def _zyx(block_size: Sequence[int]) -> tuple[int, int, int]:
     """Return a block size in the order z, y, x."""
-    try:
-        x, y, z = (int(n) for n in block_size)
-        whole = [int(n) == float(n) and int(n) > 0 for n in block_size]
-    except (TypeError, ValueError):
-        whole = [False]
-    if not all(whole):
-        raise UsageError(f"block size {block_size!r}", "it is not three whole numbers from 1 upwards", "Give x, y, z")
+    x, y, z = _three_numbers("block size", block_size, 1, "Give x, y, z")
     return z, y, x
+
+
+def _three_numbers(what: str, given: Sequence[int], least: int, remedy: str) -> tuple[int, int, int]:
+    """Check three whole numbers, from the least upwards."""
+    try:
+        first, second, third = (operator.index(number) for number in given)
+    except (TypeError, ValueError):
+        first = second = third = least - 1
+    if min(first, second, third) < least:
+        raise UsageError(f"{what} {given!r}", f"it is not three whole numbers from {least} upwards", remedy)
+    return first, second, third
 
 
 def get_data(resource: NeuroDataResource, block: Block) -> Block:
@@ -337,7 +343,7 @@ def run_parallel(
 
     resource = get_boss_resource(config_file)
     size = _zyx(block_size)
-    margin = _halo(getattr(function, "halo", (0, 0, 0)) if halo is None else halo)
+    margin = _three_numbers("halo", _declared(function, "halo", (0, 0, 0)) if halo is None else halo, 0, "Give z, y, x")
     workers = default_cpus() if cpus is None else cpus
     # where none was asked for by name, one that cannot be read is left out
     channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
@@ -433,23 +439,19 @@ def _keep_bytes(tiles: Tiles, blocks: Sequence[Box], load: Load) -> int:
     return 4 * load.pulls * max(tiles.bytes_of(block) for block in blocks)
 
 
+def _declared(function: BlockFunction, name: str, default: Any) -> Any:
+    """Return what a function declares; a `functools.partial` declares what its function does, if nothing of its own."""
+    while isinstance(function, partial) and not hasattr(function, name):
+        function = function.func
+    return getattr(function, name, default)
+
+
 def _working_bytes(function: BlockFunction) -> int:
     """Return the memory that a function declares, in bytes a voxel."""
-    declared = getattr(function, "working_bytes", _WORKING_BYTES)
+    declared = _declared(function, "working_bytes", _WORKING_BYTES)
     if not isinstance(declared, int) or declared < 0:
         raise UsageError(f"working_bytes {declared!r}", "it is not a whole number from 0 upwards", "Give bytes a voxel")
     return declared
-
-
-def _halo(given: Sequence[int]) -> tuple[int, int, int]:
-    """Check a halo."""
-    try:
-        z, y, x = (int(n) for n in given)
-    except (TypeError, ValueError):
-        z = y = x = -1
-    if min(z, y, x) < 0:
-        raise UsageError(f"halo {given!r}", "it is not three whole numbers from 0 upwards", "Give z, y, x")
-    return z, y, x
 
 
 def _volumes(store: Store, keys: Sequence[str], box: Box, size: tuple[int, int, int]) -> dict[str, BlockVolume]:
