@@ -84,14 +84,14 @@ def _shell(options: argparse.Namespace) -> int:
     logs.apply(logs.LogSettings(logging.WARNING if options.quiet else logging.INFO))
     try:
         function = _import_function(options.function)
-        size = options.block_size.split(",")[::-1]
+        z, y, x = _block_size(options.block_size)
         memory = None if options.memory is None else _gib(options.memory)
         with told(not options.quiet) as progress:
             results = nd_multicore.run_parallel(
                 options.config,
                 function,
                 options.cpus,
-                size,
+                (x, y, z),
                 pulls=options.pulls,
                 scratch=options.scratch,
                 memory_bytes=memory,
@@ -110,6 +110,18 @@ def _shell(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{cause}{error}\n")
         return error.exit_code
     return 0
+
+
+def _block_size(text: str) -> tuple[int, int, int]:
+    """Read a block size, z, y, x."""
+    try:
+        z, y, x = (int(number) for number in text.split(","))
+    except ValueError:
+        z = y = x = 0
+    if min(z, y, x) < 1:
+        found = "it is not three whole numbers from 1 upwards"
+        raise UsageError(f"--block-size {text}", found, "Give z,y,x such as --block-size 10,1000,1000")
+    return z, y, x
 
 
 def _gib(text: str) -> int:
@@ -133,4 +145,9 @@ def _import_function(path: str) -> nd_multicore.BlockFunction:
         function: nd_multicore.BlockFunction = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"function {path!r}", str(error), "Check module and function name") from error
+    except (Exception, SystemExit) as error:
+        found = f"importing {module} ends with {type(error).__name__}: {error}"
+        raise UsageError(f"function {path!r}", found, "Correct the module") from error
+    if not callable(function):
+        raise UsageError(f"function {path!r}", f"it is {type(function).__name__}, not a function", "Check its name")
     return function

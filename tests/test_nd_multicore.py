@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,13 @@ def test_a_function_that_raises_is_named_with_its_block(config: Path) -> None:
 
 def test_wrong_blocks_are_refused(config: Path) -> None:
     resource = get_boss_resource(config)
-    with pytest.raises(UsageError, match="three whole numbers"):
-        nd_multicore.compute_blocks(resource, (10, 10))
-    with pytest.raises(UsageError, match="three whole numbers"):
-        nd_multicore.compute_blocks(resource, (10, 0, 10))
+    wrong: list[Any] = [(10, 10), (10, 0, 10), (10, 1.7, 10), "123", (10, math.inf, 10), 10, None]
+    for size in wrong:
+        with pytest.raises(UsageError, match=r"three whole numbers from 1 upwards. Give x, y, z"):
+            nd_multicore.compute_blocks(resource, size)
+    for halo in [(1, 1), (0, -1, 0), (1.7, 0, 0), "123", (0, math.inf, 0), 1]:
+        with pytest.raises(UsageError, match=r"halo .* three whole numbers from 0 upwards. Give z, y, x"):
+            nd_multicore.run_parallel(config, save, halo=halo)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--cpus"):
         nd_multicore.run_parallel(config, save, 0)
 
@@ -144,15 +148,34 @@ def test_from_the_shell_a_quiet_run_says_nothing_else(config: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("function", "words"),
-    [("nowhere:save", "nowhere"), ("tests.test_nd_multicore:nothing", "nothing"), ("save", "package.module:function")],
+    [
+        ("nowhere:save", "nowhere"),
+        ("tests.test_nd_multicore:nothing", "nothing"),
+        ("save", "package.module:function"),
+        ("tests.test_nd_multicore:SHAPE", "it is tuple, not a function"),
+        ("slip:save", "importing slip ends with SyntaxError: "),
+        ("part:save", "importing part ends with ZeroDivisionError: division by zero"),
+        ("quit:save", "importing quit ends with SystemExit: 0"),
+    ],
 )
 def test_from_the_shell_a_wrong_function_is_one_sentence(
-    config: Path, tmp_path: Path, function: str, words: str
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, words: str
 ) -> None:
+    for name, text in {"slip": "def save(", "part": "1 / 0", "quit": "raise SystemExit(0)"}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = shell(str(config), function, folder=tmp_path)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_from_the_shell_a_wrong_block_size_is_told_in_its_own_order(config: Path, tmp_path: Path) -> None:
+    for size in ("1,1", "0,1,1", "1,1,1.5", "a"):
+        done = shell(str(config), "tests.test_nd_multicore:save", "--block-size", size, folder=tmp_path)
+        found = "it is not three whole numbers from 1 upwards"
+        said = f"--block-size {size}: {found}. Give z,y,x such as --block-size 10,1000,1000.\n"
+        assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_there_is_at_least_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +206,25 @@ def test_arrays_are_assembled_and_rows_concatenated(config: Path, size: tuple[in
     blocks = nd_multicore.compute_blocks(get_boss_resource(config), size)
     assert results.rows["lowest"].tolist() == [int(ramp()[block.box.start]) for block in blocks]
     assert not results.failed
+
+
+def smooth_more(data_dict: dict[str, NDArray[Any]], times: int) -> dict[str, NDArray[Any]]:
+    return {"summed": times * smooth(data_dict)["summed"]}
+
+
+smooth_more.halo = (1, 0, 0)  # type: ignore[attr-defined]
+smooth_more.working_bytes = 40  # type: ignore[attr-defined]
+
+
+def test_a_partial_function_declares_what_its_function_does(config: Path) -> None:
+    twice = partial(partial(smooth_more), times=2)
+    assert nd_multicore._working_bytes(twice) == 40
+    plain = nd_multicore.run_parallel(config, smooth, 1, (30, 20, 2)).volumes["summed"]
+    assert np.array_equal(
+        np.asarray(nd_multicore.run_parallel(config, twice, 1, (30, 20, 2)).volumes["summed"]), 2 * np.asarray(plain)
+    )
+    twice.halo = (0, 2, 0)  # type: ignore[attr-defined]
+    assert nd_multicore._declared(twice, "halo", None) == (0, 2, 0)
 
 
 def fail_at_the_second(data_dict: dict[str, NDArray[Any]]) -> NDArray[Any]:
