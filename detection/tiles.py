@@ -28,6 +28,8 @@ __all__ = ["TileFeed", "Tiles"]
 
 log = logging.getLogger(__name__)
 
+_CLOSE_S = 0.2
+
 
 class Tiles:
     """The channels of a volume, tile by tile, as far as they were pulled.
@@ -306,8 +308,9 @@ class TileFeed:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        deadline = time.monotonic() + _CLOSE_S
         for thread in self._threads:
-            thread.join(0.1)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _pull(self, source: Source) -> None:
         """Pull tiles until there are none left: the life of a thread."""

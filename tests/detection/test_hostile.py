@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -308,9 +309,10 @@ def fed(
     keep_bytes: int,
     pulls: int = 2,
     pulled: Callable[[Box], None] | None = None,
+    source: Arrays | None = None,
 ) -> TileFeed:
     """Return a feed of blocks in a row."""
-    source = Arrays(pre=np.ones(ROW.shape, np.uint8))
+    source = source or Arrays(pre=np.ones(ROW.shape, np.uint8))
     tiles = Tiles(Store(folder), "tiles", ["pre"], ROW, TILE, {"pre": np.dtype(np.uint8)})
     return TileFeed(tiles, source, list(ROW.tiles(TILE)), reach, pulls, keep_bytes, pulled)
 
@@ -443,3 +445,25 @@ def test_arrays_of_any_names_are_saved(tmp_path: Path) -> None:
     }
     store.save("rows", "0_0_1", {})
     assert store.load("rows", "0_0_1") == {}
+
+
+class Stalled(Arrays):
+    """A source that answers once the event is set."""
+
+    answers: threading.Event
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        self.answers.wait(30)
+        return super().get_cutout(channel, z_range, y_range, x_range)
+
+
+def test_a_feed_closes_at_once_however_many_cutouts_are_in_flight(tmp_path: Path) -> None:
+    """A run that is stopped has ten seconds for all that it ends."""
+    source = Stalled(pre=np.ones(ROW.shape, np.uint8))
+    source.answers = threading.Event()
+    feed = fed(tmp_path, (0, 0, 0), 2**20, pulls=20, source=source)
+    started = time.monotonic()
+    feed.close()
+    taken_s = time.monotonic() - started
+    source.answers.set()
+    assert taken_s < 1.0
