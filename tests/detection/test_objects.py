@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cc3d
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,5 +138,6 @@ def test_strided_voxels_are_labelled_as_contiguous_ones() -> None:
         start = [int(rng.integers(0, n)) for n in volume.shape]
         view = volume[tuple(slice(s, None) for s in start)]
         labelled = objects.label(view, Box.of_shape(view.shape), Box.of_shape(view.shape))
-        assert len(labelled.ids) == ndimage.label(view, np.ones((3, 3, 3)))[1]
-        assert cc3d.connected_components(np.ascontiguousarray(view).view(np.uint8), connectivity=26).shape == view.shape
+        reference, count = ndimage.label(view, np.ones((3, 3, 3)))
+        assert len(labelled.ids) == count
+        assert np.array_equal(labelled.numbers, reference)
