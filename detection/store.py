@@ -378,12 +378,17 @@ class Store:
         except OSError as error:
             # numpy tells of a short write without a number
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)
-            remedy = "Free space, or choose another folder with --path" if full else "Check the folder of --path"
+            remedy = (
+                "Free space, or choose another scratch folder (--path or --scratch)"
+                if full
+                else "Check the scratch folder"
+            )
             raise StorageError(
                 asked, str(error.strerror or error).lower(), f"{remedy}; what is done is kept"
             ) from error
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, blosc.blosc_extension.error) as error:
-            raise StorageError(asked, f"the file is damaged ({error})", "Start over with --fresh") from error
+            remedy = "Remove the scratch folder, and start over"
+            raise StorageError(asked, f"the file is damaged ({error})", remedy) from error
 
 
 class BlockVolume:

@@ -25,7 +25,7 @@ from detection.images import Image
 from detection.plan import remembered_block_size
 from detection.store import Store
 from detection.tiles import TileFeed, Tiles
-from errors import DataError, UnavailableError, UsageError
+from errors import DataError, StorageError, UnavailableError, UsageError
 from pipelines.contract import Chosen, Detected, Finding, Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
@@ -467,3 +467,16 @@ def test_a_feed_closes_at_once_however_many_cutouts_are_in_flight(tmp_path: Path
     taken_s = time.monotonic() - started
     source.answers.set()
     assert taken_s < 1.0
+
+
+def test_what_is_wrong_with_the_scratch_folder_is_told_in_words_that_every_program_of_ours_has(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(
+        StorageError, match=r"no such file or directory\. Check the scratch folder; what is done is kept"
+    ):
+        store.load("rows", "0_0_0")
+    store.save("rows", "0_0_0", {"a": np.arange(1000)})
+    path = store.path("rows", "0_0_0", "npz")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StorageError, match=r"the file is damaged .*\. Remove the scratch folder, and start over"):
+        store.load("rows", "0_0_0")
