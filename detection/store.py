@@ -377,15 +377,12 @@ class Store:
             yield
         except OSError as error:
             # numpy tells of a short write without a number
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)
+            number = error.errno or errno.ENOSPC
+            full = number in (errno.ENOSPC, errno.EDQUOT)
             remedy = (
-                "Free space, or choose another scratch folder (--path or --scratch)"
-                if full
-                else "Check the scratch folder"
+                "Free space, or choose another folder with --path or --scratch" if full else "Check the scratch folder"
             )
-            raise StorageError(
-                asked, str(error.strerror or error).lower(), f"{remedy}; what is done is kept"
-            ) from error
+            raise StorageError(asked, os.strerror(number).lower(), f"{remedy}; what is done is kept") from error
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, blosc.blosc_extension.error) as error:
             remedy = "Remove the scratch folder, and start over"
             raise StorageError(asked, f"the file is damaged ({error})", remedy) from error
