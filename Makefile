@@ -23,7 +23,7 @@ demo: $(VENV)/.dev  ## run the main job on the embedded BOSS with a synthetic sa
 	$(BIN)/python -m local_boss.demo
 
 test: $(VENV)/.dev  ## run the tests that take less than ten minutes together
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 test-slow: $(VENV)/.dev  ## run the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -64,7 +64,7 @@ def sources() -> dict[str, ast.Module]:
 
 
 def room(module: str) -> str:
-    """Return the top-level module or package that a module belongs to; the judging of pipelines has a room of its own."""
+    """Return the top-level module or package of a module; the judging of pipelines has a room of its own."""
     if module == JUDGES or module.startswith(f"{JUDGES}."):
         return JUDGES
     return module.partition(".")[0]

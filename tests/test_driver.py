@@ -476,10 +476,10 @@ class TestForecast:
         from tests.detection.test_hostile import Fragile
 
         class Broken(Fragile):
-            def detect(self, arrays: Any, finding: Any) -> Any:
-                if arrays["presynaptic"].shape[0] > 4:
+            def detect(self, arrays: Any, finding: Any, place: Any) -> Any:
+                if place.shape[0] == 4:
                     raise ValueError("too thick")
-                return Fragile.detect(self, arrays, finding)
+                return Fragile.detect(self, arrays, finding, place)
 
         job = Job(
             host=small_boss.url,
