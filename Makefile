@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := boss detection local_boss pipelines pymeda
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: demo test test-image test-slow check format bench lock clean help
+.PHONY: demo test chromium test-image test-slow check format bench lock clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ demo: $(VENV)/.dev  ## run the main job on the embedded BOSS with a synthetic sa
 
 test: $(VENV)/.dev  ## run the tests that take less than ten minutes together
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+chromium:  ## install the browser in which a slow test opens the report, where there is none
+	command -v chromium || command -v google-chrome || { apt-get update && apt-get install --yes --no-install-recommends chromium; }
 
 test-slow: $(VENV)/.dev  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
