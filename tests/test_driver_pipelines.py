@@ -17,6 +17,7 @@ import pytest
 import tifffile
 
 import pipelines
+from job import DEFAULT_OUT_COL, DEFAULT_OUT_EXP
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
@@ -128,7 +129,7 @@ def test_a_plain_function_is_a_pipeline(server: BossServer, own: Path) -> None:
     assert [row.rsplit(",", 1)[1] for row in rows[1:]] == ["False", "True"]
     remote = server.remote()
     for name, mask in {"First": first, "Second": second}.items():
-        channel = remote.get_channel(f"{folder.name}_{name}", "nd_synapse", "detections")
+        channel = remote.get_channel(f"{folder.name}_{name}", DEFAULT_OUT_COL, DEFAULT_OUT_EXP)
         held = remote.get_cutout(channel, 0, [0, 70], [0, 60], [0, 6], parallel=False)
         assert np.array_equal(held, mask)
 
