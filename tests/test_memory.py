@@ -28,7 +28,8 @@ GIB = 2**30
 WHOLE = Box((0, 192), (0, 4096), (0, 4096))
 """3 GiB of voxels a channel, in two channels."""
 
-TENTH = Box((0, 20), (0, 4096), (0, 4096))
+TENTH = Box((0, 192), (0, 1024), (0, 1638))
+"""As deep as the whole, so that its blocks are as large."""
 
 
 @pytest.fixture(scope="module")
