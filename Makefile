@@ -1,8 +1,9 @@
-# The same targets serve people and CI. Nothing is installed outside of .venv.
+# The same targets serve people and CI. Nothing is installed outside of .venv, but by chromium and test-image, which say so.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := boss detection local_boss pipelines pymeda
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: demo test chromium test-image test-slow check format bench lock clean help
@@ -26,7 +27,7 @@ test: $(VENV)/.dev  ## run the tests that take less than ten minutes together
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 chromium:  ## install the browser in which a slow test opens the report, where there is none
-	command -v chromium || command -v google-chrome || { apt-get update && apt-get install --yes --no-install-recommends chromium; }
+	command -v chromium || command -v google-chrome || { $(ROOT) apt-get update && $(ROOT) apt-get install --yes --no-install-recommends chromium; }
 
 test-slow: $(VENV)/.dev  ## run the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -1,4 +1,4 @@
-"""What our command lines share: a parser that answers in a sentence, and ``NAME=VALUE``.
+"""What our command lines share: a parser that answers in a sentence, and the forms of values.
 
 It knows no option of any of them.
 """
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from errors import UsageError
 
-__all__ = ["Parser", "pairs_of", "parameters_of"]
+__all__ = ["Parser", "block_size_of", "gib_of", "pairs_of", "parameters_of"]
 
 _PARAMETER_BYTES = 2**20
 """What the file of a parameter may have."""
@@ -48,6 +48,66 @@ class Parser(argparse.ArgumentParser):
             Always.
         """
         raise UsageError("the command line", message.rstrip("."), f"{self.prog} --help lists the options")
+
+
+def block_size_of(text: str) -> tuple[int, int, int]:
+    """Read the value of ``--block-size``.
+
+    Parameters
+    ----------
+    text : str
+        ``Z,Y,X``, in voxels.
+
+    Returns
+    -------
+    tuple of int
+        z, y, x.
+
+    Raises
+    ------
+    UsageError
+        If it is not three whole numbers from 1 upwards.
+    """
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts):
+        raise UsageError(
+            f"--block-size {text}",
+            "it is not three whole numbers from 1 upwards",
+            "Give it as Z,Y,X, such as 32,512,512",
+        )
+    z, y, x = (int(part) for part in parts)
+    return z, y, x
+
+
+def gib_of(option: str, text: str | None) -> int | None:
+    """Read a size in GiB.
+
+    Parameters
+    ----------
+    option : str
+        The option that has it, for messages.
+    text : str or None
+        What the user wrote, None where the option is not given.
+
+    Returns
+    -------
+    int or None
+        Bytes.
+
+    Raises
+    ------
+    UsageError
+        If it is no number above 0.
+    """
+    if text is None:
+        return None
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < 2**20:
+        raise UsageError(f"{option} {text}", "it is no size in GiB above 0", f"Give it such as {option} 1.5")
+    return int(size * 2**30)
 
 
 def pairs_of(option: str, texts: Sequence[str], empty: bool = False) -> dict[str, str]:

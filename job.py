@@ -15,7 +15,7 @@ import pipelines
 from block_pool import default_cpus
 from boss.connection import address_of
 from box import Box, Range
-from command_line import Parser, pairs_of, parameters_of
+from command_line import Parser, block_size_of, gib_of, pairs_of, parameters_of
 from credentials import Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from errors import UnknownNameError, UsageError, closest
@@ -298,32 +298,6 @@ def _names(option: str, text: str | None) -> tuple[str, ...]:
     return names
 
 
-def _block_size(text: str) -> tuple[int, int, int]:
-    """Read ``Z,Y,X``."""
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts):
-        raise UsageError(
-            f"--block-size {text}",
-            "it is not three whole numbers from 1 upwards",
-            "Give it as Z,Y,X, such as 32,512,512",
-        )
-    z, y, x = (int(part) for part in parts)
-    return z, y, x
-
-
-def _gib(option: str, text: str | None) -> int | None:
-    """Read a size in GiB as bytes."""
-    if text is None:
-        return None
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size < 2**20:
-        raise UsageError(f"{option} {text}", "it is no size in GiB above 0", f"Give it such as {option} 1.5")
-    return int(size * 2**30)
-
-
 def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     """Make a job of parsed options; what they leave out comes from neurodata.cfg.
 
@@ -375,10 +349,10 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         out_collection=options.out_col,
         out_experiment=options.out_exp,
         cpus=cpus,
-        block_size=_block_size(options.block_size) if options.block_size else None,
+        block_size=block_size_of(options.block_size) if options.block_size else None,
         pulls=options.pulls,
-        memory_bytes=_gib("--memory", options.memory),
-        cache_bytes=_gib("--cache", options.cache),
+        memory_bytes=gib_of("--memory", options.memory),
+        cache_bytes=gib_of("--cache", options.cache),
         fresh=options.fresh,
         push=not options.no_push,
         plots=not options.no_plots,

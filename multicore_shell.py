@@ -6,24 +6,22 @@ It runs nothing on blocks itself.
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import logs
 import nd_multicore
+import stopping
 from block_pool import InWorkerError
+from command_line import block_size_of, gib_of
 from detection.plan import DEFAULT_PULLS
-from errors import IncompleteError, NDSynapseError, StoppedError, UsageError
+from errors import IncompleteError, NDSynapseError, StoppedError
+from importing import function_of
 from progress import told
 
 __all__ = ["main"]
-
-_STOP_LIMIT_S = 9
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,11 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scratch", metavar="DIR", help="keep finished blocks here: the same command goes on")
     parser.add_argument("--quiet", action="store_true", help="only warnings and failures on standard error")
     options = parser.parse_args(argv)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    stopping.hear()
     try:
         code = _shell(options)
-        _ignore_signals()
+        stopping.ignore()
     except KeyboardInterrupt:
         remedy = "The same command goes on where it was" if options.scratch else "Nothing is kept without --scratch"
         stopped = StoppedError("the run", "it was stopped by a signal", remedy)
@@ -64,28 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _ignore_signals() -> None:
-    """Let signals pass unheard from now on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _stop(*_: object) -> None:
-    """Interrupt the run, once: who sends a signal often, or two kinds, means the same as who sends one."""
-    _ignore_signals()
-    # an interrupt is lost where Python cannot raise it, and what it ends may hang
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(StoppedError.exit_code))
-    signal.alarm(_STOP_LIMIT_S)
-    raise KeyboardInterrupt
-
-
 def _shell(options: argparse.Namespace) -> int:
     """Run what the command line asks for; return the exit code."""
     logs.apply(logs.LogSettings(logging.WARNING if options.quiet else logging.INFO))
     try:
-        function = _import_function(options.function)
-        z, y, x = _block_size(options.block_size)
-        memory = None if options.memory is None else _gib(options.memory)
+        sys.path.insert(0, str(Path.cwd()))
+        function = function_of(options.function)
+        z, y, x = block_size_of(options.block_size)
+        memory = gib_of("--memory", options.memory)
         with told(not options.quiet) as progress:
             results = nd_multicore.run_parallel(
                 options.config,
@@ -110,44 +93,3 @@ def _shell(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{cause}{error}\n")
         return error.exit_code
     return 0
-
-
-def _block_size(text: str) -> tuple[int, int, int]:
-    """Read a block size, z, y, x."""
-    try:
-        z, y, x = (int(number) for number in text.split(","))
-    except ValueError:
-        z = y = x = 0
-    if min(z, y, x) < 1:
-        found = "it is not three whole numbers from 1 upwards"
-        raise UsageError(f"--block-size {text}", found, "Give z,y,x such as --block-size 10,1000,1000")
-    return z, y, x
-
-
-def _gib(text: str) -> int:
-    """Read a size in GiB as bytes."""
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size < 2**20:
-        raise UsageError(f"--memory {text}", "it is no size in GiB above 0", "Give it such as --memory 1.5")
-    return int(size * 2**30)
-
-
-def _import_function(path: str) -> nd_multicore.BlockFunction:
-    """Import ``package.module:function`` from the working folder or the environment."""
-    module, colon, name = path.partition(":")
-    if not (module and colon and name):
-        raise UsageError(f"function {path!r}", "it is not of the form package.module:function", "Write it so")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        function: nd_multicore.BlockFunction = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"function {path!r}", str(error), "Check module and function name") from error
-    except (Exception, SystemExit) as error:
-        found = f"importing {module} ends with {type(error).__name__}: {error}"
-        raise UsageError(f"function {path!r}", found, "Correct the module") from error
-    if not callable(function):
-        raise UsageError(f"function {path!r}", f"it is {type(function).__name__}, not a function", "Check its name")
-    return function

@@ -17,15 +17,11 @@ bytes a voxel.
 
 from __future__ import annotations
 
-import os
-import signal
-
-from errors import DataError, NDSynapseError, StoppedError, StorageError, UsageError
+import stopping
 
 if __name__ == "__main__":
     # what follows takes a while to import; a signal that comes meanwhile ends as one that comes later does
-    for _number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(_number, lambda *_: os._exit(StoppedError.exit_code))
+    stopping.end_at_once()
 
 import hashlib
 import importlib
@@ -54,6 +50,7 @@ from detection.budget import available_bytes
 from detection.plan import DEFAULT_PULLS
 from detection.store import BlockVolume, Store, key_of
 from detection.tiles import TileFeed, Tiles
+from errors import DataError, NDSynapseError, StorageError, UsageError
 from multicore_load import Load
 from progress import Progress, on_terminal, silent
 

@@ -21,8 +21,9 @@ from box import Box
 from detection.store import Store
 from detection.tiles import Tiles
 from detection.windows import WINDOW_NM, Reach, window
+from importing import function_of
 from pipelines.contract import Finding, Pipeline
-from pipelines.function import FunctionPipeline, load
+from pipelines.function import FunctionPipeline
 from source import Source
 
 __all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Plan", "code", "code_of", "remembered_block_size"]
@@ -212,7 +213,7 @@ def code_of(pipeline: Pipeline) -> str:
     str
         Hexadecimal digits; empty where there is no source, as in a notebook.
     """
-    written = load(pipeline.target) if isinstance(pipeline, FunctionPipeline) else type(pipeline)
+    written = function_of(pipeline.target) if isinstance(pipeline, FunctionPipeline) else type(pipeline)
     try:
         source = inspect.getsourcefile(written)
         return hashlib.sha256(Path(source or "").read_bytes()).hexdigest()[:16]

@@ -10,9 +10,8 @@ one that returns several masks names them: ``function.masks = ("All", "Gaba")``,
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral
@@ -21,43 +20,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from errors import DataError, UnknownNameError, UsageError
+from errors import DataError, UsageError
+from importing import function_of
 from pipelines.contract import Detected, Finding, Parameter, Pipeline, Place
 
-__all__ = ["FunctionPipeline", "load"]
+__all__ = ["FunctionPipeline"]
+
+_load = cache(function_of)
 
 _MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-@cache
-def load(target: str) -> Callable[[dict[str, NDArray[Any]]], Any]:
-    """Import a function.
-
-    Parameters
-    ----------
-    target : str
-        ``package.module:function``.
-
-    Returns
-    -------
-    callable
-        The function.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such module, or no such function in it.
-    """
-    module_name, _, name = target.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), name)
-    except (Exception, SystemExit) as error:
-        raise UnknownNameError(
-            f"pipeline {target!r}", f"importing it ended with {type(error).__name__}: {error}", "Give MODULE:FUNCTION"
-        ) from error
-    if not callable(function) or isinstance(function, type):
-        raise UnknownNameError(f"pipeline {target!r}", "that is no function", "Give MODULE:FUNCTION")
-    return function  # type: ignore[no-any-return]
 
 
 def _are_names(masks: tuple[Any, ...]) -> bool:
@@ -101,7 +72,7 @@ class FunctionPipeline(Pipeline):
 
     def _declared(self, name: str, default: Any) -> Any:
         """Return an attribute of the function as a tuple."""
-        value = getattr(load(self.target), name, default)
+        value = getattr(_load(self.target), name, default)
         return tuple(value) if isinstance(value, list | tuple) else (value,)
 
     @property
@@ -112,7 +83,7 @@ class FunctionPipeline(Pipeline):
     @property
     def help(self) -> str:
         """The first line of the function's own text."""
-        text = (load(self.target).__doc__ or "").strip()
+        text = (_load(self.target).__doc__ or "").strip()
         return text.splitlines()[0] if text else "a function without a text"
 
     @property
@@ -196,7 +167,7 @@ class FunctionPipeline(Pipeline):
             If the function returns something else than its masks.
         """
         del finding
-        returned = load(self.target)(dict(arrays))
+        returned = _load(self.target)(dict(arrays))
         masks = returned if isinstance(returned, dict) else {self.masks[0]: returned}
         if set(masks) != set(self.masks):
             raise DataError(

@@ -151,9 +151,9 @@ def test_another_distribution_adds_a_pipeline_through_an_entry_point(server: Bos
 
 
 WRONG = {
-    "no-such-module": (["--pipeline", "nowhere:function"], "importing it ended with ModuleNotFoundError"),
-    "no-such-function": (["--pipeline", "mine:nothing"], "importing it ended with AttributeError"),
-    "no-function": (["--pipeline", "os:sep"], "that is no function"),
+    "no-such-module": (["--pipeline", "nowhere:function"], "importing nowhere ended with ModuleNotFoundError"),
+    "no-such-function": (["--pipeline", "mine:nothing"], "mine has no nothing"),
+    "no-function": (["--pipeline", "os:sep"], "it is str, not a function"),
     "roles-of-a-function": (["--pipeline", "mine:bright", "--channels", "a=PSD95"], "has no roles"),
     "parameter-file-missing": (["--param", "noise_fold=@absent.txt"], "no such file"),
     "parameter-file-of-noise": (["--param", "noise_fold=@/bin/true"], "not text|more than"),

@@ -153,9 +153,9 @@ def test_from_the_shell_a_quiet_run_says_nothing_else(config: Path, tmp_path: Pa
         ("tests.test_nd_multicore:nothing", "nothing"),
         ("save", "package.module:function"),
         ("tests.test_nd_multicore:SHAPE", "it is tuple, not a function"),
-        ("slip:save", "importing slip ends with SyntaxError: "),
-        ("part:save", "importing part ends with ZeroDivisionError: division by zero"),
-        ("quit:save", "importing quit ends with SystemExit: 0"),
+        ("slip:save", "importing slip ended with SyntaxError: "),
+        ("part:save", "importing part ended with ZeroDivisionError: division by zero"),
+        ("quit:save", "importing quit ended with SystemExit: 0"),
     ],
 )
 def test_from_the_shell_a_wrong_function_is_one_sentence(
@@ -174,7 +174,7 @@ def test_from_the_shell_a_wrong_block_size_is_told_in_its_own_order(config: Path
     for size in ("1,1", "0,1,1", "1,1,1.5", "a"):
         done = shell(str(config), "tests.test_nd_multicore:save", "--block-size", size, folder=tmp_path)
         found = "it is not three whole numbers from 1 upwards"
-        said = f"--block-size {size}: {found}. Give z,y,x such as --block-size 10,1000,1000.\n"
+        said = f"--block-size {size}: {found}. Give it as Z,Y,X, such as 32,512,512.\n"
         assert (done.returncode, done.stderr) == (2, said)
 
 

@@ -405,7 +405,9 @@ def test_a_detection_never_has_more_on_disk_than_it_may_keep(tmp_path: Path) -> 
     keep, reserve = 6, 2
     detect(plan, 1, pulls=1, keep_bytes=2 * keep * int(np.prod(SIZE)))
     assert len(source.asked) > 2 * 15
-    assert max(source.seen) <= 2 * (keep + reserve)
+    # three blocks in a row may need what lies there beside the kept: one that is let go of, one at work, the next one
+    needed = 3 + 2
+    assert max(source.seen) <= 2 * (keep - reserve + needed)
 
 
 @pytest.mark.parametrize("kind", ["stored", "pulled"])
