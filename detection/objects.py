@@ -172,9 +172,10 @@ def measure_voxels(labelled: Labelled, measured: Iterable[tuple[str, NDArray[Any
         Columns, a row for each part.
     """
     first = _first(labelled.voxels)
+    # few voxels belong to objects: they are picked from where they lie, without a copy of the rest
+    coordinates = np.unravel_index(labelled.places, labelled.numbers.shape)
     return {
-        name: _reduce(_reduction(name), values.ravel()[labelled.places].astype(np.int64), first)
-        for name, values in measured
+        name: _reduce(_reduction(name), values[coordinates].astype(np.int64), first) for name, values in measured
     }
 
 

@@ -16,6 +16,7 @@ from whichever block it is taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,18 +108,26 @@ def window_sums(
     nz, ny, nx = box.shape
     corners = [_corners(y, x, reach, (ny, nx)) for reach in reaches]
     sums = [np.zeros(len(z), np.int64) for _ in reaches]
-    # sums of all rectangles that begin in the first corner: a rectangle anywhere is a matter of four of them
-    table = np.zeros((ny + 1, nx + 1), np.int64)
+    # sums of all rectangles that begin in the first corner: a rectangle anywhere is a matter of four of them, whose
+    # differences are exact even where the sums themselves have wrapped
+    largest = max((2 * ry + 1) * (2 * rx + 1) for _, ry, rx in reaches) * int(np.iinfo(voxels.dtype).max)
+    table = np.zeros((ny + 1, nx + 1), np.uint32 if largest < 2**32 else np.uint64)
     for plane in range(nz):
         met = [np.searchsorted(z, (plane - rz, plane + rz + 1)).tolist() for rz, _, _ in reaches]
         if all(first == stop for first, stop in met):
             continue
-        np.cumsum(voxels[plane], axis=1, dtype=np.int64, out=table[1:, 1:])
-        np.cumsum(table[1:], axis=0, out=table[1:])
+        table[1:, 1:] = voxels[plane]
+        # row by row: accumulating along the first axis takes NumPy six times as long
+        for above, row in pairwise(table):
+            np.add(above, row, out=row)
+        np.add.accumulate(table, axis=1, out=table)
         flat = table.ravel()
         for total, (first, stop), (low_low, low_high, high_low, high_high) in zip(sums, met, corners, strict=True):
             some = slice(first, stop)
-            total[some] += flat[high_high[some]] - flat[low_high[some]] - flat[high_low[some]] + flat[low_low[some]]
+            rectangle = flat[high_high[some]] - flat[low_high[some]]
+            rectangle += flat[low_low[some]]
+            rectangle -= flat[high_low[some]]
+            total[some] += rectangle.astype(np.int64)
     in_order = []
     for total in sums:
         given = np.empty_like(total)

@@ -75,6 +75,17 @@ def test_for_any_points_the_sums_are_those_of_the_boxes_round_them(
             assert (sums[place], counts[place]) == (inside.sum(), inside.size)
 
 
+@pytest.mark.parametrize("reach", [(0, 3, 5), (1, 200, 150)])
+def test_sums_are_exact_where_those_of_a_plane_need_more_than_32_bits(reach: tuple[int, int, int]) -> None:
+    voxels = np.full((2, 300, 310), 65535, np.uint16)
+    voxels[1, 150, 160] = 1
+    box = Box.of_shape(voxels.shape)
+    points = np.array([[0, 1, 1], [0, 150, 299], [0, 160, 309]])
+    (sums,) = window_sums(voxels, box, points, [reach])
+    for place, point in enumerate(points.T):
+        assert sums[place] == voxels[by_object.box_round(point.tolist(), reach, voxels.shape)].sum(dtype=np.int64)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 7), st.integers(1, 16), st.integers(1, 16)),
