@@ -45,10 +45,11 @@ from numpy.typing import NDArray
 
 from block_pool import BlockPool, Done, Failed, default_cpus
 from box import Box, Range
+from detection.block_volume import BlockVolume
 from detection.border import mirrored
 from detection.budget import available_bytes
 from detection.plan import DEFAULT_PULLS
-from detection.store import BlockVolume, Store, key_of
+from detection.store import Store, key_of
 from detection.tiles import TileFeed, Tiles
 from errors import DataError, NDSynapseError, StorageError, UsageError
 from multicore_load import Load

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
-from detection.store import overlapping, part_of
+from detection.block_volume import overlapping, part_of
 from detection.tiles import Tiles
 from source import Source
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from box import Box
 from detection import features, objects
+from detection.block_volume import BlockVolume
 from detection.blocks import FOUND, add_counts, candidates_of, measured_columns
 from detection.border import mirrored
-from detection.store import BlockVolume
 from detection.windows import WINDOW_NM, surroundings, window, window_sums
 from errors import DataError, UsageError
 from pipelines.contract import Chosen, Finding, Pipeline, Place, Summary

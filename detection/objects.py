@@ -174,9 +174,7 @@ def measure_voxels(labelled: Labelled, measured: Iterable[tuple[str, NDArray[Any
     first = _first(labelled.voxels)
     # few voxels belong to objects: they are picked from where they lie, without a copy of the rest
     coordinates = np.unravel_index(labelled.places, labelled.numbers.shape)
-    return {
-        name: _reduce(_reduction(name), values[coordinates].astype(np.int64), first) for name, values in measured
-    }
+    return {name: _reduce(_reduction(name), values[coordinates].astype(np.int64), first) for name, values in measured}
 
 
 def _reduction(name: str) -> np.ufunc:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
-from detection.store import BlockVolume
+from detection.block_volume import BlockVolume
 from pipelines.contract import Finding
 from volume import Volume
 

@@ -30,12 +30,13 @@ from numpy.typing import NDArray
 from block_pool import BlockPool, Boxes, Done, Failed, Feed
 from box import Box
 from detection import blocks, features, joining, objects, worker
+from detection.block_volume import BlockVolume
 from detection.digests import digest_of
 from detection.images import Image
 from detection.outcome import Brightness, Detection, Hole
 from detection.overview import Overview
 from detection.plan import DEFAULT_PULLS, Plan
-from detection.store import BlockVolume, key_of
+from detection.store import key_of
 from detection.tiles import TileFeed
 from detection.windows import Reach, surroundings
 from errors import DataError

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
-from detection.store import BlockVolume, Store, key_of, overlapping
+from detection.block_volume import BlockVolume, overlapping
+from detection.store import Store, key_of
 from errors import DataError, UsageError
 from source import Source
 

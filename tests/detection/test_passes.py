@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from box import Box, Range
 from detection import Detection, Plan, detect
+from detection.block_volume import BlockVolume
 from detection.border import mirrored
 from detection.overview import Overview
-from detection.store import BlockVolume
 from errors import DataError, UnavailableError
 from frame import Frame
 from pipelines.nomads_unsupervised import NomadsUnsupervised
