@@ -10,27 +10,17 @@ import ipaddress
 import logging
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as boto_errors
-from botocore.config import Config
 
-from errors import (
-    NDSynapseError,
-    PermissionDeniedError,
-    StorageError,
-    UnavailableError,
-    UnknownNameError,
-    UsageError,
-)
+import s3_connection
+from errors import StorageError, UsageError
 from results import deliverables
+from s3_connection import BOTO_FAILURES, meaning, status, translated
 
 __all__ = ["UploadedObject", "check_bucket", "upload_folder"]
 
@@ -39,8 +29,6 @@ logger = logging.getLogger(__name__)
 MARKER = "run.json"
 """The file that is uploaded last: where it is, the upload is complete."""
 
-# A call ends after at most 4 attempts of 10 s to connect and 60 s without an answer, with seconds between them.
-_CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
 _TRANSFER = TransferConfig(max_concurrency=4)
 # A new bucket is looked for every 2 s, for a minute.
 _WAIT = {"Delay": 2, "MaxAttempts": 30}
@@ -71,27 +59,6 @@ _CONTENT_TYPES = {
     ".tiff": "image/tiff",
     ".txt": "text/plain; charset=utf-8",
 }
-
-_BOTO_FAILURES = (boto_errors.BotoCoreError, boto_errors.ClientError, S3UploadFailedError)
-_NO_CREDENTIALS = (
-    boto_errors.CredentialRetrievalError,
-    boto_errors.LoginError,
-    boto_errors.MetadataRetrievalError,
-    boto_errors.NoAuthTokenError,
-    boto_errors.NoCredentialsError,
-    boto_errors.PartialCredentialsError,
-    boto_errors.SSOError,
-    boto_errors.TokenRetrievalError,
-)
-_NO_ANSWER = (
-    boto_errors.ConnectionError,
-    boto_errors.HTTPClientError,
-    boto_errors.IncompleteReadError,
-    boto_errors.WaiterError,
-)
-# Codes whose HTTP status alone would mislead; the status decides for all others.
-_REFUSED_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "BucketAlreadyExists"}
-_BUSY_CODES = {"BadDigest", "OperationAborted", "RequestTimeout", "SlowDown", "XAmzContentChecksumMismatch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +127,19 @@ def upload_folder(
     StorageError
         If a file cannot be read or changes while it is sent.
     """
-    with _translated("checking the bucket's name", _resuming(root, "NAME", None)):
+    with translated("checking the bucket's name", _resuming(root, "NAME", None)):
         check_bucket(bucket, acl)
     keys = _keys(root, key_prefix)
     remedy = _resuming(root, bucket, acl)
-    with _translated(f"connecting to S3 for the bucket {bucket}", remedy):
-        client = _client()
-    with _translated(f"looking for the bucket {bucket}", remedy):
+    with translated(f"connecting to S3 for the bucket {bucket}", remedy):
+        client = s3_connection.client()
+    with translated(f"looking for the bucket {bucket}", remedy):
         _ensure_bucket(client, bucket)
 
     done: list[UploadedObject] = []
     for path, key in keys.items():
         standing = f"{len(done)} of {len(keys)} objects are up"
-        with _translated(f"uploading {path.name} to s3://{bucket}/{key}, {standing}", remedy):
+        with translated(f"uploading {path.name} to s3://{bucket}/{key}, {standing}", remedy):
             before_first = not any(one.sent for one in done)
             marker = f"{key_prefix}/{MARKER}" if before_first else None
             done.append(_upload(client, path, bucket, key, acl, marker))
@@ -244,15 +211,6 @@ def _keys(root: Path, key_prefix: str) -> dict[Path, str]:
     return keys
 
 
-def _client() -> Any:
-    """Return a client of S3 with limits on time and attempts."""
-    try:
-        return boto3.session.Session().client("s3", config=_CONFIG)
-    except ValueError as cause:
-        remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
-        raise UsageError("connecting to S3", str(cause).rstrip("."), remedy) from cause
-
-
 def _is_missing(client: Any, bucket: str) -> bool:
     """Tell whether S3 says that there is no such bucket."""
     try:
@@ -260,9 +218,9 @@ def _is_missing(client: Any, bucket: str) -> bool:
     except boto_errors.ClientError as cause:
         # A role that may only put objects is refused here (403), and a token that expired gets a bare 400; the
         # upload tells these apart, for its answer has words.
-        if _status(cause) not in (400, 403, 404):
+        if status(cause) not in (400, 403, 404):
             raise
-        return _status(cause) == 404
+        return status(cause) == 404
     return False
 
 
@@ -282,9 +240,9 @@ def _ensure_bucket(client: Any, bucket: str) -> None:
         client.get_waiter("bucket_exists").wait(Bucket=bucket, WaiterConfig=_WAIT)
         blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
         client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(blocks, True))
-    except _BOTO_FAILURES as cause:
+    except BOTO_FAILURES as cause:
         # The next call would find the bucket, and use it as it is.
-        kind, found, _ = _meaning(cause)
+        kind, found, _ = meaning(cause)
         left = _removed(client, bucket)
         hint = "The credentials need s3:PutBucketPublicAccessBlock; or name a bucket that exists"
         raise kind(f"closing the new bucket {bucket} to the public", f"{found}; {left}", hint) from cause
@@ -295,7 +253,7 @@ def _removed(client: Any, bucket: str) -> str:
     """Remove a bucket that was just created, and say whether that went well."""
     try:
         client.delete_bucket(Bucket=bucket)
-    except _BOTO_FAILURES as cause:
+    except BOTO_FAILURES as cause:
         logger.warning("the bucket %s was created and cannot be removed: %s", bucket, cause)
         return "nothing was uploaded, and the bucket is still there: remove it, or block its public access yourself"
     return "nothing was uploaded, and the bucket was removed again"
@@ -330,7 +288,7 @@ def _withdraw(client: Any, bucket: str, key: str) -> None:
         client.delete_object(Bucket=bucket, Key=key)
     except boto_errors.ClientError as cause:
         # A role that may only put objects can still upload for the first time, and does not know that it is the first.
-        if _status(cause) != 403:
+        if status(cause) != 403:
             raise
         logger.warning(
             "s3://%s/%s of an earlier upload, if there is one, stays until this one ends: the role has no"
@@ -345,61 +303,10 @@ def _found(client: Any, bucket: str, key: str) -> tuple[int, str] | None:
     try:
         head = client.head_object(Bucket=bucket, Key=key)
     except boto_errors.ClientError as cause:
-        if _status(cause) == 404:
+        if status(cause) == 404:
             return None
         # S3 answers 403 instead of 404 to a role that may not list the bucket: sending decides.
-        if _status(cause) in (400, 403):
+        if status(cause) in (400, 403):
             return (-1, "")
         raise
     return head["ContentLength"], head["Metadata"].get("sha256", "")
-
-
-def _status(cause: boto_errors.ClientError) -> int:
-    """Return the HTTP status of an error that S3 answered with."""
-    return int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-@contextmanager
-def _translated(asked: str, remedy: str) -> Iterator[None]:
-    """Turn every failure of boto3, and of reading the files, into one of ours; each says how to go on."""
-    try:
-        yield
-    except NDSynapseError as ours:
-        raise type(ours)(ours.asked, ours.found, f"{ours.remedy}. {remedy}") from (ours.__cause__ or ours)
-    except _BOTO_FAILURES as cause:
-        # upload_file wraps what S3 answered, and keeps the answer only as the context.
-        inner = cause.__context__ if isinstance(cause, S3UploadFailedError) and cause.__context__ else cause
-        kind, found, hint = _meaning(inner)
-        raise kind(asked, found, f"{hint}. {remedy}") from cause
-    except OSError as cause:
-        raise StorageError(asked, str(cause), f"Check the file. {remedy}") from cause
-
-
-def _meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
-    """Return our class of a failure, its words, and what helps."""
-    found = " ".join(str(cause).split()).rstrip(".")
-    if isinstance(cause, boto_errors.ClientError):
-        error = cause.response.get("Error", {})
-        code, message = str(error.get("Code", "?")), str(error.get("Message", "")).rstrip(".")
-        return _meaning_of_answer(code, _status(cause), f"S3 answered {code} ({message})")
-    if isinstance(cause, _NO_CREDENTIALS):
-        return PermissionDeniedError, found, "Set up credentials as for the AWS command line, or give the job a role"
-    if isinstance(cause, _NO_ANSWER):
-        return UnavailableError, found, "Check the network and AWS_ENDPOINT_URL"
-    return UsageError, found, "Correct the AWS settings"
-
-
-def _meaning_of_answer(code: str, status: int, found: str) -> tuple[type[NDSynapseError], str, str]:
-    """Return our class of an answer of S3, its words, and what helps."""
-    if code == "BucketAlreadyExists":
-        return PermissionDeniedError, f"{found}, of another account", "Choose another bucket name"
-    if code in _REFUSED_CODES or status in (401, 403):
-        hint = "Check the credentials; they need s3:PutObject here, and s3:DeleteObject to replace an earlier upload"
-        return PermissionDeniedError, found, hint
-    if code in _BUSY_CODES or status >= 500 or status == 429:
-        return UnavailableError, f"{found}, after the retries", "Wait a while"
-    if status == 404:
-        return UnknownNameError, found, "Check the name of the bucket"
-    if code == "AccessControlListNotSupported":
-        return UsageError, found, "The bucket takes no ACLs: leave the ACL out, and share by presigned links"
-    return UsageError, found, "Check bucket, region and settings"

@@ -32,10 +32,12 @@ from box import Box
 from detection import blocks, features, joining, objects, worker
 from detection.block_volume import BlockVolume
 from detection.digests import digest_of
+from detection.exchange import Exchange
 from detection.images import Image
 from detection.outcome import Brightness, Detection, Hole
 from detection.overview import Overview
 from detection.plan import DEFAULT_PULLS, Plan
+from detection.shelf import Part, Shelf
 from detection.store import key_of
 from detection.tiles import TileFeed
 from detection.windows import Reach, surroundings
@@ -43,12 +45,15 @@ from errors import DataError
 from pipelines.contract import Chosen, Finding, Summary
 from progress import Progress, on_terminal, silent
 
-__all__ = ["detect"]
+__all__ = ["detect", "detect_part"]
 
 log = logging.getLogger(__name__)
 
 _COMPARED = 8
 """Blocks of an earlier run that are pulled again and compared, spread over the volume."""
+
+_SHARED = ("statistics", "detect", "features")
+"""Passes whose blocks are left on the shelf; masks are made anew from them in less time than they are carried."""
 
 _KEEP_BYTES = 2**62
 """What tiles may take on disk where nobody sets a limit."""
@@ -57,7 +62,15 @@ _KEEP_BYTES = 2**62
 class _Run:
     """The steps of one detection in one pool, timed and reported."""
 
-    def __init__(self, plan: Plan, pool: BlockPool, progress: Progress, pulls: int, keep_bytes: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        pool: BlockPool,
+        progress: Progress,
+        pulls: int,
+        keep_bytes: int,
+        shelf: Shelf | None,
+    ) -> None:
         self.plan = plan
         self.store = plan.store()
         self.blocks = plan.blocks()
@@ -68,6 +81,7 @@ class _Run:
         self._progress = progress
         self._pulls = pulls
         self._keep_bytes = keep_bytes
+        self._exchange = Exchange(self.store, shelf)
 
     def whole(self) -> list[Box]:
         """Return the blocks that did not fail."""
@@ -88,15 +102,19 @@ class _Run:
     def each_block(
         self,
         step: str,
-        kind: str,
+        kinds: Sequence[str],
         function: Callable[[Box], Any],
         among: Sequence[Box],
         halo: Reach | None = None,
+        wanted: bool = True,
     ) -> Iterator[Done]:
-        """Run a step on every block that an earlier run did not finish; with a halo, on the tiles that it needs."""
+        """Run a step on every block that nobody finished; with a halo, on the tiles that it needs.
+
+        What other parts of the run finished is fetched, unless it is not wanted.
+        """
         started = time.monotonic()
         whole = list(among)
-        missing = [block for block in whole if not self.store.has(kind, key_of(block))]
+        missing = self._exchange.unfinished(kinds, whole, wanted)
         done = len(whole) - len(missing)
         if done:
             self.resumed[step] = done
@@ -113,6 +131,8 @@ class _Run:
                 speed = f"{voxels / (time.monotonic() - started) / 1e6:.1f} million voxels/s"
                 self._progress(step, done, len(whole), f"{speed}, {failed} failed" if failed else speed)
                 if isinstance(outcome, Done):
+                    if step in _SHARED:
+                        self._exchange.leave(kinds, outcome.box)
                     yield outcome
         finally:
             if tile_feed is not None:
@@ -140,7 +160,7 @@ class _Run:
                 raise DataError(
                     f"channel {channel} in {tile}, pulled again for a later pass",
                     "its voxels changed while the job was running",
-                    "Wait until nobody writes to the channel, then start over with --fresh",
+                    "Wait until nobody writes to the channel, then start over with --fresh, or under another --shared",
                 )
 
     def _report(self, step: str, outcome: Done | Failed, pull_s: float) -> None:
@@ -160,21 +180,33 @@ class _Run:
     def check_source(self) -> None:
         """Start over if the volume is not what an earlier run pulled: some blocks are pulled again and compared.
 
-        BOSS has no version of a channel to ask for. Comparing all would cost what resuming saves.
+        BOSS has no version of a channel to ask for. Comparing all would cost what resuming saves. A part of a run has
+        nothing of an earlier one, and compares all that it pulls for the later passes.
         """
         tiles, kind = self.plan.tiles(), self.plan.statistics_kind()
+        self._exchange.unfinished((kind,), self.blocks, wanted=True)
         counted = [block for block in self.blocks if self.store.has(kind, key_of(block))]
         for block in counted[:: max(1, len(counted) // _COMPARED)][:_COMPARED] + counted[-1:]:
             known = self.store.load(kind, key_of(block))
             for channel in tiles.channels:
                 voxels = self.plan.source.get_cutout(channel, *block.ranges)
                 if digest_of(voxels) != str(known[f"digest {channel}"][0]):
-                    log.warning("channel %s changed since an earlier run pulled %s: starting over", channel, block)
-                    self.store.keep_only(set())
+                    self._start_over(channel, block)
                     return
         if not counted:
             # tiles that nothing was computed from yet are pulled again: they cannot be compared with anything
             self.store.drop(tiles.kind)
+
+    def _start_over(self, channel: str, block: Box) -> None:
+        """Remove what was computed from other voxels; what is on a shelf stays, and cannot be used."""
+        if self._exchange.shelf is not None:
+            raise DataError(
+                f"channel {channel} in {block}, pulled by a part of this run",
+                "its voxels are others now",
+                "Wait until nobody writes to the channel, then begin a run under another --shared",
+            )
+        log.warning("channel %s changed since an earlier run pulled %s: starting over", channel, block)
+        self.store.keep_only(set())
 
     def forget_others(self, finding: Finding) -> None:
         """Remove what runs with other parameters left in the store."""
@@ -184,11 +216,16 @@ class _Run:
         whole = {parts, f"faces-{parts}", f"labels-{parts}"}
         self.store.keep_only({self.plan.tiles().kind, self.plan.statistics_kind(), *whole, *kept})
 
+    def count(self, among: Sequence[Box], wanted: bool = True) -> None:
+        """Pull and count blocks."""
+        kinds = (self.plan.statistics_kind(),)
+        for _ in self.each_block("statistics", kinds, blocks.summarise, among, self.plan.halo, wanted):
+            pass
+
     def learn(self) -> tuple[Finding, dict[str, NDArray[Any]], dict[str, Brightness]]:
         """Pull and count all blocks, and let the pipeline draw from the sums; return what else was counted, too."""
         kind = self.plan.statistics_kind()
-        for _ in self.each_block("statistics", kind, blocks.summarise, self.blocks, self.plan.halo):
-            pass
+        self.count(self.blocks)
         total: Summary = {}
         overviews: dict[str, NDArray[Any]] = {}
         whole = self.some_whole()
@@ -214,11 +251,20 @@ class _Run:
                 key = name.removeprefix(prefix)
                 overviews[key] = Overview.at(pixels, block, self.plan.box).merged_into(overviews.get(key))
 
+    def find(self, finding: Finding, among: Sequence[Box], wanted: bool = True) -> None:
+        """Label and measure blocks."""
+        kind = self.plan.parts_kind(finding)
+        # in the order in which they are saved: with the parts a block is finished
+        kinds = (f"labels-{kind}", f"faces-{kind}", kind)
+        for _ in self.each_block(
+            "detect", kinds, partial(blocks.detect, finding=finding), among, self.plan.halo, wanted
+        ):
+            pass
+
     def label(self, finding: Finding) -> tuple[joining.ColumnFiles, objects.Joint]:
         """Label and measure all blocks and join what touches across them."""
         kind = self.plan.parts_kind(finding)
-        for _ in self.each_block("detect", kind, partial(blocks.detect, finding=finding), self.whole(), self.plan.halo):
-            pass
+        self.find(finding, self.whole())
         started = time.monotonic()
         whole = self.some_whole()
         feed = Boxes(whole if len(self.blocks) > 1 else [])
@@ -247,7 +293,7 @@ class _Run:
         assigned = features.assign(plan, finding, joined, first)
         busy = assigned.among(self.whole(), plan)
         function = partial(features.measure, kind=assigned.kind)
-        for _ in self.each_block("features", assigned.kind, function, busy, surroundings(plan.reach)):
+        for _ in self.each_block("features", (assigned.kind,), function, busy, surroundings(plan.reach)):
             pass
         rows, sums = features.gather(plan, self.store, assigned, self.whole())
         is_measured = np.zeros(len(first), np.bool_)
@@ -274,7 +320,7 @@ class _Run:
             self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
         function = partial(blocks.write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind)
         overviews: dict[str, NDArray[Any]] = {}
-        for _ in self.each_block("masks", f"overviews-{kind}", function, self.whole()):
+        for _ in self.each_block("masks", (f"overviews-{kind}",), function, self.whole()):
             pass
         for block in self.whole():
             self._merge(overviews, block, self.store.load(f"overviews-{kind}", key_of(block)), "")
@@ -312,8 +358,9 @@ def detect(
     *,
     pulls: int = DEFAULT_PULLS,
     keep_bytes: int = _KEEP_BYTES,
+    shelf: Shelf | None = None,
 ) -> Detection:
-    """Run a pipeline over a box, or finish what an earlier run with the same plan began.
+    """Run a pipeline over a box, or finish what an earlier run with the same plan, or parts of this one, began.
 
     Parameters
     ----------
@@ -327,6 +374,8 @@ def detect(
         Tiles that are pulled at the same time.
     keep_bytes : int
         What pulled tiles may take on disk; what does not fit is pulled again for each later pass.
+    shelf : Shelf, optional
+        Where `detect_part` left finished blocks; what is missing there is computed, and left there.
 
     Returns
     -------
@@ -343,7 +392,7 @@ def detect(
         From the source.
     """
     with BlockPool(cpus, worker.setup, (plan.for_workers(),)) as pool:
-        run = _Run(plan, pool, progress, pulls, keep_bytes)
+        run = _Run(plan, pool, progress, pulls, keep_bytes, shelf)
         run.check_source()
         finding, overviews, brightness = run.learn()
         run.forget_others(finding)
@@ -370,3 +419,50 @@ def detect(
         resumed=run.resumed,
         candidates=len(first),
     )
+
+
+def detect_part(
+    plan: Plan,
+    part: Part,
+    shelf: Shelf,
+    cpus: int,
+    progress: Progress = silent,
+    *,
+    pulls: int = DEFAULT_PULLS,
+    keep_bytes: int = _KEEP_BYTES,
+) -> list[Hole]:
+    """Do a part of one phase of a detection, and leave its blocks on the shelf; `detect` does what remains.
+
+    Whatever parts there are, done or not, once or twice, the result of `detect` is the same.
+
+    Parameters
+    ----------
+    plan : Plan
+        The same for all parts, but for its folder.
+    part : Part
+        Which part.
+    shelf : Shelf
+        Where blocks are left as soon as each is finished; those that are there are not computed again.
+    cpus, progress, pulls, keep_bytes
+        As for `detect`.
+
+    Returns
+    -------
+    list of Hole
+        The blocks that failed; `detect` tries them again, and names them.
+
+    Raises
+    ------
+    NDSynapseError
+        As `detect`, or if the shelf cannot be reached.
+    """
+    with BlockPool(cpus, worker.setup, (plan.for_workers(),)) as pool:
+        run = _Run(plan, pool, progress, pulls, keep_bytes, shelf)
+        mine = part.of(run.blocks)
+        if part.phase == "statistics":
+            run.count(mine, wanted=False)
+        else:
+            finding, _, _ = run.learn()
+            whole = set(run.whole())
+            run.find(finding, [block for block in mine if block in whole], wanted=False)
+    return run.holes

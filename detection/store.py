@@ -270,6 +270,45 @@ class Store:
         with self._translated(f"reading {path}"), np.load(io.BytesIO(blosc.decompress(path.read_bytes()))) as arrays:
             return {str(name): arrays[f"arr_{number}"] for number, name in enumerate(arrays["names"])}
 
+    def body(self, kind: str, key: str) -> bytes:
+        """Return the file of what `save` saved, as it is.
+
+        Parameters
+        ----------
+        kind, key : str
+            See `path`.
+
+        Returns
+        -------
+        bytes
+            For `adopt` of another store.
+
+        Raises
+        ------
+        StorageError
+            If it is not there.
+        """
+        path = self.path(kind, key, "npz")
+        with self._translated(f"reading {path}"):
+            return path.read_bytes()
+
+    def adopt(self, kind: str, key: str, body: bytes) -> None:
+        """Save what another store has saved.
+
+        Parameters
+        ----------
+        kind, key : str
+            See `path`.
+        body : bytes
+            From `body`.
+
+        Raises
+        ------
+        StorageError
+            If there is no room, or no right to write.
+        """
+        self._commit(self.path(kind, key, "npz"), lambda file: file.write(body))
+
     def write_note(self, name: str, text: str) -> None:
         """Write a short text.
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.config import Config
 from botocore.session import get_session
 
 import s3
+import s3_connection
 from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
 from s3 import check_bucket, upload_folder
 
@@ -118,7 +120,7 @@ def faulty_s3(s3_env: S3Server, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two attempts instead of four: the waits between them are botocore's, not ours."""
     retries = {"retries": {"mode": "standard", "total_max_attempts": 2}}
-    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(s3.Config(**retries)))
+    monkeypatch.setattr(s3_connection, "_CONFIG", s3_connection._CONFIG.merge(Config(**retries)))
 
 
 def test_every_deliverable_file_is_uploaded_below_the_prefix_and_nothing_else(s3_env: S3Server, folder: Path) -> None:
@@ -525,7 +527,7 @@ def test_a_bucket_that_vanishes_is_an_unknown_name(
     ],
 )
 def test_each_answer_of_s3_has_one_class(code: str, status: int, error: type[NDSynapseError]) -> None:
-    kind, found, hint = s3._meaning_of_answer(code, status, f"S3 answered {code}")
+    kind, found, hint = s3_connection.meaning_of_answer(code, status, f"S3 answered {code}")
     assert kind is error
     assert code in found
     assert hint
