@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +84,7 @@ def run(
     log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
     roles = job.pipeline.choose(candidates(source), job.channels)
     log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
-    destinations = _destinations(job, source)
+    destinations = _destinations(job, source, roles)
     plan = plan_of(job, source, roles, folder)
     plan.remember()
     # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
@@ -131,12 +131,14 @@ def _open(job: Job) -> NeuroDataResource:
     return NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
 
 
-def _destinations(job: Job, source: NeuroDataResource) -> dict[str, nd_boss.Destination]:
+def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str]) -> dict[str, nd_boss.Destination]:
     """Name the channel of each mask and refuse now what BOSS would refuse after the work."""
     if not job.push:
         return {}
     destinations = {
-        name: nd_boss.Destination(job.out_collection, job.out_experiment, f"{job.results_key}_{name}")
+        name: nd_boss.Destination(
+            job.out_collection, job.out_experiment, f"{job.results_key}_{name}", job.maker(roles), job.overwrite
+        )
         for name in job.pipeline.masks
     }
     for destination in destinations.values():
@@ -374,7 +376,7 @@ def _dry_run(job: Job) -> int:
     """Tell what a job would do and need."""
     source = _open(job)
     roles = job.pipeline.choose(candidates(source), job.channels)
-    _destinations(job, source)
+    _destinations(job, source, roles)
     sys.stdout.write(forecast(job, plan_of(job, source, roles, ResultFolder.named(job.path, job.results_key))))
     return 0
 

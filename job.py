@@ -6,6 +6,8 @@ It reads no voxel and contacts no service; `driver` does the job.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +85,8 @@ class Job:
         Whether to start over where an earlier run with the same results key was stopped.
     push, plots : bool
         Whether the masks go to BOSS; whether plots are drawn.
+    overwrite : bool
+        Whether they may replace masks that another run put there.
     """
 
     host: str
@@ -107,6 +111,7 @@ class Job:
     fresh: bool = False
     push: bool = True
     plots: bool = True
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no job can be done with, whoever built it."""
@@ -127,6 +132,23 @@ class Job:
     def results_key(self) -> str:
         """Name of the result folder, of the prefix in S3, and first part of the masks' channels."""
         return results_key(self.pipeline.name, self.collection, self.experiment, self.box)
+
+    def maker(self, roles: Mapping[str, str]) -> str:
+        """Say who makes the masks, so that BOSS tells this job, repeated, from one whose masks may differ.
+
+        Parameters
+        ----------
+        roles : mapping of str to str
+            Role to channel.
+
+        Returns
+        -------
+        str
+            A few words for a channel's description; the same for the same request, parameters and roles.
+        """
+        what = json.dumps([self.results_key, dict(self.pipeline.settings), dict(roles)], sort_keys=True)
+        digest = hashlib.sha256(what.encode()).hexdigest()[:16]
+        return f"{self.pipeline.name} of nd-synapse on {self.collection}/{self.experiment}, parameters {digest}"
 
     def measured(self, channels: Sequence[str]) -> tuple[str, ...]:
         """Return the channels to measure in and round the synapses.
@@ -177,6 +199,7 @@ class Job:
             "block_size": None if self.block_size is None else list(self.block_size),
             "pulls": self.pulls,
             "push": self.push,
+            "overwrite": self.overwrite,
             "plots": self.plots,
         }
 
@@ -244,6 +267,7 @@ def parser() -> Parser:
     out.add_argument("--acl", metavar="NAME", help="canned ACL of the objects; default: private objects, no ACL sent")
     out.add_argument("--out-col", default=DEFAULT_OUT_COL, metavar="NAME", help="BOSS; default: %(default)s")
     out.add_argument("--out-exp", default=DEFAULT_OUT_EXP, metavar="NAME", help="BOSS; default: %(default)s")
+    out.add_argument("--overwrite", action="store_true", help="replace masks in BOSS that another run made")
     out.add_argument("--no-push", action="store_true", help="leave BOSS as it is")
     out.add_argument("--no-upload", action="store_true", help="leave S3 as it is")
     out.add_argument("--no-plots", action="store_true", help="draw no plots and write no report")
@@ -355,5 +379,6 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         cache_bytes=gib_of("--cache", options.cache),
         fresh=options.fresh,
         push=not options.no_push,
+        overwrite=options.overwrite,
         plots=not options.no_plots,
     )

@@ -116,6 +116,7 @@ def boss_push(
     source: Source | Frame | None = None,
     progress: Progress | None = None,
     patience: Patience | None = None,
+    overwrite: bool = False,
 ) -> dict[str, str]:
     """Push masks, each to the channel ``<results_key>_<its key>`` of an experiment.
 
@@ -139,6 +140,8 @@ def boss_push(
         See `push_mask`; called for each mask anew.
     patience : Patience, optional
         Time-outs and retries.
+    overwrite : bool
+        Whether the masks may replace what a run of `driver`, or somebody else, put into these channels.
 
     Returns
     -------
@@ -151,7 +154,7 @@ def boss_push(
         See `push_mask`. All masks and names are checked before anything is sent.
     """
     box = Box(z_range, y_range, x_range)
-    destinations = {key: Destination(col, exp, f"{results_key}_{key}") for key in data_dict}
+    destinations = {key: Destination(col, exp, f"{results_key}_{key}", overwrite=overwrite) for key in data_dict}
     for key, mask in data_dict.items():
         check_mask(mask, box, key)
     frame = source if isinstance(source, Frame) or source is None else source.frame

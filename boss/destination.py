@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 # BOSS accepts a channel whose three names are longer together, and then fails at every cutout of it.
 _NAMES_TOGETHER = 255
 
+_CONTENT = "Mask: 255 where something was found, 0 elsewhere"
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -42,6 +44,11 @@ class Destination:
     ----------
     collection, experiment, channel : str
         Its names.
+    maker : str
+        What the mask is made by, in a few words that differ from run to run where masks may: it stands in the
+        channel's description, and tells a run that is repeated from another one.
+    overwrite : bool
+        Whether the mask may replace what another maker put there.
 
     Raises
     ------
@@ -52,6 +59,8 @@ class Destination:
     collection: str
     experiment: str
     channel: str
+    maker: str = ""
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what BOSS would store under another name, or not find again."""
@@ -69,6 +78,11 @@ class Destination:
     def __str__(self) -> str:
         """Return the three names with slashes."""
         return f"{self.collection}/{self.experiment}/{self.channel}"
+
+    @property
+    def description(self) -> str:
+        """What BOSS says about the channel."""
+        return f"{_CONTENT}; made by {self.maker}" if self.maker else _CONTENT
 
 
 def check_destination(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:
@@ -102,6 +116,7 @@ def check_destination(remote: BossRemote, destination: Destination, box: Box, so
     fields = _look_up(remote, asked, wanted)
     if fields is not None:
         _check_kind(asked, fields)
+        _check_maker(asked, fields, destination)
 
 
 def ensure_channel(
@@ -132,6 +147,8 @@ def ensure_channel(
     ------
     DataError
         If the experiment's frame does not hold the box, its voxels differ in size, or the channel is no uint8 image.
+    UsageError
+        If another maker's mask is there, and the destination does not say that it may be replaced.
     UnknownNameError
         If the experiment is missing and `source` is not given, or a name was deleted.
     PermissionDeniedError
@@ -141,6 +158,9 @@ def ensure_channel(
     asked, wanted = _channel(destination)
     fields, is_new = _ensure(remote, asked, wanted)
     _check_kind(asked, fields)
+    _check_maker(asked, fields, destination)
+    if fields.get("description") != destination.description:
+        _sign(remote, asked, wanted, fields)
     return wanted, is_new
 
 
@@ -158,7 +178,7 @@ def _channel(destination: Destination) -> tuple[str, ChannelResource]:
         destination.experiment,
         type="image",
         datatype="uint8",
-        description="Mask: 255 where something was found, 0 elsewhere",
+        description=destination.description,
     )
 
 
@@ -170,6 +190,25 @@ def _check_kind(asked: str, fields: Mapping[str, Any]) -> None:
             f"there is such a channel already, of type {fields['type']} and {fields['datatype']}",
             "A mask needs an image channel of uint8: choose another experiment with --out-exp NAME",
         )
+
+
+def _check_maker(asked: str, fields: Mapping[str, Any], destination: Destination) -> None:
+    """Refuse a channel that somebody else made, unless it may be replaced."""
+    there = str(fields.get("description") or "")
+    if there != destination.description and not destination.overwrite:
+        raise UsageError(
+            asked,
+            f"another run or somebody else made it; it says of itself: {there[:200] or 'nothing'}",
+            "Replace its mask with --overwrite, or choose another experiment with --out-exp NAME",
+        )
+
+
+def _sign(remote: BossRemote, asked: str, channel: ChannelResource, fields: Mapping[str, Any]) -> None:
+    """Let a channel say who made the mask that replaces the one it held."""
+    # an update takes away the links to other channels that it does not name
+    channel.sources, channel.related = list(fields.get("sources") or []), list(fields.get("related") or [])
+    call(remote, asked, lambda: remote.update_project(channel.name, channel))
+    log.info("%s is overwritten", asked)
 
 
 def _without_source(asked: str) -> UnknownNameError:

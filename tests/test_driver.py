@@ -223,14 +223,17 @@ class TestResults:
     def test_second_run_makes_the_channel_equal_to_the_second_mask(
         self, small_boss: BossServer, tmp_path: Path
     ) -> None:
-        """BOSS would keep the union; the push does not."""
-        arguments = where(small_boss, "small", "plain", SMALL)
+        """BOSS would keep the union; the push does not, and replaces nothing of another run unless it is asked to."""
+        arguments = [*where(small_boss, "small", "plain", SMALL), "--out-exp", "second"]
         first = drive(small_boss, tmp_path / "1", *arguments, "--no-plots")
-        second = drive(small_boss, tmp_path / "2", *arguments, "--no-plots", "--param", "min_voxels=70")
+        other = [*arguments, "--no-plots", "--param", "min_voxels=70"]
+        refused = drive(small_boss, tmp_path / "2", *other)
+        assert refused.code == 2
+        assert "--overwrite" in refused.stderr
+        second = drive(small_boss, tmp_path / "2", *other, "--overwrite")
         assert (first.code, second.code) == (0, 0), second.stderr
         assert np.count_nonzero(second.mask()) < np.count_nonzero(first.mask())
-        out = ("collman_nomads", "nomads_predictions")
-        assert np.array_equal(in_boss(small_boss, second, SMALL, out), second.mask())
+        assert np.array_equal(in_boss(small_boss, second, SMALL, ("collman_nomads", "second")), second.mask())
 
     def test_manifest_tells_the_run_and_no_token(self, small_boss: BossServer, tmp_path: Path) -> None:
         run = drive(small_boss, tmp_path, *where(small_boss, "small", "plain", SMALL), "--verbose")

@@ -131,9 +131,39 @@ def test_voxels_outside_of_the_box_stay_as_they_are(boss_server, place, offset):
     write_block(boss_server.remote(), channel, Box.of_shape(STOP), before)
     box = Box.of_shape(tuple(n - 2 for n in STOP), offset)
     mask = masks(box, 4)
-    destination = Destination(place.collection.name, place.experiment.name, channel.name)
+    destination = Destination(place.collection.name, place.experiment.name, channel.name, overwrite=True)
     push_mask(remote_of(boss_server), destination, box, mask, None)
     np.testing.assert_array_equal(read_all(boss_server, destination), expected((box, mask), before=before))
+
+
+def test_a_channel_of_another_maker_is_left_alone_unless_it_may_be_overwritten(boss_server, place):
+    """And the run that made it, repeated, may write again; after the overwriting the other one may."""
+    box = Box.of_shape(STOP)
+    first, second = masks(box, 4), masks(box, 5)
+    names = (place.collection.name, place.experiment.name, new_name("mask"))
+    remote = remote_of(boss_server)
+    push_mask(remote, Destination(*names, "one"), box, first, None)
+    push_mask(remote, Destination(*names, "one"), box, first, None)
+    for refused in (check_destination, lambda *a: push_mask(remote, a[1], box, second, None)):
+        with pytest.raises(UsageError, match=r"made by one.*--overwrite"):
+            refused(remote, Destination(*names, "two"), box, None)
+    np.testing.assert_array_equal(read_all(boss_server, Destination(*names)), expected((box, first)))
+    push_mask(remote, Destination(*names, "two", overwrite=True), box, second, None)
+    push_mask(remote, Destination(*names, "two"), box, second, None)
+    np.testing.assert_array_equal(read_all(boss_server, Destination(*names)), expected((box, second)))
+    with pytest.raises(UsageError, match="made by two"):
+        push_mask(remote, Destination(*names, "one"), box, first, None)
+
+
+def test_overwriting_a_channel_keeps_its_links_to_others(boss_server, place):
+    """BOSS forgets the links that an update does not name."""
+    source = place.channel(new_name("image"))
+    channel = place.channel(new_name("mask"), sources=[source.name])
+    destination = Destination(place.collection.name, place.experiment.name, channel.name, "one", overwrite=True)
+    box = Box.of_shape(STOP)
+    push_mask(remote_of(boss_server), destination, box, masks(box, 4), None)
+    held = boss_server.remote().get_channel(channel.name, place.collection.name, place.experiment.name)
+    assert (held.sources, held.description) == ([source.name], destination.description)
 
 
 def ranges(stop):
