@@ -24,10 +24,12 @@ from errors import DataError
 from pipelines.contract import Detected, Finding, Place, Summary
 
 __all__ = [
+    "add_all_counts",
     "add_counts",
     "candidates_of",
     "detect",
     "measured_columns",
+    "packed_counts",
     "summarise",
     "touching",
     "write_masks",
@@ -45,7 +47,8 @@ _PIECE = 2**20
 def _role_arrays(plan: Plan, box: Box) -> dict[str, NDArray[Any]]:
     """Read the voxels of each role with the pipeline's halo."""
     tiles = plan.tiles()
-    inside = Box.of_shape(box.shape, tuple(b - v for b, v in zip(box.start, plan.box.start, strict=True)))
+    # what is pulled ends where the volume does, or beyond the halo
+    inside = Box.of_shape(box.shape, tuple(b - v for b, v in zip(box.start, tiles.volume.start, strict=True)))
     return {role: mirrored(tiles.channel(channel), inside, plan.halo) for role, channel in plan.roles.items()}
 
 
@@ -70,12 +73,7 @@ def summarise(box: Box) -> float:
     """
     plan = plan_here()
     tiles = plan.tiles()
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, counts in plan.pipeline.summarise(_role_arrays(plan, box), _place(plan, box)).items():
-        kept = counts != 0
-        kept[-1:] = True  # counts that end with zeros are as long as they were
-        places = np.flatnonzero(kept)
-        arrays[f"places {name}"], arrays[f"counts {name}"] = places, counts[places]
+    arrays = packed_counts(plan.pipeline.summarise(_role_arrays(plan, box), _place(plan, box)))
     for channel in plan.pulled():
         voxels = tiles.channel(channel).part(box)
         arrays[f"overview {channel}"] = Overview.of_block(voxels, box, plan.box).pixels
@@ -95,6 +93,44 @@ def _moments(voxels: NDArray[Any]) -> tuple[int, int]:
         total += int(piece.sum())
         squares += int(piece @ piece)
     return total, squares
+
+
+def packed_counts(summary: Summary) -> dict[str, NDArray[Any]]:
+    """Return counts without their zeros, as they are saved.
+
+    Parameters
+    ----------
+    summary : Summary
+        Counts by name.
+
+    Returns
+    -------
+    dict of str to ndarray of int64
+        ``places <name>`` and ``counts <name>``, for `add_all_counts`.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, counts in summary.items():
+        kept = counts != 0
+        kept[-1:] = True  # counts that end with zeros are as long as they were
+        places = np.flatnonzero(kept)
+        arrays[f"places {name}"], arrays[f"counts {name}"] = places, counts[places]
+    return arrays
+
+
+def add_all_counts(total: Summary, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Add all counts of a block, or of a part of the run, to a summary.
+
+    Parameters
+    ----------
+    total : Summary
+        What there is so far; it is changed.
+    arrays : mapping of str to ndarray
+        From `packed_counts`; what else is in it is passed over.
+    """
+    for key, counts in arrays.items():
+        kind, _, name = key.partition(" ")
+        if kind == "counts":
+            add_counts(total, name, arrays[f"places {name}"], counts)
 
 
 def add_counts(total: Summary, name: str, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:

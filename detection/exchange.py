@@ -61,25 +61,66 @@ class Exchange:
         if self.shelf is None or not missing:
             return missing
         there = self.shelf.names(kinds[-1])
-        shelved = [block for block in missing if _name_of(block) in there]
+        shelved = [block for block in missing if _name_of(key_of(block)) in there]
         if wanted:
-            self._fetch(kinds, shelved, self.shelf)
+            self._fetch([(kind, key_of(block)) for block in shelved for kind in kinds], self.shelf)
         finished = set(shelved)
         return [block for block in missing if block not in finished]
 
-    def _fetch(self, kinds: Sequence[str], blocks: Sequence[Box], shelf: Shelf) -> None:
-        """Fetch all that is made of some blocks."""
+    def _fetch(self, wanted: Sequence[tuple[str, str]], shelf: Shelf) -> None:
+        """Fetch things, given by their kinds and keys; the last kind of a block comes last."""
 
-        def fetch(block: Box) -> None:
-            for kind in kinds:
-                self.store.adopt(kind, key_of(block), shelf.get(kind, _name_of(block)))
+        def fetch(one: tuple[str, str]) -> None:
+            kind, key = one
+            self.store.adopt(kind, key, shelf.get(kind, _name_of(key)))
 
         pool = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
         try:
-            for _ in pool.map(fetch, blocks):
+            for _ in pool.map(fetch, wanted):
                 pass
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def fetch_all(self, kind: str, keys: Sequence[str]) -> bool:
+        """Fetch things that are of use only together.
+
+        Parameters
+        ----------
+        kind : str
+            Their kind.
+        keys : sequence of str
+            Which.
+
+        Returns
+        -------
+        bool
+            False, and nothing is fetched, if one of them is not on the shelf.
+
+        Raises
+        ------
+        NDSynapseError
+            If the shelf cannot be reached, or there is no room for what is on it.
+        """
+        if self.shelf is None or not {_name_of(key) for key in keys} <= self.shelf.names(kind):
+            return False
+        self._fetch([(kind, key) for key in keys], self.shelf)
+        return True
+
+    def leave_one(self, kind: str, key: str) -> None:
+        """Leave one thing for the other parts.
+
+        Parameters
+        ----------
+        kind, key : str
+            Which, in the store.
+
+        Raises
+        ------
+        NDSynapseError
+            If the shelf cannot be reached.
+        """
+        if self.shelf is not None:
+            self.shelf.put(kind, _name_of(key), self.store.body(kind, key))
 
     def leave(self, kinds: Sequence[str], block: Box) -> None:
         """Leave what was made of a block for the other parts.
@@ -96,11 +137,10 @@ class Exchange:
         NDSynapseError
             If the shelf cannot be reached.
         """
-        if self.shelf is not None:
-            for kind in kinds:
-                self.shelf.put(kind, _name_of(block), self.store.body(kind, key_of(block)))
+        for kind in kinds:
+            self.leave_one(kind, key_of(block))
 
 
-def _name_of(block: Box) -> str:
-    """Return the name of a block on the shelf."""
-    return f"{key_of(block)}.npz"
+def _name_of(key: str) -> str:
+    """Return the name on the shelf."""
+    return f"{key}.npz"

@@ -37,7 +37,7 @@ from detection.images import Image
 from detection.outcome import Brightness, Detection, Hole
 from detection.overview import Overview
 from detection.plan import DEFAULT_PULLS, Plan
-from detection.shelf import Part, Shelf
+from detection.shelf import Shelf
 from detection.store import key_of
 from detection.tiles import TileFeed
 from detection.windows import Reach, surroundings
@@ -45,7 +45,7 @@ from errors import DataError
 from pipelines.contract import Chosen, Finding, Summary
 from progress import Progress, on_terminal, silent
 
-__all__ = ["detect", "detect_part"]
+__all__ = ["Passes", "detect"]
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,24 @@ _KEEP_BYTES = 2**62
 """What tiles may take on disk where nobody sets a limit."""
 
 
-class _Run:
-    """The steps of one detection in one pool, timed and reported."""
+class Passes:
+    """The passes of one detection in one pool, timed and reported.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to read, with which pipeline, and where to work.
+    pool : BlockPool
+        The workers; they have the same plan.
+    progress : callable
+        Told of every block.
+    pulls : int
+        Tiles that are pulled at the same time.
+    keep_bytes : int
+        What pulled tiles may take on disk.
+    shelf : Shelf or None
+        What the parts of a run share, where it has any.
+    """
 
     def __init__(
         self,
@@ -74,6 +90,7 @@ class _Run:
         self.plan = plan
         self.store = plan.store()
         self.blocks = plan.blocks()
+        self._blocks = frozenset(self.blocks)
         self.seconds: dict[str, float] = {}
         self.resumed: dict[str, int] = {}
         self.holes: list[Hole] = []
@@ -81,7 +98,7 @@ class _Run:
         self._progress = progress
         self._pulls = pulls
         self._keep_bytes = keep_bytes
-        self._exchange = Exchange(self.store, shelf)
+        self.exchange = Exchange(self.store, shelf)
 
     def whole(self) -> list[Box]:
         """Return the blocks that did not fail."""
@@ -114,7 +131,7 @@ class _Run:
         """
         started = time.monotonic()
         whole = list(among)
-        missing = self._exchange.unfinished(kinds, whole, wanted)
+        missing = self.exchange.unfinished(kinds, whole, wanted)
         done = len(whole) - len(missing)
         if done:
             self.resumed[step] = done
@@ -132,7 +149,7 @@ class _Run:
                 self._progress(step, done, len(whole), f"{speed}, {failed} failed" if failed else speed)
                 if isinstance(outcome, Done):
                     if step in _SHARED:
-                        self._exchange.leave(kinds, outcome.box)
+                        self.exchange.leave(kinds, outcome.box)
                     yield outcome
         finally:
             if tile_feed is not None:
@@ -150,8 +167,9 @@ class _Run:
     def _compare(self, tile: Box) -> None:
         """Refuse a tile that was pulled again and is not what was counted."""
         tiles, kind = self.plan.tiles(), self.plan.statistics_kind()
-        if not self.store.has(kind, key_of(tile)):
-            return  # counting it failed: it is a hole, and nothing was learned from it
+        if tile not in self._blocks or not self.store.has(kind, key_of(tile)):
+            # counting it failed: it is a hole, and nothing was learned from it; or another part has it to compare
+            return
         known = self.store.load(kind, key_of(tile))
         for channel in tiles.channels:
             if digest_of(tiles.channel(channel).part(tile)) != str(known[f"digest {channel}"][0]):
@@ -184,7 +202,7 @@ class _Run:
         nothing of an earlier one, and compares all that it pulls for the later passes.
         """
         tiles, kind = self.plan.tiles(), self.plan.statistics_kind()
-        self._exchange.unfinished((kind,), self.blocks, wanted=True)
+        self.exchange.unfinished((kind,), self.blocks, wanted=True)
         counted = [block for block in self.blocks if self.store.has(kind, key_of(block))]
         for block in counted[:: max(1, len(counted) // _COMPARED)][:_COMPARED] + counted[-1:]:
             known = self.store.load(kind, key_of(block))
@@ -199,7 +217,7 @@ class _Run:
 
     def _start_over(self, channel: str, block: Box) -> None:
         """Remove what was computed from other voxels; what is on a shelf stays, and cannot be used."""
-        if self._exchange.shelf is not None:
+        if self.exchange.shelf is not None:
             raise DataError(
                 f"channel {channel} in {block}, pulled by a part of this run",
                 "its voxels are others now",
@@ -222,6 +240,13 @@ class _Run:
         for _ in self.each_block("statistics", kinds, blocks.summarise, among, self.plan.halo, wanted):
             pass
 
+    def total(self, among: Sequence[Box]) -> Summary:
+        """Add up what was counted in some blocks."""
+        total: Summary = {}
+        for block in among:
+            blocks.add_all_counts(total, self.store.load(self.plan.statistics_kind(), key_of(block)))
+        return total
+
     def learn(self) -> tuple[Finding, dict[str, NDArray[Any]], dict[str, Brightness]]:
         """Pull and count all blocks, and let the pipeline draw from the sums; return what else was counted, too."""
         kind = self.plan.statistics_kind()
@@ -233,8 +258,7 @@ class _Run:
         sums = {channel: [0, 0] for channel in self.plan.pulled()}
         for block in whole:
             arrays = self.store.load(kind, key_of(block))
-            for name in [name.removeprefix("counts ") for name in arrays if name.startswith("counts ")]:
-                blocks.add_counts(total, name, arrays[f"places {name}"], arrays[f"counts {name}"])
+            blocks.add_all_counts(total, arrays)
             self._merge(overviews, block, arrays, "overview ")
             for channel, moments in sums.items():
                 # Python's integers are exact whatever the size of the box
@@ -392,7 +416,7 @@ def detect(
         From the source.
     """
     with BlockPool(cpus, worker.setup, (plan.for_workers(),)) as pool:
-        run = _Run(plan, pool, progress, pulls, keep_bytes, shelf)
+        run = Passes(plan, pool, progress, pulls, keep_bytes, shelf)
         run.check_source()
         finding, overviews, brightness = run.learn()
         run.forget_others(finding)
@@ -419,50 +443,3 @@ def detect(
         resumed=run.resumed,
         candidates=len(first),
     )
-
-
-def detect_part(
-    plan: Plan,
-    part: Part,
-    shelf: Shelf,
-    cpus: int,
-    progress: Progress = silent,
-    *,
-    pulls: int = DEFAULT_PULLS,
-    keep_bytes: int = _KEEP_BYTES,
-) -> list[Hole]:
-    """Do a part of one phase of a detection, and leave its blocks on the shelf; `detect` does what remains.
-
-    Whatever parts there are, done or not, once or twice, the result of `detect` is the same.
-
-    Parameters
-    ----------
-    plan : Plan
-        The same for all parts, but for its folder.
-    part : Part
-        Which part.
-    shelf : Shelf
-        Where blocks are left as soon as each is finished; those that are there are not computed again.
-    cpus, progress, pulls, keep_bytes
-        As for `detect`.
-
-    Returns
-    -------
-    list of Hole
-        The blocks that failed; `detect` tries them again, and names them.
-
-    Raises
-    ------
-    NDSynapseError
-        As `detect`, or if the shelf cannot be reached.
-    """
-    with BlockPool(cpus, worker.setup, (plan.for_workers(),)) as pool:
-        run = _Run(plan, pool, progress, pulls, keep_bytes, shelf)
-        mine = part.of(run.blocks)
-        if part.phase == "statistics":
-            run.count(mine, wanted=False)
-        else:
-            finding, _, _ = run.learn()
-            whole = set(run.whole())
-            run.find(finding, [block for block in mine if block in whole], wanted=False)
-    return run.holes

@@ -59,6 +59,9 @@ class Plan:
         Scratch folder; it exists.
     window_nm : tuple of float
         How far the window round a synapse reaches from its centroid's voxel along z, y, x.
+    region : Box or None
+        What is pulled: the blocks of a part of the run with their halo. None is the whole box. It shows in no
+        fingerprint but that of the tiles.
     code : str
         Fingerprint of the code that computes; drawn by the constructor. Workers get it, so that all go by one name
         whatever happens to the files of an installation while a job runs.
@@ -73,6 +76,7 @@ class Plan:
     block_size: tuple[int, int, int]
     folder: Path
     window_nm: tuple[float, float, float] = WINDOW_NM
+    region: Box | None = None
     code: str = ""
 
     def __post_init__(self) -> None:
@@ -113,17 +117,25 @@ class Plan:
 
     def tiles(self) -> Tiles:
         """Return the pulled tiles."""
-        channels = self.pulled()
-        dtypes = {channel: self.source.dtype(channel) for channel in channels}
+        kind = self._input_kind()
+        if self.region is not None:
+            kind = _kind("tiles", kind, self.region.ranges)
+        return Tiles(self.store(), kind, self.pulled(), self.region or self.box, self.block_size, self._dtypes())
+
+    def _dtypes(self) -> dict[str, np.dtype[Any]]:
+        """Return the type of each channel that is pulled."""
+        return {channel: self.source.dtype(channel) for channel in self.pulled()}
+
+    def _input_kind(self) -> str:
+        """Return what the voxels of the box are called, cut into tiles."""
         # in their order, by which the files are named
-        names = [(channel, str(dtype)) for channel, dtype in dtypes.items()]
-        kind = _kind("tiles", self.source.identity, names, self.box.ranges, self.block_size)
-        return Tiles(self.store(), kind, channels, self.box, self.block_size, dtypes)
+        names = [(channel, str(dtype)) for channel, dtype in self._dtypes().items()]
+        return _kind("tiles", self.source.identity, names, self.box.ranges, self.block_size)
 
     def statistics_kind(self) -> str:
         """Return what the statistics of blocks are called: other code or parameters, another name."""
         pipeline = (self.pipeline.name, dict(self.pipeline.settings))
-        return _kind("statistics", self.tiles().kind, self.code, pipeline, dict(self.roles), self.voxel_size_nm)
+        return _kind("statistics", self._input_kind(), self.code, pipeline, dict(self.roles), self.voxel_size_nm)
 
     def parts_kind(self, finding: Finding) -> str:
         """Return what the measured parts of blocks are called.

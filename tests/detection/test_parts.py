@@ -1,0 +1,172 @@
+"""A detection in parts is the detection in one, whichever parts were done, in any order, once, twice or never."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from box import Box, Range
+from detection import Detection, detect
+from detection.parts import detect_part
+from detection.shelf import Part
+from errors import DataError, UsageError
+from tests.detection.in_process import InProcessPool
+from tests.detection.test_passes import Arrays, Loaded, noisy, plan, same
+from tests.pipelines.variants import built, volume
+
+SIZE = (2, 6, 7)
+BOX = Box.of_shape((4, 15, 20))
+BLOCKS = len(list(BOX.tiles(SIZE, aligned=True)))
+
+
+class Memory:
+    """A shelf in memory that counts what is left on it, and refuses to change anything."""
+
+    def __init__(self) -> None:
+        self.things: dict[tuple[str, str], bytes] = {}
+        self.left: list[tuple[str, str]] = []
+
+    def names(self, kind: str) -> set[str]:
+        return {name for of, name in self.things if of == kind}
+
+    def get(self, kind: str, name: str) -> bytes:
+        return self.things[kind, name]
+
+    def put(self, kind: str, name: str, body: bytes) -> None:
+        self.left.append((kind, name))
+        self.things.setdefault((kind, name), body)
+
+
+def loaded(detection: Detection) -> Detection:
+    """Read masks and labels while their files are there."""
+    arrays = {name: Loaded(mask) for name, mask in detection.masks.items()}
+    return replace(detection, masks=arrays, labels=Loaded(detection.labels))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detection.passes.BlockPool", InProcessPool)
+    monkeypatch.setattr("detection.parts.BlockPool", InProcessPool)
+
+
+def in_one(source: Arrays) -> Detection:
+    """Detect without parts."""
+    with tempfile.TemporaryDirectory() as folder:
+        return loaded(detect(plan(source, Path(folder), SIZE), 1))
+
+
+def in_parts(source: Arrays, parts: list[Part], shelf: Memory) -> Detection:
+    """Do parts, each in a folder of its own as on a machine of its own, then the rest."""
+    for part in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            assert detect_part(plan(source, Path(folder), SIZE), part, shelf, 2) == []
+    with tempfile.TemporaryDirectory() as folder:
+        return loaded(detect(plan(source, Path(folder), SIZE), 2, shelf=shelf))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    counts=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    seed=st.integers(0, 1000),
+    shuffled=st.booleans(),
+    data=st.data(),
+)
+def test_for_any_parts_done_in_any_order_the_result_is_that_of_one_job(
+    counts: tuple[int, int], dtype: type[np.uint8 | np.uint16], seed: int, shuffled: bool, data: st.DataObject
+) -> None:
+    source = noisy(BOX.shape, dtype, seed)
+    parts = [Part("statistics", index, counts[0]) for index in range(counts[0])]
+    parts += [Part("detection", index, counts[1]) for index in range(counts[1])]
+    # some are never done, some twice
+    parts = [part for part in parts for _ in range(data.draw(st.integers(0, 2)))]
+    if shuffled:
+        random.Random(seed).shuffle(parts)
+    same(in_one(source), in_parts(source, parts, Memory()))
+
+
+def test_each_block_is_computed_once_by_the_parts_and_not_again_by_the_job_that_ends_the_run() -> None:
+    source, shelf = Arrays(**volume(built("nomads-unsupervised"), BOX.shape, np.uint8, "spots", 3)), Memory()
+    parts = [Part("statistics", index, 3) for index in range(3)] + [Part("detection", index, 4) for index in range(4)]
+    found = in_parts(source, parts, shelf)
+    assert len(shelf.left) == len(set(shelf.left))
+    kinds = [kind.split("-")[0] for kind, _ in shelf.left]
+    for kind in ("statistics", "labels", "faces", "parts"):
+        assert kinds.count(kind) == BLOCKS
+    assert "features" in kinds
+    assert found.resumed["statistics"] == found.resumed["detect"] == BLOCKS
+    # a second attempt of the last job measures nothing again either
+    with tempfile.TemporaryDirectory() as folder:
+        again = loaded(detect(plan(source, Path(folder), SIZE), 2, shelf=shelf))
+    same(found, again)
+    assert again.resumed["features"] > 0
+    assert len(shelf.left) == len(set(shelf.left))
+
+
+def test_a_part_that_is_done_already_computes_nothing() -> None:
+    source, shelf = noisy(BOX.shape, np.uint8, 3), Memory()
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            detect_part(plan(source, Path(folder), SIZE), Part("statistics", 1, 3), shelf, 1)
+    assert 0 < len(shelf.left) == len(shelf.things) < BLOCKS
+
+
+class Watching(Arrays):
+    """A source that remembers what it was asked for."""
+
+    asked: list[Box]
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        self.asked.append(Box(z_range, y_range, x_range))
+        return super().get_cutout(channel, z_range, y_range, x_range)
+
+
+def test_a_part_pulls_its_blocks_and_their_halo_and_learns_from_the_sums_of_all() -> None:
+    shape = (2, 120, 14)
+    source, shelf = Watching(**noisy(shape, np.uint8, 3).data), Memory()
+    source.asked = []
+    for phase in ("statistics", "detection"):
+        for index in range(4):
+            source.asked.clear()
+            with tempfile.TemporaryDirectory() as folder:
+                whole = plan(source, Path(folder), SIZE)
+                part = Part(phase, index, 4)  # type: ignore[arg-type]
+                detect_part(whole, part, shelf, 1)
+                first, *_, last = part.of(whole.blocks())
+            low, high = first.start[1] - whole.halo[1], last.stop[1] + whole.halo[1]
+            assert min(box.start[1] for box in source.asked) == max(0, low)
+            assert max(box.stop[1] for box in source.asked) == min(shape[1], high)
+
+
+def test_voxels_that_changed_between_the_parts_end_the_run() -> None:
+    source, shelf = noisy(BOX.shape, np.uint8, 3), Memory()
+    with tempfile.TemporaryDirectory() as folder:
+        detect_part(plan(source, Path(folder), SIZE), Part("statistics", 0, 1), shelf, 1)
+    source = noisy(BOX.shape, np.uint8, 4)
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(DataError, match="changed"):
+        detect_part(plan(source, Path(folder), SIZE), Part("detection", 0, 1), shelf, 1)
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(DataError, match="another --shared"):
+        detect(plan(source, Path(folder), SIZE), 1, shelf=shelf)
+
+
+@given(count=st.integers(1, 40), blocks=st.integers(0, 60))
+def test_for_any_number_of_parts_each_block_is_in_one_and_they_are_of_one_size(count: int, blocks: int) -> None:
+    every = list(Box.of_shape((max(1, blocks), 1, 1)).tiles((1, 1, 1)))[:blocks]
+    parts = [Part("statistics", index, count).of(every) for index in range(count)]
+    assert [block for part in parts for block in part] == every
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize(("index", "count"), [(3, 3), (-1, 3), (0, 0)])
+def test_a_part_that_is_none_is_refused(index: int, count: int) -> None:
+    with pytest.raises(UsageError, match="counted from 0"):
+        Part("detection", index, count)
