@@ -1,0 +1,233 @@
+"""The door to AWS Batch, and to the logs of its jobs.
+
+It decides nothing: `batch.requests` says what is sent, `batch.status` what the answers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore import exceptions as boto_errors
+from botocore.config import Config
+
+from errors import NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
+from s3_connection import BOTO_FAILURES, meaning
+
+__all__ = ["BatchDoor"]
+
+# A call ends after at most 4 attempts of 10 s to connect and 30 s without an answer, with seconds between them.
+_ASKING = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
+# What is sent again after an answer that was lost may be there twice.
+_SENDING = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 1})
+
+_AT_ONCE = 100
+"""Jobs that Batch describes in one call."""
+
+_BUSY = {"ServerException", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure"}
+_BUSY_STATUS = 500
+"""An answer of this HTTP status or above is the service's own failure."""
+
+
+class BatchDoor:
+    """What we ask of AWS Batch and of CloudWatch Logs.
+
+    Parameters
+    ----------
+    region : str or None
+        Region of the queue; None for that of boto3's settings. ``AWS_ENDPOINT_URL`` and the others are honoured.
+
+    Raises
+    ------
+    UsageError
+        If region or endpoint cannot be meant.
+    """
+
+    def __init__(self, region: str | None = None) -> None:
+        with _translated("connecting to AWS Batch"):
+            try:
+                session = boto3.session.Session(region_name=region)
+                self._asking = session.client("batch", config=_ASKING)
+                self._sending = session.client("batch", config=_SENDING)
+                self._logs = session.client("logs", config=_ASKING)
+            except ValueError as cause:
+                remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
+                raise UsageError("connecting to AWS Batch", str(cause).rstrip("."), remedy) from cause
+        self.region = str(self._asking.meta.region_name)
+
+    def definition(self, name: str) -> dict[str, Any]:
+        """Describe a job definition.
+
+        Parameters
+        ----------
+        name : str
+            Name, name and revision (``name:3``), or ARN.
+
+        Returns
+        -------
+        dict
+            As Batch describes it; of a name without a revision the latest that is active.
+
+        Raises
+        ------
+        NDSynapseError
+            If there is none, or Batch refuses or does not answer.
+        """
+        by_name = {"jobDefinitions": [name]} if ":" in name else {"jobDefinitionName": name}
+        with _translated(f"job definition {name}"):
+            pages = self._asking.get_paginator("describe_job_definitions").paginate(**by_name, status="ACTIVE")
+            found: list[dict[str, Any]] = [definition for page in pages for definition in page["jobDefinitions"]]
+        if not found:
+            raise UnknownNameError(
+                f"job definition {name}",
+                f"there is none that is active in {self.region}",
+                "Create the stack of batch/infrastructure.yaml, or register batch/job_definition.json",
+            )
+        return max(found, key=lambda definition: int(definition["revision"]))
+
+    def register(self, request: Mapping[str, Any]) -> str:
+        """Register a revision of a job definition.
+
+        Parameters
+        ----------
+        request : mapping
+            Arguments of ``register_job_definition``.
+
+        Returns
+        -------
+        str
+            Its ARN.
+
+        Raises
+        ------
+        NDSynapseError
+            If Batch refuses or does not answer.
+        """
+        with _translated(f"registering the job definition {request['jobDefinitionName']}"):
+            return str(self._sending.register_job_definition(**request)["jobDefinitionArn"])
+
+    def submit(self, request: Mapping[str, Any]) -> str:
+        """Submit a job; once, for a request that is repeated would be a second job.
+
+        Parameters
+        ----------
+        request : mapping
+            From `batch.requests.request_of`.
+
+        Returns
+        -------
+        str
+            Id of the job.
+
+        Raises
+        ------
+        NDSynapseError
+            If Batch refuses or does not answer.
+        """
+        with _translated(f"submitting {request['jobName']} to the queue {request['jobQueue']}"):
+            return str(self._sending.submit_job(**request)["jobId"])
+
+    def describe(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Describe jobs; those that Batch has forgotten, or does not yet know, are missing from the answer.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Ids; those of the children of an array are ``<id>:<index>``.
+
+        Returns
+        -------
+        list of dict
+            As Batch describes them.
+
+        Raises
+        ------
+        NDSynapseError
+            If Batch refuses or does not answer.
+        """
+        found: list[dict[str, Any]] = []
+        for first in range(0, len(ids), _AT_ONCE):
+            with _translated("describing the jobs"):
+                found += self._asking.describe_jobs(jobs=list(ids[first : first + _AT_ONCE]))["jobs"]
+        return found
+
+    def terminate(self, job_id: str, reason: str) -> None:
+        """End a job, and all children of an array, whether they run or wait.
+
+        Parameters
+        ----------
+        job_id : str
+            Id of the job.
+        reason : str
+            Kept with the job as its status reason.
+
+        Raises
+        ------
+        NDSynapseError
+            If Batch refuses or does not answer.
+        """
+        with _translated(f"ending the job {job_id}"):
+            self._asking.terminate_job(jobId=job_id, reason=reason)
+
+    def log_lines(self, group: str, stream: str, limit: int) -> Iterator[str]:
+        """Fetch the last lines of a log.
+
+        Parameters
+        ----------
+        group, stream : str
+            Where the container wrote.
+        limit : int
+            Lines at most, up to 10,000.
+
+        Yields
+        ------
+        str
+            Lines, the oldest first.
+
+        Raises
+        ------
+        NDSynapseError
+            If there is no such log, or CloudWatch refuses or does not answer.
+        """
+        with _translated(f"log {stream} of {group}"):
+            answer = self._logs.get_log_events(
+                logGroupName=group, logStreamName=stream, limit=limit, startFromHead=False
+            )
+        for event in answer["events"]:
+            yield event["message"].rstrip("\n")
+
+
+@contextmanager
+def _translated(asked: str) -> Iterator[None]:
+    """Turn every failure of boto3 into one of ours."""
+    try:
+        yield
+    except boto_errors.ParamValidationError as cause:
+        found = " ".join(str(cause).split()).rstrip(".")
+        raise UsageError(asked, found, "Correct the options") from cause
+    except boto_errors.ClientError as cause:
+        kind, found, remedy = _meaning(cause)
+        raise kind(asked, found, remedy) from cause
+    except BOTO_FAILURES as cause:
+        kind, found, remedy = meaning(cause)
+        raise kind(asked, found, remedy) from cause
+
+
+def _meaning(cause: boto_errors.ClientError) -> tuple[type[NDSynapseError], str, str]:
+    """Return our class of an answer, its words, and what helps."""
+    error = cause.response.get("Error", {})
+    code, message = str(error.get("Code", "?")), str(error.get("Message", "")).rstrip(".")
+    status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    found = f"AWS answered {code} ({message})"
+    if "Throttl" in code or "TooManyRequests" in code or code in _BUSY or status >= _BUSY_STATUS:
+        return UnavailableError, f"{found}, after the retries", "Wait a while, then give the same command"
+    if code == "ResourceNotFoundException" or "does not exist" in message:
+        return UnknownNameError, found, "Check name and region"
+    if code in ("AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException") or status in (
+        401,
+        403,
+    ):
+        return PermissionDeniedError, found, "Use credentials that may do this; docs/batch.md lists the rights"
+    return UsageError, found, "Correct the names of queue and job definition, and the options"

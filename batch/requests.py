@@ -1,0 +1,337 @@
+"""A run on AWS Batch as one frozen value, and the requests that submit it.
+
+It sends nothing, and knows no secret: a run has the name of a secret at most.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from batch.retry import ATTEMPTS, Compute, strategy
+from box import Box
+from errors import UsageError
+
+__all__ = ["LARGEST_ARRAY", "SHORTEST_S", "Phase", "Resources", "Run", "definition_with_secret", "request_of"]
+
+Phase = Literal["statistics", "detection", "report", "single"]
+"""The jobs of a run: two arrays and the job that puts together what they left; or one job that does all."""
+
+LARGEST_ARRAY = 10_000
+"""Children of an array at most."""
+
+SHORTEST_S = 60
+"""Batch takes no shorter time-out."""
+
+SECRET_VARIABLE = "BOSS_TOKEN"  # noqa: S105 - the name of the variable, not its value
+
+RUN_TAG = "nd-synapse-run"
+
+_ARRAYS = ("statistics", "detection")
+
+_TOKENS = ("--token", "--token-file")
+
+_OVERRIDES_BYTES = 8192
+"""What ECS takes of overrides of a task, as JSON."""
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,79}")
+_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one container gets.
+
+    Parameters
+    ----------
+    vcpus : float
+        Virtual cores; parts of one exist on Fargate alone.
+    memory_mib : int
+        Memory in MiB.
+    timeout_s : int
+        When an attempt is ended, in seconds.
+    cpus : int
+        Worker processes.
+    pulls : int or None
+        Cutouts in flight; None leaves it to ``driver.py``.
+
+    Raises
+    ------
+    UsageError
+        If Batch would not take it.
+    """
+
+    vcpus: float
+    memory_mib: int
+    timeout_s: int
+    cpus: int
+    pulls: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no container can have."""
+        if self.vcpus <= 0 or self.memory_mib < 4:
+            raise UsageError(
+                f"{self.vcpus} vCPU and {self.memory_mib} MiB", "no container can have that", "Give more of both"
+            )
+        if self.timeout_s < SHORTEST_S:
+            raise UsageError(f"a time-out of {self.timeout_s} s", f"Batch takes {SHORTEST_S} s or more", "Give more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run, from which all of its requests follow.
+
+    Parameters
+    ----------
+    run_id : str
+        Its name: letters, digits, hyphens.
+    queue, job_definition : str
+        Names or ARNs.
+    compute : {'EC2', 'FARGATE'}
+        Where the containers run; the rules of retrying depend on it.
+    options : tuple of str
+        The user's own options of ``driver.py``; no token, and nothing of what the run itself decides.
+    box : Box
+        The requested box.
+    block_size : tuple of int
+        z, y, x; fixed here, so that all children cut the same blocks.
+    blocks : int
+        How many blocks the box has.
+    shards : int
+        Children of each array; 1 is a single job instead of arrays.
+    child, report : Resources
+        What a container of an array, and that of the report (or of the single job), gets.
+    bucket, prefix : str
+        Where finished blocks, and the record of the run, are.
+    attempts : int
+        How often a job is begun at most.
+    name : str
+        What the names of its jobs begin with.
+    tags : mapping of str to str
+        Tags of the jobs, and of the tasks that they become, for the bill.
+
+    Raises
+    ------
+    UsageError
+        If Batch or S3 would not take it, or a token is in the options.
+    """
+
+    run_id: str
+    queue: str
+    job_definition: str
+    compute: Compute
+    options: tuple[str, ...]
+    box: Box
+    block_size: tuple[int, int, int]
+    blocks: int
+    shards: int
+    child: Resources
+    report: Resources
+    bucket: str
+    prefix: str
+    attempts: int = ATTEMPTS
+    name: str = "nd-synapse"
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be submitted, or would tell a secret."""
+        refuse_tokens(self.options)
+        strategy(self.compute, self.attempts)
+        if not 1 <= self.shards <= LARGEST_ARRAY:
+            raise UsageError(
+                f"{self.shards:,} shards",
+                f"an array has {LARGEST_ARRAY:,} children at most",
+                "Leave --shards out, or take a smaller box",
+            )
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise UsageError(
+                f"run {self.run_id!r}", "it is not letters, digits and hyphens, 80 at most", "Choose another name"
+            )
+        if not _PREFIX.fullmatch(self.prefix):
+            raise UsageError(f"prefix {self.prefix!r}", "it is not names joined by slashes", "Choose another prefix")
+
+    @property
+    def address(self) -> str:
+        """Where its finished blocks are, and what it is called by: ``s3://bucket/prefix``."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Its jobs, each of which waits for the one before."""
+        return ("single",) if self.shards == 1 else ("statistics", "detection", "report")
+
+    def children(self, phase: Phase) -> int:
+        """Return how many containers a phase has.
+
+        Parameters
+        ----------
+        phase : Phase
+            The phase.
+
+        Returns
+        -------
+        int
+            1 where it is no array.
+        """
+        return self.shards if phase in _ARRAYS else 1
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the run as plain values."""
+        return {**asdict(self), "box": [list(ends) for ends in self.box.ranges], "tags": dict(self.tags)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Run:
+        """Make a run of what `as_json` gave, and what JSON made of it.
+
+        Parameters
+        ----------
+        values : mapping
+            Plain values.
+
+        Returns
+        -------
+        Run
+            The run.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is something else.
+        """
+        z, y, x = ((int(start), int(stop)) for start, stop in values["box"])
+        size_z, size_y, size_x = (int(extent) for extent in values["block_size"])
+        made: dict[str, Any] = {
+            "options": tuple(values["options"]),
+            "box": Box(z, y, x),
+            "block_size": (size_z, size_y, size_x),
+            "child": Resources(**values["child"]),
+            "report": Resources(**values["report"]),
+        }
+        return cls(**{**values, **made})
+
+
+def refuse_tokens(words: Sequence[str]) -> None:
+    """Refuse a token in a command: everybody who may describe the job would read it.
+
+    Parameters
+    ----------
+    words : sequence of str
+        A command, or a part of one.
+
+    Raises
+    ------
+    UsageError
+        If it has a token, or the name of a file with one; the message does not repeat it.
+    """
+    for word in words:
+        option = word.partition("=")[0]
+        if option in _TOKENS:
+            raise UsageError(
+                f"{option} in the command of a Batch job",
+                "who may describe the job could read it, and the container has no such file",
+                f"Keep the token in Secrets Manager, and name it in the job definition as {SECRET_VARIABLE}",
+            )
+
+
+def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, Any]:
+    """Return the request that submits a job of a run.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    phase : Phase
+        Which of its jobs.
+    after : str or None
+        Id of the job that has to succeed before. An array succeeds only if all of its children do; so children that
+        could not do some of their blocks end with 0, and leave it to the report to try these again, and to name them.
+
+    Returns
+    -------
+    dict
+        Arguments of ``submit_job``.
+
+    Raises
+    ------
+    UsageError
+        If the command is longer than Batch takes.
+    """
+    tags = {**run.tags, RUN_TAG: run.run_id}
+    resources = run.child if phase in _ARRAYS else run.report
+    request: dict[str, Any] = {
+        "jobName": f"{run.name}-{run.run_id}-{phase}",
+        "jobQueue": run.queue,
+        "jobDefinition": run.job_definition,
+        "containerOverrides": _overrides(run, phase, resources),
+        "retryStrategy": strategy(run.compute, run.attempts).as_request(),
+        "timeout": {"attemptDurationSeconds": resources.timeout_s},
+        "tags": tags,
+        "propagateTags": True,
+    }
+    if phase in _ARRAYS:
+        request["arrayProperties"] = {"size": run.shards}
+    if after is not None:
+        request["dependsOn"] = [{"jobId": after}]
+    return request
+
+
+def _overrides(run: Run, phase: Phase, resources: Resources) -> dict[str, Any]:
+    """Return what a phase has instead of what the job definition says."""
+    overrides = {
+        "command": ["python3", "driver.py", *_words(run, phase, resources)],
+        "resourceRequirements": [
+            {"type": "VCPU", "value": f"{resources.vcpus:g}"},
+            {"type": "MEMORY", "value": str(resources.memory_mib)},
+        ],
+    }
+    size = len(json.dumps(overrides))
+    if size > _OVERRIDES_BYTES:
+        raise UsageError(
+            "the command of the job",
+            f"it has {size:,} characters with all that goes with it, and Batch takes {_OVERRIDES_BYTES:,}",
+            "Give shorter parameters",
+        )
+    return overrides
+
+
+def _words(run: Run, phase: Phase, resources: Resources) -> Iterator[str]:
+    """Yield the options of ``driver.py`` for a phase."""
+    yield from run.options
+    given = {word.partition("=")[0] for word in run.options}
+    # a share of the cores of a machine does not show inside of a container
+    if "--cpus" not in given:
+        yield from ("--cpus", str(resources.cpus))
+    if "--pulls" not in given and resources.pulls is not None:
+        yield from ("--pulls", str(resources.pulls))
+    yield from ("--block-size", ",".join(map(str, run.block_size)))
+    if phase != "single":
+        yield from ("--phase", phase, "--shards", str(run.shards), "--shared", run.address)
+
+
+def definition_with_secret(definition: Mapping[str, Any], secret_arn: str) -> dict[str, Any]:
+    """Return the request that registers a job definition anew with another token.
+
+    Parameters
+    ----------
+    definition : mapping
+        As Batch describes it.
+    secret_arn : str
+        ARN of the secret in Secrets Manager, perhaps with a key of it.
+
+    Returns
+    -------
+    dict
+        Arguments of ``register_job_definition``.
+    """
+    kept = (
+        *("jobDefinitionName", "type", "parameters", "retryStrategy", "timeout", "tags"),
+        *("platformCapabilities", "propagateTags", "schedulingPriority"),
+    )
+    container = dict(definition["containerProperties"])
+    others = [secret for secret in container.get("secrets", []) if secret["name"] != SECRET_VARIABLE]
+    container["secrets"] = [*others, {"name": SECRET_VARIABLE, "valueFrom": secret_arn}]
+    request = {key: definition[key] for key in kept if key in definition}
+    return {**request, "containerProperties": container}

@@ -1,0 +1,265 @@
+"""The record of a run in S3: what was submitted, under which ids, and how far it has come.
+
+It holds nothing that changes: each object is written once, so whoever comes second learns it. No voxel passes here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from botocore import exceptions as boto_errors
+
+import s3_connection
+from batch.requests import Phase, Run
+from errors import DataError, UnknownNameError, UsageError
+from s3 import check_bucket
+from s3_connection import status, translated
+
+__all__ = ["Records", "Submitted", "finished_blocks"]
+
+RECORD = "run.json"
+
+T = TypeVar("T")
+
+_REMEDY = "Nothing was submitted by this; the same command may be given again"
+
+_THERE = (409, 412)
+"""What S3 answers where an object is there already, or is being written by somebody else."""
+
+_COUNTED: dict[str, Phase] = {"statistics": "statistics", "parts": "detection"}
+"""First word of a kind of objects, and the phase of which it says that a block is finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job of a run, as it was submitted.
+
+    Parameters
+    ----------
+    round : int
+        1, and one more with each resumption.
+    phase : Phase
+        What it does.
+    job_id : str
+        Its id.
+    """
+
+    round: int
+    phase: Phase
+    job_id: str
+
+
+class Records:
+    """The record of one run.
+
+    Parameters
+    ----------
+    address : str
+        ``s3://bucket/prefix``.
+
+    Raises
+    ------
+    UsageError
+        If it has another form, or no bucket can have such a name, or S3 cannot be connected to.
+    """
+
+    def __init__(self, address: str) -> None:
+        form = re.fullmatch(r"s3://([^/]+)/([!-~]*[!-.0-~])", address)
+        if form is None:
+            raise UsageError(
+                f"run {address}", "a run is called by its address, s3://bucket/prefix", "Give what `submit` printed"
+            )
+        check_bucket(form[1], None)
+        self.address = address
+        self._bucket, self._prefix = form[1], form[2]
+        with translated(f"connecting to S3 for {address}", _REMEDY):
+            self._client = s3_connection.client()
+
+    def claim(self, run: Run, region: str, created: str) -> None:
+        """Write the record of a new run.
+
+        Parameters
+        ----------
+        run : Run
+            The run.
+        region : str
+            Where its queue is.
+        created : str
+            When, for people.
+
+        Raises
+        ------
+        UsageError
+            If there is such a run.
+        NDSynapseError
+            If S3 refuses or does not answer.
+        """
+        if not self._put(RECORD, {"created": created, "region": region, "run": run.as_json()}):
+            raise UsageError(
+                f"run {self.address}",
+                "there is one already",
+                f"Go on with `python -m batch resume {self.address}`, or choose another name with --run",
+            )
+
+    def read(self) -> tuple[Run, str, str]:
+        """Read the record.
+
+        Returns
+        -------
+        tuple of Run, str, str
+            The run; the region of its queue; when it was created.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such run.
+        DataError
+            If the record is not ours.
+        NDSynapseError
+            If S3 refuses or does not answer.
+        """
+        body = self._get(RECORD)
+        if body is None:
+            raise UnknownNameError(f"run {self.address}", f"it has no {RECORD}", "Check the address and the region")
+        return self._made(RECORD, body, lambda at: (Run.from_json(at["run"]), str(at["region"]), str(at["created"])))
+
+    def add(self, job: Submitted) -> None:
+        """Note a job that was submitted.
+
+        Parameters
+        ----------
+        job : Submitted
+            The job.
+
+        Raises
+        ------
+        UsageError
+            If somebody else resumes the run at the same time.
+        NDSynapseError
+            If S3 refuses or does not answer.
+        """
+        if not self._put(f"jobs/{job.round:03}-{job.phase}.json", {"job_id": job.job_id}):
+            raise UsageError(
+                f"run {self.address}", "somebody else resumes it at this moment", "See how it fares with `status`"
+            )
+
+    def jobs(self) -> list[Submitted]:
+        """List the jobs that were submitted, those of later rounds after those of earlier ones.
+
+        Returns
+        -------
+        list of Submitted
+            In no order within a round.
+
+        Raises
+        ------
+        DataError
+            If one of the notes is not ours.
+        NDSynapseError
+            If S3 refuses or does not answer.
+        """
+        found = []
+        for name in sorted(self._names("jobs/")):
+            body = self._get(name)
+            form = re.fullmatch(r"jobs/(\d{3})-(statistics|detection|report|single)\.json", name)
+            if body is None or form is None:
+                raise DataError(f"{self.address}/{name}", "no command of ours wrote it", "Remove it")
+            phase: Any = form[2]
+            job_id = self._made(name, body, lambda at: str(at["job_id"]))
+            found.append(Submitted(int(form[1]), phase, job_id))
+        return found
+
+    def finished(self) -> dict[Phase, set[str]]:
+        """List the blocks that are finished.
+
+        Returns
+        -------
+        dict of Phase to set of str
+            The keys of blocks, ``<z>_<y>_<x>``, by phase.
+
+        Raises
+        ------
+        NDSynapseError
+            If S3 refuses or does not answer.
+        """
+        return finished_blocks(name for word in _COUNTED for name in self._names(f"{word}-"))
+
+    def _names(self, start: str) -> Iterator[str]:
+        """Yield the names of the run's objects that begin so."""
+        with translated(f"listing {self.address}", _REMEDY):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=f"{self._prefix}/{start}"
+            )
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield entry["Key"].removeprefix(f"{self._prefix}/")
+
+    def _get(self, name: str) -> bytes | None:
+        """Fetch an object; None where there is none."""
+        with translated(f"fetching {self.address}/{name}", _REMEDY):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}")
+                body: bytes = answer["Body"].read()
+            except boto_errors.ClientError as cause:
+                if cause.response.get("Error", {}).get("Code") != "NoSuchKey":
+                    raise
+                return None
+        return body
+
+    def _put(self, name: str, value: dict[str, Any]) -> bool:
+        """Write an object unless there is one; tell whether it was written."""
+        body = json.dumps(value, indent=1).encode()
+        with translated(f"writing {self.address}/{name}", _REMEDY):
+            try:
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=f"{self._prefix}/{name}",
+                    Body=body,
+                    ContentType="application/json",
+                    IfNoneMatch="*",
+                )
+            except boto_errors.ClientError as cause:
+                if status(cause) not in _THERE:
+                    raise
+                return False
+        return True
+
+    def _made(self, name: str, body: bytes, make: Callable[[Any], T]) -> T:
+        """Make something of an object's JSON."""
+        try:
+            return make(json.loads(body))
+        except (KeyError, TypeError, ValueError) as cause:
+            raise DataError(
+                f"{self.address}/{name}", f"it is no record of this version ({cause!r})", "Give the address of a run"
+            ) from cause
+
+
+def finished_blocks(names: Iterable[str]) -> dict[Phase, set[str]]:
+    """Read from the names of objects which blocks are finished.
+
+    Parameters
+    ----------
+    names : iterable of str
+        ``<kind>/<z>_<y>_<x>.npz``; others do not count.
+
+    Returns
+    -------
+    dict of Phase to set of str
+        Keys of blocks, by phase; of the kinds of a phase, which differ if code or findings did, those with the most.
+    """
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        form = re.fullmatch(r"([a-z]+-[0-9a-f]+)/(\d+_\d+_\d+)\.npz", name)
+        if form:
+            kinds[form[1]].add(form[2])
+    largest: dict[Phase, set[str]] = {phase: set() for phase in _COUNTED.values()}
+    for kind, keys in kinds.items():
+        phase = _COUNTED.get(kind.partition("-")[0])
+        if phase is not None and len(keys) > len(largest[phase]):
+            largest[phase] = keys
+    return largest
