@@ -1,7 +1,7 @@
 """The one place that opens a connection to BOSS, and makes calls over it.
 
 It does not know what is read or written over it, and translates no error: see `boss.translation`; what carries its
-requests has the time-outs and retries, see `boss.transport`.
+requests has the time-outs and retries, see `boss.transport` and `boss.retry`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 import requests
 from intern.remote.boss import BossRemote
 
+from boss.retry import Patience
 from boss.translation import translated
-from boss.transport import Patience, RetryingAdapter
+from boss.transport import RetryingAdapter
 from credentials import Token
 from errors import UsageError
 

@@ -10,7 +10,8 @@ What BOSS says -> what the user reads::
     404 without one          UnavailableError        whatever answers there is no BOSS
     400, 409                 UsageError              what BOSS says about it
     413                      DataError               too much in one request
-    429                      UnavailableError        the monthly quota is used up
+    429 with a BOSS code     UnavailableError        the monthly quota is used up
+    429 without one          UnavailableError        after the retries: something before BOSS is busy
     3xx                      UsageError              the host has moved
     5xx, no answer, no sense UnavailableError        after the retries
 """
@@ -32,7 +33,16 @@ from urllib3.exceptions import NameResolutionError
 from credentials import Token, redact
 from errors import DataError, NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
 
-__all__ = ["BossReply", "OversizedError", "is_unknown_name", "reply_of", "translated", "was_deleted"]
+__all__ = [
+    "BossReply",
+    "DamagedError",
+    "OversizedError",
+    "is_unknown_name",
+    "read_reply",
+    "reply_of",
+    "translated",
+    "was_deleted",
+]
 
 _TOKEN_REMEDY = "Check the token (--token-file, BOSS_TOKEN or neurodata.cfg), and that this host issued it"  # noqa: S105
 _DELETED = 4005
@@ -45,6 +55,10 @@ _EXCERPT = 300  # characters of what a server says; a message of its own is shor
 
 class OversizedError(requests.RequestException):
     """An answer holds more than what was asked for can hold; its words follow on the name of the host."""
+
+
+class DamagedError(requests.RequestException):
+    """An answer is not what its own announcements say; its words follow on the name of the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +96,22 @@ def reply_of(error: requests.HTTPError) -> BossReply:
     BossReply
         What it says.
     """
-    response = error.response
-    if response is None:
-        return BossReply(0, None, "")
+    return BossReply(0, None, "") if error.response is None else read_reply(error.response)
+
+
+def read_reply(response: requests.Response) -> BossReply:
+    """Read status, code and message of an answer that is a refusal.
+
+    Parameters
+    ----------
+    response : requests.Response
+        The answer.
+
+    Returns
+    -------
+    BossReply
+        What it says.
+    """
     target = urlsplit(response.headers.get("Location", ""))
     location = f"{target.scheme}://{target.netloc}" if target.netloc else ""
     try:
@@ -196,6 +223,12 @@ def _refusal(reply: BossReply, asked: str, host: str) -> NDSynapseError:
             return UnknownNameError(asked, f"there is none; {says}", "Check the name")
         case 413:
             return DataError(asked, f"one request was too large; {says}", "Use smaller blocks")
+        case 429 if reply.code is None:
+            return UnavailableError(
+                asked,
+                f"{host} takes no more requests for now (HTTP status 429), after the retries",
+                "Try again later, with fewer --pulls: what is done stays done",
+            )
         case 429:
             return UnavailableError(
                 asked,
@@ -224,6 +257,12 @@ def _no_answer(error: Exception, asked: str, host: str) -> NDSynapseError:
         )
     if isinstance(error, OversizedError):
         return UnavailableError(asked, f"{host} {error}", "Check that --host is a BOSS host, and tell its owner")
+    if isinstance(error, DamagedError):
+        return UnavailableError(
+            asked,
+            f"{host} answered with something that does not make sense: it {error}, after the retries",
+            "Check that --host is a BOSS host, and the line to it; then try again",
+        )
     if any(isinstance(link, NameResolutionError) for link in _chain(error)):
         return UnavailableError(asked, f"the name of {host} is not known", "Check --host and the network")
     if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):

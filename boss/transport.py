@@ -2,28 +2,27 @@
 
 It knows no host and no token, and translates no error: see `boss.connection` and `boss.translation`.
 
-`intern` has no time-out and no retry. Both are added here, under its sessions, so that every call has them:
-
-- transient, and tried again: no connection, no answer in time, an answer cut short, status 500, 502, 503, 504;
-- never tried again: every other status (429 is a monthly quota), a certificate that is not trusted, a name of a host
-  that nobody knows, an answer that is too large;
-- POST and PUT too: writing the same voxels twice gives the same voxels, and a resource that the first attempt created
-  is found when the second one is refused.
+`intern` has no time-out and no retry. Both are added here, under its sessions, so that every call has them; what is
+tried again, and when, is decided in `boss.retry`.
 
 An answer is bounded, too: what it may hold follows from what was asked for, and is checked before `intern` unpacks it.
+So are its length, and its digest if the server sent one: packed voxels that were damaged on their way may well unpack.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import logging
 import random
+import re
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,14 +30,13 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from boss.translation import OversizedError, is_unknown_name
+from boss.retry import Patience, mishap_of_answer, mishap_of_error, pause_before
+from boss.translation import DamagedError, OversizedError
 
-__all__ = ["Patience", "RetryingAdapter", "expecting"]
+__all__ = ["RetryingAdapter", "expecting"]
 
 log = logging.getLogger(__name__)
 
-# 500 is among them because BOSS answers so while a cuboid is being written; also, alas, to a bad token on a cutout.
-_TRANSIENT_STATUS = frozenset({500, 502, 503, 504})
 _READ_BYTES = 1 << 20
 # Far above any description or list of BOSS, and any page of an error; voxels are allowed on top, see `expecting`.
 _PLAIN_BYTES = 16 << 20
@@ -46,52 +44,6 @@ _PLAIN_BYTES = 16 << 20
 # intern builds and sends its requests itself: what its answer may unpack to can reach the adapter only from around the
 # call. A context variable, for threads may share a connection.
 _voxel_bytes: ContextVar[int] = ContextVar("voxel_bytes", default=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long one request may take, and how often it is tried.
-
-    Parameters
-    ----------
-    connect_s : float
-        Limit to open a connection, and to send the body of a request: a mask of a whole block compresses to a few MB.
-    read_s : float
-        Longest silence while an answer is awaited or read.
-    total_s : float
-        Limit of one request, with all attempts and the pauses between them: none begins or goes on reading after it.
-    attempts : int
-        Largest number of attempts.
-    pause_s : float
-        Upper bound of the first pause; it doubles from pause to pause, and the pause is drawn evenly below it.
-    longest_pause_s : float
-        What the bound grows to at most.
-    """
-
-    connect_s: float = 20.0
-    read_s: float = 120.0
-    total_s: float = 900.0
-    attempts: int = 5
-    pause_s: float = 1.0
-    longest_pause_s: float = 30.0
-
-    def pause_before(self, attempt: int, chance: float) -> float:
-        """Return how long to wait before an attempt.
-
-        Parameters
-        ----------
-        attempt : int
-            Its number; the second is 2.
-        chance : float
-            A random number in [0, 1).
-
-        Returns
-        -------
-        float
-            The pause in seconds.
-        """
-        bound: float = min(self.longest_pause_s, self.pause_s * 2.0 ** (attempt - 2))
-        return bound * chance
 
 
 class RetryingAdapter(HTTPAdapter):
@@ -140,27 +92,27 @@ class RetryingAdapter(HTTPAdapter):
         requests.RequestException
             That of the last attempt.
         """
-        deadline = self._clock() + self.patience.total_s
+        began = self._clock()
         options = {**kwargs, "timeout": (self.patience.connect_s, self.patience.read_s), "stream": True}
-        for attempt in range(1, self.patience.attempts + 1):
-            pause = self.patience.pause_before(attempt + 1, self._chance())
-            last = attempt == self.patience.attempts or self._clock() + pause >= deadline
+        attempt = 1
+        while True:
+            error = None
             try:
                 response = super().send(request, *args, **options)
-                self._read(response, deadline)
-            except requests.exceptions.SSLError:
-                raise
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                if last or self._clock() >= deadline or is_unknown_name(error):
-                    raise
-                reason = _reason(error)
-            else:
-                if last or response.status_code not in _TRANSIENT_STATUS:
-                    return response
-                reason = f"HTTP status {response.status_code}"
-            log.warning("%s %s: %s; trying again in %.1f s", request.method, _place(request), reason, pause)
+                self._read(response, began + self.patience.total_s)
+                mishap = mishap_of_answer(response, datetime.now(UTC))
+            except requests.RequestException as raised:
+                error, mishap = raised, mishap_of_error(raised)
+            if mishap is None:
+                return response
+            attempt += 1
+            pause = pause_before(attempt, self._clock() - began, self._chance(), mishap, self.patience)
+            if pause is None and error is not None:
+                raise error
+            if pause is None:
+                return response
+            log.warning("%s %s: %s; trying again in %.1f s", request.method, _place(request), mishap.reason, pause)
             self._sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
 
     def _read(self, response: requests.Response, deadline: float) -> None:
         """Read the body within deadline and bounds; a time-out of the socket alone lets a byte a minute go on."""
@@ -181,8 +133,9 @@ class RetryingAdapter(HTTPAdapter):
         finally:
             response.raw.close()
         body = b"".join(pieces)
-        if _voxel_bytes.get():
-            _check_unpacked(body, _voxel_bytes.get())
+        _check_digest(body, response.headers)
+        if _voxel_bytes.get() and response.status_code == 200:
+            _check_voxels(body, _voxel_bytes.get())
         # requests reads a response from any file; this one is complete.
         response.raw = io.BytesIO(body)
 
@@ -208,22 +161,28 @@ def expecting(voxel_bytes: int) -> Iterator[None]:
         _voxel_bytes.reset(before)
 
 
-def _check_unpacked(body: bytes, most: int) -> None:
-    """Refuse packed voxels that would unpack to more than `most` bytes: intern would make room for them at once."""
-    # Blosc 1 begins with 4 bytes of versions and flags, then the sizes unpacked, of a block, and packed. A body that
-    # says another size of itself is none, and its unpacking fails before it takes memory.
-    if len(body) < 16:
+def _check_digest(body: bytes, headers: Mapping[str, str]) -> None:
+    """Refuse a body that has another SHA-256 than its server says (RFC 9530, 2024); most servers say none."""
+    found = re.search(r"(?:^|[ ,])sha-256=:([A-Za-z0-9+/=]+):", headers.get("Content-Digest", ""))
+    # The digest is that of the body on the line, which is no more known once it was decoded.
+    if found is None or "Content-Encoding" in headers:
         return
+    if base64.b64encode(hashlib.sha256(body).digest()).decode() != found.group(1):
+        raise DamagedError("differs from the digest that was sent with it")
+
+
+def _check_voxels(body: bytes, expected: int) -> None:
+    """Refuse what does not unpack to `expected` bytes: intern would make room for whatever it announces."""
+    # Blosc 1 begins with 4 bytes of versions and flags, then the sizes unpacked, of a block, and packed.
+    if len(body) < 16:
+        raise DamagedError(f"has {len(body)} bytes, which are no packed voxels")
     unpacked, _, packed = struct.unpack_from("<III", body, 4)
-    if packed == len(body) and unpacked > most:
-        raise OversizedError(f"sent {unpacked:,} bytes of voxels, unpacked, for the {most:,} that were asked for")
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Say in a few words why an attempt failed."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    return "an answer cut short" if isinstance(error, requests.exceptions.ChunkedEncodingError) else "no connection"
+    if packed != len(body):
+        raise DamagedError(f"has {len(body):,} bytes, which are no packed voxels, or not all of them")
+    if unpacked > expected:
+        raise OversizedError(f"sent {unpacked:,} bytes of voxels, unpacked, for the {expected:,} that were asked for")
+    if unpacked < expected:
+        raise DamagedError(f"holds {unpacked:,} bytes of voxels, unpacked, for the {expected:,} that were asked for")
 
 
 def _place(request: requests.PreparedRequest) -> str:

@@ -7,24 +7,29 @@ piece, small enough to be sent as it is, and checked.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import requests
+from blosc.blosc_extension import error as BloscError  # noqa: N812 - it is a class, whatever its spelling
 from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
 from boss.catalog import RESOLUTION
 from boss.connection import call
+from boss.retry import UNREADABLE_ATTEMPTS
 from boss.translation import reply_of
 from boss.transport import expecting
 from box import Box
 from errors import DataError, UnavailableError
 
 __all__ = ["CUBOID", "REQUEST_VOXELS", "erase_block", "read_cutout", "request_size", "write_block"]
+
+log = logging.getLogger(__name__)
 
 CUBOID = (16, 512, 512)  # how BOSS stores voxels, z, y, x
 
@@ -105,7 +110,14 @@ def _read_tile(remote: BossRemote, channel: ChannelResource, tile: Box, asked: s
             voxels: NDArray[Any] = remote.get_cutout(channel, RESOLUTION, list(x), list(y), list(z), parallel=False)
             return voxels
 
-    return _voxels_call(remote, asked, read)
+    for attempt in range(1, UNREADABLE_ATTEMPTS + 1):
+        try:
+            return _voxels_call(remote, asked, read)
+        except UnavailableError as error:
+            if attempt == UNREADABLE_ATTEMPTS or not isinstance(error.__cause__, BloscError):
+                raise
+            log.warning("%s: what came cannot be unpacked; asking again", asked)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: NDArray[Any]) -> None:

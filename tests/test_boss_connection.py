@@ -259,7 +259,7 @@ def test_a_bad_token_is_named_although_cutouts_answer_it_with_status_500(boss):
     "body", [b"", b"no blosc at all, but long enough for a header", b"\x02\x01\x11\x01" + bytes(60)]
 )
 def test_a_cutout_that_is_none_is_not_taken_for_voxels(boss, body):
-    boss.add("GET", says(200, body))
+    boss.add("GET", *[says(200, body)] * BRISK.attempts)
     channel = ChannelResource("c", "col", "exp", datatype="uint8")
     with pytest.raises(UnavailableError, match="does not make sense"):
         read_cutout(connect(boss.url, SECRET, patience=BRISK), channel, Box((0, 1), (0, 2), (0, 3)))
