@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import NDSynapseError
+from errors import NDSynapseError, UsageError
 
 __all__ = ["main"]
 
@@ -72,19 +72,34 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate-mb-s", type=float, default=math.inf, metavar="R", help="pace each body (default: no limit)"
     )
+    parser.add_argument(
+        "--faults", metavar="PLAN", help="let requests go wrong, for tests of clients: a fault plan in JSON, or @FILE"
+    )
     parser.add_argument("--strict", action="store_true", help="fail as the real server does, see docs/local-boss.md")
     parser.add_argument("--verbose", action="store_true", help="log every request")
 
 
 def _serve(args: argparse.Namespace) -> int:
+    from local_boss.faults import FaultPlan
     from local_boss.server import serve
     from local_boss.slow_link import Link
 
     level = logging.INFO if args.verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     link = Link(args.delay_ms, args.rate_mb_s)
-    serve(args.data, args.host, args.port, args.strict, args.verbose, link)
+    plan = None if args.faults is None else FaultPlan.from_json(_text_of(args.faults))
+    serve(args.data, args.host, args.port, args.strict, args.verbose, link, plan)
     return 0
+
+
+def _text_of(argument: str) -> str:
+    """Return a text that is given as it is, or as the name of its file after an @."""
+    if not argument.startswith("@"):
+        return argument
+    try:
+        return Path(argument[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--faults {argument}", f"the file cannot be read: {error}", "Check its name") from error
 
 
 def _run(args: argparse.Namespace) -> int:

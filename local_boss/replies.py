@@ -5,11 +5,13 @@ It does not decide when an error is due; the catalog, the checks and the routes 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from enum import IntEnum
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-__all__ = ["BossError", "Code", "MissingError", "field_error", "refusal", "unauthorized", "web_page"]
+__all__ = ["BossError", "Code", "MissingError", "digest", "field_error", "refusal", "unauthorized", "web_page"]
 
 
 class Code(IntEnum):
@@ -99,6 +101,22 @@ def field_error(field: str, text: str, code: str = "invalid") -> BossError:
     """
     message = f"{{'{field}': [ErrorDetail(string={text!r}, code={code!r})]}}"
     return BossError(400, Code.INVALID_POST_ARGUMENT, message)
+
+
+def digest(body: bytes) -> str:
+    """Return what the header Content-Digest says of a body (RFC 9530, 2024).
+
+    Parameters
+    ----------
+    body : bytes
+        The body as it is sent.
+
+    Returns
+    -------
+    str
+        Its SHA-256.
+    """
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
 
 
 def refusal(error: BossError) -> Response:

@@ -20,17 +20,20 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as WebRoute
+from starlette.types import ASGIApp
 
 from errors import NDSynapseError, UsageError
 from local_boss import routing, tokens
 from local_boss.boss import Boss
 from local_boss.calls import Call, NotJsonError, TooLargeError, UnauthorizedError, identify
 from local_boss.cutouts import UnservedError
+from local_boss.faults import FaultPlan
+from local_boss.faulty_line import FaultyLine, ReachableProtocol
 from local_boss.replies import BossError, Code, refusal, unauthorized, web_page
 from local_boss.routes_data import LARGEST_UPLOAD_BYTES
 from local_boss.slow_link import Link, SlowLink
 
-__all__ = ["application", "serve"]
+__all__ = ["application", "bound", "configured", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +133,51 @@ def application(boss: Boss, bearers: Mapping[str, tokens.Rights]) -> Starlette:
     return Starlette(routes=routes, exception_handlers={Exception: fault})
 
 
-def serve(data: Path, host: str, port: int, strict: bool, verbose: bool, link: Link) -> None:
+def configured(
+    answering: ASGIApp,
+    link: Link,
+    plan: FaultPlan | None = None,
+    *,
+    verbose: bool = False,
+    kill: Callable[[], None] | None = None,
+) -> uvicorn.Config:
+    """Return how an application is served.
+
+    Parameters
+    ----------
+    answering : ASGI application
+        What answers.
+    link : Link
+        The line to the clients.
+    plan : FaultPlan, optional
+        What goes wrong on that line; by default nothing.
+    verbose : bool
+        Log every request.
+    kill : callable, optional
+        What the plan's restart does; by default it kills this process.
+
+    Returns
+    -------
+    uvicorn.Config
+        For a server of uvicorn.
+    """
+    if plan is not None:
+        answering = FaultyLine(answering, plan, kill)
+    return uvicorn.Config(
+        SlowLink(answering, link) if link.is_slow else answering,
+        http=ReachableProtocol if plan is not None else "httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=verbose,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_LIMIT_S,
+    )
+
+
+def serve(
+    data: Path, host: str, port: int, strict: bool, verbose: bool, link: Link, plan: FaultPlan | None = None
+) -> None:
     """Serve a data folder until SIGTERM or SIGINT; print the URL on a line of its own when ready.
 
     Parameters
@@ -147,6 +194,8 @@ def serve(data: Path, host: str, port: int, strict: bool, verbose: bool, link: L
         Log every request.
     link : Link
         The line to the clients; they may be served as slowly as from afar.
+    plan : FaultPlan, optional
+        What goes wrong on that line, for tests of clients; by default nothing.
 
     Raises
     ------
@@ -164,17 +213,8 @@ def serve(data: Path, host: str, port: int, strict: bool, verbose: bool, link: L
     if swept:
         logger.info("removed %d unfinished chunk files of writers that were killed", swept)
     answering = application(boss, bearers)
-    with _bound(host, port) as listener:
-        config = uvicorn.Config(
-            SlowLink(answering, link) if link.is_slow else answering,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=verbose,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=SHUTDOWN_LIMIT_S,
-        )
+    with bound(host, port) as listener:
+        config = configured(answering, link, plan, verbose=verbose)
         name = f"[{host}]" if ":" in host else host
         _Announced(config, f"http://{name}:{listener.getsockname()[1]}").run(sockets=[listener])
     os._exit(0)
@@ -193,7 +233,26 @@ class _Announced(uvicorn.Server):
         print(self._url, flush=True)  # noqa: T201 - the answer of the command
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Parameters
+    ----------
+    host : str
+        Address to bind.
+    port : int
+        Port to bind, 0 for any free one.
+
+    Returns
+    -------
+    socket.socket
+        The caller closes it.
+
+    Raises
+    ------
+    UsageError
+        If the address cannot be bound.
+    """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address, family=family, backlog=128)
