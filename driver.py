@@ -36,6 +36,8 @@ from box import Box, Range
 from command_line import Parser
 from credentials import Token
 from detection import Detection, detect
+from detection.parts import detect_part
+from detection.shelf import Part
 from errors import NDSynapseError, StoppedError, StorageError, UsageError
 from forecast import candidates, forecast, plan_of
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, parser
@@ -44,6 +46,7 @@ from pipelines.listing import described, listed
 from progress import Progress, silent, told
 from record import Outcome
 from results import ResultFolder
+from s3_shelf import S3Shelf
 
 __all__ = ["Outcome", "driver", "get_data", "main", "run", "upload_results"]
 
@@ -89,8 +92,8 @@ def run(
     plan.remember()
     # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
     folder.clear_results()
-    keep_bytes = {} if job.cache_bytes is None else {"keep_bytes": job.cache_bytes}
-    detection = detect(plan, job.cpus, progress, pulls=job.pulls, **keep_bytes)
+    shelf = None if job.shared is None else S3Shelf(job.shared)
+    detection = detect(plan, job.cpus, progress, shelf=shelf, **_pulling(job))
     outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
     if on_masks is not None:
         on_masks(detection)
@@ -109,12 +112,50 @@ def run(
             folder.write_links(outcome.links)
             delivery.write_page(report, outcome, folder)
     with delivery.step(outcome, "record"):
-        folder.write_json("run.json", record.manifest(outcome))
+        folder.write_json("run.json", record.manifest(outcome, folder.sums()))
     if outcome.errors:
         log.info("kept %s: the same command goes on from it", folder.work)
     else:
         _clear(folder)
     return outcome
+
+
+def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> None:
+    """Do one part of a job; what it finishes is on the shelf of ``job.shared``, and the folder is empty again.
+
+    Blocks that fail are told and end nothing: the job that does what remains tries them again, and names them.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    part : Part
+        The part.
+    folder : ResultFolder
+        Where it may work.
+    progress : callable
+        Told of every block.
+
+    Raises
+    ------
+    NDSynapseError
+        If nothing can be done: bad names or ranges, data that cannot be had or used, a shelf that cannot be reached.
+    """
+    shelf = S3Shelf(job.shared or "")
+    source = _open(job)
+    roles = job.pipeline.choose(candidates(source), job.channels)
+    # what the job that does what remains would be refused is refused now
+    _destinations(job, source, roles)
+    plan = plan_of(job, source, roles, folder)
+    log.info("part %d of %d (%s) of %s: %s", part.index, part.count, part.phase, source.identity, job.box)
+    holes = detect_part(plan, part, shelf, job.cpus, progress, **_pulling(job))
+    log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(holes))
+    _clear(folder)
+
+
+def _pulling(job: Job) -> dict[str, int]:
+    """Return how tiles are to be pulled and kept, as far as the job says it."""
+    return {"pulls": job.pulls} | ({} if job.cache_bytes is None else {"keep_bytes": job.cache_bytes})
 
 
 def _clear(folder: ResultFolder) -> None:
@@ -327,6 +368,9 @@ def _job(argv: Sequence[str]) -> int:
             folder = ResultFolder(job.path, job.results_key)
         with logs.job_log(folder.root / "job.log", job.token), told(not options.quiet) as progress:
             try:
+                if job.part is not None:
+                    run_part(job, job.part, folder, progress)
+                    return 0
                 outcome = run(job, folder, progress)
             except NDSynapseError as error:
                 return _tell(error)

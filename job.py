@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pipelines
 from block_pool import default_cpus
@@ -20,6 +20,7 @@ from box import Box, Range
 from command_line import Parser, block_size_of, gib_of, pairs_of, parameters_of
 from credentials import Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
+from detection.shelf import Part, Phase
 from errors import UnknownNameError, UsageError, closest
 from neurodata_config import read_neurodata_config
 from pipelines.contract import Pipeline
@@ -37,6 +38,12 @@ MOST = 1024
 
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems of today."""
+
+INDEX_VARIABLE = "AWS_BATCH_JOB_ARRAY_INDEX"
+"""Names the part, in a job of an AWS Batch array."""
+
+PHASES = (*get_args(Phase), "report")
+"""What ``--phase`` may say: the phases that are done in parts, and the job that does what remains."""
 
 _AXES = ("z", "y", "x")
 
@@ -87,6 +94,10 @@ class Job:
         Whether the masks go to BOSS; whether plots are drawn.
     overwrite : bool
         Whether they may replace masks that another run put there.
+    shared : str or None
+        ``s3://bucket/prefix`` where the parts of a run leave finished blocks for each other.
+    part : Part or None
+        The part of the run that this job does; None does the whole, or what the parts left.
     """
 
     host: str
@@ -112,6 +123,8 @@ class Job:
     push: bool = True
     plots: bool = True
     overwrite: bool = False
+    shared: str | None = None
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no job can be done with, whoever built it."""
@@ -121,6 +134,9 @@ class Job:
                 raise UsageError(f"{option} {number}", "it is not within the limits", f"Give a number from 1 to {MOST}")
         if self.block_size is not None and (len(self.block_size) != 3 or min(self.block_size) < 1):
             raise UsageError(f"block size {self.block_size}", "it is not three extents from 1 upwards", "Give z, y, x")
+        if self.shared is not None and self.block_size is None:
+            found = "each job would choose blocks that fit its own memory"
+            raise UsageError("a run in parts without --block-size", found, "Give all of them one --block-size Z,Y,X")
         if len(self.results_key.encode()) > _LONGEST_NAME:
             raise UsageError(
                 f"results key {self.results_key}",
@@ -200,6 +216,7 @@ class Job:
             "pulls": self.pulls,
             "push": self.push,
             "overwrite": self.overwrite,
+            "shared": self.shared,
             "plots": self.plots,
         }
 
@@ -271,6 +288,13 @@ def parser() -> Parser:
     out.add_argument("--no-push", action="store_true", help="leave BOSS as it is")
     out.add_argument("--no-upload", action="store_true", help="leave S3 as it is")
     out.add_argument("--no-plots", action="store_true", help="draw no plots and write no report")
+    parts = p.add_argument_group("a run in parts (one command a part, and one for what remains; see docs/batch.md)")
+    parts.add_argument("--shared", metavar="URL", help="s3://BUCKET/PREFIX, where parts leave finished blocks")
+    parts.add_argument(
+        "--phase", choices=PHASES, help="what this job does: a part of the counting, of the detection, or what remains"
+    )
+    parts.add_argument("--shards", type=int, metavar="N", help="how many parts the phase has")
+    parts.add_argument("--shard", type=int, metavar="I", help=f"which of them, from 0; default: {INDEX_VARIABLE}, or 0")
     add_verbosity(p)
     return p
 
@@ -310,6 +334,25 @@ def parse_range(axis: str, text: str | Sequence[int]) -> Range:
             f"Give it as start,stop without spaces, such as --{axis}-range 0,16",
         )
     return int(parts[0]), int(parts[1])
+
+
+def _part(options: argparse.Namespace, environ: Mapping[str, str]) -> Part | None:
+    """Return the part of a run that is asked for."""
+    asked = {"--phase": options.phase, "--shards": options.shards, "--shard": options.shard}
+    if options.shared is None or options.phase is None:
+        given = [name for name, value in asked.items() if value is not None]
+        if given:
+            lacking = "--shared" if options.shared is None else "--phase"
+            raise UsageError(", ".join(given), f"it is of use with {lacking} alone", f"Give {lacking}, too")
+        return None
+    if options.phase == "report":
+        return None
+    if options.shards is None:
+        raise UsageError(f"--phase {options.phase}", "--shards is not given", "Give the number of parts")
+    index = str(environ.get(INDEX_VARIABLE, 0)) if options.shard is None else str(options.shard)
+    if not (index.isascii() and index.isdigit() and len(index) < 10):
+        raise UsageError(f"{INDEX_VARIABLE}={index}", "it is no number from 0 upwards", "Leave it to AWS Batch")
+    return Part(options.phase, int(index), options.shards)
 
 
 def _names(option: str, text: str | None) -> tuple[str, ...]:
@@ -381,4 +424,6 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         push=not options.no_push,
         overwrite=options.overwrite,
         plots=not options.no_plots,
+        shared=options.shared,
+        part=_part(options, environ),
     )
