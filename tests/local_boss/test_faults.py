@@ -1,0 +1,211 @@
+"""The fault plan of the local BOSS: a client meets exactly what was planned, and nothing without a plan."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import blosc
+import numpy as np
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errors import UsageError
+from local_boss.boss import Boss
+from local_boss.faults import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
+from local_boss.ingest import ingest
+from local_boss.stacks import stack_of_array
+from tests.conftest import REPOSITORY
+from tests.fixtures_boss import start_boss
+
+VOXELS = np.random.default_rng(1).integers(0, 200, (2, 30, 40), np.uint8)
+CUTOUT = "/v1/cutout/col/exp/chan/0/0:40/0:30/0:2"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data folder with one channel."""
+    folder = tmp_path_factory.mktemp("faults")
+    boss = Boss(folder)
+    ingest(boss, "col", "exp", "chan", stack_of_array(VOXELS, "chan"), (70.0, 100.0, 100.0))
+    boss.close()
+    return folder
+
+
+def plan(*rules, **more):
+    return ["--faults", json.dumps({"rules": list(rules), **more})]
+
+
+def voxels(reply):
+    return np.frombuffer(blosc.decompress(reply.content), np.uint8)
+
+
+# fault | what the client meets at the first cutout
+SAID = {
+    "429": (429, "text/html"),
+    "429-retry-after": (429, "text/html"),
+    "quota": (429, "application/json"),
+    "500": (500, "text/html"),
+    "502": (502, "text/html"),
+    "503": (503, "text/html"),
+    "504": (504, "text/html"),
+    "forbidden": (403, "application/json"),
+}
+
+
+def test_each_fault_is_met_where_it_was_planned_and_passes(data):
+    """One server for all: each fault has a rule of its own, for one request, one after the other."""
+    others = [*sorted(OF_VOXELS - {"stale"}), "truncated", "reset", "slow", "stall"]
+    rules = [
+        {"fault": fault, "on": "cutout-get", "first": number, "seconds": 0.5}
+        for number, fault in enumerate([*SAID, *others], start=1)
+    ]
+    with start_boss(data, *plan(*rules)) as server:
+        for fault, (status, kind) in SAID.items():
+            reply = server.ask("GET", CUTOUT)
+            assert (reply.status_code, reply.headers["Content-Type"].split(";")[0]) == (status, kind), fault
+            assert reply.headers.get("Retry-After") == ("1" if fault == "429-retry-after" else None)
+            assert server.ask("GET", "/v1/collection/col").status_code == 200, "other requests are left alone"
+            if fault in ("quota", "forbidden"):
+                assert reply.json()["code"] == {"quota": 3004, "forbidden": 3001}[fault]
+        damaged = server.ask("GET", CUTOUT)
+        assert damaged.status_code == 200
+        assert damaged.headers["Content-Digest"] != server_digest(damaged.content)
+        wide, short = server.ask("GET", CUTOUT), server.ask("GET", CUTOUT)
+        assert (voxels(wide).view(np.uint16).reshape(VOXELS.shape) == VOXELS).all()
+        assert (voxels(short) == VOXELS.ravel()[: VOXELS.size // 2]).all()
+        for honest in (wide, short):
+            assert honest.headers["Content-Digest"] == server_digest(honest.content)
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            server.ask("GET", CUTOUT)
+        with pytest.raises(requests.ConnectionError):
+            server.ask("GET", CUTOUT)
+        for _ in ("slow", "stall"):
+            began = time.monotonic()
+            assert (voxels(server.ask("GET", CUTOUT)) == VOXELS.ravel()).all()
+            assert time.monotonic() - began > 0.45
+        again = server.ask("GET", CUTOUT)
+        assert (voxels(again) == VOXELS.ravel()).all()
+        assert again.headers["Content-Digest"] == server_digest(again.content)
+
+
+def server_digest(content):
+    from local_boss.replies import digest
+
+    return digest(content)
+
+
+def test_a_stale_read_shows_what_was_there_before_the_write(data):
+    rule = {"fault": "stale", "on": "cutout-get", "times": 2}
+    boss = Boss(data)
+    ingest(boss, "col", "exp", "other", stack_of_array(np.zeros_like(VOXELS), "other"), (70.0, 100.0, 100.0))
+    boss.close()
+    other = CUTOUT.replace("chan", "other")
+    body = blosc.compress(VOXELS, typesize=1)
+    with start_boss(data, *plan(rule)) as server:
+        assert (voxels(server.ask("GET", CUTOUT)) == VOXELS.ravel()).all(), "nobody wrote to that one"
+        headers = {"Content-Type": "application/blosc"}
+        assert server.ask("POST", other, data=body, headers=headers).status_code == 201
+        assert not voxels(server.ask("GET", other)).any()
+        assert not voxels(server.ask("GET", other)).any()
+        assert (voxels(server.ask("GET", other)) == VOXELS.ravel()).all()
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_an_answer_is_lost_with_or_without_what_was_asked_for(data, done):
+    name = f"lost-{done}"
+    rules = [{"fault": "reset", "on": "metadata", "done": done}]
+    with start_boss(data, *plan(*rules)) as server:
+        with pytest.raises(requests.ConnectionError):
+            server.ask("POST", f"/v1/collection/{name}", json={})
+        assert server.ask("GET", f"/v1/collection/{name}").status_code == (200 if done else 404)
+
+
+def test_a_server_that_restarts_is_killed_where_it_was_planned(data):
+    with start_boss(data, *plan({"fault": "restart", "first": 3})) as server:
+        for _ in range(2):
+            assert server.ask("GET", CUTOUT).status_code == 200
+        with pytest.raises(requests.ConnectionError):
+            server.ask("GET", CUTOUT)
+        assert server.process.wait(10) == -signal.SIGKILL
+        with start_boss(data, port=int(server.host.rpartition(":")[2])) as again:
+            assert (voxels(again.ask("GET", CUTOUT)) == VOXELS.ravel()).all()
+
+
+MALFORMED = {
+    "no JSON": "{",
+    "a list": "[]",
+    "no rules": "{}",
+    "other keys": '{"rules": [], "more": 1}',
+    "a seed that is a text": '{"rules": [], "seed": "x"}',
+    "a rule that is a text": '{"rules": ["503"]}',
+    "a rule without a fault": '{"rules": [{"on": "any"}]}',
+    "an unknown fault": '{"rules": [{"fault": "flood"}]}',
+    "an unknown kind": '{"rules": [{"fault": "503", "on": "tile"}]}',
+    "an unknown field": '{"rules": [{"fault": "503", "often": true}]}',
+    "voxels of metadata": '{"rules": [{"fault": "stale", "on": "metadata"}]}',
+    "first 0": '{"rules": [{"fault": "503", "first": 0}]}',
+    "times 1.5": '{"rules": [{"fault": "503", "times": 1.5}]}',
+    "a probability of 2": '{"rules": [{"fault": "503", "probability": 2}]}',
+    "NaN": '{"rules": [{"fault": "503", "probability": NaN}]}',
+    "slow without seconds": '{"rules": [{"fault": "slow"}]}',
+    "seconds below 0": '{"rules": [{"fault": "slow", "seconds": -1}]}',
+    "done as a number": '{"rules": [{"fault": "503", "done": 1}]}',
+    "a fault that is a list": '{"rules": [{"fault": []}]}',
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_plan_is_refused(text):
+    with pytest.raises(UsageError, match="fault plan"):
+        FaultPlan.from_json(text)
+
+
+@pytest.mark.parametrize("argument", ["{", "@nowhere.json"])
+def test_a_malformed_plan_on_the_command_line_is_a_plain_sentence(tmp_path, argument):
+    command = [sys.executable, "-m", "local_boss", "serve", "--data", str(tmp_path), "--faults", argument]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=REPOSITORY)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_plan_may_be_in_a_file(data, tmp_path):
+    (tmp_path / "plan.json").write_text('{"rules": [{"fault": "502"}]}')
+    with start_boss(data, "--faults", f"@{tmp_path / 'plan.json'}") as server:
+        assert [server.ask("GET", CUTOUT).status_code for _ in range(2)] == [502, 200]
+
+
+kinds = st.sampled_from(KINDS)
+rules = st.builds(
+    Rule,
+    fault=st.sampled_from(sorted(set(FAULTS) - OF_VOXELS)),
+    on=st.sampled_from([*KINDS, "any"]),
+    first=st.integers(1, 5),
+    times=st.none() | st.integers(1, 3),
+    probability=st.floats(0, 1),
+    seconds=st.just(1.0),
+)
+
+
+@given(rules=st.lists(rules, max_size=4), seed=st.integers(0, 99), requested=st.lists(kinds, max_size=30))
+def test_for_any_plan_the_same_seed_gives_the_same_faults_within_their_bounds(rules, seed, requested):
+    first, second = FaultPlan(rules, seed), FaultPlan(rules, seed)
+    drawn = [first.draw(kind, False) for kind in requested]
+    assert drawn == [second.draw(kind, False) for kind in requested]
+    assert sum(first.hits.values()) == sum(rule is not None for rule in drawn)
+    for kind, rule in zip(requested, drawn, strict=True):
+        assert rule is None or rule.on in (kind, "any")
+    for rule in set(rules):
+        if rule.times is not None:
+            assert drawn.count(rule) <= rule.times * rules.count(rule)
+
+
+def test_a_rule_hits_from_its_first_request_on_and_no_more_often_than_it_may():
+    drawn = FaultPlan([Rule("503", "metadata", first=2, times=2)])
+    hit = [drawn.draw(kind, False) is not None for kind in ["metadata", "cutout-get", *["metadata"] * 4]]
+    assert hit == [False, False, True, True, False, False]
