@@ -1,0 +1,167 @@
+"""The shards of a run: which blocks each child of an array has.
+
+It knows no machine and no price, and lists no block that it is not asked for: a large volume has hundreds of thousands.
+
+::
+
+    blocks     0  1  2  3  4  5  6  7  8  9        in the order of ``box.tiles(size, aligned=True)``, x fastest
+    3 shards  [0       ][1       ][2          ]    shard i has those from i * 10 // 3 to (i + 1) * 10 // 3
+
+A shard is a run of blocks that follow each other, so that most of what its blocks read around themselves is its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from box import Box
+from errors import UsageError
+
+__all__ = ["MOST_CHILDREN", "blocks_of", "count", "edges_of", "indices_of", "shards_for"]
+
+MOST_CHILDREN = 10_000
+"""Children that an array of AWS Batch has at most."""
+
+CHILD_S = 480.0
+"""What the blocks of a child are to take: minutes, so that a start is short beside them."""
+
+LONG_BESIDE = 4.0
+"""Where a child has much to do before its first block, it gets blocks for so many times as long."""
+
+
+def edges_of(box: Box, block_size: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """Return where blocks begin and end along each axis.
+
+    Parameters
+    ----------
+    box : Box
+        The requested volume.
+    block_size : sequence of int
+        Largest extent of a block along z, y, x.
+
+    Returns
+    -------
+    tuple of list of int
+        For z, y and x the voxels at which blocks begin, and one past the last; cut at multiples of their size.
+
+    Raises
+    ------
+    UsageError
+        If the block size is not three extents from 1 upwards.
+    """
+    if len(block_size) != 3 or min(block_size) < 1:
+        raise UsageError(f"block size {tuple(block_size)}", "it is not three extents from 1 upwards", "Give z, y, x")
+    z, y, x = (
+        [start, *range((start // n + 1) * n, stop, n), stop]
+        for (start, stop), n in zip(box.ranges, block_size, strict=True)
+    )
+    return z, y, x
+
+
+def count(box: Box, block_size: Sequence[int]) -> int:
+    """Return the number of blocks of a box.
+
+    Parameters
+    ----------
+    box : Box
+        The requested volume.
+    block_size : sequence of int
+        Largest extent of a block along z, y, x.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    return math.prod(len(edges) - 1 for edges in edges_of(box, block_size))
+
+
+def indices_of(blocks: int, shard: int, shards: int) -> tuple[int, int]:
+    """Return which blocks a shard has, by their places in the order of all.
+
+    Parameters
+    ----------
+    blocks : int
+        Number of all blocks.
+    shard : int
+        The shard, from 0.
+    shards : int
+        Number of shards.
+
+    Returns
+    -------
+    tuple of int
+        Half-open; the sizes of two shards differ by one block at most.
+
+    Raises
+    ------
+    UsageError
+        If there is no such shard, or there are more shards than blocks.
+    """
+    if not 1 <= shards <= blocks:
+        raise UsageError(
+            f"{shards} shards of {blocks} blocks",
+            "each shard needs a block of its own",
+            f"Give a number of shards from 1 to {min(blocks, MOST_CHILDREN)}",
+        )
+    if not 0 <= shard < shards:
+        raise UsageError(f"shard {shard} of {shards}", "there is no such shard", f"Shards are 0 to {shards - 1}")
+    return shard * blocks // shards, (shard + 1) * blocks // shards
+
+
+def blocks_of(box: Box, block_size: Sequence[int], shard: int, shards: int) -> Iterator[Box]:
+    """Yield the blocks of a shard; shard after shard, they are ``box.tiles(block_size, aligned=True)``.
+
+    Parameters
+    ----------
+    box : Box
+        The requested volume.
+    block_size : sequence of int
+        Largest extent of a block along z, y, x.
+    shard : int
+        The shard, from 0.
+    shards : int
+        Number of shards.
+
+    Yields
+    ------
+    Box
+        The blocks, at least one.
+
+    Raises
+    ------
+    UsageError
+        See `indices_of`.
+    """
+    z, y, x = edges_of(box, block_size)
+    start, stop = indices_of(count(box, block_size), shard, shards)
+    for index in range(start, stop):
+        row, k = divmod(index, len(x) - 1)
+        i, j = divmod(row, len(y) - 1)
+        yield Box((z[i], z[i + 1]), (y[j], y[j + 1]), (x[k], x[k + 1]))
+
+
+def shards_for(blocks: int, fixed_s: float, work_s: Callable[[int], float]) -> int:
+    """Choose the number of shards: the fewest whose children run for minutes.
+
+    Parameters
+    ----------
+    blocks : int
+        Number of blocks.
+    fixed_s : float
+        What a child does before its first block, in seconds, by the middle of the estimate.
+    work_s : callable
+        What its blocks take a child, in seconds, by the middle of the estimate, given the number of shards.
+
+    Returns
+    -------
+    int
+        At most `MOST_CHILDREN`, however long children take then.
+    """
+    aim_s = max(CHILD_S, LONG_BESIDE * fixed_s)
+    low, high = 1, min(blocks, MOST_CHILDREN)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if work_s(middle) <= aim_s else (middle + 1, high)
+    return low
