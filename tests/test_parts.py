@@ -1,0 +1,183 @@
+"""A run in parts: processes that meet on S3 alone, like the jobs of an array, end with the bytes of one job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from box import Box
+from errors import StorageError, UsageError
+from local_boss.boss import Boss
+from local_boss.ingest import ingest
+from local_boss.stacks import stack_of_array
+from s3_shelf import S3Shelf
+from tests.conftest import REPOSITORY
+from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_s3 import S3Server
+from tests.test_driver import PREDICTIONS, where
+
+SHAPE = (12, 96, 96)
+VOLUME = Box.of_shape(SHAPE)
+SAME = (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv")
+SHARDS = 3
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
+    data = tmp_path_factory.mktemp("parts")
+    rng = np.random.default_rng(12)
+    spots = rng.random(SHAPE) < 0.02
+    boss = Boss(data)
+    for name in ("SYNAPSIN", "PSD95"):
+        voxels = np.where(spots, rng.integers(120, 255, SHAPE), rng.poisson(10, SHAPE)).astype(np.uint8)
+        ingest(boss, "parts", "spots", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
+    boss.close()
+    with start_boss(data) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def environment(server: BossServer, s3_server: S3Server) -> dict[str, str]:
+    s3_server.client().create_bucket(Bucket="parts")
+    return {
+        **os.environ,
+        "BOSS_TOKEN": server.token,
+        "AWS_ENDPOINT_URL": s3_server.url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def command(server: BossServer, path: Path, *extra: str) -> list[str]:
+    options = ["--block-size", "4,32,32", "--cpus", "1", "--no-push", "--no-plots"]
+    volume = where(server, "parts", "spots", VOLUME)
+    return [sys.executable, "driver.py", "--path", str(path), *volume, *options, *extra]
+
+
+def run(line: list[str], environment: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        line, cwd=REPOSITORY, env={**environment, **more}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def results(path: Path) -> dict[str, bytes]:
+    (folder,) = path.iterdir()
+    return {name: (folder / name).read_bytes() for name in SAME}
+
+
+@pytest.mark.slow
+def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
+    server: BossServer, environment: dict[str, str], s3_server: S3Server, tmp_path: Path
+) -> None:
+    assert run(command(server, tmp_path / "single"), environment).returncode == 0
+    shared = ["--shared", "s3://parts/run", "--shards", str(SHARDS)]
+    for phase in ("statistics", "detection"):
+        for index in range(SHARDS):
+            # each in a folder of its own, as on a machine of its own; the first attempt of some is killed in the middle
+            index_in_array = {"AWS_BATCH_JOB_ARRAY_INDEX": str(index)}
+            path = tmp_path / f"{phase}-{index}"
+            line = command(server, path / "first", *shared, "--phase", phase)
+            if index == 1:
+                before = len(s3_server.keys("parts"))
+                killed = subprocess.Popen(
+                    line, cwd=REPOSITORY, env={**environment, **index_in_array}, stderr=subprocess.DEVNULL
+                )
+                deadline = time.monotonic() + 60
+                while len(s3_server.keys("parts")) < before + 4 and killed.poll() is None:
+                    assert time.monotonic() < deadline
+                killed.kill()
+                killed.wait(60)
+                line = command(server, path / "second", *shared, "--phase", phase)
+            done = run(line, environment, **index_in_array)
+            assert done.returncode == 0, done.stderr
+            assert f"part {index} of {SHARDS} is done, 0 of its blocks failed" in done.stderr
+    last = run(command(server, tmp_path / "last", *shared[:2], "--phase", "report"), environment)
+    assert last.returncode == 0, last.stderr
+    assert results(tmp_path / "last") == results(tmp_path / "single")
+    manifest = json.loads(next((tmp_path / "last").glob("*/run.json")).read_text())
+    blocks = manifest["counts"]["blocks"]
+    assert manifest["resumed_blocks"] == {"statistics": blocks, "detect": blocks}
+    # nothing that was left there holds the token
+    for key in s3_server.keys("parts"):
+        assert server.token.encode() not in s3_server.client().get_object(Bucket="parts", Key=key)["Body"].read()
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--phase", "statistics", "--shards", "2"], "--shared"),
+        (["--shared", "s3://parts/x", "--shards", "2"], "--phase"),
+        (["--shared", "s3://parts/x", "--phase", "detection"], "--shards is not given"),
+        (["--shared", "s3://parts/x", "--phase", "detection", "--shards", "2", "--shard", "2"], "counted from 0"),
+        (["--shared", "s3://parts/x", "--phase", "detection", "--shards", "0"], "counted from 0"),
+        (["--shared", "parts/x", "--phase", "detection", "--shards", "2"], "s3://bucket/prefix"),
+        (["--shared", "s3://parts", "--phase", "report"], "s3://bucket/prefix"),
+        (["--shared", "s3://parts/a/../b", "--phase", "report"], "s3://bucket/prefix"),
+        (["--shared", "s3://Parts/a", "--phase", "report"], "no bucket has such a name"),
+    ],
+)
+def test_a_part_that_cannot_be_meant_is_one_sentence(
+    server: BossServer, environment: dict[str, str], tmp_path: Path, extra: list[str], words: str
+) -> None:
+    done = run(command(server, tmp_path, *extra), environment)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_parts_without_a_common_block_size_are_refused(
+    server: BossServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    line = [sys.executable, "driver.py", "--path", str(tmp_path), *where(server, "parts", "spots", VOLUME)]
+    done = run([*line, "--shared", "s3://parts/x", "--phase", "report"], environment)
+    assert (done.returncode, "--block-size" in done.stderr) == (2, True)
+
+
+@pytest.fixture
+def shelf(s3_server: S3Server, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> S3Shelf:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, environment[name])
+    return S3Shelf("s3://parts/shelf")
+
+
+def test_what_is_on_the_shelf_never_changes(shelf: S3Shelf) -> None:
+    shelf.put("kind", "a.npz", b"first")
+    shelf.put("kind", "a.npz", b"second")
+    shelf.put("kind", "b.npz", b"")
+    assert shelf.names("kind") == {"a.npz", "b.npz"}
+    assert shelf.names("other") == set()
+    assert (shelf.get("kind", "a.npz"), shelf.get("kind", "b.npz")) == (b"first", b"")
+
+
+def test_a_shelf_lists_more_than_one_answer_of_s3_holds(shelf: S3Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        shelf.put("many", f"{number}.npz", b"x")
+    paginator = shelf._client.get_paginator("list_objects_v2")
+    monkeypatch.setattr(shelf._client, "get_paginator", lambda _: _Short(paginator))
+    assert shelf.names("many") == {f"{number}.npz" for number in range(5)}
+
+
+class _Short:
+    """Pages of two."""
+
+    def __init__(self, paginator: object) -> None:
+        self._paginator = paginator
+
+    def paginate(self, **asked: object) -> object:
+        return self._paginator.paginate(**asked, PaginationConfig={"PageSize": 2})  # type: ignore[attr-defined]
+
+
+def test_a_bucket_that_is_not_there_is_a_plain_sentence(shelf: S3Shelf) -> None:
+    missing = S3Shelf("s3://no-such-bucket-here/run")
+    for ask in (lambda: missing.names("kind"), lambda: missing.get("k", "a"), lambda: missing.put("k", "a", b"")):
+        with pytest.raises((UsageError, StorageError), match="no-such-bucket-here"):
+            ask()
