@@ -17,8 +17,8 @@ from errors import UsageError
 
 __all__ = ["LARGEST_ARRAY", "SHORTEST_S", "Phase", "Resources", "Run", "definition_with_secret", "request_of"]
 
-Phase = Literal["statistics", "detection", "report", "single"]
-"""The jobs of a run: two arrays and the job that puts together what they left; or one job that does all."""
+Phase = Literal["statistics", "detection", "report"]
+"""The jobs of a run: two arrays, and the job that does what remains."""
 
 LARGEST_ARRAY = 10_000
 """Children of an array at most."""
@@ -30,7 +30,7 @@ SECRET_VARIABLE = "BOSS_TOKEN"  # noqa: S105 - the name of the variable, not its
 
 RUN_TAG = "nd-synapse-run"
 
-_ARRAYS = ("statistics", "detection")
+_ARRAYS: tuple[Phase, ...] = ("statistics", "detection")
 
 _TOKENS = ("--token", "--token-file")
 
@@ -101,9 +101,9 @@ class Run:
     blocks : int
         How many blocks the box has.
     shards : int
-        Children of each array; 1 is a single job instead of arrays.
+        Children of each array; with 1 there are no arrays, and all of the run remains to the job of the report.
     child, report : Resources
-        What a container of an array, and that of the report (or of the single job), gets.
+        What a container of an array, and that of the report, gets.
     bucket, prefix : str
         Where finished blocks, and the record of the run, are.
     attempts : int
@@ -161,7 +161,7 @@ class Run:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """Its jobs, each of which waits for the one before."""
-        return ("single",) if self.shards == 1 else ("statistics", "detection", "report")
+        return ("report",) if self.shards == 1 else (*_ARRAYS, "report")
 
     def children(self, phase: Phase) -> int:
         """Return how many containers a phase has.
@@ -307,8 +307,7 @@ def _words(run: Run, phase: Phase, resources: Resources) -> Iterator[str]:
     if "--pulls" not in given and resources.pulls is not None:
         yield from ("--pulls", str(resources.pulls))
     yield from ("--block-size", ",".join(map(str, run.block_size)))
-    if phase != "single":
-        yield from ("--phase", phase, "--shards", str(run.shards), "--shared", run.address)
+    yield from ("--phase", phase, "--shards", str(run.shards), "--shared", run.address)
 
 
 def definition_with_secret(definition: Mapping[str, Any], secret_arn: str) -> dict[str, Any]:

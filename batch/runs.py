@@ -166,7 +166,7 @@ class Records:
         found = []
         for name in sorted(self._names("jobs/")):
             body = self._get(name)
-            form = re.fullmatch(r"jobs/(\d{3})-(statistics|detection|report|single)\.json", name)
+            form = re.fullmatch(r"jobs/(\d{3})-(statistics|detection|report)\.json", name)
             if body is None or form is None:
                 raise DataError(f"{self.address}/{name}", "no command of ours wrote it", "Remove it")
             phase: Any = form[2]

@@ -273,7 +273,9 @@ def lost_s(jobs: Iterable[JobState]) -> float:
 
 def told(
     run: Run,
+    created: str,
     jobs: Mapping[Phase, Sequence[JobState]],
+    earlier: Sequence[JobState],
     finished: Mapping[Phase, set[str]],
     price: Price,
     now_s: float,
@@ -284,9 +286,13 @@ def told(
     ----------
     run : Run
         The run.
+    created : str
+        When it was submitted first.
     jobs : mapping of Phase to sequence of JobState
         The latest jobs: for an array its children, for others the job itself; a phase that was not submitted, or that
         Batch has forgotten, is missing or empty.
+    earlier : sequence of JobState
+        Jobs and children of earlier rounds, which cost as much.
     finished : mapping of Phase to set of str
         Keys of the blocks that are committed, for the phases that commit any.
     price : callable
@@ -299,8 +305,11 @@ def told(
     str
         Lines for the user.
     """
-    lines = [f"run {run.address}: {run.blocks:,} blocks, {run.shards:,} {'shard' if run.shards == 1 else 'shards'}"]
-    everything = [job for some in jobs.values() for job in some]
+    lines = [
+        f"{'run':<11} {run.address}, submitted {created}",
+        f"{'blocks':<11} {run.blocks:,} in {run.shards:,} {'shard' if run.shards == 1 else 'shards'}",
+    ]
+    everything = [*earlier, *(job for some in jobs.values() for job in some)]
     for phase in run.phases:
         lines += _phase_lines(run, phase, jobs.get(phase, ()), finished.get(phase))
     least, most = cost_of(everything, price, now_s)

@@ -1,0 +1,391 @@
+"""The commands of a run on AWS Batch: plan, submit, status, logs, cancel, resume.
+
+It parses and tells; what is decided and done is in the modules beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import logs
+import stopping
+from batch import requests, status, submission
+from batch.client import BatchDoor
+from batch.planning import BatchPlan, plan_of
+from batch.prices import read_prices
+from batch.requests import Phase, Resources, Run
+from batch.retry import ATTEMPTS, COMPUTE, Compute
+from batch.runs import Records, Submitted
+from batch.status import JobState
+from batch.words import for_container
+from command_line import Parser, pairs_of
+from errors import NDSynapseError, StoppedError, UnknownNameError, UsageError
+from job import Job, add_verbosity, job_from, parser
+from NeuroDataResource import NeuroDataResource
+from s3 import check_bucket
+
+__all__ = ["COMMANDS", "main"]
+
+log = logging.getLogger(__name__)
+
+COMMANDS = {
+    "plan": "tell what a run would do, need and cost, and do nothing",
+    "submit": "submit a run",
+    "status": "tell how a run fares, and what it cost",
+    "logs": "show the last lines that containers of a run wrote",
+    "cancel": "end a run before its end; what is finished is kept",
+    "resume": "submit what is missing of a run",
+}
+
+_PLANNED = ("plan", "submit")
+"""Commands that take the options of ``driver.py``, too."""
+
+_REST = """All other options are those of driver.py: what to read, which pipeline, where results go. The volume
+is opened for the plan, which takes a token from BOSS_TOKEN or --token-file here; the containers have
+theirs from Secrets Manager.
+"""
+
+_LOG_GROUP = "/aws/batch/job"
+"""Where containers write unless their job definition says otherwise."""
+
+_MOST_LINES = 10_000
+_MOST_LOGS = 10
+
+
+def _parser(command: str) -> Parser:
+    """Return the parser of one command; of two of them only the options that are Batch's."""
+    p = Parser(
+        prog=f"python -m batch {command}",
+        description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
+        allow_abbrev=False,
+    )
+    if command in _PLANNED:
+        p.appendix = _REST
+        p.add_argument(
+            "--shards", type=int, metavar="N", help="children of each array; default: as many as the plan says"
+        )
+    else:
+        p.add_argument("run", metavar="RUN", help="address of the run, s3://BUCKET/PREFIX, as submit printed it")
+    if command == "plan":
+        p.add_argument(
+            "--compute", choices=[name.lower() for name in COMPUTE], default="ec2", help="default: %(default)s"
+        )
+        p.add_argument("--json", action="store_true", help="JSON instead of text")
+    if command == "submit":
+        _add_submission(p)
+    if command in ("submit", "resume"):
+        p.add_argument("--memory-mib", type=int, metavar="N", help="memory of each container, instead of the planned")
+        p.add_argument("--yes", action="store_true", help="do not ask")
+    if command == "logs":
+        p.add_argument("--phase", choices=["statistics", "detection", "report"], help="default: all")
+        p.add_argument("--shard", type=int, metavar="I", help="default: the children that failed")
+        p.add_argument("--lines", type=int, default=20, metavar="N", help="of each container; default: %(default)s")
+    if command == "resume":
+        p.add_argument(
+            "--report-only", action="store_true", help="submit the report alone, which does itself what is missing"
+        )
+    if command not in _PLANNED:
+        add_verbosity(p)
+    return p
+
+
+def _add_submission(p: Parser) -> None:
+    """Add what only a submission needs."""
+    p.add_argument("--queue", required=True, metavar="NAME", help="job queue")
+    p.add_argument("--job-definition", required=True, metavar="NAME", help="its name, NAME:REVISION, or ARN")
+    p.add_argument("--run-bucket", required=True, metavar="NAME", help="bucket of finished blocks and of the record")
+    p.add_argument("--run-prefix", default="runs", metavar="PREFIX", help="default: %(default)s")
+    p.add_argument("--run", metavar="NAME", help="name of the run; default: the time and four digits")
+    p.add_argument("--secret", metavar="ARN", help="secret with the token; default: that of the job definition")
+    p.add_argument(
+        "--attempts", type=int, default=ATTEMPTS, metavar="N", help="how often a job is begun; default: %(default)s"
+    )
+    p.add_argument(
+        "--tag", action="append", default=[], metavar="NAME=VALUE", help="tag of all jobs, for the bill; repeatable"
+    )
+
+
+def _asked(command: str, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], Job]:
+    """Parse the command line of a run to come: our options, the words for ``driver.py``, and the job that they mean."""
+    p = _parser(command)
+    # argparse takes everything beside its options for theirs: those of driver.py are looked at by its own parser
+    ours, words = p.parse_known_args(argv)
+    options = parser().parse_args(words)
+    job = job_from(options, os.environ)
+    level = logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO
+    logs.apply(logs.LogSettings(level, (job.token,)))
+    return ours, words, job
+
+
+def _plan_for(job: Job, compute: Compute, shards: int | None) -> BatchPlan:
+    """Open the volume and plan its run."""
+    z, y, x = job.box.ranges
+    source = NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
+    return plan_of(job, source, compute, shards)
+
+
+def _plan(argv: Sequence[str]) -> int:
+    """Run ``plan``."""
+    ours, _, job = _asked("plan", argv)
+    compute: Compute = "FARGATE" if ours.compute == "fargate" else "EC2"
+    plan = _plan_for(job, compute, ours.shards)
+    sys.stdout.write(f"{json.dumps(plan.as_json(), indent=1)}\n" if ours.json else plan.as_text())
+    return 0
+
+
+def _submit(argv: Sequence[str]) -> int:
+    """Run ``submit``."""
+    ours, words, job = _asked("submit", argv)
+    check_bucket(ours.run_bucket, None)
+    options = for_container(words, job.bucket or ours.run_bucket)
+    tags = pairs_of("--tag", ours.tag)
+    door = BatchDoor()
+    definition = door.definition(ours.job_definition)
+    submission.check_definition(definition, ours.secret)
+    compute = submission.compute_of(definition)
+    plan = _plan_for(job, compute, ours.shards)
+    sys.stdout.write(plan.as_text())
+    run_id = ours.run or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    run = Run(
+        run_id=run_id,
+        queue=ours.queue,
+        job_definition=f"{definition['jobDefinitionName']}:{definition['revision']}",
+        compute=compute,
+        options=options,
+        box=job.box,
+        block_size=plan.block_size,
+        blocks=plan.blocks,
+        shards=plan.shards,
+        child=Resources(plan.vcpus, plan.memory_mib, plan.timeout_s, plan.cpus, plan.pulls),
+        report=Resources(plan.report_vcpus, plan.report_memory_mib, plan.report_timeout_s, plan.report_cpus),
+        bucket=ours.run_bucket,
+        prefix=f"{ours.run_prefix.strip('/')}/{run_id}",
+        attempts=ours.attempts,
+        tags=tags,
+    )
+    run = _with_memory(run, ours.memory_mib)
+    # refused now rather than after the first job is submitted
+    for phase in run.phases:
+        requests.request_of(run, phase)
+    _confirm(ours.yes, f"Submit {run.address} to {run.queue}?")
+    if ours.secret:
+        arn = door.register(requests.definition_with_secret(definition, ours.secret))
+        run = replace(run, job_definition=arn)
+    records = Records(run.address)
+    records.claim(run, door.region, datetime.now(UTC).isoformat(timespec="seconds"))
+    _tell_submitted(run, submission.submit(run, run.phases, 1, door, records))
+    return 0
+
+
+def _status(argv: Sequence[str]) -> int:
+    """Run ``status``."""
+    ours = _of_run("status", argv)
+    records = Records(ours.run)
+    run, region, created = records.read()
+    door = BatchDoor(region)
+    prices = read_prices()
+
+    def price(vcpus: float, memory_mib: int) -> tuple[float, float]:
+        least, _ = prices.per_second(run.compute, vcpus, memory_mib, spot=True)
+        _, most = prices.per_second(run.compute, vcpus, memory_mib, spot=False)
+        return least, most
+
+    jobs = records.jobs()
+    last = submission.latest(jobs)
+    states = {phase: _states(door, run, job) for phase, job in last.items()}
+    earlier = [state for job in jobs if job not in last.values() for state in _states(door, run, job)]
+    sys.stdout.write(status.told(run, created, states, earlier, records.finished(), price, time.time()))
+    return 0
+
+
+def _states(door: BatchDoor, run: Run, job: Submitted) -> list[JobState]:
+    """Return what Batch knows of a job: of an array, of its children, or of itself as long as it has none."""
+    children = run.children(job.phase)
+    if children > 1:
+        states = door.describe([f"{job.job_id}:{index}" for index in range(children)])
+        if states:
+            return [JobState.of(state) for state in states]
+    return [JobState.of(state) for state in door.describe([job.job_id])]
+
+
+def _logs(argv: Sequence[str]) -> int:
+    """Run ``logs``."""
+    ours = _of_run("logs", argv)
+    if not 1 <= ours.lines <= _MOST_LINES:
+        raise UsageError(f"--lines {ours.lines}", "it is not within the limits", f"Give 1 to {_MOST_LINES:,}")
+    records = Records(ours.run)
+    run, region, _ = records.read()
+    door = BatchDoor(region)
+    shown = 0
+    for phase, job in submission.latest(records.jobs()).items():
+        if ours.phase not in (None, phase):
+            continue
+        for state in _wanted(_states(door, run, job), ours.shard):
+            if state.log_stream is None:
+                continue
+            if shown == _MOST_LOGS:
+                log.warning("there are more; choose one with --phase and --shard")
+                return 0
+            shown += 1
+            where = phase if state.shard is None else f"{phase} {state.shard}"
+            sys.stdout.write(f"{where}: {state.status.lower()}, log {state.log_stream}\n")
+            for line in door.log_lines(state.log_group or _LOG_GROUP, state.log_stream, ours.lines):
+                sys.stdout.write(f"  {line}\n")
+    if not shown:
+        raise UnknownNameError(
+            f"logs of {ours.run}",
+            "no container that was asked for has written one",
+            "Without --shard, those of children that failed are shown; name another with --phase and --shard",
+        )
+    return 0
+
+
+def _wanted(states: Sequence[JobState], shard: int | None) -> Iterator[JobState]:
+    """Yield the jobs whose logs are shown: of children the one that is named or those that failed; and all others."""
+    for state in states:
+        if state.shard is None or (state.status == "FAILED" if shard is None else state.shard == shard):
+            yield state
+
+
+def _cancel(argv: Sequence[str]) -> int:
+    """Run ``cancel``."""
+    ours = _of_run("cancel", argv)
+    records = Records(ours.run)
+    _, region, _ = records.read()
+    ended = submission.cancel(records.jobs(), BatchDoor(region))
+    for job in ended:
+        sys.stdout.write(f"ended {job.phase} {job.job_id}\n")
+    sys.stdout.write(f"what is finished is kept: python -m batch resume {ours.run}\n" if ended else "all had ended\n")
+    return 0
+
+
+def _resume(argv: Sequence[str]) -> int:
+    """Run ``resume``."""
+    ours = _of_run("resume", argv)
+    records = Records(ours.run)
+    run, region, _ = records.read()
+    door = BatchDoor(region)
+    jobs = records.jobs()
+    phase_of = {job.job_id: phase for phase, job in submission.latest(jobs).items()}
+    states: dict[Phase, str] = {phase_of[job["jobId"]]: job["status"] for job in door.describe(list(phase_of))}
+    phases = submission.missing_phases(run, states, records.finished())
+    if ours.report_only:
+        phases = ["report"]
+    if not phases:
+        sys.stdout.write("nothing is missing\n")
+        return 0
+    run = _with_memory(run, ours.memory_mib)
+    _confirm(ours.yes, f"Submit {', '.join(phases)} of {run.address} again?")
+    number = max((job.round for job in jobs), default=0) + 1
+    _tell_submitted(run, submission.submit(run, phases, number, door, records))
+    return 0
+
+
+def _of_run(command: str, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line of a command that names a run."""
+    ours = _parser(command).parse_args(argv)
+    logs.apply(logs.LogSettings(logging.DEBUG if ours.verbose else logging.WARNING if ours.quiet else logging.INFO))
+    return ours
+
+
+def _with_memory(run: Run, memory_mib: int | None) -> Run:
+    """Return a run with as much memory as the user asks for."""
+    if memory_mib is None:
+        return run
+    return replace(
+        run, child=replace(run.child, memory_mib=memory_mib), report=replace(run.report, memory_mib=memory_mib)
+    )
+
+
+def _confirm(yes: bool, question: str) -> None:
+    """Ask before something is submitted that costs money."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("submitting", "there is no terminal on which to ask", "Give --yes")
+    sys.stdout.write(f"{question} [y/N] ")
+    sys.stdout.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("submitting", "the answer was not yes", "Nothing was submitted")
+
+
+def _tell_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
+    """Say what was submitted, and how to follow it."""
+    for job in jobs:
+        children = run.children(job.phase)
+        sys.stdout.write(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
+    sys.stdout.write(f"python -m batch status {run.address}\n")
+
+
+_RUN: dict[str, Callable[[Sequence[str]], int]] = {
+    "plan": _plan,
+    "submit": _submit,
+    "status": _status,
+    "logs": _logs,
+    "cancel": _cancel,
+    "resume": _resume,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process where None.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, otherwise that of the error, see `errors`; 1 for a defect of ours.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    p = Parser(prog="python -m batch", description="A run on AWS Batch.", allow_abbrev=False)
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, purpose in COMMANDS.items():
+        commands.add_parser(name, help=purpose, add_help=False)
+    stopping.hear()
+    try:
+        # the rest is looked at by the command itself
+        command = p.parse_args(arguments[:1]).command
+        return _RUN[command](arguments[1:])
+    except NDSynapseError as error:
+        return _tell(error)
+    except KeyboardInterrupt:
+        return _tell(StoppedError("the command", "it was stopped by a signal", "See with `status` what was submitted"))
+    except Exception as error:
+        # a defect meets the user here: a sentence, not a page
+        _settle_logs()
+        log.critical("a defect of nd-synapse, please report it: %s: %s", type(error).__name__, error)
+        log.debug("traceback", exc_info=error)
+        return 1
+
+
+def _settle_logs() -> None:
+    """Have somewhere to log to where a command failed before it could say how loud it is."""
+    if logs.current() is None:
+        logs.apply(logs.LogSettings())
+
+
+def _tell(error: NDSynapseError) -> int:
+    """Log a failure in one line; return its exit code."""
+    _settle_logs()
+    log.error("%s", error)
+    log.debug("caused by", exc_info=error)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    code = main()
+    stopping.ignore()
+    sys.exit(code)
