@@ -9,8 +9,9 @@ It pulls nothing, and lists neither blocks nor tiles: a run of blocks is at most
     2 2 2 2 2 2 2 2      with several planes, whole planes come between, and rows before and after them
     3 3 . . . . . .
 
-What a block reads is pulled by whole tiles, a tile being what some block owns: a halo of a few voxels costs the tiles
-around. Boxes with the tiles around them overlap; what they hold together is counted by inclusion and exclusion.
+What is pulled comes tile by tile, a tile being what some block owns, cut to the region of the shard: the smallest box
+with its blocks and their halo. Boxes with their halo overlap; what they hold together is counted by inclusion and
+exclusion.
 """
 
 from __future__ import annotations
@@ -78,9 +79,10 @@ def pulled_by(box: Box, block_size: Sequence[int], shards: int, halo: Sequence[i
     indices_of(blocks, 0, shards)  # refuses what cannot be shared out
     starts, stops = _runs(np.arange(shards + 1, dtype=np.int64) * blocks // shards, edges)
     first, last = _around(edges, starts, stops, halo)
+    low, high = _region(edges, starts, stops, halo)
     return Pulled(
         own_voxels=_volumes(_at(edges, starts), _at(edges, stops)).sum(axis=0),
-        voxels=_union(_at(edges, first), _at(edges, last)),
+        voxels=_union(np.maximum(_at(edges, first), low), np.minimum(_at(edges, last), high)),
         tiles=_union(first, last),
     )
 
@@ -95,7 +97,7 @@ def _runs(cuts: Ints, edges: Sequence[Ints]) -> tuple[Ints, Ints]:
     (z, y), (last_z, last_y) = np.divmod(row + 1, ny), np.divmod(last_row, ny)
     goes_on = (row < last_row).astype(np.int64)
     in_one_plane = z == last_z
-    boxes = [
+    boxes: list[tuple[tuple[Ints | int, ...], tuple[Ints | int, ...]]] = [
         # the rest of the row in which it begins, or all of it if it ends there
         ((row // ny, row % ny, x), (row // ny + 1, row % ny + 1, np.where(goes_on, nx, last_x))),
         # whole rows, to the end of the plane or of the run
@@ -108,8 +110,7 @@ def _runs(cuts: Ints, edges: Sequence[Ints]) -> tuple[Ints, Ints]:
         ((last_z, last_y, 0), (last_z + goes_on, last_y + 1, last_x)),
     ]
     starts, stops = (
-        np.array([np.stack([np.broadcast_to(n, row.shape) for n in box[end]], axis=-1) for box in boxes])
-        for end in (0, 1)
+        np.array([np.stack([np.zeros_like(row) + n for n in box[end]], axis=-1) for box in boxes]) for end in (0, 1)
     )
     # so that even what is not there has edges to look up
     size = np.array([len(axis) - 1 for axis in edges])
@@ -125,6 +126,15 @@ def _around(edges: Sequence[Ints], starts: Ints, stops: Ints, halo: Sequence[int
         last[..., n] = np.searchsorted(axis, np.minimum(high[..., n] + reach, axis[-1]), "left")
     is_there = np.all(stops > starts, axis=-1)[..., None]
     return np.where(is_there, first, 0), np.where(is_there, last, 0)
+
+
+def _region(edges: Sequence[Ints], starts: Ints, stops: Ints, halo: Sequence[int]) -> tuple[Ints, Ints]:
+    """Return the smallest boxes of voxels with all blocks of a run and their halo, shape (shards, 3)."""
+    is_there = np.all(stops > starts, axis=-1)[..., None]
+    begin, end = (np.array([axis[n] for axis in edges]) for n in (0, -1))
+    low = np.where(is_there, _at(edges, starts), end).min(axis=0)
+    high = np.where(is_there, _at(edges, stops), begin).max(axis=0)
+    return np.maximum(low - halo, begin), np.minimum(high + halo, end)
 
 
 def _at(edges: Sequence[Ints], indices: Ints) -> Ints:

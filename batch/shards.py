@@ -23,11 +23,11 @@ __all__ = ["MOST_CHILDREN", "blocks_of", "count", "edges_of", "indices_of", "sha
 MOST_CHILDREN = 10_000
 """Children that an array of AWS Batch has at most."""
 
-CHILD_S = 480.0
-"""What the blocks of a child are to take: minutes, so that a start is short beside them."""
+SHORTEST_S, LONGEST_S = 180.0, 600.0
+"""What a child is to take: minutes, so that its start is short beside them."""
 
-LONG_BESIDE = 4.0
-"""Where a child has much to do before its first block, it gets blocks for so many times as long."""
+_TRIED = 8
+"""Even numbers of shards that are compared."""
 
 
 def edges_of(box: Box, block_size: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
@@ -142,26 +142,36 @@ def blocks_of(box: Box, block_size: Sequence[int], shard: int, shards: int) -> I
         yield Box((z[i], z[i + 1]), (y[j], y[j + 1]), (x[k], x[k + 1]))
 
 
-def shards_for(blocks: int, fixed_s: float, work_s: Callable[[int], float]) -> int:
-    """Choose the number of shards: the fewest whose children run for minutes.
+def shards_for(box: Box, block_size: Sequence[int], child_s: Callable[[int], float]) -> int:
+    """Choose the number of shards: children run for minutes, and all of them together as shortly as possible.
 
     Parameters
     ----------
-    blocks : int
-        Number of blocks.
-    fixed_s : float
-        What a child does before its first block, in seconds, by the middle of the estimate.
-    work_s : callable
-        What its blocks take a child, in seconds, by the middle of the estimate, given the number of shards.
+    box : Box
+        The requested volume.
+    block_size : sequence of int
+        Largest extent of a block along z, y, x.
+    child_s : callable
+        What a child takes, in seconds, by the middle of the estimate, given the number of shards.
 
     Returns
     -------
     int
-        At most `MOST_CHILDREN`, however long children take then.
+        At most `MOST_CHILDREN`, however long children take then. Shards that are whole rows of blocks, or even parts of
+        a row, read least around themselves.
     """
-    aim_s = max(CHILD_S, LONG_BESIDE * fixed_s)
-    low, high = 1, min(blocks, MOST_CHILDREN)
+    z, y, _ = edges_of(box, block_size)
+    rows = (len(z) - 1) * (len(y) - 1)
+    most = min(count(box, block_size), MOST_CHILDREN)
+    low, high = (_fewest(most, child_s, limit_s) for limit_s in (LONGEST_S, SHORTEST_S))
+    even = [n for n in range(low, high + 1) if n % rows == 0 or rows % n == 0]
+    return min([low, *even[:_TRIED]], key=lambda n: n * child_s(n))
+
+
+def _fewest(most: int, child_s: Callable[[int], float], limit_s: float) -> int:
+    """Return the least number of shards whose children take no longer than a limit; `most` if there is none."""
+    low, high = 1, most
     while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if work_s(middle) <= aim_s else (middle + 1, high)
+        half = (low + high) // 2
+        low, high = (low, half) if child_s(half) <= limit_s else (half + 1, high)
     return low
