@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 pytest_plugins = ["tests.fixtures_boss", "tests.fixtures_s3"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+# a shell that starts the tests in the background has them ignore SIGINT, and what they start would, too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -222,6 +222,20 @@ class TestDemonstration:
         assert f"{found / detections:.1%} of its {detections:,} detections".replace("%", " %") in text
         assert f"{found / planted:.1%} of the {planted:,} planted".replace("%", " %") in text
 
+    def test_the_forecast_of_the_readme_is_that_of_the_sample(self, demonstration: Demonstration) -> None:
+        """The volume is that of the demonstration; where its server is differs from run to run."""
+        (words,) = (words for words in commands(README) if "--dry-run" in words)
+        (shown,) = (block for block in fenced(README.read_text(encoding="utf-8")) if block.startswith("volume "))
+        folder = demonstration.folder.parents[1]
+        with start_boss(folder / "boss") as server:
+            asked = [sys.executable, str(REPOSITORY / "driver.py"), *words[2:]]
+            asked[asked.index("--host") + 1] = server.url
+            environment = {**os.environ, "BOSS_TOKEN": server.token}
+            printed = subprocess.run(
+                asked, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=True
+            ).stdout
+        assert printed.replace(server.url, "http://127.0.0.1:8080") == shown
+
     @pytest.mark.parametrize("document", [README, RESULTS], ids=lambda file: file.name)
     def test_every_file_of_a_result_folder_is_documented(self, demonstration: Demonstration, document: Path) -> None:
         rows = tables(section(document, "What you get" if document == README else "The folder"))[0]
@@ -325,20 +339,6 @@ class TestExamples:
         blocks = fenced(section(README, "As a library"))
         (program,) = (block for block in blocks if block.startswith("import nd_multicore"))
         assert re.fullmatch(r"1 blocks, \d+ bright voxels\n", run_example(program, tmp_path, sample))
-
-    def test_the_forecast_of_the_readme_is_that_of_the_sample(self, demonstration: Demonstration) -> None:
-        """The volume is that of the demonstration; where its server is differs from run to run."""
-        (words,) = (words for words in commands(README) if "--dry-run" in words)
-        (shown,) = (block for block in fenced(README.read_text(encoding="utf-8")) if block.startswith("volume "))
-        folder = demonstration.folder.parents[1]
-        with start_boss(folder / "boss") as server:
-            asked = [sys.executable, str(REPOSITORY / "driver.py"), *words[2:]]
-            asked[asked.index("--host") + 1] = server.url
-            environment = {**os.environ, "BOSS_TOKEN": server.token}
-            printed = subprocess.run(
-                asked, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=True
-            ).stdout
-        assert printed.replace(server.url, "http://127.0.0.1:8080") == shown
 
 
 def main() -> None:

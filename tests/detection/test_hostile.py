@@ -93,7 +93,8 @@ def test_a_hostile_volume_gives_the_same_in_blocks(
     source = Arrays((3, 5, 7), **{name: np.roll(volume(), place % 2, axis=2) for place, name in enumerate(names)})
     roles = pipeline.choose(names, {})
     found = []
-    for number, size in enumerate([SHAPE, SIZE, (1, 60, 17)]):
+    # thin blocks for what is long or touches by corners
+    for number, size in enumerate([SHAPE, SIZE, (1, 60, 17)][: 3 if volume in (thread, corners) else 2]):
         folder = tmp_path / str(number)
         folder.mkdir()
         plan = Plan(source, source.box, pipeline, roles, tuple(names), VOXEL_SIZE_NM, size, folder)
@@ -101,8 +102,8 @@ def test_a_hostile_volume_gives_the_same_in_blocks(
     # what is planted here are points, in one place in both markers: not all that pipelines look for
     # at its published threshold a thin object is no punctum; with a lower one all are there
     assert found[0].candidates > 0 or variant == "probabilistic"
-    same(found[0], found[1])
-    same(found[0], found[2])
+    for other in found[1:]:
+        same(found[0], other)
 
 
 class Counting(Arrays):
