@@ -40,12 +40,12 @@ from detection.parts import detect_part
 from detection.shelf import Part
 from errors import NDSynapseError, StoppedError, StorageError, UsageError
 from forecast import candidates, forecast, plan_of
-from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, parser
+from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
 from NeuroDataResource import NeuroDataResource
 from pipelines.listing import described, listed
 from progress import Progress, silent, told
 from record import Outcome
-from results import ResultFolder
+from results import ResultFolder, sums
 from s3_shelf import S3Shelf
 
 __all__ = ["Outcome", "driver", "get_data", "main", "run", "upload_results"]
@@ -112,7 +112,7 @@ def run(
             folder.write_links(outcome.links)
             delivery.write_page(report, outcome, folder)
     with delivery.step(outcome, "record"):
-        folder.write_json("run.json", record.manifest(outcome, folder.sums()))
+        folder.write_json("run.json", record.manifest(outcome, sums(folder.root)))
     if outcome.errors:
         log.info("kept %s: the same command goes on from it", folder.work)
     else:
@@ -327,7 +327,7 @@ def _upload(argv: Sequence[str]) -> None:
     p.add_argument("--acl", help="canned ACL of the objects; default: none is sent")
     add_verbosity(p)
     options = p.parse_args(argv)
-    logs.apply(logs.LogSettings(_level(options)))
+    logs.apply(logs.LogSettings(level_of(options)))
     if not options.bucket:
         raise UsageError("an upload", f"no --bucket and no {BUCKET_VARIABLE}", "Name the bucket")
     if not any((options.folder / name).is_file() for name in ("run.json", "synapses.csv")):
@@ -358,7 +358,7 @@ def _job(argv: Sequence[str]) -> int:
         sys.stdout.write(listed())
         return 0
     job = job_from(options, os.environ)
-    logs.apply(logs.LogSettings(_level(options), (job.token,)))
+    logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     if options.dry_run:
         return _dry_run(job)
     folder = ResultFolder(job.path, job.results_key)
@@ -425,11 +425,6 @@ def _dry_run(job: Job) -> int:
     return 0
 
 
-def _level(options: Any) -> int:
-    """Return the level that ``--verbose`` and ``--quiet`` ask for."""
-    return logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO
-
-
 def _tell(error: NDSynapseError) -> int:
     """Log a failure in one line, its causes to the file alone; return its exit code."""
     log.error("%s", error)
@@ -463,6 +458,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["upload"]:
             _upload(arguments[1:])
             return 0
+        if arguments[:1] == ["verify"]:
+            import verification
+
+            return verification.main(arguments[1:])
         return _job(arguments)
     except NDSynapseError as error:
         if logs.current() is None:

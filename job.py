@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from neurodata_config import read_neurodata_config
 from pipelines.contract import Pipeline
 from results import results_key
 
-__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "job_from", "parse_range", "parser"]
+__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "job_from", "level_of", "parse_range", "parser"]
 
 DEFAULT_OUT_COL = "collman_nomads"
 DEFAULT_OUT_EXP = "nomads_predictions"
@@ -227,7 +228,8 @@ def parser() -> Parser:
         prog="driver.py",
         description="Find synapses in a box of a BOSS experiment; save, plot, push and upload them.",
         epilog="Ranges are half-open, start,stop in voxels, axes always z, y, x. "
-        "`driver.py upload FOLDER --bucket NAME` sends a result folder that could not be uploaded. "
+        "`driver.py upload FOLDER --bucket NAME` sends a result folder that could not be uploaded, "
+        "`driver.py verify FOLDER` checks one at any later time. "
         "Exit codes: 0 done, 2 usage, 3 done but for blocks that failed, 65 unusable data, 69 BOSS or S3 unavailable, "
         "74 result folder not writable, 75 stopped (the same command goes on), 77 not permitted, 1 a defect of ours.",
         allow_abbrev=False,
@@ -304,6 +306,22 @@ def add_verbosity(p: argparse.ArgumentParser) -> None:
     loud = p.add_argument_group("messages").add_mutually_exclusive_group()
     loud.add_argument("--verbose", action="store_true", help="a line for each block too")
     loud.add_argument("--quiet", action="store_true", help="warnings and errors only")
+
+
+def level_of(options: argparse.Namespace) -> int:
+    """Read what `add_verbosity` added.
+
+    Parameters
+    ----------
+    options : Namespace
+        Parsed options.
+
+    Returns
+    -------
+    int
+        The lowest level of messages that is shown.
+    """
+    return logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO
 
 
 def parse_range(axis: str, text: str | Sequence[int]) -> Range:

@@ -1,16 +1,20 @@
 """The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji and Bio-Formats.
 
-It opens no file: `results` gives it one, and puts it in its place when it is whole. One slice is in memory at a time.
+It knows no folder: `results` gives it a file to write, and puts it in its place when it is whole. It holds one slice in
+memory at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 import pickle
 import struct
 import uuid
+import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
@@ -22,10 +26,13 @@ from box import Box
 from errors import DataError
 from volume import Volume
 
-__all__ = ["ome_xml", "write_pickle", "write_tiff"]
+__all__ = ["map_pickle", "ome_xml", "tiff_slices", "write_pickle", "write_tiff"]
 
 # Beyond this a classic TIFF's 32-bit offsets could overflow, even where compression wins nothing.
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
+_PICKLE_TAIL = pickle.TUPLE3 + pickle.REDUCE + pickle.STOP
+# What tifffile raises on damaged bytes.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, struct.error, zlib.error)
 _OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 # The root of the names of our images; version 5 UUIDs below it depend on the content alone.
 _IMAGES = uuid.uuid5(uuid.NAMESPACE_URL, "nd-synapse/image")
@@ -53,21 +60,96 @@ def write_pickle(file: BinaryIO, name: str, mask: Volume) -> bytes:
     `pickle.dump` holds all of an array that is not contiguous, and an array that it reads from a read-only one is
     read-only too. The stream here says ``numpy.ndarray(shape, "uint8", bytearray)``, which every NumPy understands.
     """
-    opcodes = [
-        (pickle.PROTO, b"\x05"),
-        (pickle.GLOBAL, b"numpy\nndarray\n"),
-        *((pickle.INT, b"%d\n" % extent) for extent in mask.shape),
-        (pickle.TUPLE3, b""),
-        (pickle.SHORT_BINUNICODE, b"\x05uint8"),
-        (pickle.BYTEARRAY8, struct.pack("<Q", _bytes_of(mask))),
-    ]
-    file.write(b"".join(opcode + argument for opcode, argument in opcodes))
+    file.write(_pickle_head(mask.shape))
     digest = hashlib.sha256()
     for plane in _slices(name, mask):
         file.write(plane.data)
         digest.update(plane.data)
-    file.write(pickle.TUPLE3 + pickle.REDUCE + pickle.STOP)
+    file.write(_PICKLE_TAIL)
     return digest.digest()
+
+
+def _pickle_head(shape: Sequence[int]) -> bytes:
+    """Return what stands before the voxels in the pickle of a mask."""
+    opcodes = [
+        (pickle.PROTO, b"\x05"),
+        (pickle.GLOBAL, b"numpy\nndarray\n"),
+        *((pickle.INT, b"%d\n" % extent) for extent in shape),
+        (pickle.TUPLE3, b""),
+        (pickle.SHORT_BINUNICODE, b"\x05uint8"),
+        (pickle.BYTEARRAY8, struct.pack("<Q", math.prod(shape))),
+    ]
+    return b"".join(opcode + argument for opcode, argument in opcodes)
+
+
+def map_pickle(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Map a mask that `write_pickle` wrote into memory; nothing is unpickled, which could run any program.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        The shape z, y, x that it must have.
+
+    Returns
+    -------
+    ndarray of uint8, shape (z, y, x)
+        Read-only.
+
+    Raises
+    ------
+    DataError
+        If it is no pickle of ours of a mask of this shape.
+    OSError
+        If it cannot be read.
+    """
+    head = _pickle_head(shape)
+    with path.open("rb") as file:
+        begins = file.read(len(head)) == head
+        size = file.seek(0, os.SEEK_END)
+        file.seek(-min(size, len(_PICKLE_TAIL)), os.SEEK_END)
+        ends = file.read() == _PICKLE_TAIL
+    if not (begins and ends) or size != len(head) + math.prod(shape) + len(_PICKLE_TAIL):
+        raise DataError(f"mask {path.name}", f"it is no mask of shape {shape} that we wrote", "Run the job again")
+    return np.memmap(path, np.uint8, mode="r", offset=len(head), shape=shape)
+
+
+def tiff_slices(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.uint8]]:
+    """Read a mask that `write_tiff` wrote, slice after slice.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        The shape z, y, x that it must have.
+
+    Yields
+    ------
+    ndarray of uint8, shape (y, x)
+        One slice.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, or no mask of this shape.
+    OSError
+        If it cannot be read.
+    """
+    asked, remedy = f"mask {path.name}", "Run the job again"
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            if len(tiff.pages) != shape[0]:
+                raise DataError(asked, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)
+            for page in tiff.pages:
+                if tuple(page.shape) != shape[1:] or page.dtype != np.uint8:
+                    raise DataError(asked, f"a slice is {page.dtype} of shape {page.shape}", remedy)
+                yield page.asarray(maxworkers=1)
+    except (*_DAMAGED, tifffile.TiffFileError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(asked, f"it is damaged ({type(error).__name__})", remedy) from error
 
 
 def write_tiff(file: BinaryIO, mask: Volume, xml: bytes) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
+from boss.catalog import find_channel
 from boss.connection import Patience, connect, url_of
 from boss.destination import Destination, check_destination, ensure_channel
 from boss.voxels import erase_block, read_cutout, request_size, write_block
@@ -41,6 +42,7 @@ __all__ = [
     "check_destination",
     "check_mask",
     "connect",
+    "held_blocks",
     "historical_link",
     "neuroglancer_link",
     "push_mask",
@@ -233,6 +235,35 @@ def push_mask(
         seconds=seconds,
         link=historical_link(destination),
     )
+
+
+def held_blocks(remote: BossRemote, destination: Destination, box: Box) -> Iterator[tuple[Box, NDArray[Any]]]:
+    """Read back what a channel holds in a box, block by block.
+
+    Parameters
+    ----------
+    remote : BossRemote
+        A connection, see `connect`.
+    destination : Destination
+        The channel.
+    box : Box
+        What to read.
+
+    Yields
+    ------
+    block : Box
+        A part of the box; together they cover it once.
+    voxels : ndarray, shape (z, y, x) of `block`
+        In the channel's own type.
+
+    Raises
+    ------
+    NDSynapseError
+        If there is no such channel, or BOSS refuses or does not answer.
+    """
+    channel = find_channel(remote, destination.collection, destination.experiment, destination.channel)
+    for block in box.tiles(request_size(box.shape), aligned=True):
+        yield block, read_cutout(remote, channel, block)
 
 
 def check_mask(mask: Volume, box: Box, name: str) -> None:

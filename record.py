@@ -6,6 +6,7 @@ It writes no file; the token is in nothing that it returns.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,6 +20,7 @@ from errors import IncompleteError, NDSynapseError
 from job import Job
 from NeuroDataResource import NeuroDataResource
 from pymeda.facts import RunFacts
+from results import mask_names
 
 __all__ = ["VERSION", "Outcome", "facts", "manifest", "versions"]
 
@@ -108,13 +110,15 @@ def versions() -> dict[str, str]:
     }
 
 
-def manifest(outcome: Outcome) -> dict[str, Any]:
+def manifest(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
     """Return what run.json holds: plain values, without the token.
 
     Parameters
     ----------
     outcome : Outcome
         The run, all of it but the upload.
+    files : mapping of str to Any
+        The files of the result folder, see `results.sums`.
 
     Returns
     -------
@@ -126,6 +130,8 @@ def manifest(outcome: Outcome) -> dict[str, Any]:
         "asked": job.asked(),
         "source": outcome.source.describe(),
         "roles": outcome.roles,
+        "files": dict(files),
+        "masks": mask_names(job.pipeline.name, list(detection.masks)),
         "channels": {name: {"mean": b.mean, "sd": b.sd} for name, b in detection.brightness.items()},
         "finding": detection.finding,
         "counts": {

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -34,10 +35,13 @@ from box import Box
 from errors import DataError, StorageError, UsageError
 from volume import Volume
 
-__all__ = ["ResultFolder", "deliverables", "mask_names", "results_key"]
+__all__ = ["UNFINISHED", "ResultFolder", "deliverables", "mask_names", "results_key", "sums"]
 
 # Rows that are turned into text at a time: bounds the memory of a table by its columns, not by its rows.
 _ROWS = 16_384
+
+UNFINISHED = ("run.json", "job.log")
+"""What is still written when the sums of all other files are drawn."""
 
 
 def results_key(pipeline: str, col: str, exp: str, box: Box) -> str:
@@ -121,6 +125,38 @@ def deliverables(root: Path) -> list[Path]:
         raise StorageError(
             f"listing the result folder {root}", _words(cause), "Check the path and your right to read it"
         ) from cause
+
+
+def sums(root: Path) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of every file of a result folder, but of the two that end after `run.json` is written.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Returns
+    -------
+    dict of str to dict
+        Path below the folder, with slashes, to ``bytes`` and ``sha256`` (hexadecimal); without `UNFINISHED`.
+
+    Raises
+    ------
+    StorageError
+        If a file cannot be read.
+    """
+    found = {}
+    for path in deliverables(root):
+        name = path.relative_to(root).as_posix()
+        if name in UNFINISHED:
+            continue
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                found[name] = {"bytes": file.tell(), "sha256": digest}
+        except OSError as cause:
+            raise StorageError(f"reading {path}", _words(cause), "Check your right to read it") from cause
+    return found
 
 
 class ResultFolder:

@@ -5,11 +5,13 @@ It knows nothing of what the files mean, except that ``run.json`` goes last, and
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import logging
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from errors import StorageError, UsageError
 from results import deliverables
 from s3_connection import BOTO_FAILURES, meaning, status, translated
 
-__all__ = ["UploadedObject", "check_bucket", "upload_folder"]
+__all__ = ["UploadedObject", "check_bucket", "compare_folder", "upload_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +150,85 @@ def upload_folder(
     return done
 
 
+def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
+    """Compare the objects of an upload with the files of their folder, by the checksums that S3 drew of them.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    bucket : str
+        Name of the bucket.
+    key_prefix : str
+        Start of the keys, as for `upload_folder`.
+
+    Returns
+    -------
+    dict of str to str
+        Key of each file to what is wrong with its object; empty where nothing is.
+
+    Raises
+    ------
+    NDSynapseError
+        As `upload_folder`.
+    """
+    remedy = "Check the bucket's name and the credentials; they need s3:GetObject and s3:ListBucket"
+    with translated(f"comparing s3://{bucket}/{key_prefix}/", remedy):
+        check_bucket(bucket, None)
+        client = s3_connection.client()
+        keys = {key: path for path, key in _keys(root, key_prefix).items()}
+        faults = {key: _fault(client, path, bucket, key) for key, path in keys.items()}
+    return {key: fault for key, fault in faults.items() if fault}
+
+
+def _fault(client: Any, file: Path, bucket: str, key: str) -> str:
+    """Say what is wrong with the object of a file; nothing is ''."""
+    place = {"Bucket": bucket, "Key": key}
+    try:
+        head = client.head_object(**place, ChecksumMode="ENABLED")
+    except boto_errors.ClientError as cause:
+        if status(cause) != 404:
+            raise
+        return "it is not there"
+    if head["ContentLength"] != file.stat().st_size:
+        return f"it has {head['ContentLength']:,} bytes, the file has {file.stat().st_size:,}"
+    held = head.get("ChecksumSHA256", "").partition("-")[0]
+    if not held:
+        # something else than us put it there: its bytes are all that can be compared
+        body = client.get_object(**place)["Body"]
+        wanted, held = _sha256(file), _sha256_of(iter(lambda: body.read(2**20), b""))
+    elif "-" in head["ETag"]:
+        # it came in parts, and S3 keeps a checksum of their checksums
+        part = client.head_object(**place, PartNumber=1)["ContentLength"]
+        wanted = base64.b64encode(_sha256_of_parts(file, part)).decode()
+    else:
+        wanted = base64.b64encode(bytes.fromhex(_sha256(file))).decode()
+    return "" if held == wanted else "its content is another one"
+
+
+def _sha256(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _sha256_of(pieces: Iterator[bytes]) -> str:
+    """Return the SHA-256 of pieces one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _sha256_of_parts(file: Path, size: int) -> bytes:
+    """Return what S3 keeps of an object that came in parts of one size: the SHA-256 of their SHA-256s."""
+    whole = hashlib.sha256()
+    with file.open("rb") as content:
+        while part := content.read(size):
+            whole.update(hashlib.sha256(part).digest())
+    return whole.digest()
+
+
 def _resuming(root: Path, bucket: str, acl: str | None) -> str:
     """Say how an upload that failed goes on."""
     options = f"--bucket {bucket}" + (f" --acl {acl}" if acl else "")
@@ -262,8 +343,7 @@ def _removed(client: Any, bucket: str) -> str:
 def _upload(client: Any, file: Path, bucket: str, key: str, acl: str | None, marker: str | None) -> UploadedObject:
     """Send a file unless it is there; withdraw `marker` before, if one is given."""
     before = file.stat()
-    with file.open("rb") as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    sha256 = _sha256(file)
     if _found(client, bucket, key) == (before.st_size, sha256):
         return UploadedObject(key, before.st_size, sha256, sent=False)
     if marker is not None and marker != key and _found(client, bucket, marker) is not None:

@@ -1,0 +1,218 @@
+"""Parts of a mask, computed again from the voxels that BOSS holds now, by what the run had learned.
+
+It reads a source and compares; it knows no result folder.
+
+A part is computed in a window larger than itself, so that the objects in it are whole. An object that reaches to where
+the window's own border could show is not judged: the window grows until there is none in the part, up to a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from box import Box
+from detection.in_memory import detect_arrays
+from pipelines.contract import Chosen, Detected, Finding, Objects, Pipeline, Place, Summary
+from source import Source
+from volume import Volume
+
+__all__ = ["PART", "Differences", "recompute"]
+
+PART = (16, 256, 256)
+"""Extents z, y, x of what is compared at a time."""
+
+_MARGIN = (8, 64, 64)
+"""What the first window has more on each side; it doubles."""
+
+_MOST_VOXELS = 2**25
+"""The largest window: some hundred megabytes while a pipeline is at work on it."""
+
+_CUT = "cut off"
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """How two volumes differ.
+
+    Parameters
+    ----------
+    compared : int
+        Voxels that were compared.
+    voxels : int
+        Those that differ.
+    first : tuple of int or None
+        One of them, the first of the first block that has any: absolute z, y, x.
+    undecided : int
+        Voxels that were not compared, since their object is larger than the largest window.
+    """
+
+    compared: int = 0
+    voxels: int = 0
+    first: tuple[int, int, int] | None = None
+    undecided: int = 0
+
+    @classmethod
+    def between(
+        cls, one: NDArray[Any], other: NDArray[Any], box: Box, but: NDArray[np.bool_] | None = None
+    ) -> Differences:
+        """Compare two arrays of a box, but for some voxels.
+
+        Parameters
+        ----------
+        one, other : ndarray, shape (z, y, x) of `box`
+            What is compared.
+        box : Box
+            Where they lie.
+        but : ndarray of bool, optional
+            Voxels to leave out.
+
+        Returns
+        -------
+        Differences
+            Between the two.
+        """
+        differ = one != other
+        if but is not None:
+            differ &= ~but
+        count = int(np.count_nonzero(differ))
+        first = None
+        if count:
+            z, y, x = (int(n) for n in np.unravel_index(int(np.argmax(differ)), differ.shape))
+            first = (z + box.z[0], y + box.y[0], x + box.x[0])
+        left_out = 0 if but is None else int(np.count_nonzero(but))
+        return cls(box.voxels - left_out, count, first, left_out)
+
+    def __add__(self, other: Differences) -> Differences:
+        """Return the sum of two."""
+        return Differences(
+            self.compared + other.compared,
+            self.voxels + other.voxels,
+            self.first or other.first,
+            self.undecided + other.undecided,
+        )
+
+    def __str__(self) -> str:
+        """Return the figures in words, such as ``0 voxels differ of 4,096``."""
+        where = f", the first at z, y, x {self.first}" if self.first else ""
+        more = f"; {self.undecided:,} lie in objects too large to judge" if self.undecided else ""
+        return f"{self.voxels:,} voxels differ of {self.compared:,}{where}{more}"
+
+
+class _Known(Pipeline):
+    """A pipeline that has learned already, and marks the objects that a window cuts."""
+
+    def __init__(self, pipeline: Pipeline, roles: Mapping[str, str], finding: Finding, sound: Box) -> None:
+        self._pipeline = pipeline
+        self._roles = dict(roles)
+        self._finding = finding
+        self._sound = sound
+
+    @property
+    def name(self) -> str:
+        return self._pipeline.name
+
+    @property
+    def help(self) -> str:
+        return self._pipeline.help
+
+    def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
+        return self._pipeline.halo(voxel_size_nm)
+
+    def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+        del channels, chosen
+        return self._roles
+
+    def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
+        del arrays, place
+        return {}
+
+    def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
+        del summary, channels
+        return self._finding
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        return self._pipeline.detect(arrays, finding, place)
+
+    def select(self, objects: Objects, finding: Finding) -> Chosen:
+        chosen = self._pipeline.select(objects, finding)
+        cut = np.zeros(len(objects["id"]), np.bool_)
+        for axis, (low, high) in zip("zyx", self._sound.ranges, strict=True):
+            cut |= (np.asarray(objects[f"start_{axis}"]) <= low) | (np.asarray(objects[f"stop_{axis}"]) >= high)
+        return Chosen({**chosen.masks, _CUT: cut}, chosen.columns)
+
+
+def recompute(
+    source: Source,
+    pipeline: Pipeline,
+    roles: Mapping[str, str],
+    finding: Finding,
+    box: Box,
+    masks: Mapping[str, Volume],
+    part: Box,
+) -> dict[str, Differences]:
+    """Compute a part of the masks again, and compare.
+
+    Parameters
+    ----------
+    source : Source
+        Where the voxels come from.
+    pipeline : Pipeline
+        The detector, its parameters set.
+    roles : mapping of str to str
+        Role to channel.
+    finding : mapping
+        What the pipeline learned from the whole box.
+    box : Box
+        The requested box of the run.
+    masks : mapping of str to Volume, shape (z, y, x) of `box`
+        Its masks, 0 and 255.
+    part : Box
+        What to compare.
+
+    Returns
+    -------
+    dict of str to Differences
+        By mask.
+
+    Raises
+    ------
+    NDSynapseError
+        If the voxels cannot be had.
+    """
+    margin = _MARGIN
+    while True:
+        window = part.grown(margin, box)
+        again, cut = _detected(source, pipeline, roles, finding, box, window)
+        inside = part.slices(window.start)
+        margin = cast("tuple[int, int, int]", tuple(2 * n for n in margin))
+        larger = part.grown(margin, box)
+        if not cut[inside].any() or larger == window or larger.voxels > _MOST_VOXELS:
+            break
+    wanted = {name: mask[part.slices(box.start)] for name, mask in masks.items()}
+    return {name: Differences.between(wanted[name], again[name][inside], part, cut[inside]) for name in masks}
+
+
+def _detected(
+    source: Source, pipeline: Pipeline, roles: Mapping[str, str], finding: Finding, box: Box, window: Box
+) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.bool_]]:
+    """Detect in a window; return the masks, and the voxels of objects that it may have cut."""
+    voxel_size_nm = source.frame.voxel_size_nm
+    channels = {name: source.get_cutout(name, *window.ranges) for name in dict.fromkeys(roles.values())}
+    known = _Known(pipeline, roles, finding, _sound(window, box, pipeline.halo(voxel_size_nm)))
+    found = detect_arrays(known, channels, voxel_size_nm)
+    return found.masks, found.masks[_CUT] != 0
+
+
+def _sound(window: Box, box: Box, halo: Sequence[int]) -> Box:
+    """Return where objects are whole, counted in the window: off its borders, but for those that the box has, too."""
+    ranges = []
+    for (start, stop), (first, last), margin in zip(window.ranges, box.ranges, halo, strict=True):
+        low = -1 if start == first else margin
+        high = stop - start + 1 if stop == last else stop - start - margin
+        ranges.append((low, max(high, low + 1)))
+    return Box(*ranges)

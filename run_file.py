@@ -1,0 +1,186 @@
+"""What run.json says of a run, read again: one frozen value, each field checked.
+
+It opens no other file, and trusts no name in this one: neither to be a path nor to be code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from box import Box
+from errors import DataError, StorageError, UsageError
+
+__all__ = ["RunFile", "read_run_file"]
+
+_SCHEMA = "nd-synapse/run/1"
+_MOST_BYTES = 2**28
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_HOLE = re.compile(r"z (\d{1,9}):(\d{1,9}) y (\d{1,9}):(\d{1,9}) x (\d{1,9}):(\d{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """A run that ended, as its run.json tells it.
+
+    Parameters
+    ----------
+    key : str
+        The results key.
+    host : str
+        BOSS.
+    collection, experiment : str
+        The volume.
+    box : Box
+        The requested box.
+    pipeline : str
+        Name of the pipeline.
+    parameters : mapping of str to str
+        Its parameters, as on a command line.
+    roles : mapping of str to str
+        Role to channel.
+    finding : dict of str to float
+        What the pipeline learned from the whole box.
+    masks : mapping of str to str
+        Mask to the name of its files without the suffix, the first mask first.
+    voxels : mapping of str to int
+        Mask to its voxels, as the table has them.
+    synapses : int
+        Rows of the table.
+    holes : tuple of Box
+        Blocks that failed.
+    files : mapping of str to tuple of int and str
+        Path below the folder to bytes and SHA-256.
+    output : tuple of str or None
+        Collection and experiment of the masks in BOSS; None where nothing was to be pushed.
+    not_in_boss : mapping of str to str
+        Masks whose push failed, and why.
+    bucket : str or None
+        S3 bucket, if one was asked for.
+    """
+
+    key: str
+    host: str
+    collection: str
+    experiment: str
+    box: Box
+    pipeline: str
+    parameters: Mapping[str, str]
+    roles: Mapping[str, str]
+    finding: dict[str, float]
+    masks: Mapping[str, str]
+    voxels: Mapping[str, int]
+    synapses: int
+    holes: tuple[Box, ...]
+    files: Mapping[str, tuple[int, str]]
+    output: tuple[str, str] | None
+    not_in_boss: Mapping[str, str]
+    bucket: str | None
+
+
+def read_run_file(folder: Path) -> RunFile:
+    """Read the run.json of a result folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    RunFile
+        What it says.
+
+    Raises
+    ------
+    UsageError
+        If there is none: it is no result folder, or its run did not end.
+    DataError
+        If it is none of ours.
+    StorageError
+        If it cannot be read.
+    """
+    path = folder / "run.json"
+    try:
+        with path.open("rb") as file:
+            body = file.read(_MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = "Give the folder of a run that ended"
+        raise UsageError(f"result folder {folder}", "it has no run.json", remedy) from error
+    except OSError as error:
+        raise StorageError(f"reading {path}", str(error.strerror), "Check your right to read it") from error
+    if len(body) > _MOST_BYTES:
+        raise DataError(str(path), f"it has more than {_MOST_BYTES:,} bytes", "Give the folder of a run that ended")
+    try:
+        return _run_of(json.loads(body))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        found = f"it is no {_SCHEMA} ({type(error).__name__}: {str(error)[:100]})"
+        raise DataError(
+            str(path), found, "Run the job again, or take its run.json from where it was uploaded"
+        ) from error
+
+
+def _run_of(said: Mapping[str, Any]) -> RunFile:
+    """Read what JSON holds; raises what Python raises where something is missing or of another type."""
+    if said["schema"] != _SCHEMA:
+        raise ValueError(f"schema {said['schema']!r}")
+    asked = said["asked"]
+    box = Box(*(tuple(asked[f"{axis}_range"]) for axis in "zyx"))
+    stems = _texts(said["masks"])
+    pipeline = _plain(_text(asked["pipeline"]))
+    first_first = sorted(stems, key=lambda mask: (stems[mask] != f"{pipeline}-predictions", mask))
+    words = [pipeline, _text(asked["collection"]), _text(asked["experiment"])]
+    return RunFile(
+        key="_".join(words + [str(word) for axis in "zyx" for word in (axis, *getattr(box, axis))]),
+        host=_text(asked["host"]),
+        collection=words[1],
+        experiment=words[2],
+        box=box,
+        pipeline=pipeline,
+        parameters={_text(name): str(value) for name, value in asked["parameters"].items()},
+        roles=_texts(said["roles"]),
+        finding={_text(name): _number(value) for name, value in said["finding"].items()},
+        masks={mask: _plain(stems[mask]) for mask in first_first},
+        voxels={_text(mask): int(n) for mask, n in said["voxels"].items()},
+        synapses=int(said["counts"]["synapses"]),
+        holes=tuple(_hole(_text(hole["box"])) for hole in said["holes"]),
+        files={_text(name): (int(one["bytes"]), _text(one["sha256"])) for name, one in said["files"].items()},
+        output=(_text(asked["out_collection"]), _text(asked["out_experiment"])) if asked["push"] else None,
+        not_in_boss={m: _text(state) for m, state in said["in_boss"].items() if _text(state).startswith("failed")},
+        bucket=None if asked["bucket"] is None else _text(asked["bucket"]),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]!r} is no text")
+    return value
+
+
+def _texts(value: Mapping[Any, Any]) -> dict[str, str]:
+    return {_text(name): _text(text) for name, text in value.items()}
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{str(value)[:40]!r} is no number")
+    return value
+
+
+def _plain(name: str) -> str:
+    """Return a name if it can lead nowhere else, be it as a file's or as a module's."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name[:40]!r} is no name of a pipeline or a mask")
+    return name
+
+
+def _hole(text: str) -> Box:
+    found = _HOLE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is no box")
+    z0, z1, y0, y1, x0, x1 = map(int, found.groups())
+    return Box((z0, z1), (y0, y1), (x0, x1))

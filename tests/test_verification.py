@@ -1,0 +1,262 @@
+"""Results checked again: what is as it should be, and every way in which it may not be."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import driver
+import mask_files
+import s3
+from box import Box
+from credentials import Token
+from errors import DataError, UsageError
+from local_boss.boss import Boss
+from local_boss.ingest import ingest
+from local_boss.stacks import stack_of_array
+from recomputation import Differences
+from run_file import read_run_file
+from tests.conftest import REPOSITORY
+from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_s3 import S3Server
+from verification import Check, Request, verify
+
+SHAPE = (20, 300, 330)
+VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+BOX = Box((1, 19), (5, 290), (0, 330))
+STEM = "nomads-unsupervised-predictions"
+
+
+@pytest.fixture(scope="module")
+def boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
+    """A BOSS with a volume of blobs, some of them long enough to leave a window."""
+    rng = np.random.default_rng(8)
+    pre, post = (rng.poisson(12, SHAPE).astype(np.uint8) for _ in range(2))
+    for z, y, x in rng.integers((1, 4, 4), (18, 296, 326), (300, 3)):
+        for channel in (pre, post):
+            channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] = 140
+    for channel in (pre, post):
+        channel[9:12, 20:280, 150:154] = 140
+    data = tmp_path_factory.mktemp("verified")
+    store = Boss(data)
+    for name, voxels in {"SYNAPSIN": pre, "PSD95": post}.items():
+        ingest(store, "small", "plain", name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
+    store.close()
+    with start_boss(data) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def made(boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that ended and pushed."""
+    path = tmp_path_factory.mktemp("results")
+    info, _, _ = driver.driver(boss.url, boss.token, "small", "plain", BOX.z, BOX.y, BOX.x, path, cpus=1, plots=False)
+    return Path(info["folder"])
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may damage."""
+    return Path(shutil.copytree(made, tmp_path / made.name))
+
+
+def checks(folder: Path, server: BossServer | None = None, **options: object) -> dict[str, Check]:
+    """Verify a folder; without a server, the folder alone."""
+    token = None if server is None else Token(server.token)
+    request = Request(folder=folder, token=token, remote=server is not None, **options)  # type: ignore[arg-type]
+    return {check.name: check for check in verify(request)}
+
+
+def rewritten(folder: Path, **changes: object) -> None:
+    """Change fields of run.json."""
+    said = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**said, **changes}))
+
+
+class TestWhatIsRight:
+    """A run that was left alone."""
+
+    def test_files_masks_table_boss_and_a_sample_are_as_they_should_be(self, made: Path, boss: BossServer) -> None:
+        found = checks(made, boss, sample=3)
+        assert {name: check.good for name, check in found.items()} == dict.fromkeys(
+            ["files", "mask", "table", "BOSS", "S3", "sample"], True
+        )
+        assert f"0 voxels differ of {BOX.voxels:,}" in found["BOSS"].found
+        assert "3 of 8 parts computed again: 0 voxels differ of" in found["sample"].found
+        assert "too large to judge" not in found["sample"].found
+
+    def test_the_command_ends_with_0_and_tells_every_check(
+        self, made: Path, boss: BossServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BOSS_TOKEN", boss.token)
+        told = io.StringIO()
+        with redirect_stdout(told):
+            assert driver.main(["verify", str(made), "--sample", "1", "--quiet"]) == 0
+        assert [line.split()[:2] for line in told.getvalue().splitlines()] == [
+            ["ok", name] for name in ("files", "mask", "table", "BOSS", "S3", "sample")
+        ]
+        assert boss.token not in told.getvalue()
+
+    def test_an_upload_is_compared_by_the_checksums_of_s3(
+        self, folder: Path, boss: BossServer, s3_env: S3Server
+    ) -> None:
+        s3.upload_folder(folder, "at-results", folder.name)
+        assert checks(folder, boss, bucket="at-results", sample=0)["S3"].good
+        place = {"Bucket": "at-results", "Key": f"{folder.name}/synapses.csv"}
+        size = (folder / "synapses.csv").stat().st_size
+        s3_env.client().put_object(**place, Body=b"x" * size)
+        found = checks(folder, boss, bucket="at-results", sample=0)["S3"]
+        assert (found.good, found.found) == (False, f"{place['Key']}: its content is another one")
+        s3_env.client().delete_object(**place)
+        assert "it is not there" in checks(folder, boss, bucket="at-results", sample=0)["S3"].found
+
+    def test_a_large_object_is_compared_part_by_part(self, tmp_path: Path, s3_env: S3Server) -> None:
+        large = tmp_path / "mask.pkl"
+        large.write_bytes(np.random.default_rng(1).bytes(17 * 2**20))
+        s3.upload_folder(tmp_path, "parts", "key")
+        assert s3.compare_folder(tmp_path, "parts", "key") == {}
+        large.write_bytes(large.read_bytes()[:-1] + b"\0")
+        assert list(s3.compare_folder(tmp_path, "parts", "key")) == ["key/mask.pkl"]
+
+
+class TestWhatIsWrong:
+    """Each damage is found by the check that looks for it, and costs the command its exit code."""
+
+    def test_a_changed_a_missing_and_a_foreign_file_are_named(self, folder: Path) -> None:
+        (folder / "NDVIS_links.csv").write_text("All,http://elsewhere\n")
+        (folder / "synapses.csv").unlink()
+        (folder / "notes.txt").write_text("mine")
+        found = checks(folder)
+        assert found["files"] == Check(
+            "files", "missing: synapses.csv; changed: NDVIS_links.csv; not of this run: notes.txt", good=False
+        )
+        assert not found["table"].good
+
+    def test_a_voxel_of_one_mask_file_is_found(self, folder: Path) -> None:
+        path = folder / f"{STEM}.pkl"
+        mask = mask_files.map_pickle(path, BOX.shape)
+        offset = mask.offset + int(np.ravel_multi_index((2, 3, 4), BOX.shape))  # type: ignore[attr-defined]
+        body = bytearray(path.read_bytes())
+        body[offset] ^= 255
+        path.write_bytes(body)
+        found = checks(folder)
+        assert "1 voxels differ" in found["mask"].found
+        assert "the first at z, y, x (3, 8, 4)" in found["mask"].found
+        assert [name for name, check in found.items() if not check.good] == ["files", "mask", "table"]
+
+    @pytest.mark.parametrize("suffix", ["pkl", "ome.tiff"])
+    def test_a_mask_file_that_is_none_is_refused_without_running_it(self, folder: Path, suffix: str) -> None:
+        (folder / f"{STEM}.{suffix}").write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
+        assert not checks(folder)["mask"].good
+
+    def test_a_row_of_the_table_that_does_not_fit_the_mask_is_found(self, folder: Path) -> None:
+        path = folder / "synapses.csv"
+        header, *rows = csv.reader(path.read_text().splitlines())
+        rows[4][header.index("voxels")] = "99999"
+        path.write_text("\n".join(map(",".join, [header, *rows])) + "\n")
+        found = checks(folder)["table"]
+        assert not found.good
+        assert "row 5" in found.found
+
+    def test_a_voxel_that_somebody_changed_in_boss_is_found(self, folder: Path, boss: BossServer) -> None:
+        remote = boss.remote()
+        channel = remote.get_channel(f"{folder.name}_All", "collman_nomads", "nomads_predictions")
+        place = ([7, 8], [6, 7], [2, 3])
+        before = remote.get_cutout(channel, 0, *place, parallel=False)
+        remote.create_cutout(channel, 0, *place, np.full((1, 1, 1), 9, np.uint8))
+        found = checks(folder, boss, sample=0)["BOSS"]
+        remote.create_cutout_to_black(channel, 0, *place)
+        remote.create_cutout(channel, 0, *place, before)
+        assert not found.good
+        assert "1 voxels differ" in found.found
+        assert "(2, 6, 7)" in found.found
+
+    def test_masks_that_the_pipeline_does_not_give_are_found_by_the_sample(
+        self, folder: Path, boss: BossServer
+    ) -> None:
+        """The files agree with each other and with run.json, but the run had other parameters."""
+        said = json.loads((folder / "run.json").read_text())
+        said["asked"]["parameters"]["min_voxels"] = 90
+        rewritten(folder, **said)
+        found = checks(folder, boss, sample=2)["sample"]
+        assert not found.good
+        assert " 0 voxels differ" not in found.found
+
+    def test_the_command_ends_with_65_and_one_sentence(self, folder: Path) -> None:
+        (folder / "NDVIS_links.csv").write_text("All,http://elsewhere\n")
+        done = subprocess.run(
+            [sys.executable, "driver.py", "verify", str(folder), "--offline"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == DataError.exit_code
+        assert "BAD  files" in done.stdout
+        assert "Traceback" not in done.stderr
+        assert "not as they should be: files" in done.stderr
+
+
+class TestRunFile:
+    """run.json comes from anywhere."""
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"schema": "other"},
+            {"masks": {"All": "../../etc/passwd"}},
+            {"masks": ["All"]},
+            {"files": {"a": 3}},
+            {"finding": {"threshold": "import os"}},
+            {"holes": [{"box": "everywhere"}]},
+            {"asked": None},
+            {"asked": {}},
+            {"counts": {}},
+        ],
+        ids=str,
+    )
+    def test_what_is_no_run_json_of_ours_is_refused(self, folder: Path, changes: dict[str, object]) -> None:
+        rewritten(folder, **changes)
+        with pytest.raises(DataError, match=r"run\.json"):
+            read_run_file(folder)
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"schema": 1e999}'])
+    def test_what_is_no_json_is_refused(self, folder: Path, body: bytes) -> None:
+        (folder / "run.json").write_bytes(body)
+        with pytest.raises(DataError, match=r"run\.json"):
+            read_run_file(folder)
+
+    def test_a_folder_without_one_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"no run\.json"):
+            read_run_file(tmp_path)
+
+    def test_code_that_a_run_json_names_is_not_imported(self, folder: Path, boss: BossServer) -> None:
+        """A function of one's own is named on the command line, or not run."""
+        said = json.loads((folder / "run.json").read_text())
+        said["asked"]["pipeline"] = "antigravity-fly_id"
+        said["masks"] = {"All": STEM}
+        rewritten(folder, **said)
+        found = checks(folder, boss, sample=1)["sample"]
+        assert "nothing was computed again" in found.found
+        said["asked"]["pipeline"] = "antigravity:fly_id"
+        rewritten(folder, **said)
+        with pytest.raises(DataError, match=r"run\.json"):
+            checks(folder, boss, sample=1)
+        assert "antigravity" not in sys.modules
+
+
+def test_differences_add_up_and_name_the_first() -> None:
+    box = Box((1, 2), (2, 3), (3, 6))
+    one, other = np.array([[[1, 2, 3]]]), np.array([[[1, 0, 0]]])
+    both = Differences.between(one, one, box) + Differences.between(one, other, box, other == one)
+    assert str(both) == "2 voxels differ of 5, the first at z, y, x (1, 2, 4); 1 lie in objects too large to judge"

@@ -1,0 +1,342 @@
+"""A result folder, checked again at any later time: its files, its masks in BOSS, its objects in S3.
+
+It mends nothing and writes nothing; what it computes again, `recomputation` does.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import logs
+import mask_files
+import nd_boss
+import pipelines
+import recomputation
+from box import Box
+from command_line import Parser
+from credentials import Token, find_token
+from errors import DataError, StorageError, UnknownNameError, UsageError
+from job import BUCKET_VARIABLE, add_verbosity, level_of
+from NeuroDataResource import NeuroDataResource
+from recomputation import Differences
+from results import sums
+from run_file import RunFile, read_run_file
+
+__all__ = ["Check", "Request", "main", "verify"]
+
+SAMPLE = 4
+_FEW = 5
+"""Names that are told of many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one check came to.
+
+    Parameters
+    ----------
+    name : str
+        What was checked: ``files``, ``mask``, ``table``, ``BOSS``, ``S3`` or ``sample``.
+    found : str
+        What was found, in words.
+    good : bool
+        Whether that is as it should be; so is a check that was left out for a reason, which is told.
+    """
+
+    name: str
+    found: str
+    good: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to check, and against what.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of a run that ended.
+    token : Token or None
+        A token that may read; None leaves BOSS alone.
+    host : str or None
+        BOSS, where it has moved since; None for that of the run.
+    bucket : str or None
+        S3 bucket, where the folder was uploaded later; None for that of the run.
+    remote : bool
+        Whether to ask BOSS and S3 at all.
+    pipeline : str or None
+        ``package.module:function`` of a run with a function of one's own: a name in a file is not trusted to run code.
+    sample : int
+        Parts of the masks that are computed again.
+    seed : int
+        Chooses them.
+    """
+
+    folder: Path
+    token: Token | None = None
+    host: str | None = None
+    bucket: str | None = None
+    remote: bool = True
+    pipeline: str | None = None
+    sample: int = SAMPLE
+    seed: int = 0
+
+
+def verify(request: Request) -> Iterator[Check]:
+    """Check a result folder.
+
+    Parameters
+    ----------
+    request : Request
+        What to check.
+
+    Yields
+    ------
+    Check
+        Files, masks, table, and, if asked for, BOSS, S3 and the sample; each as soon as it is done.
+
+    Raises
+    ------
+    UsageError
+        If the folder has no `run.json`.
+    DataError
+        If that is none of ours.
+    NDSynapseError
+        If a file cannot be read, or BOSS or S3 refuse or do not answer.
+    """
+    run = read_run_file(request.folder)
+    yield _files(request.folder, run)
+    masks: dict[str, NDArray[np.uint8]] = {}
+    for name in run.masks:
+        yield _guarded("mask", lambda name=name: _mask(request.folder, run, name, masks))  # type: ignore[misc]
+    yield _guarded("table", lambda: _table(request.folder, run, masks))
+    if not request.remote:
+        return
+    if run.output is None:
+        yield Check("BOSS", "the run pushed nothing")
+    else:
+        for name in run.masks:
+            yield _guarded("BOSS", lambda name=name: _in_boss(request, run, name, masks))  # type: ignore[misc]
+    yield _in_s3(request, run)
+    yield _guarded("sample", lambda: _sample(request, run, masks))
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """Make a check; data that cannot be used are what it looks for."""
+    try:
+        return check()
+    except (DataError, UnknownNameError) as error:
+        return Check(name, f"{error.asked}: {error.found}", good=False)
+
+
+def _files(folder: Path, run: RunFile) -> Check:
+    """Compare every file with its sum."""
+    held = {name: (one["bytes"], one["sha256"]) for name, one in sums(folder).items()}
+    faults = {
+        "missing": sorted(run.files.keys() - held.keys()),
+        "changed": sorted(name for name in run.files.keys() & held.keys() if run.files[name] != held[name]),
+        "not of this run": sorted(held.keys() - run.files.keys()),
+    }
+    bad = "; ".join(f"{fault}: {_some(names)}" for fault, names in faults.items() if names)
+    return Check("files", bad or f"{len(held)} files are what run.json says", not bad)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name the first of many."""
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
+
+
+def _mask(folder: Path, run: RunFile, name: str, masks: dict[str, NDArray[np.uint8]]) -> Check:
+    """Compare the two files of a mask; keep the mapped one for the checks that follow."""
+    pickled, tiff = (folder / f"{run.masks[name]}.{kind}" for kind in ("pkl", "ome.tiff"))
+    total, other, found = Differences(), 0, 0
+    try:
+        mask = mask_files.map_pickle(pickled, run.box.shape)
+        for z, plane in enumerate(mask_files.tiff_slices(tiff, run.box.shape)):
+            here = Box((run.box.z[0] + z, run.box.z[0] + z + 1), run.box.y, run.box.x)
+            total += Differences.between(mask[z : z + 1], plane[None], here)
+            found += int(np.count_nonzero(plane))
+            other += int(np.count_nonzero((plane != 0) & (plane != 255)))
+    except FileNotFoundError as error:
+        raise DataError(f"mask {name}", f"there is no {Path(error.filename).name}", "Run the job again") from error
+    except OSError as error:
+        raise StorageError(f"mask {name} in {folder}", str(error), "Check your right to read it") from error
+    masks[name] = mask
+    values = f", {other:,} are neither 0 nor 255" if other else ""
+    return Check(
+        "mask", f"{pickled.name} and {tiff.name}: {total}{values}; {found:,} found", not (total.voxels or other)
+    )
+
+
+def _table(folder: Path, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> Check:
+    """Hold the rows of the table against run.json and the first mask."""
+    first = next(iter(run.masks))
+    path = folder / "synapses.csv"
+    rows, voxels = 0, 0
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                rows += 1
+                voxels += _row(row, rows, run.box, masks.get(first))
+    except FileNotFoundError as error:
+        raise DataError("synapses.csv", "it is not there", "Run the job again") from error
+    except OSError as error:
+        raise StorageError(f"reading {path}", str(error), "Check your right to read it") from error
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError("synapses.csv", f"row {rows} cannot be read ({error})", "Run the job again") from error
+    in_mask = int(np.count_nonzero(masks[first])) if first in masks else None
+    wanted = (run.synapses, run.voxels[first]) if first in run.voxels else None
+    good = (rows, voxels) == wanted and in_mask in (None, voxels)
+    said = f"; run.json says {wanted}, the mask has {in_mask} voxels" if not good else ", as run.json and the mask have"
+    return Check("table", f"{rows:,} synapses of {voxels:,} voxels{said}", good)
+
+
+def _row(row: dict[str, Any], number: int, box: Box, mask: NDArray[np.uint8] | None) -> int:
+    """Check one row; return its voxels."""
+    here = Box(*((int(row[f"start_{axis}"]), int(row[f"stop_{axis}"])) for axis in "zyx"))
+    voxels = int(row["voxels"])
+    fault = ""
+    if int(row["id"]) != number:
+        fault = f"its id is {row['id']}"
+    elif not box.contains(here):
+        fault = f"it lies at {here}, outside of {box}"
+    elif mask is not None and np.count_nonzero(mask[here.slices(box.start)]) < voxels > 0:
+        fault = f"the mask has fewer than its {voxels} voxels at {here}"
+    if fault or voxels < 1:
+        raise DataError("synapses.csv", f"row {number}: {fault or 'it has no voxel'}", "Run the job again")
+    return voxels
+
+
+def _in_boss(request: Request, run: RunFile, name: str, masks: dict[str, NDArray[np.uint8]]) -> Check:
+    """Pull a mask's channel and compare."""
+    assert run.output is not None
+    if name in run.not_in_boss:
+        return Check("BOSS", f"{name} was not pushed: {run.not_in_boss[name]}")
+    if request.token is None or name not in masks:
+        return Check("BOSS", f"{name} was not compared: there is no {'token' if request.token is None else 'mask'}")
+    destination = nd_boss.Destination(*run.output, f"{run.key}_{name}")
+    total = Differences()
+    for block, held in nd_boss.held_blocks(
+        nd_boss.connect(request.host or run.host, request.token), destination, run.box
+    ):
+        total += Differences.between(masks[name][block.slices(run.box.start)], held, block)
+    return Check("BOSS", f"{destination}: {total}", not total.voxels)
+
+
+def _in_s3(request: Request, run: RunFile) -> Check:
+    """Compare the objects with the files."""
+    bucket = request.bucket or run.bucket
+    if bucket is None:
+        return Check("S3", "the run uploaded nothing, and no --bucket was given")
+    import s3  # only who asks S3 waits for boto3
+
+    prefix = request.folder.resolve().name
+    faults = [f"{key}: {fault}" for key, fault in s3.compare_folder(request.folder, bucket, prefix).items()]
+    return Check("S3", "; ".join(faults[:_FEW]) or f"s3://{bucket}/{prefix}/ has what the folder has", not faults)
+
+
+def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> Check:
+    """Compute some parts of the masks again."""
+    if request.sample == 0 or request.token is None or len(masks) < len(run.masks):
+        return Check("sample", "nothing was computed again: that takes a token, masks, and a --sample above 0")
+    name = request.pipeline or run.pipeline
+    if name not in pipelines.names() and request.pipeline is None:
+        return Check("sample", f"nothing was computed again: {name} is no pipeline of ours; name yours with --pipeline")
+    pipeline = pipelines.build(name, run.parameters)
+    if pipeline.name != run.pipeline:
+        raise UsageError(f"--pipeline {name}", f"the run was one of {run.pipeline}", "Name the pipeline of the run")
+    z, y, x = run.box.ranges
+    host = request.host or run.host
+    source = NeuroDataResource(host, request.token, run.collection, run.experiment, list(run.roles.values()), x, y, z)
+    parts = [
+        part
+        for part in run.box.tiles(recomputation.PART, aligned=True)
+        if not any(part.grown(recomputation.PART, run.box).intersection(hole) for hole in run.holes)
+    ]
+    chosen = random.Random(request.seed).sample(parts, min(request.sample, len(parts)))  # noqa: S311 - no secret
+    total = Differences()
+    for part in sorted(chosen):
+        again = recomputation.recompute(source, pipeline, run.roles, run.finding, run.box, masks, part)
+        total = sum(again.values(), total)
+    return Check("sample", f"{len(chosen)} of {len(parts)} parts computed again: {total}", not total.voxels)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``driver.py verify FOLDER``.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        The arguments after ``verify``.
+
+    Returns
+    -------
+    int
+        0; what is wrong is raised.
+
+    Raises
+    ------
+    DataError
+        If a check failed; all were made, and told on standard output.
+    NDSynapseError
+        See `verify`.
+    """
+    options = _parser().parse_args(argv)
+    level = level_of(options)
+    if options.sample < 0:
+        raise UsageError(f"--sample {options.sample}", "it is less than none", "Give a number from 0 upwards")
+    token = None if options.offline else find_token(options.token, options.token_file, os.environ, None)
+    logs.apply(logs.LogSettings(level, () if token is None else (token,)))
+    request = Request(
+        folder=options.folder,
+        token=token,
+        host=options.host,
+        bucket=options.bucket or os.environ.get(BUCKET_VARIABLE) or None,
+        remote=not options.offline,
+        pipeline=options.pipeline,
+        sample=options.sample,
+        seed=options.seed,
+    )
+    bad = []
+    for check in verify(request):
+        sys.stdout.write(f"{'ok ' if check.good else 'BAD'}  {check.name:<7} {check.found}\n")
+        sys.stdout.flush()
+        bad += [] if check.good else [check.name]
+    if bad:
+        found = f"not as they should be: {', '.join(dict.fromkeys(bad))}"
+        raise DataError(f"verifying {options.folder}", found, "The lines above tell where; run the job again")
+    return 0
+
+
+def _parser() -> Parser:
+    """Return the parser of ``driver.py verify``."""
+    p = Parser(
+        prog="driver.py verify",
+        description="Check a result folder: files against run.json, masks against each other, the table, BOSS and S3; "
+        "compute a sample of the masks again.",
+        allow_abbrev=False,
+    )
+    p.add_argument("folder", type=Path, help="the result folder of a run that ended")
+    p.add_argument("--host", help="BOSS, where it has moved; default: that of the run")
+    p.add_argument("--token", help="BOSS token; other users of the machine can see it in the process list")
+    p.add_argument("--token-file", metavar="FILE", help="file that holds the token; or BOSS_TOKEN in the environment")
+    p.add_argument("--bucket", metavar="NAME", help=f"default: that of the run, or {BUCKET_VARIABLE}")
+    p.add_argument("--offline", action="store_true", help="look at the folder alone; takes no token")
+    p.add_argument(
+        "--sample", type=int, default=SAMPLE, metavar="N", help="parts to compute again; default: %(default)s"
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="chooses them; default: %(default)s")
+    p.add_argument("--pipeline", metavar="NAME", help="package.module:function, where the run used one of your own")
+    add_verbosity(p)
+    return p
