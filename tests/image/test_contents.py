@@ -97,6 +97,7 @@ class TestContents:
         modules = {name for name in tracked if name.endswith(".py") and name.partition("/")[0] not in LEFT_OUT}
         assert modules <= present
         assert {name for name in present if not name.endswith(".py")} == {
+            "batch/prices.json",
             "container/build-requirements.txt",
             "container/entrypoint",
             "container/trim",
