@@ -5,7 +5,7 @@ It retries nothing itself. Batch applies the rules; `decide` applies them as doc
 The rules of Batch (API reference, EvaluateOnExit and RetryStrategy): at most five, looked at in their order; one
 matches if all of its patterns do; a pattern is a text, or the start of one with ``*`` at its end; without a match the
 job is tried again, so the last rule matches all. An attempt that exceeded its time-out and a job that was terminated
-are not tried again whatever the rules say.
+are not tried again, whatever the rules say.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from errors import StoppedError, UnavailableError, UsageError
 
-__all__ = ["ATTEMPTS", "COMPUTE", "SPOT", "Action", "Compute", "Rule", "Strategy", "decide", "strategy"]
+__all__ = ["ATTEMPTS", "COMPUTE", "SPOT", "TIMED_OUT", "Action", "Compute", "Rule", "Strategy", "decide", "strategy"]
 
 Compute = Literal["EC2", "FARGATE"]
 """Where containers run."""
@@ -34,6 +34,9 @@ _MOST_RULES = 5
 SPOT: dict[Compute, str] = {"EC2": "Host EC2*", "FARGATE": "Your Spot Task was interrupted*"}
 """What the status reason begins with where a machine was taken away; on EC2 its name follows, in brackets, which no
 pattern may have."""
+
+TIMED_OUT = "Job attempt duration exceeded timeout"
+"""The status reason of an attempt that exceeded its time-out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,7 @@ def decide(
     {'RETRY', 'EXIT'}
         Whether the job is begun again.
     """
-    if attempt >= strategy.attempts:
+    if attempt >= strategy.attempts or status_reason == TIMED_OUT:
         return "EXIT"
     for rule in strategy.rules:
         if rule.matches(exit_code, reason, status_reason):

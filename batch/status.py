@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batch.requests import Phase, Run
-from batch.retry import SPOT
+from batch.retry import SPOT, TIMED_OUT
 from batch.shards import blocks_of
 from errors import (
     DataError,
@@ -193,7 +193,7 @@ def reason_of(exit_code: int | None, reason: str, status_reason: str) -> str:
     """
     if any(status_reason.startswith(pattern.rstrip("*")) for pattern in SPOT.values()):
         return "Spot took the machine"
-    if status_reason.startswith("Job attempt duration exceeded"):
+    if status_reason == TIMED_OUT:
         return "it took longer than its time-out"
     if "ependent" in status_reason or status_reason == CANCELLED:
         return status_reason if status_reason == CANCELLED else "it never began: what it waits for failed"

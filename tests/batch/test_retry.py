@@ -1,0 +1,132 @@
+"""The rules of retrying, held against ends of jobs as AWS Batch tells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import errors
+from batch.retry import ATTEMPTS, COMPUTE, Action, Compute, Rule, Strategy, decide, strategy
+from errors import UsageError
+
+EXITED = "Essential container in task exited"
+BOTH = COMPUTE
+EC2: tuple[Compute, ...] = ("EC2",)
+FARGATE: tuple[Compute, ...] = ("FARGATE",)
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended, and what has to be done."""
+
+    on: tuple[Compute, ...]
+    code: int | None
+    reason: str | None
+    status_reason: str | None
+    action: Action
+
+
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
+NO_IMAGE = "CannotPullContainerError: Error response from daemon: context canceled"
+NO_IMAGE_FARGATE = "CannotPullContainerError: inspect image has been retried 5 time(s)"
+NO_ANSWER = "DockerTimeoutError: Could not transition to created; timed out after waiting 4m0s"
+ENDS = {
+    "done": End(BOTH, 0, None, EXITED, "EXIT"),
+    "a defect": End(BOTH, 1, None, EXITED, "EXIT"),
+    "a wrong request": End(BOTH, 2, None, EXITED, "EXIT"),
+    "done, but for blocks that failed": End(BOTH, 3, None, EXITED, "EXIT"),
+    "unusable data": End(BOTH, 65, None, EXITED, "EXIT"),
+    "BOSS does not answer": End(BOTH, 69, None, EXITED, "RETRY"),
+    "no room on the disk": End(BOTH, 74, None, EXITED, "EXIT"),
+    "stopped by SIGTERM": End(BOTH, 75, None, EXITED, "RETRY"),
+    "not permitted": End(BOTH, 77, None, EXITED, "EXIT"),
+    "no such command": End(BOTH, 127, None, EXITED, "EXIT"),
+    "out of memory": End(BOTH, 137, OUT_OF_MEMORY, EXITED, "EXIT"),
+    "killed, and nobody says why": End(BOTH, 137, None, EXITED, "EXIT"),
+    "longer than its time-out": End(BOTH, 75, None, "Job attempt duration exceeded timeout", "EXIT"),
+    "ended by hand": End(BOTH, None, None, "cancelled by python -m batch cancel", "EXIT"),
+    "what it waits for failed": End(BOTH, None, None, "Dependent Job failed", "EXIT"),
+    "Spot took the machine": End(EC2, None, None, "Host EC2 (instance i-0737c70432d64f82a) terminated.", "RETRY"),
+    "Spot took the machine, container killed": End(
+        EC2, 137, None, "Host EC2 (instance i-08784105) terminated.", "RETRY"
+    ),
+    "Spot took the machine, older text": End(EC2, None, None, "Host EC2 Terminated", "RETRY"),
+    "Spot took the task": End(FARGATE, 143, None, "Your Spot Task was interrupted.", "RETRY"),
+    "no image": End(EC2, None, NO_IMAGE, "Task failed to start", "RETRY"),
+    "no image on Fargate": End(FARGATE, None, NO_IMAGE_FARGATE, None, "RETRY"),
+    "Docker did not answer": End(EC2, None, NO_ANSWER, "Task failed to start", "RETRY"),
+    "a secret that may not be read": End(
+        FARGATE, None, "ResourceInitializationError: unable to pull secrets or registry auth", None, "EXIT"
+    ),
+}
+
+
+@pytest.mark.parametrize(("compute", "name"), [(compute, name) for name, end in ENDS.items() for compute in end.on])
+def test_what_the_infrastructure_lost_is_tried_again_and_nothing_else(compute: Compute, name: str) -> None:
+    end = ENDS[name]
+    assert decide(strategy(compute), end.code, end.reason, end.status_reason, 1) == end.action
+
+
+@pytest.mark.parametrize("compute", COMPUTE)
+def test_the_last_attempt_is_the_last(compute: Compute) -> None:
+    rules = strategy(compute)
+    actions = [decide(rules, 75, None, EXITED, attempt) for attempt in range(1, ATTEMPTS + 1)]
+    assert actions == ["RETRY"] * (ATTEMPTS - 1) + ["EXIT"]
+
+
+@pytest.mark.parametrize("compute", COMPUTE)
+def test_batch_takes_the_rules(compute: Compute) -> None:
+    """Five at most, of characters that its patterns may have; without a last one that matches all, it would retry."""
+    request = strategy(compute).as_request()
+    rules = request["evaluateOnExit"]
+    assert len(rules) <= 5
+    assert rules[-1] == {"onReason": "*", "action": "EXIT"}
+    for rule in rules:
+        for key, pattern in rule.items():
+            if key == "onExitCode":
+                assert pattern.rstrip("*").isdigit()
+            elif key != "action":
+                assert all(c.isalnum() or c in ".: " for c in pattern.removesuffix("*"))
+
+
+@given(code=st.none() | st.integers(0, 255), reason=st.none() | st.text(), status_reason=st.none() | st.text())
+def test_for_any_end_the_exit_codes_that_are_tried_again_are_two(
+    code: int | None, reason: str | None, status_reason: str | None
+) -> None:
+    known = ("Host EC2", "Task failed to start", "Your Spot Task", "CannotPullContainerError")
+    if any(text is not None and text.startswith(known) for text in (reason, status_reason)):
+        return
+    again = code in (errors.StoppedError.exit_code, errors.UnavailableError.exit_code)
+    for compute in COMPUTE:
+        assert (decide(strategy(compute), code, reason, status_reason, 1) == "RETRY") == again
+
+
+def test_all_patterns_of_a_rule_have_to_match() -> None:
+    rule = Rule("RETRY", on_exit_code="13*", on_status_reason="Host*")
+    assert rule.matches(137, None, "Host EC2 terminated")
+    assert not rule.matches(137, None, EXITED)
+    assert not rule.matches(None, None, "Host EC2 terminated")
+
+
+def test_a_pattern_without_a_star_is_the_whole_text() -> None:
+    assert not Rule("EXIT", on_exit_code="7").matches(75, None, None)
+    assert not Rule("EXIT", on_reason="CannotPull").matches(None, "CannotPullContainerError", None)
+
+
+def test_without_a_rule_that_matches_a_job_is_tried_again() -> None:
+    """So Batch documents it, and so it would repeat a defect ten times."""
+    assert decide(Strategy(10, (Rule("EXIT", on_exit_code="0"),)), 1, None, EXITED, 9) == "RETRY"
+
+
+@pytest.mark.parametrize("attempts", [0, -1, 11])
+def test_a_number_of_attempts_that_batch_refuses_is_refused(attempts: int) -> None:
+    with pytest.raises(UsageError, match="from 1 to 10"):
+        strategy("EC2", attempts)
+
+
+def test_more_rules_than_batch_takes_are_refused() -> None:
+    with pytest.raises(UsageError, match="takes 5 at most"):
+        Strategy(5, (Rule("EXIT"),) * 6)
