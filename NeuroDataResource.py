@@ -122,10 +122,14 @@ class NeuroDataResource:
         """Tell whether a channel can be read; the log names one that cannot."""
         try:
             self._resource(channel)
-        except (DataError, PermissionDeniedError) as error:
+        except DataError as error:
             log.info("left out: %s", error)
-            return False
-        return True
+        except PermissionDeniedError as error:
+            # It may have been readable yesterday: a run without it has other columns, and perhaps other roles.
+            log.warning("left out: %s", error)
+        else:
+            return True
+        return False
 
     @property
     def image_channels(self) -> list[str]:
