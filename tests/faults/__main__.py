@@ -1,0 +1,77 @@
+"""Print the fault table: ``python -m tests.faults [--runs N] [--seed N]``.
+
+Each fault alone, on every kind of request, once and lasting; then mixtures. A run is a whole job, and where it ended
+with an error, the same job again without faults: it must leave the bytes that a clean run leaves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.faults import uploads
+from tests.faults.jobs import LIMIT_S, Verdict, bench
+from tests.faults.plans import cases, mixture
+
+Table = dict[str, Counter[str]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Try everything; the exit code is 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Print the fault table.")
+    parser.add_argument("--runs", type=int, default=500, metavar="N", help="mixtures (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first mixture (default: %(default)s)")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.CRITICAL)
+    began = time.monotonic()
+    table: Table = defaultdict(Counter)
+    wrong: list[str] = []
+
+    def count(row: str, what: str, verdict: Verdict) -> None:
+        table[row][verdict.outcome] += 1
+        wrong.extend(f"{what}: {sentence}" for sentence in verdict.wrong)
+        # a run that hangs ends the process, and shows where it hangs
+        faulthandler.dump_traceback_later(2 * LIMIT_S, exit=True)
+
+    with tempfile.TemporaryDirectory() as root, bench(Path(root)) as place:
+        for case in cases():
+            count(case.fault, str(case), place.try_out(case.plan()))
+        for seed in range(options.seed, options.seed + options.runs):
+            plan, dirty = mixture(seed)
+            count("mixtures", f"mixture {seed}", place.try_out(plan, dirty=dirty))
+    with tempfile.TemporaryDirectory() as root, uploads.bench(Path(root)) as shelf:
+        for fault in uploads.FAULTS:
+            for lasting in (False, True):
+                count(f"S3: {fault}", f"S3 {fault}", shelf.try_out(uploads.alone(fault, lasting)))
+        for seed in range(options.seed, options.seed + options.runs // 10):
+            count("S3: mixtures", f"S3 mixture {seed}", shelf.try_out(uploads.mixture(seed)))
+    faulthandler.cancel_dump_traceback_later()
+    sys.stdout.write(shown(table))
+    for sentence in wrong:
+        sys.stdout.write(f"WRONG: {sentence}\n")
+    runs = sum(sum(row.values()) for row in table.values())
+    sys.stdout.write(f"{runs} runs in {time.monotonic() - began:.0f} s, {len(wrong)} wrong\n")
+    return 1 if wrong else 0
+
+
+def shown(table: Table) -> str:
+    """Return the table in Markdown."""
+    lines = [
+        "| fault | runs | same bytes at once | named error, then the same bytes | wrong or hung |",
+        "|---|--:|--:|---|--:|",
+    ]
+    for fault, outcomes in table.items():
+        errors = ", ".join(f"{n} {name}" for name, n in sorted(outcomes.items()) if name not in ("same", "WRONG"))
+        lines.append(f"| {fault} | {sum(outcomes.values())} | {outcomes['same']} | {errors} | {outcomes['WRONG']} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""A small job against a local BOSS on which things go wrong, and the verdict on how it ended.
+
+The server is the real one, in a thread of this process, so that the plan can change from run to run. The pool of the
+detection is in this process, too: its workers never speak to BOSS.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import uvicorn
+from numpy.typing import NDArray
+
+import delivery
+import driver
+import NeuroDataResource
+from box import Box
+from credentials import Token
+from detection import passes
+from errors import NDSynapseError
+from job import Job
+from local_boss import tokens
+from local_boss.boss import Boss
+from local_boss.faults import FaultPlan
+from local_boss.faulty_line import FaultyLine
+from local_boss.ingest import ingest
+from local_boss.server import application, bound, configured
+from local_boss.slow_link import Link
+from local_boss.stacks import stack_of_array
+from nd_boss import Patience
+from results import ResultFolder
+from tests.detection.in_process import InProcessPool
+
+SHAPE = (4, 34, 40)
+BOX = Box((0, 4), (1, 33), (4, 36))  # less than the volume: around it, nothing may change
+BLOCK = (2, 64, 64)
+BRISK = Patience(connect_s=2, read_s=0.5, total_s=8, attempts=5, pause_s=0.02, longest_pause_s=0.2)
+LIMIT_S = 60.0
+"""No run takes longer: a few dozen requests, most of which go wrong for less than `BRISK` lasts."""
+
+FILES = ("nomads-unsupervised-predictions.pkl", "nomads-unsupervised-predictions.ome.tiff", "synapses.csv")
+OUT = "out"
+
+
+def volume() -> dict[str, NDArray[np.uint8]]:
+    """Return two markers with blobs where they meet."""
+    rng = np.random.default_rng(5)
+    before, after = (rng.poisson(12, SHAPE).astype(np.uint8) for _ in range(2))
+    for z, y, x in rng.integers((1, 4, 6), (3, 30, 34), (9, 3)):
+        for channel in (before, after):
+            channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] += 120
+    return {"SYNAPSIN": before, "PSD95": after}
+
+
+class FaultyServer:
+    """A local BOSS on a port of its own; its plan may be changed while it runs, and it restarts when killed."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.plan = FaultPlan([])
+        boss = Boss(data)
+        for name, voxels in volume().items():
+            ingest(boss, "given", "volume", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
+        boss.close()
+        self.token = tokens.writing_token(data)
+        self.starts = 0
+        self._ends = False
+        self._server: uvicorn.Server | None = None
+        listener = bound("127.0.0.1", 0)
+        self.port = int(listener.getsockname()[1])
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._live, args=(listener,), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(20), "the server did not start"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        self._ends = True
+        self.kill()
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the server did not end"
+
+    def is_there(self) -> bool:
+        """Tell whether somebody answers: a server that was killed a moment ago comes again."""
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return True
+        return False
+
+    def kill(self) -> None:
+        """End the server with all of its connections; what it was at stays unanswered."""
+        server = self._server
+        assert server is not None
+        server.should_exit = server.force_exit = True
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+
+    def _live(self, listener: socket.socket) -> None:
+        while True:
+            boss = Boss(self.data)
+            answering = application(boss, tokens.load(self.data))
+
+            # The outer line has no faults; it makes the connections reachable for the inner one.
+            self._server = uvicorn.Server(configured(_Remembering(self, answering), Link(), FaultPlan([])))
+            self.starts += 1
+            self._ready.set()
+            with listener:
+                self._server.run([listener])
+            boss.close()
+            if self._ends:
+                return
+            listener = bound("127.0.0.1", self.port)
+
+
+class _Remembering:
+    """The application behind the plan of the moment; each plan has a line of its own, which remembers what was read."""
+
+    def __init__(self, server: FaultyServer, application: Any) -> None:
+        self._server = server
+        self._application = application
+        self._plan: FaultPlan | None = None
+        self._line: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._server.plan is not self._plan:
+            self._plan = self._server.plan
+            self._line = FaultyLine(self._application, self._plan, self._server.kill)
+        await self._line(scope, receive, send)
+
+
+@dataclass
+class Verdict:
+    """How a job ended on which things went wrong, and how the same command ended after that."""
+
+    hits: dict[str, int]
+    error: NDSynapseError | None
+    seconds: float
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> str:
+        """One word: ``same``, or the error with its exit code; ``WRONG`` whatever came."""
+        if self.wrong:
+            return "WRONG"
+        return "same" if self.error is None else f"{type(self.error).__name__} {self.error.exit_code}"
+
+
+class Bench:
+    """A server, the results of a clean run, and a place for others."""
+
+    def __init__(self, root: Path, server: FaultyServer) -> None:
+        self.root = root
+        self.server = server
+        self._numbers = 0
+        clean = self.job()
+        error = self.run(clean)
+        assert error is None, error
+        self.reference = self.delivered(clean)
+        assert set(self.reference) == {*FILES, "channel"}
+        mask = self.channel(clean)
+        assert 0 < np.count_nonzero(mask) < mask.size / 2
+
+    def job(self, **options: Any) -> Job:
+        """Return a job with a folder and a channel of its own."""
+        self._numbers += 1
+        return Job(
+            host=self.server.url,
+            token=Token(self.server.token),
+            collection="given",
+            experiment="volume",
+            box=BOX,
+            block_size=BLOCK,
+            path=self.root / f"run-{self._numbers}",
+            out_collection=OUT,
+            out_experiment=f"run-{self._numbers}",
+            **{"plots": False, "cpus": 1, "pulls": 1, **options},
+        )
+
+    def run(self, job: Job) -> NDSynapseError | None:
+        """Do a job as the command line does; return the error that its exit code is of."""
+        folder = ResultFolder(job.path, job.results_key)
+        with folder.locked():
+            try:
+                outcome = driver.run(job, folder, lambda *_: None)
+            except NDSynapseError as error:
+                return error
+            delivery.upload(outcome, folder)
+        return outcome.errors[0] if outcome.errors else None
+
+    def channel(self, job: Job) -> NDArray[np.uint8]:
+        """Return all voxels of the mask's channel as they lie in the server's folder."""
+        boss = Boss(self.server.data)
+        try:
+            found = boss.catalog.get_channel(job.out_collection, job.out_experiment, f"{job.results_key}_All")
+            return np.asarray(boss.voxels.read(found, 0, Box.of_shape(SHAPE), (0, 1))).reshape(SHAPE)
+        finally:
+            boss.close()
+
+    def scribble(self, job: Job) -> None:
+        """Let the channel of a job hold another mask, as an earlier run may have left it."""
+        assert self.run(job) is None
+        boss = Boss(self.server.data)
+        try:
+            found = boss.catalog.get_channel(job.out_collection, job.out_experiment, f"{job.results_key}_All")
+            other = np.random.default_rng(3).integers(0, 2, (1, *BOX.shape), np.uint8) * np.uint8(255)
+            boss.voxels.write(found, 0, BOX, (0, 1), other)
+        finally:
+            boss.close()
+
+    def delivered(self, job: Job) -> dict[str, bytes]:
+        """Return what a finished job left, in its folder and in BOSS."""
+        root = job.path / job.results_key
+        return {**{name: (root / name).read_bytes() for name in FILES}, "channel": self.channel(job).tobytes()}
+
+    def try_out(self, plan: FaultPlan, *, job: Job | None = None, dirty: bool = False) -> Verdict:
+        """Run a job under a plan; if it ends with an error, run it again without; compare with a clean run."""
+        job = job or self.job()
+        if dirty:
+            self.scribble(job)
+        began = time.monotonic()
+        self.server.plan = plan
+        try:
+            error = self.run(job)
+        finally:
+            self.server.plan = FaultPlan([])
+        assert self.server.is_there()
+        verdict = Verdict(dict(plan.hits), error, time.monotonic() - began)
+        if verdict.seconds > LIMIT_S:
+            verdict.wrong.append(f"it took {verdict.seconds:.0f} s")
+        if error is not None:
+            verdict.wrong += self._half_done(job)
+            again = self.run(job)
+            if again is not None:
+                verdict.wrong.append(f"the same command, undisturbed, ended with {again}")
+                return verdict
+        found = self.delivered(job)
+        verdict.wrong += [f"{name} differs" for name in self.reference if found[name] != self.reference[name]]
+        shutil.rmtree(job.path)
+        return verdict
+
+    def _half_done(self, job: Job) -> Iterator[str]:
+        """Yield what a run that ended with an error left and should not have."""
+        root = job.path / job.results_key
+        for name in FILES:
+            if (root / name).exists() and (root / name).read_bytes() != self.reference[name]:
+                yield f"{name} was left, and differs"
+
+
+@contextmanager
+def bench(root: Path) -> Iterator[Bench]:
+    """Set up a server and a clean run under a folder."""
+    server = FaultyServer(root / "boss")
+    # The door is patched where it makes its patience up; the module has the name of its class.
+    with (
+        mock.patch.object(passes, "BlockPool", InProcessPool),
+        mock.patch.object(NeuroDataResource, "Patience", return_value=BRISK),
+    ):
+        try:
+            yield Bench(root / "results", server)
+        finally:
+            server.close()
