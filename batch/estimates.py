@@ -1,0 +1,311 @@
+"""What the phases of a run move and how long they may take, as ranges.
+
+It chooses nothing, `planning` does; and it measures nothing: what it assumes stands in `ASSUMED`, for the reader.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from batch.prices import Range
+from batch.pulls import pulled_by
+from batch.shards import count
+from boss.voxels import REQUEST_VOXELS, request_size
+from box import Box
+from detection.budget import Needs
+from detection.plan import Plan
+
+__all__ = [
+    "ASSUMED",
+    "BOSS_PULLS",
+    "Load",
+    "Phase",
+    "added",
+    "array",
+    "load_of",
+    "middle",
+    "report",
+    "scaled",
+    "single",
+]
+
+BOSS_PULLS = 100
+"""Cutouts in flight with which BOSS gives all that is assumed of it, 200 MB/s, even if each comes at 2 MB/s."""
+
+_START_S = (30.0, 180.0)
+_FETCHES_A_S = (100.0, 1000.0)
+_MASK_BYTES_S = (20e6, 200e6)
+
+ASSUMED = (
+    f"voxels: {Needs.assumed}",
+    f"an attempt: {_START_S[0]:.0f} to {_START_S[1]:.0f} s until its first request (machine, image, Python)",
+    f"S3: {_FETCHES_A_S[0]:.0f} to {_FETCHES_A_S[1]:,.0f} objects a second that a job fetches, 16 at a time",
+    f"masks: {_MASK_BYTES_S[0] / 1e6:.0f} to {_MASK_BYTES_S[1] / 1e6:.0f} MB/s to BOSS and back, mostly zeros",
+)
+"""What times are computed from."""
+
+_KINDS = 3
+"""What detection commits of a block: labels, outermost planes, parts of objects."""
+
+_PAGE = 1000
+"""Names in an answer of S3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a volume asks for, whatever it is shared out to.
+
+    Parameters
+    ----------
+    box : Box
+        The volume.
+    block_size : tuple of int
+        Largest extent of a block along z, y, x.
+    halo : tuple of int
+        Voxels along z, y, x that a block reads around itself.
+    blocks : int
+        Number of blocks.
+    voxel_bytes : int
+        Bytes of a voxel in all channels that are pulled.
+    tile_requests : int
+        Requests to BOSS for a whole tile in all channels.
+    request_bytes : int
+        The largest of these, before packing.
+    push_requests : int
+        Requests to BOSS for pushing the masks: each part is read, written and read back, at most.
+    push_bytes : int
+        What is written and read back then, before packing.
+    """
+
+    box: Box
+    block_size: tuple[int, int, int]
+    halo: tuple[int, int, int]
+    blocks: int
+    voxel_bytes: int
+    tile_requests: int
+    request_bytes: int
+    push_requests: int
+    push_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One phase of a run.
+
+    Parameters
+    ----------
+    name : str
+        ``statistics``, ``detection``, ``report``; or ``single``, which is all of them.
+    jobs : int
+        Containers that do it.
+    at_once : int
+        How many of them run at the same time.
+    pulled_bytes : int
+        What BOSS gives, before packing.
+    boss_requests : int
+        In how many requests, and those of the push.
+    s3_puts, s3_gets : int
+        Requests to S3; lists are among the puts, which cost the same.
+    fixed_s : tuple of float
+        What a container does before its first block.
+    work_s : tuple of float
+        What its blocks take it, on average.
+    """
+
+    name: str
+    jobs: int
+    at_once: int
+    pulled_bytes: int
+    boss_requests: int
+    s3_puts: int
+    s3_gets: int
+    fixed_s: Range
+    work_s: Range
+
+    @property
+    def child_s(self) -> Range:
+        """What a container takes."""
+        return added(self.fixed_s, self.work_s)
+
+    @property
+    def machine_s(self) -> Range:
+        """What all containers take together: what is paid for."""
+        return scaled(self.child_s, self.jobs)
+
+    @property
+    def seconds(self) -> Range:
+        """From its beginning to its end: one wave of containers after another."""
+        return scaled(self.child_s, self.jobs / self.at_once if self.jobs > self.at_once else 1.0)
+
+
+def load_of(plan: Plan, push: bool) -> Load:
+    """Return what a detection asks for.
+
+    Parameters
+    ----------
+    plan : Plan
+        The detection.
+    push : bool
+        Whether its masks go to BOSS.
+
+    Returns
+    -------
+    Load
+        Without a block being listed.
+    """
+    channels = plan.pulled()
+    shape = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
+    sizes = [plan.source.dtype(channel).itemsize for channel in channels]
+    masks = len(plan.pipeline.masks) if push else 0
+    return Load(
+        box=plan.box,
+        block_size=plan.block_size,
+        halo=plan.halo,
+        blocks=count(plan.box, plan.block_size),
+        voxel_bytes=sum(sizes),
+        tile_requests=_requests(shape) * len(channels),
+        request_bytes=min(math.prod(shape), REQUEST_VOXELS) * max(sizes),
+        push_requests=3 * masks * count(plan.box, request_size(plan.box.shape)),
+        push_bytes=2 * masks * plan.box.voxels,
+    )
+
+
+def _requests(shape: Sequence[int]) -> int:
+    """Return the requests for a tile that begins where a cuboid does."""
+    return count(Box.of_shape(shape), request_size(shape))
+
+
+def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: int, pulls: int) -> Phase:
+    """Estimate a phase that is an array.
+
+    Parameters
+    ----------
+    name : str
+        ``statistics`` or ``detection``.
+    load : Load
+        The volume.
+    needs : Needs
+        Of the detection; its rates count.
+    shards : int
+        Children.
+    at_once : int
+        How many of them run at the same time.
+    cpus, pulls : int
+        Workers, and cutouts in flight, of a child.
+
+    Returns
+    -------
+    Phase
+        The estimate. A child of the detection fetches what each other child counted in all, and its own blocks.
+    """
+    pulled = pulled_by(load.box, load.block_size, shards, load.halo)
+    total = int(pulled.voxels.sum()) * load.voxel_bytes
+    all_s = replace(needs, pull_bytes=total, voxels=load.box.voxels).seconds(at_once * cpus, at_once * pulls)
+    lists = shards * -(-load.blocks // _PAGE)
+    if name == "statistics":
+        puts, gets, fetched = load.blocks + shards + lists, shards, 0
+    else:
+        puts, gets, fetched = _KINDS * load.blocks + 2 * lists, shards**2 + load.blocks, shards + load.blocks // shards
+    return Phase(
+        name=name,
+        jobs=shards,
+        at_once=at_once,
+        pulled_bytes=total,
+        boss_requests=int(pulled.tiles.sum()) * load.tile_requests,
+        s3_puts=puts,
+        s3_gets=gets,
+        fixed_s=added(_START_S, _fetching(fetched)),
+        work_s=scaled(all_s, at_once / shards),
+    )
+
+
+def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
+    """Estimate the job that joins what the arrays left, measures, draws and delivers.
+
+    Parameters
+    ----------
+    load : Load
+        The volume.
+    needs : Needs
+        Of the detection.
+    cpus, pulls : int
+        Workers, and cutouts in flight.
+
+    Returns
+    -------
+    Phase
+        The estimate. It pulls the volume once more, to measure around the synapses, as if each block had some.
+    """
+    pages = -(-load.blocks // _PAGE)
+    return Phase(
+        name="report",
+        jobs=1,
+        at_once=1,
+        pulled_bytes=load.box.voxels * load.voxel_bytes,
+        boss_requests=load.blocks * load.tile_requests + load.push_requests,
+        s3_puts=load.blocks + 3 * pages,
+        s3_gets=(1 + _KINDS) * load.blocks,
+        fixed_s=added(_START_S, _fetching((1 + _KINDS) * load.blocks)),
+        work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
+    )
+
+
+def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
+    """Estimate a run in one job, which commits its blocks to S3, too: it may be interrupted.
+
+    Parameters
+    ----------
+    load : Load
+        The volume.
+    needs : Needs
+        Of the detection.
+    cpus, pulls : int
+        Workers, and cutouts in flight.
+
+    Returns
+    -------
+    Phase
+        The estimate.
+    """
+    return Phase(
+        name="single",
+        jobs=1,
+        at_once=1,
+        pulled_bytes=load.box.voxels * load.voxel_bytes,
+        boss_requests=load.blocks * load.tile_requests + load.push_requests,
+        s3_puts=(2 + _KINDS) * load.blocks + 3 * -(-load.blocks // _PAGE),
+        s3_gets=0,
+        fixed_s=_START_S,
+        work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
+    )
+
+
+def _fetching(blocks: int) -> Range:
+    """Return how long fetching finished blocks takes."""
+    slow, fast = _FETCHES_A_S
+    return blocks / fast, blocks / slow
+
+
+def _pushing(load: Load) -> Range:
+    """Return how long the push takes."""
+    slow, fast = _MASK_BYTES_S
+    return load.push_bytes / fast, load.push_bytes / slow
+
+
+def added(one: Range, other: Range) -> Range:
+    """Return two ranges, one after the other."""
+    return one[0] + other[0], one[1] + other[1]
+
+
+def scaled(one: Range, factor: float) -> Range:
+    """Return a range, so many times."""
+    return one[0] * factor, one[1] * factor
+
+
+def middle(one: Range) -> float:
+    """Return the middle of a range, as far from either end by a factor."""
+    return float(np.sqrt(one[0] * one[1])) if one[0] > 0 else math.fsum(one) / 2

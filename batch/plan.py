@@ -1,0 +1,238 @@
+"""The plan of a run on AWS Batch: how many containers of which size, what they move, how long it takes, what it costs.
+
+It plans nothing, `planning` does; it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from batch.costs import Cost
+from batch.estimates import ASSUMED, BOSS_PULLS, Phase
+from batch.prices import PATH, Range
+from batch.requests import Resources
+from batch.retry import Compute
+from batch.shards import LONGEST_S, MOST_CHILDREN
+from box import Box
+
+__all__ = ["BatchPlan", "duration", "size"]
+
+_MOST_REQUEST_BYTES = 545_259_520
+"""What BOSS gives at once, before packing."""
+
+_FREE_DISK_GIB = 20
+
+_MUCH_BYTES = 100 * 2**30
+"""What nobody pulls by the way."""
+
+_WIDTH = 11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlan:
+    """What a run will be, and come to.
+
+    Parameters
+    ----------
+    box : Box
+        The requested volume.
+    pipeline : str
+        The detector.
+    channels : int
+        Channels that are pulled.
+    compute : {'EC2', 'FARGATE'}
+        Where containers run.
+    block_size, halo : tuple of int
+        Voxels along z, y, x: of a block at most, and what it reads on each side.
+    blocks : int
+        Number of blocks.
+    shards : int
+        Children of each array; 1 is a single job.
+    child, report : Resources
+        The container of a child, and that of the report or of the single job.
+    child_disk_gib, report_disk_gib : int
+        Scratch space of these.
+    phases : tuple of Phase
+        In their order.
+    volume_bytes : int
+        The voxels of all channels, each once.
+    request_bytes : int
+        The largest answer of BOSS, before packing.
+    cost : Cost
+        What it costs.
+    """
+
+    box: Box
+    pipeline: str
+    channels: int
+    compute: Compute
+    block_size: tuple[int, int, int]
+    halo: tuple[int, int, int]
+    blocks: int
+    shards: int
+    child: Resources
+    report: Resources
+    child_disk_gib: int
+    report_disk_gib: int
+    phases: tuple[Phase, ...]
+    volume_bytes: int
+    request_bytes: int
+    cost: Cost
+
+    @property
+    def children_at_once(self) -> int:
+        """How many children BOSS feeds at the same time."""
+        return self.phases[0].at_once
+
+    @property
+    def is_bound_by_boss(self) -> bool:
+        """Whether more children at once would only wait for each other."""
+        return self.shards > self.children_at_once
+
+    @property
+    def pulled_bytes(self) -> int:
+        """What BOSS gives, before packing."""
+        return sum(phase.pulled_bytes for phase in self.phases)
+
+    @property
+    def boss_requests(self) -> int:
+        """In how many requests, and those of the push."""
+        return sum(phase.boss_requests for phase in self.phases)
+
+    @property
+    def seconds(self) -> Range:
+        """From its beginning to its end, without what interruptions cost."""
+        least, most = zip(*(phase.seconds for phase in self.phases), strict=True)
+        return sum(least), sum(most)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        phases = [
+            {**asdict(phase), "child_s": list(phase.child_s), "seconds": list(phase.seconds)} for phase in self.phases
+        ]
+        return {
+            **asdict(self),
+            "box": {axis: list(ends) for axis, ends in zip("zyx", self.box.ranges, strict=True)},
+            "phases": phases,
+            "children_at_once": self.children_at_once,
+            "is_bound_by_boss": self.is_bound_by_boss,
+            "pulled_bytes": self.pulled_bytes,
+            "boss_requests": self.boss_requests,
+            "seconds": list(self.seconds),
+            "assumed": list(ASSUMED),
+        }
+
+    def as_text(self) -> str:
+        """Return the plan as lines for the user."""
+        shown = [*_facts(self), *(("note", text) for text in _notes(self)), *(("assumed", text) for text in ASSUMED)]
+        return "".join(f"{name:<{_WIDTH}} {text}\n" for name, text in shown)
+
+
+def _facts(plan: BatchPlan) -> Iterator[tuple[str, str]]:
+    """Yield what is planned, a line each."""
+    yield "box", f"{plan.box}, {plan.box.voxels:,} voxels in {plan.channels} channels, {size(plan.volume_bytes)}"
+    extents, halo = (" x ".join(map(str, sizes)) for sizes in (plan.block_size, plan.halo))
+    yield "blocks", f"{plan.blocks:,} of at most {extents} voxels (z, y, x), halo {halo}"
+    if plan.shards == 1:
+        yield "jobs", f"1 on {plan.compute}: one machine does the whole, no array"
+    else:
+        share = f"{plan.blocks // plan.shards:,} to {-(-plan.blocks // plan.shards):,} blocks each"
+        yield "jobs", f"2 arrays of {plan.shards:,} children on {plan.compute}, {share}; then 1 report"
+        yield "a child", _container(plan.child, plan.child_disk_gib)
+    yield "report" if plan.shards > 1 else "the job", _container(plan.report, plan.report_disk_gib)
+    for phase in plan.phases:
+        yield phase.name, _phase(phase)
+    in_all = f"{plan.boss_requests:,} requests, {plan.pulled_bytes / plan.volume_bytes:.1f} times the volume"
+    yield "in all", f"{_durations(plan.seconds)}; {size(plan.pulled_bytes)} from BOSS in {in_all}"
+    cost = plan.cost
+    spot = f"; {_usd(cost.spot)} with the arrays on Spot, without interruptions" if plan.shards > 1 else ""
+    yield "cost", f"{_usd(cost.on_demand)} on demand{spot}"
+    yield "", f"and {cost.s3:,.2f} USD for requests to S3 ({cost.prices}; check {PATH.name} before use)"
+
+
+def _container(container: Resources, disk_gib: int) -> str:
+    """Tell the size of a container."""
+    memory = f"{container.vcpus:g} vCPU, {container.memory_mib / 1024:,.1f} GiB of memory, {disk_gib:,} GiB of disk"
+    return f"{memory}; {container.cpus} workers, {container.pulls} cutouts in flight"
+
+
+def _phase(phase: Phase) -> str:
+    """Tell one phase."""
+    children = f", {phase.at_once:,} children at a time, {_durations(phase.child_s)} each" if phase.jobs > 1 else ""
+    moved = f"{size(phase.pulled_bytes)} from BOSS, {phase.s3_puts:,} puts and {phase.s3_gets:,} gets at S3"
+    return f"{_durations(phase.seconds)}{children}; {moved}"
+
+
+def _notes(plan: BatchPlan) -> Iterator[str]:
+    """Yield what the user has to know beside the figures: which limits bind, and what is to be set."""
+    if plan.is_bound_by_boss:
+        vcpus = plan.children_at_once * plan.child.vcpus
+        yield (
+            f"BOSS binds: it is assumed to feed {BOSS_PULLS} cutouts in flight, so {plan.children_at_once} children "
+            f"run at a time; give their compute environment at most {vcpus:g} vCPUs"
+        )
+    if plan.pulled_bytes >= _MUCH_BYTES:
+        yield (
+            f"BOSS may count bytes by user and month, and refuses with 429 beyond, which no retry mends: tell its owner of "
+            f"{size(plan.pulled_bytes)} (before packing)"
+        )
+        yield f"through a NAT gateway they would cost {plan.cost.nat:,.0f} USD; containers with public addresses need none"
+    yield f"the largest request is {size(plan.request_bytes)} of the {size(_MOST_REQUEST_BYTES)} that BOSS takes"
+    if max(plan.child_disk_gib, plan.report_disk_gib) > _FREE_DISK_GIB:
+        yield f"the job definition has to ask for more than {_FREE_DISK_GIB} GiB of disk; --cache bounds pulled voxels"
+    if plan.shards == MOST_CHILDREN:
+        yield f"an array has {MOST_CHILDREN:,} children at most"
+    longest_s = plan.phases[0].child_s[1]
+    if plan.shards > 1 and longest_s > LONGEST_S:
+        yield f"a child may take {duration(longest_s)}; finished blocks are kept, whatever ends it"
+
+
+def size(count: float) -> str:
+    """Return bytes in a unit that suits them.
+
+    Parameters
+    ----------
+    count : float
+        Bytes.
+
+    Returns
+    -------
+    str
+        Such as ``3.6 TiB``.
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:,.3g} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in a unit that suits it.
+
+    Parameters
+    ----------
+    seconds : float
+        Seconds.
+
+    Returns
+    -------
+    str
+        Such as ``4.2 min``.
+    """
+    for unit, factor, limit in (("s", 1.0, 120.0), ("min", 60.0, 120.0), ("h", 3600.0, 72.0)):
+        if seconds / factor < limit:
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds / 86400:,.3g} days"
+
+
+def _durations(seconds: Range) -> str:
+    """Return a range of times."""
+    return f"{duration(seconds[0])} to {duration(seconds[1])}"
+
+
+def _usd(amount: Range) -> str:
+    """Return a range of amounts."""
+    return f"{amount[0]:,.2f} to {amount[1]:,.2f} USD"

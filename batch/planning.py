@@ -1,0 +1,308 @@
+"""How a run on AWS Batch is planned: shards, sizes of containers, phases.
+
+It submits nothing, and asks BOSS for names and sizes alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from batch.costs import cost_of
+from batch.estimates import BOSS_PULLS, Load, Phase, array, load_of, middle, report, single
+from batch.plan import BatchPlan
+from batch.prices import Prices, read_prices
+from batch.requests import Resources
+from batch.retry import Compute
+from batch.shards import MOST_CHILDREN, shards_for
+from batch.sizes import Size, check_disk, largest_memory_mib, size_for
+from box import Box
+from detection.budget import Needs, check_memory, fitted, needs_of
+from detection.plan import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS, Plan
+from errors import UsageError
+from forecast import candidates
+from job import Job
+from NeuroDataResource import NeuroDataResource
+
+__all__ = ["BatchPlan", "Wishes", "plan_of", "planned"]
+
+CHILD_CPUS = 2
+REPORT_CPUS = 4
+
+SINGLE_S = 900.0
+"""What one machine does in less is not worth an array."""
+
+_SHARE = 0.9
+"""What may be used of a container's memory, as everywhere."""
+
+_BLOCK_BYTES = 2048
+"""What a process holds for each block of the whole run: where it lies, whether it is finished, who needs it."""
+
+_COUNTS_BYTES = 16 * 2**10
+"""A finished block's counts; those of all blocks come to lie on the disk of the report."""
+
+_LISTED = 10_000
+"""Blocks that are listed to learn what they need; of more, what does not depend on their size is asked for alone."""
+
+_PATIENCE = 4.0
+_TIMEOUTS_S = (3600, 14 * 24 * 3600)
+"""An attempt that takes several times what it may at worst hangs; the longest is what Fargate allows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the user wants of a run, beside the detection itself.
+
+    Parameters
+    ----------
+    compute : {'EC2', 'FARGATE'}
+        Where containers run.
+    shards : int or None
+        Children of each array; None chooses.
+    cpus : int or None
+        Workers of a container; None chooses.
+    pulls : int
+        Cutouts in flight in a child.
+    memory_bytes : int or None
+        Memory that a container may use; None chooses.
+    cache_bytes : int or None
+        Disk that pulled voxels may take; None for no limit.
+    keeps_blocks : bool
+        Whether the block size is the user's own.
+    push : bool
+        Whether the masks go to BOSS.
+
+    Raises
+    ------
+    UsageError
+        If an array cannot have so many children.
+    """
+
+    compute: Compute = "EC2"
+    shards: int | None = None
+    cpus: int | None = None
+    pulls: int = DEFAULT_PULLS
+    memory_bytes: int | None = None
+    cache_bytes: int | None = None
+    keeps_blocks: bool = False
+    push: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no array can be."""
+        if self.shards is not None and not 1 <= self.shards <= MOST_CHILDREN:
+            raise UsageError(
+                f"--shards {self.shards}",
+                f"an array has from 1 to {MOST_CHILDREN:,} children",
+                "Leave it out, or give another number",
+            )
+
+    @property
+    def child_cpus(self) -> int:
+        """Workers of a child."""
+        return self.cpus or CHILD_CPUS
+
+    @property
+    def report_cpus(self) -> int:
+        """Workers of the report, or of a single job."""
+        return self.cpus or REPORT_CPUS
+
+    @property
+    def most_at_once(self) -> int:
+        """Children that BOSS feeds at the same time."""
+        return max(1, BOSS_PULLS // self.pulls)
+
+
+def plan_of(
+    job: Job,
+    source: NeuroDataResource,
+    compute: Compute = "EC2",
+    shards: int | None = None,
+    cpus: int | None = None,
+) -> BatchPlan:
+    """Plan the run of a job.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    source : NeuroDataResource
+        The volume.
+    compute : {'EC2', 'FARGATE'}
+        Where containers run.
+    shards : int or None
+        Children of each array; None chooses.
+    cpus : int or None
+        Workers of a container; None chooses. The job's own are those of the machine on which the plan is made.
+
+    Returns
+    -------
+    BatchPlan
+        The plan.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be done so: what is needed fits no container, or there are more shards than blocks.
+    """
+    channels = candidates(source)
+    plan = Plan(
+        source=source,
+        box=job.box,
+        pipeline=job.pipeline,
+        roles=job.pipeline.choose(channels, job.channels),
+        channels=job.measured(channels),
+        voxel_size_nm=source.voxel_size,
+        block_size=job.block_size or DEFAULT_BLOCK_SIZE,
+        folder=job.path,
+    )
+    wishes = Wishes(
+        compute=compute,
+        shards=shards,
+        cpus=cpus,
+        pulls=job.pulls,
+        memory_bytes=job.memory_bytes,
+        cache_bytes=job.cache_bytes,
+        keeps_blocks=job.block_size is not None,
+        push=job.push,
+    )
+    return planned(plan, wishes)
+
+
+def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPlan:
+    """Plan the run of a detection.
+
+    Parameters
+    ----------
+    plan : Plan
+        The detection; of its source only the types of the channels are looked at, and its folder is not.
+    wishes : Wishes
+        What the user wants of the run.
+    prices : Prices or None
+        None for those of `prices.json`.
+
+    Returns
+    -------
+    BatchPlan
+        The plan.
+
+    Raises
+    ------
+    UsageError
+        See `plan_of`.
+    """
+    plan = _with_blocks(plan, wishes)
+    load = load_of(plan, wishes.push)
+    near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls)
+    shards = wishes.shards or _shards(plan, wishes, load, near)
+    at_once = min(shards, wishes.most_at_once)
+    # when the children are done, nobody else asks BOSS
+    pulls = at_once * wishes.pulls
+    cpus = _report_cpus(plan, wishes, load, pulls)
+    whole = _whole(plan, cpus, pulls)
+    if shards == 1:
+        phases: tuple[Phase, ...] = (single(load, whole, cpus, pulls),)
+    else:
+        arrays = (
+            array(name, load, near, shards, at_once, wishes.child_cpus, wishes.pulls)
+            for name in ("statistics", "detection")
+        )
+        phases = (*arrays, report(load, whole, cpus, pulls))
+    last = _container(wishes, load, whole, cpus, pulls, phases[-1:])
+    child = last if shards == 1 else _container(wishes, load, near, wishes.child_cpus, wishes.pulls, phases[:-1])
+    child_disk_gib, report_disk_gib = _disks_gib(plan, wishes, load, phases)
+    check_disk(wishes.compute, max(child_disk_gib, report_disk_gib))
+    each = [(child, child_disk_gib)] * (len(phases) - 1) + [(last, report_disk_gib)]
+    return BatchPlan(
+        box=plan.box,
+        pipeline=plan.pipeline.name,
+        channels=len(plan.pulled()),
+        compute=wishes.compute,
+        block_size=plan.block_size,
+        halo=plan.halo,
+        blocks=load.blocks,
+        shards=shards,
+        child=child,
+        report=last,
+        child_disk_gib=child_disk_gib,
+        report_disk_gib=report_disk_gib,
+        phases=phases,
+        volume_bytes=plan.box.voxels * load.voxel_bytes,
+        request_bytes=load.request_bytes,
+        cost=cost_of(prices or read_prices(), wishes.compute, phases, each),
+    )
+
+
+def _with_blocks(plan: Plan, wishes: Wishes) -> Plan:
+    """Return the plan with blocks that fit the memory that a child can have."""
+    limit = wishes.memory_bytes or largest_memory_mib(wishes.compute, wishes.child_cpus) * 2**20
+    near = _crop(plan, wishes.child_cpus)
+    if wishes.keeps_blocks:
+        check_memory(near, wishes.child_cpus, wishes.pulls, limit)
+        return plan
+    return replace(plan, block_size=fitted(near, wishes.child_cpus, wishes.pulls, limit).block_size)
+
+
+def _crop(plan: Plan, cpus: int) -> Plan:
+    """Return a plan of a few blocks, enough for each worker: what they need does not depend on how many there are."""
+    z, y, x = (2 * max(n, default) for n, default in zip(plan.block_size, DEFAULT_BLOCK_SIZE, strict=True))
+    shape = [min(n, extent) for n, extent in zip((z, y, x * cpus), plan.box.shape, strict=True)]
+    return replace(plan, box=Box.of_shape(shape, plan.box.start))
+
+
+def _whole(plan: Plan, cpus: int, pulls: int) -> Needs:
+    """Return what the whole volume needs on one machine."""
+    near = needs_of(_crop(plan, cpus), cpus, pulls)
+    if math.prod(-(-extent // n) for extent, n in zip(plan.box.shape, plan.block_size, strict=True)) <= _LISTED:
+        return needs_of(plan, cpus, pulls)
+    # blocks of one voxel are not listed either, and take no memory: what is left is what joining takes
+    joining = needs_of(replace(plan, block_size=(1, 1, 1)), cpus, pulls)
+    return replace(joining, memory_bytes=max(near.memory_bytes, joining.memory_bytes), worker_bytes=near.worker_bytes)
+
+
+def _shards(plan: Plan, wishes: Wishes, load: Load, near: Needs) -> int:
+    """Choose the number of shards."""
+    alone = single(load, _whole(plan, wishes.report_cpus, wishes.pulls), wishes.report_cpus, wishes.pulls)
+    if middle(alone.child_s) <= SINGLE_S:
+        return 1
+
+    @cache
+    def child_s(shards: int) -> float:
+        at_once = min(shards, wishes.most_at_once)
+        phase = array("detection", load, near, shards, at_once, wishes.child_cpus, wishes.pulls)
+        return middle(phase.child_s)
+
+    return shards_for(plan.box, plan.block_size, child_s)
+
+
+def _report_cpus(plan: Plan, wishes: Wishes, load: Load, pulls: int) -> int:
+    """Return the workers of the report: a container that is large for its memory's sake has cores for more of them."""
+    if wishes.cpus is not None:
+        return wishes.cpus
+    return _size(wishes, load, _whole(plan, REPORT_CPUS, pulls), REPORT_CPUS).vcpus
+
+
+def _size(wishes: Wishes, load: Load, needs: Needs, cpus: int) -> Size:
+    """Return the size of a container."""
+    needed = max((needs.memory_bytes + load.blocks * _BLOCK_BYTES) / _SHARE, wishes.memory_bytes or 0)
+    return size_for(wishes.compute, cpus, math.ceil(needed / 2**20))
+
+
+def _container(wishes: Wishes, load: Load, needs: Needs, cpus: int, pulls: int, phases: Sequence[Phase]) -> Resources:
+    """Return the container that does some phases."""
+    size = _size(wishes, load, needs, cpus)
+    shortest, longest = _TIMEOUTS_S
+    worst_s = max(phase.child_s[1] for phase in phases)
+    timeout_s = min(max(shortest, math.ceil(_PATIENCE * worst_s)), longest)
+    return Resources(size.vcpus, size.memory_mib, timeout_s, cpus, pulls)
+
+
+def _disks_gib(plan: Plan, wishes: Wishes, load: Load, phases: Sequence[Phase]) -> tuple[int, int]:
+    """Return the disks of a child and of the report: pulled tiles as far as they are kept, labels, masks, results."""
+    first, last = phases[0], phases[-1]
+    results = plan.box.voxels * (1 + 2 * len(plan.pipeline.masks)) + load.blocks * _COUNTS_BYTES
+    own = (results if len(phases) == 1 else plan.box.voxels // first.jobs, results)
+    tiles = (min(phase.pulled_bytes // phase.jobs, wishes.cache_bytes or 2**62) for phase in (first, last))
+    for_child, for_report = (math.ceil((a + b) / 2**30) for a, b in zip(own, tiles, strict=True))
+    return for_child, for_report
