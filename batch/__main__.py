@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import secrets
 import sys
 import time
@@ -19,40 +18,20 @@ from datetime import UTC, datetime
 import logs
 import stopping
 from batch import requests, status, submission
+from batch.arguments import COMMANDS, asked_for, level_of, parser_of
 from batch.client import BatchDoor
-from batch.planning import BatchPlan, plan_of
 from batch.prices import read_prices
-from batch.requests import Phase, Resources, Run
-from batch.retry import ATTEMPTS, COMPUTE, Compute
+from batch.requests import Phase, Run
 from batch.runs import Records, Submitted
 from batch.status import JobState
 from batch.words import for_container
 from command_line import Parser, pairs_of
 from errors import NDSynapseError, StoppedError, UnknownNameError, UsageError
-from job import Job, add_verbosity, job_from, parser
-from NeuroDataResource import NeuroDataResource
 from s3 import check_bucket
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["main"]
 
 log = logging.getLogger(__name__)
-
-COMMANDS = {
-    "plan": "tell what a run would do, need and cost, and do nothing",
-    "submit": "submit a run",
-    "status": "tell how a run fares, and what it cost",
-    "logs": "show the last lines that containers of a run wrote",
-    "cancel": "end a run before its end; what is finished is kept",
-    "resume": "submit what is missing of a run",
-}
-
-_PLANNED = ("plan", "submit")
-"""Commands that take the options of ``driver.py``, too."""
-
-_REST = """All other options are those of driver.py: what to read, which pipeline, where results go. The volume
-is opened for the plan, which takes a token from BOSS_TOKEN or --token-file here; the containers have
-theirs from Secrets Manager.
-"""
 
 _LOG_GROUP = "/aws/batch/job"
 """Where containers write unless their job definition says otherwise."""
@@ -61,98 +40,26 @@ _MOST_LINES = 10_000
 _MOST_LOGS = 10
 
 
-def _parser(command: str) -> Parser:
-    """Return the parser of one command; of two of them only the options that are Batch's."""
-    p = Parser(
-        prog=f"python -m batch {command}",
-        description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
-        allow_abbrev=False,
-    )
-    if command in _PLANNED:
-        p.appendix = _REST
-        p.add_argument(
-            "--shards", type=int, metavar="N", help="children of each array; default: as many as the plan says"
-        )
-    else:
-        p.add_argument("run", metavar="RUN", help="address of the run, s3://BUCKET/PREFIX, as submit printed it")
-    if command == "plan":
-        p.add_argument(
-            "--compute", choices=[name.lower() for name in COMPUTE], default="ec2", help="default: %(default)s"
-        )
-        p.add_argument("--json", action="store_true", help="JSON instead of text")
-    if command == "submit":
-        _add_submission(p)
-    if command in ("submit", "resume"):
-        p.add_argument("--memory-mib", type=int, metavar="N", help="memory of each container, instead of the planned")
-        p.add_argument("--yes", action="store_true", help="do not ask")
-    if command == "logs":
-        p.add_argument("--phase", choices=["statistics", "detection", "report"], help="default: all")
-        p.add_argument("--shard", type=int, metavar="I", help="default: the children that failed")
-        p.add_argument("--lines", type=int, default=20, metavar="N", help="of each container; default: %(default)s")
-    if command == "resume":
-        p.add_argument(
-            "--report-only", action="store_true", help="submit the report alone, which does itself what is missing"
-        )
-    if command not in _PLANNED:
-        add_verbosity(p)
-    return p
-
-
-def _add_submission(p: Parser) -> None:
-    """Add what only a submission needs."""
-    p.add_argument("--queue", required=True, metavar="NAME", help="job queue")
-    p.add_argument("--job-definition", required=True, metavar="NAME", help="its name, NAME:REVISION, or ARN")
-    p.add_argument("--run-bucket", required=True, metavar="NAME", help="bucket of finished blocks and of the record")
-    p.add_argument("--run-prefix", default="runs", metavar="PREFIX", help="default: %(default)s")
-    p.add_argument("--run", metavar="NAME", help="name of the run; default: the time and four digits")
-    p.add_argument("--secret", metavar="ARN", help="secret with the token; default: that of the job definition")
-    p.add_argument(
-        "--attempts", type=int, default=ATTEMPTS, metavar="N", help="how often a job is begun; default: %(default)s"
-    )
-    p.add_argument(
-        "--tag", action="append", default=[], metavar="NAME=VALUE", help="tag of all jobs, for the bill; repeatable"
-    )
-
-
-def _asked(command: str, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], Job]:
-    """Parse the command line of a run to come: our options, the words for ``driver.py``, and the job that they mean."""
-    p = _parser(command)
-    # argparse takes everything beside its options for theirs: those of driver.py are looked at by its own parser
-    ours, words = p.parse_known_args(argv)
-    options = parser().parse_args(words)
-    job = job_from(options, os.environ)
-    level = logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO
-    logs.apply(logs.LogSettings(level, (job.token,)))
-    return ours, words, job
-
-
-def _plan_for(job: Job, compute: Compute, shards: int | None) -> BatchPlan:
-    """Open the volume and plan its run."""
-    z, y, x = job.box.ranges
-    source = NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
-    return plan_of(job, source, compute, shards)
-
-
 def _plan(argv: Sequence[str]) -> int:
     """Run ``plan``."""
-    ours, _, job = _asked("plan", argv)
-    compute: Compute = "FARGATE" if ours.compute == "fargate" else "EC2"
-    plan = _plan_for(job, compute, ours.shards)
-    sys.stdout.write(f"{json.dumps(plan.as_json(), indent=1)}\n" if ours.json else plan.as_text())
+    asked = asked_for("plan", argv)
+    plan = asked.plan("FARGATE" if asked.ours.compute == "fargate" else "EC2")
+    sys.stdout.write(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
     return 0
 
 
 def _submit(argv: Sequence[str]) -> int:
     """Run ``submit``."""
-    ours, words, job = _asked("submit", argv)
+    asked = asked_for("submit", argv)
+    ours, job = asked.ours, asked.job
     check_bucket(ours.run_bucket, None)
-    options = for_container(words, job.bucket or ours.run_bucket)
+    options = for_container(asked.words, job.bucket or ours.run_bucket)
     tags = pairs_of("--tag", ours.tag)
     door = BatchDoor()
     definition = door.definition(ours.job_definition)
     submission.check_definition(definition, ours.secret)
     compute = submission.compute_of(definition)
-    plan = _plan_for(job, compute, ours.shards)
+    plan = asked.plan(compute)
     sys.stdout.write(plan.as_text())
     run_id = ours.run or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     run = Run(
@@ -165,8 +72,8 @@ def _submit(argv: Sequence[str]) -> int:
         block_size=plan.block_size,
         blocks=plan.blocks,
         shards=plan.shards,
-        child=Resources(plan.vcpus, plan.memory_mib, plan.timeout_s, plan.cpus, plan.pulls),
-        report=Resources(plan.report_vcpus, plan.report_memory_mib, plan.report_timeout_s, plan.report_cpus),
+        child=plan.child,
+        report=plan.report,
         bucket=ours.run_bucket,
         prefix=f"{ours.run_prefix.strip('/')}/{run_id}",
         attempts=ours.attempts,
@@ -292,8 +199,8 @@ def _resume(argv: Sequence[str]) -> int:
 
 def _of_run(command: str, argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line of a command that names a run."""
-    ours = _parser(command).parse_args(argv)
-    logs.apply(logs.LogSettings(logging.DEBUG if ours.verbose else logging.WARNING if ours.quiet else logging.INFO))
+    ours = parser_of(command).parse_args(argv)
+    logs.apply(logs.LogSettings(level_of(ours)))
     return ours
 
 

@@ -1,0 +1,195 @@
+"""The command lines of ``python -m batch``, and a run to come as one of them asks for it.
+
+It submits nothing; what an option of ``driver.py`` means is `job`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import logs
+from batch.planning import BatchPlan, plan_of
+from batch.retry import ATTEMPTS, COMPUTE, Compute
+from command_line import Parser
+from job import Job, add_verbosity, job_from, parser
+from NeuroDataResource import NeuroDataResource
+
+__all__ = ["COMMANDS", "Asked", "asked_for", "level_of", "parser_of"]
+
+COMMANDS = {
+    "plan": "tell what a run would do, need and cost, and do nothing",
+    "submit": "submit a run",
+    "status": "tell how a run fares, and what it cost",
+    "logs": "show the last lines that containers of a run wrote",
+    "cancel": "end a run before its end; what is finished is kept",
+    "resume": "submit what is missing of a run",
+}
+
+_PLANNED = ("plan", "submit")
+"""Commands that take the options of ``driver.py``, too."""
+
+_REST = """All other options are those of driver.py: what to read, which pipeline, where results go. The volume
+is opened for the plan, which takes a token from BOSS_TOKEN or --token-file here; the containers have
+theirs from Secrets Manager.
+"""
+
+
+def parser_of(command: str) -> Parser:
+    """Return the parser of a command; it does not know those options that are ``driver.py``'s.
+
+    Parameters
+    ----------
+    command : str
+        One of `COMMANDS`.
+
+    Returns
+    -------
+    Parser
+        The parser.
+    """
+    p = Parser(
+        prog=f"python -m batch {command}",
+        description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
+        allow_abbrev=False,
+    )
+    if command in _PLANNED:
+        p.appendix = _REST
+        p.add_argument(
+            "--shards", type=int, metavar="N", help="children of each array; default: as many as the plan says"
+        )
+    else:
+        p.add_argument("run", metavar="RUN", help="address of the run, s3://BUCKET/PREFIX, as submit printed it")
+    if command == "plan":
+        p.add_argument(
+            "--compute", choices=[name.lower() for name in COMPUTE], default="ec2", help="default: %(default)s"
+        )
+        p.add_argument("--json", action="store_true", help="JSON instead of text")
+    if command == "submit":
+        _add_submission(p)
+    if command in ("submit", "resume"):
+        p.add_argument("--memory-mib", type=int, metavar="N", help="memory of each container, instead of the planned")
+        p.add_argument("--yes", action="store_true", help="do not ask")
+    if command == "logs":
+        p.add_argument("--phase", choices=["statistics", "detection", "report"], help="default: all")
+        p.add_argument("--shard", type=int, metavar="I", help="default: the children that failed")
+        p.add_argument("--lines", type=int, default=20, metavar="N", help="of each container; default: %(default)s")
+    if command == "resume":
+        p.add_argument(
+            "--report-only", action="store_true", help="submit the report alone, which does itself what is missing"
+        )
+    if command not in _PLANNED:
+        add_verbosity(p)
+    return p
+
+
+def _add_submission(p: Parser) -> None:
+    """Add what only a submission needs."""
+    p.add_argument("--queue", required=True, metavar="NAME", help="job queue")
+    p.add_argument("--job-definition", required=True, metavar="NAME", help="its name, NAME:REVISION, or ARN")
+    p.add_argument("--run-bucket", required=True, metavar="NAME", help="bucket of finished blocks and of the record")
+    p.add_argument("--run-prefix", default="runs", metavar="PREFIX", help="default: %(default)s")
+    p.add_argument("--run", metavar="NAME", help="name of the run; default: the time and four digits")
+    p.add_argument("--secret", metavar="ARN", help="secret with the token; default: that of the job definition")
+    p.add_argument(
+        "--attempts", type=int, default=ATTEMPTS, metavar="N", help="how often a job is begun; default: %(default)s"
+    )
+    p.add_argument(
+        "--tag", action="append", default=[], metavar="NAME=VALUE", help="tag of all jobs, for the bill; repeatable"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run to come, as it was asked for.
+
+    Parameters
+    ----------
+    ours : Namespace
+        The options that are Batch's.
+    words : list of str
+        Those of ``driver.py``.
+    job : Job
+        What these mean.
+    cpus : int or None
+        Workers, if the user says how many: the job itself has as many as this machine bears.
+    """
+
+    ours: argparse.Namespace
+    words: list[str]
+    job: Job
+    cpus: int | None
+
+    def plan(self, compute: Compute) -> BatchPlan:
+        """Open the volume and plan its run.
+
+        Parameters
+        ----------
+        compute : {'EC2', 'FARGATE'}
+            Where the containers run.
+
+        Returns
+        -------
+        BatchPlan
+            The plan.
+
+        Raises
+        ------
+        NDSynapseError
+            If the volume cannot be opened, or it cannot be done so.
+        """
+        job = self.job
+        z, y, x = job.box.ranges
+        source = NeuroDataResource(
+            job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z
+        )
+        return plan_of(job, source, compute, self.ours.shards, self.cpus)
+
+
+def asked_for(command: str, argv: Sequence[str]) -> Asked:
+    """Parse the command line of a run to come, and log from now on as it says.
+
+    Parameters
+    ----------
+    command : str
+        The command.
+    argv : sequence of str
+        Its options and those of ``driver.py``, in any order.
+
+    Returns
+    -------
+    Asked
+        What was asked for.
+
+    Raises
+    ------
+    UsageError
+        If something is missing, malformed or contradictory.
+    StorageError
+        If a token file cannot be read.
+    """
+    # what is none of our options is looked at by the parser of driver.py
+    ours, words = parser_of(command).parse_known_args(argv)
+    options = parser().parse_args(words)
+    job = job_from(options, os.environ)
+    logs.apply(logs.LogSettings(level_of(options), (job.token,)))
+    return Asked(ours, words, job, options.cpus)
+
+
+def level_of(options: argparse.Namespace) -> int:
+    """Return the level that ``--verbose`` and ``--quiet`` ask for.
+
+    Parameters
+    ----------
+    options : Namespace
+        From a parser that has them.
+
+    Returns
+    -------
+    int
+        A level of `logging`.
+    """
+    return logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO
