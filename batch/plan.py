@@ -138,7 +138,7 @@ def _facts(plan: BatchPlan) -> Iterator[tuple[str, str]]:
     if plan.shards == 1:
         yield "jobs", f"1 on {plan.compute}: one machine does the whole, no array"
     else:
-        share = f"{plan.blocks // plan.shards:,} to {-(-plan.blocks // plan.shards):,} blocks each"
+        share = f"{plan.blocks / plan.shards:,.0f} blocks each"
         yield "jobs", f"2 arrays of {plan.shards:,} children on {plan.compute}, {share}; then 1 report"
         yield "a child", _container(plan.child, plan.child_disk_gib)
     yield "report" if plan.shards > 1 else "the job", _container(plan.report, plan.report_disk_gib)
@@ -175,10 +175,10 @@ def _notes(plan: BatchPlan) -> Iterator[str]:
         )
     if plan.pulled_bytes >= _MUCH_BYTES:
         yield (
-            f"BOSS may count bytes by user and month, and refuses with 429 beyond, which no retry mends: tell its owner of "
-            f"{size(plan.pulled_bytes)} (before packing)"
+            f"BOSS may count bytes by user and month, and refuses with 429 beyond, which no retry mends: tell "
+            f"its owner of {size(plan.pulled_bytes)} (before packing)"
         )
-        yield f"through a NAT gateway they would cost {plan.cost.nat:,.0f} USD; containers with public addresses need none"
+        yield f"through a NAT gateway they would cost {plan.cost.nat:,.0f} USD; public addresses need none"
     yield f"the largest request is {size(plan.request_bytes)} of the {size(_MOST_REQUEST_BYTES)} that BOSS takes"
     if max(plan.child_disk_gib, plan.report_disk_gib) > _FREE_DISK_GIB:
         yield f"the job definition has to ask for more than {_FREE_DISK_GIB} GiB of disk; --cache bounds pulled voxels"
