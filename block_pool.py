@@ -44,7 +44,7 @@ from box import Box
 from credentials import TOKEN_VARIABLE
 from errors import NDSynapseError, StorageError, UsageError
 
-__all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "InWorkerError", "default_cpus"]
+__all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "InWorkerError"]
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +56,6 @@ _LOOK_EVERY_S = 1.0
 _STOP_LIMIT_S = 5.0
 _JOIN_S = 0.1
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-def default_cpus() -> int:
-    """Return all the cores that this process may use but one, at least one."""
-    return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 class Feed(Protocol):

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from detection import DEFAULT_BLOCK_SIZE, Plan
-from detection.budget import available_bytes, check_memory, fits, fitted, needs_of
+from detection.budget import check_memory, fits, fitted, needs_of
 from detection.plan import remembered_block_size
 from job import Job
+from machine import available_bytes
 from NeuroDataResource import NeuroDataResource
 from results import ResultFolder
 

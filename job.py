@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pipelines
-from block_pool import default_cpus
 from boss.connection import address_of
 from box import Box, Range
 from command_line import Parser, block_size_of, gib_of, pairs_of, parameters_of
@@ -23,6 +22,7 @@ from credentials import Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from detection.shelf import Part, Phase
 from errors import UnknownNameError, UsageError, closest
+from machine import default_cpus
 from neurodata_config import read_neurodata_config
 from pipelines.contract import Pipeline
 from results import results_key

@@ -43,15 +43,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from block_pool import BlockPool, Done, Failed, default_cpus
+from block_pool import BlockPool, Done, Failed
 from box import Box, Range
 from detection.block_volume import BlockVolume
 from detection.border import mirrored
-from detection.budget import available_bytes
 from detection.plan import DEFAULT_PULLS
 from detection.store import Store, key_of
 from detection.tiles import TileFeed, Tiles
 from errors import DataError, NDSynapseError, StorageError, UsageError
+from machine import available_bytes, default_cpus
 from multicore_load import Load
 from progress import Progress, on_terminal, silent
 

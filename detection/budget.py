@@ -1,15 +1,13 @@
 """What a detection will need, told before it runs: memory, disk, bytes to pull.
 
-It measures nothing but the limits of this machine. The constants were measured with three channels, uint8 and uint16,
+It measures nothing. The constants were measured with three channels, uint8 and uint16,
 on blocks of 1 to 17 million voxels (`tests/test_memory.py` holds them to it).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +15,7 @@ from detection.plan import DEFAULT_BLOCK_SIZE, Plan
 from detection.windows import surroundings
 from errors import UsageError
 
-__all__ = ["Needs", "available_bytes", "check_memory", "fits", "fitted", "needs_of"]
+__all__ = ["Needs", "check_memory", "fits", "fitted", "needs_of"]
 
 _PARENT_BYTES = 160 * 2**20
 _WORKER_BYTES = 60 * 2**20
@@ -242,35 +240,3 @@ def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> None:
             f"they need {needed / 2**20:,.0f} MiB of memory, {limit_bytes * _SHARE / 2**20:,.0f} MiB may be used",
             f"Give --block-size {size}",
         )
-
-
-def available_bytes() -> int:
-    """Return the memory that this process and its children may use: what the container allows, or what there is."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _limit_files():
-        try:
-            text = path.read_text(encoding="ascii").strip()
-        except OSError:
-            continue  # not every kernel has both kinds of groups
-        if text.isdigit():
-            limits.append(int(text))
-    return min(limits)
-
-
-def _limit_files() -> list[Path]:
-    """Return where the kernel tells the limits of this process's control groups, and of those above them."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    files = []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        root, name = (
-            ("/sys/fs/cgroup", "memory.max") if not controllers else ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-        )
-        here = Path(root, group.lstrip("/"))
-        files += [folder / name for folder in (here, *here.parents) if Path(root) in (folder, *folder.parents)]
-    return files

@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import nd_multicore
-from block_pool import default_cpus
 from box import Box
 from errors import DataError, UsageError
 from local_boss.boss import Boss
@@ -176,13 +175,6 @@ def test_from_the_shell_a_wrong_block_size_is_told_in_its_own_order(config: Path
         found = "it is not three whole numbers from 1 upwards"
         said = f"--block-size {size}: {found}. Give it as Z,Y,X, such as 32,512,512.\n"
         assert (done.returncode, done.stderr) == (2, said)
-
-
-def test_there_is_at_least_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The historical pool had none on a machine of one core."""
-    for cores, workers in ((1, 1), (2, 1), (8, 7)):
-        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
-        assert default_cpus() == workers
 
 
 def smooth(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
