@@ -37,7 +37,7 @@ from errors import NDSynapseError, UsageError
 
 __all__ = ["Outcome", "main", "simulate"]
 
-RATES = (0.0, 0.01, 0.05, 0.2, 1.0, 5.0, 20.0)
+RATES = (0.0, 0.01, 0.05, 0.2, 1.0, 3.0, 5.0)
 """Interruptions a machine and hour; a few in a hundred a *month* are usual."""
 
 _SPREAD = 0.3
