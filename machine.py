@@ -23,11 +23,9 @@ def available_bytes() -> int:
     int
         Bytes.
     """
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for text in _told("memory", "memory.max", "memory.limit_in_bytes"):
-        if text.isdigit():
-            limits.append(int(text))
-    return min(limits)
+    told = _told("memory", "memory.max", "memory.limit_in_bytes")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *(int(text) for text in told if text.isdigit())])
 
 
 def available_cores() -> int:
