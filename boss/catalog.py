@@ -152,7 +152,7 @@ def read_frame(remote: BossRemote, name: str) -> Frame:
     """
     asked = f"coordinate frame {name}"
     fields = describe_resource(remote, asked, CoordinateFrameResource(name))
-    return frame_of(fields)
+    return call(remote, asked, lambda: frame_of(fields))
 
 
 def frame_of(fields: Mapping[str, Any]) -> Frame:
@@ -208,7 +208,8 @@ def find_channel(remote: BossRemote, collection: str, experiment: str, channel: 
     """
     asked = f"channel {collection}/{experiment}/{channel}"
     fields = describe_resource(remote, asked, ChannelResource(channel, collection, experiment))
-    datatype, base = str(fields["datatype"]), int(fields.get("base_resolution", RESOLUTION))
+    datatype = str(fields["datatype"])
+    base = call(remote, asked, lambda: int(fields.get("base_resolution") or RESOLUTION))
     if datatype not in _TYPES:
         raise DataError(asked, f"its voxels are {datatype}", f"Only {', '.join(_TYPES)} can be read: choose another")
     if base > RESOLUTION:

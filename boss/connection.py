@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import requests
 from intern.remote.boss import BossRemote
+from intern.resource.boss.resource import ChannelResource, CollectionResource, ExperimentResource
 
 from boss.retry import Patience
 from boss.translation import translated
@@ -37,6 +38,13 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
+
+_FIELDS: dict[type, dict[str, type]] = {
+    CollectionResource: {"experiments": list},
+    ExperimentResource: {"channels": list, "coord_frame": str},
+    ChannelResource: {"type": str, "datatype": str},
+}
+"""What a description must have for us to use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,4 +245,8 @@ def describe_resource(remote: BossRemote, asked: str, resource: Any) -> Mapping[
         # A host that answers everything with 200 is no BOSS; upper and lower case are one to some of its databases.
         if str(fields["name"]).lower() != resource.name.lower():
             raise ValueError("the reply describes something else")
+        for field, kind in _FIELDS.get(type(resource), {}).items():
+            value: Any = fields[field]
+            if not isinstance(value, kind) or (kind is list and not all(isinstance(name, str) for name in value)):
+                raise TypeError(f"{field} is {type(value).__name__}")
         return dict(fields)

@@ -184,10 +184,10 @@ def _channel(destination: Destination) -> tuple[str, ChannelResource]:
 
 def _check_kind(asked: str, fields: Mapping[str, Any]) -> None:
     """Refuse a channel that cannot hold a mask."""
-    if (fields["type"], fields["datatype"]) != ("image", "uint8"):
+    if (fields.get("type"), fields.get("datatype")) != ("image", "uint8"):
         raise DataError(
             asked,
-            f"there is such a channel already, of type {fields['type']} and {fields['datatype']}",
+            f"there is such a channel already, of type {fields.get('type')} and {fields.get('datatype')}",
             "A mask needs an image channel of uint8: choose another experiment with --out-exp NAME",
         )
 

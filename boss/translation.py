@@ -47,7 +47,10 @@ __all__ = [
 _TOKEN_REMEDY = "Check the token (--token-file, BOSS_TOKEN or neurodata.cfg), and that this host issued it"  # noqa: S105
 _DELETED = 4005
 # What intern raises when it parses a reply that is none of BOSS's: a page, or JSON of something else.
-_SENSELESS = (BloscError, requests.exceptions.JSONDecodeError, KeyError, ValueError, TypeError, AttributeError)
+_SENSELESS = (
+    *(BloscError, requests.exceptions.JSONDecodeError, RecursionError, OverflowError),
+    *(KeyError, ValueError, TypeError, AttributeError),
+)
 _FOREIGN = (requests.RequestException, HTTPErrorList, *_SENSELESS)
 
 _EXCERPT = 300  # characters of what a server says; a message of its own is shorter, a page is longer
@@ -116,7 +119,7 @@ def read_reply(response: requests.Response) -> BossReply:
     location = f"{target.scheme}://{target.netloc}" if target.netloc else ""
     try:
         body = json.loads(response.text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         return BossReply(response.status_code, None, "", location)
