@@ -113,6 +113,7 @@ def drive_on(server: BossServer, path: Path, *options: str) -> int:
     return drive(server, path, *where(server, "given", "volume", BOX), "--no-plots", "--quiet", *options).code
 
 
+@pytest.mark.slow
 def test_the_command_line_ends_with_the_documented_code_and_goes_on(place: Bench, data: Path, tmp_path: Path) -> None:
     """With all pulls at once, real workers, and the patience of every day."""
     faults = [

@@ -45,7 +45,7 @@ FAULTS = {
 RETRIED = {"503 SlowDown", "500 InternalError", "reset", "lost answer", "stall"}
 """What botocore tries again by itself."""
 
-READ_TIMEOUT_S = 1
+READ_TIMEOUT_S = 0.5
 FILES = {"synapses.csv": b"id,voxels\n1,31\n", "given-predictions.pkl": bytes(range(256)) * 40, "run.json": b"{}\n"}
 OLDER = {name: content + b"older" for name, content in FILES.items()}
 
@@ -178,7 +178,8 @@ class Shelf:
         self.plan = Plan()
         self.ended = threading.Event()
         self._numbers = 0
-        server.client().create_bucket(Bucket="faults")
+        self._client = server.client()
+        self._client.create_bucket(Bucket="faults")
 
     def try_out(self, plan: Plan, *, older: bool = True) -> Verdict:
         """Upload a folder under a plan, then again without, if it failed; compare what is in the bucket."""
@@ -216,10 +217,11 @@ class Shelf:
             (folder / name).write_bytes(content)
 
     def objects(self, prefix: str) -> dict[str, bytes]:
-        client = self.server.client()
-        listed = client.list_objects_v2(Bucket="faults", Prefix=f"{prefix}/").get("Contents", [])
+        listed = self._client.list_objects_v2(Bucket="faults", Prefix=f"{prefix}/").get("Contents", [])
         return {
-            entry["Key"].removeprefix(f"{prefix}/"): client.get_object(Bucket="faults", Key=entry["Key"])["Body"].read()
+            entry["Key"].removeprefix(f"{prefix}/"): self._client.get_object(Bucket="faults", Key=entry["Key"])[
+                "Body"
+            ].read()
             for entry in listed
         }
 

@@ -1,0 +1,108 @@
+"""Uploads on which things go wrong leave the folder's bytes in S3, or a named error and nothing that looks complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+import s3_connection
+from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
+from s3 import upload_folder
+from tests.faults.uploads import FAULTS, FILES, RETRIED, Plan, Rule, Shelf, alone, mixture, shelf
+from tests.fixtures_s3 import S3Server
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module")
+def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    s3_server.reset()
+    with shelf(tmp_path_factory.mktemp("uploads"), s3_server) as made:
+        yield made
+
+
+@pytest.mark.parametrize("fault", sorted(RETRIED))
+def test_a_fault_that_passes_does_not_show(place: Shelf, fault: str) -> None:
+    verdict = place.try_out(alone(fault, lasting=False), older=False)
+    assert (verdict.outcome, verdict.wrong, verdict.hits) == ("same", [], {fault: 1})
+
+
+@pytest.mark.parametrize("fault", ["403 AccessDenied", "500 InternalError", "reset"])
+def test_a_fault_that_lasts_ends_with_its_exit_code_and_the_same_call_goes_on(place: Shelf, fault: str) -> None:
+    verdict = place.try_out(alone(fault, lasting=True))
+    assert verdict.wrong == []
+    assert verdict.error is not None
+    assert verdict.error.exit_code in FAULTS[fault]
+
+
+def test_what_was_damaged_on_its_way_is_refused_and_sent_again_by_the_same_call(place: Shelf) -> None:
+    verdict = place.try_out(alone("damaged", lasting=False), older=False)
+    assert isinstance(verdict.error, UnavailableError)
+    assert "XAmzContentChecksumMismatch" in str(verdict.error)
+    assert verdict.wrong == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_for_any_mixture_of_faults_the_bucket_ends_with_the_folder(place: Shelf, seed: int) -> None:
+    assert place.try_out(mixture(seed)).wrong == []
+
+
+@pytest.mark.slow
+def test_a_silent_server_is_given_up_after_four_attempts(place: Shelf) -> None:
+    verdict = place.try_out(Plan([Rule("stall", first=2, times=None)]), older=False)
+    assert verdict.hits == {"stall": 4}
+    assert isinstance(verdict.error, UnavailableError)
+    assert verdict.wrong == []
+
+
+# code | HTTP status | what the user gets
+ANSWERS = [
+    ("SlowDown", 503, UnavailableError),
+    ("ServiceUnavailable", 503, UnavailableError),
+    ("InternalError", 500, UnavailableError),
+    ("TooManyRequests", 429, UnavailableError),
+    ("RequestTimeout", 400, UnavailableError),
+    ("BadDigest", 400, UnavailableError),
+    ("XAmzContentChecksumMismatch", 400, UnavailableError),
+    ("AccessDenied", 403, PermissionDeniedError),
+    ("SignatureDoesNotMatch", 403, PermissionDeniedError),
+    ("ExpiredToken", 400, PermissionDeniedError),
+    ("NoSuchBucket", 404, UnknownNameError),
+    ("AccessControlListNotSupported", 400, UsageError),
+]
+
+
+@pytest.fixture(scope="module")
+def client(place: Shelf) -> Any:
+    """One for all: making it takes longer than all of its answers."""
+    return s3_connection.client()
+
+
+@pytest.mark.parametrize(("code", "status", "expected"), ANSWERS, ids=lambda value: str(value))
+def test_each_answer_to_an_upload_is_the_error_of_its_kind(
+    client: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    status: int,
+    expected: type[NDSynapseError],
+) -> None:
+    """By botocore's stubs: the answers that no server at hand gives."""
+    (tmp_path / "synapses.csv").write_bytes(FILES["synapses.csv"])
+    with Stubber(client) as stub:
+        stub.add_response("head_bucket", {})
+        stub.add_client_error("head_object", "404", http_status_code=404)
+        stub.add_client_error("head_object", "404", http_status_code=404)
+        stub.add_client_error("put_object", code, "as the stub wishes", status)
+        monkeypatch.setattr(s3_connection, "client", lambda: client)
+        with pytest.raises(NDSynapseError) as caught:
+            upload_folder(tmp_path, "bucket", "key")
+        stub.assert_no_pending_responses()
+    assert type(caught.value) is expected
+    assert not isinstance(caught.value, StorageError)
+    assert code in caught.value.found
+    assert f"driver.py upload {tmp_path}" in caught.value.remedy
