@@ -247,6 +247,7 @@ def describe_resource(remote: BossRemote, asked: str, resource: Any) -> Mapping[
             raise ValueError("the reply describes something else")
         for field, kind in _FIELDS.get(type(resource), {}).items():
             value: Any = fields[field]
-            if not isinstance(value, kind) or (kind is list and not all(isinstance(name, str) for name in value)):
+            names = value if kind is list else []
+            if not isinstance(value, kind) or not all(isinstance(name, str) for name in names):
                 raise TypeError(f"{field} is {type(value).__name__}")
         return dict(fields)
