@@ -10,8 +10,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 COPY requirements.txt container/build-requirements.txt /build/
 # intern has no wheel: what builds it is pinned as well, and goes again
 RUN python3 -m venv --without-pip /opt/venv \
-    && python3 -m pip --python /opt/venv/bin/python3 install --require-hashes --requirement /build/build-requirements.txt \
-    && python3 -m pip --python /opt/venv/bin/python3 install --require-hashes --no-build-isolation \
+    && python3 -m pip --python /opt/venv/bin/python3 install --no-compile --require-hashes --requirement /build/build-requirements.txt \
+    && python3 -m pip --python /opt/venv/bin/python3 install --no-compile --require-hashes --no-build-isolation \
         --requirement /build/requirements.txt \
     && python3 -m pip --python /opt/venv/bin/python3 uninstall --yes setuptools wheel
 # What no job opens goes: tests, sources of compiled modules, symbols for debuggers, AWS services that are not called.
@@ -19,8 +19,12 @@ RUN python3 -m venv --without-pip /opt/venv \
 COPY container/trim /build/
 RUN /build/trim /opt/venv
 COPY . /app
-# the root may be read-only, and then Python would compile again and again
-RUN python3 -m compileall -q /app
+# The root may be read-only, and then Python would compile again and again. A job compiles what jobs import: the rest of
+# the libraries, compiled, would be 40 MB.
+RUN python3 -m compileall -q /app \
+    && cd /app \
+    && /opt/venv/bin/python3 -m local_boss.demo --path /tmp/demo \
+    && rm -r /tmp/demo
 
 FROM ${BASE_IMAGE}
 RUN apt-get update \

@@ -5,6 +5,7 @@ It is no mock of boto3, and it checks neither signatures nor rights; `faulty_s3`
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +49,18 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
+    with start_s3() as server:
+        yield server
+
+
+@contextmanager
+def start_s3(**environment: str) -> Iterator[S3Server]:
+    """Start moto, with settings of its own in the environment."""
     port = _free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
     server = S3Server(f"http://127.0.0.1:{port}")
     try:
         _wait_for(server, process)
