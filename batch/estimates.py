@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from batch.prices import Range
 from batch.pulls import pulled_by
-from batch.shards import count
+from batch.shards import count, edges_of
 from boss.voxels import REQUEST_VOXELS, request_size
 from box import Box
 from detection.budget import Needs
@@ -71,8 +72,8 @@ class Load:
         Number of blocks.
     voxel_bytes : int
         Bytes of a voxel in all channels that are pulled.
-    tile_requests : int
-        Requests to BOSS for a whole tile in all channels.
+    tile_requests : float
+        Requests to BOSS for a whole tile in all channels, on average.
     request_bytes : int
         The largest of these, before packing.
     push_requests : int
@@ -86,7 +87,7 @@ class Load:
     halo: tuple[int, int, int]
     blocks: int
     voxel_bytes: int
-    tile_requests: int
+    tile_requests: float
     request_bytes: int
     push_requests: int
     push_bytes: int
@@ -167,16 +168,19 @@ def load_of(plan: Plan, push: bool) -> Load:
         halo=plan.halo,
         blocks=count(plan.box, plan.block_size),
         voxel_bytes=sum(sizes),
-        tile_requests=_requests(shape) * len(channels),
+        tile_requests=_requests(plan.box, plan.block_size, shape) * len(channels),
         request_bytes=min(math.prod(shape), REQUEST_VOXELS) * max(sizes),
         push_requests=3 * masks * count(plan.box, request_size(plan.box.shape)),
         push_bytes=2 * masks * plan.box.voxels,
     )
 
 
-def _requests(shape: Sequence[int]) -> int:
-    """Return the requests for a tile that begins where a cuboid does."""
-    return count(Box.of_shape(shape), request_size(shape))
+def _requests(box: Box, block_size: Sequence[int], shape: Sequence[int]) -> float:
+    """Return the requests for a tile, on average: they end at multiples of their own size, wherever the tile lies."""
+    pieces = 1
+    for edges, step in zip(edges_of(box, block_size), request_size(shape), strict=True):
+        pieces *= sum(-(-stop // step) - start // step for start, stop in pairwise(edges))
+    return pieces / count(box, block_size)
 
 
 def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: int, pulls: int) -> Phase:
@@ -205,17 +209,18 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
     pulled = pulled_by(load.box, load.block_size, shards, load.halo)
     total = int(pulled.voxels.sum()) * load.voxel_bytes
     all_s = replace(needs, pull_bytes=total, voxels=load.box.voxels).seconds(at_once * cpus, at_once * pulls)
-    lists = shards * -(-load.blocks // _PAGE)
+    sums, blocks = _pages(shards), _pages(load.blocks)
     if name == "statistics":
-        puts, gets, fetched = load.blocks + shards + lists, shards, 0
+        puts, gets, fetched = load.blocks + shards + shards * (sums + blocks), 0, 0
     else:
-        puts, gets, fetched = _KINDS * load.blocks + 2 * lists, shards**2 + load.blocks, shards + load.blocks // shards
+        puts, gets = _KINDS * load.blocks + shards * (sums + 2 * blocks), shards**2 + load.blocks
+        fetched = gets // shards
     return Phase(
         name=name,
         jobs=shards,
         at_once=at_once,
         pulled_bytes=total,
-        boss_requests=int(pulled.tiles.sum()) * load.tile_requests,
+        boss_requests=round(int(pulled.tiles.sum()) * load.tile_requests),
         s3_puts=puts,
         s3_gets=gets,
         fixed_s=added(_START_S, _fetching(fetched)),
@@ -240,14 +245,13 @@ def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
     Phase
         The estimate. It pulls the volume once more, to measure around the synapses, as if each block had some.
     """
-    pages = -(-load.blocks // _PAGE)
     return Phase(
         name="report",
         jobs=1,
         at_once=1,
         pulled_bytes=load.box.voxels * load.voxel_bytes,
-        boss_requests=load.blocks * load.tile_requests + load.push_requests,
-        s3_puts=load.blocks + 3 * pages,
+        boss_requests=round(load.blocks * load.tile_requests) + load.push_requests,
+        s3_puts=load.blocks + 3 * _pages(load.blocks),
         s3_gets=(1 + _KINDS) * load.blocks,
         fixed_s=added(_START_S, _fetching((1 + _KINDS) * load.blocks)),
         work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
@@ -276,12 +280,17 @@ def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
         jobs=1,
         at_once=1,
         pulled_bytes=load.box.voxels * load.voxel_bytes,
-        boss_requests=load.blocks * load.tile_requests + load.push_requests,
-        s3_puts=(2 + _KINDS) * load.blocks + 3 * -(-load.blocks // _PAGE),
+        boss_requests=round(load.blocks * load.tile_requests) + load.push_requests,
+        s3_puts=(2 + _KINDS) * load.blocks + 3 * _pages(load.blocks),
         s3_gets=0,
         fixed_s=_START_S,
         work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
     )
+
+
+def _pages(names: int) -> int:
+    """Return the requests that listing so many names takes."""
+    return -(-names // _PAGE)
 
 
 def _fetching(blocks: int) -> Range:

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.estimates import array, load_of
+from batch.estimates import array, load_of, report
 from batch.imagined import TERAVOXEL
 from batch.pulls import pulled_by
 from batch.shards import LONGEST_S, MOST_CHILDREN, SHORTEST_S, blocks_of, count, indices_of, shards_for
 from box import Box
+from detection import detect
 from detection.block_volume import overlapping
 from detection.budget import needs_of
 from detection.parts import detect_part
@@ -89,32 +90,42 @@ def test_for_any_volume_what_shards_pull_is_what_listing_their_tiles_gives(
 
 
 class Counting(Memory):
-    """A shelf that counts what is fetched."""
+    """A shelf that counts what it is asked."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fetched: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+
+    def names(self, kind: str) -> set[str]:
+        self.asked["names"] += 1
+        return super().names(kind)
 
     def get(self, kind: str, name: str) -> bytes:
-        self.fetched[kind] += 1
+        self.asked["get"] += 1
         return super().get(kind, name)
 
 
 @pytest.mark.parametrize(
     ("shape", "size", "shards"),
-    [((4, 15, 20), (2, 6, 7), 4), ((6, 20, 30), (3, 5, 6), 3), ((5, 12, 40), (2, 12, 5), 6), ((3, 30, 9), (3, 3, 9), 5)],
+    [
+        ((4, 15, 20), (2, 6, 7), 4),
+        ((6, 20, 30), (3, 5, 6), 3),
+        ((5, 12, 40), (2, 12, 5), 6),
+        ((3, 30, 9), (3, 3, 9), 5),
+    ],
     ids=["several planes", "more than a plane each", "parts of rows", "whole rows"],
 )
 def test_the_estimate_is_what_real_parts_pull_and_leave(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int], size: tuple[int, int, int], shards: int
 ) -> None:
     monkeypatch.setattr("detection.parts.BlockPool", InProcessPool)
+    monkeypatch.setattr("detection.passes.BlockPool", InProcessPool)
     source, shelf = Watching(**noisy(shape, np.uint8, 3).data), Counting()
     source.asked = []
     channels = len(source.channels)
     for phase in ("statistics", "detection"):
         shelf.left.clear()
-        shelf.fetched.clear()
+        shelf.asked.clear()
         moved_bytes = requests = 0
         for shard in range(shards):
             source.asked.clear()
@@ -127,9 +138,19 @@ def test_the_estimate_is_what_real_parts_pull_and_leave(
             requests += len(source.asked)
         estimate = array(phase, load_of(whole, push=False), needs_of(whole, 2, 8), shards, shards, 2, 8)
         assert (estimate.pulled_bytes, estimate.boss_requests) == (moved_bytes, requests)
-        lists = 2 * shards if phase == "detection" else shards
-        assert estimate.s3_puts - lists == len(shelf.left)
-        assert estimate.s3_gets >= shelf.fetched.total()
+        # a page each, of so few names
+        assert (estimate.s3_puts, estimate.s3_gets) == (len(shelf.left) + shelf.asked["names"], shelf.asked["get"])
+    source.asked.clear()
+    shelf.left.clear()
+    shelf.asked.clear()
+    with tempfile.TemporaryDirectory() as folder:
+        whole = plan(source, Path(folder), size)
+        detect(whole, 2, shelf=shelf)
+    last = report(load_of(whole, push=False), needs_of(whole, 2, 8), 2, 8)
+    compared = 9 * size[0] * size[1] * size[2] * channels
+    assert sum(box.voxels for box in source.asked) <= last.pulled_bytes + compared
+    assert last.s3_gets == shelf.asked["get"]
+    assert last.s3_puts >= len(shelf.left) + shelf.asked["names"]
 
 
 class TestRefusals:

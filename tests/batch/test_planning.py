@@ -1,0 +1,362 @@
+"""A plan is known before anything is submitted, at once, and says which limits bind."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch.estimates import BOSS_PULLS, load_of
+from batch.imagined import TERAVOXEL, plan_over
+from batch.plan import BatchPlan, duration, size
+from batch.planning import Wishes, plan_of, planned
+from batch.prices import PATH, read_prices
+from batch.sizes import size_for
+from boss.voxels import request_size
+from box import Box
+from credentials import Token
+from detection.budget import needs_of
+from errors import UsageError
+from job import Job
+
+SMALL = Box.of_shape((32, 1024, 1024))
+LARGE = Box.of_shape((64, 30_000, 20_000))
+
+FARGATE_GIB = {
+    1: range(2, 9),
+    2: range(4, 17),
+    4: range(8, 31),
+    8: range(16, 61, 4),
+    16: range(32, 121, 8),
+}
+"""The sizes of the documentation of ECS."""
+
+
+@pytest.fixture(scope="module")
+def planned_in() -> tuple[BatchPlan, float]:
+    """Return the plan of a teravoxel, and how long it took."""
+    started = time.monotonic()
+    return planned(plan_over(TERAVOXEL), Wishes()), time.monotonic() - started
+
+
+class TestTeravoxel:
+    """10 ** 12 voxels in four channels."""
+
+    def test_is_planned_in_seconds(self, planned_in: tuple[BatchPlan, float]) -> None:
+        assert planned_in[1] < 5
+
+    def test_runs_in_arrays_whose_children_take_minutes(self, planned_in: tuple[BatchPlan, float]) -> None:
+        plan, _ = planned_in
+        assert plan.blocks == 120_050
+        assert 1 < plan.shards <= 10_000
+        for phase in plan.phases[:2]:
+            low, high = phase.child_s
+            assert 120 < low < high < 900
+
+    def test_bounds_what_is_pulled_at_the_same_time_and_says_that_boss_binds(
+        self, planned_in: tuple[BatchPlan, float]
+    ) -> None:
+        plan, _ = planned_in
+        assert plan.child.pulls is not None
+        assert plan.children_at_once * plan.child.pulls <= BOSS_PULLS
+        assert (plan.report.pulls or 0) <= BOSS_PULLS
+        assert plan.is_bound_by_boss
+        assert "BOSS binds" in plan.as_text()
+        assert "429" in plan.as_text()
+
+    def test_pulls_the_volume_three_times_and_a_tenth_more_for_halos(self, planned_in: tuple[BatchPlan, float]) -> None:
+        plan, _ = planned_in
+        assert 3 * plan.volume_bytes < plan.pulled_bytes < 3.3 * plan.volume_bytes
+
+    def test_says_what_the_report_needs_and_that_fargate_has_none_so_large(
+        self, planned_in: tuple[BatchPlan, float]
+    ) -> None:
+        plan, _ = planned_in
+        assert plan.report.memory_mib > 120 * 1024
+        with pytest.raises(UsageError, match="Fargate"):
+            planned(plan_over(TERAVOXEL), Wishes(compute="FARGATE"))
+
+    def test_is_the_same_plan_as_json(self, planned_in: tuple[BatchPlan, float]) -> None:
+        plan, _ = planned_in
+        plain = json.loads(json.dumps(plan.as_json()))
+        assert plain["shards"] == plan.shards
+        assert plain["box"] == {"z": [0, 64], "y": [0, 125_000], "x": [0, 125_000]}
+        assert plain["child"]["memory_mib"] == plan.child.memory_mib
+        assert [phase["name"] for phase in plain["phases"]] == ["statistics", "detection", "report"]
+        assert plain["cost"]["on_demand"] == list(plan.cost.on_demand)
+        assert plain["assumed"]
+
+
+class TestSmall:
+    """What one machine does in minutes is one job."""
+
+    def test_is_one_job_whose_memory_is_that_of_the_detection(self) -> None:
+        detection = plan_over(SMALL)
+        plan = planned(detection, Wishes(compute="FARGATE"))
+        assert plan.shards == 1
+        assert [phase.name for phase in plan.phases] == ["single"]
+        assert plan.child == plan.report
+        needed = needs_of(detection, plan.report.cpus, plan.report.pulls or 0).memory_bytes
+        assert plan.report.memory_mib * 2**20 * 0.9 >= needed
+        assert plan.pulled_bytes == plan.volume_bytes == SMALL.voxels * 4
+        assert not plan.is_bound_by_boss
+        assert "BOSS binds" not in plan.as_text()
+        assert "array" in plan.as_text()
+
+    def test_is_an_array_where_the_user_asks_for_one(self) -> None:
+        plan = planned(plan_over(SMALL), Wishes(shards=4))
+        assert [(phase.name, phase.jobs) for phase in plan.phases] == [
+            ("statistics", 4),
+            ("detection", 4),
+            ("report", 1),
+        ]
+        assert plan.pulled_bytes > 3 * plan.volume_bytes
+
+    def test_takes_the_block_size_workers_and_memory_that_the_user_asks_for(self) -> None:
+        plan = planned(
+            plan_over(SMALL, block_size=(16, 200, 300)),
+            Wishes(shards=2, cpus=3, pulls=5, memory_bytes=6 * 2**30, keeps_blocks=True),
+        )
+        assert plan.block_size == (16, 200, 300)
+        assert (plan.child.cpus, plan.child.pulls, plan.report.cpus, plan.report.pulls) == (3, 5, 3, 10)
+        assert plan.child.memory_mib == 6 * 1024
+
+    def test_has_smaller_blocks_where_memory_is_short(self) -> None:
+        plan = planned(plan_over(SMALL), Wishes(memory_bytes=700 * 2**20))
+        assert plan.block_size < planned(plan_over(SMALL), Wishes()).block_size
+
+    @pytest.mark.parametrize("block_size", [(32, 1024, 2048), (32, 512, 512), (16, 512, 512), (16, 128, 256)])
+    def test_counts_requests_as_boss_would(self, block_size: tuple[int, int, int]) -> None:
+        detection = plan_over(Box.of_shape((64, 2048, 4096)), block_size=block_size)
+        load = load_of(detection, push=True)
+        asked = sum(
+            len(list(tile.tiles(request_size(tile.shape), aligned=True)))
+            for tile in detection.box.tiles(detection.block_size, aligned=True)
+        )
+        assert load.blocks * load.tile_requests == asked * 4
+        parts = len(list(detection.box.tiles(request_size(detection.box.shape), aligned=True)))
+        assert load.push_requests == 3 * parts * len(detection.pipeline.masks)
+        assert load_of(detection, push=False).push_requests == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 100), st.integers(1, 20_000), st.integers(1, 20_000)),
+    channels=st.integers(2, 6),
+    dtype=st.sampled_from(["uint8", "uint16"]),
+    pulls=st.integers(1, 130),
+)
+def test_for_any_volume_a_plan_keeps_what_limits_there_are(
+    shape: tuple[int, int, int], channels: int, dtype: str, pulls: int
+) -> None:
+    plan = planned(plan_over(Box.of_shape(shape), channels, dtype), Wishes(pulls=pulls))
+    assert 1 <= plan.shards <= min(plan.blocks, 10_000)
+    assert plan.children_at_once == 1 or plan.children_at_once * pulls <= BOSS_PULLS
+    assert 0 < plan.seconds[0] <= plan.seconds[1]
+    assert plan.cost.on_demand[0] <= plan.cost.on_demand[1]
+    assert plan.cost.spot[0] <= plan.cost.on_demand[1]
+    assert plan.pulled_bytes >= plan.volume_bytes == plan.box.voxels * channels * np.dtype(dtype).itemsize
+    assert plan.request_bytes <= 545_259_520
+    for container, phases in ((plan.child, plan.phases[:-1]), (plan.report, plan.phases[-1:])):
+        assert all(container.timeout_s >= 2 * phase.child_s[1] or container.timeout_s == 14 * 86400 for phase in phases)
+    assert all(len(line) < 200 for line in plan.as_text().splitlines())
+    json.dumps(plan.as_json())
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 100), st.integers(600, 20_000), st.integers(600, 20_000)),
+    axis=st.integers(0, 2),
+    compute=st.sampled_from(["EC2", "FARGATE"]),
+)
+def test_for_any_volume_more_of_it_takes_more(shape: tuple[int, int, int], axis: int, compute: Any) -> None:
+    """With as many shards: a plan that may choose may come to a better number."""
+    more = [2 * n if axis == a else n for a, n in enumerate(shape)]
+    wishes = Wishes(compute=compute, shards=3, cache_bytes=2**30)
+    try:
+        one, other = (planned(plan_over(Box.of_shape(extents)), wishes) for extents in (shape, more))
+    except UsageError as error:
+        assert "shards" in str(error) or "Fargate" in str(error)  # noqa: PT017 - either is an answer
+        return
+    assert one.pulled_bytes < other.pulled_bytes
+    assert one.seconds < other.seconds
+    assert one.boss_requests <= other.boss_requests
+    assert one.cost.on_demand[0] < other.cost.on_demand[0]
+    assert one.report.memory_mib <= other.report.memory_mib
+    assert one.child.memory_mib <= other.child.memory_mib
+
+
+def test_more_channels_and_larger_voxels_take_more() -> None:
+    wishes = Wishes(shards=40)
+    plans = [planned(plan_over(LARGE, n, dtype), wishes) for n, dtype in ((2, "uint8"), (4, "uint8"), (4, "uint16"))]
+    for one, other in pairwise(plans):
+        assert other.pulled_bytes == 2 * one.pulled_bytes
+        assert one.seconds[1] < other.seconds[1]
+    assert plans[1].child.memory_mib <= plans[2].child.memory_mib
+
+
+def test_memory_of_a_child_does_not_grow_with_the_volume() -> None:
+    one, other = (planned(plan_over(box), Wishes(shards=64)) for box in (Box.of_shape((64, 8192, 8192)), LARGE))
+    assert other.child.memory_mib - one.child.memory_mib <= 256
+
+
+class TestRefusals:
+    """What cannot be is refused before anything is submitted, with what helps."""
+
+    @pytest.mark.parametrize(
+        ("box", "wishes", "words"),
+        [
+            (SMALL, {"shards": 10_001}, "from 1 to 10,000 children"),
+            (SMALL, {"shards": 0}, "from 1 to 10,000 children"),
+            (SMALL, {"shards": 5}, "a block of its own"),
+            (SMALL, {"compute": "FARGATE", "cpus": 17}, "fewer --cpus"),
+            (SMALL, {"memory_bytes": 2**28}, "more --memory"),
+            (SMALL, {"memory_bytes": 2**29, "keeps_blocks": True}, "--block-size"),
+            (LARGE, {"compute": "FARGATE", "shards": 2}, "--cache"),
+            (TERAVOXEL, {"compute": "FARGATE"}, "smaller box"),
+            (Box.of_shape((640, 125_000, 125_000)), {}, "larger machine"),
+        ],
+        ids=lambda value: "_".join(value) if isinstance(value, dict) else None,
+    )
+    def test_a_run_that_cannot_be_is_refused(self, box: Box, wishes: dict[str, Any], words: str) -> None:
+        with pytest.raises(UsageError, match=words):
+            planned(plan_over(box), Wishes(**wishes))
+
+
+class TestSizes:
+    """Containers have sizes that exist."""
+
+    @given(vcpus=st.integers(1, 16), memory_mib=st.integers(1, 130_000))
+    def test_for_any_need_fargate_gets_the_smallest_of_its_sizes_that_holds_it(
+        self, vcpus: int, memory_mib: int
+    ) -> None:
+        fitting = [
+            (cores, gib * 1024)
+            for cores, sizes in FARGATE_GIB.items()
+            for gib in sizes
+            if cores >= vcpus and gib * 1024 >= memory_mib
+        ]
+        if fitting:
+            chosen = size_for("FARGATE", vcpus, memory_mib)
+            assert (chosen.vcpus, chosen.memory_mib) == min(fitting)
+        else:
+            with pytest.raises(UsageError, match="Use EC2"):
+                size_for("FARGATE", vcpus, memory_mib)
+
+    @given(vcpus=st.integers(1, 128), memory_mib=st.integers(1, 1_000_000))
+    def test_for_any_need_ec2_gets_it_and_little_more(self, vcpus: int, memory_mib: int) -> None:
+        chosen = size_for("EC2", vcpus, memory_mib)
+        assert chosen.vcpus >= vcpus
+        assert memory_mib <= chosen.memory_mib < memory_mib + 256
+        assert chosen.memory_mib <= chosen.vcpus * 8 * 1024
+
+
+class TestPrices:
+    """They come from a file that says where they are from."""
+
+    def test_every_part_of_the_file_has_its_date_and_its_page(self) -> None:
+        values = json.loads(PATH.read_text(encoding="utf-8"))
+        assert "check before use" in values["about"]
+        for part in ("fargate", "ec2", "s3", "network"):
+            assert values[part]["as_of"]
+            assert values[part]["page"].startswith("https://aws.amazon.com/")
+
+    def test_what_the_file_says_is_what_is_reckoned_with(self) -> None:
+        prices = read_prices()
+        hour = 2 * prices.fargate_vcpu_hour + 4 * prices.fargate_gib_hour
+        low, high = prices.per_second("FARGATE", 2, 4096, spot=False)
+        assert low == high == pytest.approx(hour / 3600)
+        with_disk, _ = prices.per_second("FARGATE", 2, 4096, spot=False, disk_gib=120)
+        assert with_disk - low == pytest.approx(100 * prices.fargate_storage_gib_hour / 3600)
+
+    @pytest.mark.parametrize("compute", ["EC2", "FARGATE"])
+    def test_spot_costs_less_and_more_memory_costs_more(self, compute: Any) -> None:
+        prices = read_prices()
+        _, spot = prices.per_second(compute, 2, 4096, spot=True)
+        on_demand, _ = prices.per_second(compute, 2, 4096, spot=False)
+        larger, _ = prices.per_second(compute, 2, 16384, spot=False)
+        assert spot < on_demand < larger
+
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            lambda values: values.pop("s3"),
+            lambda values: values["s3"].update(put_per_1000=-1),
+            lambda values: values["s3"].update(put_per_1000="much"),
+            lambda values: values["ec2"]["spot_discount"].update(least=0.95),
+            lambda values: values["ec2"].update(types=[]),
+            lambda values: values["fargate"].update(vcpu_hour=float("nan")),
+        ],
+    )
+    def test_a_file_that_was_edited_wrongly_is_refused(self, tmp_path: Path, edit: Any) -> None:
+        values = json.loads(PATH.read_text(encoding="utf-8"))
+        edit(values)
+        (tmp_path / "prices.json").write_text(json.dumps(values))
+        with pytest.raises(UsageError, match="for the form"):
+            read_prices(tmp_path / "prices.json")
+
+    def test_a_file_that_is_not_there_or_no_json_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="can be read"):
+            read_prices(tmp_path / "none.json")
+        (tmp_path / "prices.json").write_text("{")
+        with pytest.raises(UsageError, match="for the form"):
+            read_prices(tmp_path / "prices.json")
+
+    def test_other_prices_give_other_costs(self) -> None:
+        prices = read_prices()
+        dearer = replace(prices, s3_put=2 * prices.s3_put, s3_get=2 * prices.s3_get)
+        one, other = (planned(plan_over(LARGE), Wishes(), some).cost.s3 for some in (prices, dearer))
+        assert other == pytest.approx(2 * one)
+
+
+class Opened:
+    """What a plan asks an opened volume for."""
+
+    channels = image_channels = requested_channels = ("PSD95_1", "synapsin_1", "DAPI")
+    voxel_size = (70.0, 100.0, 100.0)
+    identity = "opened"
+
+    def dtype(self, channel: str) -> np.dtype[Any]:
+        return np.dtype(np.uint16)
+
+
+def test_a_job_is_planned_as_its_driver_would_do_it() -> None:
+    job = Job(
+        host="boss.invalid",
+        token=Token("never-shown"),
+        collection="col",
+        experiment="exp",
+        box=LARGE,
+        block_size=(16, 512, 512),
+        feature_channels=("DAPI",),
+        pulls=4,
+        cache_bytes=2**34,
+        push=False,
+    )
+    plan = plan_of(job, Opened(), "FARGATE", shards=200, cpus=1)  # type: ignore[arg-type]
+    assert (plan.shards, plan.block_size, plan.channels) == (200, (16, 512, 512), 3)
+    assert (plan.child.cpus, plan.child.pulls, plan.child.vcpus) == (1, 4, 1)
+    assert plan.phases[-1].boss_requests == pytest.approx(plan.blocks * 3, rel=1)
+    assert "never-shown" not in plan.as_text() + json.dumps(plan.as_json())
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        (size(0), "0 B"),
+        (size(1536), "1.5 KiB"),
+        (size(2**52), "4,096.0 TiB"),
+        (duration(90), "90 s"),
+        (duration(180), "3 min"),
+    ],
+)
+def test_sizes_and_times_are_told_in_units_that_suit_them(told: str, text: str) -> None:
+    assert told == text

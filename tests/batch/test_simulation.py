@@ -1,0 +1,171 @@
+"""A simulated run on machines that are taken away does each block, and pays for what is done twice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch.estimates import middle
+from batch.imagined import plan_over
+from batch.plan import BatchPlan
+from batch.planning import Wishes, planned
+from batch.simulation import RATES, main, simulate
+from box import Box
+from errors import UsageError
+from tests.conftest import REPOSITORY
+from tests.markdown import fenced, section
+
+DOCUMENT = REPOSITORY / "docs" / "batch-scale.md"
+
+
+@cache
+def some_plan(shards: int = 30, compute: str = "EC2") -> BatchPlan:
+    return planned(plan_over(Box.of_shape((64, 8192, 10_240))), Wishes(shards=shards, compute=compute))  # type: ignore[arg-type]
+
+
+def test_without_interruptions_each_child_has_one_attempt_and_nothing_is_lost() -> None:
+    plan = some_plan()
+    outcome = simulate(plan, 0.0)
+    assert (outcome.attempts, outcome.interruptions, outcome.begun_twice, outcome.lost_s) == (60, 0, 0, 0.0)
+    assert outcome.resumes == 0
+    low, high = plan.seconds
+    assert low < outcome.seconds < high
+    low, high = plan.cost.spot
+    assert low < outcome.usd < high
+
+
+def test_machines_are_paid_for_what_the_plan_says_by_its_middle() -> None:
+    """Starts are drawn evenly, blocks round the middle of the estimate."""
+    plan = some_plan()
+    expected = sum(phase.jobs * (sum(phase.fixed_s) / 2 + middle(phase.work_s)) for phase in plan.phases[:-1])
+    assert simulate(plan, 0.0).machine_s == pytest.approx(expected, rel=0.1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rate=st.floats(0, 4),
+    seed=st.integers(0, 10_000),
+    shards=st.integers(2, 60),
+    compute=st.sampled_from(["EC2", "FARGATE"]),
+)
+def test_for_any_rate_the_run_ends_and_what_it_lost_is_accounted_for(
+    rate: float, seed: int, shards: int, compute: str
+) -> None:
+    plan = some_plan(shards, compute)
+    outcome = simulate(plan, rate, seed)
+    assert outcome == simulate(plan, rate, seed), "what is drawn depends on the seed alone"
+    assert outcome.attempts >= 2 * shards
+    if not outcome.resumes:
+        assert outcome.attempts == 2 * shards + outcome.interruptions
+    assert outcome.begun_twice <= outcome.interruptions * plan.child.cpus
+    assert 0 <= outcome.lost_s < outcome.machine_s
+    # what was kept is the whole of the blocks' time: without losses, no more than each child's start and its blocks
+    useful_s = outcome.machine_s - outcome.lost_s
+    work_s = sum(phase.jobs * middle(phase.work_s) for phase in plan.phases[:-1])
+    starts_s = sum(phase.jobs * phase.fixed_s[1] for phase in plan.phases[:-1])
+    assert 0.8 * work_s < useful_s < 1.2 * work_s + starts_s + outcome.interruptions * middle(plan.phases[0].work_s)
+    if not outcome.interruptions:
+        assert outcome.lost_s == 0
+
+
+def test_more_interruptions_lose_more() -> None:
+    plan = some_plan(60)
+    outcomes = [simulate(plan, rate) for rate in (0.0, 0.5, 2.0, 5.0)]
+    for name in ("interruptions", "lost_s", "attempts"):
+        values = [getattr(outcome, name) for outcome in outcomes]
+        assert values == sorted(values), name
+        assert values[0] < values[-1], name
+
+
+def test_short_children_lose_less_than_long_ones() -> None:
+    """Blocks are kept one by one; what a child loses is its start, and it has more attempts for less work."""
+    long, short = (simulate(some_plan(shards), 3.0, attempts=10) for shards in (6, 60))
+    assert long.interruptions / 12 > short.interruptions / 120
+
+
+def test_one_attempt_a_child_leaves_it_to_somebody_to_resume() -> None:
+    plan = some_plan()
+    assert simulate(plan, 1.0, attempts=10).resumes == 0
+    impatient = simulate(plan, 1.0, attempts=1)
+    assert impatient.resumes > 0
+    assert impatient.seconds > simulate(plan, 1.0, attempts=10).seconds + 3600
+
+
+def test_no_more_children_run_at_a_time_than_planned() -> None:
+    """What all of them take together cannot be had in less time than that by so many."""
+    plan = some_plan(60)
+    outcome = simulate(plan, 1.0)
+    report_s = middle(plan.phases[-1].child_s)
+    assert outcome.seconds - report_s >= outcome.machine_s / plan.children_at_once
+    narrow = replace(plan, phases=tuple(replace(phase, at_once=1) for phase in plan.phases))
+    assert simulate(narrow, 0.0).seconds - report_s == pytest.approx(simulate(narrow, 0.0).machine_s)
+
+
+def test_a_run_that_never_ends_is_refused() -> None:
+    with pytest.raises(UsageError, match="lower rate"):
+        simulate(some_plan(), 500.0)
+
+
+def test_a_single_job_is_no_matter_of_spot() -> None:
+    with pytest.raises(UsageError, match="single job"):
+        simulate(planned(plan_over(Box.of_shape((16, 512, 512))), Wishes()), 1.0)
+
+
+NUMBER = re.compile(r"\d[\d,]*\.?\d*")
+
+
+def same_figures(shown: str, printed: str) -> None:
+    assert NUMBER.sub("N", shown) == NUMBER.sub("N", printed)
+    for one, other in zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True):
+        assert float(one.replace(",", "")) == pytest.approx(float(other.replace(",", "")), rel=0.1, abs=5)
+
+
+class TestCommand:
+    """``python -m batch.simulation`` prints a plan and a table."""
+
+    def test_the_document_shows_what_the_command_prints(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Figures nearly so: another version of NumPy may draw other numbers."""
+        assert main([]) == 0
+        plan, _, table = capsys.readouterr().out.partition("\n\n")
+        (shown,) = (block for block in fenced(section(DOCUMENT, "The plan")) if block.startswith("box "))
+        same_figures(shown.strip(), plan.strip())
+        rows = [line for line in section(DOCUMENT, "Interruptions").splitlines() if line.startswith("|")]
+        assert len(rows) == 2 + len(RATES)
+        for row, line in zip(rows, table.splitlines(), strict=True):
+            same_figures(row, line)
+
+    def test_other_volumes_and_rates_are_simulated_as_well(self, capsys: pytest.CaptureFixture[str]) -> None:
+        words = (
+            "--shape 64,8192,8192 --channels 3 --dtype uint16 --compute fargate --shards 20 --attempts 3 --rates 0,2"
+        )
+        assert main([*words.split(), "--seed", "4"]) == 0
+        rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+        assert len(rows) == 4
+        assert rows[2].startswith("| 0 |")
+        assert "| 40 | 0 |" in rows[2]
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "--rates x",
+            "--rates -1",
+            "--shape 1,2",
+            "--shards 0",
+            "--compute gpu",
+            "--shape 1,1,1",
+            "--attempts 11 --rates 1",
+            "--channels 0 --shape 4,4,4",
+        ],
+    )
+    def test_what_cannot_be_simulated_is_refused_in_a_sentence(
+        self, words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(words.split()) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1
