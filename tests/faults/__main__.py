@@ -32,14 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.CRITICAL)
     began = time.monotonic()
     table: Table = defaultdict(Counter)
+    occurred: Counter[str] = Counter()
     wrong: list[str] = []
 
     def count(row: str, what: str, verdict: Verdict) -> None:
         table[row][verdict.outcome] += 1
+        occurred[row] += sum(verdict.hits.values())
+        if sum(map(Counter.total, table.values())) % 50 == 0:
+            sys.stderr.write(f"{what}, {time.monotonic() - began:.0f} s\n")
         wrong.extend(f"{what}: {sentence}" for sentence in verdict.wrong)
         # a run that hangs ends the process, and shows where it hangs
         faulthandler.dump_traceback_later(2 * LIMIT_S, exit=True)
 
+    faulthandler.dump_traceback_later(2 * LIMIT_S, exit=True)
     with tempfile.TemporaryDirectory() as root, bench(Path(root)) as place:
         for case in cases():
             count(case.fault, str(case), place.try_out(case.plan()))
@@ -53,23 +58,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         for seed in range(options.seed, options.seed + options.runs // 10):
             count("S3: mixtures", f"S3 mixture {seed}", shelf.try_out(uploads.mixture(seed)))
     faulthandler.cancel_dump_traceback_later()
-    sys.stdout.write(shown(table))
+    sys.stdout.write(shown(table, occurred))
     for sentence in wrong:
         sys.stdout.write(f"WRONG: {sentence}\n")
-    runs = sum(sum(row.values()) for row in table.values())
+    runs = sum(map(Counter.total, table.values()))
     sys.stdout.write(f"{runs} runs in {time.monotonic() - began:.0f} s, {len(wrong)} wrong\n")
     return 1 if wrong else 0
 
 
-def shown(table: Table) -> str:
+def shown(table: Table, occurred: Counter[str]) -> str:
     """Return the table in Markdown."""
     lines = [
-        "| fault | runs | same bytes at once | named error, then the same bytes | wrong or hung |",
-        "|---|--:|--:|---|--:|",
+        "| fault | runs | times that it occurred | same bytes at once | named error, then the same bytes |"
+        " wrong or hung |",
+        "|---|--:|--:|--:|---|--:|",
     ]
     for fault, outcomes in table.items():
         errors = ", ".join(f"{n} {name}" for name, n in sorted(outcomes.items()) if name not in ("same", "WRONG"))
-        lines.append(f"| {fault} | {sum(outcomes.values())} | {outcomes['same']} | {errors} | {outcomes['WRONG']} |")
+        counts = f"{outcomes.total()} | {occurred[fault]} | {outcomes['same']}"
+        lines.append(f"| {fault} | {counts} | {errors} | {outcomes['WRONG']} |")
     return "\n".join([*lines, ""])
 
 

@@ -27,7 +27,7 @@ import s3_connection
 from errors import NDSynapseError
 from s3 import upload_folder
 from tests.faults.jobs import LIMIT_S, Verdict
-from tests.fixtures_s3 import S3Server, _free_port, _wait_for
+from tests.fixtures_s3 import S3Server, _wait_for, free_port
 
 FAULTS = {
     "503 SlowDown": {69},
@@ -229,7 +229,7 @@ class Shelf:
 @contextmanager
 def running() -> Iterator[S3Server]:
     """Run a server of S3 in a process of its own."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     server = S3Server(f"http://127.0.0.1:{port}")
