@@ -105,8 +105,8 @@ class Wishes:
 
     @property
     def report_cpus(self) -> int:
-        """Workers of the report, or of a single job."""
-        return self.cpus or REPORT_CPUS
+        """Workers of the report, or of a single job: what the user's memory bounds has no more of them than a child."""
+        return self.cpus or (REPORT_CPUS if self.memory_bytes is None else CHILD_CPUS)
 
     @property
     def most_at_once(self) -> int:
@@ -197,10 +197,11 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
     near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls)
     shards = wishes.shards or _shards(plan, wishes, load, near)
     at_once = min(shards, wishes.most_at_once)
-    # when the children are done, nobody else asks BOSS
-    pulls = at_once * wishes.pulls
+    # when the children are done, nobody else asks BOSS; where the user bounds the memory, more would not fit
+    pulls = wishes.pulls * (at_once if wishes.memory_bytes is None else 1)
     cpus = _report_cpus(plan, wishes, load, pulls)
     whole = _whole(plan, cpus, pulls)
+    _check_memory(wishes, whole)
     if shards == 1:
         phases: tuple[Phase, ...] = (single(load, whole, cpus, pulls),)
     else:
@@ -244,6 +245,16 @@ def _with_blocks(plan: Plan, wishes: Wishes) -> Plan:
     return replace(plan, block_size=fitted(near, wishes.child_cpus, wishes.pulls, limit).block_size)
 
 
+def _check_memory(wishes: Wishes, whole: Needs) -> None:
+    """Refuse memory in which objects cannot be joined: the report would refuse it when all else is done."""
+    if wishes.memory_bytes is not None and whole.memory_bytes > wishes.memory_bytes * _SHARE:
+        raise UsageError(
+            f"a report in {wishes.memory_bytes / 2**30:,.2f} GiB of memory",
+            f"joining the objects of the whole box needs {whole.memory_bytes / _SHARE / 2**30:,.1f} GiB",
+            "Give more --memory or leave it out, or take a smaller box",
+        )
+
+
 def _crop(plan: Plan, cpus: int) -> Plan:
     """Return a plan of a few blocks, enough for each worker: what they need does not depend on how many there are."""
     z, y, x = (2 * max(n, default) for n, default in zip(plan.block_size, DEFAULT_BLOCK_SIZE, strict=True))
@@ -278,8 +289,8 @@ def _shards(plan: Plan, wishes: Wishes, load: Load, near: Needs) -> int:
 
 def _report_cpus(plan: Plan, wishes: Wishes, load: Load, pulls: int) -> int:
     """Return the workers of the report: a container that is large for its memory's sake has cores for more of them."""
-    if wishes.cpus is not None:
-        return wishes.cpus
+    if wishes.cpus is not None or wishes.memory_bytes is not None:
+        return wishes.report_cpus
     return _size(wishes, load, _whole(plan, REPORT_CPUS, pulls), REPORT_CPUS).vcpus
 
 

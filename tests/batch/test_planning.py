@@ -23,7 +23,7 @@ from batch.sizes import size_for
 from boss.voxels import request_size
 from box import Box
 from credentials import Token
-from detection.budget import needs_of
+from detection.budget import check_memory, needs_of
 from errors import UsageError
 from job import Job
 
@@ -126,8 +126,17 @@ class TestSmall:
             Wishes(shards=2, cpus=3, pulls=5, memory_bytes=6 * 2**30, keeps_blocks=True),
         )
         assert plan.block_size == (16, 200, 300)
-        assert (plan.child.cpus, plan.child.pulls, plan.report.cpus, plan.report.pulls) == (3, 5, 3, 10)
+        assert (plan.child.cpus, plan.child.pulls, plan.report.cpus, plan.report.pulls) == (3, 5, 3, 5)
         assert plan.child.memory_mib == 6 * 1024
+
+    @pytest.mark.parametrize("gib", [0.7, 1, 2, 6])
+    def test_fits_the_memory_that_the_user_gives_as_its_driver_reckons_it(self, gib: float) -> None:
+        """Otherwise a container would refuse what was planned for it, after others had been paid for."""
+        detection = plan_over(SMALL)
+        plan = planned(detection, Wishes(memory_bytes=int(gib * 2**30), shards=2))
+        for container in (plan.child, plan.report):
+            cut = replace(detection, block_size=plan.block_size)
+            check_memory(cut, container.cpus, container.pulls or 0, int(gib * 2**30))
 
     def test_has_smaller_blocks_where_memory_is_short(self) -> None:
         plan = planned(plan_over(SMALL), Wishes(memory_bytes=700 * 2**20))
@@ -221,6 +230,7 @@ class TestRefusals:
             (SMALL, {"memory_bytes": 2**28}, "more --memory"),
             (SMALL, {"memory_bytes": 2**29, "keeps_blocks": True}, "--block-size"),
             (LARGE, {"compute": "FARGATE", "shards": 2}, "--cache"),
+            (LARGE, {"memory_bytes": 2**30}, "joining the objects"),
             (TERAVOXEL, {"compute": "FARGATE"}, "smaller box"),
             (Box.of_shape((640, 125_000, 125_000)), {}, "larger machine"),
         ],
