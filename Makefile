@@ -6,7 +6,7 @@ PACKAGES := boss detection local_boss pipelines pymeda
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: demo test chromium test-image test-slow check format bench lock clean help
+.PHONY: demo test chromium test-image test-slow audit fuzz check format bench lock clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,13 @@ test-slow: $(VENV)/.dev  ## run the slow tests
 test-image: $(VENV)/.dev  ## build the container image and test it; installs a Docker engine where there is none
 	tests/image/engine nd-synapse:test
 	ND_SYNAPSE_IMAGE=nd-synapse:test $(BIN)/python -m pytest tests/image -m ""
+
+audit: $(VENV)/.dev  ## look the pinned packages up among known vulnerabilities; needs the registry of PyPI itself
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit --strict --require-hashes --disable-pip -r requirements.txt
+
+fuzz: $(VENV)/.dev  ## feed 100,000 wrong and odd inputs to everything that takes input
+	$(BIN)/python -m tests.fuzz --cases 100000
 
 check: $(VENV)/.dev  ## formatting, lint, types, docstrings
 	$(BIN)/ruff format --check .
