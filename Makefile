@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := boss detection local_boss pipelines pymeda
+PACKAGES := batch boss detection local_boss pipelines pymeda
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
