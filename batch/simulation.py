@@ -282,9 +282,12 @@ def _parser() -> Parser:
 
 def _rates(text: str) -> tuple[float, ...]:
     """Read rates."""
-    rates = tuple(float(part) for part in text.split(","))
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        rates = (-1.0,)
     if not all(0 <= rate < 3600 for rate in rates):
-        raise argparse.ArgumentTypeError("a rate is below 0, or above one a second")
+        raise argparse.ArgumentTypeError(f"{text} is not rates from 0 to one a second, joined by commas")
     return rates
 
 

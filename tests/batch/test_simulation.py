@@ -155,10 +155,10 @@ class TestCommand:
             "--rates x",
             "--rates -1",
             "--shape 1,2",
-            "--shards 0",
+            "--shards 0 --shape 64,8192,8192",
             "--compute gpu",
             "--shape 1,1,1",
-            "--attempts 11 --rates 1",
+            "--attempts 11 --rates 1 --shape 64,8192,8192 --shards 9",
             "--channels 0 --shape 4,4,4",
         ],
     )
