@@ -143,9 +143,11 @@ class JobState:
         needs = {need["type"]: need["value"] for need in container.get("resourceRequirements", [])}
         ended = description["status"] in ENDED
         logs = container.get("logConfiguration", {}).get("options", {})
+        # the id of a child is that of its array, a colon, and its index
+        _, _, index = description["jobId"].partition(":")
         return cls(
             job_id=description["jobId"],
-            shard=description.get("arrayProperties", {}).get("index"),
+            shard=int(index) if index else None,
             status=description["status"],
             status_reason=description.get("statusReason", ""),
             attempts=tuple(_attempt(attempt) for attempt in description.get("attempts", [])),

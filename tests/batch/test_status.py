@@ -50,8 +50,6 @@ def described(status: str, *attempts: dict[str, Any], shard: int | None = None, 
             "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/nd"}},
         },
     }
-    if shard is not None:
-        job["arrayProperties"] = {"index": shard}
     if why:
         job["statusReason"] = why
     return job

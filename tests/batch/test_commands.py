@@ -1,0 +1,627 @@
+"""`python -m batch`, against a local BOSS and moto's Batch and S3, or an AWS that answers as the test wishes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.config import Config
+
+import batch.client
+import logs
+from batch import submission
+from batch.__main__ import main
+from batch.client import BatchDoor
+from batch.requests import Phase, Run, request_of
+from batch.runs import Records, Submitted
+from batch.status import CANCELLED
+from errors import (
+    NDSynapseError,
+    PermissionDeniedError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+)
+from tests.batch.examples import a_run, keys_of
+from tests.batch.fixtures import BUCKET, SECRET_ARN, Script, account, aws, client, define, scripted, volume
+from tests.conftest import REPOSITORY
+from tests.fixtures_boss import BossServer
+from tests.fixtures_s3 import S3Server
+
+__all__ = ["account", "aws", "volume"]
+
+LIMIT_S = 120
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Said]]:
+    """Run a command in this process, and give signals and logs back as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.delenv("RESULTS_BUCKET", raising=False)
+
+    def run(*words: str) -> Said:
+        capsys.readouterr()
+        code = main(words)
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    yield run
+    logs.apply(None)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One attempt instead of four: the waits between them are botocore's, not ours."""
+    once = {"retries": {"mode": "standard", "total_max_attempts": 1}}
+    monkeypatch.setattr(batch.client, "_ASKING", batch.client._ASKING.merge(Config(**once)))
+
+
+@pytest.fixture
+def asked(volume: BossServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of driver.py for the small volume, its token in the environment."""
+    monkeypatch.setenv("BOSS_TOKEN", volume.token)
+    ranges = ["--z-range", "0,8", "--y-range", "0,60", "--x-range", "0,70"]
+    return ["--host", volume.url, "--col", "lab", "--exp", "slice", *ranges, "--block-size", "8,32,32", "--no-push"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run that nobody else has, and what is in its place."""
+
+    name: str
+    server: S3Server
+
+    @property
+    def address(self) -> str:
+        """Return its address."""
+        return f"s3://{BUCKET}/runs/{self.name}"
+
+    @property
+    def submit(self) -> list[str]:
+        """Return the command that submits it, without what it is to do."""
+        words = ["submit", "--queue", "nd", "--job-definition", "nd", "--run-bucket", BUCKET, "--run", self.name]
+        return [*words, "--yes"]
+
+    def objects(self, start: str = "") -> list[str]:
+        """Return what is there that begins so."""
+        prefix = f"runs/{self.name}/"
+        found = client(self.server, "s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}{start}").get("Contents", [])
+        return [entry["Key"].removeprefix(prefix) for entry in found]
+
+    def text(self, key: str) -> str:
+        """Return what an object holds."""
+        answer = client(self.server, "s3").get_object(Bucket=BUCKET, Key=f"runs/{self.name}/{key}")
+        return str(answer["Body"].read().decode())
+
+    def job(self, phase: Phase, number: int = 1) -> str:
+        """Return the id of a job that the record has."""
+        return str(json.loads(self.text(f"jobs/{number:03}-{phase}.json"))["job_id"])
+
+    def described(self, *ids: str) -> list[dict[str, Any]]:
+        """Return what Batch says of jobs."""
+        return list(client(self.server, "batch").describe_jobs(jobs=list(ids))["jobs"])
+
+    def run(self) -> Run:
+        """Return the run of the record."""
+        return Records(self.address).read()[0]
+
+    def finish(self, kind: str, blocks: slice) -> None:
+        """Commit blocks as children do."""
+        for key in keys_of(self.run())[blocks]:
+            client(self.server, "s3").put_object(Bucket=BUCKET, Key=f"runs/{self.name}/{kind}/{key}.npz", Body=b"")
+
+
+@pytest.fixture
+def place(aws: S3Server) -> Place:
+    return Place(f"run-{next(_numbers)}", aws)
+
+
+class TestPlan:
+    """`plan`."""
+
+    def test_the_plan_is_told_and_nothing_is_submitted(self, command: Callable[..., Said], asked: list[str]) -> None:
+        """It needs no AWS at all."""
+        said = command("plan", *asked)
+        assert said.code == 0, said.err
+        assert "blocks" in said.out
+        assert "USD" in said.out
+
+    @pytest.mark.parametrize("compute", ["ec2", "fargate"])
+    def test_the_plan_is_json_too(self, command: Callable[..., Said], asked: list[str], compute: str) -> None:
+        said = command("plan", "--json", "--compute", compute, "--shards", "3", *asked)
+        plan = json.loads(said.out)
+        assert (plan["shards"], plan["compute"], plan["blocks"]) == (3, compute.upper(), 6)
+
+
+class TestSubmit:
+    """`submit`, against moto."""
+
+    def test_a_run_is_two_arrays_and_a_report(
+        self, command: Callable[..., Said], asked: list[str], place: Place
+    ) -> None:
+        said = command(*place.submit, "--shards", "3", "--tag", "project=cleft", *asked)
+        assert said.code == 0, said.err
+        assert said.out.splitlines()[-1] == f"python -m batch status {place.address}"
+        assert sorted(place.objects()) == [
+            *("jobs/001-detection.json", "jobs/001-report.json", "jobs/001-statistics.json", "run.json")
+        ]
+        (report,) = place.described(place.job("report"))
+        assert report["dependsOn"] == [{"jobId": place.job("detection")}]
+        assert report["tags"] == {"project": "cleft", "nd-synapse-run": place.name}
+        assert len(place.described(*(f"{place.job('statistics')}:{index}" for index in range(3)))) == 3
+
+    def test_the_command_has_the_users_options_and_results_go_to_the_bucket(
+        self, command: Callable[..., Said], asked: list[str], volume: BossServer, place: Place
+    ) -> None:
+        command(*place.submit, "--shards", "3", *asked, "--param", "noise_fold=4", "--quiet")
+        run, _, _ = Records(place.address).read()
+        words = request_of(run, "detection")["containerOverrides"]["command"]
+        assert words[2:6] == ["--host", volume.url, "--col", "lab"]
+        assert words.count("--block-size") == 1
+        assert words[words.index("--param") :][:2] == ["--param", "noise_fold=4"]
+        assert words[words.index("--bucket") :][:2] == ["--bucket", BUCKET]
+
+    def test_a_run_that_one_machine_does_in_minutes_is_one_job(
+        self, command: Callable[..., Said], asked: list[str], place: Place
+    ) -> None:
+        said = command(*place.submit, *asked)
+        assert said.code == 0, said.err
+        assert sorted(place.objects()) == ["jobs/001-report.json", "run.json"]
+
+    def test_the_token_is_nowhere(
+        self, command: Callable[..., Said], asked: list[str], volume: BossServer, tmp_path: Path, place: Place
+    ) -> None:
+        """Not in the record, a description, a definition, or what is printed; its file is not named either."""
+        file = tmp_path / "boss_token"
+        file.write_text(volume.token)
+        file.chmod(0o600)
+        said = command(*place.submit, "--shards", "2", "--verbose", "--token-file", str(file), *asked)
+        assert said.code == 0, said.err
+        bodies = [place.text(key) for key in place.objects()]
+        jobs = place.described(*(place.job(phase) for phase in place.run().phases))
+        definitions = client(place.server, "batch").describe_job_definitions()
+        everything = "".join([said.out, said.err, *bodies, json.dumps([jobs, definitions], default=str)])
+        assert volume.token not in everything
+        assert "boss_token" not in everything.replace("BOSS_TOKEN", "")
+
+    @pytest.mark.parametrize("form", ["--token {}", "--token={}"])
+    def test_a_token_on_the_command_line_is_refused(
+        self, command: Callable[..., Said], asked: list[str], volume: BossServer, form: str, place: Place
+    ) -> None:
+        said = command(*place.submit, *asked, *form.format(volume.token).split())
+        assert said.code == 2
+        assert "Secrets Manager" in said.err
+        assert volume.token not in said.out + said.err
+        assert place.objects() == []
+
+    @pytest.mark.parametrize(
+        "words", [["--fresh"], ["--dry-run"], ["--path", "x"], ["--shared", "s3://abc/d"], ["--phase", "report"]]
+    )
+    def test_options_that_mean_nothing_in_a_container_are_refused(
+        self, command: Callable[..., Said], asked: list[str], words: list[str], place: Place
+    ) -> None:
+        said = command(*place.submit, *asked, *words)
+        assert said.code == 2
+        assert words[0] in said.err
+        assert place.objects() == []
+
+    def test_a_parameter_from_a_file_travels_as_its_text(
+        self, command: Callable[..., Said], asked: list[str], tmp_path: Path, place: Place
+    ) -> None:
+        (tmp_path / "fold").write_text("4.5")
+        said = command(*place.submit, *asked, "--param", f"noise_fold=@{tmp_path / 'fold'}")
+        assert said.code == 0, said.err
+        run, _, _ = Records(place.address).read()
+        assert "noise_fold=4.5" in run.options
+
+    def test_a_name_that_is_taken_is_refused_before_anything_is_submitted(
+        self, command: Callable[..., Said], asked: list[str], place: Place
+    ) -> None:
+        command(*place.submit, *asked)
+        first = place.job("report")
+        said = command(*place.submit, *asked)
+        assert said.code == 2
+        assert f"resume {place.address}" in said.err
+        assert place.job("report") == first
+
+    def test_another_secret_makes_another_revision_of_the_definition(
+        self, command: Callable[..., Said], asked: list[str], place: Place
+    ) -> None:
+        define(client(place.server, "batch"), "bare")
+        words = [*place.submit, *asked, "--job-definition", "bare"]
+        refused = command(*words)
+        assert refused.code == 2
+        assert "has no secret BOSS_TOKEN" in refused.err
+        said = command(*words, "--secret", SECRET_ARN)
+        assert said.code == 0, said.err
+        known = client(place.server, "batch").describe_job_definitions(jobDefinitions=[place.run().job_definition])
+        (definition,) = known["jobDefinitions"]
+        assert definition["revision"] == 2
+        assert definition["containerProperties"]["secrets"] == [{"name": "BOSS_TOKEN", "valueFrom": SECRET_ARN}]
+
+    def test_a_definition_with_the_token_in_plain_sight_is_refused(
+        self, command: Callable[..., Said], asked: list[str], place: Place
+    ) -> None:
+        define(client(place.server, "batch"), "open", environment=[{"name": "BOSS_TOKEN", "value": "b055" * 10}])
+        said = command(*place.submit, *asked, "--job-definition", "open", "--secret", SECRET_ARN)
+        assert said.code == 2
+        assert "in its environment" in said.err
+        assert "b055" * 10 not in said.err
+
+    @pytest.mark.parametrize(
+        ("words", "code", "found"),
+        [
+            (["--job-definition", "none"], 2, "none that is active"),
+            (["--queue", "none"], 2, "does not exist"),
+            (["--run-bucket", "no-such-bucket"], 2, "NoSuchBucket"),
+            (["--run-bucket", "No_Bucket"], 2, "no bucket has such a name"),
+            (["--run", "a run"], 2, "letters, digits and hyphens"),
+            (["--attempts", "11"], 2, "from 1 to 10"),
+            (["--tag", "project"], 2, "name=value"),
+            (["--shards", "7"], 2, "7 shards of 6 blocks"),
+            (["--exp", "none"], 2, "none"),
+        ],
+    )
+    def test_a_mistake_is_told_in_a_sentence_and_nothing_is_left(
+        self, command: Callable[..., Said], asked: list[str], words: list[str], code: int, found: str, place: Place
+    ) -> None:
+        said = command(*place.submit, *asked, *words)
+        assert said.code == code
+        assert found in said.err
+        assert "Traceback" not in said.err
+        assert [key for key in place.objects() if key != "run.json"] == []
+
+    def test_without_yes_and_a_terminal_nothing_is_submitted(
+        self, command: Callable[..., Said], asked: list[str], place: Place
+    ) -> None:
+        said = command(*[word for word in place.submit if word != "--yes"], *asked)
+        assert said.code == 2
+        assert "Give --yes" in said.err
+        assert "USD" in said.out, "what it would cost is told before it is asked"
+        assert place.objects() == []
+
+    def test_more_memory_than_planned_can_be_asked_for(
+        self, command: Callable[..., Said], asked: list[str], place: Place
+    ) -> None:
+        command(*place.submit, "--shards", "2", "--memory-mib", "30000", *asked)
+        run, _, _ = Records(place.address).read()
+        assert (run.child.memory_mib, run.report.memory_mib) == (30000, 30000)
+
+
+class TestFollow:
+    """`status`, `logs`, `cancel` and `resume`, against moto."""
+
+    @pytest.fixture(autouse=True)
+    def submitted(self, command: Callable[..., Said], asked: list[str], place: Place) -> None:
+        """Submit a run of 6 blocks in 3 shards."""
+        assert command(*place.submit, "--shards", "3", *asked).code == 0
+
+    def test_status_counts_what_is_committed(self, command: Callable[..., Said], place: Place) -> None:
+        place.finish("statistics-0123456789abcdef", slice(6))
+        place.finish("parts-0123456789abcdef", slice(3))
+        said = command("status", place.address)
+        assert said.code == 0, said.err
+        assert "statistics  3 succeeded; 6 of 6 blocks, 3 of 3 shards complete" in said.out
+        assert "detection   3 succeeded; 3 of 6 blocks, 1 of 3 shards complete" in said.out
+        assert "report      1 succeeded" in said.out
+
+    def test_cancel_of_a_run_that_ended_says_so(self, command: Callable[..., Said], place: Place) -> None:
+        assert command("cancel", place.address).out == "all had ended\n"
+
+    def test_resume_submits_the_arrays_that_lack_blocks_and_the_report(
+        self, command: Callable[..., Said], place: Place
+    ) -> None:
+        place.finish("statistics-0123456789abcdef", slice(6))
+        place.finish("parts-0123456789abcdef", slice(5))
+        said = command("resume", place.address, "--yes")
+        assert said.code == 0, said.err
+        assert place.objects("jobs/002") == [
+            "jobs/002-detection.json",
+            "jobs/002-report.json",
+        ]
+        (report,) = place.described(place.job("report", 2))
+        assert report["dependsOn"] == [{"jobId": place.job("detection", 2)}]
+        assert "detection   3 succeeded" in command("status", place.address).out
+
+    def test_resume_of_a_complete_run_submits_nothing(self, command: Callable[..., Said], place: Place) -> None:
+        place.finish("statistics-0123456789abcdef", slice(6))
+        place.finish("parts-0123456789abcdef", slice(6))
+        assert command("resume", place.address, "--yes").out == "nothing is missing\n"
+
+    def test_resume_can_leave_what_is_missing_to_the_report(self, command: Callable[..., Said], place: Place) -> None:
+        said = command("resume", place.address, "--report-only", "--yes", "--memory-mib", "64000")
+        assert said.code == 0, said.err
+        assert place.objects("jobs/002") == ["jobs/002-report.json"]
+
+    def test_two_who_resume_at_the_same_time_do_not_both(self, command: Callable[..., Said], place: Place) -> None:
+        """The second finds the note of the first, and ends what it submitted itself."""
+        run, region, _ = Records(place.address).read()
+        records, door = Records(place.address), BatchDoor(region)
+        submission.submit(run, ["report"], 2, door, records)
+        with pytest.raises(UsageError, match="somebody else"):
+            submission.submit(run, ["report"], 2, door, records)
+
+    def test_logs_of_a_job_that_wrote_none_are_an_error(self, command: Callable[..., Said], place: Place) -> None:
+        said = command("logs", place.address, "--phase", "detection")
+        assert said.code == 2
+        assert "--shard" in said.err
+
+
+@pytest.mark.slow
+def test_the_commands_of_an_array_leave_what_one_job_leaves(
+    command: Callable[..., Said],
+    asked: list[str],
+    volume: BossServer,
+    place: Place,
+    tmp_path: Path,
+) -> None:
+    """Each container's command is run here as Batch would run it; the result folders in S3 are the same bytes."""
+    assert command(*place.submit, "--shards", "3", *asked).code == 0
+    run, _, _ = Records(place.address).read()
+
+    def contained(words: list[str], name: str, **environment: str) -> None:
+        done = subprocess.run(
+            [sys.executable, str(REPOSITORY / words[1]), *words[2:], "--path", str(tmp_path / name)],
+            cwd=tmp_path,
+            env={**os.environ, "BOSS_TOKEN": volume.token, **environment},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    for phase in run.phases:
+        words = request_of(run, phase)["containerOverrides"]["command"]
+        for index in range(run.children(phase)):
+            contained(words, f"{phase}-{index}", AWS_BATCH_JOB_ARRAY_INDEX=str(index))
+    said = command("status", place.address)
+    assert "statistics  3 succeeded; 6 of 6 blocks, 3 of 3 shards complete" in said.out
+    assert "detection   3 succeeded; 6 of 6 blocks, 3 of 3 shards complete" in said.out
+    assert command("resume", place.address, "--yes").out == "nothing is missing\n"
+    client(place.server, "s3").create_bucket(Bucket="one-job")
+    contained(["python3", "driver.py", *asked, "--bucket", "one-job"], "single")
+    (key,) = {name.partition("/")[0] for name in place.server.keys("one-job")}
+    s3 = client(place.server, "s3")
+    for name in ("synapses.csv", "nomads-unsupervised-predictions.ome.tiff"):
+        parts, whole = (
+            s3.get_object(Bucket=bucket, Key=f"{key}/{name}")["Body"].read() for bucket in (BUCKET, "one-job")
+        )
+        assert parts == whole, name
+
+
+@pytest.fixture
+def script(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    """Let S3 be moto's, and all else answer as the test wishes."""
+    script = Script()
+    with scripted(script) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", url)
+        yield script
+
+
+@pytest.fixture
+def recorded(place: Place) -> list[Submitted]:
+    """A run whose three jobs were submitted."""
+    records = Records(place.address)
+    records.claim(replace(a_run(), prefix=f"runs/{place.name}"), "us-east-1", "then")
+    phases: tuple[Phase, ...] = ("statistics", "detection", "report")
+    jobs = [Submitted(1, phase, f"job-{phase}") for phase in phases]
+    for job in jobs:
+        records.add(job)
+    return jobs
+
+
+def answered(**states: str) -> tuple[int, dict[str, Any]]:
+    """Answer that jobs are in these states."""
+    return 200, {"jobs": [{"jobId": f"job-{phase}", "status": state} for phase, state in states.items()]}
+
+
+class TestScripted:
+    """What moto cannot show: jobs at work, refusals, silence."""
+
+    def test_cancel_ends_what_waits_before_what_it_waits_for(
+        self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
+    ) -> None:
+        script.answers["describejobs"] = answered(statistics="SUCCEEDED", detection="RUNNING", report="PENDING")
+        said = command("cancel", place.address)
+        assert said.code == 0, said.err
+        assert script.of("terminatejob") == [
+            {"jobId": "job-report", "reason": CANCELLED},
+            {"jobId": "job-detection", "reason": CANCELLED},
+        ]
+        assert said.out.endswith(f"python -m batch resume {place.address}\n")
+
+    def test_resume_of_a_run_at_work_is_refused(
+        self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
+    ) -> None:
+        script.answers["describejobs"] = answered(statistics="SUCCEEDED", detection="RUNNABLE", report="PENDING")
+        said = command("resume", place.address, "--yes")
+        assert said.code == 2
+        assert "detection, report" in said.err
+        assert script.of("submitjob") == []
+
+    def test_a_run_that_cannot_be_submitted_as_a_whole_is_not_submitted_in_parts(
+        self, script: Script, recorded: list[Submitted], place: Place
+    ) -> None:
+        """The second job is refused, since its note is there already: the first is ended."""
+        script.answers["submitjob"] = (200, {"jobId": "new", "jobName": "n", "jobArn": "a"})
+        run, region, _ = Records(place.address).read()
+        Records(place.address).add(Submitted(2, "detection", "of somebody else"))
+        with pytest.raises(UsageError, match="somebody else"):
+            submission.submit(run, run.phases, 2, BatchDoor(region), Records(place.address))
+        assert [body["jobId"] for body in script.of("terminatejob")] == ["new", "new"]
+
+    def test_logs_are_those_of_children_that_failed(
+        self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
+    ) -> None:
+        container = {"logStreamName": "nd/default/7", "logConfiguration": {"logDriver": "awslogs"}}
+        container["logConfiguration"]["options"] = {"awslogs-group": "/nd"}  # type: ignore[index]
+        children = [
+            {"jobId": f"job-detection:{i}", "status": state, "arrayProperties": {"index": i}, "container": container}
+            for i, state in enumerate(["SUCCEEDED", "FAILED"])
+        ]
+        script.answers["describejobs"] = (200, {"jobs": children})
+        script.answers["getlogevents"] = (200, {"events": [{"message": "one\n"}, {"message": "two"}]})
+        said = command("logs", place.address, "--phase", "detection", "--lines", "2")
+        assert said.out == "detection 1: failed, log nd/default/7\n  one\n  two\n"
+        assert script.of("getlogevents") == [
+            {"logGroupName": "/nd", "logStreamName": "nd/default/7", "limit": 2, "startFromHead": False}
+        ]
+
+    def test_children_are_described_a_hundred_at_a_time(self, script: Script) -> None:
+        script.answers["describejobs"] = (200, {"jobs": []})
+        BatchDoor("us-east-1").describe([f"array:{index}" for index in range(250)])
+        assert [len(body["jobs"]) for body in script.of("describejobs")] == [100, 100, 50]
+
+    @pytest.mark.usefixtures("hurried")
+    @pytest.mark.parametrize(
+        ("status", "code", "kind"),
+        [
+            (403, "AccessDeniedException", PermissionDeniedError),
+            (403, "UnrecognizedClientException", PermissionDeniedError),
+            (400, "ExpiredTokenException", PermissionDeniedError),
+            (429, "TooManyRequestsException", UnavailableError),
+            (400, "ThrottlingException", UnavailableError),
+            (500, "ServerException", UnavailableError),
+            (503, "ServiceUnavailable", UnavailableError),
+            (400, "ClientException", UsageError),
+        ],
+    )
+    def test_each_answer_of_aws_has_one_class(
+        self, script: Script, status: int, code: str, kind: type[NDSynapseError]
+    ) -> None:
+        script.answers["describejobs"] = (status, {"code": code, "message": "as the test wishes"})
+        with pytest.raises(kind, match=code) as caught:
+            BatchDoor("us-east-1").describe(["a-job"])
+        assert type(caught.value) is kind
+
+    @pytest.mark.parametrize("status", [429, 500])
+    def test_a_submission_is_sent_once(self, script: Script, status: int) -> None:
+        """Sent again after an answer that was lost, it would be a second job."""
+        script.answers["submitjob"] = (status, {"code": "ServerException", "message": "as the test wishes"})
+        with pytest.raises(UnavailableError):
+            BatchDoor("us-east-1").submit(request_of(a_run(), "report"))
+        assert len(script.of("submitjob")) == 1
+
+    @pytest.mark.usefixtures("hurried", "aws")
+    def test_an_aws_that_is_not_there_is_unavailable(self, monkeypatch: pytest.MonkeyPatch, s3_nowhere: str) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", s3_nowhere)
+        with pytest.raises(UnavailableError, match="Could not connect"):
+            BatchDoor("us-east-1").describe(["a-job"])
+
+    @pytest.mark.usefixtures("aws")
+    def test_a_region_that_cannot_be_is_a_usage_error(self) -> None:
+        with pytest.raises(UsageError):
+            BatchDoor("no where").describe(["a-job"])
+
+    def test_a_log_that_is_not_there_is_an_unknown_name(self, script: Script) -> None:
+        answer = {"code": "ResourceNotFoundException", "message": "The specified log stream does not exist."}
+        script.answers["getlogevents"] = (400, answer)
+        with pytest.raises(UnknownNameError, match="log stream"):
+            list(BatchDoor("us-east-1").log_lines("/nd", "gone", 5))
+
+
+class TestMissing:
+    """What is submitted again, from plain values."""
+
+    KEYS = frozenset(keys_of(a_run()))
+
+    @pytest.mark.parametrize(
+        ("statistics", "detection", "report", "wanted"),
+        [
+            (32, 32, "SUCCEEDED", []),
+            (32, 32, "FAILED", ["report"]),
+            (32, 32, None, ["report"]),
+            (32, 31, "SUCCEEDED", ["detection", "report"]),
+            (31, 32, "FAILED", ["statistics", "report"]),
+            (0, 0, None, ["statistics", "detection", "report"]),
+        ],
+    )
+    def test_phases_that_lack_blocks_are_done_again_and_the_report_after_them(
+        self, statistics: int, detection: int, report: str | None, wanted: list[str]
+    ) -> None:
+        keys = sorted(self.KEYS)
+        states: dict[Phase, str] = {} if report is None else {"report": report}
+        finished: dict[Phase, set[str]] = {"statistics": set(keys[:statistics]), "detection": set(keys[:detection])}
+        assert submission.missing_phases(a_run(), states, finished) == wanted
+
+    def test_a_run_without_arrays_has_its_report_alone(self) -> None:
+        run = a_run(shards=1)
+        assert submission.missing_phases(run, {"report": "FAILED"}, {}) == ["report"]
+        assert submission.missing_phases(run, {"report": "SUCCEEDED"}, {}) == []
+
+
+def test_every_command_has_help(command: Callable[..., Said], capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], *([name, "--help"] for name in ("plan", "submit", "status", "logs", "cancel", "resume"))):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+        assert "usage: python -m batch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["start"], ["status"], ["plan", "--colour"], ["submit", "--queue"]])
+def test_a_wrong_command_line_is_told_in_a_sentence(command: Callable[..., Said], words: list[str]) -> None:
+    said = command(*words)
+    assert said.code == 2
+    assert "--help" in said.err
+
+
+def test_a_defect_is_told_in_a_sentence(
+    command: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Place
+) -> None:
+    def broken(address: str) -> None:
+        raise ZeroDivisionError("of the test")
+
+    monkeypatch.setattr("batch.__main__.Records", broken)
+    caplog.set_level(logging.INFO)
+    assert command("status", place.address).code == 1
+    assert "a defect of nd-synapse" in caplog.text
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("name", ["status", "logs", "cancel", "resume"])
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("a-run", "s3://bucket/prefix"),
+        ("s3://A/b", "no bucket has such a name"),
+        (f"s3://{BUCKET}/runs/other", "has no run.json"),
+        ("s3://no-such-bucket/runs/a-run", "NoSuchBucket"),
+    ],
+)
+def test_a_run_that_does_not_exist_is_refused(
+    command: Callable[..., Said], name: str, address: str, found: str
+) -> None:
+    said = command(name, address)
+    assert said.code == 2
+    assert found in said.err
+
+
+def test_a_record_that_is_none_of_ours_is_refused(aws: S3Server, command: Callable[..., Said]) -> None:
+    client(aws, "s3").put_object(Bucket=BUCKET, Key="runs/odd/run.json", Body=b'{"run": {}}')
+    said = command("status", f"s3://{BUCKET}/runs/odd")
+    assert said.code == 65
+    assert "no record of this version" in said.err
