@@ -287,7 +287,8 @@ class BlockPool:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=work, args=(there, orders), daemon=True)
-        with _undisturbed(), _environment(), _main_hidden():
+        # the helper that multiprocessing starts beside the first worker has no token in its environment either
+        with _environment(), _undisturbed(), _main_hidden():
             process.start()
         there.close()
         worker = _Worker(process, here)
