@@ -176,6 +176,8 @@ def _text_of(name: str, path: Path) -> str:
         raise UsageError(asked, str(error.strerror).lower(), "Name a file that can be read") from error
     except UnicodeDecodeError as error:
         raise UsageError(asked, "the file is not text in UTF-8", "Save it so") from error
+    except ValueError as error:
+        raise UsageError(asked, "no file can have this name", "Name a file that can be read") from error
     if len(body) > _PARAMETER_BYTES:
         raise UsageError(asked, f"the file has more than {_PARAMETER_BYTES:,} bytes", "Name the right file")
     return text

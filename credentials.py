@@ -194,7 +194,8 @@ def read_token_file(path: Path) -> Token:
         with path.open("rb") as file:
             raw = file.read(_TOKEN_FILE_BYTES + 1)
             mode = path.stat().st_mode
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+        # a ValueError is raised for a path that no file can have
         raise UsageError(asked, "there is no such file", remedy) from error
     except OSError as error:
         raise StorageError(asked, error.strerror or "it cannot be read", "Check its permissions") from error

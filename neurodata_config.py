@@ -105,7 +105,8 @@ def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(_FILE_BYTES + 1)
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+        # a ValueError is raised for a path that no file can have
         raise UsageError(asked, "there is no such file", f"Check --config; {_EXAMPLE}") from error
     except OSError as error:
         raise StorageError(asked, error.strerror or "it cannot be read", "Check its permissions") from error
