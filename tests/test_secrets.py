@@ -1,0 +1,442 @@
+"""The token shows nowhere: every command, in success and failure, at every level of messages, with a marked token.
+
+``python -m tests.test_secrets`` runs all of it and prints the table: command, exit code, where was looked, leaks.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import http.server
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import tifffile
+
+import driver
+from box import Box
+from errors import NDSynapseError
+from job import Job
+from local_boss.boss import Boss
+from local_boss.ingest import ingest
+from local_boss.stacks import stack_of_array
+from local_boss.tokens import writing_token
+from NeuroDataResource import NeuroDataResource
+from tests.conftest import REPOSITORY
+from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_s3 import S3Server
+
+MARK = "d5f07b31e9c4a8620bd5f07b31e9c4a8620bd5f0"
+"""The token of all tests here; the server takes it, and every trace of it is a leak."""
+
+FORMS = {
+    MARK.encode(),
+    base64.b64encode(MARK.encode()),
+    MARK[::-1].encode(),
+    MARK.encode("utf-16-le"),
+    MARK[:16].encode(),
+}
+SHAPE = (4, 48, 56)
+LIMIT_S = 120
+RANGES = ["--z-range", "0,4", "--y-range", "0,48", "--x-range", "0,56"]
+ROWS: list[tuple[str, int, str, int]] = []
+"""What was looked at: command, exit code, places, leaks."""
+
+
+@dataclass
+class Looked:
+    """Places that were looked at, by name, and those where the token was."""
+
+    command: str
+    places: dict[str, int] = field(default_factory=dict)
+    leaks: list[str] = field(default_factory=list)
+
+    def at(self, place: str, body: bytes | str) -> None:
+        body = body.encode("utf-8", "replace") if isinstance(body, str) else body
+        self.places[place] = self.places.get(place, 0) + len(body)
+        if any(form in body for form in FORMS):
+            self.leaks.append(place)
+
+    def below(self, folder: Path) -> None:
+        """Look into every file, and into what TIFF compresses or hides."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.at(path.suffix.lstrip(".") or path.name, path.read_bytes())
+                self.at("file names", str(path.relative_to(folder)))
+            if path.name.endswith(".tiff"):
+                with tifffile.TiffFile(path) as tif:
+                    self.at("TIFF description", tif.pages.first.description)
+
+    def done(self, code: int) -> None:
+        """Note what was found, and refuse any trace."""
+        ROWS.append((self.command, code, ", ".join(self.places), len(self.leaks)))
+        assert sum(self.places.values()) > 0
+        assert not self.leaks, self.command
+
+
+class _Echo(http.server.BaseHTTPRequestHandler):
+    """A server that repeats in its answer, and in its headers, what it was sent."""
+
+    def do_GET(self) -> None:
+        sent = self.headers["Authorization"]
+        body = json.dumps(
+            {"status": 400, "code": 1000, "message": f"you sent {sent}, {quote(sent)}, {sent!r}"}
+        ).encode()
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Sent", sent)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_GET  # noqa: N815 - the names are those of http.server
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep quiet."""
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
+    """A BOSS that takes the marked token, with a small volume, and a constant one in which nothing can be found."""
+    data = tmp_path_factory.mktemp("boss")
+    rng = np.random.default_rng(2)
+    pre, post = (rng.poisson(12, SHAPE).astype(np.uint8) for _ in range(2))
+    for z, y, x in rng.integers((1, 4, 4), (3, 44, 52), (12, 3)):
+        for channel in (pre, post):
+            channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] = 140
+    store = Boss(data)
+    for exp, first in {"plain": pre, "flat": np.full(SHAPE, 7, np.uint8)}.items():
+        for name, voxels in {"SYNAPSIN": first, "PSD95": post}.items():
+            ingest(store, "small", exp, name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
+    store.close()
+    assert writing_token(data) != MARK  # that makes the file
+    tokens = json.loads((data / "tokens.json").read_text())
+    (rights,) = (rights for rights in tokens["tokens"].values() if rights["role"] == "admin")
+    tokens["tokens"] = {MARK: rights}
+    (data / "tokens.json").write_text(json.dumps(tokens))
+    with start_boss(data) as server:
+        yield server
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a command, without what the machine may have of ours."""
+    ours = ("RESULTS_BUCKET", "BOSS_TOKEN")
+    return {**{name: value for name, value in os.environ.items() if name not in ours}, **more}
+
+
+def run(looked: Looked, words: list[str], code: int, cwd: Path = REPOSITORY, **more: str) -> None:
+    """Run a command, look at all that it prints, and at its children while it runs."""
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=cwd, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    watcher = threading.Thread(target=_watch, args=(process, looked), daemon=True)
+    watcher.start()
+    try:
+        out, err = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+    watcher.join(10)
+    looked.at("stdout", out)
+    looked.at("stderr", err)
+    assert process.returncode == code, err.decode(errors="replace")[-2000:]
+
+
+def _watch(process: subprocess.Popen[bytes], looked: Looked) -> None:
+    """Look at command lines and environments of what a process starts, as other programs of its user can."""
+    while process.poll() is None:
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                except (OSError, IndexError, ValueError):
+                    continue  # it has ended
+        ours = {process.pid}
+        while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+            ours |= more
+        for pid in ours - {process.pid}:
+            for place in ("cmdline", "environ"):
+                try:
+                    looked.at(f"children's {place}", Path(f"/proc/{pid}/{place}").read_bytes())
+                except OSError:
+                    continue
+        time.sleep(0.05)
+
+
+def where(server: BossServer | str, exp: str = "plain") -> list[str]:
+    url = server if isinstance(server, str) else server.url
+    return ["--host", url, "--col", "small", "--exp", exp, *RANGES]
+
+
+def config(path: Path, url: str, exp: str = "plain") -> Path:
+    """Write a neurodata.cfg that holds the token."""
+    path.write_text(
+        f"[Default]\ntoken = {MARK}\nhost = {url}\n[shared]\ncollection = small\nexperiment = {exp}\n"
+        "[Parallel]\nx_range = 0,56\ny_range = 0,48\nz_range = 0,4\n"
+    )
+    return path
+
+
+@pytest.fixture
+def ended(boss: BossServer, tmp_path: Path) -> Path:
+    """The folder of a run that ended."""
+    info, _, _ = driver.driver(
+        boss.url, MARK, "small", "plain", (0, 4), (0, 48), (0, 56), tmp_path / "ended", plots=False, cpus=1
+    )
+    return Path(info["folder"])
+
+
+class TestDriver:
+    """The main job."""
+
+    def test_a_run_that_is_pushed_and_uploaded_leaves_no_trace_of_it(
+        self, boss: BossServer, s3_env: S3Server, tmp_path: Path
+    ) -> None:
+        looked = Looked("driver.py, all steps, --verbose")
+        words = [
+            "driver.py",
+            *where(boss),
+            "--path",
+            str(tmp_path),
+            "--bucket",
+            "at-results",
+            "--verbose",
+            "--cpus",
+            "1",
+        ]
+        run(looked, words, 0, BOSS_TOKEN=MARK)
+        looked.below(tmp_path)
+        client = s3_env.client()
+        for key in s3_env.keys("at-results"):
+            held = client.get_object(Bucket="at-results", Key=key)
+            looked.at("S3 objects", held["Body"].read())
+            looked.at("S3 metadata", json.dumps([key, held["Metadata"], held["ResponseMetadata"]["HTTPHeaders"]]))
+        assert {"stderr", "json", "log", "html", "pkl", "children's environ", "S3 objects"} <= set(looked.places)
+        looked.done(0)
+
+    def test_a_server_that_repeats_the_token_is_not_repeated(self, echo: str, tmp_path: Path) -> None:
+        looked = Looked("driver.py --token, a server that repeats it")
+        run(looked, ["driver.py", *where(echo), "--path", str(tmp_path), "--verbose", "--token", MARK], 2)
+        looked.below(tmp_path)
+        looked.done(2)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("level", ["--verbose", "--quiet", ""], ids=["verbose", "quiet", "default"])
+    @pytest.mark.parametrize("way", ["environment", "option", "file", "config"])
+    def test_no_way_to_give_it_shows_it_at_any_level(
+        self, boss: BossServer, tmp_path: Path, way: str, level: str
+    ) -> None:
+        (tmp_path / "token").write_text(MARK)
+        (tmp_path / "token").chmod(0o644)  # warned about
+        given = {
+            "environment": [],
+            "option": ["--token", MARK],
+            "file": ["--token-file", str(tmp_path / "token")],
+            "config": ["--config", str(config(tmp_path / "neurodata.cfg", boss.url))],
+        }[way]
+        for exp, code in {"plain": 0, "flat": 65, "missing": 2}.items():
+            looked = Looked(f"driver.py, token by {way}, {level or 'default level'}, {exp}")
+            words = ["driver.py", *where(boss, exp), "--path", str(tmp_path / "r"), *given, "--no-plots", "--cpus", "1"]
+            run(looked, [*words, *([level] if level else [])], code, **({"BOSS_TOKEN": MARK} if not given else {}))
+            if (tmp_path / "r").is_dir():
+                looked.below(tmp_path / "r")
+            looked.done(code)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("words", "code"),
+        [
+            (["--dry-run"], 0),
+            (["--list-pipelines"], 0),
+            (["--help"], 0),
+            (["--frobnicate", MARK], 2),
+            (["--z-range", MARK], 2),
+            (["--col", MARK], 2),
+            (["--pipeline", "tests.test_secrets:fails"], 3),
+            (["--pipeline", "tests.test_secrets:defect"], 2),
+        ],
+        ids=lambda value: str(value).replace(MARK, "TOKEN"),
+    )
+    def test_no_mistake_shows_it(self, boss: BossServer, tmp_path: Path, words: list[str], code: int) -> None:
+        """A token in the place of something else is no token: it is looked for where it is one."""
+        looked = Looked(f"driver.py {' '.join(words).replace(MARK, 'TOKEN')}")
+        mistaken = MARK in words
+        secret = MARK
+        command = ["driver.py", *where(boss), "--path", str(tmp_path), "--no-plots", "--no-push", "--verbose", *words]
+        if mistaken:
+            command = [word.replace(MARK, "x") for word in command]
+        run(looked, [*command, "--token", secret], code)
+        looked.below(tmp_path)
+        looked.done(code)
+
+
+def fails(data_dict: Mapping[str, object]) -> object:
+    """A function that says all that it can find."""
+    raise RuntimeError(f"{os.environ} {sys.argv} {data_dict.keys()}")
+
+
+class TestOtherCommands:
+    """Whatever else there is to call."""
+
+    def test_uploading_and_verifying_leave_no_trace_of_it(
+        self, ended: Path, boss: BossServer, s3_env: S3Server
+    ) -> None:
+        for words, code in [
+            (["upload", str(ended), "--bucket", "later", "--verbose"], 0),
+            (["verify", str(ended), "--sample", "1", "--bucket", "later", "--verbose"], 0),
+        ]:
+            looked = Looked(f"driver.py {words[0]}")
+            run(looked, ["driver.py", *words], code, BOSS_TOKEN=MARK)
+            looked.below(ended)
+            looked.done(code)
+
+    @pytest.mark.slow
+    def test_uploading_and_verifying_that_fail_leave_no_trace_of_it(
+        self, ended: Path, boss: BossServer, echo: str, s3_env: S3Server
+    ) -> None:
+        for words, code in [
+            (["upload", str(ended), "--bucket", "Not_A_Bucket"], 2),
+            (["upload", str(ended.parent), "--bucket", "later"], 2),
+            (["verify", str(ended), "--host", echo, "--token", MARK, "--verbose"], 2),
+            (["verify", str(ended), "--token", MARK[:7]], 2),
+            (["verify", str(ended.parent), "--offline"], 2),
+        ]:
+            looked = Looked(f"driver.py {' '.join(words[:1] + words[2:]).replace(MARK, 'TOKEN')}")
+            run(looked, ["driver.py", *words], code, BOSS_TOKEN=MARK)
+            looked.done(code)
+
+    def test_a_function_on_blocks_that_tells_all_it_knows_does_not_know_it(
+        self, boss: BossServer, tmp_path: Path
+    ) -> None:
+        looked = Looked("python -m nd_multicore, a function that raises all it finds")
+        words = ["-m", "nd_multicore", str(config(tmp_path / "neurodata.cfg", boss.url)), "tests.test_secrets:fails"]
+        run(looked, [*words, "--cpus", "1"], 3, BOSS_TOKEN=MARK)
+        looked.done(3)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("exp", ["plain", "missing"])
+    def test_functions_on_blocks_leave_no_trace_of_it(self, boss: BossServer, tmp_path: Path, exp: str) -> None:
+        code = 0 if exp == "plain" else 2
+        looked = Looked(f"python -m nd_multicore, {exp}")
+        cfg = config(tmp_path / "neurodata.cfg", boss.url, exp)
+        scratch = tmp_path / "scratch"
+        run(looked, ["-m", "nd_multicore", str(cfg), "builtins:len", "--cpus", "1", "--scratch", str(scratch)], code)
+        if scratch.is_dir():
+            looked.below(scratch)
+        looked.done(code)
+
+    @pytest.mark.slow
+    def test_the_local_boss_does_not_log_it(self, boss: BossServer, tmp_path: Path) -> None:
+        looked = Looked("python -m local_boss serve --verbose")
+        server = subprocess.Popen(
+            [sys.executable, "-m", "local_boss", "serve", "--data", str(boss.data), "--verbose"],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert server.stdout is not None
+        url = server.stdout.readline().decode().strip()
+        try:
+            run(
+                looked,
+                ["driver.py", *where(url), "--path", str(tmp_path), "--no-plots", "--cpus", "1"],
+                0,
+                BOSS_TOKEN=MARK,
+            )
+            run(looked, ["driver.py", *where(url, "x"), "--path", str(tmp_path), "--quiet"], 2, BOSS_TOKEN=MARK)
+        finally:
+            server.terminate()
+            out, err = server.communicate(timeout=20)
+        looked.at("server's stdout", out)
+        looked.at("server's stderr", err)
+        assert b"/v1/cutout/" in err
+        looked.done(server.returncode)
+
+    @pytest.mark.slow
+    def test_commands_that_need_no_token_do_not_show_that_of_the_environment(self, tmp_path: Path) -> None:
+        table, stack = tmp_path / "table.csv", tmp_path / "stack.tif"
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([["z_um", "y_um", "x_um", "mean_a"], *([i, i, i, i * i % 7] for i in range(30))])
+        tifffile.imwrite(stack, np.zeros((2, 3, 4), np.uint8), photometric="minisblack")
+        into = ["--data", str(tmp_path / "data"), "--col", "a", "--exp", "b", "--voxel-size-nm", "70,100,100"]
+        detections = ["--detections", str(table), "--truth", str(table)]
+        for words, code in [
+            (["-m", "pymeda_driver", str(table), "--out", str(tmp_path / "report")], 0),
+            (["-m", "pymeda_driver", str(stack), "--out", str(tmp_path / "report")], 65),
+            (["-m", "pipelines.evaluate", *detections, "--out", str(tmp_path / "out")], 0),
+            (["-m", "pipelines.evaluate", "--detections", str(stack), "--truth", str(table)], 65),
+            (["-m", "local_boss", "ingest", *into, "--chan", "c", str(stack)], 0),
+            (["-m", "local_boss", "ingest", *into, "--chan", "c", str(table)], 65),
+        ]:
+            looked = Looked(f"python -m {words[1]}, {'success' if code == 0 else 'failure'}")
+            run(looked, words, code, BOSS_TOKEN=MARK)
+            looked.below(tmp_path)
+            looked.done(code)
+
+
+class TestImported:
+    """What functions return and raise."""
+
+    def test_returned_values_and_errors_do_not_hold_it(self, boss: BossServer, echo: str, tmp_path: Path) -> None:
+        looked = Looked("driver.driver(), get_data(), errors of them")
+        ranges = ((0, 4), (0, 48), (0, 56))
+        returned = driver.driver(boss.url, MARK, "small", "plain", *ranges, tmp_path, plots=False, cpus=1)
+        for value in (returned, driver.get_data(boss.url, MARK, "small", "plain", *ranges)):
+            looked.at("repr of returned values", repr(value))
+            looked.at("pickle of returned values", pickle.dumps(value))
+        z, y, x = ranges
+        volume = NeuroDataResource(boss.url, MARK, "small", "plain", [], x, y, z)
+        job = Job(host=boss.url, token=volume.token, collection="small", experiment="plain", box=Box(*ranges))
+        looked.at(
+            "repr of values",
+            repr([volume, job, volume.token, vars(volume)]) + str(job.asked()) + str(volume.describe()),
+        )
+        for holder in (volume, job, volume.token):
+            with pytest.raises(TypeError, match="token is pickled only"):
+                pickle.dumps(holder)
+        for url, exp in [(boss.url, "missing"), (echo, "plain")]:
+            with pytest.raises(NDSynapseError) as caught:
+                driver.driver(url, MARK, "small", exp, *ranges, tmp_path, plots=False, cpus=1)
+            looked.at("tracebacks", "".join(traceback.format_exception(caught.value)))
+            looked.at("pickle of errors", pickle.dumps(caught.value))
+            cause = caught.value.__cause__
+            while cause is not None:
+                looked.at("repr of causes", f"{cause!r} {vars(cause)}")
+                cause = cause.__cause__ or cause.__context__
+        looked.below(tmp_path)
+        looked.done(0)
+
+
+def main() -> int:
+    code = pytest.main([__file__, "-q", "-m", "", "--no-header", "-p", "no:cacheprovider"])
+    rows = sys.modules["tests.test_secrets"].ROWS if "tests.test_secrets" in sys.modules else ROWS
+    for command, ended_with, places, leaks in rows:
+        print(f"{command} | {ended_with} | {places} | {leaks}")
+    print(f"{len(rows)} commands and calls, {sum(row[3] for row in rows)} places with the token")
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
