@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import boto3
@@ -47,15 +48,26 @@ class BatchDoor:
 
     def __init__(self, region: str | None = None) -> None:
         with _translated("connecting to AWS Batch"):
+            self._session = boto3.session.Session(region_name=region)
+        self._asking = self._client("batch", _ASKING)
+        self.region = str(self._asking.meta.region_name)
+
+    def _client(self, service: str, config: Config) -> Any:
+        """Return a client; those that not every command needs are made late, for it takes a while."""
+        with _translated(f"connecting to {service}"):
             try:
-                session = boto3.session.Session(region_name=region)
-                self._asking = session.client("batch", config=_ASKING)
-                self._sending = session.client("batch", config=_SENDING)
-                self._logs = session.client("logs", config=_ASKING)
+                return self._session.client(service, config=config)
             except ValueError as cause:
                 remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
-                raise UsageError("connecting to AWS Batch", str(cause).rstrip("."), remedy) from cause
-        self.region = str(self._asking.meta.region_name)
+                raise UsageError(f"connecting to {service}", str(cause).rstrip("."), remedy) from cause
+
+    @cached_property
+    def _sending(self) -> Any:
+        return self._client("batch", _SENDING)
+
+    @cached_property
+    def _logs(self) -> Any:
+        return self._client("logs", _ASKING)
 
     def definition(self, name: str) -> dict[str, Any]:
         """Describe a job definition.

@@ -602,14 +602,13 @@ def test_a_defect_is_told_in_a_sentence(
 
 
 @pytest.mark.usefixtures("aws")
-@pytest.mark.parametrize("name", ["status", "logs", "cancel", "resume"])
 @pytest.mark.parametrize(
-    ("address", "found"),
+    ("name", "address", "found"),
     [
-        ("a-run", "s3://bucket/prefix"),
-        ("s3://A/b", "no bucket has such a name"),
-        (f"s3://{BUCKET}/runs/other", "has no run.json"),
-        ("s3://no-such-bucket/runs/a-run", "NoSuchBucket"),
+        ("status", "a-run", "s3://bucket/prefix"),
+        ("cancel", "s3://A/b", "no bucket has such a name"),
+        ("logs", f"s3://{BUCKET}/runs/other", "has no run.json"),
+        ("resume", "s3://no-such-bucket/runs/a-run", "NoSuchBucket"),
     ],
 )
 def test_a_run_that_does_not_exist_is_refused(
