@@ -186,11 +186,10 @@ class Bench:
             collection="given",
             experiment="volume",
             box=BOX,
-            block_size=BLOCK,
             path=self.root / f"run-{self._numbers}",
             out_collection=OUT,
             out_experiment=f"run-{self._numbers}",
-            **{"plots": False, "cpus": 1, "pulls": 1, **options},
+            **{"block_size": BLOCK, "plots": False, "cpus": 1, "pulls": 1, **options},
         )
 
     def run(self, job: Job) -> NDSynapseError | None:

@@ -204,7 +204,7 @@ def test_voxels_of_another_type_are_refused(boss):
     assert boss.count("GET") == 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(place=st.integers(0, len(PACKED) - 1))
 def test_for_any_damaged_byte_voxels_with_a_digest_are_asked_for_again(place):
     with faulty_boss() as boss:
