@@ -271,25 +271,24 @@ class TestDriver:
             (["--dry-run"], 0),
             (["--list-pipelines"], 0),
             (["--help"], 0),
-            (["--frobnicate", MARK], 2),
-            (["--z-range", MARK], 2),
-            (["--col", MARK], 2),
-            (["--pipeline", "tests.test_secrets:fails"], 3),
+            (["--frobnicate"], 2),
+            (["--z-range", "x"], 2),
+            (["--pipeline", "tests.test_secrets:fails"], 65),
             (["--pipeline", "tests.test_secrets:defect"], 2),
         ],
-        ids=lambda value: str(value).replace(MARK, "TOKEN"),
+        ids=str,
     )
     def test_no_mistake_shows_it(self, boss: BossServer, tmp_path: Path, words: list[str], code: int) -> None:
-        """A token in the place of something else is no token: it is looked for where it is one."""
-        looked = Looked(f"driver.py {' '.join(words).replace(MARK, 'TOKEN')}")
-        mistaken = MARK in words
-        secret = MARK
+        looked = Looked(f"driver.py {' '.join(words)}")
         command = ["driver.py", *where(boss), "--path", str(tmp_path), "--no-plots", "--no-push", "--verbose", *words]
-        if mistaken:
-            command = [word.replace(MARK, "x") for word in command]
-        run(looked, [*command, "--token", secret], code)
+        run(looked, [*command, "--token", MARK], code)
         looked.below(tmp_path)
         looked.done(code)
+
+
+def size(data_dict: Mapping[str, object]) -> dict[str, object]:
+    """A function that returns a table."""
+    return {"channels": np.array([len(data_dict)])}
 
 
 def fails(data_dict: Mapping[str, object]) -> object:
@@ -342,7 +341,11 @@ class TestOtherCommands:
         looked = Looked(f"python -m nd_multicore, {exp}")
         cfg = config(tmp_path / "neurodata.cfg", boss.url, exp)
         scratch = tmp_path / "scratch"
-        run(looked, ["-m", "nd_multicore", str(cfg), "builtins:len", "--cpus", "1", "--scratch", str(scratch)], code)
+        run(
+            looked,
+            ["-m", "nd_multicore", str(cfg), "tests.test_secrets:size", "--cpus", "1", "--scratch", str(scratch)],
+            code,
+        )
         if scratch.is_dir():
             looked.below(scratch)
         looked.done(code)
@@ -430,7 +433,9 @@ class TestImported:
 
 
 def main() -> int:
-    code = pytest.main([__file__, "-q", "-m", "", "--no-header", "-p", "no:cacheprovider"])
+    # what this module imported by now needs no assertions rewritten
+    quiet = ["-q", "--no-header", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    code = pytest.main([__file__, "-m", "", *quiet])
     rows = sys.modules["tests.test_secrets"].ROWS if "tests.test_secrets" in sys.modules else ROWS
     for command, ended_with, places, leaks in rows:
         print(f"{command} | {ended_with} | {places} | {leaks}")
