@@ -140,6 +140,23 @@ class Box:
         ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True)]
         return None if any(b <= a for a, b in ranges) else Box(*ranges)
 
+    @classmethod
+    def around(cls, boxes: Sequence[Box]) -> Box:
+        """Return the smallest box that holds others.
+
+        Parameters
+        ----------
+        boxes : sequence of Box
+            One at least.
+
+        Returns
+        -------
+        Box
+            The box.
+        """
+        ends = (zip(*along, strict=True) for along in zip(*(box.ranges for box in boxes), strict=True))
+        return cls(*((min(starts), max(stops)) for starts, stops in ends))
+
     def grown(self, halo: Sequence[int], within: Box) -> Box:
         """Return this box, larger on each side.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from box import Box
 from detection import DEFAULT_BLOCK_SIZE, Plan
 from detection.budget import check_memory, fits, fitted, needs_of
 from detection.plan import remembered_block_size
@@ -63,7 +64,9 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
             return same
     if job.block_size is None:
         return fitted(plan, job.cpus, job.pulls, limit)
-    check_memory(plan, job.cpus, job.pulls, limit)
+    mine = [] if job.part is None else job.part.of(plan.blocks())
+    # a part joins nothing: its own blocks are all that it holds
+    check_memory(replace(plan, box=Box.around(mine)) if mine else plan, job.cpus, job.pulls, limit)
     return plan
 
 
@@ -100,15 +103,21 @@ def forecast(job: Job, plan: Plan) -> str:
     """
     needs = needs_of(plan, job.cpus, job.pulls)
     low, high = needs.seconds(job.cpus, job.pulls)
+    whole, disk = needs.pull_bytes, needs.disk_bytes
+    pulled = f"{whole / 2**30:,.2f} GiB"
+    if job.cache_bytes is not None and job.cache_bytes < whole:
+        # counting, detecting and measuring each pull what is not there any more
+        pulled += f" to {3 * whole / 2**30:,.2f} GiB, for --cache holds less,"
+        disk += job.cache_bytes - whole
     roles = ", ".join(f"{role} {channel}" for role, channel in plan.roles.items())
     lines = {
         "volume": f"{plan.source.identity}",
         "box": f"{job.box}, {job.box.voxels:,} voxels",
         "channels": f"{roles}; measured: {', '.join(plan.channels)}",
         "blocks": f"{needs.blocks:,} of at most {' x '.join(map(str, plan.block_size))} voxels (z, y, x)",
-        "to pull": f"{needs.pull_bytes / 2**30:,.2f} GiB before compression, {job.pulls} cutouts at a time",
+        "to pull": f"{pulled} before compression, {job.pulls} cutouts at a time",
         "memory": f"at most {needs.memory_bytes / 2**20:,.0f} MiB, with {job.cpus} workers",
-        "disk": f"{needs.disk_bytes / 2**30:,.2f} GiB of scratch, and as much as the masks for the results",
+        "disk": f"{disk / 2**30:,.2f} GiB of scratch, and as much as the masks for the results",
         "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes, from {needs.assumed}",
         "results": f"{plan.folder.parent}",
     }

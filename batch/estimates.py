@@ -176,7 +176,12 @@ def load_of(plan: Plan, push: bool) -> Load:
 
 
 def _requests(box: Box, block_size: Sequence[int], shape: Sequence[int]) -> float:
-    """Return the requests for a tile, on average: they end at multiples of their own size, wherever the tile lies."""
+    """Return the requests for a tile, on average.
+
+    One is enough for what it can hold; others end at multiples of their own size, wherever the tile lies.
+    """
+    if math.prod(shape) <= REQUEST_VOXELS:
+        return 1.0
     pieces = 1
     for edges, step in zip(edges_of(box, block_size), request_size(shape), strict=True):
         pieces *= sum(-(-stop // step) - start // step for start, stop in pairwise(edges))

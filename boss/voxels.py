@@ -27,7 +27,7 @@ from boss.transport import expecting
 from box import Box
 from errors import DataError, UnavailableError
 
-__all__ = ["CUBOID", "REQUEST_VOXELS", "erase_block", "read_cutout", "request_size", "write_block"]
+__all__ = ["CUBOID", "REQUEST_VOXELS", "erase_block", "pieces_of", "read_cutout", "request_size", "write_block"]
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,22 @@ def request_size(shape: Sequence[int]) -> tuple[int, int, int]:
     return (z, y, x)
 
 
+def pieces_of(box: Box) -> list[Box]:
+    """Return what of a box each request reads.
+
+    Parameters
+    ----------
+    box : Box
+        What is to be read.
+
+    Returns
+    -------
+    list of Box
+        One where a single request can hold it, wherever it begins.
+    """
+    return [box] if box.voxels <= REQUEST_VOXELS else list(box.tiles(request_size(box.shape), aligned=True))
+
+
 def read_cutout(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArray[Any]:
     """Read a box of a channel, in as many requests as are needed.
 
@@ -91,7 +107,7 @@ def read_cutout(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArr
     """
     asked = f"voxels {box} of {_name(channel)}"
     voxels = np.empty(box.shape, dtype=channel.datatype)
-    for tile in box.tiles(request_size(box.shape), aligned=True):
+    for tile in pieces_of(box):
         answer = _read_tile(remote, channel, tile, asked)
         if answer.shape != tile.shape or answer.dtype != voxels.dtype:
             raise UnavailableError(

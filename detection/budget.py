@@ -6,6 +6,7 @@ on blocks of 1 to 17 million voxels (`tests/test_memory.py` holds them to it).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,9 @@ _PARENT_BYTES = 160 * 2**20
 _WORKER_BYTES = 60 * 2**20
 _VOXEL_BYTES = 12
 """What the engine holds for a voxel of a block: labels, their packed form, and mapped input."""
+
+_LARGEST_BLOCK = 400_000_000
+"""Voxels of a block: its labels are packed in one piece, which holds less than 2 GiB."""
 
 _PLANE_BYTES = 24
 """What adding up windows holds for a voxel of a plane: a table of sums, and another while it is made."""
@@ -230,8 +234,15 @@ def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> None:
     Raises
     ------
     UsageError
-        If it does not fit; a block size that does is in the message.
+        If it does not fit, and a block size that does is in the message; or if no memory is enough for such blocks.
     """
+    voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
+    if voxels > _LARGEST_BLOCK:
+        raise UsageError(
+            f"blocks of {plan.block_size} voxels",
+            f"a block may have {_LARGEST_BLOCK:,} voxels, whatever the memory",
+            "Give a smaller --block-size",
+        )
     if not fits(plan, cpus, pulls, limit_bytes):
         needed = needs_of(plan, cpus, pulls).memory_bytes
         size = ",".join(map(str, fitted(plan, cpus, pulls, limit_bytes).block_size))

@@ -134,8 +134,4 @@ def _sums_kind(plan: Plan, part: Part) -> str:
 
 def _near(plan: Plan, mine: Sequence[Box]) -> Plan:
     """Return a plan that pulls no more than some blocks and their halo."""
-    ranges = [
-        (min(start for start, _ in along), max(stop for _, stop in along))
-        for along in zip(*(block.ranges for block in mine), strict=True)
-    ]
-    return replace(plan, region=Box(*ranges).grown(plan.halo, plan.box))
+    return replace(plan, region=Box.around(mine).grown(plan.halo, plan.box))

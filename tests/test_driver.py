@@ -447,7 +447,10 @@ class TestImported:
 class TestForecast:
     """What is told before a run."""
 
-    def test_dry_run_tells_what_is_needed_and_touches_nothing(self, small_boss: BossServer, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("cache", [None, "0.00001"])
+    def test_dry_run_tells_what_is_needed_and_touches_nothing(
+        self, small_boss: BossServer, tmp_path: Path, cache: str | None
+    ) -> None:
         command = [
             sys.executable,
             "driver.py",
@@ -456,7 +459,7 @@ class TestForecast:
             str(tmp_path / "r"),
         ]
         done = subprocess.run(
-            [*command, "--dry-run", "--block-size", "3,30,35"],
+            [*command, "--dry-run", "--block-size", "3,30,35", *(["--cache", cache] if cache else [])],
             cwd=REPOSITORY,
             env={**os.environ, "BOSS_TOKEN": small_boss.token},
             capture_output=True,
@@ -467,6 +470,7 @@ class TestForecast:
         told = dict(line.split(None, 1) for line in done.stdout.replace("to pull", "to-pull").splitlines())
         assert told["blocks"].startswith("8 of at most 3 x 30 x 35")
         assert told["box"].endswith("25,200 voxels")
+        assert ("for --cache holds less" in told["to-pull"]) == (cache is not None)
         assert told.keys() >= {"to-pull", "memory", "disk", "time", "channels", "results"}
         assert list(tmp_path.iterdir()) == []
 

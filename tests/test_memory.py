@@ -16,7 +16,7 @@ import pytest
 import pipelines
 from box import Box
 from detection import Plan, detect
-from detection.budget import needs_of
+from detection.budget import check_memory, needs_of
 from errors import UsageError
 from local_boss.boss import Boss
 from tests.conftest import REPOSITORY
@@ -101,10 +101,19 @@ def test_the_plan_tells_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtyp
     with pytest.MonkeyPatch.context() as patch:
         peaks: list[int] = []
         patch.setattr(
-            "detection.passes._Run._report", lambda self, step, outcome, pull_s: peaks.append(outcome.peak_bytes)
+            "detection.passes.Passes._report", lambda self, step, outcome, pull_s: peaks.append(outcome.peak_bytes)
         )
         detect(plan, 1)
     assert max(peaks) < worker < 2 * max(peaks)
+
+
+def test_blocks_whose_labels_cannot_be_packed_are_refused_before_the_run(tmp_path: Path) -> None:
+    source = noisy((2, 8, 8), np.uint8, 1)
+    pipeline = pipelines.build("nomads-unsupervised", {})
+    roles, names, box = {"presynaptic": "pre", "postsynaptic": "post"}, ("pre", "post"), Box.of_shape((900, 900, 900))
+    plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), box.shape, tmp_path)
+    with pytest.raises(UsageError, match="400,000,000 voxels, whatever the memory"):
+        check_memory(plan, 1, 1, 2**50)
 
 
 def test_a_block_size_that_does_not_fit_is_refused_with_one_that_does(folder: Path) -> None:

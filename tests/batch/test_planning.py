@@ -14,18 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import forecast
 from batch.estimates import BOSS_PULLS, load_of
 from batch.imagined import TERAVOXEL, plan_over
 from batch.plan import BatchPlan, duration, size
 from batch.planning import Wishes, plan_of, planned
 from batch.prices import PATH, read_prices
 from batch.sizes import size_for
-from boss.voxels import request_size
+from boss.voxels import pieces_of, request_size
 from box import Box
 from credentials import Token
 from detection.budget import check_memory, needs_of
+from detection.shelf import Part
 from errors import UsageError
 from job import Job
+from results import ResultFolder
 
 SMALL = Box.of_shape((32, 1024, 1024))
 LARGE = Box.of_shape((64, 30_000, 20_000))
@@ -146,10 +149,7 @@ class TestSmall:
     def test_counts_requests_as_boss_would(self, block_size: tuple[int, int, int]) -> None:
         detection = plan_over(Box.of_shape((64, 2048, 4096)), block_size=block_size)
         load = load_of(detection, push=True)
-        asked = sum(
-            len(list(tile.tiles(request_size(tile.shape), aligned=True)))
-            for tile in detection.box.tiles(detection.block_size, aligned=True)
-        )
+        asked = sum(len(pieces_of(tile)) for tile in detection.box.tiles(detection.block_size, aligned=True))
         assert load.blocks * load.tile_requests == asked * 4
         parts = len(list(detection.box.tiles(request_size(detection.box.shape), aligned=True)))
         assert load.push_requests == 3 * parts * len(detection.pipeline.masks)
@@ -370,3 +370,27 @@ def test_a_job_is_planned_as_its_driver_would_do_it() -> None:
 )
 def test_sizes_and_times_are_told_in_units_that_suit_them(told: str, text: str) -> None:
     assert told == text
+
+
+def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: Path) -> None:
+    """The report needs more: it joins the objects of the whole box."""
+    asked = {"host": "h.invalid", "token": Token("x12345678"), "collection": "c", "experiment": "e", "push": False}
+    job = Job(**asked, box=Box.of_shape((64, 30_000, 30_000)))  # type: ignore[arg-type]
+    batch = plan_of(job, Opened())  # type: ignore[arg-type]
+    settled = replace(
+        job,
+        block_size=batch.block_size,
+        cpus=batch.child.cpus,
+        pulls=batch.child.pulls,
+        memory_bytes=batch.child.memory_mib * 2**20,
+        shared="s3://bucket/run",
+        path=tmp_path,
+    )
+    roles = job.pipeline.choose(Opened.channels, {})
+    folder = ResultFolder.named(tmp_path, job.results_key)
+    for index in (0, batch.shards - 1):
+        part = Part("detection", index, batch.shards)
+        found = forecast.plan_of(replace(settled, part=part), Opened(), roles, folder)  # type: ignore[arg-type]
+        assert found.block_size == batch.block_size
+    with pytest.raises(UsageError):
+        forecast.plan_of(settled, Opened(), roles, folder)  # type: ignore[arg-type]
