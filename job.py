@@ -138,7 +138,7 @@ class Job:
         if self.shared is not None and self.block_size is None:
             found = "each job would choose blocks that fit its own memory"
             raise UsageError("a run in parts without --block-size", found, "Give all of them one --block-size Z,Y,X")
-        if len(self.results_key.encode()) > _LONGEST_NAME:
+        if len(self.results_key.encode(errors="replace")) > _LONGEST_NAME:
             raise UsageError(
                 f"results key {self.results_key}",
                 f"a folder's name has at most {_LONGEST_NAME} bytes",

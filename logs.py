@@ -145,7 +145,8 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
         handlers.append(terminal)
     if settings.file is not None:
         try:
-            file = _JobLog(settings.file, encoding="utf-8")
+            # a word of a command line need not be UTF-8
+            file = _JobLog(settings.file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise StorageError(
                 f"opening the log {settings.file}", str(error.strerror), "Give a --path that you may write to"

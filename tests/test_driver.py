@@ -291,6 +291,8 @@ WRONG = {
     "misspelt-collection": (["--col", "smal"], {}, 2, ["smal", "small"]),
     "misspelt-experiment": (["--exp", "plian"], {}, 2, ["plian", "plain"]),
     "misspelt-channel": (["--channels", "presynaptic=SYNAPSN"], {}, 2, ["SYNAPSN", "SYNAPSIN"]),
+    "channel-that-is-no-text": (["--channels", "presynaptic=\udcff"], {}, 2, ["presynaptic", "SYNAPSIN"]),
+    "name-that-is-no-text": (["--col", "\udcff"], {}, 2, ["udcff"]),
     "unknown-role": (["--channels", "pre=SYNAPSIN"], {}, 2, ["pre", "presynaptic"]),
     "ambiguous-channel": (["--exp", "twice"], {}, 2, ["SYNAPSIN_a, SYNAPSIN_b", "--channels"]),
     "beyond-the-end": (["--x-range", "0,71"], {}, 2, ["0,71", "x 0,70"]),
