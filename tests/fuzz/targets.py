@@ -46,7 +46,7 @@ from pipelines.evaluate import options as evaluate_options
 from pipelines.evaluate import truth
 from pipelines.query import Query, parse_markers, parse_query
 from pymeda.table import SynapseTable, standardise
-from tests.fuzz.cases import json_values, mutated_bytes, mutated_json, mutated_text, numbers, plain, words
+from tests.fuzz.cases import edits, json_values, mutated_bytes, mutated_json, mutated_text, numbers, plain, words
 from tests.fuzz.judge import Target
 
 TOKEN = "fuzz-7f3a9c51-token-of-a-case"
@@ -110,15 +110,23 @@ def read_evaluation(line: list[str], folder: Path) -> None:
     evaluate_options.request_of(evaluate_options.parser().parse_args(line))
 
 
-evaluations = st.lists(
-    st.sampled_from(["--images", "--detections", "--synaptograms", "--truth", "--voxel-size-nm", "--threads", "--seed"])
-    | st.sampled_from(
-        ["--max-distance-nm", "--overlap", "--border-nm", "--types", "--z-range", "--resamples", "--json"]
-    )
-    | st.sampled_from(["a.csv", "b.tif", "70,100,100", "2", "300", "0,8", "0.5"])
-    | words,
-    max_size=8,
-)
+RIGHT = [
+    ["--detections", "a.csv", "--truth", "b.csv", "--voxel-size-nm", "70,100,100", "--max-distance-nm", "300"],
+    ["--images", "a", "--truth", "b.tif", "--voxel-size-nm", "70,100,100", "--overlap", "0.5", "--threads", "2"],
+    ["--synaptograms", "a.npz", "--seed", "1", "--resamples", "10", "--json"],
+    ["--detections", "a.csv", "--truth", "b.csv", "--z-range", "0,8", "--y-range", "0,9", "--x-range", "0,9"],
+]
+
+
+@st.composite
+def evaluations(draw: st.DrawFn) -> list[str]:
+    """A command line of the evaluation that was right, with a few words changed."""
+    line = list(draw(st.sampled_from(RIGHT)))
+    for _ in range(draw(edits)):
+        place = draw(st.integers(0, len(line) - 1))
+        line[place] = draw(mutated_text([line[place]]) | words)
+    return line
+
 
 # --- neurodata.cfg ------------------------------------------------------------------------------------------------
 
@@ -205,12 +213,14 @@ def parameters(draw: st.DrawFn) -> tuple[str, dict[str, str], list[str], dict[st
     """A pipeline with values for its parameters, the names of channels, and roles."""
     name = draw(st.sampled_from(pipelines.names()))
     declared = pipelines.parameters(name)
-    value = words | numbers.map(str)
-    given = {p.name: draw(mutated_text([str(p.default)]) | value) for p in draw(st.lists(st.sampled_from(declared)))}
+    some = draw(st.lists(st.sampled_from(declared), max_size=2))
+    given = {p.name: draw(mutated_text([str(p.default)]) | words | numbers.map(str)) for p in some}
     if draw(st.integers(0, 9)) == 0:
         given[draw(words)] = draw(words)
-    channels = draw(st.lists(st.sampled_from(["PSD95", "SYNAPSIN", "Gephyrin", "VGAT", "GAD2"]) | words, max_size=5))
-    roles = draw(st.dictionaries(st.sampled_from(["presynaptic", "postsynaptic"]) | words, words, max_size=2))
+    markers = [role.markers[0] for role in pipelines.build(name, {}).roles]
+    channels = draw(st.just(markers) | st.just(markers) | st.lists(st.sampled_from(markers) | words, max_size=5))
+    role = st.sampled_from(["presynaptic", "postsynaptic"])
+    roles = draw(st.just({}) | st.just({}) | st.dictionaries(role | words, words, max_size=2))
     return name, given, channels, roles
 
 
@@ -587,7 +597,7 @@ ranges = in_order | in_order | in_order | st.tuples(st.integers(), st.integers()
 
 TARGETS = [
     Target("command line", command_lines(), quietly(read_command_line), 12),
-    Target("evaluation's command line", evaluations, quietly(read_evaluation), 5),
+    Target("evaluation's command line", evaluations(), quietly(read_evaluation), 5),
     Target(
         "neurodata.cfg",
         mutated_bytes([CONFIG.encode()]) | mutated_text([CONFIG]).map(lambda t: t.encode("utf-8", "replace")),
