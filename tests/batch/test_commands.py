@@ -177,7 +177,7 @@ class TestSubmit:
     def test_the_command_has_the_users_options_and_results_go_to_the_bucket(
         self, command: Callable[..., Said], asked: list[str], volume: BossServer, place: Place
     ) -> None:
-        command(*place.submit, "--shards", "3", *asked, "--param", "noise_fold=4", "--quiet")
+        command(*place.submit, "--shards", "3", *asked, "--param", "noise_fold=4", "--memory-mib", "30000")
         run, _, _ = Records(place.address).read()
         words = request_of(run, "detection")["containerOverrides"]["command"]
         assert words[2:6] == ["--host", volume.url, "--col", "lab"]
@@ -218,6 +218,7 @@ class TestSubmit:
         assert volume.token not in said.out + said.err
         assert place.objects() == []
 
+    @pytest.mark.slow
     def test_a_parameter_from_a_file_travels_as_its_text(
         self, command: Callable[..., Said], asked: list[str], tmp_path: Path, place: Place
     ) -> None:
@@ -237,6 +238,7 @@ class TestSubmit:
         assert f"resume {place.address}" in said.err
         assert place.job("report") == first
 
+    @pytest.mark.slow
     def test_another_secret_makes_another_revision_of_the_definition(
         self, command: Callable[..., Said], asked: list[str], place: Place
     ) -> None:
@@ -267,12 +269,12 @@ class TestSubmit:
             (["--job-definition", "none"], 2, "none that is active"),
             (["--queue", "none"], 2, "does not exist"),
             (["--run-bucket", "no-such-bucket"], 2, "NoSuchBucket"),
-            (["--run-bucket", "No_Bucket"], 2, "no bucket has such a name"),
-            (["--run", "a run"], 2, "letters, digits and hyphens"),
-            (["--attempts", "11"], 2, "from 1 to 10"),
-            (["--tag", "project"], 2, "name=value"),
+            pytest.param(["--run-bucket", "No_Bucket"], 2, "no bucket has such a name", marks=pytest.mark.slow),
+            pytest.param(["--run", "a run"], 2, "letters, digits and hyphens", marks=pytest.mark.slow),
+            pytest.param(["--attempts", "11"], 2, "from 1 to 10", marks=pytest.mark.slow),
+            pytest.param(["--tag", "project"], 2, "name=value", marks=pytest.mark.slow),
             (["--shards", "7"], 2, "7 shards of 6 blocks"),
-            (["--exp", "none"], 2, "none"),
+            pytest.param(["--exp", "none"], 2, "none", marks=pytest.mark.slow),
         ],
     )
     def test_a_mistake_is_told_in_a_sentence_and_nothing_is_left(
@@ -292,13 +294,6 @@ class TestSubmit:
         assert "Give --yes" in said.err
         assert "USD" in said.out, "what it would cost is told before it is asked"
         assert place.objects() == []
-
-    def test_more_memory_than_planned_can_be_asked_for(
-        self, command: Callable[..., Said], asked: list[str], place: Place
-    ) -> None:
-        command(*place.submit, "--shards", "2", "--memory-mib", "30000", *asked)
-        run, _, _ = Records(place.address).read()
-        assert (run.child.memory_mib, run.report.memory_mib) == (30000, 30000)
 
 
 class TestFollow:
@@ -336,6 +331,7 @@ class TestFollow:
         assert report["dependsOn"] == [{"jobId": place.job("detection", 2)}]
         assert "detection   3 succeeded" in command("status", place.address).out
 
+    @pytest.mark.slow
     def test_resume_of_a_complete_run_submits_nothing(self, command: Callable[..., Said], place: Place) -> None:
         place.finish("statistics-0123456789abcdef", slice(6))
         place.finish("parts-0123456789abcdef", slice(6))
@@ -345,14 +341,6 @@ class TestFollow:
         said = command("resume", place.address, "--report-only", "--yes", "--memory-mib", "64000")
         assert said.code == 0, said.err
         assert place.objects("jobs/002") == ["jobs/002-report.json"]
-
-    def test_two_who_resume_at_the_same_time_do_not_both(self, command: Callable[..., Said], place: Place) -> None:
-        """The second finds the note of the first, and ends what it submitted itself."""
-        run, region, _ = Records(place.address).read()
-        records, door = Records(place.address), BatchDoor(region)
-        submission.submit(run, ["report"], 2, door, records)
-        with pytest.raises(UsageError, match="somebody else"):
-            submission.submit(run, ["report"], 2, door, records)
 
     def test_logs_of_a_job_that_wrote_none_are_an_error(self, command: Callable[..., Said], place: Place) -> None:
         said = command("logs", place.address, "--phase", "detection")
