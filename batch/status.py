@@ -197,8 +197,10 @@ def reason_of(exit_code: int | None, reason: str, status_reason: str) -> str:
         return "Spot took the machine"
     if status_reason == TIMED_OUT:
         return "it took longer than its time-out"
-    if "ependent" in status_reason or status_reason == CANCELLED:
-        return status_reason if status_reason == CANCELLED else "it never began: what it waits for failed"
+    if status_reason == CANCELLED:
+        return CANCELLED
+    if status_reason.lower().startswith("dependent job"):
+        return "it never began: what it waits for failed"
     if reason.startswith("OutOfMemory") or exit_code == _OUT_OF_MEMORY:
         return "it ran out of memory: a smaller --block-size, fewer --cpus or more --memory-mib help"
     if exit_code is not None:
