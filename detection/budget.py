@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from detection.plan import DEFAULT_BLOCK_SIZE, Plan
 from detection.windows import surroundings
 from errors import UsageError
@@ -126,12 +124,12 @@ def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
     """
     itemsizes = [plan.source.dtype(channel).itemsize for channel in plan.pulled()]
     block = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
-    with_halo = int(np.prod([n + 2 * halo for n, halo in zip(block, plan.halo, strict=True)]))
-    voxels = int(np.prod(block))
+    with_halo = math.prod(n + 2 * halo for n, halo in zip(block, plan.halo, strict=True))
+    voxels = math.prod(block)
     working = voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * plan.pipeline.working_bytes
     worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, max(itemsizes)))
     parent = _PARENT_BYTES + pulls * _PULL_COPIES * voxels * max(itemsizes)
-    blocks = int(np.prod([-(-extent // n) + 1 for n, extent in zip(block, plan.box.shape, strict=True)]))
+    blocks = math.prod(-(-extent // n) + 1 for n, extent in zip(block, plan.box.shape, strict=True))
     blocks = len(plan.blocks()) if blocks < 10**6 else blocks
     return Needs(
         blocks=blocks,
@@ -148,12 +146,12 @@ def _window_bytes(plan: Plan, block: Sequence[int], itemsize: int) -> int:
     """Return what measuring windows takes: a channel of the block and around it, tables of a plane."""
     around = [n + 2 * reach for n, reach in zip(block, surroundings(plan.reach), strict=True)]
     _, y, x = (min(n, extent) for n, extent in zip(around, plan.box.shape, strict=True))
-    return int(np.prod(around)) * itemsize + y * x * _PLANE_BYTES
+    return math.prod(around) * itemsize + y * x * _PLANE_BYTES
 
 
 def _joining_bytes(plan: Plan, workers: int) -> int:
     """Return what joining takes: the parent's tables, and workers that are idle."""
-    um3 = plan.box.voxels * float(np.prod(plan.voxel_size_nm)) / 1e9
+    um3 = plan.box.voxels * math.prod(plan.voxel_size_nm) / 1e9
     objects = min(um3 * _OBJECTS_UM3, plan.box.voxels / 8)
     return _PARENT_BYTES + workers * _WORKER_BYTES + int(objects) * _OBJECT_BYTES
 
