@@ -22,6 +22,7 @@ from batch.requests import SECRET_VARIABLE
 from batch.retry import COMPUTE, Compute, strategy
 from tests.conftest import REPOSITORY
 from tests.fixtures_s3 import S3Server
+from tests.markdown import code, section, tables
 
 TEMPLATE = REPOSITORY / "batch" / "infrastructure.yaml"
 DEFINITION = REPOSITORY / "batch" / "job_definition.json"
@@ -118,6 +119,23 @@ def test_the_job_may_do_in_s3_what_it_does_and_nothing_else() -> None:
         "ListFinishedBlocks": {"s3:ListBucket"},
         "UploadResults": {"s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
     }
+
+
+def test_every_right_is_reviewed_in_the_document_on_security_and_none_is_there_that_is_not_granted() -> None:
+    granted = {
+        (name, action)
+        for name, resource in resources().items()
+        if resource["Type"] == "AWS::IAM::Role"
+        for policy in resource["Properties"].get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    (rows,) = tables(section(REPOSITORY / "docs" / "security.md", "What roles in the cloud may do, right by right"))
+    reviewed, role = set(), ""
+    for row in rows:
+        role = row[0] or role
+        reviewed |= {(role, action) for action in code(row[1]) if ":" in action}
+    assert reviewed == granted
 
 
 def test_the_job_may_not_read_the_secret_itself() -> None:
