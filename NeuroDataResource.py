@@ -98,6 +98,7 @@ class NeuroDataResource:
         for name in names:
             self._resource(name)
         self.requested_channels: list[str] = names or list(self.channels)
+        self._forbidden: list[str] = []
 
     @property
     def remote(self) -> BossRemote:
@@ -118,6 +119,12 @@ class NeuroDataResource:
         """Names of the channels of uint8, uint16 or uint64 that the token may read; asked of BOSS once."""
         return [name for name in self.channels if self._is_readable(name)]
 
+    @property
+    def forbidden_channels(self) -> list[str]:
+        """Names of the channels that exist, and that the token may not read."""
+        _ = self.readable_channels  # asking is what tells
+        return list(self._forbidden)
+
     def _is_readable(self, channel: str) -> bool:
         """Tell whether a channel can be read; the log names one that cannot."""
         try:
@@ -127,6 +134,7 @@ class NeuroDataResource:
         except PermissionDeniedError as error:
             # It may have been readable yesterday: a run without it has other columns, and perhaps other roles.
             log.warning("left out: %s", error)
+            self._forbidden.append(channel)
         else:
             return True
         return False

@@ -38,7 +38,7 @@ from credentials import Token
 from detection import Detection, detect
 from detection.parts import detect_part
 from detection.shelf import Part
-from errors import NDSynapseError, StoppedError, StorageError, UsageError
+from errors import DataError, NDSynapseError, PermissionDeniedError, StoppedError, StorageError, UsageError
 from forecast import candidates, forecast, plan_of
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
 from NeuroDataResource import NeuroDataResource
@@ -85,7 +85,7 @@ def run(
     delivery.check_upload(job)
     source = _open(job)
     log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
-    roles = job.pipeline.choose(candidates(source), job.channels)
+    roles = _roles(job, source)
     log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
     destinations = _destinations(job, source, roles)
     plan = plan_of(job, source, roles, folder)
@@ -143,7 +143,7 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
     """
     shelf = S3Shelf(job.shared or "")
     source = _open(job)
-    roles = job.pipeline.choose(candidates(source), job.channels)
+    roles = _roles(job, source)
     # what the job that does what remains would be refused is refused now
     _destinations(job, source, roles)
     plan = plan_of(job, source, roles, folder)
@@ -170,6 +170,20 @@ def _open(job: Job) -> NeuroDataResource:
     """Open the volume; names, ranges and token are checked by that."""
     z, y, x = job.box.ranges
     return NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
+
+
+def _roles(job: Job, source: NeuroDataResource) -> dict[str, str]:
+    """Find the channel of each role; one that may not be read is another matter than one that is not there."""
+    try:
+        return job.pipeline.choose(candidates(source), job.channels)
+    except (UsageError, DataError) as error:
+        if not source.forbidden_channels:
+            raise
+        raise PermissionDeniedError(
+            error.asked,
+            f"{error.found}; and the token may not read {', '.join(source.forbidden_channels)}",
+            f"Ask for the right to read, or: {error.remedy}",
+        ) from error
 
 
 def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str]) -> dict[str, nd_boss.Destination]:
@@ -419,7 +433,7 @@ def _ended_at_once() -> Iterator[None]:
 def _dry_run(job: Job) -> int:
     """Tell what a job would do and need."""
     source = _open(job)
-    roles = job.pipeline.choose(candidates(source), job.channels)
+    roles = _roles(job, source)
     _destinations(job, source, roles)
     sys.stdout.write(forecast(job, plan_of(job, source, roles, ResultFolder.named(job.path, job.results_key))))
     return 0

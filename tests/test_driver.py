@@ -25,6 +25,7 @@ from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import open_stack, stack_of_array
 from tests.conftest import REPOSITORY
+from tests.faulty_boss import boss_error, faulty_boss
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server
 
@@ -346,6 +347,16 @@ class TestWrongInput:
         assert run.code == 65
         assert "--out-exp" in run.stderr
         assert not (run.folder / "synapses.csv").exists()
+
+    def test_a_marker_that_the_token_may_not_read_is_not_called_missing(
+        self, small_boss: BossServer, tmp_path: Path
+    ) -> None:
+        with faulty_boss(small_boss.url) as between:
+            between.add("GET .*/channel/PSD95", *[boss_error(403, 3001, "no right to read")] * 3)
+            arguments = where(small_boss, "small", "plain", SMALL)
+            run = drive(small_boss, tmp_path, *arguments, "--host", between.url, "--quiet")
+        assert run.code == 77, run.stderr
+        assert "the token may not read PSD95" in run.stderr
 
     def test_token_that_may_not_write_keeps_the_results(self, small_boss: BossServer, tmp_path: Path) -> None:
         """The mask is not in BOSS, everything else is done and the exit code says what failed."""

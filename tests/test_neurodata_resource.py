@@ -261,6 +261,7 @@ def test_channels_that_cannot_be_read_are_left_out_and_named_once(boss_server, c
         assert resource.channels == ["ids", "mine", "wide", "yours"]
         assert resource.readable_channels == ["ids", "mine"]
         assert resource.image_channels == ["mine"]
+        assert resource.forbidden_channels == ["yours"]
         assert pickle.loads(ForkingPickler.dumps(resource)).readable_channels == ["ids", "mine"]
         assert between.count("/channel/") == 4
         with pytest.raises(PermissionDeniedError, match="yours"):
