@@ -60,8 +60,14 @@ def detect_part(
         Which part.
     shelf : Shelf
         Where blocks are left as soon as each is finished; those that are there are not computed again.
-    cpus, progress, pulls, keep_bytes
-        As for `passes.detect`.
+    cpus : int
+        Worker processes.
+    progress : callable
+        Told of every block.
+    pulls : int
+        Tiles that are pulled at the same time.
+    keep_bytes : int
+        What pulled tiles may take on disk.
 
     Returns
     -------
