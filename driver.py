@@ -1,6 +1,6 @@
-"""The command line, and the story of one job: pull, detect, plot, push, upload.
+"""The command line of a job, and the historical functions.
 
-It computes nothing and talks to no service itself; each step is one call of the module that can.
+It knows no step of a job; `steps` does.
 
     python3 driver.py --host H --token T --col C --exp E --z-range 0,8 --y-range 0,1024 --x-range 0,1344
 """
@@ -19,9 +19,8 @@ import signal
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,175 +29,21 @@ from numpy.typing import NDArray
 
 import delivery
 import logs
-import nd_boss
-import record
 from box import Box, Range
 from command_line import Parser
 from credentials import Token
-from detection import Detection, detect
-from detection.parts import detect_part
-from detection.shelf import Part
-from errors import DataError, NDSynapseError, PermissionDeniedError, StoppedError, StorageError, UsageError
-from forecast import candidates, forecast, plan_of
+from detection import Detection
+from errors import NDSynapseError, StoppedError, UsageError
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
 from NeuroDataResource import NeuroDataResource
 from pipelines.listing import described, listed
-from progress import Progress, silent, told
-from record import Outcome
-from results import ResultFolder, sums
-from s3_shelf import S3Shelf
+from progress import silent, told
+from results import ResultFolder
+from steps import foretell, run, run_part
 
-__all__ = ["Outcome", "driver", "get_data", "main", "run", "upload_results"]
+__all__ = ["driver", "get_data", "main", "run", "upload_results"]
 
 log = logging.getLogger(__name__)
-
-
-def run(
-    job: Job, folder: ResultFolder, progress: Progress, on_masks: Callable[[Detection], None] | None = None
-) -> Outcome:
-    """Do a job: everything that can be delivered is, and what could not be is told.
-
-    A mask that BOSS refuses is still plotted and uploaded, for a container takes its folder with it when it ends.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    folder : ResultFolder
-        Where its files go.
-    progress : callable
-        Told of every block of every step.
-    on_masks : callable, optional
-        Given the detection while its masks are on disk; they are gone when this function returns.
-
-    Returns
-    -------
-    Outcome
-        What it came to; `failures` is empty where everything was delivered.
-
-    Raises
-    ------
-    NDSynapseError
-        If there is nothing to deliver: bad names or ranges, data that cannot be had or used, no room on the disk.
-    """
-    started = datetime.now(UTC)
-    delivery.check_upload(job)
-    source = _open(job)
-    log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
-    roles = _roles(job, source)
-    log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
-    destinations = _destinations(job, source, roles)
-    plan = plan_of(job, source, roles, folder)
-    plan.remember()
-    # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
-    folder.clear_results()
-    shelf = None if job.shared is None else S3Shelf(job.shared)
-    detection = detect(plan, job.cpus, progress, shelf=shelf, **_pulling(job))
-    outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
-    if on_masks is not None:
-        on_masks(detection)
-    with delivery.step(outcome, "files", collect=False):
-        delivery.write_files(outcome, folder)
-    state = "not confirmed when this was written" if job.push else "not asked for"
-    outcome.in_boss = dict.fromkeys(detection.masks, state)
-    report = None
-    if job.plots:
-        with delivery.step(outcome, "plots"):
-            report = delivery.draw(outcome)
-            delivery.write_page(report, outcome, folder)
-    if job.push:
-        with delivery.step(outcome, "push"):
-            delivery.push(outcome, destinations, progress)
-            folder.write_links(outcome.links)
-            delivery.write_page(report, outcome, folder)
-    with delivery.step(outcome, "record"):
-        folder.write_json("run.json", record.manifest(outcome, sums(folder.root)))
-    if outcome.errors:
-        log.info("kept %s: the same command goes on from it", folder.work)
-    else:
-        _clear(folder)
-    return outcome
-
-
-def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> None:
-    """Do one part of a job; what it finishes is on the shelf of ``job.shared``, and the folder is empty again.
-
-    Blocks that fail are told and end nothing: the job that does what remains tries them again, and names them.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    part : Part
-        The part.
-    folder : ResultFolder
-        Where it may work.
-    progress : callable
-        Told of every block.
-
-    Raises
-    ------
-    NDSynapseError
-        If nothing can be done: bad names or ranges, data that cannot be had or used, a shelf that cannot be reached.
-    """
-    shelf = S3Shelf(job.shared or "")
-    source = _open(job)
-    roles = _roles(job, source)
-    # what the job that does what remains would be refused is refused now
-    _destinations(job, source, roles)
-    plan = plan_of(job, source, roles, folder)
-    log.info("part %d of %d (%s) of %s: %s", part.index, part.count, part.phase, source.identity, job.box)
-    holes = detect_part(plan, part, shelf, job.cpus, progress, **_pulling(job))
-    log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(holes))
-    _clear(folder)
-
-
-def _pulling(job: Job) -> dict[str, int]:
-    """Return how tiles are to be pulled and kept, as far as the job says it."""
-    return {"pulls": job.pulls} | ({} if job.cache_bytes is None else {"keep_bytes": job.cache_bytes})
-
-
-def _clear(folder: ResultFolder) -> None:
-    """Remove the scratch folder; one that stays is no reason to lose a result, or an error."""
-    try:
-        folder.clear_work()
-    except StorageError as error:
-        log.warning("%s", error)
-
-
-def _open(job: Job) -> NeuroDataResource:
-    """Open the volume; names, ranges and token are checked by that."""
-    z, y, x = job.box.ranges
-    return NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
-
-
-def _roles(job: Job, source: NeuroDataResource) -> dict[str, str]:
-    """Find the channel of each role; one that may not be read is another matter than one that is not there."""
-    try:
-        return job.pipeline.choose(candidates(source), job.channels)
-    except (UsageError, DataError) as error:
-        if not source.forbidden_channels:
-            raise
-        raise PermissionDeniedError(
-            error.asked,
-            f"{error.found}; and the token may not read {', '.join(source.forbidden_channels)}",
-            f"Ask for the right to read, or: {error.remedy}",
-        ) from error
-
-
-def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str]) -> dict[str, nd_boss.Destination]:
-    """Name the channel of each mask and refuse now what BOSS would refuse after the work."""
-    if not job.push:
-        return {}
-    destinations = {
-        name: nd_boss.Destination(
-            job.out_collection, job.out_experiment, f"{job.results_key}_{name}", job.maker(roles), job.overwrite
-        )
-        for name in job.pipeline.masks
-    }
-    for destination in destinations.values():
-        nd_boss.check_destination(source.remote, destination, job.box, source.frame)
-    return destinations
 
 
 def driver(
@@ -374,7 +219,8 @@ def _job(argv: Sequence[str]) -> int:
     job = job_from(options, os.environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     if options.dry_run:
-        return _dry_run(job)
+        sys.stdout.write(foretell(job))
+        return 0
     folder = ResultFolder(job.path, job.results_key)
     with folder.locked():
         if job.fresh:
@@ -428,15 +274,6 @@ def _ended_at_once() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _dry_run(job: Job) -> int:
-    """Tell what a job would do and need."""
-    source = _open(job)
-    roles = _roles(job, source)
-    _destinations(job, source, roles)
-    sys.stdout.write(forecast(job, plan_of(job, source, roles, ResultFolder.named(job.path, job.results_key))))
-    return 0
 
 
 def _tell(error: NDSynapseError) -> int:

@@ -1,0 +1,202 @@
+"""The steps of one job, in their order: open, detect, files, plots, push, record.
+
+It computes nothing and talks to no service itself; each step is one call of the module that can. The upload is not one
+of them: it carries the log of all the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import delivery
+import nd_boss
+import record
+from detection import Detection, detect
+from detection.parts import detect_part
+from detection.shelf import Part
+from errors import DataError, PermissionDeniedError, StorageError, UsageError
+from forecast import candidates, forecast, plan_of
+from job import Job
+from NeuroDataResource import NeuroDataResource
+from progress import Progress
+from record import Outcome
+from results import ResultFolder, sums
+from s3_shelf import S3Shelf
+
+__all__ = ["foretell", "run", "run_part"]
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    job: Job, folder: ResultFolder, progress: Progress, on_masks: Callable[[Detection], None] | None = None
+) -> Outcome:
+    """Do a job: everything that can be delivered is, and what could not be is told.
+
+    A mask that BOSS refuses is still plotted and uploaded, for a container takes its folder with it when it ends.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    folder : ResultFolder
+        Where its files go.
+    progress : callable
+        Told of every block of every step.
+    on_masks : callable, optional
+        Given the detection while its masks are on disk; they are gone when this function returns.
+
+    Returns
+    -------
+    Outcome
+        What it came to; `failures` is empty where everything was delivered.
+
+    Raises
+    ------
+    NDSynapseError
+        If there is nothing to deliver: bad names or ranges, data that cannot be had or used, no room on the disk.
+    """
+    started = datetime.now(UTC)
+    delivery.check_upload(job)
+    source = _open(job)
+    log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
+    roles = _roles(job, source)
+    log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
+    destinations = _destinations(job, source, roles)
+    plan = plan_of(job, source, roles, folder)
+    plan.remember()
+    # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
+    folder.clear_results()
+    shelf = None if job.shared is None else S3Shelf(job.shared)
+    detection = detect(plan, job.cpus, progress, shelf=shelf, **_pulling(job))
+    outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
+    if on_masks is not None:
+        on_masks(detection)
+    with delivery.step(outcome, "files", collect=False):
+        delivery.write_files(outcome, folder)
+    state = "not confirmed when this was written" if job.push else "not asked for"
+    outcome.in_boss = dict.fromkeys(detection.masks, state)
+    report = None
+    if job.plots:
+        with delivery.step(outcome, "plots"):
+            report = delivery.draw(outcome)
+            delivery.write_page(report, outcome, folder)
+    if job.push:
+        with delivery.step(outcome, "push"):
+            delivery.push(outcome, destinations, progress)
+            folder.write_links(outcome.links)
+            delivery.write_page(report, outcome, folder)
+    with delivery.step(outcome, "record"):
+        folder.write_json("run.json", record.manifest(outcome, sums(folder.root)))
+    if outcome.errors:
+        log.info("kept %s: the same command goes on from it", folder.work)
+    else:
+        _clear(folder)
+    return outcome
+
+
+def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> None:
+    """Do one part of a job; what it finishes is on the shelf of ``job.shared``, and the folder is empty again.
+
+    Blocks that fail are told and end nothing: the job that does what remains tries them again, and names them.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    part : Part
+        The part.
+    folder : ResultFolder
+        Where it may work.
+    progress : callable
+        Told of every block.
+
+    Raises
+    ------
+    NDSynapseError
+        If nothing can be done: bad names or ranges, data that cannot be had or used, a shelf that cannot be reached.
+    """
+    shelf = S3Shelf(job.shared or "")
+    source = _open(job)
+    roles = _roles(job, source)
+    # what the job that does what remains would be refused is refused now
+    _destinations(job, source, roles)
+    plan = plan_of(job, source, roles, folder)
+    log.info("part %d of %d (%s) of %s: %s", part.index, part.count, part.phase, source.identity, job.box)
+    holes = detect_part(plan, part, shelf, job.cpus, progress, **_pulling(job))
+    log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(holes))
+    _clear(folder)
+
+
+def _pulling(job: Job) -> dict[str, int]:
+    """Return how tiles are to be pulled and kept, as far as the job says it."""
+    return {"pulls": job.pulls} | ({} if job.cache_bytes is None else {"keep_bytes": job.cache_bytes})
+
+
+def _clear(folder: ResultFolder) -> None:
+    """Remove the scratch folder; one that stays is no reason to lose a result, or an error."""
+    try:
+        folder.clear_work()
+    except StorageError as error:
+        log.warning("%s", error)
+
+
+def _open(job: Job) -> NeuroDataResource:
+    """Open the volume; names, ranges and token are checked by that."""
+    z, y, x = job.box.ranges
+    return NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
+
+
+def _roles(job: Job, source: NeuroDataResource) -> dict[str, str]:
+    """Find the channel of each role; one that may not be read is another matter than one that is not there."""
+    try:
+        return job.pipeline.choose(candidates(source), job.channels)
+    except (UsageError, DataError) as error:
+        if not source.forbidden_channels:
+            raise
+        raise PermissionDeniedError(
+            error.asked,
+            f"{error.found}; and the token may not read {', '.join(source.forbidden_channels)}",
+            f"Ask for the right to read, or: {error.remedy}",
+        ) from error
+
+
+def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str]) -> dict[str, nd_boss.Destination]:
+    """Name the channel of each mask and refuse now what BOSS would refuse after the work."""
+    if not job.push:
+        return {}
+    destinations = {
+        name: nd_boss.Destination(
+            job.out_collection, job.out_experiment, f"{job.results_key}_{name}", job.maker(roles), job.overwrite
+        )
+        for name in job.pipeline.masks
+    }
+    for destination in destinations.values():
+        nd_boss.check_destination(source.remote, destination, job.box, source.frame)
+    return destinations
+
+
+def foretell(job: Job) -> str:
+    """Tell what a job would do and need; nothing is pulled and nothing written.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+
+    Returns
+    -------
+    str
+        Lines for the user.
+
+    Raises
+    ------
+    NDSynapseError
+        What the job itself would be refused for.
+    """
+    source = _open(job)
+    roles = _roles(job, source)
+    _destinations(job, source, roles)
+    return forecast(job, plan_of(job, source, roles, ResultFolder.named(job.path, job.results_key)))
