@@ -22,6 +22,7 @@ cent, for any depth of the data.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -262,7 +263,9 @@ def levels_of_bins(typical: float) -> NDArray[np.uint8]:
         ``64 ln(1 + contrast / typical)``, rounded, at most 255; 0 for contrasts that are not positive.
     """
     levels = np.zeros(_BINS, np.uint8)
-    levels[1:_INFINITE] = np.minimum(np.rint(LEVEL * np.log1p(values_of_bins()[1:] / typical)), 255)
+    # by the system's logarithm: that of NumPy differs in its last bits between processors
+    logs = np.fromiter(map(math.log1p, (values_of_bins()[1:] / typical).tolist()), np.float64, _INFINITE - 1)
+    levels[1:_INFINITE] = np.minimum(np.rint(LEVEL * logs), 255)
     return levels
 
 

@@ -157,7 +157,7 @@ class NomadsClassifier(Pipeline):
     @property
     def working_bytes(self) -> int:
         """Strength and evidence of 16 bits, where classes are detected, and the marks."""
-        return 16
+        return 20
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         """Return what a contrast and the search for a peak reach together.

@@ -79,8 +79,10 @@ def log_table(mean: float, std: float, top: int, width: int) -> NDArray[np.float
     last = min(top, math.ceil(mean + _CERTAIN * std))
     scaled = (mean - np.arange(last + 1)) / (std * math.sqrt(2))
     probabilities = np.fromiter(map(math.erfc, scaled.data), np.float64, last + 1) / 2
-    with np.errstate(divide="ignore"):  # 38 deviations below the mean p is 0, and so is what it is multiplied with
-        logs: NDArray[np.float32] = (np.log(probabilities) / width**2).astype(np.float32)
+    # 38 deviations below the mean p is 0, and so is what it is multiplied with. By the system's logarithm, for that of
+    # NumPy differs in its last bits between processors
+    exact = (math.log(p) if p > 0 else -math.inf for p in probabilities.tolist())
+    logs: NDArray[np.float32] = (np.fromiter(exact, np.float64, last + 1) / width**2).astype(np.float32)
     return logs
 
 

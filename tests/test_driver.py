@@ -129,7 +129,9 @@ SMALL = Box((0, 6), (0, 60), (0, 70))
 class TestRealVolume:
     """The real array-tomography volume, all the way."""
 
-    @pytest.mark.parametrize("box", [WHOLE, FAR_CORNER], ids=["whole", "far-corner"])
+    @pytest.mark.parametrize(
+        "box", [WHOLE, pytest.param(FAR_CORNER, marks=pytest.mark.slow)], ids=["whole", "far-corner"]
+    )
     def test_boss_folder_s3_and_table_agree(
         self, real_boss: BossServer, s3_env: S3Server, tmp_path: Path, box: Box
     ) -> None:

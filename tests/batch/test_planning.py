@@ -375,7 +375,7 @@ def test_sizes_and_times_are_told_in_units_that_suit_them(told: str, text: str) 
 def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: Path) -> None:
     """The report needs more: it joins the objects of the whole box."""
     asked = {"host": "h.invalid", "token": Token("x12345678"), "collection": "c", "experiment": "e", "push": False}
-    job = Job(**asked, box=Box.of_shape((64, 30_000, 30_000)))  # type: ignore[arg-type]
+    job = Job(**asked, box=Box.of_shape((64, 12_000, 12_000)))  # type: ignore[arg-type]
     batch = plan_of(job, Opened())  # type: ignore[arg-type]
     settled = replace(
         job,

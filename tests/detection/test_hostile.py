@@ -82,7 +82,13 @@ def dense() -> NDArray[np.uint8]:
     return voxels
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+QUICK = ("nomads-unsupervised", "probabilistic")
+"""One pipeline that looks for peaks, and one of several slices; the others take their time in the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "variant", [variant if variant in QUICK else pytest.param(variant, marks=pytest.mark.slow) for variant in VARIANTS]
+)
 @pytest.mark.parametrize("volume", [thread, corners, empty_block, constant_block, dense])
 def test_a_hostile_volume_gives_the_same_in_blocks(
     tmp_path: Path, volume: Any, variant: str, monkeypatch: pytest.MonkeyPatch

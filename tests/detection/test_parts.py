@@ -73,7 +73,8 @@ def in_parts(source: Arrays, parts: list[Part], shelf: Memory) -> Detection:
         return loaded(detect(plan(source, Path(folder), SIZE), 2, shelf=shelf))
 
 
-@settings(max_examples=8, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
 @given(
     counts=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     dtype=st.sampled_from([np.uint8, np.uint16]),
