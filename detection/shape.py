@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PRODUCT_SUMS", "elongation", "moved"]
+__all__ = ["PRODUCT_SUMS", "eigenvalues", "elongation", "moved"]
 
 PRODUCT_SUMS = {
     "sum_zz": (0, 0),
@@ -83,10 +83,46 @@ def elongation(
         spreads = _covariances(some, np.asarray(voxel_size_nm, np.float64) / 1000)
         fits = np.isfinite(spreads).all(axis=(1, 2))
         spreads[~fits] = np.eye(3)
-        axes = np.linalg.eigvalsh(spreads)
-        result[here] = np.where(fits, np.sqrt(axes[:, 2] / axes[:, 1]), np.nan)
+        _, middle, longest = eigenvalues(spreads)
+        result[here] = np.where(fits, np.sqrt(longest / middle), np.nan)
     return result
 
+
+def eigenvalues(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the eigenvalues of symmetric matrices, the same bits on every processor.
+
+    By Jacobi's rotations, which need no more than sums, products, quotients and square roots: each of them is rounded
+    as IEEE 754 says, whereas what LAPACK computes depends on how its kernels sum.
+
+    Parameters
+    ----------
+    matrices : ndarray of float64, shape (n, 3, 3)
+        The matrices, finite.
+
+    Returns
+    -------
+    ndarray of float64, shape (3, n)
+        Ascending for each.
+    """
+    a = {(p, q): matrices[:, p, q].copy() for p in range(3) for q in range(p, 3)}
+    for _ in range(_SWEEPS):
+        for p, q in ((0, 1), (0, 2), (1, 2)):
+            r = 3 - p - q
+            to_p, to_q = (min(r, p), max(r, p)), (min(r, q), max(r, q))
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                half = (a[q, q] - a[p, p]) / (2 * a[p, q])
+                tangent = np.where(half < 0, -1.0, 1.0) / (np.abs(half) + np.sqrt(half * half + 1))
+            tangent[a[p, q] == 0] = 0
+            cosine = 1 / np.sqrt(tangent * tangent + 1)
+            sine = tangent * cosine
+            change = tangent * a[p, q]
+            a[p, p], a[q, q], a[p, q] = a[p, p] - change, a[q, q] + change, np.zeros_like(change)
+            a[to_p], a[to_q] = cosine * a[to_p] - sine * a[to_q], sine * a[to_p] + cosine * a[to_q]
+    return np.sort([a[p, p] for p in range(3)], axis=0)
+
+
+_SWEEPS = 6
+"""Each squares what is left beside the diagonal: five suffice."""
 
 _NEEDED = frozenset(
     {"voxels", *PRODUCT_SUMS, *(f"{what}_{axis}" for what in ("sum", "start", "stop") for axis in "zyx")}
