@@ -131,10 +131,11 @@ _STOPPED = Rule("RETRY", on_exit_code=str(StoppedError.exit_code))
 _UNAVAILABLE = Rule("RETRY", on_exit_code=str(UnavailableError.exit_code))
 """BOSS or S3 did not answer, although the job itself had asked for minutes."""
 
-_NOT_STARTED: dict[Compute, Rule] = {
-    # the image could not be pulled, the daemon did not answer in time; the reasons differ, the status reason is this
-    "EC2": Rule("RETRY", on_status_reason="Task failed to start*"),
-    "FARGATE": Rule("RETRY", on_reason="CannotPullContainerError*"),
+_NO_IMAGE: dict[Compute, Rule] = {
+    # a task that failed to start for want of a secret or of a mount fails again: the image alone is worth another try
+    "EC2": Rule("RETRY", on_reason="CannotPull*", on_status_reason="Task failed to start*"),
+    # there, what the task ended of is the job's status reason itself, and the container may have none
+    "FARGATE": Rule("RETRY", on_status_reason="CannotPullContainerError*"),
 }
 
 _ALL_ELSE = Rule("EXIT", on_reason="*")
@@ -161,7 +162,7 @@ def strategy(compute: Compute, attempts: int = ATTEMPTS) -> Strategy:
         If Batch does not take so many attempts.
     """
     taken = Rule("RETRY", on_status_reason=SPOT[compute])
-    return Strategy(attempts, (taken, _NOT_STARTED[compute], _STOPPED, _UNAVAILABLE, _ALL_ELSE))
+    return Strategy(attempts, (taken, _NO_IMAGE[compute], _STOPPED, _UNAVAILABLE, _ALL_ELSE))
 
 
 def decide(

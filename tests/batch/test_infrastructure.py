@@ -20,6 +20,7 @@ from botocore.validate import ParamValidator
 import pipelines
 from batch.requests import SECRET_VARIABLE
 from batch.retry import COMPUTE, Compute, strategy
+from tests.batch.fixtures import SECRET_ARN
 from tests.conftest import REPOSITORY
 from tests.fixtures_s3 import S3Server
 from tests.markdown import code, section, tables
@@ -104,10 +105,14 @@ def test_no_right_is_granted_on_everything_but_those_that_say_why() -> None:
                 assert resource != "*" or action in EVERYTHING, (name, action)
 
 
-def test_every_right_has_its_reason_beside_it() -> None:
-    """A comment or the name of the statement; the comment above for all but the plainest."""
+def test_every_statement_has_a_name_and_all_but_the_plainest_a_comment_above() -> None:
+    """A name that says all of it needs no comment."""
+    plain = {"PullOurImage", "WriteLogs", "RefuseWithoutTls"}
+    text = TEMPLATE.read_text(encoding="utf-8")
     for name, statement in statements():
-        assert statement.get("Sid"), (name, statement)
+        sid = statement.get("Sid")
+        assert sid, (name, statement)
+        assert sid in plain or re.search(rf"^ +#.*\n +- Sid: {sid}$", text, re.MULTILINE), (name, sid)
 
 
 def test_the_job_may_do_in_s3_what_it_does_and_nothing_else() -> None:
@@ -122,13 +127,12 @@ def test_the_job_may_do_in_s3_what_it_does_and_nothing_else() -> None:
 
 
 def test_every_right_is_reviewed_in_the_document_on_security_and_none_is_there_that_is_not_granted() -> None:
+    role_of = {"ExecutionRole": "ExecutionRole", "JobRole": "JobRole", "FurtherSecrets": "ExecutionRole"}
     granted = {
-        (name, action)
-        for name, resource in resources().items()
-        if resource["Type"] == "AWS::IAM::Role"
-        for policy in resource["Properties"].get("Policies", [])
-        for statement in policy["PolicyDocument"]["Statement"]
-        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        (role_of[name], action)
+        for name, statement in statements()
+        if statement["Effect"] == "Allow"
+        for action in several(statement["Action"])
     }
     (rows,) = tables(section(REPOSITORY / "docs" / "security.md", "What roles in the cloud may do, right by right"))
     reviewed, role = set(), ""
@@ -142,7 +146,8 @@ def test_the_job_may_not_read_the_secret_itself() -> None:
     readers = {
         name for name, statement in statements() if "secretsmanager:GetSecretValue" in several(statement["Action"])
     }
-    assert readers == {"ExecutionRole"}
+    assert readers == {"ExecutionRole", "FurtherSecrets"}
+    assert resources()["FurtherSecrets"]["Properties"]["Roles"] == [{"Ref": "ExecutionRole"}]
 
 
 def test_results_of_every_pipeline_may_be_uploaded() -> None:
@@ -162,6 +167,7 @@ def test_the_job_definition_for_other_infrastructures_is_that_of_the_template() 
     """But for names, which there are placeholders."""
     alone = json.loads(DEFINITION.read_text(encoding="utf-8"))
     ours = _lower_first(resources()["Ec2Job"]["Properties"])
+    del ours["resourceRetentionPolicy"]  # CloudFormation's own
     assert set(alone) == set(ours)
     for key in ("type", "platformCapabilities", "propagateTags", "timeout", "retryStrategy"):
         assert alone[key] == ours[key], key
@@ -187,6 +193,18 @@ def test_containers_get_the_token_as_a_secret_and_can_write_to_two_folders(compu
     assert container["ReadonlyRootFilesystem"] is True
     volumes = re.findall(r"^VOLUME (.+)$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
     assert {mount["ContainerPath"] for mount in container["MountPoints"]} == set(volumes[0].split())
+
+
+@pytest.mark.parametrize("compute", COMPUTE)
+def test_a_new_image_leaves_the_revision_active_with_which_runs_were_submitted(compute: Compute) -> None:
+    """They could not be resumed otherwise."""
+    policy = resources()[JOBS[compute]]["Properties"]["ResourceRetentionPolicy"]
+    assert policy == {"SkipDeregisterOnUpdate": True}
+
+
+def test_machines_are_small_so_that_few_containers_share_a_disk() -> None:
+    types = template()["Parameters"]["InstanceTypes"]["Default"].split(", ")
+    assert {name.partition(".")[2] for name in types} == {"xlarge", "2xlarge", "4xlarge"}
 
 
 def test_the_bucket_is_closed_to_the_public() -> None:
@@ -231,7 +249,10 @@ def stack(s3_server: S3Server) -> Iterator[dict[str, str]]:
         Path="/aws-service-role/batch.amazonaws.com/",
         AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []}),
     )
-    parameters = {"VpcId": vpc, "SubnetIds": subnet, "ImageTag": "0.1.0"}
+    # moto takes a list apart that is given, but not the one that is the default
+    types = template()["Parameters"]["InstanceTypes"]["Default"].replace(" ", "")
+    network = {"VpcId": vpc, "SubnetIds": subnet}
+    parameters = {**network, "ImageTag": "0.1.0", "InstanceTypes": types, "FurtherSecretArns": SECRET_ARN}
     formation.create_stack(
         StackName="nd",
         TemplateBody=TEMPLATE.read_text(encoding="utf-8"),

@@ -32,7 +32,9 @@ class End:
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 NO_IMAGE = "CannotPullContainerError: Error response from daemon: context canceled"
 NO_IMAGE_FARGATE = "CannotPullContainerError: inspect image has been retried 5 time(s)"
+NO_SECRET = "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed"
 NO_ANSWER = "DockerTimeoutError: Could not transition to created; timed out after waiting 4m0s"
+NO_START = "CannotStartContainerError: Error response from daemon: OCI runtime create failed"
 ENDS = {
     "done": End(BOTH, 0, None, EXITED, "EXIT"),
     "a defect": End(BOTH, 1, None, EXITED, "EXIT"),
@@ -56,11 +58,13 @@ ENDS = {
     "Spot took the machine, older text": End(EC2, None, None, "Host EC2 Terminated", "RETRY"),
     "Spot took the task": End(FARGATE, 143, None, "Your Spot Task was interrupted.", "RETRY"),
     "no image": End(EC2, None, NO_IMAGE, "Task failed to start", "RETRY"),
-    "no image on Fargate": End(FARGATE, None, NO_IMAGE_FARGATE, None, "RETRY"),
-    "Docker did not answer": End(EC2, None, NO_ANSWER, "Task failed to start", "RETRY"),
-    "a secret that may not be read": End(
-        FARGATE, None, "ResourceInitializationError: unable to pull secrets or registry auth", None, "EXIT"
-    ),
+    "no image in ECR": End(EC2, None, "CannotPullECRContainerError: AccessDenied", "Task failed to start", "RETRY"),
+    "no image on Fargate": End(FARGATE, None, None, NO_IMAGE_FARGATE, "RETRY"),
+    "no image on Fargate, told twice": End(FARGATE, None, NO_IMAGE_FARGATE, NO_IMAGE_FARGATE, "RETRY"),
+    "Docker did not answer": End(EC2, None, NO_ANSWER, "Task failed to start", "EXIT"),
+    "a container that cannot be started": End(EC2, None, NO_START, "Task failed to start", "EXIT"),
+    "a secret that may not be read": End(EC2, None, NO_SECRET, "Task failed to start", "EXIT"),
+    "a secret that may not be read, on Fargate": End(FARGATE, None, None, NO_SECRET, "EXIT"),
 }
 
 
@@ -96,7 +100,7 @@ def test_batch_takes_the_rules(compute: Compute) -> None:
 def test_for_any_end_the_exit_codes_that_are_tried_again_are_two(
     code: int | None, reason: str | None, status_reason: str | None
 ) -> None:
-    known = ("Host EC2", "Task failed to start", "Your Spot Task", "CannotPullContainerError")
+    known = ("Host EC2", "CannotPull", "Your Spot Task")
     if any(text is not None and text.startswith(known) for text in (reason, status_reason)):
         return
     again = code in (errors.StoppedError.exit_code, errors.UnavailableError.exit_code)

@@ -60,13 +60,15 @@ def layers(image: str, folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
             file = outer.extractfile(member)
             if file is None:
                 continue
-            if member.name.endswith("layer.tar") or (member.name.startswith("blobs/") and member.size > 2**20):
+            try:
                 with tarfile.open(fileobj=file, mode="r:*") as layer:
                     for entry in layer:
                         content = layer.extractfile(entry) if entry.isfile() else None
                         if content is not None:
                             yield entry.name, content
-            else:
+            except tarfile.ReadError:
+                # no layer, but what describes the image
+                file.seek(0)
                 yield member.name, file
 
 
