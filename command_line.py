@@ -6,16 +6,20 @@ It knows no option of any of them.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from credentials import hide_likely
 from errors import UsageError
 
 __all__ = ["Parser", "block_size_of", "gib_of", "pairs_of", "parameters_of"]
 
 _PARAMETER_BYTES = 2**20
 """What the file of a parameter may have."""
+
+_OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,14 +44,30 @@ class Parser(argparse.ArgumentParser):
         Parameters
         ----------
         message : str
-            What is wrong with it.
+            What is wrong with it. Of words that it does not know, only options are repeated, without their values:
+            one of the others may be a token that was put in the wrong place.
 
         Raises
         ------
         UsageError
             Always.
         """
-        raise UsageError("the command line", message.rstrip("."), f"{self.prog} --help lists the options")
+        raise UsageError(
+            "the command line", _without_values(message.rstrip(".")), f"{self.prog} --help lists the options"
+        )
+
+
+def _without_values(message: str) -> str:
+    """Take out of a message of argparse what may be secret."""
+    unknown = message.removeprefix("unrecognized arguments: ")
+    if unknown != message:
+        names = [word.partition("=")[0] for word in unknown.split()]
+        options = sorted({name for name in names if _OPTION.fullmatch(name)})
+        return f"unrecognized options: {' '.join(options)}" if options else "a word in it belongs to no option"
+    ambiguous, could_match, options_ = message.rpartition(" could match ")
+    if could_match:
+        return ambiguous.partition("=")[0] + could_match + options_
+    return hide_likely(re.sub(r"ignored explicit argument .*", "it takes no value", message, flags=re.DOTALL))
 
 
 def block_size_of(text: str) -> tuple[int, int, int]:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import select
 import stat
+import time
 import traceback
 from collections.abc import Mapping
 from multiprocessing.reduction import ForkingPickler
@@ -18,7 +21,7 @@ from urllib.parse import quote, quote_plus
 
 from errors import StorageError, UsageError
 
-__all__ = ["TOKEN_VARIABLE", "Redactor", "Token", "find_token", "read_token_file", "redact"]
+__all__ = ["TOKEN_VARIABLE", "Redactor", "Token", "find_token", "hide_likely", "read_token_file", "redact", "unwaiting"]
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,8 @@ WAYS = f"Give it with --token-file FILE, {TOKEN_VARIABLE} in the environment, or
 
 # BOSS issues tokens of 40 characters; a file a hundred times larger is something else, perhaps endless.
 _TOKEN_FILE_BYTES = 4096
+# Long enough for a command whose output stands for the file, such as one that asks a keyring.
+_TOKEN_FILE_S = 60.0
 # A short one is part of common words: removing it from what is written would leave no sentence whole.
 _SHORTEST = 8
 
@@ -36,6 +41,9 @@ _SHORTEST = 8
 _AUTHORIZATION = re.compile(
     r"""((?i:authorization)["']?\s*[:=]\s*(?:b(?=["']))?["']?(?:(?i:token|bearer|basic)\s+)?|\bToken\s+(?=\S*\d)(?=\S{8}))[^\s'",;)}\]]+"""
 )
+
+# A word as long and mixed as tokens are: none of those that BOSS issues is missed, and few names are hidden.
+_LIKELY = re.compile(r"(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}")
 
 
 class Token:
@@ -188,16 +196,21 @@ def read_token_file(path: Path) -> Token:
     StorageError
         If it cannot be read.
     """
-    asked = f"token file {path}"
+    # who gives the token itself where its file is asked for does not get it back
+    asked = f"token file {path if path.parent.name else hide_likely(str(path))}"
     remedy = "Give a file with the token on its only line"
     try:
-        with path.open("rb") as file:
-            raw = file.read(_TOKEN_FILE_BYTES + 1)
-            mode = path.stat().st_mode
-    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
-        # a ValueError is raised for a path that no file can have
+        raw, mode = _read_within(path, _TOKEN_FILE_BYTES + 1, _TOKEN_FILE_S)
+    except ValueError as error:
+        # a path that no file can have
         raise UsageError(asked, "there is no such file", remedy) from error
     except OSError as error:
+        error.filename = None  # for the same reason
+        if isinstance(error, FileNotFoundError | IsADirectoryError):
+            raise UsageError(asked, "there is no such file", remedy) from error
+        if isinstance(error, TimeoutError):
+            found = f"nobody wrote it to its end within {_TOKEN_FILE_S:.0f} s"
+            raise UsageError(asked, found, "Let something write to it, or give a file") from error
         raise StorageError(asked, error.strerror or "it cannot be read", "Check its permissions") from error
     if len(raw) > _TOKEN_FILE_BYTES:
         raise UsageError(asked, f"it is larger than {_TOKEN_FILE_BYTES} bytes", remedy)
@@ -208,6 +221,57 @@ def read_token_file(path: Path) -> Token:
     if fault:
         raise UsageError(asked, fault, remedy)
     return Token(raw.decode("latin-1").strip())
+
+
+def unwaiting(path: str, flags: int) -> int:
+    """Open a file as `open` does, but do not wait for somebody to write to a named pipe.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    flags : int
+        Flags of `os.open`.
+
+    Returns
+    -------
+    int
+        The file descriptor.
+    """
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _read_within(path: Path, most: int, limit_s: float) -> tuple[bytes, int]:
+    """Read a file, or a pipe such as that of ``<(...)``, within a time; return at most so many bytes, and its mode."""
+    deadline = time.monotonic() + limit_s
+    raw = b""
+    with open(path, "rb", buffering=0, opener=unwaiting) as file:
+        ready = select.poll()
+        ready.register(file, select.POLLIN)
+        while len(raw) < most:
+            if not ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError
+            piece = file.read(most - len(raw))
+            if not piece:
+                break
+            raw += piece
+        return raw, os.fstat(file.fileno()).st_mode
+
+
+def hide_likely(text: str) -> str:
+    """Remove what may be a token from a text, where none is known.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The text with ``***`` in place of words of 20 characters and more that have digits in them.
+    """
+    return _LIKELY.sub(HIDDEN, text)
 
 
 def redact(text: str, *tokens: Token) -> str:

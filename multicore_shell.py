@@ -15,9 +15,9 @@ import logs
 import nd_multicore
 import stopping
 from block_pool import InWorkerError
-from command_line import block_size_of, gib_of
+from command_line import Parser, block_size_of, gib_of
 from detection.plan import DEFAULT_PULLS
-from errors import IncompleteError, NDSynapseError, StoppedError
+from errors import IncompleteError, NDSynapseError, StoppedError, UsageError
 from importing import function_of
 from progress import told
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code, see `errors`.
     """
-    parser = argparse.ArgumentParser(prog="nd_multicore", description="Run a function on every block of a BOSS volume.")
+    parser = Parser(prog="nd_multicore", description="Run a function on every block of a BOSS volume.")
     parser.add_argument("config", help="neurodata.cfg with the box and the channels")
     parser.add_argument(
         "function", help="package.module:function, called with a dictionary of channel to (z, y, x) array"
@@ -48,7 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
     parser.add_argument("--scratch", metavar="DIR", help="keep finished blocks here: the same command goes on")
     parser.add_argument("--quiet", action="store_true", help="only warnings and failures on standard error")
-    options = parser.parse_args(argv)
+    try:
+        options = parser.parse_args(argv)
+    except UsageError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     stopping.hear()
     try:
         code = _shell(options)

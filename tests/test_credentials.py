@@ -7,7 +7,10 @@ import io
 import json
 import logging
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import credentials
 from credentials import Redactor, Token, find_token, read_token_file, redact
 from errors import UsageError
 
@@ -169,6 +173,47 @@ def test_a_token_file_that_is_none_is_refused(tmp_path, name):
 def test_an_endless_token_file_is_not_read_to_its_end():
     with pytest.raises(UsageError, match="larger"):
         read_token_file(Path("/dev/zero"))
+
+
+def test_a_token_in_place_of_its_file_is_not_repeated():
+    secret = "d5f07b31e9c4a8620bd5f07b31e9c4a8620bd5f0"
+    with pytest.raises(UsageError, match="no such file") as caught:
+        read_token_file(Path(secret))
+    assert secret not in f"{caught.value} {caught.value.__cause__} {vars(caught.value)}"
+
+
+def test_a_named_pipe_is_a_token_file_once_somebody_writes_to_it(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    command = "import sys, time; time.sleep(0.3); open(sys.argv[1], 'w').write('0123456789abcdef\\n')"
+    with subprocess.Popen([sys.executable, "-c", command, str(pipe)]):
+        assert read_token_file(pipe) == Token("0123456789abcdef")
+
+
+def test_a_pipe_of_the_shell_that_was_written_to_its_end_is_a_token_file():
+    into, out = os.pipe()
+    os.write(out, b"0123456789abcdef\n")
+    os.close(out)
+    try:
+        assert read_token_file(Path(f"/dev/fd/{into}")) == Token("0123456789abcdef")
+    finally:
+        os.close(into)
+
+
+@pytest.mark.parametrize("written", [None, b"", b"0123456789abcdef"], ids=["no writer", "silence", "no end"])
+def test_a_named_pipe_that_does_not_end_is_not_waited_for(tmp_path, monkeypatch, written):
+    monkeypatch.setattr(credentials, "_TOKEN_FILE_S", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    end = None if written is None else os.open(pipe, os.O_RDWR)
+    try:
+        if end is not None:
+            os.write(end, written)
+        with pytest.raises(UsageError, match="nobody wrote it to its end"):
+            read_token_file(pipe)
+    finally:
+        if end is not None:
+            os.close(end)
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])

@@ -299,6 +299,26 @@ def fails(data_dict: Mapping[str, object]) -> object:
 class TestOtherCommands:
     """Whatever else there is to call."""
 
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["driver.py", "upload", "F", "--bucket", "b", "--token", MARK],
+            ["driver.py", "--host", "h", "--tokn", MARK],
+            ["driver.py", "--host", "h", f"--tok={MARK}"],
+            ["driver.py", "--host", "h", f"--quiet={MARK}"],
+            ["driver.py", "--host", "h", "--cpus", MARK],
+            ["driver.py", "verify", "a", MARK],
+            ["driver.py", "--col", "c", "--exp", "e", *RANGES, "--host", "h", "--verbose", "--token-file", MARK],
+            ["-m", "nd_multicore", "a", "b", "--token", MARK],
+            ["-m", "batch", "submit", "--token", MARK],
+        ],
+        ids=lambda words: " ".join(words).replace(MARK, "TOKEN"),
+    )
+    def test_a_token_in_the_wrong_place_is_not_repeated(self, words: list[str]) -> None:
+        looked = Looked(" ".join(words).replace(MARK, "TOKEN"))
+        run(looked, words, 2)
+        looked.done(2)
+
     def test_uploading_and_verifying_leave_no_trace_of_it(
         self, ended: Path, boss: BossServer, s3_env: S3Server
     ) -> None:
