@@ -6,11 +6,13 @@ It opens no connection and decides no precedence: a command line may give the sa
 from __future__ import annotations
 
 import configparser
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from box import Box, Range
-from credentials import Token
+from credentials import Token, unwaiting
 from errors import RangeError, StorageError, UsageError
 
 __all__ = ["NeurodataConfig", "read_neurodata_config"]
@@ -103,7 +105,9 @@ def _text(path: Path) -> str:
     """Read the file, and no more of it than a configuration has."""
     asked = f"configuration {path}"
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=unwaiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UsageError(asked, "it is no regular file", f"Check --config; {_EXAMPLE}")
             raw = file.read(_FILE_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError, ValueError) as error:
         # a ValueError is raised for a path that no file can have

@@ -463,6 +463,12 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, content):
         get_boss_config(file)
 
 
+def test_a_configuration_that_is_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "neurodata.cfg")
+    with pytest.raises(UsageError, match="no regular file"):
+        get_boss_config(tmp_path / "neurodata.cfg")
+
+
 def test_a_missing_configuration_is_named(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         get_boss_resource(tmp_path / "neurodata.cfg")
