@@ -5,12 +5,16 @@ It computes nothing.
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from box import Box
+from detection.outcome import Hole
 from detection.shelf import Shelf
 from detection.store import Store, key_of
+from errors import StorageError
 
 __all__ = ["Exchange"]
 
@@ -63,20 +67,21 @@ class Exchange:
         there = self.shelf.names(kinds[-1])
         shelved = [block for block in missing if _name_of(key_of(block)) in there]
         if wanted:
-            self._fetch([(kind, key_of(block)) for block in shelved for kind in kinds], self.shelf)
+            self._fetch(kinds, [key_of(block) for block in shelved], self.shelf)
         finished = set(shelved)
         return [block for block in missing if block not in finished]
 
-    def _fetch(self, wanted: Sequence[tuple[str, str]], shelf: Shelf) -> None:
-        """Fetch things, given by their kinds and keys; the last kind of a block comes last."""
+    def _fetch(self, kinds: Sequence[str], keys: Sequence[str], shelf: Shelf) -> None:
+        """Fetch things by their keys; what says that one is finished is saved last."""
 
-        def fetch(one: tuple[str, str]) -> None:
-            kind, key = one
-            self.store.adopt(kind, key, shelf.get(kind, _name_of(key)))
+        def fetch(key: str) -> None:
+            bodies = _unpacked(shelf.get(kinds[-1], _name_of(key)), len(kinds), f"{kinds[-1]}/{key}")
+            for kind, body in zip(kinds, bodies, strict=True):
+                self.store.adopt(kind, key, body)
 
         pool = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
         try:
-            for _ in pool.map(fetch, wanted):
+            for _ in pool.map(fetch, keys):
                 pass
         finally:
             pool.shutdown(cancel_futures=True)
@@ -103,16 +108,20 @@ class Exchange:
         """
         if self.shelf is None or not {_name_of(key) for key in keys} <= self.shelf.names(kind):
             return False
-        self._fetch([(kind, key) for key in keys], self.shelf)
+        self._fetch((kind,), keys, self.shelf)
         return True
 
-    def leave_one(self, kind: str, key: str) -> None:
-        """Leave one thing for the other parts.
+    def leave(self, kinds: Sequence[str], key: str) -> None:
+        """Leave what was made of a block, or something else, for the other parts.
+
+        It becomes one thing on the shelf, so that what two attempts made of a block is never mixed.
 
         Parameters
         ----------
-        kind, key : str
-            Which, in the store.
+        kinds : sequence of str
+            What was made.
+        key : str
+            Its name in the store.
 
         Raises
         ------
@@ -120,16 +129,17 @@ class Exchange:
             If the shelf cannot be reached.
         """
         if self.shelf is not None:
-            self.shelf.put(kind, _name_of(key), self.store.body(kind, key))
+            bodies = [self.store.body(kind, key) for kind in kinds]
+            self.shelf.put(kinds[-1], _name_of(key), _packed(bodies))
 
-    def leave(self, kinds: Sequence[str], block: Box) -> None:
-        """Leave what was made of a block for the other parts.
+    def leave_hole(self, kind: str, hole: Hole) -> None:
+        """Tell the other parts that a block failed: all have to do without it, or they would learn other things.
 
         Parameters
         ----------
-        kinds : sequence of str
-            What was made of it.
-        block : Box
+        kind : str
+            What was to be made of it.
+        hole : Hole
             The block.
 
         Raises
@@ -137,8 +147,61 @@ class Exchange:
         NDSynapseError
             If the shelf cannot be reached.
         """
-        for kind in kinds:
-            self.leave_one(kind, key_of(block))
+        if self.shelf is not None:
+            told = {"reason": hole.reason, "traceback": hole.traceback}
+            self.shelf.put(f"holes-{kind}", f"{key_of(hole.box)}.json", json.dumps(told).encode())
+
+    def holes(self, kind: str, step: str, blocks: Sequence[Box]) -> list[Hole]:
+        """Return which blocks failed in other parts.
+
+        Parameters
+        ----------
+        kind : str
+            What was to be made of them.
+        step : str
+            What that step is called.
+        blocks : sequence of Box
+            The blocks to ask for.
+
+        Returns
+        -------
+        list of Hole
+            In their order.
+
+        Raises
+        ------
+        NDSynapseError
+            If the shelf cannot be reached.
+        """
+        if self.shelf is None:
+            return []
+        there = self.shelf.names(f"holes-{kind}")
+        found = []
+        for block in blocks:
+            name = f"{key_of(block)}.json"
+            if name in there:
+                told = json.loads(self.shelf.get(f"holes-{kind}", name))
+                found.append(Hole(block, step, str(told["reason"]), str(told["traceback"])))
+        return found
+
+
+def _packed(bodies: Sequence[bytes]) -> bytes:
+    """Put files one after another, each with its length before it."""
+    return b"".join(part for body in bodies for part in (struct.pack("<Q", len(body)), body))
+
+
+def _unpacked(packed: bytes, count: int, name: str) -> list[bytes]:
+    """Take files apart again."""
+    bodies: list[bytes] = []
+    at = 0
+    while len(bodies) < count and at + 8 <= len(packed):
+        (length,) = struct.unpack_from("<Q", packed, at)
+        bodies.append(packed[at + 8 : at + 8 + length])
+        at += 8 + length
+    if len(bodies) != count or at != len(packed):
+        found = f"it has {len(packed)} bytes, which are not {count} files"
+        raise StorageError(f"{name} on the shelf", found, "Begin a run under another --shared")
+    return bodies
 
 
 def _name_of(key: str) -> str:

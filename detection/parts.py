@@ -72,7 +72,7 @@ def detect_part(
     Returns
     -------
     list of Hole
-        The blocks that failed; `passes.detect` tries them again, and names them.
+        The blocks of this part that failed; `passes.detect` names them, and tries those again that failed in detection.
 
     Raises
     ------
@@ -95,9 +95,8 @@ def _count(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> li
         if passes.exchange.fetch_all(kind, [key]):
             return []
         passes.count(mine)
-        if not passes.holes:
-            passes.store.save(kind, key, blocks.packed_counts(passes.total(mine)))
-            passes.exchange.leave_one(kind, key)
+        passes.store.save(kind, key, blocks.packed_counts(passes.total(passes.among_whole(mine))))
+        passes.exchange.leave((kind,), key)
         return passes.holes
 
 
@@ -109,16 +108,15 @@ def _find(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> lis
         if finding is not None:
             # they have the digests that what is pulled is compared with
             passes.count(mine)
-            passes.find(finding, mine, wanted=False)
+            passes.find(finding, passes.among_whole(mine), wanted=False)
             return passes.holes
-    # a part of the counting failed, or is not done: what is missing is counted here
+    # a part of the counting is not done: what is missing is counted here
     with setting.passes(plan) as passes:
         finding, _, _ = passes.learn()
-        holes = passes.holes
-    failed = {hole.box for hole in holes}
     with setting.passes(near) as passes:
-        passes.find(finding, [block for block in mine if block not in failed], wanted=False)
-        return holes + passes.holes
+        passes.count(mine)
+        passes.find(finding, passes.among_whole(mine), wanted=False)
+        return passes.holes
 
 
 def _finding_of_sums(plan: Plan, part: Part, passes: Passes) -> Finding | None:
@@ -130,7 +128,8 @@ def _finding_of_sums(plan: Plan, part: Part, passes: Passes) -> Finding | None:
     total: Summary = {}
     for key in filled:
         blocks.add_all_counts(total, passes.store.load(kind, key))
-    return plan.pipeline.learn(total, plan.roles)
+    # where every block failed there is nothing to learn from, which `Passes.learn` says
+    return plan.pipeline.learn(total, plan.roles) if total else None
 
 
 def _sums_kind(plan: Plan, part: Part) -> str:

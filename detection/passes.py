@@ -102,8 +102,12 @@ class Passes:
 
     def whole(self) -> list[Box]:
         """Return the blocks that did not fail."""
+        return self.among_whole(self.blocks)
+
+    def among_whole(self, some: Sequence[Box]) -> list[Box]:
+        """Return those of some blocks that did not fail."""
         failed = {hole.box for hole in self.holes}
-        return [block for block in self.blocks if block not in failed]
+        return [block for block in some if block not in failed]
 
     def some_whole(self) -> list[Box]:
         """Return the blocks that did not fail; refuse to go on with none."""
@@ -149,7 +153,7 @@ class Passes:
                 self._progress(step, done, len(whole), f"{speed}, {failed} failed" if failed else speed)
                 if isinstance(outcome, Done):
                     if step in _SHARED:
-                        self.exchange.leave(kinds, outcome.box)
+                        self.exchange.leave(kinds, key_of(outcome.box))
                     yield outcome
         finally:
             if tile_feed is not None:
@@ -235,10 +239,16 @@ class Passes:
         self.store.keep_only({self.plan.tiles().kind, self.plan.statistics_kind(), *whole, *kept})
 
     def count(self, among: Sequence[Box], wanted: bool = True) -> None:
-        """Pull and count blocks."""
-        kinds = (self.plan.statistics_kind(),)
-        for _ in self.each_block("statistics", kinds, blocks.summarise, among, self.plan.halo, wanted):
+        """Pull and count blocks, but for those that failed in another part."""
+        kind, step = self.plan.statistics_kind(), "statistics"
+        known = self.exchange.holes(kind, step, among)
+        self.holes += [hole for hole in known if hole not in self.holes]
+        failed, before = {hole.box for hole in self.holes}, len(self.holes)
+        missing = [block for block in among if block not in failed]
+        for _ in self.each_block(step, (kind,), blocks.summarise, missing, self.plan.halo, wanted):
             pass
+        for hole in self.holes[before:]:
+            self.exchange.leave_hole(kind, hole)
 
     def total(self, among: Sequence[Box]) -> Summary:
         """Add up what was counted in some blocks."""

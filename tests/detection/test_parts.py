@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import tempfile
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from box import Box, Range
-from detection import Detection, detect
+from detection import Detection, Plan, detect
+from detection.exchange import Exchange
 from detection.parts import detect_part
 from detection.shelf import Part
-from errors import DataError, UsageError
+from detection.store import Store
+from errors import DataError, StorageError, UsageError
+from pipelines.contract import Detected, Finding, Place, Summary
+from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_passes import Arrays, Loaded, noisy, plan, same
 from tests.pipelines.variants import built, volume
@@ -101,7 +106,7 @@ def test_each_block_is_computed_once_by_the_parts_and_not_again_by_the_job_that_
     found = in_parts(source, parts, shelf)
     assert len(shelf.left) == len(set(shelf.left))
     kinds = [kind.split("-")[0] for kind, _ in shelf.left]
-    for kind in ("statistics", "labels", "faces", "parts"):
+    for kind in ("statistics", "parts"):
         assert kinds.count(kind) == BLOCKS
     assert "features" in kinds
     assert found.resumed["statistics"] == found.resumed["detect"] == BLOCKS
@@ -146,6 +151,86 @@ def test_a_part_pulls_its_blocks_and_their_halo_and_learns_from_the_sums_of_all(
             low, high = first.start[1] - whole.halo[1], last.stop[1] + whole.halo[1]
             assert min(box.start[1] for box in source.asked) == max(0, low)
             assert max(box.stop[1] for box in source.asked) == min(shape[1], high)
+
+
+@dataclass(frozen=True, slots=True)
+class Wayward(NomadsUnsupervised):
+    """Fails on one block: while it is counted, or in the detection; a file says how often it was tried."""
+
+    step: str = "summarise"
+    tried: str = ""
+
+    def _fail(self, step: str, place: Place) -> None:
+        if step == self.step and place.start == (2, 6, 7):
+            with Path(self.tried).open("a") as file:
+                file.write("x")
+            raise ValueError("not this block")
+
+    def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
+        self._fail("summarise", place)
+        return NomadsUnsupervised.summarise(self, arrays, place)
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        self._fail("detect", place)
+        return NomadsUnsupervised.detect(self, arrays, finding, place)
+
+
+@pytest.mark.parametrize(("step", "tries"), [("summarise", 1), ("detect", 2)])
+def test_a_block_that_fails_in_a_part_is_a_hole_of_the_whole_run(tmp_path: Path, step: str, tries: int) -> None:
+    """One that could not be counted is not tried again: all parts have to learn from the same blocks."""
+    source, shelf = noisy(BOX.shape, np.uint8, 3), Memory()
+    tried = tmp_path / "tried"
+
+    def failing(folder: str, name: str) -> Plan:
+        return replace(plan(source, Path(folder), SIZE), pipeline=Wayward(step=step, tried=str(tmp_path / name)))
+
+    failed = []
+    for phase in ("statistics", "detection"):
+        for index in range(3):
+            with tempfile.TemporaryDirectory() as folder:
+                part = Part(phase, index, 3)  # type: ignore[arg-type]
+                failed += detect_part(failing(folder, "tried"), part, shelf, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        found = loaded(detect(failing(folder, "tried"), 2, shelf=shelf))
+    assert len(tried.read_text()) == tries
+    assert {hole.box.start for hole in failed} == {(2, 6, 7)}
+    (hole,) = found.holes
+    assert (hole.box.start, "not this block" in hole.reason) == ((2, 6, 7), True)
+    assert "Traceback" in hole.traceback
+    # what was found in the parts is used, all of it
+    assert found.resumed["detect"] == BLOCKS - 1
+    with tempfile.TemporaryDirectory() as folder:
+        alone = failing(folder, "alone")
+        # the same fingerprints for the same pipeline
+        same(loaded(detect(replace(alone, pipeline=replace(alone.pipeline)), 2)), found)  # type: ignore[type-var]
+
+
+def test_what_two_attempts_made_of_a_block_is_never_mixed() -> None:
+    """A function may find something else each time; what is on the shelf of a block is of one attempt."""
+    shelf = Memory()
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        for attempt in (1, 2):
+            for kind in ("labels", "faces", "parts"):
+                store.save(kind, "0_0_0", {"attempt": np.array([attempt])})
+            Exchange(store, shelf).leave(("labels", "faces", "parts"), "0_0_0")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        block = Box.of_shape((1, 1, 1))
+        assert Exchange(store, shelf).unfinished(("labels", "faces", "parts"), [block], wanted=True) == []
+        assert {kind: int(store.load(kind, "0_0_0")["attempt"][0]) for kind in ("labels", "faces", "parts")} == {
+            "labels": 1,
+            "faces": 1,
+            "parts": 1,
+        }
+
+
+@pytest.mark.parametrize("body", [b"", b"\x09", (3).to_bytes(8, "little") + b"ab", (1).to_bytes(8, "little") + b"abc"])
+def test_what_is_damaged_on_the_shelf_is_said_to_be(tmp_path: Path, body: bytes) -> None:
+    shelf = Memory()
+    shelf.put("parts", "0_0_0.npz", body)
+    with pytest.raises(StorageError, match="another --shared"):
+        Exchange(Store(tmp_path), shelf).unfinished(("parts",), [Box.of_shape((1, 1, 1))], wanted=True)
 
 
 def test_voxels_that_changed_between_the_parts_end_the_run() -> None:
