@@ -7,7 +7,7 @@ of them: it carries the log of all the others.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import delivery
@@ -150,17 +150,29 @@ def _open(job: Job) -> NeuroDataResource:
 
 
 def _roles(job: Job, source: NeuroDataResource) -> dict[str, str]:
-    """Find the channel of each role; one that may not be read is another matter than one that is not there."""
+    """Find the channel of each role; another one than if all could be read is not taken in silence."""
+    readable = candidates(source)
+    forbidden = [channel for channel in source.forbidden_channels if channel in source.requested_channels]
+    if not forbidden:
+        return job.pipeline.choose(readable, job.channels)
+    every = [channel for channel in source.channels if channel in (*readable, *forbidden)]
+    found, wished = (_chosen(job, channels) for channels in (readable, every))
+    if isinstance(found, dict) and found == wished:
+        return found
+    lacking = "the roles would be others" if isinstance(found, dict) else found.found
+    raise PermissionDeniedError(
+        f"channels for {job.pipeline.name}",
+        f"{lacking}; the token may not read {', '.join(forbidden)}",
+        "Ask for the right to read, or name a channel for each role with --channels, or all in neurodata.cfg",
+    )
+
+
+def _chosen(job: Job, channels: Sequence[str]) -> dict[str, str] | UsageError | DataError:
+    """Return the channel of each role, or why there is none."""
     try:
-        return job.pipeline.choose(candidates(source), job.channels)
+        return job.pipeline.choose(channels, job.channels)
     except (UsageError, DataError) as error:
-        if not source.forbidden_channels:
-            raise
-        raise PermissionDeniedError(
-            error.asked,
-            f"{error.found}; and the token may not read {', '.join(source.forbidden_channels)}",
-            f"Ask for the right to read, or: {error.remedy}",
-        ) from error
+        return error
 
 
 def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str]) -> dict[str, nd_boss.Destination]:
