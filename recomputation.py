@@ -9,7 +9,7 @@ the window's own border could show is not judged: the window grows until there i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -104,12 +104,16 @@ class Differences:
 
 
 class _Known(Pipeline):
-    """A pipeline that has learned already, and marks the objects that a window cuts."""
+    """A pipeline that has learned already, looks at a window of a box, and marks the objects that the window cuts."""
 
-    def __init__(self, pipeline: Pipeline, roles: Mapping[str, str], finding: Finding, sound: Box) -> None:
+    def __init__(
+        self, pipeline: Pipeline, roles: Mapping[str, str], finding: Finding, box: Box, window: Box, sound: Box
+    ) -> None:
         self._pipeline = pipeline
         self._roles = dict(roles)
         self._finding = finding
+        self._box = box
+        self._window = window
         self._sound = sound
 
     @property
@@ -136,7 +140,11 @@ class _Known(Pipeline):
         return self._finding
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
-        return self._pipeline.detect(arrays, finding, place)
+        # what it learned it knows by its place in the box, such as by slice
+        offset = zip(place.start, self._window.start, self._box.start, strict=True)
+        z, y, x = (start + first - origin for start, first, origin in offset)
+        there = replace(place, start=(z, y, x), volume=self._box.shape)
+        return self._pipeline.detect(arrays, finding, there)
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
         chosen = self._pipeline.select(objects, finding)
@@ -203,7 +211,8 @@ def _detected(
     """Detect in a window; return the masks, and the voxels of objects that it may have cut."""
     voxel_size_nm = source.frame.voxel_size_nm
     channels = {name: source.get_cutout(name, *window.ranges) for name in dict.fromkeys(roles.values())}
-    known = _Known(pipeline, roles, finding, _sound(window, box, pipeline.halo(voxel_size_nm)))
+    sound = _sound(window, box, pipeline.halo(voxel_size_nm))
+    known = _Known(pipeline, roles, finding, box, window, sound)
     found = detect_arrays(known, channels, voxel_size_nm)
     return found.masks, found.masks[_CUT] != 0
 

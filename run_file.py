@@ -6,6 +6,7 @@ It opens no other file, and trusts no name in this one: neither to be a path nor
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ class RunFile:
         Its parameters, as on a command line.
     roles : mapping of str to str
         Role to channel.
-    finding : dict of str to float
-        What the pipeline learned from the whole box.
+    finding : dict of str to Any
+        What the pipeline learned from the whole box: finite numbers, strings, and lists of them.
     masks : mapping of str to str
         Mask to the name of its files without the suffix, the first mask first.
     voxels : mapping of str to int
@@ -71,7 +72,7 @@ class RunFile:
     pipeline: str
     parameters: Mapping[str, str]
     roles: Mapping[str, str]
-    finding: dict[str, float]
+    finding: dict[str, Any]
     masks: Mapping[str, str]
     voxels: Mapping[str, int]
     synapses: int
@@ -143,7 +144,7 @@ def _run_of(said: Mapping[str, Any]) -> RunFile:
         pipeline=pipeline,
         parameters={_text(name): str(value) for name, value in asked["parameters"].items()},
         roles=_texts(said["roles"]),
-        finding={_text(name): _number(value) for name, value in said["finding"].items()},
+        finding={_text(name): _learned(value) for name, value in said["finding"].items()},
         masks={mask: _plain(stems[mask]) for mask in first_first},
         voxels={_text(mask): int(n) for mask, n in said["voxels"].items()},
         synapses=int(said["counts"]["synapses"]),
@@ -165,9 +166,13 @@ def _texts(value: Mapping[Any, Any]) -> dict[str, str]:
     return {_text(name): _text(text) for name, text in value.items()}
 
 
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{str(value)[:40]!r} is no number")
+def _learned(value: object) -> Any:
+    """Return a number, a string, or a list of them, if a pipeline can have learned it."""
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, bool) or not isinstance(one, str | int | float):
+            raise TypeError(f"{str(one)[:40]!r} is neither number nor text")
+        if not isinstance(one, str) and not math.isfinite(one):
+            raise ValueError(f"{one} is no finite number")
     return value
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import driver
 import mask_files
+import pipelines
 import s3
 from box import Box
 from credentials import Token
@@ -51,6 +54,8 @@ def boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     store = Boss(data)
     for name, voxels in {"SYNAPSIN": pre, "PSD95": post}.items():
         ingest(store, "small", "plain", name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
+    for name, voxels in {"SYNAPSIN": pre, "PSD95": post, "VGLUT1": pre, "GABA": post, "gephyrin": post}.items():
+        ingest(store, "small", "many", name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
     store.close()
     with start_boss(data) as server:
         yield server
@@ -61,6 +66,22 @@ def made(boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that ended and pushed."""
     path = tmp_path_factory.mktemp("results")
     info, _, _ = driver.driver(boss.url, boss.token, "small", "plain", BOX.z, BOX.y, BOX.x, path, cpus=1, plots=False)
+    return Path(info["folder"])
+
+
+OWN = "tests.pipelines.variants:bright"
+LOW = {"probabilistic": {"threshold": "0.2"}}
+"""Parameters without which a pipeline finds next to nothing in these blobs."""
+
+
+@pytest.fixture(scope="module", params=[*pipelines.names(), OWN])
+def made_by_any(request: pytest.FixtureRequest, boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of every pipeline there is, and of a plain function; nothing is pushed."""
+    pipeline = pipelines.build(request.param, LOW.get(request.param, {}))
+    experiment = "plain" if request.param == OWN else "many"
+    options: dict[str, Any] = {"pipeline": pipeline, "cpus": 1, "plots": False, "push": False}
+    path = tmp_path_factory.mktemp("by-any")
+    info, _, _ = driver.driver(boss.url, boss.token, "small", experiment, BOX.z, BOX.y, BOX.x, path, **options)
     return Path(info["folder"])
 
 
@@ -94,6 +115,14 @@ class TestWhatIsRight:
         assert f"0 voxels differ of {BOX.voxels:,}" in found["BOSS"].found
         assert "3 of 8 parts computed again: 0 voxels differ of" in found["sample"].found
         assert "too large to judge" not in found["sample"].found
+
+    def test_a_sample_of_any_pipeline_is_what_its_run_found(self, made_by_any: Path, boss: BossServer) -> None:
+        """Whatever a pipeline learned, be it a number a slice, and wherever the part lies."""
+        own = OWN if made_by_any.name.startswith("tests-") else None
+        found = checks(made_by_any, boss, sample=8, pipeline=own)
+        assert found["mask"].good
+        assert not found["table"].found.startswith("0 ")
+        assert "8 of 8 parts computed again: 0 voxels differ of" in found["sample"].found
 
     def test_the_command_ends_with_0_and_tells_every_check(
         self, made: Path, boss: BossServer, monkeypatch: pytest.MonkeyPatch
@@ -217,7 +246,9 @@ class TestRunFile:
             {"masks": {"All": "../../etc/passwd"}},
             {"masks": ["All"]},
             {"files": {"a": 3}},
-            {"finding": {"threshold": "import os"}},
+            {"finding": {"threshold": {"a": 1}}},
+            {"finding": {"threshold": math.nan}},
+            {"finding": {"mean": [1.0, math.inf]}},
             {"holes": [{"box": "everywhere"}]},
             {"asked": None},
             {"asked": {}},
