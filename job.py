@@ -135,6 +135,9 @@ class Job:
                 raise UsageError(f"{option} {number}", "it is not within the limits", f"Give a number from 1 to {MOST}")
         if self.block_size is not None and (len(self.block_size) != 3 or min(self.block_size) < 1):
             raise UsageError(f"block size {self.block_size}", "it is not three extents from 1 upwards", "Give z, y, x")
+        if self.shared is not None and self.fresh:
+            found = "what is shared stays: a part that began anew would find it there"
+            raise UsageError("--fresh with --shared", found, "Begin a run under another --shared")
         if self.shared is not None and self.block_size is None:
             found = "each job would choose blocks that fit its own memory"
             raise UsageError("a run in parts without --block-size", found, "Give all of them one --block-size Z,Y,X")

@@ -58,7 +58,7 @@ def environment(server: BossServer, s3_server: S3Server) -> dict[str, str]:
 
 
 def command(server: BossServer, path: Path, *extra: str) -> list[str]:
-    options = ["--block-size", "4,32,32", "--cpus", "1", "--no-push", "--no-plots"]
+    options = ["--block-size", "4,32,32", "--cpus", "1", "--no-push"]
     volume = where(server, "parts", "spots", VOLUME)
     return [sys.executable, "driver.py", "--path", str(path), *volume, *options, *extra]
 
@@ -70,8 +70,11 @@ def run(line: list[str], environment: dict[str, str], **more: str) -> subprocess
 
 
 def results(path: Path) -> dict[str, bytes]:
+    """Return masks, table and figures: all that a run comes to, but for the time that it took."""
     (folder,) = path.iterdir()
-    return {name: (folder / name).read_bytes() for name in SAME}
+    figures = sorted((folder / "figures").iterdir())
+    assert len(figures) > 15
+    return {file.name: file.read_bytes() for file in [*(folder / name for name in SAME), *figures]}
 
 
 @pytest.mark.slow
@@ -123,6 +126,7 @@ def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
         (["--shared", "s3://parts", "--phase", "report"], "s3://bucket/prefix"),
         (["--shared", "s3://parts/a/../b", "--phase", "report"], "s3://bucket/prefix"),
         (["--shared", "s3://Parts/a", "--phase", "report"], "no bucket has such a name"),
+        (["--shared", "s3://parts/x", "--phase", "report", "--fresh"], "another --shared"),
     ],
 )
 def test_a_part_that_cannot_be_meant_is_one_sentence(
