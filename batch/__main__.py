@@ -11,9 +11,10 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import logs
 import stopping
@@ -21,6 +22,7 @@ from batch import requests, status, submission
 from batch.arguments import COMMANDS, asked_for, level_of, parser_of
 from batch.client import BatchDoor
 from batch.prices import read_prices
+from batch.queues import Queue, bounded
 from batch.requests import Phase, Run
 from batch.runs import Records, Submitted
 from batch.status import JobState
@@ -58,14 +60,18 @@ def _submit(argv: Sequence[str]) -> int:
     door = BatchDoor()
     definition = door.definition(ours.job_definition)
     submission.check_definition(definition, ours.secret)
+    results = None if "--no-upload" in options else (job.bucket or ours.run_bucket, job.results_key)
+    submission.check_rights(definition, ours.run_bucket, ours.run_prefix, results)
+    queue = Queue.of(ours.queue, door.environments(ours.queue))
     compute = submission.compute_of(definition)
     plan = asked.plan(compute)
     sys.stdout.write(plan.as_text())
+    submission.check_disk(definition, max(plan.child_disk_gib, plan.report_disk_gib))
     run_id = ours.run or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     run = Run(
         run_id=run_id,
         queue=ours.queue,
-        job_definition=f"{definition['jobDefinitionName']}:{definition['revision']}",
+        job_definition=_revision(definition),
         compute=compute,
         options=options,
         box=job.box,
@@ -79,7 +85,7 @@ def _submit(argv: Sequence[str]) -> int:
         attempts=ours.attempts,
         tags=tags,
     )
-    run = _with_memory(run, ours.memory_mib)
+    run = _bounded(_with_memory(run, ours.memory_mib), queue)
     # refused now rather than after the first job is submitted
     for phase in run.phases:
         requests.request_of(run, phase)
@@ -88,7 +94,7 @@ def _submit(argv: Sequence[str]) -> int:
         arn = door.register(requests.definition_with_secret(definition, ours.secret))
         run = replace(run, job_definition=arn)
     records = Records(run.address)
-    records.claim(run, door.region, datetime.now(UTC).isoformat(timespec="seconds"))
+    run = records.claim(run, door.region, datetime.now(UTC).isoformat(timespec="seconds"))
     _tell_submitted(run, submission.submit(run, run.phases, 1, door, records))
     return 0
 
@@ -190,7 +196,12 @@ def _resume(argv: Sequence[str]) -> int:
     if not phases:
         sys.stdout.write("nothing is missing\n")
         return 0
-    run = _with_memory(run, ours.memory_mib)
+    if ours.job_definition:
+        definition = door.definition(ours.job_definition)
+        submission.check_other(definition, run)
+        run = replace(run, job_definition=_revision(definition))
+    queue = Queue.of(run.queue, door.environments(run.queue))
+    run = _bounded(_with_memory(run, ours.memory_mib), queue)
     _confirm(ours.yes, f"Submit {', '.join(phases)} of {run.address} again?")
     number = max((job.round for job in jobs), default=0) + 1
     _tell_submitted(run, submission.submit(run, phases, number, door, records))
@@ -211,6 +222,19 @@ def _with_memory(run: Run, memory_mib: int | None) -> Run:
     return replace(
         run, child=replace(run.child, memory_mib=memory_mib), report=replace(run.report, memory_mib=memory_mib)
     )
+
+
+def _bounded(run: Run, queue: Queue) -> Run:
+    """Return a run that BOSS bears in a queue, and say what it has other than the plan."""
+    bound = bounded(run, queue)
+    if bound.child.pulls != run.child.pulls:
+        sys.stdout.write(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
+    return bound
+
+
+def _revision(definition: Mapping[str, Any]) -> str:
+    """Return what a job definition is called by for good."""
+    return f"{definition['jobDefinitionName']}:{definition['revision']}"
 
 
 def _confirm(yes: bool, question: str) -> None:

@@ -79,6 +79,9 @@ def parser_of(command: str) -> Parser:
         p.add_argument("--lines", type=int, default=20, metavar="N", help="of each container; default: %(default)s")
     if command == "resume":
         p.add_argument(
+            "--job-definition", metavar="NAME", help="another one, with a mended image; default: that of the run"
+        )
+        p.add_argument(
             "--report-only", action="store_true", help="submit the report alone, which does itself what is missing"
         )
     if command not in _PLANNED:

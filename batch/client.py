@@ -99,6 +99,38 @@ class BatchDoor:
             )
         return max(found, key=lambda definition: int(definition["revision"]))
 
+    def environments(self, queue: str) -> list[dict[str, Any]]:
+        """Describe the compute environments of a queue.
+
+        Parameters
+        ----------
+        queue : str
+            Name or ARN of the queue.
+
+        Returns
+        -------
+        list of dict
+            As Batch describes them.
+
+        Raises
+        ------
+        NDSynapseError
+            If there is no such queue, or Batch refuses or does not answer.
+        """
+        with _translated(f"job queue {queue}"):
+            found = self._asking.describe_job_queues(jobQueues=[queue])["jobQueues"]
+        if not found:
+            raise UnknownNameError(
+                f"job queue {queue}",
+                f"there is none in {self.region}",
+                "Check name and region: the stack tells its own",
+            )
+        names = [one["computeEnvironment"] for one in found[0]["computeEnvironmentOrder"]]
+        with _translated(f"compute environments of the queue {queue}"):
+            answer = self._asking.describe_compute_environments(computeEnvironments=names)
+        environments: list[dict[str, Any]] = answer["computeEnvironments"]
+        return environments
+
     def register(self, request: Mapping[str, Any]) -> str:
         """Register a revision of a job definition.
 

@@ -15,6 +15,7 @@ from batch.prices import PATH, Range
 from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import LONGEST_S, MOST_CHILDREN
+from batch.sizes import FREE_DISK_GIB
 from box import Box
 
 __all__ = ["BatchPlan", "duration", "size"]
@@ -22,7 +23,8 @@ __all__ = ["BatchPlan", "duration", "size"]
 _MOST_REQUEST_BYTES = 545_259_520
 """What BOSS gives at once, before packing."""
 
-_FREE_DISK_GIB = 20
+_MACHINE_VCPUS = 16
+"""The largest machines that the stack names: their containers share a disk."""
 
 _MUCH_BYTES = 100 * 2**30
 """What nobody pulls by the way."""
@@ -168,10 +170,11 @@ def _phase(phase: Phase) -> str:
 def _notes(plan: BatchPlan) -> Iterator[str]:
     """Yield what the user has to know beside the figures: which limits bind, and what is to be set."""
     if plan.is_bound_by_boss:
-        vcpus = plan.children_at_once * plan.child.vcpus
+        vcpus = max(plan.children_at_once * plan.child.vcpus, plan.report.vcpus)
         yield (
             f"BOSS binds: it is assumed to feed {BOSS_PULLS} cutouts in flight, so {plan.children_at_once} children "
-            f"run at a time; give their compute environment at most {vcpus:g} vCPUs"
+            f"run at a time, for which {vcpus:g} vCPUs suffice in all environments of the queue together; where it "
+            "has more, submit gives each child fewer cutouts"
         )
     if plan.pulled_bytes >= _MUCH_BYTES:
         yield (
@@ -180,13 +183,29 @@ def _notes(plan: BatchPlan) -> Iterator[str]:
         )
         yield f"through a NAT gateway they would cost {plan.cost.nat:,.0f} USD; public addresses need none"
     yield f"the largest request is {size(plan.request_bytes)} of the {size(_MOST_REQUEST_BYTES)} that BOSS takes"
-    if max(plan.child_disk_gib, plan.report_disk_gib) > _FREE_DISK_GIB:
-        yield f"the job definition has to ask for more than {_FREE_DISK_GIB} GiB of disk; --cache bounds pulled voxels"
+    yield from _disk_notes(plan)
     if plan.shards == MOST_CHILDREN:
         yield f"an array has {MOST_CHILDREN:,} children at most"
     longest_s = plan.phases[0].child_s[1]
     if plan.shards > 1 and longest_s > LONGEST_S:
         yield f"a child may take {duration(longest_s)}; finished blocks are kept, whatever ends it"
+
+
+def _disk_notes(plan: BatchPlan) -> Iterator[str]:
+    """Yield what the disks have to be."""
+    largest_gib = max(plan.child_disk_gib, plan.report_disk_gib)
+    if plan.compute == "FARGATE":
+        if largest_gib > FREE_DISK_GIB:
+            yield f"the job definition has to ask for {largest_gib:,} GiB of disk; --cache bounds pulled voxels"
+        return
+    children = max(1, int(_MACHINE_VCPUS // plan.child.vcpus))
+    shared_gib = children * plan.child_disk_gib if plan.shards > 1 else 0
+    if max(largest_gib, shared_gib) > FREE_DISK_GIB:
+        shared = f", {shared_gib:,} GiB for the {children} children that one of {_MACHINE_VCPUS} vCPU may hold"
+        yield (
+            f"a machine needs {max(largest_gib, shared_gib):,} GiB of disk{shared if shared_gib else ''}; "
+            "--cache bounds pulled voxels"
+        )
 
 
 def size(count: float) -> str:

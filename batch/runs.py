@@ -6,10 +6,11 @@ It holds nothing that changes: each object is written once, so whoever comes sec
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from botocore import exceptions as boto_errors
@@ -21,6 +22,8 @@ from s3 import check_bucket
 from s3_connection import status, translated
 
 __all__ = ["Records", "Submitted", "finished_blocks"]
+
+log = logging.getLogger(__name__)
 
 RECORD = "run.json"
 
@@ -80,8 +83,8 @@ class Records:
         with translated(f"connecting to S3 for {address}", _REMEDY):
             self._client = s3_connection.client()
 
-    def claim(self, run: Run, region: str, created: str) -> None:
-        """Write the record of a new run.
+    def claim(self, run: Run, region: str, created: str) -> Run:
+        """Write the record of a new run, or take over one of which nothing was submitted.
 
         Parameters
         ----------
@@ -92,19 +95,31 @@ class Records:
         created : str
             When, for people.
 
+        Returns
+        -------
+        Run
+            The run; if it is taken over, as it was recorded, with its job definition.
+
         Raises
         ------
         UsageError
-            If there is such a run.
+            If there is such a run, and it asks for something else or has jobs.
         NDSynapseError
             If S3 refuses or does not answer.
         """
-        if not self._put(RECORD, {"created": created, "region": region, "run": run.as_json()}):
-            raise UsageError(
-                f"run {self.address}",
-                "there is one already",
-                f"Go on with `python -m batch resume {self.address}`, or choose another name with --run",
-            )
+        if self._put(RECORD, {"created": created, "region": region, "run": run.as_json()}):
+            return run
+        there, its_region, _ = self.read()
+        # with --secret, each command registers a job definition of its own
+        is_same = its_region == region and replace(there, job_definition=run.job_definition) == run
+        if is_same and not self.jobs():
+            log.info("%s was recorded before, and nothing of it submitted: going on with it", self.address)
+            return there
+        raise UsageError(
+            f"run {self.address}",
+            "there is one already",
+            f"Go on with `python -m batch resume {self.address}`, or choose another name with --run",
+        )
 
     def read(self) -> tuple[Run, str, str]:
         """Read the record.

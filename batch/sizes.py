@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from batch.retry import Compute
 from errors import UsageError
 
-__all__ = ["FARGATE_DISK_GIB", "Size", "largest_memory_mib", "size_for"]
+__all__ = ["FARGATE_DISK_GIB", "FREE_DISK_GIB", "Size", "largest_memory_mib", "size_for"]
 
 _FARGATE: dict[int, tuple[int, int, int]] = {
     1: (2, 8, 1),
@@ -21,6 +21,9 @@ _FARGATE: dict[int, tuple[int, int, int]] = {
     16: (32, 120, 8),
 }
 """Virtual cores to the least and the most memory, and the step between sizes, in GiB; none below one core."""
+
+FREE_DISK_GIB = 20
+"""The disk of a container on Fargate that asks for none."""
 
 FARGATE_DISK_GIB = 200
 """The largest disk of a container on Fargate."""

@@ -13,12 +13,29 @@ from batch.client import BatchDoor
 from batch.requests import SECRET_VARIABLE, Phase, Run, request_of
 from batch.retry import Compute
 from batch.runs import Records, Submitted
+from batch.sizes import FREE_DISK_GIB
 from batch.status import CANCELLED, ENDED
-from errors import NDSynapseError, UsageError
+from errors import NDSynapseError, UnknownNameError, UsageError
 
-__all__ = ["cancel", "check_definition", "compute_of", "latest", "missing_phases", "submit"]
+__all__ = [
+    "cancel",
+    "check_definition",
+    "check_disk",
+    "check_other",
+    "check_rights",
+    "compute_of",
+    "latest",
+    "missing_phases",
+    "submit",
+]
 
 log = logging.getLogger(__name__)
+
+BUCKET_TAG = "nd-synapse-bucket"
+"""Tag of the stack's job definitions: the bucket in which their containers may write."""
+
+RESULTS_TAG = "nd-synapse-results"
+"""And what keys of results may begin with there, with blanks between."""
 
 
 def compute_of(definition: Mapping[str, Any]) -> Compute:
@@ -38,7 +55,7 @@ def compute_of(definition: Mapping[str, Any]) -> Compute:
 
 
 def check_definition(definition: Mapping[str, Any], secret_arn: str | None) -> None:
-    """Refuse a job definition whose containers would have no token, or one that everybody can read.
+    """Refuse a job definition of no container, without a token, or with one that everybody can read.
 
     Parameters
     ----------
@@ -52,8 +69,12 @@ def check_definition(definition: Mapping[str, Any], secret_arn: str | None) -> N
     UsageError
         If it is such a one.
     """
-    container = definition.get("containerProperties", {})
     asked = f"job definition {definition.get('jobDefinitionName')}"
+    container = definition.get("containerProperties")
+    if container is None:
+        raise UsageError(
+            asked, "it is not one of a single container", "Register batch/job_definition.json, or deploy the stack"
+        )
     if any(variable.get("name") == SECRET_VARIABLE for variable in container.get("environment", [])):
         raise UsageError(
             asked,
@@ -63,6 +84,100 @@ def check_definition(definition: Mapping[str, Any], secret_arn: str | None) -> N
     if secret_arn is None and all(secret.get("name") != SECRET_VARIABLE for secret in container.get("secrets", [])):
         raise UsageError(
             asked, f"it has no secret {SECRET_VARIABLE}", "Give --secret ARN, or name the ARN under `secrets`"
+        )
+
+
+def check_disk(definition: Mapping[str, Any], disk_gib: int) -> None:
+    """Refuse a job definition of Fargate with less disk than is needed; on EC2, the machines have it.
+
+    Parameters
+    ----------
+    definition : mapping
+        As Batch describes it.
+    disk_gib : int
+        Scratch space that a container needs, in GiB.
+
+    Raises
+    ------
+    UsageError
+        If its containers have less.
+    """
+    if compute_of(definition) != "FARGATE":
+        return
+    storage = definition["containerProperties"].get("ephemeralStorage") or {}
+    has_gib = int(storage.get("sizeInGiB", FREE_DISK_GIB))
+    if disk_gib > has_gib:
+        raise UsageError(
+            f"{disk_gib} GiB of scratch in a container of job definition {definition.get('jobDefinitionName')}",
+            f"it has {has_gib} GiB",
+            f"Deploy the stack with FargateGiB={disk_gib}, or bound what pulled voxels take by --cache",
+        )
+
+
+def check_rights(
+    definition: Mapping[str, Any], run_bucket: str, run_prefix: str, results: tuple[str, str] | None
+) -> None:
+    """Refuse what the containers of a stack have no right to; job definitions of others do not say what theirs have.
+
+    Parameters
+    ----------
+    definition : mapping
+        As Batch describes it.
+    run_bucket, run_prefix : str
+        Where finished blocks are to go.
+    results : tuple of str, or None
+        Bucket and key under which results are to go; None if they are not uploaded.
+
+    Raises
+    ------
+    UsageError
+        If they could not write there.
+    """
+    tags = definition.get("tags") or {}
+    mine = tags.get(BUCKET_TAG)
+    if mine is None:
+        return
+    asked = f"job definition {definition.get('jobDefinitionName')}"
+    for option, bucket in (("--run-bucket", run_bucket), ("--bucket", mine if results is None else results[0])):
+        if bucket != mine:
+            raise UsageError(
+                f"{option} {bucket} with the {asked}",
+                f"its containers may write to {mine} alone",
+                f"Give {mine}, or a job definition whose role may write there",
+            )
+    if run_prefix.strip("/").partition("/")[0] != "runs":
+        raise UsageError(
+            f"--run-prefix {run_prefix} with the {asked}", "its containers may write below runs/ alone", "Leave it out"
+        )
+    if results is not None and not results[1].startswith(tuple(tags.get(RESULTS_TAG, "").split())):
+        raise UsageError(
+            f"results under {results[1]} with the {asked}",
+            "its containers may not write under that name",
+            "Deploy the stack with the beginning of that name as OwnPipelinePrefix, or give --no-upload",
+        )
+
+
+def check_other(definition: Mapping[str, Any], run: Run) -> None:
+    """Refuse a job definition with which a run cannot go on.
+
+    Parameters
+    ----------
+    definition : mapping
+        As Batch describes it.
+    run : Run
+        The run, which has another so far.
+
+    Raises
+    ------
+    UsageError
+        If it has no token, or its containers run elsewhere.
+    """
+    check_definition(definition, None)
+    if compute_of(definition) != run.compute:
+        raise UsageError(
+            f"job definition {definition.get('jobDefinitionName')} for {run.address}",
+            f"it is one for {compute_of(definition)}, and the run has containers for {run.compute}",
+            "Give one of the same kind, or submit the run anew",
         )
 
 
@@ -179,8 +294,18 @@ def cancel(jobs: Sequence[Submitted], door: BatchDoor) -> list[Submitted]:
     """
     states = {job["jobId"]: job["status"] for job in door.describe([job.job_id for job in jobs])}
     order: tuple[Phase, ...] = ("report", "detection", "statistics")
-    live = [job for job in jobs if states.get(job.job_id, ENDED[0]) not in ENDED]
+    # what was submitted a moment ago is not listed yet, and would run on
+    live = [job for job in jobs if states.get(job.job_id) not in ENDED]
     live.sort(key=lambda job: order.index(job.phase))
-    for job in live:
+    return [job for job in live if _ended(job, door, job.job_id in states)]
+
+
+def _ended(job: Submitted, door: BatchDoor, is_listed: bool) -> bool:
+    """End a job; tell whether there was one, for Batch forgets those that ended a week ago."""
+    try:
         door.terminate(job.job_id, CANCELLED)
-    return live
+    except UnknownNameError:
+        if is_listed:
+            raise
+        return False
+    return True

@@ -20,6 +20,7 @@ from botocore.validate import ParamValidator
 import pipelines
 from batch.requests import SECRET_VARIABLE
 from batch.retry import COMPUTE, Compute, strategy
+from batch.submission import BUCKET_TAG, RESULTS_TAG
 from tests.batch.fixtures import SECRET_ARN
 from tests.conftest import REPOSITORY
 from tests.fixtures_s3 import S3Server
@@ -155,6 +156,10 @@ def test_results_of_every_pipeline_may_be_uploaded() -> None:
     (upload,) = (statement for _, statement in statements() if statement.get("Sid") == "UploadResults")
     paths = [resource["Fn::Sub"].removeprefix("${Bucket.Arn}/") for resource in upload["Resource"]]
     assert paths == [*(f"{name}_*" for name in sorted(pipelines.names())), "${OwnPipelinePrefix}*"]
+    for job in JOBS.values():
+        tags = resources()[job]["Properties"]["Tags"]
+        assert tags[BUCKET_TAG] == {"Ref": "Bucket"}
+        assert tags[RESULTS_TAG]["Fn::Sub"].split() == [path.removesuffix("*") for path in paths]
 
 
 @pytest.mark.parametrize("compute", COMPUTE)
@@ -167,7 +172,8 @@ def test_the_job_definition_for_other_infrastructures_is_that_of_the_template() 
     """But for names, which there are placeholders."""
     alone = json.loads(DEFINITION.read_text(encoding="utf-8"))
     ours = _lower_first(resources()["Ec2Job"]["Properties"])
-    del ours["resourceRetentionPolicy"]  # CloudFormation's own
+    # CloudFormation's own, and what the stack says of its bucket
+    del ours["resourceRetentionPolicy"], ours["tags"]
     assert set(alone) == set(ours)
     for key in ("type", "platformCapabilities", "propagateTags", "timeout", "retryStrategy"):
         assert alone[key] == ours[key], key
