@@ -106,14 +106,15 @@ def _text(path: Path) -> str:
     asked = f"configuration {path}"
     try:
         with open(path, "rb", opener=unwaiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UsageError(asked, "it is no regular file", f"Check --config; {_EXAMPLE}")
-            raw = file.read(_FILE_BYTES + 1)
+            is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            raw = file.read(_FILE_BYTES + 1) if is_regular else b""
     except (FileNotFoundError, IsADirectoryError, ValueError) as error:
         # a ValueError is raised for a path that no file can have
         raise UsageError(asked, "there is no such file", f"Check --config; {_EXAMPLE}") from error
     except OSError as error:
         raise StorageError(asked, error.strerror or "it cannot be read", "Check its permissions") from error
+    if not is_regular:
+        raise UsageError(asked, "it is no regular file", f"Check --config; {_EXAMPLE}")
     if len(raw) > _FILE_BYTES:
         raise UsageError(asked, f"it is larger than {_FILE_BYTES} bytes", _EXAMPLE)
     try:
