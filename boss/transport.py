@@ -5,6 +5,9 @@ It knows no host and no token, and translates no error: see `boss.connection` an
 `intern` has no time-out and no retry. Both are added here, under its sessions, so that every call has them; what is
 tried again, and when, is decided in `boss.retry`.
 
+A time-out of a socket limits each silence alone: a server may send a byte a minute, or "100 Continue" without end. So
+the time that is left of a request is looked at before each reading of the line, from the first byte of the status on.
+
 An answer is bounded, too: what it may hold follows from what was asked for, and is checked before `intern` unpacks it.
 So are its length, and its digest if the server sent one: packed voxels that were damaged on their way may well unpack.
 """
@@ -13,17 +16,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import io
 import logging
 import random
 import re
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -33,6 +38,9 @@ from requests.adapters import HTTPAdapter
 from boss.retry import Patience, mishap_of_answer, mishap_of_error, pause_before
 from boss.translation import DamagedError, OversizedError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
 __all__ = ["RetryingAdapter", "expecting"]
 
 log = logging.getLogger(__name__)
@@ -41,9 +49,62 @@ _READ_BYTES = 1 << 20
 # Far above any description or list of BOSS, and any page of an error; voxels are allowed on top, see `expecting`.
 _PLAIN_BYTES = 16 << 20
 
+# Connections are made by urllib3, far below the adapter; a request and its answer stay in one thread, and one context.
+_remaining_s: ContextVar[Callable[[], float]] = ContextVar("remaining_s")
+
 # intern builds and sends its requests itself: what its answer may unpack to can reach the adapter only from around the
 # call. A context variable, for threads may share a connection.
 _voxel_bytes: ContextVar[int] = ContextVar("voxel_bytes", default=0)
+
+
+class _Line(io.RawIOBase):
+    """A socket's bytes, until the time of a request is up."""
+
+    def __init__(self, line: io.RawIOBase, sock: socket.socket, remaining_s: Callable[[], float]) -> None:
+        super().__init__()
+        self._line = line
+        self._sock = sock
+        self._silence_s = sock.gettimeout()
+        self._remaining_s = remaining_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int | None:
+        """Read what is there; wait for it no longer than a silence may last, or than there is time."""
+        remaining = self._remaining_s()
+        if remaining <= 0:
+            raise TimeoutError("the answer takes longer than the limit of a request")
+        self._sock.settimeout(remaining if self._silence_s is None else min(self._silence_s, remaining))
+        return self._line.readinto(buffer)
+
+    def close(self) -> None:
+        self._line.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that is read in time."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Line(self.fp.detach(), sock, _remaining_s.get()))
+
+
+class _OpenConnection(urllib3.connection.HTTPConnection):
+    response_class = _Response
+
+
+class _SecureConnection(urllib3.connection.HTTPSConnection):
+    response_class = _Response
+
+
+class _OpenPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _OpenConnection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
 
 
 class RetryingAdapter(HTTPAdapter):
@@ -72,6 +133,17 @@ class RetryingAdapter(HTTPAdapter):
         self._sleep = sleep
         self._chance = chance
 
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the connections such as end in time.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            What `HTTPAdapter.init_poolmanager` takes.
+        """
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _OpenPool, "https": _SecurePool}
+
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, with the time-outs of `patience`, whatever the session asks for.
 
@@ -93,13 +165,14 @@ class RetryingAdapter(HTTPAdapter):
             That of the last attempt.
         """
         began = self._clock()
+        _remaining_s.set(lambda: began + self.patience.total_s - self._clock())
         options = {**kwargs, "timeout": (self.patience.connect_s, self.patience.read_s), "stream": True}
         attempt = 1
         while True:
             error = None
             try:
                 response = super().send(request, *args, **options)
-                self._read(response, began + self.patience.total_s)
+                self._read(response)
                 mishap = mishap_of_answer(response, datetime.now(UTC))
             except requests.RequestException as raised:
                 error, mishap = raised, mishap_of_error(raised)
@@ -114,8 +187,8 @@ class RetryingAdapter(HTTPAdapter):
             log.warning("%s %s: %s; trying again in %.1f s", request.method, _place(request), mishap.reason, pause)
             self._sleep(pause)
 
-    def _read(self, response: requests.Response, deadline: float) -> None:
-        """Read the body within deadline and bounds; a time-out of the socket alone lets a byte a minute go on."""
+    def _read(self, response: requests.Response) -> None:
+        """Read the body within bounds."""
         pieces: list[bytes] = []
         size, most = 0, _PLAIN_BYTES + _voxel_bytes.get()
         try:
@@ -124,8 +197,6 @@ class RetryingAdapter(HTTPAdapter):
                 size += len(piece)
                 if size > most:
                     raise OversizedError(f"sends more than {most:,} bytes, which is too much for what was asked")
-                if self._clock() > deadline:
-                    raise requests.ReadTimeout("the answer takes longer than the limit of a request")
         except urllib3.exceptions.ReadTimeoutError as error:
             raise requests.ReadTimeout(error) from error
         except urllib3.exceptions.HTTPError as error:

@@ -8,6 +8,7 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -199,6 +200,47 @@ def test_an_answer_that_never_ends_is_given_up(boss):
     with pytest.raises(UnavailableError, match="in time"):
         ask(boss.url, patience=Patience(connect_s=2, read_s=2, total_s=1, attempts=5, pause_s=0.01))
     assert time.monotonic() - start < 4
+
+
+@contextlib.contextmanager
+def line_of(first, then):
+    """A server that sends something, and then something else every few milliseconds."""
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as ended:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    line, _ = server.accept()
+                    with line:
+                        line.recv(65536)
+                        line.sendall(first)
+                        for _ in range(2000):
+                            time.sleep(0.01)
+                            line.sendall(then)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        ended.callback(thread.join, 5)
+        ended.callback(server.shutdown, socket.SHUT_RDWR)
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-a: ", b"a"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP", b"/"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"a"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    ],
+    ids=["a header", "100 Continue", "a status", "a body", "chunks"],
+)
+def test_an_answer_that_trickles_is_given_up(first, then):
+    start = time.monotonic()
+    with line_of(first, then) as url, pytest.raises(UnavailableError, match="in time"):
+        ask(url, patience=Patience(connect_s=1, read_s=1, total_s=0.5, attempts=5, pause_s=0.01))
+    assert time.monotonic() - start < 3
 
 
 def test_a_host_where_nothing_listens_is_named():
