@@ -25,7 +25,7 @@ import recomputation
 from box import Box
 from command_line import Parser
 from credentials import Token, find_token
-from errors import DataError, StorageError, UnknownNameError, UsageError
+from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
 from job import BUCKET_VARIABLE, add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
 from recomputation import Differences
@@ -49,13 +49,23 @@ class Check:
         What was checked: ``files``, ``mask``, ``table``, ``BOSS``, ``S3`` or ``sample``.
     found : str
         What was found, in words.
-    good : bool
-        Whether that is as it should be; so is a check that was left out for a reason, which is told.
+    good : bool or None
+        Whether that is as it should be; None for a check that was not made, for the reason told.
+    error : NDSynapseError or None
+        What kept a check from being made.
     """
 
     name: str
     found: str
-    good: bool = True
+    good: bool | None = True
+    error: NDSynapseError | None = None
+
+    @property
+    def mark(self) -> str:
+        """What stands before the check where it is told, three characters."""
+        if self.good is None:
+            return "-- " if self.error is None else "?? "
+        return "ok " if self.good else "BAD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +121,11 @@ def verify(request: Request) -> Iterator[Check]:
         If the folder has no `run.json`.
     DataError
         If that is none of ours.
-    NDSynapseError
-        If a file cannot be read, or BOSS or S3 refuse or do not answer.
+    StorageError
+        If that cannot be read.
     """
     run = read_run_file(request.folder)
-    yield _files(request.folder, run)
+    yield _guarded("files", lambda: _files(request.folder, run))
     masks: dict[str, NDArray[np.uint8]] = {}
     for name in run.masks:
         yield _guarded("mask", lambda name=name: _mask(request.folder, run, name, masks))  # type: ignore[misc]
@@ -123,20 +133,22 @@ def verify(request: Request) -> Iterator[Check]:
     if not request.remote:
         return
     if run.output is None:
-        yield Check("BOSS", "the run pushed nothing")
+        yield Check("BOSS", "the run pushed nothing", good=None)
     else:
         for name in run.masks:
             yield _guarded("BOSS", lambda name=name: _in_boss(request, run, name, masks))  # type: ignore[misc]
-    yield _in_s3(request, run)
+    yield _guarded("S3", lambda: _in_s3(request, run))
     yield _guarded("sample", lambda: _sample(request, run, masks))
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
-    """Make a check; data that cannot be used are what it looks for."""
+    """Make a check; data that cannot be used are what it looks for, and one that cannot be made hides no other."""
     try:
         return check()
     except (DataError, UnknownNameError) as error:
         return Check(name, f"{error.asked}: {error.found}", good=False)
+    except NDSynapseError as error:
+        return Check(name, f"could not be looked at: {error}", good=None, error=error)
 
 
 def _files(folder: Path, run: RunFile) -> Check:
@@ -224,7 +236,8 @@ def _in_boss(request: Request, run: RunFile, name: str, masks: dict[str, NDArray
     if name in run.not_in_boss:
         return Check("BOSS", f"{name} was not pushed: {run.not_in_boss[name]}")
     if request.token is None or name not in masks:
-        return Check("BOSS", f"{name} was not compared: there is no {'token' if request.token is None else 'mask'}")
+        lacking = "token" if request.token is None else "mask"
+        return Check("BOSS", f"{name} was not compared: there is no {lacking}", good=None)
     destination = nd_boss.Destination(*run.output, f"{run.key}_{name}")
     total = Differences()
     for block, held in nd_boss.held_blocks(
@@ -238,7 +251,7 @@ def _in_s3(request: Request, run: RunFile) -> Check:
     """Compare the objects with the files."""
     bucket = request.bucket or run.bucket
     if bucket is None:
-        return Check("S3", "the run uploaded nothing, and no --bucket was given")
+        return Check("S3", "the run uploaded nothing, and no --bucket was given", good=None)
     import s3  # only who asks S3 waits for boto3
 
     prefix = request.folder.resolve().name
@@ -249,10 +262,10 @@ def _in_s3(request: Request, run: RunFile) -> Check:
 def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> Check:
     """Compute some parts of the masks again."""
     if request.sample == 0 or request.token is None or len(masks) < len(run.masks):
-        return Check("sample", "nothing was computed again: that takes a token, masks, and a --sample above 0")
+        return _not_again("that takes a token, masks, and a --sample above 0")
     name = request.pipeline or run.pipeline
     if name not in pipelines.names() and request.pipeline is None:
-        return Check("sample", f"nothing was computed again: {name} is no pipeline of ours; name yours with --pipeline")
+        return _not_again(f"{name} is no pipeline of ours; name yours with --pipeline")
     pipeline = pipelines.build(name, run.parameters)
     if pipeline.name != run.pipeline:
         raise UsageError(f"--pipeline {name}", f"the run was one of {run.pipeline}", "Name the pipeline of the run")
@@ -272,6 +285,11 @@ def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]])
     return Check("sample", f"{len(chosen)} of {len(parts)} parts computed again: {total}", not total.voxels)
 
 
+def _not_again(reason: str) -> Check:
+    """Say why there was no sample."""
+    return Check("sample", f"nothing was computed again: {reason}", good=None)
+
+
 def main(argv: Sequence[str]) -> int:
     """Run ``driver.py verify FOLDER``.
 
@@ -288,9 +306,9 @@ def main(argv: Sequence[str]) -> int:
     Raises
     ------
     DataError
-        If a check failed; all were made, and told on standard output.
+        If a check failed; all that could be were made, and all are told on standard output.
     NDSynapseError
-        See `verify`.
+        If none failed, but one could not be made; or see `verify`.
     """
     options = _parser().parse_args(argv)
     level = level_of(options)
@@ -308,14 +326,17 @@ def main(argv: Sequence[str]) -> int:
         sample=options.sample,
         seed=options.seed,
     )
-    bad = []
+    made = []
     for check in verify(request):
-        sys.stdout.write(f"{'ok ' if check.good else 'BAD'}  {check.name:<7} {check.found}\n")
+        sys.stdout.write(f"{check.mark}  {check.name:<7} {check.found}\n")
         sys.stdout.flush()
-        bad += [] if check.good else [check.name]
+        made.append(check)
+    bad = dict.fromkeys(check.name for check in made if check.good is False)
     if bad:
-        found = f"not as they should be: {', '.join(dict.fromkeys(bad))}"
+        found = f"not as they should be: {', '.join(bad)}"
         raise DataError(f"verifying {options.folder}", found, "The lines above tell where; run the job again")
+    for error in (check.error for check in made if check.error is not None):
+        raise error
     return 0
 
 

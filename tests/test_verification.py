@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import driver
 import mask_files
@@ -23,7 +24,7 @@ import pipelines
 import s3
 from box import Box
 from credentials import Token
-from errors import DataError, UsageError
+from errors import DataError, StorageError, UsageError
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
@@ -109,9 +110,8 @@ class TestWhatIsRight:
 
     def test_files_masks_table_boss_and_a_sample_are_as_they_should_be(self, made: Path, boss: BossServer) -> None:
         found = checks(made, boss, sample=3)
-        assert {name: check.good for name, check in found.items()} == dict.fromkeys(
-            ["files", "mask", "table", "BOSS", "S3", "sample"], True
-        )
+        made = dict.fromkeys(["files", "mask", "table", "BOSS", "sample"], True)
+        assert {name: check.good for name, check in found.items()} == {**made, "S3": None}
         assert f"0 voxels differ of {BOX.voxels:,}" in found["BOSS"].found
         assert "3 of 8 parts computed again: 0 voxels differ of" in found["sample"].found
         assert "too large to judge" not in found["sample"].found
@@ -132,7 +132,7 @@ class TestWhatIsRight:
         with redirect_stdout(told):
             assert driver.main(["verify", str(made), "--sample", "1", "--quiet"]) == 0
         assert [line.split()[:2] for line in told.getvalue().splitlines()] == [
-            ["ok", name] for name in ("files", "mask", "table", "BOSS", "S3", "sample")
+            ["--" if name == "S3" else "ok", name] for name in ("files", "mask", "table", "BOSS", "S3", "sample")
         ]
         assert boss.token not in told.getvalue()
 
@@ -181,7 +181,7 @@ class TestWhatIsWrong:
         found = checks(folder)
         assert "1 voxels differ" in found["mask"].found
         assert "the first at z, y, x (3, 8, 4)" in found["mask"].found
-        assert [name for name, check in found.items() if not check.good] == ["files", "mask", "table"]
+        assert [name for name, check in found.items() if check.good is False] == ["files", "mask", "table"]
 
     @pytest.mark.parametrize("suffix", ["pkl", "ome.tiff"])
     def test_a_mask_file_that_is_none_is_refused_without_running_it(self, folder: Path, suffix: str) -> None:
@@ -234,6 +234,49 @@ class TestWhatIsWrong:
         assert "BAD  files" in done.stdout
         assert "Traceback" not in done.stderr
         assert "not as they should be: files" in done.stderr
+
+
+class TestWhatCannotBeLookedAt:
+    """A check that cannot be made is told, and hides no other."""
+
+    def told(self, *words: str) -> tuple[int, list[list[str]]]:
+        """Run the command; return its exit code and the beginnings of its lines."""
+        told = io.StringIO()
+        with redirect_stdout(told):
+            code = driver.main(["verify", *words, "--quiet"])
+        return code, [line.split()[:2] for line in told.getvalue().splitlines()]
+
+    def test_boss_that_refuses_leaves_the_other_checks(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BOSS_TOKEN", "public")
+        code, lines = self.told(str(folder), "--host", "ftp://nowhere", "--bucket", "Not_A_Bucket")
+        assert lines == [
+            ["ok", "files"],
+            ["ok", "mask"],
+            ["ok", "table"],
+            *(["??", n] for n in ("BOSS", "S3", "sample")),
+        ]
+        assert code == UsageError.exit_code
+
+    def test_what_is_wrong_outweighs_what_cannot_be_looked_at(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BOSS_TOKEN", "public")
+        (folder / "NDVIS_links.csv").write_text("All,http://elsewhere\n")
+        code, lines = self.told(str(folder), "--host", "ftp://nowhere")
+        assert lines[0] == ["BAD", "files"]
+        assert ["??", "BOSS"] in lines
+        assert code == DataError.exit_code
+
+    def test_a_file_that_cannot_be_read_leaves_the_other_checks(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(mask_files, "map_pickle", refused)
+        code, lines = self.told(str(folder), "--offline")
+        assert lines == [["ok", "files"], ["??", "mask"], ["ok", "table"]]
+        assert code == StorageError.exit_code
 
 
 class TestRunFile:
