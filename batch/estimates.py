@@ -49,9 +49,6 @@ ASSUMED = (
 )
 """What times are computed from."""
 
-_KINDS = 3
-"""What detection commits of a block: labels, outermost planes, parts of objects."""
-
 _PAGE = 1000
 """Names in an answer of S3."""
 
@@ -216,9 +213,10 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
     all_s = replace(needs, pull_bytes=total, voxels=load.box.voxels).seconds(at_once * cpus, at_once * pulls)
     sums, blocks = _pages(shards), _pages(load.blocks)
     if name == "statistics":
-        puts, gets, fetched = load.blocks + shards + shards * (sums + blocks), 0, 0
+        # besides blocks and sums, each asks which sums, blocks and failed blocks there are
+        puts, gets, fetched = load.blocks + shards + shards * (sums + blocks + 1), 0, 0
     else:
-        puts, gets = _KINDS * load.blocks + shards * (sums + 2 * blocks), shards**2 + load.blocks
+        puts, gets = load.blocks + shards * (sums + 2 * blocks + 1), shards**2 + load.blocks
         fetched = gets // shards
     return Phase(
         name=name,
@@ -256,9 +254,9 @@ def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
         at_once=1,
         pulled_bytes=load.box.voxels * load.voxel_bytes,
         boss_requests=round(load.blocks * load.tile_requests) + load.push_requests,
-        s3_puts=load.blocks + 3 * _pages(load.blocks),
-        s3_gets=(1 + _KINDS) * load.blocks,
-        fixed_s=added(_START_S, _fetching((1 + _KINDS) * load.blocks)),
+        s3_puts=load.blocks + 4 * _pages(load.blocks),
+        s3_gets=2 * load.blocks,
+        fixed_s=added(_START_S, _fetching(2 * load.blocks)),
         work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
     )
 
@@ -286,7 +284,7 @@ def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
         at_once=1,
         pulled_bytes=load.box.voxels * load.voxel_bytes,
         boss_requests=round(load.blocks * load.tile_requests) + load.push_requests,
-        s3_puts=(2 + _KINDS) * load.blocks + 3 * _pages(load.blocks),
+        s3_puts=3 * load.blocks + 4 * _pages(load.blocks),
         s3_gets=0,
         fixed_s=_START_S,
         work_s=added(needs.seconds(cpus, pulls), _pushing(load)),

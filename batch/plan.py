@@ -173,8 +173,11 @@ def _notes(plan: BatchPlan) -> Iterator[str]:
         vcpus = max(plan.children_at_once * plan.child.vcpus, plan.report.vcpus)
         yield (
             f"BOSS binds: it is assumed to feed {BOSS_PULLS} cutouts in flight, so {plan.children_at_once} children "
-            f"run at a time, for which {vcpus:g} vCPUs suffice in all environments of the queue together; where it "
-            "has more, submit gives each child fewer cutouts"
+            "run at a time"
+        )
+        yield (
+            f"{vcpus:g} vCPUs suffice, in all environments of the queue together; where they have more, submit gives "
+            "each child fewer cutouts"
         )
     if plan.pulled_bytes >= _MUCH_BYTES:
         yield (
