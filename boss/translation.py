@@ -23,11 +23,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from blosc.blosc_extension import error as BloscError  # noqa: N812 - it is a class, whatever its spelling
 from intern.service.boss.httperrorlist import HTTPErrorList
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import NameResolutionError
 
 from credentials import Token, redact
@@ -290,14 +292,40 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         waiting += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
+        waiting += getattr(link, "http_errors", ())
 
 
 def _scrub(error: BaseException, token: Token) -> None:
     """Remove the token from an exception, so that its traceback can be printed, pickled and inspected."""
     for link in _chain(error):
-        link.args = tuple(redact(part, token) if isinstance(part, str) else part for part in link.args)
+        link.args = tuple(_redacted(part, token) for part in link.args)
+        # the text that was no JSON is among these
+        vars(link).update({name: _redacted(value, token) for name, value in vars(link).items()})
+        if isinstance(link, UnicodeDecodeError):
+            link.object = _redacted(link.object, token)
         response = getattr(link, "response", None)
+        if isinstance(response, requests.Response):
+            _scrub_answer(response, token)
         for request in (getattr(link, "request", None), getattr(response, "request", None)):
             headers = getattr(request, "headers", None)
             if headers is not None:
                 headers.pop("Authorization", None)
+
+
+def _scrub_answer(response: requests.Response, token: Token) -> None:
+    """Remove the token from an answer that may repeat what it was sent, and from what is made of it."""
+    vars(response).update(
+        _content=_redacted(response.content, token),
+        headers=CaseInsensitiveDict({redact(k, token): redact(v, token) for k, v in response.headers.items()}),
+        reason=_redacted(response.reason, token),
+        raw=None,  # it has been read
+        _next=None,  # the request that would follow a redirect
+    )
+    response.cookies.clear()
+
+
+def _redacted(value: Any, token: Token) -> Any:
+    """Remove the token from what is text or bytes."""
+    if isinstance(value, bytes):
+        return redact(value.decode("latin-1"), token).encode("latin-1")
+    return redact(value, token) if isinstance(value, str) else value

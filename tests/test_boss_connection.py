@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import logging
+import pickle
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import traceback
 import blosc
 import numpy as np
 import pytest
+import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
@@ -387,6 +389,10 @@ LEAKS = [
     pytest.param(boss_error(400, 1001, f"what is {SECRET}"), id="echoed by a 400"),
     pytest.param(says(500, f"<pre>Authorization: Token {SECRET}</pre>"), id="echoed by a debug page"),
     pytest.param(says(200, f"<html>{SECRET}</html>"), id="echoed by a page"),
+    pytest.param(says(200, f'{{"name": "{SECRET}", bad'), id="echoed by broken JSON"),
+    pytest.param(
+        says(404, f"<p>{SECRET}</p>", **{"X-Sent": SECRET, "Set-Cookie": f"a={SECRET}"}), id="echoed by headers"
+    ),
     pytest.param(says(301, "", Location=f"https://{SECRET}.example/"), id="echoed by a redirect"),
     pytest.param(says(503), id="503"),
     pytest.param(says(429), id="429"),
@@ -419,6 +425,19 @@ def test_the_token_is_in_no_message_traceback_or_log_line(boss, caplog, fault, w
     assert SECRET not in shown
     assert SECRET not in "".join(repr(vars(link.request)) for link in chain(error) if getattr(link, "request", None))
     assert SECRET not in repr(remote)
+    for link in chain(error):
+        assert SECRET not in held(link)
+
+
+def held(error):
+    """All that can be found in one foreign exception."""
+    response = getattr(error, "response", None)
+    found = [repr(vars(error)), repr(error.args)]
+    if response is not None:
+        found += [response.text, repr(response.headers), repr(vars(response))]
+    if not isinstance(error, urllib3.exceptions.HTTPError):  # these cannot be pickled
+        found.append(pickle.dumps(error).decode("latin-1"))
+    return " ".join(found)
 
 
 def chain(error):

@@ -447,6 +447,10 @@ class TestImported:
             cause = caught.value.__cause__
             while cause is not None:
                 looked.at("repr of causes", f"{cause!r} {vars(cause)}")
+                answer = getattr(cause, "response", None)
+                if answer is not None:
+                    looked.at("answers that causes hold", f"{answer.text} {answer.headers}")
+                    looked.at("pickle of causes", pickle.dumps(cause))
                 cause = cause.__cause__ or cause.__context__
         looked.below(tmp_path)
         looked.done(0)
