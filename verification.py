@@ -6,6 +6,7 @@ It mends nothing and writes nothing; what it computes again, `recomputation` doe
 from __future__ import annotations
 
 import csv
+import ipaddress
 import os
 import random
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ import mask_files
 import nd_boss
 import pipelines
 import recomputation
+from boss.connection import Address, address_of
 from box import Box
 from command_line import Parser
 from credentials import Token, find_token
@@ -79,7 +82,7 @@ class Request:
     token : Token or None
         A token that may read; None leaves BOSS alone.
     host : str or None
-        BOSS, where it has moved since; None for that of the run.
+        BOSS; None for that of the run, if a secret token would go to the default host or stay on this machine.
     bucket : str or None
         S3 bucket, where the folder was uploaded later; None for that of the run.
     remote : bool
@@ -240,11 +243,33 @@ def _in_boss(request: Request, run: RunFile, name: str, masks: dict[str, NDArray
         return Check("BOSS", f"{name} was not compared: there is no {lacking}", good=None)
     destination = nd_boss.Destination(*run.output, f"{run.key}_{name}")
     total = Differences()
-    for block, held in nd_boss.held_blocks(
-        nd_boss.connect(request.host or run.host, request.token), destination, run.box
-    ):
+    remote = nd_boss.connect(_host(request, request.token, run), request.token)
+    for block, held in nd_boss.held_blocks(remote, destination, run.box):
         total += Differences.between(masks[name][block.slices(run.box.start)], held, block)
     return Check("BOSS", f"{destination}: {total}", not total.voxels)
+
+
+def _host(request: Request, token: Token, run: RunFile) -> str:
+    """Return where BOSS is; a secret goes nowhere by the word of a file alone."""
+    if request.host is not None:
+        return request.host
+    address = address_of(run.host)
+    if token.is_secret and address != address_of(nd_boss.DEFAULT_HOST) and not _is_loopback(address):
+        raise UsageError(
+            f"BOSS at {address}",
+            "only run.json names it, which may come from anybody, and your token is to be sent there",
+            f"If the token is for that host, add --host {address}; otherwise --token public, or --offline",
+        )
+    return run.host
+
+
+def _is_loopback(address: Address) -> bool:
+    """Tell whether an address stays on this machine."""
+    name = urlsplit(address.url).hostname or ""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 def _in_s3(request: Request, run: RunFile) -> Check:
@@ -270,7 +295,7 @@ def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]])
     if pipeline.name != run.pipeline:
         raise UsageError(f"--pipeline {name}", f"the run was one of {run.pipeline}", "Name the pipeline of the run")
     z, y, x = run.box.ranges
-    host = request.host or run.host
+    host = _host(request, request.token, run)
     source = NeuroDataResource(host, request.token, run.collection, run.experiment, list(run.roles.values()), x, y, z)
     parts = [
         part

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
 
 import driver
 import mask_files
@@ -24,7 +26,7 @@ import pipelines
 import s3
 from box import Box
 from credentials import Token
-from errors import DataError, StorageError, UsageError
+from errors import DataError, StorageError, UnavailableError, UsageError
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
@@ -110,8 +112,8 @@ class TestWhatIsRight:
 
     def test_files_masks_table_boss_and_a_sample_are_as_they_should_be(self, made: Path, boss: BossServer) -> None:
         found = checks(made, boss, sample=3)
-        made = dict.fromkeys(["files", "mask", "table", "BOSS", "sample"], True)
-        assert {name: check.good for name, check in found.items()} == {**made, "S3": None}
+        expected = dict.fromkeys(["files", "mask", "table", "BOSS", "sample"], True)
+        assert {name: check.good for name, check in found.items()} == {**expected, "S3": None}
         assert f"0 voxels differ of {BOX.voxels:,}" in found["BOSS"].found
         assert "3 of 8 parts computed again: 0 voxels differ of" in found["sample"].found
         assert "too large to judge" not in found["sample"].found
@@ -266,6 +268,49 @@ class TestWhatCannotBeLookedAt:
         assert lines[0] == ["BAD", "files"]
         assert ["??", "BOSS"] in lines
         assert code == DataError.exit_code
+
+    @pytest.mark.parametrize("host", ["https://boss.example", "http://api.bossdb.io", "api.bossdb.io:444"])
+    def test_a_secret_token_goes_to_no_host_that_a_run_json_alone_names(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        said = json.loads((folder / "run.json").read_text())
+        said["asked"]["host"] = host
+        rewritten(folder, **said)
+
+        def sent(*_: object, **__: object) -> None:
+            raise AssertionError("a request was sent")
+
+        monkeypatch.setattr(HTTPAdapter, "send", sent)
+        found = {check.name: check for check in verify(Request(folder=folder, token=Token("f0e1d2c3b4a5968778695a4b")))}
+        for name in ("BOSS", "sample"):
+            assert isinstance(found[name].error, UsageError)
+            assert "add --host" in found[name].found
+
+    @pytest.mark.parametrize(
+        ("token", "host", "given"),
+        [
+            ("f0e1d2c3b4a5968778695a4b", "https://boss.example", "boss.example"),
+            ("f0e1d2c3b4a5968778695a4b", "api.bossdb.io", None),
+            ("f0e1d2c3b4a5968778695a4b", "http://localhost:1", None),
+            ("public", "https://boss.example", None),
+        ],
+    )
+    def test_a_host_that_is_named_or_ours_and_a_token_that_is_no_secret_are_asked(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, token: str, host: str, given: str | None
+    ) -> None:
+        said = json.loads((folder / "run.json").read_text())
+        said["asked"]["host"] = host
+        rewritten(folder, **said)
+        asked = []
+
+        def sent(_: HTTPAdapter, request: PreparedRequest, **__: object) -> None:
+            asked.append(request.url)
+            raise UnavailableError("BOSS", "no answer", "Wait")
+
+        monkeypatch.setattr(HTTPAdapter, "send", sent)
+        found = {c.name: c for c in verify(Request(folder=folder, token=Token(token), host=given))}
+        assert asked
+        assert isinstance(found["BOSS"].error, UnavailableError)
 
     def test_a_file_that_cannot_be_read_leaves_the_other_checks(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
