@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+import csv_files
 import mask_files
 import parquet_files
 from box import Box
@@ -36,9 +37,6 @@ from errors import DataError, StorageError, UsageError
 from volume import Volume
 
 __all__ = ["UNFINISHED", "ResultFolder", "deliverables", "mask_names", "results_key", "sums"]
-
-# Rows that are turned into text at a time: bounds the memory of a table by its columns, not by its rows.
-_ROWS = 16_384
 
 UNFINISHED = ("run.json", "job.log")
 """What is still written when the sums of all other files are drawn."""
@@ -293,20 +291,9 @@ class ResultFolder:
         StorageError
             If the file cannot be written.
         """
-        lengths = {heading: column.shape for heading, column in columns.items()}
-        if len(set(lengths.values())) != 1 or any(len(shape) != 1 for shape in lengths.values()):
-            raise DataError(f"table {name}", f"its columns have the shapes {lengths}", "Give columns of one length")
-        (rows,) = next(iter(lengths.values()))
-        for heading, column in columns.items():
-            _cells(heading, column[:0])
+        csv_files.check(name, columns)
         with self._replacing(name) as file:
-            if name.endswith(".parquet"):
-                parquet_files.write_parquet(file, columns)
-                return self.root / name
-            file.write((",".join(map(_quoted, columns)) + "\n").encode())
-            for start in range(0, rows, _ROWS):
-                cells = [_cells(heading, column[start : start + _ROWS]) for heading, column in columns.items()]
-                file.write("".join(f"{','.join(row)}\n" for row in zip(*cells, strict=True)).encode())
+            (parquet_files.write_parquet if name.endswith(".parquet") else csv_files.write_csv)(file, columns)
         return self.root / name
 
     def write_links(self, rows: Mapping[str, str]) -> Path:
@@ -473,26 +460,6 @@ def _plain(name: str) -> str:
             "Use a name without slashes, control characters and a leading full stop",
         )
     return name
-
-
-def _cells(heading: str, values: NDArray[Any]) -> list[str]:
-    """Return some values of a column as the text of their cells."""
-    if values.dtype.kind in "iub":
-        return list(map(str, values.tolist()))
-    if values.dtype.kind == "f":
-        # str() of a float32 has that type's own shortest digits; tolist() would make it a longer float64.
-        texts = list(map(str, values.tolist() if values.dtype == np.float64 else values))
-        for row in np.flatnonzero(np.isnan(values)):
-            texts[row] = ""
-        return texts
-    if values.dtype.kind == "U":
-        return list(map(_quoted, values.tolist()))
-    raise DataError(f"column {heading!r}", f"it is {values.dtype}", "Give integers, floating-point numbers or text")
-
-
-def _quoted(text: str) -> str:
-    """Return a text as a CSV cell, in quotes where it needs them."""
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
 def _json_form(value: object) -> object:

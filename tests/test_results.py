@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import csv_files
 import mask_files
 import parquet_files
 import results
@@ -251,7 +252,7 @@ def test_a_table_looks_like_this(folder: ResultFolder) -> None:
 
 
 def test_a_table_longer_than_one_piece_is_whole(folder: ResultFolder) -> None:
-    rows = 2 * results._ROWS + 3
+    rows = 2 * csv_files._ROWS + 3
     path = folder.write_table("synapses.csv", {"id": np.arange(rows), "volume": np.arange(rows) * 2})
     np.testing.assert_array_equal(
         np.loadtxt(path, dtype=int, delimiter=",", skiprows=1), np.outer(np.arange(rows), [1, 2])
