@@ -175,7 +175,8 @@ def _asked_wait_s(header: str, now: datetime) -> float:
         return float(header[:9])
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+        # A date without a zone is one of UTC.
+        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
+    except (ValueError, OverflowError):
+        # no calendar has a year of eleven digits
         return 0.0
-    # A date without a zone is one of UTC.
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())

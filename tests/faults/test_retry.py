@@ -70,6 +70,8 @@ def test_a_monthly_quota_is_no_busy_server():
         ((NOW + timedelta(seconds=5)).strftime("%a, %d %b %Y %H:%M:%S"), 5),
         *[("-3", 0), ("soon", 0), ("", 0), ("1.5", 0), ("٣", 0)],
         ("9" * 400, 999999999),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", 0),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
     ],
 )
 def test_a_server_is_left_alone_as_long_as_it_asks(header, seconds):
