@@ -3,14 +3,16 @@
 It reads a source and compares; it knows no result folder.
 
 A part is computed in a window larger than itself, so that the objects in it are whole. An object that reaches to where
-the window's own border could show is not judged: the window grows until there is none in the part, up to a limit.
+the window's own border could show, or to a hole of the run, is not judged: the window grows until there is none in the
+part, up to a limit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +23,16 @@ from pipelines.contract import Chosen, Detected, Finding, Objects, Pipeline, Pla
 from source import Source
 from volume import Volume
 
-__all__ = ["PART", "Differences", "recompute"]
+__all__ = ["MARGIN", "PART", "Differences", "recompute"]
 
 PART = (16, 256, 256)
 """Extents z, y, x of what is compared at a time."""
 
-_MARGIN = (8, 64, 64)
+MARGIN = (8, 64, 64)
 """What the first window has more on each side; it doubles."""
 
 _MOST_VOXELS = 2**25
-"""The largest window: some hundred megabytes while a pipeline is at work on it."""
+"""The largest window, its halo included: some hundred megabytes while a pipeline is at work on it."""
 
 _CUT = "cut off"
 
@@ -48,7 +50,7 @@ class Differences:
     first : tuple of int or None
         One of them, the first of the first block that has any: absolute z, y, x.
     undecided : int
-        Voxels that were not compared, since their object is larger than the largest window.
+        Voxels that were not compared, since their object is larger than the largest window, or reaches a hole.
     """
 
     compared: int = 0
@@ -99,15 +101,22 @@ class Differences:
     def __str__(self) -> str:
         """Return the figures in words, such as ``0 voxels differ of 4,096``."""
         where = f", the first at z, y, x {self.first}" if self.first else ""
-        more = f"; {self.undecided:,} lie in objects too large to judge" if self.undecided else ""
+        more = f"; {self.undecided:,} lie in objects too large, or too near a hole, to judge" if self.undecided else ""
         return f"{self.voxels:,} voxels differ of {self.compared:,}{where}{more}"
 
 
 class _Known(Pipeline):
-    """A pipeline that has learned already, looks at a window of a box, and marks the objects that the window cuts."""
+    """A pipeline that has learned already, looks at a window of a box, and marks the objects that are cut."""
 
     def __init__(
-        self, pipeline: Pipeline, roles: Mapping[str, str], finding: Finding, box: Box, window: Box, sound: Box
+        self,
+        pipeline: Pipeline,
+        roles: Mapping[str, str],
+        finding: Finding,
+        box: Box,
+        window: Box,
+        sound: Box,
+        holes: Sequence[Box],
     ) -> None:
         self._pipeline = pipeline
         self._roles = dict(roles)
@@ -115,6 +124,7 @@ class _Known(Pipeline):
         self._box = box
         self._window = window
         self._sound = sound
+        self._holes = holes
 
     @property
     def name(self) -> str:
@@ -148,9 +158,15 @@ class _Known(Pipeline):
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
         chosen = self._pipeline.select(objects, finding)
+        spans = [(np.asarray(objects[f"start_{axis}"]), np.asarray(objects[f"stop_{axis}"])) for axis in "zyx"]
         cut = np.zeros(len(objects["id"]), np.bool_)
-        for axis, (low, high) in zip("zyx", self._sound.ranges, strict=True):
-            cut |= (np.asarray(objects[f"start_{axis}"]) <= low) | (np.asarray(objects[f"stop_{axis}"]) >= high)
+        for (start, stop), (low, high) in zip(spans, self._sound.ranges, strict=True):
+            cut |= (start <= low) | (stop >= high)
+        for hole in self._holes:
+            near = np.ones(len(cut), np.bool_)
+            for (start, stop), (low, high), first in zip(spans, hole.ranges, self._window.start, strict=True):
+                near &= (start + first <= high) & (stop + first >= low)
+            cut |= near
         return Chosen({**chosen.masks, _CUT: cut}, chosen.columns)
 
 
@@ -162,6 +178,7 @@ def recompute(
     box: Box,
     masks: Mapping[str, Volume],
     part: Box,
+    holes: Sequence[Box] = (),
 ) -> dict[str, Differences]:
     """Compute a part of the masks again, and compare.
 
@@ -181,6 +198,8 @@ def recompute(
         Its masks, 0 and 255.
     part : Box
         What to compare.
+    holes : sequence of Box
+        Blocks of the box that failed.
 
     Returns
     -------
@@ -192,27 +211,42 @@ def recompute(
     NDSynapseError
         If the voxels cannot be had.
     """
-    margin = _MARGIN
+    halo = pipeline.halo(source.frame.voxel_size_nm)
+    margin = np.maximum(MARGIN, halo)
+    window = part.grown(margin.tolist(), box)
+    if _voxels(window, halo) > _MOST_VOXELS:
+        return {name: Differences(undecided=part.voxels) for name in masks}
     while True:
-        window = part.grown(margin, box)
-        again, cut = _detected(source, pipeline, roles, finding, box, window)
+        again, cut = _detected(source, pipeline, roles, finding, box, window, holes)
         inside = part.slices(window.start)
-        margin = cast("tuple[int, int, int]", tuple(2 * n for n in margin))
-        larger = part.grown(margin, box)
-        if not cut[inside].any() or larger == window or larger.voxels > _MOST_VOXELS:
+        margin *= 2
+        larger = part.grown(margin.tolist(), box)
+        if not cut[inside].any() or larger == window or _voxels(larger, halo) > _MOST_VOXELS:
             break
+        window = larger
     wanted = {name: mask[part.slices(box.start)] for name, mask in masks.items()}
     return {name: Differences.between(wanted[name], again[name][inside], part, cut[inside]) for name in masks}
 
 
+def _voxels(window: Box, halo: Sequence[int]) -> int:
+    """Return the voxels of a window with its halo."""
+    return math.prod(extent + 2 * n for extent, n in zip(window.shape, halo, strict=True))
+
+
 def _detected(
-    source: Source, pipeline: Pipeline, roles: Mapping[str, str], finding: Finding, box: Box, window: Box
+    source: Source,
+    pipeline: Pipeline,
+    roles: Mapping[str, str],
+    finding: Finding,
+    box: Box,
+    window: Box,
+    holes: Sequence[Box],
 ) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.bool_]]:
     """Detect in a window; return the masks, and the voxels of objects that it may have cut."""
     voxel_size_nm = source.frame.voxel_size_nm
     channels = {name: source.get_cutout(name, *window.ranges) for name in dict.fromkeys(roles.values())}
     sound = _sound(window, box, pipeline.halo(voxel_size_nm))
-    known = _Known(pipeline, roles, finding, box, window, sound)
+    known = _Known(pipeline, roles, finding, box, window, sound, holes)
     found = detect_arrays(known, channels, voxel_size_nm)
     return found.masks, found.masks[_CUT] != 0
 

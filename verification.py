@@ -237,7 +237,7 @@ def _in_boss(request: Request, run: RunFile, name: str, masks: dict[str, NDArray
     """Pull a mask's channel and compare."""
     assert run.output is not None
     if name in run.not_in_boss:
-        return Check("BOSS", f"{name} was not pushed: {run.not_in_boss[name]}")
+        return Check("BOSS", f"{name} was to be pushed, and is not there: {run.not_in_boss[name]}", good=False)
     if request.token is None or name not in masks:
         lacking = "token" if request.token is None else "mask"
         return Check("BOSS", f"{name} was not compared: there is no {lacking}", good=None)
@@ -300,13 +300,15 @@ def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]])
     parts = [
         part
         for part in run.box.tiles(recomputation.PART, aligned=True)
-        if not any(part.grown(recomputation.PART, run.box).intersection(hole) for hole in run.holes)
+        if not any(part.grown(recomputation.MARGIN, run.box).intersection(hole) for hole in run.holes)
     ]
     chosen = random.Random(request.seed).sample(parts, min(request.sample, len(parts)))  # noqa: S311 - no secret
     total = Differences()
     for part in sorted(chosen):
-        again = recomputation.recompute(source, pipeline, run.roles, run.finding, run.box, masks, part)
+        again = recomputation.recompute(source, pipeline, run.roles, run.finding, run.box, masks, part, run.holes)
         total = sum(again.values(), total)
+    if not total.compared:
+        return _not_again(f"of {len(parts)} parts off the holes of the run, {total}")
     return Check("sample", f"{len(chosen)} of {len(parts)} parts computed again: {total}", not total.voxels)
 
 

@@ -116,7 +116,7 @@ class TestWhatIsRight:
         assert {name: check.good for name, check in found.items()} == {**expected, "S3": None}
         assert f"0 voxels differ of {BOX.voxels:,}" in found["BOSS"].found
         assert "3 of 8 parts computed again: 0 voxels differ of" in found["sample"].found
-        assert "too large to judge" not in found["sample"].found
+        assert "to judge" not in found["sample"].found
 
     def test_a_sample_of_any_pipeline_is_what_its_run_found(self, made_by_any: Path, boss: BossServer) -> None:
         """Whatever a pipeline learned, be it a number a slice, and wherever the part lies."""
@@ -236,6 +236,51 @@ class TestWhatIsWrong:
         assert "BAD  files" in done.stdout
         assert "Traceback" not in done.stderr
         assert "not as they should be: files" in done.stderr
+
+    def test_a_mask_that_was_to_be_pushed_and_is_not_there_is_wrong(self, folder: Path, boss: BossServer) -> None:
+        rewritten(folder, in_boss={"All": "failed: no"})
+        found = checks(folder, boss, sample=0)["BOSS"]
+        assert (found.good, found.found) == (False, "All was to be pushed, and is not there: failed: no")
+
+
+class TestHoles:
+    """What a run could not compute is 0 there, and not compared."""
+
+    HOLE = Box((8, 12), (100, 140), (140, 180))
+    """The middle of the long object, which is cut there."""
+
+    def holed(self, folder: Path, hole: Box) -> None:
+        """Make a folder one whose run had a hole: what it cuts is removed, as far as the blob's own rows go."""
+        path = folder / f"{STEM}.pkl"
+        mask = mask_files.map_pickle(path, BOX.shape)
+        offset, holed = mask.offset, np.array(mask)  # type: ignore[attr-defined]
+        holed[hole.slices(BOX.start)] = 0
+        body = path.read_bytes()
+        path.write_bytes(body[:offset] + holed.tobytes() + body[offset + holed.size :])
+        with (folder / f"{STEM}.ome.tiff").open("wb") as file:
+            mask_files.write_tiff(file, holed, b"<OME/>")
+        rewritten(folder, holes=[{"box": str(hole)}])
+
+    def test_what_reaches_a_hole_is_not_judged_and_all_else_is(self, folder: Path, boss: BossServer) -> None:
+        self.holed(folder, self.HOLE)
+        found = checks(folder, boss, sample=8)
+        assert found["mask"].good
+        assert found["sample"].good
+        assert "6 of 6 parts computed again: 0 voxels differ of" in found["sample"].found
+
+    def test_where_a_hole_is_near_every_part_nothing_was_computed_again(self, folder: Path, boss: BossServer) -> None:
+        self.holed(folder, BOX)
+        found = checks(folder, boss, sample=8)["sample"]
+        assert (found.good, found.error) == (None, None)
+        assert found.found.startswith("nothing was computed again: of 0 parts")
+
+    def test_where_an_object_fills_every_window_nothing_was_computed_again(
+        self, folder: Path, boss: BossServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("recomputation._MOST_VOXELS", 1000)
+        found = checks(folder, boss, sample=8)["sample"]
+        assert found.good is None
+        assert "nothing was computed again: of 8 parts off the holes of the run, 0 voxels differ of 0" in found.found
 
 
 class TestWhatCannotBeLookedAt:
@@ -378,4 +423,7 @@ def test_differences_add_up_and_name_the_first() -> None:
     box = Box((1, 2), (2, 3), (3, 6))
     one, other = np.array([[[1, 2, 3]]]), np.array([[[1, 0, 0]]])
     both = Differences.between(one, one, box) + Differences.between(one, other, box, other == one)
-    assert str(both) == "2 voxels differ of 5, the first at z, y, x (1, 2, 4); 1 lie in objects too large to judge"
+    assert (
+        str(both)
+        == "2 voxels differ of 5, the first at z, y, x (1, 2, 4); 1 lie in objects too large, or too near a hole, to judge"
+    )
