@@ -15,7 +15,7 @@ from tests.fuzz.targets import TARGETS
 
 def main() -> int:
     p = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz everything that takes input.")
-    p.add_argument("--cases", type=int, default=2000, help="of all targets together; default: %(default)s")
+    p.add_argument("--cases", type=int, default=2000, help="of all targets together, at least; default: %(default)s")
     p.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     p.add_argument("--only", help="targets whose names have this in them")
     options = p.parse_args()
@@ -24,7 +24,7 @@ def main() -> int:
     total, failed, began = 0, 0, time.monotonic()
     print(f"{'target':<28}{'cases':>8}{'results':>9}{'refusals':>9}  by class")
     for target in chosen:
-        cases = max(1, round(options.cases * target.share / shares))
+        cases = -(-options.cases * target.share // shares)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 outcomes = run_cases(target, cases, Path(folder), options.seed)

@@ -8,6 +8,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+TOKEN = "fuzz-7f3a9c51-token-of-a-case"
+"""The token of all cases; no error may have it."""
+
 words = st.text(max_size=12) | st.sampled_from(
     [
         "",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from errors import NDSynapseError
 from local_boss.replies import BossError
+from tests.fuzz.cases import TOKEN
 
 LONGEST = 3000
 """Characters of an error: who gives a page does not get it back."""
@@ -70,6 +71,7 @@ def check_words(error: NDSynapseError) -> None:
     assert error.exit_code in {2, 3, 65, 69, 74, 75, 77}, f"{type(error).__name__} is no error of a user's"
     assert len(str(error)) < LONGEST, f"{len(str(error))} characters"
     assert str(error).encode("utf-8", "backslashreplace")
+    assert TOKEN not in str(error), "the token shows"
 
 
 def run_cases(target: Target, cases: int, folder: Path, seed_: int = 0) -> Outcomes:
