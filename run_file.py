@@ -133,6 +133,8 @@ def _run_of(said: Mapping[str, Any]) -> RunFile:
     box = Box(*(tuple(asked[f"{axis}_range"]) for axis in "zyx"))
     stems = _texts(said["masks"])
     pipeline = _plain(_text(asked["pipeline"]))
+    if f"{pipeline}-predictions" not in stems.values():
+        raise ValueError("no mask is the pipeline's own")
     first_first = sorted(stems, key=lambda mask: (stems[mask] != f"{pipeline}-predictions", mask))
     words = [pipeline, _text(asked["collection"]), _text(asked["experiment"])]
     return RunFile(

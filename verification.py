@@ -10,7 +10,7 @@ import ipaddress
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,11 @@ from credentials import Token, find_token
 from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
 from job import BUCKET_VARIABLE, add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
+from pipelines.contract import Pipeline
 from recomputation import Differences
 from results import sums
 from run_file import RunFile, read_run_file
+from volume import Volume
 
 __all__ = ["Check", "Request", "main", "verify"]
 
@@ -121,13 +123,17 @@ def verify(request: Request) -> Iterator[Check]:
     Raises
     ------
     UsageError
-        If the folder has no `run.json`.
+        If the folder has no `run.json`, or a pipeline is named that there is not, or that the run did not use.
     DataError
         If that is none of ours.
     StorageError
         If that cannot be read.
     """
     run = read_run_file(request.folder)
+    # a name that cannot be meant is the user's, and known before any work
+    if request.pipeline is not None and pipelines.build(request.pipeline, {}).name != run.pipeline:
+        found = f"the run was one of {run.pipeline}"
+        raise UsageError(f"--pipeline {request.pipeline}", found, "Name the pipeline of the run")
     yield _guarded("files", lambda: _files(request.folder, run))
     masks: dict[str, NDArray[np.uint8]] = {}
     for name in run.masks:
@@ -291,9 +297,7 @@ def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]])
     name = request.pipeline or run.pipeline
     if name not in pipelines.names() and request.pipeline is None:
         return _not_again(f"{name} is no pipeline of ours; name yours with --pipeline")
-    pipeline = pipelines.build(name, run.parameters)
-    if pipeline.name != run.pipeline:
-        raise UsageError(f"--pipeline {name}", f"the run was one of {run.pipeline}", "Name the pipeline of the run")
+    pipeline = _pipeline(name, run)
     z, y, x = run.box.ranges
     host = _host(request, request.token, run)
     source = NeuroDataResource(host, request.token, run.collection, run.experiment, list(run.roles.values()), x, y, z)
@@ -305,11 +309,44 @@ def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]])
     chosen = random.Random(request.seed).sample(parts, min(request.sample, len(parts)))  # noqa: S311 - no secret
     total = Differences()
     for part in sorted(chosen):
-        again = recomputation.recompute(source, pipeline, run.roles, run.finding, run.box, masks, part, run.holes)
-        total = sum(again.values(), total)
+        total = sum(_again(source, pipeline, run, masks, part), total)
     if not total.compared:
         return _not_again(f"of {len(parts)} parts off the holes of the run, {total}")
     return Check("sample", f"{len(chosen)} of {len(parts)} parts computed again: {total}", not total.voxels)
+
+
+def _pipeline(name: str, run: RunFile) -> Pipeline:
+    """Build the pipeline of a run; one that cannot have given its masks is what the sample looks for."""
+    try:
+        pipeline = pipelines.build(name, run.parameters)
+    except UnknownNameError:
+        raise
+    except UsageError as error:
+        raise DataError(error.asked, f"in run.json, but {error.found}", "Run the job again") from error
+    roles = {role.name for role in pipeline.roles}
+    for what, here, there in (
+        ("masks", run.masks.keys(), set(pipeline.masks)),
+        ("roles", run.roles.keys(), roles & run.roles.keys() if roles else run.roles.keys()),
+    ):
+        if here != there or not here:
+            found = f"run.json has {_some(sorted(here)) or 'none'}, {name} {_some(sorted(there)) or 'none of them'}"
+            raise DataError(what, found, "Run the job again")
+    return pipeline
+
+
+def _again(
+    source: NeuroDataResource, pipeline: Pipeline, run: RunFile, masks: Mapping[str, Volume], part: Box
+) -> Iterable[Differences]:
+    """Compute a part again; what run.json says may be nothing that the pipeline can compute with."""
+    try:
+        return recomputation.recompute(
+            source, pipeline, run.roles, run.finding, run.box, masks, part, run.holes
+        ).values()
+    except NDSynapseError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        found = f"computing it again by run.json ended with {type(error).__name__}: {error}"
+        raise DataError(f"the masks in {part}", found, "Run the job again") from error
 
 
 def _not_again(reason: str) -> Check:
@@ -355,7 +392,7 @@ def main(argv: Sequence[str]) -> int:
     )
     made = []
     for check in verify(request):
-        sys.stdout.write(f"{check.mark}  {check.name:<7} {check.found}\n")
+        sys.stdout.write(_line(f"{check.mark}  {check.name:<7} {check.found}", sys.stdout.encoding) + "\n")
         sys.stdout.flush()
         made.append(check)
     bad = dict.fromkeys(check.name for check in made if check.good is False)
@@ -365,6 +402,12 @@ def main(argv: Sequence[str]) -> int:
     for error in (check.error for check in made if check.error is not None):
         raise error
     return 0
+
+
+def _line(text: str, encoding: str | None) -> str:
+    """Return a text as one line that can be written: names of files and what run.json says may hold anything."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return plain.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
 
 
 def _parser() -> Parser:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -223,6 +224,42 @@ class TestWhatIsWrong:
         assert not found.good
         assert " 0 voxels differ" not in found.found
 
+    @pytest.mark.parametrize(
+        ("said", "found"),
+        [
+            ({"finding": {}}, "KeyError"),
+            ({"finding": {"threshold:presynaptic": "import os", "threshold:postsynaptic": "7"}}, "TypeError"),
+            ({"roles": {}}, "roles: run.json has none"),
+            ({"roles": {"presynaptic": "SYNAPSIN", "third": "PSD95"}}, "roles: run.json has presynaptic, third"),
+            ({"roles": {"presynaptic": "SYNAPSIN"}}, "KeyError"),
+            ({"roles": {"presynaptic": "SYNAPSIN", "postsynaptic": "nope"}}, "nope"),
+            ({"masks": {"Other": STEM}}, "masks: run.json has Other"),
+            ({"asked": {"parameters": {"nothing": "1"}}}, "parameter"),
+            ({"asked": {"parameters": {"min_voxels": "x"}}}, "min_voxels=x"),
+        ],
+        ids=str,
+    )
+    def test_what_no_run_can_have_said_is_wrong(
+        self, folder: Path, boss: BossServer, said: dict[str, Any], found: str
+    ) -> None:
+        """An edited run.json is no defect of ours."""
+        before = json.loads((folder / "run.json").read_text())
+        rewritten(folder, **{key: {**before[key], **v} if key == "asked" else v for key, v in said.items()})
+        sample = checks(folder, boss, sample=1)["sample"]
+        assert sample.good is False
+        assert found in sample.found
+
+    def test_a_name_that_is_no_line_forges_none(self, folder: Path) -> None:
+        (folder / "a\nok   files   all is well\x1b[31m").write_text("")
+        (folder / os.fsdecode(b"\xff.txt")).write_text("")
+        raw = io.BytesIO()
+        told = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
+        with redirect_stdout(told):
+            assert driver.main(["verify", str(folder), "--offline", "--quiet"]) == DataError.exit_code
+        first, *others = raw.getvalue().decode("ascii").splitlines()
+        assert first.startswith("BAD  files   not of this run: a\\nok   files   all is well\\x1b[31m, \\udcff.txt")
+        assert len(others) == 2
+
     def test_the_command_ends_with_65_and_one_sentence(self, folder: Path) -> None:
         (folder / "NDVIS_links.csv").write_text("All,http://elsewhere\n")
         done = subprocess.run(
@@ -378,6 +415,8 @@ class TestRunFile:
             {"schema": "other"},
             {"masks": {"All": "../../etc/passwd"}},
             {"masks": ["All"]},
+            {"masks": {}},
+            {"masks": {"All": "other"}},
             {"files": {"a": 3}},
             {"finding": {"threshold": {"a": 1}}},
             {"finding": {"threshold": math.nan}},
@@ -408,10 +447,12 @@ class TestRunFile:
         """A function of one's own is named on the command line, or not run."""
         said = json.loads((folder / "run.json").read_text())
         said["asked"]["pipeline"] = "antigravity-fly_id"
-        said["masks"] = {"All": STEM}
+        said["masks"] = {"All": "antigravity-fly_id-predictions"}
+        for kind in ("pkl", "ome.tiff"):
+            (folder / f"{STEM}.{kind}").rename(folder / f"antigravity-fly_id-predictions.{kind}")
         rewritten(folder, **said)
         found = checks(folder, boss, sample=1)["sample"]
-        assert "nothing was computed again" in found.found
+        assert "nothing was computed again: antigravity-fly_id is no pipeline of ours" in found.found
         said["asked"]["pipeline"] = "antigravity:fly_id"
         rewritten(folder, **said)
         with pytest.raises(DataError, match=r"run\.json"):
@@ -423,7 +464,5 @@ def test_differences_add_up_and_name_the_first() -> None:
     box = Box((1, 2), (2, 3), (3, 6))
     one, other = np.array([[[1, 2, 3]]]), np.array([[[1, 0, 0]]])
     both = Differences.between(one, one, box) + Differences.between(one, other, box, other == one)
-    assert (
-        str(both)
-        == "2 voxels differ of 5, the first at z, y, x (1, 2, 4); 1 lie in objects too large, or too near a hole, to judge"
-    )
+    left_out = "1 lie in objects too large, or too near a hole, to judge"
+    assert str(both) == f"2 voxels differ of 5, the first at z, y, x (1, 2, 4); {left_out}"
