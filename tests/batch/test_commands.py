@@ -238,6 +238,17 @@ class TestSubmit:
         assert f"resume {place.address}" in said.err
         assert place.job("report") == first
 
+    def test_a_record_of_which_nothing_was_submitted_is_taken_over_by_the_same_command(
+        self, command: Callable[..., Said], asked: list[str], place: Place
+    ) -> None:
+        """As it is when a submission ended between the two."""
+        command(*place.submit, *asked)
+        client(place.server, "s3").delete_object(Bucket=BUCKET, Key=f"runs/{place.name}/jobs/001-report.json")
+        assert command(*place.submit, *asked, "--attempts", "2").code == 2, "it asks for something else"
+        said = command(*place.submit, *asked)
+        assert said.code == 0, said.err
+        assert sorted(place.objects()) == ["jobs/001-report.json", "run.json"]
+
     @pytest.mark.slow
     def test_another_secret_makes_another_revision_of_the_definition(
         self, command: Callable[..., Said], asked: list[str], place: Place
@@ -342,6 +353,27 @@ class TestFollow:
         assert said.code == 0, said.err
         assert place.objects("jobs/002") == ["jobs/002-report.json"]
 
+    @pytest.mark.slow
+    def test_resume_can_take_a_mended_image(self, command: Callable[..., Said], place: Place) -> None:
+        batch = client(place.server, "batch")
+        define(batch, "mended", secrets=[{"name": "BOSS_TOKEN", "valueFrom": SECRET_ARN}])
+        place.finish("statistics-0123456789abcdef", slice(6))
+        said = command("resume", place.address, "--yes", "--job-definition", "mended")
+        assert said.code == 0, said.err
+        assert len(place.objects("jobs/002")) == 3, "its code may use nothing of what is finished"
+        (report,) = place.described(place.job("report", 2))
+        assert "job-definition/mended:" in report["jobDefinition"]
+
+    @pytest.mark.slow
+    def test_resume_looks_at_the_queue_again(
+        self, command: Callable[..., Said], place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        small = [{"state": "ENABLED", "computeResources": {"maxvCpus": 64, "instanceTypes": ["m5.xlarge"]}}]
+        monkeypatch.setattr(BatchDoor, "environments", lambda door, queue: small)
+        said = command("resume", place.address, "--yes", "--memory-mib", "64000")
+        assert said.code == 2
+        assert "would wait for ever" in said.err
+
     def test_logs_of_a_job_that_wrote_none_are_an_error(self, command: Callable[..., Said], place: Place) -> None:
         said = command("logs", place.address, "--phase", "detection")
         assert said.code == 2
@@ -432,6 +464,24 @@ class TestScripted:
             {"jobId": "job-detection", "reason": CANCELLED},
         ]
         assert said.out.endswith(f"python -m batch resume {place.address}\n")
+
+    def test_cancel_ends_what_batch_does_not_list_yet(
+        self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
+    ) -> None:
+        """A job that was submitted a moment ago is not described, and would run on."""
+        script.answers["describejobs"] = answered(statistics="SUBMITTED")
+        assert command("cancel", place.address).code == 0
+        assert [body["jobId"] for body in script.of("terminatejob")] == [
+            *("job-report", "job-detection", "job-statistics")
+        ]
+
+    def test_cancel_passes_over_what_batch_has_forgotten(
+        self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
+    ) -> None:
+        script.answers["describejobs"] = (200, {"jobs": []})
+        script.answers["terminatejob"] = (400, {"code": "ClientException", "message": "Job does not exist"})
+        said = command("cancel", place.address)
+        assert (said.code, said.out) == (0, "all had ended\n")
 
     def test_resume_of_a_run_at_work_is_refused(
         self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
@@ -527,6 +577,69 @@ def test_each_answer_of_aws_has_one_class(status: int, code: str, kind: type[NDS
     assert found is kind
     assert code in words
     assert remedy
+
+
+def a_definition(**others: Any) -> dict[str, Any]:
+    """Return a job definition as Batch describes it."""
+    container = {"secrets": [{"name": "BOSS_TOKEN", "valueFrom": SECRET_ARN}]}
+    return {"jobDefinitionName": "nd", "revision": 1, "containerProperties": container, **others}
+
+
+class TestDefinitions:
+    """What is looked at in a job definition, from plain values."""
+
+    def test_one_that_is_not_of_a_single_container_is_refused(self) -> None:
+        definition = {"jobDefinitionName": "many", "type": "multinode", "nodeProperties": {}}
+        with pytest.raises(UsageError, match="job definition many: it is not one of a single container"):
+            submission.check_definition(definition, None)
+
+    @pytest.mark.parametrize(
+        ("storage", "disk_gib", "is_refused"),
+        [(None, 20, False), (None, 21, True), ({"sizeInGiB": 100}, 100, False), ({"sizeInGiB": 100}, 101, True)],
+    )
+    def test_one_of_fargate_has_the_disk_that_is_needed(
+        self, storage: dict[str, int] | None, disk_gib: int, is_refused: bool
+    ) -> None:
+        definition = a_definition(platformCapabilities=["FARGATE"])
+        if storage is not None:
+            definition["containerProperties"]["ephemeralStorage"] = storage
+        if not is_refused:
+            submission.check_disk(definition, disk_gib)
+            return
+        with pytest.raises(UsageError, match=f"FargateGiB={disk_gib}"):
+            submission.check_disk(definition, disk_gib)
+
+    def test_machines_of_ec2_have_what_disk_they_have(self) -> None:
+        submission.check_disk(a_definition(platformCapabilities=["EC2"]), 5000)
+
+    STACK = a_definition(tags={"nd-synapse-bucket": "mine", "nd-synapse-results": "probabilistic_ own_"})
+
+    @pytest.mark.parametrize(
+        ("bucket", "prefix", "results", "found"),
+        [
+            ("other", "runs", None, "--run-bucket other"),
+            ("mine", "runs", ("other", "own_a"), "--bucket other"),
+            ("mine", "elsewhere", None, "--run-prefix elsewhere"),
+            ("mine", "runs2", None, "--run-prefix runs2"),
+            ("mine", "runs", ("mine", "another_a"), "OwnPipelinePrefix"),
+        ],
+    )
+    def test_what_the_stack_gives_no_right_to_is_refused(
+        self, bucket: str, prefix: str, results: tuple[str, str] | None, found: str
+    ) -> None:
+        with pytest.raises(UsageError, match=found):
+            submission.check_rights(self.STACK, bucket, prefix, results)
+        submission.check_rights(a_definition(), bucket, prefix, results)
+
+    @pytest.mark.parametrize("prefix", ["runs", "/runs/", "runs/of/mine"])
+    @pytest.mark.parametrize("results", [None, ("mine", "own_a"), ("mine", "probabilistic_a")])
+    def test_what_the_stack_gives_a_right_to_is_not(self, prefix: str, results: tuple[str, str] | None) -> None:
+        submission.check_rights(self.STACK, "mine", prefix, results)
+
+    def test_a_run_goes_on_with_a_definition_of_the_same_kind_alone(self) -> None:
+        submission.check_other(a_definition(), a_run())
+        with pytest.raises(UsageError, match="it is one for FARGATE"):
+            submission.check_other(a_definition(platformCapabilities=["FARGATE"]), a_run())
 
 
 class TestWords:
