@@ -5,6 +5,7 @@ It carries nothing itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,6 +46,8 @@ _NO_ANSWER = (
     boto_errors.IncompleteReadError,
     boto_errors.WaiterError,
 )
+# A password may have a slash or a blank in it, although no URL may; rather too much is hidden than too little.
+_CREDENTIALS = re.compile(r"""(?:(?<=://)|(?<=Invalid endpoint: ))[^"'`]*@""")
 # Codes whose HTTP status alone would mislead; the status decides for all others.
 _REFUSED_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "BucketAlreadyExists"}
 _BUSY_CODES = {"BadDigest", "OperationAborted", "RequestTimeout", "SlowDown", "XAmzContentChecksumMismatch"}
@@ -66,8 +69,9 @@ def client() -> Any:
     try:
         return boto3.session.Session().client("s3", config=_CONFIG)
     except ValueError as cause:
+        _scrub(cause)
         remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
-        raise UsageError("connecting to S3", str(cause).rstrip("."), remedy) from cause
+        raise UsageError("connecting to S3", _without_credentials(str(cause).rstrip(".")), remedy) from cause
 
 
 def status(cause: boto_errors.ClientError) -> int:
@@ -112,6 +116,7 @@ def translated(asked: str, remedy: str) -> Iterator[None]:
     except NDSynapseError as ours:
         raise type(ours)(ours.asked, ours.found, f"{ours.remedy}. {remedy}") from (ours.__cause__ or ours)
     except BOTO_FAILURES as cause:
+        _scrub(cause)
         # upload_file wraps what S3 answered, and keeps the answer only as the context.
         inner = cause.__context__ if isinstance(cause, S3UploadFailedError) and cause.__context__ else cause
         kind, found, hint = meaning(inner)
@@ -133,7 +138,7 @@ def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
     tuple
         Class, what was found, what to do.
     """
-    found = " ".join(str(cause).split()).rstrip(".")
+    found = _without_credentials(" ".join(str(cause).split()).rstrip("."))
     if isinstance(cause, boto_errors.ClientError):
         error = cause.response.get("Error", {})
         code, message = str(error.get("Code", "?")), str(error.get("Message", "")).rstrip(".")
@@ -143,6 +148,19 @@ def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
     if isinstance(cause, _NO_ANSWER):
         return UnavailableError, found, "Check the network and AWS_ENDPOINT_URL"
     return UsageError, found, "Correct the AWS settings"
+
+
+def _without_credentials(text: str) -> str:
+    """Take user and password out of URLs: ``AWS_ENDPOINT_URL`` may have them."""
+    return _CREDENTIALS.sub("***@", text)
+
+
+def _scrub(cause: BaseException) -> None:
+    """Take user and password of the endpoint out of a failure and what led to it: a traceback shows them all."""
+    link: BaseException | None = cause
+    while link is not None:
+        link.args = tuple(_without_credentials(part) if isinstance(part, str) else part for part in link.args)
+        link = link.__cause__ or link.__context__
 
 
 def meaning_of_answer(code: str, status: int, found: str) -> tuple[type[NDSynapseError], str, str]:

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -495,6 +496,18 @@ def test_a_wrong_setting_of_aws_is_a_usage_error(
     with pytest.raises(UsageError) as caught:
         upload_folder(folder, "results", PREFIX)
     assert f"python3 driver.py upload {folder} --bucket results" in str(caught.value)
+
+
+@pytest.mark.usefixtures("s3_env", "hurried")
+@pytest.mark.parametrize("form", ["http://me:pass phrase@{}", "http://me:pass/phrase@{}", "me:passphrase@{}"])
+def test_a_password_in_the_address_of_s3_is_not_repeated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, s3_nowhere: str, form: str
+) -> None:
+    address = s3_nowhere.removeprefix("http://")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", form.format(address))
+    with pytest.raises(NDSynapseError, match=rf"\*\*\*@{address}") as caught:
+        upload_folder(folder, "results", PREFIX)
+    assert "phrase" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_bucket_that_vanishes_is_an_unknown_name(
