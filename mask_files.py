@@ -1,6 +1,6 @@
 """The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji and Bio-Formats.
 
-It knows no folder: `results` gives it a file to write, and puts it in its place when it is whole. It holds one slice in
+It knows no folder: `results` gives it a file to write, and puts it in its place when it is page. It holds one slice in
 memory at a time.
 """
 
@@ -143,13 +143,37 @@ def tiff_slices(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.
             if len(tiff.pages) != shape[0]:
                 raise DataError(asked, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)
             for page in tiff.pages:
-                if tuple(page.shape) != shape[1:] or page.dtype != np.uint8:
+                if not isinstance(page, tifffile.TiffPage) or tuple(page.shape) != shape[1:] or page.dtype != np.uint8:
                     raise DataError(asked, f"a slice is {page.dtype} of shape {page.shape}", remedy)
-                yield page.asarray(maxworkers=1)
+                yield _inflated(tiff.filehandle, page)
     except (*_DAMAGED, tifffile.TiffFileError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(asked, f"it is damaged ({type(error).__name__})", remedy) from error
+
+
+def _inflated(file: tifffile.FileHandle, page: tifffile.TiffPage) -> NDArray[np.uint8]:
+    """Read a slice as `write_tiff` compresses it, strip by strip.
+
+    tifffile would inflate whatever a strip holds, which may be thousands of times what the slice needs.
+    """
+    layout = (page.compression, page.predictor, page.fillorder, page.bitspersample, page.is_tiled)
+    if layout != (tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.PREDICTOR.NONE, tifffile.FILLORDER.MSB2LSB, 8, False):
+        raise ValueError("it is not compressed as ours are")
+    height, width = page.shape
+    tops = range(0, height, page.rowsperstrip)
+    plane = np.empty((height, width), np.uint8)
+    for top, start, size in zip(tops, page.dataoffsets, page.databytecounts, strict=True):
+        strip = plane[top : top + page.rowsperstrip]
+        if size > strip.size + strip.size // 1000 + 1024:
+            raise ValueError(f"a strip of {strip.size} bytes has {size} when compressed")
+        file.seek(start)
+        inflater = zlib.decompressobj()
+        body = inflater.decompress(file.read(size), strip.size + 1)
+        if len(body) != strip.size or not inflater.eof:
+            raise ValueError("a strip has another size than its slice says")
+        strip[:] = np.frombuffer(body, np.uint8).reshape(strip.shape)
+    return plane
 
 
 def write_tiff(file: BinaryIO, mask: Volume, xml: bytes) -> None:

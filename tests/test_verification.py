@@ -10,6 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
@@ -278,6 +281,54 @@ class TestWhatIsWrong:
         rewritten(folder, in_boss={"All": "failed: no"})
         found = checks(folder, boss, sample=0)["BOSS"]
         assert (found.good, found.found) == (False, "All was to be pushed, and is not there: failed: no")
+
+
+def bomb(path: Path, shape: tuple[int, int, int], size: int) -> None:
+    """Write a TIFF of slices whose strips, of some kilobytes, inflate to so many bytes each."""
+    strip = zlib.compress(bytes(size), 9)
+    with path.open("wb") as file:
+        mask_files.write_tiff(file, np.zeros(shape, np.uint8), b"<OME/>")
+        place = file.tell()
+        file.write(strip)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for page in tiff.pages:
+            page.tags["StripOffsets"].overwrite([place] * len(page.dataoffsets))  # type: ignore[union-attr]
+            page.tags["StripByteCounts"].overwrite([len(strip)] * len(page.dataoffsets))  # type: ignore[union-attr]
+
+
+class TestSizesOfMasks:
+    """Bytes that a file claims are held against what its mask needs, before they are there."""
+
+    SHAPE = (2, 300, 400)
+
+    @pytest.mark.parametrize("more", [-1, 1, 100_000_000], ids=["less", "more", "much more"])
+    def test_a_slice_that_inflates_to_another_size_is_refused_in_the_memory_of_a_slice(
+        self, tmp_path: Path, more: int
+    ) -> None:
+        path = tmp_path / "mask.ome.tiff"
+        bomb(path, self.SHAPE, 300 * 400 + more)
+        tracemalloc.start()
+        with pytest.raises(DataError, match="damaged"):
+            list(mask_files.tiff_slices(path, self.SHAPE))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak_bytes < 2_000_000
+
+    def test_slices_of_many_strips_of_any_content_are_read(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(3)
+        mask = np.multiply(rng.random((3, 700, 900)) < 0.5, 255, dtype=np.uint8)
+        path = tmp_path / "mask.ome.tiff"
+        with path.open("wb") as file:
+            mask_files.write_tiff(file, mask, b"<OME/>")
+        with tifffile.TiffFile(path) as tiff:
+            assert len(tiff.pages[0].dataoffsets) > 1
+        assert np.array_equal(list(mask_files.tiff_slices(path, mask.shape)), mask)
+
+    def test_a_mask_that_is_not_compressed_is_none_of_ours(self, tmp_path: Path) -> None:
+        path = tmp_path / "mask.ome.tiff"
+        tifffile.imwrite(path, np.zeros(self.SHAPE, np.uint8), photometric="minisblack")
+        with pytest.raises(DataError, match="damaged"):
+            list(mask_files.tiff_slices(path, self.SHAPE))
 
 
 class TestHoles:
