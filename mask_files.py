@@ -1,6 +1,6 @@
 """The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji and Bio-Formats.
 
-It knows no folder: `results` gives it a file to write, and puts it in its place when it is page. It holds one slice in
+It knows no folder: `results` gives it a file to write, and puts it in its place when it is whole. It holds one slice in
 memory at a time.
 """
 

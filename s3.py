@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as boto_errors
 
 import s3_connection
-from errors import StorageError, UsageError
+from errors import StorageError, UnavailableError, UsageError
 from results import deliverables
 from s3_connection import BOTO_FAILURES, meaning, status, translated
 
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 MARKER = "run.json"
 """The file that is uploaded last: where it is, the upload is complete."""
+
+_FOREIGN = 100
+"""Objects of nobody's that are told; one would do."""
 
 _TRANSFER = TransferConfig(max_concurrency=4)
 # A new bucket is looked for every 2 s, for a minute.
@@ -165,7 +169,8 @@ def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Key of each file to what is wrong with its object; empty where nothing is.
+        Key to what is wrong with the object of a file, and the first of those objects that no file of the folder has;
+        empty where nothing is.
 
     Raises
     ------
@@ -178,6 +183,10 @@ def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
         client = s3_connection.client()
         keys = {key: path for path, key in _keys(root, key_prefix).items()}
         faults = {key: _fault(client, path, bucket, key) for key, path in keys.items()}
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key_prefix}/")
+        held = (found["Key"] for page in pages for found in page.get("Contents", []))
+        foreign = islice((key for key in held if key not in keys), _FOREIGN)
+        faults |= dict.fromkeys(foreign, "the folder has no such file")
     return {key: fault for key, fault in faults.items() if fault}
 
 
@@ -190,16 +199,19 @@ def _fault(client: Any, file: Path, bucket: str, key: str) -> str:
         if status(cause) != 404:
             raise
         return "it is not there"
-    if head["ContentLength"] != file.stat().st_size:
-        return f"it has {head['ContentLength']:,} bytes, the file has {file.stat().st_size:,}"
+    size = head.get("ContentLength")
+    if size is None:
+        raise UnavailableError(f"the size of {key}", "S3 does not tell it", "Check AWS_ENDPOINT_URL")
+    if size != file.stat().st_size:
+        return f"it has {size:,} bytes, the file has {file.stat().st_size:,}"
     held = head.get("ChecksumSHA256", "").partition("-")[0]
     if not held:
         # something else than us put it there: its bytes are all that can be compared
         body = client.get_object(**place)["Body"]
         wanted, held = _sha256(file), _sha256_of(iter(lambda: body.read(2**20), b""))
-    elif "-" in head["ETag"]:
+    elif "-" in head.get("ETag", ""):
         # it came in parts, and S3 keeps a checksum of their checksums
-        part = client.head_object(**place, PartNumber=1)["ContentLength"]
+        part = client.head_object(**place, PartNumber=1).get("ContentLength", 0)
         wanted = base64.b64encode(_sha256_of_parts(file, part)).decode()
     else:
         wanted = base64.b64encode(bytes.fromhex(_sha256(file))).decode()
@@ -389,4 +401,4 @@ def _found(client: Any, bucket: str, key: str) -> tuple[int, str] | None:
         if status(cause) in (400, 403):
             return (-1, "")
         raise
-    return head["ContentLength"], head["Metadata"].get("sha256", "")
+    return head.get("ContentLength", -1), head["Metadata"].get("sha256", "")

@@ -172,10 +172,10 @@ def _files(folder: Path, run: RunFile) -> Check:
     return Check("files", bad or f"{len(held)} files are what run.json says", not bad)
 
 
-def _some(names: Sequence[str]) -> str:
+def _some(names: Sequence[str], comma: str = ", ") -> str:
     """Name the first of many."""
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return ", ".join(names[:_FEW]) + more
+    return comma.join(names[:_FEW]) + more
 
 
 def _mask(folder: Path, run: RunFile, name: str, masks: dict[str, NDArray[np.uint8]]) -> Check:
@@ -285,9 +285,9 @@ def _in_s3(request: Request, run: RunFile) -> Check:
         return Check("S3", "the run uploaded nothing, and no --bucket was given", good=None)
     import s3  # only who asks S3 waits for boto3
 
-    prefix = request.folder.resolve().name
+    prefix = run.key
     faults = [f"{key}: {fault}" for key, fault in s3.compare_folder(request.folder, bucket, prefix).items()]
-    return Check("S3", "; ".join(faults[:_FEW]) or f"s3://{bucket}/{prefix}/ has what the folder has", not faults)
+    return Check("S3", _some(faults, "; ") or f"s3://{bucket}/{prefix}/ has what the folder has", not faults)
 
 
 def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> Check:

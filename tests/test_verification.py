@@ -10,10 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,29 @@ def rewritten(folder: Path, **changes: object) -> None:
     (folder / "run.json").write_text(json.dumps({**said, **changes}))
 
 
+@contextmanager
+def answering_heads() -> Iterator[str]:
+    """Serve an S3 that has every object, and does not say how large."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("ETag", '"x"')
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 class TestWhatIsRight:
     """A run that was left alone."""
 
@@ -154,6 +179,33 @@ class TestWhatIsRight:
         assert (found.good, found.found) == (False, f"{place['Key']}: its content is another one")
         s3_env.client().delete_object(**place)
         assert "it is not there" in checks(folder, boss, bucket="at-results", sample=0)["S3"].found
+
+    def test_an_upload_is_looked_for_by_the_results_key_whatever_the_folder_is_called_now(
+        self, folder: Path, boss: BossServer, s3_env: S3Server
+    ) -> None:
+        key = folder.name
+        s3.upload_folder(folder, "renamed", key)
+        folder = folder.rename(folder.with_name("copy"))
+        found = checks(folder, boss, bucket="renamed", sample=0)["S3"]
+        assert (found.good, found.found) == (True, f"s3://renamed/{key}/ has what the folder has")
+
+    def test_an_object_more_than_the_folder_has_is_named(
+        self, folder: Path, boss: BossServer, s3_env: S3Server
+    ) -> None:
+        s3.upload_folder(folder, "more", folder.name)
+        s3_env.client().put_object(Bucket="more", Key=f"{folder.name}/synapses.parquet", Body=b"old")
+        s3_env.client().put_object(Bucket="more", Key=f"{folder.name}0/run.json", Body=b"another run's")
+        found = checks(folder, boss, bucket="more", sample=0)["S3"]
+        assert (found.good, found.found) == (False, f"{folder.name}/synapses.parquet: the folder has no such file")
+
+    def test_an_object_without_a_size_cannot_be_looked_at(
+        self, folder: Path, boss: BossServer, monkeypatch: pytest.MonkeyPatch, s3_env: S3Server
+    ) -> None:
+        with answering_heads() as url:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+            found = checks(folder, boss, bucket="sizeless", sample=0)["S3"]
+        assert isinstance(found.error, UnavailableError)
+        assert "S3 does not tell it" in found.found
 
     def test_a_large_object_is_compared_part_by_part(self, tmp_path: Path, s3_env: S3Server) -> None:
         large = tmp_path / "mask.pkl"
