@@ -19,6 +19,7 @@ __all__ = ["Parser", "block_size_of", "gib_of", "pairs_of", "parameters_of"]
 _PARAMETER_BYTES = 2**20
 """What the file of a parameter may have."""
 
+_SIZE = re.compile(r"[0-9]{1,10}")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
 
 
@@ -89,9 +90,9 @@ def block_size_of(text: str) -> tuple[int, int, int]:
         If it is not three whole numbers from 1 upwards.
     """
     parts = text.split(",")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts):
+    if len(parts) != 3 or not all(_SIZE.fullmatch(part) and 0 < int(part) < 2**31 for part in parts):
         raise UsageError(
-            f"--block-size {text}",
+            f"--block-size {text[:100]}",
             "it is not three whole numbers from 1 upwards",
             "Give it as Z,Y,X, such as 32,512,512",
         )

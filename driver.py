@@ -33,7 +33,7 @@ from box import Box, Range
 from command_line import Parser
 from credentials import Token
 from detection import Detection
-from errors import NDSynapseError, StoppedError, UsageError
+from errors import NDSynapseError, StoppedError, StorageError, UsageError
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
 from NeuroDataResource import NeuroDataResource
 from pipelines.listing import described, listed
@@ -214,13 +214,11 @@ def _job(argv: Sequence[str]) -> int:
     """Run the job of a command line; return the exit code."""
     options = _options(argv)
     if options.list_pipelines:
-        sys.stdout.write(listed())
-        return 0
+        return _say(listed())
     job = job_from(options, os.environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     if options.dry_run:
-        sys.stdout.write(foretell(job))
-        return 0
+        return _say(foretell(job))
     folder = ResultFolder(job.path, job.results_key)
     with folder.locked():
         if job.fresh:
@@ -305,6 +303,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     stopping.hear()
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by whoever started us
+            setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as we run
+    try:
+        code = _command(arguments)
+    except SystemExit as end:  # after a help
+        raise SystemExit(end.code or _say("")) from None
+    lost = _say("")  # what Python still holds of the output
+    return code or lost
+
+
+def _say(text: str) -> int:
+    """Write to standard output, now; return the exit code."""
+    try:
+        if text:
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try the same at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # who closed a pipe has read enough
+            full = StorageError("standard output", str(error.strerror).lower(), "Send it where there is room")
+            return _tell(full)
+    return 0
+
+
+def _command(arguments: list[str]) -> int:
+    """Run a command; return its exit code."""
     try:
         if arguments[:1] == ["upload"]:
             _upload(arguments[1:])

@@ -183,6 +183,8 @@ class FaultPlan:
         """
         try:
             plan = json.loads(text)
+        except RecursionError as error:
+            raise UsageError("a fault plan", "it nests too deeply", _REMEDY) from error
         except ValueError as error:
             raise UsageError("a fault plan", f"it is no JSON: {error}", _REMEDY) from error
         entries = plan.get("rules") if isinstance(plan, Mapping) else None

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from box import Box
+from command_line import block_size_of
 from credentials import Token
+from errors import UsageError
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import open_stack, stack_of_array
@@ -534,3 +537,19 @@ class TestForecast:
             assert "Not computed, and 0 here, because blocks failed: z 0:4" in str(tiff.ome_metadata)
         assert "Hole in the masks at z 0:4" in next(folder.root.glob("*.html")).read_text()
         assert folder.work.exists()
+
+
+@pytest.mark.parametrize(("output", "code"), [("| true", 0), ("> /dev/full", 74), (">&-", 0), ("2>&-", 0)])
+def test_output_that_nobody_takes_is_no_defect(output: str, code: int) -> None:
+    line = f"set -o pipefail; {shlex.quote(sys.executable)} driver.py --list-pipelines {output}"
+    done = subprocess.run(["bash", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == code
+    told = "standard output: no space left on device. Send it where there is room.\n"
+    assert done.stderr == (told if code else "")
+
+
+@pytest.mark.parametrize("size", [f"8,8,{'9' * 5000}", f"8,8,{'0' * 5000}1", "8,8,0", "8,8"])
+def test_a_block_size_that_cannot_be_is_refused_in_a_sentence(size: str) -> None:
+    with pytest.raises(UsageError, match="three whole numbers") as caught:
+        block_size_of(size)
+    assert len(str(caught.value)) < 300

@@ -134,6 +134,7 @@ def test_a_server_that_restarts_is_killed_where_the_plan_in_a_file_says(data, tm
 
 MALFORMED = {
     "no JSON": "{",
+    "JSON without end": "[" * 100_000,
     "a list": "[]",
     "no rules": "{}",
     "other keys": '{"rules": [], "more": 1}',
