@@ -376,6 +376,9 @@ def main(argv: Sequence[str]) -> int:
     """
     options = _parser().parse_args(argv)
     level = level_of(options)
+    if ":" in (options.pipeline or ""):
+        # a function of the user's own is looked for where the user is, as by driver.py itself
+        sys.path.insert(0, str(Path.cwd()))
     if options.sample < 0:
         raise UsageError(f"--sample {options.sample}", "it is less than none", "Give a number from 0 upwards")
     token = None if options.offline else find_token(options.token, options.token_file, os.environ, None)

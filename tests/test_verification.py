@@ -546,6 +546,31 @@ class TestRunFile:
         with pytest.raises(UsageError, match=r"no run\.json"):
             read_run_file(tmp_path)
 
+    def test_a_function_in_the_folder_where_the_user_is_is_found(self, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "mine_alone.py").write_text("def find(data_dict): raise SystemExit('called')\n")
+        said = json.loads((folder / "run.json").read_text())
+        said["asked"]["pipeline"] = "mine_alone-find"
+        said["masks"] = {"All": "mine_alone-find-predictions"}
+        rewritten(folder, **said)
+        for kind in ("pkl", "ome.tiff"):
+            (folder / f"{STEM}.{kind}").rename(folder / f"mine_alone-find-predictions.{kind}")
+        words = ["verify", str(folder), "--offline", "--pipeline", "mine_alone:find"]
+        done = subprocess.run(
+            [sys.executable, str(REPOSITORY / "driver.py"), *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == DataError.exit_code, done.stderr
+        assert "not as they should be: files" in done.stderr
+
+    @pytest.mark.parametrize("name", ["mine_none:find", "json:find", "nothing", "nomads-classifier", OWN])
+    def test_a_pipeline_that_is_not_there_or_not_the_runs_is_the_users_mistake(self, folder: Path, name: str) -> None:
+        with pytest.raises(UsageError, match=name) as refused:
+            checks(folder, pipeline=name)
+        assert refused.value.exit_code == 2
+
     def test_code_that_a_run_json_names_is_not_imported(self, folder: Path, boss: BossServer) -> None:
         """A function of one's own is named on the command line, or not run."""
         said = json.loads((folder / "run.json").read_text())
