@@ -38,7 +38,7 @@ BAITED = (
 # Every module that a job imports, and whether its bytecode is beside it.
 UNCOMPILED = """
 import importlib.util, os, sys
-import driver, delivery, matplotlib.pyplot, pymeda_driver, s3, sklearn.mixture
+import driver, delivery, pymeda_driver, s3, sklearn.mixture
 specs = [module.__spec__ for module in list(sys.modules.values()) if getattr(module, "__spec__", None)]
 cached = {spec.name: spec.cached for spec in specs if (spec.cached or "").startswith(("/app", "/opt"))}
 print([name for name, file in cached.items() if not os.path.exists(file)])
