@@ -107,6 +107,9 @@ def read_run_file(folder: Path) -> RunFile:
     """
     path = folder / "run.json"
     try:
+        if path.exists() and not path.is_file():
+            # a pipe would be waited for
+            raise DataError(str(path), "it is no file", "Give the folder of a run that ended")
         with path.open("rb") as file:
             body = file.read(_MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:

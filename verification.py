@@ -183,6 +183,8 @@ def _mask(folder: Path, run: RunFile, name: str, masks: dict[str, NDArray[np.uin
     pickled, tiff = (folder / f"{run.masks[name]}.{kind}" for kind in ("pkl", "ome.tiff"))
     total, other, found = Differences(), 0, 0
     try:
+        _refuse_special(pickled)
+        _refuse_special(tiff)
         mask = mask_files.map_pickle(pickled, run.box.shape)
         for z, plane in enumerate(mask_files.tiff_slices(tiff, run.box.shape)):
             here = Box((run.box.z[0] + z, run.box.z[0] + z + 1), run.box.y, run.box.x)
@@ -206,6 +208,7 @@ def _table(folder: Path, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> C
     path = folder / "synapses.csv"
     rows, voxels = 0, 0
     try:
+        _refuse_special(path)
         with path.open(encoding="utf-8", newline="") as lines:
             for row in csv.DictReader(lines):
                 rows += 1
@@ -214,6 +217,8 @@ def _table(folder: Path, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> C
         raise DataError("synapses.csv", "it is not there", "Run the job again") from error
     except OSError as error:
         raise StorageError(f"reading {path}", str(error), "Check your right to read it") from error
+    except DataError:
+        raise
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError("synapses.csv", f"row {rows} cannot be read ({error})", "Run the job again") from error
     in_mask = int(np.count_nonzero(masks[first])) if first in masks else None
@@ -221,6 +226,12 @@ def _table(folder: Path, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> C
     good = (rows, voxels) == wanted and in_mask in (None, voxels)
     said = f"; run.json says {wanted}, the mask has {in_mask} voxels" if not good else ", as run.json and the mask have"
     return Check("table", f"{rows:,} synapses of {voxels:,} voxels{said}", good)
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse what is there and no file, such as a pipe, which would be waited for."""
+    if path.exists() and not path.is_file():
+        raise DataError(path.name, "it is no file", "Run the job again")
 
 
 def _row(row: dict[str, Any], number: int, box: Box, mask: NDArray[np.uint8] | None) -> int:

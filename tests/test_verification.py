@@ -253,7 +253,16 @@ class TestWhatIsWrong:
         path.write_text("\n".join(map(",".join, [header, *rows])) + "\n")
         found = checks(folder)["table"]
         assert not found.good
-        assert "row 5" in found.found
+        assert found.found.startswith("synapses.csv: row 5: the mask has fewer than its 99999 voxels at z ")
+
+    @pytest.mark.parametrize(
+        ("name", "check"), [(f"{STEM}.pkl", "mask"), (f"{STEM}.ome.tiff", "mask"), ("synapses.csv", "table")]
+    )
+    def test_a_pipe_is_not_waited_for(self, folder: Path, name: str, check: str) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        found = checks(folder)[check]
+        assert (found.good, found.found) == (False, f"{name}: it is no file")
 
     def test_a_voxel_that_somebody_changed_in_boss_is_found(self, folder: Path, boss: BossServer) -> None:
         remote = boss.remote()
@@ -541,6 +550,11 @@ class TestRunFile:
         (folder / "run.json").write_bytes(body)
         with pytest.raises(DataError, match=r"run\.json"):
             read_run_file(folder)
+
+    def test_a_pipe_in_its_place_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "run.json")
+        with pytest.raises(DataError, match="it is no file"):
+            read_run_file(tmp_path)
 
     def test_a_folder_without_one_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"no run\.json"):
