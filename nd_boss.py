@@ -28,7 +28,7 @@ from boss.destination import Destination, check_destination, ensure_channel
 from boss.voxels import erase_block, read_cutout, request_size, write_block
 from box import Box, Range
 from credentials import Token
-from errors import DataError
+from errors import DataError, UnknownNameError, UsageError
 from frame import Frame
 from source import Source
 from volume import Volume
@@ -143,7 +143,8 @@ def boss_push(
     patience : Patience, optional
         Time-outs and retries.
     overwrite : bool
-        Whether the masks may replace what a run of `driver`, or somebody else, put into these channels.
+        Whether the masks may replace what a run of `driver`, or somebody else, put into these channels. Without it, a
+        channel may hold voxels of the very mask alone: such as a call that was interrupted left, which is repeated.
 
     Returns
     -------
@@ -153,7 +154,8 @@ def boss_push(
     Raises
     ------
     NDSynapseError
-        See `push_mask`. All masks and names are checked before anything is sent.
+        See `push_mask`; `UsageError` if a channel holds something else in the box. All masks, names and channels are
+        checked before anything is sent.
     """
     box = Box(z_range, y_range, x_range)
     destinations = {key: Destination(col, exp, f"{results_key}_{key}", overwrite=overwrite) for key in data_dict}
@@ -161,6 +163,10 @@ def boss_push(
         check_mask(mask, box, key)
     frame = source if isinstance(source, Frame) or source is None else source.frame
     remote = connect(host, token, patience=patience)
+    if not overwrite:
+        for key, mask in data_dict.items():
+            check_destination(remote, destinations[key], box, frame)
+            _check_held(remote, destinations[key], box, mask)
     return {
         key: push_mask(remote, destinations[key], box, mask, frame, progress=progress).link
         for key, mask in data_dict.items()
@@ -287,6 +293,25 @@ def check_mask(mask: Volume, box: Box, name: str) -> None:
         raise DataError(f"mask {name}", f"its shape is {mask.shape}, {box} has {box.shape}", "Masks are z, y, x")
     if mask.dtype.kind not in "bui":
         raise DataError(f"mask {name}", f"its type is {mask.dtype}", "A mask is bool or whole numbers, 0 for nothing")
+
+
+def _check_held(remote: BossRemote, destination: Destination, box: Box, mask: Volume) -> None:
+    """Refuse to replace what is not part of a mask: its channel does not tell who made it, and it may be another's."""
+    try:
+        others = (
+            block
+            for block, existing in held_blocks(remote, destination, box)
+            if np.any((existing != 0) & (existing != _as_mask(mask[block.slices(box.start)])))
+        )
+        first = next(others, None)
+    except UnknownNameError:
+        return
+    if first is not None:
+        raise UsageError(
+            f"output channel {destination}",
+            f"it holds voxels that are not in this mask, the first in {first}",
+            "Pass overwrite=True to replace them, or choose another results_key",
+        )
 
 
 def _silent(done: int, total: int) -> None:

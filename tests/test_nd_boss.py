@@ -316,6 +316,27 @@ def test_the_historical_call_pushes_each_mask_to_a_channel_of_its_own(boss_serve
         np.testing.assert_array_equal(held, expected((box, data[key])))
 
 
+def test_the_historical_call_replaces_no_other_mask_unless_it_may(boss_server, place):
+    """Its channels do not tell its runs apart; what an interrupted call left is part of the mask, and is completed."""
+    box = Box((0, 2), (0, 3), (0, 4))
+    first, second = np.zeros(box.shape, bool), np.zeros(box.shape, bool)
+    first[0], second[1] = True, True
+    key, names = new_name("key"), (place.collection.name, place.experiment.name)
+
+    def push(mask, **more):
+        boss_push(boss_server.token, *names, *box.ranges, {"a": mask}, key, host=boss_server.url, **more)
+        np.testing.assert_array_equal(read_all(boss_server, held), expected((box, mask)))
+
+    held = Destination(*names, f"{key}_a")
+    push(first)
+    push(first)
+    push(first | second)
+    with pytest.raises(UsageError, match=r"not in this mask.*overwrite=True"):
+        push(second)
+    np.testing.assert_array_equal(read_all(boss_server, held), expected((box, first | second)))
+    push(second, overwrite=True)
+
+
 def test_no_mask_is_sent_when_one_of_them_is_wrong():
     with faulty_boss() as boss:
         good, bad = np.ones((1, 2, 3), bool), np.ones((1, 2, 4), bool)
