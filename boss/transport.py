@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -37,9 +37,6 @@ from requests.adapters import HTTPAdapter
 
 from boss.retry import Patience, mishap_of_answer, mishap_of_error, pause_before
 from boss.translation import DamagedError, OversizedError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer as Buffer
 
 __all__ = ["RetryingAdapter", "expecting"]
 
@@ -70,7 +67,7 @@ class _Line(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Buffer) -> int | None:
+    def readinto(self, buffer: Any) -> int | None:
         """Read what is there; wait for it no longer than a silence may last, or than there is time."""
         remaining = self._remaining_s()
         if remaining <= 0:
