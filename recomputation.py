@@ -10,25 +10,27 @@ part, up to a limit.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import pipelines
 from box import Box
 from detection.in_memory import detect_arrays
+from errors import DataError, NDSynapseError, UnknownNameError, UsageError
 from pipelines.contract import Chosen, Detected, Finding, Objects, Pipeline, Place, Summary
 from source import Source
 from volume import Volume
 
-__all__ = ["MARGIN", "PART", "Differences", "recompute"]
+__all__ = ["PART", "Differences", "parts", "pipeline_of", "recompute"]
 
 PART = (16, 256, 256)
 """Extents z, y, x of what is compared at a time."""
 
-MARGIN = (8, 64, 64)
+_MARGIN = (8, 64, 64)
 """What the first window has more on each side; it doubles."""
 
 _MOST_VOXELS = 2**25
@@ -170,6 +172,67 @@ class _Known(Pipeline):
         return Chosen({**chosen.masks, _CUT: cut}, chosen.columns)
 
 
+def pipeline_of(name: str, parameters: Mapping[str, str], roles: Mapping[str, str], masks: Iterable[str]) -> Pipeline:
+    """Build the pipeline of a run.
+
+    Parameters
+    ----------
+    name : str
+        The pipeline, or ``package.module:function``.
+    parameters : mapping of str to str
+        Its parameters.
+    roles : mapping of str to str
+        Role to channel, as the run had them.
+    masks : iterable of str
+        Names of the masks that the run left.
+
+    Returns
+    -------
+    Pipeline
+        One that may have done the run.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that name.
+    DataError
+        If it has other parameters, roles or masks.
+    """
+    remedy = "It was made by another version, or changed: run the job again"
+    try:
+        pipeline = pipelines.build(name, parameters)
+    except UnknownNameError:
+        raise
+    except UsageError as error:
+        raise DataError(f"{error.asked}, by run.json", error.found, remedy) from error
+    known = {role.name for role in pipeline.roles} or roles.keys()
+    if not roles or roles.keys() - known:
+        raise DataError(f"roles {', '.join(roles) or 'of none'}, by run.json", f"{name} has others", remedy)
+    if set(masks) != set(pipeline.masks):
+        found = f"{name} gives {', '.join(pipeline.masks)}"
+        raise DataError(f"masks {', '.join(masks)}, by run.json", found, remedy)
+    return pipeline
+
+
+def parts(box: Box, holes: Sequence[Box]) -> list[Box]:
+    """Cut a box into what can be compared.
+
+    Parameters
+    ----------
+    box : Box
+        The requested box of the run.
+    holes : sequence of Box
+        Blocks of it that failed.
+
+    Returns
+    -------
+    list of Box
+        Parts of at most `PART` voxels, but for those in whose first window a hole lies.
+    """
+    every = box.tiles(PART, aligned=True)
+    return [part for part in every if not any(part.grown(_MARGIN, box).intersection(hole) for hole in holes)]
+
+
 def recompute(
     source: Source,
     pipeline: Pipeline,
@@ -208,11 +271,13 @@ def recompute(
 
     Raises
     ------
+    DataError
+        If the pipeline cannot compute with what it is said to have learned.
     NDSynapseError
         If the voxels cannot be had.
     """
     halo = pipeline.halo(source.frame.voxel_size_nm)
-    margin = np.maximum(MARGIN, halo)
+    margin = np.maximum(_MARGIN, halo)
     window = part.grown(margin.tolist(), box)
     if _voxels(window, halo) > _MOST_VOXELS:
         return {name: Differences(undecided=part.voxels) for name in masks}
@@ -247,7 +312,13 @@ def _detected(
     channels = {name: source.get_cutout(name, *window.ranges) for name in dict.fromkeys(roles.values())}
     sound = _sound(window, box, pipeline.halo(voxel_size_nm))
     known = _Known(pipeline, roles, finding, box, window, sound, holes)
-    found = detect_arrays(known, channels, voxel_size_nm)
+    try:
+        found = detect_arrays(known, channels, voxel_size_nm)
+    except NDSynapseError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        told = f"computing them again by run.json ended with {type(error).__name__}: {error}"
+        raise DataError(f"the masks in {window}", told, "Run the job again") from error
     return found.masks, found.masks[_CUT] != 0
 
 

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,9 @@ from credentials import Token, find_token
 from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
 from job import BUCKET_VARIABLE, add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
-from pipelines.contract import Pipeline
 from recomputation import Differences
 from results import sums
 from run_file import RunFile, read_run_file
-from volume import Volume
 
 __all__ = ["Check", "Request", "main", "verify"]
 
@@ -308,56 +306,19 @@ def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]])
     name = request.pipeline or run.pipeline
     if name not in pipelines.names() and request.pipeline is None:
         return _not_again(f"{name} is no pipeline of ours; name yours with --pipeline")
-    pipeline = _pipeline(name, run)
+    pipeline = recomputation.pipeline_of(name, run.parameters, run.roles, run.masks)
     z, y, x = run.box.ranges
     host = _host(request, request.token, run)
     source = NeuroDataResource(host, request.token, run.collection, run.experiment, list(run.roles.values()), x, y, z)
-    parts = [
-        part
-        for part in run.box.tiles(recomputation.PART, aligned=True)
-        if not any(part.grown(recomputation.MARGIN, run.box).intersection(hole) for hole in run.holes)
-    ]
+    parts = recomputation.parts(run.box, run.holes)
     chosen = random.Random(request.seed).sample(parts, min(request.sample, len(parts)))  # noqa: S311 - no secret
     total = Differences()
     for part in sorted(chosen):
-        total = sum(_again(source, pipeline, run, masks, part), total)
+        again = recomputation.recompute(source, pipeline, run.roles, run.finding, run.box, masks, part, run.holes)
+        total = sum(again.values(), total)
     if not total.compared:
         return _not_again(f"of {len(parts)} parts off the holes of the run, {total}")
     return Check("sample", f"{len(chosen)} of {len(parts)} parts computed again: {total}", not total.voxels)
-
-
-def _pipeline(name: str, run: RunFile) -> Pipeline:
-    """Build the pipeline of a run; one that cannot have given its masks is what the sample looks for."""
-    try:
-        pipeline = pipelines.build(name, run.parameters)
-    except UnknownNameError:
-        raise
-    except UsageError as error:
-        raise DataError(error.asked, f"in run.json, but {error.found}", "Run the job again") from error
-    roles = {role.name for role in pipeline.roles}
-    for what, here, there in (
-        ("masks", run.masks.keys(), set(pipeline.masks)),
-        ("roles", run.roles.keys(), roles & run.roles.keys() if roles else run.roles.keys()),
-    ):
-        if here != there or not here:
-            found = f"run.json has {_some(sorted(here)) or 'none'}, {name} {_some(sorted(there)) or 'none of them'}"
-            raise DataError(what, found, "Run the job again")
-    return pipeline
-
-
-def _again(
-    source: NeuroDataResource, pipeline: Pipeline, run: RunFile, masks: Mapping[str, Volume], part: Box
-) -> Iterable[Differences]:
-    """Compute a part again; what run.json says may be nothing that the pipeline can compute with."""
-    try:
-        return recomputation.recompute(
-            source, pipeline, run.roles, run.finding, run.box, masks, part, run.holes
-        ).values()
-    except NDSynapseError:
-        raise
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        found = f"computing it again by run.json ended with {type(error).__name__}: {error}"
-        raise DataError(f"the masks in {part}", found, "Run the job again") from error
 
 
 def _not_again(reason: str) -> Check:

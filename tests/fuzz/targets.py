@@ -34,10 +34,12 @@ import pymeda_driver
 import results
 import run_file
 import s3
+import verification
 from boss import catalog, connection, destination
 from boss.voxels import read_cutout
 from box import Box
-from errors import NDSynapseError
+from detection.in_memory import detect_arrays
+from errors import NDSynapseError, UnknownNameError
 from frame import Frame
 from local_boss import forms, slabs, stacks, wire
 from NeuroDataResource import NeuroDataResource, get_boss_config
@@ -561,6 +563,99 @@ def read_run(body: bytes, folder: Path) -> None:
     assert all("/" not in stem and not stem.startswith(".") for stem in run.masks.values())
 
 
+RUN_SHAPE = (4, 24, 24)
+
+
+class Arrays:
+    """The volume of a run in place of BOSS."""
+
+    frame = Frame("frame", Box((0, 99), (0, 99), (0, 99)), (70.0, 100.0, 100.0))
+
+    def get_cutout(self, channel: str, *ranges: tuple[int, int]) -> np.ndarray[Any, Any]:
+        try:
+            voxels = run_channels()[channel]
+        except KeyError as error:
+            raise UnknownNameError(f"channel {channel!r}", "there is no such channel", "Correct the name") from error
+        return voxels[tuple(slice(*extent) for extent in ranges)]
+
+
+@cache
+def run_channels() -> dict[str, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(5)
+    spots = rng.random(RUN_SHAPE) < 0.02
+    spots[1:3, 8:14, 8:14] = True
+    noise = rng.poisson(12, (2, *RUN_SHAPE))
+    return {
+        name: np.where(spots, 150, voxels).astype(np.uint8)
+        for name, voxels in zip(("SYNAPSIN", "PSD95"), noise, strict=True)
+    }
+
+
+@cache
+def run_files(pipeline: str) -> dict[str, bytes]:
+    """The files of a small run, `run.json` among them, all as they should be."""
+    import tempfile
+
+    built = pipelines.build(pipeline, {"min_voxels": "1"})
+    roles = dict(zip((role.name for role in built.roles), run_channels(), strict=True))
+    found = detect_arrays(built, run_channels(), Arrays.frame.voxel_size_nm, chosen=roles)
+    box = Box.of_shape(RUN_SHAPE)
+    with tempfile.TemporaryDirectory() as path:
+        folder = results.ResultFolder(Path(path), "run")
+        stem = f"{pipeline}-predictions"
+        folder.write_mask(stem, found.masks["All"], voxel_size_nm=(70, 100, 100), box=box, description="")
+        folder.write_table("synapses.csv", found.table)
+        run = {
+            **RUN,
+            "asked": {
+                **RUN["asked"],  # type: ignore[dict-item]
+                **{f"{axis}_range": list(extent) for axis, extent in zip("zyx", box.ranges, strict=True)},
+                "pipeline": pipeline,
+                "parameters": dict(built.settings),
+            },
+            "roles": roles,
+            "finding": found.finding,
+            "masks": {"All": stem},
+            "voxels": {"All": int(np.count_nonzero(found.masks["All"]))},
+            "counts": {"synapses": len(found.table["id"])},
+            "holes": [],
+            "files": results.sums(folder.root),
+        }
+        folder.write_json("run.json", run)
+        return {path.name: path.read_bytes() for path in results.deliverables(folder.root)}
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> dict[str, bytes]:
+    """A result folder of which `run.json`, or another file, is changed."""
+    files = dict(run_files(draw(st.sampled_from(["nomads-unsupervised", "probabilistic"]))))
+    name = draw(st.sampled_from([*["run.json"] * 5, *sorted(files)]))
+    if name == "run.json":
+        files[name] = json.dumps(draw(mutated_json([json.loads(files[name])]))).encode()
+    else:
+        files[name] = draw(mutated_bytes([files[name]]))
+    return files
+
+
+def verify_run(files: dict[str, bytes], folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    for name, body in files.items():
+        (folder / name).write_bytes(body)
+    request = verification.Request(folder=folder, token=credentials.Token("public"))
+    with (
+        mock.patch.object(verification, "NeuroDataResource", return_value=Arrays()),
+        mock.patch.object(nd_boss, "held_blocks", return_value=()),
+        mock.patch.object(s3, "compare_folder", return_value={}),
+    ):
+        made = list(verification.verify(request))
+    assert all(check.found for check in made)
+    if files == run_files("probabilistic") or files == run_files("nomads-unsupervised"):
+        assert [check.name for check in made if not check.good] == ["S3"], made
+    for error in (check.error for check in made if check.error is not None):
+        raise error
+
+
 @cache
 def masks() -> tuple[list[bytes], list[bytes]]:
     """A mask in both of its forms."""
@@ -661,5 +756,6 @@ TARGETS = [
         read_run,
         4,
     ),
+    Target("verify", st.deferred(runs), verify_run, 3),
     Target("masks", st.deferred(lambda: st.tuples(mutated_bytes(masks()[0]), mutated_bytes(masks()[1]))), read_mask, 3),
 ]
