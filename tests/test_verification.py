@@ -33,10 +33,12 @@ import s3
 from box import Box
 from credentials import Token
 from errors import DataError, StorageError, UnavailableError, UsageError
+from frame import Frame
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
-from recomputation import Differences
+from pipelines.contract import Detected, Pipeline, Place
+from recomputation import Differences, recompute
 from run_file import read_run_file
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
@@ -64,7 +66,9 @@ def boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     for name, voxels in {"SYNAPSIN": pre, "PSD95": post}.items():
         ingest(store, "small", "plain", name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
     for name, voxels in {"SYNAPSIN": pre, "PSD95": post, "VGLUT1": pre, "GABA": post, "gephyrin": post}.items():
-        ingest(store, "small", "many", name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
+        # slices of different brightness: what is learned of one is wrong for another
+        brighter = voxels + 4 * np.arange(SHAPE[0], dtype=np.uint8)[:, None, None]
+        ingest(store, "small", "many", name, stack_of_array(brighter, name), VOXEL_SIZE_NM)
     store.close()
     with start_boss(data) as server:
         yield server
@@ -79,7 +83,7 @@ def made(boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 OWN = "tests.pipelines.variants:bright"
-LOW = {"probabilistic": {"threshold": "0.2"}}
+LOW = {"probabilistic": {"threshold": "0.8"}}
 """Parameters without which a pipeline finds next to nothing in these blobs."""
 
 
@@ -616,3 +620,35 @@ def test_differences_add_up_and_name_the_first() -> None:
     both = Differences.between(one, one, box) + Differences.between(one, other, box, other == one)
     left_out = "1 lie in objects too large, or too near a hole, to judge"
     assert str(both) == f"2 voxels differ of 5, the first at z, y, x (1, 2, 4); {left_out}"
+
+
+class Lattice(Pipeline):
+    """Finds every fifth voxel of the box along each axis: what it finds follows from the place alone."""
+
+    name = "lattice"
+    help = "a lattice"
+
+    def detect(self, arrays: Any, finding: Any, place: Place) -> Detected:
+        """Mark the lattice."""
+        assert place.volume == (60, 300, 300)
+        z, y, x = (np.arange(start, start + n) % 5 == 0 for start, n in zip(place.start, place.shape, strict=True))
+        return Detected({"All": z[:, None, None] & y[:, None] & x})
+
+
+class Nothing:
+    """A volume of zeros."""
+
+    frame = Frame("frame", Box((0, 99), (0, 999), (0, 999)), VOXEL_SIZE_NM)
+
+    def get_cutout(self, _: str, *ranges: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return zeros."""
+        return np.zeros([stop - start for start, stop in ranges], np.uint8)
+
+
+def test_a_window_tells_the_pipeline_where_in_the_box_it_lies() -> None:
+    box = Box((3, 63), (7, 307), (1, 301))
+    z, y, x = (np.arange(n) % 5 == 0 for n in box.shape)
+    masks = {"All": np.multiply(z[:, None, None] & y[:, None] & x, 255, dtype=np.uint8)}
+    part = Box((32, 48), (256, 307), (256, 301))
+    found = recompute(Nothing(), Lattice(), {"any": "a"}, {}, box, masks, part)["All"]  # type: ignore[arg-type]
+    assert (found.voxels, found.undecided) == (0, 0)
