@@ -144,12 +144,20 @@ def work(pipe: Connection, orders: str) -> None:
         while True:
             wanted, box = pipe.recv()
             if wanted != orders:
+                _give_back()
                 orders, function = wanted, _function(_read(wanted)[1])
             _send(pipe, _attempt(function, box))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         log.debug("the parent is gone, or done")
     except (NDSynapseError, Trouble) as error:
         pipe.send(error)
+
+
+def _give_back() -> None:
+    """Give memory that is free back to the system: the next pass may need less, and its parent more."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not every C library has it
+    if trim is not None:
+        trim(0)
 
 
 def _read(orders: str) -> tuple[bytes, bytes]:

@@ -74,12 +74,13 @@ def test_six_gibibytes_finish_within_one_and_ten_times_the_request_takes_no_more
     demand_memory_limit()
     fill(folder / "boss", WHOLE, ("SYNAPSIN", "PSD95"))
     with start_boss(folder / "boss") as server:
-        peaks = {}
-        for name, box in {"whole": WHOLE, "tenth": TENTH}.items():
+        peaks: dict[str, int] = {}
+        # two workers are seldom at their peaks at once: a short run has fewer chances, so there are three of it
+        for name, box in (("whole", WHOLE), *[("tenth", TENTH)] * 3):
             path = folder / name
             done = run(server.url, server.token, box, path, GIB)
             assert done.returncode == 0, done.stderr[-3000:]
-            peaks[name] = done.peak_bytes
+            peaks[name] = max(done.peak_bytes, peaks.get(name, 0))
             manifest = json.loads(next(path.glob("*/run.json")).read_text())
             print(
                 f"{name}: {2 * box.voxels / GIB:.1f} GiB, peak {done.peak_bytes / 2**20:.0f} MiB, {manifest['seconds']}"
