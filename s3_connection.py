@@ -15,6 +15,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 
+from aws_limits import limited
 from errors import (
     NDSynapseError,
     PermissionDeniedError,
@@ -26,7 +27,8 @@ from errors import (
 
 __all__ = ["BOTO_FAILURES", "client", "meaning", "meaning_of_answer", "status", "translated"]
 
-# A call ends after at most 4 attempts of 10 s to connect and 60 s without an answer, with seconds between them.
+# A call ends after at most 4 attempts, with seconds between them: each of 10 s to connect, silences of 60 s, and the
+# limit of `aws_limits` in all.
 _CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
 
 BOTO_FAILURES = (boto_errors.BotoCoreError, boto_errors.ClientError, S3UploadFailedError)
@@ -46,6 +48,7 @@ _NO_ANSWER = (
     boto_errors.IncompleteReadError,
     boto_errors.WaiterError,
 )
+_DAMAGED = (boto_errors.ChecksumError, boto_errors.FlexibleChecksumError)
 # A password may have a slash or a blank in it, although no URL may; rather too much is hidden than too little.
 _CREDENTIALS = re.compile(r"""(?:(?<=://)|(?<=Invalid endpoint: ))[^"'`]*@""")
 # Codes whose HTTP status alone would mislead; the status decides for all others.
@@ -67,7 +70,7 @@ def client() -> Any:
         If an endpoint or a region cannot be meant.
     """
     try:
-        return boto3.session.Session().client("s3", config=_CONFIG)
+        return limited(boto3.session.Session().client("s3", config=_CONFIG))
     except ValueError as cause:
         _scrub(cause)
         remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
@@ -145,6 +148,12 @@ def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
         return meaning_of_answer(code, status(cause), f"S3 answered {code} ({message})")
     if isinstance(cause, _NO_CREDENTIALS):
         return PermissionDeniedError, found, "Set up credentials as for the AWS command line, or give the job a role"
+    if isinstance(cause, _DAMAGED):
+        return (
+            UnavailableError,
+            f"what S3 sent was damaged on its way ({found})",
+            "Check the line to it; then try again",
+        )
     if isinstance(cause, _NO_ANSWER):
         return UnavailableError, found, "Check the network and AWS_ENDPOINT_URL"
     return UsageError, found, "Correct the AWS settings"

@@ -6,7 +6,6 @@ It mends nothing and writes nothing; what it computes again, `recomputation` doe
 from __future__ import annotations
 
 import csv
-import ipaddress
 import os
 import random
 import sys
@@ -14,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +22,7 @@ import mask_files
 import nd_boss
 import pipelines
 import recomputation
-from boss.connection import Address, address_of
+from boss.connection import address_of, is_loopback
 from box import Box
 from command_line import Parser
 from credentials import Token, find_token
@@ -269,22 +267,13 @@ def _host(request: Request, token: Token, run: RunFile) -> str:
     if request.host is not None:
         return request.host
     address = address_of(run.host)
-    if token.is_secret and address != address_of(nd_boss.DEFAULT_HOST) and not _is_loopback(address):
+    if token.is_secret and address != address_of(nd_boss.DEFAULT_HOST) and not is_loopback(address):
         raise UsageError(
             f"BOSS at {address}",
             "only run.json names it, which may come from anybody, and your token is to be sent there",
             f"If the token is for that host, add --host {address}; otherwise --token public, or --offline",
         )
     return run.host
-
-
-def _is_loopback(address: Address) -> bool:
-    """Tell whether an address stays on this machine."""
-    name = urlsplit(address.url).hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 def _in_s3(request: Request, run: RunFile) -> Check:

@@ -14,12 +14,14 @@ import boto3
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 
+from aws_limits import limited
 from errors import NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
 from s3_connection import BOTO_FAILURES, meaning
 
 __all__ = ["BatchDoor"]
 
-# A call ends after at most 4 attempts of 10 s to connect and 30 s without an answer, with seconds between them.
+# A call ends after at most 4 attempts, with seconds between them: each of 10 s to connect, silences of 30 s, and the
+# limit of `aws_limits` in all.
 _ASKING = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
 # What is sent again after an answer that was lost may be there twice.
 _SENDING = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 1})
@@ -56,7 +58,7 @@ class BatchDoor:
         """Return a client; those that not every command needs are made late, for it takes a while."""
         with _translated(f"connecting to {service}"):
             try:
-                return self._session.client(service, config=config)
+                return limited(self._session.client(service, config=config))
             except ValueError as cause:
                 remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
                 raise UsageError(f"connecting to {service}", str(cause).rstrip("."), remedy) from cause

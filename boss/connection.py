@@ -31,6 +31,7 @@ __all__ = [
     "call",
     "connect",
     "describe_resource",
+    "is_loopback",
     "token_of",
     "url_of",
 ]
@@ -149,7 +150,7 @@ def connect(host: str, token: Token | str, *, patience: Patience | None = None) 
     """
     address = address_of(host)
     token = Token.of(token)
-    if address.protocol == "http" and token.is_secret and not _is_loopback(address):
+    if address.protocol == "http" and token.is_secret and not is_loopback(address):
         log.warning("%s is not encrypted: whoever is on the way can read the token", address)
     # intern passes its settings through ConfigParser, where a % means something: the token goes in afterwards.
     remote = BossRemote({"protocol": address.protocol, "host": address.host, "token": Token.PUBLIC})
@@ -165,13 +166,24 @@ def connect(host: str, token: Token | str, *, patience: Patience | None = None) 
     return remote
 
 
-def _is_loopback(address: Address) -> bool:
-    """Tell whether an address stays on this machine."""
+def is_loopback(address: Address) -> bool:
+    """Tell whether an address stays on this machine.
+
+    Parameters
+    ----------
+    address : Address
+        The address.
+
+    Returns
+    -------
+    bool
+        False for names below ``localhost``, which a name server may send elsewhere.
+    """
     name = urlsplit(address.url).hostname or ""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
+        return name == "localhost"
 
 
 def url_of(remote: BossRemote) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import io
 import logging
 import random
@@ -37,6 +36,7 @@ from requests.adapters import HTTPAdapter
 
 from boss.retry import Patience, mishap_of_answer, mishap_of_error, pause_before
 from boss.translation import DamagedError, OversizedError
+from http_answer import WholeHeadResponse
 
 __all__ = ["RetryingAdapter", "expecting"]
 
@@ -80,7 +80,7 @@ class _Line(io.RawIOBase):
         super().close()
 
 
-class _Response(http.client.HTTPResponse):
+class _Response(WholeHeadResponse):
     """An answer that is read in time."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import logging
 import pickle
 import socket
 import subprocess
 import sys
-import threading
 import time
 import traceback
 
@@ -34,6 +34,7 @@ from errors import (
 )
 from tests.conftest import REPOSITORY
 from tests.faulty_boss import boss_error, dribbles, faulty_boss, hangs, resets, says, stops_half_way
+from tests.raw_line import certificate, saying, speaking
 
 SECRET = "5ecret%25token~0123456789abcdef"
 BRISK = Patience(connect_s=2, read_s=0.5, total_s=5, attempts=3, pause_s=0.02, longest_pause_s=0.05)
@@ -204,29 +205,6 @@ def test_an_answer_that_never_ends_is_given_up(boss):
     assert time.monotonic() - start < 4
 
 
-@contextlib.contextmanager
-def line_of(first, then):
-    """A server that sends something, and then something else every few milliseconds."""
-    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as ended:
-
-        def serve():
-            with contextlib.suppress(OSError):
-                while True:
-                    line, _ = server.accept()
-                    with line:
-                        line.recv(65536)
-                        line.sendall(first)
-                        for _ in range(2000):
-                            time.sleep(0.01)
-                            line.sendall(then)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        ended.callback(thread.join, 5)
-        ended.callback(server.shutdown, socket.SHUT_RDWR)
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
 @pytest.mark.parametrize(
     ("first", "then"),
     [
@@ -240,9 +218,59 @@ def line_of(first, then):
 )
 def test_an_answer_that_trickles_is_given_up(first, then):
     start = time.monotonic()
-    with line_of(first, then) as url, pytest.raises(UnavailableError, match="in time"):
-        ask(url, patience=Patience(connect_s=1, read_s=1, total_s=0.5, attempts=5, pause_s=0.01))
+    with speaking(saying(first, then)) as host, pytest.raises(UnavailableError, match="in time"):
+        ask(f"http://{host}", patience=Patience(connect_s=1, read_s=1, total_s=0.5, attempts=5, pause_s=0.01))
     assert time.monotonic() - start < 3
+
+
+def test_an_answer_whose_head_was_cut_short_is_asked_for_again():
+    """Without the length that it lost it would be one of no length: an empty description, or no voxels."""
+    heads = [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n", b"HTTP/1.1 404 Not Found\r\n"]
+    body = json.dumps(COLLECTION).encode()
+    answers = iter([*heads, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)])
+
+    def speak(line, ended):
+        saying(next(answers))(line, ended)
+
+    with speaking(speak) as host:
+        assert ask(f"http://{host}") == COLLECTION
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """One for the address of the test server, and one for another."""
+    root = tmp_path_factory.mktemp("tls")
+    return certificate(root / "right", "127.0.0.1"), certificate(root / "wrong", "boss.example")
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_certificate_that_the_user_trusts_is_taken(certificates, monkeypatch, variable):
+    right, _ = certificates
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(right.path))
+    body = json.dumps(COLLECTION).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with speaking(saying(answer), right.context) as host:
+        assert ask(f"https://{host}") == COLLECTION
+
+
+@pytest.mark.parametrize("case", ["not trusted", "of another host", "trusted by no file"])
+def test_the_token_goes_to_no_host_without_a_certificate(certificates, monkeypatch, case):
+    right, wrong = certificates
+    heard = []
+
+    def listen(line, _ended):
+        heard.append(line.recv(65536))
+
+    shown = wrong if case == "of another host" else right
+    trusted = {"not trusted": None, "of another host": str(wrong.path), "trusted by no file": ""}[case]
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+        if trusted is not None:
+            monkeypatch.setenv(variable, trusted)
+    with speaking(listen, shown.context) as host, pytest.raises(UnavailableError, match="no trusted encrypted"):
+        ask(f"https://{host}")
+    assert not any(heard)
 
 
 def test_a_host_where_nothing_listens_is_named():
@@ -283,6 +311,7 @@ def test_a_server_without_encryption_needs_http_in_its_address(boss):
         ("http://boss.example", "public", False),
         ("http://127.0.0.1:1", SECRET, False),
         ("http://localhost:1", SECRET, False),
+        ("http://boss.localhost:1", SECRET, True),  # which a name server may send elsewhere
         ("https://boss.example", SECRET, False),
     ],
 )

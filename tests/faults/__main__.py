@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import itertools
 import logging
 import sys
 import tempfile
@@ -16,9 +17,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import uploads
+from tests.faults import faulty_s3
 from tests.faults.jobs import LIMIT_S, Verdict, bench
 from tests.faults.plans import cases, mixture
+from tests.faults.shelves import shelves
+from tests.faults.uploads import UPLOAD_FAULTS, Uploads, alone
+from tests.fixtures_s3 import start_s3
 
 Table = dict[str, Counter[str]]
 
@@ -51,12 +55,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         for seed in range(options.seed, options.seed + options.runs):
             plan, dirty = mixture(seed)
             count("mixtures", f"mixture {seed}", place.try_out(plan, dirty=dirty))
-    with tempfile.TemporaryDirectory() as root, uploads.bench(Path(root)) as shelf:
-        for fault in uploads.FAULTS:
+    seeds = range(options.seed, options.seed + options.runs // 10)
+    with tempfile.TemporaryDirectory() as root, start_s3() as server, faulty_s3.through_proxy(server) as faulty:
+        uploads = Uploads(Path(root), faulty)
+        for fault in UPLOAD_FAULTS:
             for lasting in (False, True):
-                count(f"S3: {fault}", f"S3 {fault}", shelf.try_out(uploads.alone(fault, lasting)))
-        for seed in range(options.seed, options.seed + options.runs // 10):
-            count("S3: mixtures", f"S3 mixture {seed}", shelf.try_out(uploads.mixture(seed)))
+                count(f"S3: {fault}", f"S3 {fault}", uploads.try_out(alone(fault, lasting)))
+        for seed in seeds:
+            count("S3: mixtures", f"S3 mixture {seed}", uploads.try_out(faulty_s3.mixture(seed, UPLOAD_FAULTS)))
+    with (
+        tempfile.TemporaryDirectory() as root,
+        start_s3() as server,
+        faulty_s3.through_proxy(server) as faulty,
+        shelves(Path(root), faulty) as place_of_parts,
+    ):
+        for fault in faulty_s3.FAULTS:
+            for first, lasting in itertools.product((1, 12, 40), (False, True)):
+                verdict = place_of_parts.try_out(faulty_s3.alone(fault, lasting, first))
+                count(f"S3, in parts: {fault}", f"parts, {fault}", verdict)
+        for seed in seeds:
+            count("S3, in parts: mixtures", f"parts, mixture {seed}", place_of_parts.try_out(faulty_s3.mixture(seed)))
     faulthandler.cancel_dump_traceback_later()
     sys.stdout.write(shown(table, occurred))
     for sentence in wrong:

@@ -12,34 +12,35 @@ from botocore.stub import Stubber
 import s3_connection
 from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
 from s3 import upload_folder
-from tests.faults.uploads import FAULTS, FILES, RETRIED, Plan, Rule, Shelf, alone, mixture, shelf
+from tests.faults.faulty_s3 import RETRIED, Plan, Rule, mixture, through_proxy
+from tests.faults.uploads import FILES, UPLOAD_FAULTS, Uploads, alone
 from tests.fixtures_s3 import S3Server
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture(scope="module")
-def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uploads]:
     s3_server.reset()
-    with shelf(tmp_path_factory.mktemp("uploads"), s3_server) as made:
-        yield made
+    with through_proxy(s3_server) as faulty:
+        yield Uploads(tmp_path_factory.mktemp("uploads"), faulty)
 
 
 @pytest.mark.parametrize("fault", sorted(RETRIED))
-def test_a_fault_that_passes_does_not_show(place: Shelf, fault: str) -> None:
+def test_a_fault_that_passes_does_not_show(place: Uploads, fault: str) -> None:
     verdict = place.try_out(alone(fault, lasting=False), older=False)
     assert (verdict.outcome, verdict.wrong, verdict.hits) == ("same", [], {fault: 1})
 
 
 @pytest.mark.parametrize("fault", ["403 AccessDenied", "500 InternalError", "reset"])
-def test_a_fault_that_lasts_ends_with_its_exit_code_and_the_same_call_goes_on(place: Shelf, fault: str) -> None:
+def test_a_fault_that_lasts_ends_with_its_exit_code_and_the_same_call_goes_on(place: Uploads, fault: str) -> None:
     verdict = place.try_out(alone(fault, lasting=True))
     assert verdict.wrong == []
     assert verdict.error is not None
-    assert verdict.error.exit_code in FAULTS[fault]
+    assert verdict.error.exit_code in UPLOAD_FAULTS[fault]
 
 
-def test_what_was_damaged_on_its_way_is_refused_and_sent_again_by_the_same_call(place: Shelf) -> None:
+def test_what_was_damaged_on_its_way_is_refused_and_sent_again_by_the_same_call(place: Uploads) -> None:
     verdict = place.try_out(alone("damaged", lasting=False), older=False)
     assert isinstance(verdict.error, UnavailableError)
     assert "XAmzContentChecksumMismatch" in str(verdict.error)
@@ -47,12 +48,12 @@ def test_what_was_damaged_on_its_way_is_refused_and_sent_again_by_the_same_call(
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_for_any_mixture_of_faults_the_bucket_ends_with_the_folder(place: Shelf, seed: int) -> None:
-    assert place.try_out(mixture(seed)).wrong == []
+def test_for_any_mixture_of_faults_the_bucket_ends_with_the_folder(place: Uploads, seed: int) -> None:
+    assert place.try_out(mixture(seed, UPLOAD_FAULTS)).wrong == []
 
 
 @pytest.mark.slow
-def test_a_silent_server_is_given_up_after_four_attempts(place: Shelf) -> None:
+def test_a_silent_server_is_given_up_after_four_attempts(place: Uploads) -> None:
     verdict = place.try_out(Plan([Rule("stall", first=2, times=None)]), older=False)
     assert verdict.hits == {"stall": 4}
     assert isinstance(verdict.error, UnavailableError)
@@ -77,7 +78,7 @@ ANSWERS = [
 
 
 @pytest.fixture(scope="module")
-def client(place: Shelf) -> Any:
+def client(place: Uploads) -> Any:
     """One for all: making it takes longer than all of its answers."""
     return s3_connection.client()
 

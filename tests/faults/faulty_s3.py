@@ -1,0 +1,215 @@
+"""S3 on which things go wrong: boto3 over HTTP, through a proxy, to a real server."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import botocore.endpoint
+from botocore.config import Config
+
+import s3_connection
+from tests.fixtures_s3 import S3Server
+
+FAULTS = {
+    "503 SlowDown": {69},
+    "500 InternalError": {69},
+    "403 AccessDenied": {77},
+    "400 ExpiredToken": {77},
+    "damaged": {69},
+    "reset": {69},
+    "lost answer": {69},
+    "truncated": {69},
+    "cut head": {69},
+    "damaged answer": {69},
+    "stall": {69},
+}
+"""What can go wrong, and with which exit codes what uses S3 may end where it lasts."""
+
+RETRIED = {"503 SlowDown", "500 InternalError", "reset", "lost answer", "cut head", "stall"}
+"""What botocore tries again by itself."""
+
+READ_TIMEOUT_S = 0.5
+
+
+@dataclass
+class Rule:
+    """When one fault occurs: from the first-th request on, so often, so likely."""
+
+    fault: str
+    first: int = 1
+    times: int | None = 1
+    probability: float = 1.0
+
+
+@dataclass
+class Plan:
+    """Rules, and how far they have come."""
+
+    rules: list[Rule] = field(default_factory=list)
+    seed: int = 0
+    hits: Counter[str] = field(default_factory=Counter)
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._lock = threading.Lock()
+        self._struck = [0] * len(self.rules)
+
+    def draw(self, method: str) -> str | None:
+        with self._lock:
+            self.seen += 1
+            for number, rule in enumerate(self.rules):
+                spent = rule.times is not None and self._struck[number] >= rule.times
+                # Only what is sent, or fetched, can be damaged. A role that may not remove an earlier run.json is
+                # warned about: a run.json beside files of another run cannot be kept out without that right.
+                only = {"damaged": "PUT", "damaged answer": "GET"}.get(rule.fault)
+                fits = method == only if only else method != "DELETE" or "403" not in rule.fault
+                if fits and not spent and self.seen >= rule.first and self._random.random() < rule.probability:
+                    self._struck[number] += 1
+                    self.hits[rule.fault] += 1
+                    return rule.fault
+        return None
+
+
+def alone(fault: str, lasting: bool, first: int) -> Plan:
+    """Return a plan of one fault, from the first-th request on."""
+    return Plan([Rule(fault, first=first, times=None if lasting else 1)])
+
+
+def mixture(seed: int, faults: Collection[str] = FAULTS.keys()) -> Plan:
+    """Draw a plan of one to three faults."""
+    chance = random.Random(seed)
+    rules = []
+    for _ in range(chance.randint(1, 3)):
+        fault = chance.choice(sorted(faults))
+        times = chance.choice([1, 2]) if fault == "stall" else chance.choice([1, 2, 5, None])
+        rules.append(Rule(fault, chance.randint(1, 8), times, chance.choice([0.3, 0.6, 1.0])))
+    return Plan(rules, seed)
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """Passes requests on to S3, or goes wrong."""
+
+    protocol_version = "HTTP/1.1"
+    faulty: FaultyS3
+
+    def _pass(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.faulty.plan.draw(self.command)
+        if fault == "reset":
+            self._reset()
+        elif fault == "stall":
+            self.faulty.ended.wait(READ_TIMEOUT_S * 1.5)
+            self.close_connection = True
+        elif fault == "lost answer":
+            self._forward(body)
+            self._reset()
+        elif fault in ("truncated", "cut head"):
+            status, _, content = self._forward(body)
+            self.send_response_only(status)
+            self.send_header("Content-Length", str(len(content) + (100 if fault == "truncated" else 0)))
+            if fault == "truncated":
+                self.end_headers()
+                self.wfile.write(content[: len(content) // 2])
+            else:
+                self.flush_headers()
+            self.close_connection = True
+        elif fault in (None, "damaged answer"):
+            status, headers, content = self._forward(body)
+            # what has no check sum, such as a list, is not compared with any
+            if fault and any(name.lower().startswith("x-amz-checksum") for name in headers):
+                middle = len(content) // 2
+                content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+            self._answer(status, headers, content)
+        else:
+            # S3 compares what came with the check sum that came with it; the proxy does that for the server.
+            code = "XAmzContentChecksumMismatch" if fault == "damaged" else fault.split()[1]
+            status = 400 if fault == "damaged" else int(fault.split()[0])
+            text = f"<Error><Code>{code}</Code><Message>as planned</Message></Error>"
+            self._answer(status, {}, text.encode())
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815 - the names are http.server's
+
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        upstream = http.client.HTTPConnection(self.faulty.server.url.removeprefix("http://"), timeout=30)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        try:
+            upstream.request(self.command, self.path, body, headers)
+            response = upstream.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            upstream.close()
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(content))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+class FaultyS3:
+    """A server of S3, and the plan of what goes wrong with it at the moment."""
+
+    def __init__(self, server: S3Server) -> None:
+        self.server = server
+        self.plan = Plan()
+        self.ended = threading.Event()
+
+
+@contextmanager
+def through_proxy(server: S3Server) -> Iterator[FaultyS3]:
+    """Put a proxy before a server, and make boto3 go through it, without its pauses."""
+    faulty = FaultyS3(server)
+    handler = type("Proxy", (_Proxy,), {"faulty": faulty})
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    proxy.daemon_threads, proxy.block_on_close = True, False
+    proxy.handle_error = lambda request, address: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "NO_PROXY": "127.0.0.1",
+    }
+    hurried: Any = s3_connection._CONFIG.merge(Config(connect_timeout=2, read_timeout=READ_TIMEOUT_S))
+    try:
+        with (
+            mock.patch.dict("os.environ", settings),
+            mock.patch.object(s3_connection, "_CONFIG", hurried),
+            mock.patch.object(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None)),
+        ):
+            yield faulty
+    finally:
+        faulty.ended.set()
+        proxy.shutdown()
+        proxy.server_close()
+        thread.join(5)

@@ -1,0 +1,87 @@
+"""A run in parts that meet on an S3 on which things go wrong, and the verdict on how it ended."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from detection import Detection, Plan, detect
+from detection.parts import detect_part
+from detection.shelf import Part
+from errors import NDSynapseError
+from s3_shelf import S3Shelf
+from tests.detection.in_process import InProcessPool
+from tests.detection.test_passes import noisy, plan
+from tests.faults.faulty_s3 import FaultyS3
+from tests.faults.faulty_s3 import Plan as FaultPlan
+from tests.faults.jobs import LIMIT_S, Verdict
+
+SHAPE = (3, 12, 14)
+BLOCK = (2, 6, 7)
+PARTS = [Part(phase, index, 2) for phase in ("statistics", "detection") for index in range(2)]  # type: ignore[arg-type]
+
+
+class Shelves:
+    """Runs in parts on a small volume, each with a shelf of its own, and what one job makes of it."""
+
+    def __init__(self, root: Path, faulty: FaultyS3) -> None:
+        self.root = root
+        self.faulty = faulty
+        self._source = noisy(SHAPE, np.uint8, 5)
+        self._folders = itertools.count(1)
+        faulty.server.client().create_bucket(Bucket="shelves")
+        self.reference = self._bytes(detect(self._plan(), 1))
+
+    def try_out(self, faults: FaultPlan) -> Verdict:
+        """Do all parts and the job that ends the run under a plan; whatever fails is done again without."""
+        shelf = S3Shelf(f"s3://shelves/run-{next(self._folders)}")
+        first: NDSynapseError | None = None
+        began = time.monotonic()
+        for part in [*PARTS, None]:
+            self.faulty.plan = faults
+            try:
+                found = self._done(part, shelf)
+            except NDSynapseError as error:
+                first = first or error
+                self.faulty.plan = FaultPlan()
+                found = self._done(part, shelf)
+            finally:
+                self.faulty.plan = FaultPlan()
+        verdict = Verdict(dict(faults.hits), first, time.monotonic() - began)
+        if verdict.seconds > LIMIT_S * len(PARTS):
+            verdict.wrong.append(f"it took {verdict.seconds:.0f} s")
+        verdict.wrong += [f"{name} differs" for name in self.reference if found[name] != self.reference[name]]
+        return verdict
+
+    def _plan(self) -> Plan:
+        folder = self.root / f"folder-{next(self._folders)}"
+        folder.mkdir()
+        return plan(self._source, folder, BLOCK)
+
+    def _done(self, part: Part | None, shelf: S3Shelf) -> dict[str, bytes]:
+        """Do a part, or what ends the run, in a folder of its own as on a machine of its own."""
+        if part is None:
+            return self._bytes(detect(self._plan(), 1, shelf=shelf))
+        assert detect_part(self._plan(), part, shelf, 1) == []
+        return {}
+
+    def _bytes(self, found: Detection) -> dict[str, bytes]:
+        held = {"labels": np.asarray(found.labels).tobytes()}
+        held |= {f"mask {name}": np.asarray(mask).tobytes() for name, mask in found.masks.items()}
+        return held | {f"column {name}": values.tobytes() for name, values in found.table.items()}
+
+
+@contextmanager
+def shelves(root: Path, faulty: FaultyS3) -> Iterator[Shelves]:
+    """Set up the runs; their blocks are computed in this process."""
+    with (
+        mock.patch("detection.passes.BlockPool", InProcessPool),
+        mock.patch("detection.parts.BlockPool", InProcessPool),
+    ):
+        yield Shelves(root, faulty)
