@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := batch boss detection local_boss pipelines pymeda
+PINNED := requirements.txt requirements-dev.txt requirements-audit.txt container/build-requirements.txt
+# the registry of PyPI itself; where it cannot be reached, for example -s osv --osv-url=URL
+AUDIT_SERVICE ?= -s pypi
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
@@ -36,9 +39,15 @@ test-image: $(VENV)/.dev  ## build the container image and test it; installs a D
 	tests/image/engine nd-synapse:test
 	ND_SYNAPSE_IMAGE=nd-synapse:test $(BIN)/python -m pytest tests/image -m ""
 
-audit: $(VENV)/.dev  ## look the pinned packages up among known vulnerabilities; needs the registry of PyPI itself
-	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/python -m pip_audit --strict --require-hashes --disable-pip -r requirements.txt
+$(VENV)/audit/.made: requirements-audit.txt
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.txt
+	touch $@
+
+audit: $(VENV)/audit/.made  ## look all pinned packages up among known vulnerabilities; asks AUDIT_SERVICE
+	failed=0; for list in $(PINNED); do echo "$$list:"; \
+		$(VENV)/audit/bin/pip-audit $(AUDIT_SERVICE) --strict --progress-spinner off --disable-pip -r $$list || failed=1; \
+	done; exit $$failed
 
 fuzz: $(VENV)/.dev  ## feed 100,000 wrong and odd inputs to everything that takes input
 	$(BIN)/python -m tests.fuzz --cases 100000
@@ -60,6 +69,7 @@ lock: $(VENV)/.dev  ## pin requirements*.txt anew from requirements*.in
 	$(BIN)/python -m pip install --quiet uv
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(LOCK) requirements-audit.in -o requirements-audit.txt
 
 clean:  ## remove the virtual environment and what runs left
 	rm -rf $(VENV) demo results
