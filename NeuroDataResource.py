@@ -21,7 +21,7 @@ from boss.catalog import find_channel, find_experiment, read_frame, unknown
 from boss.connection import Address, Patience, address_of, connect
 from boss.voxels import read_cutout
 from box import Box, Range
-from credentials import Token, find_token
+from credentials import Token, find_token, redact
 from errors import DataError, PermissionDeniedError, RangeError, UsageError
 from frame import Frame
 from neurodata_config import NeurodataConfig, read_neurodata_config
@@ -91,7 +91,8 @@ class NeuroDataResource:
 
         found = find_experiment(self.remote, collection, experiment)
         self.channels: list[str] = sorted(found["channels"])
-        self.description: str = str(found.get("description") or "")
+        # a server may repeat what it was sent
+        self.description: str = redact(str(found.get("description") or ""), self.token)
         self.frame: Frame = read_frame(self.remote, str(found["coord_frame"]))
         _check_within(self.box, self.frame)
         names = [name for name in requested_channels if name]

@@ -166,7 +166,8 @@ class BlockPool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the workers: at once after a failure, for what they are at is committed whole or not at all."""
-        with _undisturbed():
+        # the helper of multiprocessing may have to be started again
+        with _environment(), _undisturbed():
             for worker in self._workers:
                 worker.pipe.close()
                 if kind is not None or worker.box is not None or not worker.ready:
@@ -445,17 +446,21 @@ def _environment() -> Iterator[None]:
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Keep a new worker from running the main program again, as spawn would have it.
+    """Keep a new worker from running the main program again, as spawn would have it, and from its command line.
 
-    It needs nothing of it, starts sooner, and a script without the usual guard cannot start workers without end.
+    It needs nothing of it, starts sooner, and a script without the usual guard cannot start workers without end. What
+    the command line says, a token among it, is nothing that a worker could tell.
     """
     main = sys.modules["__main__"]
     hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    words = sys.argv
+    sys.argv = words[:1]
     for name in hidden:
         setattr(main, name, None)
     try:
         yield
     finally:
+        sys.argv = words
         for name, value in hidden.items():
             setattr(main, name, value)
 

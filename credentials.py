@@ -5,6 +5,8 @@ It knows nothing of BOSS itself and opens no connection; who needs the secret ca
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import logging
 import os
@@ -13,7 +15,7 @@ import select
 import stat
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -21,7 +23,18 @@ from urllib.parse import quote, quote_plus
 
 from errors import StorageError, UsageError
 
-__all__ = ["TOKEN_VARIABLE", "Redactor", "Token", "find_token", "hide_likely", "read_token_file", "redact", "unwaiting"]
+__all__ = [
+    "TOKEN_VARIABLE",
+    "Redactor",
+    "Token",
+    "find_token",
+    "hide_likely",
+    "read_token_file",
+    "redact",
+    "suspected",
+    "taken_environment",
+    "unwaiting",
+]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +56,10 @@ _AUTHORIZATION = re.compile(
 )
 
 # A word as long and mixed as tokens are: none of those that BOSS issues is missed, and few names are hidden.
-_LIKELY = re.compile(r"(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}")
+_LIKELY = re.compile(r"[A-Za-z0-9_-]{20,}")
+
+# The form of the tokens that BOSS issues, where a whole word has it.
+_ISSUED = re.compile(r"[0-9A-Fa-f]{40}")
 
 
 class Token:
@@ -271,7 +287,45 @@ def hide_likely(text: str) -> str:
     str
         The text with ``***`` in place of words of 20 characters and more that have digits in them.
     """
-    return _LIKELY.sub(HIDDEN, text)
+    return _LIKELY.sub(lambda word: HIDDEN if any(map(str.isdigit, word[0])) else word[0], text)
+
+
+def suspected(words: Sequence[str], environ: Mapping[str, str]) -> tuple[Token, ...]:
+    """Find what may be a token on a command line and in its environment, before either is understood.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The words of the command line, in whatever order.
+    environ : mapping
+        The environment.
+
+    Returns
+    -------
+    tuple of Token
+        The value of ``--token`` wherever it stands, that of ``BOSS_TOKEN``, and each word, or value of an option, of
+        the form of BOSS's own tokens.
+    """
+    found = [environ.get(TOKEN_VARIABLE, "").strip()]
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        option, _, value = word.partition("=")
+        if option == "--token":
+            found.append(value or following)
+        found += [part for part in (word, value) if _ISSUED.fullmatch(part)]
+    return tuple(Token(secret) for secret in dict.fromkeys(found) if not _fault(secret))
+
+
+def taken_environment() -> dict[str, str]:
+    """Take the token out of this process's environment, so that no program that it starts gets it.
+
+    Returns
+    -------
+    dict of str to str
+        The environment as it was, for `find_token`.
+    """
+    environ = dict(os.environ)
+    os.environ.pop(TOKEN_VARIABLE, None)
+    return environ
 
 
 def redact(text: str, *tokens: Token) -> str:
@@ -282,7 +336,8 @@ def redact(text: str, *tokens: Token) -> str:
     text : str
         Any text.
     *tokens : Token
-        The tokens to remove, as they are, percent-encoded, and escaped as in JSON or in a Python literal.
+        The tokens to remove: as they are, in Base64, percent-encoded, and escaped as in HTML, in JSON or in a Python
+        literal, and in either within the other.
 
     Returns
     -------
@@ -298,17 +353,27 @@ def redact(text: str, *tokens: Token) -> str:
 
 def _forms(secret: str) -> list[str]:
     """List the spellings of a secret, longest first, since a short one may be part of a longer one."""
-    spellings = {
-        secret,
-        quote(secret),
-        quote(secret, safe=""),
-        quote_plus(secret),
-        quote(secret, safe="", encoding="latin-1"),
+    escaped = {
         json.dumps(secret)[1:-1],
+        json.dumps(secret)[1:-1].replace("/", "\\/"),
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
+        html.escape(secret),
+    }
+    encoded = {quote(secret, safe=""), quote(secret, safe="", encoding="latin-1"), quote(secret), quote_plus(secret)}
+    spellings = {
+        secret,
+        *escaped,
+        *(further(form)[1:-1] for form in escaped for further in (json.dumps, repr)),
+        *encoded,
+        *(re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in encoded),
         secret.replace("%", "%%"),
     }
+    # what was encoded together with words before it begins at another bit, and is found by its own middle
+    for before in range(3):
+        coded = base64.b64encode(bytes(before) + secret.encode("latin-1")).decode()
+        middle = coded[-(-before * 8 // 6) : len(coded) // 4 * 4 - 4]
+        spellings |= {middle, middle.translate(str.maketrans("+/", "-_"))} if len(middle) >= _SHORTEST else set()
     return sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
 
 
@@ -343,9 +408,9 @@ class Redactor(logging.Filter):
         # The arguments are merged here: a token split over two of them, or inside an object, shows only then.
         try:
             message = record.getMessage()
-        except (KeyError, TypeError, ValueError):
+        except Exception as error:  # noqa: BLE001 - by a value that does not print itself
             # A filter runs outside of logging's own net: a wrong format string may not end the job here.
-            message = f"{record.msg} {record.args!r}"
+            message = f"{record.msg if isinstance(record.msg, str) else ''} ({type(error).__name__} in its message)"
         record.msg = redact(message, *self._tokens)
         record.args = None
         if record.exc_info and not record.exc_text and record.exc_info[0] is not None:

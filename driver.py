@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ import delivery
 import logs
 from box import Box, Range
 from command_line import Parser
-from credentials import Token
+from credentials import Token, taken_environment
 from detection import Detection
 from errors import NDSynapseError, StoppedError, StorageError, UsageError
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
@@ -203,19 +203,19 @@ def _options(argv: Sequence[str]) -> Namespace:
     p = parser()
     known, _ = p.parse_known_args([word for word in argv if word not in ("-h", "--help")])
     if ":" in known.pipeline:
-        # a function of the user's own is looked for where the user is, as python -m does it
-        sys.path.insert(0, str(Path.cwd()))
+        # a function of the user's own is looked for where the user is; what we import, never
+        sys.path.append(str(Path.cwd()))
     if {"-h", "--help"} & set(argv) and any(word.startswith("--pipeline") for word in argv):
         p.appendix = described(known.pipeline)
     return p.parse_args(argv)
 
 
-def _job(argv: Sequence[str]) -> int:
+def _job(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the job of a command line; return the exit code."""
     options = _options(argv)
     if options.list_pipelines:
         return _say(listed())
-    job = job_from(options, os.environ)
+    job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     if options.dry_run:
         return _say(foretell(job))
@@ -331,6 +331,8 @@ def _say(text: str) -> int:
 
 def _command(arguments: list[str]) -> int:
     """Run a command; return its exit code."""
+    environ = taken_environment()
+    logs.begin(arguments, environ)
     try:
         if arguments[:1] == ["upload"]:
             _upload(arguments[1:])
@@ -338,11 +340,9 @@ def _command(arguments: list[str]) -> int:
         if arguments[:1] == ["verify"]:
             import verification
 
-            return verification.main(arguments[1:])
-        return _job(arguments)
+            return verification.main(arguments[1:], environ)
+        return _job(arguments, environ)
     except NDSynapseError as error:
-        if logs.current() is None:
-            logs.apply(logs.LogSettings())
         return _tell(error)
     except KeyboardInterrupt:
         return _tell(StoppedError("the command", "it was stopped by a signal", "The same command goes on where it was"))

@@ -8,17 +8,17 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from credentials import Redactor, Token
+from credentials import Redactor, Token, redact, suspected
 from errors import StorageError
 
-__all__ = ["LogSettings", "apply", "current", "job_log"]
+__all__ = ["LogSettings", "apply", "begin", "current", "job_log", "told"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,39 @@ class _JobLog(logging.FileHandler):
 
 
 _CURRENT: LogSettings | None = None
+_SUSPECTED: tuple[Token, ...] = ()
+"""What the command line and its environment have that may be a token."""
+
+
+def begin(words: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Begin a command line: from here on nothing that it, or its environment, has of a token is told.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The words of the command line.
+    environ : mapping
+        The environment.
+    """
+    global _SUSPECTED
+    _SUSPECTED = suspected(words, environ)
+    apply(LogSettings())
+
+
+def told(text: str) -> str:
+    """Return a text as a command line may tell it.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The text without what is known, or suspected, to be a token.
+    """
+    return redact(text, *_SUSPECTED, *(_CURRENT.tokens if _CURRENT else ()))
 
 
 def current() -> LogSettings | None:
@@ -155,7 +188,7 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
         file.setFormatter(_formatter(_FILE_LINE))
         handlers.append(file)
     for handler in handlers:
-        handler.addFilter(Redactor(*settings.tokens))
+        handler.addFilter(Redactor(*{*settings.tokens, *_SUSPECTED}))
     return handlers
 
 

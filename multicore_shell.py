@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,10 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
     parser.add_argument("--scratch", metavar="DIR", help="keep finished blocks here: the same command goes on")
     parser.add_argument("--quiet", action="store_true", help="only warnings and failures on standard error")
+    # the token stays in the environment, where the historical function looks for it; workers do not get it
+    logs.begin(sys.argv[1:] if argv is None else argv, os.environ)
     try:
         options = parser.parse_args(argv)
     except UsageError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(logs.told(f"{error}\n"))
         return error.exit_code
     stopping.hear()
     try:
@@ -69,7 +72,7 @@ def _shell(options: argparse.Namespace) -> int:
     """Run what the command line asks for; return the exit code."""
     logs.apply(logs.LogSettings(logging.WARNING if options.quiet else logging.INFO))
     try:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
         function = function_of(options.function)
         z, y, x = block_size_of(options.block_size)
         memory = gib_of("--memory", options.memory)
@@ -86,7 +89,7 @@ def _shell(options: argparse.Namespace) -> int:
             )
         sys.stdout.write("".join(f"{key}\n" for key in results))
         for failed in results.failed.values():
-            sys.stderr.write(f"{failed.traceback}block {failed.box} failed: {failed.reason}\n")
+            sys.stderr.write(logs.told(f"{failed.traceback}block {failed.box} failed: {failed.reason}\n"))
         if results.failed:
             count = len(results.failed)
             raise IncompleteError(
@@ -94,6 +97,6 @@ def _shell(options: argparse.Namespace) -> int:
             )
     except NDSynapseError as error:
         cause = error.__cause__ if isinstance(error.__cause__, InWorkerError) else ""
-        sys.stderr.write(f"{cause}{error}\n")
+        sys.stderr.write(logs.told(f"{cause}{error}\n"))
         return error.exit_code
     return 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from credentials import redact
 from detection import Detection
+from detection.outcome import Hole
 from errors import IncompleteError, NDSynapseError
 from job import Job
 from NeuroDataResource import NeuroDataResource
@@ -67,8 +69,17 @@ class Outcome:
     failures: list[NDSynapseError] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Begin with the times of the detection."""
+        """Begin with the times of the detection, and with its holes as they may be told.
+
+        What a function of the user's raises may say all that its process knew.
+        """
         self.seconds = {**self.detection.seconds, **self.seconds}
+        self.detection = replace(self.detection, holes=[self._told(hole) for hole in self.detection.holes])
+
+    def _told(self, hole: Hole) -> Hole:
+        """Return a hole without the token."""
+        token = self.job.token
+        return replace(hole, reason=redact(hole.reason, token), traceback=redact(hole.traceback, token))
 
     @property
     def errors(self) -> list[NDSynapseError]:

@@ -6,10 +6,9 @@ It mends nothing and writes nothing; what it computes again, `recomputation` doe
 from __future__ import annotations
 
 import csv
-import os
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -315,13 +314,15 @@ def _not_again(reason: str) -> Check:
     return Check("sample", f"nothing was computed again: {reason}", good=None)
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``driver.py verify FOLDER``.
 
     Parameters
     ----------
     argv : sequence of str
         The arguments after ``verify``.
+    environ : mapping
+        The environment.
 
     Returns
     -------
@@ -339,16 +340,16 @@ def main(argv: Sequence[str]) -> int:
     level = level_of(options)
     if ":" in (options.pipeline or ""):
         # a function of the user's own is looked for where the user is, as by driver.py itself
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     if options.sample < 0:
         raise UsageError(f"--sample {options.sample}", "it is less than none", "Give a number from 0 upwards")
-    token = None if options.offline else find_token(options.token, options.token_file, os.environ, None)
+    token = None if options.offline else find_token(options.token, options.token_file, environ, None)
     logs.apply(logs.LogSettings(level, () if token is None else (token,)))
     request = Request(
         folder=options.folder,
         token=token,
         host=options.host,
-        bucket=options.bucket or os.environ.get(BUCKET_VARIABLE) or None,
+        bucket=options.bucket or environ.get(BUCKET_VARIABLE) or None,
         remote=not options.offline,
         pipeline=options.pipeline,
         sample=options.sample,

@@ -28,6 +28,7 @@ from batch.runs import Records, Submitted
 from batch.status import JobState
 from batch.words import for_container
 from command_line import Parser, pairs_of
+from credentials import taken_environment
 from errors import NDSynapseError, StoppedError, UnknownNameError, UsageError
 from s3 import check_bucket
 
@@ -42,17 +43,17 @@ _MOST_LINES = 10_000
 _MOST_LOGS = 10
 
 
-def _plan(argv: Sequence[str]) -> int:
+def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``plan``."""
-    asked = asked_for("plan", argv)
+    asked = asked_for("plan", argv, environ)
     plan = asked.plan("FARGATE" if asked.ours.compute == "fargate" else "EC2")
     sys.stdout.write(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
     return 0
 
 
-def _submit(argv: Sequence[str]) -> int:
+def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``submit``."""
-    asked = asked_for("submit", argv)
+    asked = asked_for("submit", argv, environ)
     ours, job = asked.ours, asked.job
     check_bucket(ours.run_bucket, None)
     options = for_container(asked.words, job.bucket or ours.run_bucket)
@@ -99,7 +100,7 @@ def _submit(argv: Sequence[str]) -> int:
     return 0
 
 
-def _status(argv: Sequence[str]) -> int:
+def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Run ``status``."""
     ours = _of_run("status", argv)
     records = Records(ours.run)
@@ -130,7 +131,7 @@ def _states(door: BatchDoor, run: Run, job: Submitted) -> list[JobState]:
     return [JobState.of(state) for state in door.describe([job.job_id])]
 
 
-def _logs(argv: Sequence[str]) -> int:
+def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Run ``logs``."""
     ours = _of_run("logs", argv)
     if not 1 <= ours.lines <= _MOST_LINES:
@@ -169,7 +170,7 @@ def _wanted(states: Sequence[JobState], shard: int | None) -> Iterator[JobState]
             yield state
 
 
-def _cancel(argv: Sequence[str]) -> int:
+def _cancel(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Run ``cancel``."""
     ours = _of_run("cancel", argv)
     records = Records(ours.run)
@@ -181,7 +182,7 @@ def _cancel(argv: Sequence[str]) -> int:
     return 0
 
 
-def _resume(argv: Sequence[str]) -> int:
+def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Run ``resume``."""
     ours = _of_run("resume", argv)
     records = Records(ours.run)
@@ -260,7 +261,7 @@ def _tell_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
     sys.stdout.write(f"python -m batch status {run.address}\n")
 
 
-_RUN: dict[str, Callable[[Sequence[str]], int]] = {
+_RUN: dict[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
     "plan": _plan,
     "submit": _submit,
     "status": _status,
@@ -289,31 +290,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)
     stopping.hear()
+    environ = taken_environment()
+    logs.begin(arguments, environ)
     try:
         # the rest is looked at by the command itself
         command = p.parse_args(arguments[:1]).command
-        return _RUN[command](arguments[1:])
+        return _RUN[command](arguments[1:], environ)
     except NDSynapseError as error:
         return _tell(error)
     except KeyboardInterrupt:
         return _tell(StoppedError("the command", "it was stopped by a signal", "See with `status` what was submitted"))
     except Exception as error:
         # a defect meets the user here: a sentence, not a page
-        _settle_logs()
         log.critical("a defect of nd-synapse, please report it: %s: %s", type(error).__name__, error)
         log.debug("traceback", exc_info=error)
         return 1
 
 
-def _settle_logs() -> None:
-    """Have somewhere to log to where a command failed before it could say how loud it is."""
-    if logs.current() is None:
-        logs.apply(logs.LogSettings())
-
-
 def _tell(error: NDSynapseError) -> int:
     """Log a failure in one line; return its exit code."""
-    _settle_logs()
     log.error("%s", error)
     log.debug("caused by", exc_info=error)
     return error.exit_code

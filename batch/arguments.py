@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import logs
@@ -152,7 +151,7 @@ class Asked:
         return plan_of(job, source, compute, self.ours.shards, self.cpus)
 
 
-def asked_for(command: str, argv: Sequence[str]) -> Asked:
+def asked_for(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Asked:
     """Parse the command line of a run to come, and log from now on as it says.
 
     Parameters
@@ -161,6 +160,8 @@ def asked_for(command: str, argv: Sequence[str]) -> Asked:
         The command.
     argv : sequence of str
         Its options and those of ``driver.py``, in any order.
+    environ : mapping
+        The environment.
 
     Returns
     -------
@@ -177,7 +178,7 @@ def asked_for(command: str, argv: Sequence[str]) -> Asked:
     # what is none of our options is looked at by the parser of driver.py
     ours, words = parser_of(command).parse_known_args(argv)
     options = parser().parse_args(words)
-    job = job_from(options, os.environ)
+    job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     return Asked(ours, words, job, options.cpus)
 

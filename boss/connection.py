@@ -152,15 +152,14 @@ def connect(host: str, token: Token | str, *, patience: Patience | None = None) 
     token = Token.of(token)
     if address.protocol == "http" and token.is_secret and not is_loopback(address):
         log.warning("%s is not encrypted: whoever is on the way can read the token", address)
-    # intern passes its settings through ConfigParser, where a % means something: the token goes in afterwards.
+    # What carries the requests adds the token: the client itself, whose values print and pickle, never has it.
     remote = BossRemote({"protocol": address.protocol, "host": address.host, "token": Token.PUBLIC})
-    remote.token_project = remote.token_metadata = remote.token_volume = token.reveal()
     for service in (remote.project_service, remote.metadata_service, remote.volume_service):
         # requests would replace the token by what ~/.netrc has for the host. REQUESTS_CA_BUNDLE is read by now.
         service.session.trust_env = False
         # Following a redirect would turn a POST into a GET, and take voxels to a host that nobody asked for.
         service.session_send_opts = {**service.session_send_opts, "allow_redirects": False}
-        adapter = RetryingAdapter(patience or Patience())
+        adapter = RetryingAdapter(patience or Patience(), token)
         service.session.mount("https://", adapter)
         service.session.mount("http://", adapter)
     return remote
@@ -193,7 +192,9 @@ def url_of(remote: BossRemote) -> str:
 
 def token_of(remote: BossRemote) -> Token:
     """Return the token of a connection."""
-    return Token(remote.token_project)
+    adapter = remote.project_service.session.get_adapter(url_of(remote))
+    # a client that somebody else made has the token itself
+    return adapter.token if isinstance(adapter, RetryingAdapter) else Token(remote.token_project)
 
 
 def call(remote: BossRemote, asked: str, function: Callable[[], _Result]) -> _Result:

@@ -1,6 +1,6 @@
 """What carries the requests of `intern` to BOSS: time-outs, retries, and bounds of what an answer may hold.
 
-It knows no host and no token, and translates no error: see `boss.connection` and `boss.translation`.
+It knows no host, and translates no error: see `boss.connection` and `boss.translation`.
 
 `intern` has no time-out and no retry. Both are added here, under its sessions, so that every call has them; what is
 tried again, and when, is decided in `boss.retry`.
@@ -36,6 +36,7 @@ from requests.adapters import HTTPAdapter
 
 from boss.retry import Patience, mishap_of_answer, mishap_of_error, pause_before
 from boss.translation import DamagedError, OversizedError
+from credentials import Token
 from http_answer import WholeHeadResponse
 
 __all__ = ["RetryingAdapter", "expecting"]
@@ -90,10 +91,13 @@ class _Response(WholeHeadResponse):
 
 class _OpenConnection(urllib3.connection.HTTPConnection):
     response_class = _Response
+    # a program that has http.client print what it sends would print the token
+    debuglevel = 0
 
 
 class _SecureConnection(urllib3.connection.HTTPSConnection):
     response_class = _Response
+    debuglevel = 0
 
 
 class _OpenPool(urllib3.HTTPConnectionPool):
@@ -113,6 +117,8 @@ class RetryingAdapter(HTTPAdapter):
     ----------
     patience : Patience
         The limits.
+    token : Token
+        Goes into the header of each request while it is on its way, and stays in none.
     clock, sleep, chance : callable
         Seconds that only grow; a pause of so many seconds; a random number in [0, 1).
     """
@@ -120,12 +126,14 @@ class RetryingAdapter(HTTPAdapter):
     def __init__(
         self,
         patience: Patience,
+        token: Token,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(max_retries=0)
         self.patience = patience
+        self.token = token
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
@@ -168,7 +176,7 @@ class RetryingAdapter(HTTPAdapter):
         while True:
             error = None
             try:
-                response = super().send(request, *args, **options)
+                response = self._send_signed(request, *args, **options)
                 self._read(response)
                 mishap = mishap_of_answer(response, datetime.now(UTC))
             except requests.RequestException as raised:
@@ -183,6 +191,15 @@ class RetryingAdapter(HTTPAdapter):
                 return response
             log.warning("%s %s: %s; trying again in %.1f s", request.method, _place(request), mishap.reason, pause)
             self._sleep(pause)
+
+    def _send_signed(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request with the token."""
+        request.headers["Authorization"] = f"Token {self.token.reveal()}"
+        try:
+            return super().send(request, *args, **kwargs)
+        finally:
+            # an answer, or an error, holds its request
+            del request.headers["Authorization"]
 
     def _read(self, response: requests.Response) -> None:
         """Read the body within bounds."""
