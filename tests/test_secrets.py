@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import base64
 import csv
+import http.client
 import http.server
+import io
 import json
+import logging
 import os
 import pickle
 import subprocess
@@ -19,6 +22,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -34,9 +38,12 @@ from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
 from local_boss.tokens import writing_token
 from NeuroDataResource import NeuroDataResource
+from tests.batch.fixtures import BUCKET, account, aws, client
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server
+
+__all__ = ["account", "aws"]
 
 MARK = "d5f07b31e9c4a8620bd5f07b31e9c4a8620bd5f0"
 """The token of all tests here; the server takes it, and every trace of it is a leak."""
@@ -62,6 +69,7 @@ class Looked:
     command: str
     places: dict[str, int] = field(default_factory=dict)
     leaks: list[str] = field(default_factory=list)
+    printed: str = ""
 
     def at(self, place: str, body: bytes | str) -> None:
         body = body.encode("utf-8", "replace") if isinstance(body, str) else body
@@ -160,6 +168,7 @@ def run(looked: Looked, words: list[str], code: int, cwd: Path = REPOSITORY, **m
     watcher.join(10)
     looked.at("stdout", out)
     looked.at("stderr", err)
+    looked.printed = (out + err).decode(errors="replace")
     assert process.returncode == code, err.decode(errors="replace")[-2000:]
 
 
@@ -183,6 +192,23 @@ def _watch(process: subprocess.Popen[bytes], looked: Looked) -> None:
                 except OSError:
                     continue
         time.sleep(0.05)
+
+
+WATCH = """
+import _posixsubprocess, os
+_start = _posixsubprocess.fork_exec
+
+def fork_exec(args, *more):
+    given = [word if isinstance(word, bytes) else os.fsencode(word) for word in args]
+    # None is what this process itself has
+    has = more[4] if more[4] is not None else [key + b"=" + value for key, value in os.environb.items()]
+    with open(os.environ["STARTED"], "ab") as log:
+        log.write(b" ".join(given) + b" " + b" ".join(has) + bytes([10]))
+    return _start(args, *more)
+
+_posixsubprocess.fork_exec = fork_exec
+"""
+"""Writes down what each program is started with, however short it lives."""
 
 
 def where(server: BossServer | str, exp: str = "plain") -> list[str]:
@@ -215,6 +241,9 @@ class TestDriver:
         self, boss: BossServer, s3_env: S3Server, tmp_path: Path
     ) -> None:
         looked = Looked("driver.py, all steps, --verbose")
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "sitecustomize.py").write_text(WATCH)
+        watched = {"PYTHONPATH": str(tmp_path / "site"), "STARTED": str(tmp_path / "started")}
         words = [
             "driver.py",
             *where(boss),
@@ -226,7 +255,10 @@ class TestDriver:
             "--cpus",
             "1",
         ]
-        run(looked, words, 0, BOSS_TOKEN=MARK)
+        # with an empty folder of matplotlib's, which then starts a program to look for fonts
+        run(looked, words, 0, BOSS_TOKEN=MARK, MPLCONFIGDIR=str(tmp_path / "fonts"), **watched)
+        looked.at("what children were started with", (tmp_path / "started").read_bytes())
+        assert (tmp_path / "started").read_bytes().count(b"\n") >= 2
         looked.below(tmp_path)
         client = s3_env.client()
         for key in s3_env.keys("at-results"):
@@ -235,6 +267,33 @@ class TestDriver:
             looked.at("S3 metadata", json.dumps([key, held["Metadata"], held["ResponseMetadata"]["HTTPHeaders"]]))
         assert {"stderr", "json", "log", "html", "pkl", "children's environ", "S3 objects"} <= set(looked.places)
         looked.done(0)
+
+    def test_a_description_that_repeats_it_is_not_repeated(self, boss: BossServer, tmp_path: Path) -> None:
+        """BOSS answers 200, and says what somebody pasted, or what it was sent."""
+        looked = Looked("driver.py, a token in the experiment's description")
+        change = {"description": f"sent Token {MARK}, {MARK}"}
+        assert boss.ask("PUT", "/v1/collection/small/experiment/plain/", MARK, json=change).ok
+        try:
+            run(looked, ["driver.py", *where(boss), "--path", str(tmp_path), "--cpus", "1"], 0, BOSS_TOKEN=MARK)
+        finally:
+            assert boss.ask("PUT", "/v1/collection/small/experiment/plain/", MARK, json={"description": ""}).ok
+        looked.below(tmp_path)
+        assert "sent Token ***" in next(tmp_path.glob("*/run.json")).read_text()
+        looked.done(0)
+
+    @pytest.mark.parametrize("function", ["partly", "says"])
+    def test_a_pipeline_that_tells_all_it_knows_does_not_know_it(
+        self, boss: BossServer, tmp_path: Path, function: str
+    ) -> None:
+        """Its words are in run.json, the report, the log: what is uploaded."""
+        code = 3 if function == "partly" else 0
+        looked = Looked(f"driver.py --token, a function that {function}")
+        words = [*where(boss), "--path", str(tmp_path), "--no-push", "--block-size", "4,16,16", "--cpus", "1"]
+        run(looked, ["driver.py", *words, "--pipeline", f"tests.test_secrets:{function}", "--token", MARK], code)
+        looked.below(tmp_path)
+        told = next(tmp_path.glob("*/run.json")) if code else next(tmp_path.glob("*/job.log"))
+        assert "all that I know" in told.read_text()
+        looked.done(code)
 
     def test_a_server_that_repeats_the_token_is_not_repeated(self, echo: str, tmp_path: Path) -> None:
         looked = Looked("driver.py --token, a server that repeats it")
@@ -296,6 +355,74 @@ def fails(data_dict: Mapping[str, object]) -> object:
     raise RuntimeError(f"{os.environ} {sys.argv} {data_dict.keys()}")
 
 
+def says(data_dict: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """A pipeline that logs all that it can find."""
+    logging.getLogger(__name__).warning("all that I know: %s %s", dict(os.environ), sys.argv)
+    return np.asarray(next(iter(data_dict.values())) > 100).astype(np.uint8) * np.uint8(255)
+
+
+def partly(data_dict: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """A pipeline that fails on some blocks."""
+    if int(next(iter(data_dict.values())).sum()) % 2:
+        raise RuntimeError(f"all that I know: {dict(os.environ)} {sys.argv}")
+    return says(data_dict)
+
+
+class TestBatch:
+    """Runs on AWS Batch, whose jobs everybody can describe who has the account."""
+
+    def test_no_command_leaves_it_in_the_cloud(self, boss: BossServer, aws: S3Server, tmp_path: Path) -> None:
+        address = f"s3://{BUCKET}/runs/secret"
+        submit = [
+            "submit",
+            "--queue",
+            "nd",
+            "--job-definition",
+            "nd",
+            "--run-bucket",
+            BUCKET,
+            "--run",
+            "secret",
+            "--yes",
+        ]
+        job = [*where(boss), "--block-size", "4,16,16", "--no-push"]
+        (tmp_path / "token").write_text(MARK)
+        (tmp_path / "token").chmod(0o600)
+        for words, code in [
+            (["plan", *job], 0),
+            (["plan", *job, "--json", "--token", MARK], 0),
+            ([*submit, *job, "--token-file", str(tmp_path / "token")], 0),
+            ([*submit, *job], 2),
+            ([*submit[:-3], "--run", "again", "--yes", *where(boss, "missing"), "--no-push"], 2),
+            ([*submit[:-3], "--run", "again", "--yes", *job, "--tag", MARK], 2),
+            (["status", address], 0),
+            (["status", address, "--verbose"], 0),
+            (["status", f"s3://{BUCKET}/runs/none"], 2),
+            (["status", MARK], 2),
+            (["logs", address], 2),
+            (["resume", address, "--yes"], 0),
+            (["cancel", address], 0),
+        ]:
+            looked = Looked(f"python -m batch {words[0]}")
+            run(looked, ["-m", "batch", *words], code, BOSS_TOKEN=MARK)
+            looked.done(code)
+        looked = Looked("what python -m batch left on AWS")
+        batch, s3 = client(aws, "batch"), client(aws, "s3")
+        queued = [
+            one["jobId"]
+            for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
+            for one in batch.list_jobs(jobQueue="nd", jobStatus=status)["jobSummaryList"]
+        ]
+        assert queued
+        looked.at("job descriptions", json.dumps(batch.describe_jobs(jobs=queued)["jobs"], default=str))
+        looked.at("job definitions", json.dumps(batch.describe_job_definitions()["jobDefinitions"], default=str))
+        for entry in s3.list_objects_v2(Bucket=BUCKET)["Contents"]:
+            held = s3.get_object(Bucket=BUCKET, Key=entry["Key"])
+            looked.at("S3 objects", held["Body"].read())
+            looked.at("S3 metadata", json.dumps([entry["Key"], held["Metadata"]]))
+        looked.done(0)
+
+
 class TestOtherCommands:
     """Whatever else there is to call."""
 
@@ -311,12 +438,17 @@ class TestOtherCommands:
             ["driver.py", "--col", "c", "--exp", "e", *RANGES, "--host", "h", "--verbose", "--token-file", MARK],
             ["-m", "nd_multicore", "a", "b", "--token", MARK],
             ["-m", "batch", "submit", "--token", MARK],
+            ["-m", "batch", MARK],
+            ["driver.py", *where("h"), "--z-range", MARK, "--token", MARK],
+            ["driver.py", *where("h"), "--block-size", MARK, "--token", "public"],
+            ["driver.py", *where("h"), "--token", "a-token-of-another-form", "--exp", "a-token-of-another-form/"],
         ],
         ids=lambda words: " ".join(words).replace(MARK, "TOKEN"),
     )
     def test_a_token_in_the_wrong_place_is_not_repeated(self, words: list[str]) -> None:
         looked = Looked(" ".join(words).replace(MARK, "TOKEN"))
         run(looked, words, 2)
+        assert not any("another-form" in word for word in words) or looked.printed.count("another-form") == 0
         looked.done(2)
 
     def test_uploading_and_verifying_leave_no_trace_of_it(
@@ -439,6 +571,8 @@ class TestImported:
         for holder in (volume, job, volume.token):
             with pytest.raises(TypeError, match="token is pickled only"):
                 pickle.dumps(holder)
+        for part in (volume.remote, volume.remote.volume_service, volume.remote.project_service.session):
+            looked.at("what intern's objects hold", f"{vars(part)} {pickle.dumps(part)!r}")
         for url, exp in [(boss.url, "missing"), (echo, "plain")]:
             with pytest.raises(NDSynapseError) as caught:
                 driver.driver(url, MARK, "small", exp, *ranges, tmp_path, plots=False, cpus=1)
@@ -453,6 +587,28 @@ class TestImported:
                     looked.at("pickle of causes", pickle.dumps(cause))
                 cause = cause.__cause__ or cause.__context__
         looked.below(tmp_path)
+        looked.done(0)
+
+    def test_programs_that_print_what_is_sent_do_not_print_it(
+        self, boss: BossServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A program that imports us may have http.client print requests, and every logger log all."""
+        looked = Looked("driver.get_data(), http.client printing, loggers at DEBUG")
+        monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+        shown = io.StringIO()
+        handler = logging.StreamHandler(shown)
+        root = logging.getLogger()
+        before = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
+        try:
+            driver.get_data(boss.url, MARK, "small", "plain", (0, 4), (0, 48), (0, 56))
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(before)
+        looked.at("stdout", "".join(capsys.readouterr()))
+        looked.at("loggers", shown.getvalue())
+        assert "/v1/cutout/" in shown.getvalue()
         looked.done(0)
 
 
