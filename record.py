@@ -152,7 +152,7 @@ def manifest(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
             "by_mask": {name: len(detection.rows(name)["id"]) for name in detection.masks},
             "by_class": outcome.classes,
         },
-        "voxels": {name: int(detection.rows(name)["voxels"].sum()) for name in detection.masks},
+        "voxels": dict(detection.mask_voxels),
         "holes": [
             {"box": str(hole.box), "step": hole.step, "reason": hole.reason, "traceback": hole.traceback}
             for hole in detection.holes

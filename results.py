@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -415,7 +416,10 @@ class ResultFolder:
         """
         try:
             if self.work.exists():
-                shutil.rmtree(self.work)
+                # at once: what a kill left half removed would be taken for finished work
+                self.work.rename(self.root / f".gone-{secrets.token_hex(4)}")
+            for gone in self.root.glob(".gone-*"):
+                shutil.rmtree(gone)
             for part in self.root.glob(".*.part"):
                 part.unlink()
         except OSError as cause:

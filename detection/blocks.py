@@ -342,7 +342,7 @@ def write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: s
     saved = store.load(f"labels-{parts_kind}", key_of(box))
     numbers, sets = saved["numbers"], saved.get("sets", np.empty(0, str)).tolist()
     rows = np.searchsorted(store.open_plain(masks_kind, "part_ids"), saved["ids"])
-    overviews = {}
+    overviews: dict[str, NDArray[Any]] = {}
     for name in names:
         value = np.zeros(len(rows) + 1, np.uint8)
         value[1:] = store.open_plain(masks_kind, f"chosen_{name}")[rows]
@@ -350,6 +350,9 @@ def write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: s
         if name in sets:
             mask[saved["bits"] & (1 << sets.index(name)) == 0] = 0
         store.save_plain(f"{masks_kind}-{name}", key_of(box), mask)
-        overviews[name] = Overview.of_block(mask, box, plan.box).pixels
+        overviews[f"overview {name}"] = Overview.of_block(mask, box, plan.box).pixels
+        overviews[f"voxels {name}"] = np.array([np.count_nonzero(mask)])
+        # a plain array has no check sum of its own
+        overviews[f"digest {name}"] = np.array([digest_of(mask)])
     store.save(f"overviews-{masks_kind}", key_of(box), overviews)
     return store.write_s

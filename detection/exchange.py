@@ -61,7 +61,7 @@ class Exchange:
         NDSynapseError
             If the shelf cannot be reached, or there is no room for what is on it.
         """
-        missing = [block for block in blocks if not self.store.has(kinds[-1], key_of(block))]
+        missing = [block for block in blocks if not all(self.store.has(kind, key_of(block)) for kind in kinds)]
         if self.shelf is None or not missing:
             return missing
         there = self.shelf.names(kinds[-1])

@@ -82,6 +82,8 @@ class Detection:
         Channel to the mean of its voxels and how they spread, over all blocks that did not fail.
     overviews, mask_overviews : dict of str to ndarray
         Channel, or mask, to its maximum projection along z, at most 1024 pixels a side.
+    mask_voxels : dict of str to int
+        Mask to its voxels.
     finding : Finding
         What the pipeline learned.
     holes : list of Hole
@@ -103,6 +105,7 @@ class Detection:
     brightness: dict[str, Brightness]
     overviews: dict[str, NDArray[Any]]
     mask_overviews: dict[str, NDArray[np.uint8]]
+    mask_voxels: dict[str, int]
     finding: Finding
     holes: list[Hole] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)

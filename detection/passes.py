@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,7 +41,7 @@ from detection.shelf import Shelf
 from detection.store import key_of
 from detection.tiles import TileFeed
 from detection.windows import Reach, surroundings
-from errors import DataError
+from errors import DataError, NDSynapseError, StorageError
 from pipelines.contract import Chosen, Finding, Summary
 from progress import Progress, on_terminal, silent
 
@@ -137,7 +137,7 @@ class Passes:
         whole = list(among)
         missing = self.exchange.unfinished(kinds, whole, wanted)
         done = len(whole) - len(missing)
-        if done:
+        if done and step not in self.seconds:
             self.resumed[step] = done
         self._progress(step, done, len(whole))
         tile_feed = None if halo is None else self._tile_feed(missing, halo, compared=step != "statistics")
@@ -160,7 +160,7 @@ class Passes:
                 tile_feed.close()
         if tile_feed is not None:
             self.seconds["pull"] = self.seconds.get("pull", 0.0) + tile_feed.seconds
-        self.seconds[step] = time.monotonic() - started
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
 
     def _tile_feed(self, missing: list[Box], halo: Reach, compared: bool) -> TileFeed:
         """Return the feed of blocks whose tiles are pulled as they are needed."""
@@ -174,16 +174,15 @@ class Passes:
         if tile not in self._blocks or not self.store.has(kind, key_of(tile)):
             # counting it failed: it is a hole, and nothing was learned from it; or another part has it to compare
             return
-        known = self.store.load(kind, key_of(tile))
-        for channel in tiles.channels:
-            if digest_of(tiles.channel(channel).part(tile)) != str(known[f"digest {channel}"][0]):
-                # what is wrong must not be found again as if it had been pulled for the first time
-                tiles.drop(tile)
-                raise DataError(
-                    f"channel {channel} in {tile}, pulled again for a later pass",
-                    "its voxels changed while the job was running",
-                    "Wait until nobody writes to the channel, then start over with --fresh, or under another --shared",
-                )
+        channel = self._changed_channel(tile)
+        if channel is not None:
+            # what is wrong must not be found again as if it had been pulled for the first time
+            tiles.drop(tile)
+            raise DataError(
+                f"channel {channel} in {tile}, pulled again for a later pass",
+                "its voxels changed while the job was running",
+                "Wait until nobody writes to the channel, then start over with --fresh, or under another --shared",
+            )
 
     def _report(self, step: str, outcome: Done | Failed, pull_s: float) -> None:
         """Log what came of a block; remember a failure."""
@@ -203,7 +202,8 @@ class Passes:
         """Start over if the volume is not what an earlier run pulled: some blocks are pulled again and compared.
 
         BOSS has no version of a channel to ask for. Comparing all would cost what resuming saves. A part of a run has
-        nothing of an earlier one, and compares all that it pulls for the later passes.
+        nothing of an earlier one, and compares all that it pulls for the later passes. Tiles of an earlier run that
+        are not what was counted from them are pulled again.
         """
         tiles, kind = self.plan.tiles(), self.plan.statistics_kind()
         self.exchange.unfinished((kind,), self.blocks, wanted=True)
@@ -215,9 +215,31 @@ class Passes:
                 if digest_of(voxels) != str(known[f"digest {channel}"][0]):
                     self._start_over(channel, block)
                     return
-        if not counted:
-            # tiles that nothing was computed from yet are pulled again: they cannot be compared with anything
+        if counted:
+            self._check_tiles(frozenset(counted))
+        else:
+            # tiles that nothing was computed from yet cannot be compared with anything
             self.store.drop(tiles.kind)
+
+    def _check_tiles(self, counted: Collection[Box]) -> None:
+        """Let go of tiles that an earlier run left and that are not, or cannot be told to be, what it counted."""
+        tiles = self.plan.tiles()
+        for tile in tiles.volume.tiles(tiles.size, aligned=True):
+            if not (tile in counted and tiles.has(tile) and self._changed_channel(tile) is None):
+                tiles.drop(tile)
+
+    def _changed_channel(self, tile: Box) -> str | None:
+        """Return a channel whose tile is not what was counted, or cannot be read; None if there is none."""
+        tiles = self.plan.tiles()
+        known = self.store.load(self.plan.statistics_kind(), key_of(tile))
+        for channel in tiles.channels:
+            try:
+                if digest_of(tiles.channel(channel).part(tile)) != str(known[f"digest {channel}"][0]):
+                    return channel
+            except StorageError as error:
+                log.warning("%s", error)
+                return channel
+        return None
 
     def _start_over(self, channel: str, block: Box) -> None:
         """Remove what was computed from other voxels; what is on a shelf stays, and cannot be used."""
@@ -295,10 +317,9 @@ class Passes:
         ):
             pass
 
-    def label(self, finding: Finding) -> tuple[joining.ColumnFiles, objects.Joint]:
-        """Label and measure all blocks and join what touches across them."""
+    def join(self, finding: Finding) -> tuple[joining.ColumnFiles, objects.Joint]:
+        """Join what touches across blocks."""
         kind = self.plan.parts_kind(finding)
-        self.find(finding, self.whole())
         started = time.monotonic()
         whole = self.some_whole()
         feed = Boxes(whole if len(self.blocks) > 1 else [])
@@ -312,7 +333,7 @@ class Passes:
                 )
             pairs.append(outcome.result)
         joined = joining.join_blocks(self.store, kind, whole, pairs)
-        self.seconds["join"] = time.monotonic() - started
+        self.seconds["join"] = self.seconds.get("join", 0.0) + time.monotonic() - started
         return joined
 
     def features(
@@ -342,8 +363,8 @@ class Passes:
 
     def write_masks(
         self, chosen: Mapping[str, NDArray[np.bool_]], joint: objects.Joint, finding: Finding
-    ) -> tuple[dict[str, BlockVolume], dict[str, NDArray[Any]]]:
-        """Write every mask to disk; return them with their projections."""
+    ) -> tuple[dict[str, BlockVolume], dict[str, NDArray[Any]], dict[str, int]]:
+        """Write every mask to disk; return them with their projections and their voxels."""
         parts_kind = self.plan.parts_kind(finding)
         lists = {"part_ids": joint.part_ids}
         lists |= {f"chosen_{name}": is_in[joint.object_rows] * blocks.FOUND for name, is_in in chosen.items()}
@@ -354,27 +375,51 @@ class Passes:
             self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
         function = partial(blocks.write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind)
         overviews: dict[str, NDArray[Any]] = {}
+        voxels = dict.fromkeys(chosen, 0)
+        self._check_masks(kind, chosen)
         for _ in self.each_block("masks", (f"overviews-{kind}",), function, self.whole()):
             pass
         for block in self.whole():
-            self._merge(overviews, block, self.store.load(f"overviews-{kind}", key_of(block)), "")
+            told = self.store.load(f"overviews-{kind}", key_of(block))
+            self._merge(overviews, block, told, "overview ")
+            for name in chosen:
+                voxels[name] += int(told[f"voxels {name}"][0])
         masks = {name: self._volume(f"{kind}-{name}") for name in chosen}
-        return masks, overviews
+        return masks, overviews, voxels
+
+    def _check_masks(self, kind: str, names: Iterable[str]) -> None:
+        """Let masks that an earlier run left be written again where they are missing or damaged."""
+        for block in self.whole():
+            if not self.store.has(f"overviews-{kind}", key_of(block)):
+                continue
+            told = self.store.load(f"overviews-{kind}", key_of(block))
+            try:
+                sound = all(
+                    digest_of(self.store.open_plain(f"{kind}-{name}", key_of(block))) == str(told[f"digest {name}"][0])
+                    for name in names
+                )
+            except StorageError as error:
+                log.warning("%s", error)
+                sound = False
+            if not sound:
+                self.store.remove(f"overviews-{kind}", key_of(block), "npz")
 
     def _volume(self, kind: str) -> BlockVolume:
-        """Return the blocks of a mask as one volume."""
+        """Return the blocks of a mask as one volume; a block that is missing is a hole, or an error."""
+        whole = frozenset(self.whole())
 
         def read(block: Box) -> NDArray[Any] | None:
-            return self.store.open_plain(kind, key_of(block)) if self.store.has(kind, key_of(block), "npy") else None
+            return self.store.open_plain(kind, key_of(block)) if block in whole else None
 
         return BlockVolume(read, self.plan.box, self.plan.block_size, np.uint8)
 
     def labels(self, finding: Finding, joint: objects.Joint, numbers: NDArray[np.int64]) -> BlockVolume:
         """Return the labels as one volume, numbered as in the table."""
         kind = f"labels-{self.plan.parts_kind(finding)}"
+        whole = frozenset(self.whole())
 
         def read(block: Box) -> NDArray[Any] | None:
-            if not self.store.has(kind, key_of(block)):
+            if block not in whole:
                 return None
             saved = self.store.load(kind, key_of(block))
             value = np.zeros(len(saved["ids"]) + 1, np.int64)
@@ -430,13 +475,20 @@ def detect(
         run.check_source()
         finding, overviews, brightness = run.learn()
         run.forget_others(finding)
-        joined, joint = run.label(finding)
-        every = run.columns(finding, "every", objects.table(joined, plan.box, plan.voxel_size_nm))
-        chosen, measured = run.features(finding, joined, plan.pipeline.select(every, finding))
-        masks, mask_overviews = run.write_masks(chosen.masks, joint, finding)
+        run.find(finding, run.whole())
+        holes = -1
+        while holes < len(run.holes):
+            # a block that failed has no part in what is joined, so that the table has what the masks have
+            holes = len(run.holes)
+            joined, joint = run.join(finding)
+            every = run.columns(finding, "every", objects.table(joined, plan.box, plan.voxel_size_nm))
+            chosen, measured = run.features(finding, joined, plan.pipeline.select(every, finding))
+            if holes == len(run.holes):
+                masks, mask_overviews, mask_voxels = run.write_masks(chosen.masks, joint, finding)
     first = next(iter(chosen.masks.values()))
     table = run.columns(finding, "table", objects.table_of(every, chosen, measured))
     numbers = np.where(first, np.cumsum(first), 0)
+    _refuse_contradiction(plan, table, mask_voxels)
     log.info("%d objects, %d of them synapses (%s)", len(first), len(table["id"]), plan.pipeline.name)
     return Detection(
         masks=masks,
@@ -446,6 +498,7 @@ def detect(
         brightness=brightness,
         overviews=overviews,
         mask_overviews=mask_overviews,
+        mask_voxels=mask_voxels,
         finding=finding,
         holes=sorted(run.holes, key=lambda hole: hole.box),
         seconds=run.seconds,
@@ -453,3 +506,16 @@ def detect(
         resumed=run.resumed,
         candidates=len(first),
     )
+
+
+def _refuse_contradiction(plan: Plan, table: Mapping[str, NDArray[Any]], mask_voxels: Mapping[str, int]) -> None:
+    """Refuse masks that do not hold the voxels of the table's objects: whatever made them so, they are wrong."""
+    for name, voxels in mask_voxels.items():
+        column = table.get(f"voxels_{name}", table["voxels"])
+        counted = int(column[table[f"in_{name}"]].sum() if f"in_{name}" in table else column.sum())
+        if counted != voxels:
+            raise NDSynapseError(
+                f"mask {name} of {plan.pipeline.name} on {plan.box}",
+                f"it has {voxels:,} voxels, the objects of the table have {counted:,}",
+                "Start over with --fresh, and please report it with job.log",
+            )

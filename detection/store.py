@@ -9,6 +9,7 @@ import errno
 import fcntl
 import io
 import os
+import secrets
 import shutil
 import time
 import zipfile
@@ -42,6 +43,17 @@ def key_of(box: Box) -> str:
         The name.
     """
     return "_".join(str(start) for start in box.start)
+
+
+_FROM_LATE_TO_EARLY = ("overviews-", "", "parts-", "faces-", "labels-", "statistics-", "tiles-")
+"""In this order kinds are removed, those of other names as the second: what says that blocks are finished goes before
+what it says that of, and what was computed before what it was computed from. So a kill in between leaves nothing that
+a later run would trust."""
+
+
+def _age(kind: str) -> int:
+    """Return the place of a kind in the order of removal."""
+    return next((place for place, start in enumerate(_FROM_LATE_TO_EARLY) if start and kind.startswith(start)), 1)
 
 
 class Store:
@@ -89,6 +101,8 @@ class Store:
             with self._translated(f"clearing {self.root}"):
                 for part in self.root.glob("**/.*.part"):
                     part.unlink()
+                for gone in self.root.glob(".gone-*"):
+                    shutil.rmtree(gone)
             yield
         finally:
             os.close(folder)
@@ -357,10 +371,9 @@ class Store:
             If something cannot be removed.
         """
         with self._translated(f"clearing {self.root}"):
-            # tiles come last: what was computed from them must not outlive them
-            for entry in sorted(self.root.iterdir()):
-                if entry.is_dir() and entry.name not in kinds:
-                    shutil.rmtree(entry)
+            folders = [entry for entry in self.root.iterdir() if entry.is_dir() and entry.name not in kinds]
+            for folder in sorted(folders, key=lambda folder: (_age(folder.name), folder.name)):
+                self._discard(folder)
 
     def drop(self, kind: str) -> None:
         """Remove all of one kind.
@@ -378,7 +391,13 @@ class Store:
         folder = self.root / kind
         with self._translated(f"removing {folder}"):
             if folder.exists():
-                shutil.rmtree(folder)
+                self._discard(folder)
+
+    def _discard(self, folder: Path) -> None:
+        """Remove a kind at once: one that a kill left half removed would be taken for what it is not."""
+        gone = folder.with_name(f".gone-{secrets.token_hex(4)}")
+        folder.rename(gone)
+        shutil.rmtree(gone)
 
     def kinds(self, prefix: str) -> list[str]:
         """Return the kinds that were saved and begin so.

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from box import Box
-from detection import Detection, Plan, detect, features, objects
+from detection import Detection, Plan, blocks, detect, features, objects
 from detection.in_memory import detect_arrays
 from detection.outcome import Brightness
 from detection.shape import elongation
@@ -268,9 +268,29 @@ def spots() -> NDArray[np.uint8]:
     return voxels
 
 
-def test_a_block_whose_windows_fail_is_a_hole_that_keeps_its_synapses_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def undetected(box: Box, finding: Finding) -> float:
+    """Detect, but in one block."""
+    if box == FAILS:
+        raise ValueError("nothing here")
+    return blocks.detect(box, finding)
+
+
+def unwritten(box: Box, **names: Any) -> float:
+    """Write masks, but of one block."""
+    if box == FAILS:
+        raise ValueError("no masks here")
+    return blocks.write_masks(box, **names)
+
+
+@pytest.mark.parametrize(
+    ("step", "function", "broken"),
+    [("features", "features.measure", failing), ("masks", "blocks.write_masks", unwritten)],
+    ids=["features", "masks"],
+)
+def test_a_block_that_fails_late_is_the_hole_that_it_would_have_been_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, function: str, broken: Any
 ) -> None:
+    """What reaches into it is cut, in the table as in the masks: the one has the voxels of the others."""
     source = Arrays(pre=spots(), post=spots())
 
     def run(folder: str) -> Detection:
@@ -280,26 +300,22 @@ def test_a_block_whose_windows_fail_is_a_hole_that_keeps_its_synapses_out(
 
     clean = run("clean")
     with monkeypatch.context() as patch:
-        patch.setattr("detection.passes.features.measure", failing)
-        holed = run("again")
-    assert [(hole.box, hole.step, hole.reason) for hole in holed.holes] == [
-        (FAILS, "features", "ValueError: no windows here")
-    ]
-    centres = np.stack([clean.table[f"centroid_{axis}_voxel"] for axis in "zyx"])
-    lost = np.all(
-        [(start - 0.5 <= c) & (c < stop - 0.5) for c, (start, stop) in zip(centres, FAILS.ranges, strict=True)], 0
-    )
-    assert lost.sum() == 2
-    for name, values in clean.table.items():
-        if name != "id":
-            assert np.array_equal(holed.table[name], values[~lost]), name
-    mask = np.asarray(holed.masks[next(iter(holed.masks))])
+        patch.setattr("detection.passes.blocks.detect", undetected)
+        early = run("early")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"detection.passes.{function}", broken)
+        late = run("late")
+    assert [(hole.box, hole.step) for hole in early.holes] == [(FAILS, "detect")]
+    assert [(hole.box, hole.step) for hole in late.holes] == [(FAILS, step)]
+    same(late, early)
+    mask = np.asarray(late.masks["All"])
     assert not mask[FAILS.slices()].any()
-    assert not mask[5, 20, 29:34].any(), "of a synapse that is left out nothing stays"
-    assert np.array_equal(np.asarray(holed.labels) > 0, mask > 0)
-    mended = run("again")
+    assert np.count_nonzero(mask) == late.table["voxels"].sum() == late.mask_voxels["All"]
+    assert mask[5, 20, 32:34].all(), "what lies outside of the hole stays"
+    assert late.table["voxels"].sum() < clean.table["voxels"].sum()
+    mended = run("late")
     assert not mended.holes
-    assert mended.resumed["features"] == clean.blocks - 1
+    assert mended.resumed["detect"] == clean.blocks
     same(mended, clean)
 
 
