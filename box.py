@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import chain, pairwise
 
 from errors import RangeError
 
@@ -193,12 +193,18 @@ class Box:
         Box
             The tiles, z slowest. Tiles at the borders may be smaller.
         """
-        cuts = []
-        for (start, stop), n in zip(self.ranges, size, strict=True):
-            if n < 1:
-                raise RangeError(f"block size {tuple(size)}", "an extent is below 1", "Give Z,Y,X of at least 1")
-            first = (start // n + 1) * n if aligned else start + n
-            edges = [start, *range(first, stop, n), stop]
-            cuts.append(list(pairwise(edges)))
-        for z, y, x in product(*cuts):
-            yield Box(z, y, x)
+        if any(n < 1 for n in size):
+            raise RangeError(f"block size {tuple(size)}", "an extent is below 1", "Give Z,Y,X of at least 1")
+        depth, height, width = size
+        # no list of cuts: a frame of BOSS may be so large that those of one axis alone would not fit the memory
+        for z in _cuts(self.z, depth, aligned):
+            for y in _cuts(self.y, height, aligned):
+                for x in _cuts(self.x, width, aligned):
+                    yield Box(z, y, x)
+
+
+def _cuts(ends: Range, n: int, aligned: bool) -> Iterator[Range]:
+    """Cut a range into ranges of `n`, one after another."""
+    start, stop = ends
+    first = (start // n + 1) * n if aligned else start + n
+    return pairwise(chain((start,), range(first, stop, n), (stop,)))
