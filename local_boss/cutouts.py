@@ -14,10 +14,12 @@ import numpy as np
 from box import Box, Range
 from local_boss.records import Channel, CoordinateFrame, Experiment
 from local_boss.replies import BossError, Code
+from local_boss.voxels import CHUNK
 from local_boss.wire import LARGEST_BUFFER_BYTES
 
 __all__ = [
     "LARGEST_CUTOUT_BYTES",
+    "LARGEST_CUTOUT_CUBOIDS",
     "Cutout",
     "UnservedError",
     "check_access_mode",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 LARGEST_CUTOUT_BYTES = 520 * 2**20
+LARGEST_CUTOUT_CUBOIDS = 2**13
+"""Cuboids that a cutout may touch: each is a file to look for, and to write anew where voxels are sent. A slice of
+half a gigabyte touches some 2,200; a line of as many voxels would touch a million."""
 ACCESS_MODES = ("cache", "no-cache", "raw")
 
 
@@ -71,6 +76,12 @@ class Cutout:
     def unpacked_bytes(self) -> int:
         """Size of the voxels in bytes."""
         return prod(self.shape) * np.dtype(self.channel.datatype).itemsize
+
+    @property
+    def cuboids(self) -> int:
+        """How many cuboids it touches, in all time samples."""
+        along = (-(-b // n) - a // n for (a, b), n in zip(self.box.ranges, CHUNK, strict=True))
+        return prod(along) * (self.times[1] - self.times[0])
 
 
 def whole(digits: str) -> int:
@@ -139,8 +150,12 @@ def check_access_mode(query: Mapping[str, str], strict: bool) -> None:
 def check_size(cutout: Cutout) -> None:
     """Refuse a cutout that is too large, with 413/2000.
 
-    BOSS counts two bytes for a voxel of uint64; a Blosc buffer cannot hold more than 2 GiB in any case.
+    BOSS counts two bytes for a voxel of uint64; a Blosc buffer cannot hold more than 2 GiB in any case. Few voxels in
+    very many cuboids are too much as well.
     """
+    if cutout.cuboids > LARGEST_CUTOUT_CUBOIDS:
+        message = f"Cutout request touches over {LARGEST_CUTOUT_CUBOIDS} cuboids. Reduce cutout dimensions."
+        raise BossError(413, Code.REQUEST_TOO_LARGE, message)
     counted = cutout.unpacked_bytes // (4 if cutout.channel.datatype == "uint64" else 1)
     if counted > LARGEST_CUTOUT_BYTES or cutout.unpacked_bytes > LARGEST_BUFFER_BYTES:
         message = "Cutout request is over 500MB when uncompressed. Reduce cutout dimensions."

@@ -19,6 +19,8 @@ LONGEST_NAME = 255
 LONGEST_DESCRIPTION = 4096
 NAME = re.compile(r"[a-zA-Z0-9_-]+")
 LARGEST_INTEGER = 2**31 - 1
+LARGEST_LEVEL = 63
+"""Coarsest resolution that can be named. Every level is told of when a downsample status is asked for."""
 FRAME_UNITS = tuple(NANOMETRES)
 TIME_UNITS = ("nanoseconds", "microseconds", "milliseconds", "seconds")
 
@@ -126,11 +128,13 @@ def _integer(field: str, value: object) -> int:
     return int(text)
 
 
-def _at_least(smallest: int) -> Rule:
+def _at_least(smallest: int, largest: int = LARGEST_INTEGER) -> Rule:
     def rule(field: str, value: object) -> int:
         number = _integer(field, value)
         if number < smallest:
             raise field_error(field, f"Ensure this value is greater than or equal to {smallest}.", "min_value")
+        if number > largest:
+            raise field_error(field, f"Ensure this value is less than or equal to {largest}.", "max_value")
         return number
 
     return rule
@@ -193,7 +197,7 @@ EXPERIMENT = Form(
     {
         **_COMMON,
         "coord_frame": _short_text,
-        "num_hierarchy_levels": _at_least(1),
+        "num_hierarchy_levels": _at_least(1, LARGEST_LEVEL + 1),
         "hierarchy_method": _choice("anisotropic", "isotropic"),
         "num_time_samples": _at_least(1),
         "time_step": _optional(_integer),
@@ -216,7 +220,7 @@ CHANNEL = Form(
         **_COMMON,
         "type": _choice("image", "annotation"),
         "datatype": _choice("uint8", "uint16", "uint32", "uint64"),
-        "base_resolution": _at_least(0),
+        "base_resolution": _at_least(0, LARGEST_LEVEL),
         "default_time_sample": _at_least(0),
         "sources": _names,
         "related": _names,

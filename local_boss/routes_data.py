@@ -25,6 +25,7 @@ from local_boss.cutouts import (
     parse_ids,
     whole,
 )
+from local_boss.forms import LARGEST_LEVEL
 from local_boss.records import Channel, CoordinateFrame, Experiment
 from local_boss.replies import BossError, Code, MissingError, digest
 from local_boss.routes_resources import NOT_DOWNSAMPLED
@@ -44,6 +45,9 @@ __all__ = [
 
 LARGEST_UPLOAD_BYTES = 550 * 2**20
 """What the proxy in front of the real server lets through."""
+
+LARGEST_IDS = 2**20
+"""Ids in one reply. The box of a request for ids may be as large as the frame, and so their number without end."""
 
 Names = Mapping[str, str]
 
@@ -97,12 +101,13 @@ def ids(call: Call, names: Names) -> Response:
     cutout = _cutout(call, names, writing=False, public=False)
     check_annotation(cutout.channel, "object ids")
     check_served(cutout.channel, cutout.resolution, reading=True)
-    found: set[int] = set()
-    for part in cutout.box.tiles(CHUNK, aligned=True):  # never more than a chunk of a time sample in memory
-        for time in range(*cutout.times):
-            voxels = call.boss.voxels.read(cutout.channel, cutout.resolution, part, (time, time + 1))
-            found.update(np.unique(voxels).tolist())
-    return JSONResponse({"ids": [str(number) for number in sorted(found - {0})]})
+    found = np.zeros(1, cutout.channel.datatype)
+    for _, _, voxels in call.boss.voxels.chunks(cutout.channel, cutout.resolution, cutout.box, cutout.times):
+        found = np.union1d(found, voxels)
+        if len(found) > LARGEST_IDS + 1:  # 0 is no id
+            message = f"There are more than {LARGEST_IDS} ids in this region. Reduce its dimensions."
+            raise BossError(413, Code.REQUEST_TOO_LARGE, message)
+    return JSONResponse({"ids": [str(number) for number in found[1:].tolist()]})
 
 
 def bounding_box(call: Call, names: Names) -> Response:
@@ -180,7 +185,9 @@ def downsample(call: Call, names: Names) -> Response:
     """Return the extent and voxel size of every level; x, y, z order."""
     channel, experiment, frame = _place(call, names)
     check_read(call.rights, channel)
-    levels = range(channel.base_resolution, channel.base_resolution + experiment.num_hierarchy_levels)
+    # experiments of older catalogs may have levels without end
+    base = channel.base_resolution
+    levels = range(base, min(base + experiment.num_hierarchy_levels, LARGEST_LEVEL + 1))
     isotropic = experiment.hierarchy_method == "isotropic"
     scales = {level: (2**level, 2**level, 2**level if isotropic else 1) for level in levels}
     size, extent = frame.voxel_size[::-1], [b - a for a, b in zip(frame.start, frame.stop, strict=True)][::-1]

@@ -11,6 +11,7 @@ each chunk is whole, but a reader may see some of them written and others not ye
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,11 @@ logger = logging.getLogger(__name__)
 
 CHUNK = (16, 512, 512)
 """Extent of a chunk (z, y, x) at every resolution: BOSS's cuboid."""
+
+_LONGEST_PROBED = 16
+"""So many chunks in a row are asked for one by one; where there may be more, their folder is read."""
+
+_INDEX = re.compile("0|[1-9][0-9]*")
 
 Array = zarr.Array[Any]
 
@@ -158,8 +164,12 @@ class VoxelStore:
             for time, part in self._stored(channel, resolution, array, times, box):
                 self._merge(channel, resolution, array, time, part, None)
 
-    def chunks(self, channel: Channel, resolution: int) -> Iterator[tuple[int, Box, NDArray[Any]]]:
+    def chunks(
+        self, channel: Channel, resolution: int, box: Box | None = None, times: Range | None = None
+    ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
         """Walk over the chunks that hold anything.
+
+        What it takes is bound by what is stored, however large the box and the range of time samples are.
 
         Parameters
         ----------
@@ -167,13 +177,17 @@ class VoxelStore:
             Whose voxels.
         resolution : int
             Level of the hierarchy.
+        box : Box, optional
+            Where to look; by default everywhere.
+        times : tuple of int, optional
+            Half-open range of time samples to look at; by default all.
 
         Yields
         ------
         time : int
             Time sample.
         box : Box
-            The chunk, cut at the end of the array.
+            The chunk, cut at the end of the array and at the borders of `box`.
         data : numpy.ndarray
             Shape (z, y, x), the channel's datatype.
         """
@@ -181,10 +195,8 @@ class VoxelStore:
             array = self._existing(channel, resolution)
             if array is None:
                 return
-            folder = self._path(channel, resolution) / "c"
-            names = (path.relative_to(folder).parts for path in folder.glob("*/*/*/*"))
-            for time, *index in sorted(tuple(map(int, name)) for name in names if name[-1].isdigit()):
-                part = _chunk_box(index, array)
+            whole = Box.of_shape(array.shape[1:])
+            for time, part in self._stored(channel, resolution, array, times or (0, array.shape[0]), box or whole):
                 yield time, part, _array(array[(time, *part.slices())])
 
     def sweep(self) -> int:
@@ -219,15 +231,16 @@ class VoxelStore:
     def _stored(
         self, channel: Channel, resolution: int, array: Array, times: Range, box: Box
     ) -> Iterator[tuple[int, Box]]:
-        """Walk over the parts of `box` whose chunk is on disk."""
+        """Walk over the parts of `box` whose chunk is on disk, in C order."""
         inside = box.intersection(Box.of_shape(array.shape[1:]))
         if inside is None:
             return
-        for time in range(times[0], min(times[1], array.shape[0])):
-            for part in inside.tiles(CHUNK, aligned=True):
-                index = (time, *(a // n for a, n in zip(part.start, CHUNK, strict=True)))
-                if (self._folder / _chunk_name(channel, resolution, index)).exists():
-                    yield time, part
+        ranges = [(a // n, -(-b // n)) for (a, b), n in zip(inside.ranges, CHUNK, strict=True)]
+        samples = (times[0], min(times[1], array.shape[0]))
+        for time, *index in _stored_indices(self._path(channel, resolution) / "c", [samples, *ranges]):
+            part = inside.intersection(_chunk_box(index, array))
+            assert part is not None
+            yield time, part
 
     def _path(self, channel: Channel, resolution: int) -> Path:
         return self._folder / str(channel.id) / str(resolution)
@@ -272,6 +285,28 @@ class VoxelStore:
 def _chunk_name(channel: Channel, resolution: int, index: tuple[int, ...]) -> str:
     """Return where a chunk lies below the folder of voxels; its lock has the same name."""
     return f"{channel.id}/{resolution}/c/" + "/".join(map(str, index))
+
+
+def _stored_indices(folder: Path, ranges: Sequence[Range]) -> Iterator[tuple[int, ...]]:
+    """Walk over the indices of what is stored below a folder, a level of folders for each range, in order.
+
+    A range may have more indices than a disk has files, so those of a long one are read from the folder.
+    """
+    (start, stop), *inner = ranges
+    if stop - start > _LONGEST_PROBED:
+        if not folder.is_dir():
+            return
+        names = (entry.name for entry in folder.iterdir())
+        found = sorted(int(name) for name in names if _INDEX.fullmatch(name))
+        stored: Iterator[int] = (index for index in found if start <= index < stop)
+    else:
+        stored = (index for index in range(start, stop) if (folder / str(index)).exists())
+    for index in stored:
+        if inner:
+            for rest in _stored_indices(folder / str(index), inner):
+                yield (index, *rest)
+        else:
+            yield (index,)
 
 
 def _chunk_box(index: Sequence[int], array: Array) -> Box:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,22 @@ class BossServer:
 
 
 @contextmanager
-def start_boss(data: Path, *arguments: str, port: int = 0) -> Iterator[BossServer]:
-    """Run ``python -m local_boss serve`` on a data folder; it is stopped at the end."""
+def start_boss(
+    data: Path, *arguments: str, port: int = 0, limits: str = "", log: Path | None = None
+) -> Iterator[BossServer]:
+    """Run ``python -m local_boss serve`` on a data folder; it is stopped at the end.
+
+    `limits` are options of the shell's ``ulimit`` for it, and `log` is the file for its standard error.
+    """
     command = [sys.executable, "-m", "local_boss", "serve", "--data", str(data), "--port", str(port), *arguments]
+    if limits:
+        command = ["/bin/sh", "-c", f'ulimit {limits} && exec "$@"', "sh", *command]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=REPOSITORY)
+    with ExitStack() as stack:
+        stderr = None if log is None else stack.enter_context(log.open("w"))
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment, cwd=REPOSITORY
+        )
     watchdog = threading.Timer(START_LIMIT_S, process.kill)
     watchdog.start()
     try:

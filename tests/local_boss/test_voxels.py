@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from box import Box
+from box import Box, Range
 from errors import DataError, RangeError, StorageError
 from local_boss.boss import Boss
 from local_boss.records import Channel
@@ -112,3 +113,39 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "voxels").write_text("in the way")
     with pytest.raises(StorageError, match="write z 0:1"):
         boss.voxels.write(channel(), 0, Box.of_shape((1, 1, 1)), (0, 1), np.ones((1, 1, 1, 1), np.uint8))
+
+
+def test_for_any_box_and_time_samples_the_walk_is_over_what_is_stored_in_them(store: VoxelStore) -> None:
+    """The same as reading the box, without the parts where nothing was stored."""
+    ch = channel()
+    for z, y, x, time in [(0, 0, 0, 0), (17, 511, 1, 0), (34, 519, 514, 1), (16, 3, 512, 0)]:
+        box = Box((z, z + 1), (y, y + 1), (x, x + 1))
+        store.write(ch, 0, box, (time, time + 1), np.full((1, 1, 1, 1), 1 + z, np.uint8))
+    whole = store.read(ch, 0, Box.of_shape(EXTENT), (0, SAMPLES))
+
+    @settings(max_examples=50, deadline=None)
+    @given(*ranges, st.sampled_from([(0, 1), (1, 2), (0, 2), (0, 10**12), (1, 1)]))
+    def compare(z: Range, y: Range, x: Range, times: Range) -> None:
+        box = Box(z, y, x)
+        found = np.zeros_like(whole)
+        for time, part, voxels in store.chunks(ch, 0, box, times):
+            assert box.contains(part)
+            assert times[0] <= time < times[1]
+            found[(time, *part.slices())] = voxels
+        expected = np.zeros_like(whole)
+        inside = (slice(*times), *box.slices())
+        expected[inside] = whole[inside]
+        np.testing.assert_array_equal(found, expected)
+
+    compare()
+
+
+def test_cutting_a_box_takes_no_memory_for_the_cuts() -> None:
+    """A frame of BOSS may have 2^31 voxels along each axis."""
+    tracemalloc.start()
+    try:
+        assert next(Box.of_shape((1, 1, 10**6)).tiles((1, 1, 1), aligned=True)) == Box((0, 1), (0, 1), (0, 1))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2**20
