@@ -6,18 +6,28 @@ It decides about rights; it does not look at requests. No token is ever part of 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from errors import StorageError, UsageError
+from local_boss.catalog import LOCAL_USER
 
 __all__ = ["ANONYMOUS", "Rights", "load", "writing_token"]
 
+logger = logging.getLogger(__name__)
+
 FILE = "tokens.json"
+SHORTEST_TOKEN = 8
+"""Characters of a token at least. An empty or short one is found by trying, or sent by mistake."""
+PUBLIC = "public"
+"""The token, and its user, that everybody knows."""
 ROLES = ("none", "resource-manager", "admin")
 
 Scope = Literal["all"] | frozenset[str]
@@ -92,12 +102,13 @@ def load(data: Path) -> dict[str, Rights]:
     StorageError
         If the file cannot be read or made.
     UsageError
-        If it does not say what a token file says.
+        If it does not say what a token file says, or a token or a user of it would let in more than who was meant.
     """
     path = data / FILE
     try:
         if not path.exists():
             _create(path)
+        _warn_of_readers(path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(
@@ -108,7 +119,7 @@ def load(data: Path) -> dict[str, Rights]:
     except (ValueError, KeyError, TypeError, AttributeError):
         # not chained: the text of a JSON error quotes the file, and so perhaps a token
         raise _malformed(path, 'it is no JSON of the form {"tokens": {...}}') from None
-    return {token: _rights(path, number, entry) for number, (token, entry) in enumerate(entries, start=1)}
+    return {token: _checked(path, number, token, entry) for number, (token, entry) in enumerate(entries, start=1)}
 
 
 def writing_token(data: Path) -> str:
@@ -125,10 +136,18 @@ def writing_token(data: Path) -> str:
     raise UsageError(f"token file {data / FILE}", "no token has the role admin", "Give one token that role")
 
 
+@cache
+def _warn_of_readers(path: Path) -> None:
+    """Say once that others may read the tokens: what is wrong with the file is no reason to serve nobody."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        logger.warning("token file %s: others than its owner may use it (mode %03o). chmod 600 it.", path, mode)
+
+
 def _create(path: Path) -> None:
     owner = {"user": "owner", "role": "admin", "read": "all", "write": "all"}
-    public: dict[str, Any] = {"user": "public", "role": "none", "read": [], "write": []}
-    text = json.dumps({"tokens": {secrets.token_hex(20): owner, "public": public}}, indent=2) + "\n"
+    public: dict[str, Any] = {"user": PUBLIC, "role": "none", "read": [], "write": []}
+    text = json.dumps({"tokens": {secrets.token_hex(20): owner, PUBLIC: public}}, indent=2) + "\n"
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
@@ -144,8 +163,30 @@ def _malformed(path: Path, found: str) -> UsageError:
     return UsageError(f"token file {path}", found, "See docs/local-boss.md for its form, or delete the file")
 
 
-def _rights(path: Path, number: int, entry: object) -> Rights:
+def _checked(path: Path, number: int, token: str, entry: object) -> Rights:
+    """Return the rights of a token that nobody comes by, and whose user is nobody else."""
     where = f"token number {number}"
+    rights = _rights(path, where, entry)
+    if token == PUBLIC:
+        if rights.user != PUBLIC or rights.role != "none" or rights.write:
+            found = f"everybody knows {where}, {PUBLIC!r}, and it may do more than read"
+            raise UsageError(f"token file {path}", found, f"Give those rights to another token than {PUBLIC!r}")
+        return rights
+    if len(token.strip()) < SHORTEST_TOKEN:
+        found = f"{where} has fewer than {SHORTEST_TOKEN} characters"
+        raise UsageError(f"token file {path}", found, "Give it a long random one, such as of: openssl rand -hex 20")
+    reserved = {
+        ANONYMOUS.user: "who sends no token owns what that user makes",
+        LOCAL_USER: "that user owns all that ingest and sample made",
+        PUBLIC: f"everybody with the token {PUBLIC!r} owns what that user makes",
+    }
+    if rights.user in reserved:
+        found = f"{where} is of the user {rights.user!r}, and {reserved[rights.user]}"
+        raise UsageError(f"token file {path}", found, "Give that user another name")
+    return rights
+
+
+def _rights(path: Path, where: str, entry: object) -> Rights:
     if not isinstance(entry, Mapping):
         raise _malformed(path, f"{where} has no rights")
     user, role = entry.get("user"), entry.get("role", "none")

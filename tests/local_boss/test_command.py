@@ -88,6 +88,67 @@ def test_a_malformed_token_file_is_an_error_without_the_token(tmp_path: Path, te
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
+ADMIN = {"user": "ana", "role": "admin"}
+UNSAFE_TOKENS: dict[str, tuple[dict[str, object], str]] = {
+    "an empty token": ({"": ADMIN}, "token number 1 has fewer than 8 characters. Give it a long"),
+    "a token of blanks": ({" " * 20: ADMIN}, "token number 1 has fewer than 8 characters"),
+    "a short token": ({"secret-0123": ADMIN, "secret7": ADMIN}, "token number 2 has fewer than 8 characters"),
+    "the user of those without a token": (
+        {"secret-0123": {"user": "anonymous"}},
+        "token number 1 is of the user 'anonymous', and who sends no token owns what that user makes. Give that user",
+    ),
+    "the user of ingest": (
+        {"secret-0123": {"user": "local"}},
+        "of the user 'local', and that user owns all that ingest",
+    ),
+    "the user of a token that everybody knows": ({"secret-0123": {"user": "public"}}, "of the user 'public'"),
+    "a known token that may write": ({"public": {"user": "public", "write": ["lab"]}}, "it may do more than read"),
+    "a known token with a role": ({"public": {"user": "public", "role": "admin"}}, "it may do more than read"),
+    "a known token of a user": ({"public": {"user": "ana"}}, "it may do more than read"),
+}
+
+
+@pytest.mark.parametrize(("entries", "found"), UNSAFE_TOKENS.values(), ids=UNSAFE_TOKENS.keys())
+def test_a_token_that_lets_in_more_than_was_meant_is_refused(
+    tmp_path: Path, entries: dict[str, object], found: str
+) -> None:
+    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": entries}))
+    with pytest.raises(UsageError) as caught:
+        tokens.load(tmp_path)
+    assert found in str(caught.value)
+    assert str(tmp_path / "tokens.json") in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_known_token_may_read_what_it_was_given(tmp_path: Path) -> None:
+    entry = {"user": "public", "role": "none", "read": ["lab"], "write": []}
+    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": {"public": entry}}))
+    assert tokens.load(tmp_path)["public"].may_read("lab", "pilot")
+
+
+@pytest.mark.parametrize(("mode", "times"), [(0o644, 1), (0o640, 1), (0o602, 1), (0o600, 0), (0o400, 0)])
+def test_tokens_that_others_may_read_are_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, times: int
+) -> None:
+    path = tmp_path / "tokens.json"
+    path.write_text(json.dumps({"tokens": {"secret-0123": ADMIN}}))
+    path.chmod(mode)
+    assert tokens.writing_token(tmp_path) == "secret-0123"
+    tokens.load(tmp_path)
+    warning = f"token file {path}: others than its owner may use it (mode {mode:03o}). chmod 600 it."
+    assert [record.getMessage() for record in caplog.records] == [warning] * times
+
+
+def test_serve_warns_of_tokens_that_others_may_read(tmp_path: Path) -> None:
+    with start_boss(tmp_path):
+        pass
+    (tmp_path / "tokens.json").chmod(0o644)
+    log = tmp_path / "log"
+    with start_boss(tmp_path, log=log):
+        pass
+    assert log.read_text().count("others than its owner may use it") == 1
+
+
 def test_a_malformed_token_file_is_a_plain_sentence(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text(BAD_TOKENS["no JSON"])
     done = run("serve", "--data", str(tmp_path))
@@ -112,7 +173,7 @@ def test_a_catalog_that_is_no_database_is_a_plain_sentence(tmp_path: Path) -> No
 
 
 def test_no_token_that_may_do_everything_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": {"a": {"user": "u"}}}))
+    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": {"a-token-of-a-user": {"user": "u"}}}))
     with pytest.raises(UsageError, match="admin"):
         tokens.writing_token(tmp_path)
 

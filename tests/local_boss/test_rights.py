@@ -16,12 +16,12 @@ from tests.local_boss.verdicts import verdict
 
 TOKENS = {
     "tokens": {
-        "t-owner": {"user": "owner", "role": "admin", "read": "all", "write": "all"},
-        "t-reader": {"user": "reader", "role": "none", "read": "all", "write": []},
-        "t-writer": {"user": "writer", "role": "none", "read": "all", "write": "all"},
-        "t-manager": {"user": "manager", "role": "resource-manager", "read": [], "write": []},
-        "t-inner": {"user": "inner", "role": "none", "read": ["col-1/exp-3"], "write": ["col-1/exp-3"]},
-        "t-outer": {"user": "outer", "role": "resource-manager", "read": ["col-1"], "write": ["col-1"]},
+        "token-owner": {"user": "owner", "role": "admin", "read": "all", "write": "all"},
+        "token-reader": {"user": "reader", "role": "none", "read": "all", "write": []},
+        "token-writer": {"user": "writer", "role": "none", "read": "all", "write": "all"},
+        "token-manager": {"user": "manager", "role": "resource-manager", "read": [], "write": []},
+        "token-inner": {"user": "inner", "role": "none", "read": ["col-1/exp-3"], "write": ["col-1/exp-3"]},
+        "token-outer": {"user": "outer", "role": "resource-manager", "read": ["col-1"], "write": ["col-1"]},
         "public": {"user": "public", "role": "none", "read": [], "write": []},
     }
 }
@@ -44,7 +44,7 @@ def place(server: BossServer) -> Place:
     place.channel("ids", "uint64", "annotation")
     path = f"/v1/collection/{place.collection.name}/experiment/{place.experiment.name}/channel/open"
     assert server.ask("PUT", path, json={"public": True}).status_code == 200
-    allowed = {"t-inner": f"{place.collection.name}/{place.experiment.name}", "t-outer": place.collection.name}
+    allowed = {"token-inner": f"{place.collection.name}/{place.experiment.name}", "token-outer": place.collection.name}
     for token, pattern in allowed.items():
         TOKENS["tokens"][token].update(read=[pattern], write=[pattern])
     return place
@@ -85,35 +85,35 @@ def ask(place: Place, token: str | None, method: str, what: str) -> requests.Res
 
 OK, DENIED, ROLE = (200, None), (403, 3001), (403, 3000)
 MATRIX: list[tuple[str | None, str, str, tuple[int, int | None]]] = [
-    ("t-reader", "GET", "channel", OK),
-    ("t-reader", "GET", "cutout", OK),
-    ("t-reader", "GET", "meta", OK),
-    ("t-reader", "POST", "cutout", DENIED),
-    ("t-reader", "PUT", "black", DENIED),
-    ("t-reader", "PUT", "channel", DENIED),
-    ("t-reader", "PUT", "frame", DENIED),
-    ("t-reader", "PUT", "new meta", DENIED),
-    ("t-reader", "GET", "reserve", DENIED),
-    ("t-reader", "DELETE", "channel", ROLE),
-    ("t-reader", "POST", "collection", ROLE),
-    ("t-writer", "POST", "cutout", (201, None)),
-    ("t-writer", "PUT", "black", OK),
-    ("t-writer", "GET", "reserve", OK),
-    ("t-writer", "POST", "experiment", ROLE),
-    ("t-manager", "GET", "collection", DENIED),
-    ("t-manager", "GET", "cutout", DENIED),
-    ("t-manager", "POST", "channel", DENIED),
-    ("t-manager", "DELETE", "channel", DENIED),
-    ("t-inner", "GET", "collection", OK),
-    ("t-inner", "GET", "experiment", OK),
-    ("t-inner", "GET", "cutout", OK),
-    ("t-inner", "POST", "cutout", (201, None)),
-    ("t-inner", "PUT", "collection", DENIED),
-    ("t-inner", "POST", "channel", ROLE),
-    ("t-outer", "PUT", "collection", OK),
-    ("t-outer", "POST", "cutout", (201, None)),
-    ("t-outer", "POST", "channel", (400, 1003)),
-    ("t-outer", "PUT", "frame", DENIED),
+    ("token-reader", "GET", "channel", OK),
+    ("token-reader", "GET", "cutout", OK),
+    ("token-reader", "GET", "meta", OK),
+    ("token-reader", "POST", "cutout", DENIED),
+    ("token-reader", "PUT", "black", DENIED),
+    ("token-reader", "PUT", "channel", DENIED),
+    ("token-reader", "PUT", "frame", DENIED),
+    ("token-reader", "PUT", "new meta", DENIED),
+    ("token-reader", "GET", "reserve", DENIED),
+    ("token-reader", "DELETE", "channel", ROLE),
+    ("token-reader", "POST", "collection", ROLE),
+    ("token-writer", "POST", "cutout", (201, None)),
+    ("token-writer", "PUT", "black", OK),
+    ("token-writer", "GET", "reserve", OK),
+    ("token-writer", "POST", "experiment", ROLE),
+    ("token-manager", "GET", "collection", DENIED),
+    ("token-manager", "GET", "cutout", DENIED),
+    ("token-manager", "POST", "channel", DENIED),
+    ("token-manager", "DELETE", "channel", DENIED),
+    ("token-inner", "GET", "collection", OK),
+    ("token-inner", "GET", "experiment", OK),
+    ("token-inner", "GET", "cutout", OK),
+    ("token-inner", "POST", "cutout", (201, None)),
+    ("token-inner", "PUT", "collection", DENIED),
+    ("token-inner", "POST", "channel", ROLE),
+    ("token-outer", "PUT", "collection", OK),
+    ("token-outer", "POST", "cutout", (201, None)),
+    ("token-outer", "POST", "channel", (400, 1003)),
+    ("token-outer", "PUT", "frame", DENIED),
     *((token, "GET", "channel", DENIED) for token in ("public", None)),
     *((token, "GET", "cutout", DENIED) for token in ("public", None)),
     *((token, "GET", "downsample", DENIED) for token in ("public", None)),
@@ -152,7 +152,7 @@ def test_refusals_say_what_boss_says(governed: Place) -> None:
     assert (unknown.json(), unknown.headers["WWW-Authenticate"]) == ({"detail": "Invalid token."}, "Token")
     missing = ask(governed, None, "PUT", "channel")
     assert missing.json() == {"detail": "Authentication credentials were not provided."}
-    message = ask(governed, "t-reader", "POST", "collection").json()["message"]
+    message = ask(governed, "token-reader", "POST", "collection").json()["message"]
     assert message == "reader does not have the required role resource-manager"
 
 
@@ -166,23 +166,23 @@ def test_lists_show_what_the_caller_may_read(governed: Place) -> None:
     channels = f"/v1/collection/{col}/experiment/{exp}/channel/"
     assert governed.server.ask("GET", channels, token="public").json() == {"channels": ["open"]}
     assert governed.server.ask("GET", "/v1/collection//", token="public").json() == {"collections": []}
-    assert governed.server.ask("GET", "/v1/collection//", token="t-inner").json() == {"collections": [col]}
-    assert governed.server.ask("GET", channels, token="t-reader").json() == {"channels": ["ids", "img", "open"]}
+    assert governed.server.ask("GET", "/v1/collection//", token="token-inner").json() == {"collections": [col]}
+    assert governed.server.ask("GET", channels, token="token-reader").json() == {"channels": ["ids", "img", "open"]}
 
 
 def test_who_makes_a_resource_may_do_everything_with_it(governed: Place) -> None:
     server = governed.server
     mine = "/v1/collection/managed"
-    assert server.ask("POST", mine, token="t-manager", json={}).status_code == 201
-    made = server.ask("POST", f"{mine}/experiment/e", token="t-manager", json={"coord_frame": governed.frame.name})
+    assert server.ask("POST", mine, token="token-manager", json={}).status_code == 201
+    made = server.ask("POST", f"{mine}/experiment/e", token="token-manager", json={"coord_frame": governed.frame.name})
     assert made.json()["creator"] == "manager"
     fields = {"type": "image", "datatype": "uint8"}
-    assert server.ask("POST", f"{mine}/experiment/e/channel/c", token="t-manager", json=fields).status_code == 201
+    assert server.ask("POST", f"{mine}/experiment/e/channel/c", token="token-manager", json=fields).status_code == 201
     headers = {"Content-Type": "application/blosc"}
     path = "/v1/cutout/managed/e/c/0/0:4/0:1/0:1/"
-    assert server.ask("POST", path, token="t-manager", headers=headers, data=BODY).status_code == 201
-    assert server.ask("GET", path, token="t-manager").status_code == 200
-    assert server.ask("DELETE", f"{mine}/experiment/e/channel/c", token="t-manager").status_code == 204
+    assert server.ask("POST", path, token="token-manager", headers=headers, data=BODY).status_code == 201
+    assert server.ask("GET", path, token="token-manager").status_code == 200
+    assert server.ask("DELETE", f"{mine}/experiment/e/channel/c", token="token-manager").status_code == 204
 
 
 def test_a_header_of_another_scheme_is_no_token(governed: Place) -> None:
