@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from command_line import Parser
+from credentials import HIDDEN, hide_likely
 from errors import NDSynapseError, UsageError
 
 __all__ = ["main"]
@@ -41,7 +43,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or the code of the error that ended it, see ``errors``; 130 when it was stopped by Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m local_boss", description="A BOSS on this machine.")
+    # of a word that is no command, nothing may be told: it may be a token
+    name = f"local_boss {argv[0]}" if argv and argv[0] in COMMANDS else "local_boss"
+    try:
+        args = _parsed(argv)
+        return _serve(args) if args.command == "serve" else _run(args)
+    except NDSynapseError as error:
+        sys.stderr.write(f"{name}: {_without_tokens(str(error), argv)}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: stopped before its end; what was stored by then stays\n")
+        return STOPPED
+
+
+def _without_tokens(text: str, argv: Sequence[str]) -> str:
+    """Take out of a message the words of the command line that look like a token: one may be in the place of a value.
+
+    Only whole words: those of 20 characters in the name of a file are most likely what they seem.
+    """
+    for word in argv:
+        value = word.rpartition("=")[2].removeprefix("@")
+        if hide_likely(value) == HIDDEN:
+            text = text.replace(value, HIDDEN)
+    return text
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog="python -m local_boss", description="A BOSS on this machine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     # Only the module of the command that is meant is imported: serving needs no TIFF reader, help needs nothing.
     meant = next((word for word in argv if not word.startswith("-")), None)
@@ -51,15 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _add_serve_arguments(command)
         elif name == meant:
             importlib.import_module(f"local_boss.{name}").add_arguments(command)
-    args = parser.parse_args(argv)
-    try:
-        return _serve(args) if args.command == "serve" else _run(args)
-    except NDSynapseError as error:
-        sys.stderr.write(f"local_boss {args.command}: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write(f"local_boss {args.command}: stopped before its end; what was stored by then stays\n")
-        return STOPPED
+    return parser.parse_args(argv)
 
 
 def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ installed, an S3 server of moto's receives the results; otherwise nothing is upl
 
 from __future__ import annotations
 
-import argparse
 import csv
 import importlib.util
 import os
@@ -27,6 +26,7 @@ from intern.remote.boss import BossRemote
 from numpy.typing import NDArray
 
 from box import Box
+from command_line import Parser
 from errors import NDSynapseError, StorageError, UnavailableError, UsageError
 from local_boss.boss import Boss
 from local_boss.sample import COLLECTION, DESCRIPTION, EXPERIMENT, SampleInfo, score, write_sample
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     int
         0, or the exit code of the job.
     """
-    parser = argparse.ArgumentParser(prog="local_boss.demo", description="Run the main job on a synthetic sample.")
+    parser = Parser(prog="python -m local_boss.demo", description="Run the main job on a synthetic sample.")
     parser.add_argument(
         "--path",
         type=Path,
@@ -63,9 +63,8 @@ def main(argv: list[str] | None = None) -> int:
         metavar="FOLDER",
         help="empty, or of an earlier demonstration (default: %(default)s)",
     )
-    options = parser.parse_args(argv)
     try:
-        return _demonstrate(options.path)
+        return _demonstrate(parser.parse_args(argv).path)
     except NDSynapseError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

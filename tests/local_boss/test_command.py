@@ -218,3 +218,44 @@ def test_help_names_the_commands() -> None:
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("serve", "ingest", "sample"))
     assert run().returncode == 2
+
+
+def test_the_name_of_a_file_is_repeated_however_long_it_is(tmp_path: Path) -> None:
+    name = "collman_2018_channel_1_slice_0001.npy"
+    done = run("ingest", "--data", str(tmp_path), *STACK, str(tmp_path / name))
+    assert (done.returncode, name in done.stderr) == (2, True), done.stderr
+
+
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+STACK = ["--col", "c", "--exp", "e", "--chan", "h", "--voxel-size-nm", "70,100,100"]
+MISPLACED = {
+    "for a command": ["-m", "local_boss", TOKEN],
+    "before a command": ["-m", "local_boss", "--token", TOKEN, "serve", "--data", "DATA"],
+    "with an option that is none": ["-m", "local_boss", "serve", "--data", "DATA", "--token", TOKEN],
+    "joined to an option that is none": ["-m", "local_boss", "serve", "--data", "DATA", f"--token={TOKEN}"],
+    "joined to a flag": ["-m", "local_boss", "serve", "--data", "DATA", f"--strict={TOKEN}"],
+    "alone": ["-m", "local_boss", "serve", "--data", "DATA", TOKEN],
+    "as a port": ["-m", "local_boss", "serve", "--data", "DATA", "--port", TOKEN],
+    "as a host": ["-m", "local_boss", "serve", "--data", "DATA", "--host", TOKEN],
+    "as a delay": ["-m", "local_boss", "serve", "--data", "DATA", "--delay-ms", TOKEN],
+    "as a fault plan": ["-m", "local_boss", "serve", "--data", "DATA", "--faults", TOKEN],
+    "as the file of a fault plan": ["-m", "local_boss", "serve", "--data", "DATA", "--faults", f"@{TOKEN}"],
+    "as a type": ["-m", "local_boss", "ingest", "--data", "DATA", *STACK, "--type", TOKEN, "stack.npy"],
+    "as a voxel size": ["-m", "local_boss", "ingest", "--data", "DATA", "--voxel-size-nm", TOKEN, "stack.npy"],
+    "as an option of ingest": ["-m", "local_boss", "ingest", "--data", "DATA", *STACK, "--token", TOKEN, "stack.npy"],
+    "as a file": ["-m", "local_boss", "ingest", "--data", "DATA", *STACK, TOKEN],
+    "as a shape": ["-m", "local_boss", "sample", "--data", "DATA", "--shape", TOKEN],
+    "as a seed": ["-m", "local_boss", "sample", "--data", "DATA", "--seed", TOKEN],
+    "as an option of sample": ["-m", "local_boss", "sample", "--data", "DATA", "--token", TOKEN],
+    "as an option of the demonstration": ["-m", "local_boss.demo", "--token", TOKEN],
+    "alone in the demonstration": ["-m", "local_boss.demo", TOKEN],
+}
+
+
+@pytest.mark.parametrize("words", MISPLACED.values(), ids=MISPLACED.keys())
+def test_a_token_in_a_wrong_place_is_not_repeated(tmp_path: Path, words: list[str]) -> None:
+    words = [str(tmp_path / "data") if word == "DATA" else word for word in words]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=30, cwd=REPOSITORY)
+    assert done.returncode == 2, done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1
