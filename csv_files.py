@@ -1,22 +1,95 @@
-"""A table as CSV: the text of its cells, and what a table has to be.
+"""A table as CSV: the text of its cells, what a table has to be, and its rows read one at a time.
 
 It knows no result folder and no Parquet; `results` has both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+import csv
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from errors import DataError
 
-__all__ = ["check", "write_csv"]
+__all__ = ["MOST_COLUMNS", "Rows", "check", "write_csv"]
+
+MOST_COLUMNS = 16_384
+"""Columns of the widest table that is read: as many as Excel has."""
 
 _ROWS = 16_384
 """Rows that are turned into text at a time: bounds the memory of a table by its columns, not by its rows."""
+
+_ROW_CHARACTERS = 2**20
+"""Characters of the longest row that is read, its line ends included."""
+
+
+class Rows(Iterator[list[str]]):
+    """The rows of a file, one after another; no more of it is held than a row can have.
+
+    The csv module bounds a field, but has its lines, and the fields of a row, as they come.
+
+    Parameters
+    ----------
+    file : text file
+        Opened with ``newline=""``.
+    asked : str
+        What the table is called, for messages.
+    strict : bool
+        Raise csv.Error for quotes in the wrong place.
+
+    Attributes
+    ----------
+    characters : int
+        How much was read.
+    """
+
+    def __init__(self, file: TextIO, asked: str, *, strict: bool = False) -> None:
+        self.characters = 0
+        self._file = file
+        self._asked = asked
+        self._begun = 0
+        self._reader = csv.reader(self._lines(), strict=strict)
+
+    @property
+    def line(self) -> int:
+        """The number of the line that was read last, from 1."""
+        return self._reader.line_num
+
+    def __next__(self) -> list[str]:
+        """Return the next row.
+
+        Returns
+        -------
+        list of str
+            Its cells; none where the line is empty.
+
+        Raises
+        ------
+        DataError
+            If it is longer, or has more cells, than rows of tables have.
+        csv.Error, UnicodeDecodeError
+            If it is no text with commas.
+        """
+        self._begun = self.characters
+        row = next(self._reader)
+        if len(row) > MOST_COLUMNS:
+            raise self._too_much(f"the row at line {self.line:,} has {len(row):,} cells, more than {MOST_COLUMNS:,}")
+        return row
+
+    def _lines(self) -> Iterator[str]:
+        """Yield the lines; a row may have several, where its cells have line ends."""
+        while line := self._file.readline(_ROW_CHARACTERS - (self.characters - self._begun) + 1):
+            self.characters += len(line)
+            if self.characters - self._begun > _ROW_CHARACTERS:
+                found = f"the row at line {self.line + 1:,} has more than {_ROW_CHARACTERS:,} characters"
+                raise self._too_much(found)
+            yield line
+
+    def _too_much(self, found: str) -> DataError:
+        return DataError(self._asked, found, "Give a table of comma-separated text, a line for each row")
 
 
 def check(name: str, columns: Mapping[str, NDArray[Any]]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from box import Box
+from csv_files import Rows
 from detection import objects
 from detection.overview import Overview
 from errors import DataError, NDSynapseError, StorageError
@@ -29,6 +30,12 @@ __all__ = ["Report", "RunFacts", "draw_report", "main", "pymeda_pipeline", "read
 _MISSING = frozenset({"", "na", "nan", "none", "null"})
 _TRUTH = {"true": "1", "false": "0"}
 _CHUNK_ROWS = 50_000
+_CHUNK_CELLS = 2_000_000
+"""Cells that are held as text at a time."""
+
+_MOST_NUMBERS = 2**28
+"""Cells of the largest table that is read; each is a number of 8 bytes, and a column is there twice for a time."""
+
 _CLASS = "class"
 _TEXT = "U40"
 
@@ -157,11 +164,11 @@ def read_table(file: Path) -> dict[str, NDArray[Any]]:
     StorageError
         If the file cannot be read.
     DataError
-        If it is no table: no header, a name twice, rows of unequal length.
+        If it is no table: no header, a name twice, rows of unequal length; or it is larger than any that is drawn.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            header, chunks = _read_rows(file, csv.reader(lines))
+            header, chunks = _read_rows(file, Rows(lines, f"the table {file}"))
     except OSError as error:
         what = error.strerror or type(error).__name__
         raise StorageError(f"the table {file}", what, "Give the path of a CSV file that you may read") from error
@@ -184,8 +191,12 @@ def _read_rows(file: Path, reader: Iterator[list[str]]) -> tuple[list[str], list
         found = "it is empty" if not header else "its first line names a column twice"
         raise DataError(f"the table {file}", found, "Give a CSV file whose first line names the columns")
     rows = (row for row in reader if row)
-    chunks = []
-    while chunk := list(islice(rows, _CHUNK_ROWS)):
+    chunks: list[Chunk] = []
+    most = max(1, min(_CHUNK_ROWS, _CHUNK_CELLS // len(header)))
+    while chunk := list(islice(rows, most)):
+        if (len(chunks) + 1) * most * len(header) > _MOST_NUMBERS:
+            found = f"it has more than {_MOST_NUMBERS:,} cells"
+            raise DataError(f"the table {file}", found, "Give a part of its rows or columns")
         if any(len(row) != len(header) for row in chunk):
             found = f"a row has not the {len(header)} cells of the first line"
             raise DataError(f"the table {file}", found, "Give each row one cell a column")

@@ -25,6 +25,7 @@ from boss.connection import address_of, is_loopback
 from box import Box
 from command_line import Parser
 from credentials import Token, find_token
+from csv_files import Rows
 from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
 from job import BUCKET_VARIABLE, add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
@@ -205,9 +206,11 @@ def _table(folder: Path, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> C
     try:
         _refuse_special(path)
         with path.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
+            cells = Rows(lines, path.name)
+            header = next(cells, [])
+            for row in filter(None, cells):
                 rows += 1
-                voxels += _row(row, rows, run.box, masks.get(first))
+                voxels += _row(dict(zip(header, row, strict=False)), rows, run.box, masks.get(first))
     except FileNotFoundError as error:
         raise DataError("synapses.csv", "it is not there", "Run the job again") from error
     except OSError as error:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from box import Box
+from csv_files import Rows
 from errors import DataError, RangeError, StorageError
 from local_boss import annexes
 from local_boss.boss import Boss
@@ -262,9 +263,12 @@ def _read_truth(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return the types and the centres (n, 3) in micrometres of the planted synapses."""
     try:
         with _file_door(path), path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            header, *lines = filter(None, Rows(file, str(path)))
+        rows = [dict(zip(header, line, strict=False)) for line in lines]
         centres = [[float(row[column]) for column in ("z_um", "y_um", "x_um")] for row in rows]
         types = np.array([row["type"] for row in rows], dtype=np.str_)
+    except DataError:
+        raise
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(str(path), "it is not a table of planted synapses", "Write the sample anew") from error
     return types, np.array(centres, dtype=np.float64).reshape(-1, 3)

@@ -11,6 +11,7 @@ import math
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from csv_files import Rows
 from errors import DataError, NDSynapseError, StorageError, UnknownNameError, closest
 
 __all__ = ["MAX_BYTES", "MAX_ROWS", "Volumes", "read_table", "read_volume", "reading"]
@@ -28,6 +30,12 @@ MAX_BYTES = 4 * 2**30
 
 MAX_ROWS = 5_000_000
 """Longest table that is read."""
+
+MAX_CELLS = 8 * MAX_ROWS
+"""Cells of the largest table that is read: each is a text of its own in memory."""
+
+MAX_CHARACTERS = 2**30
+"""Characters of the largest table that is read."""
 
 _TIFF = (".tif", ".tiff")
 _ZARR_MARKERS = ("zarr.json", ".zarray", ".zgroup")
@@ -251,23 +259,30 @@ def read_table(path: Path) -> dict[str, list[str]]:
     UnknownNameError
         If there is no such file.
     DataError
-        If it is no table, a row has another number of cells than the header, or it has more than `MAX_ROWS` rows.
+        If it is no table, a row has another number of cells than the header, or it has more than `MAX_ROWS` rows,
+        `MAX_CELLS` cells or `MAX_CHARACTERS` characters.
     StorageError
         If it cannot be read.
     """
     with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, strict=True)
+        lines = Rows(file, str(path), strict=True)
         header = [cell.strip() for cell in next(lines, [])]
-        twice = {name for name in header if header.count(name) > 1}
+        twice = {name for name, count in Counter(header).items() if count > 1}
         if not any(header) or twice:
-            found = f"{', '.join(sorted(map(repr, twice)))} heads two columns" if twice else "it has no header"
+            some = ", ".join(sorted(map(repr, twice))[:8])[:200]
+            found = f"{some} heads two columns" if twice else "it has no header"
             raise DataError(str(path), found, "Give comma-separated columns, each with a heading of its own")
+        most_rows = min(MAX_ROWS, MAX_CELLS // len(header))
         rows: list[list[str]] = []
         for row in lines:
-            if len(rows) == MAX_ROWS:
-                raise DataError(str(path), f"it has more than {MAX_ROWS:,} rows", "Evaluate on a part of the volume")
+            if len(rows) == most_rows:
+                found = f"it has more than {most_rows:,} rows of {len(header):,} cells"
+                raise DataError(str(path), found, "Evaluate on a part of the volume")
+            if lines.characters > MAX_CHARACTERS:
+                found = f"it has more than {MAX_CHARACTERS:,} characters"
+                raise DataError(str(path), found, "Evaluate on a part of the volume")
             if len(row) != len(header) and row:
-                found = f"line {lines.line_num} has {len(row)} cells, and the header has {len(header)}"
+                found = f"line {lines.line} has {len(row)} cells, and the header has {len(header)}"
                 raise DataError(str(path), found, "Give every line the same number of cells")
             if row:
                 rows.append(row)
