@@ -22,6 +22,8 @@ _REMEDY = "What is on the shelf stays: the same command goes on from it"
 _THERE = (409, 412)
 """What S3 answers where an object is there already, or is being written by somebody else."""
 
+_PIECE_BYTES = 2**20
+
 
 class S3Shelf(Shelf):
     """The objects under a prefix.
@@ -71,30 +73,38 @@ class S3Shelf(Shelf):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
             return {found["Key"].removeprefix(prefix) for page in pages for found in page.get("Contents", [])}
 
-    def get(self, kind: str, name: str) -> bytes:
+    def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
         """Fetch one thing; botocore checks it against the checksum that it was sent with.
 
         Parameters
         ----------
         kind, name : str
             Which.
+        most_bytes : int
+            What it may have: anybody who may write to the bucket could have left anything.
 
         Returns
         -------
-        bytes
-            Its content.
+        bytes or None
+            Its content; None if it has more bytes.
 
         Raises
         ------
         NDSynapseError
             If it cannot be had.
         """
+        body = bytearray()
         with translated(f"fetching {self.url}/{kind}/{name}", _REMEDY):
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=f"{self._prefix}/{kind}/{name}", ChecksumMode="ENABLED"
             )
-            body: bytes = answer["Body"].read()
-        return body
+            # to the end, where botocore compares the checksum
+            while piece := answer["Body"].read(_PIECE_BYTES):
+                body += piece
+                if len(body) > most_bytes:
+                    answer["Body"].close()
+                    return None
+        return bytes(body)
 
     def put(self, kind: str, name: str, body: bytes) -> None:
         """Leave one thing, unless it is there: two attempts of one part cannot spoil each other.

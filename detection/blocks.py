@@ -40,6 +40,9 @@ FOUND = np.uint8(255)
 _SETS = 8
 """Sets that a pipeline may tell apart: a bit each."""
 
+_MOST_LEVELS = 2**26
+"""Levels of all counts of a summary together: half a GiB."""
+
 _PIECE = 2**20
 """Voxels that are squared at a time: the sum of so many squares of 16 bits is exact in a float64."""
 
@@ -146,10 +149,19 @@ def add_counts(total: Summary, name: str, places: NDArray[np.int64], counts: NDA
         Where they go, ascending.
     counts : ndarray of int64, shape (n,)
         The counts.
+
+    Raises
+    ------
+    DataError
+        If the summary would become larger than any that was counted.
     """
     length = int(places[-1]) + 1 if len(places) else 0
     have = total.get(name, np.zeros(0, np.int64))
     if len(have) < length:
+        levels = sum(map(len, total.values())) - len(have) + length
+        if levels > _MOST_LEVELS:
+            found = f"there are {levels:,} levels to count, more than {_MOST_LEVELS:,}"
+            raise DataError(f"the counts {name!r} of a block", found, "Let the pipeline count fewer levels")
         have = np.concatenate([have, np.zeros(length - len(have), np.int64)])
     have[places] += counts
     total[name] = have

@@ -14,7 +14,7 @@ from detection.plan import DEFAULT_BLOCK_SIZE, Plan
 from detection.windows import surroundings
 from errors import UsageError
 
-__all__ = ["Needs", "check_memory", "fits", "fitted", "needs_of"]
+__all__ = ["Needs", "check_memory", "fits", "fitted", "left_bytes", "needs_of"]
 
 _PARENT_BYTES = 160 * 2**20
 _WORKER_BYTES = 60 * 2**20
@@ -23,6 +23,15 @@ _VOXEL_BYTES = 12
 
 _LARGEST_BLOCK = 400_000_000
 """Voxels of a block: its labels are packed in one piece, which holds less than 2 GiB."""
+
+_LEFT_BYTES = 32 * 2**20
+"""What a pass leaves of the smallest block: counts, projections, the head of a table."""
+
+_LEFT_VOXEL_BYTES = 48
+"""What a pass leaves of a voxel at most: labels and sets, or rows of a table, were every eighth voxel an object."""
+
+_LEFT_CHANNEL_BYTES = 8
+"""What it leaves of a voxel for each channel: eight numbers an object."""
 
 _PLANE_BYTES = 24
 """What adding up windows holds for a voxel of a plane: a table of sums, and another while it is made."""
@@ -154,6 +163,23 @@ def _joining_bytes(plan: Plan, workers: int) -> int:
     um3 = plan.box.voxels * math.prod(plan.voxel_size_nm) / 1e9
     objects = min(um3 * _OBJECTS_UM3, plan.box.voxels / 8)
     return _PARENT_BYTES + workers * _WORKER_BYTES + int(objects) * _OBJECT_BYTES
+
+
+def left_bytes(plan: Plan) -> int:
+    """Return what one pass may leave of one block, unpacked; less is left of nearly all.
+
+    Parameters
+    ----------
+    plan : Plan
+        The detection.
+
+    Returns
+    -------
+    int
+        Bytes: more than that was never left by a run of this plan.
+    """
+    voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
+    return _LEFT_BYTES + voxels * (_LEFT_VOXEL_BYTES + _LEFT_CHANNEL_BYTES * len(plan.pulled()))
 
 
 def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> bool:

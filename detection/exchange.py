@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 from box import Box
 from detection.outcome import Hole
@@ -20,6 +21,18 @@ __all__ = ["Exchange"]
 
 _FETCHES = 16
 """Blocks that are fetched at the same time."""
+
+_AT_ONCE_BYTES = 2**25
+"""Largest thing that is fetched while others are: labels are nearly all background, and packed."""
+
+_SAID = 2**15
+"""Characters that other parts are told: of a reason from its beginning, of a traceback to its end."""
+
+_HOLE_BYTES = 2**20
+"""Largest note of a block that failed: twice so many characters, escaped."""
+
+_HEAD = struct.Struct("<Q")
+_REMEDY = "Begin a run under another --shared, where nobody else may write"
 
 
 class Exchange:
@@ -33,11 +46,14 @@ class Exchange:
         The store of this run.
     shelf : Shelf or None
         None where a run is not done in parts.
+    most_bytes : int
+        What one thing of a block may unpack to; larger ones on the shelf are refused.
     """
 
-    def __init__(self, store: Store, shelf: Shelf | None) -> None:
+    def __init__(self, store: Store, shelf: Shelf | None, most_bytes: int) -> None:
         self.store = store
         self.shelf = shelf
+        self._most_bytes = most_bytes
 
     def unfinished(self, kinds: Sequence[str], blocks: Sequence[Box], wanted: bool) -> list[Box]:
         """Return the blocks that nobody finished.
@@ -73,11 +89,22 @@ class Exchange:
 
     def _fetch(self, kinds: Sequence[str], keys: Sequence[str], shelf: Shelf) -> None:
         """Fetch things by their keys; what says that one is finished is saved last."""
+        # what cannot be compressed is a little longer when it is packed
+        most = (self._most_bytes + self._most_bytes // 64) * len(kinds)
+        alone = Lock()
 
         def fetch(key: str) -> None:
-            bodies = _unpacked(shelf.get(kinds[-1], _name_of(key)), len(kinds), f"{kinds[-1]}/{key}")
+            packed = shelf.get(kinds[-1], _name_of(key), min(_AT_ONCE_BYTES, most))
+            if packed is not None:
+                adopt(key, packed)
+                return
+            with alone:
+                adopt(key, _whole(shelf.get(kinds[-1], _name_of(key), most), f"{kinds[-1]}/{key}", most))
+
+        def adopt(key: str, packed: bytes) -> None:
+            bodies = _unpacked(packed, len(kinds), f"{kinds[-1]}/{key}")
             for kind, body in zip(kinds, bodies, strict=True):
-                self.store.adopt(kind, key, body)
+                self.store.adopt(kind, key, body, self._most_bytes)
 
         pool = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
         try:
@@ -148,7 +175,7 @@ class Exchange:
             If the shelf cannot be reached.
         """
         if self.shelf is not None:
-            told = {"reason": hole.reason, "traceback": hole.traceback}
+            told = {"reason": hole.reason[:_SAID], "traceback": hole.traceback[-_SAID:]}
             self.shelf.put(f"holes-{kind}", f"{key_of(hole.box)}.json", json.dumps(told).encode())
 
     def holes(self, kind: str, step: str, blocks: Sequence[Box]) -> list[Hole]:
@@ -180,27 +207,42 @@ class Exchange:
         for block in blocks:
             name = f"{key_of(block)}.json"
             if name in there:
-                told = json.loads(self.shelf.get(f"holes-{kind}", name))
-                found.append(Hole(block, step, str(told["reason"]), str(told["traceback"])))
+                body = _whole(self.shelf.get(f"holes-{kind}", name, _HOLE_BYTES), f"holes-{kind}/{name}", _HOLE_BYTES)
+                try:
+                    told = json.loads(body)
+                    found.append(Hole(block, step, str(told["reason"]), str(told["traceback"])))
+                except (ValueError, LookupError, TypeError, RecursionError) as error:
+                    raise StorageError(
+                        f"holes-{kind}/{name} on the shelf", f"it is no hole of ours ({error})", _REMEDY
+                    ) from error
         return found
 
 
 def _packed(bodies: Sequence[bytes]) -> bytes:
     """Put files one after another, each with its length before it."""
-    return b"".join(part for body in bodies for part in (struct.pack("<Q", len(body)), body))
+    return b"".join(part for body in bodies for part in (_HEAD.pack(len(body)), body))
+
+
+def _whole(body: bytes | None, name: str, most_bytes: int) -> bytes:
+    """Refuse what was too large to be fetched."""
+    if body is None:
+        found = f"it has more than the {most_bytes:,} bytes that a run of this plan leaves"
+        raise StorageError(f"{name} on the shelf", found, _REMEDY)
+    return body
 
 
 def _unpacked(packed: bytes, count: int, name: str) -> list[bytes]:
     """Take files apart again."""
     bodies: list[bytes] = []
     at = 0
-    while len(bodies) < count and at + 8 <= len(packed):
-        (length,) = struct.unpack_from("<Q", packed, at)
-        bodies.append(packed[at + 8 : at + 8 + length])
-        at += 8 + length
+    while len(bodies) < count and at + _HEAD.size <= len(packed):
+        (length,) = _HEAD.unpack_from(packed, at)
+        at += _HEAD.size
+        bodies.append(packed[at : at + length])
+        at += length
     if len(bodies) != count or at != len(packed):
         found = f"it has {len(packed)} bytes, which are not {count} files"
-        raise StorageError(f"{name} on the shelf", found, "Begin a run under another --shared")
+        raise StorageError(f"{name} on the shelf", found, _REMEDY)
     return bodies
 
 

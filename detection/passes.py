@@ -31,6 +31,7 @@ from block_pool import BlockPool, Boxes, Done, Failed, Feed
 from box import Box
 from detection import blocks, features, joining, objects, worker
 from detection.block_volume import BlockVolume
+from detection.budget import left_bytes
 from detection.digests import digest_of
 from detection.exchange import Exchange
 from detection.images import Image
@@ -98,7 +99,7 @@ class Passes:
         self._progress = progress
         self._pulls = pulls
         self._keep_bytes = keep_bytes
-        self.exchange = Exchange(self.store, shelf)
+        self.exchange = Exchange(self.store, shelf, left_bytes(plan))
 
     def whole(self) -> list[Box]:
         """Return the blocks that did not fail."""

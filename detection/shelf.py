@@ -25,8 +25,8 @@ class Shelf(Protocol):
         """List what is there of a kind."""
         ...
 
-    def get(self, kind: str, name: str) -> bytes:
-        """Fetch one thing."""
+    def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
+        """Fetch one thing; None, before it is in memory, if it has more bytes."""
         ...
 
     def put(self, kind: str, name: str, body: bytes) -> None:

@@ -11,6 +11,7 @@ import io
 import os
 import secrets
 import shutil
+import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,15 @@ from box import Box
 from errors import StorageError, UsageError
 
 __all__ = ["Store", "key_of"]
+
+_HEADER = struct.Struct("<4xIII")
+"""Bytes when unpacked, bytes of a piece, and bytes as it is: what Blosc says after versions and flags."""
+
+# What NumPy and the zip module raise on damaged bytes.
+_DAMAGED = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError, EOFError),
+    *(SyntaxError, struct.error, zipfile.BadZipFile, blosc.blosc_extension.error),
+)
 
 
 def key_of(box: Box) -> str:
@@ -281,8 +291,12 @@ class Store:
             If it is not there, or damaged.
         """
         path = self.path(kind, key, "npz")
-        with self._translated(f"reading {path}"), np.load(io.BytesIO(blosc.decompress(path.read_bytes()))) as arrays:
-            return {str(name): arrays[f"arr_{number}"] for number, name in enumerate(arrays["names"])}
+        with self._translated(f"reading {path}"):
+            body = path.read_bytes()
+            try:
+                return _arrays_of(blosc.decompress(body))
+            except _DAMAGED as error:
+                raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def body(self, kind: str, key: str) -> bytes:
         """Return the file of what `save` saved, as it is.
@@ -306,7 +320,7 @@ class Store:
         with self._translated(f"reading {path}"):
             return path.read_bytes()
 
-    def adopt(self, kind: str, key: str, body: bytes) -> None:
+    def adopt(self, kind: str, key: str, body: bytes, most_bytes: int) -> None:
         """Save what another store has saved.
 
         Parameters
@@ -315,12 +329,20 @@ class Store:
             See `path`.
         body : bytes
             From `body`.
+        most_bytes : int
+            What it may unpack to.
 
         Raises
         ------
         StorageError
-            If there is no room, or no right to write.
+            If it would be more, or is cut short; if there is no room, or no right to write.
         """
+        unpacked, _, size = _HEADER.unpack_from(body) if len(body) >= _HEADER.size else (0, 0, -1)
+        if size != len(body) or unpacked > most_bytes:
+            found = (
+                f"it unpacks to {unpacked:,} bytes, more than {most_bytes:,}" if size == len(body) else "it is damaged"
+            )
+            raise StorageError(f"taking over {kind} of block {key}", found, "Begin a run under another --shared")
         self._commit(self.path(kind, key, "npz"), lambda file: file.write(body))
 
     def write_note(self, name: str, text: str) -> None:
@@ -444,3 +466,14 @@ class Store:
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, blosc.blosc_extension.error) as error:
             remedy = "Remove the scratch folder, and start over"
             raise StorageError(asked, f"the file is damaged ({error})", remedy) from error
+
+
+def _arrays_of(packed: bytes) -> dict[str, NDArray[Any]]:
+    """Take apart what `Store.save` put together; no array is larger than what it lies in."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        members = archive.infolist()
+    # we compress no member, and members that share their bytes would be read each
+    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > len(packed):
+        raise ValueError("its arrays are larger than they can be")
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        return {str(name): arrays[f"arr_{number}"] for number, name in enumerate(arrays["names"])}

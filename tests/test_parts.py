@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,7 +160,17 @@ def test_what_is_on_the_shelf_never_changes(shelf: S3Shelf) -> None:
     shelf.put("kind", "b.npz", b"")
     assert shelf.names("kind") == {"a.npz", "b.npz"}
     assert shelf.names("other") == set()
-    assert (shelf.get("kind", "a.npz"), shelf.get("kind", "b.npz")) == (b"first", b"")
+    assert (shelf.get("kind", "a.npz", 100), shelf.get("kind", "b.npz", 100)) == (b"first", b"")
+
+
+def test_what_has_more_bytes_than_it_may_is_not_fetched(shelf: S3Shelf) -> None:
+    shelf.put("kind", "large.npz", bytes(64 * 2**20))
+    tracemalloc.start()
+    assert shelf.get("kind", "large.npz", 10_000) is None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 2**20
+    assert len(shelf.get("kind", "large.npz", 64 * 2**20) or b"") == 64 * 2**20
 
 
 def test_a_shelf_lists_more_than_one_answer_of_s3_holds(shelf: S3Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +193,6 @@ class _Short:
 
 def test_a_bucket_that_is_not_there_is_a_plain_sentence(shelf: S3Shelf) -> None:
     missing = S3Shelf("s3://no-such-bucket-here/run")
-    for ask in (lambda: missing.names("kind"), lambda: missing.get("k", "a"), lambda: missing.put("k", "a", b"")):
+    for ask in (lambda: missing.names("kind"), lambda: missing.get("k", "a", 1), lambda: missing.put("k", "a", b"")):
         with pytest.raises((UsageError, StorageError), match="no-such-bucket-here"):
             ask()

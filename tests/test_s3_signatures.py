@@ -83,7 +83,7 @@ def test_blocks_are_left_and_fetched() -> None:
     shelf._client.create_bucket(Bucket="blocks")
     shelf.put("parts", "0_0_0.npz", b"voxels")
     assert shelf.names("parts") == {"0_0_0.npz"}
-    assert shelf.get("parts", "0_0_0.npz") == b"voxels"
+    assert shelf.get("parts", "0_0_0.npz", 100) == b"voxels"
 
 
 @pytest.mark.usefixtures("keys")

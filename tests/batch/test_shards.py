@@ -100,9 +100,9 @@ class Counting(Memory):
         self.asked["names"] += 1
         return super().names(kind)
 
-    def get(self, kind: str, name: str) -> bytes:
+    def get(self, kind: str, name: str, most_bytes: int) -> bytes:
         self.asked["get"] += 1
-        return super().get(kind, name)
+        return super().get(kind, name, most_bytes)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class Memory:
     def names(self, kind: str) -> set[str]:
         return {name for of, name in self.things if of == kind}
 
-    def get(self, kind: str, name: str) -> bytes:
+    def get(self, kind: str, name: str, most_bytes: int) -> bytes:
         return self.things[kind, name]
 
     def put(self, kind: str, name: str, body: bytes) -> None:
@@ -213,11 +213,11 @@ def test_what_two_attempts_made_of_a_block_is_never_mixed() -> None:
         for attempt in (1, 2):
             for kind in ("labels", "faces", "parts"):
                 store.save(kind, "0_0_0", {"attempt": np.array([attempt])})
-            Exchange(store, shelf).leave(("labels", "faces", "parts"), "0_0_0")
+            Exchange(store, shelf, 2**20).leave(("labels", "faces", "parts"), "0_0_0")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         block = Box.of_shape((1, 1, 1))
-        assert Exchange(store, shelf).unfinished(("labels", "faces", "parts"), [block], wanted=True) == []
+        assert Exchange(store, shelf, 2**20).unfinished(("labels", "faces", "parts"), [block], wanted=True) == []
         assert {kind: int(store.load(kind, "0_0_0")["attempt"][0]) for kind in ("labels", "faces", "parts")} == {
             "labels": 1,
             "faces": 1,
@@ -230,7 +230,7 @@ def test_what_is_damaged_on_the_shelf_is_said_to_be(tmp_path: Path, body: bytes)
     shelf = Memory()
     shelf.put("parts", "0_0_0.npz", body)
     with pytest.raises(StorageError, match="another --shared"):
-        Exchange(Store(tmp_path), shelf).unfinished(("parts",), [Box.of_shape((1, 1, 1))], wanted=True)
+        Exchange(Store(tmp_path), shelf, 2**20).unfinished(("parts",), [Box.of_shape((1, 1, 1))], wanted=True)
 
 
 def test_voxels_that_changed_between_the_parts_end_the_run() -> None:
