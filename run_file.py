@@ -20,6 +20,12 @@ __all__ = ["RunFile", "read_run_file"]
 
 _SCHEMA = "nd-synapse/run/1"
 _MOST_BYTES = 2**28
+"""Largest file: one with 100,000 holes, each with its traceback, has 118 MiB."""
+
+_MOST_PARTS = 2**22
+"""Commas and brackets of the largest file, those of texts included: 3 million in that one. What is between two of them
+takes some hundred bytes of memory, however little it is."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _HOLE = re.compile(r"z (\d{1,9}):(\d{1,9}) y (\d{1,9}):(\d{1,9}) x (\d{1,9}):(\d{1,9})")
 
@@ -119,6 +125,12 @@ def read_run_file(folder: Path) -> RunFile:
         raise StorageError(f"reading {path}", str(error.strerror), "Check your right to read it") from error
     if len(body) > _MOST_BYTES:
         raise DataError(str(path), f"it has more than {_MOST_BYTES:,} bytes", "Give the folder of a run that ended")
+    parts = sum(map(body.count, (b",", b"[", b"{")))
+    if parts > _MOST_PARTS or not body.isascii():
+        # ours escape what is not ASCII; with one character of another kind, a text may take four times its memory
+        many = f"it has {parts:,} commas and brackets, more than the {_MOST_PARTS:,} of any run"
+        found = many if parts > _MOST_PARTS else f"it is no {_SCHEMA}: it is not ASCII"
+        raise DataError(str(path), found, "Give the folder of a run that ended")
     try:
         return _run_of(json.loads(body))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:

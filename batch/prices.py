@@ -20,6 +20,9 @@ PATH = Path(__file__).with_name("prices.json")
 Range = tuple[float, float]
 """What it is at least, and at most."""
 
+_MOST_BYTES = 2**20
+"""Largest file of prices."""
+
 _GIB_MONTH_S = 30 * 24 * 3600.0
 
 
@@ -186,10 +189,17 @@ def read_prices(path: Path = PATH) -> Prices:
         If it cannot be read, or is of another form.
     """
     try:
-        return _prices(json.loads(path.read_text(encoding="utf-8")))
+        with path.open("rb") as file:
+            body = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"prices in {path}", str(error.strerror).lower(), "Name a file that can be read") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    if len(body) > _MOST_BYTES:
+        raise UsageError(
+            f"prices in {path}", f"the file has more than {_MOST_BYTES:,} bytes", f"See {PATH} for the form"
+        )
+    try:
+        return _prices(json.loads(body))
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UsageError(
             f"prices in {path}", f"they are not as they should be: {error!r}", f"See {PATH} for the form"
         ) from error

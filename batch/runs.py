@@ -29,6 +29,9 @@ RECORD = "run.json"
 
 T = TypeVar("T")
 
+_MOST_BYTES = 2**20
+"""Largest record of a run, or of a job of it; they have some thousand."""
+
 _REMEDY = "Nothing was submitted by this; the same command may be given again"
 
 _THERE = (409, 412)
@@ -219,11 +222,16 @@ class Records:
         with translated(f"fetching {self.address}/{name}", _REMEDY):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}")
-                body: bytes = answer["Body"].read()
+                # the second time it is asked, botocore sees whether the first gave all that there is
+                body: bytes = answer["Body"].read(_MOST_BYTES) + answer["Body"].read(1)
+                answer["Body"].close()
             except boto_errors.ClientError as cause:
                 if cause.response.get("Error", {}).get("Code") != "NoSuchKey":
                     raise
                 return None
+        if len(body) > _MOST_BYTES:
+            found = f"it has more than {_MOST_BYTES:,} bytes, and is no record"
+            raise DataError(f"{self.address}/{name}", found, "Give the address of a run")
         return body
 
     def _put(self, name: str, value: dict[str, Any]) -> bool:
@@ -248,7 +256,7 @@ class Records:
         """Make something of an object's JSON."""
         try:
             return make(json.loads(body))
-        except (KeyError, TypeError, ValueError) as cause:
+        except (KeyError, TypeError, ValueError, RecursionError) as cause:
             raise DataError(
                 f"{self.address}/{name}", f"it is no record of this version ({cause!r})", "Give the address of a run"
             ) from cause

@@ -34,6 +34,9 @@ DEFAULT_BLOCK_SIZE = (32, 512, 512)
 DEFAULT_PULLS = 8
 """Tiles that are pulled at the same time: waiting for an answer needs no core."""
 
+_NOTE_BYTES = 1000
+"""Largest note of a block size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -206,8 +209,9 @@ def remembered_block_size(folder: Path) -> tuple[int, int, int] | None:
         None where there was no run.
     """
     try:
-        z, y, x = (int(n) for n in json.loads((folder / "block_size.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, OverflowError):
+        with (folder / "block_size.json").open("rb") as file:
+            z, y, x = (int(n) for n in json.loads(file.read(_NOTE_BYTES)))
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return None
     return (z, y, x) if min(z, y, x) > 0 else None
 

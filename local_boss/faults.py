@@ -52,6 +52,7 @@ OF_VOXELS = frozenset({"wrong-length", "wrong-dtype", "corrupted", "stale"})
 
 _TIMED = frozenset({"slow", "stall", "429-retry-after"})
 _LONGEST_S = 3600.0
+_MOST_CHARACTERS = 2**20
 _REMEDY = "See local_boss/faults.py for the form of a plan"
 
 
@@ -181,6 +182,8 @@ class FaultPlan:
         UsageError
             If it is malformed.
         """
+        if len(text) > _MOST_CHARACTERS:
+            raise UsageError("a fault plan", f"it has more than {_MOST_CHARACTERS:,} characters", _REMEDY)
         try:
             plan = json.loads(text)
         except RecursionError as error:

@@ -221,7 +221,7 @@ def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
 def _put(file: Path, content: bytes) -> None:
     """Let a file hold `content`, whole or not at all; one that holds it already is left alone."""
     # a report is written twice in a run, with the same figures
-    if file.is_file() and file.read_bytes() == content:
+    if file.is_file() and file.stat().st_size == len(content) and file.read_bytes() == content:
         return
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:

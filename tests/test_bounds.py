@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from detection import blocks
-from errors import DataError
+from errors import DataError, UsageError
+from local_boss.faults import FaultPlan
+from tests.fuzz.targets import RUN
 from tests.peak import MIB, run_alone
 
 READERS = {
@@ -154,3 +157,39 @@ def _npy(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
+
+
+class TestJson:
+    """JSON takes many times its size when it is read."""
+
+    @pytest.mark.parametrize("piece", ["[],", '{"a":{}},', "€"])
+    def test_a_run_json_that_grows_when_it_is_read_is_refused(self, tmp_path: Path, piece: str) -> None:
+        body = ("[" + piece * 20_000_000 + "1]").encode()
+        (tmp_path / "run.json").write_bytes(body)
+        ended = run_alone("from run_file import read_run_file", "read_run_file(folder)", tmp_path)
+        assert ended.error.startswith("DataError")
+        assert ended.grown_bytes < len(body) + 64 * MIB
+
+    def test_that_of_a_run_with_many_holes_is_read_in_little_more_memory_than_it_has(self, tmp_path: Path) -> None:
+        traceback = "\n".join(
+            f'  File "/a/b/c{n}.py", line {n}, in d\n    e(f, g, [h])\n    ^^^^^^^' for n in range(16)
+        )
+        hole = {"box": "z 0:16 y 0:512 x 0:512", "step": "detect", "reason": "ValueError: x", "traceback": traceback}
+        (tmp_path / "run.json").write_text(json.dumps({**RUN, "holes": [hole] * 40_000}))
+        read = "assert len(read_run_file(folder).holes) == 40_000"
+        ended = run_alone("from run_file import read_run_file", read, tmp_path)
+        assert ended.error == ""
+        assert ended.grown_bytes < 5 * (tmp_path / "run.json").stat().st_size
+
+    def test_prices_and_notes_without_end_are_refused(self, tmp_path: Path) -> None:
+        for name in ("prices.json", "block_size.json"):
+            with (tmp_path / name).open("wb") as file:
+                file.truncate(6 * 2**30)
+        ended = run_alone("from batch.prices import read_prices", "read_prices(folder / 'prices.json')", tmp_path)
+        assert "the file has more than 1,048,576 bytes" in ended.error
+        setup = "from detection.plan import remembered_block_size"
+        assert run_alone(setup, "assert remembered_block_size(folder) is None", tmp_path).grown_bytes < 8 * MIB
+
+    def test_a_fault_plan_without_end_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="more than 1,048,576 characters"):
+            FaultPlan.from_json(" " * 2**21)
