@@ -27,7 +27,7 @@ from command_line import Parser
 from credentials import Token, find_token
 from csv_files import Rows
 from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
-from job import BUCKET_VARIABLE, add_verbosity, level_of
+from job import add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
 from recomputation import Differences
 from results import sums
@@ -352,7 +352,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         folder=options.folder,
         token=token,
         host=options.host,
-        bucket=options.bucket or environ.get(BUCKET_VARIABLE) or None,
+        bucket=options.bucket or None,
         remote=not options.offline,
         pipeline=options.pipeline,
         sample=options.sample,
@@ -390,7 +390,7 @@ def _parser() -> Parser:
     p.add_argument("--host", help="BOSS, where it has moved; default: that of the run")
     p.add_argument("--token", help="BOSS token; other users of the machine can see it in the process list")
     p.add_argument("--token-file", metavar="FILE", help="file that holds the token; or BOSS_TOKEN in the environment")
-    p.add_argument("--bucket", metavar="NAME", help=f"default: that of the run, or {BUCKET_VARIABLE}")
+    p.add_argument("--bucket", metavar="NAME", help="S3 bucket, where it is another one; default: that of the run")
     p.add_argument("--offline", action="store_true", help="look at the folder alone; takes no token")
     p.add_argument(
         "--sample", type=int, default=SAMPLE, metavar="N", help="parts to compute again; default: %(default)s"

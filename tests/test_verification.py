@@ -193,6 +193,32 @@ class TestWhatIsRight:
         found = checks(folder, boss, bucket="renamed", sample=0)["S3"]
         assert (found.good, found.found) == (True, f"s3://renamed/{key}/ has what the folder has")
 
+    def test_a_bucket_that_the_environment_names_is_none_of_a_run_that_uploaded_nothing(
+        self, folder: Path, boss: BossServer, monkeypatch: pytest.MonkeyPatch, s3_env: S3Server
+    ) -> None:
+        """It is where the next run goes; whoever uploaded this one later says so."""
+        s3_env.client().create_bucket(Bucket="of-the-next-run")
+        monkeypatch.setenv("RESULTS_BUCKET", "of-the-next-run")
+        monkeypatch.setenv("BOSS_TOKEN", boss.token)
+        told = io.StringIO()
+        with redirect_stdout(told):
+            assert driver.main(["verify", str(folder), "--sample", "0", "--quiet"]) == 0
+        assert "--   S3      the run uploaded nothing, and no --bucket was given" in told.getvalue()
+
+    def test_the_runs_own_bucket_is_asked_whatever_the_environment_names(
+        self, folder: Path, boss: BossServer, monkeypatch: pytest.MonkeyPatch, s3_env: S3Server
+    ) -> None:
+        said = json.loads((folder / "run.json").read_text())
+        said["asked"]["bucket"] = "its-own"
+        rewritten(folder, **said)
+        s3.upload_folder(folder, "its-own", folder.name)
+        monkeypatch.setenv("RESULTS_BUCKET", "of-the-next-run")
+        monkeypatch.setenv("BOSS_TOKEN", boss.token)
+        told = io.StringIO()
+        with redirect_stdout(told):
+            assert driver.main(["verify", str(folder), "--sample", "0", "--quiet"]) == 0
+        assert "ok   S3      s3://its-own/" in told.getvalue()
+
     def test_an_object_more_than_the_folder_has_is_named(
         self, folder: Path, boss: BossServer, s3_env: S3Server
     ) -> None:
