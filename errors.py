@@ -19,7 +19,7 @@ It is not the place where foreign exceptions are translated: every door (BOSS, S
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 __all__ = [
@@ -34,7 +34,11 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "closest",
+    "few",
 ]
+
+_FEW = 5
+"""Names that are told of many."""
 
 
 class NDSynapseError(Exception):
@@ -139,3 +143,22 @@ def closest(name: str, existing: Iterable[str]) -> list[str]:
         return (-ratio, candidate)
 
     return sorted(existing, key=unlikeness)
+
+
+def few(names: Sequence[str], comma: str = ", ") -> str:
+    """Name the first of many.
+
+    Parameters
+    ----------
+    names : sequence of str
+        All of them.
+    comma : str
+        What stands between two.
+
+    Returns
+    -------
+    str
+        Some, and how many more there are.
+    """
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return comma.join(names[:_FEW]) + more

@@ -37,9 +37,12 @@ from box import Box
 from errors import DataError, StorageError, UsageError
 from volume import Volume
 
-__all__ = ["UNFINISHED", "ResultFolder", "deliverables", "mask_names", "results_key", "sums"]
+__all__ = ["GROWING", "UNFINISHED", "ResultFolder", "deliverables", "mask_names", "results_key", "sums"]
 
-UNFINISHED = ("run.json", "job.log")
+GROWING = "job.log"
+"""The file that later commands add to, those that are refused among them."""
+
+UNFINISHED = ("run.json", GROWING)
 """What is still written when the sums of all other files are drawn."""
 
 
@@ -399,7 +402,7 @@ class ResultFolder:
         try:
             # run.json goes first: without it the folder is not complete any more
             for path in sorted(deliverables(self.root), key=lambda path: path.name != "run.json"):
-                if path.name != "job.log":
+                if path.name != GROWING:
                     path.unlink()
         except OSError as cause:
             raise StorageError(

@@ -16,10 +16,10 @@ from typing import Any
 from box import Box
 from errors import DataError, StorageError, UsageError
 
-__all__ = ["RunFile", "read_run_file"]
+__all__ = ["MOST_BYTES", "Outline", "RunFile", "outline_of", "read_run_file"]
 
 _SCHEMA = "nd-synapse/run/1"
-_MOST_BYTES = 2**28
+MOST_BYTES = 2**28
 """Largest file: one with 100,000 holes, each with its traceback, has 118 MiB."""
 
 _MOST_PARTS = 2**22
@@ -28,6 +28,68 @@ takes some hundred bytes of memory, however little it is."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _HOLE = re.compile(r"z (\d{1,9}):(\d{1,9}) y (\d{1,9}):(\d{1,9}) x (\d{1,9}):(\d{1,9})")
+
+
+_PROBLEMS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
+"""What Python raises where JSON is none, or lacks something, or has something of another type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a run.json says of itself, whatever else is wrong with it.
+
+    Parameters
+    ----------
+    experiment : tuple of str
+        Collection and experiment that the run read.
+    files : frozenset of str
+        Paths below its folder that it lists, but for those that could lead elsewhere.
+    """
+
+    experiment: tuple[str, str]
+    files: frozenset[str]
+
+
+def outline_of(body: bytes) -> Outline | None:
+    """Read what a run.json is of.
+
+    Parameters
+    ----------
+    body : bytes
+        Its content.
+
+    Returns
+    -------
+    Outline or None
+        None where it is none of ours.
+    """
+    if _oddity(body):
+        return None
+    try:
+        said = json.loads(body)
+        if said["schema"] != _SCHEMA:
+            return None
+        experiment = (_text(said["asked"]["collection"]), _text(said["asked"]["experiment"]))
+        return Outline(experiment, frozenset(name for name in map(_text, said["files"]) if _leads_down(name)))
+    except _PROBLEMS:
+        return None
+
+
+def _oddity(body: bytes) -> str:
+    """Say why a file is none of ours, before it is parsed, which may take many times its size; nothing is ''."""
+    parts = sum(map(body.count, (b",", b"[", b"{")))
+    if len(body) > MOST_BYTES:
+        return f"it has more than {MOST_BYTES:,} bytes"
+    if parts > _MOST_PARTS:
+        return f"it has {parts:,} commas and brackets, more than the {_MOST_PARTS:,} of any run"
+    # ours escape what is not ASCII; with one character of another kind, a text may take four times its memory
+    return "" if body.isascii() else f"it is no {_SCHEMA}: it is not ASCII"
+
+
+def _leads_down(path: str) -> bool:
+    """Tell whether a path is of a file below a folder, none of them hidden."""
+    plain = path.isprintable() and "\\" not in path
+    return plain and not any(part == "" or part.startswith(".") for part in path.split("/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +179,18 @@ def read_run_file(folder: Path) -> RunFile:
             # a pipe would be waited for
             raise DataError(str(path), "it is no file", "Give the folder of a run that ended")
         with path.open("rb") as file:
-            body = file.read(_MOST_BYTES + 1)
+            body = file.read(MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "Give the folder of a run that ended"
         raise UsageError(f"result folder {folder}", "it has no run.json", remedy) from error
     except OSError as error:
         raise StorageError(f"reading {path}", str(error.strerror), "Check your right to read it") from error
-    if len(body) > _MOST_BYTES:
-        raise DataError(str(path), f"it has more than {_MOST_BYTES:,} bytes", "Give the folder of a run that ended")
-    parts = sum(map(body.count, (b",", b"[", b"{")))
-    if parts > _MOST_PARTS or not body.isascii():
-        # ours escape what is not ASCII; with one character of another kind, a text may take four times its memory
-        many = f"it has {parts:,} commas and brackets, more than the {_MOST_PARTS:,} of any run"
-        found = many if parts > _MOST_PARTS else f"it is no {_SCHEMA}: it is not ASCII"
-        raise DataError(str(path), found, "Give the folder of a run that ended")
+    oddity = _oddity(body)
+    if oddity:
+        raise DataError(str(path), oddity, "Give the folder of a run that ended")
     try:
         return _run_of(json.loads(body))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except _PROBLEMS as error:
         found = f"it is no {_SCHEMA} ({type(error).__name__}: {str(error)[:100]})"
         raise DataError(
             str(path), found, "Run the job again, or take its run.json from where it was uploaded"

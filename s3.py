@@ -1,17 +1,16 @@
 """The door to S3: carries a result folder to a bucket.
 
-It knows nothing of what the files mean, except that ``run.json`` goes last, and removes nothing but an outdated one.
+It knows nothing of what the files mean, except that ``run.json`` goes last, and removes nothing but an outdated one and
+what that one lists and the new one does not. What one object holds, `s3_object` tells.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import ipaddress
 import logging
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,8 +20,10 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as boto_errors
 
 import s3_connection
-from errors import StorageError, UnavailableError, UsageError
-from results import deliverables
+import s3_object
+from errors import StorageError, UsageError, few
+from results import GROWING, deliverables
+from run_file import MOST_BYTES, Outline, outline_of
 from s3_connection import BOTO_FAILURES, meaning, status, translated
 
 __all__ = ["UploadedObject", "check_bucket", "compare_folder", "upload_folder"]
@@ -98,10 +99,11 @@ def upload_folder(
 ) -> list[UploadedObject]:
     """Upload the deliverable files of a folder to ``s3://<bucket>/<key_prefix>/<path in the folder>``.
 
-    What is there already with the same size and SHA-256 is not sent again, so a failed upload is resumed by the same
-    call. A missing bucket is created in the region of boto3's settings, with public access blocked. ``run.json`` goes
-    last; one of an earlier upload is withdrawn before anything beside it changes, and where the role may neither see
-    nor remove it, the log warns. ``AWS_ENDPOINT_URL`` and boto3's other settings are honoured.
+    What is there already, by the checksum that S3 drew of it, is not sent again, so a failed upload is resumed by the
+    same call. A missing bucket is created in the region of boto3's settings, with public access blocked. ``run.json``
+    goes last; one of an earlier upload is withdrawn before anything beside it changes, and with it go the objects that
+    it lists and the new one does not. Where the role may neither see nor remove them, the log warns.
+    ``AWS_ENDPOINT_URL`` and boto3's other settings are honoured.
 
     Parameters
     ----------
@@ -122,7 +124,8 @@ def upload_folder(
     Raises
     ------
     UsageError
-        If a name cannot be meant (bucket, prefix, ACL, region, endpoint), or there is no file to upload.
+        If a name cannot be meant (bucket, prefix, ACL, region, endpoint), there is no file to upload, or a run of
+        another experiment was uploaded there.
     UnknownNameError
         If the bucket vanished in between.
     PermissionDeniedError
@@ -142,15 +145,23 @@ def upload_folder(
     with translated(f"looking for the bucket {bucket}", remedy):
         _ensure_bucket(client, bucket)
 
+    with translated(f"looking for an earlier upload at s3://{bucket}/{key_prefix}/", remedy):
+        is_outdated, stale = _earlier(client, root, bucket, key_prefix)
+
     done: list[UploadedObject] = []
+    marker = f"{key_prefix}/{MARKER}"
     for path, key in keys.items():
         standing = f"{len(done)} of {len(keys)} objects are up"
         with translated(f"uploading {path.name} to s3://{bucket}/{key}, {standing}", remedy):
-            before_first = not any(one.sent for one in done)
-            marker = f"{key_prefix}/{MARKER}" if before_first else None
-            done.append(_upload(client, path, bucket, key, acl, marker))
-        how = "sent" if done[-1].sent else "was there already"
-        logger.debug("%d of %d: %s %s", len(done), len(keys), key, how)
+            size, sha256 = path.stat().st_size, s3_object.sha256_of(path)
+            differs = not s3_object.holds(client, bucket, key, path, sha256)
+            if differs and is_outdated and (key != marker or stale):
+                _make_way(client, bucket, marker, stale)
+                is_outdated = False
+            if differs:
+                _send(client, path, bucket, key, acl, sha256)
+            done.append(UploadedObject(key, size, sha256, sent=differs))
+        logger.debug("%d of %d: %s %s", len(done), len(keys), key, "sent" if differs else "was there already")
     return done
 
 
@@ -174,6 +185,8 @@ def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
 
     Raises
     ------
+    UsageError
+        If a run of another experiment is there.
     NDSynapseError
         As `upload_folder`.
     """
@@ -182,63 +195,16 @@ def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
         check_bucket(bucket, None)
         client = s3_connection.client()
         keys = {key: path for path, key in _keys(root, key_prefix).items()}
-        faults = {key: _fault(client, path, bucket, key) for key, path in keys.items()}
+        _earlier(client, root, bucket, key_prefix)
+        # a later command that was refused has added to the log alone
+        faults = {
+            key: s3_object.fault(client, bucket, key, path, grows=path == root / GROWING) for key, path in keys.items()
+        }
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key_prefix}/")
         held = (found["Key"] for page in pages for found in page.get("Contents", []))
         foreign = islice((key for key in held if key not in keys), _FOREIGN)
         faults |= dict.fromkeys(foreign, "the folder has no such file")
     return {key: fault for key, fault in faults.items() if fault}
-
-
-def _fault(client: Any, file: Path, bucket: str, key: str) -> str:
-    """Say what is wrong with the object of a file; nothing is ''."""
-    place = {"Bucket": bucket, "Key": key}
-    try:
-        head = client.head_object(**place, ChecksumMode="ENABLED")
-    except boto_errors.ClientError as cause:
-        if status(cause) != 404:
-            raise
-        return "it is not there"
-    size = head.get("ContentLength")
-    if size is None:
-        raise UnavailableError(f"the size of {key}", "S3 does not tell it", "Check AWS_ENDPOINT_URL")
-    if size != file.stat().st_size:
-        return f"it has {size:,} bytes, the file has {file.stat().st_size:,}"
-    held = head.get("ChecksumSHA256", "").partition("-")[0]
-    if not held:
-        # something else than us put it there: its bytes are all that can be compared
-        body = client.get_object(**place)["Body"]
-        wanted, held = _sha256(file), _sha256_of(iter(lambda: body.read(2**20), b""))
-    elif "-" in head.get("ETag", ""):
-        # it came in parts, and S3 keeps a checksum of their checksums
-        part = client.head_object(**place, PartNumber=1).get("ContentLength", 0)
-        wanted = base64.b64encode(_sha256_of_parts(file, part)).decode()
-    else:
-        wanted = base64.b64encode(bytes.fromhex(_sha256(file))).decode()
-    return "" if held == wanted else "its content is another one"
-
-
-def _sha256(file: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _sha256_of(pieces: Iterator[bytes]) -> str:
-    """Return the SHA-256 of pieces one after the other, in hexadecimal."""
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _sha256_of_parts(file: Path, size: int) -> bytes:
-    """Return what S3 keeps of an object that came in parts of one size: the SHA-256 of their SHA-256s."""
-    whole = hashlib.sha256()
-    with file.open("rb") as content:
-        while part := content.read(size):
-            whole.update(hashlib.sha256(part).digest())
-    return whole.digest()
 
 
 def _resuming(root: Path, bucket: str, acl: str | None) -> str:
@@ -352,14 +318,32 @@ def _removed(client: Any, bucket: str) -> str:
     return "nothing was uploaded, and the bucket was removed again"
 
 
-def _upload(client: Any, file: Path, bucket: str, key: str, acl: str | None, marker: str | None) -> UploadedObject:
-    """Send a file unless it is there; withdraw `marker` before, if one is given."""
+def _earlier(client: Any, root: Path, bucket: str, key_prefix: str) -> tuple[bool, list[str]]:
+    """Tell whether an earlier upload left a `run.json`, or may have, and which of its objects are stale."""
+    there, body = s3_object.content(client, bucket, f"{key_prefix}/{MARKER}", MOST_BYTES)
+    before, now = outline_of(body), _outline(root)
+    if before is None or now is None:
+        # what is incomplete itself takes nothing away
+        return there, []
+    if before.experiment != now.experiment:
+        raise UsageError(
+            f"s3://{bucket}/{key_prefix}/",
+            f"it has a run of {'/'.join(before.experiment)}, the folder has one of {'/'.join(now.experiment)}",
+            "Their results keys are the same: choose another bucket",
+        )
+    kept = {path.relative_to(root).as_posix() for path in deliverables(root)} | now.files
+    return there, [f"{key_prefix}/{name}" for name in sorted(before.files - kept)]
+
+
+def _outline(root: Path) -> Outline | None:
+    """Return what the `run.json` of a folder says, if there is one that can be read."""
+    path = root / MARKER
+    return outline_of(path.read_bytes()) if path.is_file() else None
+
+
+def _send(client: Any, file: Path, bucket: str, key: str, acl: str | None, sha256: str) -> None:
+    """Send a file; refuse one that changes meanwhile."""
     before = file.stat()
-    sha256 = _sha256(file)
-    if _found(client, bucket, key) == (before.st_size, sha256):
-        return UploadedObject(key, before.st_size, sha256, sent=False)
-    if marker is not None and marker != key and _found(client, bucket, marker) is not None:
-        _withdraw(client, bucket, marker)
     extra = {
         "ChecksumAlgorithm": "SHA256",
         "ContentType": _CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream"),
@@ -371,34 +355,37 @@ def _upload(client: Any, file: Path, bucket: str, key: str, acl: str | None, mar
     after = file.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise StorageError(f"uploading {file}", "it changed while it was sent", "Let its writer end, then upload again")
-    return UploadedObject(key, before.st_size, sha256, sent=True)
 
 
-def _withdraw(client: Any, bucket: str, key: str) -> None:
-    """Remove an object, whether it is there or not."""
+def _make_way(client: Any, bucket: str, marker: str, stale: Sequence[str]) -> None:
+    """Remove an outdated `run.json`, whether it is there or not, and then what it alone speaks of."""
+    if not _removed_object(client, bucket, marker):
+        logger.warning(
+            "s3://%s/%s of an earlier upload, if there is one, stays until this one ends: the role has no"
+            " s3:DeleteObject",
+            bucket,
+            marker,
+        )
+    for number, key in enumerate(stale):
+        is_removed = False
+        try:
+            is_removed = _removed_object(client, bucket, key)
+        finally:
+            # no later upload can know of them: what listed them is gone
+            if not is_removed:
+                logger.warning("of an earlier upload there stay in %s, to be removed: %s", bucket, few(stale[number:]))
+        if not is_removed:
+            return
+        logger.info("removed s3://%s/%s of an earlier upload, which this one does not have", bucket, key)
+
+
+def _removed_object(client: Any, bucket: str, key: str) -> bool:
+    """Remove an object; tell whether the role may."""
     try:
         client.delete_object(Bucket=bucket, Key=key)
     except boto_errors.ClientError as cause:
         # A role that may only put objects can still upload for the first time, and does not know that it is the first.
         if status(cause) != 403:
             raise
-        logger.warning(
-            "s3://%s/%s of an earlier upload, if there is one, stays until this one ends: the role has no"
-            " s3:DeleteObject",
-            bucket,
-            key,
-        )
-
-
-def _found(client: Any, bucket: str, key: str) -> tuple[int, str] | None:
-    """Return size and recorded SHA-256 of an object; None where there is none, -1 where it may not be seen."""
-    try:
-        head = client.head_object(Bucket=bucket, Key=key)
-    except boto_errors.ClientError as cause:
-        if status(cause) == 404:
-            return None
-        # S3 answers 403 instead of 404 to a role that may not list the bucket: sending decides.
-        if status(cause) in (400, 403):
-            return (-1, "")
-        raise
-    return head.get("ContentLength", -1), head["Metadata"].get("sha256", "")
+        return False
+    return True

@@ -26,7 +26,7 @@ from box import Box
 from command_line import Parser
 from credentials import Token, find_token
 from csv_files import Rows
-from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
+from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError, few
 from job import add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
 from recomputation import Differences
@@ -36,8 +36,6 @@ from run_file import RunFile, read_run_file
 __all__ = ["Check", "Request", "main", "verify"]
 
 SAMPLE = 4
-_FEW = 5
-"""Names that are told of many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +162,8 @@ def _files(folder: Path, run: RunFile) -> Check:
         "changed": sorted(name for name in run.files.keys() & held.keys() if run.files[name] != held[name]),
         "not of this run": sorted(held.keys() - run.files.keys()),
     }
-    bad = "; ".join(f"{fault}: {_some(names)}" for fault, names in faults.items() if names)
+    bad = "; ".join(f"{fault}: {few(names)}" for fault, names in faults.items() if names)
     return Check("files", bad or f"{len(held)} files are what run.json says", not bad)
-
-
-def _some(names: Sequence[str], comma: str = ", ") -> str:
-    """Name the first of many."""
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return comma.join(names[:_FEW]) + more
 
 
 def _mask(folder: Path, run: RunFile, name: str, masks: dict[str, NDArray[np.uint8]]) -> Check:
@@ -287,7 +279,7 @@ def _in_s3(request: Request, run: RunFile) -> Check:
 
     prefix = run.key
     faults = [f"{key}: {fault}" for key, fault in s3.compare_folder(request.folder, bucket, prefix).items()]
-    return Check("S3", _some(faults, "; ") or f"s3://{bucket}/{prefix}/ has what the folder has", not faults)
+    return Check("S3", few(faults, "; ") or f"s3://{bucket}/{prefix}/ has what the folder has", not faults)
 
 
 def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> Check:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import io
 import json
+import shutil
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -20,8 +22,9 @@ from botocore.session import get_session
 
 import s3
 import s3_connection
+import s3_object
 from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
-from s3 import check_bucket, upload_folder
+from s3 import check_bucket, compare_folder, upload_folder
 
 if TYPE_CHECKING:
     from tests.fixtures_s3 import S3Server
@@ -180,7 +183,7 @@ def test_an_object_carries_the_sha_256_that_s3_checked(s3_env: S3Server, folder:
 
 
 def test_a_file_of_many_parts_arrives_whole_and_is_known_again(s3_env: S3Server, folder: Path) -> None:
-    """S3's own SHA-256 of a multipart object is one of checksums, so resuming relies on the metadata."""
+    """S3's own SHA-256 of a multipart object is one of checksums."""
     mask = folder / "nomads-unsupervised-predictions.pkl"
     mask.write_bytes(bytes(range(256)) * (20 * 2**20 // 256))
 
@@ -203,8 +206,148 @@ def test_a_second_upload_sends_only_what_changed_and_run_json_is_away_meanwhile(
         sent = [one.key for one in upload_folder(folder, "results", PREFIX) if one.sent]
 
     assert sent == [f"{PREFIX}/synapses.csv", f"{PREFIX}/run.json"]
-    changes = [(method, path.rpartition("/")[2].partition("?")[0]) for method, path in seen if method != "HEAD"]
+    changes = [(method, path.rpartition("/")[2].partition("?")[0]) for method, path in seen]
+    changes = [change for change in changes if change[0] not in ("HEAD", "GET")]
     assert changes == [("DELETE", "run.json"), ("PUT", "synapses.csv"), ("PUT", "run.json")]
+
+
+def _said(folder: Path, *names: str, experiment: str = "M247514") -> None:
+    """Give a folder a run.json that lists files."""
+    asked = {"collection": "collman", "experiment": experiment}
+    said = {"schema": "nd-synapse/run/1", "asked": asked, "files": {name: {} for name in names}}
+    (folder / "run.json").write_text(json.dumps(said))
+
+
+def _altered(s3_env: S3Server, name: str, body: bytes, **more: str) -> None:
+    """Change the bytes of an object, and nothing that it says of itself."""
+    place = {"Bucket": "results", "Key": f"{PREFIX}/{name}"}
+    before = s3_env.client().head_object(**place)["Metadata"]
+    s3_env.client().put_object(**place, Body=body, Metadata=before, **more)
+
+
+@pytest.mark.parametrize("more", [{}, {"ChecksumAlgorithm": "SHA256"}], ids=["another checksum", "the same kind"])
+def test_content_that_changed_under_the_same_metadata_is_sent_again(
+    s3_env: S3Server, folder: Path, more: dict[str, str]
+) -> None:
+    upload_folder(folder, "results", PREFIX)
+    _altered(s3_env, "synapses.csv", b"id\n9\n", **more)
+    assert list(compare_folder(folder, "results", PREFIX)) == [f"{PREFIX}/synapses.csv"]
+
+    sent = [one.key for one in upload_folder(folder, "results", PREFIX) if one.sent]
+    assert sent == [f"{PREFIX}/synapses.csv", f"{PREFIX}/run.json"]
+    assert compare_folder(folder, "results", PREFIX) == {}
+
+
+def test_a_part_that_changed_under_the_same_metadata_is_sent_again(s3_env: S3Server, folder: Path) -> None:
+    mask = folder / "nomads-unsupervised-predictions.pkl"
+    mask.write_bytes(bytes(17 * 2**20))
+    upload_folder(folder, "results", PREFIX)
+    content = bytearray(mask.read_bytes())
+    content[-1] = 1
+    before = s3_env.client().head_object(Bucket="results", Key=f"{PREFIX}/{mask.name}")["Metadata"]
+    extra = {"Metadata": before, "ChecksumAlgorithm": "SHA256"}
+    s3_env.client().upload_fileobj(io.BytesIO(content), "results", f"{PREFIX}/{mask.name}", ExtraArgs=extra)
+
+    sent = [one.key for one in upload_folder(folder, "results", PREFIX) if one.sent]
+    assert sent == [f"{PREFIX}/{mask.name}", f"{PREFIX}/run.json"]
+
+
+def test_where_s3_keeps_no_checksum_the_metadata_tell_what_is_there(tmp_path: Path) -> None:
+    """Such as a server that is like S3, and older."""
+    (tmp_path / "a").write_bytes(b"abc")
+
+    class Plain:
+        @staticmethod
+        def head_object(**_: str) -> dict[str, object]:
+            return {"ContentLength": 3, "ETag": '"x"', "Metadata": {"sha256": "it"}}
+
+    assert s3_object.holds(Plain(), "results", "a", tmp_path / "a", "it")
+    assert not s3_object.holds(Plain(), "results", "a", tmp_path / "a", "other")
+
+
+def test_a_log_that_a_refused_command_added_to_is_no_other_log(s3_env: S3Server, folder: Path) -> None:
+    upload_folder(folder, "results", PREFIX)
+    with (folder / "job.log").open("a") as log:
+        log.write("refused\n")
+    assert compare_folder(folder, "results", PREFIX) == {}
+
+    (folder / "job.log").write_text("Started\nrefused\n")
+    assert compare_folder(folder, "results", PREFIX) == {f"{PREFIX}/job.log": "its content is another one"}
+    (folder / "job.log").write_text("start")
+    assert "the file has 5" in compare_folder(folder, "results", PREFIX)[f"{PREFIX}/job.log"]
+
+
+def test_what_an_earlier_run_left_and_a_new_one_lacks_goes_with_the_run_json_that_lists_it(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object]
+) -> None:
+    """A run with plots, and the same one without; what no run.json of ours lists is somebody's."""
+    _said(folder, "report/index.html", "report/plots/size.png", "synapses.csv")
+    upload_folder(folder, "results", PREFIX)
+    s3_env.client().put_object(Bucket="results", Key=f"{PREFIX}/notes.txt", Body=b"mine")
+    shutil.rmtree(folder / "report")
+    _said(folder, "synapses.csv")
+
+    with faulty_s3(lambda method, path: None) as seen:
+        assert [one.key for one in upload_folder(folder, "results", PREFIX) if one.sent] == [f"{PREFIX}/run.json"]
+
+    changes = [(method, path.rpartition("/")[2].partition("?")[0]) for method, path in seen]
+    changes = [change for change in changes if change[0] not in ("HEAD", "GET")]
+    removed = [("DELETE", name) for name in ("run.json", "index.html", "size.png")]
+    assert changes == [*removed, ("PUT", "run.json")]
+    assert compare_folder(folder, "results", PREFIX) == {f"{PREFIX}/notes.txt": "the folder has no such file"}
+
+
+def test_an_upload_whose_role_may_remove_nothing_names_what_stays(
+    s3_env: S3Server, folder: Path, faulty_s3: Callable[..., object], caplog: pytest.LogCaptureFixture
+) -> None:
+    _said(folder, "report/index.html", "synapses.csv")
+    upload_folder(folder, "results", PREFIX)
+    shutil.rmtree(folder / "report")
+    _said(folder, "synapses.csv")
+
+    with faulty_s3(lambda method, path: 403 if method == "DELETE" else None):
+        upload_folder(folder, "results", PREFIX)
+
+    assert f"to be removed: {PREFIX}/report/index.html" in caplog.text
+    assert f"{PREFIX}/report/index.html" in s3_env.keys("results")
+
+
+def test_a_run_json_in_s3_takes_away_nothing_but_what_lies_below_its_prefix(s3_env: S3Server, folder: Path) -> None:
+    """Whoever may write there may write anything into it."""
+    for key in ("other/a", f"{PREFIX}0/a", "a"):
+        s3_env.client().create_bucket(Bucket="results")
+        s3_env.client().put_object(Bucket="results", Key=key, Body=b"another's")
+    upload_folder(folder, "results", PREFIX)
+    before = set(s3_env.keys("results"))
+    names = ["../other/a", "../a", "/a", "a//b", "", ".", "..", "x/../../other/a", "run.json", ".hidden", "a\nb", "\\"]
+    other = folder.with_name("other")
+    other.mkdir()
+    _said(other, *names)
+    s3_env.client().put_object(Bucket="results", Key=f"{PREFIX}/run.json", Body=(other / "run.json").read_bytes())
+    _said(folder, "synapses.csv")
+    upload_folder(folder, "results", PREFIX)
+    assert set(s3_env.keys("results")) == before
+
+
+def test_an_incomplete_folder_takes_nothing_away_but_the_run_json(s3_env: S3Server, folder: Path) -> None:
+    _said(folder, "report/index.html", "synapses.csv")
+    upload_folder(folder, "results", PREFIX)
+    for name in ("run.json", "report/index.html"):
+        (folder / name).unlink()
+    (folder / "synapses.csv").write_text("id\n2\n")
+    before = set(s3_env.keys("results"))
+    upload_folder(folder, "results", PREFIX)
+    assert before - set(s3_env.keys("results")) == {f"{PREFIX}/run.json"}
+
+
+def test_a_run_of_another_experiment_with_the_same_key_is_left_alone(s3_env: S3Server, folder: Path) -> None:
+    """The key of a_b/c is that of a/b_c."""
+    _said(folder, "synapses.csv", experiment="M247514")
+    upload_folder(folder, "results", PREFIX)
+    _said(folder, "synapses.csv", experiment="another")
+    for refused in (upload_folder, compare_folder):
+        with pytest.raises(UsageError, match=r"a run of collman/M247514, the folder has one of collman/another"):
+            refused(folder, "results", PREFIX)
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, PermissionDeniedError), (503, UnavailableError)])

@@ -1,0 +1,157 @@
+"""One object in S3, held against the file that it is to be of: by the checksum that S3 itself drew of its bytes.
+
+It changes nothing, and knows no folder; `s3` does.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from botocore import exceptions as boto_errors
+
+from errors import UnavailableError
+from s3_connection import status
+
+__all__ = ["content", "fault", "holds", "sha256_of"]
+
+_PIECE = 2**20
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def holds(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool:
+    """Tell whether an object has the content of a file, as far as the role may see it.
+
+    Parameters
+    ----------
+    client : botocore.client.S3
+        The connection.
+    bucket, key : str
+        The object; there may be none.
+    file : Path
+        The file.
+    sha256 : str
+        Its SHA-256, in hexadecimal.
+
+    Returns
+    -------
+    bool
+        By the checksum of the object's bytes. What the object says of itself counts only where S3 keeps no checksum
+        at all: whoever changed the bytes may have left it as it was.
+    """
+    place = {"Bucket": bucket, "Key": key}
+    try:
+        head = client.head_object(**place, ChecksumMode="ENABLED")
+        if head.get("ContentLength", -1) != file.stat().st_size:
+            return False
+        if head.get("ChecksumSHA256"):
+            return _same(client, place, head, file, file.stat().st_size)
+    except boto_errors.ClientError as cause:
+        # S3 answers 403 instead of 404 to a role that may not list the bucket: sending decides.
+        if status(cause) in (400, 403, 404):
+            return False
+        raise
+    # a checksum of another kind is of somebody else's upload, for ours have this one
+    others = any(name.startswith("Checksum") for name in head)
+    return not others and bool(head["Metadata"].get("sha256", "") == sha256)
+
+
+def fault(client: Any, bucket: str, key: str, file: Path, *, grows: bool = False) -> str:
+    """Say what is wrong with the object of a file.
+
+    Parameters
+    ----------
+    client : botocore.client.S3
+        The connection.
+    bucket, key : str
+        The object.
+    file : Path
+        The file.
+    grows : bool
+        Whether the file may have grown since, as a log does: then its beginning is compared.
+
+    Returns
+    -------
+    str
+        In words; empty where nothing is.
+    """
+    place = {"Bucket": bucket, "Key": key}
+    try:
+        head = client.head_object(**place, ChecksumMode="ENABLED")
+    except boto_errors.ClientError as cause:
+        if status(cause) != 404:
+            raise
+        return "it is not there"
+    size, wanted = head.get("ContentLength"), file.stat().st_size
+    if size is None:
+        raise UnavailableError(f"the size of {key}", "S3 does not tell it", "Check AWS_ENDPOINT_URL")
+    if size > wanted or (size < wanted and not grows):
+        return f"it has {size:,} bytes, the file has {wanted:,}"
+    return "" if _same(client, place, head, file, size) else "its content is another one"
+
+
+def content(client: Any, bucket: str, key: str, most: int) -> tuple[bool, bytes]:
+    """Read a small object, if it is there.
+
+    Parameters
+    ----------
+    client : botocore.client.S3
+        The connection.
+    bucket, key : str
+        The object.
+    most : int
+        Bytes that are read at most, and one more.
+
+    Returns
+    -------
+    maybe : bool
+        Whether it is there, or may be: a role that may not see it cannot tell.
+    body : bytes
+        Its first bytes; none where it is not there, or may not be read.
+    """
+    try:
+        with client.get_object(Bucket=bucket, Key=key)["Body"] as body:
+            return True, body.read(most + 1)
+    except boto_errors.ClientError as cause:
+        if status(cause) not in (400, 403, 404):
+            raise
+        return status(cause) != 404, b""
+
+
+def _same(client: Any, place: Mapping[str, str], head: Mapping[str, Any], file: Path, size: int) -> bool:
+    """Tell whether an object of some size has the first bytes of a file."""
+    held = str(head.get("ChecksumSHA256", "")).partition("-")[0]
+    if not held:
+        # something else than us put it there: its bytes are all that can be compared
+        with client.get_object(**place)["Body"] as body:
+            return _digest(iter(lambda: body.read(_PIECE), b"")) == _digest(_pieces(file, size, _PIECE))
+    if "-" not in head.get("ETag", ""):
+        return held == base64.b64encode(_digest(_pieces(file, size, _PIECE))).decode()
+    # it came in parts, and S3 keeps a checksum of their checksums
+    part = client.head_object(**place, PartNumber=1).get("ContentLength", 0)
+    whole = _digest(hashlib.sha256(piece).digest() for piece in _pieces(file, size, part))
+    return held == base64.b64encode(whole).decode()
+
+
+def _digest(pieces: Iterable[bytes]) -> bytes:
+    """Return the SHA-256 of pieces one after the other."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
+
+
+def _pieces(file: Path, size: int, step: int) -> Iterator[bytes]:
+    """Yield the first bytes of a file, in pieces of one size but for the last."""
+    with file.open("rb") as opened:
+        while size > 0 and (piece := opened.read(min(step, size))):
+            size -= len(piece)
+            yield piece
