@@ -33,12 +33,13 @@ from box import Box, Range
 from command_line import Parser
 from credentials import Token, taken_environment
 from detection import Detection
-from errors import NDSynapseError, StoppedError, StorageError, UsageError
+from errors import DataError, NDSynapseError, StoppedError, StorageError, UsageError
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
 from NeuroDataResource import NeuroDataResource
 from pipelines.listing import described, listed
 from progress import silent, told
-from results import ResultFolder
+from results import ResultFolder, sums
+from run_file import read_run_file
 from steps import foretell, run, run_part
 
 __all__ = ["driver", "get_data", "main", "run", "upload_results"]
@@ -181,7 +182,7 @@ def _upload(argv: Sequence[str]) -> None:
     p = Parser(
         prog="driver.py upload", description="Send a result folder to S3; what is there already is not sent again."
     )
-    p.add_argument("folder", type=Path, help="the result folder; its name is the key prefix")
+    p.add_argument("folder", type=Path, help="the result folder; its run.json tells the key prefix")
     p.add_argument("--bucket", default=os.environ.get(BUCKET_VARIABLE), help=f"default: {BUCKET_VARIABLE}")
     p.add_argument("--acl", help="canned ACL of the objects; default: none is sent")
     add_verbosity(p)
@@ -189,13 +190,25 @@ def _upload(argv: Sequence[str]) -> None:
     logs.apply(logs.LogSettings(level_of(options)))
     if not options.bucket:
         raise UsageError("an upload", f"no --bucket and no {BUCKET_VARIABLE}", "Name the bucket")
-    if not any((options.folder / name).is_file() for name in ("run.json", "synapses.csv")):
-        raise UsageError(
-            f"uploading {options.folder}", "it has neither run.json nor synapses.csv", "Give a result folder"
-        )
+    key = _key_of(options.folder)
     with _ended_at_once():
-        uploaded = s3.upload_folder(options.folder, options.bucket, options.folder.resolve().name, acl=options.acl)
-    log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, options.folder.resolve().name)
+        uploaded = s3.upload_folder(options.folder, options.bucket, key, acl=options.acl)
+    log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, key)
+
+
+def _key_of(folder: Path) -> str:
+    """Return the key prefix of a result folder; refuse one that is not what its run left."""
+    if (folder / "run.json").is_file():
+        run = read_run_file(folder)
+        differs = run.unlike({name: (one["bytes"], one["sha256"]) for name, one in sums(folder).items()})
+        if differs:
+            remedy = "Put back what the run left, or run the job again"
+            raise DataError(f"uploading {folder}", f"it is not what its run.json says: {differs}", remedy)
+        return run.key
+    if not (folder / "synapses.csv").is_file():
+        raise UsageError(f"uploading {folder}", "it has neither run.json nor synapses.csv", "Give a result folder")
+    log.warning("%s is incomplete, and so is its upload: it has no run.json, for its run did not end", folder)
+    return folder.resolve().name
 
 
 def _options(argv: Sequence[str]) -> Namespace:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from box import Box
-from errors import DataError, StorageError, UsageError
+from errors import DataError, StorageError, UsageError, few
 
 __all__ = ["MOST_BYTES", "Outline", "RunFile", "outline_of", "read_run_file"]
 
@@ -27,6 +27,7 @@ _MOST_PARTS = 2**22
 takes some hundred bytes of memory, however little it is."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_BOSS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _HOLE = re.compile(r"z (\d{1,9}):(\d{1,9}) y (\d{1,9}):(\d{1,9}) x (\d{1,9}):(\d{1,9})")
 
 
@@ -150,6 +151,26 @@ class RunFile:
     not_in_boss: Mapping[str, str]
     bucket: str | None
 
+    def unlike(self, held: Mapping[str, tuple[int, str]]) -> str:
+        """Say how the files of a folder differ from those of the run.
+
+        Parameters
+        ----------
+        held : mapping of str to tuple of int and str
+            Path below the folder to bytes and SHA-256, as `files` has them.
+
+        Returns
+        -------
+        str
+            In words; empty where nothing does.
+        """
+        faults = {
+            "missing": sorted(self.files.keys() - held.keys()),
+            "changed": sorted(name for name in self.files.keys() & held.keys() if self.files[name] != held[name]),
+            "not of this run": sorted(held.keys() - self.files.keys()),
+        }
+        return "; ".join(f"{fault}: {few(names)}" for fault, names in faults.items() if names)
+
 
 def read_run_file(folder: Path) -> RunFile:
     """Read the run.json of a result folder.
@@ -208,7 +229,7 @@ def _run_of(said: Mapping[str, Any]) -> RunFile:
     if f"{pipeline}-predictions" not in stems.values():
         raise ValueError("no mask is the pipeline's own")
     first_first = sorted(stems, key=lambda mask: (stems[mask] != f"{pipeline}-predictions", mask))
-    words = [pipeline, _text(asked["collection"]), _text(asked["experiment"])]
+    words = [pipeline, _in_boss(_text(asked["collection"])), _in_boss(_text(asked["experiment"]))]
     return RunFile(
         key="_".join(words + [str(word) for axis in "zyx" for word in (axis, *getattr(box, axis))]),
         host=_text(asked["host"]),
@@ -254,6 +275,13 @@ def _plain(name: str) -> str:
     """Return a name if it can lead nowhere else, be it as a file's or as a module's."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name[:40]!r} is no name of a pipeline or a mask")
+    return name
+
+
+def _in_boss(name: str) -> str:
+    """Return a name if BOSS can have it; it becomes part of a key."""
+    if not _BOSS_NAME.fullmatch(name):
+        raise ValueError(f"{name[:40]!r} is no name in BOSS")
     return name
 
 

@@ -157,12 +157,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 def _files(folder: Path, run: RunFile) -> Check:
     """Compare every file with its sum."""
     held = {name: (one["bytes"], one["sha256"]) for name, one in sums(folder).items()}
-    faults = {
-        "missing": sorted(run.files.keys() - held.keys()),
-        "changed": sorted(name for name in run.files.keys() & held.keys() if run.files[name] != held[name]),
-        "not of this run": sorted(held.keys() - run.files.keys()),
-    }
-    bad = "; ".join(f"{fault}: {few(names)}" for fault, names in faults.items() if names)
+    bad = run.unlike(held)
     return Check("files", bad or f"{len(held)} files are what run.json says", not bad)
 
 

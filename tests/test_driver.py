@@ -417,6 +417,38 @@ class TestWrongInput:
         assert again.returncode == 0, again.stderr
         assert f"{run.folder.name}/run.json" in s3_env.keys("private-bucket")
 
+    def test_a_folder_is_uploaded_only_as_its_run_left_it_and_under_the_key_of_the_run(
+        self, small_boss: BossServer, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        import driver
+
+        run = drive(small_boss, tmp_path, *where(small_boss, "small", "plain", SMALL), "--no-push", "--no-plots")
+        key = run.folder.name
+        folder = run.folder.rename(tmp_path / "renamed")
+        table = (folder / "synapses.csv").read_bytes()
+        (folder / "synapses.csv").write_bytes(table + b"mine\n")
+        upload = ["upload", str(folder), "--bucket", "as-it-was"]
+        assert driver.main(upload) == 65
+        assert "it is not what its run.json says: changed: synapses.csv" in capfd.readouterr().err
+        (folder / "synapses.csv").write_bytes(table)
+        assert driver.main(upload) == 0
+        assert f"{key}/run.json" in s3_env.keys("as-it-was")
+        assert not [held for held in s3_env.keys("as-it-was") if not held.startswith(f"{key}/")]
+
+    def test_a_folder_whose_run_did_not_end_is_uploaded_as_incomplete(
+        self, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        import driver
+
+        folder = tmp_path / "some-key"
+        folder.mkdir()
+        (folder / "synapses.csv").write_text("id\n")
+        assert driver.main(["upload", str(folder), "--bucket", "incomplete"]) == 0
+        assert "is incomplete, and so is its upload" in capfd.readouterr().err
+        assert s3_env.keys("incomplete") == ["some-key/synapses.csv"]
+        (folder / "run.json").write_text("{}")
+        assert driver.main(["upload", str(folder), "--bucket", "incomplete"]) == 65
+
     def test_full_disk_is_named_and_what_was_there_stays(self, small_boss: BossServer, tmp_path: Path) -> None:
         disk = tmp_path / "disk"
         disk.mkdir()

@@ -182,7 +182,7 @@ def test_a_parameter_may_come_from_a_file(server: BossServer, own: Path) -> None
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_upload_that_hangs(tmp_path: Path, number: signal.Signals) -> None:
     """The server takes the connection and never answers; boto3 alone would wait for minutes."""
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "synapses.csv").write_text("id\n")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environment = {
             **os.environ,
