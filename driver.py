@@ -105,6 +105,7 @@ def driver(
 
     folder = ResultFolder(job.path, job.results_key)
     with folder.locked():
+        folder.refuse_other(job.collection, job.experiment)
         with logs.job_log(folder.root / "job.log", job.token):
             outcome = run(job, folder, silent, keep)
         delivery.upload(outcome, folder)
@@ -234,6 +235,7 @@ def _job(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return _say(foretell(job))
     folder = ResultFolder(job.path, job.results_key)
     with folder.locked():
+        folder.refuse_other(job.collection, job.experiment)
         if job.fresh:
             folder.clear_work()
             folder = ResultFolder(job.path, job.results_key)

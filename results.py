@@ -35,6 +35,7 @@ import mask_files
 import parquet_files
 from box import Box
 from errors import DataError, StorageError, UsageError
+from run_file import outline_of
 from volume import Volume
 
 __all__ = ["GROWING", "UNFINISHED", "ResultFolder", "deliverables", "mask_names", "results_key", "sums"]
@@ -390,6 +391,33 @@ class ResultFolder:
             yield
         finally:
             os.close(folder)
+
+    def refuse_other(self, collection: str, experiment: str) -> None:
+        """Refuse a folder that has the results of another experiment: a_b/c and a/b_c have the same key.
+
+        Parameters
+        ----------
+        collection, experiment : str
+            What the job reads.
+
+        Raises
+        ------
+        UsageError
+            If the `run.json` in it is of something else.
+        StorageError
+            If that cannot be read.
+        """
+        path = self.root / "run.json"
+        try:
+            before = outline_of(path.read_bytes()) if path.is_file() else None
+        except OSError as cause:
+            raise StorageError(f"reading {path}", _words(cause), "Check your right to read it") from cause
+        if before is not None and before.experiment != (collection, experiment):
+            raise UsageError(
+                f"results of {collection}/{experiment} in {self.root}",
+                f"it has those of {'/'.join(before.experiment)}, whose results key is the same",
+                "Give another --path",
+            )
 
     def clear_results(self) -> None:
         """Remove what an earlier run left, but for its log and what it can be resumed from.

@@ -208,7 +208,9 @@ def foretell(job: Job) -> str:
     NDSynapseError
         What the job itself would be refused for.
     """
+    folder = ResultFolder.named(job.path, job.results_key)
+    folder.refuse_other(job.collection, job.experiment)
     source = _open(job)
     roles = _roles(job, source)
     _destinations(job, source, roles)
-    return forecast(job, plan_of(job, source, roles, ResultFolder.named(job.path, job.results_key)))
+    return forecast(job, plan_of(job, source, roles, folder))

@@ -466,6 +466,31 @@ class TestWrongInput:
             subprocess.run(["umount", str(disk)], check=True)
 
 
+class TestSameKey:
+    """Two experiments whose names make one results key."""
+
+    def test_a_run_leaves_the_folder_of_the_other_experiment_as_it_is(self, tmp_path_factory: Any) -> None:
+        data, path = tmp_path_factory.mktemp("twins"), tmp_path_factory.mktemp("results")
+        rng = np.random.default_rng(5)
+        boss = Boss(data)
+        for col, exp in (("a_b", "c"), ("a", "b_c")):
+            voxels = rng.poisson(12, (6, 60, 70)).astype(np.uint8)
+            voxels[2:5, 20:24, 30:34] = 140
+            for name in ("SYNAPSIN", "PSD95"):
+                ingest(boss, col, exp, name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
+        boss.close()
+        options = ["--no-push", "--no-plots", "--quiet"]
+        with start_boss(data) as server:
+            first = drive(server, path, *where(server, "a_b", "c", SMALL), *options)
+            assert first.code == 0, first.stderr
+            before = {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
+            for more in ([], ["--fresh"]):
+                second = drive(server, path, *where(server, "a", "b_c", SMALL), *options, *more)
+                assert second.code == 2
+                assert "it has those of a_b/c, whose results key is the same" in second.stderr
+        assert before == {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
+
+
 class TestImported:
     """The historical functions, imported."""
 

@@ -455,3 +455,16 @@ def test_a_process_killed_while_it_writes_leaves_the_earlier_file(folder: Result
     assert folder.files() == [path]
     folder.clear_work()
     assert list(folder.root.iterdir()) == [path]
+
+
+def test_a_folder_of_another_experiment_with_the_same_key_is_refused(tmp_path: Path) -> None:
+    key = results_key("p", "a_b", "c", BOX)
+    assert key == results_key("p", "a", "b_c", BOX)
+    folder = ResultFolder(tmp_path, key)
+    folder.refuse_other("a", "b_c")
+    folder.write_json("run.json", {"asked": {"collection": "a_b", "experiment": "c"}, "files": {}})
+    folder.refuse_other("a_b", "c")
+    with pytest.raises(UsageError, match="it has those of a_b/c"):
+        folder.refuse_other("a", "b_c")
+    (folder.root / "run.json").write_text("{")
+    folder.refuse_other("a", "b_c")
