@@ -25,7 +25,7 @@ from errors import UnknownNameError, UsageError, closest
 from machine import default_cpus
 from neurodata_config import read_neurodata_config
 from pipelines.contract import Pipeline
-from results import results_key
+from results import mask_names, results_key
 
 __all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "job_from", "level_of", "parse_range", "parser"]
 
@@ -141,6 +141,7 @@ class Job:
         if self.shared is not None and self.block_size is None:
             found = "each job would choose blocks that fit its own memory"
             raise UsageError("a run in parts without --block-size", found, "Give all of them one --block-size Z,Y,X")
+        mask_names(self.pipeline.name, self.pipeline.masks)
         if len(self.results_key.encode(errors="replace")) > _LONGEST_NAME:
             raise UsageError(
                 f"results key {self.results_key}",

@@ -22,6 +22,7 @@ import json
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,8 +92,22 @@ def mask_names(pipeline: str, masks: Sequence[str]) -> dict[str, str]:
     -------
     dict of str to str
         ``<pipeline>-predictions`` for the first mask, each further mask's own name for the others; empty for none.
+
+    Raises
+    ------
+    UsageError
+        If two masks would be one file, or one channel in BOSS, where case does not count.
     """
-    return {mask: mask if place else f"{pipeline}-predictions" for place, mask in enumerate(masks)}
+    names = {mask: mask if place else f"{pipeline}-predictions" for place, mask in enumerate(masks)}
+    for what in (list(masks), list(names.values())):
+        twice = [name for name, count in Counter(map(str.casefold, what)).items() if count > 1]
+        if twice:
+            raise UsageError(
+                f"masks {', '.join(masks)} of {pipeline}",
+                f"{twice[0]} would be the name of two of them, in files or in BOSS, where case may not count",
+                "Give the masks other names",
+            )
+    return names
 
 
 def deliverables(root: Path) -> list[Path]:

@@ -39,6 +39,13 @@ bright.masks = ("First", "Second")
 
 def broken(data_dict):
     return data_dict["PSD95"][:, :2]
+
+
+def clashing(data_dict):
+    raise AssertionError("it is called")
+
+
+clashing.masks = ("All", "mine-clashing-Predictions")
 """
 
 PIPELINE = """
@@ -154,6 +161,10 @@ WRONG = {
     "no-such-module": (["--pipeline", "nowhere:function"], "importing nowhere ended with ModuleNotFoundError"),
     "no-such-function": (["--pipeline", "mine:nothing"], "mine has no nothing"),
     "no-function": (["--pipeline", "os:sep"], "it is str, not a function"),
+    "masks-of-one-name": (
+        ["--pipeline", "mine:clashing"],
+        "mine-clashing-predictions would be the name of two of them",
+    ),
     "roles-of-a-function": (["--pipeline", "mine:bright", "--channels", "a=PSD95"], "has no roles"),
     "parameter-file-missing": (["--param", "noise_fold=@absent.txt"], "no such file"),
     "parameter-file-of-noise": (["--param", "noise_fold=@/bin/true"], "not text|more than"),

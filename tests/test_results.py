@@ -64,6 +64,13 @@ def test_the_first_mask_is_named_for_its_pipeline_and_the_others_for_themselves(
     assert names == {"All": "nomads-unsupervised-predictions", "Gaba": "Gaba"}
 
 
+@pytest.mark.parametrize("names", [("All", "p-predictions"), ("All", "P-Predictions"), ("All", "all"), ("a", "B", "b")])
+def test_masks_whose_files_or_channels_would_be_one_are_refused(names: tuple[str, ...]) -> None:
+    """Some file systems, and the database behind BOSS, know no case."""
+    with pytest.raises(UsageError, match="would be the name of two"):
+        mask_names("p", names)
+
+
 @pytest.mark.parametrize("key", ["", ".", "..", "../up", "a/b", "/a", "a\\b", "a\nb", "a\x00b", ".hidden"])
 def test_a_key_that_would_leave_the_path_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(UsageError, match="outside of its folder"):
