@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from boss.catalog import find_channel, find_experiment, read_frame, unknown
 from boss.connection import Address, Patience, address_of, connect
+from boss.destination import is_mask
 from boss.voxels import read_cutout
 from box import Box, Range
 from credentials import Token, find_token, redact
@@ -99,6 +100,7 @@ class NeuroDataResource:
         for name in names:
             self._resource(name)
         self.requested_channels: list[str] = names or list(self.channels)
+        self._named = frozenset(names)
         self._forbidden: list[str] = []
 
     @property
@@ -142,13 +144,19 @@ class NeuroDataResource:
 
     @property
     def image_channels(self) -> list[str]:
-        """Names of the channels that can be read and hold images of uint8 or uint16."""
-        return [name for name in self.readable_channels if self._is_image(self._resource(name))]
+        """Names of the channels that can be read and hold images of uint8 or uint16.
 
-    @staticmethod
-    def _is_image(resource: ChannelResource) -> bool:
+        Masks of ours are none, unless they were asked for by name: a job that pushed into the experiment that it reads
+        would else read its own result the next time.
+        """
+        return [name for name in self.readable_channels if self._is_image(name)]
+
+    def _is_image(self, channel: str) -> bool:
         """Tell whether a channel holds an image that can be measured."""
-        return resource.type == "image" and resource.datatype in {"uint8", "uint16"}
+        resource = self._resource(channel)
+        if resource.type != "image" or resource.datatype not in {"uint8", "uint16"}:
+            return False
+        return channel in self._named or not is_mask(resource.raw)
 
     @property
     def is_synthetic(self) -> bool:

@@ -26,7 +26,7 @@ from box import Box
 from errors import DataError, UnknownNameError, UsageError
 from frame import Frame
 
-__all__ = ["Destination", "check_destination", "ensure_channel"]
+__all__ = ["Destination", "check_destination", "ensure_channel", "is_mask"]
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,22 @@ class Destination:
     def description(self) -> str:
         """What BOSS says about the channel."""
         return f"{_CONTENT}; made by {self.maker}" if self.maker else _CONTENT
+
+
+def is_mask(fields: Mapping[str, Any]) -> bool:
+    """Tell whether a channel is a mask of ours, by what BOSS says of it.
+
+    Parameters
+    ----------
+    fields : mapping
+        BOSS's description of the channel.
+
+    Returns
+    -------
+    bool
+        Whether its description begins as that of every `Destination` does.
+    """
+    return str(fields.get("description") or "").startswith(_CONTENT)
 
 
 def check_destination(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -139,6 +140,20 @@ def test_a_plain_function_is_a_pipeline(server: BossServer, own: Path) -> None:
         channel = remote.get_channel(f"{folder.name}_{name}", DEFAULT_OUT_COL, DEFAULT_OUT_EXP)
         held = remote.get_cutout(channel, 0, [0, 70], [0, 60], [0, 6], parallel=False)
         assert np.array_equal(held, mask)
+
+
+def test_a_mask_in_the_experiment_that_is_read_is_no_input_of_the_next_run(server: BossServer, own: Path) -> None:
+    """A function gets every image channel, and every one is measured: the same run has to see the same ones."""
+    into_itself = ["--out-col", "small", "--out-exp", "plain", "--pipeline", "mine:bright"]
+    left = []
+    for _ in range(2):
+        done = run(server, own, *into_itself)
+        assert done.returncode == 0, done.stderr
+        (folder,) = (own / "results").iterdir()
+        said = json.loads((folder / "run.json").read_text())
+        left.append(((folder / "synapses.csv").read_bytes(), said["roles"]))
+    assert left[0] == left[1]
+    assert set(left[1][1]) == {"PSD95", "SYNAPSIN"}
 
 
 def test_a_function_that_returns_another_shape_costs_its_blocks_and_says_so(server: BossServer, own: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from boss.connection import Patience
+from boss.destination import Destination
 from boss.voxels import CUBOID, REQUEST_VOXELS, read_cutout, request_size, write_block
 from box import Box
 from credentials import Token
@@ -270,6 +271,16 @@ def test_channels_that_cannot_be_read_are_left_out_and_named_once(boss_server, c
     assert [record.levelname for record in left_out] == ["INFO", "WARNING"], "a right that is missing may be missed"
     assert "wide: its voxels are uint32" in left_out[0].getMessage()
     assert "yours: the token may not do this" in left_out[1].getMessage()
+
+
+def test_a_mask_of_ours_is_an_image_only_where_it_is_asked_for_by_name(boss_server):
+    place = make_place(boss_server)
+    mask = Destination(place.collection.name, place.experiment.name, "mask", "a run")
+    place.channel("photons")
+    place.channel("mask", description=mask.description)
+    assert Volume(place, {}).open().image_channels == ["photons"]
+    assert Volume(place, {}).open().readable_channels == ["mask", "photons"]
+    assert Volume(place, {}).open(["mask"]).image_channels == ["mask", "photons"]
 
 
 def test_a_channel_without_the_native_resolution_is_refused(boss_server):
