@@ -20,6 +20,7 @@ from box import Box, Range
 from command_line import Parser, block_size_of, gib_of, pairs_of, parameters_of
 from credentials import Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
+from detection.plan import code_of
 from detection.shelf import Part, Phase
 from errors import UnknownNameError, UsageError, closest
 from machine import default_cpus
@@ -165,10 +166,15 @@ class Job:
         Returns
         -------
         str
-            A few words for a channel's description; the same for the same request, parameters and roles.
+            A few words for a channel's description; the same for the same request, parameters and roles, and, where the
+            pipeline is the user's own, for the same code of its module.
         """
-        what = json.dumps([self.results_key, dict(self.pipeline.settings), dict(roles)], sort_keys=True)
-        digest = hashlib.sha256(what.encode()).hexdigest()[:16]
+        hidden = {parameter.name for parameter in self.pipeline.parameters if not parameter.shows}
+        settings = {name: value for name, value in self.pipeline.settings.items() if name not in hidden}
+        what: list[Any] = [self.results_key, settings, dict(roles)]
+        if not pipelines.is_ours(self.pipeline):
+            what.append(code_of(self.pipeline))
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
         return f"{self.pipeline.name} of nd-synapse on {self.collection}/{self.experiment}, parameters {digest}"
 
     def measured(self, channels: Sequence[str]) -> tuple[str, ...]:

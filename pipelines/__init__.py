@@ -20,7 +20,7 @@ from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic
 
-__all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "names", "parameters"]
+__all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "is_ours", "names", "parameters"]
 
 DEFAULT_PIPELINE = "nomads-unsupervised"
 
@@ -40,6 +40,11 @@ def _others() -> dict[str, metadata.EntryPoint]:
 def names() -> list[str]:
     """Return the names of all pipelines, the default first."""
     return [*_OURS, *sorted(_others())]
+
+
+def is_ours(pipeline: Pipeline) -> bool:
+    """Tell whether a pipeline is one of this repository, and no function or distribution of the user's."""
+    return type(pipeline) in _OURS.values()
 
 
 def factory(name: str) -> Any:

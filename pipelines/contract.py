@@ -120,6 +120,8 @@ class Parameter:
         The values allowed; empty where any value of the type is.
     minimum, maximum : float or None
         The smallest and the largest number allowed; whole numbers fit 63 bits in any case.
+    shows : bool
+        Whether the result may depend on it; False for what only says how to compute.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    shows: bool = True
 
     def parse(self, text: str) -> int | float | str:
         """Return the value that `text` means.

@@ -53,7 +53,14 @@ class FunctionPipeline(Pipeline):
     working_bytes: int = 64
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("working_bytes", 64, "bytes", "memory that the function takes beside its input, a voxel", minimum=0),
+        Parameter(
+            "working_bytes",
+            64,
+            "bytes",
+            "memory that the function takes beside its input, a voxel",
+            minimum=0,
+            shows=False,
+        ),
     )
 
     def __post_init__(self) -> None:

@@ -142,6 +142,18 @@ def test_a_plain_function_is_a_pipeline(server: BossServer, own: Path) -> None:
         assert np.array_equal(held, mask)
 
 
+def test_a_function_that_was_changed_is_another_maker_of_its_mask(server: BossServer, own: Path) -> None:
+    """Its name, and so the channel's, is the same; how much memory it may take changes no mask."""
+    arguments = ["--out-exp", "changed", "--pipeline", "mine:bright"]
+    assert run(server, own, *arguments).returncode == 0
+    assert run(server, own, *arguments, "--param", "working_bytes=32").returncode == 0
+    (own / "mine.py").write_text(textwrap.dedent(FUNCTION).replace("90", "91"))
+    changed = run(server, own, *arguments)
+    assert changed.returncode == 2
+    assert "--overwrite" in changed.stderr
+    assert run(server, own, *arguments, "--overwrite").returncode == 0
+
+
 def test_a_mask_in_the_experiment_that_is_read_is_no_input_of_the_next_run(server: BossServer, own: Path) -> None:
     """A function gets every image channel, and every one is measured: the same run has to see the same ones."""
     into_itself = ["--out-col", "small", "--out-exp", "plain", "--pipeline", "mine:bright"]
