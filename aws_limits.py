@@ -9,14 +9,15 @@ end, would hold its caller for ever. Here a timer shuts the socket, whatever the
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import threading
 from typing import Any
 
 import urllib3
-from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPResponse, AWSHTTPSConnection
 
-from http_answer import WholeHeadResponse
+from http_answer import WholeHeadResponse, is_ahead
 
 __all__ = ["LIMIT_S", "limited"]
 
@@ -25,10 +26,16 @@ LIMIT_S = 300.0
 are parts of 8 MB, and finished blocks of a run in parts, some tens of MB."""
 
 
+class _EarlyAnswer(WholeHeadResponse, AWSHTTPResponse):  # type: ignore[misc] # botocore publishes no types
+    """An answer that came instead of "100 Continue", of which botocore has read the status."""
+
+    status_came = True
+
+
 class _Limited:
     """A connection that is ended when the time of its request is up; mixed into those of botocore."""
 
-    response_class = WholeHeadResponse
+    response_class: Any = WholeHeadResponse
     _alarm: threading.Timer | None = None
 
     def connect(self) -> None:
@@ -65,6 +72,19 @@ class _Limited:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
+    def _is_100_continue_status(self, line: bytes) -> bool:
+        """Tell whether the body may be sent; botocore would take "103 Early Hints" for an answer, and send none."""
+        words = line.split(None, 2)
+        is_status = len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit()
+        return is_status and is_ahead(int(words[1]))
+
+    def _handle_expect_response(self, body: Any) -> None:
+        """Send the body, or read an answer that came instead; its head has to come whole, too."""
+        super()._handle_expect_response(body)  # type: ignore[misc]
+        early = self.response_class
+        if isinstance(early, functools.partial):
+            self.response_class = functools.partial(_EarlyAnswer, **early.keywords)
+
     def _consume_headers(self, fp: Any) -> None:
         """Skip what follows on "100 Continue"; botocore would look for its end for ever where the line has ended."""
         while line := fp.readline():
@@ -73,7 +93,7 @@ class _Limited:
         raise ConnectionResetError("the connection ended within the headers of 100 Continue")
 
 
-class _OpenConnection(_Limited, AWSHTTPConnection):  # type: ignore[misc] # botocore publishes no types
+class _OpenConnection(_Limited, AWSHTTPConnection):  # type: ignore[misc]
     pass
 
 

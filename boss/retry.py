@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
-from boss.translation import DamagedError, is_unknown_name, read_reply
+from boss.translation import DamagedError, is_no_http, is_unknown_name, read_reply
 
 __all__ = ["UNREADABLE_ATTEMPTS", "Mishap", "Patience", "mishap_of_answer", "mishap_of_error", "pause_before"]
 
@@ -136,6 +136,8 @@ def mishap_of_error(error: requests.RequestException) -> Mishap:
         return Mishap("a damaged answer", passes=True)
     if isinstance(error, requests.Timeout):
         return Mishap("no answer in time", passes=True)
+    if is_no_http(error):
+        return Mishap("an answer that is no HTTP", passes=True)
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return Mishap("an answer cut short", passes=True)
     return Mishap("no connection", passes=isinstance(error, requests.ConnectionError))

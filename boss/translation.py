@@ -18,6 +18,7 @@ What BOSS says -> what the user reads::
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ __all__ = [
     "BossReply",
     "DamagedError",
     "OversizedError",
+    "is_no_http",
     "is_unknown_name",
     "read_reply",
     "reply_of",
@@ -165,6 +167,25 @@ def is_unknown_name(error: BaseException) -> bool:
     return not passing and any(isinstance(link, NameResolutionError) for link in links)
 
 
+def is_no_http(error: BaseException) -> bool:
+    """Tell whether something came that is no answer over HTTP, as far as HTTP was asked for.
+
+    Parameters
+    ----------
+    error : BaseException
+        What `requests` raised.
+
+    Returns
+    -------
+    bool
+        False where a connection ended before an answer did.
+    """
+    cut_short = (http.client.RemoteDisconnected, http.client.IncompleteRead)
+    return any(
+        isinstance(link, http.client.HTTPException) and not isinstance(link, cut_short) for link in _chain(error)
+    )
+
+
 @contextmanager
 def translated(asked: str, host: str, token: Token) -> Iterator[None]:
     """Turn what goes wrong in one call of `intern` into one of our errors.
@@ -270,6 +291,12 @@ def _no_answer(error: Exception, asked: str, host: str) -> NDSynapseError:
         )
     if any(isinstance(link, NameResolutionError) for link in _chain(error)):
         return UnavailableError(asked, f"the name of {host} is not known", "Check --host and the network")
+    if is_no_http(error):
+        return UnavailableError(
+            asked,
+            f"what {host} answered is not what HTTP is, after the retries",
+            "Check that --host is a BOSS host, and what stands before it; then try again",
+        )
     if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
         return UnavailableError(asked, f"{host} did not answer in time, after the retries", "Try again later")
     if isinstance(error, requests.ConnectionError):

@@ -93,6 +93,9 @@ def test_a_server_that_trickles_is_given_up(
 
 CUT = {
     "headers of 100 Continue": (saying(b"HTTP/1.1 100 Continue\r\n"), put),
+    "headers of an answer instead": (saying(OK + b"ETag: a\r\n"), put),
+    "another protocol": (saying(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), get),
+    "another protocol instead": (saying(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), put),
     "headers": (saying(OK + b"Content-Type: text/plain\r\n"), get),
     "a body": (saying(OK + b"Content-Length: 10\r\n\r\nabc"), get),
 }
@@ -107,6 +110,32 @@ def test_an_answer_that_is_cut_short_is_none(settings: pytest.MonkeyPatch, speak
         with pytest.raises(UnavailableError), s3_connection.translated("trying", "Go on"):
             call(client)
     client.close()
+
+
+def test_what_is_said_ahead_of_an_answer_is_not_taken_for_it(settings: pytest.MonkeyPatch) -> None:
+    """botocore would take 103 for the answer to an upload, send nothing, and say that it was done."""
+    ahead = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    bodies = []
+
+    def speak(line: socket.socket, ended: threading.Event) -> None:
+        for number in range(2):
+            heard = b""
+            while b"\r\n\r\n" not in heard:
+                heard += line.recv(65536)
+            line.sendall(ahead)
+            while number == 0 and not heard.endswith(b"y"):
+                heard += line.recv(65536)
+            bodies.append(heard)
+            ended.wait(0.1)
+            line.sendall(ahead + OK + b"ETag: %d\r\nContent-Length: 0\r\n\r\n" % number)
+
+    with speaking(speak) as host:
+        settings.setenv("AWS_ENDPOINT_URL", f"http://{host}")
+        client = s3_connection.client()
+        assert client.put_object(**REQUEST, Body=b"x" * 9999 + b"y")["ETag"] == "0"
+        assert client.head_object(**REQUEST)["ETag"] == "1"
+        client.close()
+    assert bodies[0].count(b"x" * 9999) == 1
 
 
 def test_the_door_to_batch_gives_up_as_well(settings: pytest.MonkeyPatch) -> None:

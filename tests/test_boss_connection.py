@@ -236,6 +236,99 @@ def test_an_answer_whose_head_was_cut_short_is_asked_for_again():
         assert ask(f"http://{host}") == COLLECTION
 
 
+def whole(body, status=b"200 OK", headers=b""):
+    """Return an answer as it is on the line."""
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status, len(body), headers, body)
+
+
+def requests_on(line):
+    """Yield the requests that come on one connection, without bodies."""
+    heard = b""
+    while piece := line.recv(65536):
+        heard += piece
+        while b"\r\n\r\n" in heard:
+            request, _, heard = heard.partition(b"\r\n\r\n")
+            yield request
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nno header\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 199\n\n",
+    ],
+    ids=["103", "102", "several", "199"],
+)
+def test_what_is_said_ahead_of_an_answer_is_not_taken_for_it(ahead):
+    """It was, and the next call on the connection got the voxels of the one before it."""
+    layers = [blosc.compress(bytes([number] * 6), typesize=1) for number in (1, 2)]
+    connections = []
+
+    def speak(line, ended):
+        connections.append(line)
+        for number, _ in enumerate(requests_on(line)):
+            line.sendall(ahead)
+            ended.wait(0.1)
+            line.sendall(whole(layers[number]))
+
+    channel = ChannelResource("c", "col", "exp", datatype="uint8")
+    with speaking(speak) as host:
+        remote = connect(f"http://{host}", SECRET, patience=BRISK)
+        read = [read_cutout(remote, channel, Box((z, z + 1), (0, 2), (0, 3))) for z in (0, 1)]
+    assert [np.unique(voxels).tolist() for voxels in read] == [[1], [2]]
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", b"HTTP/1.1 099 x\r\n\r\n"]
+)
+def test_a_status_that_ends_no_request_costs_its_connection_and_passes(fault):
+    connections = []
+
+    def speak(line, _ended):
+        connections.append(line)
+        for _ in requests_on(line):
+            line.sendall(fault if len(connections) == 1 else whole(json.dumps(COLLECTION).encode()))
+
+    with speaking(speak) as host:
+        assert ask(f"http://{host}") == COLLECTION
+    assert len(connections) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"no colon",
+        b"a name: b",
+        b": no name",
+        b" nothing to go on with",
+        b"X: a\rb",
+        b"From me",
+        b"Content-Type: multipart/x",
+    ],
+)
+def test_a_line_that_is_no_header_changes_nothing(line, caplog):
+    """The headers after it were lost, the length among them, and the log had a traceback."""
+    body = json.dumps(COLLECTION).encode()
+    said = whole(body).replace(b"Content-Length", line + b"\r\nContent-Length")
+    with speaking(saying(said)) as host:
+        start = time.monotonic()
+        assert ask(f"http://{host}") == COLLECTION
+    assert time.monotonic() - start < BRISK.read_s
+    assert not caplog.records
+
+
+def test_a_head_without_end_of_what_is_no_header_is_given_up():
+    lines = b"no header\r\n" * 50
+    with (
+        speaking(saying(b"HTTP/1.1 200 OK\r\n", lines)) as host,
+        pytest.raises(UnavailableError, match="not what HTTP"),
+    ):
+        ask(f"http://{host}")
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """One for the address of the test server, and one for another."""
