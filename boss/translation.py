@@ -119,17 +119,25 @@ def read_reply(response: requests.Response) -> BossReply:
     BossReply
         What it says.
     """
-    target = urlsplit(response.headers.get("Location", ""))
-    location = f"{target.scheme}://{target.netloc}" if target.netloc else ""
+    location = _host_in(response.headers.get("Location", ""))
     try:
         body = json.loads(response.text)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
+        if not isinstance(body, dict):
+            return BossReply(response.status_code, None, "", location)
+        code = body.get("code")
+        said = str(body.get("message") or body.get("detail") or "")[:_EXCERPT].rstrip(". ")
+    except (ValueError, LookupError, RecursionError):
         return BossReply(response.status_code, None, "", location)
-    code = body.get("code")
-    said = str(body.get("message") or body.get("detail") or "")[:_EXCERPT].rstrip(". ")
     return BossReply(response.status_code, code if isinstance(code, int) else None, said, location)
+
+
+def _host_in(url: str) -> str:
+    """Return the scheme and host of a URL; empty where there is none, or the URL is no URL."""
+    try:
+        target = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{target.scheme}://{target.netloc}" if target.scheme and target.netloc else ""
 
 
 def was_deleted(error: NDSynapseError) -> bool:
@@ -214,8 +222,12 @@ def translated(asked: str, host: str, token: Token) -> Iterator[None]:
     except NDSynapseError:
         raise
     except _FOREIGN as error:
-        _scrub(error, token)
-        ours = _translate(error, asked, host)
+        try:
+            _scrub(error, token)
+            ours = _translate(error, asked, host)
+        except Exception:  # noqa: BLE001 - whatever an answer holds that nobody thought of
+            # what could not be read could not be rid of the token either: it does not go along
+            raise _senseless(asked, host) from None
         # What a server says may repeat what it was sent.
         raise type(ours)(*(redact(part, token) for part in (ours.asked, ours.found, ours.remedy))) from error
 
@@ -227,10 +239,15 @@ def _translate(error: Exception, asked: str, host: str) -> NDSynapseError:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return _refusal(reply_of(error), asked, host)
     if isinstance(error, _SENSELESS):
-        return UnavailableError(
-            asked, f"{host} answered with something that does not make sense", "Check that --host is a BOSS host"
-        )
+        return _senseless(asked, host)
     return _no_answer(error, asked, host)
+
+
+def _senseless(asked: str, host: str) -> NDSynapseError:
+    """Return the error for an answer of which nothing can be made."""
+    return UnavailableError(
+        asked, f"{host} answered with something that does not make sense", "Check that --host is a BOSS host"
+    )
 
 
 def _refusal(reply: BossReply, asked: str, host: str) -> NDSynapseError:

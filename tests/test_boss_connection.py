@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
 
+from boss import translation
 from boss.connection import Patience, address_of, call, connect, describe_resource
 from boss.voxels import read_cutout, write_block
 from box import Box
@@ -187,6 +188,35 @@ def test_what_does_not_pass_is_asked_once_and_named(boss, fault, expected, found
     assert caught.value.asked == "collection collman"
     assert caught.value.__cause__ is not None
     assert boss.count("GET") == 1
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://[::1", "//x y", "http://h:99999999/", "http://[zz]/", "\xff"])
+@pytest.mark.parametrize(
+    ("status", "expected", "found"),
+    [
+        (403, PermissionDeniedError, "says: no"),
+        (404, UnknownNameError, "says: no"),
+        (429, UnavailableError, "quota"),
+        (500, UnavailableError, "says: no"),
+    ],
+)
+def test_an_address_that_is_none_hides_no_refusal(boss, location, status, expected, found):
+    """It used to end the job with a traceback."""
+    boss.add("GET", *[says(status, {"status": status, "code": 3001, "message": "no"}, Location=location)] * 10)
+    with pytest.raises(NDSynapseError, match=found) as caught:
+        ask(boss.url)
+    assert type(caught.value) is expected
+
+
+def test_an_answer_that_cannot_even_be_translated_is_named_without_the_token(boss, monkeypatch):
+    def stumble(*_arguments):
+        raise RuntimeError("nobody thought of it")
+
+    monkeypatch.setattr(translation, "_scrub", stumble)
+    boss.add("GET", boss_error(403, 3001, f"Token {SECRET} may not"))
+    with pytest.raises(UnavailableError, match="does not make sense") as caught:
+        ask(boss.url)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_redirect_is_not_followed(boss):
