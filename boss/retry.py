@@ -2,8 +2,8 @@
 
 It decides and waits for nothing itself: `boss.transport` does. docs/reliability.md tells the same to users.
 
-- Transient, and tried again: no connection, no answer in time, an answer cut short or damaged, status 500, 502, 503,
-  504, and 429 from whatever stands before BOSS.
+- Transient, and tried again: no connection, or one that broke, encrypted or not; no answer in time, an answer cut short
+  or damaged, status 500, 502, 503, 504, and 429 from whatever stands before BOSS.
 - Never tried again: 429 in the words of BOSS, which is a monthly quota; every other status; a certificate that is not
   trusted; a name of a host that nobody knows; an answer that is too large.
 - POST and PUT are tried again, too: writing the same voxels twice gives the same voxels, and a resource that the first
@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
-from boss.translation import DamagedError, is_no_http, is_unknown_name, read_reply
+from boss.translation import DamagedError, is_no_http, is_unknown_name, is_untrusted, read_reply
 
 __all__ = ["UNREADABLE_ATTEMPTS", "Mishap", "Patience", "mishap_of_answer", "mishap_of_error", "pause_before"]
 
@@ -130,8 +130,10 @@ def mishap_of_error(error: requests.RequestException) -> Mishap:
     Mishap
         Why there is no answer, and whether that passes.
     """
-    if isinstance(error, requests.exceptions.SSLError) or is_unknown_name(error):
+    if is_untrusted(error) or is_unknown_name(error):
         return Mishap("no trusted connection", passes=False)
+    if isinstance(error, requests.exceptions.SSLError):
+        return Mishap("the encrypted connection broke", passes=True)
     if isinstance(error, DamagedError):
         return Mishap("a damaged answer", passes=True)
     if isinstance(error, requests.Timeout):

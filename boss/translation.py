@@ -21,6 +21,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from blosc.blosc_extension import error as BloscError  # noqa: N812 - it is a cl
 from intern.service.boss.httperrorlist import HTTPErrorList
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import NameResolutionError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from credentials import Token, redact
 from errors import DataError, NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
@@ -40,8 +42,10 @@ __all__ = [
     "BossReply",
     "DamagedError",
     "OversizedError",
+    "UntrustedError",
     "is_no_http",
     "is_unknown_name",
+    "is_untrusted",
     "read_reply",
     "reply_of",
     "translated",
@@ -57,6 +61,9 @@ _SENSELESS = (
 )
 _FOREIGN = (requests.RequestException, HTTPErrorList, *_SENSELESS)
 
+# the parts of OpenSSL that read files of certificates; what comes over the line is told of by the part "SSL"
+_LIBRARIES_OF_TRUST = frozenset({"X509", "PEM", "ASN1"})
+
 _EXCERPT = 300  # characters of what a server says; a message of its own is shorter, a page is longer
 
 
@@ -66,6 +73,10 @@ class OversizedError(requests.RequestException):
 
 class DamagedError(requests.RequestException):
     """An answer is not what its own announcements say; its words follow on the name of the host."""
+
+
+class UntrustedError(requests.exceptions.SSLError):
+    """What is trusted cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +184,27 @@ def is_unknown_name(error: BaseException) -> bool:
     links = list(_chain(error))
     passing = any(isinstance(link, socket.gaierror) and link.errno == socket.EAI_AGAIN for link in links)
     return not passing and any(isinstance(link, NameResolutionError) for link in links)
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Tell whether an encrypted connection failed for want of trust: a certificate, or what it is checked against.
+
+    Parameters
+    ----------
+    error : BaseException
+        What `requests` raised.
+
+    Returns
+    -------
+    bool
+        False where the encryption itself broke: at a server that restarts, or on the line.
+    """
+    refused = (ssl.SSLCertVerificationError, CertificateError, UntrustedError)
+    return any(
+        isinstance(link, refused)
+        or (isinstance(link, ssl.SSLError) and getattr(link, "library", None) in _LIBRARIES_OF_TRUST)
+        for link in _chain(error)
+    )
 
 
 def is_no_http(error: BaseException) -> bool:
@@ -292,11 +324,17 @@ def _refusal(reply: BossReply, asked: str, host: str) -> NDSynapseError:
 
 def _no_answer(error: Exception, asked: str, host: str) -> NDSynapseError:
     """Choose the error when there is no HTTP answer at all."""
-    if isinstance(error, requests.exceptions.SSLError):
+    if is_untrusted(error):
         return UnavailableError(
             asked,
             f"no trusted encrypted connection to {host}",
             "Check --host (http:// for a server without encryption); REQUESTS_CA_BUNDLE names a CA of your own",
+        )
+    if isinstance(error, requests.exceptions.SSLError):
+        return UnavailableError(
+            asked,
+            f"the encrypted connection to {host} broke, after the retries",
+            "Check --host (http:// for a server without encryption), and the line to it; then try again",
         )
     if isinstance(error, OversizedError):
         return UnavailableError(asked, f"{host} {error}", "Check that --host is a BOSS host, and tell its owner")

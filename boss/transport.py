@@ -35,7 +35,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from boss.retry import Patience, mishap_of_answer, mishap_of_error, pause_before
-from boss.translation import DamagedError, OversizedError
+from boss.translation import DamagedError, OversizedError, UntrustedError
 from credentials import Token
 from http_answer import WholeHeadResponse
 
@@ -148,6 +148,24 @@ class RetryingAdapter(HTTPAdapter):
         """
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _OpenPool, "https": _SecurePool}
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Say which certificates are trusted.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            What `HTTPAdapter.cert_verify` takes.
+
+        Raises
+        ------
+        UntrustedError
+            If the file of them is not there.
+        """
+        try:
+            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            raise UntrustedError(error) from error
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, with the time-outs of `patience`, whatever the session asks for.

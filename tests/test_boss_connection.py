@@ -377,6 +377,85 @@ def test_a_certificate_that_the_user_trusts_is_taken(certificates, monkeypatch, 
         assert ask(f"https://{host}") == COLLECTION
 
 
+def encrypted(line, certificate):
+    """Begin to speak on an encrypted line; return it once a request came."""
+    secure = certificate.context.wrap_socket(line, server_side=True, suppress_ragged_eofs=True)
+    secure.recv(65536)
+    return secure
+
+
+def ends_in_the_handshake(line, _certificate):
+    line.recv(10)
+    line.shutdown(socket.SHUT_RDWR)
+
+
+def alerts(line, _certificate):
+    line.recv(65536)
+    line.sendall(bytes([21, 3, 3, 0, 2, 2, 80]))  # internal_error
+    time.sleep(0.05)
+
+
+def answers_in_the_open(line, _certificate):
+    line.recv(65536)
+    line.sendall(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+
+
+def damages_the_answer(line, certificate):
+    raw = socket.socket(fileno=encrypted(line, certificate).detach())
+    raw.sendall(bytes([23, 3, 3, 0, 40]) + bytes(40))
+    time.sleep(0.05)
+    raw.close()
+
+
+def ends_before_the_answer(line, certificate):
+    socket.socket(fileno=encrypted(line, certificate).detach()).close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [ends_in_the_handshake, alerts, answers_in_the_open, damages_the_answer, ends_before_the_answer],
+    ids=lambda fault: fault.__name__,
+)
+def test_an_encrypted_connection_that_breaks_is_tried_again(certificates, monkeypatch, fault):
+    """A server that restarts, or whatever stands before it: it used to be called untrusted at once."""
+    right, _ = certificates
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(right.path))
+    connections = []
+
+    def speak(line, _ended):
+        connections.append(line)
+        if len(connections) < BRISK.attempts:
+            fault(line, right)
+        else:
+            with encrypted(line, right) as secure:
+                secure.sendall(whole(json.dumps(COLLECTION).encode()))
+
+    with speaking(speak) as host:
+        assert ask(f"https://{host}") == COLLECTION
+    assert len(connections) == BRISK.attempts
+
+
+@pytest.mark.parametrize("fault", [ends_in_the_handshake, alerts], ids=lambda fault: fault.__name__)
+def test_an_encrypted_connection_that_always_breaks_is_named(fault):
+    with speaking(lambda line, _ended: fault(line, None)) as host:  # noqa: SIM117
+        with pytest.raises(UnavailableError, match=r"the encrypted connection to https://\S+ broke, after the retries"):
+            ask(f"https://{host}")
+
+
+@pytest.mark.parametrize("kind", ["missing", "no certificates"])
+def test_a_file_of_certificates_that_cannot_be_read_is_named_at_once(tmp_path, monkeypatch, caplog, kind):
+    file = tmp_path / "trusted.pem"
+    if kind == "no certificates":
+        file.write_text("none\n")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    connected = []
+    with speaking(lambda line, _ended: connected.append(line)) as host:  # noqa: SIM117
+        with pytest.raises(UnavailableError, match="no trusted encrypted"):
+            ask(f"https://{host}")
+    assert len(connected) <= 1
+    assert "trying again" not in caplog.text
+
+
 @pytest.mark.parametrize("case", ["not trusted", "of another host", "trusted by no file"])
 def test_the_token_goes_to_no_host_without_a_certificate(certificates, monkeypatch, case):
     right, wrong = certificates

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import ssl
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -17,7 +18,7 @@ from intern.resource.boss.resource import ChannelResource, CollectionResource
 
 from boss.connection import connect, describe_resource
 from boss.retry import UNREADABLE_ATTEMPTS, Mishap, Patience, mishap_of_answer, mishap_of_error, pause_before
-from boss.translation import DamagedError, OversizedError
+from boss.translation import DamagedError, OversizedError, UntrustedError
 from boss.voxels import read_cutout
 from box import Box
 from errors import NDSynapseError, UnavailableError
@@ -97,7 +98,9 @@ def test_for_any_text_as_retry_after_the_wait_is_a_time(header):
         (requests.exceptions.ChunkedEncodingError(), True),
         (DamagedError(), True),
         (OversizedError(), False),
-        (requests.exceptions.SSLError(), False),
+        (requests.exceptions.SSLError(ssl.SSLEOFError()), True),
+        (requests.exceptions.SSLError(ssl.SSLCertVerificationError()), False),
+        (UntrustedError(), False),
         (requests.exceptions.InvalidURL(), False),
     ],
     ids=lambda value: type(value).__name__,
