@@ -9,7 +9,8 @@ A time-out of a socket limits each silence alone: a server may send a byte a min
 the time that is left of a request is looked at before each reading of the line, from the first byte of the status on.
 
 An answer is bounded, too: what it may hold follows from what was asked for, and is checked before `intern` unpacks it.
-So are its length, and its digest if the server sent one: packed voxels that were damaged on their way may well unpack.
+So are its length, its end, and its digest if the server sent one: packed voxels that were damaged on their way may well
+unpack. Where JSON was asked for, JSON has to come.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import re
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -46,6 +48,9 @@ log = logging.getLogger(__name__)
 _READ_BYTES = 1 << 20
 # Far above any description or list of BOSS, and any page of an error; voxels are allowed on top, see `expecting`.
 _PLAIN_BYTES = 16 << 20
+_JSON = "application/json"
+_MOST_PACKINGS = 8
+"""Of a body, one within another or one after another; there is one, as a rule."""
 
 # Connections are made by urllib3, far below the adapter; a request and its answer stay in one thread, and one context.
 _remaining_s: ContextVar[Callable[[], float]] = ContextVar("remaining_s")
@@ -190,12 +195,14 @@ class RetryingAdapter(HTTPAdapter):
         began = self._clock()
         _remaining_s.set(lambda: began + self.patience.total_s - self._clock())
         options = {**kwargs, "timeout": (self.patience.connect_s, self.patience.read_s), "stream": True}
+        # what `_unpacked` can follow to its end; requests offers more, depending on what is installed
+        request.headers["Accept-Encoding"] = "gzip"
         attempt = 1
         while True:
             error = None
             try:
                 response = self._send_signed(request, *args, **options)
-                self._read(response)
+                self._read(request, response)
                 mishap = mishap_of_answer(response, datetime.now(UTC))
             except requests.RequestException as raised:
                 error, mishap = raised, mishap_of_error(raised)
@@ -215,20 +222,22 @@ class RetryingAdapter(HTTPAdapter):
         request.headers["Authorization"] = f"Token {self.token.reveal()}"
         try:
             return super().send(request, *args, **kwargs)
+        except requests.exceptions.InvalidHeader as error:
+            raise DamagedError("announces more than one length") from error
         finally:
             # an answer, or an error, holds its request
             del request.headers["Authorization"]
 
-    def _read(self, response: requests.Response) -> None:
+    def _read(self, request: requests.PreparedRequest, response: requests.Response) -> None:
         """Read the body within bounds."""
         pieces: list[bytes] = []
         size, most = 0, _PLAIN_BYTES + _voxel_bytes.get()
         try:
-            while piece := response.raw.read1(_READ_BYTES, decode_content=True):
+            while piece := response.raw.read1(_READ_BYTES, decode_content=False):
                 pieces.append(piece)
                 size += len(piece)
                 if size > most:
-                    raise OversizedError(f"sends more than {most:,} bytes, which is too much for what was asked")
+                    raise _oversized(most)
         except urllib3.exceptions.ReadTimeoutError as error:
             raise requests.ReadTimeout(error) from error
         except urllib3.exceptions.HTTPError as error:
@@ -236,11 +245,19 @@ class RetryingAdapter(HTTPAdapter):
         finally:
             response.raw.close()
         body = b"".join(pieces)
-        _check_digest(body, response.headers)
-        if _voxel_bytes.get() and response.status_code == 200:
-            _check_voxels(body, _voxel_bytes.get())
+        del pieces
+        packed = body
+        for encoding in _packings(response.headers) if body else []:
+            if encoding in ("gzip", "x-gzip", "deflate"):
+                body = _unpacked(body, most)
+        _check_digest(response.headers, packed, body)
+        del packed
         # requests reads a response from any file; this one is complete.
         response.raw = io.BytesIO(body)
+        if _voxel_bytes.get() and response.status_code == 200:
+            _check_voxels(body, _voxel_bytes.get())
+        elif request.headers.get("Content-Type") == _JSON and response.status_code in (200, 201):
+            _check_json(response)
 
 
 @contextmanager
@@ -264,14 +281,60 @@ def expecting(voxel_bytes: int) -> Iterator[None]:
         _voxel_bytes.reset(before)
 
 
-def _check_digest(body: bytes, headers: Mapping[str, str]) -> None:
-    """Refuse a body that has another SHA-256 than its server says (RFC 9530, 2024); most servers say none."""
+def _check_digest(headers: Mapping[str, str], *bodies: bytes) -> None:
+    """Refuse a body that has another SHA-256 than its server says (RFC 9530, 2024); most servers say none.
+
+    It should be that of the body as it was on the line, but what packs it on its way may leave that of the body within.
+    """
     found = re.search(r"(?:^|[ ,])sha-256=:([A-Za-z0-9+/=]+):", headers.get("Content-Digest", ""))
-    # The digest is that of the body on the line, which is no more known once it was decoded.
-    if found is None or "Content-Encoding" in headers:
-        return
-    if base64.b64encode(hashlib.sha256(body).digest()).decode() != found.group(1):
+    if found is not None and found.group(1) not in (
+        base64.b64encode(hashlib.sha256(body).digest()).decode() for body in bodies
+    ):
         raise DamagedError("differs from the digest that was sent with it")
+
+
+def _packings(headers: Mapping[str, str]) -> list[str]:
+    """Return how a body was packed for the line, the last packing first."""
+    packings = [word.strip() for word in headers.get("Content-Encoding", "").lower().split(",")]
+    if len(packings) > _MOST_PACKINGS:
+        raise DamagedError("was packed for the line again and again")
+    return packings[::-1]
+
+
+def _oversized(most: int) -> OversizedError:
+    """Return the error for a body that is larger than it may be."""
+    return OversizedError(f"sends more than {most:,} bytes, which is too much for what was asked")
+
+
+def _unpacked(body: bytes, most: int) -> bytes:
+    """Unpack a body that was packed for the line, whole; urllib3 would take one without its end as it is."""
+    pieces: list[bytes] = []
+    size = 0
+    # several may lie one after another; what else stands after one is padding
+    while not pieces or body[:2] == b"\x1f\x8b":
+        if len(pieces) == _MOST_PACKINGS:
+            raise DamagedError("was packed for the line in too many pieces")
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # by gzip or zlib, whichever it is
+        try:
+            pieces.append(unpacker.decompress(body, most - size + 1))
+        except zlib.error as error:
+            raise DamagedError("was packed for the line, and cannot be unpacked") from error
+        size += len(pieces[-1])
+        if size > most:
+            raise _oversized(most)
+        if not unpacker.eof:
+            raise DamagedError("was packed for the line, and has no end")
+        body = unpacker.unused_data
+    return b"".join(pieces)
+
+
+def _check_json(response: requests.Response) -> None:
+    """Refuse what is no JSON: an answer that was cut short, or the page of whatever stands before BOSS."""
+    try:
+        response.json()
+    except (ValueError, RecursionError) as error:
+        size = len(response.content)
+        raise DamagedError(f"has {size:,} bytes that are no JSON" if size else "is empty") from error
 
 
 def _check_voxels(body: bytes, expected: int) -> None:

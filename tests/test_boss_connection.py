@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
+import zlib
 
 import blosc
 import numpy as np
@@ -33,6 +34,7 @@ from errors import (
     UnknownNameError,
     UsageError,
 )
+from local_boss.replies import digest
 from tests.conftest import REPOSITORY
 from tests.faulty_boss import boss_error, dribbles, faulty_boss, hangs, resets, says, stops_half_way
 from tests.raw_line import certificate, saying, speaking
@@ -174,7 +176,6 @@ def test_what_does_not_pass_ends_after_the_last_attempt(boss, fault, found):
             says(301, "", Location="https://new.example/v1?a=b"), UsageError, "on to https://new.example", id="moved"
         ),
         pytest.param(says(418), UnavailableError, "418", id="teapot"),
-        pytest.param(says(200, "<html>welcome</html>"), UnavailableError, "does not make sense", id="page"),
         pytest.param(says(200, [1, 2]), UnavailableError, "does not make sense", id="list"),
         pytest.param(says(200, {"name": "else"}), UnavailableError, "does not make sense", id="other"),
     ],
@@ -357,6 +358,69 @@ def test_a_head_without_end_of_what_is_no_header_is_given_up():
         pytest.raises(UnavailableError, match="not what HTTP"),
     ):
         ask(f"http://{host}")
+
+
+GZIPPED = gzip.compress(json.dumps(COLLECTION).encode())
+IN_GZIP = b"Content-Encoding: gzip\r\n"
+DAMAGED = {
+    "gzip without its end": (whole(GZIPPED[:-12], headers=IN_GZIP), "has no end"),
+    "gzip that is none": (whole(b"0" * 40, headers=IN_GZIP), "cannot be unpacked"),
+    "gzip again and again": (
+        whole(GZIPPED, headers=b"Content-Encoding: " + b"gzip," * 50 + b"\r\n"),
+        "again and again",
+    ),
+    "gzip in pieces": (whole(gzip.compress(b"") * 50, headers=IN_GZIP), "too many pieces"),
+    "JSON without its end": (
+        b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(COLLECTION).encode()[:30],
+        "30 bytes that are no JSON",
+    ),
+    "nothing": (whole(b""), "is empty"),
+    "nothing in gzip": (whole(b"", headers=IN_GZIP), "is empty"),
+    "a page": (whole(b"<html>maintenance</html>"), "are no JSON"),
+    "two lengths": (whole(b"{}", headers=b"Content-Length: 3\r\n"), "more than one length"),
+}
+
+
+@pytest.mark.parametrize(("damaged", "found"), DAMAGED.values(), ids=DAMAGED)
+def test_an_answer_that_is_damaged_is_asked_for_again_and_then_named(damaged, found):
+    for good in (BRISK.attempts, None):
+        heard = []
+
+        def speak(line, ended, good=good, heard=heard):
+            heard.append(line)
+            answer = whole(GZIPPED, headers=IN_GZIP) if len(heard) == good else damaged
+            saying(answer)(line, ended)
+
+        with speaking(speak) as host:
+            if good:
+                assert ask(f"http://{host}") == COLLECTION
+            else:
+                with pytest.raises(UnavailableError, match=f"does not make sense: it .*{found}, after the retries"):
+                    ask(f"http://{host}")
+        assert len(heard) == BRISK.attempts
+
+
+TEXT = json.dumps(COLLECTION).encode()
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding"),
+    [
+        (gzip.compress(TEXT), "gzip"),
+        (gzip.compress(TEXT[:20]) + gzip.compress(TEXT[20:]) + b"padding", "X-GZip"),
+        (zlib.compress(TEXT), "deflate"),
+        (zlib.compress(gzip.compress(TEXT)), "gzip, deflate"),
+        (TEXT, "identity"),
+    ],
+    ids=["gzip", "two pieces", "deflate", "twice", "identity"],
+)
+@pytest.mark.parametrize("digested", ["the line", "the text"])
+def test_an_answer_may_be_packed_for_the_line(boss, packed, encoding, digested):
+    """Its digest may be that of either: what packs it on its way need not know that there is one."""
+    headers = {"Content-Encoding": encoding, "Content-Digest": digest(packed if digested == "the line" else TEXT)}
+    boss.add("GET", says(200, packed, **headers))
+    assert ask(boss.url) == COLLECTION
+    assert boss.seen[0].headers["Accept-Encoding"] == "gzip"
 
 
 @pytest.fixture(scope="module")
