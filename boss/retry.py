@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
-from boss.translation import DamagedError, is_no_http, is_unknown_name, is_untrusted, read_reply
+from boss.translation import DamagedError, is_late, is_no_http, is_unknown_name, is_untrusted, read_reply
 
 __all__ = ["UNREADABLE_ATTEMPTS", "Mishap", "Patience", "mishap_of_answer", "mishap_of_error", "pause_before"]
 
@@ -136,7 +136,7 @@ def mishap_of_error(error: requests.RequestException) -> Mishap:
         return Mishap("the encrypted connection broke", passes=True)
     if isinstance(error, DamagedError):
         return Mishap("a damaged answer", passes=True)
-    if isinstance(error, requests.Timeout):
+    if is_late(error):
         return Mishap("no answer in time", passes=True)
     if is_no_http(error):
         return Mishap("an answer that is no HTTP", passes=True)

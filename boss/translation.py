@@ -43,6 +43,7 @@ __all__ = [
     "DamagedError",
     "OversizedError",
     "UntrustedError",
+    "is_late",
     "is_no_http",
     "is_unknown_name",
     "is_untrusted",
@@ -207,6 +208,22 @@ def is_untrusted(error: BaseException) -> bool:
     )
 
 
+def is_late(error: BaseException) -> bool:
+    """Tell whether a request failed because a limit on its time was over.
+
+    Parameters
+    ----------
+    error : BaseException
+        What `requests` raised, which has no word of its own for a request that cannot be sent in time.
+
+    Returns
+    -------
+    bool
+        Whether it was late.
+    """
+    return any(isinstance(link, TimeoutError | requests.Timeout) for link in _chain(error))
+
+
 def is_no_http(error: BaseException) -> bool:
     """Tell whether something came that is no answer over HTTP, as far as HTTP was asked for.
 
@@ -352,7 +369,7 @@ def _no_answer(error: Exception, asked: str, host: str) -> NDSynapseError:
             f"what {host} answered is not what HTTP is, after the retries",
             "Check that --host is a BOSS host, and what stands before it; then try again",
         )
-    if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
+    if is_late(error):
         return UnavailableError(asked, f"{host} did not answer in time, after the retries", "Try again later")
     if isinstance(error, requests.ConnectionError):
         return UnavailableError(

@@ -6,7 +6,8 @@ It knows no host, and translates no error: see `boss.connection` and `boss.trans
 tried again, and when, is decided in `boss.retry`.
 
 A time-out of a socket limits each silence alone: a server may send a byte a minute, or "100 Continue" without end. So
-the time that is left of a request is looked at before each reading of the line, from the first byte of the status on.
+the time that is left of a request is looked at before each reading of the line, from the first byte of the status on;
+and before each address that is tried, and each piece that is sent.
 
 An answer is bounded, too: what it may hold follows from what was asked for, and is checked before `intern` unpacks it.
 So are its length, its end, and its digest if the server sent one: packed voxels that were damaged on their way may well
@@ -19,6 +20,7 @@ import base64
 import hashlib
 import io
 import logging
+import math
 import random
 import re
 import socket
@@ -35,6 +37,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family, create_connection
 
 from boss.retry import Patience, mishap_of_answer, mishap_of_error, pause_before
 from boss.translation import DamagedError, OversizedError, UntrustedError
@@ -46,6 +50,7 @@ __all__ = ["RetryingAdapter", "expecting"]
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 20
+_SENT_BYTES = 1 << 14  # one record of an encrypted line
 # Far above any description or list of BOSS, and any page of an error; voxels are allowed on top, see `expecting`.
 _PLAIN_BYTES = 16 << 20
 _JSON = "application/json"
@@ -94,15 +99,68 @@ class _Response(WholeHeadResponse):
         self.fp = io.BufferedReader(_Line(self.fp.detach(), sock, _remaining_s.get()))
 
 
-class _OpenConnection(urllib3.connection.HTTPConnection):
+class _Timed(urllib3.connection.HTTPConnection):
+    """A connection that is made, and sent over, in time."""
+
     response_class = _Response
     # a program that has http.client print what it sends would print the token
     debuglevel = 0
 
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that answers; urllib3 would give each the time that all of them have."""
+        ends = self._ends()
+        try:
+            # the system looks names up, within limits of its own
+            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        failure = OSError("it has no address")
+        for number, (*_, address) in enumerate(found):
+            try:
+                # what one leaves of its share is for those after it
+                share_s = _left_s(ends) / (len(found) - number)
+                line = create_connection(
+                    (str(address[0]), self.port), share_s, self.source_address, socket_options=self.socket_options
+                )
+                # the handshake of an encrypted connection is part of making it
+                line.settimeout(_left_s(ends))
+            except OSError as error:
+                failure = error
+            else:
+                return line
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"no connection to {self.host} in time") from failure
+        raise NewConnectionError(self, f"no connection to {self.host}: {failure}") from failure
 
-class _SecureConnection(urllib3.connection.HTTPSConnection):
-    response_class = _Response
-    debuglevel = 0
+    def send(self, data: Any) -> None:
+        """Send bytes; over an encrypted line, each piece of them would have the time that all have."""
+        if self.sock is None:
+            self.connect()
+        ends = self._ends()
+        for start in range(0, len(data), _SENT_BYTES):
+            self.sock.settimeout(_left_s(ends))
+            super().send(memoryview(data)[start : start + _SENT_BYTES])
+
+    def _ends(self) -> float:
+        """Return when what begins now has to have ended."""
+        limit_s = self.timeout if isinstance(self.timeout, int | float) else math.inf
+        return time.monotonic() + min(limit_s, _remaining_s.get()())
+
+
+def _left_s(ends: float) -> float:
+    """Return how long it is until then; raise if that is over."""
+    left_s = ends - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("it takes longer than the limit of a request")
+    return left_s
+
+
+class _OpenConnection(_Timed):
+    pass
+
+
+class _SecureConnection(_Timed, urllib3.connection.HTTPSConnection):
+    pass
 
 
 class _OpenPool(urllib3.HTTPConnectionPool):

@@ -564,6 +564,70 @@ def test_a_host_whose_name_nobody_knows_is_named_at_once(monkeypatch, number, at
     assert len(asked) == attempts
 
 
+@contextlib.contextmanager
+def deaf(address, port):
+    """Take no connection at an address, and refuse none."""
+    with contextlib.ExitStack() as open_sockets:
+        server = open_sockets.enter_context(socket.create_server((address, port), backlog=0))
+        for _ in range(4):
+            waiting = open_sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        time.sleep(0.05)
+        yield server.getsockname()[1]
+
+
+def resolve(monkeypatch, *addresses):
+    """Give boss.test these addresses."""
+    known = socket.getaddrinfo
+
+    def answer(host, port, *arguments, **options):
+        hosts = addresses if host == "boss.test" else [host]
+        return [found for name in hosts for found in known(name, port, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+def test_all_addresses_of_a_host_together_have_the_time_of_one(monkeypatch):
+    """Each had it: a host of eight could take 8 x 20 s, and a request go on beyond its 900."""
+    resolve(monkeypatch, *["127.0.0.1"] * 8)
+    patience = Patience(connect_s=0.4, read_s=1, total_s=1, attempts=5, pause_s=0.01)
+    with deaf("127.0.0.1", 0) as port:
+        start = time.monotonic()
+        with pytest.raises(UnavailableError, match="did not answer in time"):
+            ask(f"http://boss.test:{port}", patience=patience)
+    assert 0.8 < time.monotonic() - start < 1.5
+
+
+def test_an_address_that_is_silent_leaves_time_for_the_next(monkeypatch):
+    resolve(monkeypatch, "127.0.0.2", "127.0.0.1")
+    with speaking(saying(whole(json.dumps(COLLECTION).encode()))) as host, deaf("127.0.0.2", int(host.split(":")[1])):
+        once = Patience(connect_s=0.6, read_s=1, total_s=1, attempts=1)
+        assert ask(host.replace("127.0.0.1", "http://boss.test"), patience=once) == COLLECTION
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["open", "encrypted"])
+@pytest.mark.parametrize(("send_s", "total_s", "attempts"), [(0.5, 9, 1), (9, 0.5, 5)], ids=["sending", "in all"])
+def test_a_server_that_reads_too_slowly_is_given_up(certificates, monkeypatch, secure, send_s, total_s, attempts):
+    """Over an encrypted line, each 16 kB used to have the limit of all."""
+    right, _ = certificates
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(right.path))
+
+    def read_slowly(line, ended):
+        while line.recv(4096) and not ended.wait(0.05):
+            pass
+
+    box = Box((0, 16), (0, 512), (0, 512))
+    noise = np.random.default_rng(0).integers(0, 256, box.shape, np.uint8)
+    patience = Patience(connect_s=send_s, read_s=9, total_s=total_s, attempts=attempts, pause_s=0.01)
+    with speaking(read_slowly, right.context if secure else None) as host:
+        remote = connect(f"{'https' if secure else 'http'}://{host}", SECRET, patience=patience)
+        start = time.monotonic()
+        with pytest.raises(UnavailableError, match="did not answer in time"):
+            write_block(remote, ChannelResource("c", "col", "exp", datatype="uint8"), box, noise)
+    assert time.monotonic() - start < 2
+
+
 def test_a_server_without_encryption_needs_http_in_its_address(boss):
     with pytest.raises(UnavailableError, match="http:// for a server without encryption"):
         ask(boss.url.removeprefix("http://"))
