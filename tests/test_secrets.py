@@ -598,14 +598,17 @@ class TestImported:
         shown = io.StringIO()
         handler = logging.StreamHandler(shown)
         root = logging.getLogger()
-        before = root.level
+        loggers = [root, logging.getLogger("urllib3")]
+        before = [logger.level for logger in loggers]
         root.addHandler(handler)
-        root.setLevel(logging.DEBUG)
+        for logger in loggers:
+            logger.setLevel(logging.DEBUG)
         try:
             driver.get_data(boss.url, MARK, "small", "plain", (0, 4), (0, 48), (0, 56))
         finally:
             root.removeHandler(handler)
-            root.setLevel(before)
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
         looked.at("stdout", "".join(capsys.readouterr()))
         looked.at("loggers", shown.getvalue())
         assert "/v1/cutout/" in shown.getvalue()
