@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from box import Box
 from errors import DataError
+from tiff_pages import check_chain
 from volume import Volume
 
 __all__ = ["map_pickle", "ome_xml", "tiff_slices", "write_pickle", "write_tiff"]
@@ -144,6 +145,7 @@ def tiff_slices(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.
     """
     asked, remedy = f"mask {path.name}", "Run the job again"
     try:
+        check_chain(path)
         with tifffile.TiffFile(path) as tiff:
             if len(tiff.pages) != shape[0]:
                 raise DataError(asked, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)

@@ -1,11 +1,10 @@
 """TIFF stacks: plain, OME, ImageJ and BigTIFF, in one file or one file a slice.
 
-It decodes nothing itself (tifffile does); it refuses what is no single-channel stack, or is cut short.
+It decodes nothing itself (`tiff_pages` does); it refuses what is no single-channel stack, or is cut short.
 """
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from errors import DataError
 from local_boss.slabs import GIVE_STACK, FileDoor, Stack, checked_stack, probed, stack_of_array
+from tiff_pages import check_chain, voxels_of
 
 __all__ = ["open_slices", "open_tiff"]
 
@@ -39,8 +39,8 @@ def open_tiff(path: Path) -> Stack:
     DataError
         If the file is no single-channel stack of a type that BOSS holds, is cut short, or needs a missing codec.
     """
+    check_chain(path)
     with tifffile.TiffFile(path) as tif:
-        _check_chain(tif, path)
         series = tif.series
         if len(series) != 1:
             kinds = ", ".join(str(one.shape) for one in series[:4])
@@ -59,7 +59,7 @@ def open_tiff(path: Path) -> Stack:
             for index, z in enumerate(range(z_start, z_stop)):
                 page = pages[z]
                 assert page is not None  # _check_pages looked at each
-                slab[index] = page.asarray(maxworkers=1)
+                slab[index] = voxels_of(page)
         return slab
 
     return probed(checked_stack(str(path), shape, dtype, fetch))
@@ -104,7 +104,7 @@ def open_slices(paths: list[Path]) -> Stack:
         slab = np.empty((z_stop - z_start, y, x), dtype)
         for index, path in enumerate(paths[z_start:z_stop]):
             with FileDoor(str(path)), tifffile.TiffFile(path) as tif:
-                slab[index] = tif.pages.first.asarray(maxworkers=1)
+                slab[index] = voxels_of(tif.pages.first)
         return slab
 
     return probed(checked_stack(name, (len(paths), y, x), dtype, fetch))
@@ -112,17 +112,18 @@ def open_slices(paths: list[Path]) -> Stack:
 
 def _slice_kind(path: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
     """Return the shape (y, x) and type of a single-page TIFF."""
-    with FileDoor(str(path)), tifffile.TiffFile(path) as tif:
-        _check_chain(tif, path)
-        if len(tif.pages) != 1:
-            found = f"it has {len(tif.pages)} pages, and of several files each is one slice"
-            raise DataError(str(path), found, "Give one multi-page TIFF alone")
-        page = tif.pages.first
-        _check_page(path, page)
-        if page.ndim != 2:
-            raise DataError(str(path), f"its page has the shape {page.shape}, not y, x", GIVE_STACK)
-        _check_ends(path, tif, page)
-        return (page.shape[0], page.shape[1]), np.dtype(page.dtype)
+    with FileDoor(str(path)):
+        check_chain(path)
+        with tifffile.TiffFile(path) as tif:
+            if len(tif.pages) != 1:
+                found = f"it has {len(tif.pages)} pages, and of several files each is one slice"
+                raise DataError(str(path), found, "Give one multi-page TIFF alone")
+            page = tif.pages.first
+            _check_page(path, page)
+            if page.ndim != 2:
+                raise DataError(str(path), f"its page has the shape {page.shape}, not y, x", GIVE_STACK)
+            _check_ends(path, tif, page)
+            return (page.shape[0], page.shape[1]), np.dtype(page.dtype)
 
 
 def _stack_shape(path: Path, series: tifffile.TiffPageSeries) -> tuple[int, int, int]:
@@ -174,22 +175,3 @@ def _check_ends(path: Path, tif: tifffile.TiffFile, page: Any) -> None:
         raise DataError(str(path), f"page {page.index} lacks data", "Copy or write it anew")
     if any(offset + count > size for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)):
         raise DataError(str(path), f"it is cut short: it has {size:,} bytes and announces more", "Copy it anew")
-
-
-def _check_chain(tif: tifffile.TiffFile, path: Path) -> None:
-    """Raise DataError if the list of pages is cut short or runs in a circle; tifffile would drop pages or not end."""
-    form, file = tif.tiff, tif.filehandle
-    seen: set[int] = set()
-    offset = int(tif.pages.first.offset)
-    while offset:
-        if offset in seen:
-            raise DataError(str(path), f"its list of pages runs in a circle after {len(seen)}", "Write it anew")
-        seen.add(offset)
-        try:
-            file.seek(offset)
-            (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-            file.seek(offset + form.tagnosize + tags * form.tagsize)
-            (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
-        except struct.error as error:
-            found = f"it is cut short: its page {len(seen)} lies beyond the end of the file"
-            raise DataError(str(path), found, "Copy it anew") from error

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
+import math
+import struct
 import zipfile
+import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import blosc
 import numpy as np
 import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
+from tifffile._imagecodecs import packbits_decode
 
+import tiff_pages
+import unpacking
 from detection import blocks
 from errors import DataError, UsageError
 from local_boss.faults import FaultPlan
+from local_boss.stacks import open_stack
+from pipelines.evaluate.files import read_volume
 from tests.fuzz.targets import RUN
 from tests.peak import MIB, run_alone
 
@@ -193,3 +209,185 @@ class TestJson:
     def test_a_fault_plan_without_end_is_refused(self) -> None:
         with pytest.raises(UsageError, match="more than 1,048,576 characters"):
             FaultPlan.from_json(" " * 2**21)
+
+
+STACKS = {
+    "ingest": (
+        "from local_boss.stacks import open_stack",
+        "open_stack([folder / 'a.tif']).read(0, 1)",
+    ),
+    "ingest of files": (
+        "import shutil\nfrom local_boss.stacks import open_stack\nshutil.copy(folder / 'a.tif', folder / 'a_1.tif')\n"
+        "shutil.copy(folder / 'a.tif', folder / 'a_2.tif')",
+        "open_stack([folder / 'a_1.tif', folder / 'a_2.tif']).read(0, 1)",
+    ),
+    "evaluation": (
+        "import tifffile\nfrom pipelines.evaluate.files import read_volume",
+        "read_volume(folder / 'a.tif')",
+    ),
+    "verify": ("from mask_files import tiff_slices", "list(tiff_slices(folder / 'a.tif', (1, 16, 16)))"),
+}
+
+
+def tiff_of(path: Path, body: bytes, compression: int, tags: dict[int, tuple[int, int, int]] | None = None) -> None:
+    """Write a TIFF of 16 x 16 pixels whose one strip has these bytes; further tags are code: type, count, value."""
+    entries = {
+        256: (3, 1, 16),
+        257: (3, 1, 16),
+        258: (3, 1, 8),
+        259: (3, 1, compression),
+        262: (3, 1, 1),
+        273: (4, 1, 512),
+        277: (3, 1, 1),
+        278: (3, 1, 16),
+        279: (4, 1, len(body)),
+        **(tags or {}),
+    }
+    packed = b"".join(struct.pack("<HHII", code, *entry) for code, entry in sorted(entries.items()))
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4)
+    path.write_bytes(head.ljust(512, b"\0") + body)
+
+
+def deflated(size: int) -> bytes:
+    packer = zlib.compressobj(9)
+    pieces = [packer.compress(bytes(MIB)) for _ in range(size // MIB)]
+    return b"".join(pieces) + packer.flush()
+
+
+class TestTiff:
+    """What a strip unpacks to is counted before it is unpacked."""
+
+    @pytest.mark.parametrize("size", [256 * MIB, 60 * MIB])
+    @pytest.mark.parametrize("reader", STACKS)
+    def test_a_strip_that_inflates_to_many_times_its_pixels_is_refused(
+        self, reader: str, size: int, tmp_path: Path
+    ) -> None:
+        tiff_of(tmp_path / "a.tif", deflated(size), 8)
+        ended = run_alone(*STACKS[reader], tmp_path, limit_bytes=6 * 2**30)
+        assert ended.error.startswith("DataError")
+        assert ended.grown_bytes < 32 * MIB
+
+    @pytest.mark.parametrize("compression", [32773, 34925, 32946])
+    @pytest.mark.parametrize("reader", ["ingest", "evaluation"])
+    def test_whatever_it_is_packed_with(self, reader: str, compression: int, tmp_path: Path) -> None:
+        # a strip that has itself many times the bytes of its pixels is refused for that
+        inner = {
+            32773: b"\x81\0" * 30_000,
+            34925: lzma.compress(bytes(128 * MIB), preset=0),
+            32946: deflated(64 * MIB),
+        }[compression]
+        tiff_of(tmp_path / "a.tif", inner, compression)
+        ended = run_alone(*STACKS[reader], tmp_path)
+        assert "DataError" in ended.error
+        assert "in the file" in ended.error or "unpacks to more than" in ended.error
+        assert ended.grown_bytes < 64 * MIB
+
+    @pytest.mark.parametrize("reader", ["ingest", "evaluation"])
+    def test_tiles_and_tags_that_no_image_has_are_refused(self, reader: str, tmp_path: Path) -> None:
+        large = {322: (4, 1, 30_000), 323: (4, 1, 30_000), 324: (4, 1, 512), 325: (4, 1, 100)}
+        tiff_of(tmp_path / "a.tif", zlib.compress(bytes(60_000)).ljust(100, b"\0"), 8, large)
+        ended = run_alone(*STACKS[reader], tmp_path)
+        assert "its tiles of 900,000,000 bytes are larger than its slices of 256" in ended.error
+        for code, kind in ((270, 2), (273, 4), (65000, 1)):
+            tiff_of(tmp_path / "a.tif", zlib.compress(bytes(256)), 8, {code: (kind, 2**29, 512)})
+            with (tmp_path / "a.tif").open("r+b") as file:
+                file.truncate(3 * 2**30)
+            ended = run_alone(*STACKS[reader], tmp_path)
+            assert f"tag {code} of its page 1 has 536,870,912 values" in ended.error
+            assert ended.grown_bytes < 16 * MIB
+
+    def test_pages_that_share_their_large_tags_are_refused(self, tmp_path: Path) -> None:
+        tiff_of(tmp_path / "a.tif", bytes(4 * MIB), 1, {270: (2, 4_000_000, 512)})
+        body = (tmp_path / "a.tif").read_bytes()
+        pages, at = [], len(body)
+        first = 8 + 2 + 12 * 10
+        for number in range(1, 20):
+            page = body[8 : first + 4]
+            pages.append(page[:-4] + struct.pack("<I", at + number * len(page) if number < 19 else 0))
+        body = body[:first] + struct.pack("<I", at) + body[first + 4 :]
+        (tmp_path / "a.tif").write_bytes(body + b"".join(pages))
+        ended = run_alone(*STACKS["evaluation"], tmp_path)
+        assert "share tags of" in ended.error
+
+    @pytest.mark.parametrize("compression", [5, 7, 50000, 33003, 50001, 34887])
+    def test_a_codec_that_cannot_be_bounded_here_is_named(self, compression: int, tmp_path: Path) -> None:
+        tiff_of(tmp_path / "a.tif", b"abc", compression)
+        for reader in ("ingest", "evaluation"):
+            ended = run_alone(*STACKS[reader], tmp_path)
+            assert "imagecodecs" in ended.error or "cannot be told before" in ended.error
+
+    def test_the_frame_of_a_jpeg_says_how_large_it_is(self) -> None:
+        for shape in ((20, 31), (17, 200, 3)):
+            file = io.BytesIO()
+            Image.fromarray(np.zeros(shape, np.uint8)).save(file, "jpeg")
+            assert tiff_pages._jpeg_bytes(file.getvalue()) == math.prod(shape)
+        with pytest.raises(ValueError, match="no frame"):
+            tiff_pages._jpeg_bytes(b"\xff\xd8\xff\xd9")
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"compression": "zlib"},
+            {"compression": "zlib", "predictor": True},
+            {"compression": "zlib", "rowsperstrip": 7},
+            {"compression": "zlib", "tile": (64, 48)},
+            {"compression": "zlib", "tile": (1024, 1024)},
+            {"compression": "zlib", "bigtiff": True, "byteorder": ">"},
+            {"compression": "lzma"},
+            {"compression": "lzma", "compressionargs": {"level": 9}},
+            {"tile": (64, 64)},
+            {"rowsperstrip": 3},
+            {"imagej": True, "metadata": {"axes": "ZYX"}},
+            {"ome": True, "metadata": {"axes": "ZYX"}},
+            {"ome": True, "metadata": {"axes": "ZYX"}, "compression": "zlib", "predictor": True},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("kind", ["zeros", "noise"])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    def test_stacks_as_programs_write_them_are_read(
+        self, tmp_path: Path, options: dict[str, Any], kind: str, dtype: type[np.unsignedinteger[Any]]
+    ) -> None:
+        shape = (3, 130, 170)
+        voxels = np.zeros(shape, dtype)
+        if kind == "noise":
+            voxels = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, voxels, photometric="minisblack", **options)
+        assert np.array_equal(read_volume(path), voxels)
+        assert np.array_equal(open_stack([path]).read(0, 3), voxels)
+
+    def test_a_mask_of_bits_and_a_strip_of_all_rows_are_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.tif"
+        bits = np.random.default_rng(2).random((37, 51)) < 0.5
+        Image.fromarray(bits).save(path, compression="tiff_adobe_deflate")
+        assert np.array_equal(read_volume(path)[0], bits)
+        grey = np.random.default_rng(2).integers(0, 256, (300, 200)).astype(np.uint8)
+        for compression in ("tiff_adobe_deflate", "packbits", "tiff_deflate"):
+            Image.fromarray(grey).save(path, compression=compression, tiffinfo={278: 2**31 - 1})
+            assert np.array_equal(read_volume(path)[0], grey)
+            assert np.array_equal(open_stack([path]).read(0, 1)[0], grey)
+
+
+@given(pieces=st.lists(st.binary(max_size=300), max_size=5), cut=st.integers(1, 400), data=st.data())
+def test_for_any_bytes_what_they_unpack_to_is_counted(pieces: list[bytes], cut: int, data: st.DataObject) -> None:
+    plain = b"".join(piece * 700 for piece in pieces)
+    most = data.draw(st.integers(0, 2 * len(plain) + 1))
+    packed = {
+        unpacking.deflate_bytes: zlib.compress(plain),
+        unpacking.lzma_bytes: lzma.compress(plain, preset=0),
+        unpacking.bzip2_bytes: bz2.compress(plain),
+        partial(unpacking.deflate_bytes, window=47): gzip.compress(plain) + gzip.compress(plain),
+    }
+    for count, body in packed.items():
+        length = len(plain) * (1 + isinstance(count, partial))
+        found = count([body[at : at + cut] for at in range(0, len(body), cut)], most)
+        assert found == length if length <= most else found > most
+
+
+@given(body=st.binary(max_size=600), cut=st.integers(1, 40))
+def test_for_any_packbits_as_much_is_counted_as_tifffile_unpacks(body: bytes, cut: int) -> None:
+    """But for a last run that is cut short, of which it unpacks what is there."""
+    counted = unpacking.packbits_bytes([body[at : at + cut] for at in range(0, len(body), cut)], 10**9)
+    assert counted - 128 <= len(packbits_decode(body)) <= counted

@@ -201,8 +201,12 @@ def _read_zarr(path: Path, array: Any) -> NDArray[Any]:
 
 
 def _read_tiff(path: Path) -> NDArray[Any]:
-    import tifffile  # scoring a table needs none
+    # scoring a table needs neither
+    import tifffile
 
+    from tiff_pages import check_chain, check_page
+
+    check_chain(path)
     with tifffile.TiffFile(path) as tif:
         if len(tif.series) != 1:
             raise DataError(
@@ -218,6 +222,7 @@ def _read_tiff(path: Path) -> NDArray[Any]:
             # tifffile fills in zeros for what lies beyond the end of a file
             if page is None or any(a + n > size for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)):
                 raise DataError(str(path), "it is cut short, or slices are missing", "Copy it anew")
+            check_page(page)
         voxels: NDArray[Any] = series.asarray(maxworkers=1)
     if voxels.size != math.prod(shape):
         raise DataError(str(path), f"it announces {shape} voxels and has {voxels.size:,}", "Copy it anew")
