@@ -9,6 +9,7 @@ alone, which makes a push that was interrupted cheap to repeat.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -143,8 +144,11 @@ def boss_push(
     patience : Patience, optional
         Time-outs and retries.
     overwrite : bool
-        Whether the masks may replace what a run of `driver`, or somebody else, put into these channels. Without it, a
-        channel may hold voxels of the very mask alone: such as a call that was interrupted left, which is repeated.
+        Whether the masks may replace what another call, a run of `driver`, or somebody else put into these channels.
+        Without it, a channel that is there has to be of the very mask, as its description says by a digest of box and
+        voxels, and to hold nothing else in the box: such as a call that was interrupted left, which is repeated. A
+        channel whose description has no digest, such as earlier versions made, tells nobody whose mask it holds: it is
+        another's.
 
     Returns
     -------
@@ -154,18 +158,23 @@ def boss_push(
     Raises
     ------
     NDSynapseError
-        See `push_mask`; `UsageError` if a channel holds something else in the box. All masks, names and channels are
-        checked before anything is sent.
+        See `push_mask`; `UsageError` if a channel is of another mask, or holds something else in the box. All masks,
+        names and channels are checked before anything is created or sent.
     """
     box = Box(z_range, y_range, x_range)
-    destinations = {key: Destination(col, exp, f"{results_key}_{key}", overwrite=overwrite) for key in data_dict}
     for key, mask in data_dict.items():
+        Destination(col, exp, f"{results_key}_{key}")
         check_mask(mask, box, key)
+    destinations = {
+        key: Destination(col, exp, f"{results_key}_{key}", _maker(box, mask), overwrite)
+        for key, mask in data_dict.items()
+    }
     frame = source if isinstance(source, Frame) or source is None else source.frame
     remote = connect(host, token, patience=patience)
+    for destination in destinations.values():
+        check_destination(remote, destination, box, frame)
     if not overwrite:
         for key, mask in data_dict.items():
-            check_destination(remote, destinations[key], box, frame)
             _check_held(remote, destinations[key], box, mask)
     return {
         key: push_mask(remote, destinations[key], box, mask, frame, progress=progress).link
@@ -295,8 +304,19 @@ def check_mask(mask: Volume, box: Box, name: str) -> None:
         raise DataError(f"mask {name}", f"its type is {mask.dtype}", "A mask is bool or whole numbers, 0 for nothing")
 
 
+def _maker(box: Box, mask: Volume) -> str:
+    """Say what a mask is, so that of two calls at the same time with different ones only one gets the channel.
+
+    BOSS creates a channel once, with its description, and whoever comes second finds that.
+    """
+    digest = hashlib.sha256(str(box).encode())
+    for plane in range(mask.shape[0]):
+        digest.update(_as_mask(mask[plane : plane + 1, :, :]).tobytes())
+    return f"nd_boss.boss_push of a mask with the digest {digest.hexdigest()[:32]}"
+
+
 def _check_held(remote: BossRemote, destination: Destination, box: Box, mask: Volume) -> None:
-    """Refuse to replace what is not part of a mask: its channel does not tell who made it, and it may be another's."""
+    """Refuse to replace what is not part of a mask: somebody wrote it there since."""
     try:
         others = (
             block

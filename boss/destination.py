@@ -215,7 +215,7 @@ def _check_maker(asked: str, fields: Mapping[str, Any], destination: Destination
         raise UsageError(
             asked,
             f"another run or somebody else made it; it says of itself: {there[:200] or 'nothing'}",
-            "Replace its mask with --overwrite, or choose another experiment with --out-exp NAME",
+            "Replace its mask with --overwrite (overwrite=True), or choose another experiment with --out-exp NAME",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import traceback
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource, CoordinateFrameResource
 
+import nd_boss
 from boss import voxels as boss_voxels
 from boss.catalog import find_channel, read_frame
 from boss.voxels import read_cutout, write_block
@@ -317,7 +319,7 @@ def test_the_historical_call_pushes_each_mask_to_a_channel_of_its_own(boss_serve
 
 
 def test_the_historical_call_replaces_no_other_mask_unless_it_may(boss_server, place):
-    """Its channels do not tell its runs apart; what an interrupted call left is part of the mask, and is completed."""
+    """The channel says which mask it is of; what an interrupted call left is part of the mask, and is completed."""
     box = Box((0, 2), (0, 3), (0, 4))
     first, second = np.zeros(box.shape, bool), np.zeros(box.shape, bool)
     first[0], second[1] = True, True
@@ -329,12 +331,73 @@ def test_the_historical_call_replaces_no_other_mask_unless_it_may(boss_server, p
 
     held = Destination(*names, f"{key}_a")
     push(first)
-    push(first)
-    push(first | second)
+    push(first.astype(np.int64) * 7)  # the same mask
+    for other in (second, first | second):
+        with pytest.raises(UsageError, match=r"made by nd_boss.boss_push of a mask.*overwrite=True"):
+            push(other)
+    np.testing.assert_array_equal(read_all(boss_server, held), expected((box, first)))
+    push(second, overwrite=True)
+    channel = find_channel(boss_server.remote(), *names, held.channel)
+    write_block(boss_server.remote(), channel, Box((0, 1), (0, 1), (0, 1)), np.full((1, 1, 1), 255, np.uint8))
     with pytest.raises(UsageError, match=r"not in this mask.*overwrite=True"):
         push(second)
-    np.testing.assert_array_equal(read_all(boss_server, held), expected((box, first | second)))
-    push(second, overwrite=True)
+
+
+def test_a_channel_that_does_not_say_whose_mask_it_holds_is_anothers_to_the_historical_call(boss_server, place):
+    """Earlier versions described all masks alike."""
+    box = Box((0, 2), (0, 3), (0, 4))
+    mask, key = np.ones(box.shape, bool), new_name("key")
+    held = Destination(place.collection.name, place.experiment.name, f"{key}_a")
+    push_mask(remote_of(boss_server), held, box, mask, None)
+    args = [boss_server.token, held.collection, held.experiment, *box.ranges, {"a": mask}, key]
+    with pytest.raises(UsageError, match="it says of itself: Mask: 255 where something was found, 0 elsewhere"):
+        boss_push(*args, host=boss_server.url)
+    boss_push(*args, host=boss_server.url, overwrite=True)
+    boss_push(*args, host=boss_server.url)
+
+
+def test_of_two_historical_calls_at_the_same_time_with_two_masks_one_gets_the_channel(boss_server, place, monkeypatch):
+    """Both have looked, and found no channel, before either creates it."""
+    box = Box((0, 2), (0, 3), (0, 4))
+    both_looked = threading.Barrier(2, timeout=60)
+
+    def push(*args, **more):
+        both_looked.wait()
+        return push_mask(*args, **more)
+
+    monkeypatch.setattr(nd_boss, "push_mask", push)
+    drawn, key, refused = [masks(box, seed, 0.5) for seed in (1, 2)], new_name("key"), []
+    names = (place.collection.name, place.experiment.name)
+
+    def call(number):
+        try:
+            boss_push(boss_server.token, *names, *box.ranges, {"a": drawn[number]}, key, host=boss_server.url)
+        except UsageError:
+            refused.append(number)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (loser,) = refused
+    held = read_all(boss_server, Destination(*names, f"{key}_a"))
+    np.testing.assert_array_equal(held, expected((box, drawn[1 - loser])))
+
+
+def test_all_channels_are_looked_at_before_the_first_is_created_even_if_they_may_be_replaced(boss_server, place):
+    box, key = Box((0, 2), (0, 3), (0, 4)), new_name("key")
+    place.channel(f"{key}_b", "uint16")
+    mask = np.ones(box.shape, bool)
+    names = (place.collection.name, place.experiment.name)
+    for may in (False, True):
+        with pytest.raises(DataError, match="uint16"):
+            boss_push(
+                *(boss_server.token, *names, *box.ranges, {"a": mask, "b": mask}, key),
+                host=boss_server.url,
+                overwrite=may,
+            )
+    assert f"{key}_a" not in boss_server.remote().list_channels(*names)
 
 
 def test_no_mask_is_sent_when_one_of_them_is_wrong():
