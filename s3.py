@@ -195,11 +195,11 @@ def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
         check_bucket(bucket, None)
         client = s3_connection.client()
         keys = {key: path for path, key in _keys(root, key_prefix).items()}
-        _earlier(client, root, bucket, key_prefix)
         # a later command that was refused has added to the log alone
         faults = {
             key: s3_object.fault(client, bucket, key, path, grows=path == root / GROWING) for key, path in keys.items()
         }
+        _earlier(client, root, bucket, key_prefix)
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key_prefix}/")
         held = (found["Key"] for page in pages for found in page.get("Contents", []))
         foreign = islice((key for key in held if key not in keys), _FOREIGN)
