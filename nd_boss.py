@@ -5,6 +5,9 @@ It computes no mask and reads no source: `NeuroDataResource` does.
 BOSS keeps what is not zero: a second mask written over a first gives the union of both. So every block is compared with
 what BOSS holds, erased where the mask has fewer voxels, and only then written. A block that is right already is left
 alone, which makes a push that was interrupted cheap to repeat.
+
+An attempt to erase that was given up may be carried out later, after the mask was written and read back. So blocks that
+needed several attempts are read once more at the end, when such attempts have had time to end.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +27,7 @@ from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
 from boss.catalog import find_channel
-from boss.connection import Patience, connect, url_of
+from boss.connection import Patience, connect, patience_of, url_of
 from boss.destination import Destination, check_destination, ensure_channel
 from boss.voxels import erase_block, read_cutout, request_size, write_block
 from box import Box, Range
@@ -74,7 +77,8 @@ class PushReport:
     voxels_found : int
         Voxels of the mask that are not zero.
     blocks_erased, blocks_written, blocks_repaired : int
-        Blocks that were set to zero first; that voxels were sent for; that differed at the first reading back.
+        Blocks that were set to zero first; that voxels were sent for; that differed when they were read back, and were
+        sent again.
     bytes_sent : int
         Size of the voxels that were sent, before compression.
     seconds : float
@@ -103,6 +107,9 @@ class _Tally:
     written: int = 0
     repaired: int = 0
     sent: int = 0
+    repeats: int = 0
+    repeated: dict[Box, float] = field(default_factory=dict)
+    """When a block was last erased or written by more than one attempt."""
 
 
 def boss_push(
@@ -237,6 +244,9 @@ def push_mask(
     for done, block in enumerate(blocks, len(blocks) + 1):
         _prove(remote, channel, block, _as_mask(mask[block.slices(box.start)]), tally)
         tell(done, 2 * len(blocks))
+    _settle(remote, channel, tally)
+    for block in list(tally.repeated):
+        _prove(remote, channel, block, _as_mask(mask[block.slices(box.start)]), tally)
     seconds = time.monotonic() - start
     log.info("pushed %d voxels to %s in %.1f s, and read them back", tally.found, destination, seconds)
     return PushReport(
@@ -361,13 +371,27 @@ def _bring_about(
 ) -> None:
     """Change what BOSS holds in a block into what is wanted."""
     erase, write = _needs(existing, wanted)
+    repeats = 0
     if erase:
-        erase_block(remote, channel, block)
+        repeats += erase_block(remote, channel, block)
         tally.erased += 1
     if write:
-        write_block(remote, channel, block, wanted)
+        repeats += write_block(remote, channel, block, wanted)
         tally.written += 1
         tally.sent += wanted.nbytes
+    if repeats:
+        tally.repeats += repeats
+        tally.repeated[block] = time.monotonic()
+
+
+def _settle(remote: BossRemote, channel: ChannelResource, tally: _Tally) -> None:
+    """Wait until attempts that were given up have had their time."""
+    if not tally.repeated:
+        return
+    pause = patience_of(remote).settling_s(tally.repeats) - (time.monotonic() - max(tally.repeated.values()))
+    text = "%d blocks of %s needed several attempts, of which BOSS may be at some yet: reading them once more in %.1f s"
+    log.info(text, len(tally.repeated), channel.name, max(0.0, pause))
+    time.sleep(max(0.0, pause))
 
 
 def _prove(remote: BossRemote, channel: ChannelResource, block: Box, wanted: NDArray[Any], tally: _Tally) -> None:

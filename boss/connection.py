@@ -32,6 +32,7 @@ __all__ = [
     "connect",
     "describe_resource",
     "is_loopback",
+    "patience_of",
     "token_of",
     "url_of",
 ]
@@ -195,6 +196,12 @@ def token_of(remote: BossRemote) -> Token:
     adapter = remote.project_service.session.get_adapter(url_of(remote))
     # a client that somebody else made has the token itself
     return adapter.token if isinstance(adapter, RetryingAdapter) else Token(remote.token_project)
+
+
+def patience_of(remote: BossRemote) -> Patience:
+    """Return the time-outs and retries of a connection."""
+    adapter = remote.project_service.session.get_adapter(url_of(remote))
+    return adapter.patience if isinstance(adapter, RetryingAdapter) else Patience()
 
 
 def call(remote: BossRemote, asked: str, function: Callable[[], _Result]) -> _Result:

@@ -7,7 +7,8 @@ It decides and waits for nothing itself: `boss.transport` does. docs/reliability
 - Never tried again: 429 in the words of BOSS, which is a monthly quota; every other status; a certificate that is not
   trusted; a name of a host that nobody knows; an answer that is too large.
 - POST and PUT are tried again, too: writing the same voxels twice gives the same voxels, and a resource that the first
-  attempt created is found when the second one is refused.
+  attempt created is found when the second one is refused. But an attempt that was given up may be carried out yet, and
+  an erase then takes away what was written next: whoever erases has to look again, later (`Patience.settling_s`).
 """
 
 from __future__ import annotations
@@ -73,6 +74,21 @@ class Patience:
         """
         bound: float = min(self.longest_pause_s, self.pause_s * 2.0 ** (attempt - 2))
         return bound * chance
+
+    def settling_s(self, repeats: int) -> float:
+        """Return how long attempts that were given up may still be carried out, as far as they are waited for.
+
+        Parameters
+        ----------
+        repeats : int
+            Number of attempts that were followed by another one.
+
+        Returns
+        -------
+        float
+            Seconds; none for none, and no more than an answer is awaited.
+        """
+        return min(self.read_s, self.longest_pause_s * repeats)
 
 
 @dataclass(frozen=True, slots=True)

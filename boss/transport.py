@@ -30,6 +30,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,7 +46,7 @@ from boss.translation import DamagedError, OversizedError, UntrustedError
 from credentials import Token
 from http_answer import WholeHeadResponse
 
-__all__ = ["RetryingAdapter", "expecting"]
+__all__ = ["Repeats", "RetryingAdapter", "counting_repeats", "expecting"]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,22 @@ _remaining_s: ContextVar[Callable[[], float]] = ContextVar("remaining_s")
 # intern builds and sends its requests itself: what its answer may unpack to can reach the adapter only from around the
 # call. A context variable, for threads may share a connection.
 _voxel_bytes: ContextVar[int] = ContextVar("voxel_bytes", default=0)
+
+
+@dataclass(slots=True)
+class Repeats:
+    """How many attempts were followed by another one.
+
+    Parameters
+    ----------
+    count : int
+        The number by now.
+    """
+
+    count: int = 0
+
+
+_repeats: ContextVar[Repeats | None] = ContextVar("repeats", default=None)
 
 
 class _Line(io.RawIOBase):
@@ -272,6 +289,8 @@ class RetryingAdapter(HTTPAdapter):
                 raise error
             if pause is None:
                 return response
+            if (repeats := _repeats.get()) is not None:
+                repeats.count += 1
             log.warning("%s %s: %s; trying again in %.1f s", request.method, _place(request), mishap.reason, pause)
             self._sleep(pause)
 
@@ -337,6 +356,23 @@ def expecting(voxel_bytes: int) -> Iterator[None]:
         yield
     finally:
         _voxel_bytes.reset(before)
+
+
+@contextmanager
+def counting_repeats() -> Iterator[Repeats]:
+    """Count the attempts of the calls within that failed and were followed by another one.
+
+    Yields
+    ------
+    Repeats
+        The count; it grows while the context lasts.
+    """
+    repeats = Repeats()
+    before = _repeats.set(repeats)
+    try:
+        yield repeats
+    finally:
+        _repeats.reset(before)
 
 
 def _check_digest(headers: Mapping[str, str], *bodies: bytes) -> None:

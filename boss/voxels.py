@@ -23,7 +23,7 @@ from boss.catalog import RESOLUTION
 from boss.connection import call
 from boss.retry import UNREADABLE_ATTEMPTS
 from boss.translation import reply_of
-from boss.transport import expecting
+from boss.transport import counting_repeats, expecting
 from box import Box
 from errors import DataError, UnavailableError
 
@@ -136,7 +136,7 @@ def _read_tile(remote: BossRemote, channel: ChannelResource, tile: Box, asked: s
     raise AssertionError("the last attempt returns or raises")
 
 
-def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: NDArray[Any]) -> None:
+def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: NDArray[Any]) -> int:
     """Write voxels: those that are not zero replace what was there, zeros change nothing, as BOSS has it.
 
     Parameters
@@ -149,6 +149,11 @@ def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: 
         Where they go; at most `REQUEST_VOXELS`.
     voxels : ndarray
         Shape (z, y, x) of `box`, dtype of the channel.
+
+    Returns
+    -------
+    int
+        Attempts that failed before: BOSS may still carry each of them out.
 
     Raises
     ------
@@ -163,10 +168,10 @@ def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: 
             f"It must be {channel.datatype} of shape {box.shape}, at most {REQUEST_VOXELS} voxels",
         )
     z, y, x = box.ranges
-    _voxels_call(remote, asked, lambda: remote.create_cutout(channel, RESOLUTION, list(x), list(y), list(z), voxels))
+    return _repeats(remote, asked, lambda: remote.create_cutout(channel, RESOLUTION, list(x), list(y), list(z), voxels))
 
 
-def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> None:
+def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> int:
     """Set all voxels of a box to zero.
 
     Parameters
@@ -178,17 +183,29 @@ def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> None:
     box : Box
         The voxels; at most `REQUEST_VOXELS`.
 
+    Returns
+    -------
+    int
+        Attempts that failed before: BOSS may still carry each of them out, whatever was written by then.
+
     Raises
     ------
     NDSynapseError
         See `boss.translation`.
     """
     z, y, x = box.ranges
-    _voxels_call(
+    return _repeats(
         remote,
         f"erasing {box} of {_name(channel)}",
         lambda: remote.create_cutout_to_black(channel, RESOLUTION, list(x), list(y), list(z)),
     )
+
+
+def _repeats(remote: BossRemote, asked: str, function: Callable[[], object]) -> int:
+    """Make one call that changes voxels; return how many of its attempts were given up."""
+    with counting_repeats() as repeats:
+        _voxels_call(remote, asked, function)
+    return repeats.count
 
 
 def _voxels_call(remote: BossRemote, asked: str, function: Callable[[], _Result]) -> _Result:

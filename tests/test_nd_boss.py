@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import threading
 import traceback
-from urllib.parse import unquote
+from dataclasses import replace
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -41,10 +43,10 @@ from nd_boss import (
     push_mask,
 )
 from NeuroDataResource import NeuroDataResource
-from tests.faulty_boss import boss_error, faulty_boss, resets, says
+from tests.faulty_boss import HTML, boss_error, faulty_boss, resets, says
 from tests.fixtures_boss import new_name
 
-BRISK = Patience(connect_s=5, read_s=20, total_s=30, attempts=3, pause_s=0.02)
+BRISK = Patience(connect_s=5, read_s=20, total_s=30, attempts=3, pause_s=0.02, longest_pause_s=0.05)
 STOP = (40, 700, 600)
 FRAME = Frame("given-frame", Box.of_shape(STOP), (70.0, 100.0, 100.0))
 BOX = Box((3, 35), (100, 612), (50, 590))  # across borders of cuboids, aligned with none
@@ -534,6 +536,70 @@ def test_a_write_that_boss_loses_is_noticed_and_sent_again(boss_server, destinat
         report = push_mask(remote_of(boss_server, between.url), destination, BOX, second, FRAME)
     assert report.blocks_repaired == 1
     np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, second)))
+
+
+def late():
+    """Return two faults: a request that a gateway gives up, and an answer just before which BOSS carries it out."""
+    given_up = []
+
+    def give_up(handler):
+        given_up.append((handler.command, handler.path, handler.body, dict(handler.headers)))
+        handler.reply(504, HTML)
+
+    def carry_out(handler):
+        reply = handler.reply
+
+        def reply_late(*answer):
+            upstream = http.client.HTTPConnection(urlsplit(handler.plan.upstream).netloc, timeout=30)
+            upstream.request(*given_up.pop())
+            assert upstream.getresponse().status == 200
+            upstream.close()
+            reply(*answer)
+
+        handler.reply = reply_late
+        handler.forward()
+        handler.reply = reply
+
+    return give_up, carry_out
+
+
+def test_an_erase_that_boss_carries_out_late_takes_nothing_out_of_the_mask(boss_server, destination, caplog):
+    """The gateway had given it up, the mask was written and proven, and then it was blank."""
+    caplog.set_level(logging.INFO)
+    box = Box((0, 4), (0, 512), (0, 512))
+    first, second = masks(box, 1), masks(box, 2)
+    give_up, carry_out = late()
+    remote = remote_of(boss_server)
+    push_mask(remote, destination, box, first, FRAME)
+    with faulty_boss(boss_server.url) as between:
+        between.add("PUT .*to_black", give_up)
+        # of what is there before, and the proof
+        between.add("GET /v1/cutout", lambda handler: handler.forward(), carry_out)
+        report = push_mask(remote_of(boss_server, between.url), destination, box, second, FRAME)
+        assert between.count("GET /v1/cutout") == 4
+    np.testing.assert_array_equal(read_all(boss_server, destination), expected((box, second)))
+    assert report.blocks_repaired == 1
+    assert "1 blocks of" in caplog.text
+    assert "needed several attempts" in caplog.text
+
+
+def test_only_blocks_that_needed_several_attempts_are_read_once_more(boss_server, destination):
+    mask = masks(BOX, 1, density=0.3)
+    with faulty_boss(boss_server.url) as between:
+        remote = remote_of(boss_server, between.url)
+        push_mask(remote, destination, BOX, mask, FRAME)
+        read = between.count("GET /v1/cutout")
+        between.clear()
+        between.add("POST /v1/cutout", says(503))
+        push_mask(remote, replace(destination, channel=new_name("mask")), BOX, mask, FRAME)
+        assert between.count("GET /v1/cutout") == read + 1
+
+
+@given(repeats=st.integers(0, 10**6))
+def test_for_any_number_of_attempts_the_last_look_waits_no_longer_than_for_an_answer(repeats):
+    waits = [Patience().settling_s(number) for number in (repeats, repeats + 1)]
+    assert 0 <= waits[0] <= waits[1] <= Patience().read_s
+    assert (waits[0] > 0) == (repeats > 0)
 
 
 def test_a_mask_that_boss_does_not_keep_is_an_error_that_names_the_first_voxel(boss_server, destination):
