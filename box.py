@@ -5,6 +5,7 @@ It knows no volume, no service and no data; whoever holds a volume checks the bo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -177,6 +178,26 @@ class Box:
             for (a, b), h, (lo, hi) in zip(self.ranges, halo, within.ranges, strict=True)
         )
         return Box(*ranges)
+
+    def tile_count(self, size: Sequence[int], aligned: bool = False) -> int:
+        """Count the boxes that `tiles` yields, without making one.
+
+        Parameters
+        ----------
+        size : sequence of int
+            As for `tiles`.
+        aligned : bool
+            As for `tiles`.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        if len(size) != 3 or min(size) < 1:
+            raise RangeError(f"block size {tuple(size)}", "it is not three extents from 1 upwards", "Give Z,Y,X")
+        firsts = [start // n * n if aligned else start for start, n in zip(self.start, size, strict=True)]
+        return math.prod(-((first - stop) // n) for first, stop, n in zip(firsts, self.stop, size, strict=True))
 
     def tiles(self, size: Sequence[int], aligned: bool = False) -> Iterator[Box]:
         """Cut the box into boxes of `size`, in C order; they cover it once.

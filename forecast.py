@@ -66,7 +66,7 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
         return fitted(plan, job.cpus, job.pulls, limit)
     mine = [] if job.part is None else job.part.of(plan.blocks())
     # a part joins nothing: its own blocks are all that it holds
-    check_memory(replace(plan, box=Box.around(mine)) if mine else plan, job.cpus, job.pulls, limit)
+    check_memory(replace(plan, box=Box.around(mine)) if mine else plan, job.cpus, job.pulls, limit, plan.box)
     return plan
 
 
@@ -110,6 +110,7 @@ def forecast(job: Job, plan: Plan) -> str:
         pulled += f" to {3 * whole / 2**30:,.2f} GiB, for --cache holds less,"
         disk += job.cache_bytes - whole
     roles = ", ".join(f"{role} {channel}" for role, channel in plan.roles.items())
+    scratch = f"{disk / 2**30:,.2f} GiB of scratch in {needs.files:,} files"
     lines = {
         "volume": f"{plan.source.identity}",
         "box": f"{job.box}, {job.box.voxels:,} voxels",
@@ -117,7 +118,7 @@ def forecast(job: Job, plan: Plan) -> str:
         "blocks": f"{needs.blocks:,} of at most {' x '.join(map(str, plan.block_size))} voxels (z, y, x)",
         "to pull": f"{pulled} before compression, {job.pulls} cutouts at a time",
         "memory": f"at most {needs.memory_bytes / 2**20:,.0f} MiB, with {job.cpus} workers",
-        "disk": f"{disk / 2**30:,.2f} GiB of scratch, and as much as the masks for the results",
+        "disk": f"{scratch}, and as much as the masks for the results",
         "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes, from {needs.assumed}",
         "results": f"{plan.folder.parent}",
     }

@@ -47,7 +47,7 @@ from block_pool import BlockPool, Done, Failed
 from box import Box, Range
 from detection.block_volume import BlockVolume
 from detection.border import mirrored
-from detection.plan import DEFAULT_PULLS
+from detection.plan import DEFAULT_PULLS, blocks_of
 from detection.store import Store, key_of
 from detection.tiles import TileFeed, Tiles
 from errors import DataError, NDSynapseError, StorageError, UsageError
@@ -141,9 +141,9 @@ def compute_blocks(resource: NeuroDataResource, block_size: Sequence[int] = (100
     Raises
     ------
     UsageError
-        If the size is not three whole numbers from 1 upwards.
+        If the size is not three whole numbers from 1 upwards, or so small that there would be more than a million.
     """
-    return [Block(*box.ranges) for box in resource.box.tiles(_zyx(block_size), aligned=True)]
+    return [Block(*box.ranges) for box in blocks_of(resource.box, _zyx(block_size))]
 
 
 def _zyx(block_size: Sequence[int]) -> tuple[int, int, int]:
@@ -346,7 +346,7 @@ def run_parallel(
     # where none was asked for by name, one that cannot be read is left out
     channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
     dtypes = {channel: resource.dtype(channel) for channel in channels}
-    blocks = [block.box for block in compute_blocks(resource, block_size)]
+    blocks = blocks_of(resource.box, size)
     load = Load(
         resource.box, margin, [dtype.itemsize for dtype in dtypes.values()], _working_bytes(function), workers, pulls
     )

@@ -210,7 +210,8 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
     """
     pulled = pulled_by(load.box, load.block_size, shards, load.halo)
     total = int(pulled.voxels.sum()) * load.voxel_bytes
-    all_s = replace(needs, pull_bytes=total, voxels=load.box.voxels).seconds(at_once * cpus, at_once * pulls)
+    every = replace(needs, pull_bytes=total, voxels=load.box.voxels, blocks=load.blocks)
+    all_s = every.seconds(at_once * cpus, at_once * pulls)
     sums, blocks = _pages(shards), _pages(load.blocks)
     if name == "statistics":
         # besides blocks and sums, each asks which sums, blocks and failed blocks there are

@@ -37,14 +37,8 @@ SINGLE_S = 900.0
 _SHARE = 0.9
 """What may be used of a container's memory, as everywhere."""
 
-_BLOCK_BYTES = 2048
-"""What a process holds for each block of the whole run: where it lies, whether it is finished, who needs it."""
-
 _COUNTS_BYTES = 16 * 2**10
 """A finished block's counts; those of all blocks come to lie on the disk of the report."""
-
-_LISTED = 10_000
-"""Blocks that are listed to learn what they need; of more, what does not depend on their size is asked for alone."""
 
 _PATIENCE = 4.0
 _TIMEOUTS_S = (3600, 14 * 24 * 3600)
@@ -194,13 +188,13 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
     """
     plan = _with_blocks(plan, wishes)
     load = load_of(plan, wishes.push)
-    near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls)
+    near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls, plan.box)
     shards = wishes.shards or _shards(plan, wishes, load, near)
     at_once = min(shards, wishes.most_at_once)
     # when the children are done, nobody else asks BOSS; where the user bounds the memory, more would not fit
     pulls = wishes.pulls * (at_once if wishes.memory_bytes is None else 1)
-    cpus = _report_cpus(plan, wishes, load, pulls)
-    whole = _whole(plan, cpus, pulls)
+    cpus = _report_cpus(plan, wishes, pulls)
+    whole = needs_of(plan, cpus, pulls)
     _check_memory(wishes, whole)
     if shards == 1:
         phases: tuple[Phase, ...] = (single(load, whole, cpus, pulls),)
@@ -210,8 +204,8 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
             for name in ("statistics", "detection")
         )
         phases = (*arrays, report(load, whole, cpus, pulls))
-    last = _container(wishes, load, whole, cpus, pulls, phases[-1:])
-    child = last if shards == 1 else _container(wishes, load, near, wishes.child_cpus, wishes.pulls, phases[:-1])
+    last = _container(wishes, whole, cpus, pulls, phases[-1:])
+    child = last if shards == 1 else _container(wishes, near, wishes.child_cpus, wishes.pulls, phases[:-1])
     child_disk_gib, report_disk_gib = _disks_gib(plan, wishes, load, phases)
     check_disk(wishes.compute, max(child_disk_gib, report_disk_gib))
     each = [(child, child_disk_gib)] * (len(phases) - 1) + [(last, report_disk_gib)]
@@ -240,9 +234,9 @@ def _with_blocks(plan: Plan, wishes: Wishes) -> Plan:
     limit = wishes.memory_bytes or largest_memory_mib(wishes.compute, wishes.child_cpus) * 2**20
     near = _crop(plan, wishes.child_cpus)
     if wishes.keeps_blocks:
-        check_memory(near, wishes.child_cpus, wishes.pulls, limit)
+        check_memory(near, wishes.child_cpus, wishes.pulls, limit, plan.box)
         return plan
-    return replace(plan, block_size=fitted(near, wishes.child_cpus, wishes.pulls, limit).block_size)
+    return replace(plan, block_size=fitted(near, wishes.child_cpus, wishes.pulls, limit, plan.box).block_size)
 
 
 def _check_memory(wishes: Wishes, whole: Needs) -> None:
@@ -262,19 +256,9 @@ def _crop(plan: Plan, cpus: int) -> Plan:
     return replace(plan, box=Box.of_shape(shape, plan.box.start))
 
 
-def _whole(plan: Plan, cpus: int, pulls: int) -> Needs:
-    """Return what the whole volume needs on one machine."""
-    near = needs_of(_crop(plan, cpus), cpus, pulls)
-    if math.prod(-(-extent // n) for extent, n in zip(plan.box.shape, plan.block_size, strict=True)) <= _LISTED:
-        return needs_of(plan, cpus, pulls)
-    # blocks of one voxel are not listed either, and take no memory: what is left is what joining takes
-    joining = needs_of(replace(plan, block_size=(1, 1, 1)), cpus, pulls)
-    return replace(joining, memory_bytes=max(near.memory_bytes, joining.memory_bytes), worker_bytes=near.worker_bytes)
-
-
 def _shards(plan: Plan, wishes: Wishes, load: Load, near: Needs) -> int:
     """Choose the number of shards."""
-    alone = single(load, _whole(plan, wishes.report_cpus, wishes.pulls), wishes.report_cpus, wishes.pulls)
+    alone = single(load, needs_of(plan, wishes.report_cpus, wishes.pulls), wishes.report_cpus, wishes.pulls)
     if middle(alone.child_s) <= SINGLE_S:
         return 1
 
@@ -287,22 +271,22 @@ def _shards(plan: Plan, wishes: Wishes, load: Load, near: Needs) -> int:
     return shards_for(plan.box, plan.block_size, child_s)
 
 
-def _report_cpus(plan: Plan, wishes: Wishes, load: Load, pulls: int) -> int:
+def _report_cpus(plan: Plan, wishes: Wishes, pulls: int) -> int:
     """Return the workers of the report: a container that is large for its memory's sake has cores for more of them."""
     if wishes.cpus is not None or wishes.memory_bytes is not None:
         return wishes.report_cpus
-    return _size(wishes, load, _whole(plan, REPORT_CPUS, pulls), REPORT_CPUS).vcpus
+    return _size(wishes, needs_of(plan, REPORT_CPUS, pulls), REPORT_CPUS).vcpus
 
 
-def _size(wishes: Wishes, load: Load, needs: Needs, cpus: int) -> Size:
+def _size(wishes: Wishes, needs: Needs, cpus: int) -> Size:
     """Return the size of a container."""
-    needed = max((needs.memory_bytes + load.blocks * _BLOCK_BYTES) / _SHARE, wishes.memory_bytes or 0)
+    needed = max(needs.memory_bytes / _SHARE, wishes.memory_bytes or 0)
     return size_for(wishes.compute, cpus, math.ceil(needed / 2**20))
 
 
-def _container(wishes: Wishes, load: Load, needs: Needs, cpus: int, pulls: int, phases: Sequence[Phase]) -> Resources:
+def _container(wishes: Wishes, needs: Needs, cpus: int, pulls: int, phases: Sequence[Phase]) -> Resources:
     """Return the container that does some phases."""
-    size = _size(wishes, load, needs, cpus)
+    size = _size(wishes, needs, cpus)
     shortest, longest = _TIMEOUTS_S
     worst_s = max(phase.child_s[1] for phase in phases)
     timeout_s = min(max(shortest, math.ceil(_PATIENCE * worst_s)), longest)

@@ -12,7 +12,6 @@ A shard is a run of blocks that follow each other, so that most of what its bloc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 from box import Box
@@ -74,7 +73,7 @@ def count(box: Box, block_size: Sequence[int]) -> int:
     int
         At least 1.
     """
-    return math.prod(len(edges) - 1 for edges in edges_of(box, block_size))
+    return box.tile_count(block_size, aligned=True)
 
 
 def indices_of(blocks: int, shard: int, shards: int) -> tuple[int, int]:

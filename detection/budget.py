@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from detection.plan import DEFAULT_BLOCK_SIZE, Plan
+from box import Box
+from detection.plan import DEFAULT_BLOCK_SIZE, MOST_BLOCKS, Plan
 from detection.windows import surroundings
 from errors import UsageError
 
@@ -48,6 +49,18 @@ _OBJECT_BYTES = 120
 _OBJECTS_UM3 = 2.0
 """Objects expected in a cubic micrometre: twice the synapses of a cortex."""
 
+_BLOCK_BYTES, _NEIGHBOUR_BYTES = 1536, 20
+"""What the parent holds for a block of the run, and for each block that it reads: where it lies, who waits for whom."""
+
+_BLOCK_FILES = 5
+"""Files of a block in the scratch folder, beside a tile of each channel and a part of each mask."""
+
+_FILE_BYTES = 4096
+"""What the smallest file takes on disk."""
+
+_BLOCK_S = (0.02, 0.1)
+"""What a block takes a worker in all passes, however small it is."""
+
 _SHARE = 0.9
 """What may be used of a limit: the kernel and the system's own caches count, too."""
 
@@ -82,6 +95,8 @@ class Needs:
         Largest scratch space: pulled tiles, masks, labels.
     voxels : int
         Voxels of the box.
+    files : int
+        Files in the scratch folder.
     """
 
     blocks: int
@@ -90,6 +105,7 @@ class Needs:
     worker_bytes: int
     disk_bytes: int
     voxels: int
+    files: int
 
     assumed = "2 to 20 MB/s a cutout in flight, at most 200 MB/s in all; 5 to 20 million voxels/s a worker"
     """What the time is computed from; only a run can tell."""
@@ -109,12 +125,13 @@ class Needs:
         tuple of float
             Seconds.
         """
-        best = max(self.pull_bytes / min(pulls * 20e6, 200e6), self.voxels / (cpus * 20e6))
-        worst = self.pull_bytes / min(pulls * 2e6, 200e6) + self.voxels / (cpus * 5e6)
+        quick, slow = (self.blocks * seconds / min(cpus, self.blocks) for seconds in _BLOCK_S)
+        best = max(self.pull_bytes / min(pulls * 20e6, 200e6), self.voxels / (cpus * 20e6), quick)
+        worst = self.pull_bytes / min(pulls * 2e6, 200e6) + max(self.voxels / (cpus * 5e6), slow)
         return best, worst
 
 
-def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
+def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs:
     """Compute what a detection needs.
 
     Parameters
@@ -125,6 +142,8 @@ def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
         Worker processes.
     pulls : int
         Tiles that are pulled at the same time.
+    run : Box or None
+        The box of the whole run, where the plan is of a part of it: whoever does a part knows all blocks.
 
     Returns
     -------
@@ -138,17 +157,29 @@ def needs_of(plan: Plan, cpus: int, pulls: int) -> Needs:
     working = voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * plan.pipeline.working_bytes
     worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, max(itemsizes)))
     parent = _PARENT_BYTES + pulls * _PULL_COPIES * voxels * max(itemsizes)
-    blocks = math.prod(-(-extent // n) + 1 for n, extent in zip(block, plan.box.shape, strict=True))
-    blocks = len(plan.blocks()) if blocks < 10**6 else blocks
+    blocks = plan.box.tile_count(plan.block_size, aligned=True)
+    workers = min(cpus, blocks)
+    files = blocks * (len(itemsizes) + len(plan.pipeline.masks) + _BLOCK_FILES)
     return Needs(
         blocks=blocks,
         pull_bytes=plan.box.voxels * sum(itemsizes),
-        memory_bytes=max(parent + min(cpus, blocks) * worker, _joining_bytes(plan, min(cpus, blocks)), _REPORT_BYTES),
+        memory_bytes=max(parent + workers * worker, _joining_bytes(plan, workers), _REPORT_BYTES)
+        + _blocks_bytes(plan, block, run or plan.box),
         worker_bytes=worker,
-        # labels are nearly all background, and are packed
         voxels=plan.box.voxels,
-        disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1),
+        # labels are nearly all background, and are packed
+        disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1) + files * _FILE_BYTES,
+        files=files,
     )
+
+
+def _blocks_bytes(plan: Plan, block: Sequence[int], run: Box) -> int:
+    """Return what the parent holds for all blocks, whatever is in them."""
+    reach = (max(halo, around) for halo, around in zip(plan.halo, surroundings(plan.reach), strict=True))
+    read = math.prod(
+        min(2 * -(-voxels // n) + 1, -(-extent // n)) for n, voxels, extent in zip(block, reach, run.shape, strict=True)
+    )
+    return run.tile_count(plan.block_size, aligned=True) * (_BLOCK_BYTES + read * _NEIGHBOUR_BYTES)
 
 
 def _window_bytes(plan: Plan, block: Sequence[int], itemsize: int) -> int:
@@ -182,7 +213,7 @@ def left_bytes(plan: Plan) -> int:
     return _LEFT_BYTES + voxels * (_LEFT_VOXEL_BYTES + _LEFT_CHANNEL_BYTES * len(plan.pulled()))
 
 
-def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> bool:
+def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> bool:
     """Tell whether a plan fits a limit.
 
     Parameters
@@ -195,16 +226,28 @@ def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> bool:
         Tiles that are pulled at the same time.
     limit_bytes : int
         Memory that there is.
+    run : Box or None
+        As for `needs_of`.
 
     Returns
     -------
     bool
-        Whether it does.
+        Whether it does, and has no more blocks than a run may have.
     """
-    return needs_of(plan, cpus, pulls).memory_bytes <= limit_bytes * _SHARE
+    return not _too_many(plan, run) and needs_of(plan, cpus, pulls, run).memory_bytes <= _usable(limit_bytes)
 
 
-def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> Plan:
+def _usable(limit_bytes: int) -> int:
+    """Return what may be used of a limit, whatever size it is."""
+    return limit_bytes * round(100 * _SHARE) // 100
+
+
+def _too_many(plan: Plan, run: Box | None) -> bool:
+    """Tell whether a run would have more blocks than it may."""
+    return (run or plan.box).tile_count(plan.block_size, aligned=True) > MOST_BLOCKS
+
+
+def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> Plan:
     """Return a plan with the largest blocks that fit a limit.
 
     Parameters
@@ -217,6 +260,8 @@ def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> Plan:
         Tiles that are pulled at the same time.
     limit_bytes : int
         Memory that there is.
+    run : Box or None
+        As for `needs_of`.
 
     Returns
     -------
@@ -228,21 +273,32 @@ def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> Plan:
     UsageError
         If none fits; the least that is needed is in the message.
     """
-    needed = []
-    for size in _SIZES:
-        candidate = replace(plan, block_size=size)
-        needed.append(needs_of(candidate, cpus, pulls).memory_bytes)
-        if fits(candidate, cpus, pulls, limit_bytes):
+    candidates = [replace(plan, block_size=size) for size in _SIZES]
+    for candidate in candidates:
+        if fits(candidate, cpus, pulls, limit_bytes, run):
             return candidate
+    needed = [needs_of(each, cpus, pulls, run).memory_bytes for each in candidates if not _too_many(each, run)]
+    if not needed:
+        box = run or plan.box
+        raise UsageError(
+            f"a run on {box}",
+            f"it has {box.voxels:,} voxels, too many for {MOST_BLOCKS:,} blocks of {_words(DEFAULT_BLOCK_SIZE)}",
+            "Take a smaller box, and the rest of it in further runs",
+        )
     raise UsageError(
-        f"{cpus} workers and {pulls} pulls in {limit_bytes / 2**20:,.0f} MiB of memory",
-        f"they need {min(needed) / _SHARE / 2**20:,.0f} MiB even with the smallest blocks",
+        f"{cpus} workers and {pulls} pulls in {limit_bytes >> 20:,} MiB of memory",
+        f"they need {math.ceil(min(needed) / _SHARE / 2**20):,} MiB even with the smallest blocks",
         "Give fewer --cpus or --pulls, or more --memory",
     )
 
 
-def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> None:
-    """Refuse a plan that cannot fit a limit.
+def _words(size: Sequence[int]) -> str:
+    """Return a block size as it is read."""
+    return f"{' x '.join(map(str, size))} voxels (z, y, x)"
+
+
+def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> None:
+    """Refuse a plan that cannot fit a limit, or has more blocks than a run may have.
 
     Parameters
     ----------
@@ -254,12 +310,22 @@ def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> None:
         Tiles that are pulled at the same time.
     limit_bytes : int
         Memory that there is.
+    run : Box or None
+        As for `needs_of`.
 
     Raises
     ------
     UsageError
         If it does not fit, and a block size that does is in the message; or if no memory is enough for such blocks.
     """
+    box = run or plan.box
+    if _too_many(plan, run):
+        fewer = fitted(plan, cpus, pulls, limit_bytes, run).block_size
+        raise UsageError(
+            f"blocks of {_words(plan.block_size)} in {box}",
+            f"they are {box.tile_count(plan.block_size, aligned=True):,}, a run has {MOST_BLOCKS:,} at most",
+            f"Give --block-size {','.join(map(str, fewer))}",
+        )
     voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
     if voxels > _LARGEST_BLOCK:
         raise UsageError(
@@ -267,11 +333,11 @@ def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int) -> None:
             f"a block may have {_LARGEST_BLOCK:,} voxels, whatever the memory",
             "Give a smaller --block-size",
         )
-    if not fits(plan, cpus, pulls, limit_bytes):
-        needed = needs_of(plan, cpus, pulls).memory_bytes
-        size = ",".join(map(str, fitted(plan, cpus, pulls, limit_bytes).block_size))
+    if not fits(plan, cpus, pulls, limit_bytes, run):
+        needed = needs_of(plan, cpus, pulls, run).memory_bytes
+        size = ",".join(map(str, fitted(plan, cpus, pulls, limit_bytes, run).block_size))
         raise UsageError(
             f"blocks of {plan.block_size} voxels with {cpus} workers and {pulls} pulls",
-            f"they need {needed / 2**20:,.0f} MiB of memory, {limit_bytes * _SHARE / 2**20:,.0f} MiB may be used",
+            f"they need {needed / 2**20:,.0f} MiB of memory, {_usable(limit_bytes) >> 20:,} MiB may be used",
             f"Give --block-size {size}",
         )

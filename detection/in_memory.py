@@ -21,6 +21,7 @@ from detection import features, objects
 from detection.block_volume import BlockVolume
 from detection.blocks import FOUND, add_counts, candidates_of, measured_columns
 from detection.border import mirrored
+from detection.plan import blocks_of
 from detection.windows import WINDOW_NM, surroundings, window, window_sums
 from errors import DataError, UsageError
 from pipelines.contract import Chosen, Finding, Pipeline, Place, Summary
@@ -158,7 +159,7 @@ class _Run:
         self.channels = channels
         self.roles = pipeline.choose(list(channels), chosen)
         self.box = Box.of_shape(next(iter(channels.values())).shape)
-        self.blocks = list(self.box.tiles(block_size, aligned=True))
+        self.blocks = blocks_of(self.box, block_size)
         self.reach = window(WINDOW_NM, voxel_size_nm)
         self._block_size = block_size
         self._voxel_size_nm = voxel_size_nm

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -21,12 +21,22 @@ from box import Box
 from detection.store import Store
 from detection.tiles import Tiles
 from detection.windows import WINDOW_NM, Reach, window
+from errors import UsageError
 from importing import function_of
 from pipelines.contract import Finding, Pipeline
 from pipelines.function import FunctionPipeline
 from source import Source
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Plan", "code", "code_of", "remembered_block_size"]
+__all__ = [
+    "DEFAULT_BLOCK_SIZE",
+    "DEFAULT_PULLS",
+    "MOST_BLOCKS",
+    "Plan",
+    "blocks_of",
+    "code",
+    "code_of",
+    "remembered_block_size",
+]
 
 DEFAULT_BLOCK_SIZE = (32, 512, 512)
 """Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
@@ -36,6 +46,44 @@ DEFAULT_PULLS = 8
 
 _NOTE_BYTES = 1000
 """Largest note of a block size."""
+
+MOST_BLOCKS = 10**6
+"""Blocks of a run: each is some files on disk and some kilobytes in memory, and is told of in the log."""
+
+
+def blocks_of(box: Box, block_size: Sequence[int]) -> list[Box]:
+    """Cut a box into blocks, which tile it, at multiples of their size from voxel 0.
+
+    Parameters
+    ----------
+    box : Box
+        The volume.
+    block_size : sequence of int
+        Largest extent of a block along z, y, x.
+
+    Returns
+    -------
+    list of Box
+        At most `MOST_BLOCKS`, z slowest.
+
+    Raises
+    ------
+    UsageError
+        If there would be more, which is known before the first is made; a size that makes fewer is in the message.
+    """
+    count = box.tile_count(block_size, aligned=True)
+    if count > MOST_BLOCKS:
+        size = [min(n, extent) for n, extent in zip(block_size, box.shape, strict=True)]
+        while box.tile_count(size, aligned=True) > MOST_BLOCKS:
+            # the axis with most blocks is the one along which larger ones tell most
+            axis = max(range(3), key=lambda axis: box.shape[axis] / size[axis])
+            size[axis] = min(2 * size[axis], box.shape[axis])
+        raise UsageError(
+            f"blocks of {' x '.join(map(str, block_size))} voxels (z, y, x) in {box}",
+            f"they are {count:,}, a run has {MOST_BLOCKS:,} at most",
+            f"Give --block-size {','.join(map(str, size))}",
+        )
+    return list(box.tiles(block_size, aligned=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +137,7 @@ class Plan:
 
     def blocks(self) -> list[Box]:
         """Return the blocks, which tile the box, cut where BOSS cuts its cuboids if the block size allows."""
-        return list(self.box.tiles(self.block_size, aligned=True))
+        return blocks_of(self.box, self.block_size)
 
     def pulled(self) -> list[str]:
         """Return the channels that are pulled."""

@@ -222,7 +222,9 @@ class TileFeed:
         self._reserve_bytes = 2 * pulls * max((tiles.bytes_of(block) for block in blocks), default=0)
         self._pulled = pulled
         self._left = len(blocks)
-        self._needs = {block: tiles.needed(block, halo) for block in blocks}
+        # a tile is needed by many blocks, and is one object to all of them: a box takes more than all else of a block
+        known: dict[Box, Box] = {}
+        self._needs = {block: [known.setdefault(tile, tile) for tile in tiles.needed(block, halo)] for block in blocks}
         self._users: dict[Box, int] = {}
         for needed in self._needs.values():
             for tile in needed:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,42 @@ def test_blocks_whose_labels_cannot_be_packed_are_refused_before_the_run(tmp_pat
     plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), box.shape, tmp_path)
     with pytest.raises(UsageError, match="400,000,000 voxels, whatever the memory"):
         check_memory(plan, 1, 1, 2**50)
+
+
+def test_a_block_size_that_makes_too_many_blocks_is_refused_with_one_that_does_not_before_any_is_made(
+    tmp_path: Path,
+) -> None:
+    source = noisy((2, 8, 8), np.uint8, 1)
+    pipeline = pipelines.build("nomads-unsupervised", {})
+    roles, names, box = (
+        {"presynaptic": "pre", "postsynaptic": "post"},
+        ("pre", "post"),
+        Box.of_shape((1, 1, 99_999_999)),
+    )
+    plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), (1, 1, 1), tmp_path)
+    with pytest.raises(UsageError, match=r"are 99,999,999, a run has 1,000,000 at most. Give --block-size") as refused:
+        check_memory(plan, 1, 1, GIB)
+    size = tuple(map(int, refused.value.remedy.split()[-1].split(",")))
+    check_memory(replace(plan, block_size=size), 1, 1, GIB)
+    with pytest.raises(UsageError, match=r"a run has 1,000,000 at most. Give --block-size 1,1,128"):
+        plan.blocks()
+    with pytest.raises(UsageError, match=r"too many for 1,000,000 blocks.* Take a smaller box"):
+        check_memory(replace(plan, box=Box.of_shape((999_999_999,) * 3)), 1, 1, GIB)
+
+
+def test_blocks_are_charged_for_their_number_not_for_their_voxels_alone(tmp_path: Path) -> None:
+    source = noisy((2, 8, 8), np.uint8, 1)
+    pipeline = pipelines.build("nomads-unsupervised", {})
+    roles, names, box = {"presynaptic": "pre", "postsynaptic": "post"}, ("pre", "post"), Box.of_shape((1, 1000, 1000))
+    plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), (1, 1, 2), tmp_path)
+    many, one = needs_of(plan, 1, 1), needs_of(replace(plan, block_size=(1, 1000, 1000)), 1, 1)
+    assert (many.blocks, one.blocks) == (500_000, 1)
+    assert many.memory_bytes > one.memory_bytes + 500_000 * 1024
+    assert many.disk_bytes > one.disk_bytes + 500_000 * 4096
+    assert many.files == 500_000 * one.files
+    assert many.seconds(1, 1)[0] > 1000 > one.seconds(1, 1)[1]
+    with pytest.raises(UsageError, match="MiB of memory"):
+        check_memory(plan, 1, 1, GIB)
 
 
 def test_a_block_size_that_does_not_fit_is_refused_with_one_that_does(folder: Path) -> None:

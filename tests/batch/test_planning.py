@@ -232,7 +232,9 @@ class TestRefusals:
             (LARGE, {"compute": "FARGATE", "shards": 2}, "--cache"),
             (LARGE, {"memory_bytes": 2**30}, "joining the objects"),
             (TERAVOXEL, {"compute": "FARGATE"}, "smaller box"),
-            (Box.of_shape((640, 125_000, 125_000)), {}, "larger machine"),
+            (Box.of_shape((512, 125_000, 125_000)), {}, "larger machine"),
+            (Box.of_shape((640, 125_000, 125_000)), {}, "too many for 1,000,000 blocks"),
+            (Box.of_shape((10**9 - 1,) * 3), {}, "Take a smaller box"),
         ],
         ids=lambda value: "_".join(value) if isinstance(value, dict) else None,
     )
