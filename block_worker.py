@@ -10,17 +10,18 @@ import logging
 import pickle
 import signal
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import logs
 from box import Box
 from errors import NDSynapseError, StorageError, UsageError
+from wording import reason_of, traceback_of
 
 __all__ = ["SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "work"]
 
@@ -181,18 +182,20 @@ def _told(what: str) -> Iterator[None]:
         yield
     except NDSynapseError:
         raise
-    except (Exception, SystemExit) as error:
-        raise Trouble(what, f"{type(error).__name__}: {error}", traceback.format_exc()) from error
+    except BaseException as error:
+        raise Trouble(what, reason_of(error), traceback_of(error)) from error
 
 
 def _send(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> None:
     """Send an outcome; a result that cannot travel is a failure of its block."""
     try:
-        pipe.send(outcome)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        packed = ForkingPickler.dumps(outcome)
+    except BaseException as error:
         if not isinstance(outcome, Done):
             raise
-        pipe.send(Failed(outcome.box, f"its result cannot be sent to the parent: {error}", traceback.format_exc()))
+        reason = f"its result cannot be sent to the parent: {reason_of(error)}"
+        packed = ForkingPickler.dumps(Failed(outcome.box, reason, traceback_of(error)))
+    pipe.send_bytes(packed)
 
 
 def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSynapseError:
@@ -203,7 +206,7 @@ def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSyna
     except StorageError as error:
         return error  # a disk that is full for one block is full for all
     except BaseException as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
-        return Failed(box, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return Failed(box, reason_of(error), traceback_of(error))
     return Done(box, result, time.monotonic() - started, _peak_bytes())
 
 

@@ -1,4 +1,4 @@
-"""What our command lines share: a parser that answers in a sentence, and the forms of values.
+"""How our command lines are read: a parser that answers in a sentence, and the forms of values.
 
 It knows no option of any of them.
 """
@@ -9,8 +9,9 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import shell
 from credentials import hide_likely
 from errors import UsageError
 
@@ -24,10 +25,21 @@ _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that answers a wrong command line with an error of ours: one sentence, no page of usage."""
+    """A parser that answers a wrong command line with an error of ours: one sentence, no page of usage.
+
+    Options may not be shortened: what is short for one today is short for another tomorrow.
+
+    Parameters
+    ----------
+    **options
+        As those of `argparse.ArgumentParser`.
+    """
 
     appendix = ""
     """What its help ends with, as it is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def format_help(self) -> str:
         """Return the help.
@@ -38,6 +50,11 @@ class Parser(argparse.ArgumentParser):
             The options, and the appendix.
         """
         return super().format_help() + (f"\n{self.appendix}" if self.appendix else "")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write a help; argparse would pass over one that cannot be written."""
+        del file
+        shell.say(message)
 
     def error(self, message: str) -> NoReturn:
         """Refuse a command line.

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import nd_boss
 import record
+import shell
 from errors import NDSynapseError
 from job import BUCKET_VARIABLE, Job
 from progress import Progress
 from record import Outcome
 from results import ResultFolder, mask_names
+from wording import reason_of
 
 if TYPE_CHECKING:
     from pymeda_driver import Report
@@ -55,6 +57,13 @@ def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
         if not collect:
             raise
         outcome.failures.append(error)
+    except Exception as error:
+        if not collect:
+            raise
+        # a defect, or what only the surroundings explain: what was computed is delivered all the same
+        log.debug("the step %s", name, exc_info=error)
+        defect = NDSynapseError(f"the step {name}", reason_of(error), "Please report this defect, with job.log")
+        outcome.failures.append(shell.translated(error) or defect)
     finally:
         outcome.seconds[name] = time.monotonic() - started
 

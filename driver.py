@@ -7,11 +7,10 @@ It knows no step of a job; `steps` does.
 
 from __future__ import annotations
 
-import stopping
+import beginning
 
 if __name__ == "__main__":
-    # what follows takes a while to import; a signal that comes meanwhile ends as one that comes later does
-    stopping.end_at_once()
+    beginning.begin()
 
 import logging
 import os
@@ -29,15 +28,17 @@ from numpy.typing import NDArray
 
 import delivery
 import logs
+import shell
 from box import Box, Range
 from command_line import Parser
-from credentials import Token, taken_environment
+from credentials import Token
 from detection import Detection
-from errors import DataError, NDSynapseError, StoppedError, StorageError, UsageError
+from errors import DataError, StoppedError, UsageError
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
 from NeuroDataResource import NeuroDataResource
 from pipelines.listing import described, listed
 from progress import silent, told
+from record import Outcome
 from results import ResultFolder, sums
 from run_file import read_run_file
 from steps import foretell, run, run_part
@@ -176,7 +177,7 @@ def upload_results(path: str | Path, results_key: str) -> None:
     s3.upload_folder(Path(path), bucket, results_key)
 
 
-def _upload(argv: Sequence[str]) -> None:
+def _upload(argv: Sequence[str]) -> int:
     """Run ``driver.py upload FOLDER --bucket NAME``."""
     import s3
 
@@ -195,6 +196,7 @@ def _upload(argv: Sequence[str]) -> None:
     with _ended_at_once():
         uploaded = s3.upload_folder(options.folder, options.bucket, key, acl=options.acl)
     log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, key)
+    return 0
 
 
 def _key_of(folder: Path) -> str:
@@ -228,11 +230,11 @@ def _job(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the job of a command line; return the exit code."""
     options = _options(argv)
     if options.list_pipelines:
-        return _say(listed())
+        return shell.say(listed())
     job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     if options.dry_run:
-        return _say(foretell(job))
+        return shell.say(foretell(job))
     folder = ResultFolder(job.path, job.results_key)
     with folder.locked():
         folder.refuse_other(job.collection, job.experiment)
@@ -240,26 +242,27 @@ def _job(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             folder.clear_work()
             folder = ResultFolder(job.path, job.results_key)
         with logs.job_log(folder.root / "job.log", job.token), told(not options.quiet) as progress:
-            try:
+            outcomes: list[Outcome] = []
+
+            def whole_or_part() -> int:
                 if job.part is not None:
                     run_part(job, job.part, folder, progress)
-                    return 0
-                outcome = run(job, folder, progress)
-            except NDSynapseError as error:
-                return _tell(error)
-            except KeyboardInterrupt:
-                return _tell(
-                    StoppedError("the job", "it was stopped by a signal", "The same command goes on where it was")
-                )
-            except Exception as error:  # noqa: BLE001 - a defect meets the user here: a sentence, not a page
-                return _tell_defect(error)
+                else:
+                    outcomes.append(run(job, folder, progress))
+                return 0
+
+            # here, for job.log ends with how the job did
+            code = shell.guarded(whole_or_part, StoppedError("the job", "it was stopped by a signal", shell.GOES_ON))
+            if not outcomes:
+                return code
+            (outcome,) = outcomes
             for failure in outcome.errors:
-                _tell(failure)
+                shell.tell(failure)
         before = len(outcome.failures)
         with _ended_at_once():
             delivery.upload(outcome, folder)
         for failure in outcome.failures[before:]:
-            _tell(failure)
+            shell.tell(failure)
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
     classes = "".join(f", {count} {name}" for name, count in outcome.classes.items())
     log.info("%d synapses%s; %s", outcome.synapses, classes, steps)
@@ -276,7 +279,7 @@ def _ended_at_once() -> Iterator[None]:
 
     def stop(number: int, _frame: object) -> None:
         reason = f"it was stopped by {signal.Signals(number).name}"
-        os._exit(_tell(StoppedError("the upload", reason, "The same command goes on where it was")))
+        os._exit(shell.tell(StoppedError("the upload", reason, shell.GOES_ON)))
 
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's alone
@@ -287,20 +290,6 @@ def _ended_at_once() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _tell(error: NDSynapseError) -> int:
-    """Log a failure in one line, its causes to the file alone; return its exit code."""
-    log.error("%s", error)
-    log.debug("caused by", exc_info=error)
-    return error.exit_code
-
-
-def _tell_defect(error: Exception) -> int:
-    """Log a defect of ours in one line, its traceback to the file alone; return its exit code."""
-    log.critical("a defect of nd-synapse, please report it with job.log: %s: %s", type(error).__name__, error)
-    log.debug("traceback", exc_info=error)
-    return 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -316,57 +305,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: 0 done, otherwise that of the error, see `errors`; 1 for a defect of ours.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    stopping.hear()
-    for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # closed by whoever started us
-            setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as we run
-    try:
-        code = _command(arguments)
-    except SystemExit as end:  # after a help
-        raise SystemExit(end.code or _say("")) from None
-    lost = _say("")  # what Python still holds of the output
-    return code or lost
+    return shell.run(_command, argv)
 
 
-def _say(text: str) -> int:
-    """Write to standard output, now; return the exit code."""
-    try:
-        if text:
-            sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        # Python would try the same at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # who closed a pipe has read enough
-            full = StorageError("standard output", str(error.strerror).lower(), "Send it where there is room")
-            return _tell(full)
-    return 0
-
-
-def _command(arguments: list[str]) -> int:
+def _command(arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run a command; return its exit code."""
-    environ = taken_environment()
-    logs.begin(arguments, environ)
-    try:
-        if arguments[:1] == ["upload"]:
-            _upload(arguments[1:])
-            return 0
-        if arguments[:1] == ["verify"]:
-            import verification
+    if arguments[:1] == ["upload"]:
+        return _upload(arguments[1:])
+    if arguments[:1] == ["verify"]:
+        import verification
 
-            return verification.main(arguments[1:], environ)
-        return _job(arguments, environ)
-    except NDSynapseError as error:
-        return _tell(error)
-    except KeyboardInterrupt:
-        return _tell(StoppedError("the command", "it was stopped by a signal", "The same command goes on where it was"))
-    except Exception as error:  # noqa: BLE001 - a defect meets the user here: a sentence, not a page
-        return _tell_defect(error)
+        return verification.main(arguments[1:], environ)
+    return _job(arguments, environ)
 
 
 if __name__ == "__main__":
-    code = main()
-    # what is done is told; a signal that comes while Python ends would change the exit code
-    stopping.ignore()
-    sys.exit(code)
+    shell.end(main())

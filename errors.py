@@ -11,7 +11,8 @@ It is not the place where foreign exceptions are translated: every door (BOSS, S
     ├── IncompleteError         3   the job ended, but blocks failed: the masks have holes there
     ├── DataError              65   the request is sound, the data are not: constant, wrong type or size
     ├── UnavailableError       69   BOSS or S3 does not answer, after the retries
-    ├── StorageError           74   the result folder cannot be read or written (disk full, no right)
+    ├── StorageError           74   a local file cannot be read or written (disk full, no right)
+    │   └── LimitError              memory, open files, processes: this machine, or a limit on it, has no more of them
     ├── StoppedError           75   stopped by a signal; the same command goes on
     └── PermissionDeniedError  77   the token or the role may not do this
 """
@@ -25,6 +26,7 @@ from typing import ClassVar
 __all__ = [
     "DataError",
     "IncompleteError",
+    "LimitError",
     "NDSynapseError",
     "PermissionDeniedError",
     "RangeError",
@@ -108,6 +110,10 @@ class StorageError(NDSynapseError, OSError):
     """A local file cannot be read or written."""
 
     exit_code = 74
+
+
+class LimitError(StorageError):
+    """The machine, or a limit on this process, has no more memory, open files or processes."""
 
 
 class StoppedError(NDSynapseError):

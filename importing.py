@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from errors import UnknownNameError
+from wording import reason_of
 
 __all__ = ["function_of"]
 
@@ -38,10 +39,13 @@ def function_of(path: str) -> Callable[..., Any]:
         raise UnknownNameError(asked, "that is not of the form package.module:function", remedy)
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        found = f"importing {module_name} ended with {type(error).__name__}: {error}"
+        # a module may look names up by a function of its own
+        function: Any = getattr(module, name, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        found = f"importing {module_name} ended with {reason_of(error)}"
         raise UnknownNameError(asked, found, remedy) from error
-    function: Any = getattr(module, name, None)
     if function is None:
         raise UnknownNameError(asked, f"{module_name} has no {name}", remedy)
     if not callable(function) or isinstance(function, type):

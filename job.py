@@ -242,7 +242,6 @@ def parser() -> Parser:
         "`driver.py verify FOLDER` checks one at any later time. "
         "Exit codes: 0 done, 2 usage, 3 done but for blocks that failed, 65 unusable data, 69 BOSS or S3 unavailable, "
         "74 result folder not writable, 75 stopped (the same command goes on), 77 not permitted, 1 a defect of ours.",
-        allow_abbrev=False,
     )
     volume = p.add_argument_group("what to read")
     volume.add_argument("--host", help="BOSS: a host name (https is meant) or a URL with its scheme")

@@ -9,7 +9,8 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from credentials import Redactor, Token, redact, suspected
 from errors import StorageError
+from wording import one_line, shortened
 
 __all__ = ["LogSettings", "apply", "begin", "current", "job_log", "told"]
 
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 
 _LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
 _FILE_LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s[%(process)d] %(message)s"
+_MESSAGE = 4000
+_TRACE = 20_000
+"""Characters of a message, and of a traceback, that are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +55,46 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is gener
     """Writes lines to standard error, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; a failure to do so goes the way of all logging failures."""
+        """Write a record."""
         if sys.stderr is None:
             return  # it was closed by whoever started us
-        try:
+        # logging's own way would be a traceback to where nothing can be written
+        with suppress(OSError, ValueError):
             tqdm.write(self.format(record), file=sys.stderr)
-        except (OSError, ValueError):
-            self.handleError(record)
+
+
+class _Lines(logging.Formatter):
+    """Writes a record as one line with its time in UTC, and its traceback below it, or at its end what that comes to.
+
+    What others name, and what they raise, may hold line ends, and be of any length.
+    """
+
+    def __init__(self, line: str, traces: bool) -> None:
+        super().__init__(line, "%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
+        self._traces = traces
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record, which `Redactor` has seen."""
+        plain = copy(record)
+        plain.exc_info = plain.exc_text = plain.stack_info = None
+        text, trace = super().format(plain), record.exc_text
+        if not trace:
+            return text
+        return f"{text}\n{shortened(trace, _TRACE)}" if self._traces else f"{text}: {_first_cause(trace)}"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """Return the line of a record."""
+        record.message = one_line(shortened(record.message, _MESSAGE))
+        return super().formatMessage(record)
+
+
+def _first_cause(trace: str) -> str:
+    """Return the exception that a traceback, or a chain of them, begins with."""
+    lines = trace.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.startswith("  File ")), 0)
+    first = next((line for line in lines[start:] if line and not line.startswith(" ")), lines[-1])
+    return one_line(shortened(first, _MESSAGE))
 
 
 class _JobLog(logging.FileHandler):
@@ -96,7 +134,8 @@ def begin(words: Sequence[str], environ: Mapping[str, str]) -> None:
         The environment.
     """
     global _SUSPECTED
-    _SUSPECTED = suspected(words, environ)
+    # with a word more: none at all is more than it bears
+    _SUSPECTED = suspected([*words, ""], environ)
     apply(LogSettings())
 
 
@@ -174,7 +213,7 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
     if settings.level is not None:
         terminal = _Terminal()
         terminal.setLevel(settings.level)
-        terminal.setFormatter(_formatter(_LINE))
+        terminal.setFormatter(_Lines(_LINE, traces=False))
         handlers.append(terminal)
     if settings.file is not None:
         try:
@@ -185,18 +224,11 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
                 f"opening the log {settings.file}", str(error.strerror), "Give a --path that you may write to"
             ) from error
         file.setLevel(logging.DEBUG)
-        file.setFormatter(_formatter(_FILE_LINE))
+        file.setFormatter(_Lines(_FILE_LINE, traces=True))
         handlers.append(file)
     for handler in handlers:
         handler.addFilter(Redactor(*{*settings.tokens, *_SUSPECTED}))
     return handlers
-
-
-def _formatter(line: str) -> logging.Formatter:
-    """Return a formatter with times in UTC."""
-    formatter = logging.Formatter(line, "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    return formatter
 
 
 @contextmanager

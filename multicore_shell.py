@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import logs
 import nd_multicore
-import stopping
+import shell
 from block_pool import InWorkerError
 from command_line import Parser, block_size_of, gib_of
 from detection.plan import DEFAULT_PULLS
-from errors import IncompleteError, NDSynapseError, StoppedError, UsageError
+from errors import IncompleteError, NDSynapseError, StoppedError
 from importing import function_of
 from progress import told
 
@@ -49,33 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
     parser.add_argument("--scratch", metavar="DIR", help="keep finished blocks here: the same command goes on")
     parser.add_argument("--quiet", action="store_true", help="only warnings and failures on standard error")
+
+    def command(words: list[str], _environ: Mapping[str, str]) -> int:
+        return _run(parser.parse_args(words))
+
     # the token stays in the environment, where the historical function looks for it; workers do not get it
-    logs.begin(sys.argv[1:] if argv is None else argv, os.environ)
-    try:
-        options = parser.parse_args(argv)
-    except UsageError as error:
-        sys.stderr.write(logs.told(f"{error}\n"))
-        return error.exit_code
-    stopping.hear()
-    try:
-        code = _shell(options)
-        stopping.ignore()
-    except KeyboardInterrupt:
-        remedy = "The same command goes on where it was" if options.scratch else "Nothing is kept without --scratch"
-        stopped = StoppedError("the run", "it was stopped by a signal", remedy)
-        sys.stderr.write(f"{stopped}\n")
-        code = stopped.exit_code
-    return code
+    return shell.run(command, argv, keep_token=True)
 
 
-def _shell(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Run what the command line asks for; return the exit code."""
     logs.apply(logs.LogSettings(logging.WARNING if options.quiet else logging.INFO))
+    sys.path.append(str(Path.cwd()))
+    function = function_of(options.function)
+    z, y, x = block_size_of(options.block_size)
+    memory = gib_of("--memory", options.memory)
     try:
-        sys.path.append(str(Path.cwd()))
-        function = function_of(options.function)
-        z, y, x = block_size_of(options.block_size)
-        memory = gib_of("--memory", options.memory)
         with told(not options.quiet) as progress:
             results = nd_multicore.run_parallel(
                 options.config,
@@ -87,16 +75,18 @@ def _shell(options: argparse.Namespace) -> int:
                 memory_bytes=memory,
                 progress=progress,
             )
-        sys.stdout.write("".join(f"{key}\n" for key in results))
-        for failed in results.failed.values():
-            sys.stderr.write(logs.told(f"{failed.traceback}block {failed.box} failed: {failed.reason}\n"))
-        if results.failed:
-            count = len(results.failed)
-            raise IncompleteError(
-                f"{options.function} on every block", f"{count} blocks failed", "Correct the function"
-            )
+    except KeyboardInterrupt:
+        remedy = shell.GOES_ON if options.scratch else "Nothing is kept without --scratch"
+        raise StoppedError("the run", "it was stopped by a signal", remedy) from None
     except NDSynapseError as error:
-        cause = error.__cause__ if isinstance(error.__cause__, InWorkerError) else ""
-        sys.stderr.write(logs.told(f"{cause}{error}\n"))
-        return error.exit_code
+        if isinstance(error.__cause__, InWorkerError):
+            shell.say_aside(str(error.__cause__))
+        raise
+    shell.say("".join(f"{key}\n" for key in results))
+    # the user's own function is what they tell of; each of its failures once
+    for trace in dict.fromkeys(failed.traceback for failed in results.failed.values()):
+        shell.say_aside(trace)
+    if results.failed:
+        count = len(results.failed)
+        raise IncompleteError(f"{options.function} on every block", f"{count} blocks failed", "Correct the function")
     return 0

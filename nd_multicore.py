@@ -17,11 +17,10 @@ bytes a voxel.
 
 from __future__ import annotations
 
-import stopping
+import beginning
 
 if __name__ == "__main__":
-    # what follows takes a while to import; a signal that comes meanwhile ends as one that comes later does
-    stopping.end_at_once()
+    beginning.begin()
 
 import hashlib
 import importlib
@@ -43,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+import shell
 from block_pool import BlockPool, Done, Failed
 from box import Box, Range
 from detection.block_volume import BlockVolume
@@ -54,6 +54,7 @@ from errors import DataError, NDSynapseError, StorageError, UsageError
 from machine import available_bytes, default_cpus
 from multicore_load import Load
 from progress import Progress, on_terminal, silent
+from wording import reason_of
 
 if TYPE_CHECKING:
     # workers import this module, and have no use for what speaks to BOSS, which takes as long as all the rest
@@ -212,10 +213,8 @@ def job(block: Block, resource: NeuroDataResource, function: BlockFunction) -> s
     except NDSynapseError:
         raise
     except Exception as error:
-        name = getattr(function, "__name__", repr(function))
-        raise DataError(
-            f"{name} on block {block.box}", f"{type(error).__name__}: {error}", "Correct the function"
-        ) from error
+        name = getattr(function, "__name__", type(function).__name__)
+        raise DataError(f"{name} on block {block.box}", reason_of(error), "Correct the function") from error
     return block.key
 
 
@@ -509,4 +508,4 @@ def _column(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 if __name__ == "__main__":
     # the command line imports this module by its name, as workers do: what a main program defines nobody could find
-    sys.exit(importlib.import_module("multicore_shell").main())
+    shell.end(importlib.import_module("multicore_shell").main())

@@ -5,10 +5,13 @@ It draws nothing itself; the figures and the page are in the package `pymeda`.
 
 from __future__ import annotations
 
-import argparse
+import beginning
+
+if __name__ == "__main__":
+    beginning.begin()
+
 import csv
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,11 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import shell
 from box import Box
+from command_line import Parser
 from csv_files import Rows
 from detection import objects
 from detection.overview import Overview
-from errors import DataError, NDSynapseError, StorageError
+from errors import DataError, StorageError
 from pymeda.facts import RunFacts
 from pymeda.report import Report, draw_report, write_report
 
@@ -242,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code: 0, or that of the error, which is printed.
     """
-    parser = argparse.ArgumentParser(prog="python -m pymeda_driver", description="Write the PyMeda report of a table.")
+    parser = Parser(prog="python -m pymeda_driver", description="Write the PyMeda report of a table.")
     parser.add_argument(
         "table", type=Path, metavar="TABLE.csv", help="rows are observations; columns of numbers are used"
     )
@@ -250,8 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, required=True, metavar="DIR", help="folder of the report, made when missing"
     )
     parser.add_argument("--title", help="title of the page (default: the name of the table)")
-    asked = parser.parse_args(arguments)
-    try:
+
+    def command(words: list[str], _environ: Mapping[str, str]) -> int:
+        asked = parser.parse_args(words)
         page = write_report(
             asked.out,
             title=asked.title or f"PyMeda of {asked.table.stem}",
@@ -260,12 +266,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             overviews={},
             mask_overviews={},
         )
-    except NDSynapseError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to its user
-        return error.exit_code
-    print(page)  # noqa: T201 - the command line's result
-    return 0
+        return shell.say(f"{page}\n")
+
+    return shell.run(command, arguments, remedy="The same command begins anew")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    shell.end(main())

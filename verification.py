@@ -21,6 +21,7 @@ import mask_files
 import nd_boss
 import pipelines
 import recomputation
+import shell
 from boss.connection import address_of, is_loopback
 from box import Box
 from command_line import Parser
@@ -32,6 +33,7 @@ from NeuroDataResource import NeuroDataResource
 from recomputation import Differences
 from results import sums
 from run_file import RunFile, read_run_file
+from wording import one_line
 
 __all__ = ["Check", "Request", "main", "verify"]
 
@@ -347,8 +349,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     )
     made = []
     for check in verify(request):
-        sys.stdout.write(_line(f"{check.mark}  {check.name:<7} {check.found}", sys.stdout.encoding) + "\n")
-        sys.stdout.flush()
+        shell.say(one_line(f"{check.mark}  {check.name:<7} {check.found}") + "\n")
         made.append(check)
     bad = dict.fromkeys(check.name for check in made if check.good is False)
     if bad:
@@ -357,12 +358,6 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     for error in (check.error for check in made if check.error is not None):
         raise error
     return 0
-
-
-def _line(text: str, encoding: str | None) -> str:
-    """Return a text as one line that can be written: names of files and what run.json says may hold anything."""
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return plain.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
 
 
 def _parser() -> Parser:

@@ -5,6 +5,11 @@ It parses and tells; what is decided and done is in the modules beside it.
 
 from __future__ import annotations
 
+import beginning
+
+if __name__ == "__main__":
+    beginning.begin()
+
 import argparse
 import json
 import logging
@@ -17,7 +22,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import logs
-import stopping
+import shell
 from batch import requests, status, submission
 from batch.arguments import COMMANDS, asked_for, level_of, parser_of
 from batch.client import BatchDoor
@@ -28,9 +33,9 @@ from batch.runs import Records, Submitted
 from batch.status import JobState
 from batch.words import for_container
 from command_line import Parser, pairs_of
-from credentials import taken_environment
-from errors import NDSynapseError, StoppedError, UnknownNameError, UsageError
+from errors import UnknownNameError, UsageError
 from s3 import check_bucket
+from shell import say
 
 __all__ = ["main"]
 
@@ -47,7 +52,7 @@ def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``plan``."""
     asked = asked_for("plan", argv, environ)
     plan = asked.plan("FARGATE" if asked.ours.compute == "fargate" else "EC2")
-    sys.stdout.write(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
+    say(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
     return 0
 
 
@@ -66,7 +71,7 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     queue = Queue.of(ours.queue, door.environments(ours.queue))
     compute = submission.compute_of(definition)
     plan = asked.plan(compute)
-    sys.stdout.write(plan.as_text())
+    say(plan.as_text())
     submission.check_disk(definition, max(plan.child_disk_gib, plan.report_disk_gib))
     run_id = ours.run or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     run = Run(
@@ -117,7 +122,7 @@ def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     last = submission.latest(jobs)
     states = {phase: _states(door, run, job) for phase, job in last.items()}
     earlier = [state for job in jobs if job not in last.values() for state in _states(door, run, job)]
-    sys.stdout.write(status.told(run, created, states, earlier, records.finished(), price, time.time()))
+    say(status.told(run, created, states, earlier, records.finished(), price, time.time()))
     return 0
 
 
@@ -151,9 +156,9 @@ def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
                 return 0
             shown += 1
             where = phase if state.shard is None else f"{phase} {state.shard}"
-            sys.stdout.write(f"{where}: {state.status.lower()}, log {state.log_stream}\n")
+            say(f"{where}: {state.status.lower()}, log {state.log_stream}\n")
             for line in door.log_lines(state.log_group or _LOG_GROUP, state.log_stream, ours.lines):
-                sys.stdout.write(f"  {line}\n")
+                say(f"  {line}\n")
     if not shown:
         raise UnknownNameError(
             f"logs of {ours.run}",
@@ -177,8 +182,8 @@ def _cancel(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     _, region, _ = records.read()
     ended = submission.cancel(records.jobs(), BatchDoor(region))
     for job in ended:
-        sys.stdout.write(f"ended {job.phase} {job.job_id}\n")
-    sys.stdout.write(f"what is finished is kept: python -m batch resume {ours.run}\n" if ended else "all had ended\n")
+        say(f"ended {job.phase} {job.job_id}\n")
+    say(f"what is finished is kept: python -m batch resume {ours.run}\n" if ended else "all had ended\n")
     return 0
 
 
@@ -198,7 +203,7 @@ def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     if ours.report_only:
         phases = ["report"]
     if not phases:
-        sys.stdout.write("nothing is missing\n")
+        say("nothing is missing\n")
         return 0
     if ours.job_definition:
         definition = door.definition(ours.job_definition)
@@ -232,7 +237,7 @@ def _bounded(run: Run, queue: Queue) -> Run:
     """Return a run that BOSS bears in a queue, and say what it has other than the plan."""
     bound = bounded(run, queue)
     if bound.child.pulls != run.child.pulls:
-        sys.stdout.write(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
+        say(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
     return bound
 
 
@@ -247,8 +252,7 @@ def _confirm(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("submitting", "there is no terminal on which to ask", "Give --yes")
-    sys.stdout.write(f"{question} [y/N] ")
-    sys.stdout.flush()
+    say(f"{question} [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("submitting", "the answer was not yes", "Nothing was submitted")
 
@@ -257,8 +261,8 @@ def _tell_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
     """Say what was submitted, and how to follow it."""
     for job in jobs:
         children = run.children(job.phase)
-        sys.stdout.write(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
-    sys.stdout.write(f"python -m batch status {run.address}\n")
+        say(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
+    say(f"python -m batch status {run.address}\n")
 
 
 _RUN: dict[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
@@ -284,37 +288,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: 0 done, otherwise that of the error, see `errors`; 1 for a defect of ours.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    p = Parser(prog="python -m batch", description="A run on AWS Batch.", allow_abbrev=False)
+    return shell.run(_command, argv, remedy="See with `status` what was submitted")
+
+
+def _command(arguments: list[str], environ: Mapping[str, str]) -> int:
+    """Run a command; return its exit code."""
+    p = Parser(prog="python -m batch", description="A run on AWS Batch.")
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)
-    stopping.hear()
-    environ = taken_environment()
-    logs.begin(arguments, environ)
-    try:
-        # the rest is looked at by the command itself
-        command = p.parse_args(arguments[:1]).command
-        return _RUN[command](arguments[1:], environ)
-    except NDSynapseError as error:
-        return _tell(error)
-    except KeyboardInterrupt:
-        return _tell(StoppedError("the command", "it was stopped by a signal", "See with `status` what was submitted"))
-    except Exception as error:
-        # a defect meets the user here: a sentence, not a page
-        log.critical("a defect of nd-synapse, please report it: %s: %s", type(error).__name__, error)
-        log.debug("traceback", exc_info=error)
-        return 1
-
-
-def _tell(error: NDSynapseError) -> int:
-    """Log a failure in one line; return its exit code."""
-    log.error("%s", error)
-    log.debug("caused by", exc_info=error)
-    return error.exit_code
+    # the rest is looked at by the command itself
+    command = p.parse_args(arguments[:1]).command
+    return _RUN[command](arguments[1:], environ)
 
 
 if __name__ == "__main__":
-    code = main()
-    stopping.ignore()
-    sys.exit(code)
+    shell.end(main())

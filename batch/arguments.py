@@ -53,7 +53,6 @@ def parser_of(command: str) -> Parser:
     p = Parser(
         prog=f"python -m batch {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
-        allow_abbrev=False,
     )
     if command in _PLANNED:
         p.appendix = _REST

@@ -266,7 +266,6 @@ def _parser() -> Parser:
     p = Parser(
         prog="python -m batch.simulation",
         description="Simulate a run on Spot machines, with interruptions.",
-        allow_abbrev=False,
     )
     shape = ",".join(map(str, TERAVOXEL.shape))
     p.add_argument("--shape", default=shape, metavar="Z,Y,X", help="voxels of the volume; default: %(default)s")

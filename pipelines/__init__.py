@@ -8,6 +8,14 @@ pipeline's and which leads to a class that keeps `contract.Pipeline`.
 
 from __future__ import annotations
 
+import sys
+
+import beginning
+
+if sys.argv[:1] == ["-m"]:
+    # python is looking for what it is to run, pipelines.evaluate, and imports the packages round it first
+    beginning.begin()
+
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import metadata
@@ -19,6 +27,7 @@ from pipelines.function import FunctionPipeline
 from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic
+from wording import reason_of
 
 __all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "is_ours", "names", "parameters"]
 
@@ -78,10 +87,12 @@ def factory(name: str) -> Any:
         )
     try:
         return others[name].load()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise UnknownNameError(
             f"pipeline {name!r} of {others[name].value}",
-            f"importing it ended with {type(error).__name__}: {error}",
+            f"importing it ended with {reason_of(error)}",
             "Install its distribution anew",
         ) from error
 

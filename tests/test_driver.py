@@ -601,8 +601,8 @@ def test_output_that_nobody_takes_is_no_defect(output: str, code: int) -> None:
     line = f"set -o pipefail; {shlex.quote(sys.executable)} driver.py --list-pipelines {output}"
     done = subprocess.run(["bash", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == code
-    told = "standard output: no space left on device. Send it where there is room.\n"
-    assert done.stderr == (told if code else "")
+    told = " ERROR standard output: no space left on device. Send it where there is room.\n"
+    assert done.stderr.endswith(told) if code else done.stderr == ""
 
 
 @pytest.mark.parametrize("size", [f"8,8,{'9' * 5000}", f"8,8,{'0' * 5000}1", "8,8,0", "8,8"])

@@ -535,7 +535,7 @@ def test_a_file_that_is_no_table_ends_in_one_sentence_and_its_exit_code(tmp_path
         file.write_bytes(content)
     assert pymeda_driver.main([str(file), "--out", str(tmp_path / "out")]) == code
     said = capsys.readouterr().err
-    assert said.startswith("error: ")
+    assert " ERROR the table " in said
     assert said.count("\n") == 1
 
 

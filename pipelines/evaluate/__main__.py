@@ -6,10 +6,8 @@ It computes nothing itself; each step is one call of the module that can.
 from __future__ import annotations
 
 import json
-import logging
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pipelines
+import shell
 from box import Box
-from errors import DataError, NDSynapseError, StoppedError, StorageError, UsageError, closest
+from errors import DataError, NDSynapseError, StorageError, UsageError, closest
 from pipelines.contract import Pipeline
 from pipelines.evaluate import printout, truth
 from pipelines.evaluate.detections import Detections, run_pipeline
@@ -28,10 +27,9 @@ from pipelines.evaluate.files import Volumes
 from pipelines.evaluate.options import Request, parser, request_of
 from pipelines.evaluate.synapses import Extent, Synapses, synapses_of_labels
 from pipelines.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_synaptograms, read_synaptograms
+from wording import reason_of
 
 __all__ = ["main"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,9 +55,10 @@ def _volume(request: Request) -> _Told:
     # the truth is read before the work, so that a slip in it shows at once
     points, labels = _truth(request, extent)
     mask = request.mask or pipeline.masks[0]
-    found = run_pipeline(
-        pipeline, channels, request.voxel_size_nm, mask, chosen=request.channels, threads=request.threads
-    )
+    with _blamed(pipeline):
+        found = run_pipeline(
+            pipeline, channels, request.voxel_size_nm, mask, chosen=request.channels, threads=request.threads
+        )
     evaluation = _matched(request, points, labels, found, extent)
     size = " x ".join(f"{nm:g}" for nm in request.voxel_size_nm)
     voxels = " x ".join(map(str, shape))
@@ -71,6 +70,17 @@ def _volume(request: Request) -> _Told:
     return _told(
         request, evaluation, subject, (name, first.max(axis=0)), {"pipeline": _pipeline(pipeline, mask, roles)}
     )
+
+
+@contextmanager
+def _blamed(pipeline: Pipeline) -> Iterator[None]:
+    """Take what a pipeline raises, or how it tries to end the process, for what it is in a job: its failure."""
+    try:
+        yield
+    except (NDSynapseError, KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:
+        raise DataError(f"{pipeline.name} on these images", reason_of(error), "Correct the pipeline") from error
 
 
 def _matched(
@@ -195,7 +205,8 @@ def _cubes(request: Request) -> _Told:
     assert request.synaptograms is not None
     pipeline = pipelines.build(request.pipeline, request.parameters)
     cubes = read_synaptograms(request.synaptograms, request.voxel_size_nm)
-    score = evaluate_synaptograms(pipeline, cubes, request.channels, resamples=request.resamples, seed=request.seed)
+    with _blamed(pipeline):
+        score = evaluate_synaptograms(pipeline, cubes, request.channels, resamples=request.resamples, seed=request.seed)
     size = " x ".join(f"{nm:g}" for nm in cubes.voxel_size_nm)
     subject = f"{pipeline.name} on {len(cubes)} synaptograms of {request.synaptograms}\n"
     subject += f"({_assigned(score.roles)}; voxels of {size} nm"
@@ -237,14 +248,13 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         raise StorageError(str(folder), found, "Give --out a folder that you may write, on a disk with room") from error
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: list[str], _environ: Mapping[str, str]) -> int:
     request = request_of(parser().parse_args(arguments))
     does = _volume if request.images else _table if request.detections else _cubes
     told = does(request)
     if request.out is not None:
         _write(request.out, told.files)
-    sys.stdout.write(json.dumps(told.figures, indent=2) + "\n" if request.as_json else told.text)
-    sys.stdout.flush()
+    return shell.say(json.dumps(told.figures, indent=2) + "\n" if request.as_json else told.text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -260,27 +270,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: 0, or that of the error, see `errors`; 1 for a defect.
     """
-    try:
-        _run(sys.argv[1:] if argv is None else argv)
-    except NDSynapseError as error:
-        sys.stderr.write(f"pipelines.evaluate: {error}\n")
-        return error.exit_code
-    except BrokenPipeError:
-        # whoever read the output has seen enough; the interpreter would fail once more when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        sys.stderr.write("pipelines.evaluate: stopped by a signal\n")
-        return StoppedError.exit_code
-    except Exception as error:
-        # a defect meets the user as a sentence, not as a page
-        sys.stderr.write(
-            f"pipelines.evaluate: {type(error).__name__}: {error} (a defect, of the pipeline or of ours)\n"
-        )
-        log.debug("traceback", exc_info=error)
-        return 1
-    return 0
+    return shell.run(_run, argv, remedy="The same command begins anew")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    shell.end(main())

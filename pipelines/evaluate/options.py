@@ -102,7 +102,6 @@ def parser() -> Parser:
         prog="python -m pipelines.evaluate",
         description="Hold detections of synapses against truth, or scores against expert-labelled synaptograms.",
         epilog=_EPILOG,
-        allow_abbrev=False,
     )
     what = p.add_argument_group("what to evaluate (one of --images, --detections, --synaptograms)")
     what.add_argument("--images", type=Path, metavar="DIR", help="folder of TIFF stacks, one a channel, or Zarr group")
