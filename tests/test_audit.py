@@ -25,7 +25,7 @@ from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-audit.txt", "container/build-requirements.txt")
+LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-tools.txt", "container/build-requirements.txt")
 
 
 def pinned() -> set[tuple[str, str]]:
