@@ -103,9 +103,12 @@ def _serve(args: argparse.Namespace) -> int:
     from local_boss.faults import FaultPlan
     from local_boss.server import serve
     from local_boss.slow_link import Link
+    from local_boss.sparing_log import Sparing
 
     level = logging.INFO if args.verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Sparing())
     link = Link(args.delay_ms, args.rate_mb_s)
     plan = None if args.faults is None else FaultPlan.from_json(_text_of(args.faults))
     serve(args.data, args.host, args.port, args.strict, args.verbose, link, plan)

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import blosc
 import numpy as np
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local_boss.faults import FaultPlan, Rule
+from local_boss.guarded_line import GuardedProtocol
 from local_boss.replies import BossError, Code, digest, refusal, web_page
 
 __all__ = ["FaultyLine", "ReachableProtocol"]
@@ -41,8 +41,8 @@ _TITLES = {
 }
 
 
-class ReachableProtocol(HttpToolsProtocol):
-    """HTTP of uvicorn that lets the application reach its connection: ASGI has no word for resetting one."""
+class ReachableProtocol(GuardedProtocol):
+    """HTTP that lets the application reach its connection: ASGI has no word for resetting one."""
 
     def on_message_begin(self) -> None:
         """Begin a request; its connection is among the extensions of its scope."""

@@ -29,6 +29,7 @@ from local_boss.calls import Call, NotJsonError, TooLargeError, UnauthorizedErro
 from local_boss.cutouts import UnservedError
 from local_boss.faults import FaultPlan
 from local_boss.faulty_line import FaultyLine, ReachableProtocol
+from local_boss.guarded_line import ACCEPTED_AT_ONCE, GuardedProtocol
 from local_boss.replies import BossError, Code, refusal, unauthorized, web_page
 from local_boss.routes_data import LARGEST_UPLOAD_BYTES
 from local_boss.slow_link import Link, SlowLink
@@ -46,6 +47,8 @@ SHUTDOWN_LIMIT_S = 2
 # Each may hold a cutout of half a gigabyte, unpacked and packed.
 VOXEL_WORKERS = 4
 CATALOG_WORKERS = 4
+LISTENING = 128
+"""Connections that wait to be accepted, as long as the server is busy; more have to try again."""
 
 
 class _Desk:
@@ -97,7 +100,8 @@ class _Desk:
             logger.debug("the client left before it had sent its body")
             return Response(status_code=400)
         except NDSynapseError as error:
-            logger.error("%s %s failed: %s", request.method, path, error)  # noqa: TRY400 - it is told, not a defect
+            # the path is anybody's text, and may look like lines of ours
+            logger.error("%s %.200r failed: %s", request.method, path, error)  # noqa: TRY400 - it is told, not a defect
             return self._fault()
 
     def _fails_to_refuse(self, route: routing.Route, request: Request, error: BossError) -> bool:
@@ -165,7 +169,8 @@ def configured(
         answering = FaultyLine(answering, plan, kill)
     return uvicorn.Config(
         SlowLink(answering, link) if link.is_slow else answering,
-        http=ReachableProtocol if plan is not None else "httptools",
+        http=ReachableProtocol if plan is not None else GuardedProtocol,
+        backlog=ACCEPTED_AT_ONCE,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -230,6 +235,8 @@ class _Announced(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then print the URL."""
         await super().startup(sockets=sockets)
+        for listener in sockets or ():
+            listener.listen(LISTENING)  # as many as asyncio accepts at once would be few
         print(self._url, flush=True)  # noqa: T201 - the answer of the command
 
 
@@ -255,7 +262,7 @@ def bound(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address, family=family, backlog=128)
+        listener = socket.create_server(address, family=family, backlog=LISTENING)
     except (OSError, OverflowError) as error:
         raise UsageError(f"address {host}:{port}", str(error), "Give a free --port, or 0 for any") from error
     # Inherited by the connections. asyncio sets it only where the socket names its protocol, which this one does not;
