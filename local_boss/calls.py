@@ -6,7 +6,7 @@ It is no router and no handler; those get a call and return a reply.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from local_boss.boss import Boss
@@ -15,10 +15,10 @@ from local_boss.replies import BossError, Code
 from local_boss.tokens import ANONYMOUS, Rights
 
 __all__ = [
+    "BodyWantedError",
     "Call",
     "NotJsonError",
     "Resource",
-    "TooLargeError",
     "UnauthorizedError",
     "check_read",
     "check_role",
@@ -32,12 +32,22 @@ LARGEST_JSON_BYTES = 2**20
 Resource = Collection | Experiment | Channel
 
 
+class BodyWantedError(Exception):
+    """A handler has checked all that can be checked without the body.
+
+    Parameters
+    ----------
+    limit_bytes : int
+        How large the body may be.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.limit_bytes = limit_bytes
+
+
 class NotJsonError(Exception):
     """The body is no JSON."""
-
-
-class TooLargeError(Exception):
-    """The body is larger than the proxy in front of the real server lets through."""
 
 
 class UnauthorizedError(Exception):
@@ -58,16 +68,40 @@ class Call:
         What the caller may do.
     query : mapping
         The query of the URL, decoded.
-    receive : callable
-        Reads the body, which is left in the network until then; takes the largest size in bytes and raises
-        `TooLargeError` beyond it.
+    body : bytes or None
+        The body; None while it is left in the network.
     """
 
     boss: Boss
     method: str
     rights: Rights
     query: Mapping[str, str]
-    receive: Callable[[int], bytes]
+    body: bytes | None = None
+
+    def receive(self, limit_bytes: int) -> bytes:
+        """Return the body.
+
+        A handler asks for it when it has checked everything else. No worker waits for a body that comes slowly, or not
+        at all: the handler is left by an exception, and called again, checks and all, when the body is there.
+
+        Parameters
+        ----------
+        limit_bytes : int
+            How large it may be.
+
+        Returns
+        -------
+        bytes
+            The body.
+
+        Raises
+        ------
+        BodyWantedError
+            If it is in the network still.
+        """
+        if self.body is None:
+            raise BodyWantedError(limit_bytes)
+        return self.body
 
     def fields(self) -> dict[str, object]:
         """Return the JSON object in the body, empty when there is no body.
@@ -78,8 +112,8 @@ class Call:
             400/1003 if it is JSON of another kind.
         NotJsonError
             If it is no JSON.
-        TooLargeError
-            If it is larger than any description of a resource.
+        BodyWantedError
+            If it is in the network still.
         """
         body = self.receive(LARGEST_JSON_BYTES)
         if not body:

@@ -5,17 +5,17 @@ What is answered is decided by the routes; the protocol is uvicorn's and starlet
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
-from anyio import CapacityLimiter, from_thread, to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -24,8 +24,9 @@ from starlette.types import ASGIApp
 
 from errors import NDSynapseError, UsageError
 from local_boss import routing, tokens
+from local_boss.bodies import Bodies, CrowdedError, TooLargeError
 from local_boss.boss import Boss
-from local_boss.calls import Call, NotJsonError, TooLargeError, UnauthorizedError, identify
+from local_boss.calls import BodyWantedError, Call, NotJsonError, UnauthorizedError, identify
 from local_boss.cutouts import UnservedError
 from local_boss.faults import FaultPlan
 from local_boss.faulty_line import FaultyLine, ReachableProtocol
@@ -40,13 +41,14 @@ logger = logging.getLogger(__name__)
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-BODY_IDLE_LIMIT_S = 60.0
 # As long as the proxy of the real server: intern does not retry when a connection was closed while it was idle.
 KEEP_ALIVE_S = 75
 SHUTDOWN_LIMIT_S = 2
 # Each may hold a cutout of half a gigabyte, unpacked and packed.
 VOXEL_WORKERS = 4
 CATALOG_WORKERS = 4
+BODIES_BYTES = VOXEL_WORKERS * LARGEST_UPLOAD_BYTES
+"""All bodies together: none of the workers would wait for one if there were as many as fit."""
 LISTENING = 128
 """Connections that wait to be accepted, as long as the server is busy; more have to try again."""
 
@@ -64,6 +66,7 @@ class _Desk:
         self._routes = routing.routes(boss.strict)
         self._voxel_workers = CapacityLimiter(VOXEL_WORKERS)
         self._catalog_workers = CapacityLimiter(CATALOG_WORKERS)
+        self._bodies = Bodies(BODIES_BYTES)
 
     async def answer(self, request: Request) -> Response:
         """Answer a request."""
@@ -81,9 +84,8 @@ class _Desk:
             handler = route.methods.get(request.method)
             if handler is None or (route.cutout and not _speaks_blosc(request)):
                 return _unfit(request, route)
-            workers = self._voxel_workers if route.voxels else self._catalog_workers
-            call = Call(self._boss, request.method, rights, dict(request.query_params), _body_reader(request))
-            return await to_thread.run_sync(handler, call, names, limiter=workers)
+            call = Call(self._boss, request.method, rights, dict(request.query_params))
+            return await self._handled(request, route, handler, call, names)
         except UnauthorizedError as error:
             return self._fault() if route.cutout and self._boss.strict else unauthorized(str(error))
         except BossError as error:
@@ -94,8 +96,8 @@ class _Desk:
             return web_page(413, "413 Request Entity Too Large")
         except UnservedError:
             return self._fault()
-        except TimeoutError:
-            return web_page(408, "408 Request Timeout")
+        except CrowdedError:
+            return web_page(503, "503 Service Temporarily Unavailable")
         except ClientDisconnect:
             logger.debug("the client left before it had sent its body")
             return Response(status_code=400)
@@ -103,6 +105,18 @@ class _Desk:
             # the path is anybody's text, and may look like lines of ours
             logger.error("%s %.200r failed: %s", request.method, path, error)  # noqa: TRY400 - it is told, not a defect
             return self._fault()
+
+    async def _handled(
+        self, request: Request, route: routing.Route, handler: routing.Handler, call: Call, names: Mapping[str, str]
+    ) -> Response:
+        """Have a worker answer a call, and a second time if it turns out that the body is needed."""
+        workers = self._voxel_workers if route.voxels else self._catalog_workers
+        try:
+            return await to_thread.run_sync(handler, call, names, limiter=workers)
+        except BodyWantedError as wanted:
+            limit_bytes = wanted.limit_bytes
+        async with self._bodies.received(request, limit_bytes) as body:
+            return await to_thread.run_sync(handler, replace(call, body=body), names, limiter=workers)
 
     def _fails_to_refuse(self, route: routing.Route, request: Request, error: BossError) -> bool:
         """Tell whether the real server breaks down over this refusal: a cutout denied to a caller without a token."""
@@ -274,27 +288,6 @@ def bound(host: str, port: int) -> socket.socket:
 def _announced_bytes(request: Request) -> int:
     length = request.headers.get("content-length", "0")
     return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else LARGEST_UPLOAD_BYTES + 1
-
-
-def _body_reader(request: Request) -> Callable[[int], bytes]:
-    def receive(limit_bytes: int) -> bytes:
-        """Have the event loop read the body, from the worker's thread."""
-        return from_thread.run(_read_body, request, limit_bytes)
-
-    return receive
-
-
-async def _read_body(request: Request, limit_bytes: int) -> bytes:
-    body = bytearray()
-    stream = aiter(request.stream())
-    while True:
-        async with asyncio.timeout(BODY_IDLE_LIMIT_S):
-            part = await anext(stream, None)
-        if part is None:
-            return bytes(body)
-        body += part
-        if len(body) > limit_bytes:
-            raise TooLargeError
 
 
 def _unknown(path: str) -> Response:
