@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from errors import DataError
 
-__all__ = ["MOST_COLUMNS", "Rows", "check", "write_csv"]
+__all__ = ["MOST_COLUMNS", "Rows", "check", "texts", "write_csv"]
 
 MOST_COLUMNS = 16_384
 """Columns of the widest table that is read: as many as Excel has."""
@@ -111,7 +111,7 @@ def check(name: str, columns: Mapping[str, NDArray[Any]]) -> None:
     if len(set(lengths.values())) != 1 or any(len(shape) != 1 for shape in lengths.values()):
         raise DataError(f"table {name}", f"its columns have the shapes {lengths}", "Give columns of one length")
     for heading, column in columns.items():
-        _cells(heading, column[:0])
+        texts(heading, column[:0])
 
 
 def write_csv(file: BinaryIO, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -137,17 +137,41 @@ def write_csv(file: BinaryIO, columns: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _cells(heading: str, values: NDArray[Any]) -> list[str]:
-    """Return some values of a column as the text of their cells."""
+    """Return some values of a column as their cells are written."""
+    found = texts(heading, values)
+    return list(map(_quoted, found)) if values.dtype.kind == "U" else found
+
+
+def texts(heading: str, values: NDArray[Any]) -> list[str]:
+    """Return some values of a column as the text of their cells, as whoever reads them has it.
+
+    Parameters
+    ----------
+    heading : str
+        The column.
+    values : ndarray, shape (n,)
+        The values.
+
+    Returns
+    -------
+    list of str
+        Empty for NaN.
+
+    Raises
+    ------
+    DataError
+        If they have no text.
+    """
     if values.dtype.kind in "iub":
         return list(map(str, values.tolist()))
     if values.dtype.kind == "f":
         # str() of a float32 has that type's own shortest digits; tolist() would make it a longer float64.
-        texts = list(map(str, values.tolist() if values.dtype == np.float64 else values))
+        found = list(map(str, values.tolist() if values.dtype == np.float64 else values))
         for row in np.flatnonzero(np.isnan(values)):
-            texts[row] = ""
-        return texts
+            found[row] = ""
+        return found
     if values.dtype.kind == "U":
-        return list(map(_quoted, values.tolist()))
+        return list(values.tolist())
     raise DataError(f"column {heading!r}", f"it is {values.dtype}", "Give integers, floating-point numbers or text")
 
 

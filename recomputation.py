@@ -1,10 +1,11 @@
-"""Parts of a mask, computed again from the voxels that BOSS holds now, by what the run had learned.
+"""Parts of a mask and their rows, computed again from the voxels that BOSS holds now, by what the run had learned.
 
-It reads a source and compares; it knows no result folder.
+It reads a source and compares masks; it knows no result folder, and no file of rows.
 
 A part is computed in a window larger than itself, so that the objects in it are whole. An object that reaches to where
 the window's own border could show, or to a hole of the run, is not judged: the window grows until there is none in the
-part, up to a limit.
+part, up to a limit. A row is that of the whole box where the object is whole, and what is measured round it lies in the
+window, or is cut where the box ends.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from numpy.typing import NDArray
 
 import pipelines
 from box import Box
-from detection.in_memory import detect_arrays
+from csv_files import texts
+from detection.features import OF_CHANNEL
+from detection.in_memory import Found, detect_arrays
+from detection.windows import WINDOW_NM, Reach, surroundings, window
 from errors import DataError, NDSynapseError, UnknownNameError, UsageError
 from pipelines.contract import Chosen, Detected, Finding, Objects, Pipeline, Place, Summary
 from source import Source
 from volume import Volume
 
-__all__ = ["PART", "Differences", "parts", "pipeline_of", "recompute"]
+__all__ = ["PART", "Again", "Differences", "parts", "pipeline_of", "recompute"]
 
 PART = (16, 256, 256)
 """Extents z, y, x of what is compared at a time."""
@@ -35,6 +39,9 @@ _MARGIN = (8, 64, 64)
 
 _MOST_VOXELS = 2**25
 """The largest window, its halo included: some hundred megabytes while a pipeline is at work on it."""
+
+_MOST_MEASURED = 2**27
+"""Voxels of all channels of a window in which objects are measured; beyond it, masks alone are compared."""
 
 _CUT = "cut off"
 
@@ -105,6 +112,50 @@ class Differences:
         where = f", the first at z, y, x {self.first}" if self.first else ""
         more = f"; {self.undecided:,} lie in objects too large, or too near a hole, to judge" if self.undecided else ""
         return f"{self.voxels:,} voxels differ of {self.compared:,}{where}{more}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Again:
+    """A part of a box, computed again.
+
+    Parameters
+    ----------
+    part : Box
+        The part.
+    masks : dict of str to Differences
+        By mask, between what the run left and what was computed.
+    rows : dict of str to list of str
+        Columns of the table but `id`, as the text of their cells: a row for each object whose centroid lies in the
+        part, and that can be judged, in the order of their first voxels.
+    """
+
+    part: Box
+    masks: dict[str, Differences]
+    rows: dict[str, list[str]]
+    _box: Box
+    _window: Box
+    _reach: Reach
+    _cut: NDArray[np.bool_]
+
+    def judges(self, here: Box, centre: Sequence[int]) -> bool:
+        """Tell whether an object would be among the rows, if there is one.
+
+        Parameters
+        ----------
+        here : Box
+            Its bounding box.
+        centre : sequence of int
+            The voxel that holds its centroid.
+
+        Returns
+        -------
+        bool
+            False where it may be cut, or what is measured round it does not lie in the window.
+        """
+        point = np.array(centre, np.int64).reshape(3, 1)
+        if not self._window.contains(here) or not _measured_in(point, self._reach, self._window, self._box)[0]:
+            return False
+        return not self._cut[here.slices(self._window.start)].any()
 
 
 class _Known(Pipeline):
@@ -242,8 +293,9 @@ def recompute(
     masks: Mapping[str, Volume],
     part: Box,
     holes: Sequence[Box] = (),
-) -> dict[str, Differences]:
-    """Compute a part of the masks again, and compare.
+    measured: Sequence[str] = (),
+) -> Again:
+    """Compute a part of the masks again, and the rows of its objects, and compare the masks.
 
     Parameters
     ----------
@@ -263,11 +315,13 @@ def recompute(
         What to compare.
     holes : sequence of Box
         Blocks of the box that failed.
+    measured : sequence of str
+        Channels that the run measured, in the order of the table.
 
     Returns
     -------
-    dict of str to Differences
-        By mask.
+    Again
+        The part; without rows where no object can be judged.
 
     Raises
     ------
@@ -276,26 +330,81 @@ def recompute(
     NDSynapseError
         If the voxels cannot be had.
     """
-    halo = pipeline.halo(source.frame.voxel_size_nm)
+    voxel_size_nm = source.frame.voxel_size_nm
+    halo = pipeline.halo(voxel_size_nm)
+    reach = surroundings(window(WINDOW_NM, voxel_size_nm))
     margin = np.maximum(_MARGIN, halo)
-    window = part.grown(margin.tolist(), box)
-    if _voxels(window, halo) > _MOST_VOXELS:
-        return {name: Differences(undecided=part.voxels) for name in masks}
+    wide = np.maximum(margin, reach)
+    if _voxels(part.grown(wide.tolist(), box), halo) <= _MOST_VOXELS:
+        margin = wide
+    frame = part.grown(margin.tolist(), box)
+    if _voxels(frame, halo) > _MOST_VOXELS:
+        undecided = {name: Differences(undecided=part.voxels) for name in masks}
+        return Again(part, undecided, {}, box, part, reach, np.ones(part.shape, np.bool_))
     while True:
-        again, cut = _detected(source, pipeline, roles, finding, box, window, holes)
-        inside = part.slices(window.start)
+        found, cut = _detected(source, pipeline, roles, finding, box, frame, holes, measured)
+        inside = part.slices(frame.start)
         margin *= 2
         larger = part.grown(margin.tolist(), box)
-        if not cut[inside].any() or larger == window or _voxels(larger, halo) > _MOST_VOXELS:
+        if not cut[inside].any() or larger == frame or _voxels(larger, halo) > _MOST_VOXELS:
             break
-        window = larger
+        frame = larger
     wanted = {name: mask[part.slices(box.start)] for name, mask in masks.items()}
-    return {name: Differences.between(wanted[name], again[name][inside], part, cut[inside]) for name in masks}
+    differences = {
+        name: Differences.between(wanted[name], found.masks[name][inside], part, cut[inside]) for name in masks
+    }
+    complete = all(f"contrast_{channel}" in found.table for channel in measured)
+    rows = _rows(found.table, voxel_size_nm, box, frame, part, reach, measured) if complete else {}
+    return Again(part, differences, rows, box, frame, reach, cut)
 
 
-def _voxels(window: Box, halo: Sequence[int]) -> int:
+def _measured_in(points: NDArray[np.int64], reach: Reach, frame: Box, box: Box) -> NDArray[np.bool_]:
+    """Tell of some voxels whether all that is measured round them, as far as the box has it, lies in a window."""
+    within = np.ones(points.shape[1], np.bool_)
+    for places, n, (start, stop), (first, last) in zip(points, reach, frame.ranges, box.ranges, strict=True):
+        within &= (np.maximum(places - n, first) >= start) & (np.minimum(places + n + 1, last) <= stop)
+    return within
+
+
+def _rows(
+    table: Mapping[str, NDArray[Any]],
+    voxel_size_nm: Sequence[float],
+    box: Box,
+    frame: Box,
+    part: Box,
+    reach: Reach,
+    measured: Sequence[str],
+) -> dict[str, list[str]]:
+    """Return the text of the rows that can be judged, as they are in the table of the whole box."""
+    voxels = table["voxels"]
+    changed: dict[str, NDArray[Any]] = {}
+    border = np.zeros(len(voxels), np.bool_)
+    judged = ~np.asarray(table[f"in_{_CUT}"], np.bool_)
+    centres = np.empty((3, len(voxels)), np.int64)
+    for number, axis in enumerate("zyx"):
+        # counted from the window; a mean of so many whole numbers is near enough to tell their sum
+        total = np.rint(table[f"centroid_{axis}_voxel"] * voxels).astype(np.int64) + frame.start[number] * voxels
+        changed[f"centroid_{axis}_voxel"] = total / voxels
+        changed[f"centroid_{axis}_um"] = total / voxels * (voxel_size_nm[number] / 1000)
+        start, stop = (table[f"{end}_{axis}"] + frame.start[number] for end in ("start", "stop"))
+        changed |= {f"start_{axis}": start, f"stop_{axis}": stop}
+        border |= (start == box.ranges[number][0]) | (stop == box.ranges[number][1])
+        centres[number] = (2 * total + voxels) // (2 * voxels)
+        judged &= (centres[number] >= part.ranges[number][0]) & (centres[number] < part.ranges[number][1])
+    judged &= _measured_in(centres, reach, frame, box)
+    changed["touches_border"] = border
+    others = {name.removeprefix("contrast_") for name in table if name.startswith("contrast_")} - set(measured)
+    left_out = {"id", f"in_{_CUT}"} | {kind + channel for kind in OF_CHANNEL for channel in others}
+    return {
+        name: texts(name, np.asarray(changed.get(name, values))[judged])
+        for name, values in table.items()
+        if name not in left_out
+    }
+
+
+def _voxels(frame: Box, halo: Sequence[int]) -> int:
     """Return the voxels of a window with its halo."""
-    return math.prod(extent + 2 * n for extent, n in zip(window.shape, halo, strict=True))
+    return math.prod(extent + 2 * n for extent, n in zip(frame.shape, halo, strict=True))
 
 
 def _detected(
@@ -304,28 +413,32 @@ def _detected(
     roles: Mapping[str, str],
     finding: Finding,
     box: Box,
-    window: Box,
+    frame: Box,
     holes: Sequence[Box],
-) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.bool_]]:
-    """Detect in a window; return the masks, and the voxels of objects that it may have cut."""
+    measured: Sequence[str],
+) -> tuple[Found, NDArray[np.bool_]]:
+    """Detect in a window; return what was found, and the voxels of objects that it may have cut."""
     voxel_size_nm = source.frame.voxel_size_nm
-    channels = {name: source.get_cutout(name, *window.ranges) for name in dict.fromkeys(roles.values())}
-    sound = _sound(window, box, pipeline.halo(voxel_size_nm))
-    known = _Known(pipeline, roles, finding, box, window, sound, holes)
+    names = dict.fromkeys([*measured, *roles.values()])
+    if frame.voxels * len(names) > _MOST_MEASURED:
+        names = dict.fromkeys(roles.values())
+    channels = {name: source.get_cutout(name, *frame.ranges) for name in names}
+    sound = _sound(frame, box, pipeline.halo(voxel_size_nm))
+    known = _Known(pipeline, roles, finding, box, frame, sound, holes)
     try:
         found = detect_arrays(known, channels, voxel_size_nm)
     except NDSynapseError:
         raise
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         told = f"computing them again by run.json ended with {type(error).__name__}: {error}"
-        raise DataError(f"the masks in {window}", told, "Run the job again") from error
-    return found.masks, found.masks[_CUT] != 0
+        raise DataError(f"the masks in {frame}", told, "Run the job again") from error
+    return found, found.masks[_CUT] != 0
 
 
-def _sound(window: Box, box: Box, halo: Sequence[int]) -> Box:
+def _sound(frame: Box, box: Box, halo: Sequence[int]) -> Box:
     """Return where objects are whole, counted in the window: off its borders, but for those that the box has, too."""
     ranges = []
-    for (start, stop), (first, last), margin in zip(window.ranges, box.ranges, halo, strict=True):
+    for (start, stop), (first, last), margin in zip(frame.ranges, box.ranges, halo, strict=True):
         low = -1 if start == first else margin
         high = stop - start + 1 if stop == last else stop - start - margin
         ranges.append((low, max(high, low + 1)))

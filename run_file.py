@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,8 @@ class RunFile:
         The volume.
     box : Box
         The requested box.
+    voxel_size_nm : tuple of float
+        Size of a voxel along z, y, x.
     pipeline : str
         Name of the pipeline.
     parameters : mapping of str to str
@@ -138,6 +140,7 @@ class RunFile:
     collection: str
     experiment: str
     box: Box
+    voxel_size_nm: tuple[float, float, float]
     pipeline: str
     parameters: Mapping[str, str]
     roles: Mapping[str, str]
@@ -236,6 +239,7 @@ def _run_of(said: Mapping[str, Any]) -> RunFile:
         collection=words[1],
         experiment=words[2],
         box=box,
+        voxel_size_nm=_size(said["source"]["voxel_size_nm_zyx"]),
         pipeline=pipeline,
         parameters={_text(name): str(value) for name, value in asked["parameters"].items()},
         roles=_texts(said["roles"]),
@@ -259,6 +263,15 @@ def _text(value: object) -> str:
 
 def _texts(value: Mapping[Any, Any]) -> dict[str, str]:
     return {_text(name): _text(text) for name, text in value.items()}
+
+
+def _size(value: Sequence[object]) -> tuple[float, float, float]:
+    """Return the size of a voxel, if one can have it."""
+    for one in value:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not 0 < one < math.inf:
+            raise ValueError(f"a voxel of {str(value)[:60]} nm")
+    z, y, x = map(float, value)  # type: ignore[arg-type]
+    return z, y, x
 
 
 def _learned(value: object) -> Any:

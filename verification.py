@@ -5,13 +5,11 @@ It mends nothing and writes nothing; what it computes again, `recomputation` doe
 
 from __future__ import annotations
 
-import csv
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +20,11 @@ import nd_boss
 import pipelines
 import recomputation
 import shell
+import synapse_rows
 from boss.connection import address_of, is_loopback
 from box import Box
 from command_line import Parser
 from credentials import Token, find_token
-from csv_files import Rows
 from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError, few
 from job import add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
@@ -190,24 +188,9 @@ def _mask(folder: Path, run: RunFile, name: str, masks: dict[str, NDArray[np.uin
 def _table(folder: Path, run: RunFile, masks: dict[str, NDArray[np.uint8]]) -> Check:
     """Hold the rows of the table against run.json and the first mask."""
     first = next(iter(run.masks))
-    path = folder / "synapses.csv"
     rows, voxels = 0, 0
-    try:
-        _refuse_special(path)
-        with path.open(encoding="utf-8", newline="") as lines:
-            cells = Rows(lines, path.name)
-            header = next(cells, [])
-            for row in filter(None, cells):
-                rows += 1
-                voxels += _row(dict(zip(header, row, strict=False)), rows, run.box, masks.get(first))
-    except FileNotFoundError as error:
-        raise DataError("synapses.csv", "it is not there", "Run the job again") from error
-    except OSError as error:
-        raise StorageError(f"reading {path}", str(error), "Check your right to read it") from error
-    except DataError:
-        raise
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise DataError("synapses.csv", f"row {rows} cannot be read ({error})", "Run the job again") from error
+    for number, row in synapse_rows.read(folder / synapse_rows.NAME):
+        rows, voxels = number, voxels + synapse_rows.check(row, number, run, masks.get(first))
     in_mask = int(np.count_nonzero(masks[first])) if first in masks else None
     wanted = (run.synapses, run.voxels[first]) if first in run.voxels else None
     good = (rows, voxels) == wanted and in_mask in (None, voxels)
@@ -219,22 +202,6 @@ def _refuse_special(path: Path) -> None:
     """Refuse what is there and no file, such as a pipe, which would be waited for."""
     if path.exists() and not path.is_file():
         raise DataError(path.name, "it is no file", "Run the job again")
-
-
-def _row(row: dict[str, Any], number: int, box: Box, mask: NDArray[np.uint8] | None) -> int:
-    """Check one row; return its voxels."""
-    here = Box(*((int(row[f"start_{axis}"]), int(row[f"stop_{axis}"])) for axis in "zyx"))
-    voxels = int(row["voxels"])
-    fault = ""
-    if int(row["id"]) != number:
-        fault = f"its id is {row['id']}"
-    elif not box.contains(here):
-        fault = f"it lies at {here}, outside of {box}"
-    elif mask is not None and np.count_nonzero(mask[here.slices(box.start)]) < voxels > 0:
-        fault = f"the mask has fewer than its {voxels} voxels at {here}"
-    if fault or voxels < 1:
-        raise DataError("synapses.csv", f"row {number}: {fault or 'it has no voxel'}", "Run the job again")
-    return voxels
 
 
 def _in_boss(request: Request, run: RunFile, name: str, masks: dict[str, NDArray[np.uint8]]) -> Check:
@@ -292,13 +259,33 @@ def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]])
     source = NeuroDataResource(host, request.token, run.collection, run.experiment, list(run.roles.values()), x, y, z)
     parts = recomputation.parts(run.box, run.holes)
     chosen = random.Random(request.seed).sample(parts, min(request.sample, len(parts)))  # noqa: S311 - no secret
-    total = Differences()
+    total, same = Differences(), 0
+    faults: list[str] = []
+    rows = _rows_in(request.folder, run, chosen)
+    measured = next((synapse_rows.measured(row) for of_part in rows.values() for _, row in of_part), [])
     for part in sorted(chosen):
-        again = recomputation.recompute(source, pipeline, run.roles, run.finding, run.box, masks, part, run.holes)
-        total = sum(again.values(), total)
+        again = recomputation.recompute(
+            source, pipeline, run.roles, run.finding, run.box, masks, part, run.holes, measured
+        )
+        total = sum(again.masks.values(), total)
+        equal, wrong = synapse_rows.compare(rows[part], again)
+        same, faults = same + equal, faults + wrong
     if not total.compared:
         return _not_again(f"of {len(parts)} parts off the holes of the run, {total}")
-    return Check("sample", f"{len(chosen)} of {len(parts)} parts computed again: {total}", not total.voxels)
+    told = f"; {few(faults, '; ')}" if faults else f"; {same:,} rows are what was computed"
+    found = f"{len(chosen)} of {len(parts)} parts computed again: {total}{told}"
+    return Check("sample", found, not (total.voxels or faults))
+
+
+def _rows_in(folder: Path, run: RunFile, parts: Sequence[Box]) -> dict[Box, list[tuple[int, synapse_rows.Row]]]:
+    """Return the rows of the table by the parts that their boxes reach into."""
+    found: dict[Box, list[tuple[int, synapse_rows.Row]]] = {part: [] for part in parts}
+    for number, row in synapse_rows.read(folder / synapse_rows.NAME):
+        synapse_rows.check(row, number, run)
+        for part in parts:
+            if synapse_rows.lies_in(row, part):
+                found[part].append((number, row))
+    return found
 
 
 def _not_again(reason: str) -> Check:
@@ -365,7 +352,7 @@ def _parser() -> Parser:
     p = Parser(
         prog="driver.py verify",
         description="Check a result folder: files against run.json, masks against each other, the table, BOSS and S3; "
-        "compute a sample of the masks again.",
+        "compute a sample of masks and rows again.",
         allow_abbrev=False,
     )
     p.add_argument("folder", type=Path, help="the result folder of a run that ended")

@@ -24,9 +24,12 @@ from detection.windows import Reach, surroundings, voxels_round, window_sums
 from detection.worker import plan_here
 from pipelines.contract import Finding
 
-__all__ = ["Assigned", "assign", "block_numbers", "centres", "columns", "gather", "measure", "sums_of"]
+__all__ = ["OF_CHANNEL", "Assigned", "assign", "block_numbers", "centres", "columns", "gather", "measure", "sums_of"]
 
 Integers = NDArray[np.int64]
+
+OF_CHANNEL = ("mean_", "sum_", "window_mean_", "window_sum_", "contrast_")
+"""What the names of a channel's columns begin with, in their order."""
 
 
 def centres(objects: Mapping[str, NDArray[Any]], rows: Integers) -> Integers:

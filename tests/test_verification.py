@@ -13,7 +13,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +39,7 @@ from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
 from pipelines.contract import Detected, Pipeline, Place
 from recomputation import Differences, recompute
+from results import sums
 from run_file import read_run_file
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
@@ -156,8 +157,26 @@ class TestWhatIsRight:
         own = OWN if made_by_any.name.startswith("tests-") else None
         found = checks(made_by_any, boss, sample=8, pipeline=own)
         assert found["mask"].good
+        assert found["table"].good
         assert not found["table"].found.startswith("0 ")
         assert "4 of 4 parts computed again: 0 voxels differ of" in found["sample"].found
+        rows = int(found["table"].found.split()[0])
+        assert found["sample"].found.endswith(f"; {rows:,} rows are what was computed")
+        assert found["sample"].good
+
+    def test_rows_are_compared_in_the_channels_that_the_run_measured(
+        self, boss: BossServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """And not at all where those of a window are too many to hold."""
+        options: dict[str, Any] = {"feature_channels": ("PSD95", "GABA"), "cpus": 1, "plots": False, "push": False}
+        ranges = (1, 19), (5, 100), (90, 190)
+        info, _, _ = driver.driver(boss.url, boss.token, "small", "many", *ranges, tmp_path, **options)
+        rows = len((Path(info["folder"]) / "synapses.csv").read_text().splitlines()) - 1
+        found = checks(Path(info["folder"]), boss, sample=8)["sample"]
+        assert (found.good, found.found.rpartition("; ")[2]) == (True, f"{rows} rows are what was computed")
+        monkeypatch.setattr("recomputation._MOST_MEASURED", 1)
+        found = checks(Path(info["folder"]), boss, sample=8)["sample"]
+        assert (found.good, found.found.rpartition("; ")[2]) == (True, "0 rows are what was computed")
 
     def test_the_command_ends_with_0_and_tells_every_check(
         self, made: Path, boss: BossServer, monkeypatch: pytest.MonkeyPatch
@@ -284,6 +303,124 @@ class TestWhatIsWrong:
         found = checks(folder)["table"]
         assert not found.good
         assert found.found.startswith("synapses.csv: row 5: the mask has fewer than its 99999 voxels at z ")
+
+    @pytest.mark.parametrize(
+        ("heading", "cell"),
+        [
+            ("id", "+5"),
+            ("id", "6"),
+            ("start_z", "nan"),
+            ("start_z", "1_1"),
+            ("stop_x", "1" * 5000),
+            ("voxels", "0"),
+            ("voxels", " 8"),
+            ("slices", "17"),
+            ("centroid_z_voxel", "999.0"),
+            ("centroid_x_voxel", "nan"),
+            ("centroid_x_um", "0.125"),
+            ("volume_um3", "0.125"),
+            ("volume_um3", ""),
+            ("touches_border", "maybe"),
+            ("touches_border", "FLIPPED"),
+            ("equivalent_diameter_um", "0.125"),
+            ("elongation", "0.5"),
+            ("elongation", "1.50"),
+            ("window_fraction", "0.125"),
+            ("mean_PSD95", "nan"),
+            ("mean_PSD95", "inf"),
+            ("mean_PSD95", ""),
+            ("mean_PSD95", "140"),
+            ("mean_PSD95", "141.0"),
+            ("sum_PSD95", "1680.0"),
+            ("sum_PSD95", "1"),
+            ("window_sum_PSD95", "1"),
+            ("contrast_PSD95", ""),
+            ("contrast_PSD95", "-inf"),
+            ("score", "NaN"),
+        ],
+    )
+    def test_a_cell_that_cannot_be_is_found_without_boss(self, folder: Path, heading: str, cell: str) -> None:
+        """Whoever changes the table can change its sum in run.json as well."""
+
+        def change(header: list[str], rows: list[list[str]]) -> None:
+            column = header.index(heading)
+            rows[4][column] = str(rows[4][column] != "True") if cell == "FLIPPED" else cell
+
+        self.in_the_table(folder, change)
+        found = checks(folder)
+        assert found["files"].good
+        assert found["table"].good is False
+        assert found["table"].found.startswith("synapses.csv: row 5")
+
+    @pytest.mark.parametrize(
+        ("changed", "told"),
+        [
+            ({"sum_PSD95": +12}, "row 5: its mean_PSD95 is "),
+            ({"window_sum_SYNAPSIN": -1}, "row 5: its window_mean_SYNAPSIN is "),
+            ({"contrast_PSD95": 1e-9}, "row 5: its contrast_PSD95 is "),
+            ({"elongation": 1e-9}, "row 5: its elongation is "),
+            ({"score": 1.0}, "row 5: its score is "),
+            ({"stop_x": +1}, "row 5: no such object was found at "),
+        ],
+        ids=str,
+    )
+    def test_a_measure_that_is_another_is_found_by_the_sample(
+        self, folder: Path, boss: BossServer, changed: dict[str, float], told: str
+    ) -> None:
+        """Each could be, and the means fit their sums: only what was measured tells."""
+
+        def change(header: list[str], rows: list[list[str]]) -> None:
+            row = dict(zip(header, rows[4], strict=True))
+            for heading, more in changed.items():
+                row[heading] = str(type(more)(row[heading]) + more)
+            inside = round(int(row["window_sum_PSD95"]) / float(row["window_mean_PSD95"]))
+            for channel in ("PSD95", "SYNAPSIN"):
+                row[f"mean_{channel}"] = str(int(row[f"sum_{channel}"]) / int(row["voxels"]))
+                row[f"window_mean_{channel}"] = str(int(row[f"window_sum_{channel}"]) / inside)
+            rows[4] = list(row.values())
+
+        self.in_the_table(folder, change)
+        found = checks(folder, boss, sample=8)
+        assert found["table"].good
+        assert found["sample"].good is False
+        assert told in found["sample"].found
+        assert " 0 voxels differ" in found["sample"].found
+
+    def test_a_column_that_is_lacking_or_more_is_found_by_the_sample(self, folder: Path, boss: BossServer) -> None:
+        def change(header: list[str], rows: list[list[str]]) -> None:
+            for row in (header, *rows):
+                row[-1:] = ["opinion" if row is header else "1"]
+
+        self.in_the_table(folder, change)
+        found = checks(folder, boss, sample=1)
+        assert found["table"].good
+        assert "are not those that are computed: opinion, score" in found["sample"].found
+
+    @pytest.mark.parametrize(
+        ("body", "told"),
+        [
+            (b"", "it is empty"),
+            (b"id,id\n1,1\n", "two of its columns have one heading"),
+            (b"id,voxels\n1\n", "row 1: it has 1 cells of 2"),
+            (b"id,voxels\n1,2\n", "row 1 cannot be read"),
+            (b"id\n\xff\n", "after row 0 it cannot be read"),
+        ],
+    )
+    def test_what_is_no_table_of_synapses_is_refused(self, folder: Path, body: bytes, told: str) -> None:
+        (folder / "synapses.csv").write_bytes(body)
+        found = checks(folder)["table"]
+        assert found.good is False
+        assert told in found.found
+
+    @staticmethod
+    def in_the_table(folder: Path, change: Callable[[list[str], list[list[str]]], None]) -> None:
+        """Change the table, and its sum in run.json."""
+        path = folder / "synapses.csv"
+        header, *rows = csv.reader(path.read_text().splitlines())
+        change(header, rows)
+        path.write_text("\n".join(map(",".join, [header, *rows])) + "\n")
+        said = json.loads((folder / "run.json").read_text())
+        rewritten(folder, files={**said["files"], path.name: sums(folder)[path.name]})
 
     @pytest.mark.parametrize(
         ("name", "check"), [(f"{STEM}.pkl", "mask"), (f"{STEM}.ome.tiff", "mask"), ("synapses.csv", "table")]
@@ -676,5 +813,5 @@ def test_a_window_tells_the_pipeline_where_in_the_box_it_lies() -> None:
     z, y, x = (np.arange(n) % 5 == 0 for n in box.shape)
     masks = {"All": np.multiply(z[:, None, None] & y[:, None] & x, 255, dtype=np.uint8)}
     part = Box((32, 48), (256, 307), (256, 301))
-    found = recompute(Nothing(), Lattice(), {"any": "a"}, {}, box, masks, part)["All"]  # type: ignore[arg-type]
+    found = recompute(Nothing(), Lattice(), {"any": "a"}, {}, box, masks, part).masks["All"]  # type: ignore[arg-type]
     assert (found.voxels, found.undecided) == (0, 0)

@@ -546,6 +546,7 @@ RUN = {
         "out_collection": "o",
         "out_experiment": "p",
     },
+    "source": {"voxel_size_nm_zyx": [70.0, 100.0, 100.0]},
     "roles": {"presynaptic": "SYNAPSIN"},
     "finding": {"threshold": 1.5},
     "masks": {"All": "nomads-unsupervised-predictions"},
