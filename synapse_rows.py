@@ -124,9 +124,16 @@ def check(row: Row, number: int, run: RunFile, mask: NDArray[np.uint8] | None = 
 
 def measured(header: Iterable[str]) -> list[str]:
     """Return the channels that a table has the columns of, in their order."""
-    headings = dict.fromkeys(header)
-    channels = [heading.removeprefix("mean_") for heading in headings if heading.startswith("mean_")]
-    return [channel for channel in channels if all(kind + channel in headings for kind in OF_CHANNEL)]
+    return list(_measured(tuple(header)))
+
+
+# asked for each row, of the same columns every time
+@lru_cache(maxsize=4)
+def _measured(header: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the channels that a table has the columns of."""
+    headings = set(header)
+    channels = [heading.removeprefix("mean_") for heading in header if heading.startswith("mean_")]
+    return tuple(channel for channel in channels if all(kind + channel in headings for kind in OF_CHANNEL))
 
 
 @lru_cache(maxsize=4)
@@ -137,7 +144,7 @@ def _kinds(header: tuple[str, ...], masks: tuple[str, ...]) -> dict[str, str]:
     if lacking:
         raise KeyError(f"there is no column {min(lacking)}")
     kinds = dict.fromkeys(header, "free")
-    for channel in measured(header):
+    for channel in _measured(header):
         kinds |= {kind + channel: "integer" if "sum_" in kind else "number" for kind in OF_CHANNEL}
     kinds |= dict.fromkeys(_INTEGERS, "integer") | dict.fromkeys(_NUMBERS, "number")
     return kinds | dict.fromkeys(["touches_border", *(f"in_{mask}" for mask in masks[1:])], "truth")
@@ -195,7 +202,7 @@ def _contradicted(row: Row, run: RunFile) -> str:
     }
     for axis, um in zip("zyx", size, strict=True):
         wanted[f"centroid_{axis}_um"] = float(row[f"centroid_{axis}_voxel"]) * um
-    for channel in measured(row):
+    for channel in _measured(tuple(row)):
         wanted[f"mean_{channel}"] = int(row[f"sum_{channel}"]) / voxels
         wanted[f"window_mean_{channel}"] = int(row[f"window_sum_{channel}"]) / inside
         if (outside == 0) != (row[f"contrast_{channel}"] == ""):
