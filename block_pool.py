@@ -8,7 +8,8 @@ A worker is a process of its own with a pipe of its own, so that the parent alwa
 - a worker that dies (killed, out of memory, a crash in C) is seen at once; its block is tried again *alone*, with no
   other block at work, and reported if it takes that worker along too;
 - a worker that cannot even begin, or cannot load the function, ends the run: no block would fare better;
-- a block that takes longer than its limit is ended with its worker and reported;
+- a block that takes longer than its limit is ended with its worker and reported, also where that stopped, or died, in
+  the middle of what it sends: nothing is waited for that has only begun to come;
 - when the parent dies, its workers see their pipes closed, and end.
 
 What may be large, the setup and the function, lies in files that are in no folder: a pipe that nobody reads would hold
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -39,7 +41,7 @@ from typing import IO, Any, Protocol, Self
 import cloudpickle
 
 import logs
-from block_worker import SIGNALS, Done, Failed, InWorkerError, Ready, Trouble, work
+from block_worker import LENGTH, SIGNALS, Done, Failed, InWorkerError, Ready, Trouble, work
 from box import Box
 from credentials import TOKEN_VARIABLE
 from errors import NDSynapseError, StorageError, UsageError
@@ -55,6 +57,7 @@ _START_LIMIT_S = 120.0
 _LOOK_EVERY_S = 1.0
 _STOP_LIMIT_S = 5.0
 _JOIN_S = 0.1
+_PIECE_BYTES = 1 << 20
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -105,7 +108,7 @@ class Boxes:
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker process as its parent sees it; `started` is when it got its block, or was ready for it."""
+    """A worker process as its parent sees it; it `started` when it got its block, was ready, or began to tell."""
 
     process: SpawnProcess
     pipe: Connection
@@ -113,6 +116,47 @@ class _Worker:
     started: float = 0.0
     ready: bool = False
     alone: bool = field(default=False)
+    heard: bytearray = field(default_factory=bytearray)
+
+    def messages(self) -> list[Any] | None:
+        """Return what came whole by now, without waiting for the rest of what has begun; None where the pipe ends."""
+        while self.pipe.poll():
+            try:
+                piece = os.read(self.pipe.fileno(), _PIECE_BYTES)
+            except OSError:
+                piece = b""
+            if not piece:
+                return None
+            if not self.heard:
+                # it may have waited for us: what is yet to come has the limit anew
+                self.started = time.monotonic()
+            self.heard += piece
+            if whole := self._whole():
+                return whole
+        return []
+
+    def _whole(self) -> list[Any]:
+        """Take the messages that are whole out of what was heard."""
+        found = []
+        while len(self.heard) >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(self.heard)
+            end = LENGTH.size + size
+            if len(self.heard) < end:
+                break
+            with memoryview(self.heard) as view, view[LENGTH.size : end] as packed:
+                found.append(self._loaded(packed))
+            del self.heard[:end]
+        return found
+
+    def _loaded(self, packed: memoryview) -> Any:
+        """Load a message; a result that cannot be loaded here is a failure of its block."""
+        try:
+            return pickle.loads(packed)  # noqa: S301 - our worker wrote it
+        except Exception as error:
+            if self.box is None:
+                raise
+            reason = f"its result cannot be loaded by the parent: {type(error).__name__}: {error}"
+            return Failed(self.box, reason, traceback.format_exc())
 
 
 class BlockPool:
@@ -262,9 +306,9 @@ class BlockPool:
         for worker in [worker for worker in self._workers if worker.box is None]:
             gone = worker.process.exitcode is not None
             if worker.pipe.poll():
-                messages = _received(worker.pipe)
-                gone = gone or not messages
-                for message in messages:
+                messages = worker.messages()
+                gone = gone or messages is None
+                for message in messages or ():
                     self._note(worker, message)
             if gone:
                 self._remove(worker)
@@ -309,7 +353,10 @@ class BlockPool:
         for worker in busy:
             if worker.pipe in happened:
                 yield from self._hear(worker, again)
-            elif worker.process.exitcode is not None and not worker.pipe.poll():
+            elif worker.pipe.poll():
+                # it came while somebody was at the outcome of another: it is neither lost nor late
+                continue
+            elif worker.process.exitcode is not None:
                 yield from self._bury(worker, again)
             elif time.monotonic() - worker.started > self._limit_s(worker):
                 yield self._cut_off(worker)
@@ -319,11 +366,11 @@ class BlockPool:
         return self._block_limit_s if worker.ready else _START_LIMIT_S
 
     def _hear(self, worker: _Worker, again: deque[Box]) -> Iterator[Done | Failed]:
-        """Return the outcome that a worker sent, if it is one."""
-        messages = _received(worker.pipe)
-        if not messages:
+        """Return the outcome that a worker sent, if it is one, and came whole."""
+        messages = worker.messages()
+        if messages is None:
             yield from self._bury(worker, again)
-        for message in messages:
+        for message in messages or ():
             self._note(worker, message)
             if not isinstance(message, Ready):
                 worker.box = None
@@ -371,14 +418,6 @@ class BlockPool:
         _end([worker.process])
         self._workers.remove(worker)
         worker.pipe.close()
-
-
-def _received(pipe: Connection) -> list[Any]:
-    """Return the message that waits in a pipe; none if the worker closed it, or died while it wrote."""
-    try:
-        return [pipe.recv()]
-    except (EOFError, OSError):
-        return []
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import pickle
 import signal
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,12 +25,15 @@ from box import Box
 from errors import NDSynapseError, StorageError, UsageError
 from wording import reason_of, traceback_of
 
-__all__ = ["SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "work"]
+__all__ = ["LENGTH", "SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "work"]
 
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """What asks a job to stop."""
+
+LENGTH = struct.Struct("!Q")
+"""What goes before each message to the parent, which reads it in pieces: a worker may die, or stop, in the middle."""
 
 _PR_SET_PDEATHSIG = 1
 _LOADING = "loading the function in a worker process"
@@ -141,17 +146,17 @@ def work(pipe: Connection, orders: str) -> None:
                 setup(*arguments)
         function = _function(packed_function)
         del packed_setup, packed_function
-        pipe.send(Ready())
+        _send(pipe, Ready())
         while True:
             wanted, box = pipe.recv()
             if wanted != orders:
                 _give_back()
                 orders, function = wanted, _function(_read(wanted)[1])
-            _send(pipe, _attempt(function, box))
+            _send_outcome(pipe, _attempt(function, box))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         log.debug("the parent is gone, or done")
     except (NDSynapseError, Trouble) as error:
-        pipe.send(error)
+        _send(pipe, error)
 
 
 def _give_back() -> None:
@@ -186,7 +191,7 @@ def _told(what: str) -> Iterator[None]:
         raise Trouble(what, reason_of(error), traceback_of(error)) from error
 
 
-def _send(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> None:
+def _send_outcome(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> None:
     """Send an outcome; a result that cannot travel is a failure of its block."""
     try:
         packed = ForkingPickler.dumps(outcome)
@@ -195,7 +200,25 @@ def _send(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> None:
             raise
         reason = f"its result cannot be sent to the parent: {reason_of(error)}"
         packed = ForkingPickler.dumps(Failed(outcome.box, reason, traceback_of(error)))
-    pipe.send_bytes(packed)
+    _send_packed(pipe, packed)
+
+
+def _send(pipe: Connection, message: object) -> None:
+    """Send a message."""
+    _send_packed(pipe, ForkingPickler.dumps(message))
+
+
+def _send_packed(pipe: Connection, packed: Any) -> None:
+    """Send a message's length, and what `pipe.send` would send of it."""
+    _write(pipe.fileno(), LENGTH.pack(len(packed)))
+    _write(pipe.fileno(), packed)
+
+
+def _write(descriptor: int, data: Any) -> None:
+    """Write bytes, all of them."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSynapseError:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 import block_pool
+import block_worker
 from block_pool import BlockPool, Boxes, Done, Failed, InWorkerError
 from box import Box
 from errors import DataError, NDSynapseError, StorageError, UsageError
@@ -370,7 +372,6 @@ class Late(Boxes):
         super().__init__(BOXES[:2])
         self.wakes, self._wake = multiprocessing.Pipe(duplex=False)  # type: ignore[assignment]
         self.given = 0
-        threading.Timer(2.0, self._kill_idle).start()
         self.open = False
 
     def take(self) -> Box | None:
@@ -379,7 +380,9 @@ class Late(Boxes):
         self.given += 1
         return super().take()
 
-    def _kill_idle(self) -> None:
+    def finished(self, box: Box) -> None:
+        if self.open:
+            return
         for child in children():
             child.kill()
         time.sleep(0.2)
@@ -450,3 +453,95 @@ def test_the_death_of_a_worker_is_seen_though_its_child_lives_on(
     assert "by SIGKILL, twice" in failed.reason
     assert sum(isinstance(outcome, Done) for outcome in outcomes.values()) == 5
     assert taken_s < 30
+
+
+def break_off_at_two(end: signal.Signals) -> Callable[[Box], bytes]:
+    """Return a function whose worker gets a signal in the middle of sending what block 2 came to."""
+
+    def write_half(descriptor: int, data: Any) -> None:
+        """Write the half of a message, but all of its length."""
+        left = memoryview(data)
+        while len(left) > len(data) // 2 or (left and len(data) == block_worker.LENGTH.size):
+            left = left[os.write(descriptor, left[:4096]) :]
+        if len(data) > block_worker.LENGTH.size:
+            os.kill(os.getpid(), end)
+
+    def function(box: Box) -> bytes:
+        if box.z[0] == 2:
+            if end == signal.SIGKILL and os.fork() == 0:  # it holds all that the worker had open
+                (Path(os.environ["ND_POOL_TEST_FOLDER"]) / str(os.getpid())).touch()
+                time.sleep(60)
+                os._exit(0)
+            block_worker._write = write_half
+        return bytes(1_000_000)
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [(signal.SIGKILL, "by SIGKILL, twice"), (signal.SIGSTOP, "took longer than 5 s")],
+    ids=["killed", "stopped"],
+)
+def test_a_worker_that_ends_in_the_middle_of_its_outcome_holds_nobody_up(
+    starts: Path, end: signal.Signals, words: str
+) -> None:
+    """The parent waited for the rest of it, for ever: no limit and no death was looked for meanwhile."""
+    started = time.monotonic()
+    with BlockPool(1, block_limit_s=5.0) as pool:
+        outcomes = {outcome.box.z[0]: outcome for outcome in pool.run(break_off_at_two(end), Boxes(BOXES))}
+    taken_s = time.monotonic() - started
+    for child in starts.iterdir():
+        os.kill(int(child.name), signal.SIGKILL)
+    failed = outcomes[2]
+    assert isinstance(failed, Failed)
+    assert words in failed.reason
+    assert sum(isinstance(outcome, Done) for outcome in outcomes.values()) == 5
+    assert taken_s < 30
+
+
+def test_outcomes_may_be_large() -> None:
+    def large(box: Box) -> bytes:
+        return bytes([box.z[0]]) * 50_000_000
+
+    with BlockPool(2) as pool:
+        for outcome in pool.run(large, Boxes(BOXES)):
+            assert isinstance(outcome, Done)
+            assert outcome.result == bytes([outcome.box.z[0]]) * 50_000_000
+
+
+def test_an_outcome_that_waited_for_a_busy_parent_is_not_late() -> None:
+    """It does not fit into a pipe, so its worker waits until the parent reads."""
+    with BlockPool(2, block_limit_s=1.0) as pool:
+        outcomes = []
+        for outcome in pool.run(lambda box: bytes(5_000_000), Boxes(BOXES)):
+            outcomes.append(outcome)
+            if len(outcomes) == 1:
+                time.sleep(2.0)
+    assert sum(isinstance(outcome, Done) for outcome in outcomes) == 6
+
+
+class Homesick:
+    """What can be loaded where it was made alone."""
+
+    def __reduce__(self) -> Any:
+        return only_in, (os.getpid(),)
+
+
+def only_in(pid: int) -> Homesick:
+    if os.getpid() != pid:
+        raise OSError("far from home")
+    return Homesick()
+
+
+def homesick_at_two(box: Box) -> object:
+    return Homesick() if box.z[0] == 2 else box.z[0]
+
+
+def test_a_result_that_the_parent_cannot_load_costs_its_block_alone() -> None:
+    with BlockPool(2) as pool:
+        outcomes = {outcome.box.z[0]: outcome for outcome in pool.run(homesick_at_two, Boxes(BOXES))}
+    failed = outcomes[2]
+    assert isinstance(failed, Failed)
+    assert "cannot be loaded by the parent: OSError: far from home" in failed.reason
+    assert sum(isinstance(outcome, Done) for outcome in outcomes.values()) == 5
