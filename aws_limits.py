@@ -1,6 +1,6 @@
-"""The limit on the time of a request to AWS: connections of botocore that are ended when it is up.
+"""Limits on a request to AWS: connections of botocore that end when its time is up, and whose answers have to be whole.
 
-It retries nothing and translates nothing: to botocore, what ends here is a connection that broke.
+It retries nothing and translates nothing: to botocore, either is a connection that broke.
 
 botocore limits each silence alone, so a server that sends a byte a minute, reads one, or says "100 Continue" without
 end, would hold its caller for ever. Here a timer shuts the socket, whatever the request is at by then.
@@ -103,6 +103,10 @@ class _SecureConnection(_Limited, AWSHTTPSConnection):  # type: ignore[misc]
 
 class _Pool(urllib3.HTTPConnectionPool):
     ConnectionCls = _OpenConnection
+
+    def urlopen(self, *args: Any, **kwargs: Any) -> Any:
+        # botocore takes an answer that was cut short for a whole one: half a list, and no answer at all to a PUT
+        return super().urlopen(*args, **{**kwargs, "enforce_content_length": True})
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:

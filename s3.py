@@ -21,6 +21,7 @@ from botocore import exceptions as boto_errors
 
 import s3_connection
 import s3_object
+import s3_objects
 from errors import StorageError, UsageError, few
 from results import GROWING, deliverables
 from run_file import MOST_BYTES, Outline, outline_of
@@ -200,8 +201,7 @@ def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
             key: s3_object.fault(client, bucket, key, path, grows=path == root / GROWING) for key, path in keys.items()
         }
         _earlier(client, root, bucket, key_prefix)
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key_prefix}/")
-        held = (found["Key"] for page in pages for found in page.get("Contents", []))
+        held = s3_objects.keys(client, bucket, f"{key_prefix}/")
         foreign = islice((key for key in held if key not in keys), _FOREIGN)
         faults |= dict.fromkeys(foreign, "the folder has no such file")
     return {key: fault for key, fault in faults.items() if fault}
@@ -351,7 +351,7 @@ def _send(client: Any, file: Path, bucket: str, key: str, acl: str | None, sha25
     }
     if acl is not None:
         extra["ACL"] = acl
-    client.upload_file(str(file), bucket, key, ExtraArgs=extra, Config=_TRANSFER)
+    s3_objects.send_file(client, file, bucket, key, extra, _TRANSFER)
     after = file.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise StorageError(f"uploading {file}", "it changed while it was sent", "Let its writer end, then upload again")

@@ -1,20 +1,21 @@
 """The connection to S3, and the translation of what goes wrong with it.
 
-It carries nothing itself.
+It carries nothing itself: `s3_objects` does.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import boto3
+import urllib3
 from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 
+from aws_answers import SenselessError, scrub, sensible, without_credentials
 from aws_limits import limited
 from errors import (
     NDSynapseError,
@@ -24,6 +25,7 @@ from errors import (
     UnknownNameError,
     UsageError,
 )
+from wording import one_line
 
 __all__ = ["BOTO_FAILURES", "client", "meaning", "meaning_of_answer", "status", "translated"]
 
@@ -49,11 +51,25 @@ _NO_ANSWER = (
     boto_errors.WaiterError,
 )
 _DAMAGED = (boto_errors.ChecksumError, boto_errors.FlexibleChecksumError)
-# A password may have a slash or a blank in it, although no URL may; rather too much is hidden than too little.
-_CREDENTIALS = re.compile(r"""(?:(?<=://)|(?<=Invalid endpoint: ))[^"'`]*@""")
+_SENSELESS = (SenselessError, boto_errors.PaginationError, urllib3.exceptions.HTTPError)
 # Codes whose HTTP status alone would mislead; the status decides for all others.
 _REFUSED_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "BucketAlreadyExists"}
-_BUSY_CODES = {"BadDigest", "OperationAborted", "RequestTimeout", "SlowDown", "XAmzContentChecksumMismatch"}
+_BUSY_CODES = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "RequestTimeout",
+    "SlowDown",
+    "XAmzContentChecksumMismatch",
+}
+# An answer to any of these has one of the names at least.
+_NEEDED = {
+    "CompleteMultipartUpload": ("ETag",),
+    "CreateMultipartUpload": ("UploadId",),
+    "ListObjectsV2": ("Name", "KeyCount", "IsTruncated"),
+    "PutObject": ("ETag",),
+    "UploadPart": ("ETag",),
+}
 
 
 def client() -> Any:
@@ -70,11 +86,11 @@ def client() -> Any:
         If an endpoint or a region cannot be meant.
     """
     try:
-        return limited(boto3.session.Session().client("s3", config=_CONFIG))
+        return sensible(limited(boto3.session.Session().client("s3", config=_CONFIG)), _NEEDED)
     except ValueError as cause:
-        _scrub(cause)
+        scrub(cause)
         remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
-        raise UsageError("connecting to S3", _without_credentials(str(cause).rstrip(".")), remedy) from cause
+        raise UsageError("connecting to S3", without_credentials(str(cause).rstrip(".")), remedy) from cause
 
 
 def status(cause: boto_errors.ClientError) -> int:
@@ -119,7 +135,7 @@ def translated(asked: str, remedy: str) -> Iterator[None]:
     except NDSynapseError as ours:
         raise type(ours)(ours.asked, ours.found, f"{ours.remedy}. {remedy}") from (ours.__cause__ or ours)
     except BOTO_FAILURES as cause:
-        _scrub(cause)
+        scrub(cause)
         # upload_file wraps what S3 answered, and keeps the answer only as the context.
         inner = cause.__context__ if isinstance(cause, S3UploadFailedError) and cause.__context__ else cause
         kind, found, hint = meaning(inner)
@@ -141,11 +157,11 @@ def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
     tuple
         Class, what was found, what to do.
     """
-    found = _without_credentials(" ".join(str(cause).split()).rstrip("."))
+    found = one_line(without_credentials(" ".join(str(cause).split()).rstrip(".")))
     if isinstance(cause, boto_errors.ClientError):
         error = cause.response.get("Error", {})
-        code, message = str(error.get("Code", "?")), str(error.get("Message", "")).rstrip(".")
-        return meaning_of_answer(code, status(cause), f"S3 answered {code} ({message})")
+        code, message = one_line(error.get("Code", "?")), without_credentials(str(error.get("Message", "")))
+        return meaning_of_answer(code, status(cause), f"S3 answered {code} ({one_line(message).rstrip('.')})")
     if isinstance(cause, _NO_CREDENTIALS):
         return PermissionDeniedError, found, "Set up credentials as for the AWS command line, or give the job a role"
     if isinstance(cause, _DAMAGED):
@@ -156,20 +172,9 @@ def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
         )
     if isinstance(cause, _NO_ANSWER):
         return UnavailableError, found, "Check the network and AWS_ENDPOINT_URL"
+    if isinstance(cause, _SENSELESS):
+        return UnavailableError, found, "Check AWS_ENDPOINT_URL and what stands before it; then try again"
     return UsageError, found, "Correct the AWS settings"
-
-
-def _without_credentials(text: str) -> str:
-    """Take user and password out of URLs: ``AWS_ENDPOINT_URL`` may have them."""
-    return _CREDENTIALS.sub("***@", text)
-
-
-def _scrub(cause: BaseException) -> None:
-    """Take user and password of the endpoint out of a failure and what led to it: a traceback shows them all."""
-    link: BaseException | None = cause
-    while link is not None:
-        link.args = tuple(_without_credentials(part) if isinstance(part, str) else part for part in link.args)
-        link = link.__cause__ or link.__context__
 
 
 def meaning_of_answer(code: str, status: int, found: str) -> tuple[type[NDSynapseError], str, str]:

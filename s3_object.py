@@ -13,6 +13,7 @@ from typing import Any
 
 from botocore import exceptions as boto_errors
 
+import s3_objects
 from errors import UnavailableError
 from s3_connection import status
 
@@ -118,8 +119,7 @@ def content(client: Any, bucket: str, key: str, most: int) -> tuple[bool, bytes]
         Its first bytes; none where it is not there, or may not be read.
     """
     try:
-        with client.get_object(Bucket=bucket, Key=key)["Body"] as body:
-            return True, body.read(most + 1)
+        return True, s3_objects.fetched(client, lambda body: body.read(most) + body.read(1), Bucket=bucket, Key=key)
     except boto_errors.ClientError as cause:
         if status(cause) not in (400, 403, 404):
             raise
@@ -131,8 +131,8 @@ def _same(client: Any, place: Mapping[str, str], head: Mapping[str, Any], file: 
     held = str(head.get("ChecksumSHA256", "")).partition("-")[0]
     if not held:
         # something else than us put it there: its bytes are all that can be compared
-        with client.get_object(**place)["Body"] as body:
-            return _digest(iter(lambda: body.read(_PIECE), b"")) == _digest(_pieces(file, size, _PIECE))
+        found: bytes = s3_objects.fetched(client, lambda body: _digest(iter(lambda: body.read(_PIECE), b"")), **place)
+        return found == _digest(_pieces(file, size, _PIECE))
     if "-" not in head.get("ETag", ""):
         return held == base64.b64encode(_digest(_pieces(file, size, _PIECE))).decode()
     # it came in parts, and S3 keeps a checksum of their checksums

@@ -6,21 +6,18 @@ It knows nothing of what they hold, and removes none: a rule of the bucket does.
 from __future__ import annotations
 
 import re
-
-from botocore import exceptions as boto_errors
+from typing import Any
 
 import s3_connection
+import s3_objects
 from detection.shelf import Shelf
 from errors import UsageError
 from s3 import check_bucket
-from s3_connection import status, translated
+from s3_connection import translated
 
 __all__ = ["S3Shelf"]
 
 _REMEDY = "What is on the shelf stays: the same command goes on from it"
-
-_THERE = (409, 412)
-"""What S3 answers where an object is there already, or is being written by somebody else."""
 
 _PIECE_BYTES = 2**20
 
@@ -70,8 +67,7 @@ class S3Shelf(Shelf):
         """
         prefix = f"{self._prefix}/{kind}/"
         with translated(f"listing {self.url}/{kind}", _REMEDY):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            return {found["Key"].removeprefix(prefix) for page in pages for found in page.get("Contents", [])}
+            return {key.removeprefix(prefix) for key in s3_objects.keys(self._client, self._bucket, prefix)}
 
     def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
         """Fetch one thing; botocore checks it against the checksum that it was sent with.
@@ -93,18 +89,25 @@ class S3Shelf(Shelf):
         NDSynapseError
             If it cannot be had.
         """
-        body = bytearray()
-        with translated(f"fetching {self.url}/{kind}/{name}", _REMEDY):
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=f"{self._prefix}/{kind}/{name}", ChecksumMode="ENABLED"
-            )
+
+        def read(stream: Any) -> bytes | None:
+            body = bytearray()
             # to the end, where botocore compares the checksum
-            while piece := answer["Body"].read(_PIECE_BYTES):
+            while piece := stream.read(_PIECE_BYTES):
                 body += piece
                 if len(body) > most_bytes:
-                    answer["Body"].close()
+                    stream.close()
                     return None
-        return bytes(body)
+            return bytes(body)
+
+        with translated(f"fetching {self.url}/{kind}/{name}", _REMEDY):
+            return s3_objects.fetched(
+                self._client,
+                read,
+                Bucket=self._bucket,
+                Key=f"{self._prefix}/{kind}/{name}",
+                ChecksumMode="ENABLED",
+            )
 
     def put(self, kind: str, name: str, body: bytes) -> None:
         """Leave one thing, unless it is there: two attempts of one part cannot spoil each other.
@@ -122,14 +125,10 @@ class S3Shelf(Shelf):
             If it cannot be left.
         """
         with translated(f"leaving {self.url}/{kind}/{name}", _REMEDY):
-            try:
-                self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=f"{self._prefix}/{kind}/{name}",
-                    Body=body,
-                    IfNoneMatch="*",
-                    ChecksumAlgorithm="SHA256",
-                )
-            except boto_errors.ClientError as cause:
-                if status(cause) not in _THERE:
-                    raise
+            s3_objects.put_new(
+                self._client,
+                body,
+                Bucket=self._bucket,
+                Key=f"{self._prefix}/{kind}/{name}",
+                ChecksumAlgorithm="SHA256",
+            )

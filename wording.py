@@ -14,22 +14,25 @@ _TRACEBACK = 8000
 _MARK = " ... ({:,} characters left out) ... "
 
 
-def one_line(text: str) -> str:
-    r"""Return a text in which nothing can pass for the end of a line, or move what stands beside it.
+def one_line(text: object, keep: str = "") -> str:
+    r"""Return a text in which nothing can pass for the end of a line, move what stands beside it, or steer a terminal.
 
     Parameters
     ----------
-    text : str
-        Any text.
+    text : object
+        Any text, or what is told as one.
+    keep : str
+        Control characters that may stay, such as tabs.
 
     Returns
     -------
     str
         The text, each character that cannot be printed as Python would write it, such as ``\n``.
     """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    told = str(text)
+    if told.isprintable():
+        return told
+    return "".join(c if c in keep or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in told)
 
 
 def shortened(text: str, most: int) -> str:

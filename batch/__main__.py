@@ -36,6 +36,7 @@ from command_line import Parser, pairs_of
 from errors import UnknownNameError, UsageError
 from s3 import check_bucket
 from shell import say
+from wording import one_line
 
 __all__ = ["main"]
 
@@ -52,7 +53,7 @@ def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``plan``."""
     asked = asked_for("plan", argv, environ)
     plan = asked.plan("FARGATE" if asked.ours.compute == "fargate" else "EC2")
-    say(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
+    _say(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
     return 0
 
 
@@ -71,7 +72,7 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     queue = Queue.of(ours.queue, door.environments(ours.queue))
     compute = submission.compute_of(definition)
     plan = asked.plan(compute)
-    say(plan.as_text())
+    _say(plan.as_text())
     submission.check_disk(definition, max(plan.child_disk_gib, plan.report_disk_gib))
     run_id = ours.run or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     run = Run(
@@ -122,7 +123,7 @@ def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     last = submission.latest(jobs)
     states = {phase: _states(door, run, job) for phase, job in last.items()}
     earlier = [state for job in jobs if job not in last.values() for state in _states(door, run, job)]
-    say(status.told(run, created, states, earlier, records.finished(), price, time.time()))
+    _say(status.told(run, created, states, earlier, records.finished(), price, time.time()))
     return 0
 
 
@@ -156,9 +157,9 @@ def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
                 return 0
             shown += 1
             where = phase if state.shard is None else f"{phase} {state.shard}"
-            say(f"{where}: {state.status.lower()}, log {state.log_stream}\n")
+            _say(f"{where}: {state.status.lower()}, log {one_line(state.log_stream)}\n")
             for line in door.log_lines(state.log_group or _LOG_GROUP, state.log_stream, ours.lines):
-                say(f"  {line}\n")
+                _say(f"  {line}\n")
     if not shown:
         raise UnknownNameError(
             f"logs of {ours.run}",
@@ -182,8 +183,8 @@ def _cancel(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     _, region, _ = records.read()
     ended = submission.cancel(records.jobs(), BatchDoor(region))
     for job in ended:
-        say(f"ended {job.phase} {job.job_id}\n")
-    say(f"what is finished is kept: python -m batch resume {ours.run}\n" if ended else "all had ended\n")
+        _say(f"ended {job.phase} {job.job_id}\n")
+    _say(f"what is finished is kept: python -m batch resume {ours.run}\n" if ended else "all had ended\n")
     return 0
 
 
@@ -203,7 +204,7 @@ def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     if ours.report_only:
         phases = ["report"]
     if not phases:
-        say("nothing is missing\n")
+        _say("nothing is missing\n")
         return 0
     if ours.job_definition:
         definition = door.definition(ours.job_definition)
@@ -237,7 +238,7 @@ def _bounded(run: Run, queue: Queue) -> Run:
     """Return a run that BOSS bears in a queue, and say what it has other than the plan."""
     bound = bounded(run, queue)
     if bound.child.pulls != run.child.pulls:
-        say(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
+        _say(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
     return bound
 
 
@@ -252,7 +253,7 @@ def _confirm(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("submitting", "there is no terminal on which to ask", "Give --yes")
-    say(f"{question} [y/N] ")
+    _say(f"{question} [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("submitting", "the answer was not yes", "Nothing was submitted")
 
@@ -261,8 +262,13 @@ def _tell_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
     """Say what was submitted, and how to follow it."""
     for job in jobs:
         children = run.children(job.phase)
-        say(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
-    say(f"python -m batch status {run.address}\n")
+        _say(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
+    _say(f"python -m batch status {run.address}\n")
+
+
+def _say(text: str) -> None:
+    """Write to standard output; what AWS answered, and what containers wrote, may steer no terminal."""
+    say(one_line(text, keep="\n\t"))
 
 
 _RUN: dict[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {

@@ -14,9 +14,13 @@ import boto3
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 
+from aws_answers import SENSELESS, SenselessError, scrub, sensible, without_credentials
 from aws_limits import limited
+from batch.queues import Queue
+from batch.status import JobState
 from errors import NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
-from s3_connection import BOTO_FAILURES, meaning
+from s3_connection import BOTO_FAILURES, meaning, status
+from wording import one_line
 
 __all__ = ["BatchDoor"]
 
@@ -26,8 +30,22 @@ _ASKING = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard
 # What is sent again after an answer that was lost may be there twice.
 _SENDING = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 1})
 
+_MOST_PAGES = 1000
+"""Answers to one question at most."""
+
 _AT_ONCE = 100
 """Jobs that Batch describes in one call."""
+
+# An answer to any of these has it.
+_NEEDED = {
+    "DescribeComputeEnvironments": ("computeEnvironments",),
+    "DescribeJobDefinitions": ("jobDefinitions",),
+    "DescribeJobQueues": ("jobQueues",),
+    "DescribeJobs": ("jobs",),
+    "GetLogEvents": ("events",),
+    "RegisterJobDefinition": ("jobDefinitionArn",),
+    "SubmitJob": ("jobId",),
+}
 
 _BUSY = {"ServerException", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure"}
 _BUSY_STATUS = 500
@@ -58,14 +76,24 @@ class BatchDoor:
         """Return a client; those that not every command needs are made late, for it takes a while."""
         with _translated(f"connecting to {service}"):
             try:
-                return limited(self._session.client(service, config=config))
+                return sensible(limited(self._session.client(service, config=config)), _NEEDED)
             except ValueError as cause:
+                scrub(cause)
                 remedy = "Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION)"
-                raise UsageError(f"connecting to {service}", str(cause).rstrip("."), remedy) from cause
+                raise UsageError(
+                    f"connecting to {service}", without_credentials(str(cause).rstrip(".")), remedy
+                ) from cause
 
     @cached_property
     def _sending(self) -> Any:
         return self._client("batch", _SENDING)
+
+    def _pages(self, operation: str, **asked: Any) -> Iterator[dict[str, Any]]:
+        """Yield the answers of an operation that has several, as far as anybody has so many."""
+        for number, page in enumerate(self._asking.get_paginator(operation).paginate(**asked)):
+            if number == _MOST_PAGES:
+                raise SenselessError(operation=operation, cause=f"it did not end within {_MOST_PAGES:,} answers")
+            yield page
 
     @cached_property
     def _logs(self) -> Any:
@@ -91,15 +119,16 @@ class BatchDoor:
         """
         by_name = {"jobDefinitions": [name]} if ":" in name else {"jobDefinitionName": name}
         with _translated(f"job definition {name}"):
-            pages = self._asking.get_paginator("describe_job_definitions").paginate(**by_name, status="ACTIVE")
+            pages = self._pages("describe_job_definitions", **by_name, status="ACTIVE")
             found: list[dict[str, Any]] = [definition for page in pages for definition in page["jobDefinitions"]]
+            found.sort(key=lambda definition: int(definition["revision"]))
         if not found:
             raise UnknownNameError(
                 f"job definition {name}",
                 f"there is none that is active in {self.region}",
                 "Create the stack of batch/infrastructure.yaml, or register batch/job_definition.json",
             )
-        return max(found, key=lambda definition: int(definition["revision"]))
+        return found[-1]
 
     def environments(self, queue: str) -> list[dict[str, Any]]:
         """Describe the compute environments of a queue.
@@ -121,16 +150,18 @@ class BatchDoor:
         """
         with _translated(f"job queue {queue}"):
             found = self._asking.describe_job_queues(jobQueues=[queue])["jobQueues"]
+            names = [one["computeEnvironment"] for one in found[0]["computeEnvironmentOrder"]] if found else []
         if not found:
             raise UnknownNameError(
                 f"job queue {queue}",
                 f"there is none in {self.region}",
                 "Check name and region: the stack tells its own",
             )
-        names = [one["computeEnvironment"] for one in found[0]["computeEnvironmentOrder"]]
         with _translated(f"compute environments of the queue {queue}"):
             answer = self._asking.describe_compute_environments(computeEnvironments=names)
-        environments: list[dict[str, Any]] = answer["computeEnvironments"]
+            environments: list[dict[str, Any]] = answer["computeEnvironments"]
+            # what cannot be read is refused where it comes in
+            Queue.of(queue, environments)
         return environments
 
     def register(self, request: Mapping[str, Any]) -> str:
@@ -197,6 +228,9 @@ class BatchDoor:
         for first in range(0, len(ids), _AT_ONCE):
             with _translated("describing the jobs"):
                 found += self._asking.describe_jobs(jobs=list(ids[first : first + _AT_ONCE]))["jobs"]
+                # what cannot be read is refused where it comes in
+                for one in found[-_AT_ONCE:]:
+                    JobState.of(one)
         return found
 
     def terminate(self, job_id: str, reason: str) -> None:
@@ -230,48 +264,58 @@ class BatchDoor:
         Yields
         ------
         str
-            Lines, the oldest first.
+            Lines, the oldest first; control characters are escaped, but for tabs.
 
         Raises
         ------
         NDSynapseError
             If there is no such log, or CloudWatch refuses or does not answer.
         """
-        with _translated(f"log {stream} of {group}"):
+        with _translated(f"log {one_line(stream)} of {one_line(group)}"):
             answer = self._logs.get_log_events(
                 logGroupName=group, logStreamName=stream, limit=limit, startFromHead=False
             )
-        for event in answer["events"]:
-            yield event["message"].rstrip("\n")
+            lines = [line for event in answer["events"] for line in str(event["message"]).rstrip("\n").split("\n")]
+        # a container writes what it likes, escape sequences for terminals among it
+        yield from (one_line(line, keep="\t") for line in lines)
 
 
 @contextmanager
 def _translated(asked: str) -> Iterator[None]:
-    """Turn every failure of boto3 into one of ours."""
+    """Turn every failure of boto3, and of reading what it answered, into one of ours."""
     try:
         yield
+    except NDSynapseError:
+        raise
     except boto_errors.ParamValidationError as cause:
-        found = " ".join(str(cause).split()).rstrip(".")
+        found = one_line(" ".join(str(cause).split()).rstrip("."))
         raise UsageError(asked, found, "Correct the options") from cause
     except boto_errors.ClientError as cause:
+        scrub(cause)
         kind, found, remedy = _meaning(cause)
         raise kind(asked, found, remedy) from cause
     except BOTO_FAILURES as cause:
+        scrub(cause)
         kind, found, remedy = meaning(cause)
+        raise kind(asked, found, remedy) from cause
+    except SENSELESS as cause:
+        scrub(cause)
+        kind, found, remedy = meaning(SenselessError(operation="it", cause=f"{type(cause).__name__}: {cause}"))
         raise kind(asked, found, remedy) from cause
 
 
 def _meaning(cause: boto_errors.ClientError) -> tuple[type[NDSynapseError], str, str]:
     """Return our class of an answer, its words, and what helps."""
     error = cause.response.get("Error", {})
-    code, message = str(error.get("Code", "?")), str(error.get("Message", "")).rstrip(".")
-    status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = one_line(error.get("Code", "?"))
+    message = one_line(without_credentials(str(error.get("Message", "")))).rstrip(".")
+    number = status(cause)
     found = f"AWS answered {code} ({message})"
-    if "Throttl" in code or "TooManyRequests" in code or code in _BUSY or status >= _BUSY_STATUS:
+    if "Throttl" in code or "TooManyRequests" in code or code in _BUSY or number >= _BUSY_STATUS:
         return UnavailableError, f"{found}, after the retries", "Wait a while, then give the same command"
     if code == "ResourceNotFoundException" or "does not exist" in message:
         return UnknownNameError, found, "Check name and region"
-    if code in ("AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException") or status in (
+    if code in ("AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException") or number in (
         401,
         403,
     ):

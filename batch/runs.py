@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 from botocore import exceptions as boto_errors
 
 import s3_connection
+import s3_objects
 from batch.requests import Phase, Run
 from errors import DataError, UnknownNameError, UsageError
 from s3 import check_bucket
-from s3_connection import status, translated
+from s3_connection import translated
+from wording import one_line
 
 __all__ = ["Records", "Submitted", "finished_blocks"]
 
@@ -33,9 +35,6 @@ _MOST_BYTES = 2**20
 """Largest record of a run, or of a job of it; they have some thousand."""
 
 _REMEDY = "Nothing was submitted by this; the same command may be given again"
-
-_THERE = (409, 412)
-"""What S3 answers where an object is there already, or is being written by somebody else."""
 
 _COUNTED: dict[str, Phase] = {"statistics": "statistics", "parts": "detection"}
 """First word of a kind of objects, and the phase of which it says that a block is finished."""
@@ -144,7 +143,9 @@ class Records:
         body = self._get(RECORD)
         if body is None:
             raise UnknownNameError(f"run {self.address}", f"it has no {RECORD}", "Check the address and the region")
-        return self._made(RECORD, body, lambda at: (Run.from_json(at["run"]), str(at["region"]), str(at["created"])))
+        return self._made(
+            RECORD, body, lambda at: (Run.from_json(at["run"]), one_line(at["region"]), one_line(at["created"]))
+        )
 
     def add(self, job: Submitted) -> None:
         """Note a job that was submitted.
@@ -188,7 +189,7 @@ class Records:
             if body is None or form is None:
                 raise DataError(f"{self.address}/{name}", "no command of ours wrote it", "Remove it")
             phase: Any = form[2]
-            job_id = self._made(name, body, lambda at: str(at["job_id"]))
+            job_id = self._made(name, body, lambda at: one_line(at["job_id"]))
             found.append(Submitted(int(form[1]), phase, job_id))
         return found
 
@@ -210,21 +211,20 @@ class Records:
     def _names(self, start: str) -> Iterator[str]:
         """Yield the names of the run's objects that begin so."""
         with translated(f"listing {self.address}", _REMEDY):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=f"{self._prefix}/{start}"
-            )
-            for page in pages:
-                for entry in page.get("Contents", []):
-                    yield entry["Key"].removeprefix(f"{self._prefix}/")
+            for key in s3_objects.keys(self._client, self._bucket, f"{self._prefix}/{start}"):
+                yield key.removeprefix(f"{self._prefix}/")
 
     def _get(self, name: str) -> bytes | None:
         """Fetch an object; None where there is none."""
         with translated(f"fetching {self.address}/{name}", _REMEDY):
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}")
-                # the second time it is asked, botocore sees whether the first gave all that there is
-                body: bytes = answer["Body"].read(_MOST_BYTES) + answer["Body"].read(1)
-                answer["Body"].close()
+                body: bytes = s3_objects.fetched(
+                    self._client,
+                    # the second time it is asked, botocore sees whether the first gave all that there is
+                    lambda body: body.read(_MOST_BYTES) + body.read(1),
+                    Bucket=self._bucket,
+                    Key=f"{self._prefix}/{name}",
+                )
             except boto_errors.ClientError as cause:
                 if cause.response.get("Error", {}).get("Code") != "NoSuchKey":
                     raise
@@ -235,22 +235,15 @@ class Records:
         return body
 
     def _put(self, name: str, value: dict[str, Any]) -> bool:
-        """Write an object unless there is one; tell whether it was written."""
+        """Write an object unless there is one; tell whether what is there is what was to be written."""
         body = json.dumps(value, indent=1).encode()
         with translated(f"writing {self.address}/{name}", _REMEDY):
-            try:
-                self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=f"{self._prefix}/{name}",
-                    Body=body,
-                    ContentType="application/json",
-                    IfNoneMatch="*",
-                )
-            except boto_errors.ClientError as cause:
-                if status(cause) not in _THERE:
-                    raise
-                return False
-        return True
+            key = f"{self._prefix}/{name}"
+            is_new = s3_objects.put_new(
+                self._client, body, Bucket=self._bucket, Key=key, ContentType="application/json"
+            )
+        # ours is found there as well, if the answer to it was lost and botocore wrote it again
+        return is_new or self._get(name) == body
 
     def _made(self, name: str, body: bytes, make: Callable[[Any], T]) -> T:
         """Make something of an object's JSON."""

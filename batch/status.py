@@ -23,6 +23,7 @@ from errors import (
     UnavailableError,
     UsageError,
 )
+from wording import one_line
 
 __all__ = ["CANCELLED", "Attempt", "JobState", "Price", "cost_of", "lost_s", "progress", "reason_of", "told"]
 
@@ -140,23 +141,24 @@ class JobState:
             The parts of it that we need.
         """
         container = description.get("container", {})
+        stream = container.get("logStreamName")
         needs = {need["type"]: need["value"] for need in container.get("resourceRequirements", [])}
         ended = description["status"] in ENDED
         logs = container.get("logConfiguration", {}).get("options", {})
         # the id of a child is that of its array, a colon, and its index
         _, _, index = description["jobId"].partition(":")
         return cls(
-            job_id=description["jobId"],
+            job_id=one_line(description["jobId"]),
             shard=int(index) if index else None,
-            status=description["status"],
-            status_reason=description.get("statusReason", ""),
+            status=one_line(description["status"]),
+            status_reason=one_line(description.get("statusReason", "")),
             attempts=tuple(_attempt(attempt) for attempt in description.get("attempts", [])),
             most_attempts=int(description.get("retryStrategy", {}).get("attempts", 1)),
             started_s=None if ended else _seconds(description.get("startedAt")),
             vcpus=float(needs.get("VCPU", container.get("vcpus", 0))),
             memory_mib=int(needs.get("MEMORY", container.get("memory", 0))),
             log_group=logs.get("awslogs-group"),
-            log_stream=container.get("logStreamName"),
+            log_stream=None if stream is None else str(stream),
         )
 
 
@@ -164,9 +166,9 @@ def _attempt(description: Mapping[str, Any]) -> Attempt:
     """Read what Batch says of an attempt."""
     container = description.get("container", {})
     return Attempt(
-        exit_code=container.get("exitCode"),
-        reason=container.get("reason", ""),
-        status_reason=description.get("statusReason", ""),
+        exit_code=None if (code := container.get("exitCode")) is None else int(code),
+        reason=one_line(container.get("reason", "")),
+        status_reason=one_line(description.get("statusReason", "")),
         started_s=_seconds(description.get("startedAt")),
         stopped_s=_seconds(description.get("stoppedAt")),
         log_stream=container.get("logStreamName"),

@@ -520,6 +520,27 @@ class TestScripted:
             {"logGroupName": "/nd", "logStreamName": "nd/default/7", "limit": 2, "startFromHead": False}
         ]
 
+    def test_nothing_that_aws_says_steers_the_terminal(
+        self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
+    ) -> None:
+        """Containers write what they like, and so does whoever ends a job."""
+        job = {
+            "jobId": "job-report",
+            "status": "FAILED",
+            "statusReason": "ended\n\x1b]0;title\x07",
+            "container": {"logStreamName": "nd/\x1b[2J", "logConfiguration": {"options": {"awslogs-group": "/nd"}}},
+        }
+        script.answers["describejobs"] = (200, {"jobs": [job]})
+        script.answers["getlogevents"] = (200, {"events": [{"message": "a\tb\x1b[31m\r\nstatus  all is well\x9b\n"}]})
+        said = command("logs", place.address, "--phase", "report")
+        assert said.out.splitlines() == [
+            *("report: failed, log nd/\\x1b[2J", "  a\tb\\x1b[31m\\r", "  status  all is well\\x9b")
+        ]
+        assert "  ended\\n\\x1b]0;title\\x07\n" in command("status", place.address).out
+        script.answers["describejobs"] = (400, {"code": "ClientException", "message": "no \x1b[31m\nsuch"})
+        said = command("cancel", place.address)
+        assert (said.code, "\x1b" in said.err, len(said.err.splitlines())) == (2, False, 1)
+
     def test_children_are_described_a_hundred_at_a_time(self, script: Script) -> None:
         script.answers["describejobs"] = (200, {"jobs": []})
         BatchDoor("us-east-1").describe([f"array:{index}" for index in range(250)])

@@ -1,0 +1,359 @@
+"""Whatever answers in the place of AWS, and however a body breaks: whole, or a named error; never a defect of ours."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import socket
+import struct
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from botocore.config import Config
+
+import batch.client
+import s3_connection
+import s3_objects
+from aws_answers import scrub
+from batch.client import BatchDoor
+from batch.runs import Records, Submitted
+from errors import NDSynapseError, UnavailableError, UsageError
+from s3 import compare_folder, upload_folder
+from s3_shelf import S3Shelf
+from tests.raw_line import Certificate, certificate, speaking
+from wording import one_line
+
+Answer = bytes | Callable[[socket.socket], None]
+BODY = bytes(range(256)) * 20
+SHA256 = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
+ETAG = 'ETag: "x"\r\n'
+
+
+def says(body: bytes = b"", status: str = "200 OK", headers: str = "Content-Type: application/xml\r\n") -> bytes:
+    """Return an answer in full."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+WHOLE = says(BODY, headers=f"{ETAG}x-amz-checksum-sha256: {SHA256}\r\n")
+DAMAGED = WHOLE[:-1] + b"\0"
+
+
+def cut(answer: bytes) -> Answer:
+    """Return an answer after which the line ends."""
+    return lambda line: line.sendall(answer)
+
+
+def lost(line: socket.socket) -> None:
+    """Say nothing, and hang up."""
+    line.close()
+
+
+def reset(line: socket.socket) -> None:
+    """Break in the middle of a body."""
+    line.sendall(WHOLE[:3000])
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line.close()
+
+
+def spoilt_tls(line: socket.socket) -> None:
+    """Damage the encrypted line in the middle of a body."""
+    line.sendall(WHOLE[:3000])
+    with socket.socket(fileno=line.detach()) as naked:
+        naked.sendall(bytes([0x17, 3, 3, 0, 40]) + bytes(40))
+        naked.settimeout(2)
+        naked.recv(100)
+
+
+class Server:
+    """Answers each request by its first line; one with one answer after the other, and the last again and again."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Answer]] = {}
+        self.asked: list[str] = []
+
+    def speak(self, line: socket.socket, _ended: threading.Event) -> None:
+        """Speak on a connection until an answer is one that ends it."""
+        with line.makefile("rb") as lines:
+            while first := lines.readline():
+                headers = dict(iter(lambda: lines.readline().lower().partition(b":")[::2], (b"\r\n", b"")))
+                if b"expect" in headers:
+                    line.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                body = lines.read(int(headers.get(b"content-length", 0)))
+                self.asked.append(first.decode().rpartition(" ")[0])
+                answer = self.answer(self.asked[-1], body)
+                if not isinstance(answer, bytes):
+                    answer(line)
+                    return
+                line.sendall(answer)
+
+    def answer(self, asked: str, body: bytes) -> Answer:
+        """Choose the answer to a request."""
+        answers = next((some for start, some in self.answers.items() if re.match(start, asked)), [says()])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+class Forgetful(Server):
+    """An S3 that does what it is asked to write once, and says nothing of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, bytes] = {}
+
+    def answer(self, asked: str, body: bytes) -> Answer:
+        method, _, key = asked.partition(" ")
+        if method == "GET":
+            return says(self.objects[key], headers=ETAG)
+        if key in self.objects:
+            return says(b"<Error><Code>PreconditionFailed</Code></Error>", "412 Precondition Failed")
+        self.objects[key] = body
+        return lost
+
+
+@contextmanager
+def serving(server: Server, patch: pytest.MonkeyPatch, encrypted: Certificate | None = None) -> Iterator[None]:
+    """Be S3 and Batch, under an address with a password in it."""
+    with speaking(server.speak, encrypted.context if encrypted else None) as host:
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_BATCH"):
+            patch.setenv(name, f"http{'s' if encrypted else ''}://user:s3cret@{host}")
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    """Credentials that are none, one attempt of botocore's, no pauses."""
+    once = Config(retries={"mode": "standard", "total_max_attempts": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "NO_PROXY": "127.0.0.1",
+        }.items():
+            patch.setenv(name, value)
+        patch.setattr(s3_connection, "_CONFIG", s3_connection._CONFIG.merge(once))
+        patch.setattr(batch.client, "_ASKING", batch.client._ASKING.merge(once))
+        patch.setattr(s3_objects, "sleep", lambda _: None)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def running(patch: pytest.MonkeyPatch) -> Iterator[Server]:
+    server = Server()
+    with serving(server, patch):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shelf(running: Server) -> S3Shelf:
+    return S3Shelf("s3://bucket/prefix")
+
+
+@pytest.fixture(scope="module")
+def door(running: Server) -> BatchDoor:
+    return BatchDoor("us-east-1")
+
+
+@pytest.fixture
+def server(running: Server, shelf: S3Shelf, door: BatchDoor, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server that knows no answers yet, and one client of it for all: making one takes longer than all answers."""
+    running.answers, running.asked = {}, []
+    monkeypatch.setattr(s3_connection, "client", lambda: shelf._client)
+    return running
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1")
+
+
+BREAKS: dict[str, Answer] = {"cut short": cut(WHOLE[:3000]), "reset": reset, "damaged": DAMAGED}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize("times", [1, 3, 4])
+def test_a_body_that_breaks_is_fetched_again_four_times_in_all(
+    server: Server, shelf: S3Shelf, how: str, times: int
+) -> None:
+    """botocore repeats what fails before the body; what fails in it would end the job."""
+    server.answers["GET"] = [*[BREAKS[how]] * times, WHOLE]
+    if times < 4:
+        assert shelf.get("kind", "name") == BODY
+    else:
+        with pytest.raises(UnavailableError, match=r"fetching s3://bucket/prefix/kind/name"):
+            shelf.get("kind", "name")
+    assert len(server.asked) == min(times + 1, 4)
+
+
+def test_a_body_that_is_damaged_below_tls_is_fetched_again_and_named_if_it_stays_so(
+    monkeypatch: pytest.MonkeyPatch, trusted: Certificate
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted.path))
+    server = Server()
+    with serving(server, monkeypatch, trusted):
+        shelf = S3Shelf("s3://bucket/prefix")
+        server.answers["GET"] = [spoilt_tls, WHOLE]
+        assert shelf.get("kind", "name") == BODY
+        server.answers["GET"] = [spoilt_tls]
+        with pytest.raises(UnavailableError, match=r"does not make sense.*SSL"):
+            shelf.get("kind", "name")
+        assert len(server.asked) == 6
+
+
+def test_the_record_of_a_run_and_a_comparison_fetch_again_as_well(server: Server, tmp_path: Path) -> None:
+    server.answers["GET .*run.json"] = [cut(WHOLE[:3000]), says(b"{}", headers=ETAG)]
+    with pytest.raises(NDSynapseError, match="no record of this version"):
+        Records("s3://bucket/runs/a").read()
+    (tmp_path / "synapses.csv").write_bytes(BODY)
+    server.answers["HEAD"] = [f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()]
+    server.answers["GET .*synapses.csv"] = [cut(WHOLE[:3000]), WHOLE]
+    server.answers["GET .*list-type"] = [
+        says(b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>"),
+    ]
+    assert compare_folder(tmp_path, "bucket", "key") == {}
+
+
+def listing(entry: str = "", more: str = "<IsTruncated>false</IsTruncated>") -> bytes:
+    """Return a list, or something like one."""
+    return f"<ListBucketResult><Name>bucket</Name>{more}{entry}</ListBucketResult>".encode()
+
+
+ODD_LISTS = {
+    "nothing": b"",
+    "a page": b"<html><body>sign in</body></html>",
+    "a page that is no XML": b"<!doctype html><br>",
+    "an entry without a key": listing("<Contents><Size>1</Size></Contents>"),
+    "a key from elsewhere": listing("<Contents><Key>other/a</Key></Contents>"),
+    "a size that is none": listing("<Contents><Key>prefix/kind/a</Key><Size>x</Size></Contents>"),
+    "a date that is none": listing("<Contents><Key>prefix/kind/a</Key><LastModified>x</LastModified></Contents>"),
+    "more, but not where": listing(more="<IsTruncated>true</IsTruncated>"),
+    "the same again and again": listing(
+        more="<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+    ),
+}
+
+
+@pytest.mark.parametrize("body", ODD_LISTS.values(), ids=ODD_LISTS)
+def test_what_is_no_list_is_not_taken_for_an_empty_one(server: Server, shelf: S3Shelf, body: bytes) -> None:
+    server.answers["GET"] = [says(body)]
+    with pytest.raises(UnavailableError, match="listing s3://bucket/prefix/kind"):
+        shelf.names("kind")
+
+
+def test_a_list_without_end_is_given_up(server: Server, shelf: S3Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_objects, "_MOST_PAGES", 3)
+    more = "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>"
+    server.answers["GET"] = [says(listing(more=more.format(number))) for number in range(9)]
+    with pytest.raises(UnavailableError, match="did not end within 3 answers"):
+        shelf.names("kind")
+    assert len(server.asked) == 3
+
+
+MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+ODD_UPLOADS: dict[str, dict[str, Answer]] = {
+    "a date of an object": {"HEAD /bucket/key": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nLast-Modified: no\r\n\r\n"},
+    "a size of an object": {"HEAD /bucket/key": b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n"},
+    "nothing to a file": {"PUT": says()},
+    "a page to a file": {"PUT": says(b"<html></html>")},
+    "half an answer to a file": {"PUT": cut(b"HTTP/1.1 200 OK\r\n" + ETAG.encode() + b"Content-Length: 9\r\n\r\n")},
+    "nothing to the first of parts": {"POST .*uploads": says()},
+    "a page to the first of parts": {"POST .*uploads": says(b"<html></html>")},
+    "nothing to a part": {
+        "POST .*uploads": says(b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+    },
+}
+
+
+@pytest.mark.parametrize("name", ODD_UPLOADS)
+def test_an_upload_takes_nothing_for_done_that_was_not_said(server: Server, tmp_path: Path, name: str) -> None:
+    large = "part" in name
+    (tmp_path / "synapses.csv").write_bytes(b"a" * (9_000_000 if large else 9))
+    server.answers = {start: [answer] for start, answer in ODD_UPLOADS[name].items()}
+    server.answers.setdefault("HEAD /bucket/key", [MISSING])
+    with pytest.raises(UnavailableError, match=f"driver.py upload {tmp_path}") as caught:
+        upload_folder(tmp_path, "bucket", "key")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in told
+    assert not isinstance(caught.value, UsageError)
+
+
+JSON = "Content-Type: application/json\r\n"
+NONSENSE = {
+    "nothing": says(headers=JSON),
+    "half a value": says(b'{"jobs": [', headers=JSON),
+    "a page": says(b"<html></html>", headers="Content-Type: text/html\r\n"),
+    "a list": says(b"[]", headers=JSON),
+    "jobs that are none": says(b'{"jobs": [{"jobId": "a"}]}', headers=JSON),
+    "a time that is none": says(b'{"jobs": [{"jobId": "a", "status": "RUNNING", "startedAt": "then"}]}', headers=JSON),
+    "a list without end in itself": says(b'{"jobs": ' + b"[" * 100_000, headers=JSON),
+    "a cut answer": cut(says(b'{"jobs": []}', headers=JSON)[:-1]),
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
+def test_batch_that_answers_nonsense_is_unavailable_and_no_password_is_told(
+    server: Server, door: BatchDoor, answer: Answer
+) -> None:
+    server.answers["POST"] = [answer]
+    with pytest.raises(UnavailableError, match="describing the jobs") as caught:
+        door.describe(["a"])
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("form", ["http://user:s3cret@{}", "http://user:s3/cret@{}"])
+def test_a_password_in_the_address_of_batch_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, s3_nowhere: str, form: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", form.format(s3_nowhere.removeprefix("http://")))
+    with pytest.raises(NDSynapseError) as caught:
+        BatchDoor("us-east-1").describe(["a"])
+    told = "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in told
+    assert "cret@" not in told
+
+
+@pytest.fixture
+def twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two attempts of botocore's: the second is what finds the first one's object."""
+    both = Config(retries={"mode": "standard", "total_max_attempts": 2})
+    monkeypatch.setattr(s3_connection, "_CONFIG", s3_connection._CONFIG.merge(both))
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+
+
+@pytest.mark.usefixtures("twice")
+def test_a_note_whose_answer_was_lost_is_ours_and_one_of_somebody_else_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Forgetful()
+    with serving(server, monkeypatch):
+        records = Records("s3://bucket/runs/a")
+        records.add(Submitted(1, "report", "job-1"))
+        assert [asked.partition(" ")[0] for asked in server.asked] == ["PUT", "PUT", "GET"]
+        with pytest.raises(UsageError, match="somebody else resumes it"):
+            records.add(Submitted(1, "report", "job-2"))
+
+
+CONFLICT = says(b"<Error><Code>ConditionalRequestConflict</Code></Error>", "409 Conflict")
+
+
+def test_a_write_beside_another_that_may_yet_fail_is_tried_again(server: Server, shelf: S3Shelf) -> None:
+    server.answers["PUT"] = [CONFLICT, CONFLICT, says(headers=ETAG)]
+    shelf.put("kind", "name", b"body")
+    assert len(server.asked) == 3
+    server.answers["PUT"] = [CONFLICT]
+    with pytest.raises(UnavailableError, match="ConditionalRequestConflict"):
+        shelf.put("kind", "name", b"body")
+    assert len(server.asked) == 7
+
+
+def test_what_would_steer_a_terminal_is_escaped() -> None:
+    assert one_line("é a\tb\x1b[31m\r\n\x9b\u202e", keep="\t") == "é a\tb\\x1b[31m\\r\\n\\x9b\\u202e"
+    error = ValueError("http://user:s3cret@host \x1b]0;x\x07")
+    scrub(error)
+    assert str(error) == "http://***@host \\x1b]0;x\\x07"
