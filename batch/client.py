@@ -5,9 +5,12 @@ It decides nothing: `batch.requests` says what is sent, `batch.status` what the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from secrets import token_hex
+from time import sleep
 from typing import Any
 
 import boto3
@@ -24,11 +27,16 @@ from wording import one_line
 
 __all__ = ["BatchDoor"]
 
+log = logging.getLogger(__name__)
+
 # A call ends after at most 4 attempts, with seconds between them: each of 10 s to connect, silences of 30 s, and the
 # limit of `aws_limits` in all.
 _ASKING = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
 # What is sent again after an answer that was lost may be there twice.
 _SENDING = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 1})
+
+_PAUSES_S = (0.0, 2.0, 5.0)
+"""Before each look for a job of which nobody said that it was submitted."""
 
 _MOST_PAGES = 1000
 """Answers to one question at most."""
@@ -43,6 +51,7 @@ _NEEDED = {
     "DescribeJobQueues": ("jobQueues",),
     "DescribeJobs": ("jobs",),
     "GetLogEvents": ("events",),
+    "ListJobs": ("jobSummaryList",),
     "RegisterJobDefinition": ("jobDefinitionArn",),
     "SubmitJob": ("jobId",),
 }
@@ -188,6 +197,8 @@ class BatchDoor:
     def submit(self, request: Mapping[str, Any]) -> str:
         """Submit a job; once, for a request that is repeated would be a second job.
 
+        If no answer comes, the job is looked for: its name gets an end that no other has.
+
         Parameters
         ----------
         request : mapping
@@ -201,10 +212,39 @@ class BatchDoor:
         Raises
         ------
         NDSynapseError
-            If Batch refuses or does not answer.
+            If Batch refuses or does not answer; where the job may be there all the same, it says how to find it.
         """
-        with _translated(f"submitting {request['jobName']} to the queue {request['jobQueue']}"):
-            return str(self._sending.submit_job(**request)["jobId"])
+        name, queue = f"{request['jobName']}-{token_hex(4)}", request["jobQueue"]
+        try:
+            with _translated(f"submitting {name} to the queue {queue}"):
+                return str(self._sending.submit_job(**{**request, "jobName": name})["jobId"])
+        except UnavailableError as error:
+            if isinstance(error.__cause__, boto_errors.ClientError) and status(error.__cause__) < _BUSY_STATUS:
+                raise  # it was refused
+            found = self._found(name, queue)
+            if found is None:
+                raise UnavailableError(error.asked, f"{error.found}; {_unknown(name, queue)}", error.remedy) from error
+            log.warning("no answer to the submission of %s, and it is there as %s: %s", name, found, error.found)
+            return found
+        except KeyboardInterrupt:
+            log.warning("%s", _unknown(name, queue))
+            raise
+
+    def _found(self, name: str, queue: str) -> str | None:
+        """Look for a job by its name; Batch may need a while to list it."""
+        filters = [{"name": "JOB_NAME", "values": [name]}]
+        for pause_s in _PAUSES_S:
+            sleep(pause_s)
+            try:
+                with _translated(f"looking for {name} in the queue {queue}"):
+                    pages = self._pages("list_jobs", jobQueue=queue, filters=filters)
+                    ids = [str(job["jobId"]) for page in pages for job in page["jobSummaryList"]]
+            except NDSynapseError as error:
+                log.warning("%s", error)
+                return None
+            if ids:
+                return ids[0]
+        return None
 
     def describe(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Describe jobs; those that Batch has forgotten, or does not yet know, are missing from the answer.
@@ -278,6 +318,15 @@ class BatchDoor:
             lines = [line for event in answer["events"] for line in str(event["message"]).rstrip("\n").split("\n")]
         # a container writes what it likes, escape sequences for terminals among it
         yield from (one_line(line, keep="\t") for line in lines)
+
+
+def _unknown(name: str, queue: str) -> str:
+    """Say of a submission without an answer how the job is found, should it be there."""
+    filters = f"--filters name=JOB_NAME,values={name}"
+    return (
+        f"whether {name} was submitted is not known: `aws batch list-jobs --job-queue {queue} {filters}` lists it"
+        " if it was; no other command of ours knows of it, and `aws batch terminate-job` ends it"
+    )
 
 
 @contextmanager

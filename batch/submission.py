@@ -205,7 +205,8 @@ def submit(run: Run, phases: Sequence[Phase], number: int, door: BatchDoor, reco
     Raises
     ------
     NDSynapseError
-        If one cannot be submitted or noted; those before it are ended then, for nobody would find them.
+        If one cannot be submitted or noted; those before it are ended then, for nobody would find them. One that could
+        not be ended either is named in the log.
     """
     done: list[Submitted] = []
     try:
@@ -216,7 +217,11 @@ def submit(run: Run, phases: Sequence[Phase], number: int, door: BatchDoor, reco
     except (NDSynapseError, KeyboardInterrupt):
         for job in done:
             log.warning("ending the %s job %s: the run could not be submitted as a whole", job.phase, job.job_id)
-            door.terminate(job.job_id, CANCELLED)
+            try:
+                door.terminate(job.job_id, CANCELLED)
+            except NDSynapseError as error:
+                # the others are to be ended all the same, and why nothing was submitted is to be told
+                log.warning("%s; it may run: end it with `aws batch terminate-job --job-id %s`", error, job.job_id)
         raise
     return done
 

@@ -139,7 +139,8 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
             patch.setenv(name, value)
         patch.setattr(s3_connection, "_CONFIG", s3_connection._CONFIG.merge(once))
         patch.setattr(batch.client, "_ASKING", batch.client._ASKING.merge(once))
-        patch.setattr(s3_objects, "sleep", lambda _: None)
+        for module in (s3_objects, batch.client):
+            patch.setattr(module, "sleep", lambda _: None)
         yield patch
 
 
@@ -157,7 +158,9 @@ def shelf(running: Server) -> S3Shelf:
 
 @pytest.fixture(scope="module")
 def door(running: Server) -> BatchDoor:
-    return BatchDoor("us-east-1")
+    door = BatchDoor("us-east-1")
+    assert door._sending
+    return door
 
 
 @pytest.fixture
@@ -350,6 +353,37 @@ def test_a_write_beside_another_that_may_yet_fail_is_tried_again(server: Server,
     with pytest.raises(UnavailableError, match="ConditionalRequestConflict"):
         shelf.put("kind", "name", b"body")
     assert len(server.asked) == 7
+
+
+REQUEST = {"jobName": "nd-synapse-a-report", "jobQueue": "queue", "jobDefinition": "definition"}
+
+
+class TestSubmission:
+    """A job that is submitted once, and whose answer is lost."""
+
+    def test_it_is_found_by_its_name(self, server: Server, door: BatchDoor) -> None:
+        server.answers["POST /v1/submitjob"] = [lost]
+        empty, there = (says(f'{{"jobSummaryList": [{one}]}}'.encode(), headers=JSON) for one in ("", '{"jobId": "x"}'))
+        server.answers["POST /v1/listjobs"] = [empty, there]
+        assert door.submit(REQUEST) == "x"
+        assert server.asked == ["POST /v1/submitjob", "POST /v1/listjobs", "POST /v1/listjobs"]
+
+    @pytest.mark.parametrize(
+        "listed", [says(b'{"jobSummaryList": []}', headers=JSON), says(b"{}", "403 Forbidden", JSON)]
+    )
+    def test_how_to_find_it_is_told_if_it_is_not_found(self, server: Server, door: BatchDoor, listed: bytes) -> None:
+        server.answers = {"POST /v1/submitjob": [lost], "POST /v1/listjobs": [listed]}
+        with pytest.raises(UnavailableError, match="is not known") as caught:
+            door.submit(REQUEST)
+        name = re.search(r"aws batch list-jobs .*values=(nd-synapse-a-report-[0-9a-f]{8})`", str(caught.value))
+        assert name, caught.value
+        assert server.asked.count("POST /v1/submitjob") == 1
+
+    def test_one_that_was_refused_is_not_looked_for(self, server: Server, door: BatchDoor) -> None:
+        server.answers["POST"] = [says(b"{}", "429 Too Many", f"{JSON}x-amzn-ErrorType: TooManyRequestsException\r\n")]
+        with pytest.raises(UnavailableError, match="TooManyRequests"):
+            door.submit(REQUEST)
+        assert server.asked == ["POST /v1/submitjob"]
 
 
 def test_what_would_steer_a_terminal_is_escaped() -> None:
