@@ -6,6 +6,7 @@ It knows no option of any of them.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,27 @@ import shell
 from credentials import hide_likely
 from errors import UsageError
 
-__all__ = ["Parser", "block_size_of", "gib_of", "pairs_of", "parameters_of"]
+__all__ = [
+    "Parser",
+    "PathOption",
+    "WholeOption",
+    "block_size_of",
+    "gib_of",
+    "names_of",
+    "pairs_of",
+    "parameters_of",
+    "path_of",
+    "range_of",
+    "whole_of",
+]
 
 _PARAMETER_BYTES = 2**20
 """What the file of a parameter may have."""
 
-_SIZE = re.compile(r"[0-9]{1,10}")
+# int() would take signs, blanks, underscores and the digits of other scripts, too
+_WHOLE = re.compile(r"[0-9]{1,10}")
+_DECIMAL = re.compile(r"(?=\.?[0-9])[0-9]{0,20}(\.[0-9]{0,20})?([eE][-+]?[0-9]{1,3})?")
+_LARGEST_INDEX = 999_999_999
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
 
 
@@ -85,7 +101,182 @@ def _without_values(message: str) -> str:
     ambiguous, could_match, options_ = message.rpartition(" could match ")
     if could_match:
         return ambiguous.partition("=")[0] + could_match + options_
+    lacking = re.fullmatch(r"argument (.*): expected one argument", message)
+    if lacking:
+        option = lacking[1].split("/")[-1]
+        return f"{option} has no value; one that begins with - is written {option}=VALUE{_unsigned(option)}"
     return hide_likely(re.sub(r"ignored explicit argument .*", "it takes no value", message, flags=re.DOTALL))
+
+
+def _unsigned(option: str) -> str:
+    """Say of an option that is no option of negative numbers that it is none."""
+    return ", and no number in it is negative" if option.endswith(("-range", "-size")) else ""
+
+
+class WholeOption(argparse.Action):
+    """An option whose value is a whole number within limits.
+
+    Parameters
+    ----------
+    *args : Any
+        As for `argparse.Action`.
+    least, most : int
+        The limits.
+    **kwargs : Any
+        As for `argparse.Action`.
+    """
+
+    def __init__(self, *args: Any, least: int, most: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.least, self.most = least, most
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *given: Any) -> None:
+        """Read what the user wrote."""
+        del parser
+        text, option = given
+        setattr(namespace, self.dest, whole_of(option, text, self.least, self.most))
+
+
+class PathOption(argparse.Action):
+    """An option, or a word, that is a path."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *given: Any) -> None:
+        """Read what the user wrote."""
+        del parser
+        text, option = given
+        setattr(namespace, self.dest, path_of(option or str(self.metavar or self.dest), text))
+
+
+def path_of(option: str, given: str | Path) -> Path:
+    """Read the path of a file or folder, which need not exist.
+
+    Parameters
+    ----------
+    option : str
+        The option that has it, for messages.
+    given : str or Path
+        What the user wrote.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    UsageError
+        If it is empty, which would be the working folder, or no file can have such a name.
+    """
+    if given == "":
+        raise UsageError(f"{option} ''", "it is empty", "Name it; the working folder is .")
+    try:
+        path = Path(given)
+        possible = b"\0" not in os.fsencode(path)
+    except (TypeError, ValueError):
+        possible = False
+    if not possible:
+        raise UsageError(f"{option} {_shown(given)}", "no file or folder can have this name", "Give another one")
+    return path
+
+
+def _shown(given: object) -> str:
+    """Return what was given as a message repeats it: whole unless it is long, and readable whatever is in it."""
+    text = given if isinstance(given, str) and given.isprintable() and given else ascii(given)
+    return f"{text[:100]}{'...' if len(text) > 100 else ''}"
+
+
+def whole_of(option: str, given: object, least: int, most: int) -> int:
+    """Read a whole number: digits alone, or a number of a program.
+
+    Parameters
+    ----------
+    option : str
+        The option that has it, for messages.
+    given : object
+        What the user wrote, or passed.
+    least, most : int
+        The limits.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    UsageError
+        If it is none, or beyond the limits.
+    """
+    number = None
+    if isinstance(given, str) and _WHOLE.fullmatch(given):
+        number = int(given)
+    elif hasattr(given, "__index__") and not isinstance(given, bool):
+        number = int(given.__index__())
+    if number is None or not least <= number <= most:
+        raise UsageError(
+            f"{option} {_shown(given)}",
+            f"it is not a whole number from {least:,} to {most:,}" if number is None else "it is not within the limits",
+            f"Give a number from {least} to {most}, in digits alone",
+        )
+    return number
+
+
+def range_of(asked: str, text: str, remedy: str) -> tuple[int, int]:
+    """Read ``start,stop`` (or ``start:stop``).
+
+    Parameters
+    ----------
+    asked : str
+        What says it, for messages.
+    text : str
+        What the user wrote.
+    remedy : str
+        What helps where it is something else.
+
+    Returns
+    -------
+    tuple of int
+        Start and stop; that they make a range is `Box`'s to check.
+
+    Raises
+    ------
+    UsageError
+        If it is not two whole numbers from 0 upwards.
+    """
+    parts = text.replace(":", ",").split(",")
+    if len(parts) != 2 or not all(_WHOLE.fullmatch(part) and int(part) <= _LARGEST_INDEX for part in parts):
+        raise UsageError(asked, f"it is not two whole numbers from 0 to {_LARGEST_INDEX}", remedy)
+    return int(parts[0]), int(parts[1])
+
+
+def names_of(option: str, text: str | None) -> tuple[str, ...]:
+    """Read ``NAME,NAME``.
+
+    Parameters
+    ----------
+    option : str
+        The option that has them, for messages.
+    text : str or None
+        What the user wrote, None where the option is not given.
+
+    Returns
+    -------
+    tuple of str
+        The names; none where the option is not given.
+
+    Raises
+    ------
+    UsageError
+        If one is empty, or there twice.
+    """
+    if text is None:
+        return ()
+    names = tuple(text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(
+            f"{option} {_shown(text)}", "a name is empty, or there twice", "Give it as NAME,NAME without spaces"
+        )
+    return names
 
 
 def block_size_of(text: str) -> tuple[int, int, int]:
@@ -107,9 +298,9 @@ def block_size_of(text: str) -> tuple[int, int, int]:
         If it is not three whole numbers from 1 upwards.
     """
     parts = text.split(",")
-    if len(parts) != 3 or not all(_SIZE.fullmatch(part) and 0 < int(part) < 2**31 for part in parts):
+    if len(parts) != 3 or not all(_WHOLE.fullmatch(part) and 0 < int(part) < 2**31 for part in parts):
         raise UsageError(
-            f"--block-size {text[:100]}",
+            f"--block-size {_shown(text)}",
             "it is not three whole numbers from 1 upwards",
             "Give it as Z,Y,X, such as 32,512,512",
         )
@@ -139,12 +330,10 @@ def gib_of(option: str, text: str | None) -> int | None:
     """
     if text is None:
         return None
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size < 2**20:
-        raise UsageError(f"{option} {text}", "it is no size in GiB above 0", f"Give it such as {option} 1.5")
+    size = float(text) if _DECIMAL.fullmatch(text) else 0.0
+    if not 2**-30 <= size < 2**20:
+        found = f"it is no size in GiB above 0 and below {2**20}"
+        raise UsageError(f"{option} {_shown(text)}", found, f"Give it such as {option} 1.5")
     return int(size * 2**30)
 
 

@@ -28,6 +28,9 @@ __all__ = ["check_upload", "draw", "push", "step", "upload", "write_files", "wri
 
 log = logging.getLogger(__name__)
 
+_ANY_BUCKET = "bucket"
+"""Stands for the one that is not given, where an ACL is: who misspelt that learns it now."""
+
 MANY_SYNAPSES = 100_000
 """Beyond it programs that read text are slow, and the table is there as Parquet, too."""
 
@@ -76,10 +79,10 @@ def check_upload(job: Job) -> None:
     job : Job
         What was asked for.
     """
-    if job.bucket is not None:
+    if job.bucket is not None or job.acl is not None:
         import s3  # only who uploads waits for boto3
 
-        s3.check_bucket(job.bucket, job.acl)
+        s3.check_bucket(_ANY_BUCKET if job.bucket is None else job.bucket, job.acl)
 
 
 def write_files(outcome: Outcome, folder: ResultFolder) -> None:

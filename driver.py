@@ -30,7 +30,7 @@ import delivery
 import logs
 import shell
 from box import Box, Range
-from command_line import Parser
+from command_line import Parser, PathOption, path_of
 from credentials import Token
 from detection import Detection
 from errors import DataError, StoppedError, UsageError
@@ -96,7 +96,7 @@ def driver(
         collection=col,
         experiment=exp,
         box=Box(z_range, y_range, x_range),
-        path=Path(path),
+        path=path_of("path", path),
         **options,
     )
     masks: dict[str, NDArray[np.uint8]] = {}
@@ -184,7 +184,7 @@ def _upload(argv: Sequence[str]) -> int:
     p = Parser(
         prog="driver.py upload", description="Send a result folder to S3; what is there already is not sent again."
     )
-    p.add_argument("folder", type=Path, help="the result folder; its run.json tells the key prefix")
+    p.add_argument("folder", action=PathOption, help="the result folder; its run.json tells the key prefix")
     p.add_argument("--bucket", default=os.environ.get(BUCKET_VARIABLE), help=f"default: {BUCKET_VARIABLE}")
     p.add_argument("--acl", help="canned ACL of the objects; default: none is sent")
     add_verbosity(p)

@@ -17,7 +17,18 @@ from typing import Any, get_args
 import pipelines
 from boss.connection import address_of
 from box import Box, Range
-from command_line import Parser, block_size_of, gib_of, pairs_of, parameters_of
+from command_line import (
+    Parser,
+    WholeOption,
+    block_size_of,
+    gib_of,
+    names_of,
+    pairs_of,
+    parameters_of,
+    path_of,
+    range_of,
+    whole_of,
+)
 from credentials import Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from detection.plan import code_of
@@ -37,6 +48,9 @@ BUCKET_VARIABLE = "RESULTS_BUCKET"
 
 MOST = 1024
 """Workers, and cutouts in flight, at most: beyond it is a slip of the finger."""
+
+_MOST_PARTS = 1_000_000
+"""Parts of a phase, at most: one a block."""
 
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems of today."""
@@ -274,12 +288,23 @@ def parser() -> Parser:
         help="channels to measure in the synapses; default: all image channels",
     )
     what.add_argument(
-        "--cpus", type=int, metavar="N", help="worker processes; default: all cores but one, at least one"
+        "--cpus",
+        action=WholeOption,
+        least=1,
+        most=MOST,
+        metavar="N",
+        help="worker processes; default: all cores but one, at least one",
     )
     size = ",".join(map(str, DEFAULT_BLOCK_SIZE))
     what.add_argument("--block-size", metavar="Z,Y,X", help=f"default: the largest that fit the memory, at most {size}")
     what.add_argument(
-        "--pulls", type=int, default=DEFAULT_PULLS, metavar="N", help="cutouts in flight; default: %(default)s"
+        "--pulls",
+        action=WholeOption,
+        least=1,
+        most=MOST,
+        default=DEFAULT_PULLS,
+        metavar="N",
+        help="cutouts in flight; default: %(default)s",
     )
     what.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
     what.add_argument(
@@ -304,8 +329,17 @@ def parser() -> Parser:
     parts.add_argument(
         "--phase", choices=PHASES, help="what this job does: a part of the counting, of the detection, or what remains"
     )
-    parts.add_argument("--shards", type=int, metavar="N", help="how many parts the phase has")
-    parts.add_argument("--shard", type=int, metavar="I", help=f"which of them, from 0; default: {INDEX_VARIABLE}, or 0")
+    parts.add_argument(
+        "--shards", action=WholeOption, least=1, most=_MOST_PARTS, metavar="N", help="how many parts the phase has"
+    )
+    parts.add_argument(
+        "--shard",
+        action=WholeOption,
+        least=0,
+        most=_MOST_PARTS - 1,
+        metavar="I",
+        help=f"which of them, from 0; default: {INDEX_VARIABLE}, or 0",
+    )
     add_verbosity(p)
     return p
 
@@ -353,14 +387,11 @@ def parse_range(axis: str, text: str | Sequence[int]) -> Range:
     UsageError
         If it is not two whole numbers from 0 upwards.
     """
-    parts = text.replace(":", ",").split(",") if isinstance(text, str) else [str(end) for end in text]
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-        raise UsageError(
-            f"--{axis}-range {text}",
-            "it is not two whole numbers from 0 to 999999999",
-            f"Give it as start,stop without spaces, such as --{axis}-range 0,16",
-        )
-    return int(parts[0]), int(parts[1])
+    if not isinstance(text, str):
+        text = ",".join(str(end) for end in text)
+    return range_of(
+        f"--{axis}-range {text}", text, f"Give it as start,stop without spaces, such as --{axis}-range 0,16"
+    )
 
 
 def _part(options: argparse.Namespace, environ: Mapping[str, str]) -> Part | None:
@@ -376,20 +407,13 @@ def _part(options: argparse.Namespace, environ: Mapping[str, str]) -> Part | Non
         return None
     if options.shards is None:
         raise UsageError(f"--phase {options.phase}", "--shards is not given", "Give the number of parts")
-    index = str(environ.get(INDEX_VARIABLE, 0)) if options.shard is None else str(options.shard)
-    if not (index.isascii() and index.isdigit() and len(index) < 10):
-        raise UsageError(f"{INDEX_VARIABLE}={index}", "it is no number from 0 upwards", "Leave it to AWS Batch")
-    return Part(options.phase, int(index), options.shards)
-
-
-def _names(option: str, text: str | None) -> tuple[str, ...]:
-    """Read ``name,name``; none where the option is not given."""
-    if text is None:
-        return ()
-    names = tuple(text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise UsageError(f"{option} {text}", "a name is empty, or there twice", "Give it as NAME,NAME without spaces")
-    return names
+    if options.shard is not None:
+        return Part(options.phase, options.shard, options.shards)
+    index = environ.get(INDEX_VARIABLE, "0")
+    try:
+        return Part(options.phase, whole_of(INDEX_VARIABLE, index, 0, _MOST_PARTS - 1), options.shards)
+    except UsageError as error:
+        raise UsageError(f"{INDEX_VARIABLE}={index}", error.found, "Leave it to AWS Batch, or give --shard") from error
 
 
 def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
@@ -412,7 +436,7 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     UsageError
         If something is missing, malformed or contradictory.
     """
-    config = read_neurodata_config(options.config) if options.config else None
+    config = None if options.config is None else read_neurodata_config(options.config)
     named = {"host": "--host", "collection": "--col", "experiment": "--exp"}
     given = {"host": options.host, "collection": options.col, "experiment": options.exp}
     for axis in _AXES:
@@ -426,6 +450,7 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         raise UsageError("a job", f"{', '.join(missing)} not given", "Give them, or --config neurodata.cfg")
     token = find_token(options.token, options.token_file, environ, config.token if config else None)
     z, y, x = (parse_range(axis, values[f"{axis}_range"]) for axis in _AXES)
+    bucket = (environ.get(BUCKET_VARIABLE) or None) if options.bucket is None else options.bucket
     cpus = default_cpus() if options.cpus is None else options.cpus
     return Job(
         host=values["host"],
@@ -434,16 +459,16 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         experiment=values["experiment"],
         box=Box(z, y, x),
         pipeline=pipelines.build(options.pipeline, parameters_of(options.param)),
-        channels=pairs_of("--channels", options.channels.split(",") if options.channels else [], empty=True),
+        channels=pairs_of("--channels", [] if options.channels is None else options.channels.split(","), empty=True),
         only_channels=config.channels if config else (),
-        feature_channels=_names("--feature-channels", options.feature_channels),
-        path=Path(options.path),
-        bucket=None if options.no_upload else (options.bucket or environ.get(BUCKET_VARIABLE) or None),
+        feature_channels=names_of("--feature-channels", options.feature_channels),
+        path=path_of("--path", options.path),
+        bucket=None if options.no_upload else bucket,
         acl=options.acl,
         out_collection=options.out_col,
         out_experiment=options.out_exp,
         cpus=cpus,
-        block_size=block_size_of(options.block_size) if options.block_size else None,
+        block_size=None if options.block_size is None else block_size_of(options.block_size),
         pulls=options.pulls,
         memory_bytes=gib_of("--memory", options.memory),
         cache_bytes=gib_of("--cache", options.cache),

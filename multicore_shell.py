@@ -15,7 +15,7 @@ import logs
 import nd_multicore
 import shell
 from block_pool import InWorkerError
-from command_line import Parser, block_size_of, gib_of
+from command_line import Parser, PathOption, WholeOption, block_size_of, gib_of
 from detection.plan import DEFAULT_PULLS
 from errors import IncompleteError, NDSynapseError, StoppedError
 from importing import function_of
@@ -42,11 +42,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "function", help="package.module:function, called with a dictionary of channel to (z, y, x) array"
     )
-    parser.add_argument("--cpus", type=int, help="worker processes (default: all cores but one, at least one)")
+    parser.add_argument(
+        "--cpus",
+        action=WholeOption,
+        least=1,
+        most=nd_multicore.MOST,
+        help="worker processes (default: all cores but one, at least one)",
+    )
     parser.add_argument("--block-size", default="10,1000,1000", metavar="Z,Y,X", help="default: %(default)s")
-    parser.add_argument("--pulls", type=int, default=DEFAULT_PULLS, help="cutouts in flight (default: %(default)s)")
+    parser.add_argument(
+        "--pulls",
+        action=WholeOption,
+        least=1,
+        most=nd_multicore.MOST,
+        default=DEFAULT_PULLS,
+        help="cutouts in flight (default: %(default)s)",
+    )
     parser.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
-    parser.add_argument("--scratch", metavar="DIR", help="keep finished blocks here: the same command goes on")
+    parser.add_argument(
+        "--scratch", action=PathOption, metavar="DIR", help="keep finished blocks here: the same command goes on"
+    )
     parser.add_argument("--quiet", action="store_true", help="only warnings and failures on standard error")
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:

@@ -69,6 +69,9 @@ DataDict = dict[str, NDArray[Any]]
 BlockFunction = Callable[[DataDict], Any]
 """What runs on a block: channel to voxels (z, y, x) in, see above for what may come out."""
 
+MOST = 1024
+"""Workers, and cutouts in flight, at most: beyond it is a slip of the finger."""
+
 _WORKING_BYTES = 16
 _KEEP_BYTES = 2**33
 """What pulled blocks may take on disk before those that are done are removed, where others may still need them."""

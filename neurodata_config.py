@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from box import Box, Range
+from command_line import range_of
 from credentials import Token, unwaiting
 from errors import RangeError, StorageError, UsageError
 
@@ -108,7 +109,9 @@ def _text(path: Path) -> str:
         with open(path, "rb", opener=unwaiting) as file:
             is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             raw = file.read(_FILE_BYTES + 1) if is_regular else b""
-    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+    except IsADirectoryError as error:
+        raise UsageError(asked, "it is a folder", f"Name the file in it; {_EXAMPLE}") from error
+    except (FileNotFoundError, ValueError) as error:
         # a ValueError is raised for a path that no file can have
         raise UsageError(asked, "there is no such file", f"Check --config; {_EXAMPLE}") from error
     except OSError as error:
@@ -151,10 +154,8 @@ def _range(path: Path, key: str, value: str | None) -> Range | None:
     if value is None:
         return None
     asked = f"{key} = {value} in [Parallel] of {path}"
-    try:
-        start, stop = (int(end) for end in value.split(","))
-    except ValueError as error:
-        raise UsageError(asked, "it is not two whole numbers", f"Write {key} = start,stop") from error
+    ends = ",".join(end.strip() for end in value.split(","))
+    start, stop = range_of(asked, ends, f"Write {key} = start,stop")
     try:
         return Box((start, stop), (0, 1), (0, 1)).z
     except RangeError as error:

@@ -177,6 +177,9 @@ def sums(root: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+_WRITABLE = "Give a --path that you may write to"
+
+
 class ResultFolder:
     """The folder of one request's results.
 
@@ -213,9 +216,15 @@ class ResultFolder:
         try:
             self.work.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
-            raise StorageError(
-                f"creating the result folder {self.root}", _words(cause), "Give a --path that you may write to"
+            raise self._refused(_words(cause)) from cause
+        except ValueError as cause:
+            raise UsageError(
+                f"the result folder {str(self.root)!a}", "no folder can have this name", _WRITABLE
             ) from cause
+
+    def _refused(self, found: str) -> StorageError:
+        """Return the error of a folder that cannot be made."""
+        return StorageError(f"creating the result folder {self.root}", found, _WRITABLE)
 
     @classmethod
     def named(cls, path: Path, key: str) -> ResultFolder:
@@ -237,6 +246,23 @@ class ResultFolder:
         folder.root = path / _plain(key)
         folder.work = folder.root / ".work"
         return folder
+
+    def check_place(self) -> None:
+        """Refuse what making the folder would be refused for, as far as that can be known without making it.
+
+        Raises
+        ------
+        StorageError
+            If something that is no folder is in the way, or the folder that it would be made in cannot be written to.
+        """
+        try:
+            there = next(folder for folder in (self.work, *self.work.parents) if folder.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), there)
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), there)
+        except OSError as cause:
+            raise self._refused(_words(cause)) from cause
 
     def write_mask(
         self,

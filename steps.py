@@ -208,7 +208,9 @@ def foretell(job: Job) -> str:
     NDSynapseError
         What the job itself would be refused for.
     """
+    delivery.check_upload(job)
     folder = ResultFolder.named(job.path, job.results_key)
+    folder.check_place()
     folder.refuse_other(job.collection, job.experiment)
     source = _open(job)
     roles = _roles(job, source)

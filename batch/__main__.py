@@ -45,13 +45,16 @@ log = logging.getLogger(__name__)
 _LOG_GROUP = "/aws/batch/job"
 """Where containers write unless their job definition says otherwise."""
 
-_MOST_LINES = 10_000
 _MOST_LOGS = 10
+
+_ANY_BUCKET = "bucket"
+"""Stands for the one that `submit` is given later."""
 
 
 def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``plan``."""
     asked = asked_for("plan", argv, environ)
+    check_bucket(asked.job.bucket or _ANY_BUCKET, asked.job.acl)
     plan = asked.plan("FARGATE" if asked.ours.compute == "fargate" else "EC2")
     _say(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
     return 0
@@ -61,7 +64,12 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``submit``."""
     asked = asked_for("submit", argv, environ)
     ours, job = asked.ours, asked.job
+    # what can be known now is refused before AWS is asked anything
     check_bucket(ours.run_bucket, None)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}" if ours.run is None else ours.run
+    prefix = f"{ours.run_prefix.strip('/')}/{run_id}"
+    requests.check_place(run_id, prefix)
+    check_bucket(job.bucket or ours.run_bucket, job.acl)
     options = for_container(asked.words, job.bucket or ours.run_bucket)
     tags = pairs_of("--tag", ours.tag)
     door = BatchDoor()
@@ -74,7 +82,6 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     plan = asked.plan(compute)
     _say(plan.as_text())
     submission.check_disk(definition, max(plan.child_disk_gib, plan.report_disk_gib))
-    run_id = ours.run or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     run = Run(
         run_id=run_id,
         queue=ours.queue,
@@ -88,7 +95,7 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         child=plan.child,
         report=plan.report,
         bucket=ours.run_bucket,
-        prefix=f"{ours.run_prefix.strip('/')}/{run_id}",
+        prefix=prefix,
         attempts=ours.attempts,
         tags=tags,
     )
@@ -140,8 +147,6 @@ def _states(door: BatchDoor, run: Run, job: Submitted) -> list[JobState]:
 def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Run ``logs``."""
     ours = _of_run("logs", argv)
-    if not 1 <= ours.lines <= _MOST_LINES:
-        raise UsageError(f"--lines {ours.lines}", "it is not within the limits", f"Give 1 to {_MOST_LINES:,}")
     records = Records(ours.run)
     run, region, _ = records.read()
     door = BatchDoor(region)

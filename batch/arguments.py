@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import logs
 from batch.planning import BatchPlan, plan_of
-from batch.retry import ATTEMPTS, COMPUTE, Compute
-from command_line import Parser
+from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
+from batch.shards import MOST_CHILDREN
+from command_line import Parser, WholeOption
 from job import Job, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
 
@@ -30,6 +31,11 @@ COMMANDS = {
 
 _PLANNED = ("plan", "submit")
 """Commands that take the options of ``driver.py``, too."""
+
+_LEAST_MIB, _MOST_MIB = 512, 32 * 2**20
+"""Memory of a container: with less nothing runs, and no machine has more."""
+
+_MOST_LINES = 10_000
 
 _REST = """All other options are those of driver.py: what to read, which pipeline, where results go. The volume
 is opened for the plan, which takes a token from BOSS_TOKEN or --token-file here; the containers have
@@ -57,7 +63,12 @@ def parser_of(command: str) -> Parser:
     if command in _PLANNED:
         p.appendix = _REST
         p.add_argument(
-            "--shards", type=int, metavar="N", help="children of each array; default: as many as the plan says"
+            "--shards",
+            action=WholeOption,
+            least=1,
+            most=MOST_CHILDREN,
+            metavar="N",
+            help="children of each array; default: as many as the plan says",
         )
     else:
         p.add_argument("run", metavar="RUN", help="address of the run, s3://BUCKET/PREFIX, as submit printed it")
@@ -69,12 +80,34 @@ def parser_of(command: str) -> Parser:
     if command == "submit":
         _add_submission(p)
     if command in ("submit", "resume"):
-        p.add_argument("--memory-mib", type=int, metavar="N", help="memory of each container, instead of the planned")
+        p.add_argument(
+            "--memory-mib",
+            action=WholeOption,
+            least=_LEAST_MIB,
+            most=_MOST_MIB,
+            metavar="N",
+            help="memory of each container, instead of the planned",
+        )
         p.add_argument("--yes", action="store_true", help="do not ask")
     if command == "logs":
         p.add_argument("--phase", choices=["statistics", "detection", "report"], help="default: all")
-        p.add_argument("--shard", type=int, metavar="I", help="default: the children that failed")
-        p.add_argument("--lines", type=int, default=20, metavar="N", help="of each container; default: %(default)s")
+        p.add_argument(
+            "--shard",
+            action=WholeOption,
+            least=0,
+            most=MOST_CHILDREN - 1,
+            metavar="I",
+            help="default: the children that failed",
+        )
+        p.add_argument(
+            "--lines",
+            action=WholeOption,
+            least=1,
+            most=_MOST_LINES,
+            default=20,
+            metavar="N",
+            help="of each container; default: %(default)s",
+        )
     if command == "resume":
         p.add_argument(
             "--job-definition", metavar="NAME", help="another one, with a mended image; default: that of the run"
@@ -96,7 +129,13 @@ def _add_submission(p: Parser) -> None:
     p.add_argument("--run", metavar="NAME", help="name of the run; default: the time and four digits")
     p.add_argument("--secret", metavar="ARN", help="secret with the token; default: that of the job definition")
     p.add_argument(
-        "--attempts", type=int, default=ATTEMPTS, metavar="N", help="how often a job is begun; default: %(default)s"
+        "--attempts",
+        action=WholeOption,
+        least=1,
+        most=MOST_ATTEMPTS,
+        default=ATTEMPTS,
+        metavar="N",
+        help="how often a job is begun; default: %(default)s",
     )
     p.add_argument(
         "--tag", action="append", default=[], metavar="NAME=VALUE", help="tag of all jobs, for the bill; repeatable"

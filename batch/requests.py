@@ -15,7 +15,16 @@ from batch.retry import ATTEMPTS, Compute, strategy
 from box import Box
 from errors import UsageError
 
-__all__ = ["LARGEST_ARRAY", "SHORTEST_S", "Phase", "Resources", "Run", "definition_with_secret", "request_of"]
+__all__ = [
+    "LARGEST_ARRAY",
+    "SHORTEST_S",
+    "Phase",
+    "Resources",
+    "Run",
+    "check_place",
+    "definition_with_secret",
+    "request_of",
+]
 
 Phase = Literal["statistics", "detection", "report"]
 """The jobs of a run: two arrays, and the job that does what remains."""
@@ -39,6 +48,27 @@ _OVERRIDES_BYTES = 8192
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,79}")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+
+
+def check_place(run_id: str, prefix: str) -> None:
+    """Refuse a name or a place of a run that Batch or S3 would not take.
+
+    Parameters
+    ----------
+    run_id : str
+        The name.
+    prefix : str
+        Where the run is kept.
+
+    Raises
+    ------
+    UsageError
+        If they are none.
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise UsageError(f"run {run_id!r}", "it is not letters, digits and hyphens, 80 at most", "Choose another name")
+    if not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")):
+        raise UsageError(f"prefix {prefix!r}", "it is not names joined by slashes", "Choose another prefix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +176,7 @@ class Run:
                 f"an array has {LARGEST_ARRAY:,} children at most",
                 "Leave --shards out, or take a smaller box",
             )
-        if not _RUN_ID.fullmatch(self.run_id):
-            raise UsageError(
-                f"run {self.run_id!r}", "it is not letters, digits and hyphens, 80 at most", "Choose another name"
-            )
-        if not _PREFIX.fullmatch(self.prefix):
-            raise UsageError(f"prefix {self.prefix!r}", "it is not names joined by slashes", "Choose another prefix")
+        check_place(self.run_id, self.prefix)
 
     @property
     def address(self) -> str:

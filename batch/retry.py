@@ -15,7 +15,19 @@ from typing import Any, Literal
 
 from errors import StoppedError, UnavailableError, UsageError
 
-__all__ = ["ATTEMPTS", "COMPUTE", "SPOT", "TIMED_OUT", "Action", "Compute", "Rule", "Strategy", "decide", "strategy"]
+__all__ = [
+    "ATTEMPTS",
+    "COMPUTE",
+    "MOST_ATTEMPTS",
+    "SPOT",
+    "TIMED_OUT",
+    "Action",
+    "Compute",
+    "Rule",
+    "Strategy",
+    "decide",
+    "strategy",
+]
 
 Compute = Literal["EC2", "FARGATE"]
 """Where containers run."""
@@ -28,7 +40,9 @@ COMPUTE: tuple[Compute, ...] = ("EC2", "FARGATE")
 ATTEMPTS = 5
 """How often a job is begun, unless the user says otherwise."""
 
-_MOST_ATTEMPTS = 10
+MOST_ATTEMPTS = 10
+"""How often Batch begins one at most."""
+
 _MOST_RULES = 5
 
 SPOT: dict[Compute, str] = {"EC2": "Host EC2*", "FARGATE": "Your Spot Task was interrupted*"}
@@ -109,11 +123,11 @@ class Strategy:
 
     def __post_init__(self) -> None:
         """Refuse what Batch would refuse."""
-        if not 1 <= self.attempts <= _MOST_ATTEMPTS:
+        if not 1 <= self.attempts <= MOST_ATTEMPTS:
             raise UsageError(
                 f"--attempts {self.attempts}",
                 "Batch begins a job at least once, and ten times at most",
-                f"Give a number from 1 to {_MOST_ATTEMPTS}",
+                f"Give a number from 1 to {MOST_ATTEMPTS}",
             )
         if len(self.rules) > _MOST_RULES:
             raise UsageError(

@@ -297,6 +297,32 @@ class TestSubmit:
         assert "Traceback" not in said.err
         assert place.objects() == []
 
+    @pytest.mark.parametrize(
+        ("words", "found"),
+        [
+            (["--attempts", "0"], "--attempts 0: it is not within the limits. Give a number from 1 to 10"),
+            (["--memory-mib=-1"], "--memory-mib -1: it is not a whole number from 512"),
+            (["--run", "a/../b"], "letters, digits and hyphens"),
+            (["--run", ""], "letters, digits and hyphens"),
+            (["--run-prefix", "../.."], "it is not names joined by slashes"),
+            (["--bucket", "BAD_"], "no bucket has such a name"),
+            (["--acl", "zzz"], "S3 has no such canned ACL"),
+        ],
+    )
+    def test_what_can_be_known_without_aws_is_refused_before_it_is_asked(
+        self,
+        command: Callable[..., Said],
+        asked: list[str],
+        words: list[str],
+        found: str,
+        place: Place,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("batch.__main__.BatchDoor", lambda: pytest.fail("AWS was asked"))
+        said = command(*place.submit, *asked, *words)
+        assert said.code == 2
+        assert found in said.err
+
     def test_without_yes_and_a_terminal_nothing_is_submitted(
         self, command: Callable[..., Said], asked: list[str], place: Place
     ) -> None:
