@@ -180,8 +180,12 @@ def _mask(folder: Path, run: RunFile, name: str, masks: dict[str, NDArray[np.uin
         raise StorageError(f"mask {name} in {folder}", str(error), "Check your right to read it") from error
     masks[name] = mask
     values = f", {other:,} are neither 0 nor 255" if other else ""
+    told = run.voxels.get(name)
+    contradicted = f", run.json says {told}" if told != found else ""
     return Check(
-        "mask", f"{pickled.name} and {tiff.name}: {total}{values}; {found:,} found", not (total.voxels or other)
+        "mask",
+        f"{pickled.name} and {tiff.name}: {total}{values}; {found:,} found{contradicted}",
+        not (total.voxels or other or contradicted),
     )
 
 

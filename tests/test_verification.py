@@ -52,6 +52,17 @@ BOX = Box((1, 19), (5, 290), (0, 330))
 STEM = "nomads-unsupervised-predictions"
 
 
+def halves(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+    """Return what is bright, and every second column of it."""
+    bright = np.asarray(data_dict["PSD95"] > 100)
+    even = bright.copy()
+    even[..., 1::2] = False
+    return {"All": bright, "Even": even}
+
+
+halves.masks = ("All", "Even")  # type: ignore[attr-defined]
+
+
 @pytest.fixture(scope="module")
 def boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     """A BOSS with a volume of blobs, some of them long enough to leave a window."""
@@ -151,6 +162,21 @@ class TestWhatIsRight:
         assert f"0 voxels differ of {BOX.voxels:,}" in found["BOSS"].found
         assert "3 of 8 parts computed again: 0 voxels differ of" in found["sample"].found
         assert "to judge" not in found["sample"].found
+
+    def test_each_mask_has_the_voxels_that_the_run_told(self, boss: BossServer, tmp_path: Path) -> None:
+        """A further mask may hold parts of objects."""
+        options: dict[str, Any] = {"pipeline": pipelines.build(f"{__name__}:halves", {}), "plots": False, "push": False}
+        info, _, _ = driver.driver(
+            boss.url, boss.token, "small", "plain", BOX.z, BOX.y, BOX.x, tmp_path, cpus=1, **options
+        )
+        folder = Path(info["folder"])
+        told = json.loads((folder / "run.json").read_text())["voxels"]
+        assert 0 < told["Even"] < told["All"]
+        assert all(check.good for check in verify(Request(folder=folder, remote=False)))
+        rewritten(folder, voxels={**told, "Even": told["All"]})
+        bad = [check for check in verify(Request(folder=folder, remote=False)) if not check.good]
+        assert [check.name for check in bad] == ["mask"]
+        assert f"run.json says {told['All']}" in bad[0].found
 
     def test_a_sample_of_any_pipeline_is_what_its_run_found(self, made_by_any: Path, boss: BossServer) -> None:
         """Whatever a pipeline learned, be it a number a slice, and wherever the part lies."""
