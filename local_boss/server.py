@@ -49,7 +49,7 @@ VOXEL_WORKERS = 4
 CATALOG_WORKERS = 4
 BODIES_BYTES = VOXEL_WORKERS * LARGEST_UPLOAD_BYTES
 """All bodies together: none of the workers would wait for one if there were as many as fit."""
-LISTENING = 128
+LISTENING = 1024
 """Connections that wait to be accepted, as long as the server is busy; more have to try again."""
 
 
