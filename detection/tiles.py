@@ -82,9 +82,37 @@ class Tiles:
         Returns
         -------
         bool
-            Whether it can be read.
+            Whether it can be read. One that is to be looked at yet cannot, see `doubt`.
         """
-        return all(self.store.has(self.kind, self._key(channel, tile), "npy") for channel in self.channels)
+        return not self.store.has(self.kind, key_of(tile)) and all(
+            self.store.has(self.kind, self._key(channel, tile), "npy") for channel in self.channels
+        )
+
+    def doubt(self, tile: Box) -> None:
+        """Note that a tile is to be looked at before it counts: a run that is killed meanwhile must not trust it later.
+
+        Parameters
+        ----------
+        tile : Box
+            The tile, before it is pulled.
+
+        Raises
+        ------
+        StorageError
+            If there is no room, or no right to write.
+        """
+        # beside the tile, so that whatever removes or keeps the one does so with the other
+        self.store.save(self.kind, key_of(tile), {})
+
+    def trust(self, tile: Box) -> None:
+        """Note that a tile was looked at.
+
+        Parameters
+        ----------
+        tile : Box
+            The tile.
+        """
+        self.store.remove(self.kind, key_of(tile), "npz")
 
     def bytes_of(self, tile: Box) -> int:
         """Return the size of a tile.
@@ -139,6 +167,7 @@ class Tiles:
         """
         for channel in self.channels:
             self.store.remove(self.kind, self._key(channel, tile), "npy")
+        self.trust(tile)
 
     def channel(self, name: str) -> BlockVolume:
         """Return a channel as an array that reads the tiles it needs.
@@ -199,7 +228,8 @@ class TileFeed:
     keep_bytes : int
         What may lie in the store.
     pulled : callable, optional
-        Told of every tile that was pulled, by the thread that did.
+        Told of every tile that was pulled, by the thread that did; also of one that an earlier run pulled when it was
+        killed before this was told. What it raises ends the run, and the tile does not count.
     """
 
     def __init__(
@@ -320,11 +350,14 @@ class TileFeed:
         try:
             while (tile := self._next()) is not None:
                 started = time.monotonic()
+                if self._pulled is not None:
+                    self._tiles.doubt(tile)
                 self._tiles.pull(source, tile)
                 self.pull_s[tile] = time.monotonic() - started
                 if self._pulled is not None:
                     # before anybody may compute on it: it may be refused
                     self._pulled(tile)
+                    self._tiles.trust(tile)
                 with self._changed:
                     self._there.add(tile)
                     for block in self._wanted_by[tile]:

@@ -392,6 +392,33 @@ def test_a_tile_that_is_refused_is_never_computed_on(tmp_path: Path) -> None:
         feed.close()
 
 
+def killed(tile: Box) -> None:
+    """End a thread as a kill would, with what is on disk by then."""
+    raise KeyboardInterrupt
+
+
+def test_a_tile_that_a_killed_run_did_not_look_at_is_looked_at_by_the_next(tmp_path: Path) -> None:
+    """It lay there as if it had been: whatever its voxels were, they were computed on."""
+    feed = fed(tmp_path, (0, 0, 0), 2**20, pulls=1, pulled=killed)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it is raised where somebody asks
+        while feed.take() is None:
+            time.sleep(0.001)
+    feed.close()
+    assert on_disk(tmp_path) == TILE_BYTES
+
+    looked: list[Box] = []
+    for looks in (20, 20):  # the first run after it looks at all of them, the one after that has nothing to look at
+        feed = fed(tmp_path, (0, 0, 0), 2**20, pulled=looked.append)
+        taken: list[Box] = []
+        while len(taken) < 20:
+            block = feed.take()
+            taken += [block] if block else []
+        feed.close()
+        assert len(looked) == looks
+    assert sorted(looked) == list(ROW.tiles(TILE))
+    assert not list(tmp_path.rglob("*.npz"))
+
+
 class Watched(Counting):
     """A source that looks how many tiles lie on disk whenever it is asked."""
 
