@@ -416,19 +416,24 @@ class ResultFolder:
         ------
         UsageError
             If another job is at work in it.
+        StorageError
+            If it cannot be opened, or its file system has no locks.
         """
+        asked = f"working in {self.root}"
         # the folder itself is locked: a lock file would have to be left behind
-        folder = os.open(self.root, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
-            os.close(folder)
-            raise UsageError(
-                f"working in {self.root}",
-                "another job is at work in it",
-                "Wait until it has ended, or give another --path",
-            ) from cause
+            folder = os.open(self.root, os.O_RDONLY)
+        except OSError as cause:
+            raise StorageError(asked, _words(cause), "Give a --path that you may read and write") from cause
         try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as cause:
+                remedy = "Wait until it has ended, or give another --path"
+                raise UsageError(asked, "another job is at work in it", remedy) from cause
+            except OSError as cause:
+                remedy = "Give a --path on a file system with locks, such as a local disk"
+                raise StorageError(asked, f"it cannot be locked: {_words(cause)}", remedy) from cause
             yield
         finally:
             os.close(folder)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import json
 import os
 import pickle
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -475,3 +478,25 @@ def test_a_folder_of_another_experiment_with_the_same_key_is_refused(tmp_path: P
         folder.refuse_other("a", "b_c")
     (folder.root / "run.json").write_text("{")
     folder.refuse_other("a", "b_c")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_folder_that_cannot_be_locked_is_named(
+    folder: ResultFolder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A network file system without locks, or one whose server of locks is away."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    before = list(Path("/proc/self/fd").iterdir())
+    with pytest.raises(StorageError, match=r"cannot be locked: .* a file system with locks"), folder.locked():
+        pytest.fail("it is locked")
+    assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
+
+
+def test_a_folder_that_went_away_before_it_was_locked_is_named(folder: ResultFolder) -> None:
+    shutil.rmtree(folder.root)
+    with pytest.raises(StorageError, match="ENOENT"), folder.locked():
+        pytest.fail("it is locked")
