@@ -13,9 +13,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import boto3
@@ -39,6 +40,8 @@ _BUCKET = "nd-synapse-demo"
 _MARKER = ".nd-synapse-demo"  # it says that boss/ and results/ beside it are a demonstration's
 _START_LIMIT_S = 30.0
 _STOP_LIMIT_S = 10.0
+_ANSWER_LIMIT_S = 60.0
+_JOB_LIMIT_S = 3600.0  # it takes one minute
 _OUT = ("collman_nomads", "nomads_predictions")
 
 
@@ -95,7 +98,7 @@ def _demonstrate(path: Path) -> int:
         ]
         _say(f"2. The job, on a local BOSS at {url}:\n   python3 driver.py {' '.join(command[2:])}")
         started = time.monotonic()
-        code = subprocess.run(command, env=environment, check=False).returncode
+        code = _run(command, environment)
         if code:
             return code
         _say(f"3. Done in {time.monotonic() - started:.1f} s. What the results hold, compared:")
@@ -104,6 +107,16 @@ def _demonstrate(path: Path) -> int:
         (report,) = folder.glob("*.html")
         _say(f"\nReport: {report.resolve()}")
     return 0
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """Run the job; return its exit code."""
+    try:
+        return subprocess.run(command, env=environment, check=False, timeout=_JOB_LIMIT_S).returncode
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(
+            "the demonstration's job", f"it did not end within {_JOB_LIMIT_S:.0f} s", "See what keeps the machine busy"
+        ) from error
 
 
 def make_room(path: Path) -> None:
@@ -173,6 +186,8 @@ def _mask_in_boss(url: str, token: str, channel: str, box: Box) -> NDArray[np.ui
     """Read a mask with the client that any user has."""
     protocol, _, host = url.partition("://")
     remote = BossRemote({"protocol": protocol, "host": host, "token": token})
+    for service in (remote.project_service, remote.volume_service):
+        service.session_send_opts = {**service.session_send_opts, "timeout": _ANSWER_LIMIT_S}
     z, y, x = (list(ends) for ends in box.ranges)
     mask: NDArray[np.uint8] = remote.get_cutout(remote.get_channel(channel, *_OUT), 0, x, y, z, parallel=False)
     return mask
@@ -209,13 +224,18 @@ def _served_boss(data: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "local_boss", "serve", "--data", str(data)]
     environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    watchdog = threading.Timer(_START_LIMIT_S, process.kill)
+    watchdog.start()
     try:
-        # the server writes its address or ends; either way this line is read
+        # the server writes its address, ends, or is ended; this line is read whichever it is
         url = process.stdout.readline().strip() if process.stdout else ""
+        watchdog.cancel()
         if not url:
-            raise UnavailableError("a local BOSS", "the server ended at once", "Read its message above")
+            found = f"the server ended, or did not start within {_START_LIMIT_S:.0f} s"
+            raise UnavailableError("a local BOSS", found, "Read its message above, if there is one")
         yield url
     finally:
+        watchdog.cancel()
         _stop(process)
 
 
@@ -259,7 +279,9 @@ def _stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
         process.wait(_STOP_LIMIT_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(_STOP_LIMIT_S)
+        # one that the kernel does not let go of ends without us
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_LIMIT_S)
     if process.stdout is not None:
         process.stdout.close()
 

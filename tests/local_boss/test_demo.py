@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from errors import UsageError
+from errors import UnavailableError, UsageError
+from local_boss import demo
 from local_boss.demo import main, make_room
 
 
@@ -50,3 +57,39 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     make_room(tmp_path)
     with pytest.raises(UsageError):
         make_room(tmp_path.parent)
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
+    """Start programs that say nothing, do not end and ignore the request to, in the place of all that is started."""
+    started: list[subprocess.Popen[str]] = []
+    start = subprocess.Popen
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+    def start_deaf(_command: object, **options: Any) -> subprocess.Popen[str]:
+        started.append(start([sys.executable, "-c", code], **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start_deaf)
+    for limit in ("_START_LIMIT_S", "_STOP_LIMIT_S", "_JOB_LIMIT_S"):
+        monkeypatch.setattr(demo, limit, 1.0)
+    return started
+
+
+def test_a_server_that_never_says_where_it_is_is_given_up(deaf: list[subprocess.Popen[str]], tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="did not start within 1 s"), demo._served_boss(tmp_path):
+        pytest.fail("it is served")
+    assert [process.poll() for process in deaf] == [-signal.SIGKILL]
+
+
+def test_a_job_that_never_ends_is_given_up(deaf: list[subprocess.Popen[str]]) -> None:
+    with pytest.raises(UnavailableError, match="did not end within 1 s"):
+        demo._run(["driver.py"], dict(os.environ))
+    assert [process.poll() for process in deaf] == [-signal.SIGKILL]
+
+
+def test_a_server_that_does_not_end_is_killed(deaf: list[subprocess.Popen[str]]) -> None:
+    process = subprocess.Popen(["server"], stdout=subprocess.PIPE, text=True)
+    time.sleep(0.5)  # until it ignores the request to end
+    demo._stop(process)
+    assert deaf[0].poll() == -signal.SIGKILL
