@@ -75,12 +75,14 @@ def fetched(client: Any, read: Callable[[Any], T], **place: Any) -> T:
         try:
             return read(body)
         except _BROKEN as cause:
-            body.close()
             if attempt == _ATTEMPTS:
                 if isinstance(cause, boto_errors.BotoCoreError):
                     raise
                 raise SenselessError(operation="GetObject", cause=f"{type(cause).__name__}: {cause}") from cause
             log.warning("fetching s3://%s/%s again: %s", place["Bucket"], place["Key"], meaning(cause)[1])
+        finally:
+            # it may have been read in part alone
+            body.close()
         _pause(attempt)
     raise AssertionError("there is a last attempt")
 

@@ -223,7 +223,7 @@ class BatchDoor:
                 raise  # it was refused
             found = self._found(name, queue)
             if found is None:
-                raise UnavailableError(error.asked, f"{error.found}; {_unknown(name, queue)}", error.remedy) from error
+                raise UnavailableError(error.asked, error.found, _unknown(name, queue)) from error
             log.warning("no answer to the submission of %s, and it is there as %s: %s", name, found, error.found)
             return found
         except KeyboardInterrupt:
@@ -324,8 +324,8 @@ def _unknown(name: str, queue: str) -> str:
     """Say of a submission without an answer how the job is found, should it be there."""
     filters = f"--filters name=JOB_NAME,values={name}"
     return (
-        f"whether {name} was submitted is not known: `aws batch list-jobs --job-queue {queue} {filters}` lists it"
-        " if it was; no other command of ours knows of it, and `aws batch terminate-job` ends it"
+        f"Whether {name} was submitted is not known: `aws batch list-jobs --job-queue {queue} {filters}` lists it"
+        " if it was; end it then with `aws batch terminate-job`, for no other command of ours knows of it"
     )
 
 

@@ -187,10 +187,10 @@ def test_a_body_that_breaks_is_fetched_again_four_times_in_all(
     """botocore repeats what fails before the body; what fails in it would end the job."""
     server.answers["GET"] = [*[BREAKS[how]] * times, WHOLE]
     if times < 4:
-        assert shelf.get("kind", "name") == BODY
+        assert shelf.get("kind", "name", 2**20) == BODY
     else:
         with pytest.raises(UnavailableError, match=r"fetching s3://bucket/prefix/kind/name"):
-            shelf.get("kind", "name")
+            shelf.get("kind", "name", 2**20)
     assert len(server.asked) == min(times + 1, 4)
 
 
@@ -202,10 +202,10 @@ def test_a_body_that_is_damaged_below_tls_is_fetched_again_and_named_if_it_stays
     with serving(server, monkeypatch, trusted):
         shelf = S3Shelf("s3://bucket/prefix")
         server.answers["GET"] = [spoilt_tls, WHOLE]
-        assert shelf.get("kind", "name") == BODY
+        assert shelf.get("kind", "name", 2**20) == BODY
         server.answers["GET"] = [spoilt_tls]
         with pytest.raises(UnavailableError, match=r"does not make sense.*SSL"):
-            shelf.get("kind", "name")
+            shelf.get("kind", "name", 2**20)
         assert len(server.asked) == 6
 
 

@@ -96,7 +96,7 @@ def test_each_answer_to_an_upload_is_the_error_of_its_kind(
     (tmp_path / "synapses.csv").write_bytes(FILES["synapses.csv"])
     with Stubber(client) as stub:
         stub.add_response("head_bucket", {})
-        stub.add_client_error("head_object", "404", http_status_code=404)
+        stub.add_client_error("get_object", "NoSuchKey", http_status_code=404)
         stub.add_client_error("head_object", "404", http_status_code=404)
         stub.add_client_error("put_object", code, "as the stub wishes", status)
         monkeypatch.setattr(s3_connection, "client", lambda: client)
