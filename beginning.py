@@ -1,21 +1,14 @@
 """The first moments of a command's process: before all that takes a while to import, or may fail to be.
 
-It runs nothing, `shell` does; and it imports nothing but what is there at once.
+It runs nothing, `shell` does; and it imports at its top only what Python has by then.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
-from types import TracebackType
-from typing import Any
-
-import stopping
 
 __all__ = ["begin"]
-
-_FAILED = os.EX_IOERR
 
 
 def begin() -> None:
@@ -25,17 +18,21 @@ def begin() -> None:
     of memory or of files that it may open. All of these end in a sentence. Programs that import our modules do not call
     it, and keep their signals, hooks and environment.
     """
-    stopping.end_at_once()
+    try:
+        import stopping
+
+        stopping.end_at_once()
+    except KeyboardInterrupt:
+        os._exit(os.EX_TEMPFAIL)
     _open_standard_files()
-    # these take some milliseconds, and a signal is heard by now
+    _settle_environment()
+    sys.excepthook = _uncaught
     import logging
     import threading
 
-    def to_the_log(args: Any) -> None:
+    def to_the_log(args: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
         logging.getLogger(__name__).debug("nobody could catch this", exc_info=args.exc_value)
 
-    _settle_environment()
-    sys.excepthook = _uncaught
     threading.excepthook = sys.unraisablehook = to_the_log
 
 
@@ -57,19 +54,26 @@ def _settle_environment() -> None:
     for name in [name for name in os.environ if name.startswith("TQDM_") or name == "MATPLOTLIBRC"]:
         del os.environ[name]
     os.environ["MPLBACKEND"] = "agg"
+    # scikit-learn's helper would ask another program for it, and print a traceback if there is none
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))
 
 
-def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _uncaught(kind: type[BaseException], error: BaseException, _trace: object) -> None:
     """Tell what nobody caught, and end with its exit code: what was being imported failed."""
-    del trace
     try:
         import shell  # it may be what cannot be imported
 
         code = shell.tell_begun(error)
-    except Exception:  # noqa: BLE001 - here nothing is left but to say so
-        code = _FAILED
-        with suppress(OSError):
-            found = f"loading the command: it ended with {kind.__name__}: {error}"
-            remedy = "Install what requirements.txt names, and see that memory and open files are not too limited"
-            os.write(2, f"{found}. {remedy}.\n".encode(errors="backslashreplace"))
+    except Exception:  # noqa: BLE001 - nothing is left but to say so
+        code = os.EX_IOERR
+        remedy = "Install what requirements.txt names, and see that memory and open files are not too limited"
+        _write(f"loading the command: it ended with {kind.__name__}: {error}. {remedy}.\n")
     raise SystemExit(code)
+
+
+def _write(text: str) -> None:
+    """Write to standard error, without what may be what failed."""
+    try:
+        os.write(2, text.encode(errors="backslashreplace"))
+    except OSError:
+        os._exit(os.EX_IOERR)
