@@ -41,7 +41,7 @@ from typing import IO, Any, Protocol, Self
 import cloudpickle
 
 import logs
-from block_worker import LENGTH, SIGNALS, Done, Failed, InWorkerError, Ready, Trouble, work
+from block_worker import LENGTH, SIGNALS, Done, Failed, InWorkerError, Ready, Trouble, unpacked, work
 from box import Box
 from credentials import TOKEN_VARIABLE
 from errors import NDSynapseError, StorageError, UsageError
@@ -151,7 +151,7 @@ class _Worker:
     def _loaded(self, packed: memoryview) -> Any:
         """Load a message; a result that cannot be loaded here is a failure of its block."""
         try:
-            return pickle.loads(packed)  # noqa: S301 - our worker wrote it
+            return unpacked(packed)
         except Exception as error:
             if self.box is None:
                 raise

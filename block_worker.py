@@ -25,7 +25,7 @@ from box import Box
 from errors import NDSynapseError, StorageError, UsageError
 from wording import reason_of, traceback_of
 
-__all__ = ["LENGTH", "SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "work"]
+__all__ = ["LENGTH", "SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "unpacked", "work"]
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +212,22 @@ def _send_packed(pipe: Connection, packed: Any) -> None:
     """Send a message's length, and what `pipe.send` would send of it."""
     _write(pipe.fileno(), LENGTH.pack(len(packed)))
     _write(pipe.fileno(), packed)
+
+
+def unpacked(packed: Any) -> Any:
+    """Load a message of a worker.
+
+    Parameters
+    ----------
+    packed : bytes or memoryview
+        What it sent, without its length.
+
+    Returns
+    -------
+    Any
+        The message.
+    """
+    return pickle.loads(packed)  # noqa: S301 - our worker wrote it
 
 
 def _write(descriptor: int, data: Any) -> None:
