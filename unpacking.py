@@ -11,7 +11,15 @@ from bz2 import BZ2Decompressor
 from collections.abc import Callable, Iterable
 from lzma import LZMADecompressor
 
-__all__ = ["DEFLATE_RATIO", "PACKBITS_RATIO", "bzip2_bytes", "deflate_bytes", "lzma_bytes", "packbits_bytes"]
+__all__ = [
+    "DEFLATE_RATIO",
+    "PACKBITS_RATIO",
+    "bzip2_bytes",
+    "deflate_bytes",
+    "lzma_bytes",
+    "packbits_bytes",
+    "zstd_bytes",
+]
 
 DEFLATE_RATIO = 1032
 """A byte of deflate becomes no more bytes than this."""
@@ -20,6 +28,10 @@ PACKBITS_RATIO = 64
 """Two bytes of PackBits become no more than 128."""
 
 _PIECE_BYTES = 2**18
+_ZSTD_FRAME, _ZSTD_SKIPPED = 0xFD2FB528, 0x184D2A50
+_ZSTD_BLOCK_BYTES = 2**17
+"""Largest block of zstd."""
+
 _DICTIONARY_BYTES = 2**28
 """Memory that unpacking LZMA may take: its strongest preset takes 65 MiB."""
 
@@ -148,3 +160,51 @@ def packbits_bytes(packed: Iterable[bytes], most: int) -> int:
         if total > most:
             break
     return total
+
+
+def zstd_bytes(packed: bytes) -> tuple[int, bool]:
+    """Tell what zstd unpacks to, from the heads of its frames and blocks.
+
+    Parameters
+    ----------
+    packed : bytes
+        All of it.
+
+    Returns
+    -------
+    int
+        Bytes.
+    bool
+        Whether all frames say so; where one does not, its packed blocks are counted as if they were full.
+
+    Raises
+    ------
+    ValueError
+        If it is no zstd, or cut short.
+    """
+    total, at, is_told = 0, 0, True
+    while at < len(packed):
+        magic = int.from_bytes(packed[at : at + 4], "little")
+        if magic & 0xFFFFFFF0 == _ZSTD_SKIPPED:
+            at += 8 + int.from_bytes(packed[at + 4 : at + 8], "little")
+            continue
+        if magic != _ZSTD_FRAME or at + 5 > len(packed):
+            raise ValueError("it is no zstd, or cut short")
+        flags = packed[at + 4]
+        is_single = flags >> 5 & 1
+        at += 5 + (not is_single) + (0, 1, 2, 4)[flags & 3]
+        width = (is_single, 2, 4, 8)[flags >> 6]
+        told = int.from_bytes(packed[at : at + width], "little") + 256 * (width == 2)
+        at, counted, is_last = at + width, 0, 0
+        while not is_last:
+            if at + 3 > len(packed):
+                raise ValueError("zstd is cut short")
+            head = int.from_bytes(packed[at : at + 3], "little")
+            is_last, kind, size = head & 1, head >> 1 & 3, head >> 3
+            # as it is, one byte repeated, or packed
+            at += 3 + (1 if kind == 1 else size)
+            counted += size if kind < 2 else _ZSTD_BLOCK_BYTES
+        at += 4 * (flags >> 2 & 1)
+        total += told if width else counted
+        is_told = is_told and width > 0
+    return total, is_told

@@ -15,8 +15,9 @@ import numpy as np
 import zarr
 
 from errors import DataError, UnknownNameError, UsageError
-from local_boss.slabs import MAX_SLICE_BYTES, FileDoor, Stack, probed, stack_of_array
+from local_boss.slabs import FileDoor, Stack, probed, stack_of_array
 from local_boss.tiffs import open_slices, open_tiff
+from zarr_arrays import checked_array, open_folder
 
 __all__ = ["Stack", "natural_order", "open_stack", "stack_of_array"]
 
@@ -119,16 +120,11 @@ def _check_gaps(ordered: list[Path], numbers: list[list[int]]) -> None:
 def _open_zarr(path: Path) -> Stack:
     if not any((path / marker).is_file() for marker in _ZARR_MARKERS):
         raise UsageError(str(path), "it is a folder, not a Zarr array", f"Name its files instead: {path}/*.tif")
-    node = zarr.open(path, mode="r")
+    node = open_folder(path)
     array = _finest_level(path, node) if isinstance(node, zarr.Group) else node
-    codecs = str(array.metadata.to_dict())
-    if "pickle" in codecs:
-        # decoding such a chunk runs whatever its writer put there
-        raise DataError(str(path), "its chunks are pickles, which may run code", "Save it with another codec")
-    chunk = array.shards or array.chunks
-    if np.prod(chunk, dtype=float) * array.dtype.itemsize > MAX_SLICE_BYTES:
-        raise DataError(str(path), f"its chunks of {chunk} are larger than memory may be", "Save it in smaller chunks")
-    return probed(stack_of_array(array, str(path)))
+    # shape and type are looked at first; one slice is read at a time, or as many as fit a slab
+    stack_of_array(array, str(path))
+    return probed(stack_of_array(checked_array(array, str(path), (*array.chunks[:-2], *array.shape[-2:])), str(path)))
 
 
 def _finest_level(path: Path, group: zarr.Group) -> Any:

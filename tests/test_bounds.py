@@ -8,22 +8,27 @@ import io
 import json
 import lzma
 import math
+import os
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import blosc
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from tifffile._imagecodecs import packbits_decode
+from zarr.codecs import numcodecs as numcodecs_3
 
 import tiff_pages
 import unpacking
@@ -391,3 +396,120 @@ def test_for_any_packbits_as_much_is_counted_as_tifffile_unpacks(body: bytes, cu
     """But for a last run that is cut short, of which it unpacks what is there."""
     counted = unpacking.packbits_bytes([body[at : at + cut] for at in range(0, len(body), cut)], 10**9)
     assert counted - 128 <= len(packbits_decode(body)) <= counted
+
+
+ARRAYS = {
+    "ingest": ("from local_boss.stacks import open_stack", "open_stack([folder / 'a.zarr']).read(0, 1)"),
+    "evaluation": (
+        "import zarr_arrays\nfrom pipelines.evaluate.files import read_volume",
+        "read_volume(folder / 'a.zarr')",
+    ),
+}
+
+
+def zarr_of(path: Path, **options: Any) -> None:
+    """Write the metadata of an array, (1, 4, 4) unless it says otherwise."""
+    given = {"shape": (1, 4, 4), "chunks": (1, 4, 4), "dtype": "uint8", **options}
+    zarr.create_array(path, **given)
+
+
+@pytest.mark.parametrize("reader", ARRAYS)
+class TestZarr:
+    """Chunks are no larger than their array needs, on disk, in the metadata, and unpacked."""
+
+    @pytest.mark.parametrize("options", [{}, {"zarr_format": 2}, {"shards": (1, 40_000, 40_000)}], ids=str)
+    def test_a_chunk_far_larger_than_its_array_is_refused(
+        self, reader: str, options: dict[str, Any], tmp_path: Path
+    ) -> None:
+        inner = (1, 4_000, 4_000) if "shards" in options else (1, 40_000, 40_000)
+        zarr_of(tmp_path / "a.zarr", chunks=inner, **options)
+        ended = run_alone(*ARRAYS[reader], tmp_path)
+        assert "have 1,600,000,000 bytes, of which the array has 16" in ended.error
+        assert ended.grown_bytes < 32 * MIB
+
+    @pytest.mark.filterwarnings("ignore:Numcodecs codecs")
+    @pytest.mark.parametrize("kind", ["gzip", "zlib", "zstd", "blosc", "lz4", "bz2", "lzma"])
+    @pytest.mark.parametrize("form", [2, 3])
+    def test_a_chunk_that_unpacks_to_many_times_its_voxels_is_refused(
+        self, reader: str, form: int, kind: str, tmp_path: Path
+    ) -> None:
+        codec = numcodecs.get_codec({"id": kind})
+        plain = {"zarr_format": form, "compressors": codec}
+        if form == 3:
+            in_3 = {"gzip": zarr.codecs.GzipCodec(), "zstd": zarr.codecs.ZstdCodec(), "blosc": zarr.codecs.BloscCodec()}
+            plain["compressors"] = in_3.get(kind) or getattr(numcodecs_3, kind.upper().replace("ZLIB", "Zlib"))()
+        zarr_of(tmp_path / "a.zarr", **plain)
+        chunk = tmp_path / "a.zarr" / ("0.0.0" if form == 2 else "c/0/0/0")
+        chunk.parent.mkdir(parents=True, exist_ok=True)
+        packed = bytes(codec.encode(np.zeros(100 * MIB, np.uint8)))
+        chunk.write_bytes(packed)
+        ended = run_alone(*ARRAYS[reader], tmp_path)
+        assert "unpacks to more than its 16" in ended.error or "bytes, more than 65,568" in ended.error
+        assert ended.grown_bytes < 32 * MIB
+
+    @pytest.mark.parametrize("name", ["zarr.json", "c/0/0/0", ".zattrs"])
+    def test_a_file_without_end_is_refused(self, reader: str, name: str, tmp_path: Path) -> None:
+        zarr_of(tmp_path / "a.zarr", zarr_format=2 if name == ".zattrs" else 3)
+        path = tmp_path / "a.zarr" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.truncate(6 * 2**30)
+        ended = run_alone(*ARRAYS[reader], tmp_path)
+        assert f"{name}: it has 6,442,450,944 bytes, more than" in ended.error
+        assert ended.grown_bytes < 32 * MIB
+
+    def test_a_pipe_in_the_place_of_a_chunk_is_not_waited_for(self, reader: str, tmp_path: Path) -> None:
+        zarr_of(tmp_path / "a.zarr")
+        (tmp_path / "a.zarr" / "c" / "0" / "0").mkdir(parents=True)
+        os.mkfifo(tmp_path / "a.zarr" / "c" / "0" / "0" / "0")
+        assert "it is no file" in run_alone(*ARRAYS[reader], tmp_path).error
+
+    def test_more_chunks_than_can_be_listed_are_refused(self, reader: str, tmp_path: Path) -> None:
+        zarr_of(tmp_path / "a.zarr", shape=(1, 10_000, 10_000), chunks=(1, 1, 1))
+        ended = run_alone(*ARRAYS[reader], tmp_path)
+        assert "are too many to be read" in ended.error
+        assert ended.grown_bytes < 32 * MIB
+
+    def test_a_shard_whose_chunk_unpacks_to_many_times_its_voxels_is_refused(self, reader: str, tmp_path: Path) -> None:
+        packer = zarr.codecs.GzipCodec()
+        zarr_of(tmp_path / "a.zarr", shape=(1, 8, 8), shards=(1, 8, 8), compressors=packer)
+        body = gzip.compress(bytes(200 * MIB), 9)[:60_000]
+        index = struct.pack("<QQ", 0, len(body)) * 4
+        chunk = tmp_path / "a.zarr" / "c/0/0/0"
+        chunk.parent.mkdir(parents=True)
+        chunk.write_bytes(body + bytes(numcodecs.CRC32C().encode(index)))
+        ended = run_alone(*ARRAYS[reader], tmp_path)
+        assert "unpacks to more than its 16" in ended.error
+        assert ended.grown_bytes < 32 * MIB
+
+
+@pytest.mark.parametrize("form", [2, 3])
+@pytest.mark.parametrize("kind", ["none", "default", "gzip", "blosc", "zstd", "sharded", "transposed"])
+@pytest.mark.parametrize("shape", [(3, 70, 90), (1, 4, 4)])
+def test_zarr_arrays_as_programs_write_them_are_read(tmp_path: Path, form: int, kind: str, shape: Any) -> None:
+    if form == 2 and kind in ("sharded", "transposed"):
+        return
+    voxels = np.random.default_rng(4).integers(0, 9, shape).astype(np.uint16)
+    options: dict[str, Any] = {"chunks": (2, 64, 64)}
+    if kind == "none":
+        options["compressors"] = None
+    elif kind == "sharded":
+        options["shards"] = (4, 128, 128)
+    elif kind == "transposed":
+        options["filters"] = [zarr.codecs.TransposeCodec(order=(2, 1, 0))]
+    elif kind != "default":
+        codec = {"gzip": zarr.codecs.GzipCodec, "blosc": zarr.codecs.BloscCodec, "zstd": zarr.codecs.ZstdCodec}[kind]
+        options["compressors"] = numcodecs.get_codec({"id": kind}) if form == 2 else codec()
+    array = zarr.create_array(tmp_path / "a.zarr", shape=shape, dtype="uint16", zarr_format=form, **options)
+    array[...] = voxels
+    assert np.array_equal(read_volume(tmp_path / "a.zarr"), voxels)
+    assert np.array_equal(open_stack([tmp_path / "a.zarr"]).read(0, shape[0]), voxels)
+
+
+@given(plain=st.binary(max_size=3000), times=st.integers(0, 300), cut=st.integers(0, 30))
+def test_for_any_bytes_zstd_tells_what_it_unpacks_to(plain: bytes, times: int, cut: int) -> None:
+    packed = bytes(numcodecs.Zstd().encode(plain * times))
+    assert unpacking.zstd_bytes(packed) == (len(plain) * times, True)
+    assert unpacking.zstd_bytes(packed + b"\x50\x2a\x4d\x18\x02\0\0\0ab" + packed)[0] == 2 * len(plain) * times
+    with suppress(ValueError):
+        unpacking.zstd_bytes(packed[:-cut] if cut else packed[1:])
