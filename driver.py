@@ -20,28 +20,28 @@ import threading
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import delivery
 import logs
 import shell
 from box import Box, Range
 from command_line import Parser, PathOption, path_of
 from credentials import Token
 from detection import Detection
-from errors import DataError, StoppedError, UsageError
+from errors import DataError, StoppedError, StorageError, UsageError
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
 from NeuroDataResource import NeuroDataResource
 from pipelines.listing import described, listed
 from progress import silent, told
 from record import Outcome
-from results import ResultFolder, sums
+from results import GROWING, ResultFolder, sums
 from run_file import read_run_file
-from steps import foretell, run, run_part
+from steps import finish, foretell, run, run_part
 
 __all__ = ["driver", "get_data", "main", "run", "upload_results"]
 
@@ -109,7 +109,7 @@ def driver(
         folder.refuse_other(job.collection, job.experiment)
         with logs.job_log(folder.root / "job.log", job.token):
             outcome = run(job, folder, silent, keep)
-        delivery.upload(outcome, folder)
+        finish(outcome, folder)
     if outcome.errors:
         raise outcome.errors[0]
     info = {**job.asked(), "results_key": job.results_key, "folder": str(folder.root)}
@@ -192,26 +192,41 @@ def _upload(argv: Sequence[str]) -> int:
     logs.apply(logs.LogSettings(level_of(options)))
     if not options.bucket:
         raise UsageError("an upload", f"no --bucket and no {BUCKET_VARIABLE}", "Name the bucket")
-    key = _key_of(options.folder)
-    with _ended_at_once():
+    key, is_all = _key_of(options.folder, options.bucket)
+    with _ended_at_once(shell.GOES_ON):
         uploaded = s3.upload_folder(options.folder, options.bucket, key, acl=options.acl)
     log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, key)
+    if is_all:
+        _clear_work(options.folder.resolve())
     return 0
 
 
-def _key_of(folder: Path) -> str:
-    """Return the key prefix of a result folder; refuse one that is not what its run left."""
+def _clear_work(root: Path) -> None:
+    """Remove the scratch folder that an upload was waited for with; one that stays is no reason for an error."""
+    try:
+        folder = ResultFolder.named(root.parent, root.name)
+        with folder.locked():
+            folder.clear_work()
+    except (UsageError, StorageError) as error:
+        log.warning("%s", error)
+
+
+def _key_of(folder: Path, bucket: str) -> tuple[str, bool]:
+    """Return the key prefix of a result folder, and whether an upload to a bucket is all that its run lacks.
+
+    One that is not what its run left is refused.
+    """
     if (folder / "run.json").is_file():
         run = read_run_file(folder)
         differs = run.unlike({name: (one["bytes"], one["sha256"]) for name, one in sums(folder).items()})
         if differs:
             remedy = "Put back what the run left, or run the job again"
             raise DataError(f"uploading {folder}", f"it is not what its run.json says: {differs}", remedy)
-        return run.key
+        return run.key, run.bucket == bucket and not (run.holes or run.failures)
     if not (folder / "synapses.csv").is_file():
         raise UsageError(f"uploading {folder}", "it has neither run.json nor synapses.csv", "Give a result folder")
     log.warning("%s is incomplete, and so is its upload: it has no run.json, for its run did not end", folder)
-    return folder.resolve().name
+    return folder.resolve().name, False
 
 
 def _options(argv: Sequence[str]) -> Namespace:
@@ -258,11 +273,9 @@ def _job(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             (outcome,) = outcomes
             for failure in outcome.errors:
                 shell.tell(failure)
-        before = len(outcome.failures)
-        with _ended_at_once():
-            delivery.upload(outcome, folder)
-        for failure in outcome.failures[before:]:
-            shell.tell(failure)
+            code = _uploaded(outcome, folder)
+            if code:
+                return code
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
     classes = "".join(f", {count} {name}" for name, count in outcome.classes.items())
     log.info("%d synapses%s; %s", outcome.synapses, classes, steps)
@@ -270,8 +283,49 @@ def _job(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     return outcome.errors[0].exit_code if outcome.errors else 0
 
 
+def _uploaded(outcome: Outcome, folder: ResultFolder) -> int:
+    """Upload what a job left, and tell what fails; return the exit code of a defect."""
+    before, job = len(outcome.failures), outcome.job
+    remedy = shell.GOES_ON
+    if job.bucket is not None:
+        import s3  # only who uploads waits for boto3
+
+        remedy = f"{remedy}; all that is missing is sent by {s3.command_of(folder.root, job.bucket, job.acl)}"
+
+    def to_the_end() -> int:
+        finish(outcome, folder)
+        for failure in outcome.failures[before:]:
+            shell.tell(failure)
+        return 0
+
+    with _held_back(folder.root / GROWING), _ended_at_once(remedy):
+        return shell.guarded(to_the_end, StoppedError("the upload", "it was stopped by a signal", remedy))
+
+
 @contextmanager
-def _ended_at_once() -> Iterator[None]:
+def _held_back(file: Path) -> Iterator[None]:
+    """Let job.log be while it is uploaded; what is said meanwhile is added to it if there is a warning in it, or worse.
+
+    So what S3 has of it is the whole of it, or its beginning where an upload failed.
+    """
+    root = logging.getLogger()
+    files = [one for one in root.handlers if isinstance(one, logging.FileHandler)]
+    (log_file,) = (one for one in files if Path(one.baseFilename).resolve() == file.resolve())
+    held = MemoryHandler(sys.maxsize, sys.maxsize, log_file)
+    root.removeHandler(log_file)
+    root.addHandler(held)
+    try:
+        yield
+    finally:
+        root.removeHandler(held)
+        root.addHandler(log_file)
+        if all(record.levelno < logging.WARNING for record in held.buffer):
+            held.buffer.clear()
+        held.close()
+
+
+@contextmanager
+def _ended_at_once(remedy: str) -> Iterator[None]:
     """End the process at once on a signal: boto3 would first wait for what it has on the way, for minutes if S3 hangs.
 
     Nothing is lost by that: no file is written any more, and an upload goes on where it was.
@@ -279,7 +333,9 @@ def _ended_at_once() -> Iterator[None]:
 
     def stop(number: int, _frame: object) -> None:
         reason = f"it was stopped by {signal.Signals(number).name}"
-        os._exit(shell.tell(StoppedError("the upload", reason, shell.GOES_ON)))
+        code = shell.tell(StoppedError("the upload", reason, remedy))
+        logging.shutdown()  # what was held back
+        os._exit(code)
 
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's alone

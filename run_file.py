@@ -131,6 +131,8 @@ class RunFile:
         Collection and experiment of the masks in BOSS; None where nothing was to be pushed.
     not_in_boss : mapping of str to str
         Masks whose push failed, and why.
+    failures : tuple of str
+        What could not be delivered, but for an upload: that comes after this file.
     bucket : str or None
         S3 bucket, if one was asked for.
     """
@@ -152,6 +154,7 @@ class RunFile:
     files: Mapping[str, tuple[int, str]]
     output: tuple[str, str] | None
     not_in_boss: Mapping[str, str]
+    failures: tuple[str, ...]
     bucket: str | None
 
     def unlike(self, held: Mapping[str, tuple[int, str]]) -> str:
@@ -251,6 +254,7 @@ def _run_of(said: Mapping[str, Any]) -> RunFile:
         files={_text(name): (int(one["bytes"]), _text(one["sha256"])) for name, one in said["files"].items()},
         output=(_text(asked["out_collection"]), _text(asked["out_experiment"])) if asked["push"] else None,
         not_in_boss={m: _text(state) for m, state in said["in_boss"].items() if _text(state).startswith("failed")},
+        failures=tuple(map(_text, said["failures"])),
         bucket=None if asked["bucket"] is None else _text(asked["bucket"]),
     )
 

@@ -27,7 +27,7 @@ from results import GROWING, deliverables
 from run_file import MOST_BYTES, Outline, outline_of
 from s3_connection import BOTO_FAILURES, meaning, status, translated
 
-__all__ = ["UploadedObject", "check_bucket", "compare_folder", "upload_folder"]
+__all__ = ["UploadedObject", "check_bucket", "command_of", "compare_folder", "upload_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -209,11 +209,28 @@ def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
 
 def _resuming(root: Path, bucket: str, acl: str | None) -> str:
     """Say how an upload that failed goes on."""
+    return f"The folder {root} stays as it is; once this is mended, send the rest with {command_of(root, bucket, acl)}"
+
+
+def command_of(root: Path, bucket: str, acl: str | None) -> str:
+    """Return the command that sends what is missing of an upload, between back-ticks.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    bucket : str
+        Name of the bucket.
+    acl : str or None
+        Canned ACL of the objects, or none.
+
+    Returns
+    -------
+    str
+        As a user gives it to a shell.
+    """
     options = f"--bucket {bucket}" + (f" --acl {acl}" if acl else "")
-    return (
-        f"The folder {root} stays as it is; once this is mended, send the rest with"
-        f" `python3 driver.py upload {shlex.quote(str(root))} {options}`"
-    )
+    return f"`python3 driver.py upload {shlex.quote(str(root))} {options}`"
 
 
 def check_bucket(bucket: str, acl: str | None) -> None:

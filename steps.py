@@ -1,7 +1,7 @@
-"""The steps of one job, in their order: open, detect, files, plots, push, record.
+"""The steps of one job, in their order: open, detect, files, plots, push, record; and then the upload.
 
-It computes nothing and talks to no service itself; each step is one call of the module that can. The upload is not one
-of them: it carries the log of all the others.
+It computes nothing and talks to no service itself; each step is one call of the module that can. The upload stands
+alone, for it carries the log of all the others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from record import Outcome
 from results import ResultFolder, sums
 from s3_shelf import S3Shelf
 
-__all__ = ["foretell", "run", "run_part"]
+__all__ = ["finish", "foretell", "run", "run_part"]
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +46,12 @@ def run(
     progress : callable
         Told of every block of every step.
     on_masks : callable, optional
-        Given the detection while its masks are on disk; they are gone when this function returns.
+        Given the detection while its masks are on disk; they may be gone when this function returns.
 
     Returns
     -------
     Outcome
-        What it came to; `failures` is empty where everything was delivered.
+        What it came to, but for an upload, which is left to `finish`; `failures` is empty where all was delivered.
 
     Raises
     ------
@@ -90,11 +90,34 @@ def run(
             delivery.write_page(report, outcome, folder)
     with delivery.step(outcome, "record"):
         folder.write_json("run.json", record.manifest(outcome, sums(folder.root)))
+    if job.bucket is None:
+        _settle(outcome, folder)
+    return outcome
+
+
+def finish(outcome: Outcome, folder: ResultFolder) -> None:
+    """Upload what a job left, if there is a bucket for it; then remove what the same command would go on from.
+
+    That stays until here: a kill in the middle of an upload is not to cost what was computed.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What `run` returned; a failure is added to it.
+    folder : ResultFolder
+        What is uploaded; nothing is written to it any more.
+    """
+    delivery.upload(outcome, folder)
+    if outcome.job.bucket is not None:
+        _settle(outcome, folder)
+
+
+def _settle(outcome: Outcome, folder: ResultFolder) -> None:
+    """Remove the scratch folder, unless the same command has a use for it."""
     if outcome.errors:
         log.info("kept %s: the same command goes on from it", folder.work)
     else:
         _clear(folder)
-    return outcome
 
 
 def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> None:

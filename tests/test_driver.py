@@ -6,9 +6,12 @@ import csv
 import json
 import os
 import pickle
+import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,7 @@ from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import open_stack, stack_of_array
 from tests.conftest import REPOSITORY
+from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 from tests.faulty_boss import boss_error, faulty_boss
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server
@@ -407,6 +411,8 @@ class TestWrongInput:
         assert run.code == 77, run.stderr
         assert f"driver.py upload {run.folder}" in run.stderr
         assert (run.folder / "run.json").exists()
+        assert f"driver.py upload {run.folder}" in (run.folder / "job.log").read_text()
+        assert (run.folder / ".work").exists()
         again = subprocess.run(
             [sys.executable, "driver.py", "upload", str(run.folder), "--bucket", "private-bucket"],
             cwd=REPOSITORY,
@@ -416,6 +422,7 @@ class TestWrongInput:
         )
         assert again.returncode == 0, again.stderr
         assert f"{run.folder.name}/run.json" in s3_env.keys("private-bucket")
+        assert not (run.folder / ".work").exists()
 
     def test_a_folder_is_uploaded_only_as_its_run_left_it_and_under_the_key_of_the_run(
         self, small_boss: BossServer, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -489,6 +496,93 @@ class TestSameKey:
                 assert second.code == 2
                 assert "it has those of a_b/c, whose results key is the same" in second.stderr
         assert before == {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
+
+
+class TestStoppedUpload:
+    """What a signal, or a defect, leaves of an upload."""
+
+    @pytest.fixture
+    def stopped(
+        self, small_boss: BossServer, s3_env: S3Server, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> tuple[Run, list[str]]:
+        """A job that was sent a signal in the middle of its upload, to an S3 that hangs from some object on."""
+        arguments = [*where(small_boss, "small", "plain", SMALL), "--block-size", "3,30,35", "--no-push", "--no-plots"]
+        with through_proxy(s3_env) as faulty:
+            faulty.plan = Plan([Rule("stall", first=10, times=None)])
+            process = subprocess.Popen(
+                [sys.executable, "driver.py", "--path", str(tmp_path), *arguments, "--bucket", "stopped"],
+                cwd=REPOSITORY,
+                env={**os.environ, "BOSS_TOKEN": small_boss.token},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            deadline = time.monotonic() + LIMIT_S
+            while not faulty.plan.hits["stall"]:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(request.param)
+            _, stderr = process.communicate(timeout=LIMIT_S)
+        run = Run(process.returncode, stderr, tmp_path)
+        there = s3_env.keys("stopped")
+        assert there
+        assert f"{run.folder.name}/run.json" not in there
+        return run, arguments
+
+    @staticmethod
+    def is_all_there(server: S3Server, folder: Path) -> bool:
+        """Tell whether S3 has what the folder has, and nothing is left to go on from."""
+        client, files = server.client(), {f"{folder.name}/{f.name}": f for f in folder.iterdir() if f.is_file()}
+        assert set(server.keys("stopped")) == set(files)
+        held = {key: client.get_object(Bucket="stopped", Key=key)["Body"].read() for key in files}
+        return held == {key: file.read_bytes() for key, file in files.items()} and not (folder / ".work").exists()
+
+    @pytest.mark.parametrize("stopped", [signal.SIGTERM, signal.SIGKILL], indirect=True)
+    def test_the_same_command_computes_nothing_again_and_sends_the_rest(
+        self, small_boss: BossServer, s3_env: S3Server, stopped: tuple[Run, list[str]]
+    ) -> None:
+        run, arguments = stopped
+        before = {name: (run.folder / name).read_bytes() for name in ("synapses.csv", f"{PREDICTIONS}.pkl")}
+        again = drive(small_boss, run.path, *arguments, "--bucket", "stopped")
+        assert again.code == 0, again.stderr
+        manifest = json.loads((run.folder / "run.json").read_text())
+        steps = ("statistics", "detect", "features", "masks")
+        assert manifest["resumed_blocks"] == dict.fromkeys(steps, manifest["counts"]["blocks"])
+        assert {name: (run.folder / name).read_bytes() for name in before} == before
+        assert self.is_all_there(s3_env, run.folder)
+
+    @pytest.mark.parametrize("stopped", [signal.SIGTERM], indirect=True)
+    def test_it_names_the_command_that_sends_the_rest_alone(
+        self, s3_env: S3Server, stopped: tuple[Run, list[str]]
+    ) -> None:
+        run, _ = stopped
+        assert run.code == 75, run.stderr
+        assert "Traceback" not in run.stderr
+        found = re.search(r"stopped by SIGTERM.*`python3 (driver.py upload .*)`", run.stderr)
+        assert found, run.stderr
+        assert found[0] in (run.folder / "job.log").read_text()
+        done = subprocess.run([sys.executable, *shlex.split(found[1])], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert self.is_all_there(s3_env, run.folder)
+
+    def test_a_defect_in_the_upload_is_in_job_log_with_its_traceback(
+        self, small_boss: BossServer, tmp_path: Path
+    ) -> None:
+        line = "import sys, s3, driver; s3.upload_folder = lambda *_, **__: 1 / 0; sys.exit(driver.main(sys.argv[1:]))"
+        arguments = [*where(small_boss, "small", "plain", SMALL), "--no-push", "--no-plots", "--bucket", "any-bucket"]
+        done = subprocess.run(
+            [sys.executable, "-c", line, "--path", str(tmp_path), *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, "BOSS_TOKEN": small_boss.token},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        log = next(tmp_path.glob("*/job.log")).read_text()
+        assert "Traceback" in log
+        assert "ZeroDivisionError" in log
 
 
 class TestImported:

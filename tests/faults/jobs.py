@@ -21,7 +21,6 @@ import numpy as np
 import uvicorn
 from numpy.typing import NDArray
 
-import delivery
 import driver
 import NeuroDataResource
 from box import Box
@@ -199,7 +198,7 @@ class Bench:
                 outcome = driver.run(job, folder, lambda *_: None)
             except NDSynapseError as error:
                 return error
-            delivery.upload(outcome, folder)
+            driver.finish(outcome, folder)
         return outcome.errors[0] if outcome.errors else None
 
     def channel(self, job: Job) -> NDArray[np.uint8]:
