@@ -6,18 +6,40 @@ It holds no voxels and knows no service; the doors translate their own descripti
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from box import Box
 from errors import DataError
 
-__all__ = ["NANOMETRES", "Frame"]
+__all__ = ["NANOMETRES", "VOXEL_SIZES", "Frame", "are_voxel_sizes"]
 
 NANOMETRES = {"nanometers": 1.0, "micrometers": 1e3, "millimeters": 1e6, "centimeters": 1e7}
 """The units that a voxel size may be given in, as BOSS spells them, and how many nanometres one of each has."""
 
+_SMALLEST_NM, _LARGEST_NM = 1e-3, 1e9
+
+VOXEL_SIZES = f"three sizes from {_SMALLEST_NM:g} to {_LARGEST_NM:g} nm"
+"""What voxel sizes may be: from a hundredth of an atom to a metre. What is computed from others may be no number."""
+
 # Voxel sizes pass through JSON and unit conversions; a difference that matters is far larger.
 _RELATIVE = 1e-6
+
+
+def are_voxel_sizes(sizes_nm: Sequence[float]) -> bool:
+    """Tell whether numbers are the edges of a voxel.
+
+    Parameters
+    ----------
+    sizes_nm : sequence of float
+        Along z, y, x, in nanometres.
+
+    Returns
+    -------
+    bool
+        Whether they are `VOXEL_SIZES`.
+    """
+    return len(sizes_nm) == 3 and all(_SMALLEST_NM <= size <= _LARGEST_NM for size in sizes_nm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +58,7 @@ class Frame:
     Raises
     ------
     DataError
-        If a voxel size is not a positive number.
+        If a voxel size is not one of `VOXEL_SIZES`.
     """
 
     name: str
@@ -45,11 +67,11 @@ class Frame:
 
     def __post_init__(self) -> None:
         """Refuse sizes that are no sizes."""
-        if len(self.voxel_size_nm) != 3 or not all(math.isfinite(size) and size > 0 for size in self.voxel_size_nm):
+        if not are_voxel_sizes(self.voxel_size_nm):
             raise DataError(
                 f"coordinate frame {self.name}",
-                f"its voxel size z, y, x is {self.voxel_size_nm}",
-                "Three sizes above 0 are needed",
+                f"its voxel size z, y, x is {self.voxel_size_nm} nm",
+                f"Let its owner correct it: {VOXEL_SIZES} are needed",
             )
 
     def same_voxels(self, other: Frame) -> bool:

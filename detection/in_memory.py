@@ -5,7 +5,6 @@ It pulls nothing and keeps nothing on disk. What it finds is, bit for bit, what 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from detection.border import mirrored
 from detection.plan import blocks_of
 from detection.windows import WINDOW_NM, surroundings, window, window_sums
 from errors import DataError, UsageError
+from frame import VOXEL_SIZES, are_voxel_sizes
 from pipelines.contract import Chosen, Finding, Pipeline, Place, Summary
 
 __all__ = ["Found", "detect_arrays"]
@@ -99,9 +99,9 @@ def detect_arrays(
     UsageError
         If no channel fits a role.
     """
-    if threads < 1 or not all(0 < size < math.inf for size in voxel_size_nm):
+    if threads < 1 or not are_voxel_sizes(voxel_size_nm):
         what = f"voxels of {voxel_size_nm} nm, {threads} threads"
-        raise UsageError("a detection in arrays", what, "Give sizes above 0 along z, y, x, and at least one thread")
+        raise UsageError("a detection in arrays", what, f"Give {VOXEL_SIZES} along z, y, x, and at least one thread")
     channels = {name: v.astype(v.dtype.newbyteorder("="), copy=False) for name, v in channels.items()}
     run = _Run(pipeline, channels, voxel_size_nm, dict(chosen or {}), block_size)
     with ThreadPoolExecutor(threads) as pool:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from box import Box
 from errors import DataError, RangeError, UsageError
-from frame import NANOMETRES
+from frame import NANOMETRES, VOXEL_SIZES, are_voxel_sizes
 from local_boss.boss import Boss
 from local_boss.forms import LARGEST_INTEGER, LONGEST_NAME, NAME
 from local_boss.records import Channel, CoordinateFrame
@@ -152,9 +152,9 @@ def _placed(stack: Stack, origin: Triple) -> Box:
 
 
 def _check_voxel_size(voxel_size_nm: Size) -> None:
-    if not all(math.isfinite(size) and size > 0 for size in voxel_size_nm):
-        remedy = "Give the three sizes in nanometres, such as 70,100,100"
-        raise RangeError(f"voxel size {voxel_size_nm}", "a voxel has a positive size", remedy)
+    if not are_voxel_sizes(voxel_size_nm):
+        remedy = f"Give {VOXEL_SIZES}, such as 70,100,100"
+        raise RangeError(f"voxel size {voxel_size_nm}", "a voxel has a positive size, within limits", remedy)
 
 
 def _channel_type(stack: Stack, kind: str | None) -> str:

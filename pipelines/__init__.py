@@ -22,7 +22,7 @@ from importlib import metadata
 from typing import Any
 
 from errors import UnknownNameError, closest
-from pipelines.contract import Parameter, Pipeline, parse_parameters
+from pipelines.contract import Parameter, Pipeline, check_parameters, parse_parameters
 from pipelines.function import FunctionPipeline
 from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -143,4 +143,5 @@ def build(name: str, given: Mapping[str, str]) -> Pipeline:
         If a parameter is unknown or does not fit.
     """
     pipeline: Pipeline = factory(name)(**parse_parameters(parameters(name), given))
+    check_parameters(pipeline)
     return pipeline

@@ -21,9 +21,11 @@ have a default, so that the smallest pipeline is a class with a name and that on
 
 from __future__ import annotations
 
-import math
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -32,7 +34,22 @@ from numpy.typing import NDArray
 from errors import UsageError, closest
 from pipelines.channels import Role, find_channels
 
-__all__ = ["Chosen", "Detected", "Finding", "Objects", "Parameter", "Pipeline", "Place", "Summary", "parse_parameters"]
+__all__ = [
+    "Chosen",
+    "Detected",
+    "Finding",
+    "Objects",
+    "Parameter",
+    "Pipeline",
+    "Place",
+    "Summary",
+    "check_parameters",
+    "parse_parameters",
+]
+
+_LARGEST = sys.float_info.max
+
+_NUMBER = re.compile(r"-?[0-9A-Za-z.]{1,400}([-+][0-9]{1,4})?")
 
 Summary = dict[str, NDArray[np.int64]]
 """Named integer counts of a block, 1-D; two are merged by adding, the shorter padded with zeros."""
@@ -151,26 +168,59 @@ class Parameter:
         UsageError
             If it is of the wrong type, not among the choices, or too small.
         """
-        asked = f"parameter {self.name}={text}"
         if isinstance(self.default, str):
-            if self.choices and text not in self.choices:
-                known = ", ".join(closest(text, self.choices))
-                raise UsageError(asked, f"the choices are {known}", "Take one of them")
-            return text
+            return self.check(text)
         kind = type(self.default)
         try:
-            value = kind(text)
+            # Python's own forms have blanks, underscores and the digits of other scripts in them, too
+            value = kind(text) if _NUMBER.fullmatch(text) else text
         except ValueError:
-            wanted = "a whole number" if kind is int else "a number"
-            raise UsageError(asked, f"that is not {wanted}", f"The default is {self.default}") from None
-        largest = 2**63 - 1 if self.maximum is None and kind is int else self.maximum
-        if not -math.inf < value < math.inf:
+            value = text
+        return self.check(value)
+
+    def check(self, value: Any) -> int | float | str:
+        """Return a value, if it is one of this parameter.
+
+        Parameters
+        ----------
+        value : Any
+            What a program set, or `parse` read.
+
+        Returns
+        -------
+        int, float or str
+            The value, of the type of `default`.
+
+        Raises
+        ------
+        UsageError
+            If it is of the wrong type, not among the choices, or beyond the limits.
+        """
+        asked = f"parameter {self.name}={value if isinstance(value, str) else format(value)!s:.100}"
+        if isinstance(self.default, str):
+            if not isinstance(value, str):
+                raise UsageError(asked, "that is no text", f"The default is {self.default}")
+            if self.choices and value not in self.choices:
+                known = ", ".join(closest(value, self.choices))
+                raise UsageError(asked, f"the choices are {known}", "Take one of them")
+            return value
+        whole = isinstance(self.default, int)
+        if not _is_number(value, whole):
+            wanted = "a whole number" if whole else "a number"
+            raise UsageError(asked, f"that is not {wanted}", f"The default is {self.default}")
+        largest = 2**63 - 1 if self.maximum is None and whole else self.maximum
+        if not -_LARGEST <= value <= _LARGEST:
             raise UsageError(asked, "that is not a number to compute with", f"The default is {self.default}")
         if self.minimum is not None and value < self.minimum:
             raise UsageError(asked, f"the smallest value is {self.minimum}", f"The default is {self.default}")
         if largest is not None and value > largest:
             raise UsageError(asked, f"the largest value is {largest}", f"The default is {self.default}")
-        return value
+        return int(value) if whole else float(value)
+
+
+def _is_number(value: object, whole: bool) -> bool:
+    """Tell whether a value is a number, and a whole one where that is needed."""
+    return isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
 
 
 class Pipeline(Protocol):
@@ -346,6 +396,23 @@ class Pipeline(Protocol):
         """
         del arrays, finding, place
         return {}
+
+
+def check_parameters(pipeline: Pipeline) -> None:
+    """Refuse a pipeline that was constructed with values that its parameters cannot have, whoever did.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+
+    Raises
+    ------
+    UsageError
+        If a value is of the wrong type, not among the choices, or beyond the limits.
+    """
+    for parameter in pipeline.parameters:
+        parameter.check(getattr(pipeline, parameter.name))
 
 
 def parse_parameters(declared: Sequence[Parameter], given: Mapping[str, str]) -> dict[str, int | float | str]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from errors import DataError, UsageError
 from importing import function_of
-from pipelines.contract import Detected, Finding, Parameter, Pipeline, Place
+from pipelines.contract import Detected, Finding, Parameter, Pipeline, Place, check_parameters
 
 __all__ = ["FunctionPipeline"]
 
@@ -65,6 +65,7 @@ class FunctionPipeline(Pipeline):
 
     def __post_init__(self) -> None:
         """Refuse a function that does not exist, or declares what cannot be."""
+        check_parameters(self)
         halo, masks = self._declared("halo", (0, 0, 0)), self.masks
         if len(halo) != 3 or not all(isinstance(n, Integral) and int(n) >= 0 for n in halo):
             raise UsageError(

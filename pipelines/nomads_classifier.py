@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from errors import DataError, UsageError
 from pipelines.channels import Role, find_channels
-from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
+from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary, check_parameters
 from pipelines.local_contrast import (
     LEVEL,
     Windows,
@@ -153,6 +153,10 @@ class NomadsClassifier(Pipeline):
         Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse", minimum=0.0),
         Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
     )
+
+    def __post_init__(self) -> None:
+        """Refuse parameters that are none."""
+        check_parameters(self)
 
     @property
     def working_bytes(self) -> int:

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from errors import DataError, UsageError
 from pipelines.channels import Role
-from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
+from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary, check_parameters
 from pipelines.local_contrast import (
     LEVEL,
     Windows,
@@ -172,6 +172,7 @@ class NomadsUnsupervised(Pipeline):
 
     def __post_init__(self) -> None:
         """Refuse parameters of a mode in the other, where they would be ignored."""
+        check_parameters(self)
         other = {"both": ("marker",), "one-channel": ("noise_fold", "min_volume_um3", "min_voxels")}[self.evidence]
         given = [p.name for p in self.parameters if p.name in other and getattr(self, p.name) != p.default]
         if given:

@@ -29,7 +29,7 @@ from box import Box
 from errors import DataError, UsageError
 from pipelines import puncta
 from pipelines.channels import Role
-from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary
+from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary, check_parameters
 from pipelines.query import Marker, Query, parse_markers, parse_query
 
 __all__ = ["Probabilistic"]
@@ -83,7 +83,8 @@ class Probabilistic(Pipeline):
     )
 
     def __post_init__(self) -> None:
-        """Refuse a query that cannot be read, or is given twice."""
+        """Refuse a query that cannot be read, or is given twice, and parameters that are none."""
+        check_parameters(self)
         given = [p.name for p in self.parameters[:4] if getattr(self, p.name) != p.default]
         if self.query and given:
             raise UsageError(

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pipelines
 from box import Box
-from command_line import Parser, pairs_of, parameters_of
+from command_line import Parser, PathOption, WholeOption, names_of, pairs_of, parameters_of, range_of
 from errors import UsageError
+from frame import VOXEL_SIZES, are_voxel_sizes
 from pipelines.evaluate.synaptograms import RESAMPLES
 
 __all__ = ["DEFAULT_DISTANCE_NM", "Request", "parser", "request_of"]
@@ -22,6 +23,8 @@ __all__ = ["DEFAULT_DISTANCE_NM", "Request", "parser", "request_of"]
 DEFAULT_DISTANCE_NM = 300.0
 
 _MOST_RESAMPLES = 100_000
+_LARGEST_SEED = 2**32 - 1
+_LARGEST_NM = 1e12
 
 _EPILOG = (
     "Axes are always z, y, x; ranges are half-open. Exit codes: 0 done, 2 usage, 65 unusable data, 74 a file cannot be "
@@ -104,22 +107,32 @@ def parser() -> Parser:
         epilog=_EPILOG,
     )
     what = p.add_argument_group("what to evaluate (one of --images, --detections, --synaptograms)")
-    what.add_argument("--images", type=Path, metavar="DIR", help="folder of TIFF stacks, one a channel, or Zarr group")
-    what.add_argument("--detections", type=Path, metavar="FILE", help="table of a run, such as synapses.csv")
-    what.add_argument("--synaptograms", type=Path, metavar="FILE", help=".npz of labelled cubes")
-    what.add_argument("--truth", type=Path, metavar="FILE", help="CSV of points, or label volume (TIFF, Zarr)")
+    what.add_argument(
+        "--images", action=PathOption, metavar="DIR", help="folder of TIFF stacks, one a channel, or Zarr group"
+    )
+    what.add_argument("--detections", action=PathOption, metavar="FILE", help="table of a run, such as synapses.csv")
+    what.add_argument("--synaptograms", action=PathOption, metavar="FILE", help=".npz of labelled cubes")
+    what.add_argument("--truth", action=PathOption, metavar="FILE", help="CSV of points, or label volume (TIFF, Zarr)")
     how = p.add_argument_group("the pipeline, for --images and --synaptograms")
-    how.add_argument("--pipeline", default=pipelines.DEFAULT_PIPELINE, metavar="NAME", help="default: %(default)s")
+    how.add_argument("--pipeline", metavar="NAME", help=f"default: {pipelines.DEFAULT_PIPELINE}")
     how.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="parameter of the pipeline")
     how.add_argument("--channels", metavar="ROLE=NAME,...", help="default: found by the names of markers")
     how.add_argument("--mask", metavar="NAME", help="which of its masks; default: the first, every synapse")
-    how.add_argument("--threads", type=int, default=2, metavar="N", help="blocks at a time; default: %(default)s")
+    how.add_argument(
+        "--threads",
+        action=WholeOption,
+        least=1,
+        most=1024,
+        default=2,
+        metavar="N",
+        help="blocks at a time; default: %(default)s",
+    )
     rule = p.add_argument_group("what counts")
     rule.add_argument("--voxel-size-nm", metavar="Z,Y,X", help="size of a voxel in nanometres")
     distance = f"largest distance of a pair; default: {DEFAULT_DISTANCE_NM:g} where the truth is points"
-    rule.add_argument("--max-distance-nm", type=float, metavar="NM", help=distance)
+    rule.add_argument("--max-distance-nm", metavar="NM", help=distance)
     overlap = "pairs overlap by this intersection over union; default for label volumes: 0, one shared voxel"
-    rule.add_argument("--overlap", type=float, nargs="?", const=0.0, metavar="IOU", help=overlap)
+    rule.add_argument("--overlap", nargs="?", const="0", metavar="IOU", help=overlap)
     rule.add_argument("--border-nm", default="0", metavar="NM", help="leave out what is so near to a face; or Z,Y,X")
     rule.add_argument("--type-column", metavar="NAME", help="types in the truth; default: type, if there is one")
     rule.add_argument("--types", metavar="NAME,...", help="only synapses of these types are the truth")
@@ -128,10 +141,26 @@ def parser() -> Parser:
         rule.add_argument(f"--{axis}-range", metavar="START,STOP", help=limits)
     told = p.add_argument_group("what is told")
     told.add_argument("--json", action="store_true", help="JSON instead of text")
-    told.add_argument("--out", type=Path, metavar="DIR", help="folder for pictures and tables of the single synapses")
-    told.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap; default: %(default)s")
     told.add_argument(
-        "--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap; default: %(default)s"
+        "--out", action=PathOption, metavar="DIR", help="folder for pictures and tables of the single synapses"
+    )
+    told.add_argument(
+        "--seed",
+        action=WholeOption,
+        least=0,
+        most=_LARGEST_SEED,
+        default=0,
+        metavar="N",
+        help="of the bootstrap; default: %(default)s",
+    )
+    told.add_argument(
+        "--resamples",
+        action=WholeOption,
+        least=1,
+        most=_MOST_RESAMPLES,
+        default=RESAMPLES,
+        metavar="N",
+        help="of the bootstrap; default: %(default)s",
     )
     return p
 
@@ -160,28 +189,29 @@ def request_of(options: argparse.Namespace) -> Request:
         found = f"{' and '.join(given)} are given" if given else "nothing to evaluate is given"
         raise UsageError("the command line", found, "Give one of --images, --detections and --synaptograms")
     request = Request(
-        pipeline=options.pipeline,
+        pipeline=pipelines.DEFAULT_PIPELINE if options.pipeline is None else options.pipeline,
         parameters=parameters_of(options.param),
         channels=pairs_of("--channels", _listed(options.channels), empty=True),
         mask=options.mask,
         **{name: getattr(options, name) for name in (*sources, "truth", "out")},
-        voxel_size_nm=_lengths(options.voxel_size_nm, "--voxel-size-nm", above=0.0),
-        max_distance_nm=options.max_distance_nm,
-        overlap=options.overlap,
+        voxel_size_nm=_voxel_size(options.voxel_size_nm),
+        max_distance_nm=_number(options.max_distance_nm, "--max-distance-nm", "a length in nanometres above 0"),
+        overlap=_number(options.overlap, "--overlap", "a number from 0 to 1", most=1.0),
         type_column=options.type_column,
-        types=tuple(_listed(options.types)),
-        border_nm=_lengths(options.border_nm, "--border-nm") or (0.0, 0.0, 0.0),
+        types=names_of("--types", None if options.types is None else ",".join(_listed(options.types))),
+        border_nm=_border(options.border_nm),
         box=_box(options),
-        threads=_from_one(options.threads, "--threads"),
+        threads=options.threads,
         seed=options.seed,
-        resamples=_from_one(options.resamples, "--resamples", _MOST_RESAMPLES),
+        resamples=options.resamples,
         as_json=options.json,
     )
-    _check(request)
+    said = {"--pipeline": options.pipeline, "--param": options.param or None, "--channels": options.channels}
+    _check(request, [option for option, value in said.items() if value is not None])
     return request
 
 
-def _check(request: Request) -> None:
+def _check(request: Request, pipeline_options: Sequence[str]) -> None:
     """Refuse options that do not go together."""
     for wrong, what, remedy in (
         (request.truth is None and request.synaptograms is None, "there is no truth", "Give --truth FILE"),
@@ -220,51 +250,71 @@ def _check(request: Request) -> None:
             "where the border is, is not known",
             "Give --z-range, --y-range and --x-range of the run",
         ),
-        (request.seed < 0, f"the seed is {request.seed}", "Give a seed from 0"),
+        (
+            request.detections is not None and bool(pipeline_options),
+            f"{' and '.join(pipeline_options)} and --detections are given, and no pipeline is run on a table",
+            "Leave them out, or give --images",
+        ),
+        (request.mask == "", "--mask is empty", "Name a mask, or leave it out"),
     ):
         if wrong:
             raise UsageError("the command line", what, remedy)
 
 
 def _listed(text: str | None) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else []
+    """Return the parts of a list, blanks around them dropped; none where it is not given."""
+    return [] if text is None else [part.strip() for part in text.split(",")]
 
 
-def _lengths(text: str | None, option: str, above: float = -math.inf) -> tuple[float, float, float] | None:
-    """Return three lengths in nanometres; one stands for all three."""
+def _number(text: str | None, option: str, what: str, most: float = _LARGEST_NM) -> float | None:
+    """Return a number from 0 upwards; a length of 0 is refused where it is used."""
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= most:
+        raise UsageError(f"{option} {text[:100]}", f"it is not {what}", f"Give a number of at most {most:g}")
+    return value
+
+
+def _voxel_size(text: str | None) -> tuple[float, float, float] | None:
+    """Return the size of a voxel in nanometres."""
+    size = _lengths(text, "--voxel-size-nm")
+    if size is not None and not are_voxel_sizes(size):
+        raise UsageError(f"--voxel-size-nm {text}", "no voxel has such a size", f"Give {VOXEL_SIZES}")
+    return size
+
+
+def _lengths(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """Return three lengths in nanometres."""
     if text is None:
         return None
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if len(values) == 1 and above < 0:
-        values *= 3
-    if len(values) != 3 or not all(math.isfinite(value) and value >= 0 and value > above for value in values):
-        raise UsageError(f"{option} {text}", "it is not Z,Y,X in nanometres", "Give three numbers, such as 70,100,100")
+    if len(values) != 3 or not all(0 <= value <= _LARGEST_NM for value in values):
+        raise UsageError(
+            f"{option} {text[:100]}", "it is not Z,Y,X in nanometres", "Give three numbers, such as 70,100,100"
+        )
     return (values[0], values[1], values[2])
+
+
+def _border(text: str) -> tuple[float, float, float]:
+    """Return the border in nanometres; one number stands for all three."""
+    return _lengths(text if "," in text else ",".join([text] * 3), "--border-nm") or (0.0, 0.0, 0.0)
 
 
 def _box(options: argparse.Namespace) -> Box | None:
     given = [getattr(options, f"{axis}_range") for axis in "zyx"]
-    if not any(given):
+    if all(text is None for text in given):
         return None
-    if not all(given):
+    if None in given:
         raise UsageError("the ranges", "some are missing", "Give --z-range, --y-range and --x-range")
-    z, y, x = (_range(text, axis) for text, axis in zip(given, "zyx", strict=True))
+    z, y, x = (
+        range_of(f"--{axis}-range {text}", text, "Give it as START,STOP")
+        for text, axis in zip(given, "zyx", strict=True)
+    )
     return Box(z, y, x)
-
-
-def _range(text: str, axis: str) -> tuple[int, int]:
-    parts: Sequence[str] = text.split(",")
-    try:
-        start, stop = (int(part) for part in parts)
-    except ValueError:
-        raise UsageError(f"--{axis}-range {text}", "it is not START,STOP", "Give two whole numbers") from None
-    return (start, stop)
-
-
-def _from_one(value: int, option: str, most: int = 1024) -> int:
-    if not 1 <= value <= most:
-        raise UsageError(f"{option} {value}", f"it is not from 1 to {most:,}", "Give a number between them")
-    return value

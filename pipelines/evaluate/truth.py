@@ -26,6 +26,9 @@ _CLASS = "class"
 _VOLUME = "volume_um3"
 _TYPE = "type"
 
+_FARTHEST_UM = 1e15
+"""Beyond it lies no voxel of any experiment: a million kilometres."""
+
 
 def is_table(path: Path) -> bool:
     """Tell by its name whether a file is a table of points; else it is a volume.
@@ -85,14 +88,26 @@ def read_points(
     """
     table = read_table(path)
     centre_um = _centres(path, table, voxel_size_nm)
+    _check_bounds(path, "coordinates in micrometres", centre_um, _FARTHEST_UM)
     if kind is None:
         kind = next((name for name in (_TYPE, _CLASS) if name in table), None)
     kinds = None if kind is None else np.array(column(path, table, kind), np.str_)
     score = next((name for name in _SCORES if name in table), None) if scored else None
     scores = None if score is None else numbers(path, table, score, empty=-np.inf)
     volume = numbers(path, table, _VOLUME) if _VOLUME in table else None
+    if volume is not None:
+        _check_bounds(path, _VOLUME, volume, _FARTHEST_UM)
     points = Synapses(centre_um, kinds, scores, volume)
     return points if mask is None else points.take(np.array(column(path, table, f"in_{mask}"), np.str_) == "True")
+
+
+def _check_bounds(path: Path, name: str, values: NDArray[np.float64], most: float) -> None:
+    """Refuse numbers whose squares, or sums, would be none."""
+    beyond = np.abs(values) > most
+    if beyond.any():
+        row = int(np.flatnonzero(beyond.reshape(len(values), -1).any(axis=1))[0])
+        found = f"row {row + 1} has {values[row].max():g} or less than its negative, and {most:g} is the largest"
+        raise DataError(f"{name} in {path}", found, "Correct or remove the row")
 
 
 def _centres(
