@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 import shell
 from box import Box
-from command_line import Parser
+from command_line import Parser, PathOption, path_of
 from csv_files import Rows
 from detection import objects
 from detection.overview import Overview
-from errors import DataError, StorageError
+from errors import DataError, StorageError, UsageError
+from frame import VOXEL_SIZES, are_voxel_sizes
 from pymeda.facts import RunFacts
 from pymeda.report import Report, draw_report, write_report
+from pymeda.table import check_magnitude
 
 __all__ = ["Report", "RunFacts", "draw_report", "main", "pymeda_pipeline", "read_table", "write_report"]
 
@@ -84,11 +86,17 @@ def pymeda_pipeline(
     StorageError
         If the folder cannot be written.
     """
-    masks = dict(results) if isinstance(results, Mapping) else {"synapses": results}
+    folder = path_of("path", path)
+    if not isinstance(norm_data, Mapping):
+        raise DataError("the images of a report", "they are no dictionary", "Give one of channel to image")
+    given = results if isinstance(results, Mapping) else {"synapses": results}
+    masks = {str(key): _array(f"mask {key!r}", array) for key, array in given.items()}
     if not masks:
         raise DataError("a report of masks", "there is no mask", "Give at least one")
     name, mask = next(iter(masks.items()))
-    images = {channel: np.asarray(image) for channel, image in norm_data.items()}
+    images = {str(channel): _array(f"channel {channel!r}", image) for channel, image in norm_data.items()}
+    if voxel_size_nm is not None:
+        voxel_size_nm = _voxel_size(voxel_size_nm)
     for other, array in masks.items():
         if array.ndim != 3 or 0 in array.shape or array.shape != mask.shape:
             found = f"its shape is {array.shape}, that of {name!r} {mask.shape}"
@@ -104,8 +112,8 @@ def pymeda_pipeline(
         else []
     )
     return write_report(
-        Path(path),
-        title=title,
+        folder,
+        title=str(title),
         table=table,
         facts=RunFacts(box=box, voxel_size_nm=voxel_size_nm, notes=notes),
         overviews={channel: _overview(image, box) for channel, image in images.items()},
@@ -113,6 +121,29 @@ def pymeda_pipeline(
         images=images,
         mask_volumes=masks,
     )
+
+
+def _array(name: str, given: Any) -> NDArray[Any]:
+    """Return what a caller passed as an array of numbers that can be computed with."""
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise DataError(name, "it is no array: its rows differ in length", "Give an array z, y, x") from error
+    if array.dtype.kind not in "buif":
+        raise DataError(name, f"it holds {array.dtype}", "Give real numbers")
+    check_magnitude(name, array)
+    return array
+
+
+def _voxel_size(given: Any) -> tuple[float, float, float]:
+    """Return the size of a voxel."""
+    try:
+        z, y, x = (float(size) for size in given)
+        if are_voxel_sizes((z, y, x)):
+            return z, y, x
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UsageError(f"voxel size {given!r:.100}", "no voxel has such a size", f"Give {VOXEL_SIZES} along z, y, x")
 
 
 def _measured(
@@ -249,10 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = Parser(prog="python -m pymeda_driver", description="Write the PyMeda report of a table.")
     parser.add_argument(
-        "table", type=Path, metavar="TABLE.csv", help="rows are observations; columns of numbers are used"
+        "table", action=PathOption, metavar="TABLE.csv", help="rows are observations; columns of numbers are used"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of the report, made when missing"
+        "--out", action=PathOption, required=True, metavar="DIR", help="folder of the report, made when missing"
     )
     parser.add_argument("--title", help="title of the page (default: the name of the table)")
 

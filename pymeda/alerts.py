@@ -47,12 +47,25 @@ def alerts(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> 
     list of str
         Sentences, the weightiest first; empty when nothing stands out.
     """
-    found = [*_notes(facts), *_number(table)]
+    found = [*_notes(facts), *_number(table), *_left_out(table)]
     if table.n > 1:
         found += _channels(standardised)
         found += _sections(table, standardised, facts)
         found += _correlated(standardised)
     return found + _objects(table, facts)
+
+
+def _left_out(table: SynapseTable) -> list[str]:
+    """Say what is not drawn because there is too much of it."""
+    return [
+        f"{count(number, f'further {kind}')} of the table {'is' if number == 1 else 'are'} not drawn: "
+        f"the figures show the first {shown}."
+        for kind, number, shown in (
+            ("channel", table.channels_left_out, len(table.channels)),
+            ("mask", table.masks_left_out, len(table.groups)),
+        )
+        if number
+    ]
 
 
 def _notes(facts: RunFacts) -> list[str]:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = ["Chapter", "file_name", "html", "write"]
 
 _HERE = Path(__file__).parent
 _FIRST_ROWS = 50
+_FIRST_COLUMNS = 200
 _LONGEST_SLUG = 80
 _ZYX = f"(z {TIMES} y {TIMES} x)"
 
@@ -161,8 +163,9 @@ def _parameters(facts: RunFacts) -> list[tuple[str, str]]:
 
 
 def _first_rows(table: SynapseTable) -> Numbers:
-    columns = [[_cell(value) for value in values[:_FIRST_ROWS]] for values in table.columns.values()]
-    return Numbers(list(table.columns), list(zip(*columns, strict=True)))
+    shown = dict(islice(table.columns.items(), _FIRST_COLUMNS))
+    columns = [[_cell(value) for value in values[:_FIRST_ROWS]] for values in shown.values()]
+    return Numbers(list(shown), list(zip(*columns, strict=True)))
 
 
 def _cell(value: Any) -> str:
@@ -209,7 +212,8 @@ def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
                 image.unlink(missing_ok=True)
             else:
                 _put(image, plot.image)
-        _put(page, text.encode())
+        # a title, or a name, of a command line may be no text
+        _put(page, text.encode(errors="replace"))
     except OSError as error:
         where = f"the report {page}, at {error.filename or path}"
         what = error.strerror or type(error).__name__

@@ -5,8 +5,9 @@ It measures nothing; what the columns hold was measured where the masks are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from errors import DataError
 
-__all__ = ["CHANNEL_PREFIX", "MASK_PREFIX", "NothingToDrawError", "Standardised", "SynapseTable", "standardise"]
+__all__ = [
+    "CHANNEL_PREFIX",
+    "MASK_PREFIX",
+    "NothingToDrawError",
+    "Standardised",
+    "SynapseTable",
+    "check_magnitude",
+    "standardise",
+]
 
 CHANNEL_PREFIX = "mean_"
 """Columns of this prefix hold the mean brightness of a synapse in one image channel."""
@@ -30,6 +39,13 @@ MASK_PREFIX = "in_"
 """Columns of this prefix tell whether a further mask holds a synapse."""
 
 _MOST_CLASSES = 8
+_MOST_MASKS = 16
+
+_MOST_CHANNELS = 64
+"""Channels that are drawn; no specimen has so many markers, and each is drawn against each other one."""
+
+_LARGEST = 3.5e38
+"""What single precision holds; the powers of larger numbers are none in double precision either."""
 
 _SMALLEST_SPREAD = 1e-12
 """Standard deviation over the largest magnitude, below which a channel counts as constant: rounding, not biology."""
@@ -39,6 +55,28 @@ Floats = NDArray[np.float64]
 
 class NothingToDrawError(Exception):
     """A figure cannot be drawn from this input; the text says why, as a sentence."""
+
+
+def check_magnitude(name: str, values: NDArray[Any]) -> None:
+    """Refuse numbers whose powers are none any more; one that is not finite is a missing one.
+
+    Parameters
+    ----------
+    name : str
+        What they are called in the message.
+    values : ndarray
+        The values, of any type.
+
+    Raises
+    ------
+    DataError
+        If one is larger than single precision holds.
+    """
+    if values.dtype.kind != "f" or not values.size:
+        return
+    largest = np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max()
+    if largest > _LARGEST:
+        raise DataError(name, f"it holds numbers as large as {largest:.3g}", f"Give numbers up to {_LARGEST:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +98,13 @@ class SynapseTable:
     columns: Mapping[str, NDArray[Any]]
 
     def __post_init__(self) -> None:
-        """Refuse what is no table of numbers."""
+        """Refuse what is no table of numbers, or has numbers whose powers are none any more."""
         lengths = set()
         for name, values in self.columns.items():
             if values.ndim != 1 or values.dtype.kind not in "biufU":
                 found = f"it has {values.ndim} dimensions of type {values.dtype}"
                 raise DataError(f"column {name!r}", found, "Give one number a row")
+            check_magnitude(f"column {name!r}", values)
             lengths.add(len(values))
         if len(lengths) > 1:
             raise DataError("a table", f"its columns have {sorted(lengths)} rows", "Give columns of one length")
@@ -73,7 +112,13 @@ class SynapseTable:
     @classmethod
     def of(cls, columns: Mapping[str, ArrayLike]) -> SynapseTable:
         """Return the table of anything that NumPy reads as columns."""
-        return cls({str(name): np.asarray(values) for name, values in columns.items()})
+        named = {}
+        for name, values in columns.items():
+            try:
+                named[str(name)] = np.asarray(values)
+            except ValueError as error:
+                raise DataError(f"column {name!r}", "it is no array", "Give one number a row") from error
+        return cls(named)
 
     @property
     def n(self) -> int:
@@ -82,7 +127,20 @@ class SynapseTable:
 
     @property
     def channels(self) -> dict[str, str]:
-        """Channel name to its column: the ``mean_`` columns, else all numbers but of position, size and masks."""
+        """Channel name to its column: the ``mean_`` columns, else all numbers but of position, size and masks.
+
+        Of very many, the first: each is drawn against each other one.
+        """
+        return dict(islice(self._every_channel.items(), _MOST_CHANNELS))
+
+    @property
+    def channels_left_out(self) -> int:
+        """How many further channels there are, too many to draw."""
+        return len(self._every_channel) - len(self.channels)
+
+    @property
+    def _every_channel(self) -> dict[str, str]:
+        """Channel name to its column, however many there are."""
         prefixed = {name.removeprefix(CHANNEL_PREFIX): name for name in self.columns if name.startswith(CHANNEL_PREFIX)}
         return prefixed or {
             name: name
@@ -90,14 +148,23 @@ class SynapseTable:
             if name not in _DESCRIPTIVE and not name.startswith(MASK_PREFIX) and values.dtype.kind != "U"
         }
 
+    def _masks(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the columns that tell whether a mask holds a synapse."""
+        return (
+            (name, values)
+            for name, values in self.columns.items()
+            if name.startswith(MASK_PREFIX) and values.dtype.kind != "U"
+        )
+
+    @property
+    def masks_left_out(self) -> int:
+        """How many further masks there are, too many to draw."""
+        return max(0, sum(1 for _ in self._masks()) - _MOST_MASKS)
+
     @property
     def groups(self) -> dict[str, NDArray[np.bool_]]:
         """Name to its rows, shape (n,): further masks, and the most frequent values of ``class`` that are no mask's."""
-        found = {
-            name.removeprefix(MASK_PREFIX): values != 0
-            for name, values in self.columns.items()
-            if name.startswith(MASK_PREFIX) and values.dtype.kind != "U"
-        }
+        found = {name.removeprefix(MASK_PREFIX): values != 0 for name, values in islice(self._masks(), _MOST_MASKS)}
         if self.has("class"):
             classes = self.columns["class"]
             values, sizes = np.unique(classes, return_counts=True)
