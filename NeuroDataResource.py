@@ -80,6 +80,7 @@ class NeuroDataResource:
         *,
         patience: Patience | None = None,
     ) -> None:
+        wanted = _names(requested_channels)
         self.host: Address = address_of(host)
         self.token = Token.of(token)
         self.collection = collection
@@ -96,7 +97,7 @@ class NeuroDataResource:
         self.description: str = redact(str(found.get("description") or ""), self.token)
         self.frame: Frame = read_frame(self.remote, str(found["coord_frame"]))
         _check_within(self.box, self.frame)
-        names = [name for name in requested_channels if name]
+        names = [name for name in wanted if name]
         for name in names:
             self._resource(name)
         self.requested_channels: list[str] = names or list(self.channels)
@@ -317,6 +318,16 @@ class NeuroDataResource:
             self.assert_channel_exists(channel)
             self._resources[channel] = find_channel(self.remote, self.collection, self.experiment, channel)
         return self._resources[channel]
+
+
+def _names(channels: Sequence[str]) -> list[str]:
+    """Return the names of channels, or refuse what holds none; one text is not its letters."""
+    some = isinstance(channels, Sequence) and not isinstance(channels, str)
+    if not some or not all(isinstance(name, str) for name in channels):
+        raise UsageError(
+            f"requested channels {channels!r:.100}", "they are no list of texts", "Give names, or [] for all channels"
+        )
+    return list(channels)
 
 
 def _check_within(box: Box, frame: Frame) -> None:

@@ -49,7 +49,7 @@ class Box:
             try:
                 start, stop = (int(end) for end in given)
                 whole = all(int(end) == end for end in given)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 whole = False
             if not whole:
                 raise RangeError(f"{axis} range {given!r}", "it is not two whole numbers", "Give it as start,stop")
@@ -61,7 +61,11 @@ class Box:
     @classmethod
     def of_shape(cls, shape: Sequence[int], origin: Sequence[int] = (0, 0, 0)) -> Box:
         """Return the box of `shape` (z, y, x) that starts at `origin` (z, y, x)."""
-        z, y, x = ((o, o + n) for o, n in zip(origin, shape, strict=True))
+        try:
+            z, y, x = ((o, o + n) for o, n in zip(origin, shape, strict=True))
+        except (TypeError, ValueError) as error:
+            asked = f"a box of the shape {shape!r} at {origin!r}"
+            raise RangeError(asked, "they are not three numbers each", "Give z, y, x") from error
         return cls(z, y, x)
 
     @property

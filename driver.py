@@ -174,7 +174,11 @@ def upload_results(path: str | Path, results_key: str) -> None:
         raise UsageError(
             f"uploading {path}", f"{BUCKET_VARIABLE} is not set", f"Set {BUCKET_VARIABLE} to a bucket's name"
         )
-    s3.upload_folder(Path(path), bucket, results_key)
+    if not isinstance(results_key, str):
+        raise UsageError(
+            f"uploading {path} under {results_key!r:.100}", "a results key is text", "Give the folder's name"
+        )
+    s3.upload_folder(path_of("path", path), bucket, results_key)
 
 
 def _upload(argv: Sequence[str]) -> int:

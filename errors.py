@@ -145,7 +145,8 @@ def closest(name: str, existing: Iterable[str]) -> list[str]:
     """
 
     def unlikeness(candidate: str) -> tuple[float, str]:
-        ratio = difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
+        # what a program asks for by mistake may be no text
+        ratio = difflib.SequenceMatcher(None, str(name).lower(), candidate.lower()).ratio()
         return (-ratio, candidate)
 
     return sorted(existing, key=unlikeness)

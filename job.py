@@ -36,7 +36,7 @@ from detection.shelf import Part, Phase
 from errors import UnknownNameError, UsageError, closest
 from machine import default_cpus
 from neurodata_config import read_neurodata_config
-from pipelines.contract import Pipeline
+from pipelines.contract import Pipeline, check_parameters
 from results import mask_names, results_key
 
 __all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "job_from", "level_of", "parse_range", "parser"]
@@ -62,6 +62,63 @@ PHASES = (*get_args(Phase), "report")
 """What ``--phase`` may say: the phases that are done in parts, and the job that does what remains."""
 
 _AXES = ("z", "y", "x")
+
+
+_MOST_BYTES = 2**60
+
+_Text = str | None
+
+_KINDS: dict[str, Any] = {
+    "host": str,
+    "token": Token,
+    "collection": str,
+    "experiment": str,
+    "box": Box,
+    "channels": Mapping,
+    "bucket": _Text,
+    "acl": _Text,
+    "out_collection": str,
+    "out_experiment": str,
+    "fresh": bool,
+    "push": bool,
+    "plots": bool,
+    "overwrite": bool,
+    "shared": _Text,
+    "part": Part | None,
+}
+"""What the fields of a job are: a program may put anything there."""
+
+
+def _of_no_kind(name: str, value: object) -> UsageError:
+    """Return the error of a field that holds something else than it can."""
+    return UsageError(
+        f"{name} of a job", f"it is of the type {type(value).__name__}", "See job.Job for what each field holds"
+    )
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    """Return names as a tuple; one text is not its letters."""
+    if isinstance(values, str) or not isinstance(values, Sequence) or not all(isinstance(each, str) for each in values):
+        raise UsageError(f"{name} {values!r:.100}", "it holds something else than texts", "Give names as texts")
+    return tuple(values)
+
+
+def _no_text(name: str, number: object) -> object:
+    """Refuse a number as text: the command line reads it, and a program has numbers."""
+    if isinstance(number, str):
+        raise _of_no_kind(name, number)
+    return number
+
+
+def _extents(size: Any) -> tuple[int, int, int]:
+    """Return a block size as three whole numbers."""
+    try:
+        z, y, x = (whole_of("block size", _no_text("block_size", n), 1, 2**31 - 1) for n in size)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"block size {size!r:.100}", "it is not three extents from 1 upwards", "Give z, y, x"
+        ) from error
+    return (z, y, x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +201,29 @@ class Job:
 
     def __post_init__(self) -> None:
         """Refuse what no job can be done with, whoever built it."""
+        if isinstance(self.pipeline, str):
+            # whoever writes a program names a pipeline as on the command line
+            object.__setattr__(self, "pipeline", pipelines.build(self.pipeline, {}))
+        for name, kind in _KINDS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise _of_no_kind(name, getattr(self, name))
+        for name in ("only_channels", "feature_channels"):
+            object.__setattr__(self, name, _texts(name, getattr(self, name)))
+        for role, channel in self.channels.items():
+            _texts("channels", (role, channel))
+        if not all(hasattr(self.pipeline, part) for part in ("name", "masks", "parameters", "detect")):
+            raise _of_no_kind("pipeline", self.pipeline)
+        check_parameters(self.pipeline)
         address_of(self.host)
-        for option, number in (("--cpus", self.cpus), ("--pulls", self.pulls)):
-            if not 1 <= number <= MOST:
-                raise UsageError(f"{option} {number}", "it is not within the limits", f"Give a number from 1 to {MOST}")
-        if self.block_size is not None and (len(self.block_size) != 3 or min(self.block_size) < 1):
-            raise UsageError(f"block size {self.block_size}", "it is not three extents from 1 upwards", "Give z, y, x")
+        object.__setattr__(self, "path", path_of("--path", self.path))
+        for name in ("cpus", "pulls"):
+            object.__setattr__(self, name, whole_of(f"--{name}", _no_text(name, getattr(self, name)), 1, MOST))
+        for name in ("memory_bytes", "cache_bytes"):
+            number = getattr(self, name)
+            if number is not None:
+                object.__setattr__(self, name, whole_of(name, _no_text(name, number), 1, _MOST_BYTES))
+        if self.block_size is not None:
+            object.__setattr__(self, "block_size", _extents(self.block_size))
         if self.shared is not None and self.fresh:
             found = "what is shared stays: a part that began anew would find it there"
             raise UsageError("--fresh with --shared", found, "Begin a run under another --shared")

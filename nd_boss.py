@@ -169,6 +169,7 @@ def boss_push(
         names and channels are checked before anything is created or sent.
     """
     box = Box(z_range, y_range, x_range)
+    data_dict = _masks_of(data_dict, results_key, source)
     for key, mask in data_dict.items():
         Destination(col, exp, f"{results_key}_{key}")
         check_mask(mask, box, key)
@@ -187,6 +188,25 @@ def boss_push(
         key: push_mask(remote, destinations[key], box, mask, frame, progress=progress).link
         for key, mask in data_dict.items()
     }
+
+
+def _masks_of(data_dict: Any, results_key: Any, source: Any) -> dict[str, Volume]:
+    """Return the masks by name, or refuse what a program passed in their place."""
+    if not isinstance(results_key, str):
+        raise UsageError(f"a push under {results_key!r:.100}", "a results key is text", "Give the first part of a name")
+    if not isinstance(data_dict, Mapping) or not all(isinstance(key, str) for key in data_dict):
+        found = f"they are of the type {type(data_dict).__name__}, or a name is no text"
+        raise UsageError("the masks of a push", found, "Give a dictionary of name to mask")
+    if not (source is None or isinstance(source, Frame) or isinstance(getattr(source, "frame", None), Frame)):
+        found = f"it is of the type {type(source).__name__}"
+        raise UsageError("the source of a push", found, "Give a NeuroDataResource, a Frame, or nothing")
+    masks = {}
+    for key, mask in data_dict.items():
+        try:
+            masks[key] = mask if hasattr(mask, "shape") and hasattr(mask, "dtype") else np.asarray(mask)
+        except ValueError as error:
+            raise DataError(f"mask {key}", "it is no array: its rows differ in length", "Masks are z, y, x") from error
+    return masks
 
 
 def push_mask(

@@ -45,6 +45,7 @@ from numpy.typing import NDArray
 import shell
 from block_pool import BlockPool, Done, Failed
 from box import Box, Range
+from command_line import path_of, whole_of
 from detection.block_volume import BlockVolume
 from detection.border import mirrored
 from detection.plan import DEFAULT_PULLS, blocks_of
@@ -72,6 +73,7 @@ BlockFunction = Callable[[DataDict], Any]
 MOST = 1024
 """Workers, and cutouts in flight, at most: beyond it is a slip of the finger."""
 
+_MOST_BYTES = 2**60
 _WORKING_BYTES = 16
 _KEEP_BYTES = 2**33
 """What pulled blocks may take on disk before those that are done are removed, where others may still need them."""
@@ -263,6 +265,8 @@ def _sorted_out(returned: Any, box: Box, halo: tuple[int, int, int]) -> tuple[Da
     if returned is None:
         return {}, {}
     named = returned if isinstance(returned, Mapping) else {"result": returned}
+    if len({str(name) for name in named}) < len(named):
+        raise ValueError(f"two of the names {list(named)} are one as text, and one of their values would be lost")
     volumes, columns = {}, {}
     for name, value in named.items():
         if not re.fullmatch(r"[\w .-]{1,100}", str(name)):
@@ -344,7 +348,9 @@ def run_parallel(
     resource = get_boss_resource(config_file)
     size = _zyx(block_size)
     margin = _three_numbers("halo", _declared(function, "halo", (0, 0, 0)) if halo is None else halo, 0, "Give z, y, x")
-    workers = default_cpus() if cpus is None else cpus
+    workers = default_cpus() if cpus is None else whole_of("--cpus", cpus, 1, MOST)
+    pulls = whole_of("--pulls", pulls, 1, MOST)
+    limit = available_bytes() if memory_bytes is None else whole_of("memory_bytes", memory_bytes, 1, _MOST_BYTES)
     # where none was asked for by name, one that cannot be read is left out
     channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
     dtypes = {channel: resource.dtype(channel) for channel in channels}
@@ -352,7 +358,7 @@ def run_parallel(
     load = Load(
         resource.box, margin, [dtype.itemsize for dtype in dtypes.values()], _working_bytes(function), workers, pulls
     )
-    load.check(size, available_bytes() if memory_bytes is None else memory_bytes)
+    load.check(size, limit)
     names = [(channel, str(dtype)) for channel, dtype in dtypes.items()]
     store = _store(scratch, function, [resource.identity, names, resource.box.ranges, size, margin])
     with store.locked():
@@ -406,7 +412,7 @@ def _watched(
 def _store(scratch: str | Path | None, function: BlockFunction, what: list[Any]) -> Store:
     """Return where blocks lie: by fingerprint in the scratch folder, or in a folder that goes with its last user."""
     if scratch is not None:
-        return Store(Path(scratch) / f"blocks-{_fingerprint(function, what)}")
+        return Store(path_of("--scratch", scratch) / f"blocks-{_fingerprint(function, what)}")
     store = Store(Path(tempfile.mkdtemp(prefix="nd-multicore-")))
     # the folder goes with the last volume that reads it, or when a failure lets go of it
     weakref.finalize(store, shutil.rmtree, store.root, ignore_errors=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from box import Box, Range
-from command_line import range_of
+from command_line import path_of, range_of
 from credentials import Token, unwaiting
 from errors import RangeError, StorageError, UsageError
 
@@ -76,7 +76,7 @@ def read_neurodata_config(path: Path | str) -> NeurodataConfig:
     StorageError
         If it cannot be read.
     """
-    path = Path(path)
+    path = path_of("--config", path)
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(_text(path))

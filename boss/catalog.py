@@ -53,7 +53,7 @@ def check_name(kind: str, name: str, remedy: str) -> str:
     UsageError
         If it has characters other than letters, digits, ``_`` and ``-``, or none.
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(f"{kind} {name!r}", "a name in BOSS has letters, digits, _ and - only, at least one", remedy)
     return name
 

@@ -92,6 +92,10 @@ def address_of(host: str) -> Address:
     UsageError
         If it is neither.
     """
+    if not isinstance(host, str):
+        raise UsageError(
+            f"a host of the type {type(host).__name__}", "it is no text", "Give a name such as api.bossdb.io"
+        )
     # What stands before an @ may be a password; no message repeats it.
     asked = f"host {host.rpartition('@')[2]!r}"
     remedy = "Give a name such as api.bossdb.io, or a URL such as http://127.0.0.1:8080"

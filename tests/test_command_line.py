@@ -54,7 +54,7 @@ def asked(*words: str, **environ: str) -> Job:
         (["--path", ""], "--path '': it is empty. Name it; the working folder is ."),
         (["--path", "a\0b"], r"--path 'a\x00b': no file or folder can have this name"),
         (["--path", "a\ud800"], "no file or folder can have this name"),
-        (["--config", ""], "it is a folder"),
+        (["--config", ""], "--config '': it is empty"),
     ],
 )
 def test_what_no_option_can_mean_is_refused_with_what_it_can(words: list[str], said: str) -> None:
