@@ -30,10 +30,10 @@ from batch.plan import BatchPlan, duration
 from batch.planning import Wishes, planned
 from batch.prices import read_prices
 from batch.pulls import pulled_by
-from batch.retry import ATTEMPTS, Compute, decide, strategy
-from batch.shards import indices_of
+from batch.retry import ATTEMPTS, MOST_ATTEMPTS, Compute, decide, strategy
+from batch.shards import MOST_CHILDREN, indices_of
 from box import Box
-from command_line import Parser, block_size_of
+from command_line import Parser, WholeOption, block_size_of
 from errors import NDSynapseError, UsageError
 
 __all__ = ["Outcome", "main", "simulate"]
@@ -269,13 +269,44 @@ def _parser() -> Parser:
     )
     shape = ",".join(map(str, TERAVOXEL.shape))
     p.add_argument("--shape", default=shape, metavar="Z,Y,X", help="voxels of the volume; default: %(default)s")
-    p.add_argument("--channels", type=int, default=4, metavar="N", help="channels to pull; default: %(default)s")
+    p.add_argument(
+        "--channels",
+        action=WholeOption,
+        least=1,
+        most=1000,
+        default=4,
+        metavar="N",
+        help="channels to pull; default: %(default)s",
+    )
     p.add_argument("--dtype", choices=("uint8", "uint16"), default="uint8", help="their type; default: %(default)s")
     p.add_argument("--compute", choices=("ec2", "fargate"), default="ec2", help="machines; default: %(default)s")
-    p.add_argument("--shards", type=int, metavar="N", help="children of each array; default: as planned")
-    p.add_argument("--attempts", type=int, default=ATTEMPTS, metavar="N", help="of a child; default: %(default)s")
+    p.add_argument(
+        "--shards",
+        action=WholeOption,
+        least=1,
+        most=MOST_CHILDREN,
+        metavar="N",
+        help="children of each array; default: as planned",
+    )
+    p.add_argument(
+        "--attempts",
+        action=WholeOption,
+        least=1,
+        most=MOST_ATTEMPTS,
+        default=ATTEMPTS,
+        metavar="N",
+        help="of a child; default: %(default)s",
+    )
     p.add_argument("--rates", type=_rates, default=RATES, metavar="R,R,...", help="interruptions a machine and hour")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="what is drawn depends on it; default: %(default)s")
+    p.add_argument(
+        "--seed",
+        action=WholeOption,
+        least=0,
+        most=2**32 - 1,
+        default=0,
+        metavar="N",
+        help="what is drawn depends on it; default: %(default)s",
+    )
     return p
 
 

@@ -105,8 +105,8 @@ def _check_bounds(path: Path, name: str, values: NDArray[np.float64], most: floa
     """Refuse numbers whose squares, or sums, would be none."""
     beyond = np.abs(values) > most
     if beyond.any():
-        row = int(np.flatnonzero(beyond.reshape(len(values), -1).any(axis=1))[0])
-        found = f"row {row + 1} has {values[row].max():g} or less than its negative, and {most:g} is the largest"
+        row, *place = (int(i) for i in np.argwhere(beyond)[0])
+        found = f"row {row + 1} has {values[(row, *place)]:g}, and numbers of at most {most:g} can be computed with"
         raise DataError(f"{name} in {path}", found, "Correct or remove the row")
 
 

@@ -282,7 +282,7 @@ class TestCommand:
         ("z,y,x,z_um,y_um,x_um\n5,50,50,0.9,5,5\n", 65, "Correct --voxel-size-nm"),
         ("\x00\x01\x02", 65, "truth.csv"),
         ("z_um,y_um,x_um\n1e308,1e308,1e308\n", 65, "row 1 has 1e+308"),
-        ("z,y,x\n1e308,2,3\n", 65, "1e+15 is the largest"),
+        ("z,y,x\n1e308,2,3\n", 65, "numbers of at most 1e+15"),
         ("z,y,x,volume_um3\n1,2,3,1e308\n", 65, "volume_um3"),
     ],
     ids=lambda value: repr(value)[:24],
