@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -100,3 +100,44 @@ def mutated_json(draw: st.DrawFn, bases: Sequence[Any]) -> Any:
         else:
             holder[place[-1]] = draw(json_values)
     return value
+
+
+ABSENT = object()
+"""Stands for a field that is not there."""
+
+names = st.text("abcXYZ019_-", min_size=1, max_size=12)
+"""What BOSS takes for a name."""
+
+counts = st.integers(1, 64)
+
+
+@st.composite
+def one_wrong(
+    draw: st.DrawFn, right: Mapping[str, st.SearchStrategy[Any]], wrong: Mapping[str, st.SearchStrategy[Any]]
+) -> dict[str, Any]:
+    """Draw fields as they should be, and in half of the cases one of them as it should not: all others are got past."""
+    chosen = draw(st.sampled_from(sorted(wrong))) if draw(st.booleans()) else None
+    drawn = {name: draw(wrong[name] if name == chosen else good) for name, good in right.items()}
+    return {name: value for name, value in drawn.items() if value is not ABSENT}
+
+
+@st.composite
+def one_of_line(
+    draw: st.DrawFn, right: Mapping[str, st.SearchStrategy[Any]], wrong: Mapping[str, st.SearchStrategy[Any]]
+) -> list[str]:
+    """Draw a command line in the same way: options by name, flags with True, words of their own by a blank name."""
+    drawn = draw(one_wrong(right, wrong))
+    line = []
+    for option, value in drawn.items():
+        if not option.startswith("-"):
+            line.append(value)
+        elif value is True:
+            line.append(option)
+        elif value is not False:
+            line += [option, value]
+    return line
+
+
+def sometimes(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Draw a field, or leave it out."""
+    return st.just(ABSENT) | right

@@ -1,0 +1,258 @@
+"""What the local BOSS takes: uploads, forms, tokens.json, fault plans, and its command lines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from hypothesis import strategies as st
+
+import local_boss.__main__ as local_command
+from errors import UsageError
+from local_boss import forms, sample, server, tokens, wire
+from local_boss.boss import Boss
+from local_boss.faults import FAULTS, KINDS, FaultPlan
+from tests.fuzz.cases import (
+    ABSENT,
+    counts,
+    json_values,
+    mutated_bytes,
+    mutated_json,
+    mutated_text,
+    names,
+    numbers,
+    one_of_line,
+    one_wrong,
+    plain,
+    sometimes,
+    words,
+)
+from tests.fuzz.judge import Target, quietly, untold
+from tests.fuzz.targets.jobs import bad_names, bad_numbers, flag
+from tests.fuzz.targets.replies import SMALL, bad_buffers, buffers
+
+# --- uploads and forms --------------------------------------------------------------------------------------------
+
+
+def unpack_upload(body: bytes, folder: Path) -> None:
+    assert wire.unpack(body, SMALL.shape, "uint8").shape == SMALL.shape
+
+
+any_text = st.text(max_size=20) | names
+whole = st.integers(-(2**31) + 1, 2**31 - 1)
+public = sometimes(st.sampled_from([True, False, "true", "0"]))
+FRAME: dict[str, st.SearchStrategy[Any]] = {
+    "name": names,
+    "description": sometimes(any_text),
+    **{f"{axis}_{end}": whole | whole.map(str) for axis in "xyz" for end in ("start", "stop")},
+    **{f"{axis}_voxel_size": st.floats(-1e9, 1e9) | st.integers(1, 99) for axis in "xyz"},
+    "voxel_unit": st.sampled_from(forms.FRAME_UNITS),
+}
+COLLECTION: dict[str, st.SearchStrategy[Any]] = {"name": names, "description": sometimes(any_text), "public": public}
+EXPERIMENT: dict[str, st.SearchStrategy[Any]] = {
+    **COLLECTION,
+    "coord_frame": names,
+    "num_hierarchy_levels": sometimes(counts),
+    "hierarchy_method": sometimes(st.sampled_from(["isotropic", "anisotropic"])),
+    "num_time_samples": sometimes(counts),
+    "time_step": sometimes(st.none() | counts),
+    "time_step_unit": sometimes(st.none() | st.sampled_from(forms.TIME_UNITS)),
+}
+CHANNEL: dict[str, st.SearchStrategy[Any]] = {
+    **COLLECTION,
+    "type": st.sampled_from(["image", "annotation"]),
+    "datatype": st.sampled_from(["uint8", "uint16", "uint32", "uint64"]),
+    "base_resolution": sometimes(counts),
+    "default_time_sample": sometimes(counts),
+    "sources": sometimes(st.lists(names, max_size=2)),
+    "related": sometimes(st.lists(names, max_size=2)),
+}
+FORMS = [
+    (forms.COLLECTION, COLLECTION),
+    (forms.COORDINATE_FRAME, FRAME),
+    (forms.EXPERIMENT, EXPERIMENT),
+    (forms.CHANNEL, CHANNEL),
+]
+bad_field = json_values | numbers | words | plain | st.just(ABSENT) | st.just("\udc80") | st.just("x" * 5000)
+
+
+@st.composite
+def filled_forms(draw: st.DrawFn) -> tuple[int, dict[str, Any], bool]:
+    number = draw(st.integers(0, 3))
+    _, right = FORMS[number]
+    return number, draw(one_wrong(right, dict.fromkeys(right, bad_field))), draw(st.booleans())
+
+
+def fill_form(case: tuple[int, dict[str, Any], bool], folder: Path) -> None:
+    number, fields, update = case
+    form, _ = FORMS[number]
+    cleaned = (form.for_update if update else form.for_creation)(fields)
+    json.dumps(cleaned, allow_nan=False)
+    forms.check_name(fields.get("name"))
+
+
+# --- tokens.json and fault plans ----------------------------------------------------------------------------------
+
+scope = st.just("all") | st.lists(names | st.builds(lambda a, b: f"{a}/{b}", names, names), max_size=3)
+RIGHTS: dict[str, st.SearchStrategy[Any]] = {
+    "user": names,
+    "role": sometimes(st.sampled_from(tokens.ROLES)),
+    "read": sometimes(scope),
+    "write": sometimes(scope),
+}
+
+
+@st.composite
+def token_files(draw: st.DrawFn) -> bytes:
+    """A tokens.json: tokens with rights, of which one is odd."""
+    rights = one_wrong(RIGHTS, dict.fromkeys(RIGHTS, bad_field))
+    entries: Any = draw(st.dictionaries(names, rights, max_size=2))
+    entries["owner"] = {"user": "owner", "role": draw(st.sampled_from(["admin"] * 8 + ["none"]))}
+    match draw(st.sampled_from([""] * 7 + ["entry", "entries", "bytes"])):
+        case "entry":
+            entries["odd"] = draw(json_values)
+        case "entries":
+            entries = draw(json_values)
+        case "bytes":
+            return draw(mutated_bytes([json.dumps({"tokens": entries}).encode()]))
+    return json.dumps({"tokens": entries}).encode()
+
+
+def load_tokens(body: bytes, folder: Path) -> None:
+    (folder / tokens.FILE).write_bytes(body)
+    for rights in tokens.load(folder).values():
+        assert rights.role in tokens.ROLES
+        rights.may_read("a", "b")
+    assert tokens.writing_token(folder)
+
+
+RULE: dict[str, st.SearchStrategy[Any]] = {
+    "fault": st.sampled_from(sorted(FAULTS)),
+    "on": sometimes(st.sampled_from(["cutout-get", "any"])),
+    "first": sometimes(counts),
+    "times": sometimes(counts | st.none()),
+    "probability": sometimes(st.floats(0, 1)),
+    "seconds": st.floats(0.1, 3600),
+    "done": sometimes(st.booleans()),
+}
+PLAN = {"rules": st.lists(one_wrong(RULE, {"fault": RULE["fault"]}), max_size=2), "seed": sometimes(st.integers())}
+WRONG_PLAN = {
+    "rules": st.lists(one_wrong(RULE, dict.fromkeys(RULE, bad_field)), min_size=1, max_size=3) | json_values,
+    "seed": bad_field,
+}
+plans = (
+    one_wrong(PLAN, WRONG_PLAN).map(lambda plan: json.dumps(plan))
+    | one_wrong(PLAN, WRONG_PLAN).map(lambda plan: json.dumps(plan))
+    | mutated_text(['{"rules": []}', "[" * 3000])
+    | mutated_json([{"seed": 1, "rules": [{"fault": "503", "on": "any"}]}]).map(lambda plan: json.dumps(plan))
+)
+
+
+def follow_plan(text: str, folder: Path) -> None:
+    plan = FaultPlan.from_json(text)
+    for kind in KINDS:
+        rule = plan.draw(kind, True)
+        assert rule is None or rule in plan.rules
+    assert plan.hits.total() <= 3
+
+
+# --- command lines ------------------------------------------------------------------------------------------------
+
+triples = st.tuples(counts, counts, counts).map(lambda three: ",".join(map(str, three)))
+bad_triples = st.sampled_from(["1,2", "0,1,1", "-1,1,1", "nan,1,1", "1,2,3,4", "1e999,1,1"]) | words
+LINES: dict[str, tuple[dict[str, st.SearchStrategy[Any]], dict[str, st.SearchStrategy[Any]]]] = {
+    "serve": (
+        {
+            "--data": st.just("data"),
+            "--host": sometimes(st.just("127.0.0.1")),
+            "--port": sometimes(st.integers(0, 65535).map(str)),
+            "--delay-ms": sometimes(st.floats(0, 60_000).map(str)),
+            "--rate-mb-s": sometimes(st.floats(0.01, 1e9).map(str)),
+            "--faults": sometimes(st.just('{"rules": []}')),
+            "--strict": flag,
+        },
+        {
+            "--data": st.just(ABSENT),
+            "--port": bad_numbers,
+            "--delay-ms": bad_numbers | st.just("nan"),
+            "--rate-mb-s": bad_numbers | st.just("nan"),
+            "--faults": plans | words | st.sampled_from(["@nowhere", "@\0"]),
+            "--strict": words,
+        },
+    ),
+    "ingest": (
+        {
+            "--data": st.just("data"),
+            "--col": names,
+            "--exp": names,
+            "--chan": names,
+            "--voxel-size-nm": triples,
+            "--type": sometimes(st.just("image")),
+            "--origin": sometimes(triples),
+            "--public": flag,
+            "file": st.just("stack.npy"),
+        },
+        {
+            "--data": st.just(ABSENT),
+            "--col": bad_names,
+            "--exp": bad_names,
+            "--chan": bad_names,
+            "--voxel-size-nm": bad_triples,
+            "--type": words | st.just("annotation"),
+            "--origin": bad_triples | st.just("2147483647,0,0"),
+            "file": words,
+        },
+    ),
+    "sample": (
+        {"--data": st.just("data"), "--shape": sometimes(triples), "--seed": sometimes(st.integers(0, 99).map(str))},
+        {"--data": st.just(ABSENT), "--shape": bad_triples, "--seed": bad_numbers},
+    ),
+}
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> list[str]:
+    command = draw(st.sampled_from(sorted(LINES)))
+    right, wrong = LINES[command]
+    return [draw(words) if draw(st.integers(0, 30)) == 0 else command, *draw(one_of_line(right, wrong))]
+
+
+def run_command(line: list[str], folder: Path) -> None:
+    """Run a command; what it would take long for is left out: it serves nothing, and draws no sample."""
+    stack = folder / "stack.npy"
+    if not stack.exists():
+        np.save(stack, np.ones((2, 3, 4), np.uint8))
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    paths = {"data": str(folder / "data"), "stack.npy": str(stack)}
+
+    def written(boss: Boss, shape: Any, seed: int) -> None:
+        raise SystemExit(0)
+
+    with (
+        untold(local_command),
+        mock.patch.object(server, "serve"),
+        mock.patch.object(sample, "write_sample", written),
+        mock.patch("logging.basicConfig"),
+    ):
+        try:
+            assert local_command.main([paths.get(word, word) for word in line]) == 0
+        except SystemExit as end:
+            if end.code == 2:
+                # a parser of Python's own has told what is wrong, on a page of usage
+                raise UsageError("the command line", "its parser refuses it", "See --help") from end
+            raise
+
+
+TARGETS = [
+    Target(
+        "uploads to the local BOSS", buffers | buffers | buffers | bad_buffers, unpack_upload, 3, results=0.3, places=4
+    ),
+    Target("forms of the local BOSS", filled_forms(), fill_form, 3, results=0.4, places=8),
+    Target("tokens.json", token_files(), load_tokens, 3, results=0.2, places=4),
+    Target("fault plans", plans, follow_plan, 3, results=0.3, places=4),
+    Target("local BOSS's command lines", lines(), quietly(run_command), 3, results=0.3, places=3),
+]
