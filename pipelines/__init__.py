@@ -52,7 +52,18 @@ def names() -> list[str]:
 
 
 def is_ours(pipeline: Pipeline) -> bool:
-    """Tell whether a pipeline is one of this repository, and no function or distribution of the user's."""
+    """Tell whether a pipeline is one of this repository, and no function or distribution of the user's.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+
+    Returns
+    -------
+    bool
+        Whether its code is ours.
+    """
     return type(pipeline) in _OURS.values()
 
 
