@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from box import Box
-from errors import UsageError
+from errors import StorageError, UsageError
 
 __all__ = ["BlockVolume", "overlapping", "part_of"]
 
@@ -75,6 +75,9 @@ class BlockVolume:
         for block in overlapping(box, self.volume, self.block_size):
             shared = box.intersection(block)
             stored = self._read(block)
+            if stored is not None and stored.shape != block.shape:
+                found = f"it has the shape {stored.shape}, not {block.shape}"
+                raise StorageError(f"block {block} on disk", found, "Remove the scratch folder, and start over")
             if shared is not None and stored is not None:
                 voxels[shared.slices(box.start)] = stored[shared.slices(block.start)]
         return voxels

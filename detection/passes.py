@@ -390,14 +390,14 @@ class Passes:
 
     def _check_masks(self, kind: str, names: Iterable[str]) -> None:
         """Let masks that an earlier run left be written again where they are missing or damaged."""
+        volumes = {name: self._volume(f"{kind}-{name}") for name in names}
         for block in self.whole():
             if not self.store.has(f"overviews-{kind}", key_of(block)):
                 continue
             told = self.store.load(f"overviews-{kind}", key_of(block))
             try:
                 sound = all(
-                    digest_of(self.store.open_plain(f"{kind}-{name}", key_of(block))) == str(told[f"digest {name}"][0])
-                    for name in names
+                    digest_of(volume.part(block)) == str(told[f"digest {name}"][0]) for name, volume in volumes.items()
                 )
             except StorageError as error:
                 log.warning("%s", error)

@@ -184,6 +184,8 @@ class _NeverRaisedError(Exception):
 def untold(*modules: ModuleType) -> Iterator[None]:
     """Let the errors of a command line reach the judge: its `main` would print them, and return their exit codes."""
     with ExitStack() as stack:
+        stack.enter_context(mock.patch("shell.guarded", lambda work, stopped: work()))
+        stack.enter_context(mock.patch("stopping.hear"))
         for module in modules:
             for name in ("NDSynapseError", "UsageError"):
                 if hasattr(module, name):

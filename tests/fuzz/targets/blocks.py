@@ -86,9 +86,12 @@ def bodies(draw: st.DrawFn) -> bytes:
     return body
 
 
+MOST_BYTES = 2**20
+
+
 def load(body: bytes, folder: Path) -> None:
     store = Store(folder)
-    store.adopt("kind", "key", body)
+    store.adopt("kind", "key", body, MOST_BYTES)
     for values in store.load("kind", "key").values():
         assert values.dtype.kind != "O"
 
@@ -114,8 +117,9 @@ class Shelf:
     def names(self, kind: str) -> set[str]:
         return {name.removeprefix(f"{kind}/") for name in self.there if name.startswith(f"{kind}/")}
 
-    def get(self, kind: str, name: str) -> bytes:
-        return self.there[f"{kind}/{name}"]
+    def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
+        body = self.there[f"{kind}/{name}"]
+        return body if len(body) <= most_bytes else None
 
     def put(self, kind: str, name: str, body: bytes) -> None:
         self.there.setdefault(f"{kind}/{name}", body)
@@ -146,7 +150,7 @@ def shelved(draw: st.DrawFn) -> bytes:
 def fetch(body: bytes, folder: Path) -> None:
     shutil.rmtree(folder / "store", ignore_errors=True)
     store = Store(folder / "store")
-    exchange = Exchange(store, Shelf({f"last/{key_of(BLOCK)}.npz": body}))
+    exchange = Exchange(store, Shelf({f"last/{key_of(BLOCK)}.npz": body}), MOST_BYTES)
     assert exchange.unfinished(KINDS, [BLOCK], wanted=True) == []
     for kind in KINDS:
         store.load(kind, key_of(BLOCK))
@@ -161,7 +165,7 @@ notes = (
 
 
 def read_holes(body: bytes, folder: Path) -> None:
-    exchange = Exchange(Store(folder), Shelf({f"holes-last/{key_of(BLOCK)}.json": body}))
+    exchange = Exchange(Store(folder), Shelf({f"holes-last/{key_of(BLOCK)}.json": body}), MOST_BYTES)
     (hole,) = exchange.holes("last", "step", [BLOCK])
     assert isinstance(hole.reason, str)
 

@@ -126,7 +126,7 @@ def run_evaluation(*words_: str) -> Callable[[Any, Path], None]:
     def run(folder: Path) -> None:
         line = [word.replace("FOLDER", str(folder)) for word in words_]
         with mock.patch("sys.stdout", io.StringIO()):
-            evaluate._run([*line, "--resamples", "5", "--json"])
+            evaluate._run([*line, "--resamples", "5", "--json"], {})
 
     return lambda case, folder: (_write(case, folder), run(folder))[1]
 

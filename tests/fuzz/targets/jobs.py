@@ -33,6 +33,7 @@ from tests.fuzz.cases import (
     words,
 )
 from tests.fuzz.judge import Target, quietly
+from tests.fuzz.targets.results_of_runs import run_files
 
 # --- values of options --------------------------------------------------------------------------------------------
 
@@ -190,7 +191,8 @@ def _make_folders(folder: Path) -> None:
     """Make what command lines name."""
     for name in ("whole", "empty"):
         (folder / name).mkdir(exist_ok=True)
-    (folder / "whole" / "run.json").write_bytes(b"{}")
+    for name, body in run_files("nomads-unsupervised").items():
+        (folder / "whole" / name).write_bytes(body)
     (folder / "a file").write_bytes(b"")
 
 

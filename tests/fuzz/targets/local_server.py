@@ -110,11 +110,11 @@ RIGHTS: dict[str, st.SearchStrategy[Any]] = {
 def token_files(draw: st.DrawFn) -> bytes:
     """A tokens.json: tokens with rights, of which one is odd."""
     rights = one_wrong(RIGHTS, dict.fromkeys(RIGHTS, bad_field))
-    entries: Any = draw(st.dictionaries(names, rights, max_size=2))
-    entries["owner"] = {"user": "owner", "role": draw(st.sampled_from(["admin"] * 8 + ["none"]))}
+    entries: Any = draw(st.dictionaries(names.map(lambda name: name.ljust(8, "0")), rights, max_size=2))
+    entries["the-owner"] = {"user": "owner", "role": draw(st.sampled_from(["admin"] * 8 + ["none"]))}
     match draw(st.sampled_from([""] * 7 + ["entry", "entries", "bytes"])):
         case "entry":
-            entries["odd"] = draw(json_values)
+            entries["an-odd-one"] = draw(json_values)
         case "entries":
             entries = draw(json_values)
         case "bytes":

@@ -78,7 +78,7 @@ def use_s3(case: tuple[str, Cloud], folder: Path) -> None:
             case "names":
                 assert all(isinstance(name, str) for name in shelf.names("kind"))
             case "get":
-                assert isinstance(shelf.get("jobs", "001-report.json"), bytes)
+                assert isinstance(shelf.get("jobs", "001-report.json", 2**20), bytes)
             case "put":
                 shelf.put("kind", "new", b"body")
             case "upload":

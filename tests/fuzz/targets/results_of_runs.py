@@ -73,6 +73,7 @@ RUN: dict[str, st.SearchStrategy[Any]] = {
     "holes": st.lists(st.just({"box": "z 0:1 y 0:2 x 0:2"}), max_size=2),
     "files": st.dictionaries(names, st.just({"bytes": 3, "sha256": "00"}), max_size=2),
     "in_boss": st.dictionaries(mask, names | st.just("failed: x"), max_size=2),
+    "failures": st.lists(words, max_size=2),
 }
 WRONG_RUN: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(RUN, odd),
@@ -89,6 +90,7 @@ WRONG_RUN: dict[str, st.SearchStrategy[Any]] = {
     ),
     "files": st.dictionaries(words, odd | odd.map(lambda n: {"bytes": n, "sha256": "0"}), min_size=1, max_size=2),
     "in_boss": st.dictionaries(mask, odd, min_size=1, max_size=1),
+    "failures": odd | st.lists(odd, max_size=2),
 }
 
 
@@ -129,6 +131,7 @@ TOLD = {
     },
     "source": {"voxel_size_nm_zyx": [*VOXEL_SIZE_NM]},
     "in_boss": {"All": "o/p/q, 3 voxels"},
+    "failures": [],
 }
 
 
