@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -206,7 +207,8 @@ def read_run_file(folder: Path) -> RunFile:
             # a pipe would be waited for
             raise DataError(str(path), "it is no file", "Give the folder of a run that ended")
         with path.open("rb") as file:
-            body = file.read(MOST_BYTES + 1)
+            # so many bytes are taken beforehand
+            body = file.read(min(os.fstat(file.fileno()).st_size, MOST_BYTES) + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "Give the folder of a run that ended"
         raise UsageError(f"result folder {folder}", "it has no run.json", remedy) from error

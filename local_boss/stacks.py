@@ -22,6 +22,7 @@ from zarr_arrays import checked_array, open_folder
 __all__ = ["Stack", "natural_order", "open_stack", "stack_of_array"]
 
 _NPY_MAGIC = b"\x93NUMPY"
+_NPY_HEADER_BYTES = 2**16
 _ZARR_MARKERS = ("zarr.json", ".zarray", ".zgroup")
 
 
@@ -64,8 +65,11 @@ def open_stack(paths: Sequence[Path]) -> Stack:
         if path.is_dir():
             return _open_zarr(path)
         with path.open("rb") as file:
-            magic = file.read(len(_NPY_MAGIC))
-        if magic == _NPY_MAGIC:
+            head = file.read(len(_NPY_MAGIC) + 6)
+        if head.startswith(_NPY_MAGIC):
+            # from version 2 on, the length of its header may be 4 GiB, which NumPy would read before it refuses it
+            if head[6:7] > b"\1" and int.from_bytes(head[8:12], "little") > _NPY_HEADER_BYTES:
+                raise DataError(str(path), "its header is longer than that of any array", "Write it anew")
             # Never pickles: an .npy file of objects could run code of whoever wrote it.
             return stack_of_array(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
         return open_tiff(path)

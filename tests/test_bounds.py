@@ -38,6 +38,7 @@ from local_boss.faults import FaultPlan
 from local_boss.stacks import open_stack
 from pipelines.evaluate.files import read_volume
 from tests.fuzz.targets import RUN
+from tests.hostile_files import tiff_of
 from tests.peak import MIB, run_alone
 
 READERS = {
@@ -232,25 +233,6 @@ STACKS = {
     ),
     "verify": ("from mask_files import tiff_slices", "list(tiff_slices(folder / 'a.tif', (1, 16, 16)))"),
 }
-
-
-def tiff_of(path: Path, body: bytes, compression: int, tags: dict[int, tuple[int, int, int]] | None = None) -> None:
-    """Write a TIFF of 16 x 16 pixels whose one strip has these bytes; further tags are code: type, count, value."""
-    entries = {
-        256: (3, 1, 16),
-        257: (3, 1, 16),
-        258: (3, 1, 8),
-        259: (3, 1, compression),
-        262: (3, 1, 1),
-        273: (4, 1, 512),
-        277: (3, 1, 1),
-        278: (3, 1, 16),
-        279: (4, 1, len(body)),
-        **(tags or {}),
-    }
-    packed = b"".join(struct.pack("<HHII", code, *entry) for code, entry in sorted(entries.items()))
-    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4)
-    path.write_bytes(head.ljust(512, b"\0") + body)
 
 
 def deflated(size: int) -> bytes:
@@ -513,3 +495,21 @@ def test_for_any_bytes_zstd_tells_what_it_unpacks_to(plain: bytes, times: int, c
     assert unpacking.zstd_bytes(packed + b"\x50\x2a\x4d\x18\x02\0\0\0ab" + packed)[0] == 2 * len(plain) * times
     with suppress(ValueError):
         unpacking.zstd_bytes(packed[:-cut] if cut else packed[1:])
+
+
+def test_a_header_of_npy_without_end_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        file.write(b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 16))
+        file.truncate(2**32)
+    setup = "from local_boss.stacks import open_stack"
+    ended = run_alone(setup, "open_stack([folder / 'a.npy'])", tmp_path, limit_bytes=8 * 2**30)
+    assert "its header is longer than that of any array" in ended.error
+    assert ended.grown_bytes < 16 * MIB
+
+
+def test_synaptograms_that_are_larger_than_memory_are_not_opened(tmp_path: Path) -> None:
+    with (tmp_path / "a.npz").open("wb") as file:
+        file.truncate(2**33)
+    setup = "from pipelines.evaluate.synaptograms import read_synaptograms"
+    ended = run_alone(setup, "read_synaptograms(folder / 'a.npz')", tmp_path)
+    assert "it unpacks to 8.0 GiB" in ended.error

@@ -6,6 +6,7 @@ from tests.fuzz.judge import Target
 from tests.fuzz.targets import (
     batch_runs,
     blocks,
+    bombs,
     detectors,
     evaluation,
     jobs,
@@ -26,6 +27,7 @@ TARGETS: list[Target] = [
     *values.TARGETS,
     *detectors.TARGETS,
     *stacks.TARGETS,
+    *bombs.TARGETS,
     *replies.TARGETS,
     *local_server.TARGETS,
     *local_requests.TARGETS,

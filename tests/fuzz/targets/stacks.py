@@ -20,6 +20,8 @@ import zarr
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import tiff_pages
+import zarr_arrays
 from local_boss import slabs
 from local_boss import stacks as local_stacks
 from tests.fuzz.cases import mutated_bytes, mutated_json, mutated_text
@@ -43,7 +45,11 @@ bad_volumes = st.builds(voxels, shapes, bad_types, st.just(1)) | st.builds(voxel
 @contextmanager
 def small_memory() -> Iterator[None]:
     """Let a slice have a megabyte: whatever a damaged header announces, a case may not take the machine's memory."""
-    with mock.patch.object(slabs, "MAX_SLICE_BYTES", 2**20):
+    with (
+        mock.patch.object(slabs, "MAX_SLICE_BYTES", 2**20),
+        mock.patch.object(zarr_arrays, "_CHUNK_BYTES", 2**20),
+        mock.patch.object(tiff_pages, "_PADDING_BYTES", 2**20),
+    ):
         yield
 
 
