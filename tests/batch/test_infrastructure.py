@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import email.policy
 import json
 import re
 import subprocess
@@ -213,6 +215,44 @@ def test_machines_are_small_so_that_few_containers_share_a_disk() -> None:
     assert {name.partition(".")[2] for name in types} == {"xlarge", "2xlarge", "4xlarge"}
 
 
+def the_script_of_machines() -> str:
+    """Return what machines run at each boot, out of the archive that is their user data."""
+    data = resources()["Machine"]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]
+    archive = email.message_from_string(data, policy=email.policy.default)
+    # what Batch takes, and adds its own parts to
+    assert (archive["MIME-Version"], archive.get_content_type()) == ("1.0", "multipart/mixed")
+    assert archive.defects == []
+    (part,) = archive.iter_parts()
+    assert part.get_content_type() == "text/cloud-boothook"
+    return str(part.get_payload())
+
+
+def test_containers_cannot_take_the_role_of_their_machine(tmp_path: Path) -> None:
+    """Batch starts them in the network of the machine, where its metadata service is one hop away."""
+    metadata = resources()["Machine"]["Properties"]["LaunchTemplateData"]["MetadataOptions"]
+    assert metadata == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpProtocolIpv6": "disabled"}
+    (user,) = re.findall(r"^USER (\d+):", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
+    to = "--destination 169.254.169.254 --match owner --uid-owner"
+    rule = f"iptables --wait 60 --insert OUTPUT {to} {user} --jump DROP"
+    script = the_script_of_machines()
+    assert script.startswith("#!/bin/bash\n")
+    # what the shell makes of it, with programs that note how they are called
+    for status, wanted in {0: [rule], 1: [rule, "systemctl mask --now ecs"]}.items():
+        noted = tmp_path / f"noted-{status}"
+        iptables = f'iptables() {{ echo "iptables $*" >> {noted}; return {status}; }}'
+        systemctl = f'systemctl() {{ echo "systemctl $*" >> {noted}; }}'
+        subprocess.run(["bash", "-c", f"{iptables}\n{systemctl}\n{script}"], check=True, timeout=20)
+        assert noted.read_text().splitlines() == wanted
+
+
+@pytest.mark.parametrize("compute", COMPUTE)
+def test_containers_run_as_the_user_of_the_image(compute: Compute) -> None:
+    """Machines hold back that one alone."""
+    container = resources()[JOBS[compute]]["Properties"]["ContainerProperties"]
+    assert "User" not in container
+    assert container["Privileged"] is False
+
+
 def test_the_bucket_is_closed_to_the_public() -> None:
     closed = resources()["Bucket"]["Properties"]["PublicAccessBlockConfiguration"]
     assert closed == dict.fromkeys(
@@ -306,6 +346,16 @@ class TestStack:
             assert container["image"] == f"{stack['Repository']}:0.1.0"
             assert {"name": "RESULTS_BUCKET", "value": stack["Bucket"]} in container["environment"]
             assert container["logConfiguration"]["options"]["awslogs-group"] == stack["LogGroup"]
+
+    def test_machines_have_the_script(self, stack: dict[str, str], s3_server: S3Server) -> None:
+        assert stack
+        ec2 = client(s3_server, "ec2")
+        (template,) = ec2.describe_launch_templates()["LaunchTemplates"]
+        (version,) = ec2.describe_launch_template_versions(LaunchTemplateId=template["LaunchTemplateId"])[
+            "LaunchTemplateVersions"
+        ]
+        held = base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode()
+        assert the_script_of_machines().strip() in held
 
     def test_the_bucket_is_encrypted(self, stack: dict[str, str], s3_server: S3Server) -> None:
         answer = s3_server.client().get_bucket_encryption(Bucket=stack["Bucket"])
