@@ -67,7 +67,8 @@ def _uncaught(kind: type[BaseException], error: BaseException, _trace: object) -
     except Exception:  # noqa: BLE001 - nothing is left but to say so
         code = os.EX_IOERR
         remedy = "Install what requirements.txt names, and see that memory and open files are not too limited"
-        _write(f"loading the command: it ended with {kind.__name__}: {error}. {remedy}.\n")
+        what = " ".join(str(error).split())[:500]
+        _write(f"loading the command: it ended with {kind.__name__}: {what}. {remedy}.\n")
     raise SystemExit(code)
 
 

@@ -116,3 +116,31 @@ def test_a_program_that_imports_us_keeps_its_own_logging(tmp_path: Path, monkeyp
     logs.apply(logs.LogSettings())
     logs.apply(None)
     assert (list(root.handlers), root.level, logging.getLogger("botocore").level) == before
+
+
+def test_the_terminal_shows_what_a_library_came_upon_in_a_line_and_the_file_all_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """botocore logs its tracebacks as warnings."""
+    logs.apply(logs.LogSettings())
+    with logs.job_log(tmp_path / "job.log", TOKEN):
+        try:
+            int("no number")
+        except ValueError:
+            logging.getLogger("botocore.credentials").warning("refreshing failed", exc_info=True)
+    told = capsys.readouterr().err
+    assert told.endswith(
+        " WARNING refreshing failed: ValueError: invalid literal for int() with base 10: 'no number'\n"
+    )
+    assert told.count("\n") == 1
+    assert "Traceback (most recent call last)" in (tmp_path / "job.log").read_text()
+
+
+def test_no_message_is_more_than_a_line_of_bounded_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.apply(logs.LogSettings())
+    with logs.job_log(tmp_path / "job.log", TOKEN):
+        logging.getLogger("a").error("no file %s", "x\ny" + "z" * 1_000_000)
+    for text in (capsys.readouterr().err, (tmp_path / "job.log").read_text()):
+        assert text.count("\n") == 1
+        assert "no file x\\ny" in text
+        assert len(text) < 5000

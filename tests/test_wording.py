@@ -1,0 +1,88 @@
+"""Texts of others: whatever an exception is, what is told of it is short, and one line."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from block_pool import BlockPool, Boxes, Failed
+from box import Box
+from wording import one_line, reason_of, shortened, traceback_of
+
+
+class SilentError(Exception):
+    """An exception that cannot be printed."""
+
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
+class WildError(Exception):
+    """One that ends whoever prints it."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+def silent(_box: Box) -> None:
+    raise SilentError
+
+
+def wild(_box: Box) -> None:
+    raise WildError
+
+
+def huge(_box: Box) -> None:
+    raise ValueError("x" * 10_000_000)
+
+
+class Unsendable:
+    """A result that raises what it likes when it is packed."""
+
+    def __reduce__(self) -> str:
+        raise SystemExit(4)
+
+
+def unsendable(_box: Box) -> Unsendable:
+    return Unsendable()
+
+
+@given(st.text(max_size=300))
+def test_for_any_text_one_line_can_be_printed_in_one(text: str) -> None:
+    assert one_line(text).isprintable()
+    assert one_line(one_line(text)) == one_line(text)
+
+
+@given(st.text(max_size=300), st.integers(3, 400))
+def test_for_any_text_what_is_kept_is_bounded(text: str, most: int) -> None:
+    short = shortened(text, most)
+    assert len(short) < most + 60
+    assert short == text or (short.startswith(text[: most // 3]) and f"{len(text) - most:,}" in short)
+
+
+@pytest.mark.parametrize("error", [SilentError(), WildError(), ValueError("x" * 10**7), ValueError("a\nb\x1b[2J")])
+def test_a_reason_is_a_short_line_whatever_the_exception_is(error: Exception) -> None:
+    assert reason_of(error).startswith(type(error).__name__)
+    assert reason_of(error).isprintable()
+    assert len(reason_of(error)) < 700
+    assert len(traceback_of(error)) < 9000
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (silent, "SilentError, which cannot be told (ValueError)"),
+        (wild, "WildError, which cannot be told (SystemExit)"),
+        (huge, "characters left out"),
+        (unsendable, "its result cannot be sent to the parent: SystemExit: 4"),
+    ],
+)
+def test_a_block_fails_with_its_own_reason_whatever_its_function_raises(function: object, words: str) -> None:
+    """The worker used to die of it, and was blamed."""
+    with BlockPool(1) as pool:
+        (outcome,) = pool.run(function, Boxes([Box.of_shape((1, 1, 1))]))  # type: ignore[arg-type]
+    assert isinstance(outcome, Failed)
+    assert words in outcome.reason
+    assert len(outcome.reason) < 700
+    assert len(outcome.traceback) < 9000
