@@ -148,8 +148,8 @@ def _answer(cloud: Cloud, request: Any) -> tuple[int, bytes]:
         return cloud.instead[operation]
     prefix = f"{RUN.prefix}/"
     if operation == "LIST":
-        held = {f"{prefix}{name}": body for name, body in cloud.objects.items()}
-        return 200, listed(held, query.get("prefix", [""])[0])
+        there = {f"{prefix}{name}": body for name, body in cloud.objects.items()}
+        return 200, listed(there, query.get("prefix", [""])[0])
     name = unquote(url.path).lstrip("/").removeprefix("a-bucket/").removeprefix(prefix)
     if request.method == "GET":
         missing = b"<Error><Code>NoSuchKey</Code><Message>no</Message></Error>"

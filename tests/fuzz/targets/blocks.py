@@ -234,7 +234,7 @@ def go_on(files: dict[str, bytes], folder: Path) -> None:
 
 
 TARGETS = [
-    Target("stored blocks", bodies(), load, 3, results=0.4, places=1),
+    Target("stored blocks", bodies(), load, 3, results=0.3, places=2),
     Target("stored arrays", npys, open_plain, 2, results=0.3, places=1),
     Target("blocks on the shelf", shelved(), fetch, 3, results=0.4, places=2),
     Target("holes on the shelf", notes, read_holes, 2, results=0.3, places=0),

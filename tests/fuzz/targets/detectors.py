@@ -19,7 +19,7 @@ import multicore_shell
 import nd_multicore
 import NeuroDataResource
 import pipelines
-from block_pool import Done, Failed, Feed
+from block_pool import BlockPool, Done, Failed, Feed
 from block_worker import _attempt
 from box import Box
 from detection.in_memory import detect_arrays
@@ -251,6 +251,11 @@ class Resource:
 
 class Pool(InProcessPool):
     """Runs blocks in this process, and makes of what they raise what a worker does; what they send is pickled."""
+
+    def __init__(self, cpus: int, setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        # it refuses what no pool can have, and starts its workers later, which is never
+        BlockPool(cpus)
+        super().__init__(cpus, setup, arguments)
 
     def run(self, function: Callable[[Box], Any], feed: Feed) -> Iterator[Done | Failed]:
         def attempt(box: Box) -> Any:

@@ -306,7 +306,7 @@ def read_token(body: bytes, folder: Path) -> None:
 visible = st.text([chr(code) for code in range(33, 127)], min_size=8, max_size=60).map(str.encode)
 
 TARGETS = [
-    Target("command line", command_lines(), quietly(read_command_line), 10, results=0.4, places=15),
+    Target("command line", command_lines(), quietly(read_command_line), 10, results=0.4, places=12),
     Target("upload's command line", one_of_line(UPLOAD, WRONG_UPLOAD), quietly(upload), 3, results=0.4, places=5),
     Target(
         "verify's command line",
@@ -314,7 +314,7 @@ TARGETS = [
         quietly(ask_to_verify),
         4,
         results=0.4,
-        places=4,
+        places=2,
     ),
     Target(
         "neurodata.cfg",
@@ -332,6 +332,6 @@ TARGETS = [
         read_token,
         3,
         results=0.4,
-        places=2,
+        places=1,
     ),
 ]

@@ -71,7 +71,7 @@ EXISTING = {"col": "col", "exp": "exp", "chan": "image", "labels": "labels", "fr
 def segments(draw: st.DrawFn, *parts: str) -> str:
     """A path of which one segment is odd in a third of the cases."""
     drawn = []
-    odd = draw(st.integers(-2 * len(parts), len(parts) - 1))
+    odd = draw(st.integers(-4 * len(parts), len(parts) - 1))
     for number, part in enumerate(parts):
         good = st.just(EXISTING.get(part, part))
         if part in ("x", "y", "z"):
@@ -234,10 +234,13 @@ def ask_server(case: tuple[list[dict[str, Any]], bool], folder: Path) -> None:
     )
 
 
+one_request = requests().map(lambda request: [request])
+several_requests = st.lists(requests(), min_size=2, max_size=3)
+
 TARGETS = [
     Target(
         "requests to the local BOSS",
-        st.tuples(st.lists(requests(), min_size=1, max_size=2), st.booleans()),
+        st.tuples(one_request | one_request | one_request | several_requests, st.booleans()),
         ask_server,
         6,
         results=0.2,

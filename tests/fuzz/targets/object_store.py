@@ -176,7 +176,7 @@ TARGETS = [
         results=0.4,
         places=2,
     ),
-    Target("addresses of shelves", addresses | bad_addresses, open_shelf, 2, results=0.2, places=2),
+    Target("addresses of shelves", addresses | bad_addresses, open_shelf, 2, results=0.4, places=1),
     Target(
         "environment of AWS",
         st.tuples(one_wrong(SAID, WRONG_SAID), mutated_bytes([b"[default]\nregion = us-east-1\n"])),

@@ -116,7 +116,7 @@ TARGETS = [
         ranges | st.tuples(st.integers(0, 9), st.integers(10, 10**9 - 1)) | bad_ranges | st.lists(numbers, max_size=3),
         read_range,
         3,
-        results=0.3,
+        results=0.2,
         places=2,
     ),
     Target(
@@ -128,7 +128,7 @@ TARGETS = [
         read_box,
         4,
         results=0.4,
-        places=3,
+        places=2,
     ),
     Target("sizes of blocks", sizes | sizes | sizes | bad_sizes, read_size, 2, 0.2, 1),
     Target("sizes in GiB", gib | gib | bad_gib, read_gib, 2, 0.3, 1),
@@ -143,7 +143,7 @@ TARGETS = [
         ),
         read_parameters,
         2,
-        results=0.3,
+        results=0.2,
         places=3,
     ),
 ]
