@@ -32,6 +32,9 @@ SENSELESS = (
 # A password may have a slash or a blank in it, although no URL may; rather too much is hidden than too little.
 _CREDENTIALS = re.compile(r"""(?:(?<=://)|(?<=Invalid endpoint: ))[^"'`]*@""")
 
+# http.client repeats a header that it refuses: those of a request have credentials and signatures in them.
+_HEADER = re.compile(r"(Invalid header value ).*", re.DOTALL)
+
 
 class SenselessError(boto_errors.BotoCoreError):  # type: ignore[misc] # botocore publishes no types
     """An answer of AWS, or of whoever stands before it, that does not make sense."""
@@ -75,7 +78,7 @@ def sensible(client: Any, needed: Mapping[str, tuple[str, ...]]) -> Any:
 
 
 def without_credentials(text: str) -> str:
-    """Take user and password out of URLs: ``AWS_ENDPOINT_URL`` may have them.
+    """Take user and password out of URLs, which ``AWS_ENDPOINT_URL`` may have, and what a refused header held.
 
     Parameters
     ----------
@@ -87,7 +90,7 @@ def without_credentials(text: str) -> str:
     str
         The text with asterisks in their place.
     """
-    return _CREDENTIALS.sub("***@", text)
+    return _HEADER.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
 def scrub(cause: BaseException) -> None:

@@ -38,6 +38,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+_AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 TOKEN_VARIABLE = "BOSS_TOKEN"  # noqa: S105 - the name of the variable, not its value
 HIDDEN = "***"
 WAYS = f"Give it with --token-file FILE, {TOKEN_VARIABLE} in the environment, or token in neurodata.cfg"
@@ -303,10 +304,10 @@ def suspected(words: Sequence[str], environ: Mapping[str, str]) -> tuple[Token, 
     Returns
     -------
     tuple of Token
-        The value of ``--token`` wherever it stands, that of ``BOSS_TOKEN``, and each word, or value of an option, of
-        the form of BOSS's own tokens.
+        The value of ``--token`` wherever it stands, that of ``BOSS_TOKEN``, each word, or value of an option, of the form
+        of BOSS's own tokens, and the secrets of AWS that the environment has.
     """
-    found = [environ.get(TOKEN_VARIABLE, "").strip()]
+    found = [environ.get(name, "").strip() for name in (TOKEN_VARIABLE, *_AWS_SECRETS)]
     for word, following in zip(words, [*words[1:], ""], strict=True):
         option, _, value = word.partition("=")
         if option == "--token":

@@ -164,6 +164,13 @@ def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
         return meaning_of_answer(code, status(cause), f"S3 answered {code} ({one_line(message).rstrip('.')})")
     if isinstance(cause, _NO_CREDENTIALS):
         return PermissionDeniedError, found, "Set up credentials as for the AWS command line, or give the job a role"
+    if "Invalid header value" in found:
+        found = "the AWS credentials have characters that no request can carry"
+        return (
+            UsageError,
+            found,
+            "Copy them again, without line ends: AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN and their like",
+        )
     if isinstance(cause, _DAMAGED):
         return (
             UnavailableError,

@@ -50,7 +50,12 @@ OF_AWS = {
     *("--parameter-overrides", "--password-stdin", "--query", "--secret-id", "--secret-string", "--stack-name"),
     *("--template-file", "--username"),
 }
-OF_OTHERS = {"container.md": OF_DOCKER, "batch.md": OF_AWS, "README.md": OF_AWS}
+OF_OTHERS = {
+    "container.md": OF_DOCKER,
+    "batch.md": OF_AWS,
+    "README.md": OF_AWS,
+    "CONTRIBUTING.md": {"--osv-url"},
+}
 """Options of other programs that documents show."""
 
 

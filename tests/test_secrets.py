@@ -463,6 +463,15 @@ class TestOtherCommands:
             looked.below(ended)
             looked.done(code)
 
+    @pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+    def test_secrets_of_aws_are_not_repeated_either(self, ended: Path, s3_env: S3Server, name: str) -> None:
+        """Such as one that was read from a file with its line end, which no header can carry."""
+        looked = Looked(f"driver.py upload, a line end in {name}")
+        code = 0 if name == "AWS_SECRET_ACCESS_KEY" else 2
+        run(looked, ["driver.py", "upload", str(ended), "--bucket", "later", "--verbose"], code, **{name: f"{MARK}\n"})
+        assert (code == 0) != ("no request can carry" in looked.printed)
+        looked.done(code)
+
     @pytest.mark.slow
     def test_uploading_and_verifying_that_fail_leave_no_trace_of_it(
         self, ended: Path, boss: BossServer, echo: str, s3_env: S3Server
