@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import shell
 from credentials import hide_likely
 from errors import UsageError
+from regular_files import refuse_special
 
 __all__ = [
     "Parser",
@@ -397,6 +398,7 @@ def _text_of(name: str, path: Path) -> str:
     """Read the file of a parameter."""
     asked = f"--param {name}=@{path}"
     try:
+        refuse_special(path)
         with path.open("rb") as file:
             body = file.read(_PARAMETER_BYTES + 1)
         text = body.decode("utf-8")

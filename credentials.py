@@ -304,8 +304,8 @@ def suspected(words: Sequence[str], environ: Mapping[str, str]) -> tuple[Token, 
     Returns
     -------
     tuple of Token
-        The value of ``--token`` wherever it stands, that of ``BOSS_TOKEN``, each word, or value of an option, of the form
-        of BOSS's own tokens, and the secrets of AWS that the environment has.
+        The value of ``--token`` wherever it stands, that of ``BOSS_TOKEN``, each word, or value of an option, of the
+        form of BOSS's own tokens, and the secrets of AWS that the environment has.
     """
     found = [environ.get(name, "").strip() for name in (TOKEN_VARIABLE, *_AWS_SECRETS)]
     for word, following in zip(words, [*words[1:], ""], strict=True):

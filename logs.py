@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from credentials import Redactor, Token, redact, suspected
 from errors import StorageError
+from regular_files import refuse_special
 from wording import one_line, shortened
 
 __all__ = ["LogSettings", "apply", "begin", "current", "job_log", "told"]
@@ -217,6 +218,8 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
         handlers.append(terminal)
     if settings.file is not None:
         try:
+            if settings.file.exists():
+                refuse_special(settings.file)
             # a word of a command line need not be UTF-8
             file = _JobLog(settings.file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:

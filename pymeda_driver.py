@@ -31,6 +31,7 @@ from frame import VOXEL_SIZES, are_voxel_sizes
 from pymeda.facts import RunFacts
 from pymeda.report import Report, draw_report, write_report
 from pymeda.table import check_magnitude
+from regular_files import refuse_special
 
 __all__ = ["Report", "RunFacts", "draw_report", "main", "pymeda_pipeline", "read_table", "write_report"]
 
@@ -203,6 +204,7 @@ def read_table(file: Path) -> dict[str, NDArray[Any]]:
         If it is no table: no header, a name twice, rows of unequal length; or it is larger than any that is drawn.
     """
     try:
+        refuse_special(file)
         with file.open(encoding="utf-8-sig", newline="") as lines:
             header, chunks = _read_rows(file, Rows(lines, f"the table {file}"))
     except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from command_line import Parser
 from credentials import HIDDEN, hide_likely
 from errors import NDSynapseError, UsageError
+from regular_files import refuse_special
 
 __all__ = ["main"]
 
@@ -27,6 +28,10 @@ COMMANDS = {
     "ingest": "fill a channel from TIFF, Zarr or .npy files",
     "sample": "write a synthetic array-tomography experiment",
 }
+
+
+_PLAN_CHARACTERS = 2**20
+"""Longest fault plan; what follows is not read, and so no JSON any more."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,7 +125,9 @@ def _text_of(argument: str) -> str:
     if not argument.startswith("@"):
         return argument
     try:
-        return Path(argument[1:]).read_text(encoding="utf-8")
+        refuse_special(argument[1:])
+        with Path(argument[1:]).open(encoding="utf-8") as file:
+            return file.read(_PLAN_CHARACTERS)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--faults {argument}", f"the file cannot be read: {error}", "Check its name") from error
 

@@ -274,10 +274,13 @@ def bound(host: str, port: int) -> socket.socket:
     UsageError
         If the address cannot be bound.
     """
+    if not 0 <= port < 2**16:
+        # the system would take what is left of it
+        raise UsageError(f"address {host}:{port}", "ports are from 0 to 65535", "Give a free --port, or 0 for any")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address, family=family, backlog=LISTENING)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise UsageError(f"address {host}:{port}", str(error), "Give a free --port, or 0 for any") from error
     # Inherited by the connections. asyncio sets it only where the socket names its protocol, which this one does not;
     # without it every small reply waits 40 ms for the client's acknowledgement.

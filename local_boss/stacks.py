@@ -17,6 +17,7 @@ import zarr
 from errors import DataError, UnknownNameError, UsageError
 from local_boss.slabs import FileDoor, Stack, probed, stack_of_array
 from local_boss.tiffs import open_slices, open_tiff
+from regular_files import refuse_special
 from zarr_arrays import checked_array, open_folder
 
 __all__ = ["Stack", "natural_order", "open_stack", "stack_of_array"]
@@ -54,6 +55,8 @@ def open_stack(paths: Sequence[Path]) -> Stack:
     for path in paths:
         with FileDoor(str(path)):
             exists = path.exists()
+            if exists:
+                refuse_special(path)
         if not exists:
             raise UnknownNameError(str(path), "there is no such file", "Check the path")
     if not paths:

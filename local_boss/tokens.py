@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from errors import StorageError, UsageError
 from local_boss.catalog import LOCAL_USER
+from regular_files import refuse_special
 
 __all__ = ["ANONYMOUS", "Rights", "load", "writing_token"]
 
@@ -109,6 +110,7 @@ def load(data: Path) -> dict[str, Rights]:
         if not path.exists():
             _create(path)
         _warn_of_readers(path)
+        refuse_special(path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(
@@ -116,7 +118,7 @@ def load(data: Path) -> dict[str, Rights]:
         ) from error
     try:
         entries = json.loads(text)["tokens"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # not chained: the text of a JSON error quotes the file, and so perhaps a token
         raise _malformed(path, 'it is no JSON of the form {"tokens": {...}}') from None
     return {token: _checked(path, number, token, entry) for number, (token, entry) in enumerate(entries, start=1)}

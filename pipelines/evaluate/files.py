@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from csv_files import Rows
 from errors import DataError, NDSynapseError, StorageError, UnknownNameError, closest
+from regular_files import refuse_special
 
 __all__ = ["MAX_BYTES", "MAX_ROWS", "Volumes", "read_table", "read_volume", "reading"]
 
@@ -71,6 +72,7 @@ def reading(path: Path) -> Iterator[None]:
         If it cannot be read.
     """
     try:
+        refuse_special(path)
         yield
     except NDSynapseError:
         raise
