@@ -21,7 +21,7 @@ from tests.faults import faulty_s3
 from tests.faults.jobs import LIMIT_S, Verdict, bench
 from tests.faults.plans import cases, mixture
 from tests.faults.shelves import shelves
-from tests.faults.uploads import UPLOAD_FAULTS, Uploads, alone
+from tests.faults.uploads import CASES_OF_PARTS, UPLOAD_FAULTS, Uploads, alone
 from tests.fixtures_s3 import start_s3
 
 Table = dict[str, Counter[str]]
@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for fault in UPLOAD_FAULTS:
             for lasting in (False, True):
                 count(f"S3: {fault}", f"S3 {fault}", uploads.try_out(alone(fault, lasting)))
+        for (request, fault), lasting in itertools.product(CASES_OF_PARTS, (False, True)):
+            count(f"S3, {request}: {fault}", f"{fault} of {request}", uploads.try_parts(request, fault, lasting))
         for seed in seeds:
             count("S3: mixtures", f"S3 mixture {seed}", uploads.try_out(faulty_s3.mixture(seed, UPLOAD_FAULTS)))
     with (

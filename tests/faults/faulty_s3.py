@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import re
 import socket
 import struct
 import threading
@@ -20,6 +21,7 @@ import botocore.endpoint
 from botocore.config import Config
 
 import s3_connection
+import s3_objects
 from tests.fixtures_s3 import S3Server
 
 FAULTS = {
@@ -33,24 +35,53 @@ FAULTS = {
     "truncated": {69},
     "cut head": {69},
     "damaged answer": {69},
+    "reset answer": {69},
+    "odd list": {69},
     "stall": {69},
 }
 """What can go wrong, and with which exit codes what uses S3 may end where it lasts."""
 
-RETRIED = {"503 SlowDown", "500 InternalError", "reset", "lost answer", "cut head", "stall"}
-"""What botocore tries again by itself."""
+RETRIED = {"503 SlowDown", "500 InternalError", "reset", "lost answer", "truncated", "cut head", "stall"}
+"""What botocore tries again by itself; of a body that is fetched, we do."""
+
+REFETCHED = {"damaged answer", "reset answer"}
+"""What happens to a body that is fetched alone, and is tried again by us."""
+
+# What each fault can happen to, as a pattern for method and path; those that are missing happen to anything. A HEAD has
+# no body that could be cut, nor has what answers a DELETE. A list has no check sum. A role that may not remove an
+# earlier run.json is warned about: a run.json beside files of another run cannot be kept out without that right.
+_FITS = {
+    "damaged": "PUT ",
+    "truncated": "(GET|PUT|POST) ",
+    "damaged answer": "GET (?!.*list-type)",
+    "reset answer": "GET ",
+    "odd list": "GET .*list-type",
+    "403 AccessDenied": "(?!DELETE)",
+    "late error": "POST .*uploadId=",
+}
+
+PARTS = {
+    "the first of parts": r"POST .*\?uploads",
+    "a part": "PUT .*partNumber=",
+    "the last of parts": "POST .*uploadId=",
+}
+"""The requests by which a file is sent in parts."""
+
+PART_FAULTS = ("500 InternalError", "damaged", "reset", "lost answer", "truncated", "late error")
+"""What can happen to each of them, as far as it fits; S3 may answer 200 to the last one, and then tell of an error."""
 
 READ_TIMEOUT_S = 0.5
 
 
 @dataclass
 class Rule:
-    """When one fault occurs: from the first-th request on, so often, so likely."""
+    """When one fault occurs: from the first-th request on, so often, so likely, to what fits a pattern."""
 
     fault: str
     first: int = 1
     times: int | None = 1
     probability: float = 1.0
+    to: str = ""
 
 
 @dataclass
@@ -67,15 +98,13 @@ class Plan:
         self._lock = threading.Lock()
         self._struck = [0] * len(self.rules)
 
-    def draw(self, method: str) -> str | None:
+    def draw(self, asked: str) -> str | None:
+        """Return what goes wrong with a request of some method and path."""
         with self._lock:
             self.seen += 1
             for number, rule in enumerate(self.rules):
                 spent = rule.times is not None and self._struck[number] >= rule.times
-                # Only what is sent, or fetched, can be damaged. A role that may not remove an earlier run.json is
-                # warned about: a run.json beside files of another run cannot be kept out without that right.
-                only = {"damaged": "PUT", "damaged answer": "GET"}.get(rule.fault)
-                fits = method == only if only else method != "DELETE" or "403" not in rule.fault
+                fits = re.match(rule.to, asked) and re.match(_FITS.get(rule.fault, ""), asked)
                 if fits and not spent and self.seen >= rule.first and self._random.random() < rule.probability:
                     self._struck[number] += 1
                     self.hits[rule.fault] += 1
@@ -83,9 +112,9 @@ class Plan:
         return None
 
 
-def alone(fault: str, lasting: bool, first: int) -> Plan:
+def alone(fault: str, lasting: bool, first: int, to: str = "") -> Plan:
     """Return a plan of one fault, from the first-th request on."""
-    return Plan([Rule(fault, first=first, times=None if lasting else 1)])
+    return Plan([Rule(fault, first=first, times=None if lasting else 1, to=to)])
 
 
 def mixture(seed: int, faults: Collection[str] = FAULTS.keys()) -> Plan:
@@ -107,7 +136,7 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.faulty.plan.draw(self.command)
+        fault = self.faulty.plan.draw(f"{self.command} {self.path}")
         if fault == "reset":
             self._reset()
         elif fault == "stall":
@@ -126,28 +155,40 @@ class _Proxy(BaseHTTPRequestHandler):
             else:
                 self.flush_headers()
             self.close_connection = True
+        elif fault == "reset answer":
+            status, headers, content = self._forward(body)
+            self._answer(status, headers, content, len(content) // 2)
+            self._reset()
+        elif fault == "odd list":
+            self._answer(200, {}, b"")
         elif fault in (None, "damaged answer"):
             status, headers, content = self._forward(body)
-            # what has no check sum, such as a list, is not compared with any
+            # what has no check sum is not compared with any
             if fault and any(name.lower().startswith("x-amz-checksum") for name in headers):
                 middle = len(content) // 2
                 content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
             self._answer(status, headers, content)
         else:
             # S3 compares what came with the check sum that came with it; the proxy does that for the server.
-            code = "XAmzContentChecksumMismatch" if fault == "damaged" else fault.split()[1]
-            status = 400 if fault == "damaged" else int(fault.split()[0])
+            codes = {"damaged": "400 XAmzContentChecksumMismatch", "late error": "200 InternalError"}
+            number, code = codes.get(fault, fault).split()
             text = f"<Error><Code>{code}</Code><Message>as planned</Message></Error>"
-            self._answer(status, {}, text.encode())
+            self._answer(int(number), {}, text.encode())
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815 - the names are http.server's
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        # S3 may know nothing of parts any more that were put together; moto does
+        puts_together = self.command == "POST" and "uploadId=" in self.path
+        if puts_together and self.path in self.faulty.put_together:
+            return 404, {}, b"<Error><Code>NoSuchUpload</Code><Message>as S3 says it</Message></Error>"
         upstream = http.client.HTTPConnection(self.faulty.server.url.removeprefix("http://"), timeout=30)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
         try:
             upstream.request(self.command, self.path, body, headers)
             response = upstream.getresponse()
+            if puts_together and response.status == 200:
+                self.faulty.put_together.add(self.path)
             return response.status, dict(response.getheaders()), response.read()
         finally:
             upstream.close()
@@ -157,7 +198,7 @@ class _Proxy(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.close()
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _answer(self, status: int, headers: dict[str, str], content: bytes, as_far_as: int | None = None) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
@@ -166,7 +207,7 @@ class _Proxy(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[:as_far_as])
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""
@@ -179,6 +220,7 @@ class FaultyS3:
         self.server = server
         self.plan = Plan()
         self.ended = threading.Event()
+        self.put_together: set[str] = set()
 
 
 @contextmanager
@@ -206,6 +248,7 @@ def through_proxy(server: S3Server) -> Iterator[FaultyS3]:
             mock.patch.dict("os.environ", settings),
             mock.patch.object(s3_connection, "_CONFIG", hurried),
             mock.patch.object(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None)),
+            mock.patch.object(s3_objects, "sleep"),
         ):
             yield faulty
     finally:

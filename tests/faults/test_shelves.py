@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.faulty_s3 import FAULTS, RETRIED, alone, mixture, through_proxy
+from tests.faults.faulty_s3 import FAULTS, REFETCHED, RETRIED, alone, mixture, through_proxy
 from tests.faults.shelves import Shelves, shelves
 from tests.fixtures_s3 import S3Server
 
@@ -20,13 +20,15 @@ def runs(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
 
 
-@pytest.mark.parametrize("fault", sorted(RETRIED - {"stall"} | {"damaged answer"}))
+@pytest.mark.parametrize("fault", sorted(RETRIED - {"stall"} | REFETCHED))
 def test_a_fault_that_passes_does_not_show(runs: Shelves, fault: str) -> None:
     verdict = runs.try_out(alone(fault, lasting=False, first=12))
     assert (verdict.outcome, verdict.wrong, verdict.hits) == ("same", [], {fault: 1})
 
 
-@pytest.mark.parametrize("fault", ["403 AccessDenied", "cut head", "damaged", "damaged answer"])
+@pytest.mark.parametrize(
+    "fault", ["403 AccessDenied", "cut head", "damaged", "damaged answer", "odd list", "truncated"]
+)
 def test_a_fault_that_lasts_ends_each_job_with_its_exit_code_and_the_same_job_goes_on(
     runs: Shelves, fault: str
 ) -> None:

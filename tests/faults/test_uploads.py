@@ -12,8 +12,8 @@ from botocore.stub import Stubber
 import s3_connection
 from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
 from s3 import upload_folder
-from tests.faults.faulty_s3 import RETRIED, Plan, Rule, mixture, through_proxy
-from tests.faults.uploads import FILES, UPLOAD_FAULTS, Uploads, alone
+from tests.faults.faulty_s3 import REFETCHED, RETRIED, Plan, Rule, mixture, through_proxy
+from tests.faults.uploads import CASES_OF_PARTS, FILES, UPLOAD_FAULTS, Uploads, alone
 from tests.fixtures_s3 import S3Server
 
 pytestmark = pytest.mark.timeout(60)
@@ -32,7 +32,32 @@ def test_a_fault_that_passes_does_not_show(place: Uploads, fault: str) -> None:
     assert (verdict.outcome, verdict.wrong, verdict.hits) == ("same", [], {fault: 1})
 
 
-@pytest.mark.parametrize("fault", ["403 AccessDenied", "500 InternalError", "reset"])
+@pytest.mark.parametrize("fault", sorted(REFETCHED))
+def test_an_earlier_run_json_whose_body_breaks_is_fetched_again(place: Uploads, fault: str) -> None:
+    verdict = place.try_out(alone(fault, lasting=False))
+    assert (verdict.outcome, verdict.wrong, verdict.hits) == ("same", [], {fault: 1})
+
+
+@pytest.mark.parametrize(("request_of", "fault"), CASES_OF_PARTS)
+def test_of_a_file_in_parts_a_fault_that_passes_does_not_show(place: Uploads, request_of: str, fault: str) -> None:
+    """But for a part that came damaged, which is refused, and sent again by the same call."""
+    verdict = place.try_parts(request_of, fault, lasting=False)
+    assert (verdict.wrong, verdict.hits) == ([], {fault: 1})
+    assert verdict.outcome == ("UnavailableError 69" if fault == "damaged" else "same")
+
+
+@pytest.mark.parametrize(
+    ("request_of", "fault"),
+    [("a part", "reset"), ("the last of parts", "lost answer"), ("the last of parts", "late error")],
+)
+def test_of_a_file_in_parts_a_fault_that_lasts_ends_with_its_exit_code(
+    place: Uploads, request_of: str, fault: str
+) -> None:
+    verdict = place.try_parts(request_of, fault, lasting=True)
+    assert (verdict.wrong, verdict.outcome) == ([], "UnavailableError 69")
+
+
+@pytest.mark.parametrize("fault", ["403 AccessDenied", "500 InternalError", "reset", "truncated"])
 def test_a_fault_that_lasts_ends_with_its_exit_code_and_the_same_call_goes_on(place: Uploads, fault: str) -> None:
     verdict = place.try_out(alone(fault, lasting=True))
     assert verdict.wrong == []
