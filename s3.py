@@ -310,8 +310,8 @@ def _ensure_bucket(client: Any, bucket: str) -> None:
     try:
         client.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": abroad} if abroad else {}))
     except client.exceptions.BucketAlreadyOwnedByYou:
+        # by somebody who closes it as well, or by an attempt of this call whose answer was lost
         logger.info("the bucket %s was created in between", bucket)
-        return
     try:
         client.get_waiter("bucket_exists").wait(Bucket=bucket, WaiterConfig=_WAIT)
         blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")

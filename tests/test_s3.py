@@ -25,6 +25,7 @@ import s3_connection
 import s3_object
 from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
 from s3 import check_bucket, compare_folder, upload_folder
+from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 
 if TYPE_CHECKING:
     from tests.fixtures_s3 import S3Server
@@ -438,6 +439,20 @@ def test_a_missing_bucket_is_created_private_in_the_region_of_the_environment(
     client = s3_env.client(region)
     location = client.get_bucket_location(Bucket="results")["LocationConstraint"]
     assert location == (None if region == "us-east-1" else region)
+    assert all(client.get_public_access_block(Bucket="results")["PublicAccessBlockConfiguration"].values())
+
+
+def test_a_new_bucket_is_closed_to_the_public_though_the_answer_to_its_creation_was_lost(
+    s3_env: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore asks once more, and is told that the bucket is there already."""
+    with through_proxy(s3_env) as faulty:
+        # in us-east-1, it would be told that all is well
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        faulty.plan = Plan([Rule("lost answer", to=r"PUT /results(\?|/?$)")])
+        upload_folder(folder, "results", PREFIX)
+        assert faulty.plan.hits == {"lost answer": 1}
+    client = s3_env.client("eu-central-1")
     assert all(client.get_public_access_block(Bucket="results")["PublicAccessBlockConfiguration"].values())
 
 
