@@ -260,14 +260,15 @@ def _job(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if job.fresh:
             folder.clear_work()
             folder = ResultFolder(job.path, job.results_key)
-        with logs.job_log(folder.root / "job.log", job.token), told(not options.quiet) as progress:
+        with logs.job_log(folder.root / GROWING, job.token):
             outcomes: list[Outcome] = []
 
             def whole_or_part() -> int:
-                if job.part is not None:
-                    run_part(job, job.part, folder, progress)
-                else:
-                    outcomes.append(run(job, folder, progress))
+                with told(not options.quiet) as progress:
+                    if job.part is not None:
+                        run_part(job, job.part, folder, progress)
+                    else:
+                        outcomes.append(run(job, folder, progress))
                 return 0
 
             # here, for job.log ends with how the job did
