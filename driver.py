@@ -33,7 +33,15 @@ from box import Box, Range
 from command_line import Parser, PathOption, path_of
 from credentials import Token
 from detection import Detection
-from errors import DataError, StoppedError, StorageError, UsageError
+from errors import (
+    DataError,
+    PermissionDeniedError,
+    StoppedError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+    exit_codes,
+)
 from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
 from NeuroDataResource import NeuroDataResource
 from pipelines.listing import described, listed
@@ -186,7 +194,9 @@ def _upload(argv: Sequence[str]) -> int:
     import s3
 
     p = Parser(
-        prog="driver.py upload", description="Send a result folder to S3; what is there already is not sent again."
+        prog="driver.py upload",
+        description="Send a result folder to S3; what is there already is not sent again.",
+        epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
     p.add_argument("folder", action=PathOption, help="the result folder; its run.json tells the key prefix")
     p.add_argument("--bucket", default=os.environ.get(BUCKET_VARIABLE), help=f"default: {BUCKET_VARIABLE}")

@@ -8,13 +8,13 @@ It is not the place where foreign exceptions are translated: every door (BOSS, S
     ├── UsageError              2   the request cannot be meant: options, ranges, names
     │   ├── RangeError              a range that is empty, reversed or outside of the volume
     │   └── UnknownNameError        no such collection, experiment, channel, pipeline
-    ├── IncompleteError         3   the job ended, but blocks failed: the masks have holes there
-    ├── DataError              65   the request is sound, the data are not: constant, wrong type or size
+    ├── IncompleteError         3   done, but for blocks that failed: the masks have holes there
+    ├── DataError              65   the data cannot be used: constant, of a wrong type or size
     ├── UnavailableError       69   BOSS or S3 does not answer, after the retries
-    ├── StorageError           74   a local file cannot be read or written (disk full, no right)
-    │   └── LimitError              memory, open files, processes: this machine, or a limit on it, has no more of them
-    ├── StoppedError           75   stopped by a signal; the same command goes on
-    └── PermissionDeniedError  77   the token or the role may not do this
+    ├── StorageError           74   a local file cannot be read or written, or a limit of this machine is met
+    │   └── LimitError              memory, open files, processes: there are no more of them for us
+    ├── StoppedError           75   stopped by Ctrl-C or SIGTERM; the same command goes on
+    └── PermissionDeniedError  77   the token, or the AWS credentials, may not do this
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "closest",
+    "exit_codes",
     "few",
 ]
 
@@ -57,6 +58,7 @@ class NDSynapseError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    meaning: ClassVar[str] = "a defect of ours"
 
     def __init__(self, asked: str, found: str, remedy: str) -> None:
         # The three parts are the exception's args, so that it survives the way out of a worker process.
@@ -78,6 +80,7 @@ class UsageError(NDSynapseError, ValueError):
     """The request itself is wrong."""
 
     exit_code = 2
+    meaning = "the request cannot be meant"
 
 
 class RangeError(UsageError):
@@ -92,24 +95,28 @@ class IncompleteError(NDSynapseError):
     """The job ended, but some of its blocks failed."""
 
     exit_code = 3
+    meaning = "done, but for blocks that failed"
 
 
 class DataError(NDSynapseError, ValueError):
     """The data cannot be used: constant, of a wrong type or size."""
 
     exit_code = 65
+    meaning = "the data cannot be used"
 
 
 class UnavailableError(NDSynapseError, ConnectionError):
     """A service does not answer, after the retries."""
 
     exit_code = 69
+    meaning = "BOSS or S3 does not answer"
 
 
 class StorageError(NDSynapseError, OSError):
     """A local file cannot be read or written."""
 
     exit_code = 74
+    meaning = "a local file cannot be read or written, or a limit of this machine is met"
 
 
 class LimitError(StorageError):
@@ -120,12 +127,33 @@ class StoppedError(NDSynapseError):
     """The job was stopped by a signal."""
 
     exit_code = 75
+    meaning = "stopped by Ctrl-C or SIGTERM"
 
 
 class PermissionDeniedError(NDSynapseError, PermissionError):
     """The token or the role may not do what was asked."""
 
     exit_code = 77
+    meaning = "the token, or the AWS credentials, may not do this"
+
+
+def exit_codes(*kinds: type[NDSynapseError]) -> str:
+    """Say what the exit codes of a command mean, for the end of its help.
+
+    Parameters
+    ----------
+    *kinds : type of NDSynapseError
+        How it may fail, beside that everything may have a defect, or be stopped.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    every_kind: set[type[NDSynapseError]] = {*kinds, StoppedError}
+    told = sorted((kind.exit_code, kind.meaning) for kind in every_kind)
+    every = [(0, "done"), *told, (NDSynapseError.exit_code, NDSynapseError.meaning)]
+    return f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in every)}."
 
 
 def closest(name: str, existing: Iterable[str]) -> list[str]:

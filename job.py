@@ -33,7 +33,17 @@ from credentials import Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from detection.plan import code_of
 from detection.shelf import Part, Phase
-from errors import UnknownNameError, UsageError, closest
+from errors import (
+    DataError,
+    IncompleteError,
+    PermissionDeniedError,
+    StorageError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+    closest,
+    exit_codes,
+)
 from machine import default_cpus
 from neurodata_config import read_neurodata_config
 from pipelines.contract import Pipeline, check_parameters
@@ -327,9 +337,8 @@ def parser() -> Parser:
         description="Find synapses in a box of a BOSS experiment; save, plot, push and upload them.",
         epilog="Ranges are half-open, start,stop in voxels, axes always z, y, x. "
         "`driver.py upload FOLDER --bucket NAME` sends a result folder that could not be uploaded, "
-        "`driver.py verify FOLDER` checks one at any later time. "
-        "Exit codes: 0 done, 2 usage, 3 done but for blocks that failed, 65 unusable data, 69 BOSS or S3 unavailable, "
-        "74 result folder not writable, 75 stopped (the same command goes on), 77 not permitted, 1 a defect of ours.",
+        "`driver.py verify FOLDER` checks one at any later time. The same command goes on where one was stopped. "
+        + exit_codes(UsageError, IncompleteError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
     volume = p.add_argument_group("what to read")
     volume.add_argument("--host", help="BOSS: a host name (https is meant) or a URL with its scheme")

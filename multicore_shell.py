@@ -17,7 +17,17 @@ import shell
 from block_pool import InWorkerError
 from command_line import Parser, PathOption, WholeOption, block_size_of, gib_of
 from detection.plan import DEFAULT_PULLS
-from errors import IncompleteError, NDSynapseError, StoppedError
+from errors import (
+    DataError,
+    IncompleteError,
+    NDSynapseError,
+    PermissionDeniedError,
+    StoppedError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+    exit_codes,
+)
 from importing import function_of
 from progress import told
 
@@ -37,7 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code, see `errors`.
     """
-    parser = Parser(prog="nd_multicore", description="Run a function on every block of a BOSS volume.")
+    parser = Parser(
+        prog="nd_multicore",
+        description="Run a function on every block of a BOSS volume.",
+        epilog=exit_codes(
+            UsageError, IncompleteError, DataError, UnavailableError, StorageError, PermissionDeniedError
+        ),
+    )
     parser.add_argument("config", help="neurodata.cfg with the box and the channels")
     parser.add_argument(
         "function", help="package.module:function, called with a dictionary of channel to (z, y, x) array"

@@ -26,7 +26,7 @@ from command_line import Parser, PathOption, path_of
 from csv_files import Rows
 from detection import objects
 from detection.overview import Overview
-from errors import DataError, StorageError, UsageError
+from errors import DataError, StorageError, UsageError, exit_codes
 from frame import VOXEL_SIZES, are_voxel_sizes
 from pymeda.facts import RunFacts
 from pymeda.report import Report, draw_report, write_report
@@ -280,7 +280,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code: 0, or that of the error, which is printed.
     """
-    parser = Parser(prog="python -m pymeda_driver", description="Write the PyMeda report of a table.")
+    parser = Parser(
+        prog="python -m pymeda_driver",
+        description="Write the PyMeda report of a table.",
+        epilog=exit_codes(UsageError, DataError, StorageError),
+    )
     parser.add_argument(
         "table", action=PathOption, metavar="TABLE.csv", help="rows are observations; columns of numbers are used"
     )

@@ -25,7 +25,17 @@ from boss.connection import address_of, is_loopback
 from box import Box
 from command_line import Parser
 from credentials import Token, find_token
-from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError, few
+from errors import (
+    DataError,
+    NDSynapseError,
+    PermissionDeniedError,
+    StorageError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+    exit_codes,
+    few,
+)
 from job import add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
 from recomputation import Differences
@@ -319,7 +329,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     NDSynapseError
         If none failed, but one could not be made; or see `verify`.
     """
-    options = _parser().parse_args(argv)
+    p = _parser()
+    p.epilog = exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError)
+    options = p.parse_args(argv)
     level = level_of(options)
     if ":" in (options.pipeline or ""):
         # a function of the user's own is looked for where the user is, as by driver.py itself

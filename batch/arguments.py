@@ -15,6 +15,7 @@ from batch.planning import BatchPlan, plan_of
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
 from command_line import Parser, WholeOption
+from errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
 from job import Job, add_verbosity, job_from, parser
 from NeuroDataResource import NeuroDataResource
 
@@ -59,6 +60,7 @@ def parser_of(command: str) -> Parser:
     p = Parser(
         prog=f"python -m batch {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
+        epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
     if command in _PLANNED:
         p.appendix = _REST

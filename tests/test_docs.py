@@ -125,7 +125,25 @@ class TestFacts:
         """0 stands for no error of ours: done."""
         classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.NDSynapseError)]
         _, rows = tables(section(README, "What you get"))
-        assert [int(number) for number, _ in rows] == sorted({0, *(c.exit_code for c in classes)})
+        meanings = {0: "done", **{c.exit_code: c.meaning for c in classes}}
+        assert [int(number) for number, _ in rows] == sorted(meanings)
+        for number, meaning in rows:
+            assert meaning.startswith(meanings[int(number)])
+        tree = re.findall(r"^\W*(\w+) +(\d+) +(.*)$", errors.__doc__ or "", re.MULTILINE)
+        assert {int(number) for _, number, _ in tree} == meanings.keys() - {0}
+        for name, number, meaning in tree:
+            assert getattr(errors, name).exit_code == int(number)
+            assert meaning.startswith(getattr(errors, name).meaning)
+
+    @pytest.mark.parametrize("command", [name for name in documented_help() if "local_boss" not in name])
+    def test_exit_codes_of_a_help_mean_what_those_of_the_errors_do(self, command: str) -> None:
+        """Those of the README are more words on the same."""
+        kinds = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.NDSynapseError)]
+        meanings = {0: "done", **{c.exit_code: c.meaning for c in kinds}}
+        _, _, told = " ".join(documented_help()[command].split()).partition("Exit codes: ")
+        codes = dict(part.split(" ", 1) for part in told.split(".")[0].split("; "))
+        assert {"0", "1", "2", "74", "75"} <= codes.keys()
+        assert codes == {code: meanings[int(code)] for code in codes}
 
     def test_version_is_the_same_everywhere(self) -> None:
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]

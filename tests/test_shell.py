@@ -238,6 +238,54 @@ def test_a_defect_is_told_in_a_line_with_its_place(capsys: pytest.CaptureFixture
     assert told.count("\n") == 1
 
 
+UNSET = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/nope", "AWS_SHARED_CREDENTIALS_FILE": "/nope"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "code"),
+    [
+        ("driver.py", ["--list-pipelines"], 0),
+        ("driver.py", [*JOB, "--block-size", "a"], 2),
+        ("driver.py", JOB, 69),
+        ("driver.py upload", ["{folder}", "--bucket", "abc"], 2),
+        ("driver.py upload", ["{wrong}", "--bucket", "abc"], 65),
+        ("driver.py upload", ["{table}/..", "--bucket", "no such bucket"], 2),
+        ("driver.py verify", ["{folder}", "--offline"], 2),
+        ("driver.py verify", ["{wrong}", "--offline"], 65),
+        ("nd_multicore", ["/nope/neurodata.cfg", "os:getcwd"], 2),
+        ("batch plan", [*JOB, "--block-size", "a"], 2),
+        ("batch plan", JOB, 69),
+        ("batch status", ["no address"], 2),
+        ("pymeda_driver", ["{table}", "--out", "{folder}/out"], 0),
+        ("pymeda_driver", ["{wrong}/run.json", "--out", "{folder}"], 65),
+        ("pymeda_driver", ["{table}", "--out", "/proc/nowhere"], 74),
+        ("pipelines.evaluate", ["--detections", "{table}", "--truth", "{table}", "--voxel-size-nm", "1,1,1"], 0),
+        (
+            "pipelines.evaluate",
+            ["--detections", "{wrong}/run.json", "--truth", "{table}", "--voxel-size-nm", "1,1,1"],
+            65,
+        ),
+        (
+            "pipelines.evaluate",
+            ["--detections", "{table}", "--truth", "{table}", "--voxel-size-nm", "1,1,1", "--out", "/proc/nowhere"],
+            74,
+        ),
+    ],
+)
+def test_a_command_ends_with_the_exit_code_that_its_help_names(
+    name: str, words: list[str], code: int, table: Path, tmp_path: Path
+) -> None:
+    """Those that take a server (3, 77, and more of the others) are with the tests of each command."""
+    places = {"table": table, "folder": tmp_path / "folder", "wrong": tmp_path / "wrong"}
+    places["folder"].mkdir()
+    places["wrong"].mkdir()
+    (places["wrong"] / "run.json").write_text("no\nJSON,\n")
+    done = run(line(name, *(word.format(**places) for word in words)), **UNSET)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert code == 0 or done.stderr.splitlines()[-1].count(" ERROR ") == 1
+
+
 FORGED = "2026-01-01T00:00:00.000Z INFO all is well"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pipelines
 from box import Box
 from command_line import Parser, PathOption, WholeOption, names_of, pairs_of, parameters_of, range_of
-from errors import UsageError
+from errors import DataError, StorageError, UsageError, exit_codes
 from frame import VOXEL_SIZES, are_voxel_sizes
 from pipelines.evaluate.synaptograms import RESAMPLES
 
@@ -26,10 +26,7 @@ _MOST_RESAMPLES = 100_000
 _LARGEST_SEED = 2**32 - 1
 _LARGEST_NM = 1e12
 
-_EPILOG = (
-    "Axes are always z, y, x; ranges are half-open. Exit codes: 0 done, 2 usage, 65 unusable data, 74 a file cannot be "
-    "read or written, 75 stopped, 1 a defect of ours."
-)
+_EPILOG = "Axes are always z, y, x; ranges are half-open. " + exit_codes(UsageError, DataError, StorageError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
