@@ -17,6 +17,14 @@ __all__ = ["Box", "Range"]
 Range = tuple[int, int]
 
 
+def _shown(given: object) -> str:
+    """Return what was given in place of a range, for a message."""
+    try:
+        return f"{given!r:.100}"
+    except ValueError:  # Python does not write whole numbers of very many digits
+        return "of very many digits"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Box:
     """Three half-open ranges ``[start, stop)`` of voxel indices, never empty.
@@ -51,8 +59,10 @@ class Box:
                 whole = all(int(end) == end for end in given)
             except (TypeError, ValueError, OverflowError):
                 whole = False
-            if not whole:
-                raise RangeError(f"{axis} range {given!r}", "it is not two whole numbers", "Give it as start,stop")
+            if not whole or max(abs(start), abs(stop)) >= 2**63:
+                raise RangeError(
+                    f"{axis} range {_shown(given)}", "it is not two whole numbers", "Give it as start,stop"
+                )
             if stop <= start:
                 what = "it holds no voxel" if stop == start else "it ends before it starts"
                 raise RangeError(f"{axis} range {start},{stop}", what, "Ranges are half-open: start < stop")

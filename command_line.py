@@ -182,7 +182,10 @@ def path_of(option: str, given: str | Path) -> Path:
 
 def _shown(given: object) -> str:
     """Return what was given as a message repeats it: whole unless it is long, and readable whatever is in it."""
-    text = given if isinstance(given, str) and given.isprintable() and given else ascii(given)
+    try:
+        text = given if isinstance(given, str) and given.isprintable() and given else ascii(given)
+    except ValueError:  # Python does not write whole numbers of very many digits
+        text = "a number of very many digits"
     # it may be a token that was put in the wrong place
     return hide_likely(f"{text[:100]}{'...' if len(text) > 100 else ''}")
 

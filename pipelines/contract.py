@@ -176,15 +176,17 @@ class Parameter:
             value = kind(text) if _NUMBER.fullmatch(text) else text
         except ValueError:
             value = text
-        return self.check(value)
+        return self.check(value, text)
 
-    def check(self, value: Any) -> int | float | str:
+    def check(self, value: Any, written: str | None = None) -> int | float | str:
         """Return a value, if it is one of this parameter.
 
         Parameters
         ----------
         value : Any
             What a program set, or `parse` read.
+        written : str or None
+            What the user wrote for it, for messages.
 
         Returns
         -------
@@ -196,7 +198,11 @@ class Parameter:
         UsageError
             If it is of the wrong type, not among the choices, or beyond the limits.
         """
-        asked = f"parameter {self.name}={value if isinstance(value, str) else format(value)!s:.100}"
+        try:
+            shown = str(value) if written is None else written
+        except ValueError:  # Python does not write whole numbers of very many digits
+            shown = "a number of very many digits"
+        asked = f"parameter {self.name}={shown:.100}"
         if isinstance(self.default, str):
             if not isinstance(value, str):
                 raise UsageError(asked, "that is no text", f"The default is {self.default}")

@@ -75,6 +75,7 @@ def a_job(**fields: Any) -> Job:
         {"pulls": 1.5},
         {"memory_bytes": "2"},
         {"memory_bytes": 10**400},
+        {"memory_bytes": 10**5000},
         {"memory_bytes": math.nan},
         {"cache_bytes": math.nan},
         {"cache_bytes": 0},
@@ -89,7 +90,7 @@ def a_job(**fields: Any) -> Job:
         {"bucket": 5},
         {"push": "no"},
     ],
-    ids=repr,
+    ids=lambda fields: next(iter(fields)),
 )
 def test_a_job_of_what_no_job_is_made_of_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
@@ -105,7 +106,7 @@ def test_a_job_takes_a_pipeline_by_its_name_and_what_numpy_and_lists_hold() -> N
     assert (job.cpus, job.block_size, job.only_channels, job.path) == (2, (8, 9, 10), ("a",), Path("folder"))
 
 
-@pytest.mark.parametrize("ends", [(0, math.inf), (0, math.nan), ("0", None), None, 5, (0, 10**400, 1)])
+@pytest.mark.parametrize("ends", [(0, math.inf), (0, math.nan), ("0", None), None, 5, (0, 10**400, 1), (0, 10**5000)])
 def test_a_box_of_what_is_no_range_is_refused(ends: Any) -> None:
     for make in (lambda: Box(ends, (0, 1), (0, 1)), lambda: nd_multicore.Block((0, 1), ends, (0, 1))):
         with pytest.raises(RangeError, match="not two whole numbers"):
@@ -118,6 +119,8 @@ def test_a_box_of_what_is_no_range_is_refused(ends: Any) -> None:
         (NomadsUnsupervised, {"noise_fold": math.nan}),
         (NomadsUnsupervised, {"min_volume_um3": math.nan}),
         (NomadsUnsupervised, {"min_voxels": 1.5}),
+        (NomadsUnsupervised, {"min_voxels": 10**5000}),
+        (NomadsUnsupervised, {"noise_fold": 10**400}),
         (NomadsUnsupervised, {"evidence": "neither"}),
         (NomadsClassifier, {"noise_fold": "3"}),
         (NomadsClassifier, {"min_volume_um3": -1}),
