@@ -142,7 +142,11 @@ def run_cases(target: Target, cases: int, folder: Path, seed_: int = 0) -> Outco
         @seed(seed_ + 1_000_003 * number)
         @given(target.strategy)
         def property_(case: Any) -> None:
-            judge(target, case, folder, outcomes)
+            try:
+                judge(target, case, folder, outcomes)
+            except Exception as error:
+                error.add_note(f"a case of the target {target.name}: {case!r:.2000}")
+                raise
 
         property_()
 

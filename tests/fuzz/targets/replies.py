@@ -226,7 +226,7 @@ def packed(start: int, shape: tuple[int, ...] = SMALL.shape, dtype: Any = np.uin
     return wire.pack((np.arange(start, start + int(np.prod(shape))) % 256).astype(dtype).reshape(shape))
 
 
-buffers = st.integers(0, 255).map(packed)
+buffers = st.integers(0, 2**31).map(packed)
 
 
 @st.composite
