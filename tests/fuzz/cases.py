@@ -141,3 +141,8 @@ def one_of_line(
 def sometimes(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Draw a field, or leave it out."""
     return st.just(ABSENT) | right
+
+
+def half(right: st.SearchStrategy[Any], wrong: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Draw either as often: hypothesis counts what alternatives themselves are made of."""
+    return st.booleans().flatmap(lambda good: right if good else wrong)

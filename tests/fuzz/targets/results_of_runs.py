@@ -300,7 +300,7 @@ def read_tiff(case: tuple[bytes, tuple[int, int, int]], folder: Path) -> None:
 
 TARGETS = [
     Target("run.json", run_files_of_any, read_run, 4, results=0.3, places=6),
-    Target("verify", st.deferred(runs), verify_run, 3, results=0.3, places=6),
+    Target("verify", st.deferred(runs), verify_run, 3, results=0.35, places=12),
     Target("masks: pickles", pickles(), read_pickle, 2, results=0.4, places=1),
-    Target("masks: TIFF", tiffs(), read_tiff, 3, results=0.3, places=4),
+    Target("masks: TIFF", tiffs(), read_tiff, 3, results=0.4, places=5),
 ]
