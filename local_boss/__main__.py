@@ -5,23 +5,26 @@ It parses and reports; the work is done by the module of each command.
 
 from __future__ import annotations
 
+import beginning
+
+if __name__ == "__main__":
+    beginning.begin()
+
 import argparse
 import importlib
 import logging
 import math
-import signal
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import logs
+import shell
 from command_line import Parser
 from credentials import HIDDEN, hide_likely
 from errors import NDSynapseError, UsageError
 from regular_files import refuse_special
 
 __all__ = ["main"]
-
-STOPPED = 128 + signal.SIGINT  # what a shell calls the end by Ctrl-C
 
 COMMANDS = {
     "serve": "answer HTTP requests as BOSS does",
@@ -45,20 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or the code of the error that ended it, see ``errors``; 130 when it was stopped by Ctrl-C.
+        0, or the code of the error that ended it, see ``errors``.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    # of a word that is no command, nothing may be told: it may be a token
-    name = f"local_boss {argv[0]}" if argv and argv[0] in COMMANDS else "local_boss"
+    return shell.run(_command, argv, remedy="What was stored by then stays")
+
+
+def _command(argv: list[str], _environ: Mapping[str, str]) -> int:
+    """Run a command; return its exit code."""
     try:
         args = _parsed(argv)
         return _serve(args) if args.command == "serve" else _run(args)
     except NDSynapseError as error:
-        sys.stderr.write(f"{name}: {_without_tokens(str(error), argv)}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{name}: stopped before its end; what was stored by then stays\n")
-        return STOPPED
+        asked, found, remedy = (_without_tokens(part, argv) for part in (error.asked, error.found, error.remedy))
+        raise type(error)(asked, found, remedy) from None
 
 
 def _without_tokens(text: str, argv: Sequence[str]) -> str:
@@ -110,10 +112,10 @@ def _serve(args: argparse.Namespace) -> int:
     from local_boss.slow_link import Link
     from local_boss.sparing_log import Sparing
 
-    level = logging.INFO if args.verbose else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.apply(logs.LogSettings(logging.INFO if args.verbose else logging.WARNING))
     for handler in logging.getLogger().handlers:
-        handler.addFilter(Sparing())
+        # the first, for it tells kinds of lines by what is still to be filled in
+        handler.filters.insert(0, Sparing())
     link = Link(args.delay_ms, args.rate_mb_s)
     plan = None if args.faults is None else FaultPlan.from_json(_text_of(args.faults))
     serve(args.data, args.host, args.port, args.strict, args.verbose, link, plan)
@@ -138,4 +140,4 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    shell.end(main())

@@ -6,6 +6,11 @@ installed, an S3 server of moto's receives the results; otherwise nothing is upl
 
 from __future__ import annotations
 
+import beginning
+
+if __name__ == "__main__":
+    beginning.begin()
+
 import csv
 import importlib.util
 import os
@@ -15,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -26,6 +31,7 @@ from botocore.config import Config
 from intern.remote.boss import BossRemote
 from numpy.typing import NDArray
 
+import shell
 from box import Box
 from command_line import Parser
 from errors import NDSynapseError, StorageError, UnavailableError, UsageError
@@ -66,11 +72,11 @@ def main(argv: list[str] | None = None) -> int:
         metavar="FOLDER",
         help="empty, or of an earlier demonstration (default: %(default)s)",
     )
-    try:
-        return _demonstrate(parser.parse_args(argv).path)
-    except NDSynapseError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+
+    def command(words: list[str], _environ: Mapping[str, str]) -> int:
+        return _demonstrate(parser.parse_args(words).path)
+
+    return shell.run(command, argv, remedy="The same command begins anew")
 
 
 def _demonstrate(path: Path) -> int:
@@ -288,9 +294,8 @@ def _stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
 
 def _say(text: str) -> None:
     """Write a line at once: the job writes to the same terminal."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    shell.say(f"{text}\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    shell.end(main())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+import shell
 from box import Box
 from errors import DataError, RangeError, UsageError
 from frame import NANOMETRES, VOXEL_SIZES, are_voxel_sizes
@@ -385,7 +386,6 @@ def run(args: argparse.Namespace) -> int:
     NDSynapseError
         As `ingest` and `stacks.open_stack` do.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     # tifffile logs its own account of damaged files; ours follows, in one line
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     stack = open_stack(args.files)
@@ -407,8 +407,7 @@ def run(args: argparse.Namespace) -> int:
             )
     finally:
         boss.close()
-    sys.stdout.write(_summary(done, args.data))
-    return 0
+    return shell.say(_summary(done, args.data))
 
 
 def _summary(done: Ingested, data: Path) -> str:

@@ -9,7 +9,6 @@ import argparse
 import csv
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+import shell
 from box import Box
 from csv_files import Rows
 from errors import DataError, RangeError, StorageError
@@ -326,11 +326,10 @@ def run(args: argparse.Namespace) -> int:
     finally:
         boss.close()
     extent = " x ".join(map(str, info.box.shape))
-    sys.stdout.write(
+    return shell.say(
         f"{DESCRIPTION}: {info.collection}/{info.experiment}, {extent} voxels (z, y, x), seed {args.seed}, "
         f"{time.monotonic() - started:.1f} s.\n"
         f"Channels: {', '.join(info.channels)}\n"
         f"Planted synapses: {info.synapses:,}, in {info.truth_csv}\n"
         f"To read them: python -m local_boss serve --data {args.data}\n"
     )
-    return 0

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as WebRoute
 from starlette.types import ASGIApp
 
+import shell
 from errors import NDSynapseError, UsageError
 from local_boss import routing, tokens
 from local_boss.bodies import Bodies, CrowdedError, TooLargeError
@@ -251,7 +252,7 @@ class _Announced(uvicorn.Server):
         await super().startup(sockets=sockets)
         for listener in sockets or ():
             listener.listen(LISTENING)  # as many as asyncio accepts at once would be few
-        print(self._url, flush=True)  # noqa: T201 - the answer of the command
+        shell.say(f"{self._url}\n")
 
 
 def bound(host: str, port: int) -> socket.socket:
