@@ -74,7 +74,9 @@ def check_magnitude(name: str, values: NDArray[Any]) -> None:
     """
     if values.dtype.kind != "f" or not values.size:
         return
-    largest = np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max()
+    finite = np.isfinite(values)
+    ends = (np.max(values, where=finite, initial=0), np.min(values, where=finite, initial=0))
+    largest = max(abs(float(end)) for end in ends)
     if largest > _LARGEST:
         raise DataError(name, f"it holds numbers as large as {largest:.3g}", f"Give numbers up to {_LARGEST:g}")
 
