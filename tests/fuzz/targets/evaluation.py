@@ -297,7 +297,7 @@ def label_zarrs(draw: st.DrawFn) -> dict[str, bytes]:
 
 TARGETS = [
     Target("evaluation's command line", lines(), quietly(read_line), 4, results=0.35, places=5),
-    Target("tables of truth", point_tables(), read_points, 3, results=0.5, places=3),
+    Target("tables of truth", point_tables(), read_points, 3, results=0.4, places=3),
     Target("tables that are compared", both_tables, evaluate_tables, 3, results=0.35, places=4),
     Target(
         "label volumes",
@@ -307,6 +307,6 @@ TARGETS = [
         results=0.3,
         places=6,
     ),
-    Target("folders of images", image_folders(), evaluate_images, 2, results=0.22, places=8),
+    Target("folders of images", image_folders(), evaluate_images, 2, results=0.18, places=7),
     Target("synaptograms", archives, evaluate_cubes, 2, results=0.22, places=10),
 ]
