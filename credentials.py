@@ -6,6 +6,7 @@ It knows nothing of BOSS itself and opens no connection; who needs the secret ca
 from __future__ import annotations
 
 import base64
+import codecs
 import html
 import json
 import logging
@@ -16,6 +17,7 @@ import stat
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -224,7 +226,8 @@ def read_token_file(path: Path) -> Token:
     except OSError as error:
         error.filename = None  # for the same reason
         if isinstance(error, FileNotFoundError | IsADirectoryError):
-            raise UsageError(asked, "there is no such file", remedy) from error
+            found = "it is a folder" if isinstance(error, IsADirectoryError) else "there is no such file"
+            raise UsageError(asked, found, remedy) from error
         if isinstance(error, TimeoutError):
             found = f"nobody wrote it to its end within {_TOKEN_FILE_S:.0f} s"
             raise UsageError(asked, found, "Let something write to it, or give a file") from error
@@ -234,10 +237,11 @@ def read_token_file(path: Path) -> Token:
     if mode & stat.S_IROTH:
         log.warning("%s can be read by every user of this machine; chmod 600 keeps it yours", asked)
     # latin-1 decodes any bytes, so that no decoding error can quote the content; Token checks the characters.
-    fault = _fault(raw.decode("latin-1").strip())
+    secret = raw.removeprefix(codecs.BOM_UTF8).decode("latin-1").strip()
+    fault = _fault(secret)
     if fault:
         raise UsageError(asked, fault, remedy)
-    return Token(raw.decode("latin-1").strip())
+    return Token(secret)
 
 
 def unwaiting(path: str, flags: int) -> int:
@@ -308,7 +312,7 @@ def suspected(words: Sequence[str], environ: Mapping[str, str]) -> tuple[Token, 
         form of BOSS's own tokens, and the secrets of AWS that the environment has.
     """
     found = [environ.get(name, "").strip() for name in (TOKEN_VARIABLE, *_AWS_SECRETS)]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         option, _, value = word.partition("=")
         if option == "--token":
             found.append(value or following)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import io
 import json
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import credentials
-from credentials import Redactor, Token, find_token, read_token_file, redact
+from credentials import Redactor, Token, find_token, read_token_file, redact, suspected
 from errors import UsageError
 
 SECRET = "c0ffee%d00d\"quo'te\\back/slash~0123456789"
@@ -324,3 +325,27 @@ def written(emit) -> str:
         parent.removeHandler(handler)
         parent.propagate = True
     return stream.getvalue()
+
+
+def test_what_may_be_a_token_is_found_on_a_command_line_that_is_not_understood_yet() -> None:
+    issued = "0123456789abcdef" * 2 + "01234567"
+    found = suspected(["--token", "a-token-of-mine", "x", f"--tag={issued}", "--token=another-of-mine", "--token"], {})
+    assert {token.reveal() for token in found} == {"a-token-of-mine", issued, "another-of-mine"}
+    environ = {"BOSS_TOKEN": " of-the-environment\n", "AWS_SESSION_TOKEN": "of-aws-session", "AWS_REGION": "us-east-1"}
+    assert {token.reveal() for token in suspected([], environ)} == {"of-the-environment", "of-aws-session"}
+
+
+def test_a_token_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xef\xbb\xbf0123456789\r\n")
+    (tmp_path / "token").chmod(0o600)
+    assert read_token_file(tmp_path / "token").reveal() == "0123456789"
+
+
+@pytest.mark.parametrize("before", [b"", b"Token ", b"x", b"xy", b"Authorization: Token "])
+def test_a_token_in_base64_is_removed_wherever_it_begins(before: bytes) -> None:
+    secret = "d5f07b31e9c4a8620bd5f07b31e9c4a8620bd5f0"
+    coded = base64.b64encode(before + secret.encode()).decode()
+    left = redact(f"sent {coded}", Token(secret))
+    assert "***" in left
+    # but for a few characters at its ends, which hold bits of what stands beside it
+    assert len(left) <= len("sent ***") + len(base64.b64encode(before)) + 8

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from botocore.config import Config
@@ -63,7 +64,9 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
     def run(*words: str) -> Said:
         capsys.readouterr()
-        code = main(words)
+        # a command takes the token out of the environment
+        with mock.patch.dict(os.environ):
+            code = main(words)
         said = capsys.readouterr()
         return Said(code, said.out, said.err)
 
