@@ -82,16 +82,18 @@ def test_workers_log_to_the_same_file_and_do_not_know_the_token(
 
 
 def test_log_on_a_full_disk_is_given_up_with_one_warning(tmp_path: Path) -> None:
-    """logging's own way is a traceback on standard error for every line."""
+    """logging's own way is a traceback on standard error for every line. A limit on files stands for a disk."""
+    file = tmp_path / "job.log"
     program = (
-        "import logging, logs, pathlib, sys; from credentials import Token\n"
+        "import logging, logs, pathlib, resource; from credentials import Token\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "logs.apply(logs.LogSettings())\n"
-        "with logs.job_log(pathlib.Path('/dev/full'), Token('public')):\n"
+        f"with logs.job_log(pathlib.Path({str(file)!r}), Token('public')):\n"
         "    for n in range(5): logging.getLogger('driver').info('line %d', n)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert done.stderr.count("WARNING /dev/full ends here: No space left on device") == 1
+    assert done.stderr.count(f"WARNING {file} ends here: File too large") == 1
     assert done.stderr.count("INFO line") == 5
     assert "Traceback" not in done.stderr
 
