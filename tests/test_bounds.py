@@ -37,7 +37,7 @@ from errors import DataError, UsageError
 from local_boss.faults import FaultPlan
 from local_boss.stacks import open_stack
 from pipelines.evaluate.files import read_volume
-from tests.fuzz.targets import RUN
+from tests.fuzz.targets.results_of_runs import run_files
 from tests.hostile_files import tiff_of
 from tests.peak import MIB, run_alone
 
@@ -197,7 +197,9 @@ class TestJson:
             f'  File "/a/b/c{n}.py", line {n}, in d\n    e(f, g, [h])\n    ^^^^^^^' for n in range(16)
         )
         hole = {"box": "z 0:16 y 0:512 x 0:512", "step": "detect", "reason": "ValueError: x", "traceback": traceback}
-        (tmp_path / "run.json").write_text(json.dumps({**RUN, "holes": [hole] * 40_000}))
+        (tmp_path / "run.json").write_text(
+            json.dumps({**json.loads(run_files("nomads-unsupervised")["run.json"]), "holes": [hole] * 40_000})
+        )
         read = "assert len(read_run_file(folder).holes) == 40_000"
         ended = run_alone("from run_file import read_run_file", read, tmp_path)
         assert ended.error == ""

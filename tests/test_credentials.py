@@ -167,7 +167,7 @@ def test_a_token_file_with_something_else_in_it_is_refused_by_name(tmp_path, con
 
 @pytest.mark.parametrize("name", ["missing", "."])
 def test_a_token_file_that_is_none_is_refused(tmp_path, name):
-    with pytest.raises(UsageError, match="no such file|it is a folder"):
+    with pytest.raises(UsageError, match=r"no such file|it is a folder"):
         read_token_file(tmp_path / name)
 
 

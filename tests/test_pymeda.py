@@ -358,7 +358,7 @@ brightnesses = hnp.arrays(
     np.float64,
     st.tuples(st.integers(0, 12), st.integers(1, 3)),
     elements=st.one_of(
-        st.floats(-1e12, 1e12), st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf, 1e100, -1e100, 1e-300])
+        st.floats(-1e12, 1e12), st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-300])
     ),
 )
 

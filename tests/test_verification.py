@@ -609,7 +609,7 @@ class TestHoles:
         path.write_bytes(body[:offset] + holed.tobytes() + body[offset + holed.size :])
         with (folder / f"{STEM}.ome.tiff").open("wb") as file:
             mask_files.write_tiff(file, holed, b"<OME/>")
-        rewritten(folder, holes=[{"box": str(hole)}])
+        rewritten(folder, holes=[{"box": str(hole)}], voxels={"All": int(np.count_nonzero(holed))})
 
     def test_what_reaches_a_hole_is_not_judged_and_all_else_is(self, folder: Path, boss: BossServer) -> None:
         self.holed(folder, self.HOLE)

@@ -168,8 +168,8 @@ def test_a_line_that_cannot_be_is_refused(delay_ms: float, rate_mb_s: float, wor
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--delay-ms", "-1"], "local_boss serve: a delay of -1 ms: "),
-        (["--rate-mb-s", "0"], "local_boss serve: a rate of 0 MB/s: "),
+        (["--delay-ms", "-1"], "a delay of -1 ms: "),
+        (["--rate-mb-s", "0"], "a rate of 0 MB/s: "),
         (["--rate-mb-s", "fast"], "argument --rate-mb-s: invalid float value: 'fast'"),
     ],
 )

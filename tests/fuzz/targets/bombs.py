@@ -102,4 +102,4 @@ def bomb_as(reader: str, packer: str, body: bytes, folder: Path) -> Callable[[],
     return read[reader]
 
 
-TARGETS = [Target("bombs", bombs(), meet_bomb, 1, results=0.02, places=3)]
+TARGETS = [Target("bombs", bombs(), meet_bomb, 1, results=0.0, places=3)]

@@ -340,7 +340,7 @@ def nothing(channels: dict[str, NDArray[Any]]) -> None:
 
 def run_shell(line: list[str], folder: Path) -> None:
     line = [str(folder / word) if word == "scratch" else word for word in line]
-    with at_hand(), untold(multicore_shell), mock.patch("stopping.hear"), mock.patch("stopping.ignore"):
+    with at_hand(), untold(), mock.patch("stopping.hear"), mock.patch("stopping.ignore"):
         code = multicore_shell.main(line)
     shutil.rmtree(folder / "scratch", ignore_errors=True)
     assert code == 0

@@ -234,7 +234,7 @@ def run_command(line: list[str], folder: Path) -> None:
         raise SystemExit(0)
 
     with (
-        untold(local_command),
+        untold(),
         mock.patch.object(server, "serve"),
         mock.patch.object(sample, "write_sample", written),
         mock.patch("logging.basicConfig"),

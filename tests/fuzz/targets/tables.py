@@ -160,7 +160,7 @@ def draw_report(case: tuple[list[str], bytes], folder: Path) -> None:
     (folder / "a folder").mkdir(exist_ok=True)
     line = [str(folder / word) if word in ("table.csv", "a folder") else word for word in line]
     with (
-        untold(pymeda_driver),
+        untold(),
         mock.patch.object(pymeda_driver, "write_report", _undrawn),
         redirect_stdout(io.StringIO()),
         redirect_stderr(io.StringIO()),
