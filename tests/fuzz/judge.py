@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import logging
+import math
 import traceback
 import warnings
 from collections import Counter
@@ -73,7 +74,8 @@ class Outcomes:
 def shallow(target: Target, outcomes: Outcomes) -> str:
     """Say why a target reaches too little of what it is about, or nothing."""
     cases = outcomes.cases
-    if outcomes.results < (cases * target.results if cases >= ENOUGH else 1):
+    # few cases need one result, where any is promised
+    if outcomes.results < (cases * target.results if cases >= ENOUGH else min(1.0, math.ceil(target.results))):
         return f"{outcomes.results} of {cases} cases end in a result, {target.results:.0%} should"
     if cases >= ENOUGH and len(outcomes.places) < target.places:
         return f"cases are refused in {len(outcomes.places)} places, {target.places} should be met"
