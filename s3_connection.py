@@ -140,6 +140,11 @@ def translated(asked: str, remedy: str) -> Iterator[None]:
         inner = cause.__context__ if isinstance(cause, S3UploadFailedError) and cause.__context__ else cause
         kind, found, hint = meaning(inner)
         raise kind(asked, found, f"{hint}. {remedy}") from cause
+    except RecursionError as cause:
+        # botocore follows whoever sends it on, and that without end
+        raise UnavailableError(
+            asked, "S3 sends its callers on in a circle", f"Check AWS_ENDPOINT_URL. {remedy}"
+        ) from cause
     except OSError as cause:
         raise StorageError(asked, str(cause), f"Check the file. {remedy}") from cause
 

@@ -235,7 +235,21 @@ class Run:
             "child": Resources(**values["child"]),
             "report": Resources(**values["report"]),
         }
+        for name, kind in _KINDS.items():
+            value = values.get(name, kind())
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{name} is {str(value)[:40]!r}")
+        if not all(isinstance(text, str) for text in (*made["options"], *values.get("tags", {}).values())):
+            raise TypeError("options and tags are texts")
         return cls(**{**values, **made})
+
+
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("run_id", "queue", "job_definition", "compute", "bucket", "prefix", "name"), str),
+    **dict.fromkeys(("blocks", "shards", "attempts"), int),
+    "tags": dict,
+}
+"""What the plain values of a run are, as JSON has them; those that are missing have a default, or are asked for."""
 
 
 def refuse_tokens(words: Sequence[str]) -> None:

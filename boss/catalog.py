@@ -214,4 +214,11 @@ def find_channel(remote: BossRemote, collection: str, experiment: str, channel: 
         raise DataError(asked, f"its voxels are {datatype}", f"Only {', '.join(_TYPES)} can be read: choose another")
     if base > RESOLUTION:
         raise DataError(asked, f"its finest resolution is {base}", f"Only resolution {RESOLUTION} is read")
-    return ChannelResource(channel, collection, experiment, type=str(fields["type"]), datatype=datatype, raw=fields)
+    # intern refuses a type that it does not know
+    return call(
+        remote,
+        asked,
+        lambda: ChannelResource(
+            channel, collection, experiment, type=str(fields["type"]), datatype=datatype, raw=fields
+        ),
+    )

@@ -55,7 +55,7 @@ def read_box(case: dict[str, Any], folder: Path) -> None:
     if math.prod(-(-n // max(s, 1)) for n, s in zip(box.shape, size, strict=True)) < 1000:
         assert sum(tile.voxels for tile in box.tiles(size)) == box.voxels
         assert sum(tile.voxels for tile in box.tiles(size, aligned=True)) == box.voxels
-    inner = box.grown((1, 2, 3), Box((-(2**62), 2**62), (-(2**62), 2**62), (-(2**62), 2**62)))
+    inner = box.grown((1, 2, 3), Box(*[(1 - 2**63, 2**63 - 1)] * 3))
     assert inner.contains(box)
     assert box.intersection(inner) == box
 
