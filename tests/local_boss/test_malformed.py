@@ -190,7 +190,8 @@ def send(running: BossServer, seed: int) -> None:
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
                 return
             case "half-close":
-                line.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(OSError):  # the server may have gone
+                    line.shutdown(socket.SHUT_WR)
         line.settimeout(ANSWER_S)
         with contextlib.suppress(TimeoutError):
             while line.recv(65536):
