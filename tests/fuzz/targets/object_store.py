@@ -167,7 +167,7 @@ def connect(case: tuple[dict[str, str], bytes], folder: Path) -> None:
 
 
 TARGETS = [
-    Target("answers of S3", s3_answers(), quietly(use_s3), 3, results=0.4, places=7),
+    Target("answers of S3", s3_answers(), quietly(use_s3), 3, results=0.4, places=4),
     Target("keys of S3", one_wrong(KEYS, WRONG_KEYS), name_objects, 3, results=0.4, places=3),
     Target(
         "buckets and ACLs",
