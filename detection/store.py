@@ -13,6 +13,7 @@ import secrets
 import shutil
 import struct
 import time
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -463,7 +464,15 @@ class Store:
                 "Free space, or choose another folder with --path or --scratch" if full else "Check the scratch folder"
             )
             raise StorageError(asked, os.strerror(number).lower(), f"{remedy}; what is done is kept") from error
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, blosc.blosc_extension.error) as error:
+        except (
+            ValueError,
+            KeyError,
+            EOFError,
+            zipfile.BadZipFile,
+            blosc.blosc_extension.error,
+            SyntaxError,
+            tokenize.TokenError,
+        ) as error:
             remedy = "Remove the scratch folder, and start over"
             raise StorageError(asked, f"the file is damaged ({error})", remedy) from error
 

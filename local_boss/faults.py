@@ -96,16 +96,16 @@ class Rule:
         """Refuse what cannot be meant."""
         problem = self._problem()
         if problem:
-            raise UsageError(f"a rule of the fault plan, fault {self.fault!r}", problem, _REMEDY)
+            raise UsageError(f"a rule of the fault plan, fault {self.fault[:40]!r}", problem, _REMEDY)
 
     def _problem(self) -> str:
         """Say what is wrong with the rule, or nothing."""
         if self.fault not in FAULTS:
             return f"there are {', '.join(FAULTS)}"
         if self.on not in (*KINDS, "any"):
-            return f"on is {self.on!r}; there are {', '.join(KINDS)} and any"
+            return f"on is {self.on[:40]!r}; there are {', '.join(KINDS)} and any"
         if self.fault in OF_VOXELS and self.on not in ("cutout-get", "any"):
-            return f"on is {self.on!r}, and it can only occur on cutout-get"
+            return f"on is {self.on[:40]!r}, and it can only occur on cutout-get"
         if not _is_count(self.first) or not (self.times is None or _is_count(self.times)):
             return "first and times are whole numbers from 1 upwards, times may be null"
         if not _is_within(self.probability, 1.0):

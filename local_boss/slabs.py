@@ -31,6 +31,7 @@ _TYPES = ("uint8", "uint16", "uint64")
 
 # What the readers' libraries raise on damaged or foreign bytes; bad bytes have no one exception class.
 _DAMAGED = (
+    *(ImportError, SystemError),
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError, SyntaxError),
     *(EOFError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
 )

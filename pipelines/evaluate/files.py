@@ -43,6 +43,7 @@ _ZARR_MARKERS = ("zarr.json", ".zarray", ".zgroup")
 
 # bad bytes have no one exception class
 _DAMAGED = (
+    *(AssertionError, ImportError, SyntaxError, SystemError),
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError),
     *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error),
 )

@@ -296,7 +296,7 @@ def label_zarrs(draw: st.DrawFn) -> dict[str, bytes]:
 
 
 TARGETS = [
-    Target("evaluation's command line", lines(), quietly(read_line), 4, results=0.35, places=5),
+    Target("evaluation's command line", lines(), quietly(read_line), 4, results=0.25, places=5),
     Target("tables of truth", point_tables(), read_points, 3, results=0.4, places=3),
     Target("tables that are compared", both_tables, evaluate_tables, 3, results=0.35, places=4),
     Target(
