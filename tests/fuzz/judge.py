@@ -113,7 +113,8 @@ def check_words(error: NDSynapseError) -> None:
 
 def place_of(error: BaseException) -> str:
     """Return the line of ours that raised an error, and of one that was translated the line that led to it."""
-    places = [_innermost(one) for one in (error, error.__cause__) if one is not None]
+    # one that was told anew `from None` has what led to it all the same
+    places = [_innermost(one) for one in (error, error.__cause__ or error.__context__) if one is not None]
     return " < ".join(dict.fromkeys(place for place in places if place)) or "tests"
 
 

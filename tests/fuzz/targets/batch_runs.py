@@ -322,7 +322,7 @@ def price_lists(draw: st.DrawFn) -> Any:
 commands = st.sampled_from(["status", "cancel", "logs", "resume"])
 
 TARGETS = [
-    Target("batch's command lines", batch_lines(), quietly(command_batch), 4, results=0.3, places=6),
+    Target("batch's command lines", batch_lines(), quietly(command_batch), 4, results=0.3, places=8),
     Target("records of runs", st.tuples(commands, records()), quietly(read_record), 4, results=0.3, places=10),
     Target("answers of AWS Batch", aws_answers(), quietly(hear_answers), 4, results=0.25, places=6),
     Target("prices", price_lists(), price, 2, results=0.4, places=2),

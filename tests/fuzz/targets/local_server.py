@@ -251,7 +251,7 @@ def run_command(line: list[str], folder: Path) -> None:
 TARGETS = [
     Target("uploads to the local BOSS", half(buffers, bad_buffers), unpack_upload, 3, results=0.3, places=5),
     Target("forms of the local BOSS", filled_forms(), fill_form, 3, results=0.4, places=8),
-    Target("tokens.json", token_files(), load_tokens, 3, results=0.15, places=6),
+    Target("tokens.json", token_files(), load_tokens, 3, results=0.2, places=6),
     Target("fault plans", plans, follow_plan, 3, results=0.25, places=5),
-    Target("local BOSS's command lines", lines(), quietly(run_command), 3, results=0.35, places=1),
+    Target("local BOSS's command lines", lines(), quietly(run_command), 3, results=0.35, places=5),
 ]
