@@ -135,6 +135,8 @@ def end(code: int) -> NoReturn:
     """
     # what is done is told; a signal that comes while Python ends would change the exit code
     stopping.ignore()
+    # what libraries lament while Python takes them apart, such as asyncio its tasks, has no place below the last line
+    logging.disable()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

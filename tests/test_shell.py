@@ -140,7 +140,10 @@ def test_a_signal_while_a_report_is_drawn_ends_it_in_a_sentence(tmp_path: Path) 
     table.write_text("a,b,c,d,e,f\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
     words = line("pymeda_driver", str(table), "--out", str(tmp_path / "out"))
     process = subprocess.Popen(words, cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE)
-    time.sleep(3)
+    maps = Path(f"/proc/{process.pid}/maps")
+    deadline = time.monotonic() + LIMIT_S
+    while "sklearn/cluster" not in maps.read_text() and time.monotonic() < deadline:  # what orders the columns
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 75, told

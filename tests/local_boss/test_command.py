@@ -185,8 +185,8 @@ def test_the_second_start_keeps_the_tokens(tmp_path: Path) -> None:
         assert second.token == token
 
 
-@pytest.mark.parametrize("command", ["ingest", "sample"])
-def test_ctrl_c_ends_a_command_in_one_line(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(("command", "wait_s"), [*(("ingest", tenths / 10) for tenths in range(4)), ("sample", 0.0)])
+def test_ctrl_c_ends_a_command_in_one_line(tmp_path: Path, command: str, wait_s: float) -> None:
     np.save(tmp_path / "stack.npy", np.random.default_rng(0).integers(0, 255, (32, 2048, 2048), np.uint8))
     names = ["--col", "c", "--exp", "e", "--chan", "h", "--voxel-size-nm", "70,100,100", str(tmp_path / "stack.npy")]
     words = names if command == "ingest" else []
@@ -201,6 +201,7 @@ def test_ctrl_c_ends_a_command_in_one_line(tmp_path: Path, command: str) -> None
     deadline = time.monotonic() + 30
     while not (data / "catalog.sqlite").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+    time.sleep(wait_s)
     process.send_signal(signal.SIGINT)
     output, said = process.communicate(timeout=30)
     assert process.returncode == 75, said
