@@ -1,7 +1,7 @@
 """The door to S3: carries a result folder to a bucket.
 
 It knows nothing of what the files mean, except that ``run.json`` goes last, and removes nothing but an outdated one and
-what that one lists and the new one does not. What one object holds, `s3_object` tells.
+what that one lists and the new one does not. What one object holds, `s3_checksums` tells.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as boto_errors
 
+import s3_checksums
 import s3_connection
-import s3_object
-import s3_objects
+import s3_transfers
 from errors import StorageError, UsageError, few
 from results import GROWING, deliverables
 from run_file import MOST_BYTES, Outline, outline_of
@@ -154,8 +154,8 @@ def upload_folder(
     for path, key in keys.items():
         standing = f"{len(done)} of {len(keys)} objects are up"
         with translated(f"uploading {path.name} to s3://{bucket}/{key}, {standing}", remedy):
-            size, sha256 = path.stat().st_size, s3_object.sha256_of(path)
-            differs = not s3_object.holds(client, bucket, key, path, sha256)
+            size, sha256 = path.stat().st_size, s3_checksums.sha256_of(path)
+            differs = not s3_checksums.holds(client, bucket, key, path, sha256)
             if differs and is_outdated and (key != marker or stale):
                 _make_way(client, bucket, marker, stale)
                 is_outdated = False
@@ -198,10 +198,11 @@ def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
         keys = {key: path for path, key in _keys(root, key_prefix).items()}
         # a later command that was refused has added to the log alone
         faults = {
-            key: s3_object.fault(client, bucket, key, path, grows=path == root / GROWING) for key, path in keys.items()
+            key: s3_checksums.fault(client, bucket, key, path, grows=path == root / GROWING)
+            for key, path in keys.items()
         }
         _earlier(client, root, bucket, key_prefix)
-        held = s3_objects.keys(client, bucket, f"{key_prefix}/")
+        held = s3_transfers.keys(client, bucket, f"{key_prefix}/")
         foreign = islice((key for key in held if key not in keys), _FOREIGN)
         faults |= dict.fromkeys(foreign, "the folder has no such file")
     return {key: fault for key, fault in faults.items() if fault}
@@ -337,7 +338,7 @@ def _removed(client: Any, bucket: str) -> str:
 
 def _earlier(client: Any, root: Path, bucket: str, key_prefix: str) -> tuple[bool, list[str]]:
     """Tell whether an earlier upload left a `run.json`, or may have, and which of its objects are stale."""
-    there, body = s3_object.content(client, bucket, f"{key_prefix}/{MARKER}", MOST_BYTES)
+    there, body = s3_transfers.content(client, bucket, f"{key_prefix}/{MARKER}", MOST_BYTES)
     before, now = outline_of(body), _outline(root)
     if before is None or now is None:
         # what is incomplete itself takes nothing away
@@ -368,7 +369,7 @@ def _send(client: Any, file: Path, bucket: str, key: str, acl: str | None, sha25
     }
     if acl is not None:
         extra["ACL"] = acl
-    s3_objects.send_file(client, file, bucket, key, extra, _TRANSFER)
+    s3_transfers.send_file(client, file, bucket, key, extra, _TRANSFER)
     after = file.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise StorageError(f"uploading {file}", "it changed while it was sent", "Let its writer end, then upload again")

@@ -1,6 +1,6 @@
 """The connection to S3, and the translation of what goes wrong with it.
 
-It carries nothing itself: `s3_objects` does.
+It carries nothing itself: `s3_transfers` does.
 """
 
 from __future__ import annotations

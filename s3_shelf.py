@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import s3_connection
-import s3_objects
+import s3_transfers
 from detection.shelf import Shelf
 from errors import UsageError
 from s3 import check_bucket
@@ -67,7 +67,7 @@ class S3Shelf(Shelf):
         """
         prefix = f"{self._prefix}/{kind}/"
         with translated(f"listing {self.url}/{kind}", _REMEDY):
-            return {key.removeprefix(prefix) for key in s3_objects.keys(self._client, self._bucket, prefix)}
+            return {key.removeprefix(prefix) for key in s3_transfers.keys(self._client, self._bucket, prefix)}
 
     def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
         """Fetch one thing; botocore checks it against the checksum that it was sent with.
@@ -101,7 +101,7 @@ class S3Shelf(Shelf):
             return bytes(body)
 
         with translated(f"fetching {self.url}/{kind}/{name}", _REMEDY):
-            return s3_objects.fetched(
+            return s3_transfers.fetched(
                 self._client,
                 read,
                 Bucket=self._bucket,
@@ -125,7 +125,7 @@ class S3Shelf(Shelf):
             If it cannot be left.
         """
         with translated(f"leaving {self.url}/{kind}/{name}", _REMEDY):
-            s3_objects.put_new(
+            s3_transfers.put_new(
                 self._client,
                 body,
                 Bucket=self._bucket,

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from botocore import exceptions as boto_errors
 
 import s3_connection
-import s3_objects
+import s3_transfers
 from batch.requests import Phase, Run
 from errors import DataError, UnknownNameError, UsageError
 from s3 import check_bucket
@@ -211,14 +211,14 @@ class Records:
     def _names(self, start: str) -> Iterator[str]:
         """Yield the names of the run's objects that begin so."""
         with translated(f"listing {self.address}", _REMEDY):
-            for key in s3_objects.keys(self._client, self._bucket, f"{self._prefix}/{start}"):
+            for key in s3_transfers.keys(self._client, self._bucket, f"{self._prefix}/{start}"):
                 yield key.removeprefix(f"{self._prefix}/")
 
     def _get(self, name: str) -> bytes | None:
         """Fetch an object; None where there is none."""
         with translated(f"fetching {self.address}/{name}", _REMEDY):
             try:
-                body: bytes = s3_objects.fetched(
+                body: bytes = s3_transfers.fetched(
                     self._client,
                     # the second time it is asked, botocore sees whether the first gave all that there is
                     lambda body: body.read(_MOST_BYTES) + body.read(1),
@@ -239,7 +239,7 @@ class Records:
         body = json.dumps(value, indent=1).encode()
         with translated(f"writing {self.address}/{name}", _REMEDY):
             key = f"{self._prefix}/{name}"
-            is_new = s3_objects.put_new(
+            is_new = s3_transfers.put_new(
                 self._client, body, Bucket=self._bucket, Key=key, ContentType="application/json"
             )
         # ours is found there as well, if the answer to it was lost and botocore wrote it again

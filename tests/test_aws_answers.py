@@ -18,7 +18,7 @@ from botocore.config import Config
 
 import batch.client
 import s3_connection
-import s3_objects
+import s3_transfers
 from aws_answers import scrub
 from batch.client import BatchDoor
 from batch.runs import Records, Submitted
@@ -139,7 +139,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
             patch.setenv(name, value)
         patch.setattr(s3_connection, "_CONFIG", s3_connection._CONFIG.merge(once))
         patch.setattr(batch.client, "_ASKING", batch.client._ASKING.merge(once))
-        for module in (s3_objects, batch.client):
+        for module in (s3_transfers, batch.client):
             patch.setattr(module, "sleep", lambda _: None)
         yield patch
 
@@ -250,7 +250,7 @@ def test_what_is_no_list_is_not_taken_for_an_empty_one(server: Server, shelf: S3
 
 
 def test_a_list_without_end_is_given_up(server: Server, shelf: S3Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_objects, "_MOST_PAGES", 3)
+    monkeypatch.setattr(s3_transfers, "_MOST_PAGES", 3)
     more = "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>"
     server.answers["GET"] = [says(listing(more=more.format(number))) for number in range(9)]
     with pytest.raises(UnavailableError, match="did not end within 3 answers"):

@@ -80,6 +80,7 @@ class TestTables:
             ended = run_alone(*READERS[reader], tmp_path)
             assert "has 100,000 cells, more than 16,384" in ended.error
 
+    @pytest.mark.slow
     def test_a_table_of_many_cells_is_refused_before_all_are_there(self, tmp_path: Path) -> None:
         (tmp_path / "table.csv").write_bytes((b"10," * 9_999 + b"10\n") * 6_000)
         names = ",".join(f"c{n}" for n in range(10_000))

@@ -21,8 +21,8 @@ from botocore.config import Config
 from botocore.session import get_session
 
 import s3
+import s3_checksums
 import s3_connection
-import s3_object
 from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
 from s3 import check_bucket, compare_folder, upload_folder
 from tests.faults.faulty_s3 import Plan, Rule, through_proxy
@@ -262,8 +262,8 @@ def test_where_s3_keeps_no_checksum_the_metadata_tell_what_is_there(tmp_path: Pa
         def head_object(**_: str) -> dict[str, object]:
             return {"ContentLength": 3, "ETag": '"x"', "Metadata": {"sha256": "it"}}
 
-    assert s3_object.holds(Plain(), "results", "a", tmp_path / "a", "it")
-    assert not s3_object.holds(Plain(), "results", "a", tmp_path / "a", "other")
+    assert s3_checksums.holds(Plain(), "results", "a", tmp_path / "a", "it")
+    assert not s3_checksums.holds(Plain(), "results", "a", tmp_path / "a", "other")
 
 
 def test_a_log_that_a_refused_command_added_to_is_no_other_log(s3_env: S3Server, folder: Path) -> None:

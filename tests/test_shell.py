@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,9 @@ COMMANDS = {
 }
 PROGRAMS = [name for name in COMMANDS if " " not in name]
 """Each main program once: what comes before the parsing is common to its commands."""
+
+slow = partial(pytest.param, marks=pytest.mark.slow)
+"""Parameters of a test that waits for a server which is not there."""
 
 LIMIT_S = 120
 HANDLED = 1 << (signal.SIGTERM - 1)
@@ -264,7 +268,7 @@ UNSET = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/nope", "AWS_S
         ("driver.py verify", ["{wrong}", "--offline"], 65),
         ("nd_multicore", ["/nope/neurodata.cfg", "os:getcwd"], 2),
         ("batch plan", [*JOB, "--block-size", "a"], 2),
-        ("batch plan", JOB, 69),
+        slow("batch plan", JOB, 69),
         ("batch", [], 2),
         ("batch status", ["no address"], 2),
         ("local_boss", [], 2),
@@ -309,8 +313,8 @@ FORGED = "2026-01-01T00:00:00.000Z INFO all is well"
         ("driver.py", [*JOB, "--z-range", f"0,4\n{FORGED}"]),
         ("driver.py", [*JOB, "--pipeline", f"a\n{FORGED}:c"]),
         ("driver.py", [*JOB, "--path", f"/proc/a\n{FORGED}"]),
-        ("driver.py", [*JOB, "--block-size", "4,4,4", "--shared", f"s3://b/a\n{FORGED}", "--phase", "report"]),
-        ("driver.py", [*JOB, "--block-size", "4,4,4", "--shared", "x" * 5000, "--phase", "report"]),
+        slow("driver.py", [*JOB, "--block-size", "4,4,4", "--shared", f"s3://b/a\n{FORGED}", "--phase", "report"]),
+        slow("driver.py", [*JOB, "--block-size", "4,4,4", "--shared", "x" * 5000, "--phase", "report"]),
         ("driver.py", [*JOB, "--param", "y" * 5000]),
         ("batch status", [f"s3://b/x\n{FORGED}"]),
         ("driver.py upload", [f"a\n{FORGED}", "--bucket", "abc"]),

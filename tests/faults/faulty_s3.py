@@ -21,7 +21,7 @@ import botocore.endpoint
 from botocore.config import Config
 
 import s3_connection
-import s3_objects
+import s3_transfers
 from tests.fixtures_s3 import S3Server
 
 FAULTS = {
@@ -248,7 +248,7 @@ def through_proxy(server: S3Server) -> Iterator[FaultyS3]:
             mock.patch.dict("os.environ", settings),
             mock.patch.object(s3_connection, "_CONFIG", hurried),
             mock.patch.object(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None)),
-            mock.patch.object(s3_objects, "sleep"),
+            mock.patch.object(s3_transfers, "sleep"),
         ):
             yield faulty
     finally:

@@ -1,4 +1,4 @@
-"""One object in S3, held against the file that it is to be of: by the checksum that S3 itself drew of its bytes.
+"""Checksums of a file and of its object in S3, held against each other: that of S3 is drawn of the bytes it holds.
 
 It changes nothing, and knows no folder; `s3` does.
 """
@@ -13,11 +13,11 @@ from typing import Any
 
 from botocore import exceptions as boto_errors
 
-import s3_objects
+import s3_transfers
 from errors import UnavailableError
 from s3_connection import status
 
-__all__ = ["content", "fault", "holds", "sha256_of"]
+__all__ = ["fault", "holds", "sha256_of"]
 
 _PIECE = 2**20
 
@@ -99,39 +99,12 @@ def fault(client: Any, bucket: str, key: str, file: Path, *, grows: bool = False
     return "" if _same(client, place, head, file, size) else "its content is another one"
 
 
-def content(client: Any, bucket: str, key: str, most: int) -> tuple[bool, bytes]:
-    """Read a small object, if it is there.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The connection.
-    bucket, key : str
-        The object.
-    most : int
-        Bytes that are read at most, and one more.
-
-    Returns
-    -------
-    maybe : bool
-        Whether it is there, or may be: a role that may not see it cannot tell.
-    body : bytes
-        Its first bytes; none where it is not there, or may not be read.
-    """
-    try:
-        return True, s3_objects.fetched(client, lambda body: body.read(most) + body.read(1), Bucket=bucket, Key=key)
-    except boto_errors.ClientError as cause:
-        if status(cause) not in (400, 403, 404):
-            raise
-        return status(cause) != 404, b""
-
-
 def _same(client: Any, place: Mapping[str, str], head: Mapping[str, Any], file: Path, size: int) -> bool:
     """Tell whether an object of some size has the first bytes of a file."""
     held = str(head.get("ChecksumSHA256", "")).partition("-")[0]
     if not held:
         # something else than us put it there: its bytes are all that can be compared
-        found: bytes = s3_objects.fetched(client, lambda body: _digest(iter(lambda: body.read(_PIECE), b"")), **place)
+        found: bytes = s3_transfers.fetched(client, lambda body: _digest(iter(lambda: body.read(_PIECE), b"")), **place)
         return found == _digest(_pieces(file, size, _PIECE))
     if "-" not in head.get("ETag", ""):
         return held == base64.b64encode(_digest(_pieces(file, size, _PIECE))).decode()

@@ -1,4 +1,4 @@
-"""Objects of S3: listed, fetched, written once or sent, each of these whole, or an error.
+"""Transfers of objects of S3: listed, fetched, written once or sent, each of these whole, or an error.
 
 It translates nothing; what is done with an object is its caller's.
 """
@@ -21,7 +21,7 @@ from botocore import exceptions as boto_errors
 from aws_answers import SenselessError
 from s3_connection import meaning, status
 
-__all__ = ["fetched", "keys", "put_new", "send_file"]
+__all__ = ["content", "fetched", "keys", "put_new", "send_file"]
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,33 @@ def fetched(client: Any, read: Callable[[Any], T], **place: Any) -> T:
             body.close()
         _pause(attempt)
     raise AssertionError("there is a last attempt")
+
+
+def content(client: Any, bucket: str, key: str, most: int) -> tuple[bool, bytes]:
+    """Read a small object, if it is there.
+
+    Parameters
+    ----------
+    client : botocore.client.S3
+        The connection.
+    bucket, key : str
+        The object.
+    most : int
+        Bytes that are read at most, and one more.
+
+    Returns
+    -------
+    maybe : bool
+        Whether it is there, or may be: a role that may not see it cannot tell.
+    body : bytes
+        Its first bytes; none where it is not there, or may not be read.
+    """
+    try:
+        return True, fetched(client, lambda body: body.read(most) + body.read(1), Bucket=bucket, Key=key)
+    except boto_errors.ClientError as cause:
+        if status(cause) not in (400, 403, 404):
+            raise
+        return status(cause) != 404, b""
 
 
 def keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:
