@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 import logs
 import shell
 from box import Box, Range
-from command_line import Parser, PathOption, path_of
+from command_line import Parser, PathOption, add_verbosity, level_of
 from credentials import Token
 from detection import Detection
 from errors import (
@@ -42,8 +42,10 @@ from errors import (
     UsageError,
     exit_codes,
 )
-from job import BUCKET_VARIABLE, Job, add_verbosity, job_from, level_of, parser
+from job import BUCKET_VARIABLE, Job
+from job_options import job_from, parser
 from NeuroDataResource import NeuroDataResource
+from option_values import path_of
 from pipelines.listing import described, listed
 from progress import silent, told
 from record import Outcome

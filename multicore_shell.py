@@ -15,7 +15,7 @@ import logs
 import nd_multicore
 import shell
 from block_pool import InWorkerError
-from command_line import Parser, PathOption, WholeOption, block_size_of, gib_of
+from command_line import Parser, PathOption, WholeOption
 from detection.plan import DEFAULT_PULLS
 from errors import (
     DataError,
@@ -29,6 +29,7 @@ from errors import (
     exit_codes,
 )
 from importing import function_of
+from option_values import block_size_of, gib_of
 from progress import told
 
 __all__ = ["main"]

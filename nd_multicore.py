@@ -45,7 +45,6 @@ from numpy.typing import NDArray
 import shell
 from block_pool import BlockPool, Done, Failed
 from box import Box, Range
-from command_line import path_of, whole_of
 from detection.block_volume import BlockVolume
 from detection.border import mirrored
 from detection.plan import DEFAULT_PULLS, blocks_of
@@ -54,6 +53,7 @@ from detection.tiles import TileFeed, Tiles
 from errors import DataError, NDSynapseError, StorageError, UsageError
 from machine import available_bytes, default_cpus
 from multicore_load import Load
+from option_values import path_of, whole_of
 from progress import Progress, on_terminal, silent
 from wording import reason_of
 

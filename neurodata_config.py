@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from box import Box, Range
-from command_line import path_of, range_of
 from credentials import Token, unwaiting
 from errors import RangeError, StorageError, UsageError
+from option_values import path_of, range_of
 
 __all__ = ["NeurodataConfig", "read_neurodata_config"]
 

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 import shell
 from box import Box
-from command_line import Parser, PathOption, path_of
+from command_line import Parser, PathOption
 from csv_files import Rows
 from detection import objects
 from detection.overview import Overview
 from errors import DataError, StorageError, UsageError, exit_codes
 from frame import VOXEL_SIZES, are_voxel_sizes
+from option_values import path_of
 from pymeda.facts import RunFacts
 from pymeda.report import Report, draw_report, write_report
 from pymeda.table import check_magnitude

@@ -23,7 +23,7 @@ import shell
 import synapse_rows
 from boss.connection import address_of, is_loopback
 from box import Box
-from command_line import Parser
+from command_line import Parser, add_verbosity, level_of
 from credentials import Token, find_token
 from errors import (
     DataError,
@@ -36,7 +36,6 @@ from errors import (
     exit_codes,
     few,
 )
-from job import add_verbosity, level_of
 from NeuroDataResource import NeuroDataResource
 from recomputation import Differences
 from results import sums

@@ -24,7 +24,7 @@ from typing import Any
 import logs
 import shell
 from batch import requests, status, submission
-from batch.arguments import COMMANDS, asked_for, level_of, parser_of
+from batch.arguments import COMMANDS, asked_for, parser_of
 from batch.client import BatchDoor
 from batch.prices import read_prices
 from batch.queues import Queue, bounded
@@ -32,8 +32,9 @@ from batch.requests import Phase, Run
 from batch.runs import Records, Submitted
 from batch.status import JobState
 from batch.words import for_container
-from command_line import Parser, pairs_of
+from command_line import Parser, level_of
 from errors import UnknownNameError, UsageError
+from option_values import pairs_of
 from s3 import check_bucket
 from shell import say
 from wording import one_line

@@ -6,7 +6,6 @@ It submits nothing; what an option of ``driver.py`` means is `job`'s.
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,12 +13,13 @@ import logs
 from batch.planning import BatchPlan, plan_of
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
-from command_line import Parser, WholeOption
+from command_line import Parser, WholeOption, add_verbosity, level_of
 from errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
-from job import Job, add_verbosity, job_from, parser
+from job import Job
+from job_options import job_from, parser
 from NeuroDataResource import NeuroDataResource
 
-__all__ = ["COMMANDS", "Asked", "asked_for", "level_of", "parser_of"]
+__all__ = ["COMMANDS", "Asked", "asked_for", "parser_of"]
 
 COMMANDS = {
     "plan": "tell what a run would do, need and cost, and do nothing",
@@ -221,19 +221,3 @@ def asked_for(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> 
     job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     return Asked(ours, words, job, options.cpus)
-
-
-def level_of(options: argparse.Namespace) -> int:
-    """Return the level that ``--verbose`` and ``--quiet`` ask for.
-
-    Parameters
-    ----------
-    options : Namespace
-        From a parser that has them.
-
-    Returns
-    -------
-    int
-        A level of `logging`.
-    """
-    return logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO

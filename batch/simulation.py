@@ -33,8 +33,9 @@ from batch.pulls import pulled_by
 from batch.retry import ATTEMPTS, MOST_ATTEMPTS, Compute, decide, strategy
 from batch.shards import MOST_CHILDREN, indices_of
 from box import Box
-from command_line import Parser, WholeOption, block_size_of
+from command_line import Parser, WholeOption
 from errors import NDSynapseError, UsageError
+from option_values import block_size_of
 
 __all__ = ["Outcome", "main", "simulate"]
 

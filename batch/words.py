@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from batch.requests import refuse_tokens
-from command_line import parameters_of
 from errors import UsageError
+from option_values import parameters_of
 
 __all__ = ["for_container"]
 
@@ -38,7 +38,7 @@ def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
     Parameters
     ----------
     words : sequence of str
-        The user's options of ``driver.py``, as ``job.parser`` took them.
+        The user's options of ``driver.py``, as ``job_options.parser`` took them.
     bucket : str or None
         Where results go if no option says so; None leaves that to the environment of the container.
 

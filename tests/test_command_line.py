@@ -11,11 +11,12 @@ import pytest
 import driver
 import steps
 from box import Box
-from command_line import gib_of, path_of, range_of, whole_of
 from credentials import Token
 from errors import StorageError, UsageError
-from job import Job, job_from
+from job import Job
+from job_options import job_from
 from neurodata_config import read_neurodata_config
+from option_values import gib_of, path_of, range_of, whole_of
 
 TOKEN = "0123456789abcdef" * 2
 RIGHT = {"--host": "a.b", "--col": "c", "--exp": "e", "--z-range": "0,4", "--y-range": "0,4", "--x-range": "0,4"}

@@ -27,7 +27,8 @@ import errors
 import local_boss.__main__
 import pipelines
 import record
-from job import Job, job_from, parser
+from job import Job
+from job_options import job_from, parser
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 from tests.markdown import anchors, code, fenced, section, tables

@@ -24,12 +24,12 @@ import tifffile
 from numpy.typing import NDArray
 
 from box import Box
-from command_line import block_size_of
 from credentials import Token
 from errors import UsageError
 from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import open_stack, stack_of_array
+from option_values import block_size_of
 from tests.conftest import REPOSITORY
 from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 from tests.faulty_boss import boss_error, faulty_boss

@@ -17,7 +17,6 @@ import nd_multicore
 import pipelines
 import pymeda_driver
 from box import Box
-from command_line import whole_of
 from credentials import Token
 from errors import DataError, NDSynapseError, RangeError, StorageError, UsageError, closest
 from frame import Frame
@@ -26,6 +25,7 @@ from local_boss.boss import Boss
 from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
 from NeuroDataResource import NeuroDataResource
+from option_values import whole_of
 from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic

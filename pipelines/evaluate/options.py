@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pipelines
 from box import Box
-from command_line import Parser, PathOption, WholeOption, names_of, pairs_of, parameters_of, range_of
+from command_line import Parser, PathOption, WholeOption
 from errors import DataError, StorageError, UsageError, exit_codes
 from frame import VOXEL_SIZES, are_voxel_sizes
+from option_values import names_of, pairs_of, parameters_of, range_of
 from pipelines.evaluate.synaptograms import RESAMPLES
 
 __all__ = ["DEFAULT_DISTANCE_NM", "Request", "parser", "request_of"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from batch.requests import Phase, Resources, Run, definition_with_secret, request_of
 from batch.retry import COMPUTE, Compute, strategy
 from errors import UsageError
-from job import job_from, parser
+from job_options import job_from, parser
 from tests.batch.examples import CHILD, a_run
 
 TOKEN = "b055b055b055b055b055b055b055b055b055b055"

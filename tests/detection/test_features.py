@@ -22,7 +22,8 @@ from detection.outcome import Brightness
 from detection.shape import elongation
 from detection.windows import WINDOW_NM, surroundings, voxels_round, window, window_sums
 from errors import UnknownNameError, UsageError
-from job import Job, job_from, parser
+from job import Job
+from job_options import job_from, parser
 from pipelines.contract import Chosen, Detected, Finding, Place
 from pipelines.function import FunctionPipeline
 from pipelines.nomads_unsupervised import NomadsUnsupervised

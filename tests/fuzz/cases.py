@@ -116,7 +116,7 @@ def one_wrong(
     draw: st.DrawFn, right: Mapping[str, st.SearchStrategy[Any]], wrong: Mapping[str, st.SearchStrategy[Any]]
 ) -> dict[str, Any]:
     """Draw fields as they should be, and in half of the cases one of them as it should not: all others are got past."""
-    chosen = draw(st.sampled_from(sorted(wrong))) if draw(st.booleans()) else None
+    chosen = draw(st.sampled_from(sorted(wrong))) if wrong and draw(st.booleans()) else None
     drawn = {name: draw(wrong[name] if name == chosen else good) for name, good in right.items()}
     return {name: value for name, value in drawn.items() if value is not ABSENT}
 

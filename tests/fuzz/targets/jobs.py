@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import credentials
 import driver
 import job
+import job_options
 import neurodata_config
 import pipelines
 import results
@@ -117,7 +118,7 @@ WHOLE: dict[str, st.SearchStrategy[Any]] = {"--block-size": sometimes(sizes), "-
 PART: dict[str, st.SearchStrategy[Any]] = {
     "--shared": addresses,
     "--block-size": sizes,
-    "--phase": st.sampled_from(job.PHASES),
+    "--phase": st.sampled_from(job_options.PHASES),
     "--shards": st.integers(8, 99).map(str),
     "--shard": sometimes(st.integers(0, 7).map(str)),
 }
@@ -130,12 +131,12 @@ WRONG_PART: dict[str, st.SearchStrategy[Any]] = {
 }
 ENVIRONMENT: dict[str, st.SearchStrategy[Any]] = {
     "BOSS_TOKEN": st.just(TOKEN),
-    job.INDEX_VARIABLE: sometimes(st.integers(0, 7).map(str)),
+    job_options.INDEX_VARIABLE: sometimes(st.integers(0, 7).map(str)),
     job.BUCKET_VARIABLE: sometimes(buckets),
 }
 WRONG_ENVIRONMENT: dict[str, st.SearchStrategy[Any]] = {
     "BOSS_TOKEN": words | st.just(ABSENT),
-    job.INDEX_VARIABLE: words | numbers.map(str),
+    job_options.INDEX_VARIABLE: words | numbers.map(str),
     job.BUCKET_VARIABLE: words,
 }
 
@@ -169,7 +170,7 @@ def command_lines(draw: st.DrawFn) -> tuple[list[str], dict[str, str]]:
 
 def read_command_line(case: tuple[list[str], dict[str, str]], folder: Path) -> None:
     line, environment = case
-    asked = job.job_from(driver._options(line), environment)
+    asked = job_options.job_from(driver._options(line), environment)
     results.ResultFolder.named(asked.path, asked.results_key)
     json.dumps(asked.asked())
     assert TOKEN not in repr(asked)

@@ -109,13 +109,19 @@ RIGHTS: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def token_files(draw: st.DrawFn) -> bytes:
-    """A tokens.json: tokens with rights, of which one is odd."""
-    rights = one_wrong(RIGHTS, dict.fromkeys(RIGHTS, bad_field))
-    entries: Any = draw(st.dictionaries(names.map(lambda name: name.ljust(8, "0")), rights, max_size=2))
-    entries["the-owner"] = {"user": "owner", "role": draw(st.sampled_from(["admin"] * 8 + ["none"]))}
-    match draw(st.sampled_from([""] * 7 + ["entry", "entries", "bytes"])):
+    """A tokens.json: tokens with rights, in half of the cases with one thing that is odd."""
+    entries: Any = {"the-owner": {"user": "owner", "role": "admin"}}
+    for token in draw(st.lists(names.map(lambda name: name.ljust(8, "0")), max_size=2)):
+        entries[token] = draw(one_wrong(RIGHTS, {}))
+    match draw(
+        st.sampled_from(["right", "field", "right", "entry", "right", "roles", "right", "entries", "right", "bytes"])
+    ):
+        case "field":
+            entries["an-odd-one"] = draw(one_wrong(RIGHTS, dict.fromkeys(RIGHTS, bad_field)))
         case "entry":
             entries["an-odd-one"] = draw(json_values)
+        case "roles":
+            entries["the-owner"]["role"] = "none"
         case "entries":
             entries = draw(json_values)
         case "bytes":
@@ -251,7 +257,7 @@ def run_command(line: list[str], folder: Path) -> None:
 TARGETS = [
     Target("uploads to the local BOSS", half(buffers, bad_buffers), unpack_upload, 3, results=0.3, places=5),
     Target("forms of the local BOSS", filled_forms(), fill_form, 3, results=0.4, places=8),
-    Target("tokens.json", token_files(), load_tokens, 3, results=0.2, places=6),
+    Target("tokens.json", token_files(), load_tokens, 3, results=0.5, places=6),
     Target("fault plans", plans, follow_plan, 3, results=0.25, places=5),
     Target("local BOSS's command lines", lines(), quietly(run_command), 3, results=0.35, places=5),
 ]

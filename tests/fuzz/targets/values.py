@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-import command_line
-import job
+import job_options
+import option_values
 import results
 from boss import connection, destination
 from box import Box
@@ -44,7 +44,7 @@ def name_folder(case: dict[str, str], folder: Path) -> None:
 
 
 def read_range(text: Any, folder: Path) -> None:
-    start, stop = job.parse_range("z", text)
+    start, stop = job_options.parse_range("z", text)
     box = Box((start, stop), (0, 3), (0, 4))
     assert box.voxels == math.prod(box.shape) > 0
 
@@ -61,21 +61,21 @@ def read_box(case: dict[str, Any], folder: Path) -> None:
 
 
 def read_size(text: str, folder: Path) -> None:
-    assert min(command_line.block_size_of(text)) > 0
+    assert min(option_values.block_size_of(text)) > 0
 
 
 def read_gib(text: str, folder: Path) -> None:
-    assert (command_line.gib_of("--memory", text) or 0) >= 0
+    assert (option_values.gib_of("--memory", text) or 0) >= 0
 
 
 def read_pairs(text: str, folder: Path) -> None:
-    assert all(command_line.pairs_of("--channels", text.split(","), empty=True))
+    assert all(option_values.pairs_of("--channels", text.split(","), empty=True))
 
 
 def read_parameters(case: tuple[str, bytes], folder: Path) -> None:
     text, body = case
     (folder / "query.json").write_bytes(body)
-    command_line.parameters_of([text.replace("FOLDER", str(folder))])
+    option_values.parameters_of([text.replace("FOLDER", str(folder))])
 
 
 addresses_of_hosts = st.builds(
