@@ -18,7 +18,8 @@ from errors import NDSynapseError
 from job import BUCKET_VARIABLE, Job
 from progress import Progress
 from record import Outcome
-from results import ResultFolder, mask_names
+from result_names import mask_names
+from results import ResultFolder
 from wording import reason_of
 
 if TYPE_CHECKING:

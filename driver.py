@@ -32,6 +32,7 @@ import shell
 from box import Box, Range
 from command_line import Parser, PathOption, add_verbosity, level_of
 from credentials import Token
+from deliverables import GROWING, sums
 from detection import Detection
 from errors import (
     DataError,
@@ -49,7 +50,7 @@ from option_values import path_of
 from pipelines.listing import described, listed
 from progress import silent, told
 from record import Outcome
-from results import GROWING, ResultFolder, sums
+from results import ResultFolder
 from run_file import read_run_file
 from steps import finish, foretell, run, run_part
 

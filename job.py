@@ -27,7 +27,7 @@ from errors import (
 from machine import default_cpus
 from option_values import path_of, whole_of
 from pipelines.contract import Pipeline, check_parameters
-from results import mask_names, results_key
+from result_names import mask_names, results_key
 
 __all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job"]
 

@@ -22,7 +22,7 @@ from errors import IncompleteError, NDSynapseError
 from job import Job
 from NeuroDataResource import NeuroDataResource
 from pymeda.facts import RunFacts
-from results import mask_names
+from result_names import mask_names
 
 __all__ = ["VERSION", "Outcome", "facts", "manifest", "versions"]
 
@@ -129,7 +129,7 @@ def manifest(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
     outcome : Outcome
         The run, all of it but the upload.
     files : mapping of str to Any
-        The files of the result folder, see `results.sums`.
+        The files of the result folder, see `deliverables.sums`.
 
     Returns
     -------

@@ -16,13 +16,11 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
-import hashlib
 import io
 import json
 import os
 import secrets
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,147 +33,13 @@ import csv_files
 import mask_files
 import parquet_files
 from box import Box
+from deliverables import GROWING, deliverables
 from errors import DataError, StorageError, UsageError
 from run_file import outline_of
 from volume import Volume
+from wording import system_reason
 
-__all__ = ["GROWING", "UNFINISHED", "ResultFolder", "deliverables", "mask_names", "results_key", "sums"]
-
-GROWING = "job.log"
-"""The file that later commands add to, those that are refused among them."""
-
-UNFINISHED = ("run.json", GROWING)
-"""What is still written when the sums of all other files are drawn."""
-
-
-def results_key(pipeline: str, col: str, exp: str, box: Box) -> str:
-    """Name the results of one request: the folder, the key prefix in S3 and the start of the channel names.
-
-    Parameters
-    ----------
-    pipeline : str
-        The pipeline, such as ``nomads-unsupervised``.
-    col : str
-        Collection.
-    exp : str
-        Experiment.
-    box : Box
-        The requested box; its ranges are half-open.
-
-    Returns
-    -------
-    str
-        ``pipeline_col_exp_z_z0_z1_y_y0_y1_x_x0_x1``.
-
-    Examples
-    --------
-    >>> results_key("nomads-unsupervised", "collman", "M247514", Box(z=(0, 8), y=(10, 20), x=(0, 5)))
-    'nomads-unsupervised_collman_M247514_z_0_8_y_10_20_x_0_5'
-    """
-    words = [pipeline, col, exp]
-    for axis, (start, stop) in zip("zyx", box.ranges, strict=True):
-        words += [axis, str(start), str(stop)]
-    return "_".join(words)
-
-
-def mask_names(pipeline: str, masks: Sequence[str]) -> dict[str, str]:
-    """Give every mask of a pipeline the name of its files, without the suffix.
-
-    Parameters
-    ----------
-    pipeline : str
-        The pipeline.
-    masks : sequence of str
-        Names of the masks, the main one first.
-
-    Returns
-    -------
-    dict of str to str
-        ``<pipeline>-predictions`` for the first mask, each further mask's own name for the others; empty for none.
-
-    Raises
-    ------
-    UsageError
-        If two masks would be one file, or one channel in BOSS, where case does not count.
-    """
-    names = {mask: mask if place else f"{pipeline}-predictions" for place, mask in enumerate(masks)}
-    for what in (list(masks), list(names.values())):
-        twice = [name for name, count in Counter(map(str.casefold, what)).items() if count > 1]
-        if twice:
-            raise UsageError(
-                f"masks {', '.join(masks)} of {pipeline}",
-                f"{twice[0]} would be the name of two of them, in files or in BOSS, where case may not count",
-                "Give the masks other names",
-            )
-    return names
-
-
-def deliverables(root: Path) -> list[Path]:
-    """List the files of a result folder that are meant for its reader.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-
-    Returns
-    -------
-    list of Path
-        Regular files at any depth, sorted by their path below `root`; empty for a folder without any. Hidden files
-        and folders (scratch, half-written files) are left out, and so are symbolic links, which could point anywhere.
-
-    Raises
-    ------
-    StorageError
-        If there is no such folder, or a part of it cannot be listed.
-    """
-    found: list[Path] = []
-
-    def refuse(cause: OSError) -> None:
-        raise cause
-
-    try:
-        for folder, subfolders, names in os.walk(root, onerror=refuse):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            found += [Path(folder, name) for name in names if not name.startswith(".")]
-        return sorted(path for path in found if path.is_file() and not path.is_symlink())
-    except OSError as cause:
-        raise StorageError(
-            f"listing the result folder {root}", _words(cause), "Check the path and your right to read it"
-        ) from cause
-
-
-def sums(root: Path) -> dict[str, dict[str, Any]]:
-    """Return size and SHA-256 of every file of a result folder, but of the two that end after `run.json` is written.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-
-    Returns
-    -------
-    dict of str to dict
-        Path below the folder, with slashes, to ``bytes`` and ``sha256`` (hexadecimal); without `UNFINISHED`.
-
-    Raises
-    ------
-    StorageError
-        If a file cannot be read.
-    """
-    found = {}
-    for path in deliverables(root):
-        name = path.relative_to(root).as_posix()
-        if name in UNFINISHED:
-            continue
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                found[name] = {"bytes": file.tell(), "sha256": digest}
-        except OSError as cause:
-            raise StorageError(f"reading {path}", _words(cause), "Check your right to read it") from cause
-    return found
-
+__all__ = ["ResultFolder"]
 
 _WRITABLE = "Give a --path that you may write to"
 
@@ -216,7 +80,7 @@ class ResultFolder:
         try:
             self.work.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
-            raise self._refused(_words(cause)) from cause
+            raise self._refused(system_reason(cause)) from cause
         except ValueError as cause:
             raise UsageError(
                 f"the result folder {str(self.root)!a}", "no folder can have this name", _WRITABLE
@@ -262,7 +126,7 @@ class ResultFolder:
             if not os.access(there, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), there)
         except OSError as cause:
-            raise self._refused(_words(cause)) from cause
+            raise self._refused(system_reason(cause)) from cause
 
     def write_mask(
         self,
@@ -424,7 +288,7 @@ class ResultFolder:
         try:
             folder = os.open(self.root, os.O_RDONLY)
         except OSError as cause:
-            raise StorageError(asked, _words(cause), "Give a --path that you may read and write") from cause
+            raise StorageError(asked, system_reason(cause), "Give a --path that you may read and write") from cause
         try:
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -433,7 +297,7 @@ class ResultFolder:
                 raise UsageError(asked, "another job is at work in it", remedy) from cause
             except OSError as cause:
                 remedy = "Give a --path on a file system with locks, such as a local disk"
-                raise StorageError(asked, f"it cannot be locked: {_words(cause)}", remedy) from cause
+                raise StorageError(asked, f"it cannot be locked: {system_reason(cause)}", remedy) from cause
             yield
         finally:
             os.close(folder)
@@ -457,7 +321,7 @@ class ResultFolder:
         try:
             before = outline_of(path.read_bytes()) if path.is_file() else None
         except OSError as cause:
-            raise StorageError(f"reading {path}", _words(cause), "Check your right to read it") from cause
+            raise StorageError(f"reading {path}", system_reason(cause), "Check your right to read it") from cause
         if before is not None and before.experiment != (collection, experiment):
             raise UsageError(
                 f"results of {collection}/{experiment} in {self.root}",
@@ -480,7 +344,7 @@ class ResultFolder:
                     path.unlink()
         except OSError as cause:
             raise StorageError(
-                f"removing the results of an earlier run in {self.root}", _words(cause), "Remove them by hand"
+                f"removing the results of an earlier run in {self.root}", system_reason(cause), "Remove them by hand"
             ) from cause
 
     def clear_work(self) -> None:
@@ -502,7 +366,7 @@ class ResultFolder:
         except OSError as cause:
             raise StorageError(
                 f"removing the scratch folder {self.work}",
-                f"{_words(cause)}; the results are complete",
+                f"{system_reason(cause)}; the results are complete",
                 "Remove it by hand",
             ) from cause
 
@@ -522,14 +386,9 @@ class ResultFolder:
         except OSError as cause:
             raise StorageError(
                 f"writing {name} in {self.root}",
-                f"{_words(cause)}; the files written before it are kept",
+                f"{system_reason(cause)}; the files written before it are kept",
                 "Make room and check your right to write there, then run the same command again",
             ) from cause
-
-
-def _words(cause: OSError) -> str:
-    """Return what the system says, with the name of the error."""
-    return f"{cause.strerror or cause} ({errno.errorcode.get(cause.errno or 0, 'no error number')})"
 
 
 def _plain(name: str) -> str:

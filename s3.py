@@ -22,8 +22,8 @@ from botocore import exceptions as boto_errors
 import s3_checksums
 import s3_connection
 import s3_transfers
+from deliverables import GROWING, deliverables
 from errors import StorageError, UsageError, few
-from results import GROWING, deliverables
 from run_file import MOST_BYTES, Outline, outline_of
 from s3_connection import BOTO_FAILURES, meaning, status, translated
 
@@ -109,7 +109,7 @@ def upload_folder(
     Parameters
     ----------
     root : Path
-        The folder; see `results.deliverables` for what counts as deliverable.
+        The folder; see `deliverables.deliverables` for what counts as deliverable.
     bucket : str
         Name of the bucket.
     key_prefix : str

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import delivery
 import nd_boss
 import record
+from deliverables import sums
 from detection import Detection, detect
 from detection.parts import detect_part
 from detection.shelf import Part
@@ -22,7 +23,7 @@ from job import Job
 from NeuroDataResource import NeuroDataResource
 from progress import Progress
 from record import Outcome
-from results import ResultFolder, sums
+from results import ResultFolder
 from s3_shelf import S3Shelf
 
 __all__ = ["finish", "foretell", "run", "run_part"]

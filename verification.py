@@ -25,6 +25,7 @@ from boss.connection import address_of, is_loopback
 from box import Box
 from command_line import Parser, add_verbosity, level_of
 from credentials import Token, find_token
+from deliverables import sums
 from errors import (
     DataError,
     NDSynapseError,
@@ -38,7 +39,6 @@ from errors import (
 )
 from NeuroDataResource import NeuroDataResource
 from recomputation import Differences
-from results import sums
 from run_file import RunFile, read_run_file
 from wording import one_line
 

@@ -5,9 +5,10 @@ It knows no token: who tells a text takes tokens out of it before it is cut.
 
 from __future__ import annotations
 
+import errno
 import traceback
 
-__all__ = ["one_line", "reason_of", "shortened", "traceback_of"]
+__all__ = ["one_line", "reason_of", "shortened", "system_reason", "traceback_of"]
 
 _REASON = 500
 _TRACEBACK = 8000
@@ -94,3 +95,19 @@ def traceback_of(error: BaseException) -> str:
         return shortened("".join(traceback.format_exception(error)), _TRACEBACK)
     except BaseException as failure:  # noqa: BLE001 - the same; its notes and causes are asked for as well
         return f"{type(error).__name__}, whose traceback cannot be told ({type(failure).__name__})\n"
+
+
+def system_reason(cause: OSError) -> str:
+    """Return what the system says of a failure, with the name of the error.
+
+    Parameters
+    ----------
+    cause : OSError
+        The failure.
+
+    Returns
+    -------
+    str
+        Such as ``No space left on device (ENOSPC)``.
+    """
+    return f"{cause.strerror or cause} ({errno.errorcode.get(cause.errno or 0, 'no error number')})"

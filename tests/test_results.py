@@ -33,8 +33,10 @@ import mask_files
 import parquet_files
 import results
 from box import Box
+from deliverables import deliverables
 from errors import DataError, StorageError, UsageError
-from results import ResultFolder, deliverables, mask_names, results_key
+from result_names import mask_names, results_key
+from results import ResultFolder
 
 REPO = Path(results.__file__).parent
 BOX = Box(z=(3, 6), y=(100, 110), x=(7, 12))

@@ -32,6 +32,7 @@ import pipelines
 import s3
 from box import Box
 from credentials import Token
+from deliverables import sums
 from errors import DataError, StorageError, UnavailableError, UsageError
 from frame import Frame
 from local_boss.boss import Boss
@@ -39,7 +40,6 @@ from local_boss.ingest import ingest
 from local_boss.stacks import stack_of_array
 from pipelines.contract import Detected, Pipeline, Place
 from recomputation import Differences, recompute
-from results import sums
 from run_file import read_run_file
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import credentials
+import deliverables
 import mask_files
 import nd_boss
 import pipelines
@@ -186,10 +187,10 @@ def run_files(pipeline: str) -> dict[str, bytes]:
             "voxels": {"All": int(np.count_nonzero(found.masks["All"]))},
             "counts": {"synapses": len(found.table["id"])},
             "holes": [],
-            "files": results.sums(folder.root),
+            "files": deliverables.sums(folder.root),
         }
         folder.write_json("run.json", run)
-        return {path.name: path.read_bytes() for path in results.deliverables(folder.root)}
+        return {path.name: path.read_bytes() for path in deliverables.deliverables(folder.root)}
 
 
 @st.composite

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import job_options
 import option_values
+import result_names
 import results
 from boss import connection, destination
 from box import Box
@@ -39,7 +40,7 @@ def read_names(case: dict[str, str], folder: Path) -> None:
 
 
 def name_folder(case: dict[str, str], folder: Path) -> None:
-    key = results.results_key(*case.values(), Box((0, 1), (0, 1), (0, 1)))
+    key = result_names.results_key(*case.values(), Box((0, 1), (0, 1), (0, 1)))
     assert results.ResultFolder.named(folder, key).root.parent == folder
 
 
