@@ -105,12 +105,15 @@ def check(name: str, columns: Mapping[str, NDArray[Any]]) -> None:
     Raises
     ------
     DataError
-        If they differ in length, are not one-dimensional or of another type than numbers, truth values and text.
+        If they differ in length, are not one-dimensional or of another type than numbers, truth values and text, or a
+        heading has a NUL, which no Parquet file takes.
     """
     lengths = {heading: column.shape for heading, column in columns.items()}
     if len(set(lengths.values())) != 1 or any(len(shape) != 1 for shape in lengths.values()):
         raise DataError(f"table {name}", f"its columns have the shapes {lengths}", "Give columns of one length")
     for heading, column in columns.items():
+        if "\0" in heading:
+            raise DataError(f"table {name}", f"its heading {heading!a:.100} has a NUL", "Give the column another name")
         texts(heading, column[:0])
 
 

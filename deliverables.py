@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from errors import StorageError
 from wording import system_reason
 
-__all__ = ["GROWING", "UNFINISHED", "deliverables", "sums"]
+__all__ = ["GROWING", "MARKER", "UNFINISHED", "deliverables", "entries", "links", "sums"]
+
+MARKER = "run.json"
+"""The file that is written last: a folder, or an upload, without it is of a run that did not end."""
 
 GROWING = "job.log"
 """The file that later commands add to, those that are refused among them."""
 
-UNFINISHED = ("run.json", GROWING)
+UNFINISHED = (MARKER, GROWING)
 """What is still written when the sums of all other files are drawn."""
 
 
@@ -41,20 +45,64 @@ def deliverables(root: Path) -> list[Path]:
     StorageError
         If there is no such folder, or a part of it cannot be listed.
     """
-    found: list[Path] = []
+    return [path for path in entries(root) if path.is_file() and not path.is_symlink()]
 
-    def refuse(cause: OSError) -> None:
-        raise cause
 
+def links(root: Path) -> list[str]:
+    """List the symbolic links in a result folder: no run makes one, and what they lead to is nobody's deliverable.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Returns
+    -------
+    list of str
+        Their paths below the folder.
+
+    Raises
+    ------
+    StorageError
+        As `deliverables`.
+    """
+    return [path.relative_to(root).as_posix() for path in entries(root) if path.is_symlink()]
+
+
+def entries(root: Path) -> list[Path]:
+    """List all that a result folder has and does not hide, but for folders.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Returns
+    -------
+    list of Path
+        Files, links and whatever else, at any depth, sorted; links to folders are not followed.
+
+    Raises
+    ------
+    StorageError
+        As `deliverables`.
+    """
     try:
-        for folder, subfolders, names in os.walk(root, onerror=refuse):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            found += [Path(folder, name) for name in names if not name.startswith(".")]
-        return sorted(path for path in found if path.is_file() and not path.is_symlink())
+        return sorted(_entries(root))
     except OSError as cause:
         raise StorageError(
             f"listing the result folder {root}", system_reason(cause), "Check the path and your right to read it"
         ) from cause
+
+
+def _entries(root: Path) -> Iterator[Path]:
+    def refuse(cause: OSError) -> None:
+        raise cause
+
+    for folder, subfolders, names in os.walk(root, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        linked = [name for name in subfolders if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in (*names, *linked) if not name.startswith("."))
 
 
 def sums(root: Path) -> dict[str, dict[str, Any]]:

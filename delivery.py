@@ -1,6 +1,6 @@
 """What is made of a detection: files, plots and a page in the result folder, masks in BOSS, objects in S3.
 
-It decides no order, `driver` does; and it opens neither service itself, `nd_boss` and `s3` are their doors.
+It decides no order, `steps` does; and it opens neither service itself, `nd_boss` and `s3` are their doors.
 """
 
 from __future__ import annotations

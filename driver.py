@@ -32,7 +32,7 @@ import shell
 from box import Box, Range
 from command_line import Parser, PathOption, add_verbosity, level_of
 from credentials import Token
-from deliverables import GROWING, sums
+from deliverables import GROWING, MARKER, links, sums
 from detection import Detection
 from errors import (
     DataError,
@@ -42,6 +42,7 @@ from errors import (
     UnavailableError,
     UsageError,
     exit_codes,
+    few,
 )
 from job import BUCKET_VARIABLE, Job
 from job_options import job_from, parser
@@ -50,9 +51,9 @@ from option_values import path_of
 from pipelines.listing import described, listed
 from progress import silent, told
 from record import Outcome
-from results import ResultFolder
+from results import ResultFolder, locked
 from run_file import read_run_file
-from steps import finish, foretell, run, run_part
+from steps import check_folder, finish, foretell, run, run_part
 
 __all__ = ["driver", "get_data", "main", "run", "upload_results"]
 
@@ -115,10 +116,8 @@ def driver(
     def keep(detection: Detection) -> None:
         masks.update({name: np.asarray(mask) for name, mask in detection.masks.items()})
 
-    folder = ResultFolder(job.path, job.results_key)
-    with folder.locked():
-        folder.refuse_other(job.collection, job.experiment)
-        with logs.job_log(folder.root / "job.log", job.token):
+    with _opened(job) as folder:
+        with logs.job_log(folder.root / GROWING, job.token):
             outcome = run(job, folder, silent, keep)
         finish(outcome, folder)
     if outcome.errors:
@@ -126,6 +125,18 @@ def driver(
     info = {**job.asked(), "results_key": job.results_key, "folder": str(folder.root)}
     results = next(iter(masks.values())) if len(masks) == 1 else masks
     return info, results, {name: link for name, link in outcome.links.items() if name in masks}
+
+
+@contextmanager
+def _opened(job: Job) -> Iterator[ResultFolder]:
+    """Keep the folder of a job to it while the context lasts, without what it is not to go on from."""
+    folder = ResultFolder(job.path, job.results_key)
+    with folder.locked():
+        check_folder(job, folder)
+        if job.fresh:
+            folder.clear_work()
+            folder = ResultFolder(job.path, job.results_key)
+        yield folder
 
 
 def get_data(
@@ -189,7 +200,9 @@ def upload_results(path: str | Path, results_key: str) -> None:
         raise UsageError(
             f"uploading {path} under {results_key!r:.100}", "a results key is text", "Give the folder's name"
         )
-    s3.upload_folder(path_of("path", path), bucket, results_key)
+    folder = path_of("path", path)
+    with locked(folder):
+        s3.upload_folder(folder, bucket, results_key)
 
 
 def _upload(argv: Sequence[str]) -> int:
@@ -209,21 +222,22 @@ def _upload(argv: Sequence[str]) -> int:
     logs.apply(logs.LogSettings(level_of(options)))
     if not options.bucket:
         raise UsageError("an upload", f"no --bucket and no {BUCKET_VARIABLE}", "Name the bucket")
-    key, is_all = _key_of(options.folder, options.bucket)
-    with _ended_at_once(shell.GOES_ON):
-        uploaded = s3.upload_folder(options.folder, options.bucket, key, acl=options.acl)
-    log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, key)
-    if is_all:
-        _clear_work(options.folder.resolve())
+    if not options.folder.is_dir():
+        raise UsageError(f"uploading {options.folder}", "there is no such folder", "Give a result folder")
+    with locked(options.folder):
+        key, is_all = _key_of(options.folder, options.bucket)
+        with _ended_at_once(shell.GOES_ON):
+            uploaded = s3.upload_folder(options.folder, options.bucket, key, acl=options.acl)
+        log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, key)
+        if is_all:
+            _clear_work(options.folder.resolve())
     return 0
 
 
 def _clear_work(root: Path) -> None:
     """Remove the scratch folder that an upload was waited for with; one that stays is no reason for an error."""
     try:
-        folder = ResultFolder.named(root.parent, root.name)
-        with folder.locked():
-            folder.clear_work()
+        ResultFolder.named(root.parent, root.name).clear_work()
     except (UsageError, StorageError) as error:
         log.warning("%s", error)
 
@@ -233,11 +247,18 @@ def _key_of(folder: Path, bucket: str) -> tuple[str, bool]:
 
     One that is not what its run left is refused.
     """
-    if (folder / "run.json").is_file():
+    linked = links(folder)
+    if linked:
+        raise DataError(
+            f"uploading {folder}",
+            f"it has symbolic links: {few(linked)}",
+            "Put files in their place, or take them away",
+        )
+    if (folder / MARKER).is_file():
         run = read_run_file(folder)
         differs = run.unlike({name: (one["bytes"], one["sha256"]) for name, one in sums(folder).items()})
         if differs:
-            remedy = "Put back what the run left, or run the job again"
+            remedy = "Put back what the run left, and take away what it did not, or run the job again"
             raise DataError(f"uploading {folder}", f"it is not what its run.json says: {differs}", remedy)
         return run.key, run.bucket == bucket and not (run.holes or run.failures)
     if not (folder / "synapses.csv").is_file():
@@ -267,33 +288,27 @@ def _job(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     if options.dry_run:
         return shell.say(foretell(job))
-    folder = ResultFolder(job.path, job.results_key)
-    with folder.locked():
-        folder.refuse_other(job.collection, job.experiment)
-        if job.fresh:
-            folder.clear_work()
-            folder = ResultFolder(job.path, job.results_key)
-        with logs.job_log(folder.root / GROWING, job.token):
-            outcomes: list[Outcome] = []
+    with _opened(job) as folder, logs.job_log(folder.root / GROWING, job.token):
+        outcomes: list[Outcome] = []
 
-            def whole_or_part() -> int:
-                with told(not options.quiet) as progress:
-                    if job.part is not None:
-                        run_part(job, job.part, folder, progress)
-                    else:
-                        outcomes.append(run(job, folder, progress))
-                return 0
+        def whole_or_part() -> int:
+            with told(not options.quiet) as progress:
+                if job.part is not None:
+                    run_part(job, job.part, folder, progress)
+                else:
+                    outcomes.append(run(job, folder, progress))
+            return 0
 
-            # here, for job.log ends with how the job did
-            code = shell.guarded(whole_or_part, StoppedError("the job", "it was stopped by a signal", shell.GOES_ON))
-            if not outcomes:
-                return code
-            (outcome,) = outcomes
-            for failure in outcome.errors:
-                shell.tell(failure)
-            code = _uploaded(outcome, folder)
-            if code:
-                return code
+        # here, for job.log ends with how the job did
+        code = shell.guarded(whole_or_part, StoppedError("the job", "it was stopped by a signal", shell.GOES_ON))
+        if not outcomes:
+            return code
+        (outcome,) = outcomes
+        for failure in outcome.errors:
+            shell.tell(failure)
+        code = _uploaded(outcome, folder)
+        if code:
+            return code
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
     classes = "".join(f", {count} {name}" for name, count in outcome.classes.items())
     log.info("%d synapses%s; %s", outcome.synapses, classes, steps)

@@ -1,6 +1,6 @@
 """A job as it is asked for, in one frozen value, whoever builds it: the command line, by `job_options`, or a program.
 
-It reads no voxel and contacts no service; `driver` does the job.
+It reads no voxel and contacts no service; `steps` does the job.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import logs
 import pipelines
 from box import Box, Range
 from command_line import Parser, WholeOption, add_verbosity
-from credentials import find_token
+from credentials import TOKEN_VARIABLE, Token, find_token
 from detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from detection.shelf import Part, Phase
 from errors import (
@@ -189,6 +190,15 @@ def _part(options: argparse.Namespace, environ: Mapping[str, str]) -> Part | Non
         raise UsageError(f"{INDEX_VARIABLE}={index}", error.found, "Leave it to AWS Batch, or give --shard") from error
 
 
+def _token(options: argparse.Namespace, environ: Mapping[str, str]) -> Token | None:
+    """Return the token, unless neurodata.cfg alone may have it; what is told from here on is told without it."""
+    if options.token is None and options.token_file is None and not environ.get(TOKEN_VARIABLE):
+        return None
+    token = find_token(options.token, options.token_file, environ, None)
+    logs.suspect(token)
+    return token
+
+
 def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     """Make a job of parsed options; what they leave out comes from neurodata.cfg.
 
@@ -209,7 +219,11 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     UsageError
         If something is missing, malformed or contradictory.
     """
+    token = _token(options, environ)
     config = None if options.config is None else read_neurodata_config(options.config)
+    if token is None and config is not None and config.token is not None:
+        token = find_token(None, None, {}, config.token)
+        logs.suspect(token)
     named = {"host": "--host", "collection": "--col", "experiment": "--exp"}
     given = {"host": options.host, "collection": options.col, "experiment": options.exp}
     for axis in _AXES:
@@ -221,7 +235,8 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     missing = [named[key] for key, value in values.items() if value is None]
     if missing:
         raise UsageError("a job", f"{', '.join(missing)} not given", "Give them, or --config neurodata.cfg")
-    token = find_token(options.token, options.token_file, environ, config.token if config else None)
+    if token is None:
+        token = find_token(None, None, environ, None)
     z, y, x = (parse_range(axis, values[f"{axis}_range"]) for axis in _AXES)
     bucket = (environ.get(BUCKET_VARIABLE) or None) if options.bucket is None else options.bucket
     cpus = default_cpus() if options.cpus is None else options.cpus

@@ -21,7 +21,7 @@ from errors import StorageError
 from regular_files import refuse_special
 from wording import one_line, shortened
 
-__all__ = ["LogSettings", "apply", "begin", "current", "job_log", "told"]
+__all__ = ["LogSettings", "apply", "begin", "current", "job_log", "suspect", "told"]
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +138,21 @@ def begin(words: Sequence[str], environ: Mapping[str, str]) -> None:
     # with a word more: none at all is more than it bears
     _SUSPECTED = suspected([*words, ""], environ)
     apply(LogSettings())
+
+
+def suspect(token: Token) -> None:
+    """Let nothing tell a token that was found since: in a file that the command line, or its neurodata.cfg, names.
+
+    Parameters
+    ----------
+    token : Token
+        The token.
+    """
+    global _SUSPECTED
+    if token not in _SUSPECTED:
+        _SUSPECTED = (*_SUSPECTED, token)
+        if _CURRENT is not None:
+            apply(_CURRENT)
 
 
 def told(text: str) -> str:

@@ -30,6 +30,9 @@ from volume import Volume
 __all__ = ["map_pickle", "ome_xml", "tiff_slices", "write_pickle", "write_tiff"]
 
 # Beyond this a classic TIFF's 32-bit offsets could overflow, even where compression wins nothing.
+SUFFIXES = (".pkl", ".ome.tiff")
+"""Of the two files of a mask."""
+
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _PICKLE_TAIL = pickle.TUPLE3 + pickle.REDUCE + pickle.STOP
 # What tifffile raises on damaged bytes.

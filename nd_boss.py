@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from boss.catalog import find_channel
 from boss.connection import Patience, connect, patience_of, url_of
-from boss.destination import Destination, check_destination, ensure_channel
+from boss.destination import Destination, check_destination, ensure_channel, refuse_taken
 from boss.voxels import erase_block, read_cutout, request_size, write_block
 from box import Box, Range
 from credentials import Token
@@ -99,9 +99,12 @@ class PushReport:
 
 
 @dataclass(slots=True)
-class _Tally:
-    """Counts of a push while it goes on."""
+class _Push:
+    """A push while it goes on: where to, and what was done by now."""
 
+    remote: BossRemote
+    destination: Destination
+    channel: ChannelResource
     found: int = 0
     erased: int = 0
     written: int = 0
@@ -110,6 +113,52 @@ class _Tally:
     repeats: int = 0
     repeated: dict[Box, float] = field(default_factory=dict)
     """When a block was last erased or written by more than one attempt."""
+
+    def bring_about(self, block: Box, existing: NDArray[Any], wanted: NDArray[Any]) -> None:
+        """Change what BOSS holds in a block into what is wanted, unless the channel is another's by now."""
+        erase, write = _needs(existing, wanted)
+        if erase or write:
+            refuse_taken(self.remote, self.destination)
+        repeats = 0
+        if erase:
+            repeats += erase_block(self.remote, self.channel, block)
+            self.erased += 1
+        if write:
+            repeats += write_block(self.remote, self.channel, block, wanted)
+            self.written += 1
+            self.sent += wanted.nbytes
+        if repeats:
+            self.repeats += repeats
+            self.repeated[block] = time.monotonic()
+
+    def settle(self) -> None:
+        """Wait until attempts that were given up have had their time."""
+        if not self.repeated:
+            return
+        waited = time.monotonic() - max(self.repeated.values())
+        pause = max(0.0, patience_of(self.remote).settling_s(self.repeats) - waited)
+        text = "%d blocks of %s needed several attempts, of which BOSS may be at some yet: once more in %.1f s"
+        log.info(text, len(self.repeated), self.channel.name, pause)
+        time.sleep(pause)
+
+    def prove(self, block: Box, wanted: NDArray[Any]) -> None:
+        """Read a block back and compare; mend it once, and refuse if it still differs."""
+        existing = read_cutout(self.remote, self.channel, block)
+        if np.array_equal(existing, wanted):
+            return
+        log.warning("%s of %s differs from what was sent; sending it again", block, self.channel.name)
+        self.repaired += 1
+        self.bring_about(block, existing, wanted)
+        existing = read_cutout(self.remote, self.channel, block)
+        if not np.array_equal(existing, wanted):
+            different = existing != wanted
+            first = np.unravel_index(int(np.argmax(different)), different.shape)
+            where = tuple(int(offset) + origin for offset, origin in zip(first, block.start, strict=True))
+            raise DataError(
+                f"mask in channel {self.destination}",
+                f"{int(np.count_nonzero(different))} voxels read back differ, the first at z, y, x {where}",
+                "See that no other job writes to this channel, and push again",
+            )
 
 
 def boss_push(
@@ -246,6 +295,8 @@ def push_mask(
     DataError
         If the mask does not fit the box, the experiment's frame does not fit the mask, or BOSS does not hold the mask
         after all of it was sent twice.
+    UsageError
+        If another maker's mask is in the channel, or came into it meanwhile.
     NDSynapseError
         What BOSS refuses, see `boss.translation`. What was written by then stays; the same call completes it.
     """
@@ -254,29 +305,31 @@ def push_mask(
     channel, is_new = ensure_channel(remote, destination, box, source_frame)
     blocks = list(box.tiles(request_size(box.shape), aligned=True))
     tell = progress or _silent
-    tally = _Tally()
+    push = _Push(remote, destination, channel)
     for done, block in enumerate(blocks, 1):
         wanted = _as_mask(mask[block.slices(box.start)])
-        tally.found += int(np.count_nonzero(wanted))
+        push.found += int(np.count_nonzero(wanted))
         existing = np.zeros_like(wanted) if is_new else read_cutout(remote, channel, block)
-        _bring_about(remote, channel, block, existing, wanted, tally)
+        push.bring_about(block, existing, wanted)
         tell(done, 2 * len(blocks))
     for done, block in enumerate(blocks, len(blocks) + 1):
-        _prove(remote, channel, block, _as_mask(mask[block.slices(box.start)]), tally)
+        push.prove(block, _as_mask(mask[block.slices(box.start)]))
         tell(done, 2 * len(blocks))
-    _settle(remote, channel, tally)
-    for block in list(tally.repeated):
-        _prove(remote, channel, block, _as_mask(mask[block.slices(box.start)]), tally)
+    push.settle()
+    for block in list(push.repeated):
+        push.prove(block, _as_mask(mask[block.slices(box.start)]))
+    # what is proved by now is another's, if somebody took the channel over meanwhile
+    refuse_taken(remote, destination)
     seconds = time.monotonic() - start
-    log.info("pushed %d voxels to %s in %.1f s, and read them back", tally.found, destination, seconds)
+    log.info("pushed %d voxels to %s in %.1f s, and read them back", push.found, destination, seconds)
     return PushReport(
         destination=destination,
         box=box,
-        voxels_found=tally.found,
-        blocks_erased=tally.erased,
-        blocks_written=tally.written,
-        blocks_repaired=tally.repaired,
-        bytes_sent=tally.sent,
+        voxels_found=push.found,
+        blocks_erased=push.erased,
+        blocks_written=push.written,
+        blocks_repaired=push.repaired,
+        bytes_sent=push.sent,
         seconds=seconds,
         link=historical_link(destination),
     )
@@ -379,59 +432,6 @@ def _needs(existing: NDArray[Any], wanted: NDArray[Any]) -> tuple[bool, bool]:
     erase = bool(np.any((wanted == 0) & (existing != 0)))
     differs = wanted != 0 if erase else (wanted != 0) & (existing != wanted)
     return erase, bool(np.any(differs))
-
-
-def _bring_about(
-    remote: BossRemote,
-    channel: ChannelResource,
-    block: Box,
-    existing: NDArray[Any],
-    wanted: NDArray[Any],
-    tally: _Tally,
-) -> None:
-    """Change what BOSS holds in a block into what is wanted."""
-    erase, write = _needs(existing, wanted)
-    repeats = 0
-    if erase:
-        repeats += erase_block(remote, channel, block)
-        tally.erased += 1
-    if write:
-        repeats += write_block(remote, channel, block, wanted)
-        tally.written += 1
-        tally.sent += wanted.nbytes
-    if repeats:
-        tally.repeats += repeats
-        tally.repeated[block] = time.monotonic()
-
-
-def _settle(remote: BossRemote, channel: ChannelResource, tally: _Tally) -> None:
-    """Wait until attempts that were given up have had their time."""
-    if not tally.repeated:
-        return
-    pause = patience_of(remote).settling_s(tally.repeats) - (time.monotonic() - max(tally.repeated.values()))
-    text = "%d blocks of %s needed several attempts, of which BOSS may be at some yet: reading them once more in %.1f s"
-    log.info(text, len(tally.repeated), channel.name, max(0.0, pause))
-    time.sleep(max(0.0, pause))
-
-
-def _prove(remote: BossRemote, channel: ChannelResource, block: Box, wanted: NDArray[Any], tally: _Tally) -> None:
-    """Read a block back and compare; mend it once, and refuse if it still differs."""
-    existing = read_cutout(remote, channel, block)
-    if np.array_equal(existing, wanted):
-        return
-    log.warning("%s of %s differs from what was sent; sending it again", block, channel.name)
-    tally.repaired += 1
-    _bring_about(remote, channel, block, existing, wanted, tally)
-    existing = read_cutout(remote, channel, block)
-    if not np.array_equal(existing, wanted):
-        different = existing != wanted
-        first = np.unravel_index(int(np.argmax(different)), different.shape)
-        where = tuple(int(offset) + origin for offset, origin in zip(first, block.start, strict=True))
-        raise DataError(
-            f"mask in channel {channel.coll_name}/{channel.exp_name}/{channel.name}",
-            f"{int(np.count_nonzero(different))} voxels read back differ, the first at z, y, x {where}",
-            "See that no other job writes to this channel, and push again",
-        )
 
 
 def historical_link(destination: Destination) -> str:

@@ -19,9 +19,10 @@ import fcntl
 import io
 import json
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,15 +34,19 @@ import csv_files
 import mask_files
 import parquet_files
 from box import Box
-from deliverables import GROWING, deliverables
-from errors import DataError, StorageError, UsageError
+from deliverables import GROWING, MARKER, deliverables, entries
+from errors import DataError, StorageError, UsageError, few
 from run_file import outline_of
 from volume import Volume
 from wording import system_reason
 
-__all__ = ["ResultFolder"]
+__all__ = ["ResultFolder", "locked"]
 
 _WRITABLE = "Give a --path that you may write to"
+
+_NAMES = frozenset({MARKER, "synapses.csv", "synapses.parquet", "NDVIS_links.csv"})
+_PAGES = re.compile(r"PyMeda_[^/]*\.html|figures/[^/]*\.png")
+"""What a run leaves beside its masks."""
 
 
 class ResultFolder:
@@ -85,6 +90,10 @@ class ResultFolder:
             raise UsageError(
                 f"the result folder {str(self.root)!a}", "no folder can have this name", _WRITABLE
             ) from cause
+        if self.work.is_symlink():
+            # what it leads to would outlive its removal
+            remedy = "Remove it; to work on another disk, give a --path there"
+            raise UsageError(f"the scratch folder {self.work}", "it is a symbolic link", remedy)
 
     def _refused(self, found: str) -> StorageError:
         """Return the error of a folder that cannot be made."""
@@ -269,7 +278,7 @@ class ResultFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other jobs out of the folder while the context lasts; a process that dies lets go.
+        """Keep other jobs out of the folder while the context lasts, see `locked`.
 
         Yields
         ------
@@ -283,24 +292,8 @@ class ResultFolder:
         StorageError
             If it cannot be opened, or its file system has no locks.
         """
-        asked = f"working in {self.root}"
-        # the folder itself is locked: a lock file would have to be left behind
-        try:
-            folder = os.open(self.root, os.O_RDONLY)
-        except OSError as cause:
-            raise StorageError(asked, system_reason(cause), "Give a --path that you may read and write") from cause
-        try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as cause:
-                remedy = "Wait until it has ended, or give another --path"
-                raise UsageError(asked, "another job is at work in it", remedy) from cause
-            except OSError as cause:
-                remedy = "Give a --path on a file system with locks, such as a local disk"
-                raise StorageError(asked, f"it cannot be locked: {system_reason(cause)}", remedy) from cause
+        with locked(self.root):
             yield
-        finally:
-            os.close(folder)
 
     def refuse_other(self, collection: str, experiment: str) -> None:
         """Refuse a folder that has the results of another experiment: a_b/c and a/b_c have the same key.
@@ -317,7 +310,7 @@ class ResultFolder:
         StorageError
             If that cannot be read.
         """
-        path = self.root / "run.json"
+        path = self.root / MARKER
         try:
             before = outline_of(path.read_bytes()) if path.is_file() else None
         except OSError as cause:
@@ -329,8 +322,38 @@ class ResultFolder:
                 "Give another --path",
             )
 
-    def clear_results(self) -> None:
+    def refuse_foreign(self, masks: Iterable[str]) -> None:
+        """Refuse a folder with anything that no run left: a run would remove it, follow it, or take it for its own.
+
+        Parameters
+        ----------
+        masks : iterable of str
+            Names of the masks' files, without their suffix.
+
+        Raises
+        ------
+        UsageError
+            If there is such a thing, a symbolic link whatever its name.
+        StorageError
+            If the folder cannot be listed.
+        """
+        ours = set(self._left(masks)) | {self.root / GROWING}
+        foreign = [path for path in entries(self.root) if path.is_symlink() or path not in ours]
+        if foreign:
+            names = few([path.relative_to(self.root).as_posix() for path in foreign])
+            raise UsageError(
+                f"the result folder {self.root}",
+                f"it has what no run left there: {names}",
+                "Take it elsewhere, or give another --path",
+            )
+
+    def clear_results(self, masks: Iterable[str]) -> None:
         """Remove what an earlier run left, but for its log and what it can be resumed from.
+
+        Parameters
+        ----------
+        masks : iterable of str
+            As for `refuse_foreign`.
 
         Raises
         ------
@@ -339,13 +362,24 @@ class ResultFolder:
         """
         try:
             # run.json goes first: without it the folder is not complete any more
-            for path in sorted(deliverables(self.root), key=lambda path: path.name != "run.json"):
-                if path.name != GROWING:
-                    path.unlink()
+            for path in sorted(self._left(masks), key=lambda path: path.name != MARKER):
+                path.unlink()
         except OSError as cause:
             raise StorageError(
                 f"removing the results of an earlier run in {self.root}", system_reason(cause), "Remove them by hand"
             ) from cause
+
+    def _left(self, masks: Iterable[str]) -> list[Path]:
+        """Return the files that an earlier run left, but for its log: by its run.json, or by their names."""
+        here = {path.relative_to(self.root).as_posix(): path for path in deliverables(self.root)}
+        before = outline_of(here[MARKER].read_bytes()) if MARKER in here else None
+        if before is not None:
+            names = here.keys() & (before.files | {MARKER})
+        else:
+            # it did not end
+            files = {f"{mask}{suffix}" for mask in masks for suffix in mask_files.SUFFIXES} | _NAMES
+            names = {name for name in here if name in files or _PAGES.fullmatch(name)}
+        return [here[name] for name in names]
 
     def clear_work(self) -> None:
         """Remove the scratch folder, and what killed processes left half-written.
@@ -364,11 +398,8 @@ class ResultFolder:
             for part in self.root.glob(".*.part"):
                 part.unlink()
         except OSError as cause:
-            raise StorageError(
-                f"removing the scratch folder {self.work}",
-                f"{system_reason(cause)}; the results are complete",
-                "Remove it by hand",
-            ) from cause
+            asked = f"removing the scratch folder of {self.root}"
+            raise StorageError(asked, system_reason(cause), "Remove .work and .gone-* in it by hand") from cause
 
     @contextmanager
     def _replacing(self, name: str) -> Iterator[BinaryIO]:
@@ -389,6 +420,47 @@ class ResultFolder:
                 f"{system_reason(cause)}; the files written before it are kept",
                 "Make room and check your right to write there, then run the same command again",
             ) from cause
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Keep other jobs, and uploads, out of a result folder while the context lasts; a process that dies lets go.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Yields
+    ------
+    None
+        Once.
+
+    Raises
+    ------
+    UsageError
+        If another job is at work in it.
+    StorageError
+        If it cannot be opened, or its file system has no locks.
+    """
+    asked = f"working in {root}"
+    # the folder itself is locked: a lock file would have to be left behind
+    try:
+        folder = os.open(root, os.O_RDONLY)
+    except OSError as cause:
+        raise StorageError(asked, system_reason(cause), "Give a folder that you may read") from cause
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            remedy = "Wait until it has ended, or give another --path"
+            raise UsageError(asked, "another job is at work in it", remedy) from cause
+        except OSError as cause:
+            remedy = "Give one on a file system with locks, such as a local disk"
+            raise StorageError(asked, f"it cannot be locked: {system_reason(cause)}", remedy) from cause
+        yield
+    finally:
+        os.close(folder)
 
 
 def _plain(name: str) -> str:

@@ -213,7 +213,9 @@ def read_run_file(folder: Path) -> RunFile:
         remedy = "Give the folder of a run that ended"
         raise UsageError(f"result folder {folder}", "it has no run.json", remedy) from error
     except OSError as error:
-        raise StorageError(f"reading {path}", str(error.strerror), "Check your right to read it") from error
+        raise StorageError(
+            f"reading {path}", str(error.strerror), "Check its path, and your right to read it"
+        ) from error
     oddity = _oddity(body)
     if oddity:
         raise DataError(str(path), oddity, "Give the folder of a run that ended")

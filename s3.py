@@ -22,7 +22,7 @@ from botocore import exceptions as boto_errors
 import s3_checksums
 import s3_connection
 import s3_transfers
-from deliverables import GROWING, deliverables
+from deliverables import GROWING, MARKER, deliverables
 from errors import StorageError, UsageError, few
 from run_file import MOST_BYTES, Outline, outline_of
 from s3_connection import BOTO_FAILURES, meaning, status, translated
@@ -30,9 +30,6 @@ from s3_connection import BOTO_FAILURES, meaning, status, translated
 __all__ = ["UploadedObject", "check_bucket", "command_of", "compare_folder", "upload_folder"]
 
 logger = logging.getLogger(__name__)
-
-MARKER = "run.json"
-"""The file that is uploaded last: where it is, the upload is complete."""
 
 _FOREIGN = 100
 """Objects of nobody's that are told; one would do."""
@@ -125,8 +122,8 @@ def upload_folder(
     Raises
     ------
     UsageError
-        If a name cannot be meant (bucket, prefix, ACL, region, endpoint), there is no file to upload, or a run of
-        another experiment was uploaded there.
+        If a name cannot be meant (bucket, prefix, ACL, region, endpoint), there is no file to upload, or what was
+        uploaded there is a run of another experiment, or a whole one where the folder has none.
     UnknownNameError
         If the bucket vanished in between.
     PermissionDeniedError
@@ -135,7 +132,7 @@ def upload_folder(
     UnavailableError
         If S3 does not answer, after the retries.
     StorageError
-        If a file cannot be read or changes while it is sent.
+        If a file cannot be read or changes while it is sent, or another upload writes to the same keys.
     """
     with translated("checking the bucket's name", _resuming(root, "NAME", None)):
         check_bucket(bucket, acl)
@@ -159,6 +156,8 @@ def upload_folder(
             if differs and is_outdated and (key != marker or stale):
                 _make_way(client, bucket, marker, stale)
                 is_outdated = False
+            if differs and key == marker:
+                _refuse_mixture(client, bucket, key_prefix, root, done)
             if differs:
                 _send(client, path, bucket, key, acl, sha256)
             done.append(UploadedObject(key, size, sha256, sent=differs))
@@ -340,9 +339,15 @@ def _earlier(client: Any, root: Path, bucket: str, key_prefix: str) -> tuple[boo
     """Tell whether an earlier upload left a `run.json`, or may have, and which of its objects are stale."""
     there, body = s3_transfers.content(client, bucket, f"{key_prefix}/{MARKER}", MOST_BYTES)
     before, now = outline_of(body), _outline(root)
-    if before is None or now is None:
-        # what is incomplete itself takes nothing away
+    if before is None:
         return there, []
+    if now is None:
+        # what is incomplete itself takes nothing away
+        raise UsageError(
+            f"s3://{bucket}/{key_prefix}/",
+            "it has all of a run, and the folder has no run.json, for its own run did not end",
+            "Let the run end, or choose another bucket",
+        )
     if before.experiment != now.experiment:
         raise UsageError(
             f"s3://{bucket}/{key_prefix}/",
@@ -373,6 +378,20 @@ def _send(client: Any, file: Path, bucket: str, key: str, acl: str | None, sha25
     after = file.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise StorageError(f"uploading {file}", "it changed while it was sent", "Let its writer end, then upload again")
+
+
+def _refuse_mixture(client: Any, bucket: str, key_prefix: str, root: Path, done: Sequence[UploadedObject]) -> None:
+    """Refuse to say that an upload is complete if somebody has replaced a part of it meanwhile."""
+    files = {one: root / one.key.removeprefix(f"{key_prefix}/") for one in done}
+    others = [
+        one.key for one, file in files.items() if s3_checksums.seen(client, bucket, one.key, file, one.sha256) is False
+    ]
+    if others:
+        raise StorageError(
+            f"uploading to s3://{bucket}/{key_prefix}/",
+            f"another upload writes there: {few(others)} changed since",
+            "Let the other one end, then upload again",
+        )
 
 
 def _make_way(client: Any, bucket: str, marker: str, stale: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ import s3_transfers
 from errors import UnavailableError
 from s3_connection import status
 
-__all__ = ["fault", "holds", "sha256_of"]
+__all__ = ["fault", "holds", "seen", "sha256_of"]
 
 _PIECE = 2**20
 
@@ -45,8 +45,30 @@ def holds(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool:
     Returns
     -------
     bool
+        As `seen`; False where the role may not see it.
+    """
+    return bool(seen(client, bucket, key, file, sha256))
+
+
+def seen(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool | None:
+    """Tell whether an object has the content of a file, or that the role may not see it.
+
+    Parameters
+    ----------
+    client : botocore.client.S3
+        The connection.
+    bucket, key : str
+        The object; there may be none.
+    file : Path
+        The file.
+    sha256 : str
+        Its SHA-256, in hexadecimal.
+
+    Returns
+    -------
+    bool or None
         By the checksum of the object's bytes. What the object says of itself counts only where S3 keeps no checksum
-        at all: whoever changed the bytes may have left it as it was.
+        at all: whoever changed the bytes may have left it as it was. None where the role may not see it.
     """
     place = {"Bucket": bucket, "Key": key}
     try:
@@ -58,7 +80,7 @@ def holds(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool:
     except boto_errors.ClientError as cause:
         # S3 answers 403 instead of 404 to a role that may not list the bucket: sending decides.
         if status(cause) in (400, 403, 404):
-            return False
+            return False if status(cause) == 404 else None
         raise
     # a checksum of another kind is of somebody else's upload, for ours have this one
     others = any(name.startswith("Checksum") for name in head)

@@ -182,6 +182,8 @@ def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
             f"what S3 sent was damaged on its way ({found})",
             "Check the line to it; then try again",
         )
+    if isinstance(cause, boto_errors.SSLError):
+        return UnavailableError, found, "Check AWS_ENDPOINT_URL, AWS_CA_BUNDLE if it is set, and what stands between"
     if isinstance(cause, _NO_ANSWER):
         return UnavailableError, found, "Check the network and AWS_ENDPOINT_URL"
     if isinstance(cause, _SENSELESS):

@@ -52,7 +52,15 @@ _WORDS = {
 }
 """What libraries, and Python itself, write where they keep no number of the error."""
 
-_OF_FILES = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS}
+_OF_FILES = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.EROFS,
+}
 
 _lost = 0
 """The exit code for output that could not be written, 0 as long as there is none."""
@@ -151,7 +159,7 @@ def say(text: str) -> int:
     Parameters
     ----------
     text : str
-        What is written.
+        What is written, without what may be a token.
 
     Returns
     -------
@@ -161,7 +169,7 @@ def say(text: str) -> int:
     global _lost
     try:
         if text:
-            sys.stdout.write(text)
+            sys.stdout.write(logs.told(text))
         sys.stdout.flush()
     except (OSError, ValueError) as error:
         _give_up(sys.stdout)
@@ -271,7 +279,9 @@ def translated(error: BaseException) -> NDSynapseError | None:
         return StorageError("the command", found, "Install what requirements.txt names, or use the Python that has it")
     if isinstance(error, OSError) and error.errno in _OF_FILES and error.filename is not None:
         found = str(error.strerror).lower()
-        return StorageError(f"the file {os.fsdecode(error.filename)}", found, "Check its permissions, and for room")
+        return StorageError(
+            f"the file {os.fsdecode(error.filename)}", found, "Check its name, its permissions, and for room"
+        )
     if isinstance(error, FileNotFoundError):
         try:
             _check_folder()

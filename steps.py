@@ -23,10 +23,11 @@ from job import Job
 from NeuroDataResource import NeuroDataResource
 from progress import Progress
 from record import Outcome
+from result_names import mask_names
 from results import ResultFolder
 from s3_shelf import S3Shelf
 
-__all__ = ["finish", "foretell", "run", "run_part"]
+__all__ = ["check_folder", "finish", "foretell", "run", "run_part"]
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def run(
     plan = plan_of(job, source, roles, folder)
     plan.remember()
     # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
-    folder.clear_results()
+    folder.clear_results(mask_names(job.pipeline.name, job.pipeline.masks).values())
     shelf = None if job.shared is None else S3Shelf(job.shared)
     detection = detect(plan, job.cpus, progress, shelf=shelf, **_pulling(job))
     outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
@@ -214,6 +215,27 @@ def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str])
     return destinations
 
 
+def check_folder(job: Job, folder: ResultFolder) -> None:
+    """Refuse a folder that has what a run may neither remove nor keep.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    folder : ResultFolder
+        Where its files go; it exists.
+
+    Raises
+    ------
+    UsageError
+        If it has the results of another experiment, or anything that no run leaves.
+    StorageError
+        If it cannot be read.
+    """
+    folder.refuse_other(job.collection, job.experiment)
+    folder.refuse_foreign(mask_names(job.pipeline.name, job.pipeline.masks).values())
+
+
 def foretell(job: Job) -> str:
     """Tell what a job would do and need; nothing is pulled and nothing written.
 
@@ -235,7 +257,8 @@ def foretell(job: Job) -> str:
     delivery.check_upload(job)
     folder = ResultFolder.named(job.path, job.results_key)
     folder.check_place()
-    folder.refuse_other(job.collection, job.experiment)
+    if folder.root.exists():
+        check_folder(job, folder)
     source = _open(job)
     roles = _roles(job, source)
     _destinations(job, source, roles)

@@ -23,9 +23,9 @@ import shell
 import synapse_rows
 from boss.connection import address_of, is_loopback
 from box import Box
-from command_line import Parser, add_verbosity, level_of
+from command_line import Parser, PathOption, add_verbosity, level_of
 from credentials import Token, find_token
-from deliverables import sums
+from deliverables import links, sums
 from errors import (
     DataError,
     NDSynapseError,
@@ -40,11 +40,14 @@ from errors import (
 from NeuroDataResource import NeuroDataResource
 from recomputation import Differences
 from run_file import RunFile, read_run_file
-from wording import one_line
+from wording import one_line, shortened
 
 __all__ = ["Check", "Request", "main", "verify"]
 
 SAMPLE = 4
+
+_MOST = 2000
+"""Characters of what a check found that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +169,14 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 def _files(folder: Path, run: RunFile) -> Check:
     """Compare every file with its sum."""
     held = {name: (one["bytes"], one["sha256"]) for name, one in sums(folder).items()}
-    bad = run.unlike(held)
+    linked = links(folder)
+    bad = "; ".join(filter(None, [run.unlike(held), f"symbolic links: {few(linked)}" if linked else ""]))
     return Check("files", bad or f"{len(held)} files are what run.json says", not bad)
 
 
 def _mask(folder: Path, run: RunFile, name: str, masks: dict[str, NDArray[np.uint8]]) -> Check:
     """Compare the two files of a mask; keep the mapped one for the checks that follow."""
-    pickled, tiff = (folder / f"{run.masks[name]}.{kind}" for kind in ("pkl", "ome.tiff"))
+    pickled, tiff = (folder / f"{run.masks[name]}{suffix}" for suffix in mask_files.SUFFIXES)
     total, other, found = Differences(), 0, 0
     try:
         _refuse_special(pickled)
@@ -255,7 +259,14 @@ def _in_s3(request: Request, run: RunFile) -> Check:
     import s3  # only who asks S3 waits for boto3
 
     prefix = run.key
-    faults = [f"{key}: {fault}" for key, fault in s3.compare_folder(request.folder, bucket, prefix).items()]
+    try:
+        compared = s3.compare_folder(request.folder, bucket, prefix)
+    except UnknownNameError as error:
+        if request.bucket is None:
+            raise
+        # it is not the run that has no such bucket
+        return Check("S3", f"could not be looked at: {error}", good=None, error=error)
+    faults = [f"{key}: {fault}" for key, fault in compared.items()]
     return Check("S3", few(faults, "; ") or f"s3://{bucket}/{prefix}/ has what the folder has", not faults)
 
 
@@ -338,7 +349,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if options.sample < 0:
         raise UsageError(f"--sample {options.sample}", "it is less than none", "Give a number from 0 upwards")
     token = None if options.offline else find_token(options.token, options.token_file, environ, None)
-    logs.apply(logs.LogSettings(level, () if token is None else (token,)))
+    if token is not None:
+        logs.suspect(token)
+    logs.apply(logs.LogSettings(level))
     request = Request(
         folder=options.folder,
         token=token,
@@ -351,7 +364,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     )
     made = []
     for check in verify(request):
-        shell.say(one_line(f"{check.mark}  {check.name:<7} {check.found}") + "\n")
+        # tokens go first: a part of one, left by a cut, nobody would know
+        found = shortened(logs.told(check.found), _MOST)
+        shell.say(one_line(f"{check.mark}  {check.name:<7} {found}") + "\n")
         made.append(check)
     bad = dict.fromkeys(check.name for check in made if check.good is False)
     if bad:
@@ -370,7 +385,7 @@ def _parser() -> Parser:
         "compute a sample of masks and rows again.",
         allow_abbrev=False,
     )
-    p.add_argument("folder", type=Path, help="the result folder of a run that ended")
+    p.add_argument("folder", action=PathOption, help="the result folder of a run that ended")
     p.add_argument("--host", help="BOSS, where it has moved; default: that of the run")
     p.add_argument("--token", help="BOSS token; other users of the machine can see it in the process list")
     p.add_argument("--token-file", metavar="FILE", help="file that holds the token; or BOSS_TOKEN in the environment")

@@ -1,6 +1,6 @@
 """The command lines of ``python -m batch``, and a run to come as one of them asks for it.
 
-It submits nothing; what an option of ``driver.py`` means is `job`'s.
+It submits nothing; what an option of ``driver.py`` means is `job_options`'s.
 """
 
 from __future__ import annotations

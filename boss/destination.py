@@ -26,7 +26,7 @@ from box import Box
 from errors import DataError, UnknownNameError, UsageError
 from frame import Frame
 
-__all__ = ["Destination", "check_destination", "ensure_channel", "is_mask"]
+__all__ = ["Destination", "check_destination", "ensure_channel", "is_mask", "refuse_taken"]
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +178,34 @@ def ensure_channel(
     if fields.get("description") != destination.description:
         _sign(remote, asked, wanted, fields)
     return wanted, is_new
+
+
+def refuse_taken(remote: BossRemote, destination: Destination) -> None:
+    """Refuse a channel that says by now that another maker's mask is in it: somebody took it over, and may be at it.
+
+    Parameters
+    ----------
+    remote : BossRemote
+        The connection.
+    destination : Destination
+        The channel, as `ensure_channel` left it.
+
+    Raises
+    ------
+    UsageError
+        If it says something else of itself than it did then.
+    NDSynapseError
+        If BOSS does not tell.
+    """
+    asked, wanted = _channel(destination)
+    there = str(describe_resource(remote, asked, wanted).get("description") or "")
+    if there != destination.description:
+        raise UsageError(
+            asked,
+            f"another job took it over while this one pushed; it says of itself: {there[:200] or 'nothing'}",
+            "See that no other job writes to it; then replace its mask with --overwrite (overwrite=True), or choose"
+            " another experiment with --out-exp NAME",
+        )
 
 
 def _experiment(destination: Destination) -> tuple[str, ExperimentResource]:

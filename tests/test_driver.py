@@ -35,6 +35,7 @@ from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 from tests.faulty_boss import boss_error, faulty_boss
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server
+from tests.small_disk import small_disk
 
 CHANNELS = ("PSD95", "SYNAPSIN", "GLUR1", "LY")
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
@@ -457,20 +458,13 @@ class TestWrongInput:
         assert driver.main(["upload", str(folder), "--bucket", "incomplete"]) == 65
 
     def test_full_disk_is_named_and_what_was_there_stays(self, small_boss: BossServer, tmp_path: Path) -> None:
-        disk = tmp_path / "disk"
-        disk.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
-        if mounted.returncode:
-            pytest.skip("a small disk can be mounted by root only")
-        try:
+        with small_disk(tmp_path / "disk", "64k") as disk:
             (disk / "kept.txt").write_text("kept")
             run = drive(small_boss, disk, *where(small_boss, "small", "plain", SMALL), "--quiet")
             assert run.code == 74, run.stderr
             assert "no space left" in run.stderr.lower()
             assert "--path" in run.stderr
             assert (disk / "kept.txt").read_text() == "kept"
-        finally:
-            subprocess.run(["umount", str(disk)], check=True)
 
 
 class TestSameKey:
@@ -496,6 +490,100 @@ class TestSameKey:
                 assert second.code == 2
                 assert "it has those of a_b/c, whose results key is the same" in second.stderr
         assert before == {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
+
+
+class TestFolderOfOneself:
+    """What a user puts into a result folder, and who may work in it."""
+
+    def test_a_file_of_the_users_is_told_before_the_work_and_stays(
+        self, small_boss: BossServer, tmp_path: Path
+    ) -> None:
+        arguments = [*where(small_boss, "small", "plain", SMALL), "--no-push", "--no-plots", "--quiet"]
+        run = drive(small_boss, tmp_path, *arguments)
+        assert run.code == 0, run.stderr
+        before = (run.folder / "run.json").read_bytes()
+        (run.folder / "notes.txt").write_text("mine")
+        for more in ([], ["--fresh"]):
+            again = drive(small_boss, tmp_path, *arguments, *more)
+            assert again.code == 2
+            assert "it has what no run left there: notes.txt. Take it elsewhere" in again.stderr
+        assert (run.folder / "notes.txt").read_text() == "mine"
+        assert (run.folder / "run.json").read_bytes() == before
+        (run.folder / "notes.txt").unlink()
+        assert drive(small_boss, tmp_path, *arguments).code == 0
+
+    def test_fresh_of_the_function_starts_over_as_that_of_the_command_does(
+        self, small_boss: BossServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import driver
+        import steps
+
+        def call(**options: Any) -> dict[str, int]:
+            ranges = SMALL.ranges
+            driver.driver(
+                small_boss.url,
+                small_boss.token,
+                "small",
+                "plain",
+                *ranges,
+                path=tmp_path,
+                push=False,
+                plots=False,
+                **options,
+            )
+            (told,) = tmp_path.glob("*/run.json")
+            return dict(json.loads(told.read_text())["resumed_blocks"])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, "_clear", lambda folder: None)
+            call()
+            assert call()["statistics"] > 0
+        assert call(fresh=True) == {}
+
+    def test_an_upload_waits_for_no_job_that_is_at_work_in_the_folder(
+        self, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import driver
+        from results import ResultFolder
+
+        folder = ResultFolder(tmp_path, "some-key")
+        (folder.root / "synapses.csv").write_text("id\n")
+        monkeypatch.setenv("RESULTS_BUCKET", "locked")
+        with folder.locked():
+            assert driver.main(["upload", str(folder.root), "--bucket", "locked"]) == 2
+            assert "another job is at work in it" in capfd.readouterr().err
+            with pytest.raises(UsageError, match="another job is at work in it"):
+                driver.upload_results(folder.root, "some-key")
+        assert "locked" not in {each["Name"] for each in s3_env.client().list_buckets()["Buckets"]}
+        driver.upload_results(folder.root, "some-key")
+        assert s3_env.keys("locked") == ["some-key/synapses.csv"]
+
+    def test_a_symbolic_link_is_neither_uploaded_nor_passed_over(
+        self, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        import driver
+
+        (tmp_path / "key").mkdir()
+        (tmp_path / "key" / "synapses.csv").write_text("id\n")
+        (tmp_path / "elsewhere").write_text("{}")
+        (tmp_path / "key" / "run.json").symlink_to(tmp_path / "elsewhere")
+        assert driver.main(["upload", str(tmp_path / "key"), "--bucket", "linked"]) == 65
+        assert "it has symbolic links: run.json" in capfd.readouterr().err
+        assert "linked" not in {each["Name"] for each in s3_env.client().list_buckets()["Buckets"]}
+
+    @pytest.mark.parametrize("command", ["upload", "verify"])
+    def test_a_path_that_no_file_system_takes_is_a_sentence(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+    ) -> None:
+        import driver
+
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        for path in ("x" * 300, str(tmp_path / "loop" / "a"), ""):
+            words = ["--bucket", "abc"] if command == "upload" else ["--offline"]
+            assert driver.main([command, path, *words]) in (2, 74)
+            told = capfd.readouterr().err
+            assert told.count("\n") == 1
+            assert " ERROR " in told
 
 
 class TestStoppedUpload:

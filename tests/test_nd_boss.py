@@ -159,6 +159,25 @@ def test_a_channel_of_another_maker_is_left_alone_unless_it_may_be_overwritten(b
         push_mask(remote, Destination(*names, "one"), box, first, None)
 
 
+@pytest.mark.parametrize("moment", ["refuse_taken", "read_cutout"])
+def test_a_channel_that_another_job_takes_over_meanwhile_is_left_to_it(boss_server, place, monkeypatch, moment):
+    """Before the first block is written, and before it is read back: what is there by then is the other one's."""
+    box = Box.of_shape(STOP)
+    first, second = masks(box, 4), masks(box, 5)
+    names = (place.collection.name, place.experiment.name, new_name("mask"))
+    original = getattr(nd_boss, moment)
+
+    def overtaken(*arguments):
+        monkeypatch.undo()
+        push_mask(remote_of(boss_server), Destination(*names, "two", overwrite=True), box, second, None)
+        return original(*arguments)
+
+    monkeypatch.setattr(nd_boss, moment, overtaken)
+    with pytest.raises(UsageError, match=r"another job took it over while this one pushed.*made by two"):
+        push_mask(remote_of(boss_server), Destination(*names, "one"), box, first, None)
+    np.testing.assert_array_equal(read_all(boss_server, Destination(*names)), expected((box, second)))
+
+
 def test_overwriting_a_channel_keeps_its_links_to_others(boss_server, place):
     """BOSS forgets the links that an update does not name."""
     source = place.channel(new_name("image"))

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -37,6 +36,7 @@ from deliverables import deliverables
 from errors import DataError, StorageError, UsageError
 from result_names import mask_names, results_key
 from results import ResultFolder
+from tests.small_disk import small_disk
 
 REPO = Path(results.__file__).parent
 BOX = Box(z=(3, 6), y=(100, 110), x=(7, 12))
@@ -221,7 +221,7 @@ def tables(draw: st.DrawFn) -> dict[str, np.ndarray]:
     rows = draw(st.integers(0, 6))
     dtypes = [np.int64, np.uint64, np.int8, np.bool_, np.float64, np.float32]
     columns = {"id": np.arange(rows)}
-    for heading in draw(st.lists(text, max_size=4)):
+    for heading in draw(st.lists(text.filter(lambda t: "\0" not in t), max_size=4)):
         dtype = draw(st.sampled_from([*dtypes, str]))
         elements = text.filter(lambda t: not t.endswith("\x00")) if dtype is str else None
         column = draw(hnp.arrays("U8" if dtype is str else dtype, rows, elements=elements))
@@ -269,6 +269,13 @@ def test_a_table_longer_than_one_piece_is_whole(folder: ResultFolder) -> None:
     np.testing.assert_array_equal(
         np.loadtxt(path, dtype=int, delimiter=",", skiprows=1), np.outer(np.arange(rows), [1, 2])
     )
+
+
+def test_a_heading_that_no_parquet_file_takes_is_refused(folder: ResultFolder) -> None:
+    """Its library ends in a panic of Rust, which is no Exception."""
+    for name in ("synapses.csv", "synapses.parquet"):
+        with pytest.raises(DataError, match=r"has a NUL"):
+            folder.write_table(name, {"a\0b": np.arange(3)})
 
 
 @settings(max_examples=40, deadline=None)
@@ -408,22 +415,12 @@ def _assert_only_links(folder: ResultFolder, caught: pytest.ExceptionInfo[Storag
     assert not list(folder.root.glob(".*.part"))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small disk to fill")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_full_disk_is_a_storage_error_that_loses_nothing(small_disk: Path) -> None:
-    folder = ResultFolder(small_disk, "key")
-    with pytest.raises(StorageError, match="ENOSPC") as caught:
-        _write_everything(folder)
-    _assert_only_links(folder, caught)
+def test_a_full_disk_is_a_storage_error_that_loses_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        folder = ResultFolder(disk, "key")
+        with pytest.raises(StorageError, match="ENOSPC") as caught:
+            _write_everything(folder)
+        _assert_only_links(folder, caught)
 
 
 def test_a_limit_on_file_sizes_is_a_storage_error_that_loses_nothing(folder: ResultFolder) -> None:
@@ -502,3 +499,54 @@ def test_a_folder_that_went_away_before_it_was_locked_is_named(folder: ResultFol
     shutil.rmtree(folder.root)
     with pytest.raises(StorageError, match="ENOENT"), folder.locked():
         pytest.fail("it is locked")
+
+
+class TestWhatIsNotOfARun:
+    """The folder of a run is its alone; what a user puts into it is neither removed nor delivered."""
+
+    MASKS = ("nomads-unsupervised-predictions", "inhibitory")
+
+    @pytest.mark.parametrize(
+        "name", ["notes.txt", "rois/a.roi", "figures/mine.svg", "figures/deeper/a.png", "other.pkl", "my PyMeda_a.html"]
+    )
+    def test_a_file_of_somebody_is_refused_and_stays(self, folder: ResultFolder, name: str) -> None:
+        (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.root / name).write_text("mine")
+        with pytest.raises(UsageError, match=re.escape(f"it has what no run left there: {name}")):
+            folder.refuse_foreign(self.MASKS)
+        folder.clear_results(self.MASKS)
+        assert (folder.root / name).read_text() == "mine"
+
+    @pytest.mark.parametrize("name", ["run.json", "figures", "job.log", "synapses.csv", "anything"])
+    @pytest.mark.parametrize("leads_to", ["file", "folder", "nowhere"])
+    def test_a_symbolic_link_is_refused_whatever_its_name(
+        self, folder: ResultFolder, tmp_path: Path, name: str, leads_to: str
+    ) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "folder").mkdir()
+        (folder.root / name).symlink_to(tmp_path / leads_to)
+        with pytest.raises(UsageError, match=f"it has what no run left there: {name}"):
+            folder.refuse_foreign(self.MASKS)
+
+    @pytest.mark.parametrize("ended", [True, False])
+    def test_what_a_run_left_is_removed_whether_it_ended_or_not(self, folder: ResultFolder, ended: bool) -> None:
+        names = [f"{mask}{suffix}" for mask in self.MASKS for suffix in (".pkl", ".ome.tiff")]
+        names += ["synapses.csv", "synapses.parquet", "NDVIS_links.csv", "PyMeda_a-b.html", "figures/a.png"]
+        (folder.root / "figures").mkdir()
+        for name in (*names, "job.log"):
+            (folder.root / name).touch()
+        if ended:
+            (folder.root / "of-then.pkl").touch()
+            files = {key: {"bytes": 0, "sha256": ""} for key in [*names, "of-then.pkl"]}
+            folder.write_json("run.json", {"asked": {"collection": "c", "experiment": "e"}, "files": files})
+        folder.refuse_foreign(self.MASKS)
+        folder.clear_results(self.MASKS)
+        assert [path.name for path in folder.files()] == ["job.log"]
+
+    def test_a_scratch_folder_that_is_a_symbolic_link_is_refused(self, tmp_path: Path) -> None:
+        """Removing it would leave what it leads to, and the same command would go on from nothing."""
+        (tmp_path / "key").mkdir()
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "key" / ".work").symlink_to(tmp_path / "disk")
+        with pytest.raises(UsageError, match=r"\.work: it is a symbolic link"):
+            ResultFolder(tmp_path, "key")

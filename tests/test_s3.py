@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.config import Config
@@ -330,15 +330,36 @@ def test_a_run_json_in_s3_takes_away_nothing_but_what_lies_below_its_prefix(s3_e
     assert set(s3_env.keys("results")) == before
 
 
-def test_an_incomplete_folder_takes_nothing_away_but_the_run_json(s3_env: S3Server, folder: Path) -> None:
+def test_an_incomplete_folder_takes_nothing_away_from_a_whole_run(s3_env: S3Server, folder: Path) -> None:
     _said(folder, "report/index.html", "synapses.csv")
     upload_folder(folder, "results", PREFIX)
     for name in ("run.json", "report/index.html"):
         (folder / name).unlink()
     (folder / "synapses.csv").write_text("id\n2\n")
-    before = set(s3_env.keys("results"))
+    with pytest.raises(UsageError, match=r"it has all of a run, and the folder has no run\.json"):
+        upload_folder(folder, "results", PREFIX)
+    held = s3_env.client().get_object(Bucket="results", Key=f"{PREFIX}/synapses.csv")["Body"].read()
+    assert held == b"id\n1\n"
+    assert f"{PREFIX}/run.json" in s3_env.keys("results")
+
+
+def test_an_upload_that_another_one_overtakes_does_not_say_that_it_is_whole(
+    s3_env: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     upload_folder(folder, "results", PREFIX)
-    assert before - set(s3_env.keys("results")) == {f"{PREFIX}/run.json"}
+    (folder / "synapses.csv").write_text("id\n2\n")
+    (folder / "run.json").write_text('{"a": 1}')
+    send = s3._send
+
+    def overtaken(client: Any, file: Path, *arguments: Any) -> None:
+        send(client, file, *arguments)
+        if file.name == "synapses.csv":
+            s3_env.client().put_object(Bucket="results", Key=f"{PREFIX}/job.log", Body=b"of another run")
+
+    monkeypatch.setattr(s3, "_send", overtaken)
+    with pytest.raises(StorageError, match=r"another upload writes there.*job\.log changed since"):
+        upload_folder(folder, "results", PREFIX)
+    assert f"{PREFIX}/run.json" not in s3_env.keys("results")
 
 
 def test_a_run_of_another_experiment_with_the_same_key_is_left_alone(s3_env: S3Server, folder: Path) -> None:

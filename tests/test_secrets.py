@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -462,6 +463,53 @@ class TestOtherCommands:
             run(looked, ["driver.py", *words], code, BOSS_TOKEN=MARK)
             looked.below(ended)
             looked.done(code)
+
+    @pytest.mark.parametrize(
+        ("words", "code"),
+        [
+            (["verify", "FOLDER", "--host", f"https://host.invalid/?token={MARK}"], 2),
+            (["verify", "FOLDER", "--bucket", MARK], 2),
+            (["verify", "FOLDER", "--pipeline", f"{MARK}:x"], 2),
+            (["verify", f"FOLDER/../{MARK}", "--offline"], 2),
+            (["--host", "h", "--path", f"FOLDER/{MARK}", "--dry-run"], 2),
+        ],
+        ids=lambda words: " ".join(words).replace(MARK, "TOKEN") if isinstance(words, list) else str(words),
+    )
+    def test_a_token_in_an_argument_of_another_kind_is_not_told(
+        self, ended: Path, s3_env: S3Server, words: list[str], code: int
+    ) -> None:
+        looked = Looked(f"driver.py {' '.join(words)}".replace(MARK, "TOKEN"))
+        run(looked, ["driver.py", *(w.replace("FOLDER", str(ended)) for w in words)], code, BOSS_TOKEN=MARK)
+        looked.done(code)
+
+    def test_the_name_of_a_file_that_is_a_token_is_not_told(self, ended: Path, tmp_path: Path) -> None:
+        looked = Looked("driver.py verify, a file of the token's name")
+        copy = shutil.copytree(ended, tmp_path / "copy")
+        (copy / MARK).touch()
+        run(looked, ["driver.py", "verify", str(copy), "--offline"], 65, BOSS_TOKEN=MARK)
+        assert "not of this run" in looked.printed
+        looked.done(65)
+
+    @pytest.mark.parametrize("option", ["--channels", "--param", "--z-range", "--pipeline", "--config", "--block-size"])
+    def test_a_token_of_a_file_is_known_before_anything_is_told(self, tmp_path: Path, option: str) -> None:
+        (tmp_path / "token").write_text("my-own-token-12345")
+        looked = Looked(f"driver.py --token-file FILE {option} xTOKEN")
+        words = ["--host", "h", "--col", "c", "--exp", "e", "--z-range", "0,4", "--y-range", "0,4", "--x-range", "0,4"]
+        words += ["--token-file", str(tmp_path / "token"), option, "xmy-own-token-12345"]
+        run(looked, ["driver.py", *words], 2)
+        assert "my-own-token" not in looked.printed
+        looked.done(2)
+
+    def test_a_token_of_neurodata_cfg_is_known_before_its_host_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "cfg").write_text(
+            "[Default]\nhost = http://h/?t=my-own-token-12345\ntoken = my-own-token-12345\n"
+            "[shared]\ncollection = c\nexperiment = e\n"
+            "[Parallel]\nx_range = 0,4\ny_range = 0,4\nz_range = 0,4\n"
+        )
+        looked = Looked("driver.py --config FILE, a host with its token")
+        run(looked, ["driver.py", "--config", str(tmp_path / "cfg")], 2)
+        assert "my-own-token" not in looked.printed
+        looked.done(2)
 
     @pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
     def test_secrets_of_aws_are_not_repeated_either(self, ended: Path, s3_env: S3Server, name: str) -> None:

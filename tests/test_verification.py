@@ -304,6 +304,12 @@ class TestWhatIsWrong:
         )
         assert not found["table"].good
 
+    def test_a_symbolic_link_is_named(self, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "notes").mkdir()
+        (folder / "notes").symlink_to(tmp_path / "notes")
+        found = checks(folder)["files"]
+        assert (found.good, found.found) == (False, "symbolic links: notes")
+
     def test_a_voxel_of_one_mask_file_is_found(self, folder: Path) -> None:
         path = folder / f"{STEM}.pkl"
         mask = mask_files.map_pickle(path, BOX.shape)
@@ -653,6 +659,15 @@ class TestWhatCannotBeLookedAt:
             *(["??", n] for n in ("BOSS", "S3", "sample")),
         ]
         assert code == UsageError.exit_code
+
+    def test_a_bucket_that_the_user_names_and_there_is_not_is_no_fault_of_the_run(
+        self, folder: Path, boss: BossServer, monkeypatch: pytest.MonkeyPatch, s3_env: S3Server
+    ) -> None:
+        monkeypatch.setenv("BOSS_TOKEN", boss.token)
+        told = io.StringIO()
+        with redirect_stdout(told):
+            assert driver.main(["verify", str(folder), "--sample", "0", "--bucket", "no-such-bucket", "--quiet"]) == 2
+        assert " S3      could not be looked at" in told.getvalue()
 
     def test_what_is_wrong_outweighs_what_cannot_be_looked_at(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
