@@ -45,13 +45,13 @@ def holds(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool:
     Returns
     -------
     bool
-        As `seen`; False where the role may not see it.
+        As `seen`; False where it cannot be told.
     """
     return bool(seen(client, bucket, key, file, sha256))
 
 
 def seen(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool | None:
-    """Tell whether an object has the content of a file, or that the role may not see it.
+    """Tell whether an object has the content of a file, or that nobody can tell.
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ def seen(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool | 
     -------
     bool or None
         By the checksum of the object's bytes. What the object says of itself counts only where S3 keeps no checksum
-        at all: whoever changed the bytes may have left it as it was. None where the role may not see it.
+        at all: whoever changed the bytes may have left it as it was. None where the role may not see it, or S3 keeps
+        nothing to tell it by.
     """
     place = {"Bucket": bucket, "Key": key}
     try:
@@ -82,9 +83,12 @@ def seen(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool | 
         if status(cause) in (400, 403, 404):
             return False if status(cause) == 404 else None
         raise
-    # a checksum of another kind is of somebody else's upload, for ours have this one
-    others = any(name.startswith("Checksum") for name in head)
-    return not others and bool(head["Metadata"].get("sha256", "") == sha256)
+    if any(name.startswith("Checksum") for name in head):
+        # one of another kind is of somebody else's upload, for ours have this one
+        return False
+    # some servers keep neither
+    said = head["Metadata"].get("sha256")
+    return None if said is None else bool(said == sha256)
 
 
 def fault(client: Any, bucket: str, key: str, file: Path, *, grows: bool = False) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -109,7 +110,9 @@ class Records:
         NDSynapseError
             If S3 refuses or does not answer.
         """
-        if self._put(RECORD, {"created": created, "region": region, "run": run.as_json()}):
+        # what tells this call's record from that of another one in the same second
+        claim = secrets.token_hex(8)
+        if self._put(RECORD, {"claim": claim, "created": created, "region": region, "run": run.as_json()}):
             return run
         there, its_region, _ = self.read()
         # with --secret, each command registers a job definition of its own

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,6 +20,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import batch.__main__
 import batch.client
 import logs
 from batch import submission
@@ -232,8 +234,10 @@ class TestSubmit:
         assert "noise_fold=4.5" in run.options
 
     def test_a_name_that_is_taken_is_refused_before_anything_is_submitted(
-        self, command: Callable[..., Said], asked: list[str], place: Place
+        self, command: Callable[..., Said], asked: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Also in the same second, when all that the two records say is the same."""
+        monkeypatch.setattr(batch.__main__, "datetime", mock.Mock(now=lambda zone: datetime(2026, 1, 2, tzinfo=zone)))
         command(*place.submit, *asked)
         first = place.job("report")
         said = command(*place.submit, *asked)
