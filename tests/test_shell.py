@@ -260,7 +260,7 @@ UNSET = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/nope", "AWS_S
         ("driver.py", ["--list-pipelines"], 0),
         ("driver.py", [], 2),
         ("driver.py", [*JOB, "--block-size", "a"], 2),
-        ("driver.py", JOB, 69),
+        slow("driver.py", JOB, 69),
         ("driver.py upload", ["{folder}", "--bucket", "abc"], 2),
         ("driver.py upload", ["{wrong}", "--bucket", "abc"], 65),
         ("driver.py upload", ["{table}/..", "--bucket", "no such bucket"], 2),

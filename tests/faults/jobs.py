@@ -6,6 +6,7 @@ detection is in this process, too: its workers never speak to BOSS.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import threading
@@ -59,6 +60,19 @@ def volume() -> dict[str, NDArray[np.uint8]]:
         for channel in (before, after):
             channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] += 120
     return {"SYNAPSIN": before, "PSD95": after}
+
+
+class _Killable(uvicorn.Server):
+    """A server that leaves no connection open at its end, be it one that came while it was being killed."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        for _ in range(100):
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0.01)
+            if not self.server_state.connections:
+                break
 
 
 class FaultyServer:
@@ -116,7 +130,7 @@ class FaultyServer:
             answering = application(boss, tokens.load(self.data))
 
             # The outer line has no faults; it makes the connections reachable for the inner one.
-            self._server = uvicorn.Server(configured(_Remembering(self, answering), Link(), FaultPlan([])))
+            self._server = _Killable(configured(_Remembering(self, answering), Link(), FaultPlan([])))
             self.starts += 1
             self._ready.set()
             with listener:
