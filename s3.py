@@ -152,7 +152,7 @@ def upload_folder(
         standing = f"{len(done)} of {len(keys)} objects are up"
         with translated(f"uploading {path.name} to s3://{bucket}/{key}, {standing}", remedy):
             size, sha256 = path.stat().st_size, s3_checksums.sha256_of(path)
-            differs = not s3_checksums.holds(client, bucket, key, path, sha256)
+            differs = not s3_checksums.seen(client, bucket, key, path, sha256)
             if differs and is_outdated and (key != marker or stale):
                 _make_way(client, bucket, marker, stale)
                 is_outdated = False

@@ -17,7 +17,7 @@ import s3_transfers
 from errors import UnavailableError
 from s3_connection import status
 
-__all__ = ["fault", "holds", "seen", "sha256_of"]
+__all__ = ["fault", "seen", "sha256_of"]
 
 _PIECE = 2**20
 
@@ -26,28 +26,6 @@ def sha256_of(file: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def holds(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool:
-    """Tell whether an object has the content of a file, as far as the role may see it.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The connection.
-    bucket, key : str
-        The object; there may be none.
-    file : Path
-        The file.
-    sha256 : str
-        Its SHA-256, in hexadecimal.
-
-    Returns
-    -------
-    bool
-        As `seen`; False where it cannot be told.
-    """
-    return bool(seen(client, bucket, key, file, sha256))
 
 
 def seen(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool | None:

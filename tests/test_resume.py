@@ -89,7 +89,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     server: BossServer, clean: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
     chance = random.Random(1)
-    kill_and_go_on(server, tmp_path, [chance.uniform(0.1, clean[1] * 1.1) for _ in range(4)], "parent")
+    kill_and_go_on(server, tmp_path, [chance.uniform(0.1, clean[1] * 1.1) for _ in range(8)], "parent")
     assert results(tmp_path) == clean[0]
 
 

@@ -262,8 +262,8 @@ def test_where_s3_keeps_no_checksum_the_metadata_tell_what_is_there(tmp_path: Pa
         def head_object(**_: str) -> dict[str, object]:
             return {"ContentLength": 3, "ETag": '"x"', "Metadata": {"sha256": "it"}}
 
-    assert s3_checksums.holds(Plain(), "results", "a", tmp_path / "a", "it")
-    assert not s3_checksums.holds(Plain(), "results", "a", tmp_path / "a", "other")
+    assert s3_checksums.seen(Plain(), "results", "a", tmp_path / "a", "it")
+    assert not s3_checksums.seen(Plain(), "results", "a", tmp_path / "a", "other")
 
 
 def test_a_log_that_a_refused_command_added_to_is_no_other_log(s3_env: S3Server, folder: Path) -> None:

@@ -347,9 +347,9 @@ def run_shell(line: list[str], folder: Path) -> None:
 
 
 TARGETS = [
-    Target("parameters and roles", parameters(), build_pipeline, 5, results=0.3, places=8),
+    Target("parameters and roles", parameters(), build_pipeline, 5, results=0.35, places=8),
     Target("queries", queries, read_query, 5, results=0.25, places=8),
-    Target("functions as pipelines", functions(False), run_as_pipeline, 4, results=0.25, places=3),
+    Target("functions as pipelines", functions(False), run_as_pipeline, 4, results=0.3, places=3),
     Target("functions on blocks", functions(True), run_on_blocks, 3, results=0.4, places=2),
     Target("nd_multicore's command line", one_of_line(LINE, WRONG_LINE), quietly(run_shell), 3, results=0.25, places=7),
 ]

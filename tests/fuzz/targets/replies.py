@@ -282,7 +282,7 @@ TARGETS = [
         results=0.4,
         places=5,
     ),
-    Target("replies: frame", frames, asking(lambda r: catalog.read_frame(r, "frame")), 3, results=0.28, places=6),
+    Target("replies: frame", frames, asking(lambda r: catalog.read_frame(r, "frame")), 3, results=0.3, places=6),
     Target("replies: channel", channels, asking(ask_channel), 3, results=0.4, places=6),
     Target(
         "replies: volume",

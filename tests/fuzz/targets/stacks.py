@@ -278,7 +278,7 @@ def order_files(files: list[str], folder: Path) -> None:
 
 TARGETS = [
     Target("TIFF stacks", tiff_bodies(), read_tiff, 5, results=0.3, places=9),
-    Target("slices in TIFF files", slice_bodies(), read_tiffs, 2, results=0.3, places=4),
+    Target("slices in TIFF files", slice_bodies(), read_tiffs, 2, results=0.35, places=4),
     Target(".npy stacks", npys, read_npy, 3, results=0.35, places=4),
     Target("Zarr arrays", zarrs(), read_zarr, 2, results=0.22, places=5),
     Target("names of slices", file_names(), order_files, 2, results=0.4, places=3),
