@@ -1,4 +1,4 @@
-"""The command lines of ``python -m batch``, and a run to come as one of them asks for it.
+"""The command lines of ``nd-synapse batch``, and a run to come as one of them asks for it.
 
 It submits nothing; what an option of ``driver.py`` means is `job_options`'s.
 """
@@ -9,15 +9,15 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import logs
 from batch.planning import BatchPlan, plan_of
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
-from command_line import Parser, WholeOption, add_verbosity, level_of
-from errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
-from job import Job
-from job_options import job_from, parser
-from NeuroDataResource import NeuroDataResource
+from nd_synapse import logs
+from nd_synapse.boss.resource import NeuroDataResource
+from nd_synapse.cli.run_options import job_from, parser
+from nd_synapse.console.parser import Parser, WholeOption, add_verbosity, level_of
+from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
+from nd_synapse.job.job import Job
 
 __all__ = ["COMMANDS", "Asked", "asked_for", "parser_of"]
 
@@ -58,7 +58,7 @@ def parser_of(command: str) -> Parser:
         The parser.
     """
     p = Parser(
-        prog=f"python -m batch {command}",
+        prog=f"nd-synapse batch {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
         epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )

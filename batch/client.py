@@ -17,13 +17,13 @@ import boto3
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 
-from aws_answers import SENSELESS, SenselessError, scrub, sensible, without_credentials
-from aws_limits import limited
 from batch.queues import Queue
 from batch.status import JobState
-from errors import NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
-from s3_connection import BOTO_FAILURES, meaning, status
-from wording import one_line
+from nd_synapse.aws.answers import SENSELESS, SenselessError, scrub, sensible, without_credentials
+from nd_synapse.aws.connection import BOTO_FAILURES, meaning, status
+from nd_synapse.aws.limits import limited
+from nd_synapse.errors import NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
+from nd_synapse.text import one_line
 
 __all__ = ["BatchDoor"]
 

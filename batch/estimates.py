@@ -15,10 +15,10 @@ import numpy as np
 from batch.prices import Range
 from batch.pulls import pulled_by
 from batch.shards import count, edges_of
-from boss.voxels import REQUEST_VOXELS, request_size
-from box import Box
-from detection.budget import Needs
-from detection.plan import Plan
+from nd_synapse.boss.cutouts import REQUEST_VOXELS, request_size
+from nd_synapse.detection.budget import Needs
+from nd_synapse.detection.plan import Plan
+from nd_synapse.geometry import Box
 
 __all__ = [
     "ASSUMED",

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import numpy as np
 
-import pipelines
-from box import Box
-from detection.plan import DEFAULT_BLOCK_SIZE, Plan
-from source import Source
+from nd_synapse.detection.plan import DEFAULT_BLOCK_SIZE, Plan
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline import registry
+from nd_synapse.volumes.source import Source
 
 __all__ = ["TERAVOXEL", "plan_over"]
 
@@ -58,7 +58,7 @@ def plan_over(
     Plan
         Enough to plan a run, and not to do it.
     """
-    pipeline = pipelines.build(pipelines.DEFAULT_PIPELINE, {})
+    pipeline = registry.build(registry.DEFAULT_PIPELINE, {})
     roles = {role.name: role.name for role in pipeline.roles}
     names = [*roles, *(f"measured-{number}" for number in range(len(roles), channels))]
     return Plan(

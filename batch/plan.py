@@ -16,7 +16,7 @@ from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import LONGEST_S, MOST_CHILDREN
 from batch.sizes import FREE_DISK_GIB
-from box import Box
+from nd_synapse.geometry import Box
 
 __all__ = ["BatchPlan", "duration", "size"]
 

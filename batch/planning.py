@@ -18,13 +18,13 @@ from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import MOST_CHILDREN, shards_for
 from batch.sizes import Size, check_disk, largest_memory_mib, size_for
-from box import Box
-from detection.budget import Needs, check_memory, fitted, needs_of
-from detection.plan import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS, Plan
-from errors import UsageError
-from forecast import candidates
-from job import Job
-from NeuroDataResource import NeuroDataResource
+from nd_synapse.boss.resource import NeuroDataResource
+from nd_synapse.detection.budget import Needs, check_memory, fitted, needs_of
+from nd_synapse.detection.plan import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS, Plan
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.job.forecast import candidates
+from nd_synapse.job.job import Job
 
 __all__ = ["BatchPlan", "Wishes", "plan_of", "planned"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.retry import Compute
-from errors import UsageError
+from nd_synapse.errors import UsageError
 
 __all__ = ["PATH", "Machine", "Prices", "Range", "read_prices"]
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch.shards import count, edges_of, indices_of
-from box import Box
+from nd_synapse.geometry import Box
 
 __all__ = ["Pulled", "pulled_by"]
 

@@ -14,7 +14,7 @@ from typing import Any
 from batch.estimates import BOSS_PULLS
 from batch.requests import Resources, Run
 from batch.sizes import Size
-from errors import UsageError
+from nd_synapse.errors import UsageError
 
 __all__ = ["Environment", "Queue", "bounded", "machine"]
 

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from batch.retry import ATTEMPTS, Compute, strategy
-from box import Box
-from errors import UsageError
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
 
 __all__ = [
     "LARGEST_ARRAY",

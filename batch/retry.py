@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from errors import StoppedError, UnavailableError, UsageError
+from nd_synapse.errors import StoppedError, UnavailableError, UsageError
 
 __all__ = [
     "ATTEMPTS",

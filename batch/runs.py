@@ -16,13 +16,12 @@ from typing import Any, TypeVar
 
 from botocore import exceptions as boto_errors
 
-import s3_connection
-import s3_transfers
 from batch.requests import Phase, Run
-from errors import DataError, UnknownNameError, UsageError
-from s3 import check_bucket
-from s3_connection import translated
-from wording import one_line
+from nd_synapse.aws import connection, transfers
+from nd_synapse.aws.connection import translated
+from nd_synapse.aws.upload import check_bucket
+from nd_synapse.errors import DataError, UnknownNameError, UsageError
+from nd_synapse.text import one_line
 
 __all__ = ["Records", "Submitted", "finished_blocks"]
 
@@ -84,7 +83,7 @@ class Records:
         self.address = address
         self._bucket, self._prefix = form[1], form[2]
         with translated(f"connecting to S3 for {address}", _REMEDY):
-            self._client = s3_connection.client()
+            self._client = connection.client()
 
     def claim(self, run: Run, region: str, created: str) -> Run:
         """Write the record of a new run, or take over one of which nothing was submitted.
@@ -123,7 +122,7 @@ class Records:
         raise UsageError(
             f"run {self.address}",
             "there is one already",
-            f"Go on with `python -m batch resume {self.address}`, or choose another name with --run",
+            f"Go on with `nd-synapse batch resume {self.address}`, or choose another name with --run",
         )
 
     def read(self) -> tuple[Run, str, str]:
@@ -214,14 +213,14 @@ class Records:
     def _names(self, start: str) -> Iterator[str]:
         """Yield the names of the run's objects that begin so."""
         with translated(f"listing {self.address}", _REMEDY):
-            for key in s3_transfers.keys(self._client, self._bucket, f"{self._prefix}/{start}"):
+            for key in transfers.keys(self._client, self._bucket, f"{self._prefix}/{start}"):
                 yield key.removeprefix(f"{self._prefix}/")
 
     def _get(self, name: str) -> bytes | None:
         """Fetch an object; None where there is none."""
         with translated(f"fetching {self.address}/{name}", _REMEDY):
             try:
-                body: bytes = s3_transfers.fetched(
+                body: bytes = transfers.fetched(
                     self._client,
                     # the second time it is asked, botocore sees whether the first gave all that there is
                     lambda body: body.read(_MOST_BYTES) + body.read(1),
@@ -242,9 +241,7 @@ class Records:
         body = json.dumps(value, indent=1).encode()
         with translated(f"writing {self.address}/{name}", _REMEDY):
             key = f"{self._prefix}/{name}"
-            is_new = s3_transfers.put_new(
-                self._client, body, Bucket=self._bucket, Key=key, ContentType="application/json"
-            )
+            is_new = transfers.put_new(self._client, body, Bucket=self._bucket, Key=key, ContentType="application/json")
         # ours is found there as well, if the answer to it was lost and botocore wrote it again
         return is_new or self._get(name) == body
 

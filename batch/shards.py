@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from box import Box
-from errors import UsageError
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
 
 __all__ = ["MOST_CHILDREN", "blocks_of", "count", "edges_of", "indices_of", "shards_for"]
 

@@ -1,7 +1,7 @@
 """A run on Spot machines, simulated: what interruptions cost in time, money and work done twice.
 
 It runs nothing and asks nobody: shards, containers and phases are those of the plan, retries follow the rules that are
-submitted, prices are those of the file. ``python -m batch.simulation`` prints the plan of a teravoxel in four channels,
+submitted, prices are those of the file. ``python -m batch.simulation`` prints the plan of a teravoxel,
 and a table of simulated runs.
 
 What is drawn from a seed: when a machine is taken (at a constant rate), how long a start takes (evenly within the range
@@ -32,10 +32,10 @@ from batch.prices import read_prices
 from batch.pulls import pulled_by
 from batch.retry import ATTEMPTS, MOST_ATTEMPTS, Compute, decide, strategy
 from batch.shards import MOST_CHILDREN, indices_of
-from box import Box
-from command_line import Parser, WholeOption
-from errors import NDSynapseError, UsageError
-from option_values import block_size_of
+from nd_synapse.console.parser import Parser, WholeOption
+from nd_synapse.errors import NDSynapseError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.values import block_size_of
 
 __all__ = ["Outcome", "main", "simulate"]
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from batch.retry import Compute
-from errors import UsageError
+from nd_synapse.errors import UsageError
 
 __all__ = ["FARGATE_DISK_GIB", "FREE_DISK_GIB", "Size", "largest_memory_mib", "size_for"]
 

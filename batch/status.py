@@ -13,7 +13,7 @@ from typing import Any
 from batch.requests import Phase, Run
 from batch.retry import SPOT, TIMED_OUT
 from batch.shards import blocks_of
-from errors import (
+from nd_synapse.errors import (
     DataError,
     IncompleteError,
     NDSynapseError,
@@ -23,11 +23,11 @@ from errors import (
     UnavailableError,
     UsageError,
 )
-from wording import one_line
+from nd_synapse.text import one_line
 
 __all__ = ["CANCELLED", "Attempt", "JobState", "Price", "cost_of", "lost_s", "progress", "reason_of", "told"]
 
-CANCELLED = "cancelled by python -m batch cancel"
+CANCELLED = "cancelled by nd-synapse batch cancel"
 """The reason that `cancel` gives."""
 
 Price = Callable[[float, int], tuple[float, float]]

@@ -15,7 +15,7 @@ from batch.retry import Compute
 from batch.runs import Records, Submitted
 from batch.sizes import FREE_DISK_GIB
 from batch.status import CANCELLED, ENDED
-from errors import NDSynapseError, UnknownNameError, UsageError
+from nd_synapse.errors import NDSynapseError, UnknownNameError, UsageError
 
 __all__ = [
     "cancel",
@@ -271,7 +271,7 @@ def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phas
         raise UsageError(
             f"resuming {run.address}",
             f"its jobs have not all ended: {', '.join(busy)}",
-            f"Wait, or end them first with `python -m batch cancel {run.address}`",
+            f"Wait, or end them first with `nd-synapse batch cancel {run.address}`",
         )
     arrays = [phase for phase in run.phases if phase != "report" and len(finished.get(phase, ())) < run.blocks]
     return [*arrays, "report"] if arrays or states.get("report") != "SUCCEEDED" else []

@@ -1,6 +1,6 @@
 """How right the pipelines are: on planted synapses, on experts' labels, and on the volume that has published results.
 
-It fits nothing, and draws no pictures; ``python -m pipelines.evaluate`` does, for one pipeline on any data.
+It fits nothing, and draws no pictures; ``nd-synapse evaluate`` does, for one pipeline on any data.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import tifffile
 
-import pipelines
 from benchmarks.steps import CHANNELS, REAL
-from detection.in_memory import Found, detect_arrays
-from local_boss.sample import SHAPE
-from local_boss.synthetic import Parameters, SyntheticVolume, generate
-from pipelines.evaluate import Evaluation, Synapses, evaluate_points
-from pipelines.evaluate.synaptograms import evaluate_synaptograms, read_synaptograms
+from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.evaluate import Evaluation, Synapses, evaluate_points
+from nd_synapse.evaluate.synaptograms import evaluate_synaptograms, read_synaptograms
+from nd_synapse.local_boss.sample import SHAPE
+from nd_synapse.local_boss.synthetic import Parameters, SyntheticVolume, generate
+from nd_synapse.pipeline import registry
 
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 LABELLED = REAL.parent / "kdm200_dev" / "kdm200_dev.npz"
@@ -78,7 +78,7 @@ def on_planted() -> bool:
     print(f"{'':68s} {'prec.  recall  F1':>20s}  {'prec.  recall  F1':>20s}")
     met = True
     for variant in VARIANTS:
-        pipeline = pipelines.build(variant.name, variant.given)
+        pipeline = registry.build(variant.name, variant.given)
         found = [detect_arrays(pipeline, volume.channels, volume.voxel_size_nm) for volume in volumes]
         for mask, planted in variant.masks:
             each = [held_against(v, f, mask, planted) for v, f in zip(volumes, found, strict=True)]
@@ -100,7 +100,7 @@ def on_labels() -> bool:
         given, what = variant.given, variant.what
         if given:
             given, what = inhibitory, "probabilistic, synapsin, GAD, VGAT beside gephyrin"
-        evaluation = evaluate_synaptograms(pipelines.build(variant.name, given), cubes)
+        evaluation = evaluate_synaptograms(registry.build(variant.name, given), cubes)
         for answer in evaluation.answers:
             area = f"{answer.area.value:.3f} ({answer.area.low:.2f} to {answer.area.high:.2f})"
             least = LEAST_AREA.get((answer.mask, answer.question)) if variant.name == "nomads-classifier" else None
@@ -126,7 +126,7 @@ def on_published() -> None:
     theirs = tifffile.imread(REAL / "published_detections_mask.tif") > 0
     print("\nthe published volume")
     for variant in _of_two_markers():
-        found = detect_arrays(pipelines.build(variant.name, variant.given), two, VOXEL_SIZE_NM)
+        found = detect_arrays(registry.build(variant.name, variant.given), two, VOXEL_SIZE_NM)
         mask = found.masks["All"] > 0
         cubic_um = mask.size * np.prod(VOXEL_SIZE_NM) / 1e9
         counted = f"{len(found.table['id']):6,d} objects {np.count_nonzero(mask):10,d} voxels"
@@ -135,7 +135,7 @@ def on_published() -> None:
         print(f"{variant.what:50s} {counted} {density}{'; ' + differing if variant.name == 'probabilistic' else ''}")
 
     moved = two | {"SYNAPSIN": np.roll(two["SYNAPSIN"], MOVED, 2)}
-    by_chance = detect_arrays(pipelines.build("nomads-unsupervised", {}), moved, VOXEL_SIZE_NM)
+    by_chance = detect_arrays(registry.build("nomads-unsupervised", {}), moved, VOXEL_SIZE_NM)
     print(f"{f'nomads-unsupervised, synapsin moved by {MOVED} pixels':50s} {len(by_chance.table['id']):6,d} objects")
 
 

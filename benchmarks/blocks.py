@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 import nd_multicore
 from benchmarks.cutout import image_like
-from box import Box
-from detection import DEFAULT_PULLS
-from local_boss.boss import Boss
-from local_boss.voxels import CHUNK
+from nd_synapse.detection import DEFAULT_PULLS
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.voxels import CHUNK
 from NeuroDataResource import NeuroDataResource
 from tests.fixtures_boss import BossServer, start_boss
 

@@ -17,10 +17,10 @@ from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from box import Box
-from local_boss.boss import Boss
-from local_boss.records import Channel
-from local_boss.wire import pack
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.codec import pack
+from nd_synapse.local_boss.models import Channel
 from tests.fixtures_boss import BossServer, start_boss
 
 SHAPE = (96, 512, 512)

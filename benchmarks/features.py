@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from detection.in_memory import detect_arrays
+from nd_synapse.detection.in_memory import detect_arrays
 from tests.conftest import REPOSITORY
 from tests.detection import by_object
 from tests.detection.given import Given

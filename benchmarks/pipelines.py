@@ -26,14 +26,14 @@ import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-import pipelines
 from benchmarks.steps import CHANNELS, REAL
-from box import Box
-from detection import objects
-from detection.border import mirrored
-from detection.in_memory import Found, detect_arrays
-from local_boss.synthetic import generate
-from pipelines.contract import Pipeline, Place
+from nd_synapse.blocks.border import mirrored
+from nd_synapse.detection import objects
+from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.synthetic import generate
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Pipeline, Place
 from tests.fixtures_boss import REPOSITORY
 
 Channels = Mapping[str, NDArray[Any]]
@@ -71,7 +71,7 @@ class Case:
     @property
     def pipeline(self) -> Pipeline:
         """The pipeline with its defaults."""
-        return pipelines.build(self.name, {})
+        return registry.build(self.name, {})
 
     def run(self, volume: Channels, threads: int) -> Found:
         """Run it on arrays."""
@@ -254,7 +254,7 @@ def _two_slices(channel: NDArray[Any]) -> NDArray[np.float64]:
 
 def against_published(volume: Channels, copy: float) -> list[Measured]:
     """Time the procedures as they were published on crops, scaled to the volume, and compare what they find."""
-    pipeline = pipelines.build("nomads-unsupervised", {"evidence": "one-channel"})
+    pipeline = registry.build("nomads-unsupervised", {"evidence": "one-channel"})
     crop, larger = cropped(volume, "nomads-unsupervised")
     began = time.perf_counter()
     labels, count = historical(crop["SYNAPSIN"])
@@ -269,7 +269,7 @@ def against_published(volume: Channels, copy: float) -> list[Measured]:
     began = time.perf_counter()
     theirs = published(crop["SYNAPSIN"], crop["PSD95"]) > 0.9
     seconds = time.perf_counter() - began
-    compare("probabilistic", pipelines.build("probabilistic", {}), crop, theirs, seconds)
+    compare("probabilistic", registry.build("probabilistic", {}), crop, theirs, seconds)
     return [
         Measured("nomads-unsupervised as published (one channel), scaled", historical_s / copy, "copies"),
         Measured("probabilistic as published, scaled", seconds * larger / copy, "copies"),

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from errors import DataError
+from nd_synapse.errors import DataError
 from pipelines.slabs import Scratch, slabs, with_halo
 
 __all__ = [

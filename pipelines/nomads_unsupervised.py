@@ -38,9 +38,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from errors import DataError, UsageError
-from pipelines.channels import Role
-from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary, check_parameters
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.pipeline.contract import (
+    Chosen,
+    Detected,
+    Finding,
+    Objects,
+    Parameter,
+    Pipeline,
+    Place,
+    Summary,
+    check_parameters,
+)
+from nd_synapse.pipeline.roles import Role
 from pipelines.local_contrast import (
     LEVEL,
     Windows,

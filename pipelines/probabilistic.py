@@ -25,11 +25,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from box import Box
-from errors import DataError, UsageError
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline.contract import (
+    Chosen,
+    Detected,
+    Finding,
+    Objects,
+    Parameter,
+    Pipeline,
+    Place,
+    Summary,
+    check_parameters,
+)
+from nd_synapse.pipeline.roles import Role
 from pipelines import puncta
-from pipelines.channels import Role
-from pipelines.contract import Chosen, Detected, Finding, Objects, Parameter, Pipeline, Place, Summary, check_parameters
 from pipelines.query import Marker, Query, parse_markers, parse_query
 
 __all__ = ["Probabilistic"]

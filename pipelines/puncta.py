@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from box import Box
+from nd_synapse.geometry import Box
 
 __all__ = ["Channel", "grade", "log_table", "reach"]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from errors import UsageError, closest
+from nd_synapse.errors import UsageError, closest
 
 __all__ = ["Marker", "Query", "parse_markers", "parse_query"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.contract import Place
+from nd_synapse.pipeline.contract import Place
 
 __all__ = ["Scratch", "grown", "inside", "slabs", "trimmed", "with_halo"]
 

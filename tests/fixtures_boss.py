@@ -30,7 +30,7 @@ from intern.resource.boss.resource import (
 )
 from numpy.typing import NDArray
 
-from local_boss.tokens import writing_token
+from nd_synapse.local_boss.tokens import writing_token
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 20.0
@@ -82,11 +82,22 @@ class BossServer:
 def start_boss(
     data: Path, *arguments: str, port: int = 0, limits: str = "", log: Path | None = None
 ) -> Iterator[BossServer]:
-    """Run ``python -m local_boss serve`` on a data folder; it is stopped at the end.
+    """Run ``nd-synapse boss serve`` on a data folder; it is stopped at the end.
 
     `limits` are options of the shell's ``ulimit`` for it, and `log` is the file for its standard error.
     """
-    command = [sys.executable, "-m", "local_boss", "serve", "--data", str(data), "--port", str(port), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "nd_synapse",
+        "boss",
+        "serve",
+        "--data",
+        str(data),
+        "--port",
+        str(port),
+        *arguments,
+    ]
     if limits:
         command = ["/bin/sh", "-c", f'ulimit {limits} && exec "$@"', "sh", *command]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -23,10 +23,10 @@ import numpy as np
 import psutil
 
 import driver
-from errors import NDSynapseError
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.stacks import stack_of_array
+from nd_synapse.errors import NDSynapseError
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import stack_of_array
 from tests.fixtures_boss import BossServer, start_boss
 
 SHAPE = (4, 64, 64)

@@ -16,17 +16,16 @@ from pathlib import Path
 import pytest
 from botocore.config import Config
 
-import batch.client
-import s3_connection
-import s3_transfers
-from aws_answers import scrub
+from batch import client as batch_client
 from batch.client import BatchDoor
 from batch.runs import Records, Submitted
-from errors import NDSynapseError, UnavailableError, UsageError
-from s3 import compare_folder, upload_folder
-from s3_shelf import S3Shelf
+from nd_synapse.aws import connection, transfers
+from nd_synapse.aws.answers import scrub
+from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.aws.upload import compare_folder, upload_folder
+from nd_synapse.errors import NDSynapseError, UnavailableError, UsageError
+from nd_synapse.text import one_line
 from tests.raw_line import Certificate, certificate, speaking
-from wording import one_line
 
 Answer = bytes | Callable[[socket.socket], None]
 BODY = bytes(range(256)) * 20
@@ -137,9 +136,9 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
             "NO_PROXY": "127.0.0.1",
         }.items():
             patch.setenv(name, value)
-        patch.setattr(s3_connection, "_CONFIG", s3_connection._CONFIG.merge(once))
-        patch.setattr(batch.client, "_ASKING", batch.client._ASKING.merge(once))
-        for module in (s3_transfers, batch.client):
+        patch.setattr(connection, "_CONFIG", connection._CONFIG.merge(once))
+        patch.setattr(batch_client, "_ASKING", batch_client._ASKING.merge(once))
+        for module in (transfers, batch_client):
             patch.setattr(module, "sleep", lambda _: None)
         yield patch
 
@@ -167,7 +166,7 @@ def door(running: Server) -> BatchDoor:
 def server(running: Server, shelf: S3Shelf, door: BatchDoor, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A server that knows no answers yet, and one client of it for all: making one takes longer than all answers."""
     running.answers, running.asked = {}, []
-    monkeypatch.setattr(s3_connection, "client", lambda: shelf._client)
+    monkeypatch.setattr(connection, "client", lambda: shelf._client)
     return running
 
 
@@ -250,7 +249,7 @@ def test_what_is_no_list_is_not_taken_for_an_empty_one(server: Server, shelf: S3
 
 
 def test_a_list_without_end_is_given_up(server: Server, shelf: S3Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_transfers, "_MOST_PAGES", 3)
+    monkeypatch.setattr(transfers, "_MOST_PAGES", 3)
     more = "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>"
     server.answers["GET"] = [says(listing(more=more.format(number))) for number in range(9)]
     with pytest.raises(UnavailableError, match="did not end within 3 answers"):
@@ -325,7 +324,7 @@ def test_a_password_in_the_address_of_batch_is_not_repeated(
 def twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two attempts of botocore's: the second is what finds the first one's object."""
     both = Config(retries={"mode": "standard", "total_max_attempts": 2})
-    monkeypatch.setattr(s3_connection, "_CONFIG", s3_connection._CONFIG.merge(both))
+    monkeypatch.setattr(connection, "_CONFIG", connection._CONFIG.merge(both))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
 
 

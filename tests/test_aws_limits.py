@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-import aws_limits
-import s3_connection
 from batch.client import BatchDoor
-from errors import UnavailableError
+from nd_synapse.aws import connection, limits
+from nd_synapse.errors import UnavailableError
 from tests.fixtures_s3 import S3Server
 from tests.raw_line import Certificate, Speaker, certificate, saying, speaking
 
@@ -40,9 +39,9 @@ def settings(monkeypatch: pytest.MonkeyPatch, trusted: Certificate) -> pytest.Mo
         "NO_PROXY": "127.0.0.1",
     }.items():
         monkeypatch.setenv(name, value)
-    once = s3_connection._CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-    monkeypatch.setattr(s3_connection, "_CONFIG", once)
-    monkeypatch.setattr(aws_limits, "LIMIT_S", LIMIT_S)
+    once = connection._CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+    monkeypatch.setattr(connection, "_CONFIG", once)
+    monkeypatch.setattr(limits, "LIMIT_S", LIMIT_S)
     return monkeypatch
 
 
@@ -82,9 +81,9 @@ def test_a_server_that_trickles_is_given_up(
     """Time-outs of sockets limit each silence alone, and here there is none."""
     with speaking(speaker, trusted.context if encrypted else None) as host:
         settings.setenv("AWS_ENDPOINT_URL", f"{'https' if encrypted else 'http'}://{host}")
-        client = s3_connection.client()
+        client = connection.client()
         start = time.monotonic()
-        with pytest.raises(UnavailableError), s3_connection.translated("trying", "Go on"):
+        with pytest.raises(UnavailableError), connection.translated("trying", "Go on"):
             call(client)
         took = time.monotonic() - start
     assert LIMIT_S * 0.9 < took < LIMIT_S * 6
@@ -106,8 +105,8 @@ def test_an_answer_that_is_cut_short_is_none(settings: pytest.MonkeyPatch, speak
     """botocore alone would look for the end of the first for ever, and take the second for an empty object."""
     with speaking(speaker) as host:
         settings.setenv("AWS_ENDPOINT_URL", f"http://{host}")
-        client = s3_connection.client()
-        with pytest.raises(UnavailableError), s3_connection.translated("trying", "Go on"):
+        client = connection.client()
+        with pytest.raises(UnavailableError), connection.translated("trying", "Go on"):
             call(client)
     client.close()
 
@@ -131,7 +130,7 @@ def test_what_is_said_ahead_of_an_answer_is_not_taken_for_it(settings: pytest.Mo
 
     with speaking(speak) as host:
         settings.setenv("AWS_ENDPOINT_URL", f"http://{host}")
-        client = s3_connection.client()
+        client = connection.client()
         assert client.put_object(**REQUEST, Body=b"x" * 9999 + b"y")["ETag"] == "0"
         assert client.head_object(**REQUEST)["ETag"] == "1"
         client.close()
@@ -148,8 +147,8 @@ def test_the_door_to_batch_gives_up_as_well(settings: pytest.MonkeyPatch) -> Non
 def test_an_idle_connection_has_no_limit_and_no_thread(
     s3_env: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(aws_limits, "LIMIT_S", 5.0)
-    client = s3_connection.client()
+    monkeypatch.setattr(limits, "LIMIT_S", 5.0)
+    client = connection.client()
     client.create_bucket(Bucket="bucket")
     client.put_object(**REQUEST, Body=b"abc")
     assert client.get_object(**REQUEST)["Body"].read() == b"abc"

@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-import block_pool
-import block_worker
-from block_pool import BlockPool, Boxes, Done, Failed, InWorkerError
-from box import Box
-from errors import DataError, NDSynapseError, StorageError, UsageError
+from nd_synapse.blocks import pool as block_pool
+from nd_synapse.blocks import worker
+from nd_synapse.blocks.pool import BlockPool, Boxes, Done, Failed, InWorkerError
+from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError
+from nd_synapse.geometry import Box
 
 BOXES = list(Box.of_shape((6, 1, 1)).tiles((1, 1, 1)))
 LIMIT_S = 60
@@ -461,9 +461,9 @@ def break_off_at_two(end: signal.Signals) -> Callable[[Box], bytes]:
     def write_half(descriptor: int, data: Any) -> None:
         """Write the half of a message, but all of its length."""
         left = memoryview(data)
-        while len(left) > len(data) // 2 or (left and len(data) == block_worker.LENGTH.size):
+        while len(left) > len(data) // 2 or (left and len(data) == worker.LENGTH.size):
             left = left[os.write(descriptor, left[:4096]) :]
-        if len(data) > block_worker.LENGTH.size:
+        if len(data) > worker.LENGTH.size:
             os.kill(os.getpid(), end)
 
     def function(box: Box) -> bytes:
@@ -472,7 +472,7 @@ def break_off_at_two(end: signal.Signals) -> Callable[[Box], bytes]:
                 (Path(os.environ["ND_POOL_TEST_FOLDER"]) / str(os.getpid())).touch()
                 time.sleep(60)
                 os._exit(0)
-            block_worker._write = write_half
+            worker._write = write_half
         return bytes(1_000_000)
 
     return function

@@ -23,11 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
 
-from boss import translation
-from boss.connection import Patience, address_of, call, connect, describe_resource
-from boss.voxels import read_cutout, write_block
-from box import Box
-from errors import (
+from nd_synapse.boss import errors
+from nd_synapse.boss.connection import Patience, address_of, call, connect, describe_resource
+from nd_synapse.boss.cutouts import read_cutout, write_block
+from nd_synapse.errors import (
     DataError,
     NDSynapseError,
     PermissionDeniedError,
@@ -35,7 +34,8 @@ from errors import (
     UnknownNameError,
     UsageError,
 )
-from local_boss.replies import digest
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.responses import digest
 from tests.conftest import REPOSITORY
 from tests.faulty_boss import boss_error, dribbles, faulty_boss, hangs, resets, says, stops_half_way
 from tests.raw_line import certificate, saying, speaking
@@ -214,7 +214,7 @@ def test_an_answer_that_cannot_even_be_translated_is_named_without_the_token(bos
     def stumble(*_arguments):
         raise RuntimeError("nobody thought of it")
 
-    monkeypatch.setattr(translation, "_scrub", stumble)
+    monkeypatch.setattr(errors, "_scrub", stumble)
     boss.add("GET", boss_error(403, 3001, f"Token {SECRET} may not"))
     with pytest.raises(UnavailableError, match="does not make sense") as caught:
         ask(boss.url)

@@ -30,13 +30,12 @@ from PIL import Image
 from tifffile._imagecodecs import packbits_decode
 from zarr.codecs import numcodecs as numcodecs_3
 
-import tiff_pages
-import unpacking
-from detection import blocks
-from errors import DataError, UsageError
-from local_boss.faults import FaultPlan
-from local_boss.stacks import open_stack
-from pipelines.evaluate.files import read_volume
+from nd_synapse.detection import blocks
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.evaluate.files import read_volume
+from nd_synapse.files import tiff, unpacking
+from nd_synapse.local_boss.faults import FaultPlan
+from nd_synapse.local_boss.stacks import open_stack
 from tests.fuzz.targets.results_of_runs import run_files
 from tests.hostile_files import tiff_of
 from tests.peak import MIB, run_alone
@@ -310,9 +309,9 @@ class TestTiff:
         for shape in ((20, 31), (17, 200, 3)):
             file = io.BytesIO()
             Image.fromarray(np.zeros(shape, np.uint8)).save(file, "jpeg")
-            assert tiff_pages._jpeg_bytes(file.getvalue()) == math.prod(shape)
+            assert tiff._jpeg_bytes(file.getvalue()) == math.prod(shape)
         with pytest.raises(ValueError, match="no frame"):
-            tiff_pages._jpeg_bytes(b"\xff\xd8\xff\xd9")
+            tiff._jpeg_bytes(b"\xff\xd8\xff\xd9")
 
     @pytest.mark.parametrize(
         "options",

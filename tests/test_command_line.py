@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 import driver
-import steps
-from box import Box
-from credentials import Token
-from errors import StorageError, UsageError
-from job import Job
-from job_options import job_from
-from neurodata_config import read_neurodata_config
-from option_values import gib_of, path_of, range_of, whole_of
+from nd_synapse.cli.run_options import job_from
+from nd_synapse.config import read_neurodata_config
+from nd_synapse.credentials import Token
+from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.job import steps
+from nd_synapse.job.job import Job
+from nd_synapse.values import gib_of, path_of, range_of, whole_of
 
 TOKEN = "0123456789abcdef" * 2
 RIGHT = {"--host": "a.b", "--col": "c", "--exp": "e", "--z-range": "0,4", "--y-range": "0,4", "--x-range": "0,4"}

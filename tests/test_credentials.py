@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import credentials
-from credentials import Redactor, Token, find_token, read_token_file, redact, suspected
-from errors import UsageError
+from nd_synapse import credentials
+from nd_synapse.credentials import Redactor, Token, find_token, read_token_file, redact, suspected
+from nd_synapse.errors import UsageError
 
 SECRET = "c0ffee%d00d\"quo'te\\back/slash~0123456789"
 

@@ -23,12 +23,12 @@ from pathlib import Path
 import pytest
 
 import driver
-import errors
-import local_boss.__main__
-import pipelines
-import record
-from job import Job
-from job_options import job_from, parser
+from nd_synapse import errors
+from nd_synapse.cli import boss
+from nd_synapse.cli.run_options import job_from, parser
+from nd_synapse.job import record
+from nd_synapse.job.job import Job
+from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 from tests.markdown import anchors, code, fenced, section, tables
@@ -93,7 +93,7 @@ class TestCommandLine:
         assert shown == "".join(help_text(command).split()), "run python -m tests.test_docs"
 
     def test_every_command_of_the_local_boss_is_documented(self) -> None:
-        assert {f"-m local_boss {name}" for name in local_boss.__main__.COMMANDS} <= set(documented_help())
+        assert {f"-m local_boss {name}" for name in boss.COMMANDS} <= set(documented_help())
 
     @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
     def test_every_option_that_a_document_names_exists(self, document: Path) -> None:
@@ -161,11 +161,11 @@ class TestFacts:
     def test_every_pipeline_is_documented_with_its_roles_and_parameters(self) -> None:
         (overview, *_) = tables(PIPELINES.read_text(encoding="utf-8"))
         named = {code(row[0])[0]: code(row[3]) for row in overview if row[3] != "yours"}
-        assert named == {name: list(pipelines.build(name, {}).masks) for name in pipelines.names()}
-        for name in pipelines.names():
+        assert named == {name: list(registry.build(name, {}).masks) for name in registry.names()}
+        for name in registry.names():
             page = PIPELINES.with_suffix("") / f"{name}.md"
             (roles,), (parameters, *_) = (tables(section(page, heading)) for heading in ("Channels", "Parameters"))
-            pipeline = pipelines.build(name, {})
+            pipeline = registry.build(name, {})
             assert roles == [[f"`{role.name}`", ", ".join(role.markers)] for role in pipeline.roles]
             assert [row[:3] for row in parameters] == [
                 [f"`{parameter.name}`", f"`{parameter.default}`" if parameter.default != "" else "", parameter.unit]
@@ -221,7 +221,7 @@ class Demonstration:
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
     """Run what ``make demo`` runs."""
     path = tmp_path_factory.mktemp("demo")
-    words = [sys.executable, "-m", "local_boss.demo", "--path", str(path)]
+    words = [sys.executable, "-m", "nd_synapse", "demo", "--path", str(path)]
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stderr
     (folder,) = (path / "results").iterdir()
@@ -296,7 +296,7 @@ class TestDemonstration:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     """Serve the sample that the example of docs/nd-multicore.md asks for."""
     data = tmp_path_factory.mktemp("sample")
-    (words,) = (words for words in commands(MULTICORE) if words[1:4] == ["-m", "local_boss", "sample"])
+    (words,) = (words for words in commands(MULTICORE) if words[1:4] == ["-m", "nd_synapse", "boss", "sample"])
     words = [sys.executable, *words[1:-3], str(data), *words[-2:]]
     subprocess.run(words, cwd=REPOSITORY, capture_output=True, timeout=LIMIT_S, check=True)
     with start_boss(data) as server:

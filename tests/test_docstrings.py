@@ -12,22 +12,14 @@ from numpydoc.validate import validate
 
 MODULES = (
     "NeuroDataResource",
-    "block_pool",
-    "box",
-    "credentials",
-    "detection",
     "driver",
-    "errors",
-    "job",
-    "logs",
     "nd_boss",
     "nd_multicore",
-    "pipelines",
-    "pipelines.contract",
+    "nd_synapse.errors",
+    "nd_synapse.geometry",
+    "nd_synapse.pipeline.contract",
+    "nd_synapse.pipeline.roles",
     "pymeda_driver",
-    "record",
-    "results",
-    "s3",
 )
 WANTED = {"GL08", "PR01", "PR02", "PR03", "PR04", "RT01", "YD01"}
 

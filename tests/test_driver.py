@@ -23,13 +23,13 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from box import Box
-from credentials import Token
-from errors import UsageError
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.stacks import open_stack, stack_of_array
-from option_values import block_size_of
+from nd_synapse.credentials import Token
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import open_stack, stack_of_array
+from nd_synapse.values import block_size_of
 from tests.conftest import REPOSITORY
 from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 from tests.faulty_boss import boss_error, faulty_boss
@@ -516,7 +516,7 @@ class TestFolderOfOneself:
         self, small_boss: BossServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import driver
-        import steps
+        from nd_synapse.job import steps
 
         def call(**options: Any) -> dict[str, int]:
             ranges = SMALL.ranges
@@ -544,7 +544,7 @@ class TestFolderOfOneself:
         self, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import driver
-        from results import ResultFolder
+        from nd_synapse.job.folder import ResultFolder
 
         folder = ResultFolder(tmp_path, "some-key")
         (folder.root / "synapses.csv").write_text("id\n")
@@ -744,8 +744,8 @@ class TestForecast:
         self, small_boss: BossServer, tmp_path: Path
     ) -> None:
         import driver
-        from job import Job
-        from results import ResultFolder
+        from nd_synapse.job.folder import ResultFolder
+        from nd_synapse.job.job import Job
         from tests.detection.test_hostile import Fragile
 
         class Broken(Fragile):

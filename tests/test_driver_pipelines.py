@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import tifffile
 
-import pipelines
-from job import DEFAULT_OUT_COL, DEFAULT_OUT_EXP
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.stacks import stack_of_array
+from nd_synapse.job.job import DEFAULT_OUT_COL, DEFAULT_OUT_EXP
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import stack_of_array
+from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 
@@ -94,7 +94,7 @@ def own(tmp_path: Path) -> Path:
     info = tmp_path / "bright_pipeline-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bright-pipeline\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{pipelines.ENTRY_POINTS}]\nbright = bright_pipeline:Bright\n")
+    (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\nbright = bright_pipeline:Bright\n")
     return tmp_path
 
 
@@ -115,11 +115,11 @@ def run(server: BossServer, cwd: Path, *arguments: str, path: str = "") -> subpr
 def test_every_pipeline_is_listed_and_described(tmp_path: Path) -> None:
     listed = drive(tmp_path, "--list-pipelines")
     assert listed.returncode == 0
-    for name in pipelines.names():
+    for name in registry.names():
         assert f"{name} " in listed.stdout
         described = drive(tmp_path, "--pipeline", name, "--help").stdout
-        assert all(f"    {parameter.name} " in described for parameter in pipelines.parameters(name))
-        assert all(f"    {role.name} " in described for role in pipelines.build(name, {}).roles)
+        assert all(f"    {parameter.name} " in described for parameter in registry.parameters(name))
+        assert all(f"    {role.name} " in described for role in registry.build(name, {}).roles)
     assert "noise_fold" not in drive(tmp_path, "--help").stdout
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-import logs
-from block_pool import BlockPool, Boxes
-from box import Box
-from credentials import Token
-from errors import StorageError
+from nd_synapse import logs
+from nd_synapse.blocks.pool import BlockPool, Boxes
+from nd_synapse.credentials import Token
+from nd_synapse.errors import StorageError
+from nd_synapse.geometry import Box
 from tests.conftest import REPOSITORY
 
 TOKEN = Token("0a1b2c3d4e5f60718293a4b5c6d7e8f901234567")

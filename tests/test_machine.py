@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import machine
+from nd_synapse import machine
 
 HUGE = 2**62
 """More than any machine has; older kernels say such a number where there is no limit."""

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pipelines
-from box import Box
-from detection import Plan, detect
-from detection.budget import check_memory, needs_of
-from errors import UsageError
-from local_boss.boss import Boss
+from nd_synapse.detection import Plan, detect
+from nd_synapse.detection.budget import check_memory, needs_of
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.detection.test_passes import noisy
 from tests.fixtures_boss import start_boss
@@ -96,7 +96,7 @@ def test_six_gibibytes_finish_within_one_and_ten_times_the_request_takes_no_more
 def test_the_plan_tells_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtype: type) -> None:
     """What was computed holds, and not by far too much."""
     source = noisy((32, 256, 512), dtype, 1)
-    pipeline = pipelines.build("nomads-unsupervised", {})
+    pipeline = registry.build("nomads-unsupervised", {})
     roles = {"presynaptic": "pre", "postsynaptic": "post"}
     plan = Plan(source, source.box, pipeline, roles, ("pre", "post"), (70.0, 100.0, 100.0), (32, 256, 256), tmp_path)
     worker = needs_of(plan, 1, 1).worker_bytes
@@ -111,7 +111,7 @@ def test_the_plan_tells_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtyp
 
 def test_blocks_whose_labels_cannot_be_packed_are_refused_before_the_run(tmp_path: Path) -> None:
     source = noisy((2, 8, 8), np.uint8, 1)
-    pipeline = pipelines.build("nomads-unsupervised", {})
+    pipeline = registry.build("nomads-unsupervised", {})
     roles, names, box = {"presynaptic": "pre", "postsynaptic": "post"}, ("pre", "post"), Box.of_shape((900, 900, 900))
     plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), box.shape, tmp_path)
     with pytest.raises(UsageError, match="400,000,000 voxels, whatever the memory"):
@@ -122,7 +122,7 @@ def test_a_block_size_that_makes_too_many_blocks_is_refused_with_one_that_does_n
     tmp_path: Path,
 ) -> None:
     source = noisy((2, 8, 8), np.uint8, 1)
-    pipeline = pipelines.build("nomads-unsupervised", {})
+    pipeline = registry.build("nomads-unsupervised", {})
     roles, names, box = (
         {"presynaptic": "pre", "postsynaptic": "post"},
         ("pre", "post"),
@@ -141,7 +141,7 @@ def test_a_block_size_that_makes_too_many_blocks_is_refused_with_one_that_does_n
 
 def test_blocks_are_charged_for_their_number_not_for_their_voxels_alone(tmp_path: Path) -> None:
     source = noisy((2, 8, 8), np.uint8, 1)
-    pipeline = pipelines.build("nomads-unsupervised", {})
+    pipeline = registry.build("nomads-unsupervised", {})
     roles, names, box = {"presynaptic": "pre", "postsynaptic": "post"}, ("pre", "post"), Box.of_shape((1, 1000, 1000))
     plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), (1, 1, 2), tmp_path)
     many, one = needs_of(plan, 1, 1), needs_of(replace(plan, block_size=(1, 1000, 1000)), 1, 1)

@@ -17,21 +17,6 @@ from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource, CoordinateFrameResource
 
 import nd_boss
-from boss import voxels as boss_voxels
-from boss.catalog import find_channel, read_frame
-from boss.voxels import read_cutout, write_block
-from box import Box
-from credentials import Token
-from errors import (
-    DataError,
-    NDSynapseError,
-    PermissionDeniedError,
-    RangeError,
-    UnavailableError,
-    UnknownNameError,
-    UsageError,
-)
-from frame import Frame
 from nd_boss import (
     Destination,
     Patience,
@@ -42,6 +27,20 @@ from nd_boss import (
     neuroglancer_link,
     push_mask,
 )
+from nd_synapse.boss import cutouts as boss_voxels
+from nd_synapse.boss.catalog import find_channel, read_frame
+from nd_synapse.boss.cutouts import read_cutout, write_block
+from nd_synapse.credentials import Token
+from nd_synapse.errors import (
+    DataError,
+    NDSynapseError,
+    PermissionDeniedError,
+    RangeError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+)
+from nd_synapse.geometry import Box, Frame
 from NeuroDataResource import NeuroDataResource
 from tests.faulty_boss import HTML, boss_error, faulty_boss, resets, says
 from tests.fixtures_boss import new_name

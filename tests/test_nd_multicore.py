@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import nd_multicore
-from box import Box
-from detection.plan import blocks_of
-from errors import DataError, UsageError
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.stacks import stack_of_array
-from multicore_load import Load
+from nd_synapse.detection.plan import blocks_of
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import stack_of_array
+from nd_synapse.multicore.memory import Load
 from NeuroDataResource import get_boss_resource
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer

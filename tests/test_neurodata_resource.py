@@ -18,12 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from boss.connection import Patience
-from boss.destination import Destination
-from boss.voxels import CUBOID, REQUEST_VOXELS, read_cutout, request_size, write_block
-from box import Box
-from credentials import Token
-from errors import (
+from nd_synapse.boss.connection import Patience
+from nd_synapse.boss.cutouts import CUBOID, REQUEST_VOXELS, read_cutout, request_size, write_block
+from nd_synapse.boss.destination import Destination
+from nd_synapse.credentials import Token
+from nd_synapse.errors import (
     DataError,
     NDSynapseError,
     PermissionDeniedError,
@@ -32,8 +31,9 @@ from errors import (
     UnknownNameError,
     UsageError,
 )
+from nd_synapse.geometry import Box
+from nd_synapse.volumes.source import Source
 from NeuroDataResource import NeuroDataResource, get_boss_config, get_boss_resource
-from source import Source
 from tests.faulty_boss import boss_error, faulty_boss, says
 from tests.fixtures_boss import BossServer, Place, make_place, new_name
 
@@ -83,7 +83,7 @@ def resource(volume) -> NeuroDataResource:
 
 
 def test_a_box_larger_than_a_request_is_read_in_several(volume):
-    from boss import voxels as boss_voxels
+    from nd_synapse.boss import cutouts as boss_voxels
 
     with pytest.MonkeyPatch.context() as patch, faulty_boss(volume.server.url) as between:
         patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))
@@ -111,7 +111,7 @@ def test_for_any_box_the_voxels_are_those_that_are_there(volume, resource, z, y,
 @settings(max_examples=10, deadline=None)
 @given(z=ranges(STOP[0]), y=ranges(STOP[1]), x=ranges(STOP[2]), limit=st.integers(1, 2))
 def test_for_any_box_several_requests_give_the_same_voxels(volume, z, y, x, limit):
-    from boss import voxels as boss_voxels
+    from nd_synapse.boss import cutouts as boss_voxels
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))

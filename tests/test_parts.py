@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from box import Box
-from errors import StorageError, UsageError
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.stacks import stack_of_array
-from s3_shelf import S3Shelf
+from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import stack_of_array
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import logs
-import progress
+from nd_synapse import logs, progress
 from tests.conftest import REPOSITORY
 
 

@@ -14,23 +14,22 @@ import pytest
 import driver
 import nd_boss
 import nd_multicore
-import pipelines
 import pymeda_driver
-from box import Box
-from credentials import Token
-from errors import DataError, NDSynapseError, RangeError, StorageError, UsageError, closest
-from frame import Frame
-from job import Job
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.stacks import stack_of_array
+from nd_synapse.credentials import Token
+from nd_synapse.errors import DataError, NDSynapseError, RangeError, StorageError, UsageError, closest
+from nd_synapse.geometry import Box, Frame
+from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.job import Job
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import stack_of_array
+from nd_synapse.pipeline import registry
+from nd_synapse.report.table import SynapseTable
+from nd_synapse.values import whole_of
 from NeuroDataResource import NeuroDataResource
-from option_values import whole_of
 from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic
-from pymeda.table import SynapseTable
-from results import ResultFolder
 from tests.fixtures_boss import BossServer, start_boss
 
 TOKEN = "0123456789abcdef" * 2
@@ -137,8 +136,8 @@ def test_a_pipeline_refuses_what_its_parameters_cannot_be_whoever_constructs_it(
 @pytest.mark.parametrize("text", ["1_0", " 2", "+2", "\N{ARABIC-INDIC DIGIT THREE}", "2.5", "nan", "9" * 5000])
 def test_a_whole_number_of_a_pipeline_is_digits_alone(text: str) -> None:
     with pytest.raises(UsageError, match="min_voxels"):
-        pipelines.build("nomads-unsupervised", {"min_voxels": text})
-    assert pipelines.build("nomads-unsupervised", {"min_voxels": "20", "noise_fold": "1e-3"}) == NomadsUnsupervised(
+        registry.build("nomads-unsupervised", {"min_voxels": text})
+    assert registry.build("nomads-unsupervised", {"min_voxels": "20", "noise_fold": "1e-3"}) == NomadsUnsupervised(
         min_voxels=20, noise_fold=0.001
     )
 
@@ -316,9 +315,9 @@ class TestTable:
         assert len(capsys.readouterr().err.splitlines()) == 1
 
     def test_of_thousands_of_columns_the_first_are_drawn_and_the_page_says_so(self) -> None:
-        from pymeda.alerts import alerts
-        from pymeda.facts import RunFacts
-        from pymeda.table import standardise
+        from nd_synapse.report.alerts import alerts
+        from nd_synapse.report.facts import RunFacts
+        from nd_synapse.report.table import standardise
 
         table = SynapseTable.of(
             {f"c{n}": [1.0, 2.0, 4.0 + n] for n in range(3000)} | {f"in_{n}": [1, 0, 1] for n in range(50)}

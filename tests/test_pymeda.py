@@ -27,17 +27,17 @@ from PIL import Image
 from scipy import ndimage
 
 import pymeda_driver
-from box import Box
-from errors import DataError, StorageError, UsageError
-from pymeda import report
-from pymeda.alerts import alerts
-from pymeda.canvas import house_style, png
-from pymeda.figures_channels import CHANNELS
-from pymeda.figures_detections import DETECTIONS
-from pymeda.page import file_name
-from pymeda.plot import Drawing, Plot, Subject, show
-from pymeda.spectrum import elbow, principal_axes
-from pymeda.table import NothingToDrawError, SynapseTable, standardise
+from nd_synapse.errors import DataError, StorageError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.report import report
+from nd_synapse.report.alerts import alerts
+from nd_synapse.report.canvas import house_style, png
+from nd_synapse.report.figures_channels import CHANNELS
+from nd_synapse.report.figures_detections import DETECTIONS
+from nd_synapse.report.page import file_name
+from nd_synapse.report.plot import Drawing, Plot, Subject, show
+from nd_synapse.report.spectrum import elbow, principal_axes
+from nd_synapse.report.table import NothingToDrawError, SynapseTable, standardise
 from pymeda_driver import RunFacts, draw_report, pymeda_pipeline, read_table, write_report
 
 BOX = Box(z=(100, 112), y=(1000, 1200), x=(2000, 2300))

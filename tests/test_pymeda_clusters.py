@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import adjusted_rand_score
 
-from pymeda import figures_clusters, figures_pairs, mixtures
-from pymeda.canvas import house_style
-from pymeda.clusters import UNCLUSTERED, cluster
-from pymeda.facts import RunFacts
-from pymeda.figures_channels import CHANNELS
-from pymeda.figures_clusters import CLUSTERS
-from pymeda.plot import Subject, show
-from pymeda.table import SynapseTable, standardise
-from pymeda.transform import to_gaussian_scales
+from nd_synapse.report import figures_clusters, figures_pairs, mixtures
+from nd_synapse.report.canvas import house_style
+from nd_synapse.report.clusters import UNCLUSTERED, cluster
+from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.figures_channels import CHANNELS
+from nd_synapse.report.figures_clusters import CLUSTERS
+from nd_synapse.report.plot import Subject, show
+from nd_synapse.report.table import SynapseTable, standardise
+from nd_synapse.report.transform import to_gaussian_scales
 
 ROOT = Path(__file__).parents[1]
 FOUR = {"even": (0.25, 0.25, 0.25, 0.25), "lopsided": (0.55, 0.25, 0.15, 0.05)}

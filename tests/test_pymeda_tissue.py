@@ -12,21 +12,21 @@ from hypothesis.extra import numpy as hnp
 from matplotlib.figure import Figure
 
 import pymeda_driver
-from box import Box
-from errors import UnavailableError
-from pymeda import figures_gallery as gallery
-from pymeda.alerts import alerts
-from pymeda.canvas import house_style
-from pymeda.depth import layers
-from pymeda.facts import RunFacts
-from pymeda.fields import SIZE, Field, Fields, chosen
-from pymeda.figures_detections import DETECTIONS, size_edges
-from pymeda.figures_gallery import CLUSTER_GALLERY, GALLERY
-from pymeda.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
-from pymeda.figures_tissue import TISSUE, nearest, shared_tops
-from pymeda.figures_voxels import VOXELS, brighter_share, shifted_correlation
-from pymeda.plot import Subject, show
-from pymeda.table import NothingToDrawError, SynapseTable, standardise
+from nd_synapse.errors import UnavailableError
+from nd_synapse.geometry import Box
+from nd_synapse.report import figures_gallery as gallery
+from nd_synapse.report.alerts import alerts
+from nd_synapse.report.canvas import house_style
+from nd_synapse.report.depth import layers
+from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.fields import SIZE, Field, Fields, chosen
+from nd_synapse.report.figures_detections import DETECTIONS, size_edges
+from nd_synapse.report.figures_gallery import CLUSTER_GALLERY, GALLERY
+from nd_synapse.report.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
+from nd_synapse.report.figures_tissue import TISSUE, nearest, shared_tops
+from nd_synapse.report.figures_voxels import VOXELS, brighter_share, shifted_correlation
+from nd_synapse.report.plot import Subject, show
+from nd_synapse.report.table import NothingToDrawError, SynapseTable, standardise
 from tests.test_pymeda import BOX, FACTS, VOXEL_NM, synapses, two_populations, volumes
 
 ALL = {

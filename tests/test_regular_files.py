@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from regular_files import refuse_special
+from nd_synapse.paths import refuse_special
 from tests.conftest import REPOSITORY
 
 JOB = [
@@ -27,8 +27,8 @@ JOB = [
     "--x-range",
     "0,1",
 ]
-BOSS = ["-m", "local_boss"]
-EVALUATE = ["-m", "pipelines.evaluate"]
+BOSS = ["-m", "nd_synapse", "boss"]
+EVALUATE = ["-m", "nd_synapse", "evaluate"]
 COMMANDS = [
     (["-m", "pymeda_driver", "PIPE", "--out", "out"], 74),
     ([*EVALUATE, "--detections", "PIPE", "--truth", "t.csv"], 74),

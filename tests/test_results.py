@@ -27,15 +27,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import csv_files
-import mask_files
-import parquet_files
-import results
-from box import Box
-from deliverables import deliverables
-from errors import DataError, StorageError, UsageError
-from result_names import mask_names, results_key
-from results import ResultFolder
+from nd_synapse.errors import DataError, StorageError, UsageError
+from nd_synapse.files import csv_tables, parquet
+from nd_synapse.geometry import Box
+from nd_synapse.job import folder as results
+from nd_synapse.job.deliverables import deliverables
+from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.names import mask_names, results_key
 from tests.small_disk import small_disk
 
 REPO = Path(results.__file__).parent
@@ -147,7 +145,7 @@ def test_a_description_with_any_characters_gives_xml_that_can_be_read(folder: Re
 def test_a_mask_beyond_four_gigabytes_becomes_a_big_tiff(
     folder: ResultFolder, mask: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mask_files, "_CLASSIC_TIFF_BYTES", mask.nbytes - 1)
+    monkeypatch.setattr(masks, "_CLASSIC_TIFF_BYTES", mask.nbytes - 1)
     _, path = folder.write_mask("mask", mask, box=BOX, **ABOUT)
     with tifffile.TiffFile(path) as file:
         assert file.is_bigtiff
@@ -264,7 +262,7 @@ def test_a_table_looks_like_this(folder: ResultFolder) -> None:
 
 
 def test_a_table_longer_than_one_piece_is_whole(folder: ResultFolder) -> None:
-    rows = 2 * csv_files._ROWS + 3
+    rows = 2 * csv_tables._ROWS + 3
     path = folder.write_table("synapses.csv", {"id": np.arange(rows), "volume": np.arange(rows) * 2})
     np.testing.assert_array_equal(
         np.loadtxt(path, dtype=int, delimiter=",", skiprows=1), np.outer(np.arange(rows), [1, 2])
@@ -298,7 +296,7 @@ def test_for_any_columns_parquet_gives_the_same_columns_again(columns: dict[str,
 
 
 def test_a_long_table_in_parquet_is_whole_and_comes_piece_by_piece(folder: ResultFolder) -> None:
-    rows = 2 * parquet_files._ROWS + 3
+    rows = 2 * parquet._ROWS + 3
     file = folder.write_table(
         "synapses.parquet", {"id": np.arange(rows), "class": np.array(["gaba", "glut"])[np.arange(rows) % 2]}
     )
@@ -309,7 +307,7 @@ def test_a_long_table_in_parquet_is_whole_and_comes_piece_by_piece(folder: Resul
 
 def test_parquet_on_a_full_disk_is_an_error_of_ours() -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
-        parquet_files.write_parquet(full, {"id": np.arange(10)})
+        parquet.write_parquet(full, {"id": np.arange(10)})
 
 
 @pytest.mark.parametrize(
@@ -490,14 +488,14 @@ def test_a_folder_that_cannot_be_locked_is_named(
 
     monkeypatch.setattr(fcntl, "flock", fail)
     before = list(Path("/proc/self/fd").iterdir())
-    with pytest.raises(StorageError, match=r"cannot be locked: .* a file system with locks"), folder.locked():
+    with pytest.raises(StorageError, match=r"cannot be locked: .* a file system with locks"), results.locked():
         pytest.fail("it is locked")
     assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
 
 
 def test_a_folder_that_went_away_before_it_was_locked_is_named(folder: ResultFolder) -> None:
     shutil.rmtree(folder.root)
-    with pytest.raises(StorageError, match="ENOENT"), folder.locked():
+    with pytest.raises(StorageError, match="ENOENT"), results.locked():
         pytest.fail("it is locked")
 
 

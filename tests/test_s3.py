@@ -20,11 +20,16 @@ import pytest
 from botocore.config import Config
 from botocore.session import get_session
 
-import s3
-import s3_checksums
-import s3_connection
-from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
-from s3 import check_bucket, compare_folder, upload_folder
+from nd_synapse.aws import checksums, connection, upload
+from nd_synapse.aws.upload import check_bucket, compare_folder, upload_folder
+from nd_synapse.errors import (
+    NDSynapseError,
+    PermissionDeniedError,
+    StorageError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+)
 from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 
 if TYPE_CHECKING:
@@ -125,7 +130,7 @@ def faulty_s3(s3_env: S3Server, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two attempts instead of four: the waits between them are botocore's, not ours."""
     retries = {"retries": {"mode": "standard", "total_max_attempts": 2}}
-    monkeypatch.setattr(s3_connection, "_CONFIG", s3_connection._CONFIG.merge(Config(**retries)))
+    monkeypatch.setattr(connection, "_CONFIG", connection._CONFIG.merge(Config(**retries)))
 
 
 def test_every_deliverable_file_is_uploaded_below_the_prefix_and_nothing_else(s3_env: S3Server, folder: Path) -> None:
@@ -262,8 +267,8 @@ def test_where_s3_keeps_no_checksum_the_metadata_tell_what_is_there(tmp_path: Pa
         def head_object(**_: str) -> dict[str, object]:
             return {"ContentLength": 3, "ETag": '"x"', "Metadata": {"sha256": "it"}}
 
-    assert s3_checksums.seen(Plain(), "results", "a", tmp_path / "a", "it")
-    assert not s3_checksums.seen(Plain(), "results", "a", tmp_path / "a", "other")
+    assert checksums.seen(Plain(), "results", "a", tmp_path / "a", "it")
+    assert not checksums.seen(Plain(), "results", "a", tmp_path / "a", "other")
 
 
 def test_a_log_that_a_refused_command_added_to_is_no_other_log(s3_env: S3Server, folder: Path) -> None:
@@ -349,14 +354,14 @@ def test_an_upload_that_another_one_overtakes_does_not_say_that_it_is_whole(
     upload_folder(folder, "results", PREFIX)
     (folder / "synapses.csv").write_text("id\n2\n")
     (folder / "run.json").write_text('{"a": 1}')
-    send = s3._send
+    send = upload._send
 
     def overtaken(client: Any, file: Path, *arguments: Any) -> None:
         send(client, file, *arguments)
         if file.name == "synapses.csv":
             s3_env.client().put_object(Bucket="results", Key=f"{PREFIX}/job.log", Body=b"of another run")
 
-    monkeypatch.setattr(s3, "_send", overtaken)
+    monkeypatch.setattr(upload, "_send", overtaken)
     with pytest.raises(StorageError, match=r"another upload writes there.*job\.log changed since"):
         upload_folder(folder, "results", PREFIX)
     assert f"{PREFIX}/run.json" not in s3_env.keys("results")
@@ -577,7 +582,7 @@ def test_an_unknown_acl_is_refused_with_those_that_exist(s3_env: S3Server, folde
 
 def test_every_acl_that_the_client_knows_is_taken() -> None:
     known = get_session().get_service_model("s3").shape_for("ObjectCannedACL").enum
-    assert sorted(known) == sorted(s3._ACLS)
+    assert sorted(known) == sorted(upload._ACLS)
     for acl in (None, *known):
         check_bucket("results", acl)
 
@@ -719,7 +724,7 @@ def test_a_bucket_that_vanishes_is_an_unknown_name(
     ],
 )
 def test_each_answer_of_s3_has_one_class(code: str, status: int, error: type[NDSynapseError]) -> None:
-    kind, found, hint = s3_connection.meaning_of_answer(code, status, f"S3 answered {code}")
+    kind, found, hint = connection.meaning_of_answer(code, status, f"S3 answered {code}")
     assert kind is error
     assert code in found
     assert hint

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from errors import PermissionDeniedError
-from s3 import upload_folder
-from s3_shelf import S3Shelf
+from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.aws.upload import upload_folder
+from nd_synapse.errors import PermissionDeniedError
 from tests.fixtures_s3 import S3Server, free_port
 
 KEY, SECRET = "synapse-key", "synapse-secret-0123456789"

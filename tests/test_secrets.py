@@ -31,13 +31,13 @@ import pytest
 import tifffile
 
 import driver
-from box import Box
-from errors import NDSynapseError
-from job import Job
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.stacks import stack_of_array
-from local_boss.tokens import writing_token
+from nd_synapse.errors import NDSynapseError
+from nd_synapse.geometry import Box
+from nd_synapse.job.job import Job
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import stack_of_array
+from nd_synapse.local_boss.tokens import writing_token
 from NeuroDataResource import NeuroDataResource
 from tests.batch.fixtures import BUCKET, account, aws, client
 from tests.conftest import REPOSITORY
@@ -404,10 +404,10 @@ class TestBatch:
             (["resume", address, "--yes"], 0),
             (["cancel", address], 0),
         ]:
-            looked = Looked(f"python -m batch {words[0]}")
-            run(looked, ["-m", "batch", *words], code, BOSS_TOKEN=MARK)
+            looked = Looked(f"nd-synapse batch {words[0]}")
+            run(looked, ["-m", "nd_synapse", "batch", *words], code, BOSS_TOKEN=MARK)
             looked.done(code)
-        looked = Looked("what python -m batch left on AWS")
+        looked = Looked("what nd-synapse batch left on AWS")
         batch, s3 = client(aws, "batch"), client(aws, "s3")
         queued = [
             one["jobId"]
@@ -438,8 +438,8 @@ class TestOtherCommands:
             ["driver.py", "verify", "a", MARK],
             ["driver.py", "--col", "c", "--exp", "e", *RANGES, "--host", "h", "--verbose", "--token-file", MARK],
             ["-m", "nd_multicore", "a", "b", "--token", MARK],
-            ["-m", "batch", "submit", "--token", MARK],
-            ["-m", "batch", MARK],
+            ["-m", "nd_synapse", "batch", "submit", "--token", MARK],
+            ["-m", "nd_synapse", "batch", MARK],
             ["driver.py", *where("h"), "--z-range", MARK, "--token", MARK],
             ["driver.py", *where("h"), "--block-size", MARK, "--token", "public"],
             ["driver.py", *where("h"), "--token", "a-token-of-another-form", "--exp", "a-token-of-another-form/"],
@@ -561,9 +561,9 @@ class TestOtherCommands:
 
     @pytest.mark.slow
     def test_the_local_boss_does_not_log_it(self, boss: BossServer, tmp_path: Path) -> None:
-        looked = Looked("python -m local_boss serve --verbose")
+        looked = Looked("nd-synapse boss serve --verbose")
         server = subprocess.Popen(
-            [sys.executable, "-m", "local_boss", "serve", "--data", str(boss.data), "--verbose"],
+            [sys.executable, "-m", "nd_synapse", "boss", "serve", "--data", str(boss.data), "--verbose"],
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -597,10 +597,10 @@ class TestOtherCommands:
         for words, code in [
             (["-m", "pymeda_driver", str(table), "--out", str(tmp_path / "report")], 0),
             (["-m", "pymeda_driver", str(stack), "--out", str(tmp_path / "report")], 65),
-            (["-m", "pipelines.evaluate", *detections, "--out", str(tmp_path / "out")], 0),
-            (["-m", "pipelines.evaluate", "--detections", str(stack), "--truth", str(table)], 65),
-            (["-m", "local_boss", "ingest", *into, "--chan", "c", str(stack)], 0),
-            (["-m", "local_boss", "ingest", *into, "--chan", "c", str(table)], 65),
+            (["-m", "nd_synapse", "evaluate", *detections, "--out", str(tmp_path / "out")], 0),
+            (["-m", "nd_synapse", "evaluate", "--detections", str(stack), "--truth", str(table)], 65),
+            (["-m", "nd_synapse", "boss", "ingest", *into, "--chan", "c", str(stack)], 0),
+            (["-m", "nd_synapse", "boss", "ingest", *into, "--chan", "c", str(table)], 65),
         ]:
             looked = Looked(f"python -m {words[1]}, {'success' if code == 0 else 'failure'}")
             run(looked, words, code, BOSS_TOKEN=MARK)

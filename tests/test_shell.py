@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import tifffile
 
-import delivery
-import logs
-import shell
-from credentials import Token
-from errors import LimitError, NDSynapseError, StorageError
-from pipelines.evaluate.__main__ import main as evaluate
+from nd_synapse import logs
+from nd_synapse.cli.evaluate import main as evaluate
+from nd_synapse.console import app
+from nd_synapse.credentials import Token
+from nd_synapse.errors import LimitError, NDSynapseError, StorageError
+from nd_synapse.job import delivery
 from tests.conftest import REPOSITORY
 
 JOB = [
@@ -34,14 +34,14 @@ COMMANDS = {
     "driver.py upload": ["driver.py", "upload"],
     "driver.py verify": ["driver.py", "verify"],
     "nd_multicore": ["-m", "nd_multicore"],
-    "batch": ["-m", "batch"],
-    "batch plan": ["-m", "batch", "plan"],
-    "batch status": ["-m", "batch", "status"],
+    "batch": ["-m", "nd_synapse", "batch"],
+    "batch plan": ["-m", "nd_synapse", "batch", "plan"],
+    "batch status": ["-m", "nd_synapse", "batch", "status"],
     "pymeda_driver": ["-m", "pymeda_driver"],
-    "pipelines.evaluate": ["-m", "pipelines.evaluate"],
-    "local_boss": ["-m", "local_boss"],
-    "local_boss ingest": ["-m", "local_boss", "ingest"],
-    "local_boss.demo": ["-m", "local_boss.demo"],
+    "pipelines.evaluate": ["-m", "nd_synapse", "evaluate"],
+    "local_boss": ["-m", "nd_synapse", "boss"],
+    "local_boss ingest": ["-m", "nd_synapse", "boss", "ingest"],
+    "local_boss.demo": ["-m", "nd_synapse", "demo"],
 }
 PROGRAMS = [name for name in COMMANDS if " " not in name]
 """Each main program once: what comes before the parsing is common to its commands."""
@@ -226,7 +226,7 @@ def chained(error: BaseException, cause: BaseException) -> BaseException:
     ],
 )
 def test_a_limit_of_the_machine_is_named_wherever_it_is_met(error: BaseException, words: str) -> None:
-    meant = shell.translated(error)
+    meant = app.translated(error)
     assert isinstance(meant, LimitError)
     assert words in str(meant)
     assert meant.exit_code == 74
@@ -236,14 +236,14 @@ def test_a_limit_of_the_machine_is_named_wherever_it_is_met(error: BaseException
     "error", [ValueError("x"), FileNotFoundError(2, "no such file", "x"), RuntimeError(), KeyError()]
 )
 def test_what_is_no_limit_stays_a_defect(error: BaseException) -> None:
-    assert shell.translated(error) is None
+    assert app.translated(error) is None
 
 
 def test_a_defect_is_told_in_a_line_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     def broken(words: list[str], _environ: object) -> int:
         return int(words[0])
 
-    assert shell.run(broken, ["two\nlines"]) == 1
+    assert app.run(broken, ["two\nlines"]) == 1
     told = capsys.readouterr().err
     assert "a defect of nd-synapse, please report it" in told
     assert "ValueError: invalid literal" in told

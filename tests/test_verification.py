@@ -27,24 +27,23 @@ from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 
 import driver
-import mask_files
-import pipelines
-import s3
-from box import Box
-from credentials import Token
-from deliverables import sums
-from errors import DataError, StorageError, UnavailableError, UsageError
-from frame import Frame
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.stacks import stack_of_array
-from pipelines.contract import Detected, Pipeline, Place
-from recomputation import Differences, recompute
-from run_file import read_run_file
+from nd_synapse.aws import upload
+from nd_synapse.credentials import Token
+from nd_synapse.errors import DataError, StorageError, UnavailableError, UsageError
+from nd_synapse.files import masks
+from nd_synapse.geometry import Box, Frame
+from nd_synapse.job.deliverables import sums
+from nd_synapse.job.manifest import read_run_file
+from nd_synapse.job.recompute import Differences, recompute
+from nd_synapse.job.verify import Check, Request, verify
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import stack_of_array
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Detected, Pipeline, Place
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server
-from verification import Check, Request, verify
 
 SHAPE = (20, 300, 330)
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
@@ -99,10 +98,10 @@ LOW = {"probabilistic": {"threshold": "0.8"}}
 """Parameters without which a pipeline finds next to nothing in these blobs."""
 
 
-@pytest.fixture(scope="module", params=[*pipelines.names(), OWN])
+@pytest.fixture(scope="module", params=[*registry.names(), OWN])
 def made_by_any(request: pytest.FixtureRequest, boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of every pipeline there is, and of a plain function; nothing is pushed."""
-    pipeline = pipelines.build(request.param, LOW.get(request.param, {}))
+    pipeline = registry.build(request.param, LOW.get(request.param, {}))
     experiment = "plain" if request.param == OWN else "many"
     options: dict[str, Any] = {"pipeline": pipeline, "cpus": 1, "plots": False, "push": False}
     path = tmp_path_factory.mktemp("by-any")
@@ -165,7 +164,7 @@ class TestWhatIsRight:
 
     def test_each_mask_has_the_voxels_that_the_run_told(self, boss: BossServer, tmp_path: Path) -> None:
         """A further mask may hold parts of objects."""
-        options: dict[str, Any] = {"pipeline": pipelines.build(f"{__name__}:halves", {}), "plots": False, "push": False}
+        options: dict[str, Any] = {"pipeline": registry.build(f"{__name__}:halves", {}), "plots": False, "push": False}
         info, _, _ = driver.driver(
             boss.url, boss.token, "small", "plain", BOX.z, BOX.y, BOX.x, tmp_path, cpus=1, **options
         )
@@ -219,7 +218,7 @@ class TestWhatIsRight:
     def test_an_upload_is_compared_by_the_checksums_of_s3(
         self, folder: Path, boss: BossServer, s3_env: S3Server
     ) -> None:
-        s3.upload_folder(folder, "at-results", folder.name)
+        upload.upload_folder(folder, "at-results", folder.name)
         assert checks(folder, boss, bucket="at-results", sample=0)["S3"].good
         place = {"Bucket": "at-results", "Key": f"{folder.name}/synapses.csv"}
         size = (folder / "synapses.csv").stat().st_size
@@ -233,7 +232,7 @@ class TestWhatIsRight:
         self, folder: Path, boss: BossServer, s3_env: S3Server
     ) -> None:
         key = folder.name
-        s3.upload_folder(folder, "renamed", key)
+        upload.upload_folder(folder, "renamed", key)
         folder = folder.rename(folder.with_name("copy"))
         found = checks(folder, boss, bucket="renamed", sample=0)["S3"]
         assert (found.good, found.found) == (True, f"s3://renamed/{key}/ has what the folder has")
@@ -256,7 +255,7 @@ class TestWhatIsRight:
         said = json.loads((folder / "run.json").read_text())
         said["asked"]["bucket"] = "its-own"
         rewritten(folder, **said)
-        s3.upload_folder(folder, "its-own", folder.name)
+        upload.upload_folder(folder, "its-own", folder.name)
         monkeypatch.setenv("RESULTS_BUCKET", "of-the-next-run")
         monkeypatch.setenv("BOSS_TOKEN", boss.token)
         told = io.StringIO()
@@ -267,7 +266,7 @@ class TestWhatIsRight:
     def test_an_object_more_than_the_folder_has_is_named(
         self, folder: Path, boss: BossServer, s3_env: S3Server
     ) -> None:
-        s3.upload_folder(folder, "more", folder.name)
+        upload.upload_folder(folder, "more", folder.name)
         s3_env.client().put_object(Bucket="more", Key=f"{folder.name}/synapses.parquet", Body=b"old")
         s3_env.client().put_object(Bucket="more", Key=f"{folder.name}0/run.json", Body=b"another run's")
         found = checks(folder, boss, bucket="more", sample=0)["S3"]
@@ -285,10 +284,10 @@ class TestWhatIsRight:
     def test_a_large_object_is_compared_part_by_part(self, tmp_path: Path, s3_env: S3Server) -> None:
         large = tmp_path / "mask.pkl"
         large.write_bytes(np.random.default_rng(1).bytes(17 * 2**20))
-        s3.upload_folder(tmp_path, "parts", "key")
-        assert s3.compare_folder(tmp_path, "parts", "key") == {}
+        upload.upload_folder(tmp_path, "parts", "key")
+        assert upload.compare_folder(tmp_path, "parts", "key") == {}
         large.write_bytes(large.read_bytes()[:-1] + b"\0")
-        assert list(s3.compare_folder(tmp_path, "parts", "key")) == ["key/mask.pkl"]
+        assert list(upload.compare_folder(tmp_path, "parts", "key")) == ["key/mask.pkl"]
 
 
 class TestWhatIsWrong:
@@ -312,7 +311,7 @@ class TestWhatIsWrong:
 
     def test_a_voxel_of_one_mask_file_is_found(self, folder: Path) -> None:
         path = folder / f"{STEM}.pkl"
-        mask = mask_files.map_pickle(path, BOX.shape)
+        mask = masks.map_pickle(path, BOX.shape)
         offset = mask.offset + int(np.ravel_multi_index((2, 3, 4), BOX.shape))  # type: ignore[attr-defined]
         body = bytearray(path.read_bytes())
         body[offset] ^= 255
@@ -547,7 +546,7 @@ def bomb(path: Path, shape: tuple[int, int, int], size: int) -> None:
     """Write a TIFF of slices whose strips, of some kilobytes, inflate to so many bytes each."""
     strip = zlib.compress(bytes(size), 9)
     with path.open("wb") as file:
-        mask_files.write_tiff(file, np.zeros(shape, np.uint8), b"<OME/>")
+        masks.write_tiff(file, np.zeros(shape, np.uint8), b"<OME/>")
         place = file.tell()
         file.write(strip)
     with tifffile.TiffFile(path, mode="r+") as tiff:
@@ -569,7 +568,7 @@ class TestSizesOfMasks:
         bomb(path, self.SHAPE, 300 * 400 + more)
         tracemalloc.start()
         with pytest.raises(DataError, match="damaged"):
-            list(mask_files.tiff_slices(path, self.SHAPE))
+            list(masks.tiff_slices(path, self.SHAPE))
         peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak_bytes < 2_000_000
@@ -579,10 +578,10 @@ class TestSizesOfMasks:
         mask = np.multiply(rng.random((3, 700, 900)) < 0.5, 255, dtype=np.uint8)
         path = tmp_path / "mask.ome.tiff"
         with path.open("wb") as file:
-            mask_files.write_tiff(file, mask, b"<OME/>")
+            masks.write_tiff(file, mask, b"<OME/>")
         with tifffile.TiffFile(path) as tiff:
             assert len(tiff.pages[0].dataoffsets) > 1
-        assert np.array_equal(list(mask_files.tiff_slices(path, mask.shape)), mask)
+        assert np.array_equal(list(masks.tiff_slices(path, mask.shape)), mask)
 
     def test_a_shape_that_no_file_can_have_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "mask.pkl"
@@ -590,13 +589,13 @@ class TestSizesOfMasks:
             path.write_bytes(body)
             for shape in ((2**31, 2**31, 2**31), (1, 1, 1), (1, 1, 3)):
                 with pytest.raises(DataError, match="it is no mask of shape"):
-                    mask_files.map_pickle(path, shape)
+                    masks.map_pickle(path, shape)
 
     def test_a_mask_that_is_not_compressed_is_none_of_ours(self, tmp_path: Path) -> None:
         path = tmp_path / "mask.ome.tiff"
         tifffile.imwrite(path, np.zeros(self.SHAPE, np.uint8), photometric="minisblack")
         with pytest.raises(DataError, match="damaged"):
-            list(mask_files.tiff_slices(path, self.SHAPE))
+            list(masks.tiff_slices(path, self.SHAPE))
 
 
 class TestHoles:
@@ -608,13 +607,13 @@ class TestHoles:
     def holed(self, folder: Path, hole: Box) -> None:
         """Make a folder one whose run had a hole: what it cuts is removed, as far as the blob's own rows go."""
         path = folder / f"{STEM}.pkl"
-        mask = mask_files.map_pickle(path, BOX.shape)
+        mask = masks.map_pickle(path, BOX.shape)
         offset, holed = mask.offset, np.array(mask)  # type: ignore[attr-defined]
         holed[hole.slices(BOX.start)] = 0
         body = path.read_bytes()
         path.write_bytes(body[:offset] + holed.tobytes() + body[offset + holed.size :])
         with (folder / f"{STEM}.ome.tiff").open("wb") as file:
-            mask_files.write_tiff(file, holed, b"<OME/>")
+            masks.write_tiff(file, holed, b"<OME/>")
         rewritten(folder, holes=[{"box": str(hole)}], voxels={"All": int(np.count_nonzero(holed))})
 
     def test_what_reaches_a_hole_is_not_judged_and_all_else_is(self, folder: Path, boss: BossServer) -> None:
@@ -728,7 +727,7 @@ class TestWhatCannotBeLookedAt:
         def refused(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(mask_files, "map_pickle", refused)
+        monkeypatch.setattr(masks, "map_pickle", refused)
         code, lines = self.told(str(folder), "--offline")
         assert lines == [["ok", "files"], ["??", "mask"], ["ok", "table"]]
         assert code == StorageError.exit_code

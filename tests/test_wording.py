@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from block_pool import BlockPool, Boxes, Failed
-from box import Box
-from wording import one_line, reason_of, shortened, traceback_of
+from nd_synapse.blocks.pool import BlockPool, Boxes, Failed
+from nd_synapse.geometry import Box
+from nd_synapse.text import one_line, reason_of, shortened, traceback_of
 
 
 class SilentError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batch.requests import Resources, Run
-from box import Box
+from nd_synapse.geometry import Box
 
 CHILD = Resources(4, 16384, 7200, 4, 8)
 REPORT = Resources(2, 8192, 3600, 2)

@@ -1,4 +1,4 @@
-"""`python -m batch`, against a local BOSS and moto's Batch and S3, or an AWS that answers as the test wishes."""
+"""`nd-synapse batch`, against a local BOSS and moto's Batch and S3, or an AWS that answers as the test wishes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,17 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-import batch.__main__
-import batch.client
-import logs
+from batch import client as batch_client
+from batch import command as batch_command
 from batch import submission
-from batch.__main__ import main
 from batch.client import BatchDoor
+from batch.command import main
+from batch.container_words import for_container
 from batch.requests import Phase, Run, request_of
 from batch.runs import Records, Submitted
 from batch.status import CANCELLED
-from batch.words import for_container
-from errors import (
-    NDSynapseError,
-    PermissionDeniedError,
-    UnavailableError,
-    UnknownNameError,
-    UsageError,
-)
+from nd_synapse import logs
+from nd_synapse.errors import NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
 from tests.batch.examples import a_run, keys_of
 from tests.batch.fixtures import BUCKET, SECRET_ARN, Script, account, aws, client, define, scripted, volume
 from tests.conftest import REPOSITORY
@@ -82,7 +76,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt instead of four: the waits between them are botocore's, not ours."""
     once = {"retries": {"mode": "standard", "total_max_attempts": 1}}
-    monkeypatch.setattr(batch.client, "_ASKING", batch.client._ASKING.merge(Config(**once)))
+    monkeypatch.setattr(batch_client, "_ASKING", batch_client._ASKING.merge(Config(**once)))
 
 
 @pytest.fixture
@@ -170,7 +164,7 @@ class TestSubmit:
     ) -> None:
         said = command(*place.submit, "--shards", "3", "--tag", "project=cleft", *asked)
         assert said.code == 0, said.err
-        assert said.out.splitlines()[-1] == f"python -m batch status {place.address}"
+        assert said.out.splitlines()[-1] == f"nd-synapse batch status {place.address}"
         assert sorted(place.objects()) == [
             *("jobs/001-detection.json", "jobs/001-report.json", "jobs/001-statistics.json", "run.json")
         ]
@@ -237,7 +231,7 @@ class TestSubmit:
         self, command: Callable[..., Said], asked: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Also in the same second, when all that the two records say is the same."""
-        monkeypatch.setattr(batch.__main__, "datetime", mock.Mock(now=lambda zone: datetime(2026, 1, 2, tzinfo=zone)))
+        monkeypatch.setattr(batch_command, "datetime", mock.Mock(now=lambda zone: datetime(2026, 1, 2, tzinfo=zone)))
         command(*place.submit, *asked)
         first = place.job("report")
         said = command(*place.submit, *asked)
@@ -325,7 +319,7 @@ class TestSubmit:
         place: Place,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("batch.__main__.BatchDoor", lambda: pytest.fail("AWS was asked"))
+        monkeypatch.setattr("batch_command.BatchDoor", lambda: pytest.fail("AWS was asked"))
         said = command(*place.submit, *asked, *words)
         assert said.code == 2
         assert found in said.err
@@ -496,7 +490,7 @@ class TestScripted:
             {"jobId": "job-report", "reason": CANCELLED},
             {"jobId": "job-detection", "reason": CANCELLED},
         ]
-        assert said.out.endswith(f"python -m batch resume {place.address}\n")
+        assert said.out.endswith(f"nd-synapse batch resume {place.address}\n")
 
     def test_cancel_ends_what_batch_does_not_list_yet(
         self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
@@ -627,7 +621,7 @@ class TestScripted:
 )
 def test_each_answer_of_aws_has_one_class(status: int, code: str, kind: type[NDSynapseError]) -> None:
     answer = {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    found, words, remedy = batch.client._meaning(ClientError(answer, "DescribeJobs"))
+    found, words, remedy = batch_client._meaning(ClientError(answer, "DescribeJobs"))
     assert found is kind
     assert code in words
     assert remedy
@@ -756,7 +750,7 @@ def test_every_command_has_help(command: Callable[..., Said], capsys: pytest.Cap
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert ended.value.code == 0
-        assert "usage: python -m batch" in capsys.readouterr().out
+        assert "usage: nd-synapse batch" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [[], ["start"], ["status"], ["plan", "--colour"], ["submit", "--queue"]])
@@ -772,7 +766,7 @@ def test_a_defect_is_told_in_a_sentence(
     def broken(address: str) -> None:
         raise ZeroDivisionError("of the test")
 
-    monkeypatch.setattr("batch.__main__.Records", broken)
+    monkeypatch.setattr("batch_command.Records", broken)
     caplog.set_level(logging.INFO)
     assert command("status", place.address).code == 1
     assert "a defect of nd-synapse" in caplog.text

@@ -19,10 +19,10 @@ import yaml
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-import pipelines
 from batch.requests import SECRET_VARIABLE
 from batch.retry import COMPUTE, Compute, strategy
 from batch.submission import BUCKET_TAG, RESULTS_TAG
+from nd_synapse.pipeline import registry
 from tests.batch.fixtures import SECRET_ARN
 from tests.conftest import REPOSITORY
 from tests.fixtures_s3 import S3Server
@@ -157,7 +157,7 @@ def test_results_of_every_pipeline_may_be_uploaded() -> None:
     """The results key begins with the pipeline's name."""
     (upload,) = (statement for _, statement in statements() if statement.get("Sid") == "UploadResults")
     paths = [resource["Fn::Sub"].removeprefix("${Bucket.Arn}/") for resource in upload["Resource"]]
-    assert paths == [*(f"{name}_*" for name in sorted(pipelines.names())), "${OwnPipelinePrefix}*"]
+    assert paths == [*(f"{name}_*" for name in sorted(registry.names())), "${OwnPipelinePrefix}*"]
     for job in JOBS.values():
         tags = resources()[job]["Properties"]["Tags"]
         assert tags[BUCKET_TAG] == {"Ref": "Bucket"}

@@ -14,21 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import forecast
 from batch.estimates import BOSS_PULLS, load_of
 from batch.imagined import TERAVOXEL, plan_over
 from batch.plan import BatchPlan, duration, size
 from batch.planning import Wishes, plan_of, planned
 from batch.prices import PATH, read_prices
 from batch.sizes import size_for
-from boss.voxels import pieces_of, request_size
-from box import Box
-from credentials import Token
-from detection.budget import check_memory, needs_of
-from detection.shelf import Part
-from errors import UsageError
-from job import Job
-from results import ResultFolder
+from nd_synapse.blocks.shared_store import Part
+from nd_synapse.boss.cutouts import pieces_of, request_size
+from nd_synapse.credentials import Token
+from nd_synapse.detection.budget import check_memory, needs_of
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.job import forecast
+from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.job import Job
 
 SMALL = Box.of_shape((32, 1024, 1024))
 LARGE = Box.of_shape((64, 30_000, 20_000))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batch.estimates import BOSS_PULLS
 from batch.queues import Environment, Queue, bounded, machine
 from batch.requests import Resources
-from errors import UsageError
+from nd_synapse.errors import UsageError
 from tests.batch.examples import a_run
 
 CHILD = Resources(2, 4096, 3600, 2, 8)

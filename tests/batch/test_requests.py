@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from batch.requests import Phase, Resources, Run, definition_with_secret, request_of
 from batch.retry import COMPUTE, Compute, strategy
-from errors import UsageError
-from job_options import job_from, parser
+from nd_synapse.cli.run_options import job_from, parser
+from nd_synapse.errors import UsageError
 from tests.batch.examples import CHILD, a_run
 
 TOKEN = "b055b055b055b055b055b055b055b055b055b055"

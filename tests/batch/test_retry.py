@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import errors
 from batch.retry import ATTEMPTS, COMPUTE, Action, Compute, Rule, Strategy, decide, strategy
-from errors import UsageError
+from nd_synapse import errors
+from nd_synapse.errors import UsageError
 
 EXITED = "Essential container in task exited"
 BOTH = COMPUTE
@@ -49,7 +49,7 @@ ENDS = {
     "out of memory": End(BOTH, 137, OUT_OF_MEMORY, EXITED, "EXIT"),
     "killed, and nobody says why": End(BOTH, 137, None, EXITED, "EXIT"),
     "longer than its time-out": End(BOTH, 75, None, "Job attempt duration exceeded timeout", "EXIT"),
-    "ended by hand": End(BOTH, None, None, "cancelled by python -m batch cancel", "EXIT"),
+    "ended by hand": End(BOTH, None, None, "cancelled by nd-synapse batch cancel", "EXIT"),
     "what it waits for failed": End(BOTH, None, None, "Dependent Job failed", "EXIT"),
     "Spot took the machine": End(EC2, None, None, "Host EC2 (instance i-0737c70432d64f82a) terminated.", "RETRY"),
     "Spot took the machine, container killed": End(

@@ -16,13 +16,13 @@ from batch.estimates import array, load_of, report
 from batch.imagined import TERAVOXEL
 from batch.pulls import pulled_by
 from batch.shards import LONGEST_S, MOST_CHILDREN, SHORTEST_S, blocks_of, count, indices_of, shards_for
-from box import Box
-from detection import detect
-from detection.block_volume import overlapping
-from detection.budget import needs_of
-from detection.parts import detect_part
-from detection.shelf import Part
-from errors import UsageError
+from nd_synapse.blocks.block_volume import overlapping
+from nd_synapse.blocks.shared_store import Part
+from nd_synapse.detection import detect
+from nd_synapse.detection.budget import needs_of
+from nd_synapse.detection.parts import detect_part
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_parts import Memory, Watching
 from tests.detection.test_passes import noisy, plan

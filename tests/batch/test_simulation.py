@@ -15,8 +15,8 @@ from batch.imagined import plan_over
 from batch.plan import BatchPlan
 from batch.planning import Wishes, planned
 from batch.simulation import RATES, main, simulate
-from box import Box
-from errors import UsageError
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
 from tests.conftest import REPOSITORY
 from tests.markdown import fenced, section
 

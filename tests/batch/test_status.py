@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import errors
 from batch.requests import Run
 from batch.runs import finished_blocks
 from batch.status import CANCELLED, JobState, cost_of, lost_s, progress, reason_of, told
+from nd_synapse import errors
 from tests.batch.examples import a_run, keys_of
 
 SPOT = "Host EC2 (instance i-0737c70432d64f82a) terminated."
@@ -196,7 +196,7 @@ def test_for_any_blocks_the_shards_add_up_to_the_whole(shards: int, finished: se
 
 def test_shards_are_counted_as_the_children_have_them() -> None:
     """The children cut by `detection.shelf.Part`."""
-    from detection.shelf import Part
+    from nd_synapse.blocks.shared_store import Part
 
     run: Run = a_run(shards=5)
     blocks = list(run.box.tiles(run.block_size, aligned=True))

@@ -11,8 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pipelines.channels import Role
-from pipelines.contract import Detected, Finding, Pipeline, Place
+from nd_synapse.pipeline.contract import Detected, Finding, Pipeline, Place
+from nd_synapse.pipeline.roles import Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from block_pool import Done, Failed, Feed
-from box import Box
+from nd_synapse.blocks.pool import Done, Failed, Feed
+from nd_synapse.geometry import Box
 
 
 class InProcessPool:

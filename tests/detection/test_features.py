@@ -15,17 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from box import Box
-from detection import Detection, Plan, blocks, detect, features, objects
-from detection.in_memory import detect_arrays
-from detection.outcome import Brightness
-from detection.shape import elongation
-from detection.windows import WINDOW_NM, surroundings, voxels_round, window, window_sums
-from errors import UnknownNameError, UsageError
-from job import Job
-from job_options import job_from, parser
-from pipelines.contract import Chosen, Detected, Finding, Place
-from pipelines.function import FunctionPipeline
+from nd_synapse.cli.run_options import job_from, parser
+from nd_synapse.detection import Detection, Plan, blocks, detect, features, objects
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.outcome import Brightness
+from nd_synapse.detection.shape import elongation
+from nd_synapse.detection.windows import WINDOW_NM, surroundings, voxels_round, window, window_sums
+from nd_synapse.errors import UnknownNameError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.job.job import Job
+from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Place
+from nd_synapse.pipeline.function import FunctionPipeline
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection import by_object
 from tests.detection.given import Given

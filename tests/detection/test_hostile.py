@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import pipelines
-from box import Box, Range
-from detection import Plan, detect
-from detection.images import Image
-from detection.plan import remembered_block_size
-from detection.store import Store
-from detection.tiles import TileFeed, Tiles
-from errors import DataError, StorageError, UnavailableError, UsageError
-from pipelines.contract import Chosen, Detected, Finding, Place
+from nd_synapse.blocks.store import Store
+from nd_synapse.blocks.tiles import TileFeed, Tiles
+from nd_synapse.detection import Plan, detect
+from nd_synapse.detection.images import Image
+from nd_synapse.detection.plan import remembered_block_size
+from nd_synapse.errors import DataError, StorageError, UnavailableError, UsageError
+from nd_synapse.geometry import Box, Range
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
@@ -127,7 +127,7 @@ def test_every_voxel_is_pulled_once_where_the_cache_holds_it(tmp_path: Path, pul
     """Neither a halo nor the second pass asks BOSS again; cutouts are whole tiles."""
     source = Counting(pre=dense(), post=dense())
     source.asked = []
-    pipeline = pipelines.build("nomads-unsupervised", {})
+    pipeline = registry.build("nomads-unsupervised", {})
     detect(Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path), 1, pulls=pulls)
     tiles = list(source.box.tiles(SIZE, aligned=True))
     assert sorted(source.asked) == sorted((channel, tile) for channel in ("pre", "post") for tile in tiles)
@@ -140,7 +140,7 @@ def test_what_the_cache_cannot_hold_is_pulled_again_and_the_result_is_the_same(t
         folder.mkdir()
         source = Counting(pre=dense(), post=dense())
         source.asked = []
-        pipeline = pipelines.build("nomads-unsupervised", {})
+        pipeline = registry.build("nomads-unsupervised", {})
         plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, folder)
         results.append(detect(plan, 2, pulls=2, keep_bytes=keep_bytes))
         left = sum(path.stat().st_size for path in folder.glob("tiles-*/*.npy"))
@@ -250,7 +250,7 @@ def test_channels_that_change_places_are_not_taken_for_each_other(tmp_path: Path
 
     def plan(source: Arrays, roles: dict[str, str], folder: str) -> Plan:
         (tmp_path / folder).mkdir(exist_ok=True)
-        pipeline = pipelines.build("nomads-unsupervised", {"evidence": "one-channel"})
+        pipeline = registry.build("nomads-unsupervised", {"evidence": "one-channel"})
         return Plan(source, source.box, pipeline, roles, (), VOXEL_SIZE_NM, SIZE, tmp_path / folder)
 
     images = {"pre": dense(), "post": thread()}
@@ -287,7 +287,7 @@ def test_voxels_that_change_between_the_passes_end_the_job(tmp_path: Path) -> No
     """Statistics of one state and detections of another would be the result of neither."""
     source = Drifting(pre=dense() // 2, post=dense() // 2)
     source.asked = []
-    pipeline = pipelines.build("nomads-unsupervised", {"evidence": "one-channel"})
+    pipeline = registry.build("nomads-unsupervised", {"evidence": "one-channel"})
     plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path)
     with pytest.raises(DataError, match="its voxels changed while the job was running"):
         detect(plan, 1, pulls=1, keep_bytes=4 * 2 * int(np.prod(SIZE)))
@@ -296,7 +296,7 @@ def test_voxels_that_change_between_the_passes_end_the_job(tmp_path: Path) -> No
 def test_a_run_goes_on_with_the_blocks_that_it_began_with(tmp_path: Path) -> None:
     """Whatever another machine with more memory would choose."""
     source = Arrays(pre=dense(), post=dense())
-    pipeline = pipelines.build("nomads-unsupervised", {})
+    pipeline = registry.build("nomads-unsupervised", {})
     assert remembered_block_size(tmp_path) is None
     Plan(source, source.box, pipeline, ROLES, (), VOXEL_SIZE_NM, (4, 16, 16), tmp_path).remember()
     assert remembered_block_size(tmp_path) == (4, 16, 16)
@@ -434,7 +434,7 @@ def test_a_detection_never_has_more_on_disk_than_it_may_keep(tmp_path: Path) -> 
     voxels = np.tile(dense(), (1, 1, 5))[:4, :16]
     source = Watched(pre=voxels, post=voxels)
     source.asked, source.folder, source.seen = [], tmp_path, []
-    pipeline = pipelines.build("nomads-unsupervised", {})
+    pipeline = registry.build("nomads-unsupervised", {})
     plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path)
     keep, reserve = 6, 2
     detect(plan, 1, pulls=1, keep_bytes=2 * keep * int(np.prod(SIZE)))

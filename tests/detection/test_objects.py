@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from box import Box
-from detection import objects
+from nd_synapse.detection import objects
+from nd_synapse.geometry import Box
 
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 

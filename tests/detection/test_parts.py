@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from box import Box, Range
-from detection import Detection, Plan, detect
-from detection.exchange import Exchange
-from detection.parts import detect_part
-from detection.shelf import Part
-from detection.store import Store
-from errors import DataError, StorageError, UsageError
-from pipelines.contract import Detected, Finding, Place, Summary
+from nd_synapse.blocks.shared_store import Part
+from nd_synapse.blocks.store import Store
+from nd_synapse.detection import Detection, Plan, detect
+from nd_synapse.detection.exchange import Exchange
+from nd_synapse.detection.parts import detect_part
+from nd_synapse.errors import DataError, StorageError, UsageError
+from nd_synapse.geometry import Box, Range
+from nd_synapse.pipeline.contract import Detected, Finding, Place, Summary
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_passes import Arrays, Loaded, noisy, plan, same

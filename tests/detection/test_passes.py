@@ -13,13 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from box import Box, Range
-from detection import Detection, Plan, detect
-from detection.block_volume import BlockVolume
-from detection.border import mirrored
-from detection.overview import Overview
-from errors import DataError, UnavailableError
-from frame import Frame
+from nd_synapse.blocks.block_volume import BlockVolume
+from nd_synapse.blocks.border import mirrored
+from nd_synapse.detection import Detection, Plan, detect
+from nd_synapse.detection.overview import Overview
+from nd_synapse.errors import DataError, UnavailableError
+from nd_synapse.geometry import Box, Frame, Range
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
 from tests.pipelines.variants import VARIANTS, built, volume

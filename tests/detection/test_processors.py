@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection.shape import eigenvalues
+from nd_synapse.detection.shape import eigenvalues
 from tests.conftest import REPOSITORY
 
 OTHERS = {

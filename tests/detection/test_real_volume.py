@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from detection import Plan, detect
+from nd_synapse.detection import Plan, detect
 from tests.detection.test_passes import VOXEL_SIZE_NM, Arrays, same
 from tests.pipelines.variants import VARIANTS, built
 

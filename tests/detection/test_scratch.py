@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detection import Detection, detect
-from detection.store import Store
-from errors import NDSynapseError, StorageError
-from results import ResultFolder
+from nd_synapse.blocks.store import Store
+from nd_synapse.detection import Detection, detect
+from nd_synapse.errors import NDSynapseError, StorageError
+from nd_synapse.job.folder import ResultFolder
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_parts import Watching
 from tests.detection.test_passes import Arrays, plan, same

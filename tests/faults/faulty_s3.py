@@ -20,8 +20,7 @@ from unittest import mock
 import botocore.endpoint
 from botocore.config import Config
 
-import s3_connection
-import s3_transfers
+from nd_synapse.aws import connection, transfers
 from tests.fixtures_s3 import S3Server
 
 FAULTS = {
@@ -242,13 +241,13 @@ def through_proxy(server: S3Server) -> Iterator[FaultyS3]:
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "NO_PROXY": "127.0.0.1",
     }
-    hurried: Any = s3_connection._CONFIG.merge(Config(connect_timeout=2, read_timeout=READ_TIMEOUT_S))
+    hurried: Any = connection._CONFIG.merge(Config(connect_timeout=2, read_timeout=READ_TIMEOUT_S))
     try:
         with (
             mock.patch.dict("os.environ", settings),
-            mock.patch.object(s3_connection, "_CONFIG", hurried),
+            mock.patch.object(connection, "_CONFIG", hurried),
             mock.patch.object(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None)),
-            mock.patch.object(s3_transfers, "sleep"),
+            mock.patch.object(transfers, "sleep"),
         ):
             yield faulty
     finally:

@@ -24,21 +24,21 @@ from numpy.typing import NDArray
 
 import driver
 import NeuroDataResource
-from box import Box
-from credentials import Token
-from detection import passes
-from errors import NDSynapseError
-from job import Job
-from local_boss import tokens
-from local_boss.boss import Boss
-from local_boss.faults import FaultPlan
-from local_boss.faulty_line import FaultyLine
-from local_boss.ingest import ingest
-from local_boss.server import application, bound, configured
-from local_boss.slow_link import Link
-from local_boss.stacks import stack_of_array
 from nd_boss import Patience
-from results import ResultFolder
+from nd_synapse.credentials import Token
+from nd_synapse.detection import passes
+from nd_synapse.errors import NDSynapseError
+from nd_synapse.geometry import Box
+from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.job import Job
+from nd_synapse.local_boss import tokens
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.fault_proxy import FaultyLine
+from nd_synapse.local_boss.faults import FaultPlan
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.server import application, bound, configured
+from nd_synapse.local_boss.stacks import stack_of_array
+from nd_synapse.local_boss.throttle import Link
 from tests.detection.in_process import InProcessPool
 
 SHAPE = (4, 34, 40)

@@ -11,11 +11,11 @@ from unittest import mock
 
 import numpy as np
 
-from detection import Detection, Plan, detect
-from detection.parts import detect_part
-from detection.shelf import Part
-from errors import NDSynapseError
-from s3_shelf import S3Shelf
+from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.blocks.shared_store import Part
+from nd_synapse.detection import Detection, Plan, detect
+from nd_synapse.detection.parts import detect_part
+from nd_synapse.errors import NDSynapseError
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_passes import noisy, plan
 from tests.faults.faulty_s3 import FaultyS3

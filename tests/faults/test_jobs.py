@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from errors import UnavailableError
-from local_boss.faults import FAULTS, FaultPlan, Rule
 from nd_boss import Patience
+from nd_synapse.errors import UnavailableError
+from nd_synapse.local_boss.faults import FAULTS, FaultPlan, Rule
 from tests.faults import __main__ as table
 from tests.faults.jobs import BOX, Bench, bench
 from tests.faults.plans import ERRORS, RETRIED, Case, cases, mixture

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
 
-from boss.connection import connect, describe_resource
-from boss.retry import UNREADABLE_ATTEMPTS, Mishap, Patience, mishap_of_answer, mishap_of_error, pause_before
-from boss.translation import DamagedError, OversizedError, UntrustedError
-from boss.voxels import read_cutout
-from box import Box
-from errors import NDSynapseError, UnavailableError
-from local_boss.replies import digest
+from nd_synapse.boss.connection import connect, describe_resource
+from nd_synapse.boss.cutouts import read_cutout
+from nd_synapse.boss.errors import DamagedError, OversizedError, UntrustedError
+from nd_synapse.boss.retry import UNREADABLE_ATTEMPTS, Mishap, Patience, mishap_of_answer, mishap_of_error, pause_before
+from nd_synapse.errors import NDSynapseError, UnavailableError
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.responses import digest
 from tests.faulty_boss import boss_error, faulty_boss, says
 
 BRISK = Patience(connect_s=2, read_s=0.5, total_s=5, attempts=4, pause_s=0.01, longest_pause_s=0.02)

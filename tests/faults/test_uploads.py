@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-import s3_connection
-from errors import NDSynapseError, PermissionDeniedError, StorageError, UnavailableError, UnknownNameError, UsageError
-from s3 import upload_folder
+from nd_synapse.aws import connection
+from nd_synapse.aws.upload import upload_folder
+from nd_synapse.errors import (
+    NDSynapseError,
+    PermissionDeniedError,
+    StorageError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+)
 from tests.faults.faulty_s3 import REFETCHED, RETRIED, Plan, Rule, mixture, through_proxy
 from tests.faults.uploads import CASES_OF_PARTS, FILES, UPLOAD_FAULTS, Uploads, alone
 from tests.fixtures_s3 import S3Server
@@ -105,7 +112,7 @@ ANSWERS = [
 @pytest.fixture(scope="module")
 def client(place: Uploads) -> Any:
     """One for all: making it takes longer than all of its answers."""
-    return s3_connection.client()
+    return connection.client()
 
 
 @pytest.mark.parametrize(("code", "status", "expected"), ANSWERS, ids=lambda value: str(value))
@@ -124,7 +131,7 @@ def test_each_answer_to_an_upload_is_the_error_of_its_kind(
         stub.add_client_error("get_object", "NoSuchKey", http_status_code=404)
         stub.add_client_error("head_object", "404", http_status_code=404)
         stub.add_client_error("put_object", code, "as the stub wishes", status)
-        monkeypatch.setattr(s3_connection, "client", lambda: client)
+        monkeypatch.setattr(connection, "client", lambda: client)
         with pytest.raises(NDSynapseError) as caught:
             upload_folder(tmp_path, "bucket", "key")
         stub.assert_no_pending_responses()

@@ -19,8 +19,8 @@ from unittest import mock
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
-from errors import NDSynapseError
-from local_boss.replies import BossError
+from nd_synapse.errors import NDSynapseError
+from nd_synapse.local_boss.responses import BossError
 from tests.fuzz.cases import TOKEN
 
 LONGEST = 3000

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from errors import UsageError
+from nd_synapse.errors import UsageError
 from tests.fuzz.judge import ENOUGH, Target, run_cases, shallow
 from tests.fuzz.targets import TARGETS
 

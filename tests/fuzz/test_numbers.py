@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import pipelines
-from boss.voxels import REQUEST_VOXELS, request_size
-from box import Box
-from detection import features, objects
-from detection.border import mirrored
-from detection.in_memory import detect_arrays
-from detection.outcome import Brightness
-from detection.shape import PRODUCT_SUMS
-from errors import DataError, NDSynapseError
 from nd_boss import check_mask
+from nd_synapse.blocks.border import mirrored
+from nd_synapse.boss.cutouts import REQUEST_VOXELS, request_size
+from nd_synapse.detection import features, objects
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.outcome import Brightness
+from nd_synapse.detection.shape import PRODUCT_SUMS
+from nd_synapse.errors import DataError, NDSynapseError
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Place
 from pipelines import puncta
-from pipelines.contract import Place
 from tests.fuzz.judge import check_words
 from tests.pipelines.variants import VARIANTS, VOXEL_SIZE_NM, built, channel_names, volume
 
@@ -259,14 +259,14 @@ def test_a_mask_of_2_to_the_31_voxels_is_checked_without_being_read() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     nm=st.tuples(*[st.floats(1e-6, 1e9)] * 3),
-    name=st.sampled_from(pipelines.names()),
+    name=st.sampled_from(registry.names()),
 )
 def test_for_any_size_of_a_voxel_the_halo_of_a_pipeline_is_whole_numbers(
     nm: tuple[float, float, float], name: str
 ) -> None:
     """Or the pipeline says that it cannot be."""
     try:
-        halo = pipelines.build(name, {}).halo(nm)
+        halo = registry.build(name, {}).halo(nm)
     except NDSynapseError as error:
         check_words(error)
         return

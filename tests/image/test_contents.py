@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from record import VERSION
+from nd_synapse.job.record import VERSION
 from tests.conftest import REPOSITORY
 from tests.image.conftest import HARDENED, base_of, configuration, demand_image, docker, ended
 

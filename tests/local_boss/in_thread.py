@@ -11,10 +11,10 @@ from pathlib import Path
 
 import uvicorn
 
-from local_boss import tokens
-from local_boss.boss import Boss
-from local_boss.server import application, bound, configured
-from local_boss.slow_link import Link
+from nd_synapse.local_boss import tokens
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.server import application, bound, configured
+from nd_synapse.local_boss.throttle import Link
 from tests.fixtures_boss import BossServer
 
 LIMIT_S = 20.0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 
-from local_boss import bodies, server
+from nd_synapse.local_boss import bodies, server
 from tests.fixtures_boss import BossServer, make_place, packed
 from tests.local_boss.in_thread import connected, port_of, served, status_of
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import requests
 
-from errors import UsageError
-from local_boss import tokens
+from nd_synapse.errors import UsageError
+from nd_synapse.local_boss import tokens
 from tests.fixtures_boss import REPOSITORY, BossServer, start_boss
 
-COMMAND = [sys.executable, "-m", "local_boss"]
+COMMAND = [sys.executable, "-m", "nd_synapse", "boss"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -230,26 +230,37 @@ def test_the_name_of_a_file_is_repeated_however_long_it_is(tmp_path: Path) -> No
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 STACK = ["--col", "c", "--exp", "e", "--chan", "h", "--voxel-size-nm", "70,100,100"]
 MISPLACED = {
-    "for a command": ["-m", "local_boss", TOKEN],
-    "before a command": ["-m", "local_boss", "--token", TOKEN, "serve", "--data", "DATA"],
-    "with an option that is none": ["-m", "local_boss", "serve", "--data", "DATA", "--token", TOKEN],
-    "joined to an option that is none": ["-m", "local_boss", "serve", "--data", "DATA", f"--token={TOKEN}"],
-    "joined to a flag": ["-m", "local_boss", "serve", "--data", "DATA", f"--strict={TOKEN}"],
-    "alone": ["-m", "local_boss", "serve", "--data", "DATA", TOKEN],
-    "as a port": ["-m", "local_boss", "serve", "--data", "DATA", "--port", TOKEN],
-    "as a host": ["-m", "local_boss", "serve", "--data", "DATA", "--host", TOKEN],
-    "as a delay": ["-m", "local_boss", "serve", "--data", "DATA", "--delay-ms", TOKEN],
-    "as a fault plan": ["-m", "local_boss", "serve", "--data", "DATA", "--faults", TOKEN],
-    "as the file of a fault plan": ["-m", "local_boss", "serve", "--data", "DATA", "--faults", f"@{TOKEN}"],
-    "as a type": ["-m", "local_boss", "ingest", "--data", "DATA", *STACK, "--type", TOKEN, "stack.npy"],
-    "as a voxel size": ["-m", "local_boss", "ingest", "--data", "DATA", "--voxel-size-nm", TOKEN, "stack.npy"],
-    "as an option of ingest": ["-m", "local_boss", "ingest", "--data", "DATA", *STACK, "--token", TOKEN, "stack.npy"],
-    "as a file": ["-m", "local_boss", "ingest", "--data", "DATA", *STACK, TOKEN],
-    "as a shape": ["-m", "local_boss", "sample", "--data", "DATA", "--shape", TOKEN],
-    "as a seed": ["-m", "local_boss", "sample", "--data", "DATA", "--seed", TOKEN],
-    "as an option of sample": ["-m", "local_boss", "sample", "--data", "DATA", "--token", TOKEN],
-    "as an option of the demonstration": ["-m", "local_boss.demo", "--token", TOKEN],
-    "alone in the demonstration": ["-m", "local_boss.demo", TOKEN],
+    "for a command": ["-m", "nd_synapse", "boss", TOKEN],
+    "before a command": ["-m", "nd_synapse", "boss", "--token", TOKEN, "serve", "--data", "DATA"],
+    "with an option that is none": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--token", TOKEN],
+    "joined to an option that is none": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", f"--token={TOKEN}"],
+    "joined to a flag": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", f"--strict={TOKEN}"],
+    "alone": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", TOKEN],
+    "as a port": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--port", TOKEN],
+    "as a host": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--host", TOKEN],
+    "as a delay": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--delay-ms", TOKEN],
+    "as a fault plan": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--faults", TOKEN],
+    "as the file of a fault plan": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--faults", f"@{TOKEN}"],
+    "as a type": ["-m", "nd_synapse", "boss", "ingest", "--data", "DATA", *STACK, "--type", TOKEN, "stack.npy"],
+    "as a voxel size": ["-m", "nd_synapse", "boss", "ingest", "--data", "DATA", "--voxel-size-nm", TOKEN, "stack.npy"],
+    "as an option of ingest": [
+        "-m",
+        "nd_synapse",
+        "boss",
+        "ingest",
+        "--data",
+        "DATA",
+        *STACK,
+        "--token",
+        TOKEN,
+        "stack.npy",
+    ],
+    "as a file": ["-m", "nd_synapse", "boss", "ingest", "--data", "DATA", *STACK, TOKEN],
+    "as a shape": ["-m", "nd_synapse", "boss", "sample", "--data", "DATA", "--shape", TOKEN],
+    "as a seed": ["-m", "nd_synapse", "boss", "sample", "--data", "DATA", "--seed", TOKEN],
+    "as an option of sample": ["-m", "nd_synapse", "boss", "sample", "--data", "DATA", "--token", TOKEN],
+    "as an option of the demonstration": ["-m", "nd_synapse", "demo", "--token", TOKEN],
+    "alone in the demonstration": ["-m", "nd_synapse", "demo", TOKEN],
 }
 
 

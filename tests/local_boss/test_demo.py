@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from errors import UnavailableError, UsageError
-from local_boss import demo
-from local_boss.demo import main, make_room
+from nd_synapse.cli import demo
+from nd_synapse.cli.demo import main, make_room
+from nd_synapse.errors import UnavailableError, UsageError
 
 
 def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(

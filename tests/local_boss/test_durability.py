@@ -17,11 +17,11 @@ import pytest
 import requests
 import zarr
 
-from box import Box
-from errors import StorageError
-from local_boss.boss import Boss
-from local_boss.locks import StripedLocks
-from local_boss.records import Channel
+from nd_synapse.errors import StorageError
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.locks import StripedLocks
+from nd_synapse.local_boss.models import Channel
 from tests.fixtures_boss import START_LIMIT_S, BossServer, Place, make_place, packed, start_boss
 
 HEADERS = {"Content-Type": "application/blosc"}

@@ -13,12 +13,12 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errors import UsageError
-from local_boss.__main__ import main
-from local_boss.boss import Boss
-from local_boss.faults import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
-from local_boss.ingest import ingest
-from local_boss.stacks import stack_of_array
+from nd_synapse.cli.boss import main
+from nd_synapse.errors import UsageError
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.faults import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.stacks import stack_of_array
 from tests.fixtures_boss import start_boss
 
 VOXELS = np.random.default_rng(1).integers(0, 200, (2, 30, 40), np.uint8)
@@ -93,7 +93,7 @@ def test_each_fault_is_met_where_it_was_planned_and_passes(data):
 
 
 def server_digest(content):
-    from local_boss.replies import digest
+    from nd_synapse.local_boss.responses import digest
 
     return digest(content)
 

@@ -17,13 +17,13 @@ import psutil
 import pytest
 import requests
 
-from local_boss import guarded_line, sparing_log, tokens
+from nd_synapse.local_boss import limits, log_filter, tokens
 from tests.fixtures_boss import BossServer, make_place, packed, start_boss
 from tests.local_boss.in_thread import answered, connected, port_of, served, status_of
 
 PING = b"GET /ping/ HTTP/1.1\r\nHost: boss\r\n\r\n"
 LAST_PING = b"GET /ping/ HTTP/1.1\r\nHost: boss\r\nConnection: close\r\n\r\n"
-HEAD_BYTES = guarded_line.LARGEST_HEAD_BYTES
+HEAD_BYTES = limits.LARGEST_HEAD_BYTES
 FILES = 320  # connections may be 80, then
 
 
@@ -37,8 +37,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
 def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Return the port of a server whose limits are short."""
     for name in ("HEAD_LIMIT_S", "WINDOW_S", "DRAIN_LIMIT_S"):
-        monkeypatch.setattr(guarded_line, name, 0.5)
-    monkeypatch.setattr(guarded_line, "_WATCH_S", 0.05)
+        monkeypatch.setattr(limits, name, 0.5)
+    monkeypatch.setattr(limits, "_WATCH_S", 0.05)
     with served(tmp_path) as port:
         yield port
 
@@ -208,17 +208,17 @@ def test_an_idle_connection_is_kept_for_the_next_request(hasty: int) -> None:
 
 
 def test_an_answer_that_nobody_reads_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded_line, "WINDOW_S", 0.5)
-    monkeypatch.setattr(guarded_line, "_WATCH_S", 0.05)
+    monkeypatch.setattr(limits, "WINDOW_S", 0.5)
+    monkeypatch.setattr(limits, "_WATCH_S", 0.05)
     gone = threading.Event()
-    lost = guarded_line.GuardedProtocol.connection_lost
+    lost = limits.GuardedProtocol.connection_lost
 
-    def tell(self: guarded_line.GuardedProtocol, error: Exception | None) -> None:
+    def tell(self: limits.GuardedProtocol, error: Exception | None) -> None:
         lost(self, error)
         if self.cycle is not None and self.scope["path"].startswith("/v1/cutout"):
             gone.set()
 
-    monkeypatch.setattr(guarded_line.GuardedProtocol, "connection_lost", tell)
+    monkeypatch.setattr(limits.GuardedProtocol, "connection_lost", tell)
     with served(tmp_path) as port:
         running = BossServer(f"http://127.0.0.1:{port}", tokens.writing_token(tmp_path), tmp_path, None)  # type: ignore[arg-type]
         place = make_place(running, stop=(64, 512, 512))
@@ -284,22 +284,22 @@ def test_connections_that_are_answered_are_not_closed_for_others(tmp_path: Path)
 def test_lines_that_are_alike_are_logged_a_few_times(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sparing = sparing_log.Sparing()
+    sparing = log_filter.Sparing()
     now = 0.0
-    monkeypatch.setattr(sparing_log.time, "monotonic", lambda: now)
+    monkeypatch.setattr(log_filter.time, "monotonic", lambda: now)
 
     def said(text: str, name: str = "asyncio", level: int = logging.ERROR) -> str | None:
         record = logging.LogRecord(name, level, "", 1, text, (), None)
         return record.getMessage() if sparing.filter(record) else None
 
     first = [said(f"accept() out of system resource\nsocket: {n}") for n in range(1000)]
-    assert sum(line is not None for line in first) == sparing_log.LINES
+    assert sum(line is not None for line in first) == log_filter.LINES
     assert said("something else") == "something else"
     assert all(said("a request", "uvicorn.access", logging.INFO) for _ in range(100))
     assert all(said("fault plan: %s", "local_boss.faulty_line", logging.WARNING) for _ in range(100))
-    now = sparing_log.SPAN_S + 1
+    now = log_filter.SPAN_S + 1
     assert said("accept() out of system resource") == (
-        f"accept() out of system resource [{1000 - sparing_log.LINES} more like this were not logged]"
+        f"accept() out of system resource [{1000 - log_filter.LINES} more like this were not logged]"
     )
     assert said("accept() out of system resource") == "accept() out of system resource"
 

@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import CoordinateFrameResource
 
-from box import Box
-from errors import DataError, NDSynapseError, RangeError, UsageError
-from local_boss import ingest as module
-from local_boss.boss import Boss
-from local_boss.ingest import ingest
-from local_boss.slabs import Stack
-from local_boss.stacks import open_stack, stack_of_array
+from nd_synapse.errors import DataError, NDSynapseError, RangeError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss import ingest as module
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.local_boss.slabs import Stack
+from nd_synapse.local_boss.stacks import open_stack, stack_of_array
 from tests.fixtures_boss import start_boss
 
 REPOSITORY = Path(__file__).parents[2]
@@ -227,7 +227,7 @@ def test_what_does_not_belong_is_refused_and_changes_nothing(boss, given, kind, 
 
 def command(*words):
     return subprocess.run(
-        [sys.executable, "-m", "local_boss", "ingest", *map(str, words)],
+        [sys.executable, "-m", "nd_synapse", "boss", "ingest", *map(str, words)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 
-from local_boss.cutouts import LARGEST_CUTOUT_CUBOIDS
+from nd_synapse.local_boss.cutouts import LARGEST_CUTOUT_CUBOIDS
 from tests.fixtures_boss import BossServer, packed, start_boss
 from tests.local_boss.verdicts import verdict
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from box import Box
-from errors import DataError, RangeError, StorageError, UsageError
-from local_boss import annexes, sample
-from local_boss.boss import Boss
-from local_boss.sample import score, write_sample
-from local_boss.synthetic import CHANNELS, MAX_VOXELS, Parameters, generate
+from nd_synapse.errors import DataError, RangeError, StorageError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss import metadata, sample
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.sample import score, write_sample
+from nd_synapse.local_boss.synthetic import CHANNELS, MAX_VOXELS, Parameters, generate
 
 REPOSITORY = Path(__file__).parents[2]
 SHAPE = (20, 200, 200)
@@ -209,8 +209,8 @@ def test_the_sample_says_everywhere_that_it_is_synthetic(boss):
     for one in (collection, experiment, *channels):
         assert one.public
         assert one.description == "Synthetic, not measured"
-        assert annexes.get_metadata(boss.catalog.database, one, "synthetic") == "true"
-        assert annexes.get_metadata(boss.catalog.database, one, "seed") == "1"
+        assert metadata.get_metadata(boss.catalog.database, one, "synthetic") == "true"
+        assert metadata.get_metadata(boss.catalog.database, one, "seed") == "1"
     assert info.truth_csv.name == "synthetic_synapses.csv"
 
 
@@ -332,7 +332,17 @@ def test_the_planted_centres_score_full_marks(boss):
 
 
 def test_the_command_writes_the_sample_and_says_that_it_is_synthetic(tmp_path):
-    command = [sys.executable, "-m", "local_boss", "sample", "--data", str(tmp_path / "data"), "--shape", "4,50,60"]
+    command = [
+        sys.executable,
+        "-m",
+        "nd_synapse",
+        "boss",
+        "sample",
+        "--data",
+        str(tmp_path / "data"),
+        "--shape",
+        "4,50,60",
+    ]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Synthetic, not measured: synthetic/array_tomography, 4 x 50 x 60 voxels")

@@ -14,8 +14,8 @@ import psutil
 import pytest
 import requests
 
-from errors import UsageError
-from local_boss.slow_link import Link
+from nd_synapse.errors import UsageError
+from nd_synapse.local_boss.throttle import Link
 from tests.fixtures_boss import ANSWER_LIMIT_S, BossServer, Place, make_place, packed, start_boss
 from tests.local_boss.test_command import run
 

@@ -18,10 +18,10 @@ import zarr
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
-from local_boss import slabs
-from local_boss.slabs import Stack
-from local_boss.stacks import natural_order, open_stack, stack_of_array
+from nd_synapse.errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
+from nd_synapse.local_boss import slabs
+from nd_synapse.local_boss.slabs import Stack
+from nd_synapse.local_boss.stacks import natural_order, open_stack, stack_of_array
 
 REPOSITORY = Path(__file__).parents[2]
 GREY = {"photometric": "minisblack", "metadata": None}

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from box import Box, Range
-from errors import DataError, RangeError, StorageError
-from local_boss.boss import Boss
-from local_boss.records import Channel
-from local_boss.voxels import VoxelStore
+from nd_synapse.errors import DataError, RangeError, StorageError
+from nd_synapse.geometry import Box, Range
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.models import Channel
+from nd_synapse.local_boss.voxels import VoxelStore
 
 EXTENT = (35, 520, 515)
 SAMPLES = 2

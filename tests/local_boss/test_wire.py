@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from local_boss.replies import BossError
-from local_boss.wire import pack, parse_header, unpack
+from nd_synapse.local_boss.codec import pack, parse_header, unpack
+from nd_synapse.local_boss.responses import BossError
 
 SOUND = pack(np.arange(3000, dtype=np.uint16))
 

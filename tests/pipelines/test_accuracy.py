@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pipelines
-from detection.in_memory import Found, detect_arrays
-from local_boss.synthetic import Parameters, SyntheticVolume, generate
-from pipelines.evaluate import Synapses, evaluate_points
-from pipelines.evaluate.synaptograms import evaluate_synaptograms, read_synaptograms
+from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.evaluate import Synapses, evaluate_points
+from nd_synapse.evaluate.synaptograms import evaluate_synaptograms, read_synaptograms
+from nd_synapse.local_boss.synthetic import Parameters, SyntheticVolume, generate
+from nd_synapse.pipeline import registry
 
 HALF = replace(Parameters(), punctum_brightness=Parameters().punctum_brightness / 2)
 
@@ -26,7 +26,7 @@ def sample(half_signal: bool) -> SyntheticVolume:
 @cache
 def found_in(name: str, half_signal: bool) -> Found:
     volume = sample(half_signal)
-    return detect_arrays(pipelines.build(name, {}), volume.channels, volume.voxel_size_nm)
+    return detect_arrays(registry.build(name, {}), volume.channels, volume.voxel_size_nm)
 
 
 def f1(name: str, mask: str, planted: str, half_signal: bool) -> float:
@@ -57,7 +57,7 @@ def test_planted_synapses_are_found(case: tuple[str, str, str, float, float], ha
 
 def test_experts_agree_with_the_classifier(shared_data: Path) -> None:
     cubes = read_synaptograms(shared_data / "kdm200_dev" / "kdm200_dev.npz")
-    evaluation = evaluate_synaptograms(pipelines.build("nomads-classifier", {}), cubes, resamples=100)
+    evaluation = evaluate_synaptograms(registry.build("nomads-classifier", {}), cubes, resamples=100)
     areas = {(answer.mask, answer.question): answer.area.value for answer in evaluation.answers}
     assert areas["All", "any"] >= 0.75
     assert areas["Glut", "excitatory"] >= 0.80
@@ -68,7 +68,7 @@ def test_experts_agree_with_the_classifier(shared_data: Path) -> None:
 
 def test_experts_agree_with_two_markers_on_what_is_a_synapse(shared_data: Path) -> None:
     cubes = read_synaptograms(shared_data / "kdm200_dev" / "kdm200_dev.npz")
-    evaluation = evaluate_synaptograms(pipelines.build("nomads-unsupervised", {}), cubes, resamples=100)
+    evaluation = evaluate_synaptograms(registry.build("nomads-unsupervised", {}), cubes, resamples=100)
     areas = {answer.question: answer.area.value for answer in evaluation.answers}
     assert areas["any"] >= 0.75
     assert areas["excitatory"] >= 0.75
@@ -81,5 +81,5 @@ def test_puncta_that_lie_apart_are_seldom_a_synapse() -> None:
         name: voxels if name == "Synapsin" else np.roll(voxels, 40, 2) for name, voxels in volume.channels.items()
     }
     both = len(found_in("nomads-unsupervised", False).table["id"])
-    shifted = detect_arrays(pipelines.build("nomads-unsupervised", {}), lonely, volume.voxel_size_nm)
+    shifted = detect_arrays(registry.build("nomads-unsupervised", {}), lonely, volume.voxel_size_nm)
     assert len(shifted.table["id"]) < 0.35 * both

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import pipelines
-from box import Box
-from detection.border import mirrored
-from detection.in_memory import Found, detect_arrays
-from errors import DataError, UnknownNameError, UsageError
-from pipelines.contract import Pipeline, Place
+from nd_synapse.blocks.border import mirrored
+from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.errors import DataError, UnknownNameError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Pipeline, Place
 from tests.pipelines.variants import KINDS, VARIANTS, VOXEL_SIZE_NM, built, channel_names, volume
 
 Channels = dict[str, NDArray[Any]]
@@ -160,8 +160,8 @@ def test_every_parameter_is_explained_and_its_default_can_be_written(variant: st
     pipeline = built(variant)
     assert pipeline.name.replace("-", "").replace("_", "").isalnum()
     assert pipeline.help
-    assert set(pipeline.settings) == {parameter.name for parameter in pipelines.parameters(name)}
-    for parameter in pipelines.parameters(name):
+    assert set(pipeline.settings) == {parameter.name for parameter in registry.parameters(name)}
+    for parameter in registry.parameters(name):
         assert parameter.help
         if parameter.default != "":
             assert parameter.parse(str(parameter.default)) == parameter.default
@@ -174,15 +174,15 @@ def test_every_parameter_is_explained_and_its_default_can_be_written(variant: st
 def test_wrong_parameters_are_refused_in_plain_words(variant: str) -> None:
     name, _ = VARIANTS[variant]
     with pytest.raises(UsageError, match=r"Correct the name after --param"):
-        pipelines.build(name, {"no_such_parameter": "1"})
-    for parameter in pipelines.parameters(name):
+        registry.build(name, {"no_such_parameter": "1"})
+    for parameter in registry.parameters(name):
         wrong = "no such choice" if parameter.choices else "not a number"
         if parameter.choices or not isinstance(parameter.default, str):
             with pytest.raises(UsageError, match=parameter.name):
-                pipelines.build(name, {parameter.name: wrong})
+                registry.build(name, {parameter.name: wrong})
         if parameter.minimum is not None:
             with pytest.raises(UsageError, match="smallest value"):
-                pipelines.build(name, {parameter.name: str(parameter.minimum - 1)})
+                registry.build(name, {parameter.name: str(parameter.minimum - 1)})
 
 
 @every_pipeline

@@ -17,16 +17,16 @@ import pytest
 import tifffile
 import zarr
 
-import pipelines
-from box import Box
-from detection.in_memory import detect_arrays
-from errors import DataError, UsageError
-from local_boss.synthetic import SyntheticVolume, generate
-from pipelines.evaluate import Extent, Synapses, evaluate_labels, evaluate_points, files
-from pipelines.evaluate.__main__ import main
-from pipelines.evaluate.metrics import f1_of_counts
-from pipelines.evaluate.synapses import synapses_of_labels
-from pipelines.evaluate.truth import labelled
+from nd_synapse.cli.evaluate import main
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.evaluate import Extent, Synapses, evaluate_labels, evaluate_points, files
+from nd_synapse.evaluate.metrics import f1_of_counts
+from nd_synapse.evaluate.synapses import synapses_of_labels
+from nd_synapse.evaluate.truth import labelled
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.synthetic import SyntheticVolume, generate
+from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
@@ -125,7 +125,7 @@ class TestLabels:
         assert labelled(labels).tolist() == labels.tolist()
 
     def test_centroids_and_volumes_are_those_of_the_object_table(self, volume: SyntheticVolume) -> None:
-        found = detect_arrays(pipelines.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
+        found = detect_arrays(registry.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
         synapses, ids, voxels = synapses_of_labels(np.asarray(found.labels), VOXEL_SIZE_NM)
         assert ids.tolist() == found.table["id"].tolist()
         assert voxels.tolist() == found.table["voxels"].tolist()
@@ -171,7 +171,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "pipelines.evaluate", *map(str, words)]
+    line = [sys.executable, "-m", "nd_synapse", "evaluate", *map(str, words)]
     return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -206,7 +206,7 @@ class TestCommand:
         self, sample: Path, volume: SyntheticVolume, capsys: pytest.CaptureFixture[str]
     ) -> None:
         told = figures(capsys, "--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
-        found = detect_arrays(pipelines.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
+        found = detect_arrays(registry.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
         centre = np.stack([found.table[f"centroid_{axis}_um"] for axis in "zyx"], axis=1)
         evaluation = evaluate_points(Synapses(volume.synapses.centre_um), Synapses(centre))
         assert (told["hits"], told["detections"]) == (evaluation.hits, len(centre))
@@ -232,7 +232,7 @@ class TestCommand:
     def test_a_table_of_a_run_is_scored_as_the_run_was(
         self, sample: Path, volume: SyntheticVolume, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        found = detect_arrays(pipelines.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
+        found = detect_arrays(registry.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
         table = tmp_path / "synapses.csv"
         columns = {**found.table, "score": found.table["voxels"], "in_Big": found.table["voxels"] > 40}
         with table.open("w", encoding="utf-8", newline="") as file:

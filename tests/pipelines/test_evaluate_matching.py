@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from errors import DataError
-from pipelines.evaluate import matching
-from pipelines.evaluate.matching import Candidates, gains, match, overlapping, within_distance
+from nd_synapse.errors import DataError
+from nd_synapse.evaluate import matching
+from nd_synapse.evaluate.matching import Candidates, gains, match, overlapping, within_distance
 
 Points = NDArray[np.float64]
 

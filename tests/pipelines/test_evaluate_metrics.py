@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.evaluate.metrics import (
+from nd_synapse.evaluate.metrics import (
     area_under_roc,
     balanced_accuracy,
     bootstrap,

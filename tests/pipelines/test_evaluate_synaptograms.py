@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import pipelines
-from errors import DataError
-from pipelines.channels import Role
-from pipelines.contract import Detected, Finding, Pipeline, Place, Summary
-from pipelines.evaluate.__main__ import main
-from pipelines.evaluate.synaptograms import class_rule, evaluate_synaptograms, judged, read_synaptograms, score_cubes
+from nd_synapse.cli.evaluate import main
+from nd_synapse.errors import DataError
+from nd_synapse.evaluate.synaptograms import class_rule, evaluate_synaptograms, judged, read_synaptograms, score_cubes
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Detected, Finding, Pipeline, Place, Summary
+from nd_synapse.pipeline.roles import Role
 
 NAMES = ["none", "glut1", "gaba"]
 
@@ -165,5 +165,5 @@ def test_real_synaptograms_are_scored_in_one_command(
         area = answer["area_under_roc"]
         assert 0 <= area["low"] <= area["value"] <= area["high"] <= 1
     assert len((tmp_path / "synaptograms.csv").read_text().splitlines()) == 102
-    _, scores, _ = score_cubes(pipelines.build("probabilistic", {}), cubes)
+    _, scores, _ = score_cubes(registry.build("probabilistic", {}), cubes)
     assert all(np.isfinite(values).all() for values in scores.values())

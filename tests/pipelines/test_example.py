@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pipelines
 from benchmarks import accuracy
-from detection.in_memory import detect_arrays
-from local_boss.synthetic import generate
-from pipelines.listing import described, listed
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.local_boss.synthetic import generate
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.listing import described, listed
 from tests.conftest import REPOSITORY
 from tests.markdown import fenced, section, tables
 
@@ -51,12 +51,12 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("example")
 def test_the_pipeline_of_the_example_is_listed_explained_and_run() -> None:
-    assert pipelines.names()[-1] == "bright-spots"
+    assert registry.names()[-1] == "bright-spots"
     assert "bright-spots         one marker" in listed()
     assert "threshold above the mean (default 2.0 standard deviations)" in described("bright-spots")
     channels = generate((6, 96, 96)).channels
     many, few = (
-        detect_arrays(pipelines.build("bright-spots", {"fold": fold}), channels, VOXEL_SIZE_NM) for fold in ("2", "6")
+        detect_arrays(registry.build("bright-spots", {"fold": fold}), channels, VOXEL_SIZE_NM) for fold in ("2", "6")
     )
     assert many.finding["threshold"] < few.finding["threshold"]
     assert len(many.table["id"]) > len(few.table["id"]) > 0
@@ -80,7 +80,7 @@ def test_the_function_of_the_example_runs_whatever_the_blocks(tmp_path: Path, mo
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "spots", raising=False)
     channels = generate((6, 96, 96)).channels
-    pipeline = pipelines.build("spots:spots", {})
+    pipeline = registry.build("spots:spots", {})
     whole, parts = (
         detect_arrays(pipeline, channels, VOXEL_SIZE_NM, block_size=size) for size in ((6, 96, 96), (4, 30, 41))
     )

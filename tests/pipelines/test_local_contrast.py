@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import pipelines
-from detection.in_memory import detect_arrays
-from errors import DataError
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.errors import DataError
+from nd_synapse.pipeline import registry
 from pipelines.local_contrast import Windows, contrast
 from pipelines.slabs import Scratch, slabs
 from tests.pipelines.variants import volume
@@ -67,7 +67,7 @@ def test_for_any_block_the_slabs_tile_it(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("voxel_size_nm", SIZES, ids=str)
 @pytest.mark.parametrize("name", ["nomads-unsupervised", "nomads-classifier"])
 def test_blocks_do_not_show_whatever_the_size_of_voxels(name: str, voxel_size_nm: tuple[float, float, float]) -> None:
-    pipeline = pipelines.build(name, {})
+    pipeline = registry.build(name, {})
     channels = volume(pipeline, (9, 40, 50), np.uint16, "spots", 4)
     whole, parts = (
         detect_arrays(pipeline, channels, voxel_size_nm, block_size=size) for size in ((9, 40, 50), (2, 9, 17))
@@ -87,7 +87,7 @@ def test_micrometres_where_nanometres_are_meant_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["nomads-unsupervised", "nomads-classifier", "probabilistic"])
 def test_arrays_of_the_other_byte_order_are_the_same_numbers(name: str) -> None:
-    pipeline = pipelines.build(name, {})
+    pipeline = registry.build(name, {})
     channels = volume(pipeline, (4, 30, 30), np.uint16, "spots", 4)
     other = {channel: voxels.astype(">u2") for channel, voxels in channels.items()}
     one, two = (detect_arrays(pipeline, voxels, SIZES[0]) for voxels in (channels, other))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import pipelines
-from detection.in_memory import detect_arrays
-from errors import DataError, UsageError
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.pipeline import registry
 from pipelines.nomads_classifier import NomadsClassifier
 from tests.pipelines.variants import VOXEL_SIZE_NM
 
@@ -66,7 +66,7 @@ def test_each_class_has_its_mask_and_the_undecided_are_in_all_alone() -> None:
         for kind, (z, y, x) in places.items():
             if kind == "both" or name in {"Glut": GLUT, "Gaba": GABA}[kind]:
                 voxels[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2] = 150
-    found = detect_arrays(pipelines.build("nomads-classifier", {}), channels, VOXEL_SIZE_NM)
+    found = detect_arrays(registry.build("nomads-classifier", {}), channels, VOXEL_SIZE_NM)
     for kind, place in places.items():
         assert found.masks["All"][place] == 255, kind
         assert (found.masks["Glut"][place] == 255) == (kind == "Glut")

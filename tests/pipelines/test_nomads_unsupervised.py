@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-import pipelines
-from detection.in_memory import detect_arrays
-from errors import DataError, UnknownNameError, UsageError
-from pipelines.channels import Role, find_channels
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.errors import DataError, UnknownNameError, UsageError
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.roles import Role, find_channels
 from pipelines.local_contrast import bin_of
 from pipelines.nomads_unsupervised import NomadsUnsupervised, box_sums, otsu_bin
 
@@ -127,7 +127,7 @@ def test_sizes_are_limited_in_cubic_micrometres_and_in_voxels() -> None:
 
 def test_a_size_where_it_would_be_ignored_is_refused() -> None:
     with pytest.raises(UsageError, match="more than 30 voxels"):
-        pipelines.build("nomads-unsupervised", {"evidence": "one-channel", "min_voxels": "5"})
+        registry.build("nomads-unsupervised", {"evidence": "one-channel", "min_voxels": "5"})
 
 
 CHANNELS = {
@@ -186,9 +186,9 @@ def test_a_threshold_of_zero_is_a_threshold() -> None:
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e308"])
 def test_a_threshold_that_is_no_number_to_compute_with_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=f"noise_fold={text}"):
-        pipelines.build("nomads-unsupervised", {"noise_fold": text})
+        registry.build("nomads-unsupervised", {"noise_fold": text})
 
 
 def test_a_whole_number_beyond_sixty_three_bits_is_refused() -> None:
     with pytest.raises(UsageError, match="the largest value is"):
-        pipelines.build("nomads-unsupervised", {"min_voxels": "9" * 20})
+        registry.build("nomads-unsupervised", {"min_voxels": "9" * 20})

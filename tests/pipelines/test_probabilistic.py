@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import pipelines
-from box import Box
-from errors import DataError, UnknownNameError, UsageError
-from pipelines.contract import Place
+from nd_synapse.errors import DataError, UnknownNameError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Place
 from pipelines.probabilistic import Probabilistic
 from pipelines.query import Query, parse_query
 
@@ -270,7 +270,7 @@ def test_the_published_mask_is_reproduced_voxel_for_voxel(shared_data: Path) -> 
     files = {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95", "mask": "published_detections_mask"}
     volumes = {role: tifffile.imread(shared_data / "at_example" / f"{name}.tif") for role, name in files.items()}
     published = volumes.pop("mask") != 0
-    pipeline = pipelines.build("probabilistic", {})
+    pipeline = registry.build("probabilistic", {})
     whole = run(pipeline, volumes)
     assert np.count_nonzero(whole.detected != published) == 0
     _, objects = cc3d.connected_components(whole.detected.view(np.uint8), connectivity=26, return_N=True)
@@ -385,7 +385,7 @@ def test_a_pipeline_survives_the_way_to_a_worker() -> None:
 
 
 def test_roles_follow_from_the_query() -> None:
-    pipeline = pipelines.build("probabilistic", {"presynaptic": "Synapsin:2,VGlut1", "postsynaptic": "PSD95:3"})
+    pipeline = registry.build("probabilistic", {"presynaptic": "Synapsin:2,VGlut1", "postsynaptic": "PSD95:3"})
     assert [role.name for role in pipeline.roles] == ["presynaptic", "presynaptic2", "postsynaptic"]
     found = pipeline.choose(["synapsin_1", "PSD95", "GluN1", "VGLUT1", "VGLUT1_old"], {})
     assert found == {"presynaptic": "synapsin_1", "presynaptic2": "VGLUT1", "postsynaptic": "PSD95"}
@@ -395,7 +395,7 @@ def test_roles_follow_from_the_query() -> None:
 
 def test_a_json_query_says_the_same_as_parameters() -> None:
     text = json.dumps({"presynaptic": "a:3, b", "postsynaptic": "c:1", "punctum": 4, "threshold": 0.7})
-    given_as_json = pipelines.build("probabilistic", {"query": text, "min_voxels": "5"})
+    given_as_json = registry.build("probabilistic", {"query": text, "min_voxels": "5"})
     as_parameters = Probabilistic("a:3,b:2", "c:1", 4, 0.7)
     assert given_as_json.asked == as_parameters.asked
     assert given_as_json.roles == as_parameters.roles
@@ -450,7 +450,7 @@ def test_a_side_that_a_json_query_does_not_name_has_no_channel() -> None:
 )
 def test_a_query_that_cannot_be_meant_is_refused_in_plain_words(given_parameters: dict[str, str], words: str) -> None:
     with pytest.raises(UsageError) as caught:
-        pipelines.build("probabilistic", given_parameters)
+        registry.build("probabilistic", given_parameters)
     assert words in str(caught.value)
     assert len(str(caught.value)) < 500
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import pipelines
-from pipelines.contract import Pipeline
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Pipeline
 
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
-    **{name: (name, {}) for name in pipelines.names()},
+    **{name: (name, {}) for name in registry.names()},
     # low enough for thin objects, too, to have voxels
     "probabilistic-low": ("probabilistic", {"threshold": "0.2"}),
     "nomads-unsupervised-one-channel": ("nomads-unsupervised", {"evidence": "one-channel"}),
@@ -42,7 +42,7 @@ bright.masks = ("Either", "Second")  # type: ignore[attr-defined]
 def built(variant: str) -> Pipeline:
     """Return the pipeline of a variant."""
     name, given = VARIANTS[variant]
-    return pipelines.build(name, given)
+    return registry.build(name, given)
 
 
 def channel_names(pipeline: Pipeline) -> list[str]:

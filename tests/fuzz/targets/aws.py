@@ -19,9 +19,8 @@ import botocore.httpsession
 from botocore.awsrequest import AWSResponse
 
 import batch.arguments
-import batch.client
-import s3_connection
 from batch.client import BatchDoor
+from nd_synapse.aws import connection
 from tests.batch.examples import a_run, keys_of
 from tests.batch.fixtures import SECRET_ARN, SETTINGS
 
@@ -165,7 +164,7 @@ def _clients() -> dict[str, Any]:
     with mock.patch.dict(os.environ, SETTINGS):
         session = boto3.session.Session(region_name="us-east-1")
         return {
-            "s3": session.client("s3", config=s3_connection._CONFIG),
+            "s3": session.client("s3", config=connection._CONFIG),
             "batch": session.client("batch", config=batch.client._ASKING),
             "logs": session.client("logs", config=batch.client._ASKING),
         }
@@ -186,7 +185,7 @@ def answered(cloud: Cloud) -> Iterator[None]:
     with (
         mock.patch.object(botocore.httpsession.URLLib3Session, "send", send),
         mock.patch.object(BatchDoor, "_client", client),
-        mock.patch.object(s3_connection, "client", return_value=_clients()["s3"]),
+        mock.patch.object(connection, "client", return_value=_clients()["s3"]),
         mock.patch.dict(os.environ, SETTINGS),
         mock.patch("time.sleep"),
     ):

@@ -1,4 +1,4 @@
-"""``python -m batch``: its command lines, records of runs in S3, answers of AWS Batch, lists of prices."""
+"""``nd-synapse batch``: its command lines, records of runs in S3, answers of AWS Batch, lists of prices."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-import batch.__main__ as batch_command
 import batch.arguments
-import batch.client
+from batch import command as batch_command
 from batch.prices import read_prices
 from tests.batch.examples import CHILD, REPORT
 from tests.batch.fixtures import SECRET_ARN

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import nd_multicore
-from box import Box
-from detection.exchange import Exchange
-from detection.plan import remembered_block_size
-from detection.store import Store, key_of
+from nd_synapse.blocks.store import Store, key_of
+from nd_synapse.detection.exchange import Exchange
+from nd_synapse.detection.plan import remembered_block_size
+from nd_synapse.geometry import Box
 from tests.fuzz.cases import mutated_bytes, mutated_json, names, words
 from tests.fuzz.judge import Target
 from tests.fuzz.targets.detectors import SIZE_ZYX, at_hand

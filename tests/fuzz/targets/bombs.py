@@ -18,10 +18,10 @@ import zarr
 from hypothesis import strategies as st
 
 import pymeda_driver
-import run_file
-from detection.store import Store
-from pipelines.evaluate import truth
-from pipelines.evaluate.files import read_volume
+from nd_synapse.blocks.store import Store
+from nd_synapse.evaluate import truth
+from nd_synapse.evaluate.files import read_volume
+from nd_synapse.job import manifest
 from tests.fuzz.judge import Target
 from tests.fuzz.targets.stacks import open_stack
 from tests.hostile_files import tiff_of
@@ -97,7 +97,7 @@ def bomb_as(reader: str, packer: str, body: bytes, folder: Path) -> Callable[[],
     read = {
         "table": lambda: pymeda_driver.read_table(path),
         "truth": lambda: truth.read_points(path, (70.0, 100.0, 100.0), scored=True),
-        "run.json": lambda: run_file.read_run_file(folder),
+        "run.json": lambda: manifest.read_run_file(folder),
     }
     return read[reader]
 

@@ -15,18 +15,17 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import multicore_shell
 import nd_multicore
 import NeuroDataResource
-import pipelines
-from block_pool import BlockPool, Done, Failed, Feed
-from block_worker import _attempt
-from box import Box
-from detection.in_memory import detect_arrays
-from errors import NDSynapseError
-from frame import Frame
-from pipelines.contract import parse_parameters
-from pipelines.function import FunctionPipeline
+from nd_synapse.blocks.pool import BlockPool, Done, Failed, Feed
+from nd_synapse.blocks.worker import _attempt
+from nd_synapse.cli import multicore
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.errors import NDSynapseError
+from nd_synapse.geometry import Box, Frame
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import parse_parameters
+from nd_synapse.pipeline.function import FunctionPipeline
 from pipelines.query import Query, parse_markers, parse_query
 from tests.detection.in_process import InProcessPool
 from tests.fuzz.cases import (
@@ -70,11 +69,11 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 @st.composite
 def parameters(draw: st.DrawFn) -> tuple[str, dict[str, str], list[str], dict[str, str]]:
     """A pipeline with values for its parameters, the names of channels, and roles; one of them wrong, or none."""
-    name = draw(st.sampled_from(pipelines.names()))
-    declared = pipelines.parameters(name)
+    name = draw(st.sampled_from(registry.names()))
+    declared = registry.parameters(name)
     right = {one.name: VALUES.get(one.name, st.just(str(one.default))) for one in declared if one.name != "query"}
     given = {one: draw(right[one]) for one in draw(st.lists(st.sampled_from(sorted(right)), max_size=2, unique=True))}
-    channels = [role.markers[0] for role in pipelines.build(name, {}).roles]
+    channels = [role.markers[0] for role in registry.build(name, {}).roles]
     if name == "probabilistic":
         channels += [
             word.partition(":")[0]
@@ -99,8 +98,8 @@ def parameters(draw: st.DrawFn) -> tuple[str, dict[str, str], list[str], dict[st
 
 def build_pipeline(case: tuple[str, dict[str, str], list[str], dict[str, str]], folder: Path) -> None:
     name, given, channels, roles = case
-    parse_parameters(pipelines.parameters(name), given)
-    pipeline = pipelines.build(name, given)
+    parse_parameters(registry.parameters(name), given)
+    pipeline = registry.build(name, given)
     halo = pipeline.halo((70.0, 100.0, 100.0))
     assert all(isinstance(n, int) and 0 <= n < 10**6 for n in halo), halo
     json.dumps(dict(pipeline.settings), allow_nan=False)
@@ -341,7 +340,7 @@ def nothing(channels: dict[str, NDArray[Any]]) -> None:
 def run_shell(line: list[str], folder: Path) -> None:
     line = [str(folder / word) if word == "scratch" else word for word in line]
     with at_hand(), untold(), mock.patch("stopping.hear"), mock.patch("stopping.ignore"):
-        code = multicore_shell.main(line)
+        code = multicore.main(line)
     shutil.rmtree(folder / "scratch", ignore_errors=True)
     assert code == 0
 

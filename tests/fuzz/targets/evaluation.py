@@ -15,9 +15,9 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipelines.evaluate import __main__ as evaluate
-from pipelines.evaluate import files, truth
-from pipelines.evaluate import options as evaluate_options
+from nd_synapse.cli import evaluate as evaluate
+from nd_synapse.cli import evaluate_options as evaluate_options
+from nd_synapse.evaluate import files, truth
 from tests.fuzz.cases import ABSENT, mutated_bytes, names, numbers, one_of_line, one_wrong, sometimes, words
 from tests.fuzz.judge import Target, quietly
 from tests.fuzz.targets.jobs import bad_numbers, bad_ranges, bad_roles, flag

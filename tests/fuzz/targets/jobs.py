@@ -9,17 +9,14 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-import credentials
 import driver
-import job
-import job_options
-import neurodata_config
-import pipelines
-import results
-import s3
-import verification
+from nd_synapse import config, credentials
+from nd_synapse.aws import upload as s3_upload
+from nd_synapse.cli import run_options
+from nd_synapse.job import job, verify
+from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Parameter
 from NeuroDataResource import get_boss_config
-from pipelines.contract import Parameter
 from tests.fuzz.cases import (
     ABSENT,
     TOKEN,
@@ -118,7 +115,7 @@ WHOLE: dict[str, st.SearchStrategy[Any]] = {"--block-size": sometimes(sizes), "-
 PART: dict[str, st.SearchStrategy[Any]] = {
     "--shared": addresses,
     "--block-size": sizes,
-    "--phase": st.sampled_from(job_options.PHASES),
+    "--phase": st.sampled_from(run_options.PHASES),
     "--shards": st.integers(8, 99).map(str),
     "--shard": sometimes(st.integers(0, 7).map(str)),
 }
@@ -131,12 +128,12 @@ WRONG_PART: dict[str, st.SearchStrategy[Any]] = {
 }
 ENVIRONMENT: dict[str, st.SearchStrategy[Any]] = {
     "BOSS_TOKEN": st.just(TOKEN),
-    job_options.INDEX_VARIABLE: sometimes(st.integers(0, 7).map(str)),
+    run_options.INDEX_VARIABLE: sometimes(st.integers(0, 7).map(str)),
     job.BUCKET_VARIABLE: sometimes(buckets),
 }
 WRONG_ENVIRONMENT: dict[str, st.SearchStrategy[Any]] = {
     "BOSS_TOKEN": words | st.just(ABSENT),
-    job_options.INDEX_VARIABLE: words | numbers.map(str),
+    run_options.INDEX_VARIABLE: words | numbers.map(str),
     job.BUCKET_VARIABLE: words,
 }
 
@@ -144,9 +141,9 @@ WRONG_ENVIRONMENT: dict[str, st.SearchStrategy[Any]] = {
 @st.composite
 def command_lines(draw: st.DrawFn) -> tuple[list[str], dict[str, str]]:
     """A command line and an environment, of which one thing is wrong in half of the cases."""
-    pipeline = draw(st.sampled_from([*pipelines.names(), "tests.pipelines.variants:bright"]))
+    pipeline = draw(st.sampled_from([*registry.names(), "tests.pipelines.variants:bright"]))
     odd = {"--pipeline": bad_names, "--param": words | mutated_text(["min_voxels=30"])}
-    right = {**RIGHT, "--pipeline": st.just(pipeline), "--param": given_parameters(pipelines.parameters(pipeline))}
+    right = {**RIGHT, "--pipeline": st.just(pipeline), "--param": given_parameters(registry.parameters(pipeline))}
     parted = draw(st.booleans())
     group, bad_group = (
         (PART, WRONG_PART) if parted else (WHOLE, {"--block-size": bad_sizes, "--shard": counts.map(str)})
@@ -170,8 +167,8 @@ def command_lines(draw: st.DrawFn) -> tuple[list[str], dict[str, str]]:
 
 def read_command_line(case: tuple[list[str], dict[str, str]], folder: Path) -> None:
     line, environment = case
-    asked = job_options.job_from(driver._options(line), environment)
-    results.ResultFolder.named(asked.path, asked.results_key)
+    asked = run_options.job_from(driver._options(line), environment)
+    folder.ResultFolder.named(asked.path, asked.results_key)
     json.dumps(asked.asked())
     assert TOKEN not in repr(asked)
     assert TOKEN not in json.dumps(asked.asked())
@@ -207,10 +204,10 @@ def upload(line: list[str], folder: Path) -> None:
     _make_folders(folder)
 
     def sent(root: Path, bucket: str, prefix: str, acl: str | None = None) -> list[str]:
-        s3.check_bucket(bucket, acl)
-        return list(s3._keys(root, prefix).values())
+        s3_upload.check_bucket(bucket, acl)
+        return list(s3_upload._keys(root, prefix).values())
 
-    with mock.patch.object(s3, "upload_folder", sent):
+    with mock.patch.object(upload, "upload_folder", sent):
         driver._upload(_in(folder, line))
 
 
@@ -239,12 +236,12 @@ def ask_to_verify(case: tuple[list[str], dict[str, str]], folder: Path) -> None:
     line, environment = case
     _make_folders(folder)
 
-    def checked(request: verification.Request) -> list[verification.Check]:
+    def checked(request: verify.Request) -> list[verify.Check]:
         assert TOKEN not in repr(request)
         return []
 
-    with mock.patch.object(verification, "verify", checked):
-        assert verification.main(_in(folder, line), environment) == 0
+    with mock.patch.object(verify, "verify", checked):
+        assert verify.main(_in(folder, line), environment) == 0
 
 
 # --- neurodata.cfg and tokens -------------------------------------------------------------------------------------
@@ -292,7 +289,7 @@ def config_of(fields: dict[str, str]) -> bytes:
 def read_config(body: bytes, folder: Path) -> None:
     path = folder / "neurodata.cfg"
     path.write_bytes(body)
-    neurodata_config.read_neurodata_config(path)
+    config.read_neurodata_config(path)
     get_boss_config(path, environ={})
 
 

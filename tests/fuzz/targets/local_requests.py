@@ -15,10 +15,10 @@ from unittest import mock
 import numpy as np
 from hypothesis import strategies as st
 
-from local_boss import ingest, server, tokens
-from local_boss.boss import Boss
-from local_boss.replies import BossError, Code
-from local_boss.stacks import stack_of_array
+from nd_synapse.local_boss import ingest, server, tokens
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.responses import BossError, Code
+from nd_synapse.local_boss.stacks import stack_of_array
 from tests.fuzz.cases import (
     ABSENT,
     counts,

@@ -11,11 +11,11 @@ from unittest import mock
 import numpy as np
 from hypothesis import strategies as st
 
-import local_boss.__main__ as local_command
-from errors import UsageError
-from local_boss import forms, sample, server, tokens, wire
-from local_boss.boss import Boss
-from local_boss.faults import FAULTS, KINDS, FaultPlan
+from nd_synapse.cli import boss as local_command
+from nd_synapse.errors import UsageError
+from nd_synapse.local_boss import codec, sample, schema, server, tokens
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.faults import FAULTS, KINDS, FaultPlan
 from tests.fuzz.cases import (
     ABSENT,
     counts,
@@ -40,7 +40,7 @@ from tests.fuzz.targets.replies import SMALL, bad_buffers, buffers
 
 
 def unpack_upload(body: bytes, folder: Path) -> None:
-    assert wire.unpack(body, SMALL.shape, "uint8").shape == SMALL.shape
+    assert codec.unpack(body, SMALL.shape, "uint8").shape == SMALL.shape
 
 
 any_text = st.text(max_size=20) | names
@@ -51,7 +51,7 @@ FRAME: dict[str, st.SearchStrategy[Any]] = {
     "description": sometimes(any_text),
     **{f"{axis}_{end}": whole | whole.map(str) for axis in "xyz" for end in ("start", "stop")},
     **{f"{axis}_voxel_size": st.floats(-1e9, 1e9) | st.integers(1, 99) for axis in "xyz"},
-    "voxel_unit": st.sampled_from(forms.FRAME_UNITS),
+    "voxel_unit": st.sampled_from(schema.FRAME_UNITS),
 }
 COLLECTION: dict[str, st.SearchStrategy[Any]] = {"name": names, "description": sometimes(any_text), "public": public}
 EXPERIMENT: dict[str, st.SearchStrategy[Any]] = {
@@ -61,7 +61,7 @@ EXPERIMENT: dict[str, st.SearchStrategy[Any]] = {
     "hierarchy_method": sometimes(st.sampled_from(["isotropic", "anisotropic"])),
     "num_time_samples": sometimes(counts),
     "time_step": sometimes(st.none() | counts),
-    "time_step_unit": sometimes(st.none() | st.sampled_from(forms.TIME_UNITS)),
+    "time_step_unit": sometimes(st.none() | st.sampled_from(schema.TIME_UNITS)),
 }
 CHANNEL: dict[str, st.SearchStrategy[Any]] = {
     **COLLECTION,
@@ -73,10 +73,10 @@ CHANNEL: dict[str, st.SearchStrategy[Any]] = {
     "related": sometimes(st.lists(names, max_size=2)),
 }
 FORMS = [
-    (forms.COLLECTION, COLLECTION),
-    (forms.COORDINATE_FRAME, FRAME),
-    (forms.EXPERIMENT, EXPERIMENT),
-    (forms.CHANNEL, CHANNEL),
+    (schema.COLLECTION, COLLECTION),
+    (schema.COORDINATE_FRAME, FRAME),
+    (schema.EXPERIMENT, EXPERIMENT),
+    (schema.CHANNEL, CHANNEL),
 ]
 bad_field = json_values | numbers | words | plain | st.just(ABSENT) | st.just("\udc80") | st.just("x" * 5000)
 
@@ -93,7 +93,7 @@ def fill_form(case: tuple[int, dict[str, Any], bool], folder: Path) -> None:
     form, _ = FORMS[number]
     cleaned = (form.for_update if update else form.for_creation)(fields)
     json.dumps(cleaned, allow_nan=False)
-    forms.check_name(fields.get("name"))
+    schema.check_name(fields.get("name"))
 
 
 # --- tokens.json and fault plans ----------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-import s3
 from batch.client import BatchDoor
-from errors import NDSynapseError
-from s3_shelf import S3Shelf
+from nd_synapse.aws import upload
+from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.errors import NDSynapseError
 from tests.batch.fixtures import SETTINGS
 from tests.fuzz.cases import (
     ABSENT,
@@ -83,9 +83,9 @@ def use_s3(case: tuple[str, Cloud], folder: Path) -> None:
             case "put":
                 shelf.put("kind", "new", b"body")
             case "upload":
-                s3.upload_folder(root, "a-bucket", "key")
+                upload.upload_folder(root, "a-bucket", "key")
             case "compare":
-                assert all(s3.compare_folder(root, "a-bucket", "key").values())
+                assert all(upload.compare_folder(root, "a-bucket", "key").values())
             case "status":
                 run_batch("status", [ADDRESS], cloud)
 
@@ -107,14 +107,14 @@ def name_objects(case: dict[str, Any], folder: Path) -> None:
     for name in case["names"]:
         if name and name not in (".", "..") and "/" not in name and "\0" not in name and "\ud800" not in name:
             (root / name).write_bytes(b"")
-    for path, key in s3._keys(root, prefix).items():
+    for path, key in upload._keys(root, prefix).items():
         assert path.parent == root
         assert key.startswith(f"{prefix}/")
         assert ".." not in key.split("/")
 
 
 def name_bucket(case: dict[str, Any], folder: Path) -> None:
-    s3.check_bucket(case["bucket"], case.get("acl"))
+    upload.check_bucket(case["bucket"], case.get("acl"))
 
 
 def open_shelf(url: str, folder: Path) -> None:

@@ -19,12 +19,11 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 import nd_boss
-from boss import catalog, connection, destination
-from boss.voxels import read_cutout
-from box import Box
-from errors import NDSynapseError
-from frame import Frame
-from local_boss import wire
+from nd_synapse.boss import catalog, connection, destination
+from nd_synapse.boss.cutouts import read_cutout
+from nd_synapse.errors import NDSynapseError
+from nd_synapse.geometry import Box, Frame
+from nd_synapse.local_boss import codec
 from NeuroDataResource import NeuroDataResource
 from tests.fuzz.cases import ABSENT, TOKEN, half, json_values, mutated_bytes, names, numbers, one_wrong, plain, words
 from tests.fuzz.judge import Target
@@ -227,7 +226,7 @@ def ask_voxels(remote: Any) -> None:
 
 
 def packed(start: int, shape: tuple[int, ...] = SMALL.shape, dtype: Any = np.uint8) -> bytes:
-    return wire.pack((np.arange(start, start + int(np.prod(shape))) % 256).astype(dtype).reshape(shape))
+    return codec.pack((np.arange(start, start + int(np.prod(shape))) % 256).astype(dtype).reshape(shape))
 
 
 buffers = st.integers(0, 2**31).map(packed)

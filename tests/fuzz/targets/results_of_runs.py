@@ -17,19 +17,16 @@ import tifffile
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import credentials
-import deliverables
-import mask_files
 import nd_boss
-import pipelines
-import results
-import run_file
-import s3
-import verification
-from box import Box
-from detection.in_memory import detect_arrays
-from errors import UnknownNameError
-from frame import Frame
+from nd_synapse import credentials
+from nd_synapse.aws import upload
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.errors import UnknownNameError
+from nd_synapse.files import masks
+from nd_synapse.geometry import Box, Frame
+from nd_synapse.job import deliverables, manifest, verify
+from nd_synapse.job import folder as result_folder
+from nd_synapse.pipeline import registry
 from tests.fuzz.cases import ABSENT, json_values, mutated_bytes, mutated_json, names, numbers, one_wrong, plain, words
 from tests.fuzz.judge import Target
 
@@ -111,7 +108,7 @@ run_files_of_any = (
 
 def read_run(body: bytes, folder: Path) -> None:
     (folder / "run.json").write_bytes(body)
-    run = run_file.read_run_file(folder)
+    run = manifest.read_run_file(folder)
     assert all("/" not in stem and not stem.startswith(".") for stem in run.masks.values())
 
 
@@ -164,12 +161,12 @@ def run_channels() -> dict[str, NDArray[Any]]:
 @cache
 def run_files(pipeline: str) -> dict[str, bytes]:
     """The files of a small run, `run.json` among them, all as they should be."""
-    built = pipelines.build(pipeline, {"min_voxels": "1"})
+    built = registry.build(pipeline, {"min_voxels": "1"})
     roles = dict(zip((role.name for role in built.roles), run_channels(), strict=True))
     found = detect_arrays(built, run_channels(), VOXEL_SIZE_NM, chosen=roles)
     box = Box.of_shape(SHAPE)
     with tempfile.TemporaryDirectory() as path:
-        folder = results.ResultFolder(Path(path), "run")
+        folder = result_folder.ResultFolder(Path(path), "run")
         stem = f"{pipeline}-predictions"
         folder.write_mask(stem, found.masks["All"], voxel_size_nm=(70, 100, 100), box=box, description="")
         folder.write_table("synapses.csv", found.table)
@@ -210,13 +207,13 @@ def verify_run(files: dict[str, bytes], folder: Path) -> None:
         path.unlink()
     for name, body in files.items():
         (folder / name).write_bytes(body)
-    request = verification.Request(folder=folder, token=credentials.Token("public"))
+    request = verify.Request(folder=folder, token=credentials.Token("public"))
     with (
-        mock.patch.object(verification, "NeuroDataResource", return_value=Arrays()),
+        mock.patch.object(verify, "NeuroDataResource", return_value=Arrays()),
         mock.patch.object(nd_boss, "held_blocks", return_value=()),
-        mock.patch.object(s3, "compare_folder", return_value={}),
+        mock.patch.object(upload, "compare_folder", return_value={}),
     ):
-        made = list(verification.verify(request))
+        made = list(verify.verify(request))
     assert all(check.found for check in made)
     if files == run_files("probabilistic") or files == run_files("nomads-unsupervised"):
         assert [check.name for check in made if not check.good] == ["S3"], made
@@ -236,14 +233,14 @@ def mask_of(shape: tuple[int, int, int], value: int) -> NDArray[np.uint8]:
 
 def pickled(array: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    mask_files.write_pickle(file, "All", array)
+    masks.write_pickle(file, "All", array)
     return file.getvalue()
 
 
 def tiff_of(array: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    xml = mask_files.ome_xml("All", Box.of_shape(array.shape), (70, 100, 100), "", b"\x00")
-    mask_files.write_tiff(file, array, xml)
+    xml = masks.ome_xml("All", Box.of_shape(array.shape), (70, 100, 100), "", b"\x00")
+    masks.write_tiff(file, array, xml)
     return file.getvalue()
 
 
@@ -290,13 +287,13 @@ def tiffs(draw: st.DrawFn) -> tuple[bytes, tuple[int, int, int]]:
 def read_pickle(case: tuple[bytes, tuple[int, int, int]], folder: Path) -> None:
     body, shape = case
     (folder / "mask.pkl").write_bytes(body)
-    assert np.array(mask_files.map_pickle(folder / "mask.pkl", shape)).shape == shape
+    assert np.array(masks.map_pickle(folder / "mask.pkl", shape)).shape == shape
 
 
 def read_tiff(case: tuple[bytes, tuple[int, int, int]], folder: Path) -> None:
     body, shape = case
     (folder / "mask.ome.tiff").write_bytes(body)
-    assert [plane.shape for plane in mask_files.tiff_slices(folder / "mask.ome.tiff", shape)] == [shape[1:]] * shape[0]
+    assert [plane.shape for plane in masks.tiff_slices(folder / "mask.ome.tiff", shape)] == [shape[1:]] * shape[0]
 
 
 TARGETS = [

@@ -20,10 +20,9 @@ import zarr
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import tiff_pages
-import zarr_arrays
-from local_boss import slabs
-from local_boss import stacks as local_stacks
+from nd_synapse.files import tiff, zarr_arrays
+from nd_synapse.local_boss import slabs
+from nd_synapse.local_boss import stacks as local_stacks
 from tests.fuzz.cases import mutated_bytes, mutated_json, mutated_text
 from tests.fuzz.judge import Target
 
@@ -48,7 +47,7 @@ def small_memory() -> Iterator[None]:
     with (
         mock.patch.object(slabs, "MAX_SLICE_BYTES", 2**20),
         mock.patch.object(zarr_arrays, "_CHUNK_BYTES", 2**20),
-        mock.patch.object(tiff_pages, "_PADDING_BYTES", 2**20),
+        mock.patch.object(tiff, "_PADDING_BYTES", 2**20),
     ):
         yield
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import pymeda_driver
-from errors import UsageError
-from pymeda.alerts import alerts
-from pymeda.facts import RunFacts
-from pymeda.table import SynapseTable, standardise
+from nd_synapse.errors import UsageError
+from nd_synapse.report.alerts import alerts
+from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.table import SynapseTable, standardise
 from tests.fuzz.cases import ABSENT, mutated_bytes, names, numbers, one_of_line, one_wrong, plain, sometimes, words
 from tests.fuzz.judge import Target, untold
 

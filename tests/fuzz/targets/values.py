@@ -8,12 +8,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-import job_options
-import option_values
-import result_names
-import results
-from boss import connection, destination
-from box import Box
+from nd_synapse import values
+from nd_synapse.boss import connection, destination
+from nd_synapse.cli import run_options
+from nd_synapse.geometry import Box
+from nd_synapse.job import folder as result_folder
+from nd_synapse.job import names as result_names
 from tests.fuzz.cases import half, mutated_bytes, mutated_text, names, numbers, one_wrong, plain, words
 from tests.fuzz.judge import Target
 from tests.fuzz.targets.jobs import (
@@ -41,11 +41,11 @@ def read_names(case: dict[str, str], folder: Path) -> None:
 
 def name_folder(case: dict[str, str], folder: Path) -> None:
     key = result_names.results_key(*case.values(), Box((0, 1), (0, 1), (0, 1)))
-    assert results.ResultFolder.named(folder, key).root.parent == folder
+    assert result_folder.ResultFolder.named(folder, key).root.parent == folder
 
 
 def read_range(text: Any, folder: Path) -> None:
-    start, stop = job_options.parse_range("z", text)
+    start, stop = run_options.parse_range("z", text)
     box = Box((start, stop), (0, 3), (0, 4))
     assert box.voxels == math.prod(box.shape) > 0
 
@@ -62,21 +62,21 @@ def read_box(case: dict[str, Any], folder: Path) -> None:
 
 
 def read_size(text: str, folder: Path) -> None:
-    assert min(option_values.block_size_of(text)) > 0
+    assert min(values.block_size_of(text)) > 0
 
 
 def read_gib(text: str, folder: Path) -> None:
-    assert (option_values.gib_of("--memory", text) or 0) >= 0
+    assert (values.gib_of("--memory", text) or 0) >= 0
 
 
 def read_pairs(text: str, folder: Path) -> None:
-    assert all(option_values.pairs_of("--channels", text.split(","), empty=True))
+    assert all(values.pairs_of("--channels", text.split(","), empty=True))
 
 
 def read_parameters(case: tuple[str, bytes], folder: Path) -> None:
     text, body = case
     (folder / "query.json").write_bytes(body)
-    option_values.parameters_of([text.replace("FOLDER", str(folder))])
+    values.parameters_of([text.replace("FOLDER", str(folder))])
 
 
 addresses_of_hosts = st.builds(

@@ -1,0 +1,309 @@
+"""The commands of a run on AWS Batch: plan, submit, status, logs, cancel, resume.
+
+It parses and tells; what is decided and done is in the modules beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from batch import requests, status, submission
+from batch.arguments import COMMANDS, asked_for, parser_of
+from batch.client import BatchDoor
+from batch.container_words import for_container
+from batch.prices import read_prices
+from batch.queues import Queue, bounded
+from batch.requests import Phase, Run
+from batch.runs import Records, Submitted
+from batch.status import JobState
+from nd_synapse import logs
+from nd_synapse.aws.upload import check_bucket
+from nd_synapse.console import app
+from nd_synapse.console.app import say
+from nd_synapse.console.parser import Parser, level_of
+from nd_synapse.errors import UnknownNameError, UsageError
+from nd_synapse.text import one_line
+from nd_synapse.values import pairs_of
+
+__all__ = ["main"]
+
+log = logging.getLogger(__name__)
+
+_LOG_GROUP = "/aws/batch/job"
+"""Where containers write unless their job definition says otherwise."""
+
+_MOST_LOGS = 10
+
+_ANY_BUCKET = "bucket"
+"""Stands for the one that `submit` is given later."""
+
+
+def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run ``plan``."""
+    asked = asked_for("plan", argv, environ)
+    check_bucket(asked.job.bucket or _ANY_BUCKET, asked.job.acl)
+    plan = asked.plan("FARGATE" if asked.ours.compute == "fargate" else "EC2")
+    _say(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
+    return 0
+
+
+def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run ``submit``."""
+    asked = asked_for("submit", argv, environ)
+    ours, job = asked.ours, asked.job
+    # what can be known now is refused before AWS is asked anything
+    check_bucket(ours.run_bucket, None)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}" if ours.run is None else ours.run
+    prefix = f"{ours.run_prefix.strip('/')}/{run_id}"
+    requests.check_place(run_id, prefix)
+    check_bucket(job.bucket or ours.run_bucket, job.acl)
+    options = for_container(asked.words, job.bucket or ours.run_bucket)
+    tags = pairs_of("--tag", ours.tag)
+    door = BatchDoor()
+    definition = door.definition(ours.job_definition)
+    submission.check_definition(definition, ours.secret)
+    results = None if "--no-upload" in options else (job.bucket or ours.run_bucket, job.results_key)
+    submission.check_rights(definition, ours.run_bucket, ours.run_prefix, results)
+    queue = Queue.of(ours.queue, door.environments(ours.queue))
+    compute = submission.compute_of(definition)
+    plan = asked.plan(compute)
+    _say(plan.as_text())
+    submission.check_disk(definition, max(plan.child_disk_gib, plan.report_disk_gib))
+    run = Run(
+        run_id=run_id,
+        queue=ours.queue,
+        job_definition=_revision(definition),
+        compute=compute,
+        options=options,
+        box=job.box,
+        block_size=plan.block_size,
+        blocks=plan.blocks,
+        shards=plan.shards,
+        child=plan.child,
+        report=plan.report,
+        bucket=ours.run_bucket,
+        prefix=prefix,
+        attempts=ours.attempts,
+        tags=tags,
+    )
+    run = _bounded(_with_memory(run, ours.memory_mib), queue)
+    # refused now rather than after the first job is submitted
+    for phase in run.phases:
+        requests.request_of(run, phase)
+    _confirm(ours.yes, f"Submit {run.address} to {run.queue}?")
+    if ours.secret:
+        arn = door.register(requests.definition_with_secret(definition, ours.secret))
+        run = replace(run, job_definition=arn)
+    records = Records(run.address)
+    run = records.claim(run, door.region, datetime.now(UTC).isoformat(timespec="seconds"))
+    _tell_submitted(run, submission.submit(run, run.phases, 1, door, records))
+    return 0
+
+
+def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
+    """Run ``status``."""
+    ours = _of_run("status", argv)
+    records = Records(ours.run)
+    run, region, created = records.read()
+    door = BatchDoor(region)
+    prices = read_prices()
+
+    def price(vcpus: float, memory_mib: int) -> tuple[float, float]:
+        least, _ = prices.per_second(run.compute, vcpus, memory_mib, spot=True)
+        _, most = prices.per_second(run.compute, vcpus, memory_mib, spot=False)
+        return least, most
+
+    jobs = records.jobs()
+    last = submission.latest(jobs)
+    states = {phase: _states(door, run, job) for phase, job in last.items()}
+    earlier = [state for job in jobs if job not in last.values() for state in _states(door, run, job)]
+    _say(status.told(run, created, states, earlier, records.finished(), price, time.time()))
+    return 0
+
+
+def _states(door: BatchDoor, run: Run, job: Submitted) -> list[JobState]:
+    """Return what Batch knows of a job: of an array, of its children, or of itself as long as it has none."""
+    children = run.children(job.phase)
+    if children > 1:
+        states = door.describe([f"{job.job_id}:{index}" for index in range(children)])
+        if states:
+            return [JobState.of(state) for state in states]
+    return [JobState.of(state) for state in door.describe([job.job_id])]
+
+
+def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
+    """Run ``logs``."""
+    ours = _of_run("logs", argv)
+    records = Records(ours.run)
+    run, region, _ = records.read()
+    door = BatchDoor(region)
+    shown = 0
+    for phase, job in submission.latest(records.jobs()).items():
+        if ours.phase not in (None, phase):
+            continue
+        for state in _wanted(_states(door, run, job), ours.shard):
+            if state.log_stream is None:
+                continue
+            if shown == _MOST_LOGS:
+                log.warning("there are more; choose one with --phase and --shard")
+                return 0
+            shown += 1
+            where = phase if state.shard is None else f"{phase} {state.shard}"
+            _say(f"{where}: {state.status.lower()}, log {one_line(state.log_stream)}\n")
+            for line in door.log_lines(state.log_group or _LOG_GROUP, state.log_stream, ours.lines):
+                _say(f"  {line}\n")
+    if not shown:
+        raise UnknownNameError(
+            f"logs of {ours.run}",
+            "no container that was asked for has written one",
+            "Without --shard, those of children that failed are shown; name another with --phase and --shard",
+        )
+    return 0
+
+
+def _wanted(states: Sequence[JobState], shard: int | None) -> Iterator[JobState]:
+    """Yield the jobs whose logs are shown: of children the one that is named or those that failed; and all others."""
+    for state in states:
+        if state.shard is None or (state.status == "FAILED" if shard is None else state.shard == shard):
+            yield state
+
+
+def _cancel(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
+    """Run ``cancel``."""
+    ours = _of_run("cancel", argv)
+    records = Records(ours.run)
+    _, region, _ = records.read()
+    ended = submission.cancel(records.jobs(), BatchDoor(region))
+    for job in ended:
+        _say(f"ended {job.phase} {job.job_id}\n")
+    _say(f"what is finished is kept: nd-synapse batch resume {ours.run}\n" if ended else "all had ended\n")
+    return 0
+
+
+def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
+    """Run ``resume``."""
+    ours = _of_run("resume", argv)
+    records = Records(ours.run)
+    run, region, _ = records.read()
+    door = BatchDoor(region)
+    jobs = records.jobs()
+    phase_of = {job.job_id: phase for phase, job in submission.latest(jobs).items()}
+    states: dict[Phase, str] = {phase_of[job["jobId"]]: job["status"] for job in door.describe(list(phase_of))}
+    phases = submission.missing_phases(run, states, records.finished())
+    if phases and ours.job_definition:
+        # other code may use nothing of what is finished, and each child of detection would then count all blocks itself
+        phases = list(run.phases)
+    if ours.report_only:
+        phases = ["report"]
+    if not phases:
+        _say("nothing is missing\n")
+        return 0
+    if ours.job_definition:
+        definition = door.definition(ours.job_definition)
+        submission.check_other(definition, run)
+        run = replace(run, job_definition=_revision(definition))
+    queue = Queue.of(run.queue, door.environments(run.queue))
+    run = _bounded(_with_memory(run, ours.memory_mib), queue)
+    _confirm(ours.yes, f"Submit {', '.join(phases)} of {run.address} again?")
+    number = max((job.round for job in jobs), default=0) + 1
+    _tell_submitted(run, submission.submit(run, phases, number, door, records))
+    return 0
+
+
+def _of_run(command: str, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line of a command that names a run."""
+    ours = parser_of(command).parse_args(argv)
+    logs.apply(logs.LogSettings(level_of(ours)))
+    return ours
+
+
+def _with_memory(run: Run, memory_mib: int | None) -> Run:
+    """Return a run with as much memory as the user asks for."""
+    if memory_mib is None:
+        return run
+    return replace(
+        run, child=replace(run.child, memory_mib=memory_mib), report=replace(run.report, memory_mib=memory_mib)
+    )
+
+
+def _bounded(run: Run, queue: Queue) -> Run:
+    """Return a run that BOSS bears in a queue, and say what it has other than the plan."""
+    bound = bounded(run, queue)
+    if bound.child.pulls != run.child.pulls:
+        _say(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
+    return bound
+
+
+def _revision(definition: Mapping[str, Any]) -> str:
+    """Return what a job definition is called by for good."""
+    return f"{definition['jobDefinitionName']}:{definition['revision']}"
+
+
+def _confirm(yes: bool, question: str) -> None:
+    """Ask before something is submitted that costs money."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("submitting", "there is no terminal on which to ask", "Give --yes")
+    _say(f"{question} [y/N] ")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("submitting", "the answer was not yes", "Nothing was submitted")
+
+
+def _tell_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
+    """Say what was submitted, and how to follow it."""
+    for job in jobs:
+        children = run.children(job.phase)
+        _say(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
+    _say(f"nd-synapse batch status {run.address}\n")
+
+
+def _say(text: str) -> None:
+    """Write to standard output; what AWS answered, and what containers wrote, may steer no terminal."""
+    say(one_line(text, keep="\n\t"))
+
+
+_RUN: dict[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
+    "plan": _plan,
+    "submit": _submit,
+    "status": _status,
+    "logs": _logs,
+    "cancel": _cancel,
+    "resume": _resume,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process where None.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, otherwise that of the error, see `errors`; 1 for a defect of ours.
+    """
+    return app.run(_command, argv, remedy="See with `status` what was submitted")
+
+
+def _command(arguments: list[str], environ: Mapping[str, str]) -> int:
+    """Run a command; return its exit code."""
+    p = Parser(prog="nd-synapse batch", description="A run on AWS Batch.")
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, purpose in COMMANDS.items():
+        commands.add_parser(name, help=purpose, add_help=False)
+    # the rest is looked at by the command itself
+    command = p.parse_args(arguments[:1]).command
+    return _RUN[command](arguments[1:], environ)

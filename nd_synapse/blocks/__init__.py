@@ -1,0 +1,1 @@
+"""The engine under detection and multicore: grid, tiles, pool, worker, store."""

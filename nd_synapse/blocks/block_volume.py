@@ -1,0 +1,154 @@
+"""A volume that lies somewhere block by block, read as an array is: by three slices.
+
+It knows not where its blocks come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.geometry import Box
+
+__all__ = ["BlockVolume", "overlapping", "part_of"]
+
+
+class BlockVolume:
+    """A volume that lies in a store block by block, read like an array.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the voxels of a block, shape (z, y, x), or None where a block is missing: those are zeros.
+    volume : Box
+        The volume.
+    block_size : tuple of int
+        Largest extent of a block along z, y, x; blocks are cut at multiples of it.
+    dtype : dtype
+        Type of the voxels.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Box], NDArray[Any] | None],
+        volume: Box,
+        block_size: tuple[int, int, int],
+        dtype: DTypeLike,
+    ) -> None:
+        self._read = read
+        self.volume = volume
+        self.block_size = block_size
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along z, y, x."""
+        return self.volume.shape
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
+        """Return a part (z, y, x) as an array of its own; see `part_of`."""
+        return part_of(self.volume, index, self.dtype, self.part)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return all of it; for volumes that fit memory."""
+        whole: NDArray[Any] = np.asarray(self.part(self.volume), dtype or self.dtype)
+        return whole
+
+    def part(self, box: Box) -> NDArray[Any]:
+        """Return the voxels of a box, in the volume's own coordinates.
+
+        Parameters
+        ----------
+        box : Box
+            A box within the volume.
+
+        Returns
+        -------
+        ndarray, shape (z, y, x)
+            An array of its own.
+        """
+        voxels = np.zeros(box.shape, self.dtype)
+        for block in overlapping(box, self.volume, self.block_size):
+            shared = box.intersection(block)
+            stored = self._read(block)
+            if stored is not None and stored.shape != block.shape:
+                found = f"it has the shape {stored.shape}, not {block.shape}"
+                raise StorageError(f"block {block} on disk", found, "Remove the scratch folder, and start over")
+            if shared is not None and stored is not None:
+                voxels[shared.slices(box.start)] = stored[shared.slices(block.start)]
+        return voxels
+
+
+def part_of(
+    volume: Box, index: tuple[slice, slice, slice], dtype: np.dtype[Any], read: Callable[[Box], NDArray[Any]]
+) -> NDArray[Any]:
+    """Read the part of a volume that slices stand for.
+
+    Parameters
+    ----------
+    volume : Box
+        The volume.
+    index : tuple of slice
+        A slice along z, y and x, without a step; they count from the first voxel of the volume.
+    dtype : dtype
+        Type of the voxels.
+    read : callable
+        Returns the voxels of a box.
+
+    Returns
+    -------
+    ndarray, shape (z, y, x)
+        What was read; nothing is read, and it is empty, where a slice is.
+
+    Raises
+    ------
+    UsageError
+        If the index is anything else, which an array might answer.
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    plain = all(isinstance(part, slice) and part.step in (None, 1) for part in parts)
+    if len(parts) != 3 or not plain:
+        raise UsageError(
+            f"voxels [{', '.join(map(_written, parts))}]",
+            "a volume is read by three slices without a step",
+            "Write such as volume[0:4, 0:100, 0:100], and index the array that comes",
+        )
+    spans = [part.indices(length)[:2] for part, length in zip(parts, volume.shape, strict=True)]
+    if any(stop <= first for first, stop in spans):
+        return np.zeros([max(0, stop - first) for first, stop in spans], dtype)
+    return read(Box(*((start + first, start + stop) for (first, stop), start in zip(spans, volume.start, strict=True))))
+
+
+def _written(part: object) -> str:
+    """Return an index as it is written between brackets."""
+    if not isinstance(part, slice):
+        return "..." if part is ... else repr(part)
+    ends = [part.start, part.stop] if part.step is None else [part.start, part.stop, part.step]
+    return ":".join("" if end is None else str(end) for end in ends)
+
+
+def overlapping(box: Box, volume: Box, size: tuple[int, int, int]) -> Iterator[Box]:
+    """Yield the blocks of a volume that share voxels with a box.
+
+    Parameters
+    ----------
+    box : Box
+        The box, within the volume.
+    volume : Box
+        The volume.
+    size : tuple of int
+        Largest extent of a block along z, y, x; blocks are cut at multiples of it.
+
+    Yields
+    ------
+    Box
+        The blocks.
+    """
+    grown = Box(*((start // n * n, -(-stop // n) * n) for (start, stop), n in zip(box.ranges, size, strict=True)))
+    inside = grown.intersection(volume)
+    if inside is not None:
+        yield from inside.tiles(size, aligned=True)

@@ -1,0 +1,83 @@
+"""A run in parts: which blocks a part has, and the contract of the place where parts leave what they finished.
+
+It knows neither S3 nor AWS Batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
+
+__all__ = ["Part", "Phase", "Shelf"]
+
+Phase = Literal["statistics", "detection"]
+"""The passes that are done in parts; what comes after them is one job's."""
+
+
+class Shelf(Protocol):
+    """Where the jobs of one run leave finished blocks for each other; what is there never changes."""
+
+    def names(self, kind: str) -> set[str]:
+        """List what is there of a kind."""
+        ...
+
+    def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
+        """Fetch one thing; None, before it is in memory, if it has more bytes."""
+        ...
+
+    def put(self, kind: str, name: str, body: bytes) -> None:
+        """Leave one thing, unless it is there already."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a phase.
+
+    Parameters
+    ----------
+    phase : {'statistics', 'detection'}
+        The phase.
+    index : int
+        Which part, from 0.
+    count : int
+        How many parts the phase has.
+
+    Raises
+    ------
+    UsageError
+        If there is no such part.
+    """
+
+    phase: Phase
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        """Refuse a part that does not exist."""
+        if not 0 <= self.index < self.count:
+            raise UsageError(
+                f"part {self.index} of {self.count} of the {self.phase}",
+                "parts are counted from 0",
+                "Give --shards the number of all, and --shard (or AWS_BATCH_JOB_ARRAY_INDEX) one below it",
+            )
+
+    def of(self, blocks: Sequence[Box]) -> list[Box]:
+        """Return the blocks of this part.
+
+        Parameters
+        ----------
+        blocks : sequence of Box
+            The blocks of the run, in their order.
+
+        Returns
+        -------
+        list of Box
+            As many as the other parts have, or one more or less, one after another; of all parts together each once.
+        """
+        n = len(blocks)
+        return list(blocks[self.index * n // self.count : (self.index + 1) * n // self.count])

@@ -1,0 +1,257 @@
+"""A worker of a pool: what runs in the child process, and what it sends to its parent.
+
+It starts no process; `block_pool` does, and is the only one to read what is sent here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import pickle
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+from nd_synapse import logs
+from nd_synapse.errors import NDSynapseError, StorageError, UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.text import reason_of, traceback_of
+
+__all__ = ["LENGTH", "SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "unpacked", "work"]
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What asks a job to stop."""
+
+LENGTH = struct.Struct("!Q")
+"""What goes before each message to the parent, which reads it in pieces: a worker may die, or stop, in the middle."""
+
+_PR_SET_PDEATHSIG = 1
+_LOADING = "loading the function in a worker process"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A block that is done.
+
+    Parameters
+    ----------
+    box : Box
+        The block.
+    result : object
+        What the function returned.
+    seconds : float
+        How long it took.
+    peak_bytes : int
+        Largest memory that its worker had by then.
+    """
+
+    box: Box
+    result: Any
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A block that could not be done.
+
+    Parameters
+    ----------
+    box : Box
+        The block.
+    reason : str
+        What happened, in a line.
+    traceback : str
+        The function's traceback; empty where the worker died.
+    """
+
+    box: Box
+    reason: str
+    traceback: str = ""
+
+
+class Ready:
+    """What a worker sends when it was set up."""
+
+
+class Trouble(Exception):  # noqa: N818 - a message as much as an error
+    """What a worker sends when it cannot begin.
+
+    Parameters
+    ----------
+    what : str
+        What it was at.
+    reason : str
+        The error, in a line.
+    traceback : str
+        The traceback of the worker.
+    """
+
+    def __init__(self, what: str, reason: str, traceback: str) -> None:
+        super().__init__(what, reason, traceback)
+        self.what = what
+        self.reason = reason
+        self.traceback = traceback
+
+    def translated(self) -> NDSynapseError:
+        """Return the error that the user meets.
+
+        Returns
+        -------
+        NDSynapseError
+            Without the traceback.
+        """
+        if self.what == _LOADING:
+            remedy = "Correct it; what it needs must be installed, or in a folder on PYTHONPATH"
+            return UsageError(self.what, self.reason, remedy)
+        return NDSynapseError(self.what, self.reason, "See the traceback in the log, and report it if it is a defect")
+
+
+class InWorkerError(Exception):
+    """The cause of an error that happened in a worker; its text is the traceback there."""
+
+
+def work(pipe: Connection, orders: str) -> None:
+    """Run blocks until the pipe is closed: the life of a worker.
+
+    Parameters
+    ----------
+    pipe : Connection
+        To the parent: it sends orders and a `Box`, and gets `Ready`, `Done`, `Failed`, `Trouble` or an error of ours.
+    orders : str
+        The file that has setup and function, packed.
+    """
+    # the parent ends its workers: Ctrl-C at a terminal is one message then, and not one a process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    # a worker whose parent is killed would otherwise work on until its block is done
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        packed_setup, packed_function = _read(orders)
+        with _told("setting a worker process up"):
+            settings, setup, arguments = pickle.loads(packed_setup)  # noqa: S301 - our parent wrote it
+            logs.apply(settings)
+            if setup is not None:
+                setup(*arguments)
+        function = _function(packed_function)
+        del packed_setup, packed_function
+        _send(pipe, Ready())
+        while True:
+            wanted, box = pipe.recv()
+            if wanted != orders:
+                _give_back()
+                orders, function = wanted, _function(_read(wanted)[1])
+            _send_outcome(pipe, _attempt(function, box))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        log.debug("the parent is gone, or done")
+    except (NDSynapseError, Trouble) as error:
+        _send(pipe, error)
+
+
+def _give_back() -> None:
+    """Give memory that is free back to the system: the next pass may need less, and its parent more."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not every C library has it
+    if trim is not None:
+        trim(0)
+
+
+def _read(orders: str) -> tuple[bytes, bytes]:
+    """Read what the parent wrote: setup and function, packed."""
+    with _told("reading what a worker process is to do"), Path(orders).open("rb") as file:
+        packed: tuple[bytes, bytes] = pickle.load(file)  # noqa: S301 - our parent wrote it
+    return packed
+
+
+def _function(packed: bytes) -> Callable[[Box], Any]:
+    """Load a function."""
+    with _told(_LOADING):
+        function: Callable[[Box], Any] = pickle.loads(packed)  # noqa: S301 - our parent wrote it
+    return function
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn any failure to begin into what the parent is told of it."""
+    try:
+        yield
+    except NDSynapseError:
+        raise
+    except BaseException as error:
+        raise Trouble(what, reason_of(error), traceback_of(error)) from error
+
+
+def _send_outcome(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> None:
+    """Send an outcome; a result that cannot travel is a failure of its block."""
+    try:
+        packed = ForkingPickler.dumps(outcome)
+    except BaseException as error:
+        if not isinstance(outcome, Done):
+            raise
+        reason = f"its result cannot be sent to the parent: {reason_of(error)}"
+        packed = ForkingPickler.dumps(Failed(outcome.box, reason, traceback_of(error)))
+    _send_packed(pipe, packed)
+
+
+def _send(pipe: Connection, message: object) -> None:
+    """Send a message."""
+    _send_packed(pipe, ForkingPickler.dumps(message))
+
+
+def _send_packed(pipe: Connection, packed: Any) -> None:
+    """Send a message's length, and what `pipe.send` would send of it."""
+    _write(pipe.fileno(), LENGTH.pack(len(packed)))
+    _write(pipe.fileno(), packed)
+
+
+def unpacked(packed: Any) -> Any:
+    """Load a message of a worker.
+
+    Parameters
+    ----------
+    packed : bytes or memoryview
+        What it sent, without its length.
+
+    Returns
+    -------
+    Any
+        The message.
+    """
+    return pickle.loads(packed)  # noqa: S301 - our worker wrote it
+
+
+def _write(descriptor: int, data: Any) -> None:
+    """Write bytes, all of them."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSynapseError:
+    """Run a function on a block, and return whatever comes of it."""
+    started = time.monotonic()
+    try:
+        result = function(box)
+    except StorageError as error:
+        return error  # a disk that is full for one block is full for all
+    except BaseException as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
+        return Failed(box, reason_of(error), traceback_of(error))
+    return Done(box, result, time.monotonic() - started, _peak_bytes())
+
+
+def _peak_bytes() -> int:
+    """Return the largest memory that this process had; getrusage would count what its parent had when it started it."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,277 @@
+"""The one place that opens a connection to BOSS, and makes calls over it.
+
+It does not know what is read or written over it, and translates no error: see `boss.translation`; what carries its
+requests has the time-outs and retries, see `boss.transport` and `boss.retry`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from intern.remote.boss import BossRemote
+from intern.resource.boss.resource import ChannelResource, CollectionResource, ExperimentResource
+
+from nd_synapse.boss.errors import translated
+from nd_synapse.boss.retry import Patience
+from nd_synapse.boss.transport import RetryingAdapter
+from nd_synapse.credentials import Token
+from nd_synapse.errors import UsageError
+
+__all__ = [
+    "Address",
+    "Patience",
+    "address_of",
+    "call",
+    "connect",
+    "describe_resource",
+    "is_loopback",
+    "patience_of",
+    "token_of",
+    "url_of",
+]
+
+log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+_FIELDS: dict[type, dict[str, type]] = {
+    CollectionResource: {"experiments": list},
+    ExperimentResource: {"channels": list, "coord_frame": str},
+    ChannelResource: {"type": str, "datatype": str},
+}
+"""What a description must have for us to use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where BOSS answers.
+
+    Parameters
+    ----------
+    protocol : str
+        ``https`` or ``http``.
+    host : str
+        Host name, with the port if it is not the usual one.
+    """
+
+    protocol: str
+    host: str
+
+    @property
+    def url(self) -> str:
+        """The address as a URL without a slash at its end."""
+        return f"{self.protocol}://{self.host}"
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return self.url
+
+
+def address_of(host: str) -> Address:
+    """Read what the user gave as the host.
+
+    Parameters
+    ----------
+    host : str
+        A host name, with a port or not (https is meant), or a URL with http or https and nothing after the host.
+
+    Returns
+    -------
+    Address
+        Where BOSS answers.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if not isinstance(host, str):
+        raise UsageError(
+            f"a host of the type {type(host).__name__}", "it is no text", "Give a name such as api.bossdb.io"
+        )
+    # What stands before an @ may be a password; no message repeats it.
+    asked = f"host {host.rpartition('@')[2]!r}"
+    remedy = "Give a name such as api.bossdb.io, or a URL such as http://127.0.0.1:8080"
+    if re.search(r"[\s\\%]", host) or not host.isprintable():
+        raise UsageError(asked, "it has characters that no host has", remedy)
+    try:
+        parts = urlsplit(host if "://" in host else f"https://{host}")
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(asked, "it is neither a host name nor a URL", remedy) from error
+    if parts.scheme not in {"http", "https"}:
+        raise UsageError(asked, f"{parts.scheme}:// is not http:// or https://", remedy)
+    if "@" in parts.netloc:
+        raise UsageError(asked, "it has a user name in it", "Give the token with --token-file or BOSS_TOKEN instead")
+    name = parts.hostname
+    if not name or not _is_host(name):
+        raise UsageError(asked, "it has no valid host name", remedy)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise UsageError(asked, "it has more than a host in it", remedy)
+    shown = f"[{name}]" if ":" in name else name
+    return Address(parts.scheme, shown if port is None else f"{shown}:{port}")
+
+
+def _is_host(name: str) -> bool:
+    """Tell whether a text is a host name or an IP address."""
+    if ":" in name:
+        try:
+            ipaddress.IPv6Address(name)
+        except ValueError:
+            return False
+        return True
+    label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+    return len(name) <= 253 and re.fullmatch(rf"{label}(\.{label})*\.?", name.lower()) is not None
+
+
+def connect(host: str, token: Token | str, *, patience: Patience | None = None) -> BossRemote:
+    """Open a connection to BOSS; nothing is sent yet.
+
+    Parameters
+    ----------
+    host : str
+        See `address_of`.
+    token : Token or str
+        The token.
+    patience : Patience, optional
+        Time-outs and retries.
+
+    Returns
+    -------
+    BossRemote
+        The client of `intern`, with time-outs and retries. One process uses it; a forked child opens its own.
+
+    Raises
+    ------
+    UsageError
+        If host or token are malformed.
+    """
+    address = address_of(host)
+    token = Token.of(token)
+    if address.protocol == "http" and token.is_secret and not is_loopback(address):
+        log.warning("%s is not encrypted: whoever is on the way can read the token", address)
+    # What carries the requests adds the token: the client itself, whose values print and pickle, never has it.
+    remote = BossRemote({"protocol": address.protocol, "host": address.host, "token": Token.PUBLIC})
+    for service in (remote.project_service, remote.metadata_service, remote.volume_service):
+        # requests would replace the token by what ~/.netrc has for the host. REQUESTS_CA_BUNDLE is read by now.
+        service.session.trust_env = False
+        # Following a redirect would turn a POST into a GET, and take voxels to a host that nobody asked for.
+        service.session_send_opts = {**service.session_send_opts, "allow_redirects": False}
+        adapter = RetryingAdapter(patience or Patience(), token)
+        service.session.mount("https://", adapter)
+        service.session.mount("http://", adapter)
+    return remote
+
+
+def is_loopback(address: Address) -> bool:
+    """Tell whether an address stays on this machine.
+
+    Parameters
+    ----------
+    address : Address
+        The address.
+
+    Returns
+    -------
+    bool
+        False for names below ``localhost``, which a name server may send elsewhere.
+    """
+    name = urlsplit(address.url).hostname or ""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def url_of(remote: BossRemote) -> str:
+    """Return the URL of a connection's host, without a slash at its end."""
+    return str(remote.project_service.url_prefix)
+
+
+def token_of(remote: BossRemote) -> Token:
+    """Return the token of a connection."""
+    adapter = remote.project_service.session.get_adapter(url_of(remote))
+    # a client that somebody else made has the token itself
+    return adapter.token if isinstance(adapter, RetryingAdapter) else Token(remote.token_project)
+
+
+def patience_of(remote: BossRemote) -> Patience:
+    """Return the time-outs and retries of a connection."""
+    adapter = remote.project_service.session.get_adapter(url_of(remote))
+    return adapter.patience if isinstance(adapter, RetryingAdapter) else Patience()
+
+
+def call(remote: BossRemote, asked: str, function: Callable[[], _Result]) -> _Result:
+    """Make one call of `intern`, its errors translated.
+
+    Parameters
+    ----------
+    remote : BossRemote
+        The connection that the call uses.
+    asked : str
+        What the call is for: the first part of the message if it fails.
+    function : callable
+        The call.
+
+    Returns
+    -------
+    object
+        What the call returns.
+
+    Raises
+    ------
+    NDSynapseError
+        See `boss.translation`.
+    """
+    with translated(asked, url_of(remote), token_of(remote)):
+        return function()
+
+
+def describe_resource(remote: BossRemote, asked: str, resource: Any) -> Mapping[str, Any]:
+    """Ask BOSS for the description of a collection, coordinate frame, experiment or channel.
+
+    `intern` builds and sends the request, but its reader refuses what BOSS may well answer: an experiment whose time
+    unit was never set, a channel of a type that it does not know.
+
+    Parameters
+    ----------
+    remote : BossRemote
+        The connection.
+    asked : str
+        What is asked for, for the message.
+    resource : BossResource
+        A resource of `intern` with its names.
+
+    Returns
+    -------
+    mapping
+        The fields of BOSS's reply.
+
+    Raises
+    ------
+    NDSynapseError
+        See `boss.translation`; `UnknownNameError` if there is none.
+    """
+    service = remote.project_service
+    with translated(asked, url_of(remote), token_of(remote)):
+        request = service.service.get_request(resource, "GET", "application/json", service.url_prefix, service.auth)
+        response = service.session.send(service.session.prepare_request(request), **service.session_send_opts)
+        if response.status_code != 200:
+            raise requests.HTTPError(f"HTTP status {response.status_code}", response=response)
+        fields = response.json()
+        # A host that answers everything with 200 is no BOSS; upper and lower case are one to some of its databases.
+        if str(fields["name"]).lower() != resource.name.lower():
+            raise ValueError("the reply describes something else")
+        for field, kind in _FIELDS.get(type(resource), {}).items():
+            value: Any = fields[field]
+            names = value if kind is list else []
+            if not isinstance(value, kind) or not all(isinstance(name, str) for name in names):
+                raise TypeError(f"{field} is {type(value).__name__}")
+        return dict(fields)

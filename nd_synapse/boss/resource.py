@@ -1,0 +1,416 @@
+"""One BOSS experiment to read from: its channels, its bounds, its voxel size, its voxels.
+
+It writes nothing to BOSS: `nd_boss` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from intern.remote.boss import BossRemote
+from intern.resource.boss.resource import ChannelResource
+from numpy.typing import NDArray
+
+from nd_synapse.boss.catalog import find_channel, find_experiment, read_frame, unknown
+from nd_synapse.boss.connection import Address, Patience, address_of, connect
+from nd_synapse.boss.cutouts import read_cutout
+from nd_synapse.boss.destination import is_mask
+from nd_synapse.config import NeurodataConfig, read_neurodata_config
+from nd_synapse.credentials import Token, find_token, redact
+from nd_synapse.errors import DataError, PermissionDeniedError, RangeError, UsageError
+from nd_synapse.geometry import Box, Frame, Range
+
+__all__ = ["NeuroDataResource", "get_boss_config", "get_boss_resource"]
+
+log = logging.getLogger(__name__)
+
+
+class NeuroDataResource:
+    """Channels of one BOSS experiment, and a box of it.
+
+    Everything is checked when it is made, before the first voxel is asked for: token, names, ranges, and the types of
+    the channels that were asked for by name. It can be sent to worker processes; each opens a connection of its own.
+
+    Parameters
+    ----------
+    host : str
+        A host name (https is meant) or a URL with its scheme.
+    token : Token or str
+        A token that may read; it is not shown by anything that prints or logs this object.
+    collection, experiment : str
+        Where the channels are.
+    requested_channels : sequence of str
+        Channels of the job; none means all.
+    x_range, y_range, z_range : tuple of int
+        Half-open ranges of the job, each within the volume; a range may end at the last voxel.
+    patience : Patience, optional
+        Time-outs and retries.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such collection, experiment or channel; those that exist are named, the closest first.
+    RangeError
+        If a range is empty, reversed or leaves the volume.
+    DataError
+        If a requested channel has voxels of a type that cannot be read.
+    PermissionDeniedError
+        If the token is not accepted, or may not read this.
+    UnavailableError
+        If BOSS does not answer.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        token: Token | str,
+        collection: str,
+        experiment: str,
+        requested_channels: Sequence[str],
+        x_range: Range,
+        y_range: Range,
+        z_range: Range,
+        *,
+        patience: Patience | None = None,
+    ) -> None:
+        wanted = _names(requested_channels)
+        self.host: Address = address_of(host)
+        self.token = Token.of(token)
+        self.collection = collection
+        self.experiment = experiment
+        self.box = Box(z_range, y_range, x_range)
+        self._patience = patience or Patience()
+        self._resources: dict[str, ChannelResource] = {}
+        self._remote: BossRemote | None = None
+        self._remote_pid = 0
+
+        found = find_experiment(self.remote, collection, experiment)
+        self.channels: list[str] = sorted(found["channels"])
+        # a server may repeat what it was sent
+        self.description: str = redact(str(found.get("description") or ""), self.token)
+        self.frame: Frame = read_frame(self.remote, str(found["coord_frame"]))
+        _check_within(self.box, self.frame)
+        names = [name for name in wanted if name]
+        for name in names:
+            self._resource(name)
+        self.requested_channels: list[str] = names or list(self.channels)
+        self._named = frozenset(names)
+        self._forbidden: list[str] = []
+
+    @property
+    def remote(self) -> BossRemote:
+        """The connection of this process, opened when it is first needed."""
+        # A connection that is inherited by fork shares its sockets with the parent: the answers would be mixed up.
+        if self._remote is None or self._remote_pid != os.getpid():
+            self._remote = connect(self.host.url, self.token, patience=self._patience)
+            self._remote_pid = os.getpid()
+        return self._remote
+
+    @property
+    def identity(self) -> str:
+        """Host, names and extent of the volume."""
+        return f"{self.host}/{self.collection}/{self.experiment} {self.frame.extent} {self.frame.size_text()}"
+
+    @cached_property
+    def readable_channels(self) -> list[str]:
+        """Names of the channels of uint8, uint16 or uint64 that the token may read; asked of BOSS once."""
+        return [name for name in self.channels if self._is_readable(name)]
+
+    @property
+    def forbidden_channels(self) -> list[str]:
+        """Names of the channels that exist, and that the token may not read."""
+        _ = self.readable_channels  # asking is what tells
+        return list(self._forbidden)
+
+    def _is_readable(self, channel: str) -> bool:
+        """Tell whether a channel can be read; the log names one that cannot."""
+        try:
+            self._resource(channel)
+        except DataError as error:
+            log.info("left out: %s", error)
+        except PermissionDeniedError as error:
+            # It may have been readable yesterday: a run without it has other columns, and perhaps other roles.
+            log.warning("left out: %s", error)
+            self._forbidden.append(channel)
+        else:
+            return True
+        return False
+
+    @property
+    def image_channels(self) -> list[str]:
+        """Names of the channels that can be read and hold images of uint8 or uint16.
+
+        Masks of ours are none, unless they were asked for by name: a job that pushed into the experiment that it reads
+        would else read its own result the next time.
+        """
+        return [name for name in self.readable_channels if self._is_image(name)]
+
+    def _is_image(self, channel: str) -> bool:
+        """Tell whether a channel holds an image that can be measured."""
+        resource = self._resource(channel)
+        if resource.type != "image" or resource.datatype not in {"uint8", "uint16"}:
+            return False
+        return channel in self._named or not is_mask(resource.raw)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the experiment's description begins by saying that its data were generated."""
+        return self.description.lower().startswith("synthetic")
+
+    @property
+    def max_dimensions(self) -> tuple[int, int, int]:
+        """One past the last voxel of the volume along z, y, x."""
+        return self.frame.extent.stop
+
+    @property
+    def voxel_size(self) -> tuple[float, float, float]:
+        """Edges of a voxel along z, y, x, in nanometres."""
+        return self.frame.voxel_size_nm
+
+    @property
+    def z_range(self) -> Range:
+        """The job's range along z."""
+        return self.box.z
+
+    @property
+    def y_range(self) -> Range:
+        """The job's range along y."""
+        return self.box.y
+
+    @property
+    def x_range(self) -> Range:
+        """The job's range along x."""
+        return self.box.x
+
+    def __repr__(self) -> str:
+        return f"<NeuroDataResource {self.collection}/{self.experiment} at {self.host}, {self.box}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the connection behind: sockets do not travel, and it knows the token in the clear."""
+        return {**self.__dict__, "_remote": None, "_remote_pid": 0}
+
+    def get_cutout(self, chan: str, zRange: Range, yRange: Range, xRange: Range) -> NDArray[Any]:  # noqa: N803 - as ever
+        """Read voxels of a channel.
+
+        Parameters
+        ----------
+        chan : str
+            Name of a channel of the experiment, requested or not.
+        zRange, yRange, xRange : tuple of int
+            Half-open ranges within the volume; they need not lie within the job's.
+
+        Returns
+        -------
+        ndarray
+            Shape (z, y, x), of the channel's own dtype, C order, writable.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such channel.
+        RangeError
+            If a range is empty, reversed or leaves the volume.
+        NDSynapseError
+            If BOSS refuses or does not answer; see `boss.translation`.
+        """
+        box = Box(zRange, yRange, xRange)
+        _check_within(box, self.frame)
+        return read_cutout(self.remote, self._resource(chan), box)
+
+    def dtype(self, channel: str) -> np.dtype[Any]:
+        """Return the type of a channel's voxels.
+
+        Parameters
+        ----------
+        channel : str
+            Name of a channel of the experiment.
+
+        Returns
+        -------
+        numpy.dtype
+            uint8, uint16 or uint64.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such channel.
+        DataError
+            If its type cannot be read.
+        """
+        datatype: np.dtype[Any] = np.dtype(self._resource(channel).datatype)
+        return datatype
+
+    def assert_channel_exists(self, channel: str) -> bool:
+        """Refuse a channel that the experiment does not have.
+
+        Parameters
+        ----------
+        channel : str
+            The name.
+
+        Returns
+        -------
+        bool
+            True.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such channel; those that exist are named, the closest first.
+        """
+        if channel not in self.channels:
+            asked = f"channel {channel!r} of {self.collection}/{self.experiment}"
+            raise unknown(asked, "channel", channel, self.channels, "Check the names of the channels")
+        return True
+
+    def correct_range(self, z_range: Range, y_range: Range, x_range: Range) -> bool:
+        """Tell whether three half-open ranges are ranges, and lie within the volume.
+
+        Parameters
+        ----------
+        z_range, y_range, x_range : tuple of int
+            The ranges.
+
+        Returns
+        -------
+        bool
+            Whether `get_cutout` would take them.
+        """
+        try:
+            _check_within(Box(z_range, y_range, x_range), self.frame)
+        except RangeError:
+            return False
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """Say what this is, for a manifest or a log.
+
+        Returns
+        -------
+        dict
+            Plain values that JSON can hold; the token is not among them.
+        """
+        return {
+            "host": self.host.url,
+            "collection": self.collection,
+            "experiment": self.experiment,
+            "description": self.description,
+            "coordinate_frame": self.frame.name,
+            "channels": list(self.channels),
+            "requested_channels": list(self.requested_channels),
+            "z_range": list(self.box.z),
+            "y_range": list(self.box.y),
+            "x_range": list(self.box.x),
+            "volume_stop_zyx": list(self.max_dimensions),
+            "voxel_size_nm_zyx": list(self.voxel_size),
+        }
+
+    def _resource(self, channel: str) -> ChannelResource:
+        """Return a channel with its datatype, asking BOSS once."""
+        if channel not in self._resources:
+            self.assert_channel_exists(channel)
+            self._resources[channel] = find_channel(self.remote, self.collection, self.experiment, channel)
+        return self._resources[channel]
+
+
+def _names(channels: Sequence[str]) -> list[str]:
+    """Return the names of channels, or refuse what holds none; one text is not its letters."""
+    some = isinstance(channels, Sequence) and not isinstance(channels, str)
+    if not some or not all(isinstance(name, str) for name in channels):
+        raise UsageError(
+            f"requested channels {channels!r:.100}", "they are no list of texts", "Give names, or [] for all channels"
+        )
+    return list(channels)
+
+
+def _check_within(box: Box, frame: Frame) -> None:
+    """Refuse a box that leaves the volume, or lies where no cutout reaches: below voxel 0."""
+    for axis, (start, stop), (first, end) in zip("zyx", box.ranges, frame.extent.ranges, strict=True):
+        if start < max(first, 0) or stop > end:
+            raise RangeError(
+                f"{axis} range {start},{stop}",
+                f"the volume has {axis} {max(first, 0)},{end}",
+                f"Give --{axis}-range within it; the end is not included, so {end} reaches the last voxel",
+            )
+
+
+def get_boss_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Read a neurodata.cfg that says everything.
+
+    Parameters
+    ----------
+    path : path
+        The file, see `read_neurodata_config`.
+    environ : mapping, optional
+        Where ``BOSS_TOKEN`` is looked up, which comes before the file's token; the process's environment by default.
+
+    Returns
+    -------
+    dict
+        ``host``, ``token`` (a `Token`), ``collection``, ``experiment``, ``channels`` (list; empty means all),
+        ``x_range``, ``y_range``, ``z_range`` (tuples of int) and ``resolution``.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, malformed or incomplete; file, section and key are named.
+    """
+    config = read_neurodata_config(path)
+    return {
+        "token": find_token(None, None, os.environ if environ is None else environ, config.token),
+        "host": _required(config, "host", "Default"),
+        "collection": _required(config, "collection", "shared"),
+        "experiment": _required(config, "experiment", "shared"),
+        "channels": list(config.channels),
+        "x_range": _required(config, "x_range", "Parallel"),
+        "y_range": _required(config, "y_range", "Parallel"),
+        "z_range": _required(config, "z_range", "Parallel"),
+        "resolution": config.resolution,
+    }
+
+
+def _required(config: NeurodataConfig, key: str, section: str) -> Any:
+    """Return a value of a neurodata.cfg that must be there."""
+    value = getattr(config, key)
+    if value is None:
+        raise UsageError(
+            f"{key} in [{section}] of {config.path}", "it is missing", "neurodata.cfg.example shows the form"
+        )
+    return value
+
+
+def get_boss_resource(path: Path | str) -> NeuroDataResource:
+    """Open the experiment that a neurodata.cfg names.
+
+    Parameters
+    ----------
+    path : path
+        The file, see `get_boss_config`.
+
+    Returns
+    -------
+    NeuroDataResource
+        The experiment and the box.
+
+    Raises
+    ------
+    NDSynapseError
+        See `get_boss_config` and `NeuroDataResource`.
+    """
+    config = get_boss_config(path)
+    return NeuroDataResource(
+        config["host"],
+        config["token"],
+        config["collection"],
+        config["experiment"],
+        config["channels"],
+        config["x_range"],
+        config["y_range"],
+        config["z_range"],
+    )

@@ -1,0 +1,1 @@
+"""The commands of ``nd-synapse``: their options, and what each calls."""

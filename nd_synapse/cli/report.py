@@ -1,0 +1,49 @@
+"""``nd-synapse report``: draws the report of a table."""
+
+from __future__ import annotations
+
+from nd_synapse.console import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
+from collections.abc import Mapping, Sequence
+
+from nd_synapse.console import app
+from nd_synapse.console.parser import Parser, PathOption
+from nd_synapse.errors import DataError, StorageError, UsageError, exit_codes
+from nd_synapse.report.entry import read_table
+from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.report import write_report
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> int:
+    """Run the command and return its exit code."""
+    parser = Parser(
+        prog=prog,
+        description="Write the PyMeda report of a table.",
+        epilog=exit_codes(UsageError, DataError, StorageError),
+    )
+    parser.add_argument(
+        "table", action=PathOption, metavar="TABLE.csv", help="rows are observations; columns of numbers are used"
+    )
+    parser.add_argument(
+        "--out", action=PathOption, required=True, metavar="DIR", help="folder of the report, made when missing"
+    )
+    parser.add_argument("--title", help="title of the page (default: the name of the table)")
+
+    def command(words: list[str], _environ: Mapping[str, str]) -> int:
+        asked = parser.parse_args(words)
+        page = write_report(
+            asked.out,
+            title=asked.title or f"PyMeda of {asked.table.stem}",
+            table=read_table(asked.table),
+            facts=RunFacts(asked={"table": asked.table.name}),
+            overviews={},
+            mask_overviews={},
+        )
+        return app.say(f"{page}\n")
+
+    return app.run(command, argv, remedy="The same command begins anew")

@@ -1,0 +1,126 @@
+"""``nd-synapse run``: one job, from a command line to its results."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+from nd_synapse import logs
+from nd_synapse.cli.run_options import job_from, parser
+from nd_synapse.cli.upload import ended_at_once
+from nd_synapse.console import app
+from nd_synapse.console.parser import level_of
+from nd_synapse.errors import (
+    StoppedError,
+)
+from nd_synapse.job.api import opened
+from nd_synapse.job.deliverables import GROWING
+from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.record import Outcome
+from nd_synapse.job.steps import finish, foretell, run, run_part
+from nd_synapse.pipeline.listing import described, listed
+from nd_synapse.progress import told
+
+__all__ = ["main"]
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse run") -> int:
+    """Run the command and return its exit code."""
+    return app.run(lambda words, environ: _job(words, environ, prog), argv)
+
+
+def _options(argv: Sequence[str], prog: str) -> Namespace:
+    """Parse a command line; the help of one that names a pipeline tells what that takes."""
+    p = parser(prog)
+    known, _ = p.parse_known_args([word for word in argv if word not in ("-h", "--help")])
+    if ":" in known.pipeline:
+        # a function of the user's own is looked for where the user is; what we import, never
+        sys.path.append(str(Path.cwd()))
+    if {"-h", "--help"} & set(argv) and any(word.startswith("--pipeline") for word in argv):
+        p.appendix = described(known.pipeline)
+    return p.parse_args(argv)
+
+
+def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
+    """Run the job of a command line; return the exit code."""
+    options = _options(argv, prog)
+    if options.list_pipelines:
+        return app.say(listed())
+    job = job_from(options, environ)
+    logs.apply(logs.LogSettings(level_of(options), (job.token,)))
+    if options.dry_run:
+        return app.say(foretell(job))
+    with opened(job) as folder, logs.job_log(folder.root / GROWING, job.token):
+        outcomes: list[Outcome] = []
+
+        def whole_or_part() -> int:
+            with told(not options.quiet) as progress:
+                if job.part is not None:
+                    run_part(job, job.part, folder, progress)
+                else:
+                    outcomes.append(run(job, folder, progress))
+            return 0
+
+        # here, for job.log ends with how the job did
+        code = app.guarded(whole_or_part, StoppedError("the job", "it was stopped by a signal", app.GOES_ON))
+        if not outcomes:
+            return code
+        (outcome,) = outcomes
+        for failure in outcome.errors:
+            app.tell(failure)
+        code = _uploaded(outcome, folder)
+        if code:
+            return code
+    steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
+    classes = "".join(f", {count} {name}" for name, count in outcome.classes.items())
+    log.info("%d synapses%s; %s", outcome.synapses, classes, steps)
+    log.info("results in %s%s", folder.root, f", report {outcome.report.name}" if outcome.report else "")
+    return outcome.errors[0].exit_code if outcome.errors else 0
+
+
+def _uploaded(outcome: Outcome, folder: ResultFolder) -> int:
+    """Upload what a job left, and tell what fails; return the exit code of a defect."""
+    before, job = len(outcome.failures), outcome.job
+    remedy = app.GOES_ON
+    if job.bucket is not None:
+        from nd_synapse.aws import upload  # only who uploads waits for boto3
+
+        remedy = f"{remedy}; all that is missing is sent by {upload.command_of(folder.root, job.bucket, job.acl)}"
+
+    def to_the_end() -> int:
+        finish(outcome, folder)
+        for failure in outcome.failures[before:]:
+            app.tell(failure)
+        return 0
+
+    with _held_back(folder.root / GROWING), ended_at_once(remedy):
+        return app.guarded(to_the_end, StoppedError("the upload", "it was stopped by a signal", remedy))
+
+
+@contextmanager
+def _held_back(file: Path) -> Iterator[None]:
+    """Let job.log be while it is uploaded; what is said meanwhile is added to it if there is a warning in it, or worse.
+
+    So what S3 has of it is the whole of it, or its beginning where an upload failed.
+    """
+    root = logging.getLogger()
+    files = [one for one in root.handlers if isinstance(one, logging.FileHandler)]
+    (log_file,) = (one for one in files if Path(one.baseFilename).resolve() == file.resolve())
+    held = MemoryHandler(sys.maxsize, sys.maxsize, log_file)
+    root.removeHandler(log_file)
+    root.addHandler(held)
+    try:
+        yield
+    finally:
+        root.removeHandler(held)
+        root.addHandler(log_file)
+        if all(record.levelno < logging.WARNING for record in held.buffer):
+            held.buffer.clear()
+        held.close()

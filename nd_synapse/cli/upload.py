@@ -1,0 +1,124 @@
+"""``nd-synapse upload``: sends a result folder to S3."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from nd_synapse import logs
+from nd_synapse.console import app
+from nd_synapse.console.parser import Parser, PathOption, add_verbosity, level_of
+from nd_synapse.errors import (
+    DataError,
+    PermissionDeniedError,
+    StoppedError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+    exit_codes,
+    few,
+)
+from nd_synapse.job.deliverables import MARKER, links, sums
+from nd_synapse.job.folder import ResultFolder, locked
+from nd_synapse.job.job import BUCKET_VARIABLE
+from nd_synapse.job.manifest import read_run_file
+
+__all__ = ["ended_at_once", "main"]
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse upload") -> int:
+    """Run the command and return its exit code."""
+    return app.run(lambda words, _environ: _upload(words, prog), argv)
+
+
+def _upload(argv: Sequence[str], prog: str) -> int:
+    """Upload the folder that a command line names."""
+    from nd_synapse.aws import upload
+
+    p = Parser(
+        prog=prog,
+        description="Send a result folder to S3; what is there already is not sent again.",
+        epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
+    )
+    p.add_argument("folder", action=PathOption, help="the result folder; its run.json tells the key prefix")
+    p.add_argument("--bucket", default=os.environ.get(BUCKET_VARIABLE), help=f"default: {BUCKET_VARIABLE}")
+    p.add_argument("--acl", help="canned ACL of the objects; default: none is sent")
+    add_verbosity(p)
+    options = p.parse_args(argv)
+    logs.apply(logs.LogSettings(level_of(options)))
+    if not options.bucket:
+        raise UsageError("an upload", f"no --bucket and no {BUCKET_VARIABLE}", "Name the bucket")
+    if not options.folder.is_dir():
+        raise UsageError(f"uploading {options.folder}", "there is no such folder", "Give a result folder")
+    with locked(options.folder):
+        key, is_all = _key_of(options.folder, options.bucket)
+        with ended_at_once(app.GOES_ON):
+            uploaded = upload.upload_folder(options.folder, options.bucket, key, acl=options.acl)
+        log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, key)
+        if is_all:
+            _clear_work(options.folder.resolve())
+    return 0
+
+
+def _clear_work(root: Path) -> None:
+    """Remove the scratch folder that an upload was waited for with; one that stays is no reason for an error."""
+    try:
+        ResultFolder.named(root.parent, root.name).clear_work()
+    except (UsageError, StorageError) as error:
+        log.warning("%s", error)
+
+
+def _key_of(folder: Path, bucket: str) -> tuple[str, bool]:
+    """Return the key prefix of a result folder, and whether an upload to a bucket is all that its run lacks.
+
+    One that is not what its run left is refused.
+    """
+    linked = links(folder)
+    if linked:
+        raise DataError(
+            f"uploading {folder}",
+            f"it has symbolic links: {few(linked)}",
+            "Put files in their place, or take them away",
+        )
+    if (folder / MARKER).is_file():
+        run = read_run_file(folder)
+        differs = run.unlike({name: (one["bytes"], one["sha256"]) for name, one in sums(folder).items()})
+        if differs:
+            remedy = "Put back what the run left, and take away what it did not, or run the job again"
+            raise DataError(f"uploading {folder}", f"it is not what its run.json says: {differs}", remedy)
+        return run.key, run.bucket == bucket and not (run.holes or run.failures)
+    if not (folder / "synapses.csv").is_file():
+        raise UsageError(f"uploading {folder}", "it has neither run.json nor synapses.csv", "Give a result folder")
+    log.warning("%s is incomplete, and so is its upload: it has no run.json, for its run did not end", folder)
+    return folder.resolve().name, False
+
+
+@contextmanager
+def ended_at_once(remedy: str) -> Iterator[None]:
+    """End the process at once on a signal: boto3 would first wait for what it has on the way, for minutes if S3 hangs.
+
+    Nothing is lost by that: no file is written any more, and an upload goes on where it was.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        reason = f"it was stopped by {signal.Signals(number).name}"
+        code = app.tell(StoppedError("the upload", reason, remedy))
+        logging.shutdown()  # what was held back
+        os._exit(code)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's alone
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""What every command does beside its work: start-up, signals, parser, exit codes."""

@@ -1,0 +1,83 @@
+"""The commands of ``nd-synapse``, found through the entry points of a group, ours as anybody's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+
+from nd_synapse import __version__
+from nd_synapse.console import app
+from nd_synapse.errors import StorageError, UnknownNameError, UsageError, closest
+from nd_synapse.text import reason_of
+
+__all__ = ["ENTRY_POINTS", "run"]
+
+ENTRY_POINTS = "nd_synapse.commands"
+"""Group of entry points; each leads to a function that takes the words after its name and returns an exit code."""
+
+_PURPOSES = {
+    "run": "find synapses in a box of an experiment",
+    "verify": "check a result folder",
+    "upload": "send a result folder to S3",
+    "evaluate": "compare a pipeline with labels",
+    "report": "draw the report of a table",
+    "multicore": "run a function of yours on every block",
+    "pipelines": "list the pipelines, or describe one",
+    "batch": "plan, submit and follow a run on AWS Batch",
+    "boss": "serve a BOSS on this machine, and fill it",
+    "demo": "run a job on a synthetic sample",
+}
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command that a command line names, and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    if words and words[0] in found:
+        point = found[words[0]]
+        try:
+            command = point.load()
+        except ImportError as error:
+            return app.run(_refuse_broken(point, error), words)
+        return int(command(words[1:]))
+    return app.run(lambda arguments, _environ: _without_command(arguments, found), words)
+
+
+def _refuse_broken(point: metadata.EntryPoint, error: ImportError) -> app.Command:
+    """Return a command that reports that another one cannot be imported."""
+
+    def command(_arguments: list[str], _environ: Mapping[str, str]) -> int:
+        raise StorageError(
+            f"the command {point.name}", f"importing {point.value} failed: {reason_of(error)}", "Install it again"
+        ) from error
+
+    return command
+
+
+def _without_command(words: list[str], found: Mapping[str, metadata.EntryPoint]) -> int:
+    """Print the help or the version; refuse a command that does not exist."""
+    if not found:
+        raise StorageError(
+            "nd-synapse", "its entry points are not installed", "Install the package: pip install -e . in a clone"
+        )
+    if words[:1] in ([], ["-h"], ["--help"]):
+        return app.say(_help(found))
+    if words == ["--version"]:
+        return app.say(f"nd-synapse {__version__}\n")
+    if words[0].startswith("-"):
+        raise UsageError("the command line", "it begins with an option", "Name a command first: nd-synapse --help")
+    names = [*(name for name in _PURPOSES if name in found), *(name for name in found if name not in _PURPOSES)]
+    raise UnknownNameError(
+        "the command line",
+        f"it names no command; the commands are {', '.join(closest(words[0], names))}",
+        "nd-synapse --help lists them",
+    )
+
+
+def _help(found: Mapping[str, metadata.EntryPoint]) -> str:
+    """Return a line a command, ours first."""
+    ours = [(name, purpose) for name, purpose in _PURPOSES.items() if name in found]
+    others = [(name, f"from {point.value}") for name, point in sorted(found.items()) if name not in _PURPOSES]
+    lines = "".join(f"  {name:<12}{purpose}\n" for name, purpose in ours + others)
+    return f"usage: nd-synapse COMMAND ...\n\n{lines}\nnd-synapse COMMAND --help describes a command.\n"

@@ -1,0 +1,343 @@
+"""What a detection will need, told before it runs: memory, disk, bytes to pull.
+
+It measures nothing. The constants were measured with three channels, uint8 and uint16,
+on blocks of 1 to 17 million voxels (`tests/test_memory.py` holds them to it).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nd_synapse.detection.plan import DEFAULT_BLOCK_SIZE, MOST_BLOCKS, Plan
+from nd_synapse.detection.windows import surroundings
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
+
+__all__ = ["Needs", "check_memory", "fits", "fitted", "left_bytes", "needs_of"]
+
+_PARENT_BYTES = 160 * 2**20
+_WORKER_BYTES = 60 * 2**20
+_VOXEL_BYTES = 12
+"""What the engine holds for a voxel of a block: labels, their packed form, and mapped input."""
+
+_LARGEST_BLOCK = 400_000_000
+"""Voxels of a block: its labels are packed in one piece, which holds less than 2 GiB."""
+
+_LEFT_BYTES = 32 * 2**20
+"""What a pass leaves of the smallest block: counts, projections, the head of a table."""
+
+_LEFT_VOXEL_BYTES = 48
+"""What a pass leaves of a voxel at most: labels and sets, or rows of a table, were every eighth voxel an object."""
+
+_LEFT_CHANNEL_BYTES = 8
+"""What it leaves of a voxel for each channel: eight numbers an object."""
+
+_PLANE_BYTES = 24
+"""What adding up windows holds for a voxel of a plane: a table of sums, and another while it is made."""
+
+_PULL_COPIES = 3
+"""An answer of BOSS is there packed, unpacked, and as the array that is saved."""
+
+_REPORT_BYTES = 450 * 2**20
+"""What the parent has when it draws, after the workers have ended."""
+
+_OBJECT_BYTES = 120
+"""What the parent holds for a part of an object while it joins them; the workers' blocks are gone by then."""
+
+_OBJECTS_UM3 = 2.0
+"""Objects expected in a cubic micrometre: twice the synapses of a cortex."""
+
+_BLOCK_BYTES, _NEIGHBOUR_BYTES = 1536, 20
+"""What the parent holds for a block of the run, and for each block that it reads: where it lies, who waits for whom."""
+
+_BLOCK_FILES = 5
+"""Files of a block in the scratch folder, beside a tile of each channel and a part of each mask."""
+
+_FILE_BYTES = 4096
+"""What the smallest file takes on disk."""
+
+_BLOCK_S = (0.02, 0.1)
+"""What a block takes a worker in all passes, however small it is."""
+
+_SHARE = 0.9
+"""What may be used of a limit: the kernel and the system's own caches count, too."""
+
+_SIZES = (
+    DEFAULT_BLOCK_SIZE,
+    (16, 512, 512),
+    (16, 256, 512),
+    (16, 256, 256),
+    (16, 128, 256),
+    (16, 128, 128),
+    (8, 128, 128),
+    (8, 64, 64),
+)
+"""Block sizes to choose from: whole cuboids of BOSS as long as they fit, parts of them then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a detection needs.
+
+    Parameters
+    ----------
+    blocks : int
+        Number of blocks.
+    pull_bytes : int
+        Voxels that are pulled, before compression, each once.
+    memory_bytes : int
+        Largest memory of all its processes together.
+    worker_bytes : int
+        Largest memory of one worker.
+    disk_bytes : int
+        Largest scratch space: pulled tiles, masks, labels.
+    voxels : int
+        Voxels of the box.
+    files : int
+        Files in the scratch folder.
+    """
+
+    blocks: int
+    pull_bytes: int
+    memory_bytes: int
+    worker_bytes: int
+    disk_bytes: int
+    voxels: int
+    files: int
+
+    assumed = "2 to 20 MB/s a cutout in flight, at most 200 MB/s in all; 5 to 20 million voxels/s a worker"
+    """What the time is computed from; only a run can tell."""
+
+    def seconds(self, cpus: int, pulls: int) -> tuple[float, float]:
+        """Return how long it may take, from what it takes at best to what it takes at worst.
+
+        Parameters
+        ----------
+        cpus : int
+            Worker processes.
+        pulls : int
+            Tiles that are pulled at the same time.
+
+        Returns
+        -------
+        tuple of float
+            Seconds.
+        """
+        quick, slow = (self.blocks * seconds / min(cpus, self.blocks) for seconds in _BLOCK_S)
+        best = max(self.pull_bytes / min(pulls * 20e6, 200e6), self.voxels / (cpus * 20e6), quick)
+        worst = self.pull_bytes / min(pulls * 2e6, 200e6) + max(self.voxels / (cpus * 5e6), slow)
+        return best, worst
+
+
+def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs:
+    """Compute what a detection needs.
+
+    Parameters
+    ----------
+    plan : Plan
+        The detection.
+    cpus : int
+        Worker processes.
+    pulls : int
+        Tiles that are pulled at the same time.
+    run : Box or None
+        The box of the whole run, where the plan is of a part of it: whoever does a part knows all blocks.
+
+    Returns
+    -------
+    Needs
+        Nothing of it is measured.
+    """
+    itemsizes = [plan.source.dtype(channel).itemsize for channel in plan.pulled()]
+    block = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
+    with_halo = math.prod(n + 2 * halo for n, halo in zip(block, plan.halo, strict=True))
+    voxels = math.prod(block)
+    working = voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * plan.pipeline.working_bytes
+    worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, max(itemsizes)))
+    parent = _PARENT_BYTES + pulls * _PULL_COPIES * voxels * max(itemsizes)
+    blocks = plan.box.tile_count(plan.block_size, aligned=True)
+    workers = min(cpus, blocks)
+    files = blocks * (len(itemsizes) + len(plan.pipeline.masks) + _BLOCK_FILES)
+    return Needs(
+        blocks=blocks,
+        pull_bytes=plan.box.voxels * sum(itemsizes),
+        memory_bytes=max(parent + workers * worker, _joining_bytes(plan, workers), _REPORT_BYTES)
+        + _blocks_bytes(plan, block, run or plan.box),
+        worker_bytes=worker,
+        voxels=plan.box.voxels,
+        # labels are nearly all background, and are packed
+        disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1) + files * _FILE_BYTES,
+        files=files,
+    )
+
+
+def _blocks_bytes(plan: Plan, block: Sequence[int], run: Box) -> int:
+    """Return what the parent holds for all blocks, whatever is in them."""
+    reach = (max(halo, around) for halo, around in zip(plan.halo, surroundings(plan.reach), strict=True))
+    read = math.prod(
+        min(2 * -(-voxels // n) + 1, -(-extent // n)) for n, voxels, extent in zip(block, reach, run.shape, strict=True)
+    )
+    return run.tile_count(plan.block_size, aligned=True) * (_BLOCK_BYTES + read * _NEIGHBOUR_BYTES)
+
+
+def _window_bytes(plan: Plan, block: Sequence[int], itemsize: int) -> int:
+    """Return what measuring windows takes: a channel of the block and around it, tables of a plane."""
+    around = [n + 2 * reach for n, reach in zip(block, surroundings(plan.reach), strict=True)]
+    _, y, x = (min(n, extent) for n, extent in zip(around, plan.box.shape, strict=True))
+    return math.prod(around) * itemsize + y * x * _PLANE_BYTES
+
+
+def _joining_bytes(plan: Plan, workers: int) -> int:
+    """Return what joining takes: the parent's tables, and workers that are idle."""
+    um3 = plan.box.voxels * math.prod(plan.voxel_size_nm) / 1e9
+    objects = min(um3 * _OBJECTS_UM3, plan.box.voxels / 8)
+    return _PARENT_BYTES + workers * _WORKER_BYTES + int(objects) * _OBJECT_BYTES
+
+
+def left_bytes(plan: Plan) -> int:
+    """Return what one pass may leave of one block, unpacked; less is left of nearly all.
+
+    Parameters
+    ----------
+    plan : Plan
+        The detection.
+
+    Returns
+    -------
+    int
+        Bytes: more than that was never left by a run of this plan.
+    """
+    voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
+    return _LEFT_BYTES + voxels * (_LEFT_VOXEL_BYTES + _LEFT_CHANNEL_BYTES * len(plan.pulled()))
+
+
+def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> bool:
+    """Tell whether a plan fits a limit.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    cpus : int
+        Worker processes.
+    pulls : int
+        Tiles that are pulled at the same time.
+    limit_bytes : int
+        Memory that there is.
+    run : Box or None
+        As for `needs_of`.
+
+    Returns
+    -------
+    bool
+        Whether it does, and has no more blocks than a run may have.
+    """
+    return not _too_many(plan, run) and needs_of(plan, cpus, pulls, run).memory_bytes <= _usable(limit_bytes)
+
+
+def _usable(limit_bytes: int) -> int:
+    """Return what may be used of a limit, whatever size it is."""
+    return limit_bytes * round(100 * _SHARE) // 100
+
+
+def _too_many(plan: Plan, run: Box | None) -> bool:
+    """Tell whether a run would have more blocks than it may."""
+    return (run or plan.box).tile_count(plan.block_size, aligned=True) > MOST_BLOCKS
+
+
+def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> Plan:
+    """Return a plan with the largest blocks that fit a limit.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan; its own block size is not looked at.
+    cpus : int
+        Worker processes.
+    pulls : int
+        Tiles that are pulled at the same time.
+    limit_bytes : int
+        Memory that there is.
+    run : Box or None
+        As for `needs_of`.
+
+    Returns
+    -------
+    Plan
+        The same with a block size.
+
+    Raises
+    ------
+    UsageError
+        If none fits; the least that is needed is in the message.
+    """
+    candidates = [replace(plan, block_size=size) for size in _SIZES]
+    for candidate in candidates:
+        if fits(candidate, cpus, pulls, limit_bytes, run):
+            return candidate
+    needed = [needs_of(each, cpus, pulls, run).memory_bytes for each in candidates if not _too_many(each, run)]
+    if not needed:
+        box = run or plan.box
+        raise UsageError(
+            f"a run on {box}",
+            f"it has {box.voxels:,} voxels, too many for {MOST_BLOCKS:,} blocks of {_words(DEFAULT_BLOCK_SIZE)}",
+            "Take a smaller box, and the rest of it in further runs",
+        )
+    raise UsageError(
+        f"{cpus} workers and {pulls} pulls in {limit_bytes >> 20:,} MiB of memory",
+        f"they need {math.ceil(min(needed) / _SHARE / 2**20):,} MiB even with the smallest blocks",
+        "Give fewer --cpus or --pulls, or more --memory",
+    )
+
+
+def _words(size: Sequence[int]) -> str:
+    """Return a block size as it is read."""
+    return f"{' x '.join(map(str, size))} voxels (z, y, x)"
+
+
+def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> None:
+    """Refuse a plan that cannot fit a limit, or has more blocks than a run may have.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan, with the block size that the user chose.
+    cpus : int
+        Worker processes.
+    pulls : int
+        Tiles that are pulled at the same time.
+    limit_bytes : int
+        Memory that there is.
+    run : Box or None
+        As for `needs_of`.
+
+    Raises
+    ------
+    UsageError
+        If it does not fit, and a block size that does is in the message; or if no memory is enough for such blocks.
+    """
+    box = run or plan.box
+    if _too_many(plan, run):
+        fewer = fitted(plan, cpus, pulls, limit_bytes, run).block_size
+        raise UsageError(
+            f"blocks of {_words(plan.block_size)} in {box}",
+            f"they are {box.tile_count(plan.block_size, aligned=True):,}, a run has {MOST_BLOCKS:,} at most",
+            f"Give --block-size {','.join(map(str, fewer))}",
+        )
+    voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
+    if voxels > _LARGEST_BLOCK:
+        raise UsageError(
+            f"blocks of {plan.block_size} voxels",
+            f"a block may have {_LARGEST_BLOCK:,} voxels, whatever the memory",
+            "Give a smaller --block-size",
+        )
+    if not fits(plan, cpus, pulls, limit_bytes, run):
+        needed = needs_of(plan, cpus, pulls, run).memory_bytes
+        size = ",".join(map(str, fitted(plan, cpus, pulls, limit_bytes, run).block_size))
+        raise UsageError(
+            f"blocks of {plan.block_size} voxels with {cpus} workers and {pulls} pulls",
+            f"they need {needed / 2**20:,.0f} MiB of memory, {_usable(limit_bytes) >> 20:,} MiB may be used",
+            f"Give --block-size {size}",
+        )

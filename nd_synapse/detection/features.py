@@ -1,0 +1,278 @@
+"""The features of every synapse: what is measured in and round it, block by block, and the columns made of it.
+
+It finds no synapse and judges none. A synapse's window lies round its centroid, so the block that holds the centroid's
+voxel measures it, and reads what the window needs of the blocks around.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.blocks.digests import digest_of
+from nd_synapse.blocks.store import Store, key_of
+from nd_synapse.detection.joining import ColumnFiles
+from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.shape import elongation
+from nd_synapse.detection.windows import Reach, surroundings, voxels_round, window_sums
+from nd_synapse.detection.worker import plan_here
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline.contract import Finding
+
+__all__ = ["OF_CHANNEL", "Assigned", "assign", "block_numbers", "centres", "columns", "gather", "measure", "sums_of"]
+
+Integers = NDArray[np.int64]
+
+OF_CHANNEL = ("mean_", "sum_", "window_mean_", "window_sum_", "contrast_")
+"""What the names of a channel's columns begin with, in their order."""
+
+
+def centres(objects: Mapping[str, NDArray[Any]], rows: Integers) -> Integers:
+    """Return the voxels in which the centroids of objects lie.
+
+    Parameters
+    ----------
+    objects : mapping of str to ndarray
+        Columns of `objects.measure`.
+    rows : ndarray of int64, shape (n,)
+        The objects.
+
+    Returns
+    -------
+    ndarray of int64, shape (3, n)
+        Voxels (z, y, x), rounded, halves up; the object need not hold them.
+    """
+    voxels = objects["voxels"][rows]
+    return np.stack([(2 * objects[f"sum_{axis}"][rows] + voxels) // (2 * voxels) for axis in "zyx"])
+
+
+def sums_of(channel: str) -> tuple[str, str]:
+    """Return the names under which the sums of a channel are kept: of windows, and of windows with their shells."""
+    return f"window {channel}", f"around {channel}"
+
+
+def columns(
+    objects: Mapping[str, NDArray[Any]],
+    rows: Integers,
+    sums: Mapping[str, NDArray[Any]],
+    volume: Box,
+    voxel_size_nm: Sequence[float],
+    reach: Reach,
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Turn sums into the features of synapses, column by column.
+
+    Parameters
+    ----------
+    objects : mapping of str to ndarray
+        Columns of `objects.measure`, joined.
+    rows : ndarray of int64, shape (n,)
+        The synapses among them.
+    sums : mapping of str to ndarray of int64, shape (n,)
+        What `sums_of` names, for each channel that was measured in the objects.
+    volume : Box
+        The requested volume.
+    voxel_size_nm : sequence of float
+        Size of a voxel along z, y, x.
+    reach : tuple of int
+        Extent of the window.
+
+    Yields
+    ------
+    tuple of str and ndarray
+        `equivalent_diameter_um` (of the ball with the same volume), `elongation` (see `shape`), `window_fraction` (part
+        of the window inside of the volume); for each channel ``mean_<channel>`` and ``sum_<channel>`` (intensity in the
+        synapse), ``window_mean_<channel>`` and ``window_sum_<channel>`` (in the window), ``contrast_<channel>`` (mean
+        in the synapse less mean in the shell round the window; NaN where the volume has no voxel in the shell).
+    """
+    voxels = objects["voxels"][rows]
+    yield "equivalent_diameter_um", _diameters_um(voxels, math.prod(size / 1000 for size in voxel_size_nm))
+    yield "elongation", elongation(objects, rows, voxel_size_nm)
+    points = centres(objects, rows)
+    inside = voxels_round(points, reach, volume)
+    outside = voxels_round(points, surroundings(reach), volume) - inside
+    del points
+    yield "window_fraction", inside / float(np.prod([2 * n + 1 for n in reach]))
+    for name in objects:
+        kind, _, channel = name.partition(":")
+        if kind == "intensity":
+            total = objects[name][rows]
+            within, around = (sums[key] for key in sums_of(channel))
+            mean = total / voxels
+            yield f"mean_{channel}", mean
+            yield f"sum_{channel}", total
+            yield f"window_mean_{channel}", within / inside
+            yield f"window_sum_{channel}", np.asarray(within)
+            nothing = np.full(len(rows), np.nan)
+            yield f"contrast_{channel}", mean - np.divide(around - within, outside, out=nothing, where=outside > 0)
+
+
+def _diameters_um(voxels: Integers, voxel_um3: float) -> NDArray[np.float64]:
+    """Return the diameters of balls of so many voxels.
+
+    By the system's cube root, once for each number: that of NumPy differs in its last bits between processors.
+    """
+    numbers, which = np.unique(voxels, return_inverse=True)
+    roots = [math.cbrt(number * (6 / math.pi * voxel_um3)) for number in numbers.tolist()]
+    return np.array(roots, np.float64)[which]
+
+
+def measure(box: Box, kind: str) -> float:
+    """Measure the windows round the synapses of one block.
+
+    Parameters
+    ----------
+    box : Box
+        The block, which holds the centroid of one synapse at least.
+    kind : str
+        From `assign`.
+
+    Returns
+    -------
+    float
+        Seconds that writing took.
+    """
+    plan = plan_here()
+    store, tiles = plan.store(), plan.tiles()
+    (number,) = _numbers_of([box], plan)
+    first, stop = np.searchsorted(store.open_plain(kind, "owners"), [number, number + 1])
+    points = np.stack([store.open_plain(kind, axis)[first:stop] for axis in "zyx"])
+    reaches = (plan.reach, surroundings(plan.reach))
+    region = box.grown(reaches[1], plan.box)
+    sums: dict[str, NDArray[Any]] = {}
+    for channel in plan.channels:
+        found = window_sums(tiles.channel(channel).part(region), region, points, reaches)
+        sums |= dict(zip(sums_of(channel), found, strict=True))
+    store.save(kind, key_of(box), sums)
+    return store.write_s
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Which block measures which synapse.
+
+    Parameters
+    ----------
+    kind : str
+        What the measures are called in the store.
+    rows : ndarray of int64, shape (n,)
+        The synapses, as rows of the objects, block by block and ascending in each.
+    owners : ndarray of int64, shape (n,)
+        The number of the block that measures each.
+    """
+
+    kind: str
+    rows: Integers
+    owners: Integers
+
+    def is_of(self, blocks: Sequence[Box], plan: Plan) -> NDArray[np.bool_]:
+        """Tell of each synapse whether one of some blocks measures it."""
+        return np.isin(self.owners, _numbers_of(blocks, plan))
+
+    def among(self, blocks: Sequence[Box], plan: Plan) -> list[Box]:
+        """Return those of some blocks that have something to measure."""
+        busy = np.isin(_numbers_of(blocks, plan), self.owners)
+        return [block for block, has_rows in zip(blocks, busy, strict=True) if has_rows]
+
+
+def block_numbers(points: Integers, volume: Box, size: Sequence[int]) -> Integers:
+    """Return the numbers of the blocks in which voxels lie.
+
+    Parameters
+    ----------
+    points : ndarray of int64, shape (3, n)
+        Voxels (z, y, x) within the volume.
+    volume : Box
+        The requested volume.
+    size : sequence of int
+        Largest extent of a block along z, y, x; blocks are cut at multiples of it.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        0 for the first block, and so on in C order.
+    """
+    numbers = np.zeros(points.shape[1], np.int64)
+    for places, n, (start, stop) in zip(points, size, volume.ranges, strict=True):
+        numbers = numbers * (-(-stop // n) - start // n) + (places // n - start // n)
+    return numbers
+
+
+def _numbers_of(blocks: Sequence[Box], plan: Plan) -> Integers:
+    """Return the numbers of blocks."""
+    starts = np.array([block.start for block in blocks], np.int64).reshape(-1, 3).T
+    return block_numbers(starts, plan.box, plan.block_size)
+
+
+def assign(plan: Plan, finding: Finding, objects: Mapping[str, NDArray[Any]], is_in: NDArray[np.bool_]) -> Assigned:
+    """Decide which block measures which synapse, and tell the workers through the store.
+
+    Parameters
+    ----------
+    plan : Plan
+        The detection.
+    finding : Finding
+        What the pipeline learned.
+    objects : mapping of str to ndarray
+        Columns of `objects.measure`, joined.
+    is_in : ndarray of bool
+        Which of the objects are synapses.
+
+    Returns
+    -------
+    Assigned
+        With a name in the store of its own for other synapses, and for another window.
+    """
+    rows = np.flatnonzero(is_in)
+    points = centres(objects, rows)
+    owners = block_numbers(points, plan.box, plan.block_size)
+    order = np.argsort(owners, kind="stable")
+    rows, owners, points = rows[order], owners[order], points[:, order]
+    kind = f"features-{plan.parts_kind(finding)}-{digest_of(np.array(plan.reach), owners, points)}"
+    if len(rows):  # an array of no elements cannot be mapped, and nobody would read it
+        for name, values in {"owners": owners, **dict(zip("zyx", points, strict=True))}.items():
+            plan.store().save_plain(kind, name, values)
+    return Assigned(kind, rows, owners)
+
+
+def gather(plan: Plan, store: Store, assigned: Assigned, blocks: Sequence[Box]) -> tuple[Integers, ColumnFiles]:
+    """Put together what blocks have measured.
+
+    Parameters
+    ----------
+    plan : Plan
+        The detection.
+    store : Store
+        Where the measures are.
+    assigned : Assigned
+        Which block measured which synapse.
+    blocks : sequence of Box
+        The blocks that did not fail, in their order.
+
+    Returns
+    -------
+    rows : ndarray of int64, shape (n,)
+        The synapses that were measured, as rows of the objects, ascending.
+    sums : ColumnFiles
+        Their sums, in that order, as `columns` takes them.
+    """
+    rows = assigned.rows[assigned.is_of(blocks, plan)]
+    order = np.argsort(rows)
+    names = [name for channel in plan.channels for name in sums_of(channel)]
+    raw = f"raw-{assigned.kind}"
+    store.drop(raw)
+    for block in assigned.among(blocks, plan):
+        for number, values in enumerate(store.load(assigned.kind, key_of(block)).values()):
+            store.append(raw, str(number), values)
+
+    def in_order() -> Iterator[tuple[str, NDArray[Any]]]:
+        for number, name in enumerate(names):
+            yield name, store.appended(raw, str(number), np.int64)[order] if len(rows) else rows
+
+    sums = ColumnFiles(store, f"sums-{assigned.kind}", in_order())
+    store.drop(raw)
+    return rows[order], sums

@@ -1,0 +1,392 @@
+"""The objects of a mask: labelled and measured block by block, joined across blocks into the same table as one block.
+
+It decides nothing about which objects are synapses; pipelines do.
+
+Every object has as its id the place of its first voxel: one plus the C-order index of that voxel in the requested
+volume. Such ids need no counter that blocks would have to share, are the same for any blocks once parts are joined,
+and sort the objects in the order of their first voxel. All sums are integers, so that the order of joining cannot show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.detection.shape import PRODUCT_SUMS, moved
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline.contract import Chosen
+
+__all__ = [
+    "Joint",
+    "Labelled",
+    "id_dtype",
+    "join",
+    "label",
+    "measure",
+    "measure_voxels",
+    "neighbours_across",
+    "rows_of_objects",
+    "table",
+    "table_of",
+]
+
+Parts = dict[str, NDArray[Any]]
+
+_LOWEST = ("start_z", "start_y", "start_x")
+_HIGHEST = ("stop_z", "stop_y", "stop_x")
+_COORDINATE_SUMS = ("sum_z", "sum_y", "sum_x")
+
+
+def id_dtype(volume: Box) -> np.dtype[Any]:
+    """Return the smallest unsigned type that holds every id of `volume`."""
+    return np.dtype(np.uint32 if volume.voxels < 2**32 - 1 else np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The connected components of a block.
+
+    Parameters
+    ----------
+    numbers : ndarray of unsigned integers, shape (z, y, x)
+        0 is background, k the k-th component of the block.
+    ids : ndarray of uint32 or uint64, shape (n,)
+        Id of each component: one plus the C-order index in the volume of its first voxel in this block.
+    places : ndarray of int64, shape (m,)
+        C-order indices in the block of all voxels of components, by component, ascending within each.
+    voxels : ndarray of int64, shape (n,)
+        Voxels of each component.
+    """
+
+    numbers: NDArray[Any]
+    ids: NDArray[Any]
+    places: NDArray[np.int64]
+    voxels: NDArray[np.int64]
+
+    def ids_of(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return the ids of some voxels, given their numbers; 0 is background."""
+        with_background = np.concatenate([np.zeros(1, self.ids.dtype), self.ids])
+        found: NDArray[Any] = with_background[numbers]
+        return found
+
+
+def label(candidates: NDArray[np.bool_], box: Box, volume: Box) -> Labelled:
+    """Find the 26-connected components of a block.
+
+    Parameters
+    ----------
+    candidates : ndarray of bool, shape (z, y, x)
+        Voxels of `box` that belong to objects.
+    box : Box
+        The block.
+    volume : Box
+        The requested volume, in which ids are counted.
+
+    Returns
+    -------
+    Labelled
+        The components, none where there are no candidates.
+    """
+    # cc3d misreads some strided views, so it is given contiguous memory
+    contiguous = np.ascontiguousarray(candidates).view(np.uint8)
+    numbers, count = cc3d.connected_components(contiguous, connectivity=26, return_N=True)
+    if count < 2**16:
+        numbers = numbers.astype(np.uint16, copy=False)
+    # booleans are searched faster than numbers
+    places = np.flatnonzero(contiguous.view(np.bool_))
+    of_places = numbers.ravel()[places]
+    places = places[np.argsort(of_places, kind="stable")]
+    voxels = np.bincount(of_places, minlength=count + 1)[1:].astype(np.int64)
+    ids = (_index_in(volume, box, places[_first(voxels)]) + 1).astype(id_dtype(volume))
+    return Labelled(numbers, ids, places, voxels)
+
+
+def _first(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each run of voxels begins, given how long the runs are."""
+    starts: NDArray[np.int64] = np.cumsum(voxels) - voxels
+    return starts
+
+
+def _index_in(volume: Box, box: Box, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Turn C-order indices in `box` into C-order indices in `volume`."""
+    z, y, x = np.unravel_index(places, box.shape)
+    oz, oy, ox = (b - v for b, v in zip(box.start, volume.start, strict=True))
+    _, ny, nx = volume.shape
+    index: NDArray[np.int64] = ((z + oz) * ny + (y + oy)) * nx + (x + ox)
+    return index
+
+
+def measure(labelled: Labelled, box: Box, measured: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
+    """Measure the parts of objects that lie in one block.
+
+    Parameters
+    ----------
+    labelled : Labelled
+        From `label`.
+    box : Box
+        The block.
+    measured : iterable of tuple of str and ndarray
+        Columns and the voxels in `box` that they come from, booleans or unsigned integers, shape (z, y, x); one is held
+        at a time. A column that begins with ``max:`` is a maximum, any other a sum.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Columns, a row for each part: `id`, `voxels`, `sum_z` (and y, x: sums of voxel coordinates), `start_z`, `stop_z`
+        (and y, x: bounding box, half-open), `sum_zz` (and zy, zx, yy, yx, xx: sums of products of coordinates, modulo
+        2**64), and those of `measured`. All int64 but `id`.
+    """
+    voxels = labelled.voxels
+    first = _first(voxels)
+    parts: Parts = {"id": labelled.ids, "voxels": voxels}
+    coordinates = np.unravel_index(labelled.places, box.shape)
+    sums = [_reduce(np.add, coordinate, first) for coordinate in coordinates]
+    for axis, (coordinate, start) in enumerate(zip(coordinates, box.start, strict=True)):
+        parts[_COORDINATE_SUMS[axis]] = sums[axis] + start * voxels
+        parts[_LOWEST[axis]] = _reduce(np.minimum, coordinate, first) + start
+        parts[_HIGHEST[axis]] = _reduce(np.maximum, coordinate, first) + (start + 1)
+    for name, (a, b) in PRODUCT_SUMS.items():
+        products = _reduce(np.add, coordinates[a] * coordinates[b], first)
+        parts[name] = moved(products, (sums[a], sums[b]), voxels, (box.start[a], box.start[b]))
+    return parts | measure_voxels(labelled, measured)
+
+
+def measure_voxels(labelled: Labelled, measured: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
+    """Measure what lies in the parts of objects in one block.
+
+    Parameters
+    ----------
+    labelled : Labelled
+        From `label`.
+    measured : iterable of tuple of str and ndarray
+        As for `measure`.
+
+    Returns
+    -------
+    dict of str to ndarray of int64
+        Columns, a row for each part.
+    """
+    first = _first(labelled.voxels)
+    # few voxels belong to objects: they are picked from where they lie, without a copy of the rest
+    coordinates = np.unravel_index(labelled.places, labelled.numbers.shape)
+    return {name: _reduce(_reduction(name), values[coordinates].astype(np.int64), first) for name, values in measured}
+
+
+def _reduction(name: str) -> np.ufunc:
+    """Return how the parts of an object make its value in a column."""
+    if name in _LOWEST:
+        return np.minimum
+    return np.maximum if name in _HIGHEST or name.startswith("max:") else np.add
+
+
+def _reduce(operation: np.ufunc, values: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Reduce each run of `values` that starts at `first`; no run, no row."""
+    # reduceat refuses an index at the end of an empty array
+    reduced: NDArray[np.int64] = operation.reduceat(values, first) if len(first) else values[:0]
+    return reduced
+
+
+def neighbours_across(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """Find which ids touch across a plane between blocks, by face, edge or corner.
+
+    Parameters
+    ----------
+    low : ndarray, shape (a, b)
+        Ids in the last plane before the cut.
+    high : ndarray, shape (a, b)
+        Ids in the first plane after the cut, same window as `low`.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        Distinct pairs of ids.
+    """
+    pairs = [np.empty((0, 2), low.dtype)]
+    a, b = low.shape
+    for da in (-1, 0, 1):
+        for db in (-1, 0, 1):
+            here = low[max(0, -da) : a - max(0, da), max(0, -db) : b - max(0, db)]
+            there = high[max(0, da) : a - max(0, -da), max(0, db) : b - max(0, -db)]
+            both = (here != 0) & (there != 0)
+            pairs.append(np.stack([here[both], there[both]], axis=1))
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+class Joint:
+    """Which parts are one object, for parts in any order.
+
+    Parameters
+    ----------
+    ids : ndarray of uint32 or uint64, shape (n,)
+        Ids of all parts, in the order in which their columns will come.
+    pairs : sequence of ndarray, shape (m, 2)
+        From `neighbours_across`.
+    """
+
+    def __init__(self, ids: NDArray[Any], pairs: Sequence[NDArray[Any]]) -> None:
+        # workers measure and never join: they start sooner without scipy
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        order = np.argsort(ids)
+        self.part_ids = ids[order]
+        """The ids of all parts, sorted."""
+        n = len(ids)
+        touching = np.unique(np.concatenate([*pairs, np.empty((0, 2), ids.dtype)]), axis=0)
+        a, b = (np.searchsorted(self.part_ids, touching[:, side]) for side in (0, 1))
+        graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
+        _, component = connected_components(graph, directed=False) if n else (0, np.empty(0, np.int32))
+        # parts are sorted by id: the first part of a component holds the object's first voxel
+        _, first_part, object_of_part = np.unique(component, return_index=True, return_inverse=True)
+        rank = np.empty(len(first_part), np.int64)
+        rank[np.argsort(first_part)] = np.arange(len(first_part))
+        self.object_rows: NDArray[np.int64] = rank[object_of_part]
+        """For each of `part_ids`, the row of its object; objects are in the order of their first voxel."""
+        by_object = np.argsort(self.object_rows, kind="stable")
+        self._gather = order[by_object]
+        self._first = np.flatnonzero(np.diff(self.object_rows[by_object], prepend=-1))
+
+    def column(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Join the values of the parts to those of the objects.
+
+        Parameters
+        ----------
+        name : str
+            A column of `measure`.
+        values : ndarray, shape (n,)
+            Its values, in the order of the ids that were given.
+
+        Returns
+        -------
+        ndarray
+            A value for each object.
+        """
+        if name == "id":
+            ids: NDArray[Any] = values[self._gather[self._first]]
+            return ids
+        return _reduce(_reduction(name), values[self._gather], self._first)
+
+
+def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, Joint]:
+    """Join the parts of objects that touch across blocks, in memory.
+
+    Parameters
+    ----------
+    parts : sequence of dict
+        From `measure`, one a block, in any order; at least one.
+    pairs : sequence of ndarray, shape (n, 2)
+        From `neighbours_across`.
+
+    Returns
+    -------
+    objects : dict of str to ndarray
+        The columns of `measure`, a row for each object, ordered by its first voxel.
+    joint : Joint
+        Which part belongs to which object.
+    """
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joint = Joint(columns["id"], pairs)
+    return {name: joint.column(name, values) for name, values in columns.items()}, joint
+
+
+def table(
+    objects: Mapping[str, NDArray[Any]], volume: Box, voxel_size_nm: Sequence[float]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Turn sums into what a user and a pipeline read, column by column.
+
+    Parameters
+    ----------
+    objects : mapping of str to ndarray
+        From `join`.
+    volume : Box
+        The requested volume.
+    voxel_size_nm : sequence of float
+        Size of a voxel along z, y, x.
+
+    Yields
+    ------
+    tuple of str and ndarray
+        Columns of equal length: `id` (1 upwards, in the order of first voxels), `centroid_z_voxel` (and y, x: mean
+        index, absolute in BOSS; a voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size),
+        `voxels`, `volume_um3`, `slices`, `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border`
+        (of the requested volume), `mean_<channel>` (intensity inside the object), and what the pipeline had measured:
+        `voxels_<set>`, `max_<evidence>`, `sum_<evidence>`.
+    """
+    voxels = np.asarray(objects["voxels"])
+    yield "id", np.arange(1, len(voxels) + 1, dtype=np.int64)
+    for axis, name in zip("zyx", _COORDINATE_SUMS, strict=True):
+        yield f"centroid_{axis}_voxel", objects[name] / voxels
+    for axis, name, size in zip("zyx", _COORDINATE_SUMS, voxel_size_nm, strict=True):
+        yield f"centroid_{axis}_um", objects[name] / voxels * (size / 1000)
+    yield "voxels", voxels
+    yield "volume_um3", voxels * (float(np.prod(np.asarray(voxel_size_nm, np.float64))) / 1e9)
+    yield "slices", objects["stop_z"] - objects["start_z"]
+    border = np.zeros(len(voxels), np.bool_)
+    for low, high, (start, stop) in zip(_LOWEST, _HIGHEST, volume.ranges, strict=True):
+        yield low, objects[low]
+        yield high, objects[high]
+        border |= (objects[low] == start) | (objects[high] == stop)
+    yield "touches_border", border
+    for name in objects:
+        kind, _, what = name.partition(":")
+        if kind == "intensity":
+            yield f"mean_{what}", objects[name] / voxels
+        elif what:
+            yield f"{kind}_{what}", objects[name]
+
+
+def rows_of_objects(joint: Joint, ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the object of some parts.
+
+    Parameters
+    ----------
+    joint : Joint
+        Which part belongs to which object.
+    ids : ndarray
+        Ids of parts.
+
+    Returns
+    -------
+    ndarray of int64
+        The row of each part's object.
+    """
+    return joint.object_rows[np.searchsorted(joint.part_ids, ids)]
+
+
+def table_of(
+    every: Mapping[str, NDArray[Any]], chosen: Chosen, features: Iterable[tuple[str, NDArray[Any]]]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Return the table that users get: the objects of the first mask.
+
+    Parameters
+    ----------
+    every : mapping of str to ndarray
+        From `table`, a row for each object.
+    chosen : Chosen
+        What the pipeline made of them.
+    features : iterable of tuple of str and ndarray
+        From `features.columns`, a row for each object of the first mask.
+
+    Yields
+    ------
+    tuple of str and ndarray
+        `id` anew from 1; the columns of `table` but those that the pipeline had measured for itself, where it found
+        several sets `voxels_<set>`; the features; the pipeline's columns; for each further mask ``in_<mask>``.
+    """
+    (_, first), *others = chosen.masks.items()
+    sets = [name for name in every if name.startswith("voxels_")]
+    for name, values in every.items():
+        if name == "id":
+            yield name, np.arange(1, np.count_nonzero(first) + 1, dtype=np.int64)
+        elif not name.startswith(("max_", "sum_", "mean_")) and (name not in sets or len(sets) > 1):
+            yield name, values[first]
+    yield from features
+    for name, values in chosen.columns.items():
+        yield name, np.asarray(values)[first]
+    for name, is_in in others:
+        yield f"in_{name}", is_in[first]

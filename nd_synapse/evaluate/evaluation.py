@@ -1,0 +1,315 @@
+"""An evaluation: detections held against truth, with the rule by which they were matched.
+
+It runs no pipeline, and reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.evaluate.matching import Candidates, gains, match, overlapping, within_distance
+from nd_synapse.evaluate.metrics import Curve, Rate, f1_of_counts, precision_recall_curve, proportion
+from nd_synapse.evaluate.synapses import Extent, Synapses, synapses_of_labels
+
+__all__ = ["SIZE_EDGES_UM3", "Evaluation", "Group", "evaluate_labels", "evaluate_points"]
+
+SIZE_EDGES_UM3 = (0.0012, 0.0042, 0.0109)
+"""Volumes at which size classes are cut: those that 10, 50 and 90 % of the synaptic clefts annotated in electron
+microscopy stay below (Collman et al. 2015, J. Neurosci. 35:5792). A detection has the size of its mask instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """How many of some synapses were found, or of some detections were right.
+
+    Parameters
+    ----------
+    matched : int
+        How many have a partner.
+    total : int
+        How many there are.
+    """
+
+    matched: int
+    total: int
+
+    @property
+    def rate(self) -> Rate:
+        """The share that is matched, with Wilson's interval."""
+        return proportion(self.matched, self.total)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What came of holding detections against truth.
+
+    Parameters
+    ----------
+    rule : str
+        What counted as a match, as a sentence without its full stop.
+    truth, detections : Synapses
+        What was compared, without what was left out.
+    pairs : ndarray of int64, shape (hits, 2)
+        Row of the synapse and of its detection, by the former.
+    merged : int
+        Missed synapses that a detection could have matched, had it not been matched with another synapse.
+    doubled : int
+        False alarms that could have matched a synapse, had it not been matched with another detection.
+    curve : Curve or None
+        Precision and recall over the scores; None where detections have no scores.
+    left_out : tuple of int
+        Number of synapses and of detections that were left out because of the border.
+    """
+
+    rule: str
+    truth: Synapses
+    detections: Synapses
+    pairs: NDArray[np.int64]
+    merged: int
+    doubled: int
+    curve: Curve | None
+    left_out: tuple[int, int]
+
+    @property
+    def hits(self) -> int:
+        """Number of pairs."""
+        return len(self.pairs)
+
+    @property
+    def missed(self) -> NDArray[np.int64]:
+        """Rows of the synapses without detection."""
+        return np.setdiff1d(np.arange(len(self.truth)), self.pairs[:, 0])
+
+    @property
+    def false_alarms(self) -> NDArray[np.int64]:
+        """Rows of the detections without synapse."""
+        return np.setdiff1d(np.arange(len(self.detections)), self.pairs[:, 1])
+
+    @property
+    def precision(self) -> Rate:
+        """The share of the detections that are synapses; NaN without detections."""
+        return proportion(self.hits, len(self.detections))
+
+    @property
+    def recall(self) -> Rate:
+        """The share of the synapses that are detected."""
+        return proportion(self.hits, len(self.truth))
+
+    @property
+    def f1(self) -> Rate:
+        """Harmonic mean of precision and recall; 0 without detections."""
+        return f1_of_counts(self.hits, len(self.truth) - self.hits, len(self.detections) - self.hits)
+
+    @property
+    def by_kind(self) -> dict[str, Group]:
+        """Synapses found, by their type; empty where types are not known."""
+        return {} if self.truth.kind is None else _groups(self.truth.kind, self.pairs[:, 0])
+
+    @property
+    def truth_by_size(self) -> dict[str, Group]:
+        """Synapses found, by their volume; empty where it is not known."""
+        return _by_size(self.truth.volume_um3, self.pairs[:, 0])
+
+    @property
+    def detections_by_size(self) -> dict[str, Group]:
+        """Detections that are synapses, by their volume; empty where it is not known."""
+        return _by_size(self.detections.volume_um3, self.pairs[:, 1])
+
+    @property
+    def classes(self) -> dict[str, dict[str, int]]:
+        """Pairs by the synapse's type and by the class that the detection was given; empty where either is unknown."""
+        if self.truth.kind is None or self.detections.kind is None:
+            return {}
+        given = np.unique(self.detections.kind).tolist()
+        kinds, classes = self.truth.kind[self.pairs[:, 0]], self.detections.kind[self.pairs[:, 1]]
+        return {
+            kind: {name: int(np.count_nonzero((kinds == kind) & (classes == name))) for name in given}
+            for kind in np.unique(self.truth.kind).tolist()
+        }
+
+
+def evaluate_points(
+    truth: Synapses,
+    detections: Synapses,
+    max_distance_nm: float = 300.0,
+    *,
+    extent: Extent | None = None,
+    border_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Evaluation:
+    """Match centres one to one within a distance.
+
+    Parameters
+    ----------
+    truth, detections : Synapses
+        Centres in the same coordinates.
+    max_distance_nm : float
+        Largest distance of a pair, in space, not in a projection.
+    extent : Extent, optional
+        What was looked at; needed for a border.
+    border_nm : tuple of float
+        How near to a face (z, y, x) of `extent` synapses and detections are left out, see `evaluate_labels`.
+
+    Returns
+    -------
+    Evaluation
+        As many pairs as possible, and of those the least total distance.
+
+    Raises
+    ------
+    DataError
+        If there is no synapse, or too many are in reach of each other.
+    UsageError
+        If the distance is not above 0, or a border is asked for without an extent.
+    """
+    if not 0 < max_distance_nm < np.inf:
+        raise UsageError(
+            f"matching within {max_distance_nm:g} nm", "no pair can be that close", "Give a length above 0"
+        )
+    candidates = within_distance(truth.centre_um, detections.centre_um, max_distance_nm / 1000)
+    rule = f"one to one, centres at most {max_distance_nm:g} nm apart; most pairs, then least total distance"
+    return _evaluate(rule, truth, detections, candidates, extent, border_nm)
+
+
+def evaluate_labels(
+    truth: NDArray[Any],
+    detected: NDArray[Any],
+    extent: Extent,
+    min_iou: float = 0.0,
+    *,
+    scores: dict[int, float] | None = None,
+    border_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Evaluation:
+    """Match objects one to one where they overlap.
+
+    A border is left out after everything was matched, so that a synapse inside may have its detection outside: synapses
+    whose centre is nearer to a face than `border_nm` go, with their detections, and so do unmatched detections there.
+
+    Parameters
+    ----------
+    truth, detected : ndarray of int, shape (z, y, x)
+        0 is background; the voxels of one value are one object.
+    extent : Extent
+        Where the arrays lie.
+    min_iou : float
+        Smallest intersection over union of a pair; with 0 one shared voxel is enough.
+    scores : dict of int to float, optional
+        Score of each detected label.
+    border_nm : tuple of float
+        How near to a face (z, y, x) of `extent` objects are left out.
+
+    Returns
+    -------
+    Evaluation
+        As many pairs as possible, and of those the largest total of intersection over union.
+
+    Raises
+    ------
+    DataError
+        If there is no true object, or the arrays differ in shape.
+    UsageError
+        If `min_iou` is not from 0 to 1.
+    """
+    if truth.shape != detected.shape:
+        raise DataError(
+            f"labels of the shape {truth.shape}", f"the detections have the shape {detected.shape}", "Give the same box"
+        )
+    if not 0 <= min_iou <= 1:
+        raise UsageError(f"an overlap of {min_iou:g}", "intersection over union is from 0 to 1", "Give such a number")
+    synapses, ids, sizes = synapses_of_labels(truth, extent.voxel_size_nm)
+    found, found_ids, found_sizes = synapses_of_labels(detected, extent.voxel_size_nm)
+    if scores is not None:
+        graded = np.array([scores[label] for label in found_ids.tolist()], np.float64)
+        found = Synapses(found.centre_um, score=graded, volume_um3=found.volume_um3)
+    candidates = overlapping(_numbered(truth, ids), _numbered(detected, found_ids), (sizes, found_sizes), min_iou)
+    least = "at least one voxel shared" if min_iou == 0 else f"intersection over union at least {min_iou:g}"
+    rule = f"one to one, {least}; most pairs, then largest total of intersection over union"
+    return _evaluate(rule, synapses, found, candidates, extent, border_nm)
+
+
+def _numbered(labels: NDArray[Any], ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Return labels from 1 upwards without gaps, in the order of the given ones."""
+    numbers = np.zeros(labels.shape, np.int64)
+    inside = labels != 0
+    numbers[inside] = np.searchsorted(ids, labels[inside]) + 1
+    return numbers
+
+
+def _evaluate(
+    rule: str,
+    truth: Synapses,
+    detections: Synapses,
+    candidates: Candidates,
+    extent: Extent | None,
+    border_nm: tuple[float, float, float],
+) -> Evaluation:
+    """Match, leave the border out, and count."""
+    pairs = match(candidates)
+    kept = _away_from_border(truth, detections, pairs, extent, border_nm)
+    synapses, found = truth.take(kept[0]), detections.take(kept[1])
+    if not len(synapses):
+        where = "none in the truth" if not len(truth) else f"all {len(truth):,} are nearer to the border"
+        raise DataError("synapses to be found", f"there are none: {where}", "Give a truth with synapses that count")
+    # A pair stays or goes as a whole, so what is left of the largest matching is the largest of what is left.
+    rows = [np.cumsum(side) - 1 for side in kept]
+    inside = pairs[kept[0][pairs[:, 0]]]
+    left = candidates.among(*kept)
+    matched = np.stack([rows[0][inside[:, 0]], rows[1][inside[:, 1]]], axis=1)
+    near = np.setdiff1d(left.truth, matched[:, 0]), np.setdiff1d(left.detection, matched[:, 1])
+    left_out = (len(truth) - len(synapses), len(detections) - len(found))
+    curve = _curve(left, found.score)
+    return Evaluation(rule, synapses, found, matched, len(near[0]), len(near[1]), curve, left_out)
+
+
+def _curve(candidates: Candidates, score: NDArray[np.float64] | None) -> Curve | None:
+    """Return precision and recall over the scores, None without scores."""
+    if score is None:
+        return None
+    gain = gains(candidates, np.argsort(-score, kind="stable"))
+    return precision_recall_curve(gain, score, candidates.truths)
+
+
+def _away_from_border(
+    truth: Synapses,
+    detections: Synapses,
+    pairs: NDArray[np.int64],
+    extent: Extent | None,
+    border_nm: tuple[float, float, float],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell which synapses and which detections count."""
+    kept = np.ones(len(truth), np.bool_), np.ones(len(detections), np.bool_)
+    if not any(border_nm):
+        return kept
+    if extent is None or not all(0 <= width < np.inf for width in border_nm):
+        found = "what was looked at is not known" if extent is None else "it is not three lengths from 0 upwards"
+        raise UsageError(f"a border of {border_nm} nm", found, "Give the ranges of the volume, and lengths in nm")
+    border_um = np.asarray(border_nm) / 1000
+    kept = tuple((extent.depth_um(side.centre_um) >= border_um).all(axis=1) for side in (truth, detections))  # type: ignore[assignment]
+    # a detection goes the way of its synapse
+    kept[1][pairs[:, 1]] = kept[0][pairs[:, 0]]
+    return kept
+
+
+def _groups(names: NDArray[np.str_], matched: NDArray[np.int64]) -> dict[str, Group]:
+    """Count by name."""
+    return {
+        name: Group(int(np.count_nonzero(names[matched] == name)), int(np.count_nonzero(names == name)))
+        for name in np.unique(names).tolist()
+    }
+
+
+def _by_size(volume_um3: NDArray[np.float64] | None, matched: NDArray[np.int64]) -> dict[str, Group]:
+    """Count by size class, the smallest first."""
+    if volume_um3 is None:
+        return {}
+    low, middle, high = (f"{edge:g}" for edge in SIZE_EDGES_UM3)
+    names = (f"below {low}", f"{low} to {middle}", f"{middle} to {high}", f"{high} and above")
+    place = np.searchsorted(SIZE_EDGES_UM3, volume_um3, side="right")
+    return {
+        name: Group(int(np.count_nonzero(place[matched] == k)), int(np.count_nonzero(place == k)))
+        for k, name in enumerate(names)
+    }

@@ -1,0 +1,386 @@
+"""Synaptograms: small cubes around puncta, each with an expert's label; and how well a pipeline's scores tell them.
+
+It detects no object: a cube has one score a mask, the largest in its central 3 x 3 x 3 voxels.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.blocks.border import mirrored
+from nd_synapse.detection.blocks import add_counts
+from nd_synapse.errors import DataError
+from nd_synapse.evaluate.files import MAX_BYTES, reading
+from nd_synapse.evaluate.metrics import Rate, area_under_roc, balanced_accuracy, bootstrap
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline.contract import Pipeline, Place, Summary
+
+__all__ = [
+    "Answer",
+    "ClassRule",
+    "SynaptogramEvaluation",
+    "Synaptograms",
+    "evaluate_synaptograms",
+    "read_synaptograms",
+    "score_cubes",
+]
+
+ASSUMED_VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+"""Where a file states none: that of the published sets."""
+
+RESAMPLES = 2000
+
+_KINDS = {"none": ("none", "non"), "excitatory": ("glut", "exc"), "inhibitory": ("gaba", "inh")}
+_IMAGES = ("images_uint8", "images_uint16")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Synaptograms:
+    """Cubes and what they are.
+
+    Parameters
+    ----------
+    images : ndarray of uint8 or uint16, shape (n, channels, z, y, x)
+        The voxels; every extent of a cube is odd and at least 3.
+    channels : tuple of str
+        Names of the channels.
+    kind : ndarray of str, shape (n,)
+        ``none``, ``excitatory`` or ``inhibitory``.
+    voxel_size_nm : tuple of float
+        Size of a voxel along z, y, x.
+    """
+
+    images: NDArray[Any]
+    channels: tuple[str, ...]
+    kind: NDArray[np.str_]
+    voxel_size_nm: tuple[float, float, float]
+
+    def __len__(self) -> int:
+        """Return the number of cubes."""
+        return len(self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How well a mask's score answers a question.
+
+    Parameters
+    ----------
+    mask, question : str
+        Whose score; what is positive: ``any``, ``excitatory`` or ``inhibitory`` against all other cubes.
+    positives, negatives : int
+        Number of cubes.
+    area : Rate
+        Area under the ROC curve.
+    accuracy : Rate
+        Balanced accuracy of calling positive what scores above 0; NaN where no score or every score is above 0.
+    """
+
+    mask: str
+    question: str
+    positives: int
+    negatives: int
+    area: Rate
+    accuracy: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRule:
+    """How often the larger of the scores of `Glut` and `Gaba` tells the type of a true synapse.
+
+    Parameters
+    ----------
+    accuracy : Rate
+        Share that is told rightly; equal scores tell nothing and count as wrong.
+    majority : float
+        Share of the more frequent type, which always naming that type would reach.
+    synapses : int
+        Number of true synapses.
+    """
+
+    accuracy: Rate
+    majority: float
+    synapses: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SynaptogramEvaluation:
+    """What came of scoring synaptograms.
+
+    Parameters
+    ----------
+    roles : dict of str to str
+        Role to channel.
+    scores : dict of str to ndarray of float64, shape (n,)
+        Mask to the score of each cube.
+    answers : tuple of Answer
+        One for each mask and question that has cubes on both sides.
+    class_rule : ClassRule or None
+        The rule of the scores summed over the central voxels, as a classifier sums over an object; None where the
+        pipeline does not score both types, or the cubes are of one type.
+    class_rule_of_peaks : ClassRule or None
+        The rule of the largest scores.
+    """
+
+    roles: dict[str, str]
+    scores: dict[str, NDArray[np.float64]]
+    answers: tuple[Answer, ...]
+    class_rule: ClassRule | None
+    class_rule_of_peaks: ClassRule | None
+
+
+def read_synaptograms(path: Path, voxel_size_nm: tuple[float, float, float] | None = None) -> Synaptograms:
+    """Read synaptograms.
+
+    Parameters
+    ----------
+    path : Path
+        NumPy archive: ``images_uint8`` or ``images_uint16`` (n, channel, z, y, x), ``channels`` (names), ``label`` (n,)
+        which indexes ``label_names`` (none, glut..., gaba); optionally ``centre_float64`` (n, channel), which replaces
+        the centre voxels, rounded to the images' type; optionally ``voxel_size_nm`` (z, y, x).
+    voxel_size_nm : tuple of float, optional
+        Size of a voxel along z, y, x; where None, the file's, else `ASSUMED_VOXEL_SIZE_NM`.
+
+    Returns
+    -------
+    Synaptograms
+        The cubes.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such file.
+    DataError
+        If it is no such archive.
+    StorageError
+        If it cannot be read.
+    """
+    with reading(path):
+        # a list of members may be as long as the file; and what is unpacked may be far larger than the file
+        size = path.stat().st_size
+        if size <= MAX_BYTES:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_BYTES:
+            found = f"it unpacks to {size / 2**30:.1f} GiB, more than the {MAX_BYTES / 2**30:.0f} GiB that are read"
+            raise DataError(str(path), found, "Split it into several files")
+        with np.load(path, allow_pickle=False) as archive:
+            stored = {name: archive[name] for name in archive.files}
+        images = _images(path, stored)
+        names = [str(name) for name in stored["label_names"]]
+        if stored["label"].shape != (len(images),) or not np.isin(stored["label"], np.arange(len(names))).all():
+            raise DataError(str(path), f"its label is not {len(images)} indices of label_names", "Correct label")
+        kind = np.array([_kind(path, name) for name in names], np.str_)[stored["label"]]
+        size_nm = voxel_size_nm or tuple(stored.get("voxel_size_nm", ASSUMED_VOXEL_SIZE_NM))
+        z, y, x = (float(extent) for extent in size_nm)
+    return Synaptograms(images, tuple(str(name) for name in stored["channels"]), kind, (z, y, x))
+
+
+def _images(path: Path, stored: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the cubes with their centres rebuilt."""
+    name = next((name for name in _IMAGES if name in stored), None)
+    missing = [wanted for wanted in ("channels", "label", "label_names") if wanted not in stored]
+    if name is None or missing:
+        found = f"it holds {', '.join(sorted(stored)) or 'nothing'}"
+        wanted = f"Give an archive with {' or '.join(_IMAGES)}, channels, label and label_names"
+        raise DataError(str(path), found, wanted)
+    images = stored[name]
+    dtype = np.dtype(name.removeprefix("images_"))
+    sides = images.shape[2:]
+    if images.dtype != dtype or len(sides) != 3 or any(n < 3 or n % 2 == 0 for n in sides) or not len(images):
+        found = f"{name} is {images.dtype} of the shape {images.shape}"
+        raise DataError(str(path), found, f"Give {dtype} (n, channel, z, y, x), extents odd and at least 3")
+    if len(stored["channels"]) != images.shape[1]:
+        found = f"it names {len(stored['channels'])} channels and holds {images.shape[1]}"
+        raise DataError(str(path), found, "Name each channel")
+    centre = stored.get("centre_float64")
+    if centre is None:
+        return images
+    if centre.shape != images.shape[:2] or not np.isfinite(centre).all():
+        raise DataError(str(path), f"centre_float64 has the shape {centre.shape}, or NaN", "Give (n, channel) numbers")
+    rebuilt = images.copy()
+    middle = tuple(n // 2 for n in sides)
+    rebuilt[(slice(None), slice(None), *middle)] = np.clip(np.rint(centre), 0, np.iinfo(dtype).max)
+    return rebuilt
+
+
+def _kind(path: Path, name: str) -> str:
+    """Return what a label means."""
+    for kind, beginnings in _KINDS.items():
+        if name.lower().startswith(beginnings):
+            return kind
+    wanted = ", ".join(f"{'... or '.join(beginnings)}..." for beginnings in _KINDS.values())
+    raise DataError(f"label {name!r} of {path}", "what it means is not known", f"Name labels {wanted}")
+
+
+def score_cubes(
+    pipeline: Pipeline, synaptograms: Synaptograms, chosen: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """Score each cube by each mask that the pipeline grades voxels for.
+
+    The cubes are taken as the blocks of one specimen: the pipeline learns from the counts of all of them together, and
+    then grades each. Each is a volume of its own, mirrored at its borders.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The detector.
+    synaptograms : Synaptograms
+        The cubes.
+    chosen : mapping of str to str, optional
+        Role to channel, where the names do not tell.
+
+    Returns
+    -------
+    roles : dict of str to str
+        Role to channel.
+    scores : dict of str to ndarray of float64, shape (n,)
+        Mask to the largest score in the central 3 x 3 x 3 voxels of each cube.
+    sums : dict of str to ndarray of float64, shape (n,)
+        Mask to the sum of those scores.
+
+    Raises
+    ------
+    DataError
+        If the pipeline grades no voxels, or cannot learn from these cubes.
+    UsageError
+        If no channel fits a role.
+    """
+    roles = pipeline.choose(synaptograms.channels, dict(chosen or {}))
+    z, y, x = synaptograms.images.shape[2:]
+    place = Place((0, 0, 0), (z, y, x), (z, y, x), synaptograms.voxel_size_nm)
+    box, halo = Box.of_shape(place.shape), pipeline.halo(place.voxel_size_nm)
+    position = {role: synaptograms.channels.index(channel) for role, channel in roles.items()}
+
+    def arrays(cube: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {role: mirrored(cube[channel], box, halo) for role, channel in position.items()}
+
+    summary: Summary = {}
+    for cube in synaptograms.images:
+        for name, counts in pipeline.summarise(arrays(cube), place).items():
+            add_counts(summary, name, np.arange(len(counts)), counts)
+    finding = pipeline.learn(summary, roles)
+    graded = [pipeline.scores(arrays(cube), finding, place) for cube in synaptograms.images]
+    if not graded[0]:
+        raise DataError(f"scores of {pipeline.name}", "it grades no voxels", "Take a pipeline that has scores")
+    middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in place.shape)
+    largest = {name: np.array([float(one[name][middle].max()) for one in graded]) for name in graded[0]}
+    sums = {name: np.array([float(one[name][middle].sum(dtype=np.float64)) for one in graded]) for name in graded[0]}
+    return roles, largest, sums
+
+
+def evaluate_synaptograms(
+    pipeline: Pipeline,
+    synaptograms: Synaptograms,
+    chosen: Mapping[str, str] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> SynaptogramEvaluation:
+    """Tell how well a pipeline's scores agree with the labels.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The detector.
+    synaptograms : Synaptograms
+        The cubes.
+    chosen : mapping of str to str, optional
+        Role to channel, where the names do not tell.
+    resamples : int
+        Bootstrap resamples of the cubes, for the intervals.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    SynaptogramEvaluation
+        Figures by mask and question.
+
+    Raises
+    ------
+    DataError, UsageError
+        As `score_cubes`.
+    """
+    roles, scores, sums = score_cubes(pipeline, synaptograms, chosen)
+    answers = judged(scores, synaptograms.kind, resamples, seed)
+    rules = [class_rule(by, synaptograms.kind, resamples, seed) for by in (sums, scores)]
+    return SynaptogramEvaluation(roles, scores, answers, *rules)
+
+
+def judged(
+    scores: Mapping[str, NDArray[np.float64]], kind: NDArray[np.str_], resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Answer, ...]:
+    """Hold scores against labels.
+
+    Parameters
+    ----------
+    scores : mapping of str to ndarray of float64, shape (n,)
+        Mask to scores.
+    kind : ndarray of str, shape (n,)
+        ``none``, ``excitatory`` or ``inhibitory``.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    tuple of Answer
+        For each mask: any synapse against none, excitatory against rest, inhibitory against rest; without those for
+        which all cubes are on one side.
+    """
+    questions = {"any": kind != "none", "excitatory": kind == "excitatory", "inhibitory": kind == "inhibitory"}
+    answers = []
+    for mask, score in scores.items():
+        above = score > 0
+        for question, positive in questions.items():
+            if positive.all() or not positive.any():
+                continue
+            area = bootstrap(partial(area_under_roc, score, positive), positive, resamples, seed)
+            accuracy = Rate(np.nan, np.nan, np.nan)
+            if above.any() and not above.all():
+                accuracy = bootstrap(partial(balanced_accuracy, above, positive), positive, resamples, seed)
+            positives = int(np.count_nonzero(positive))
+            answers.append(Answer(mask, question, positives, len(positive) - positives, area, accuracy))
+    return tuple(answers)
+
+
+def class_rule(
+    scores: Mapping[str, NDArray[np.float64]], kind: NDArray[np.str_], resamples: int = RESAMPLES, seed: int = 0
+) -> ClassRule | None:
+    """Hold the rule "the larger score tells the type" against the labels of true synapses.
+
+    Parameters
+    ----------
+    scores : mapping of str to ndarray of float64, shape (n,)
+        Mask to scores; the rule needs ``Glut`` and ``Gaba``.
+    kind : ndarray of str, shape (n,)
+        ``none``, ``excitatory`` or ``inhibitory``.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    ClassRule or None
+        None where a score is missing or the synapses are all of one type.
+    """
+    inhibitory = kind[kind != "none"] == "inhibitory"
+    if not {"Glut", "Gaba"} <= set(scores) or inhibitory.all() or not inhibitory.any():
+        return None
+    difference = (scores["Gaba"] - scores["Glut"])[kind != "none"]
+    right = np.where(inhibitory, difference > 0, difference < 0).astype(np.float64)
+
+    def accuracy(weight: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        weights = np.ones((1, len(right))) if weight is None else weight
+        share: NDArray[np.float64] = weights @ right / weights.sum(axis=1)
+        return share
+
+    share = float(inhibitory.mean())
+    return ClassRule(bootstrap(accuracy, inhibitory, resamples, seed), max(share, 1 - share), len(right))

@@ -1,0 +1,231 @@
+"""Truth and detections in files: points in a table, or objects in a label volume.
+
+It matches nothing; how files are read is the business of `files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.evaluate.files import column, numbers, read_table, read_volume
+from nd_synapse.evaluate.synapses import Extent, Synapses
+
+__all__ = ["is_table", "labelled", "read_labels", "read_points", "within"]
+
+_UM = ("{}_um", "centroid_{}_um")
+_VOXEL = ("{}", "centroid_{}_voxel")
+_SCORES = ("score", "probability")
+_CLASS = "class"
+_VOLUME = "volume_um3"
+_TYPE = "type"
+
+_FARTHEST_UM = 1e15
+"""Beyond it lies no voxel of any experiment: a million kilometres."""
+
+
+def is_table(path: Path) -> bool:
+    """Tell by its name whether a file is a table of points; else it is a volume.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    bool
+        Whether its name ends in ``.csv``.
+    """
+    return path.suffix.lower() == ".csv"
+
+
+def read_points(
+    path: Path,
+    voxel_size_nm: tuple[float, float, float] | None,
+    *,
+    kind: str | None = None,
+    scored: bool = False,
+    mask: str | None = None,
+) -> Synapses:
+    """Read points from a table.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with the columns ``z_um,y_um,x_um`` or ``z,y,x`` (voxels; the index of a voxel is its centre), or those of
+        a result's table: ``centroid_z_um`` or ``centroid_z_voxel``, and y, x.
+    voxel_size_nm : tuple of float, optional
+        Size of a voxel along z, y, x; needed where the table has voxels alone.
+    kind : str, optional
+        Column with the types; where None, ``type`` or ``class`` if there is one.
+    scored : bool
+        Whether to take scores, from ``score`` or ``probability`` if there is one; an empty cell is the lowest score.
+    mask : str, optional
+        Take the rows alone that a result's table has in this mask: ``True`` in the column ``in_<mask>``.
+
+    Returns
+    -------
+    Synapses
+        In the order of the rows.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such file or no such column.
+    DataError
+        If it is no such table; if its voxels and micrometres do not agree.
+    UsageError
+        If the voxel size is needed and missing.
+    StorageError
+        If it cannot be read.
+    """
+    table = read_table(path)
+    centre_um = _centres(path, table, voxel_size_nm)
+    _check_bounds(path, "coordinates in micrometres", centre_um, _FARTHEST_UM)
+    if kind is None:
+        kind = next((name for name in (_TYPE, _CLASS) if name in table), None)
+    kinds = None if kind is None else np.array(column(path, table, kind), np.str_)
+    score = next((name for name in _SCORES if name in table), None) if scored else None
+    scores = None if score is None else numbers(path, table, score, empty=-np.inf)
+    volume = numbers(path, table, _VOLUME) if _VOLUME in table else None
+    if volume is not None:
+        _check_bounds(path, _VOLUME, volume, _FARTHEST_UM)
+    points = Synapses(centre_um, kinds, scores, volume)
+    return points if mask is None else points.take(np.array(column(path, table, f"in_{mask}"), np.str_) == "True")
+
+
+def _check_bounds(path: Path, name: str, values: NDArray[np.float64], most: float) -> None:
+    """Refuse numbers whose squares, or sums, would be none."""
+    beyond = np.abs(values) > most
+    if beyond.any():
+        row, *place = (int(i) for i in np.argwhere(beyond)[0])
+        found = f"row {row + 1} has {values[(row, *place)]:g}, and numbers of at most {most:g} can be computed with"
+        raise DataError(f"{name} in {path}", found, "Correct or remove the row")
+
+
+def _centres(
+    path: Path, table: Mapping[str, list[str]], voxel_size_nm: tuple[float, float, float] | None
+) -> NDArray[np.float64]:
+    """Return the points in micrometres, shape (n, 3)."""
+    in_um, in_voxels = (
+        next((names for names in _headings(forms) if set(names) <= set(table)), None) for forms in (_UM, _VOXEL)
+    )
+    if in_um is None and in_voxels is None:
+        found = f"its columns are {', '.join(table)}"
+        wanted = "Name the columns z,y,x (voxels), z_um,y_um,x_um, or as in synapses.csv"
+        raise DataError(f"points in {path}", found, wanted)
+    if in_um is None and voxel_size_nm is None:
+        raise UsageError(f"points in {path}", "they are in voxels, of unknown size", "Give --voxel-size-nm Z,Y,X")
+    um = _points(path, table, in_um) if in_um else None
+    if in_voxels is None or voxel_size_nm is None:
+        assert um is not None  # refused above
+        return um
+    size_um = np.asarray(voxel_size_nm) / 1000
+    from_voxels: NDArray[np.float64] = _points(path, table, in_voxels) * size_um
+    if um is None:
+        return from_voxels
+    # both are there: a wrong voxel size would put every point beside the image
+    off = np.abs(um - from_voxels) > size_um
+    if off.any():
+        row = int(np.flatnonzero(off.any(axis=1))[0])
+        found = (
+            f"row {row + 1}: its voxels are {from_voxels[row].round(3).tolist()} um at that voxel size, and it says "
+        )
+        found += f"{um[row].round(3).tolist()} um"
+        raise DataError(f"points in {path}", found, "Correct --voxel-size-nm Z,Y,X, or remove the wrong columns")
+    return um
+
+
+def _headings(forms: Sequence[str]) -> list[list[str]]:
+    return [[form.format(axis) for axis in "zyx"] for form in forms]
+
+
+def _points(path: Path, table: Mapping[str, list[str]], names: Sequence[str]) -> NDArray[np.float64]:
+    return np.stack([numbers(path, table, name) for name in names], axis=1)
+
+
+def read_labels(path: Path) -> NDArray[np.int64]:
+    """Read objects from a volume.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF stack or Zarr array of whole numbers; see `labelled`.
+
+    Returns
+    -------
+    ndarray of int64, shape (z, y, x)
+        0 is background.
+
+    Raises
+    ------
+    UnknownNameError, DataError, StorageError
+        As `files.read_volume`; a DataError if a label is negative or too large.
+    """
+    voxels = read_volume(path)
+    if voxels.dtype.kind == "i" and voxels.min() < 0:
+        raise DataError(str(path), f"it has the label {voxels.min()}", "Use 0 for background and labels above 0")
+    if voxels.max() > np.iinfo(np.int64).max:
+        raise DataError(str(path), f"it has the label {voxels.max()}", "Use labels of at most 63 bits")
+    return labelled(voxels)
+
+
+def labelled(voxels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return labels; a mask is cut into its 26-connected components.
+
+    Parameters
+    ----------
+    voxels : ndarray of bool or int, shape (z, y, x)
+        Labels from 0, or a mask: a volume with one value beside 0.
+
+    Returns
+    -------
+    ndarray of int64, shape (z, y, x)
+        0 is background.
+    """
+    inside = voxels[voxels != 0]
+    if len(inside) and (inside == inside[0]).all():
+        parts = cc3d.connected_components(np.ascontiguousarray(voxels != 0).view(np.uint8), connectivity=26)
+        return np.asarray(parts, np.int64)
+    return voxels.astype(np.int64)
+
+
+def within(synapses: Synapses, extent: Extent, reach_nm: float, asked: str) -> Synapses:
+    """Return the synapses as they are, or refuse those that no detection in the volume could match.
+
+    Parameters
+    ----------
+    synapses : Synapses
+        The truth.
+    extent : Extent
+        The volume.
+    reach_nm : float
+        Largest distance of a match.
+    asked : str
+        What to call them in the message.
+
+    Returns
+    -------
+    Synapses
+        The same.
+
+    Raises
+    ------
+    DataError
+        If one lies farther outside than `reach_nm`.
+    """
+    outside = (extent.depth_um(synapses.centre_um) < -reach_nm / 1000).any(axis=1)
+    if outside.any():
+        first = synapses.centre_um[outside][0].round(3).tolist()
+        size = " x ".join(f"{n * s / 1000:g}" for n, s in zip(extent.box.shape, extent.voxel_size_nm, strict=True))
+        found = f"{np.count_nonzero(outside):,} of {len(synapses):,} lie outside of the volume of {size} um (z, y, x), "
+        found += f"such as {first} um"
+        raise DataError(asked, found, "Check the order of the axes, the unit and --voxel-size-nm, or remove them")
+    return synapses

@@ -1,0 +1,244 @@
+"""The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji and Bio-Formats.
+
+It knows no folder: `results` gives it a file to write, and puts it in its place when it is whole. It holds one slice in
+memory at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import pickle
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError
+from nd_synapse.files.tiff import check_chain
+from nd_synapse.geometry import Box
+from nd_synapse.volumes.volume import Volume
+
+__all__ = ["map_pickle", "ome_xml", "tiff_slices", "write_pickle", "write_tiff"]
+
+# Beyond this a classic TIFF's 32-bit offsets could overflow, even where compression wins nothing.
+SUFFIXES = (".pkl", ".ome.tiff")
+"""Of the two files of a mask."""
+
+_CLASSIC_TIFF_BYTES = 2**32 - 2**25
+_PICKLE_TAIL = pickle.TUPLE3 + pickle.REDUCE + pickle.STOP
+# What tifffile raises on damaged bytes.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, struct.error, zlib.error)
+_OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+# The root of the names of our images; version 5 UUIDs below it depend on the content alone.
+_IMAGES = uuid.uuid5(uuid.NAMESPACE_URL, "nd-synapse/image")
+
+
+def _slices(name: str, mask: Volume) -> Iterator[NDArray[np.uint8]]:
+    """Yield the slices (y, x) of a mask, each contiguous and in memory, and refuse what is no mask."""
+    for z in range(mask.shape[0]):
+        plane = np.ascontiguousarray(mask[z : z + 1, :, :][0])
+        other = (plane != 0) & (plane != 255)
+        if other.any():
+            found = f"slice {z} holds the value {plane[other][0]}"
+            raise DataError(f"mask {name}", found, "Give a mask of 0 and 255")
+        yield plane
+
+
+def _bytes_of(mask: Volume) -> int:
+    """Return the size of a mask, a byte a voxel."""
+    return math.prod(mask.shape)
+
+
+def write_pickle(file: BinaryIO, name: str, mask: Volume) -> bytes:
+    """Write a mask as the pickle of one array, slice after slice, and return the SHA-256 of its voxels.
+
+    `pickle.dump` holds all of an array that is not contiguous, and an array that it reads from a read-only one is
+    read-only too. The stream here says ``numpy.ndarray(shape, "uint8", bytearray)``, which every NumPy understands.
+    """
+    file.write(_pickle_head(mask.shape))
+    digest = hashlib.sha256()
+    for plane in _slices(name, mask):
+        file.write(plane.data)
+        digest.update(plane.data)
+    file.write(_PICKLE_TAIL)
+    return digest.digest()
+
+
+def _pickle_head(shape: Sequence[int]) -> bytes:
+    """Return what stands before the voxels in the pickle of a mask."""
+    opcodes = [
+        (pickle.PROTO, b"\x05"),
+        (pickle.GLOBAL, b"numpy\nndarray\n"),
+        *((pickle.INT, b"%d\n" % extent) for extent in shape),
+        (pickle.TUPLE3, b""),
+        (pickle.SHORT_BINUNICODE, b"\x05uint8"),
+        (pickle.BYTEARRAY8, struct.pack("<Q", math.prod(shape))),
+    ]
+    return b"".join(opcode + argument for opcode, argument in opcodes)
+
+
+def map_pickle(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Map a mask that `write_pickle` wrote into memory; nothing is unpickled, which could run any program.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        The shape z, y, x that it must have.
+
+    Returns
+    -------
+    ndarray of uint8, shape (z, y, x)
+        Read-only.
+
+    Raises
+    ------
+    DataError
+        If it is no pickle of ours of a mask of this shape.
+    OSError
+        If it cannot be read.
+    """
+    whole = False
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        # a shape that somebody wrote may have more voxels than the head of a pickle can say
+        if math.prod(shape) + len(_PICKLE_TAIL) < size:
+            head = _pickle_head(shape)
+            file.seek(0)
+            begins = file.read(len(head)) == head
+            file.seek(-len(_PICKLE_TAIL), os.SEEK_END)
+            ends = file.read() == _PICKLE_TAIL
+            whole = begins and ends and size == len(head) + math.prod(shape) + len(_PICKLE_TAIL)
+    if not whole:
+        raise DataError(f"mask {path.name}", f"it is no mask of shape {shape} that we wrote", "Run the job again")
+    return np.memmap(path, np.uint8, mode="r", offset=len(head), shape=shape)
+
+
+def tiff_slices(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.uint8]]:
+    """Read a mask that `write_tiff` wrote, slice after slice.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        The shape z, y, x that it must have.
+
+    Yields
+    ------
+    ndarray of uint8, shape (y, x)
+        One slice.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, or no mask of this shape.
+    OSError
+        If it cannot be read.
+    """
+    asked, remedy = f"mask {path.name}", "Run the job again"
+    try:
+        check_chain(path)
+        with tifffile.TiffFile(path) as tiff:
+            if len(tiff.pages) != shape[0]:
+                raise DataError(asked, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)
+            for page in tiff.pages:
+                if not isinstance(page, tifffile.TiffPage) or tuple(page.shape) != shape[1:] or page.dtype != np.uint8:
+                    raise DataError(asked, f"a slice is {page.dtype} of shape {page.shape}", remedy)
+                yield _inflated(tiff.filehandle, page)
+    except (*_DAMAGED, tifffile.TiffFileError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(asked, f"it is damaged ({type(error).__name__})", remedy) from error
+
+
+def _inflated(file: tifffile.FileHandle, page: tifffile.TiffPage) -> NDArray[np.uint8]:
+    """Read a slice as `write_tiff` compresses it, strip by strip.
+
+    tifffile would inflate whatever a strip holds, which may be thousands of times what the slice needs.
+    """
+    layout = (page.compression, page.predictor, page.fillorder, page.bitspersample, page.is_tiled)
+    if layout != (tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.PREDICTOR.NONE, tifffile.FILLORDER.MSB2LSB, 8, False):
+        raise ValueError("it is not compressed as ours are")
+    height, width = page.shape
+    tops = range(0, height, page.rowsperstrip)
+    plane = np.empty((height, width), np.uint8)
+    for top, start, size in zip(tops, page.dataoffsets, page.databytecounts, strict=True):
+        strip = plane[top : top + page.rowsperstrip]
+        if size > strip.size + strip.size // 1000 + 1024:
+            raise ValueError(f"a strip of {strip.size} bytes has {size} when compressed")
+        file.seek(start)
+        inflater = zlib.decompressobj()
+        body = inflater.decompress(file.read(size), strip.size + 1)
+        if len(body) != strip.size or not inflater.eof:
+            raise ValueError("a strip has another size than its slice says")
+        strip[:] = np.frombuffer(body, np.uint8).reshape(strip.shape)
+    return plane
+
+
+def write_tiff(file: BinaryIO, mask: Volume, xml: bytes) -> None:
+    """Write a mask as a TIFF of one compressed page a slice, `xml` in the first page's description."""
+    with tifffile.TiffWriter(file, bigtiff=_bytes_of(mask) > _CLASSIC_TIFF_BYTES, byteorder="<") as tiff:
+        tiff.write(
+            (np.ascontiguousarray(mask[z : z + 1, :, :][0]) for z in range(mask.shape[0])),
+            shape=mask.shape,
+            dtype=np.uint8,
+            photometric="minisblack",
+            compression="zlib",
+            description=xml,
+            metadata=None,
+            software=False,
+        )
+
+
+def ome_xml(name: str, box: Box, voxel_size_nm: Sequence[float], description: str, digest: bytes) -> bytes:
+    """Return the OME-XML of a mask, in ASCII; its UUID follows from what the file holds."""
+    z, y, x = box.shape
+    # What XML cannot hold becomes a space.
+    description = "".join(c if c.isprintable() else " " for c in description)
+    z_um, y_um, x_um = (size_nm / 1000 for size_nm in voxel_size_nm)
+    sizes = {"SizeX": x, "SizeY": y, "SizeZ": z, "SizeC": 1, "SizeT": 1}
+    physical = {"PhysicalSizeX": x_um, "PhysicalSizeY": y_um, "PhysicalSizeZ": z_um}
+    identity = uuid.uuid5(_IMAGES, f"{digest.hex()} {name} {box} {z_um} {y_um} {x_um} {description}")
+
+    ome = ElementTree.Element("OME", {"xmlns": _OME, "Creator": "nd-synapse", "UUID": f"urn:uuid:{identity}"})
+    image = ElementTree.SubElement(ome, "Image", {"ID": "Image:0", "Name": name})
+    ElementTree.SubElement(image, "Description").text = description
+    pixels = ElementTree.SubElement(
+        image,
+        "Pixels",
+        {"ID": "Pixels:0", "DimensionOrder": "XYZCT", "Type": "uint8", "BigEndian": "false"}
+        | {key: str(extent) for key, extent in sizes.items()}
+        | {key: f"{size:.12g}" for key, size in physical.items()}
+        | {f"{key}Unit": "\N{MICRO SIGN}m" for key in physical},
+    )
+    ElementTree.SubElement(pixels, "Channel", {"ID": "Channel:0:0", "Name": name, "SamplesPerPixel": "1"})
+    ElementTree.SubElement(pixels, "TiffData", {"IFD": "0", "PlaneCount": str(z)})
+    for plane in range(z):
+        corner = {"X": box.x[0] * x_um, "Y": box.y[0] * y_um, "Z": (box.z[0] + plane) * z_um}
+        ElementTree.SubElement(
+            pixels,
+            "Plane",
+            {"TheZ": str(plane), "TheC": "0", "TheT": "0"}
+            | {f"Position{axis}": f"{position:.12g}" for axis, position in corner.items()}
+            | {f"Position{axis}Unit": "\N{MICRO SIGN}m" for axis in corner},
+        )
+    ElementTree.SubElement(image, "AnnotationRef", {"ID": "Annotation:0"})
+    notes = ElementTree.SubElement(ElementTree.SubElement(ome, "StructuredAnnotations"), "MapAnnotation")
+    notes.attrib.update({"ID": "Annotation:0", "Namespace": "nd-synapse/box"})
+    value = ElementTree.SubElement(notes, "Value")
+    for axis, (start, stop) in zip("zyx", box.ranges, strict=True):
+        ElementTree.SubElement(value, "M", {"K": f"{axis}_start"}).text = str(start)
+        ElementTree.SubElement(value, "M", {"K": f"{axis}_stop"}).text = str(stop)
+    xml: bytes = ElementTree.tostring(ome, encoding="us-ascii", xml_declaration=True)
+    return xml

@@ -1,0 +1,313 @@
+"""Boxes of voxels and frames of volumes; axes are z, y, x, ranges half-open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+
+from nd_synapse.errors import DataError, RangeError
+
+__all__ = ["NANOMETRES", "VOXEL_SIZES", "Box", "Frame", "Range", "are_voxel_sizes"]
+
+Range = tuple[int, int]
+
+
+def _shown(given: object) -> str:
+    """Return what was given in place of a range, for a message."""
+    try:
+        return f"{given!r:.100}"
+    except ValueError:  # Python does not write whole numbers of very many digits
+        return "of very many digits"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Box:
+    """Three half-open ranges ``[start, stop)`` of voxel indices, never empty.
+
+    Parameters
+    ----------
+    z, y, x : tuple of int
+        Start and stop along each axis, ``start < stop``.
+
+    Raises
+    ------
+    RangeError
+        If a range is empty or reversed, or is not two whole numbers.
+
+    Examples
+    --------
+    >>> box = Box(z=(0, 8), y=(10, 20), x=(0, 5))
+    >>> box.shape, box.voxels
+    ((8, 10, 5), 400)
+    """
+
+    z: Range
+    y: Range
+    x: Range
+
+    def __post_init__(self) -> None:
+        """Normalise to tuples of int and refuse what is no box."""
+        for axis in "zyx":
+            given = getattr(self, axis)
+            try:
+                start, stop = (int(end) for end in given)
+                whole = all(int(end) == end for end in given)
+            except (TypeError, ValueError, OverflowError):
+                whole = False
+            if not whole or max(abs(start), abs(stop)) >= 2**63:
+                raise RangeError(
+                    f"{axis} range {_shown(given)}", "it is not two whole numbers", "Give it as start,stop"
+                )
+            if stop <= start:
+                what = "it holds no voxel" if stop == start else "it ends before it starts"
+                raise RangeError(f"{axis} range {start},{stop}", what, "Ranges are half-open: start < stop")
+            object.__setattr__(self, axis, (start, stop))
+
+    @classmethod
+    def of_shape(cls, shape: Sequence[int], origin: Sequence[int] = (0, 0, 0)) -> Box:
+        """Return the box of `shape` (z, y, x) that starts at `origin` (z, y, x)."""
+        try:
+            z, y, x = ((o, o + n) for o, n in zip(origin, shape, strict=True))
+        except (TypeError, ValueError) as error:
+            asked = f"a box of the shape {shape!r} at {origin!r}"
+            raise RangeError(asked, "they are not three numbers each", "Give z, y, x") from error
+        return cls(z, y, x)
+
+    @property
+    def ranges(self) -> tuple[Range, Range, Range]:
+        """The three ranges, z, y, x."""
+        return (self.z, self.y, self.x)
+
+    @property
+    def start(self) -> tuple[int, int, int]:
+        """First voxel (z, y, x)."""
+        return (self.z[0], self.y[0], self.x[0])
+
+    @property
+    def stop(self) -> tuple[int, int, int]:
+        """One past the last voxel (z, y, x)."""
+        return (self.z[1], self.y[1], self.x[1])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along z, y, x."""
+        return (self.z[1] - self.z[0], self.y[1] - self.y[0], self.x[1] - self.x[0])
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels."""
+        z, y, x = self.shape
+        return z * y * x
+
+    def __str__(self) -> str:
+        """Return the box as ``z 0:8 y 10:20 x 0:5``."""
+        return " ".join(f"{axis} {a}:{b}" for axis, (a, b) in zip("zyx", self.ranges, strict=True))
+
+    def slices(self, origin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
+        """Return the slices of this box in an array.
+
+        Parameters
+        ----------
+        origin : sequence of int
+            First voxel (z, y, x) of the array.
+
+        Returns
+        -------
+        tuple of slice
+            Along z, y, x.
+        """
+        z, y, x = (slice(a - o, b - o) for (a, b), o in zip(self.ranges, origin, strict=True))
+        return (z, y, x)
+
+    def contains(self, other: Box) -> bool:
+        """Tell whether another box lies in this one.
+
+        Parameters
+        ----------
+        other : Box
+            The other box.
+
+        Returns
+        -------
+        bool
+            Whether every voxel of `other` is one of this box.
+        """
+        return all(a <= c and d <= b for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True))
+
+    def intersection(self, other: Box) -> Box | None:
+        """Return the voxels that lie in both boxes.
+
+        Parameters
+        ----------
+        other : Box
+            The other box.
+
+        Returns
+        -------
+        Box or None
+            None where they share no voxel: a box is never empty.
+        """
+        ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True)]
+        return None if any(b <= a for a, b in ranges) else Box(*ranges)
+
+    @classmethod
+    def around(cls, boxes: Sequence[Box]) -> Box:
+        """Return the smallest box that holds others.
+
+        Parameters
+        ----------
+        boxes : sequence of Box
+            One at least.
+
+        Returns
+        -------
+        Box
+            The box.
+        """
+        ends = (zip(*along, strict=True) for along in zip(*(box.ranges for box in boxes), strict=True))
+        return cls(*((min(starts), max(stops)) for starts, stops in ends))
+
+    def grown(self, halo: Sequence[int], within: Box) -> Box:
+        """Return this box, larger on each side.
+
+        Parameters
+        ----------
+        halo : sequence of int
+            Voxels along z, y, x to add on each side.
+        within : Box
+            Where the result is cut.
+
+        Returns
+        -------
+        Box
+            The larger box.
+        """
+        ranges = (
+            (max(a - h, lo), min(b + h, hi))
+            for (a, b), h, (lo, hi) in zip(self.ranges, halo, within.ranges, strict=True)
+        )
+        return Box(*ranges)
+
+    def tile_count(self, size: Sequence[int], aligned: bool = False) -> int:
+        """Count the boxes that `tiles` yields, without making one.
+
+        Parameters
+        ----------
+        size : sequence of int
+            As for `tiles`.
+        aligned : bool
+            As for `tiles`.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        if len(size) != 3 or min(size) < 1:
+            raise RangeError(f"block size {tuple(size)}", "it is not three extents from 1 upwards", "Give Z,Y,X")
+        firsts = [start // n * n if aligned else start for start, n in zip(self.start, size, strict=True)]
+        return math.prod(-((first - stop) // n) for first, stop, n in zip(firsts, self.stop, size, strict=True))
+
+    def tiles(self, size: Sequence[int], aligned: bool = False) -> Iterator[Box]:
+        """Cut the box into boxes of `size`, in C order; they cover it once.
+
+        Parameters
+        ----------
+        size : sequence of int
+            Largest extent of a tile along z, y, x.
+        aligned : bool
+            Cut at multiples of `size` from voxel 0, as chunks of a store lie, rather than from this box's start.
+
+        Yields
+        ------
+        Box
+            The tiles, z slowest. Tiles at the borders may be smaller.
+        """
+        if any(n < 1 for n in size):
+            raise RangeError(f"block size {tuple(size)}", "an extent is below 1", "Give Z,Y,X of at least 1")
+        depth, height, width = size
+        # no list of cuts: a frame of BOSS may be so large that those of one axis alone would not fit the memory
+        for z in _cuts(self.z, depth, aligned):
+            for y in _cuts(self.y, height, aligned):
+                for x in _cuts(self.x, width, aligned):
+                    yield Box(z, y, x)
+
+
+def _cuts(ends: Range, n: int, aligned: bool) -> Iterator[Range]:
+    """Cut a range into ranges of `n`, one after another."""
+    start, stop = ends
+    first = (start // n + 1) * n if aligned else start + n
+    return pairwise(chain((start,), range(first, stop, n), (stop,)))
+
+
+NANOMETRES = {"nanometers": 1.0, "micrometers": 1e3, "millimeters": 1e6, "centimeters": 1e7}
+"""The units that a voxel size may be given in, as BOSS spells them, and how many nanometres one of each has."""
+
+_SMALLEST_NM, _LARGEST_NM = 1e-3, 1e9
+
+VOXEL_SIZES = f"three sizes from {_SMALLEST_NM:g} to {_LARGEST_NM:g} nm"
+"""What voxel sizes may be: from a hundredth of an atom to a metre. What is computed from others may be no number."""
+
+# Voxel sizes pass through JSON and unit conversions; a difference that matters is far larger.
+_RELATIVE = 1e-6
+
+
+def are_voxel_sizes(sizes_nm: Sequence[float]) -> bool:
+    """Tell whether numbers are the edges of a voxel.
+
+    Parameters
+    ----------
+    sizes_nm : sequence of float
+        Along z, y, x, in nanometres.
+
+    Returns
+    -------
+    bool
+        Whether they are `VOXEL_SIZES`.
+    """
+    return len(sizes_nm) == 3 and all(_SMALLEST_NM <= size <= _LARGEST_NM for size in sizes_nm)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The extent of a volume and the size of its voxels.
+
+    Parameters
+    ----------
+    name : str
+        The name of the frame, for messages and as the name of a copy of it.
+    extent : Box
+        The voxels of the volume, z, y, x.
+    voxel_size_nm : tuple of float
+        Edges of a voxel along z, y, x, in nanometres.
+
+    Raises
+    ------
+    DataError
+        If a voxel size is not one of `VOXEL_SIZES`.
+    """
+
+    name: str
+    extent: Box
+    voxel_size_nm: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are no sizes."""
+        if not are_voxel_sizes(self.voxel_size_nm):
+            raise DataError(
+                f"coordinate frame {self.name}",
+                f"its voxel size z, y, x is {self.voxel_size_nm} nm",
+                f"Let its owner correct it: {VOXEL_SIZES} are needed",
+            )
+
+    def same_voxels(self, other: Frame) -> bool:
+        """Tell whether the voxels of both frames are of one size, to a millionth."""
+        return all(
+            math.isclose(a, b, rel_tol=_RELATIVE) for a, b in zip(self.voxel_size_nm, other.voxel_size_nm, strict=True)
+        )
+
+    def size_text(self) -> str:
+        """Return the voxel size as ``z 70 y 100 x 100 nm``."""
+        return " ".join(f"{axis} {size:g}" for axis, size in zip("zyx", self.voxel_size_nm, strict=True)) + " nm"

@@ -1,0 +1,54 @@
+"""A function by its path, ``package.module:function``.
+
+It calls none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from nd_synapse.errors import UnknownNameError
+from nd_synapse.text import reason_of
+
+__all__ = ["function_of"]
+
+
+def function_of(path: str) -> Callable[..., Any]:
+    """Import a function from where Python finds modules.
+
+    Parameters
+    ----------
+    path : str
+        ``package.module:function``.
+
+    Returns
+    -------
+    callable
+        The function.
+
+    Raises
+    ------
+    UnknownNameError
+        If the path has another form, its module cannot be imported, or there is no such function in it.
+    """
+    asked, remedy = f"function {path!r}", "Name it as package.module:function"
+    module_name, _, name = path.partition(":")
+    if not (module_name and name):
+        raise UnknownNameError(asked, "that is not of the form package.module:function", remedy)
+    try:
+        module = importlib.import_module(module_name)
+        # a module may look names up by a function of its own
+        function: Any = getattr(module, name, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        found = f"importing {module_name} ended with {reason_of(error)}"
+        raise UnknownNameError(asked, found, remedy) from error
+    if function is None:
+        raise UnknownNameError(asked, f"{module_name} has no {name}", remedy)
+    if not callable(function) or isinstance(function, type):
+        raise UnknownNameError(asked, f"it is {type(function).__name__}, not a function", remedy)
+    called: Callable[..., Any] = function
+    return called

@@ -1,0 +1,137 @@
+"""Deliverables: the files of a result folder that are meant for its reader, and their sums.
+
+It writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nd_synapse.errors import StorageError
+from nd_synapse.text import system_reason
+
+__all__ = ["GROWING", "MARKER", "UNFINISHED", "deliverables", "entries", "links", "sums"]
+
+MARKER = "run.json"
+"""The file that is written last: a folder, or an upload, without it is of a run that did not end."""
+
+GROWING = "job.log"
+"""The file that later commands add to, those that are refused among them."""
+
+UNFINISHED = (MARKER, GROWING)
+"""What is still written when the sums of all other files are drawn."""
+
+
+def deliverables(root: Path) -> list[Path]:
+    """List the files of a result folder that are meant for its reader.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Returns
+    -------
+    list of Path
+        Regular files at any depth, sorted by their path below `root`; empty for a folder without any. Hidden files
+        and folders (scratch, half-written files) are left out, and so are symbolic links, which could point anywhere.
+
+    Raises
+    ------
+    StorageError
+        If there is no such folder, or a part of it cannot be listed.
+    """
+    return [path for path in entries(root) if path.is_file() and not path.is_symlink()]
+
+
+def links(root: Path) -> list[str]:
+    """List the symbolic links in a result folder: no run makes one, and what they lead to is nobody's deliverable.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Returns
+    -------
+    list of str
+        Their paths below the folder.
+
+    Raises
+    ------
+    StorageError
+        As `deliverables`.
+    """
+    return [path.relative_to(root).as_posix() for path in entries(root) if path.is_symlink()]
+
+
+def entries(root: Path) -> list[Path]:
+    """List all that a result folder has and does not hide, but for folders.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Returns
+    -------
+    list of Path
+        Files, links and whatever else, at any depth, sorted; links to folders are not followed.
+
+    Raises
+    ------
+    StorageError
+        As `deliverables`.
+    """
+    try:
+        return sorted(_entries(root))
+    except OSError as cause:
+        raise StorageError(
+            f"listing the result folder {root}", system_reason(cause), "Check the path and your right to read it"
+        ) from cause
+
+
+def _entries(root: Path) -> Iterator[Path]:
+    def refuse(cause: OSError) -> None:
+        raise cause
+
+    for folder, subfolders, names in os.walk(root, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        linked = [name for name in subfolders if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in (*names, *linked) if not name.startswith("."))
+
+
+def sums(root: Path) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of every file of a result folder, but of the two that end after `run.json` is written.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Returns
+    -------
+    dict of str to dict
+        Path below the folder, with slashes, to ``bytes`` and ``sha256`` (hexadecimal); without `UNFINISHED`.
+
+    Raises
+    ------
+    StorageError
+        If a file cannot be read.
+    """
+    found = {}
+    for path in deliverables(root):
+        name = path.relative_to(root).as_posix()
+        if name in UNFINISHED:
+            continue
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                found[name] = {"bytes": file.tell(), "sha256": digest}
+        except OSError as cause:
+            raise StorageError(f"reading {path}", system_reason(cause), "Check your right to read it") from cause
+    return found

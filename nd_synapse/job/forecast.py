@@ -1,0 +1,125 @@
+"""What a job would do and need, told before it runs.
+
+It asks BOSS for names and sizes, and for no voxel; nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from nd_synapse.boss.resource import NeuroDataResource
+from nd_synapse.detection import DEFAULT_BLOCK_SIZE, Plan
+from nd_synapse.detection.budget import check_memory, fits, fitted, needs_of
+from nd_synapse.detection.plan import remembered_block_size
+from nd_synapse.geometry import Box
+from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.job import Job
+from nd_synapse.machine import available_bytes
+
+__all__ = ["candidates", "forecast", "plan_of"]
+
+
+def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folder: ResultFolder) -> Plan:
+    """Plan the detection of a job, within its memory.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    source : NeuroDataResource
+        The volume.
+    roles : mapping of str to str
+        Role to channel.
+    folder : ResultFolder
+        Where the scratch folder is.
+
+    Returns
+    -------
+    Plan
+        With blocks that fit.
+
+    Raises
+    ------
+    UsageError
+        If the blocks that were asked for do not fit, or none do.
+    UnknownNameError
+        If a channel that is to be measured is none of those that the job looks at.
+    """
+    plan = Plan(
+        source=source,
+        box=job.box,
+        pipeline=job.pipeline,
+        roles=roles,
+        channels=job.measured(candidates(source)),
+        voxel_size_nm=source.voxel_size,
+        block_size=job.block_size or DEFAULT_BLOCK_SIZE,
+        folder=folder.work,
+    )
+    limit = available_bytes() if job.memory_bytes is None else job.memory_bytes
+    before = remembered_block_size(folder.work)
+    if job.block_size is None and before is not None:
+        same = replace(plan, block_size=before)
+        if fits(same, job.cpus, job.pulls, limit):
+            return same
+    if job.block_size is None:
+        return fitted(plan, job.cpus, job.pulls, limit)
+    mine = [] if job.part is None else job.part.of(plan.blocks())
+    # a part joins nothing: its own blocks are all that it holds
+    check_memory(replace(plan, box=Box.around(mine)) if mine else plan, job.cpus, job.pulls, limit, plan.box)
+    return plan
+
+
+def candidates(source: NeuroDataResource) -> list[str]:
+    """Return the image channels that the job may look at.
+
+    Parameters
+    ----------
+    source : NeuroDataResource
+        The volume.
+
+    Returns
+    -------
+    list of str
+        Those that were asked for, or all.
+    """
+    return [channel for channel in source.image_channels if channel in source.requested_channels]
+
+
+def forecast(job: Job, plan: Plan) -> str:
+    """Tell what a job would do and need.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    plan : Plan
+        From `plan_of`.
+
+    Returns
+    -------
+    str
+        Lines for the user.
+    """
+    needs = needs_of(plan, job.cpus, job.pulls)
+    low, high = needs.seconds(job.cpus, job.pulls)
+    whole, disk = needs.pull_bytes, needs.disk_bytes
+    pulled = f"{whole / 2**30:,.2f} GiB"
+    if job.cache_bytes is not None and job.cache_bytes < whole:
+        # counting, detecting and measuring each pull what is not there any more
+        pulled += f" to {3 * whole / 2**30:,.2f} GiB, for --cache holds less,"
+        disk += job.cache_bytes - whole
+    roles = ", ".join(f"{role} {channel}" for role, channel in plan.roles.items())
+    scratch = f"{disk / 2**30:,.2f} GiB of scratch in {needs.files:,} files"
+    lines = {
+        "volume": f"{plan.source.identity}",
+        "box": f"{job.box}, {job.box.voxels:,} voxels",
+        "channels": f"{roles}; measured: {', '.join(plan.channels)}",
+        "blocks": f"{needs.blocks:,} of at most {' x '.join(map(str, plan.block_size))} voxels (z, y, x)",
+        "to pull": f"{pulled} before compression, {job.pulls} cutouts at a time",
+        "memory": f"at most {needs.memory_bytes / 2**20:,.0f} MiB, with {job.cpus} workers",
+        "disk": f"{scratch}, and as much as the masks for the results",
+        "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes, from {needs.assumed}",
+        "results": f"{plan.folder.parent}",
+    }
+    return "".join(f"{name:<9} {text}\n" for name, text in lines.items())

@@ -1,0 +1,203 @@
+"""The rules of a cutout request: time samples, resolution, ranges, size and channel type, in the order of BOSS.
+
+They are pure: a request and the records of the catalog in, a checked cutout or the refusal out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from nd_synapse.geometry import Box, Range
+from nd_synapse.local_boss.codec import LARGEST_BUFFER_BYTES
+from nd_synapse.local_boss.models import Channel, CoordinateFrame, Experiment
+from nd_synapse.local_boss.responses import BossError, Code
+from nd_synapse.local_boss.voxels import CHUNK
+
+__all__ = [
+    "LARGEST_CUTOUT_BYTES",
+    "LARGEST_CUTOUT_CUBOIDS",
+    "Cutout",
+    "UnservedError",
+    "check_access_mode",
+    "check_annotation",
+    "check_resolution",
+    "check_served",
+    "check_size",
+    "parse_cutout",
+    "parse_ids",
+    "whole",
+]
+
+LARGEST_CUTOUT_BYTES = 520 * 2**20
+LARGEST_CUTOUT_CUBOIDS = 2**13
+"""Cuboids that a cutout may touch: each is a file to look for, and to write anew where voxels are sent. A slice of
+half a gigabyte touches some 2,200; a line of as many voxels would touch a million."""
+ACCESS_MODES = ("cache", "no-cache", "raw")
+
+
+class UnservedError(Exception):
+    """What the real server meets with an unhandled fault, that is a page of HTML with status 500."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """A checked request for voxels.
+
+    Parameters
+    ----------
+    channel : Channel
+        Whose voxels.
+    resolution : int
+        Level of the hierarchy.
+    box : Box
+        In voxels.
+    times : tuple of int
+        Half-open range of time samples, perhaps empty.
+    timed : bool
+        Whether the request named time samples, and its payload so has a time axis.
+    """
+
+    channel: Channel
+    resolution: int
+    box: Box
+    times: Range
+    timed: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Extent along t, z, y, x."""
+        return (self.times[1] - self.times[0], *self.box.shape)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Size of the voxels in bytes."""
+        return prod(self.shape) * np.dtype(self.channel.datatype).itemsize
+
+    @property
+    def cuboids(self) -> int:
+        """How many cuboids it touches, in all time samples."""
+        along = (-(-b // n) - a // n for (a, b), n in zip(self.box.ranges, CHUNK, strict=True))
+        return prod(along) * (self.times[1] - self.times[0])
+
+
+def whole(digits: str) -> int:
+    """Return the number that digits spell; from 10^20 on all are alike, beyond every id and range."""
+    return int(digits) if len(digits) <= 20 else 10**20
+
+
+def parse_cutout(channel: Channel, experiment: Experiment, frame: CoordinateFrame, parts: Mapping[str, str]) -> Cutout:
+    """Check the ranges of a request.
+
+    Parameters
+    ----------
+    channel, experiment, frame : Channel, Experiment, CoordinateFrame
+        What the ranges are checked against.
+    parts : mapping
+        ``resolution``, ``x``, ``y``, ``z`` and perhaps ``t`` as they stand in the path.
+
+    Returns
+    -------
+    Cutout
+        The request.
+
+    Raises
+    ------
+    BossError
+        400/1000 for time samples, 400/1002 for the resolution, 400/1001 for the ranges.
+    """
+    times = _times(channel, experiment, parts.get("t"))
+    resolution = int(parts["resolution"])
+    check_resolution(channel, experiment, resolution)
+    z, y, x = (_range(parts[axis]) for axis in "zyx")
+    inside = zip((z, y, x), frame.start, frame.stop, strict=True)
+    if any(a >= b or a < start or b > stop for (a, b), start, stop in inside):
+        asked = "/".join([parts["resolution"], parts["x"], parts["y"], parts["z"]])
+        raise BossError(400, Code.INVALID_CUTOUT_ARGS, f"Incorrect cutout arguments {asked}")
+    return Cutout(channel, resolution, Box(z, y, x), times, timed=bool(parts.get("t")))
+
+
+def check_resolution(channel: Channel, experiment: Experiment, resolution: int) -> None:
+    """Refuse a resolution that the channel does not have, with 400/1002."""
+    first, end = channel.base_resolution, channel.base_resolution + experiment.num_hierarchy_levels
+    if not first <= resolution < end:
+        message = f"Invalid resolution {resolution}. The resolution has to be within {first} and {end}"
+        raise BossError(400, Code.TYPE_ERROR, message)
+
+
+def check_access_mode(query: Mapping[str, str], strict: bool) -> None:
+    """Refuse an unknown access mode, or the old option together with the new one.
+
+    Raises
+    ------
+    BossError
+        400/1001, as the real server intends.
+    UnservedError
+        With `strict`, as the real server does.
+    """
+    mode = query.get("access-mode")
+    if mode is None or (mode in ACCESS_MODES and "no-cache" not in query):
+        return
+    if strict:
+        raise UnservedError
+    message = f"Invalid access-mode: give one of {', '.join(ACCESS_MODES)}, and not no-cache beside it."
+    raise BossError(400, Code.INVALID_CUTOUT_ARGS, message)
+
+
+def check_size(cutout: Cutout) -> None:
+    """Refuse a cutout that is too large, with 413/2000.
+
+    BOSS counts two bytes for a voxel of uint64; a Blosc buffer cannot hold more than 2 GiB in any case. Few voxels in
+    very many cuboids are too much as well.
+    """
+    if cutout.cuboids > LARGEST_CUTOUT_CUBOIDS:
+        message = f"Cutout request touches over {LARGEST_CUTOUT_CUBOIDS} cuboids. Reduce cutout dimensions."
+        raise BossError(413, Code.REQUEST_TOO_LARGE, message)
+    counted = cutout.unpacked_bytes // (4 if cutout.channel.datatype == "uint64" else 1)
+    if counted > LARGEST_CUTOUT_BYTES or cutout.unpacked_bytes > LARGEST_BUFFER_BYTES:
+        message = "Cutout request is over 500MB when uncompressed. Reduce cutout dimensions."
+        raise BossError(413, Code.REQUEST_TOO_LARGE, message)
+
+
+def check_annotation(channel: Channel, what: str) -> None:
+    """Refuse an image channel where objects are asked for, with 400/2003."""
+    if channel.type != "annotation":
+        message = f"The channel {channel.name} is not an annotation channel: it has no {what}."
+        raise BossError(400, Code.DATATYPE_NOT_SUPPORTED, message)
+
+
+def check_served(channel: Channel, resolution: int, reading: bool) -> None:
+    """Refuse what the real server lets you make but cannot serve.
+
+    Raises
+    ------
+    UnservedError
+        For uint32, for images of uint64, and for reading annotations at a resolution that nobody computed.
+    """
+    unserved = channel.datatype == "uint32" or (channel.datatype == "uint64" and channel.type == "image")
+    unmade = reading and channel.type == "annotation" and resolution != channel.base_resolution
+    if unserved or unmade:
+        raise UnservedError
+
+
+def parse_ids(text: str) -> list[int]:
+    """Return the object ids of a comma-separated list; what is no id stands for no object."""
+    return [whole(part) for part in text.split(",") if part.isascii() and part.isdigit()]
+
+
+def _range(text: str) -> Range:
+    start, stop = text.split(":")
+    return whole(start), whole(stop)
+
+
+def _times(channel: Channel, experiment: Experiment, text: str | None) -> Range:
+    if text is None:
+        return channel.default_time_sample, channel.default_time_sample + 1
+    start, stop = _range(text)
+    # one sample beyond the last is let through, as BOSS does
+    if start > experiment.num_time_samples or stop > experiment.num_time_samples + 1 or start > stop:
+        raise BossError(400, Code.INVALID_URL, f"Invalid time range {text} for {experiment.num_time_samples} samples")
+    return start, stop

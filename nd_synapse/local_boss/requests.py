@@ -1,0 +1,200 @@
+"""A call to the server: who calls, with what, and what that caller may do.
+
+It is no router and no handler; those get a call and return a reply.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.models import Channel, Collection, CoordinateFrame, Experiment
+from nd_synapse.local_boss.responses import BossError, Code
+from nd_synapse.local_boss.tokens import ANONYMOUS, Rights
+
+__all__ = [
+    "BodyWantedError",
+    "Call",
+    "NotJsonError",
+    "Resource",
+    "UnauthorizedError",
+    "check_read",
+    "check_role",
+    "check_write",
+    "identify",
+    "may_read",
+]
+
+LARGEST_JSON_BYTES = 2**20
+
+Resource = Collection | Experiment | Channel
+
+
+class BodyWantedError(Exception):
+    """A handler has checked all that can be checked without the body.
+
+    Parameters
+    ----------
+    limit_bytes : int
+        How large the body may be.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.limit_bytes = limit_bytes
+
+
+class NotJsonError(Exception):
+    """The body is no JSON."""
+
+
+class UnauthorizedError(Exception):
+    """The token is not valid, or there is none where one is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request.
+
+    Parameters
+    ----------
+    boss : Boss
+        The data folder.
+    method : str
+        HTTP method.
+    rights : Rights
+        What the caller may do.
+    query : mapping
+        The query of the URL, decoded.
+    body : bytes or None
+        The body; None while it is left in the network.
+    """
+
+    boss: Boss
+    method: str
+    rights: Rights
+    query: Mapping[str, str]
+    body: bytes | None = None
+
+    def receive(self, limit_bytes: int) -> bytes:
+        """Return the body.
+
+        A handler asks for it when it has checked everything else. No worker waits for a body that comes slowly, or not
+        at all: the handler is left by an exception, and called again, checks and all, when the body is there.
+
+        Parameters
+        ----------
+        limit_bytes : int
+            How large it may be.
+
+        Returns
+        -------
+        bytes
+            The body.
+
+        Raises
+        ------
+        BodyWantedError
+            If it is in the network still.
+        """
+        if self.body is None:
+            raise BodyWantedError(limit_bytes)
+        return self.body
+
+    def fields(self) -> dict[str, object]:
+        """Return the JSON object in the body, empty when there is no body.
+
+        Raises
+        ------
+        BossError
+            400/1003 if it is JSON of another kind.
+        NotJsonError
+            If it is no JSON.
+        BodyWantedError
+            If it is in the network still.
+        """
+        body = self.receive(LARGEST_JSON_BYTES)
+        if not body:
+            return {}
+        try:
+            fields = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise NotJsonError(str(error)) from error
+        if not isinstance(fields, dict):
+            raise BossError(400, Code.INVALID_POST_ARGUMENT, "The body has to be a JSON object.")
+        return fields
+
+
+def identify(header: str | None, tokens: Mapping[str, Rights], reading: bool) -> Rights:
+    """Return the rights of the caller.
+
+    Parameters
+    ----------
+    header : str or None
+        The Authorization header.
+    tokens : mapping
+        Token to rights.
+    reading : bool
+        Whether the method is one that callers without a token may use.
+
+    Returns
+    -------
+    Rights
+        Those of the token, or `ANONYMOUS`.
+
+    Raises
+    ------
+    UnauthorizedError
+        If the token is unknown, or missing where one is needed.
+    """
+    scheme, _, token = (header or "").strip().partition(" ")
+    if scheme.lower() == "token":
+        rights = tokens.get(token.strip())
+        if rights is None:
+            raise UnauthorizedError("Invalid token.")
+        return rights
+    if not reading:
+        raise UnauthorizedError("Authentication credentials were not provided.")
+    return ANONYMOUS
+
+
+def may_read(rights: Rights, resource: Resource, public: bool = True) -> bool:
+    """Tell whether a resource may be read; `public` says whether its public flag counts."""
+    return (public and resource.public) or resource.creator == rights.user or rights.may_read(*_names(resource))
+
+
+def check_read(rights: Rights, resource: Resource, public: bool = True) -> None:
+    """Refuse with 403/3001 who may not read a resource."""
+    if not may_read(rights, resource, public):
+        raise _forbidden()
+
+
+def check_write(rights: Rights, resource: Resource | CoordinateFrame) -> None:
+    """Refuse with 403/3001 who may not change or fill a resource; who made it may."""
+    if resource.creator != rights.user and not rights.may_write(*_names(resource)):
+        raise _forbidden()
+
+
+def check_role(rights: Rights) -> None:
+    """Refuse with 403/3000 who may not create and delete resources."""
+    if not rights.manages:
+        message = f"{rights.user} does not have the required role resource-manager"
+        raise BossError(403, Code.MISSING_ROLE, message)
+
+
+def _forbidden() -> BossError:
+    return BossError(403, Code.MISSING_PERMISSION, "This user does not have the required permissions")
+
+
+def _names(resource: Resource | CoordinateFrame) -> tuple[str, ...]:
+    match resource:
+        case Collection():
+            return (resource.name,)
+        case Experiment():
+            return (resource.collection, resource.name)
+        case Channel():
+            return (resource.collection, resource.experiment, resource.name)
+        case CoordinateFrame():
+            return ()  # belongs to no collection: only its creator and who may write everything

@@ -1,0 +1,105 @@
+"""Which path leads to which handler.
+
+Paths of BOSS are odd: a doubled slash, slashes at the end or none, and regular expressions that stop before the end.
+So they are matched here, in one table, and not by the framework.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from nd_synapse.local_boss import routes_data, routes_resources
+from nd_synapse.local_boss.requests import Call
+
+__all__ = ["Route", "find", "routes"]
+
+Handler = Callable[[Call, Mapping[str, str]], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path and what answers there.
+
+    Parameters
+    ----------
+    path : re.Pattern
+        Its named groups are the handler's arguments.
+    methods : mapping
+        Handler of each HTTP method.
+    cutout : bool
+        Whether it answers in Blosc: there the real server fails to put framework errors into words.
+    voxels : bool
+        Whether it may read many voxels.
+    """
+
+    path: re.Pattern[str]
+    methods: Mapping[str, Handler]
+    cutout: bool = False
+    voxels: bool = False
+
+
+def routes(strict: bool) -> list[Route]:
+    """Return the table of all paths.
+
+    Parameters
+    ----------
+    strict : bool
+        Cut names at the first illegal character and ignore the rest of the path, as the real server does. Otherwise
+        the name is taken whole, and refused later for what it is.
+
+    Returns
+    -------
+    list of Route
+        The first one that matches is meant.
+    """
+    name, end = (r"[\w-]+", "") if strict else ("[^/]+", "/?$")
+    collection = f"(?P<collection>{name})"
+    experiment = f"{collection}/experiment/(?P<experiment>{name})"
+    channel = f"{experiment}/channel/(?P<channel>{name})"
+    data = r"(?P<collection>[\w-]+)/(?P<experiment>[\w-]+)/(?P<channel>[\w-]+)"
+    ranges = r"(?P<resolution>[0-9])/(?P<x>[0-9]+:[0-9]+)/(?P<y>[0-9]+:[0-9]+)/(?P<z>[0-9]+:[0-9]+)"
+    ranges += "(?:/(?P<t>[0-9]+:[0-9]+))?"
+    meta = f"(?P<collection>{name})(?:/(?P<experiment>{name})(?:/(?P<channel>{name}))?)?"
+
+    def route(path: str, methods: Mapping[str, Handler], cutout: bool = False, voxels: bool = False) -> Route:
+        return Route(re.compile(f"^/v1/{path}"), methods, cutout, cutout or voxels)
+
+    def resource(path: str, handler: Handler) -> Route:
+        return route(f"{path}{end}", dict.fromkeys(("GET", "POST", "PUT", "DELETE"), handler))
+
+    return [
+        route("collection/{0,2}$", {"GET": routes_resources.collections}),
+        route(f"collection/{collection}/experiment/?$", {"GET": routes_resources.experiments}),
+        route(f"collection/{experiment}/channel/?$", {"GET": routes_resources.channels}),
+        resource(f"collection/{channel}", routes_resources.channel),
+        resource(f"collection/{experiment}", routes_resources.experiment),
+        resource(f"collection/{collection}", routes_resources.collection),
+        route("coord/{0,2}$", {"GET": routes_resources.frames}),
+        resource(f"coord/(?P<frame>{name})", routes_resources.frame),
+        route(f"cutout/to_black/{data}/{ranges}/?$", {"PUT": routes_data.to_black}, cutout=True),
+        route(
+            f"cutout/{data}/{ranges}/?$", {"GET": routes_data.get_cutout, "POST": routes_data.post_cutout}, cutout=True
+        ),
+        resource(f"meta/{meta}", routes_data.metadata),
+        route(f"reserve/{data}/(?P<count>[0-9]+)/?$", {"GET": routes_data.reserve}),
+        route(
+            f"boundingbox/{data}/(?P<resolution>[0-9])/(?P<id>[0-9]+)/?$",
+            {"GET": routes_data.bounding_box},
+            voxels=True,
+        ),
+        route(f"ids/{data}/{ranges}/?$", {"GET": routes_data.ids}, voxels=True),
+        route(f"downsample/{data}/?$", {"GET": routes_data.downsample}),
+    ]
+
+
+def find(table: list[Route], path: str) -> tuple[Route, dict[str, str]] | None:
+    """Return the route of a path and the parts that the path names, or None."""
+    for route in table:
+        match = route.path.match(path)
+        if match:
+            return route, {name: part for name, part in match.groupdict().items() if part is not None}
+    return None

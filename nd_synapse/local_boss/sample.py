@@ -1,0 +1,335 @@
+"""The synthetic sample: a generated experiment in a data folder, its truth beside it, and the score against the truth.
+
+It draws nothing itself (`synthetic` does) and detects nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+from nd_synapse.console import app
+from nd_synapse.errors import DataError, RangeError, StorageError
+from nd_synapse.files.csv_tables import Rows
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss import metadata
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import Ingested, catalog_door, ingest, three_integers
+from nd_synapse.local_boss.responses import MissingError
+from nd_synapse.local_boss.stacks import stack_of_array
+from nd_synapse.local_boss.synthetic import Synapses, generate
+
+__all__ = [
+    "COLLECTION",
+    "DESCRIPTION",
+    "EXPERIMENT",
+    "TRUTH_CSV",
+    "SampleInfo",
+    "Score",
+    "add_arguments",
+    "run",
+    "score",
+    "write_sample",
+]
+
+logger = logging.getLogger(__name__)
+
+COLLECTION = "synthetic"
+EXPERIMENT = "array_tomography"
+DESCRIPTION = "Synthetic, not measured"
+TRUTH_CSV = "synthetic_synapses.csv"
+SHAPE = (24, 768, 768)
+VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+SEED = 0
+
+_COLUMNS = ("id", "type", "z", "y", "x", "z_um", "y_um", "x_um", "volume_um3", "radius_um")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleInfo:
+    """What was written."""
+
+    collection: str
+    experiment: str
+    channels: tuple[str, ...]
+    box: Box
+    voxel_size_nm: tuple[float, float, float]
+    truth_csv: Path
+    """One row a planted synapse; columns as in ``docs/sample.md``."""
+    synapses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How detections compare with planted synapses, matched one to one."""
+
+    planted: int
+    """Synapses in the truth."""
+    found: int
+    """Synapses that were matched to a detection."""
+    detections: int
+    max_distance_um: float
+    planted_by_type: dict[str, int]
+    found_by_type: dict[str, int]
+
+    @property
+    def false_alarms(self) -> int:
+        """Detections that matched no synapse."""
+        return self.detections - self.found
+
+    @property
+    def missed(self) -> int:
+        """Synapses that no detection matched."""
+        return self.planted - self.found
+
+
+def write_sample(
+    boss: Boss,
+    shape: tuple[int, int, int] = SHAPE,
+    seed: int = SEED,
+    *,
+    voxel_size_nm: tuple[float, float, float] = VOXEL_SIZE_NM,
+) -> SampleInfo:
+    """Write the synthetic experiment and its truth; the same arguments give the same voxels, however often.
+
+    Parameters
+    ----------
+    boss : Boss
+        The data folder. An experiment of an earlier call is replaced; it must have had the same shape.
+    shape : tuple of int
+        Extents z, y, x in voxels.
+    seed : int
+        Other seeds give other volumes.
+    voxel_size_nm : tuple of float
+        Voxel size z, y, x in nanometres.
+
+    Returns
+    -------
+    SampleInfo
+        Names, box and the path of the truth.
+
+    Raises
+    ------
+    RangeError
+        If the shape is empty or too large, or the folder holds a sample of another shape.
+    DataError
+        If the folder holds a sample of another voxel size.
+    StorageError
+        If the folder cannot be written.
+    """
+    _check_earlier(boss, shape)
+    volume = generate(shape, voxel_size_nm, seed)
+    # the truth of an earlier sample must not stand beside the voxels of this one if this call is stopped half-way
+    truth = boss.data / TRUTH_CSV
+    with _file_door(truth):
+        truth.unlink(missing_ok=True)
+    stored = []
+    for name, voxels in volume.channels.items():
+        one = ingest(
+            boss,
+            COLLECTION,
+            EXPERIMENT,
+            name,
+            stack_of_array(voxels, f"synthetic channel {name}"),
+            voxel_size_nm,
+            public=True,
+            description=DESCRIPTION,
+            overwrite=True,
+        )
+        stored.append(one)
+        logger.info("stored %s", name)
+    _label(boss, stored, seed)
+    _write_truth(truth, volume.synapses)
+    names = tuple(volume.channels)
+    return SampleInfo(COLLECTION, EXPERIMENT, names, stored[0].box, voxel_size_nm, truth, len(volume.synapses))
+
+
+def _check_earlier(boss: Boss, shape: tuple[int, int, int]) -> None:
+    """Raise RangeError if the folder holds a sample of another shape: part of it would stay beside the new one."""
+    name = f"{COLLECTION}_{EXPERIMENT}"
+    with catalog_door(f"the sample's coordinate frame {name}", "Use another --data folder"):
+        try:
+            frame = boss.catalog.get_coordinate_frame(name)
+        except MissingError:
+            return
+    if (frame.start, frame.stop) != ((0, 0, 0), tuple(shape)):
+        found = f"the folder holds a sample of the shape {','.join(map(str, frame.stop))}"
+        raise RangeError(f"a sample of the shape {','.join(map(str, shape))}", found, "Use another --data folder")
+
+
+def _label(boss: Boss, stored: list[Ingested], seed: int) -> None:
+    """Say in the metadata of every resource that it is synthetic, and from which seed."""
+    database = boss.catalog.database
+    owners: list[metadata.Resource] = [
+        boss.catalog.get_collection(COLLECTION),
+        boss.catalog.get_experiment(COLLECTION, EXPERIMENT),
+        *(one.channel for one in stored),
+    ]
+    for owner in owners:
+        for key, value in {"synthetic": "true", "seed": str(seed)}.items():
+            new = key not in metadata.list_metadata(database, owner)
+            metadata.put_metadata(database, owner, key, value, new=new)
+
+
+def _write_truth(path: Path, synapses: Synapses) -> None:
+    rows = zip(
+        range(1, len(synapses) + 1),
+        synapses.types,
+        *synapses.centre.T,
+        *synapses.centre_um.T,
+        synapses.volume_um3,
+        synapses.radius_um,
+        strict=True,
+    )
+    partial = path.with_suffix(".partial")
+    with _file_door(path):
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            writer.writerows([*row[:2], *(f"{value:.6g}" for value in row[2:])] for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+
+@contextmanager
+def _file_door(path: Path) -> Iterator[None]:
+    """Turn a failure of the disk into a storage error."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "Check the disk's space and your rights, then write the sample anew"
+        raise StorageError(str(path), error.strerror or str(error), remedy) from error
+
+
+def score(truth_csv: Path, detections_zyx_um: ArrayLike, max_distance_um: float = 0.3) -> Score:
+    """Compare detections with the planted synapses.
+
+    Pairs of a synapse and a detection are matched one to one, the closest pair first; ties go to the lower row
+    numbers. So a detection that covers two synapses finds one of them, and a synapse that is detected twice counts
+    one false alarm.
+
+    Parameters
+    ----------
+    truth_csv : Path
+        As `write_sample` writes it.
+    detections_zyx_um : array_like
+        Shape (n, 3): centroids z, y, x in micrometres, counted from the centre of the volume's first voxel.
+    max_distance_um : float
+        Farthest distance of a match, in micrometres.
+
+    Returns
+    -------
+    Score
+        The counts. Without detections all synapses are missed.
+
+    Raises
+    ------
+    DataError
+        If the truth is not such a table, or the detections are not (n, 3) finite numbers.
+    """
+    types, truth = _read_truth(truth_csv)
+    detections = np.asarray(detections_zyx_um, dtype=np.float64)
+    if detections.size == 0:
+        detections = detections.reshape(0, 3)
+    if detections.ndim != 2 or detections.shape[1] != 3 or not np.isfinite(detections).all():
+        found = f"they have the shape {detections.shape}, or some are not finite"
+        raise DataError("detections to be scored", found, "Give (n, 3) centroids z, y, x in micrometres")
+    matched = types[_matched(truth, detections, max_distance_um)]
+    kinds = sorted(set(types.tolist()))
+    return Score(
+        planted=len(truth),
+        found=len(matched),
+        detections=len(detections),
+        max_distance_um=max_distance_um,
+        planted_by_type={kind: int(np.count_nonzero(types == kind)) for kind in kinds},
+        found_by_type={kind: int(np.count_nonzero(matched == kind)) for kind in kinds},
+    )
+
+
+def _read_truth(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return the types and the centres (n, 3) in micrometres of the planted synapses."""
+    try:
+        with _file_door(path), path.open(encoding="utf-8", newline="") as file:
+            header, *lines = filter(None, Rows(file, str(path)))
+        rows = [dict(zip(header, line, strict=False)) for line in lines]
+        centres = [[float(row[column]) for column in ("z_um", "y_um", "x_um")] for row in rows]
+        types = np.array([row["type"] for row in rows], dtype=np.str_)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(str(path), "it is not a table of planted synapses", "Write the sample anew") from error
+    return types, np.array(centres, dtype=np.float64).reshape(-1, 3)
+
+
+def _matched(truth: NDArray[np.float64], detections: NDArray[np.float64], limit: float) -> list[int]:
+    """Return the rows of `truth` that have a detection of their own within `limit`."""
+    if not len(truth) or not len(detections):
+        return []
+    pairs = cKDTree(truth).sparse_distance_matrix(cKDTree(detections), limit, output_type="ndarray")
+    taken_rows: set[int] = set()
+    taken_columns: set[int] = set()
+    for row, column, _ in pairs[np.lexsort((pairs["j"], pairs["i"], pairs["v"]))].tolist():
+        if row not in taken_rows and column not in taken_columns:
+            taken_rows.add(row)
+            taken_columns.add(column)
+    return sorted(taken_rows)
+
+
+# --- command line -------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``sample`` to a parser."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data folder, made if missing")
+    shape = ",".join(map(str, SHAPE))
+    parser.add_argument(
+        "--shape", type=three_integers, default=SHAPE, metavar="Z,Y,X", help=f"extents in voxels (default: {shape})"
+    )
+    parser.add_argument("--seed", type=int, default=SEED, help=f"another seed, another volume (default: {SEED})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``sample``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        What `add_arguments` declares.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    NDSynapseError
+        As `write_sample` does.
+    """
+    started = time.monotonic()
+    boss = Boss(args.data)
+    try:
+        info = write_sample(boss, args.shape, args.seed)
+    finally:
+        boss.close()
+    extent = " x ".join(map(str, info.box.shape))
+    return app.say(
+        f"{DESCRIPTION}: {info.collection}/{info.experiment}, {extent} voxels (z, y, x), seed {args.seed}, "
+        f"{time.monotonic() - started:.1f} s.\n"
+        f"Channels: {', '.join(info.channels)}\n"
+        f"Planted synapses: {info.synapses:,}, in {info.truth_csv}\n"
+        f"To read them: nd-synapse boss serve --data {args.data}\n"
+    )

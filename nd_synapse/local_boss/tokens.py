@@ -1,0 +1,207 @@
+"""The tokens of a data folder and what each may do.
+
+It decides about rights; it does not look at requests. No token is ever part of a message.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.local_boss.catalog import LOCAL_USER
+from nd_synapse.paths import refuse_special
+
+__all__ = ["ANONYMOUS", "Rights", "load", "writing_token"]
+
+logger = logging.getLogger(__name__)
+
+FILE = "tokens.json"
+SHORTEST_TOKEN = 8
+"""Characters of a token at least. An empty or short one is found by trying, or sent by mistake."""
+PUBLIC = "public"
+"""The token, and its user, that everybody knows."""
+ROLES = ("none", "resource-manager", "admin")
+
+Scope = Literal["all"] | frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the bearer of a token may do.
+
+    Parameters
+    ----------
+    user : str
+        The name under which resources are created.
+    role : str
+        ``admin`` may do everything; ``resource-manager`` may create and delete where it may write; ``none`` may not.
+    read, write : "all" or frozenset of str
+        Everything, or the collections (``"collection"``) and experiments (``"collection/experiment"``) with all that
+        they hold.
+    """
+
+    user: str
+    role: str
+    read: Scope
+    write: Scope
+
+    @property
+    def manages(self) -> bool:
+        """Whether the role lets create and delete resources."""
+        return self.role in ("resource-manager", "admin")
+
+    def may_read(self, *names: str) -> bool:
+        """Tell whether the collection, experiment or channel of these names may be read.
+
+        Who may read an experiment may read the record of its collection too.
+        """
+        return self._reaches(self.read, names) or (
+            len(names) == 1 and self.read != "all" and any(pattern.startswith(f"{names[0]}/") for pattern in self.read)
+        )
+
+    def may_write(self, *names: str) -> bool:
+        """Tell whether the collection, experiment or channel of these names may be changed or filled."""
+        return self._reaches(self.write, names)
+
+    def _reaches(self, scope: Scope, names: tuple[str, ...]) -> bool:
+        if self.role == "admin" or scope == "all":
+            return True
+        return any("/".join(names[:depth]) in scope for depth in (1, 2))
+
+
+ANONYMOUS = Rights("anonymous", "none", frozenset(), frozenset())
+"""Who sends no token reads what is public."""
+
+
+def load(data: Path) -> dict[str, Rights]:
+    """Return the rights of every token of a data folder; make the file if it is missing.
+
+    The first start creates ``tokens.json`` (mode 0600) with one random token that may do everything and the token
+    ``public``, which reads what is public.
+
+    Parameters
+    ----------
+    data : Path
+        The data folder, which exists.
+
+    Returns
+    -------
+    dict
+        Token to rights.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be read or made.
+    UsageError
+        If it does not say what a token file says, or a token or a user of it would let in more than who was meant.
+    """
+    path = data / FILE
+    try:
+        if not path.exists():
+            _create(path)
+        _warn_of_readers(path)
+        refuse_special(path)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(
+            f"token file {path}", str(error), "Give a data folder that you may read and write"
+        ) from error
+    try:
+        entries = json.loads(text)["tokens"].items()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        # not chained: the text of a JSON error quotes the file, and so perhaps a token
+        raise _malformed(path, 'it is no JSON of the form {"tokens": {...}}') from None
+    return {token: _checked(path, number, token, entry) for number, (token, entry) in enumerate(entries, start=1)}
+
+
+def writing_token(data: Path) -> str:
+    """Return the first token of a data folder that may do everything; make the token file if it is missing.
+
+    Raises
+    ------
+    UsageError
+        If no token may do everything, or the file is malformed.
+    """
+    for token, rights in load(data).items():
+        if rights.role == "admin":
+            return token
+    raise UsageError(f"token file {data / FILE}", "no token has the role admin", "Give one token that role")
+
+
+@cache
+def _warn_of_readers(path: Path) -> None:
+    """Say once that others may read the tokens: what is wrong with the file is no reason to serve nobody."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        logger.warning("token file %s: others than its owner may use it (mode %03o). chmod 600 it.", path, mode)
+
+
+def _create(path: Path) -> None:
+    owner = {"user": "owner", "role": "admin", "read": "all", "write": "all"}
+    public: dict[str, Any] = {"user": PUBLIC, "role": "none", "read": [], "write": []}
+    text = json.dumps({"tokens": {secrets.token_hex(20): owner, PUBLIC: public}}, indent=2) + "\n"
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    try:
+        os.link(temporary, path)  # of two that start at once, the first wins
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+def _malformed(path: Path, found: str) -> UsageError:
+    return UsageError(f"token file {path}", found, "See docs/local-boss.md for its form, or delete the file")
+
+
+def _checked(path: Path, number: int, token: str, entry: object) -> Rights:
+    """Return the rights of a token that nobody comes by, and whose user is nobody else."""
+    where = f"token number {number}"
+    rights = _rights(path, where, entry)
+    if token == PUBLIC:
+        if rights.user != PUBLIC or rights.role != "none" or rights.write:
+            found = f"everybody knows {where}, {PUBLIC!r}, and it may do more than read"
+            raise UsageError(f"token file {path}", found, f"Give those rights to another token than {PUBLIC!r}")
+        return rights
+    if len(token.strip()) < SHORTEST_TOKEN:
+        found = f"{where} has fewer than {SHORTEST_TOKEN} characters"
+        raise UsageError(f"token file {path}", found, "Give it a long random one, such as of: openssl rand -hex 20")
+    reserved = {
+        ANONYMOUS.user: "who sends no token owns what that user makes",
+        LOCAL_USER: "that user owns all that ingest and sample made",
+        PUBLIC: f"everybody with the token {PUBLIC!r} owns what that user makes",
+    }
+    if rights.user in reserved:
+        found = f"{where} is of the user {rights.user!r}, and {reserved[rights.user]}"
+        raise UsageError(f"token file {path}", found, "Give that user another name")
+    return rights
+
+
+def _rights(path: Path, where: str, entry: object) -> Rights:
+    if not isinstance(entry, Mapping):
+        raise _malformed(path, f"{where} has no rights")
+    user, role = entry.get("user"), entry.get("role", "none")
+    if not isinstance(user, str) or not user:
+        raise _malformed(path, f"{where} names no user")
+    if role not in ROLES:
+        raise _malformed(path, f"{where} has a role that is none of {', '.join(ROLES)}")
+    return Rights(user, role, _scope(path, where, entry.get("read", [])), _scope(path, where, entry.get("write", [])))
+
+
+def _scope(path: Path, where: str, given: object) -> Scope:
+    if given == "all":
+        return "all"
+    if not isinstance(given, list) or not all(isinstance(pattern, str) for pattern in given):
+        raise _malformed(path, f'the read and write rights of {where} are neither "all" nor a list of names')
+    return frozenset(given)

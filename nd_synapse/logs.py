@@ -1,0 +1,278 @@
+"""Where log records go: to standard error and, once there is a result folder, to its job.log; never with a token.
+
+It decides nothing about what is logged. Worker processes write to the same places by the same settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nd_synapse.credentials import Redactor, Token, redact, suspected
+from nd_synapse.errors import StorageError
+from nd_synapse.paths import refuse_special
+from nd_synapse.text import one_line, shortened
+
+__all__ = ["LogSettings", "apply", "begin", "current", "job_log", "suspect", "told"]
+
+log = logging.getLogger(__name__)
+
+_LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
+_FILE_LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s[%(process)d] %(message)s"
+_MESSAGE = 4000
+_TRACE = 20_000
+"""Characters of a message, and of a traceback, that are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged, and where.
+
+    Parameters
+    ----------
+    level : int or None
+        Lowest level that standard error shows; None leaves it, and the levels of all loggers, to the program that
+        imports us.
+    tokens : tuple of Token
+        What no record may show.
+    file : Path or None
+        The job.log; it holds everything that the loggers' levels let through.
+    """
+
+    level: int | None = logging.INFO
+    tokens: tuple[Token, ...] = ()
+    file: Path | None = None
+
+
+class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is generic in typeshed only
+    """Writes lines to standard error, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        if sys.stderr is None:
+            return  # it was closed by whoever started us
+        # logging's own way would be a traceback to where nothing can be written
+        with suppress(OSError, ValueError):
+            tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _Lines(logging.Formatter):
+    """Writes a record as one line with its time in UTC, and its traceback below it, or at its end what that comes to.
+
+    What others name, and what they raise, may hold line ends, and be of any length.
+    """
+
+    def __init__(self, line: str, traces: bool) -> None:
+        super().__init__(line, "%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
+        self._traces = traces
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record, which `Redactor` has seen."""
+        plain = copy(record)
+        plain.exc_info = plain.exc_text = plain.stack_info = None
+        text, trace = super().format(plain), record.exc_text
+        if not trace:
+            return text
+        return f"{text}\n{shortened(trace, _TRACE)}" if self._traces else f"{text}: {_first_cause(trace)}"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """Return the line of a record."""
+        record.message = one_line(shortened(record.message, _MESSAGE))
+        return super().formatMessage(record)
+
+
+def _first_cause(trace: str) -> str:
+    """Return the exception that a traceback, or a chain of them, begins with."""
+    lines = trace.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.startswith("  File ")), 0)
+    first = next((line for line in lines[start:] if line and not line.startswith(" ")), lines[-1])
+    return one_line(shortened(first, _MESSAGE))
+
+
+class _JobLog(logging.FileHandler):
+    """A log file that steps aside when it cannot be written, instead of printing a traceback a line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Give the file up with one warning if the disk is the reason."""
+        cause = sys.exception()
+        if not isinstance(cause, OSError):
+            super().handleError(record)
+            return
+        # A filter, for the logger is walking over its handlers just now.
+        self.addFilter(lambda _: False)
+        log.warning("%s ends here: %s; the log goes on without it", self.baseFilename, cause.strerror)
+
+    def close(self) -> None:
+        """Close the file; the last lines may be what a full disk refuses."""
+        try:
+            super().close()
+        except OSError as cause:
+            log.warning("%s is incomplete: %s", self.baseFilename, cause.strerror)
+
+
+_CURRENT: LogSettings | None = None
+_SUSPECTED: tuple[Token, ...] = ()
+"""What the command line and its environment have that may be a token."""
+
+
+def begin(words: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Begin a command line: from here on nothing that it, or its environment, has of a token is told.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The words of the command line.
+    environ : mapping
+        The environment.
+    """
+    global _SUSPECTED
+    # with a word more: none at all is more than it bears
+    _SUSPECTED = suspected([*words, ""], environ)
+    apply(LogSettings())
+
+
+def suspect(token: Token) -> None:
+    """Let nothing tell a token that was found since: in a file that the command line, or its neurodata.cfg, names.
+
+    Parameters
+    ----------
+    token : Token
+        The token.
+    """
+    global _SUSPECTED
+    if token not in _SUSPECTED:
+        _SUSPECTED = (*_SUSPECTED, token)
+        if _CURRENT is not None:
+            apply(_CURRENT)
+
+
+def told(text: str) -> str:
+    """Return a text as a command line may tell it.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The text without what is known, or suspected, to be a token.
+    """
+    return redact(text, *_SUSPECTED, *(_CURRENT.tokens if _CURRENT else ()))
+
+
+def current() -> LogSettings | None:
+    """Return the settings in force, None where there are none: then Python's own defaults hold."""
+    return _CURRENT
+
+
+def apply(settings: LogSettings | None) -> None:
+    """Log by `settings` from now on, in this process.
+
+    Parameters
+    ----------
+    settings : LogSettings or None
+        None undoes what was applied before.
+
+    Raises
+    ------
+    StorageError
+        If job.log cannot be opened.
+    """
+    global _CURRENT
+    handlers = [] if settings is None else _handlers(settings)
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if isinstance(handler, _Terminal | _JobLog)]:
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    if settings is None or settings.level is None:
+        _restore_levels()
+    else:
+        _set_levels(min(handler.level for handler in handlers))
+    _CURRENT = settings
+
+
+_BEFORE: dict[str | None, int] = {}
+"""Levels of the loggers that were changed, as they were before; None is the root's name."""
+
+
+def _set_levels(level: int) -> None:
+    """Let the root pass what the handlers want, and keep libraries that tell too much to their warnings."""
+    for name in (None, "botocore", "boto3", "s3transfer", "urllib3", "matplotlib", "PIL", "asyncio"):
+        logger = logging.getLogger(name)
+        _BEFORE.setdefault(name, logger.level)
+        logger.setLevel(level if name is None else logging.WARNING)
+
+
+def _restore_levels() -> None:
+    """Leave the levels to the program that imports us."""
+    while _BEFORE:
+        name, level = _BEFORE.popitem()
+        logging.getLogger(name).setLevel(level)
+
+
+def _handlers(settings: LogSettings) -> list[logging.Handler]:
+    """Build the handlers that some settings ask for, each with the filter that removes tokens."""
+    handlers: list[logging.Handler] = []
+    if settings.level is not None:
+        terminal = _Terminal()
+        terminal.setLevel(settings.level)
+        terminal.setFormatter(_Lines(_LINE, traces=False))
+        handlers.append(terminal)
+    if settings.file is not None:
+        try:
+            if settings.file.exists():
+                refuse_special(settings.file)
+            # a word of a command line need not be UTF-8
+            file = _JobLog(settings.file, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise StorageError(
+                f"opening the log {settings.file}", str(error.strerror), "Give a --path that you may write to"
+            ) from error
+        file.setLevel(logging.DEBUG)
+        file.setFormatter(_Lines(_FILE_LINE, traces=True))
+        handlers.append(file)
+    for handler in handlers:
+        handler.addFilter(Redactor(*{*settings.tokens, *_SUSPECTED}))
+    return handlers
+
+
+@contextmanager
+def job_log(file: Path, token: Token) -> Iterator[None]:
+    """Write the log to a file too while the context lasts.
+
+    Parameters
+    ----------
+    file : Path
+        The job.log; lines are added to one that exists.
+    token : Token
+        What no record may show.
+
+    Yields
+    ------
+    None
+        Once.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be opened.
+    """
+    before = _CURRENT
+    apply(replace(before or LogSettings(level=None), tokens=(token,), file=file))
+    try:
+        yield
+    finally:
+        apply(before)

@@ -1,0 +1,117 @@
+"""The memory that a function on blocks takes, computed before it runs.
+
+It measures nothing, and knows nothing of what the function does but what it declares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nd_synapse.detection.plan import MOST_BLOCKS
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
+
+__all__ = ["Load"]
+
+_PARENT_BYTES = 160 * 2**20
+_WORKER_BYTES = 80 * 2**20
+_COPIES = 3
+"""A channel of a block is there packed, unpacked, and as what is saved when it is pulled; twice when it is read."""
+
+_BLOCK_BYTES = 4096
+"""What the parent holds for a block, whatever is in it: where it lies, who waits for it, what came of it."""
+
+_SHARE = 0.9
+"""What may be used of the memory: the kernel and the system's own caches count, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What decides how much memory blocks take.
+
+    Parameters
+    ----------
+    box : Box
+        The volume.
+    halo : tuple of int
+        Voxels along z, y, x around a block.
+    itemsizes : sequence of int
+        Bytes a voxel of each channel.
+    working_bytes : int
+        What the function takes beside its input, in bytes a voxel.
+    cpus, pulls : int
+        Worker processes, and cutouts in flight.
+    """
+
+    box: Box
+    halo: tuple[int, int, int]
+    itemsizes: Sequence[int]
+    working_bytes: int
+    cpus: int
+    pulls: int
+
+    def bytes_of(self, size: tuple[int, ...]) -> int:
+        """Return the largest memory of all processes together with blocks of a size.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Largest extent of a block along z, y, x.
+
+        Returns
+        -------
+        int
+            Bytes.
+        """
+        block = [min(n, extent) for n, extent in zip(size, self.box.shape, strict=True)]
+        blocks = self.box.tile_count(size, aligned=True)
+        given = math.prod(n + 2 * halo for n, halo in zip(block, self.halo, strict=True))
+        largest = max(self.itemsizes, default=0)
+        worker = _WORKER_BYTES + given * (sum(self.itemsizes) + largest + self.working_bytes)
+        parent = _PARENT_BYTES + self.pulls * _COPIES * math.prod(block) * largest + blocks * _BLOCK_BYTES
+        return parent + min(self.cpus, blocks) * worker
+
+    def check(self, size: tuple[int, int, int], limit_bytes: int) -> None:
+        """Refuse blocks that do not fit.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Largest extent of a block along z, y, x.
+        limit_bytes : int
+            Memory that there is.
+
+        Raises
+        ------
+        UsageError
+            If they do not fit; a size that does is in the message.
+        """
+        usable = limit_bytes * round(100 * _SHARE) // 100
+        needed = self.bytes_of(size)
+        if needed <= usable:
+            return
+        fitting = next((one for one in self._others(size) if self.bytes_of(one) <= usable), None)
+        raise UsageError(
+            f"blocks of {size} voxels (z, y, x) with {self.cpus} workers and {self.pulls} cutouts in flight",
+            f"they need {needed / 2**20:,.0f} MiB of memory, {usable >> 20:,} MiB may be used",
+            f"Give --block-size {','.join(map(str, fitting))}"
+            if fitting
+            else "Give fewer --cpus or --pulls, or more --memory",
+        )
+
+    def _others(self, size: tuple[int, int, int]) -> Iterator[tuple[int, ...]]:
+        """Yield sizes that may fit in the place of one: smaller ones, and then larger ones, which are fewer."""
+        first = tuple(min(n, extent) for n, extent in zip(size, self.box.shape, strict=True))
+        one = first
+        while max(one) > 1:
+            longest = one.index(max(one))
+            one = tuple(-(-n // 2) if axis == longest else n for axis, n in enumerate(one))
+            if self.box.tile_count(one, aligned=True) <= MOST_BLOCKS:
+                yield one
+        one = first
+        while one != self.box.shape:
+            most = max(range(3), key=lambda axis: self.box.shape[axis] / one[axis])
+            one = tuple(min(2 * n, self.box.shape[axis]) if axis == most else n for axis, n in enumerate(one))
+            yield one

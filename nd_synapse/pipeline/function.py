@@ -1,0 +1,211 @@
+"""The pipeline of a plain function: ``--pipeline package.module:function``, no class needed.
+
+It is no pipeline of its own and knows nothing of synapses.
+
+The function takes a dictionary of channel name to voxels (z, y, x; uint8 or uint16, read-only) and returns a mask, or a
+dictionary of masks. A mask is an array of the block's shape, with or without the halo; what is not 0 in it belongs to
+the mask. A function that needs more than its block says so, as for `nd_multicore`: ``function.halo = (z, y, x)``, and
+one that returns several masks names them: ``function.masks = ("All", "Gaba")``, the first of which holds the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError, UsageError
+from nd_synapse.importing import function_of
+from nd_synapse.pipeline.contract import Detected, Finding, Parameter, Pipeline, Place, check_parameters
+
+__all__ = ["FunctionPipeline"]
+
+_load = cache(function_of)
+
+_MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def _are_names(masks: tuple[Any, ...]) -> bool:
+    """Tell whether masks can be called so."""
+    named = all(isinstance(name, str) and _MASK_NAME.fullmatch(name) for name in masks)
+    return bool(masks) and named and len(set(masks)) == len(masks)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPipeline(Pipeline):
+    """Runs a function on each block; every voxel it returns belongs to an object.
+
+    Parameters
+    ----------
+    target : str
+        ``package.module:function``.
+    working_bytes : int
+        Memory that the function takes, in bytes a voxel.
+    """
+
+    target: str
+    working_bytes: int = 64
+
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter(
+            "working_bytes",
+            64,
+            "bytes",
+            "memory that the function takes beside its input, a voxel",
+            minimum=0,
+            shows=False,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a function that does not exist, or declares what cannot be."""
+        check_parameters(self)
+        halo, masks = self._declared("halo", (0, 0, 0)), self.masks
+        if len(halo) != 3 or not all(isinstance(n, Integral) and int(n) >= 0 for n in halo):
+            raise UsageError(
+                f"halo {halo!r} of {self.target}", "it is not three whole numbers from 0 upwards", "Correct it"
+            )
+        if not _are_names(masks):
+            raise UsageError(
+                f"masks {masks!r} of {self.target}",
+                "names are letters, digits, - and _, at most 64, each once",
+                "Correct them",
+            )
+
+    def _declared(self, name: str, default: Any) -> Any:
+        """Return an attribute of the function as a tuple."""
+        value = getattr(_load(self.target), name, default)
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+    @property
+    def name(self) -> str:
+        """The function's name as part of keys and channel names."""
+        return re.sub(r"[^A-Za-z0-9_-]", "-", self.target)
+
+    @property
+    def help(self) -> str:
+        """The first line of the function's own text."""
+        text = (_load(self.target).__doc__ or "").strip()
+        return text.splitlines()[0] if text else "a function without a text"
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """What the function declares, or ``All``."""
+        return self._declared("masks", ("All",))  # type: ignore[no-any-return]
+
+    def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Return what the function declares.
+
+        Parameters
+        ----------
+        voxel_size_nm : tuple of float
+            Size of a voxel; not needed.
+
+        Returns
+        -------
+        tuple of int
+            Voxels (z, y, x).
+        """
+        del voxel_size_nm
+        z, y, x = map(int, self._declared("halo", (0, 0, 0)))
+        return (z, y, x)
+
+    def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+        """Give the function every channel by its name.
+
+        Parameters
+        ----------
+        channels : sequence of str
+            Names of the experiment's image channels.
+        chosen : mapping of str to str
+            Must be empty: there are no roles.
+
+        Returns
+        -------
+        dict of str to str
+            Channel to itself.
+
+        Raises
+        ------
+        UsageError
+            If a role is assigned.
+        DataError
+            If there is no channel.
+        """
+        if chosen:
+            raise UsageError(
+                "--channels " + ",".join(f"{role}={channel}" for role, channel in chosen.items()),
+                f"{self.target} is a plain function, which gets every channel by its name and has no roles",
+                "Leave --channels out",
+            )
+        if not channels:
+            raise DataError(
+                f"channels for {self.target}",
+                "the experiment has no image channel of uint8 or uint16 that can be read",
+                "Check --col and --exp, and what the token may read",
+            )
+        return {channel: channel for channel in channels}
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        """Call the function.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Channel to voxels (z, y, x), with the declared halo.
+        finding : Finding
+            Not needed.
+        place : Place
+            Where the block lies.
+
+        Returns
+        -------
+        Detected
+            A set for each mask.
+
+        Raises
+        ------
+        DataError
+            If the function returns something else than its masks.
+        """
+        del finding
+        returned = _load(self.target)(dict(arrays))
+        masks = returned if isinstance(returned, dict) else {self.masks[0]: returned}
+        if set(masks) != set(self.masks):
+            raise DataError(
+                f"{self.target} on a block",
+                f"it returned the masks {sorted(map(str, masks))}, and declares {list(self.masks)}",
+                "Set function.masks to the names that it returns",
+            )
+        halo = self.halo(place.voxel_size_nm)
+        sets = {name: self._mask(name, masks[name], halo, place.shape) for name in self.masks}
+        first, *others = self.masks
+        for name in others:
+            if np.any(sets[name] & ~sets[first]):
+                raise DataError(
+                    f"mask {name!r} of {self.target}",
+                    f"it has voxels that {first!r} has not, and the table is that of the first mask",
+                    "Let the first of function.masks hold all the others",
+                )
+        return Detected(sets)
+
+    def _mask(self, name: str, mask: Any, halo: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Cut the halo off, if it is there."""
+        with_halo = tuple(n + 2 * h for n, h in zip(shape, halo, strict=True))
+        voxels = np.asarray(mask)
+        if voxels.shape == with_halo:
+            voxels = voxels[tuple(slice(h, h + n) for n, h in zip(shape, halo, strict=True))]
+        if voxels.shape != shape or voxels.dtype.kind not in "bui":
+            raise DataError(
+                f"mask {name!r} of {self.target}",
+                f"it is {voxels.dtype} of the shape {voxels.shape}, the block has {shape}",
+                "Return booleans or whole numbers, one a voxel",
+            )
+        inside: NDArray[np.bool_] = voxels != 0
+        return inside

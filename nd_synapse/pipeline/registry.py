@@ -1,0 +1,151 @@
+"""The pipelines by name, found through the entry points of a group: ours as anybody's.
+
+A distribution adds a pipeline with an entry point of the group ``nd_synapse.pipelines``, whose name is the pipeline's
+and which leads to a class that keeps `contract.Pipeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import metadata
+from typing import Any
+
+from nd_synapse.errors import StorageError, UnknownNameError, closest
+from nd_synapse.pipeline.contract import Parameter, Pipeline, check_parameters, parse_parameters
+from nd_synapse.pipeline.function import FunctionPipeline
+from nd_synapse.text import reason_of
+
+__all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "is_ours", "names", "parameters"]
+
+DEFAULT_PIPELINE = "nomads-unsupervised"
+
+ENTRY_POINTS = "nd_synapse.pipelines"
+"""Group of entry points in which other distributions announce their pipelines."""
+
+_OURS = "nd-synapse"
+"""Our own distribution, whose pipelines nobody can replace."""
+
+
+def _points() -> dict[str, metadata.EntryPoint]:
+    """Return the entry point of each pipeline, ours first, the default before all."""
+    points = sorted(
+        metadata.entry_points(group=ENTRY_POINTS),
+        key=lambda point: (point.name != DEFAULT_PIPELINE, not _is_ours(point), point.name),
+    )
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in points:
+        if point.name not in found or _is_ours(point):
+            found[point.name] = point
+    if DEFAULT_PIPELINE not in found:
+        raise StorageError(
+            "the pipelines",
+            "the entry points of nd-synapse are not installed",
+            "Install it: pip install -e . in a clone",
+        )
+    return found
+
+
+def _is_ours(point: metadata.EntryPoint) -> bool:
+    """Tell whether an entry point is one of our own distribution."""
+    return point.dist is not None and point.dist.name == _OURS
+
+
+def names() -> list[str]:
+    """Return the names of all pipelines, the default first."""
+    return list(_points())
+
+
+def is_ours(pipeline: Pipeline) -> bool:
+    """Tell whether a pipeline is one of our own distribution."""
+    path = f"{type(pipeline).__module__}:{type(pipeline).__qualname__}"
+    return any(_is_ours(point) and point.value == path for point in _points().values())
+
+
+def factory(name: str) -> Any:
+    """Return what builds a pipeline.
+
+    Parameters
+    ----------
+    name : str
+        A name of `names`, or ``package.module:function``.
+
+    Returns
+    -------
+    callable
+        Called with the parameters by name; the class itself unless it is a function's.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such pipeline, or it cannot be imported.
+    """
+    if ":" in name:
+        return partial(FunctionPipeline, name)
+    points = _points()
+    if name not in points:
+        raise UnknownNameError(
+            f"pipeline {name!r}",
+            f"the pipelines are {', '.join(closest(name, list(points)))}",
+            "Correct --pipeline, or name a function of your own as package.module:function",
+        )
+    try:
+        return points[name].load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UnknownNameError(
+            f"pipeline {name!r} of {points[name].value}",
+            f"importing it ended with {reason_of(error)}",
+            "Install its distribution anew",
+        ) from error
+
+
+def parameters(name: str) -> Sequence[Parameter]:
+    """Return what the user may set of a pipeline.
+
+    Parameters
+    ----------
+    name : str
+        A name of `names`, or ``package.module:function``.
+
+    Returns
+    -------
+    sequence of Parameter
+        In the order in which they are to be listed.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such pipeline.
+    """
+    build_it = factory(name)
+    declared: Sequence[Parameter] = getattr(build_it, "func", build_it).parameters
+    return declared
+
+
+def build(name: str, given: Mapping[str, str]) -> Pipeline:
+    """Build a pipeline with its parameters set.
+
+    Parameters
+    ----------
+    name : str
+        A name of `names`, or ``package.module:function``.
+    given : mapping of str to str
+        Parameters that the user set, as text.
+
+    Returns
+    -------
+    Pipeline
+        Ready to run.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such pipeline.
+    UsageError
+        If a parameter is unknown or does not fit.
+    """
+    pipeline: Pipeline = factory(name)(**parse_parameters(parameters(name), given))
+    check_parameters(pipeline)
+    return pipeline

@@ -1,0 +1,131 @@
+"""Channels and the roles that they play in a pipeline.
+
+It pulls no channel and knows no pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nd_synapse.errors import DataError, UnknownNameError, UsageError, closest
+
+__all__ = ["Role", "find_channels"]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A part that a channel plays in a pipeline.
+
+    Parameters
+    ----------
+    name : str
+        Name of the role, as in ``--channels presynaptic=SYNAPSIN``.
+    markers : tuple of str
+        Lower-case parts of channel names that mark the role, the most wanted first.
+    help : str
+        One line for the user.
+    optional : bool
+        Whether the pipeline can do without.
+    but_not : tuple of str
+        Lower-case parts of names that carry a marker and mean something else, such as the receptor of a transmitter.
+    """
+
+    name: str
+    markers: tuple[str, ...]
+    help: str
+    optional: bool = False
+    but_not: tuple[str, ...] = ()
+
+
+def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """Decide which channel plays which role.
+
+    A role that the user did not assign goes to the channel whose name is one of its markers or contains one; markers
+    are tried in the role's order, a whole name before a part of one; upper and lower case, ``-`` and ``_`` count alike.
+
+    Parameters
+    ----------
+    roles : sequence of Role
+        What the pipeline needs.
+    channels : sequence of str
+        Names of the experiment's image channels.
+    chosen : mapping of str to str
+        Role to channel, as the user gave it; an empty name leaves an optional role out.
+
+    Returns
+    -------
+    dict of str to str
+        Role to channel, in the order of `roles`; without the optional roles for which there is no channel.
+
+    Raises
+    ------
+    UnknownNameError
+        If the user named a role or a channel that does not exist, or no channel carries a marker of a role that is not
+        optional.
+    UsageError
+        If several channels carry the same marker, or one channel would play two roles.
+    DataError
+        If there is no channel.
+    """
+    wanted = {role.name for role in roles}
+    for role_name, channel in chosen.items():
+        if role_name not in wanted:
+            raise UnknownNameError(
+                f"role {role_name!r} in --channels", f"the roles are {', '.join(sorted(wanted))}", "Correct the role"
+            )
+        if channel and channel not in channels:
+            raise UnknownNameError(
+                f"channel {channel!r} as {role_name}",
+                f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
+                "Correct the name in --channels",
+            )
+    if not channels:
+        raise DataError(
+            "channels for " + " and ".join(role.name for role in roles),
+            "the experiment has no image channel of uint8 or uint16 that can be read",
+            "Check --col and --exp, and what the token may read",
+        )
+    found = {}
+    for role in roles:
+        channel = chosen[role.name] if role.name in chosen else _by_marker(role, channels)
+        if not channel and not role.optional:
+            raise UsageError(f"--channels {role.name}=", "the pipeline cannot do without this channel", "Name it")
+        if channel:
+            found[role.name] = channel
+    if len(set(found.values())) < len(found):
+        raise UsageError(
+            "channels " + ", ".join(f"{role}={channel}" for role, channel in found.items()),
+            "one channel cannot play two roles: it would agree with itself",
+            "Choose another one with --channels",
+        )
+    return found
+
+
+def _by_marker(role: Role, channels: Sequence[str]) -> str:
+    """Find the one channel that carries a marker of the role; return nothing where an optional role has none."""
+    plain = {channel: _plain(channel) for channel in channels}
+    plain = {channel: name for channel, name in plain.items() if not any(part in name for part in role.but_not)}
+    for marker in map(_plain, role.markers):
+        named = [channel for channel, name in plain.items() if name == marker]
+        candidates = named or [channel for channel, name in plain.items() if marker in name]
+        if len(candidates) > 1:
+            raise UsageError(
+                f"a {role.name} channel by its marker {marker!r}",
+                f"several channels carry it: {', '.join(candidates)}",
+                f"Choose one with --channels {role.name}={candidates[0]}",
+            )
+        if candidates:
+            return candidates[0]
+    if role.optional:
+        return ""
+    raise UnknownNameError(
+        f"a {role.name} channel ({role.help}; names with {', '.join(role.markers)})",
+        f"the image channels are {', '.join(channels) or 'none'}",
+        f"Name it with --channels {role.name}=NAME",
+    )
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case without ``-`` and ``_``."""
+    return name.lower().replace("-", "").replace("_", "")

@@ -1,0 +1,183 @@
+"""The alerts: what a reader must know before trusting the figures, in sentences.
+
+They judge the table and the facts of the run; they change nothing and stop nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.plot import count
+from nd_synapse.report.table import Standardised, SynapseTable
+
+__all__ = ["alerts"]
+
+_FEW = 50
+_HIGH_R = 0.95
+_MANY_SINGLE_SECTION = 0.25
+_MANY_AT_BORDER = 0.2
+_MOST_PAIRS = 5
+_MOST_NOTES = 12
+_MOST_SECTIONS = 5
+_FEWEST_A_SECTION = 10
+_FEWEST_SECTIONS = 5
+_FAR_SD = 5.0
+_FAR_FOLD = 1.5
+_FAR_BRIGHT_SD = 0.5
+
+
+def alerts(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> list[str]:
+    """Return the alerts of a report.
+
+    Parameters
+    ----------
+    table : SynapseTable
+        One row a synapse.
+    standardised : Standardised
+        Its channels in standard deviations.
+    facts : RunFacts
+        The run; its notes come first.
+
+    Returns
+    -------
+    list of str
+        Sentences, the weightiest first; empty when nothing stands out.
+    """
+    found = [*_notes(facts), *_number(table), *_left_out(table)]
+    if table.n > 1:
+        found += _channels(standardised)
+        found += _sections(table, standardised, facts)
+        found += _correlated(standardised)
+    return found + _objects(table, facts)
+
+
+def _left_out(table: SynapseTable) -> list[str]:
+    """Say what is not drawn because there is too much of it."""
+    return [
+        f"{count(number, f'further {kind}')} of the table {'is' if number == 1 else 'are'} not drawn: "
+        f"the figures show the first {shown}."
+        for kind, number, shown in (
+            ("channel", table.channels_left_out, len(table.channels)),
+            ("mask", table.masks_left_out, len(table.groups)),
+        )
+        if number
+    ]
+
+
+def _notes(facts: RunFacts) -> list[str]:
+    notes = list(facts.notes)
+    if len(notes) <= _MOST_NOTES:
+        return notes
+    return [
+        *notes[:_MOST_NOTES],
+        f"And {count(len(notes) - _MOST_NOTES, 'more note')} of this kind; run.json has them all.",
+    ]
+
+
+def _sections(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> list[str]:
+    """Name the sections whose number or brightness of synapses stands far off that of the others."""
+    if facts.box is None or facts.box.shape[0] < _FEWEST_SECTIONS or not table.has("centroid_z_voxel"):
+        return []
+    first, stop = facts.box.z
+    depths = table.columns["centroid_z_voxel"].astype(np.float64)
+    known = np.isfinite(depths) & (depths > first - 0.5) & (depths < stop - 0.5)
+    section = np.rint(np.where(known, depths, first)).astype(np.int64) - first
+    counts = np.bincount(section[known], minlength=stop - first)
+    found = _odd_counts(counts, first)
+    inside = known[standardised.rows]
+    sections = section[standardised.rows][inside]
+    for name, values in zip(standardised.names, standardised.values.T, strict=True):
+        found += _odd_brightness(name, np.bincount(sections, values[inside], stop - first), sections, first)
+    return found
+
+
+def _odd_counts(counts: NDArray[np.int64], first: int) -> list[str]:
+    """Name the sections that hold far more or fewer synapses than the median section."""
+    middle = float(np.median(counts))
+    if middle < _FEWEST_A_SECTION:
+        return []
+    spread = max(np.sqrt(middle), 1.4826 * float(np.median(np.abs(counts - middle))))
+    fold = np.maximum(counts, 1) / middle
+    odd = np.flatnonzero((np.abs(counts - middle) > _FAR_SD * spread) & (np.abs(np.log(fold)) > np.log(_FAR_FOLD)))
+    said = [f"section {first + i} with {counts[i]:,}" for i in odd[:_MOST_SECTIONS]]
+    if not said:
+        return []
+    more = f" and {len(odd) - _MOST_SECTIONS:,} more" if len(odd) > _MOST_SECTIONS else ""
+    ends = (
+        " At the first and the last section objects are cut, which moves their centroids there."
+        if ({0, len(counts) - 1} & set(odd.tolist()))
+        else ""
+    )
+    return [f"Suspicious sections: the median section holds {middle:,.0f} synapses, but {', '.join(said)}{more}.{ends}"]
+
+
+def _odd_brightness(name: str, sums: NDArray[Any], sections: NDArray[np.int64], first: int) -> list[str]:
+    """Name the sections whose synapses are far brighter or dimmer in a channel than those of the others."""
+    counts = np.bincount(sections, minlength=len(sums))
+    some = np.flatnonzero(counts >= _FEWEST_A_SECTION)
+    if len(some) < _FEWEST_SECTIONS:
+        return []
+    means = sums[some] / counts[some]
+    middle = float(np.median(means))
+    spread = 1.4826 * float(np.median(np.abs(means - middle)))
+    far = np.abs(means - middle)
+    odd = np.flatnonzero((far > _FAR_SD * np.maximum(spread, 1 / np.sqrt(counts[some]))) & (far > _FAR_BRIGHT_SD))
+    said = [f"{first + some[i]} ({means[i] - middle:+.1f} sd)" for i in odd[:_MOST_SECTIONS]]
+    more = f" and {len(odd) - _MOST_SECTIONS:,} more" if len(odd) > _MOST_SECTIONS else ""
+    return (
+        [f"Suspicious sections in {name}: synapses are brighter or dimmer in {', '.join(said)}{more}."] if said else []
+    )
+
+
+def _number(table: SynapseTable) -> list[str]:
+    if not table.n:
+        return ["No synapse was found; there is nothing to draw but the images."]
+    if table.n < _FEW:
+        return [f"Few synapses: with {table.n}, shares, densities and correlations are uncertain."]
+    return []
+
+
+def _channels(standardised: Standardised) -> list[str]:
+    found = []
+    if standardised.constant:
+        names = ", ".join(standardised.constant)
+        found.append(f"Constant channel: {names} has the same value at every synapse and is left out of the figures.")
+    if standardised.empty:
+        found.append(f"Empty channel: {', '.join(standardised.empty)} has no value and is left out of the figures.")
+    if standardised.rows_left_out:
+        rows = count(standardised.rows_left_out, "synapse")
+        found.append(f"Missing values: {rows} without a value in some channel; left out of the standardised figures.")
+    return found
+
+
+def _correlated(standardised: Standardised) -> list[str]:
+    values, names = standardised.values, standardised.names
+    if len(values) < 3 or len(names) < 2:
+        return []
+    r = np.triu(values.T @ values / len(values), 1)
+    pairs = sorted(zip(*np.nonzero(np.abs(r) > _HIGH_R), strict=True), key=lambda pair: -abs(r[pair]))
+    if not pairs:
+        return []
+    said = [f"{names[a]} and {names[b]} (r = {r[a, b]:.3f})" for a, b in pairs[:_MOST_PAIRS]]
+    more = f", and {count(len(pairs) - _MOST_PAIRS, 'more pair')}" if len(pairs) > _MOST_PAIRS else ""
+    return [f"Highly correlated channels: {', '.join(said)}{more}. They may show the same signal, or bleed through."]
+
+
+def _objects(table: SynapseTable, facts: RunFacts) -> list[str]:
+    found = []
+    deep = facts.box is None or facts.box.shape[0] > 1
+    if table.n and deep and table.has("slices"):
+        share = float((table.columns["slices"] == 1).mean())
+        if share >= _MANY_SINGLE_SECTION:
+            found.append(
+                f"Single-section objects: {100 * share:.0f} % lie in one section only; few synapses do, noise does."
+            )
+    if table.n and table.has("touches_border"):
+        share = float((table.columns["touches_border"] != 0).mean())
+        if share >= _MANY_AT_BORDER:
+            found.append(f"Cut objects: {100 * share:.0f} % touch the border of the box; their sizes are lower bounds.")
+    return found

@@ -1,0 +1,77 @@
+"""The depth: how a volume is cut into layers along z, and how many synapses lie in each.
+
+It draws nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.report.facts import RunFacts
+
+__all__ = ["Layers", "layers"]
+
+_TIE = 1e-6
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Consecutive layers along z.
+
+    Parameters
+    ----------
+    edges : ndarray of float64, shape (layers + 1,)
+        Their faces, in the unit of the positions.
+    sections : int or None
+        How many whole sections a layer holds, the last one perhaps fewer; None where sections are unknown.
+    """
+
+    edges: Floats
+    sections: int | None
+
+    def counts(self, depths: Floats) -> NDArray[np.int64]:
+        """Return how many of `depths` lie in each layer."""
+        # The centroid of an object in two sections lies on their common face: rounding must not toss the coin.
+        found, _ = np.histogram(depths + _TIE * (self.edges[1] - self.edges[0]), self.edges)
+        return found
+
+    @property
+    def middles(self) -> Floats:
+        """The middle of each layer."""
+        middles: Floats = (self.edges[1:] + self.edges[:-1]) / 2
+        return middles
+
+
+def layers(facts: RunFacts, depths: Floats, unit: str, most: int) -> Layers:
+    """Cut a volume into layers of whole sections, or of equal width where the sections are unknown.
+
+    Parameters
+    ----------
+    facts : RunFacts
+        The run.
+    depths : ndarray of float64, shape (n,)
+        Finite positions along z, at least one.
+    unit : str
+        Their unit, ``"voxels"`` or ``"µm"``.
+    most : int
+        How many layers there may be.
+
+    Returns
+    -------
+    Layers
+        One a section where that is not too many.
+    """
+    extent, step = facts.extent("z", unit), facts.step("z", unit)
+    if extent is None or step is None or facts.box is None:
+        low, high = depths.min() - 0.5, depths.max() + 0.5
+        return Layers(np.linspace(low, high, min(most, max(4, round(math.sqrt(len(depths))))) + 1), None)
+    sections = facts.box.shape[0]
+    each = math.ceil(sections / most)
+    inner = extent[0] + step * np.arange(0, sections, each)
+    return Layers(np.append(inner, extent[1]), each)

@@ -1,0 +1,287 @@
+"""The PyMeda figures that need no clustering: how bright the synapses are, channel by channel.
+
+They take the table as it is; nothing is measured here. Names and order are those of PyMeda.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from nd_synapse.report.canvas import ACCENT, DIVERGING, INK, QUIET, SEQUENTIAL, SERIES, figure, name_channels, short
+from nd_synapse.report.captions import STANDARDISED, left_out
+from nd_synapse.report.cells import colour_bar, signed, write_cells
+from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report.spectrum import elbow, principal_axes
+from nd_synapse.report.table import NothingToDrawError
+
+__all__ = ["CHANNELS"]
+
+_REPRESENTATIVES = 1000
+_LIMIT_SD = 3.0
+_RANGE_SD = 5.0
+_MOST_IN_CELLS = 14
+
+Floats = NDArray[np.float64]
+
+
+def _representative(subject: Subject) -> Drawing:
+    subject.standardised.need(rows=1)
+    names, values = subject.standardised.names, subject.standardised.values
+    clusters = subject.clusters
+    rows = np.arange(len(values))
+    if len(values) > _REPRESENTATIVES:
+        rows = np.sort(np.random.default_rng(subject.seed).choice(len(values), _REPRESENTATIVES, replace=False))
+    along = values[rows] @ principal_axes(values)[1][:, 0]
+    rows = rows[np.lexsort((along, clusters.labels[rows]))]
+    sample = values[rows]
+    clipped = float((np.abs(sample) > _LIMIT_SD).mean())
+    drawn = figure(max(1.9, 0.21 * len(names) + 1.1))
+    axes = drawn.subplots()
+    image = axes.imshow(
+        sample.T, cmap=DIVERGING, vmin=-_LIMIT_SD, vmax=_LIMIT_SD, aspect="auto", interpolation="nearest"
+    )
+    name_channels(axes, names, "y")
+    axes.set_xticks([])
+    by = "by cluster, then along" if clusters.number > 1 else "along"
+    axes.set_xlabel(f"{count(len(sample), 'synapse')}, ordered {by} the first principal component")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    colour_bar(drawn, image, axes, "sd from the mean")
+    if clusters.number > 1:
+        _cluster_strip(axes, clusters.labels[rows], clusters.number)
+    whose = "All" if len(sample) == len(values) else f"A uniform random sample of {len(sample):,} of the"
+    caption = (
+        f"{whose} {count(len(values), 'synapse')}, one a column, one channel a row. {STANDARDISED} Columns are ordered "
+        f"{by} the first principal component, so that alike synapses stand together. Colours end at ± {_LIMIT_SD:g} "
+        f"sd; {100 * clipped:.2g} % of the cells lie beyond.{left_out(subject)}"
+    )
+    return Drawing(drawn, caption, f"Heat map of {len(sample):,} synapses by {len(names)} channels.")
+
+
+def _cluster_strip(axes: Axes, labels: NDArray[np.int8], number: int) -> None:
+    """Mark above a heat map which of its columns, ordered by cluster, belong to which."""
+    ends = np.searchsorted(labels, np.arange(number + 1)) - 0.5
+    above = axes.get_xaxis_transform()
+    for i, (start, stop) in enumerate(pairwise(ends)):
+        strip = Rectangle((start, 1.02), stop - start, 0.03, transform=above, color=SERIES[i], linewidth=0)
+        strip.set_clip_on(False)
+        axes.add_patch(strip)
+        if stop - start > len(labels) / 10:
+            axes.text((start + stop) / 2, 1.06, f"cluster {i + 1}", transform=above, ha="center", va="bottom")
+
+
+def _ridge_lines(subject: Subject) -> Drawing:
+    subject.standardised.need()
+    names, values = subject.standardised.names, subject.standardised.values
+    low, high = max(-_RANGE_SD, math.floor(values.min())), min(_RANGE_SD, math.ceil(values.max()))
+    bandwidth = len(values) ** -0.2
+    drawn = figure(0.42 * len(names) + 1.3)
+    axes = drawn.subplots()
+    x = np.linspace(low, high, 512)
+    for i, column in enumerate(values.T):
+        curve = _smooth_density(column, x, bandwidth)
+        base, top = -i, 1.45 * curve / curve.max()
+        axes.fill_between(x, base, base + top, facecolor=ACCENT, alpha=0.55, linewidth=0, zorder=i)
+        axes.plot(x, base + top, color="white", linewidth=2.2, zorder=i)
+        axes.plot(x, base + top, color=INK, linewidth=0.9, zorder=i)
+        axes.axhline(base, color=QUIET, linewidth=0.5, zorder=i)
+    axes.set_yticks([-i for i in range(len(names))], [short(name) for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set(xlabel="Brightness (sd from the channel's mean)", xlim=(low, high), ylim=(-len(names) + 0.85, 1.6))
+    axes.axvline(0, color=INK, linewidth=0.7, linestyle=":")
+    beyond = float(((values < low) | (values > high)).mean())
+    caption = (
+        f"How the brightness of {count(len(values), 'synapse')} is distributed in each channel: Gaussian kernel "
+        f"densities of bandwidth {bandwidth:.2g} sd (Scott's rule), each scaled to the same height, so shapes compare "
+        f"and heights do not. {STANDARDISED} Two humps hint at two kinds of synapses. Values beyond ± {_RANGE_SD:g} sd "
+        f"({100 * beyond:.2g} %) are not shown.{left_out(subject)}"
+    )
+    return Drawing(drawn, caption, f"Density curves of {', '.join(names)}, one above the other.")
+
+
+def _smooth_density(column: Floats, x: Floats, bandwidth: float) -> Floats:
+    """Return a kernel density at the evenly spaced `x`: a histogram on that grid, smoothed; up to a factor."""
+    step = x[1] - x[0]
+    pad = math.ceil(4 * bandwidth / step)
+    edges = np.arange(-pad, len(x) + pad + 1) * step + x[0] - step / 2
+    counts, _ = np.histogram(column, edges)
+    smooth: Floats = gaussian_filter1d(counts.astype(np.float64), bandwidth / step, mode="constant", truncate=4)
+    return smooth[pad : pad + len(x)]
+
+
+def _one_d_heatmap(subject: Subject) -> Drawing:
+    subject.standardised.need()
+    names, values = subject.standardised.names, subject.standardised.values
+    low, high = max(-_RANGE_SD, math.floor(values.min())), min(_RANGE_SD, math.ceil(values.max()))
+    per_sd = int(np.clip(round(len(values) ** (1 / 3) / 2), 2, 16))
+    edges = np.linspace(low, high, int((high - low) * per_sd) + 1)
+    shares = np.stack([np.histogram(column, edges)[0] for column in values.T]) / len(values) * 100
+    drawn = figure(max(1.9, 0.24 * len(names) + 1.2))
+    axes = drawn.subplots()
+    norm = PowerNorm(0.5, vmin=0, vmax=float(shares.max()))
+    image = axes.imshow(shares, cmap=SEQUENTIAL, norm=norm, aspect="auto", extent=(low, high, len(names) - 0.5, -0.5))
+    name_channels(axes, names, "y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("Brightness (sd from the channel's mean)")
+    colour_bar(drawn, image, axes, "% of synapses")
+    beyond = float(((values < low) | (values > high)).mean())
+    caption = (
+        f"The same distributions as histograms: share of the {count(len(values), 'synapse')} in each bin of "
+        f"{1 / per_sd:.2g} sd, one channel a row. Colours are on a square-root scale, so that long tails show beside "
+        f"narrow peaks. {STANDARDISED} Values beyond ± {_RANGE_SD:g} sd ({100 * beyond:.2g} %) are not "
+        f"shown.{left_out(subject)}"
+    )
+    return Drawing(drawn, caption, f"Histograms of {', '.join(names)} as rows of colour.")
+
+
+def _locations(subject: Subject) -> tuple[tuple[str, ...], Floats]:
+    """Return the channels with values, and their n, mean, standard error, median and MAD, shape (5, channels)."""
+    names, found = [], []
+    for name, column in zip(subject.table.channels, subject.table.brightness().T, strict=True):
+        values = column[np.isfinite(column)]
+        if len(values):
+            median = np.median(values)
+            error = values.std() / math.sqrt(len(values))
+            names.append(name)
+            found.append((len(values), values.mean(), error, median, np.median(np.abs(values - median))))
+    if not names:
+        raise NothingToDrawError(
+            "There is no synapse to show." if not subject.table.n else "The table has no channel with values."
+        )
+    return tuple(names), np.array(found, dtype=np.float64).T
+
+
+def _location_numbers(names: tuple[str, ...], found: Floats) -> Numbers:
+    header = ("Channel", "Synapses", "Mean", "± 1.96 SE", "Median", "± MAD")
+    rows = [
+        [name, f"{int(n):,}", f"{mean:,.5g}", f"{1.96 * error:,.3g}", f"{median:,.5g}", f"{mad:,.3g}"]
+        for name, (n, mean, error, median, mad) in zip(names, found.T, strict=True)
+    ]
+    return Numbers(header, rows)
+
+
+def _location_heatmap(subject: Subject) -> Drawing:
+    names, found = _locations(subject)
+    shown = found[[1, 3]]
+    drawn = figure(2.1)
+    axes = drawn.subplots()
+    image = axes.imshow(shown, cmap=SEQUENTIAL, aspect="auto")
+    name_channels(axes, names, "x")
+    axes.set_yticks([0, 1], ["mean", "median"])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if len(names) <= _MOST_IN_CELLS:
+        write_cells(axes, image, shown, lambda value: f"{value:,.3g}")
+    colour_bar(drawn, image, axes, "grey values")
+    caption = (
+        f"Mean and median brightness of {count(subject.table.n, 'synapse')} in each channel, as measured: not "
+        "standardised, in the grey values of the images. A mean well above the median tells of few very bright "
+        "synapses."
+    )
+    return Drawing(drawn, caption, f"Mean and median of {', '.join(names)}.", _location_numbers(names, found))
+
+
+def _location_lines(subject: Subject) -> Drawing:
+    names, found = _locations(subject)
+    _, mean, error, median, mad = found
+    drawn = figure(2.9)
+    axes = drawn.subplots()
+    x = np.arange(len(names))
+    lines = (
+        (-0.06, mean, 1.96 * error, "o-", SERIES[0], "mean ± 95 % confidence"),
+        (0.06, median, mad, "s--", SERIES[1], "median ± MAD"),
+    )
+    for shift, middle, spread, form, colour, label in lines:
+        axes.errorbar(
+            x + shift, middle, spread, fmt=form, color=colour, label=label, linewidth=1.2, markersize=4.5, capsize=2.5
+        )
+    name_channels(axes, names, "x")
+    axes.set(ylabel="Brightness (grey values)", xlim=(-0.5, len(names) - 0.5))
+    axes.grid(axis="y")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    caption = (
+        f"The same numbers as lines, for {count(subject.table.n, 'synapse')}: the mean with its 95 % confidence "
+        "interval (1.96 standard errors), which shrinks with the number of synapses, and the median with the median "
+        "absolute deviation (MAD), which tells how much synapses differ. Grey values as measured; the line between "
+        "channels only guides the eye."
+    )
+    return Drawing(drawn, caption, f"Mean and median of {', '.join(names)} as lines.", _location_numbers(names, found))
+
+
+def _correlation(subject: Subject) -> Drawing:
+    subject.standardised.need(channels=2)
+    names, values = subject.standardised.names, subject.standardised.values
+    found = np.clip(values.T @ values / len(values), -1, 1)
+    d = len(names)
+    side = min(5.6, 0.5 * d + 1.5)
+    drawn = figure(side, square_pixels=True)
+    axes = drawn.subplots()
+    image = axes.imshow(found, cmap=DIVERGING, vmin=-1, vmax=1)
+    name_channels(axes, names, "x")
+    name_channels(axes, names, "y")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if d <= _MOST_IN_CELLS:
+        write_cells(axes, image, found, signed)
+    colour_bar(drawn, image, axes, "Pearson's r")
+    caption = (
+        "How far the brightness in two channels goes together from synapse to synapse: Pearson's r of "
+        f"{count(len(values), 'synapse')}, from -1 to 1. Channels in the order of the table.{left_out(subject)}"
+    )
+    numbers = Numbers(
+        ("Channel", *names), [[n, *(f"{r:.3f}" for r in row)] for n, row in zip(names, found, strict=True)]
+    )
+    return Drawing(drawn, caption, f"Correlation matrix of {', '.join(names)}.", numbers)
+
+
+def _scree(subject: Subject) -> Drawing:
+    subject.standardised.need()
+    values = subject.standardised.values
+    squares, _ = principal_axes(values)
+    shares = 100 * squares / squares.sum()
+    together = np.cumsum(shares)
+    before = elbow(squares)
+    components = np.arange(1, len(shares) + 1)
+    drawn = figure(2.9)
+    axes = drawn.subplots()
+    axes.bar(
+        components, shares, color=[ACCENT if i <= before else "#9fb8cc" for i in components], width=0.72, label="each"
+    )
+    axes.plot(components, together, "o-", color=SERIES[1], linewidth=1.2, markersize=3.5, label="together")
+    axes.set(xlabel="Principal component", ylabel="Variance (%)", ylim=(0, 105), xlim=(0.4, len(shares) + 0.6))
+    axes.set_xticks(components[:: math.ceil(len(shares) / 16)])
+    axes.grid(axis="y")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    words = (
+        f" Dark bars stand before the elbow ({count(before, 'component')}, by profile likelihood)." if before else ""
+    )
+    caption = (
+        f"How many independent directions {count(len(values), 'synapse')} vary in: share of the variance along each "
+        "principal component of the standardised channels (squared singular values over their sum), and summed "
+        f"up.{words}{left_out(subject)}"
+    )
+    rows = [[str(i), f"{a:.2f}", f"{b:.2f}"] for i, a, b in zip(components, shares, together, strict=True)]
+    alt = f"The first component holds {shares[0]:.0f} % of the variance."
+    return Drawing(drawn, caption, alt, Numbers(("Component", "Variance (%)", "Summed up (%)"), rows))
+
+
+CHANNELS = (
+    Plot("representative-heatmap", "Representative Heatmap", _representative),
+    Plot("ridge-line", "Ridge Line Plot", _ridge_lines),
+    Plot("one-d-heatmap", "1-d Heatmap", _one_d_heatmap),
+    Plot("location-heatmap", "Location Heatmap", _location_heatmap),
+    Plot("location-lines", "Location Lines", _location_lines),
+    Plot("correlation-matrix", "Correlation Matrix", _correlation),
+    Plot("scree", "Scree Plot", _scree),
+)
+"""The figures of the channels in the order of the page."""

@@ -1,0 +1,386 @@
+"""The figures of the detections: outlines on the images, sizes, depth, density map.
+
+They say nothing about brightness; those figures are in `figures_channels`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from nd_synapse.report.canvas import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, figure, label_log_axis, short
+from nd_synapse.report.depth import layers
+from nd_synapse.report.plot import TIMES, Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report.table import NothingToDrawError
+
+__all__ = ["DETECTIONS"]
+
+_OUTLINES = ("#ffb000", "#56b4e9", "#ff6fb5", "#00d19a")  # bright on grey, told apart by colour-blind readers
+_MOST_DEPTH_BINS = 60
+_MOST_MAP_BINS = 72
+_MANY_OUTLINES = 2000
+_DETAIL_SHARE = 5  # the detail's side is this part of the projection's
+
+Extent = tuple[float, float, float, float]
+Segments = list[NDArray[np.float64]]
+
+
+def _image_extent(subject: Subject, shape: tuple[int, ...]) -> tuple[Extent, str]:
+    """Return left, right, bottom, top of a projection, and their unit."""
+    for unit in ("µm", "voxels"):
+        x, y = subject.facts.extent("x", unit), subject.facts.extent("y", unit)
+        if x and y:
+            return (*x, y[1], y[0]), unit
+    return (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5), "pixels of the projection"
+
+
+def _outline(mask: NDArray[Any], extent: Extent) -> Segments:
+    """Return the borders of a mask as polygons of (x, y) in the coordinates of `extent`."""
+    if not mask.any():
+        return []
+    padded = np.pad(np.asarray(mask != 0, dtype=np.float64), 1)
+    lines = Figure().add_subplot().contour(padded, levels=[0.5]).allsegs[0]
+    left, right, bottom, top = extent
+    scale = np.array([(right - left) / mask.shape[1], (bottom - top) / mask.shape[0]])
+    return [(line - 0.5) * scale + (left, top) for line in lines]
+
+
+def _grid(panels: int, aspect: float, extra_in: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a grid of equal panels of this height per width."""
+    columns = 1 if panels == 1 else 2 if panels <= 4 else 3 if panels <= 15 else 4
+    rows = math.ceil(panels / columns)
+    panel_in = (WIDTH_IN - 0.5) / columns
+    drawn = figure(rows * (panel_in * min(max(aspect, 0.2), 2.0) + 0.28) + extra_in, square_pixels=True)
+    grid = drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes in grid.flat[panels:]:
+        axes.set_axis_off()
+    return drawn, list(grid.flat[:panels])
+
+
+def _limits(image: NDArray[Any]) -> tuple[float, float]:
+    """Return the 0.5 and 99.8 % quantiles, apart from each other even in a constant image."""
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(limit) for limit in np.quantile(finite, (0.005, 0.998)))
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _panels(subject: Subject, outlines: Mapping[str, Segments], width: float) -> tuple[Figure, list[Axes], str]:
+    """Draw each projection in grey with the outlines over it."""
+    if not subject.overviews:
+        raise NothingToDrawError("No projection of the images was handed over.")
+    first = next(iter(subject.overviews.values()))
+    extent, unit = _image_extent(subject, first.shape)
+    aspect = abs((extent[2] - extent[3]) / (extent[1] - extent[0]))
+    drawn, panels = _grid(len(subject.overviews), aspect, extra_in=0.75)
+    for axes, (name, image) in zip(panels, subject.overviews.items(), strict=True):
+        low, high = _limits(image)
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="antialiased")
+        axes.set_title(short(name, 30))
+        for (_, lines), colour in zip(outlines.items(), _colours(outlines), strict=True):
+            axes.add_collection(LineCollection(lines, colors=colour, linewidths=width), autolim=False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=2)
+        for ticks in (axes.xaxis, axes.yaxis):
+            ticks.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.label_outer()
+    drawn.supxlabel(f"x ({unit})")
+    drawn.supylabel(f"y ({unit})")
+    handles = [
+        Line2D([], [], color=colour, linewidth=2.5, label=short(name, 40))
+        for name, colour in zip(outlines, _colours(outlines), strict=True)
+    ]
+    if handles:
+        drawn.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=None, labelcolor=INK)
+    return drawn, panels, unit
+
+
+def _colours(outlines: Mapping[str, Segments]) -> list[str]:
+    return [_OUTLINES[i % len(_OUTLINES)] for i in range(len(outlines))]
+
+
+def _outlines(subject: Subject) -> dict[str, Segments]:
+    """Return the outline of each mask in the coordinates of the projections."""
+    shapes = [image.shape for image in subject.overviews.values()]
+    if not shapes:
+        return {}
+    extent, _ = _image_extent(subject, shapes[0])
+    return {name: _outline(mask, extent) for name, mask in subject.masks.items()}
+
+
+def _masks_in_words(subject: Subject) -> str:
+    names = [f"“{short(name, 40)}”" for name in subject.masks]
+    return "No mask was handed over to be outlined." if not names else f"Outlined: the mask {', '.join(names)}."
+
+
+def _whole_field(subject: Subject) -> Drawing:
+    outlines = _outlines(subject)
+    # thousands of outlines would hide what they surround
+    most = max((len(lines) for lines in outlines.values()), default=0)
+    drawn, panels, unit = _panels(subject, outlines, width=0.35 if most < _MANY_OUTLINES else 0.2)
+    caption = (
+        f"{count(len(panels), 'channel')} of the searched box seen from above: at each pixel the brightest voxel of "
+        f"all its "
+        f"sections (maximum projection over z). {_masks_in_words(subject)} The outlines are projected in the same "
+        f"way, so "
+        "objects above each other merge. Grey runs from the channel's 0.5 % to its 99.8 % quantile; axes are "
+        "absolute "
+        f"positions in {unit}."
+    )
+    alt = f"Grey projections of {', '.join(subject.overviews)} with the outlines of the detected objects."
+    return Drawing(drawn, caption, alt)
+
+
+def _typical_tile(mask: NDArray[Any]) -> tuple[slice, slice]:
+    """Return the tile (y, x) whose outlined area is the median of those that hold any; the centre without a mask."""
+    height, width = (max(n // _DETAIL_SHARE, min(n, 32)) for n in mask.shape)
+    tiles = [
+        (slice(y, y + height), slice(x, x + width))
+        for y in range(0, mask.shape[0] - height + 1, height)
+        for x in range(0, mask.shape[1] - width + 1, width)
+    ]
+    areas = [int(np.count_nonzero(mask[tile])) for tile in tiles]
+    some = sorted((area, i) for i, area in enumerate(areas) if area)
+    return tiles[some[len(some) // 2][1] if some else len(tiles) // 2]
+
+
+def _detail(subject: Subject) -> Drawing:
+    outlines = _outlines(subject)
+    drawn, panels, unit = _panels(subject, outlines, width=1.0)
+    first = next(iter(subject.overviews.values()))
+    mask = next(iter(subject.masks.values()), np.zeros(first.shape, dtype=np.uint8))
+    rows, columns = _typical_tile(mask)
+    (left, right, bottom, top), _ = _image_extent(subject, first.shape)
+    for axes in panels:
+        axes.set_xlim(*(left + (right - left) * edge / mask.shape[1] for edge in (columns.start, columns.stop)))
+        axes.set_ylim(*(top + (bottom - top) * edge / mask.shape[0] for edge in (rows.stop, rows.start)))
+    caption = (
+        "One place of the projections above, enlarged: of all tiles of a fifth of the field's width, the one whose "
+        "outlined "
+        f"area is the median of those that hold any. {_masks_in_words(subject)} A good detection sits on puncta: "
+        f"compact "
+        f"spots, bright in the channels that were searched. Grey as above; absolute positions in {unit}."
+    )
+    alt = f"An enlarged part of {', '.join(subject.overviews)} with the outlines of the detected objects."
+    return Drawing(drawn, caption, alt)
+
+
+def _sizes(subject: Subject) -> Drawing:
+    name, unit = ("volume_um3", "µm³") if subject.table.has("volume_um3") else ("voxels", "voxels")
+    sizes = subject.table.column(name)
+    sizes = sizes[sizes > 0]
+    if not len(sizes):
+        raise NothingToDrawError("No synapse has a size above 0.")
+    drawn = figure(2.9)
+    spanned = subject.table.has("slices")
+    panels = drawn.subplots(1, 1 + spanned, squeeze=False, width_ratios=[3, 2][: 1 + spanned]).flat
+    cut = _cut(subject, name)
+    _size_histogram(panels[0], sizes, unit, cut, _smallest_step(subject, name))
+    words = (
+        f"How large the detected synapses are ({len(sizes):,}), in {unit} on a logarithmic axis; the dashed line is "
+        f"the median{_cut_in_words(cut, name, unit, subject)}"
+    )
+    if spanned:
+        _span_bars(panels[1], subject.table.column("slices"))
+        words = (
+            f"Left: {words[0].lower()}{words[1:]} Right: how many sections an object reaches through. One that lies "
+            f"in a "
+            "single section (orange) may be noise, since most synapses are thicker than a section."
+        )
+    quantiles = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+    found = np.quantile(sizes, quantiles)
+    rows = [[f"{100 * q:g} %", f"{value:,.4g}"] for q, value in zip(quantiles, found, strict=True)]
+    alt = f"Histogram of sizes; the median is {found[3]:,.3g} {unit}."
+    return Drawing(drawn, words, alt, Numbers(("Quantile", f"Size ({unit})"), rows))
+
+
+def _cut(subject: Subject, name: str) -> float | None:
+    """Return the smallest size that the pipeline was asked to keep, None where it has no parameter of that name."""
+    try:
+        cut = float(subject.facts.parameters.get(f"min_{name}", ""))
+    except ValueError:
+        return None
+    return cut if 0 < cut < math.inf else None
+
+
+def _cut_in_words(cut: float | None, name: str, unit: str, subject: Subject) -> str:
+    if cut is None:
+        return "."
+    below = int((subject.table.columns[name] < cut).sum())
+    seen = "none is smaller" if not below else f"{below:,} are smaller, so that it did not decide"
+    return (
+        f", the dotted one the parameter min_{name} of {subject.facts.pipeline or 'the pipeline'} ({cut:g} {unit}; "
+        f"{seen}). A peak right at the cut says that it takes away part of a population, of noise or of synapses."
+    )
+
+
+def _smallest_step(subject: Subject, name: str) -> float | None:
+    """Return the size of one voxel in the unit of a column, None where it is unknown."""
+    if name == "voxels":
+        return 1.0
+    size = subject.facts.voxel_size_nm
+    return None if size is None else math.prod(size) * 1e-9
+
+
+def size_edges(low: float, high: float, bins: int, step: float | None) -> NDArray[np.float64]:
+    """Return edges of bins of even width on a logarithmic axis.
+
+    Parameters
+    ----------
+    low, high : float
+        Smallest and largest size, above 0.
+    bins : int
+        How many bins there may be.
+    step : float or None
+        What sizes are multiples of: no bin is narrower, and edges lie between multiples, so that none stays empty for
+        the width of its bin alone.
+
+    Returns
+    -------
+    ndarray of float64, shape (up to bins + 1,)
+        Rising.
+    """
+    if math.log10(high / low) < 0.1:
+        low, high = low / 3, high * 3
+    edges = np.logspace(math.log10(low), math.log10(high), bins + 1)
+    if step is None:
+        return edges
+    whole = np.unique(np.floor(edges / step + 1e-6))
+    return (np.append(whole, whole[-1] + 1) - 0.5) * step
+
+
+def _size_histogram(axes: Axes, sizes: NDArray[np.float64], unit: str, cut: float | None, step: float | None) -> None:
+    most = min(40, max(6, round(2 * len(sizes) ** (1 / 3))))
+    bins = size_edges(float(sizes.min()), float(sizes.max()), most, step)
+    bins = bins[bins > 0] if (bins > 0).sum() > 1 else np.array([bins[-1] / 2, bins[-1]])
+    axes.hist(sizes, bins=bins.tolist(), color=ACCENT, edgecolor="white", linewidth=0.4)
+    label_log_axis(axes, min(bins[0], cut or math.inf) / 1.1, bins[-1] * 1.1)
+    median = float(np.median(sizes))
+    axes.axvline(median, color=INK, linewidth=1, linestyle="--", label=f"median {median:,.3g} {unit}")
+    if cut is not None:
+        axes.axvline(cut, color=SERIES[1], linewidth=1.4, linestyle=":", label=f"cut {cut:,.3g} {unit}")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=2, handlelength=1.6, fontsize=7.5)
+    axes.set(xlabel=f"Size ({unit}, log scale)", ylabel="Synapses", title="Size")
+
+
+def _span_bars(axes: Axes, spans: NDArray[np.float64]) -> None:
+    values, shares = _span_shares(spans)
+    axes.bar(values, 100 * shares, color=[SERIES[1] if value == 1 else ACCENT for value in values], width=0.8)
+    axes.set(xlabel="Sections spanned", ylabel="Share of synapses (%)", title="Thickness")
+    labelled = values[:: 1 if len(values) < 9 else 2] if values[-1] < _LONGEST_SPAN else values[1::2]
+    axes.set_xticks(labelled, [f"{value}+" if value == _LONGEST_SPAN else str(value) for value in labelled])
+
+
+_LONGEST_SPAN = 12
+
+
+def _span_shares(spans: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the numbers of sections and the share of synapses of each; the last one stands for all above it too."""
+    whole = np.clip(spans.astype(np.int64), 1, _LONGEST_SPAN)
+    counted = np.bincount(whole)[1:]
+    return np.arange(1, len(counted) + 1), counted / len(spans)
+
+
+def _depth(subject: Subject) -> Drawing:
+    positions, unit = subject.table.positions("z")
+    depths = positions[:, 0]
+    cut = layers(subject.facts, depths, unit, _MOST_DEPTH_BINS)
+    edges, each, counts = cut.edges, cut.sections, cut.counts(depths)
+    volume = subject.facts.volume_um3
+    slabs = None if volume is None or each is None else volume * np.diff(edges) / (edges[-1] - edges[0])
+    drawn = figure(2.5 if slabs is None else 4.1)
+    panels = drawn.subplots(1 if slabs is None else 2, 1, squeeze=False, sharex=True).flat
+    panels[0].stairs(counts, edges, fill=True, color=ACCENT, edgecolor="white", linewidth=0.6)
+    panels[0].set(ylabel="Synapses", title="Count", xlim=(edges[0], edges[-1]))
+    panels[-1].set_xlabel(f"Depth z ({unit})")
+    header, columns = ["From", f"to ({unit})", "Synapses"], [edges[:-1], edges[1:], counts]
+    words = ""
+    if slabs is not None:
+        words = _density_band(panels[1], edges, counts, slabs)
+        header, columns = [*header, "Per µm³"], [*columns, counts / slabs]
+    where = "bin of equal width" if each is None else "section" if each == 1 else f"{each} consecutive sections"
+    caption = (
+        f"Where along z the synapses lie ({len(depths):,}), by their centroids: number in each {where}.{words} A "
+        f"section "
+        "far off its neighbours is worth a look: it may be folded, out of focus, or stained differently."
+    )
+    rows = [[f"{value:,.5g}" for value in row] for row in zip(*columns, strict=True)]
+    alt = f"Counts along z in {len(counts)} bins, from {counts.min():,} to {counts.max():,} synapses."
+    return Drawing(drawn, caption, alt, Numbers(header, rows))
+
+
+def _density_band(axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.int64], slabs: NDArray[np.float64]) -> str:
+    """Draw the density with the band of chance, and return its words."""
+    density, band = counts / slabs, 2 * np.sqrt(counts) / slabs
+    mean = float(counts.sum() / slabs.sum())
+    upper = density + band
+    axes.stairs(upper, edges, baseline=np.maximum(density - band, 0), fill=True, color=ACCENT, alpha=0.25, linewidth=0)
+    axes.stairs(density, edges, baseline=None, color=ACCENT, linewidth=1.4, label="density")
+    axes.axhline(mean, color=INK, linewidth=1, linestyle="--", label=f"mean {mean:.3g}")
+    axes.set(ylabel="Synapses per µm³", title="Density", ylim=(0, float(upper.max()) * 1.08 or 1))
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
+    return (
+        " Below: the same per µm³ of tissue, with a band of ± 2 √n, the scatter that chance alone gives to a count "
+        "n; "
+        f"dashed: the mean of the box, {mean:.3g} per µm³. Mammalian cortex holds about 1 per µm³."
+    )
+
+
+def _map_bins(n: int, height: float, width: float) -> tuple[int, int]:
+    """Return numbers of bins (y, x), square, fine enough to see structure and coarse enough to hold some synapses."""
+    along = int(np.clip(math.sqrt(n / 3), 6, _MOST_MAP_BINS))
+    longest = max(height, width)
+    return max(1, round(along * height / longest)), max(1, round(along * width / longest))
+
+
+def _map(subject: Subject) -> Drawing:
+    positions, unit = subject.table.positions("yx")
+    faces = []
+    for i, axis in enumerate("yx"):
+        extent = subject.facts.extent(axis, unit)
+        faces.append(extent or (positions[:, i].min() - 0.5, positions[:, i].max() + 0.5))
+    (y0, y1), (x0, x1) = faces
+    bins = _map_bins(len(positions), y1 - y0, x1 - x0)
+    counts, _, _ = np.histogram2d(positions[:, 0], positions[:, 1], bins=bins, range=faces)
+    volume = subject.facts.volume_um3
+    shown = counts if volume is None else counts / (volume / counts.size)
+    label = "Synapses per bin" if volume is None else "Synapses per µm³"
+    height = min(max(4.8 * (y1 - y0) / (x1 - x0), 1.6), 8.5)
+    drawn = figure(height + 0.4, square_pixels=True)
+    axes = drawn.subplots()
+    image = axes.imshow(shown, cmap=SEQUENTIAL, extent=(x0, x1, y1, y0), vmin=0, vmax=max(shown.max(), 1e-12))
+    bar = drawn.colorbar(image, ax=axes, label=label, pad=0.02, aspect=22)
+    bar.outline.set_visible(False)
+    axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+    side = f"{(x1 - x0) / bins[1]:.3g} {TIMES} {(y1 - y0) / bins[0]:.3g} {unit}"
+    caption = (
+        f"Where in the plane the {count(len(positions), 'synapse')} lie, seen from above, all depths together: "
+        f"{'synapses' if volume is None else 'synapses per µm³ of tissue'} in bins of {side}, by their centroids. "
+        f"Axes are "
+        f"absolute positions in {unit}. Dark holes are often nuclei and vessels."
+    )
+    alt = f"Map of {len(positions):,} synapses in {bins[1]} {TIMES} {bins[0]} bins."
+    quantiles = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+    rows = [[f"{100 * q:g} % of the bins", f"{np.quantile(shown, q):,.4g}"] for q in quantiles]
+    rows.append(["variance over mean of the counts (chance: 1)", f"{counts.var() / counts.mean():.3g}"])
+    return Drawing(drawn, caption, alt, Numbers(("At most in", label), rows))
+
+
+DETECTIONS = (
+    Plot("outlines", "Masks on the channels", _whole_field),
+    Plot("outlines-detail", "A closer look", _detail),
+    Plot("sizes", "Sizes", _sizes),
+    Plot("depth", "Count and density by depth", _depth),
+    Plot("density-map", "Density in the plane", _map),
+)
+"""The figures of the detections in the order of the page."""

@@ -1,0 +1,231 @@
+"""The figures of groups of synapses: masks and classes side by side, clusters by depth.
+
+The groups are given: by the table, or by the clusters that were found in it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from nd_synapse.report.canvas import INK, QUIET, SERIES, figure, label_log_axis, name_channels, short
+from nd_synapse.report.depth import layers
+from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report.table import NothingToDrawError, SynapseTable
+
+__all__ = ["CLUSTERS_IN_TISSUE", "GROUPS"]
+
+_MOST_GROUPS = 6
+_FEWEST_IN_GROUP = 20
+_MOST_LAYERS = 24
+_MARKS = "osD^vPX"
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def _has_depths(table: SynapseTable) -> bool:
+    """Tell whether some synapse has a depth."""
+    names = [name for name in ("centroid_z_um", "centroid_z_voxel") if table.has(name)]
+    return bool(names) and bool(np.isfinite(table.columns[names[0]].astype(np.float64)).any())
+
+
+def _groups(subject: Subject) -> Drawing:
+    table = subject.table
+    if not table.n:
+        raise NothingToDrawError("There is no synapse to show.")
+    groups = dict(list(table.groups.items())[: _MOST_GROUPS - 1])
+    if not groups:
+        raise NothingToDrawError("The table tells of one mask only; there is nothing to compare.")
+    whole = "all" if len(subject.masks) < 2 else next(iter(subject.masks))
+    groups = {whole: np.ones(table.n, dtype=bool), **{name: rows for name, rows in groups.items() if name != whole}}
+    sized, deep = table.has("voxels") or table.has("volume_um3"), _has_depths(table)
+    bright = bool(len(subject.standardised.names)) and len(subject.standardised.values) > 1
+    heights = [0.9 + 0.3 * len(groups), 2.6][: 2 if deep or bright else 1]
+    drawn = figure(sum(heights))
+    figures = drawn.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    upper = list(figures[0].subplots(1, 1 + sized, squeeze=False).flat)
+    _group_counts(upper[0], subject, groups)
+    if sized:
+        _group_sizes(upper[1], subject, groups)
+    if deep or bright:
+        lower = iter(figures[1].subplots(1, deep + bright, squeeze=False).flat)
+        if deep:
+            _group_depths(next(lower), subject, groups)
+        if bright:
+            _group_brightness(next(lower), subject, groups)
+    caption = _group_caption(subject, sized, deep, bright, len(_drawn(groups)) < len(groups))
+    return Drawing(drawn, caption, f"Comparison of {', '.join(groups)}.", _group_numbers(subject, groups))
+
+
+def _group_caption(subject: Subject, sized: bool, deep: bool, bright: bool, small: bool) -> str:
+    said = [
+        f"The masks and classes of {count(subject.table.n, 'synapse')} side by side. Number: how many belong to each"
+    ]
+    volume = subject.facts.volume_um3
+    said[0] += (
+        " (a synapse may belong to several), and per µm³ of the box."
+        if volume
+        else "; a synapse may belong to several."
+    )
+    if sized:
+        said.append("Size: median (mark), middle half (thick line) and 5 to 95 % (thin line).")
+    if deep:
+        said.append("Depth: where along z each group lies, every curve summing to 100 %.")
+    if bright:
+        said.append(
+            "Brightness: mean of each group in each channel, in standard deviations from the mean of all synapses (0); "
+            "lines span the 95 % confidence interval."
+        )
+    if small:
+        said.append(f"Groups of fewer than {_FEWEST_IN_GROUP} synapses are counted only.")
+    return " ".join(said)
+
+
+def _drawn(groups: dict[str, Bools]) -> list[tuple[int, Bools]]:
+    """Return number and rows of the groups that are large enough for more than their count; the first one always is."""
+    return [(i, rows) for i, rows in enumerate(groups.values()) if i == 0 or int(rows.sum()) >= _FEWEST_IN_GROUP]
+
+
+def _style(i: int) -> dict[str, str]:
+    return {"color": INK if i == 0 else SERIES[i - 1], "marker": _MARKS[i]}
+
+
+def _group_counts(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
+    counts = [int(rows.sum()) for rows in groups.values()]
+    axes.barh(range(len(counts)), counts, color=[_style(i)["color"] for i in range(len(counts))], height=0.62)
+    volume = subject.facts.volume_um3
+    for i, n in enumerate(counts):
+        text = f" {n:,}" if volume is None else f" {n:,}  ({n / volume:.3g} per µm³)"
+        axes.text(n, i, text, va="center", fontsize=7.5)
+    axes.set_yticks(range(len(groups)), [short(name, 14) for name in groups])
+    axes.set(title="Number", xlabel="Synapses", xlim=(0, 1.9 * max(*counts, 1)), ylim=(len(groups) - 0.4, -0.6))
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
+    name, unit = ("volume_um3", "µm³") if subject.table.has("volume_um3") else ("voxels", "voxels")
+    sizes = subject.table.columns[name].astype(np.float64)
+    low, high = math.inf, 0.0
+    for i, rows in _drawn(groups):
+        found = sizes[rows & np.isfinite(sizes) & (sizes > 0)]
+        if len(found):
+            q05, q25, q50, q75, q95 = np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
+            low, high = min(low, q05), max(high, q95)
+            colour = _style(i)["color"]
+            axes.plot([q05, q95], [i, i], color=colour, linewidth=1)
+            axes.plot([q25, q75], [i, i], color=colour, linewidth=4, solid_capstyle="butt")
+            axes.plot(q50, i, marker=_style(i)["marker"], color=colour, markersize=6, markeredgecolor="white")
+    if high > 0:
+        label_log_axis(axes, low / 1.3, high * 1.3)
+    axes.set(title="Size", xlabel=f"Size ({unit}, log scale)", yticks=[], ylim=(len(groups) - 0.4, -0.6))
+
+
+def _group_depths(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
+    name, unit = ("centroid_z_um", "µm") if subject.table.has("centroid_z_um") else ("centroid_z_voxel", "voxels")
+    depths = subject.table.columns[name].astype(np.float64)
+    known = np.isfinite(depths)
+    cut = layers(subject.facts, depths[known], unit, _MOST_LAYERS)
+    for i, rows in _drawn(groups):
+        found = depths[rows & known]
+        share = 100 * cut.counts(found) / max(len(found), 1)
+        colour, mark = _style(i)["color"], _style(i)["marker"]
+        axes.plot(cut.middles, share, color=colour, marker=mark, markersize=3.2, linewidth=1.2)
+    axes.set(
+        title="Depth", xlabel=f"Depth z ({unit})", ylabel="Share of the group (%)", xlim=(cut.edges[0], cut.edges[-1])
+    )
+    axes.set_ylim(0)
+
+
+def _group_brightness(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
+    names, values = subject.standardised.names, subject.standardised.values
+    x = np.arange(len(names))
+    for i, rows in _drawn(groups):
+        found = values[rows[subject.standardised.rows]]
+        if len(found):
+            error = 1.96 * found.std(axis=0) / math.sqrt(len(found))
+            shift = (i - (len(groups) - 1) / 2) * 0.6 / len(groups)
+            axes.errorbar(
+                x + shift, found.mean(axis=0), error, fmt=_style(i)["marker"], color=_style(i)["color"], markersize=4
+            )
+    axes.axhline(0, color=QUIET, linewidth=0.7)
+    axes.set(title="Brightness", ylabel="sd from the mean of all", xlim=(-0.5, len(names) - 0.5))
+    name_channels(axes, names, "x")
+    if len(names) > 6:
+        axes.tick_params(axis="x", labelrotation=90, labelsize=max(4.5, 8 - len(names) / 8))
+
+
+def _group_numbers(subject: Subject, groups: dict[str, Bools]) -> Numbers:
+    volume, channels = subject.facts.volume_um3, subject.standardised.names
+    rows = []
+    for name, members in groups.items():
+        n = int(members.sum())
+        row = [name, f"{n:,}", f"{100 * n / subject.table.n:.1f} %"]
+        if volume is not None:
+            row.append(f"{n / volume:.4g}")
+        found = subject.standardised.values[members[subject.standardised.rows]]
+        row += [f"{mean:+.3f}" for mean in found.mean(axis=0)] if len(found) else [""] * len(channels)
+        rows.append(row)
+    density = [] if volume is None else ["Per µm³"]
+    return Numbers(("Group", "Synapses", "Share", *density, *(f"{channel} (sd)" for channel in channels)), rows)
+
+
+def _clusters_by_depth(subject: Subject) -> Drawing:
+    if not subject.table.n:
+        raise NothingToDrawError("There is no synapse to show.")
+    if not _has_depths(subject.table):
+        raise NothingToDrawError("The table has no centroids along z.")
+    subject.standardised.need()
+    clusters = subject.clusters
+    if clusters.number < 2:
+        raise NothingToDrawError("One population was found; there is nothing to tell apart.")
+    name, unit = ("centroid_z_um", "µm") if subject.table.has("centroid_z_um") else ("centroid_z_voxel", "voxels")
+    depths, labels = subject.table.columns[name].astype(np.float64), clusters.of_all_rows()
+    known = np.isfinite(depths) & (labels >= 0)
+    cut = layers(subject.facts, depths[known], unit, _MOST_LAYERS)
+    counts = np.stack([cut.counts(depths[known & (labels == i)]) for i in range(clusters.number)])
+    together = counts.sum(axis=0)
+    shares = np.divide(counts, together, out=np.full(counts.shape, np.nan), where=together > 0)
+    band = 2 * np.sqrt(shares * (1 - shares) / np.maximum(together, 1))
+    drawn = figure(2.9)
+    axes = drawn.subplots()
+    for i, (share, wide) in enumerate(zip(100 * shares, 100 * band, strict=True)):
+        colour = SERIES[i % len(SERIES)]
+        axes.fill_between(cut.middles, share - wide, share + wide, color=colour, alpha=0.18, linewidth=0)
+        mark = _MARKS[i % len(_MARKS)]
+        axes.plot(cut.middles, share, color=colour, marker=mark, markersize=4, linewidth=1.2, label=f"cluster {i + 1}")
+    axes.set(xlabel=f"Depth z ({unit})", ylabel="Share of the synapses there (%)", xlim=(cut.edges[0], cut.edges[-1]))
+    axes.set_ylim(0, min(105, float(np.nanmax(100 * (shares + band))) * 1.08))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=clusters.number, borderaxespad=0.2)
+    layer = (
+        "layer of equal width"
+        if cut.sections is None
+        else "section"
+        if cut.sections == 1
+        else f"{cut.sections} sections"
+    )
+    caption = (
+        "Whether the clusters are found at all depths alike: their shares of the "
+        f"{count(int(known.sum()), 'synapse')} in each {layer}, with a band of ± 2 standard errors, the scatter that "
+        "chance alone gives. Populations of synapses seldom depend on depth within a few micrometres; staining, "
+        "focus and the border of the box do."
+    )
+    rows = [
+        [f"{low:,.5g}", f"{high:,.5g}", *(f"{n:,}" for n in column)]
+        for low, high, column in zip(cut.edges[:-1], cut.edges[1:], counts.T, strict=True)
+    ]
+    header = ("From", f"to ({unit})", *(f"cluster {i + 1}" for i in range(clusters.number)))
+    alt = f"Shares of {clusters.number} clusters along z."
+    return Drawing(drawn, caption, alt, Numbers(header, rows))
+
+
+GROUPS = (Plot("groups", "Masks and classes side by side", _groups),)
+"""The figures of the groups that the table tells of."""
+
+CLUSTERS_IN_TISSUE = (Plot("clusters-by-depth", "Clusters by depth", _clusters_by_depth),)
+"""Where the clusters lie; to stand after the figures that explain them."""

@@ -1,0 +1,238 @@
+"""The page: plots and facts become one HTML file that needs nothing but itself.
+
+It draws no figure and judges no data.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from nd_synapse.errors import StorageError
+from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.plot import TIMES, Numbers, Shown
+from nd_synapse.report.table import SynapseTable
+
+__all__ = ["Chapter", "file_name", "html", "write"]
+
+_HERE = Path(__file__).parent
+_FIRST_ROWS = 50
+_FIRST_COLUMNS = 200
+_LONGEST_SLUG = 80
+_ZYX = f"(z {TIMES} y {TIMES} x)"
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """Plots that belong together.
+
+    Parameters
+    ----------
+    slug : str
+        Its id on the page.
+    title : str
+        Its heading.
+    lead : str
+        What it answers, in a sentence.
+    plots : sequence of Shown
+        The plots.
+    """
+
+    slug: str
+    title: str
+    lead: str
+    plots: Sequence[Shown]
+
+
+def file_name(title: str) -> str:
+    """Return ``PyMeda_<slug>.html``: ASCII letters, digits and hyphens of a title, without a leading "PyMeda"."""
+    ascii_only = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    words = [word for word in re.split(r"[^a-z0-9]+", ascii_only) if word]
+    slug = "-".join(words[1:] if words[:1] == ["pymeda"] else words)
+    return f"PyMeda_{slug[:_LONGEST_SLUG].strip('-') or 'report'}.html"
+
+
+def html(
+    title: str, chapters: Sequence[Chapter], table: SynapseTable, facts: RunFacts, alerts: Sequence[str], seed: int
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    title : str
+        Its title, escaped wherever it stands.
+    chapters : sequence of Chapter
+        The figures.
+    table : SynapseTable
+        One row a synapse; the first rows are shown.
+    facts : RunFacts
+        The run.
+    alerts : sequence of str
+        Sentences for the top of the page.
+    seed : int
+        Seed of the random choices, for the last line.
+
+    Returns
+    -------
+    str
+        A whole document. The same input gives the same text.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (_HERE / "style.css").read_text(encoding="utf-8")
+    return environment.get_template("template.html").render(
+        title=" ".join(title.split()) or "PyMeda report",
+        style=Markup(style),  # noqa: S704 - our own file; a stylesheet is not text of the page
+        chapters=chapters,
+        cards=_cards(table, facts),
+        alerts=alerts,
+        facts=facts,
+        run=_run(facts),
+        links=[(label, url, url.startswith(("http://", "https://"))) for label, url in facts.links.items()],
+        rows=_first_rows(table),
+        n=table.n,
+        seed=seed,
+        data_uri=lambda image: "data:image/png;base64," + base64.b64encode(image).decode("ascii"),
+    )
+
+
+def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
+    """Return the summary as label, figure, and what stands below the figure."""
+    box, volume, size = facts.box, facts.volume_um3, facts.voxel_size_nm
+    cards = [("Synapses", f"{table.n:,}", "detected objects")]
+    if volume is not None:
+        cards.append(("Density", f"{_plain(table.n / volume)} per µm³", f"in {_plain(volume)} µm³ of tissue"))
+    if box is not None:
+        where = ", ".join(f"{axis} {a:,}\N{EN DASH}{b:,}" for axis, (a, b) in zip("zyx", box.ranges, strict=True))
+        cards.append(("Box searched", _times(f"{n:,}" for n in box.shape), f"voxels {_ZYX}; {where}"))
+    if size is not None:
+        extent = "" if box is None else _times(_plain(n * nm / 1000) for n, nm in zip(box.shape, size, strict=True))
+        whole = f"; the box is {extent} µm" if extent else ""
+        cards.append(("Voxel size", _times(f"{nm:g}" for nm in size), f"nm {_ZYX}{whole}"))
+    if table.channels:
+        names = ", ".join(table.channels)
+        cards.append(("Channels", str(len(table.channels)), names if len(names) <= 90 else names[:89] + "…"))
+    if facts.pipeline:
+        cards.append(("Pipeline", facts.pipeline, "how the synapses were detected"))
+    return cards
+
+
+def _times(extents: Iterable[str]) -> str:
+    return f" {TIMES} ".join(extents)
+
+
+def _plain(value: float) -> str:
+    """Return a number to three digits, without an exponent where it has none in speech."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _run(facts: RunFacts) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Return the tables of the run as id, heading, rows; empty ones are left out."""
+    total = sum(facts.times_s.values())
+    times = [(step, f"{seconds:,.2f} s") for step, seconds in facts.times_s.items()]
+    if len(times) > 1:
+        times.append(("all steps", f"{total:,.2f} s"))
+    tables = [
+        ("asked", "What was asked", list(facts.asked.items())),
+        ("parameters", "Pipeline and parameters", _parameters(facts)),
+        ("counts", "Counts", [(label, f"{number:,}") for label, number in facts.counts.items()]),
+        ("times", "Time by step", times),
+        ("versions", "Versions", list(facts.versions.items())),
+    ]
+    return [entry for entry in tables if entry[2]]
+
+
+def _parameters(facts: RunFacts) -> list[tuple[str, str]]:
+    pipeline = [("pipeline", facts.pipeline)] if facts.pipeline else []
+    return pipeline + list(facts.parameters.items())
+
+
+def _first_rows(table: SynapseTable) -> Numbers:
+    shown = dict(islice(table.columns.items(), _FIRST_COLUMNS))
+    columns = [[_cell(value) for value in values[:_FIRST_ROWS]] for values in shown.values()]
+    return Numbers(list(shown), list(zip(*columns, strict=True)))
+
+
+def _cell(value: Any) -> str:
+    """Return a number as it is read: whole ones whole, others to six digits."""
+    if value.dtype.kind == "b":
+        return "yes" if value else "no"
+    if value.dtype.kind in "iu":
+        return str(value)
+    if value.dtype.kind == "U":
+        return str(value)
+    return "" if value != value else f"{value:.6g}"
+
+
+def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
+    """Write the page and its figures, each file whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The folder, made where it is missing. The figures go to ``figures`` within it.
+    name : str
+        File name of the page.
+    text : str
+        The page.
+    plots : sequence of Shown
+        The plots; the file of one without an image is removed, so that none is left from a run before.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written; the file that could not is named.
+    """
+    figures, page = path / "figures", path / name
+    try:
+        figures.mkdir(parents=True, exist_ok=True)
+        for plot in plots:
+            image = figures / f"{plot.slug}.png"
+            if plot.image is None:
+                image.unlink(missing_ok=True)
+            else:
+                _put(image, plot.image)
+        # a title, or a name, of a command line may be no text
+        _put(page, text.encode(errors="replace"))
+    except OSError as error:
+        where = f"the report {page}, at {error.filename or path}"
+        what = error.strerror or type(error).__name__
+        remedy = "Free space, remove what is in the way, or choose a folder that you may write"
+        raise StorageError(where, what, remedy) from error
+    return page
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Let a file hold `content`, whole or not at all; one that holds it already is left alone."""
+    # a report is written twice in a run, with the same figures
+    if file.is_file() and file.stat().st_size == len(content) and file.read_bytes() == content:
+        return
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,109 @@
+"""The transform: brightness goes to the scale on which Gaussians describe it, so that tails are no populations.
+
+It is no standardisation of the table, which other figures show; and it clusters nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from nd_synapse.report import mixtures
+
+__all__ = ["to_gaussian_scales"]
+
+_MOST_ROWS = 1_000
+_LEAST_WIDTH_SD = 0.05
+_SHIFTS = tuple(0.05 * 2.0**i for i in range(8))
+_LARGEST_SHIFT = 1000.0
+_TOLERANCE = 0.01
+
+Floats = NDArray[np.float64]
+
+
+def to_gaussian_scales(values: Floats, sample: NDArray[np.int64], seed: int) -> tuple[Floats, tuple[bool, ...]]:
+    """Take the logarithm of each column that one or two Gaussians describe better so, from a zero of its own.
+
+    A column x stays as it is or becomes ``log(x - min(x) + a)``: whichever has the lowest Bayesian information
+    criterion with one Gaussian or a mixture of two. Units, background and offset of x do not matter: ``b * x + c``
+    gives the same result for any ``b > 0``.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (rows, columns)
+        Each column of mean 0 and standard deviation 1. Not written to.
+    sample : ndarray of int64, shape (sampled rows,)
+        The rows that choose the scales.
+    seed : int
+        Seed of the mixtures.
+
+    Returns
+    -------
+    transformed : ndarray of float64, shape (rows, columns)
+        Each column of mean 0 and standard deviation 1 again. No rows give no rows.
+    logarithmic : tuple of bool
+        Which columns became logarithms.
+
+    Notes
+    -----
+    The shifted logarithm and the comparison of scales by likelihood are those of Box and Cox (1964),
+    doi:10.1111/j.2517-6161.1964.tb00553.x. With one Gaussian alone, a second population counts as a tail, and the scale
+    that would hide it wins.
+    """
+    transformed = np.empty_like(values)
+    logarithmic = []
+    for i, column in enumerate(values.T):
+        above = column - column.min() if len(column) else column
+        shift = _shift(above[sample], seed)
+        found = column if shift is None else np.log(above + shift)
+        transformed[:, i] = _standardised(found)
+        logarithmic.append(shift is not None)
+    return transformed, tuple(logarithmic)
+
+
+def _standardised(values: Floats) -> Floats:
+    centred = values - values.mean() if len(values) else values
+    return centred / ((centred.std() if len(values) else 0.0) or 1.0)
+
+
+def _shift(above: Floats, seed: int) -> float | None:
+    """Return what to add to values from 0 on before their logarithm; None where they need none."""
+    if len(above) < 3 or not above.any():
+        return None
+    # the scale of the lower half, which a long tail does not stretch
+    width = max(float(np.median(above)), _LEAST_WIDTH_SD)
+    shifts = [width * part for part in _SHIFTS]
+    symmetric = _without_skewness(above, shifts[0], width * _LARGEST_SHIFT)
+    candidates = [*shifts, *([] if symmetric is None else [symmetric])]
+    some = above[:: math.ceil(len(above) / _MOST_ROWS)]
+    criteria = [_criterion(np.log(some + shift), seed) + 2 * float(np.log(some + shift).sum()) for shift in candidates]
+    best = int(np.argmin(criteria))
+    return candidates[best] if criteria[best] < _criterion(some, seed) - mixtures.LEAST_GAIN else None
+
+
+def _criterion(values: Floats, seed: int) -> float:
+    """Return the lower BIC of one Gaussian and of two, in the units of `values`."""
+    spread = float(values.std())
+    if not spread:
+        return math.inf
+    standardised = ((values - values.mean()) / spread)[:, np.newaxis]
+    n = len(values)
+    one = n * (math.log(2 * math.pi) + 1) + 2 * math.log(n)
+    return min(one, mixtures.criterion(standardised, seed)) + 2 * n * math.log(spread)
+
+
+def _without_skewness(above: Floats, low: float, high: float) -> float | None:
+    """Return the shift after which the logarithm has no skewness; None where there is none from `low` to `high`."""
+
+    def left(log_shift: float) -> float:
+        values = np.log(above + math.exp(log_shift))
+        centred = values - values.mean()
+        return float((centred**3).mean())
+
+    bounds = math.log(low), math.log(high)
+    if left(bounds[0]) >= 0 or left(bounds[1]) <= 0:
+        return None
+    return math.exp(brentq(left, *bounds, xtol=_TOLERANCE))

@@ -1,0 +1,56 @@
+"""A source: anything that blocks of voxels are read from.
+
+It is a contract and no implementation; `NeuroDataResource` is the first that keeps it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.geometry import Box, Frame, Range
+
+__all__ = ["Source"]
+
+
+class Source(Protocol):
+    """Channels of one volume that share a frame.
+
+    A source can be sent to a worker process, by spawn too, and is read there by one thread at a time.
+    """
+
+    @property
+    def description(self) -> str:
+        """What the owner of the volume says about it, such as that it is synthetic; may be empty."""
+
+    @property
+    def identity(self) -> str:
+        """What tells this volume from any other: results of one are never taken for results of another."""
+
+    @property
+    def channels(self) -> list[str]:
+        """Names of all channels of the volume."""
+
+    @property
+    def image_channels(self) -> list[str]:
+        """Names of the channels that hold images of uint8 or uint16, rather than annotations."""
+
+    @property
+    def requested_channels(self) -> list[str]:
+        """Names of the channels that the job asked for, each one of `channels`."""
+
+    @property
+    def frame(self) -> Frame:
+        """Extent and voxel size of the volume."""
+
+    @property
+    def box(self) -> Box:
+        """What the job asked for; it lies in the frame's extent."""
+
+    def dtype(self, channel: str) -> np.dtype[Any]:
+        """Return the type of a channel's voxels: uint8, uint16 or uint64."""
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        """Return the voxels of a channel in three half-open ranges: C order, shape (z, y, x), of `dtype(channel)`."""
