@@ -15,7 +15,7 @@ from batch.shards import MOST_CHILDREN
 from nd_synapse import logs
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.cli.run_options import job_from, parser
-from nd_synapse.console.parser import Parser, WholeOption, add_verbosity, level_of
+from nd_synapse.console.parser import IntOption, Parser, add_verbosity, level_of
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
 from nd_synapse.job.job import Job
 
@@ -45,18 +45,7 @@ theirs from Secrets Manager.
 
 
 def parser_of(command: str) -> Parser:
-    """Return the parser of a command; it does not know those options that are ``driver.py``'s.
-
-    Parameters
-    ----------
-    command : str
-        One of `COMMANDS`.
-
-    Returns
-    -------
-    Parser
-        The parser.
-    """
+    """Return the parser of a command; it does not know those options that are ``driver.py``'s."""
     p = Parser(
         prog=f"nd-synapse batch {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
@@ -66,7 +55,7 @@ def parser_of(command: str) -> Parser:
         p.appendix = _REST
         p.add_argument(
             "--shards",
-            action=WholeOption,
+            action=IntOption,
             least=1,
             most=MOST_CHILDREN,
             metavar="N",
@@ -84,7 +73,7 @@ def parser_of(command: str) -> Parser:
     if command in ("submit", "resume"):
         p.add_argument(
             "--memory-mib",
-            action=WholeOption,
+            action=IntOption,
             least=_LEAST_MIB,
             most=_MOST_MIB,
             metavar="N",
@@ -95,7 +84,7 @@ def parser_of(command: str) -> Parser:
         p.add_argument("--phase", choices=["statistics", "detection", "report"], help="default: all")
         p.add_argument(
             "--shard",
-            action=WholeOption,
+            action=IntOption,
             least=0,
             most=MOST_CHILDREN - 1,
             metavar="I",
@@ -103,7 +92,7 @@ def parser_of(command: str) -> Parser:
         )
         p.add_argument(
             "--lines",
-            action=WholeOption,
+            action=IntOption,
             least=1,
             most=_MOST_LINES,
             default=20,
@@ -132,7 +121,7 @@ def _add_submission(p: Parser) -> None:
     p.add_argument("--secret", metavar="ARN", help="secret with the token; default: that of the job definition")
     p.add_argument(
         "--attempts",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=MOST_ATTEMPTS,
         default=ATTEMPTS,
@@ -166,23 +155,7 @@ class Asked:
     cpus: int | None
 
     def plan(self, compute: Compute) -> BatchPlan:
-        """Open the volume and plan its run.
-
-        Parameters
-        ----------
-        compute : {'EC2', 'FARGATE'}
-            Where the containers run.
-
-        Returns
-        -------
-        BatchPlan
-            The plan.
-
-        Raises
-        ------
-        NDSynapseError
-            If the volume cannot be opened, or it cannot be done so.
-        """
+        """Open the volume and plan its run."""
         job = self.job
         z, y, x = job.box.ranges
         source = NeuroDataResource(
@@ -192,29 +165,7 @@ class Asked:
 
 
 def asked_for(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Asked:
-    """Parse the command line of a run to come, and log from now on as it says.
-
-    Parameters
-    ----------
-    command : str
-        The command.
-    argv : sequence of str
-        Its options and those of ``driver.py``, in any order.
-    environ : mapping
-        The environment.
-
-    Returns
-    -------
-    Asked
-        What was asked for.
-
-    Raises
-    ------
-    UsageError
-        If something is missing, malformed or contradictory.
-    StorageError
-        If a token file cannot be read.
-    """
+    """Parse the command line of a run to come, and log from now on as it says."""
     # what is none of our options is looked at by the parser of driver.py
     ours, words = parser_of(command).parse_known_args(argv)
     options = parser().parse_args(words)

@@ -97,9 +97,9 @@ class BatchDoor:
     def _sending(self) -> Any:
         return self._client("batch", _SENDING)
 
-    def _pages(self, operation: str, **asked: Any) -> Iterator[dict[str, Any]]:
+    def _pages(self, operation: str, **requested: Any) -> Iterator[dict[str, Any]]:
         """Yield the answers of an operation that has several, as far as anybody has so many."""
-        for number, page in enumerate(self._asking.get_paginator(operation).paginate(**asked)):
+        for number, page in enumerate(self._asking.get_paginator(operation).paginate(**requested)):
             if number == _MOST_PAGES:
                 raise SenselessError(operation=operation, cause=f"it did not end within {_MOST_PAGES:,} answers")
             yield page
@@ -109,23 +109,7 @@ class BatchDoor:
         return self._client("logs", _ASKING)
 
     def definition(self, name: str) -> dict[str, Any]:
-        """Describe a job definition.
-
-        Parameters
-        ----------
-        name : str
-            Name, name and revision (``name:3``), or ARN.
-
-        Returns
-        -------
-        dict
-            As Batch describes it; of a name without a revision the latest that is active.
-
-        Raises
-        ------
-        NDSynapseError
-            If there is none, or Batch refuses or does not answer.
-        """
+        """Describe a job definition."""
         by_name = {"jobDefinitions": [name]} if ":" in name else {"jobDefinitionName": name}
         with _translated(f"job definition {name}"):
             pages = self._pages("describe_job_definitions", **by_name, status="ACTIVE")
@@ -140,23 +124,7 @@ class BatchDoor:
         return found[-1]
 
     def environments(self, queue: str) -> list[dict[str, Any]]:
-        """Describe the compute environments of a queue.
-
-        Parameters
-        ----------
-        queue : str
-            Name or ARN of the queue.
-
-        Returns
-        -------
-        list of dict
-            As Batch describes them.
-
-        Raises
-        ------
-        NDSynapseError
-            If there is no such queue, or Batch refuses or does not answer.
-        """
+        """Describe the compute environments of a queue."""
         with _translated(f"job queue {queue}"):
             found = self._asking.describe_job_queues(jobQueues=[queue])["jobQueues"]
             names = [one["computeEnvironment"] for one in found[0]["computeEnvironmentOrder"]] if found else []
@@ -174,23 +142,7 @@ class BatchDoor:
         return environments
 
     def register(self, request: Mapping[str, Any]) -> str:
-        """Register a revision of a job definition.
-
-        Parameters
-        ----------
-        request : mapping
-            Arguments of ``register_job_definition``.
-
-        Returns
-        -------
-        str
-            Its ARN.
-
-        Raises
-        ------
-        NDSynapseError
-            If Batch refuses or does not answer.
-        """
+        """Register a revision of a job definition."""
         with _translated(f"registering the job definition {request['jobDefinitionName']}"):
             return str(self._sending.register_job_definition(**request)["jobDefinitionArn"])
 
@@ -198,21 +150,6 @@ class BatchDoor:
         """Submit a job; once, for a request that is repeated would be a second job.
 
         If no answer comes, the job is looked for: its name gets an end that no other has.
-
-        Parameters
-        ----------
-        request : mapping
-            From `batch.requests.request_of`.
-
-        Returns
-        -------
-        str
-            Id of the job.
-
-        Raises
-        ------
-        NDSynapseError
-            If Batch refuses or does not answer; where the job may be there all the same, it says how to find it.
         """
         name, queue = f"{request['jobName']}-{token_hex(4)}", request["jobQueue"]
         try:
@@ -223,7 +160,7 @@ class BatchDoor:
                 raise  # it was refused
             found = self._found(name, queue)
             if found is None:
-                raise UnavailableError(error.asked, error.found, _unknown(name, queue)) from error
+                raise UnavailableError(error.requested, error.found, _unknown(name, queue)) from error
             log.warning("no answer to the submission of %s, and it is there as %s: %s", name, found, error.found)
             return found
         except KeyboardInterrupt:
@@ -247,23 +184,7 @@ class BatchDoor:
         return None
 
     def describe(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Describe jobs; those that Batch has forgotten, or does not yet know, are missing from the answer.
-
-        Parameters
-        ----------
-        ids : sequence of str
-            Ids; those of the children of an array are ``<id>:<index>``.
-
-        Returns
-        -------
-        list of dict
-            As Batch describes them.
-
-        Raises
-        ------
-        NDSynapseError
-            If Batch refuses or does not answer.
-        """
+        """Describe jobs; those that Batch has forgotten, or does not yet know, are missing from the answer."""
         found: list[dict[str, Any]] = []
         for first in range(0, len(ids), _AT_ONCE):
             with _translated("describing the jobs"):
@@ -274,43 +195,12 @@ class BatchDoor:
         return found
 
     def terminate(self, job_id: str, reason: str) -> None:
-        """End a job, and all children of an array, whether they run or wait.
-
-        Parameters
-        ----------
-        job_id : str
-            Id of the job.
-        reason : str
-            Kept with the job as its status reason.
-
-        Raises
-        ------
-        NDSynapseError
-            If Batch refuses or does not answer.
-        """
+        """End a job, and all children of an array, whether they run or wait."""
         with _translated(f"ending the job {job_id}"):
             self._asking.terminate_job(jobId=job_id, reason=reason)
 
     def log_lines(self, group: str, stream: str, limit: int) -> Iterator[str]:
-        """Fetch the last lines of a log.
-
-        Parameters
-        ----------
-        group, stream : str
-            Where the container wrote.
-        limit : int
-            Lines at most, up to 10,000.
-
-        Yields
-        ------
-        str
-            Lines, the oldest first; control characters are escaped, but for tabs.
-
-        Raises
-        ------
-        NDSynapseError
-            If there is no such log, or CloudWatch refuses or does not answer.
-        """
+        """Fetch the last lines of a log."""
         with _translated(f"log {one_line(stream)} of {one_line(group)}"):
             answer = self._logs.get_log_events(
                 logGroupName=group, logStreamName=stream, limit=limit, startFromHead=False
@@ -330,7 +220,7 @@ def _unknown(name: str, queue: str) -> str:
 
 
 @contextmanager
-def _translated(asked: str) -> Iterator[None]:
+def _translated(requested: str) -> Iterator[None]:
     """Turn every failure of boto3, and of reading what it answered, into one of ours."""
     try:
         yield
@@ -338,19 +228,19 @@ def _translated(asked: str) -> Iterator[None]:
         raise
     except boto_errors.ParamValidationError as cause:
         found = one_line(" ".join(str(cause).split()).rstrip("."))
-        raise UsageError(asked, found, "Correct the options") from cause
+        raise UsageError(requested, found, "Correct the options") from cause
     except boto_errors.ClientError as cause:
         scrub(cause)
         kind, found, remedy = _meaning(cause)
-        raise kind(asked, found, remedy) from cause
+        raise kind(requested, found, remedy) from cause
     except BOTO_FAILURES as cause:
         scrub(cause)
         kind, found, remedy = meaning(cause)
-        raise kind(asked, found, remedy) from cause
+        raise kind(requested, found, remedy) from cause
     except SENSELESS as cause:
         scrub(cause)
         kind, found, remedy = meaning(SenselessError(operation="it", cause=f"{type(cause).__name__}: {cause}"))
-        raise kind(asked, found, remedy) from cause
+        raise kind(requested, found, remedy) from cause
 
 
 def _meaning(cause: boto_errors.ClientError) -> tuple[type[NDSynapseError], str, str]:

@@ -28,11 +28,11 @@ from batch.status import JobState
 from nd_synapse import logs
 from nd_synapse.aws.upload import check_bucket
 from nd_synapse.console import app
-from nd_synapse.console.app import say
+from nd_synapse.console.app import write_stdout
 from nd_synapse.console.parser import Parser, level_of
 from nd_synapse.errors import UnknownNameError, UsageError
 from nd_synapse.text import one_line
-from nd_synapse.values import pairs_of
+from nd_synapse.values import parse_pairs
 
 __all__ = ["main"]
 
@@ -49,25 +49,25 @@ _ANY_BUCKET = "bucket"
 
 def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``plan``."""
-    asked = asked_for("plan", argv, environ)
-    check_bucket(asked.job.bucket or _ANY_BUCKET, asked.job.acl)
-    plan = asked.plan("FARGATE" if asked.ours.compute == "fargate" else "EC2")
-    _say(f"{json.dumps(plan.as_json(), indent=1)}\n" if asked.ours.json else plan.as_text())
+    requested = asked_for("plan", argv, environ)
+    check_bucket(requested.job.bucket or _ANY_BUCKET, requested.job.acl)
+    plan = requested.plan("FARGATE" if requested.ours.compute == "fargate" else "EC2")
+    _write(f"{json.dumps(plan.as_json(), indent=1)}\n" if requested.ours.json else plan.as_text())
     return 0
 
 
 def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``submit``."""
-    asked = asked_for("submit", argv, environ)
-    ours, job = asked.ours, asked.job
+    requested = asked_for("submit", argv, environ)
+    ours, job = requested.ours, requested.job
     # what can be known now is refused before AWS is asked anything
     check_bucket(ours.run_bucket, None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}" if ours.run is None else ours.run
     prefix = f"{ours.run_prefix.strip('/')}/{run_id}"
     requests.check_place(run_id, prefix)
     check_bucket(job.bucket or ours.run_bucket, job.acl)
-    options = for_container(asked.words, job.bucket or ours.run_bucket)
-    tags = pairs_of("--tag", ours.tag)
+    options = for_container(requested.words, job.bucket or ours.run_bucket)
+    tags = parse_pairs("--tag", ours.tag)
     door = BatchDoor()
     definition = door.definition(ours.job_definition)
     submission.check_definition(definition, ours.secret)
@@ -75,8 +75,8 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     submission.check_rights(definition, ours.run_bucket, ours.run_prefix, results)
     queue = Queue.of(ours.queue, door.environments(ours.queue))
     compute = submission.compute_of(definition)
-    plan = asked.plan(compute)
-    _say(plan.as_text())
+    plan = requested.plan(compute)
+    _write(plan.as_text())
     submission.check_disk(definition, max(plan.child_disk_gib, plan.report_disk_gib))
     run = Run(
         run_id=run_id,
@@ -126,7 +126,7 @@ def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     last = submission.latest(jobs)
     states = {phase: _states(door, run, job) for phase, job in last.items()}
     earlier = [state for job in jobs if job not in last.values() for state in _states(door, run, job)]
-    _say(status.told(run, created, states, earlier, records.finished(), price, time.time()))
+    _write(status.told(run, created, states, earlier, records.finished(), price, time.time()))
     return 0
 
 
@@ -158,9 +158,9 @@ def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
                 return 0
             shown += 1
             where = phase if state.shard is None else f"{phase} {state.shard}"
-            _say(f"{where}: {state.status.lower()}, log {one_line(state.log_stream)}\n")
+            _write(f"{where}: {state.status.lower()}, log {one_line(state.log_stream)}\n")
             for line in door.log_lines(state.log_group or _LOG_GROUP, state.log_stream, ours.lines):
-                _say(f"  {line}\n")
+                _write(f"  {line}\n")
     if not shown:
         raise UnknownNameError(
             f"logs of {ours.run}",
@@ -184,8 +184,8 @@ def _cancel(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     _, region, _ = records.read()
     ended = submission.cancel(records.jobs(), BatchDoor(region))
     for job in ended:
-        _say(f"ended {job.phase} {job.job_id}\n")
-    _say(f"what is finished is kept: nd-synapse batch resume {ours.run}\n" if ended else "all had ended\n")
+        _write(f"ended {job.phase} {job.job_id}\n")
+    _write(f"what is finished is kept: nd-synapse batch resume {ours.run}\n" if ended else "all had ended\n")
     return 0
 
 
@@ -205,7 +205,7 @@ def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     if ours.report_only:
         phases = ["report"]
     if not phases:
-        _say("nothing is missing\n")
+        _write("nothing is missing\n")
         return 0
     if ours.job_definition:
         definition = door.definition(ours.job_definition)
@@ -239,7 +239,7 @@ def _bounded(run: Run, queue: Queue) -> Run:
     """Return a run that BOSS bears in a queue, and say what it has other than the plan."""
     bound = bounded(run, queue)
     if bound.child.pulls != run.child.pulls:
-        _say(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
+        _write(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
     return bound
 
 
@@ -254,7 +254,7 @@ def _confirm(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("submitting", "there is no terminal on which to ask", "Give --yes")
-    _say(f"{question} [y/N] ")
+    _write(f"{question} [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("submitting", "the answer was not yes", "Nothing was submitted")
 
@@ -263,13 +263,13 @@ def _tell_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
     """Say what was submitted, and how to follow it."""
     for job in jobs:
         children = run.children(job.phase)
-        _say(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
-    _say(f"nd-synapse batch status {run.address}\n")
+        _write(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
+    _write(f"nd-synapse batch status {run.address}\n")
 
 
-def _say(text: str) -> None:
+def _write(text: str) -> None:
     """Write to standard output; what AWS answered, and what containers wrote, may steer no terminal."""
-    say(one_line(text, keep="\n\t"))
+    write_stdout(one_line(text, keep="\n\t"))
 
 
 _RUN: dict[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
@@ -283,18 +283,7 @@ _RUN: dict[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments; those of the process where None.
-
-    Returns
-    -------
-    int
-        The exit code: 0 done, otherwise that of the error, see `errors`; 1 for a defect of ours.
-    """
+    """Run a command."""
     return app.run(_command, argv, remedy="See with `status` what was submitted")
 
 

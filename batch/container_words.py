@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from batch.requests import refuse_tokens
 from nd_synapse.errors import UsageError
-from nd_synapse.values import parameters_of
+from nd_synapse.values import parse_assignments
 
 __all__ = ["for_container"]
 
@@ -33,25 +33,7 @@ _TAKEN_OUT = ("--token-file", "--block-size")
 
 
 def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
-    """Return the options that ``driver.py`` gets in a container.
-
-    Parameters
-    ----------
-    words : sequence of str
-        The user's options of ``driver.py``, as ``job_options.parser`` took them.
-    bucket : str or None
-        Where results go if no option says so; None leaves that to the environment of the container.
-
-    Returns
-    -------
-    tuple of str
-        Without the token and what the run decides itself, with the texts of files in their place.
-
-    Raises
-    ------
-    UsageError
-        If an option cannot mean the same in a container, or there is a token among them.
-    """
+    """Return the options that ``driver.py`` gets in a container."""
     kept: list[str] = []
     for option, value in _pairs(words):
         if option in _TAKEN_OUT:
@@ -60,7 +42,7 @@ def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
         if option in _REFUSED:
             raise UsageError(f"{option} on AWS Batch", _REFUSED[option], "Leave it out")
         if option == "--param" and value is not None:
-            ((name, text),) = parameters_of([value]).items()
+            ((name, text),) = parse_assignments([value]).items()
             value = f"{name}={text}"
         kept += [option] if value is None else [option, value]
     if bucket is not None and "--bucket" not in kept and "--no-upload" not in kept:

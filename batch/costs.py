@@ -45,29 +45,7 @@ def cost_of(
     phases: Sequence[Phase],
     containers: Sequence[tuple[Resources, int]],
 ) -> Cost:
-    """Add up what the phases of a run cost.
-
-    Parameters
-    ----------
-    prices : Prices
-        The prices.
-    compute : {'EC2', 'FARGATE'}
-        Where containers run.
-    phases : sequence of Phase
-        The phases.
-    containers : sequence of tuple of Resources and int
-        The container of each phase, and its disk in GiB.
-
-    Returns
-    -------
-    Cost
-        The least is the shortest time at the lowest price, the most the longest at the highest.
-
-    Raises
-    ------
-    UsageError
-        If `prices` has no machine that is large enough.
-    """
+    """Add up what the phases of a run cost."""
     on_demand: Range = (0.0, 0.0)
     spot: Range = (0.0, 0.0)
     for phase, (container, disk_gib) in zip(phases, containers, strict=True):

@@ -141,20 +141,7 @@ class Phase:
 
 
 def load_of(plan: Plan, push: bool) -> Load:
-    """Return what a detection asks for.
-
-    Parameters
-    ----------
-    plan : Plan
-        The detection.
-    push : bool
-        Whether its masks go to BOSS.
-
-    Returns
-    -------
-    Load
-        Without a block being listed.
-    """
+    """Return what a detection asks for."""
     channels = plan.pulled()
     shape = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
     sizes = [plan.source.dtype(channel).itemsize for channel in channels]
@@ -186,28 +173,7 @@ def _requests(box: Box, block_size: Sequence[int], shape: Sequence[int]) -> floa
 
 
 def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: int, pulls: int) -> Phase:
-    """Estimate a phase that is an array.
-
-    Parameters
-    ----------
-    name : str
-        ``statistics`` or ``detection``.
-    load : Load
-        The volume.
-    needs : Needs
-        Of the detection; its rates count.
-    shards : int
-        Children.
-    at_once : int
-        How many of them run at the same time.
-    cpus, pulls : int
-        Workers, and cutouts in flight, of a child.
-
-    Returns
-    -------
-    Phase
-        The estimate. A child of the detection fetches what each other child counted in all, and its own blocks.
-    """
+    """Estimate a phase that is an array."""
     pulled = pulled_by(load.box, load.block_size, shards, load.halo)
     total = int(pulled.voxels.sum()) * load.voxel_bytes
     every = replace(needs, pull_bytes=total, voxels=load.box.voxels, blocks=load.blocks)
@@ -233,22 +199,7 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
 
 
 def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
-    """Estimate the job that joins what the arrays left, measures, draws and delivers.
-
-    Parameters
-    ----------
-    load : Load
-        The volume.
-    needs : Needs
-        Of the detection.
-    cpus, pulls : int
-        Workers, and cutouts in flight.
-
-    Returns
-    -------
-    Phase
-        The estimate. It pulls the volume once more, to measure around the synapses, as if each block had some.
-    """
+    """Estimate the job that joins what the arrays left, measures, draws and delivers."""
     return Phase(
         name="report",
         jobs=1,
@@ -263,22 +214,7 @@ def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
 
 
 def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
-    """Estimate a run in one job, which commits its blocks to S3, too: it may be interrupted.
-
-    Parameters
-    ----------
-    load : Load
-        The volume.
-    needs : Needs
-        Of the detection.
-    cpus, pulls : int
-        Workers, and cutouts in flight.
-
-    Returns
-    -------
-    Phase
-        The estimate.
-    """
+    """Estimate a run in one job, which commits its blocks to S3, too: it may be interrupted."""
     return Phase(
         name="single",
         jobs=1,

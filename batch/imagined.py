@@ -12,10 +12,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from nd_synapse.detection.plan import DEFAULT_BLOCK_SIZE, Plan
+from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
+from nd_synapse.detection.plan import Plan
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
-from nd_synapse.volumes.source import Source
+from nd_synapse.volumes import Source
 
 __all__ = ["TERAVOXEL", "plan_over"]
 
@@ -40,24 +41,7 @@ class _Imagined:
 def plan_over(
     box: Box, channels: int = 4, dtype: str = "uint8", block_size: tuple[int, int, int] = DEFAULT_BLOCK_SIZE
 ) -> Plan:
-    """Return the detection of the default pipeline over an imagined volume, with voxels of 70 x 100 x 100 nm.
-
-    Parameters
-    ----------
-    box : Box
-        The requested volume.
-    channels : int
-        Channels that are pulled; those that the pipeline detects in are among them in any case.
-    dtype : str
-        Type of their voxels.
-    block_size : tuple of int
-        Largest extent of a block along z, y, x.
-
-    Returns
-    -------
-    Plan
-        Enough to plan a run, and not to do it.
-    """
+    """Return the detection of the default pipeline over an imagined volume, with voxels of 70 x 100 x 100 nm."""
     pipeline = registry.build(registry.DEFAULT_PIPELINE, {})
     roles = {role.name: role.name for role in pipeline.roles}
     names = [*roles, *(f"measured-{number}" for number in range(len(roles), channels))]

@@ -212,18 +212,7 @@ def _disk_notes(plan: BatchPlan) -> Iterator[str]:
 
 
 def size(count: float) -> str:
-    """Return bytes in a unit that suits them.
-
-    Parameters
-    ----------
-    count : float
-        Bytes.
-
-    Returns
-    -------
-    str
-        Such as ``3.6 TiB``.
-    """
+    """Return bytes in a unit that suits them."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:,.3g} {unit}"
@@ -232,18 +221,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in a unit that suits it.
-
-    Parameters
-    ----------
-    seconds : float
-        Seconds.
-
-    Returns
-    -------
-    str
-        Such as ``4.2 min``.
-    """
+    """Return a time in a unit that suits it."""
     for unit, factor, limit in (("s", 1.0, 120.0), ("min", 60.0, 120.0), ("h", 3600.0, 72.0)):
         if seconds / factor < limit:
             return f"{seconds / factor:.3g} {unit}"

@@ -18,9 +18,10 @@ from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import MOST_CHILDREN, shards_for
 from batch.sizes import Size, check_disk, largest_memory_mib, size_for
+from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection.budget import Needs, check_memory, fitted, needs_of
-from nd_synapse.detection.plan import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS, Plan
+from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.job.forecast import candidates
@@ -115,31 +116,7 @@ def plan_of(
     shards: int | None = None,
     cpus: int | None = None,
 ) -> BatchPlan:
-    """Plan the run of a job.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    source : NeuroDataResource
-        The volume.
-    compute : {'EC2', 'FARGATE'}
-        Where containers run.
-    shards : int or None
-        Children of each array; None chooses.
-    cpus : int or None
-        Workers of a container; None chooses. The job's own are those of the machine on which the plan is made.
-
-    Returns
-    -------
-    BatchPlan
-        The plan.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be done so: what is needed fits no container, or there are more shards than blocks.
-    """
+    """Plan the run of a job."""
     channels = candidates(source)
     plan = Plan(
         source=source,
@@ -165,27 +142,7 @@ def plan_of(
 
 
 def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPlan:
-    """Plan the run of a detection.
-
-    Parameters
-    ----------
-    plan : Plan
-        The detection; of its source only the types of the channels are looked at, and its folder is not.
-    wishes : Wishes
-        What the user wants of the run.
-    prices : Prices or None
-        None for those of `prices.json`.
-
-    Returns
-    -------
-    BatchPlan
-        The plan.
-
-    Raises
-    ------
-    UsageError
-        See `plan_of`.
-    """
+    """Plan the run of a detection."""
     plan = _with_blocks(plan, wishes)
     load = load_of(plan, wishes.push)
     near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls, plan.box)

@@ -48,20 +48,7 @@ class Machine:
     hour: float
 
     def share(self, vcpus: float, memory_mib: int) -> float:
-        """Return the part of the machine that a container takes; above 1 it does not fit.
-
-        Parameters
-        ----------
-        vcpus : float
-            Its virtual cores.
-        memory_mib : int
-            Its memory in MiB.
-
-        Returns
-        -------
-        float
-            Of cores or memory, whichever is more.
-        """
+        """Return the part of the machine that a container takes; above 1 it does not fit."""
         return max(vcpus / self.vcpus, memory_mib / 1024 / self.gib)
 
 
@@ -105,25 +92,7 @@ class Prices:
     nat_gib: float
 
     def machine_for(self, vcpus: float, memory_mib: int) -> Machine:
-        """Return the machine on which a container takes the cheapest share.
-
-        Parameters
-        ----------
-        vcpus : float
-            Its virtual cores.
-        memory_mib : int
-            Its memory in MiB.
-
-        Returns
-        -------
-        Machine
-            The machine.
-
-        Raises
-        ------
-        UsageError
-            If it fits none.
-        """
+        """Return the machine on which a container takes the cheapest share."""
         fitting = [machine for machine in self.machines if machine.share(vcpus, memory_mib) <= 1]
         if not fitting:
             raise UsageError(
@@ -134,31 +103,7 @@ class Prices:
         return min(fitting, key=lambda machine: machine.hour * machine.share(vcpus, memory_mib))
 
     def per_second(self, compute: Compute, vcpus: float, memory_mib: int, spot: bool, disk_gib: float = 0.0) -> Range:
-        """Return what a container costs.
-
-        Parameters
-        ----------
-        compute : {'EC2', 'FARGATE'}
-            Where it runs.
-        vcpus : float
-            Its virtual cores.
-        memory_mib : int
-            Its memory in MiB.
-        spot : bool
-            Whether on spare machines, which may be taken away.
-        disk_gib : float
-            Its disk.
-
-        Returns
-        -------
-        tuple of float
-            USD a second, at least and at most. On EC2 it is the share of a machine that others fill up.
-
-        Raises
-        ------
-        UsageError
-            If no machine of EC2 is so large.
-        """
+        """Return what a container costs."""
         if compute == "FARGATE":
             hour = vcpus * self.fargate_vcpu_hour + memory_mib / 1024 * self.fargate_gib_hour
             disk_s = max(0.0, disk_gib - self.fargate_free_gib) * self.fargate_storage_gib_hour / 3600
@@ -171,23 +116,7 @@ class Prices:
 
 
 def read_prices(path: Path = PATH) -> Prices:
-    """Read a file of prices.
-
-    Parameters
-    ----------
-    path : Path
-        The file, in the form of `prices.json`.
-
-    Returns
-    -------
-    Prices
-        The prices.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be read, or is of another form.
-    """
+    """Read a file of prices."""
     try:
         with path.open("rb") as file:
             body = file.read(_MOST_BYTES + 1)

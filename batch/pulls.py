@@ -51,29 +51,7 @@ class Pulled:
 
 
 def pulled_by(box: Box, block_size: Sequence[int], shards: int, halo: Sequence[int]) -> Pulled:
-    """Count what shards pull.
-
-    Parameters
-    ----------
-    box : Box
-        The requested volume.
-    block_size : sequence of int
-        Largest extent of a block along z, y, x.
-    shards : int
-        Number of shards.
-    halo : sequence of int
-        Voxels along z, y, x that a block reads on each side.
-
-    Returns
-    -------
-    Pulled
-        For each shard.
-
-    Raises
-    ------
-    UsageError
-        If there are more shards than blocks.
-    """
+    """Count what shards pull."""
     edges = [np.array(axis, np.int64) for axis in edges_of(box, block_size)]
     blocks = count(box, block_size)
     indices_of(blocks, 0, shards)  # refuses what cannot be shared out

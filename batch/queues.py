@@ -42,36 +42,14 @@ class Environment:
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> Environment:
-        """Read what Batch says of a compute environment.
-
-        Parameters
-        ----------
-        description : mapping
-            An entry of ``computeEnvironments`` in the answer of ``describe_compute_environments``.
-
-        Returns
-        -------
-        Environment
-            The parts of it that we need.
-        """
+        """Read what Batch says of a compute environment."""
         resources = description.get("computeResources") or {}
         sizes = [machine(name) for name in resources.get("instanceTypes") or ()]
         known = tuple(size for size in sizes if size is not None)
         return cls(float(resources.get("maxvCpus", math.inf)), known if len(known) == len(sizes) else ())
 
     def holds(self, container: Resources) -> bool:
-        """Tell whether a container fits.
-
-        Parameters
-        ----------
-        container : Resources
-            The container.
-
-        Returns
-        -------
-        bool
-            Whether it does.
-        """
+        """Tell whether a container fits."""
         return container.vcpus <= self.vcpus and (
             not self.machines
             or any(
@@ -106,53 +84,16 @@ class Queue:
 
     @classmethod
     def of(cls, name: str, descriptions: Iterable[Mapping[str, Any]]) -> Queue:
-        """Read what Batch says of a queue's compute environments.
-
-        Parameters
-        ----------
-        name : str
-            Name or ARN of the queue.
-        descriptions : iterable of mapping
-            Of its compute environments.
-
-        Returns
-        -------
-        Queue
-            The queue; an environment that is disabled begins no job, and is none of it.
-        """
+        """Read what Batch says of a queue's compute environments."""
         return cls(name, tuple(Environment.of(one) for one in descriptions if one.get("state") != "DISABLED"))
 
     def at_once(self, container: Resources) -> float:
-        """Return how many containers can run at the same time, in all environments together.
-
-        Parameters
-        ----------
-        container : Resources
-            What each of them gets.
-
-        Returns
-        -------
-        float
-            How many; infinite where an environment does not say.
-        """
+        """Return how many containers can run at the same time, in all environments together."""
         fitting = (one.vcpus / container.vcpus for one in self.environments if one.holds(container))
         return sum(math.floor(many) if math.isfinite(many) else many for many in fitting)
 
     def check(self, what: str, container: Resources) -> None:
-        """Refuse a container that fits nowhere: its job would wait for ever, as RUNNABLE.
-
-        Parameters
-        ----------
-        what : str
-            What it is, for the message.
-        container : Resources
-            The container.
-
-        Raises
-        ------
-        UsageError
-            If it is such a one.
-        """
+        """Refuse a container that fits nowhere: its job would wait for ever, as RUNNABLE."""
         if any(one.holds(container) for one in self.environments):
             return
         has = "; ".join(dict.fromkeys(map(str, self.environments))) or "none that is enabled"
@@ -165,36 +106,17 @@ class Queue:
 
 
 def bounded(run: Run, queue: Queue) -> Run:
-    """Return a run whose children ask BOSS for no more than it bears, however many of them the queue runs at once.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    queue : Queue
-        Its queue.
-
-    Returns
-    -------
-    Run
-        The run; its children have fewer cutouts in flight where there can be more of them than the plan assumes.
-
-    Raises
-    ------
-    UsageError
-        If one cutout a child is too much already, or if there are too many because the user says how many; and if a
-        container fits nowhere.
-    """
+    """Return a run whose children ask BOSS for no more than it bears, however many of them the queue runs at once."""
     queue.check("a report" if run.shards > 1 else "a job", run.report)
     if run.shards == 1:
         return run
     queue.check("a child", run.child)
     at_once = int(min(run.shards, queue.at_once(run.child)))
     most = BOSS_PULLS // at_once
-    asked = f"{at_once:,} children at a time in the queue {queue.name}"
+    requested = f"{at_once:,} children at a time in the queue {queue.name}"
     if not most:
         raise UsageError(
-            asked,
+            requested,
             f"BOSS is assumed to feed {BOSS_PULLS} cutouts in flight, less than one for each",
             f"Let all compute environments of the queue together have at most {BOSS_PULLS * run.child.vcpus:g} vCPUs "
             f"(MaxVcpus of the stack counts for each of them), or give --shards {BOSS_PULLS} or fewer",
@@ -203,7 +125,7 @@ def bounded(run: Run, queue: Queue) -> Run:
         return run
     if "--pulls" in run.options:
         raise UsageError(
-            f"{asked}, each with --pulls {run.child.pulls}",
+            f"{requested}, each with --pulls {run.child.pulls}",
             f"BOSS is assumed to feed {BOSS_PULLS} cutouts in flight",
             f"Leave --pulls out or give {most}, or let the compute environments of the queue have fewer vCPUs",
         )
@@ -211,18 +133,7 @@ def bounded(run: Run, queue: Queue) -> Run:
 
 
 def machine(name: str) -> Size | None:
-    """Return the size of a type of machine.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``r5.4xlarge``.
-
-    Returns
-    -------
-    Size or None
-        None for what says no size, such as ``r5`` or ``optimal``, and for families whose memory we do not know.
-    """
+    """Return the size of a type of machine."""
     form = re.fullmatch(r"([cmr])\d[a-z]*\.(\d*)(x?)large", name)
     if form is None or (form[2] and not form[3]):
         return None

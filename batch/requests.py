@@ -51,20 +51,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 
 
 def check_place(run_id: str, prefix: str) -> None:
-    """Refuse a name or a place of a run that Batch or S3 would not take.
-
-    Parameters
-    ----------
-    run_id : str
-        The name.
-    prefix : str
-        Where the run is kept.
-
-    Raises
-    ------
-    UsageError
-        If they are none.
-    """
+    """Refuse a name or a place of a run that Batch or S3 would not take."""
     if not _RUN_ID.fullmatch(run_id):
         raise UsageError(f"run {run_id!r}", "it is not letters, digits and hyphens, 80 at most", "Choose another name")
     if not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")):
@@ -189,18 +176,7 @@ class Run:
         return ("report",) if self.shards == 1 else (*_ARRAYS, "report")
 
     def children(self, phase: Phase) -> int:
-        """Return how many containers a phase has.
-
-        Parameters
-        ----------
-        phase : Phase
-            The phase.
-
-        Returns
-        -------
-        int
-            1 where it is no array.
-        """
+        """Return how many containers a phase has."""
         return self.shards if phase in _ARRAYS else 1
 
     def as_json(self) -> dict[str, Any]:
@@ -209,23 +185,7 @@ class Run:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Run:
-        """Make a run of what `as_json` gave, and what JSON made of it.
-
-        Parameters
-        ----------
-        values : mapping
-            Plain values.
-
-        Returns
-        -------
-        Run
-            The run.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            If it is something else.
-        """
+        """Make a run of what `as_json` gave, and what JSON made of it."""
         z, y, x = ((int(start), int(stop)) for start, stop in values["box"])
         size_z, size_y, size_x = (int(extent) for extent in values["block_size"])
         made: dict[str, Any] = {
@@ -253,18 +213,7 @@ _KINDS: dict[str, type] = {
 
 
 def refuse_tokens(words: Sequence[str]) -> None:
-    """Refuse a token in a command: everybody who may describe the job would read it.
-
-    Parameters
-    ----------
-    words : sequence of str
-        A command, or a part of one.
-
-    Raises
-    ------
-    UsageError
-        If it has a token, or the name of a file with one; the message does not repeat it.
-    """
+    """Refuse a token in a command: everybody who may describe the job would read it."""
     for word in words:
         option = word.partition("=")[0]
         if option in _TOKENS:
@@ -276,28 +225,7 @@ def refuse_tokens(words: Sequence[str]) -> None:
 
 
 def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, Any]:
-    """Return the request that submits a job of a run.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    phase : Phase
-        Which of its jobs.
-    after : str or None
-        Id of the job that has to succeed before. An array succeeds only if all of its children do; so children that
-        could not do some of their blocks end with 0, and leave it to the report to try these again, and to name them.
-
-    Returns
-    -------
-    dict
-        Arguments of ``submit_job``.
-
-    Raises
-    ------
-    UsageError
-        If the command is longer than Batch takes.
-    """
+    """Return the request that submits a job of a run."""
     tags = {**run.tags, RUN_TAG: run.run_id}
     resources = run.child if phase in _ARRAYS else run.report
     request: dict[str, Any] = {
@@ -350,20 +278,7 @@ def _words(run: Run, phase: Phase, resources: Resources) -> Iterator[str]:
 
 
 def definition_with_secret(definition: Mapping[str, Any], secret_arn: str) -> dict[str, Any]:
-    """Return the request that registers a job definition anew with another token.
-
-    Parameters
-    ----------
-    definition : mapping
-        As Batch describes it.
-    secret_arn : str
-        ARN of the secret in Secrets Manager, perhaps with a key of it.
-
-    Returns
-    -------
-    dict
-        Arguments of ``register_job_definition``.
-    """
+    """Return the request that registers a job definition anew with another token."""
     kept = (
         *("jobDefinitionName", "type", "parameters", "retryStrategy", "timeout", "tags"),
         *("platformCapabilities", "propagateTags", "schedulingPriority"),

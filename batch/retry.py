@@ -71,22 +71,7 @@ class Rule:
     on_status_reason: str | None = None
 
     def matches(self, exit_code: int | None, reason: str | None, status_reason: str | None) -> bool:
-        """Tell whether all patterns match.
-
-        Parameters
-        ----------
-        exit_code : int or None
-            Exit code of the container; None where it never ran to its end.
-        reason : str or None
-            What the container's end is said to come from.
-        status_reason : str or None
-            What the job's state is said to come from.
-
-        Returns
-        -------
-        bool
-            Whether they do.
-        """
+        """Tell whether all patterns match."""
         code = None if exit_code is None else str(exit_code)
         pairs = ((self.on_exit_code, code), (self.on_reason, reason), (self.on_status_reason, status_reason))
         return all(pattern is None or _like(pattern, text) for pattern, text in pairs)
@@ -156,25 +141,7 @@ _ALL_ELSE = Rule("EXIT", on_reason="*")
 
 
 def strategy(compute: Compute, attempts: int = ATTEMPTS) -> Strategy:
-    """Return the rules for our jobs: five fit, so they differ by where containers run.
-
-    Parameters
-    ----------
-    compute : {'EC2', 'FARGATE'}
-        Where containers run.
-    attempts : int
-        How often a job is begun at most.
-
-    Returns
-    -------
-    Strategy
-        The rules.
-
-    Raises
-    ------
-    UsageError
-        If Batch does not take so many attempts.
-    """
+    """Return the rules for our jobs: five fit, so they differ by where containers run."""
     taken = Rule("RETRY", on_status_reason=SPOT[compute])
     return Strategy(attempts, (taken, _NO_IMAGE[compute], _STOPPED, _UNAVAILABLE, _ALL_ELSE))
 
@@ -182,26 +149,7 @@ def strategy(compute: Compute, attempts: int = ATTEMPTS) -> Strategy:
 def decide(
     strategy: Strategy, exit_code: int | None, reason: str | None, status_reason: str | None, attempt: int
 ) -> Action:
-    """Say what Batch does after a failed attempt.
-
-    Parameters
-    ----------
-    strategy : Strategy
-        The rules.
-    exit_code : int or None
-        Exit code of the container; None where it never ran to its end.
-    reason : str or None
-        What the container's end is said to come from, such as ``OutOfMemoryError: Container killed``.
-    status_reason : str or None
-        What the job's state is said to come from, such as ``Essential container in task exited``.
-    attempt : int
-        Which attempt it was, from 1.
-
-    Returns
-    -------
-    {'RETRY', 'EXIT'}
-        Whether the job is begun again.
-    """
+    """Say what Batch does after a failed attempt."""
     if attempt >= strategy.attempts or status_reason == TIMED_OUT:
         return "EXIT"
     for rule in strategy.rules:

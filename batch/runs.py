@@ -86,29 +86,7 @@ class Records:
             self._client = connection.client()
 
     def claim(self, run: Run, region: str, created: str) -> Run:
-        """Write the record of a new run, or take over one of which nothing was submitted.
-
-        Parameters
-        ----------
-        run : Run
-            The run.
-        region : str
-            Where its queue is.
-        created : str
-            When, for people.
-
-        Returns
-        -------
-        Run
-            The run; if it is taken over, as it was recorded, with its job definition.
-
-        Raises
-        ------
-        UsageError
-            If there is such a run, and it asks for something else or has jobs.
-        NDSynapseError
-            If S3 refuses or does not answer.
-        """
+        """Write the record of a new run, or take over one of which nothing was submitted."""
         # what tells this call's record from that of another one in the same second
         claim = secrets.token_hex(8)
         if self._put(RECORD, {"claim": claim, "created": created, "region": region, "run": run.as_json()}):
@@ -126,22 +104,7 @@ class Records:
         )
 
     def read(self) -> tuple[Run, str, str]:
-        """Read the record.
-
-        Returns
-        -------
-        tuple of Run, str, str
-            The run; the region of its queue; when it was created.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such run.
-        DataError
-            If the record is not ours.
-        NDSynapseError
-            If S3 refuses or does not answer.
-        """
+        """Read the record."""
         body = self._get(RECORD)
         if body is None:
             raise UnknownNameError(f"run {self.address}", f"it has no {RECORD}", "Check the address and the region")
@@ -150,40 +113,14 @@ class Records:
         )
 
     def add(self, job: Submitted) -> None:
-        """Note a job that was submitted.
-
-        Parameters
-        ----------
-        job : Submitted
-            The job.
-
-        Raises
-        ------
-        UsageError
-            If somebody else resumes the run at the same time.
-        NDSynapseError
-            If S3 refuses or does not answer.
-        """
+        """Note a job that was submitted."""
         if not self._put(f"jobs/{job.round:03}-{job.phase}.json", {"job_id": job.job_id}):
             raise UsageError(
                 f"run {self.address}", "somebody else resumes it at this moment", "See how it fares with `status`"
             )
 
     def jobs(self) -> list[Submitted]:
-        """List the jobs that were submitted, those of later rounds after those of earlier ones.
-
-        Returns
-        -------
-        list of Submitted
-            In no order within a round.
-
-        Raises
-        ------
-        DataError
-            If one of the notes is not ours.
-        NDSynapseError
-            If S3 refuses or does not answer.
-        """
+        """List the jobs that were submitted, those of later rounds after those of earlier ones."""
         found = []
         for name in sorted(self._names("jobs/")):
             body = self._get(name)
@@ -196,18 +133,7 @@ class Records:
         return found
 
     def finished(self) -> dict[Phase, set[str]]:
-        """List the blocks that are finished.
-
-        Returns
-        -------
-        dict of Phase to set of str
-            The keys of blocks, ``<z>_<y>_<x>``, by phase.
-
-        Raises
-        ------
-        NDSynapseError
-            If S3 refuses or does not answer.
-        """
+        """List the blocks that are finished."""
         return finished_blocks(name for word in _COUNTED for name in self._names(f"{word}-"))
 
     def _names(self, start: str) -> Iterator[str]:
@@ -256,18 +182,7 @@ class Records:
 
 
 def finished_blocks(names: Iterable[str]) -> dict[Phase, set[str]]:
-    """Read from the names of objects which blocks are finished.
-
-    Parameters
-    ----------
-    names : iterable of str
-        ``<kind>/<z>_<y>_<x>.npz``; others do not count.
-
-    Returns
-    -------
-    dict of Phase to set of str
-        Keys of blocks, by phase; of the kinds of a phase, which differ if code or findings did, those with the most.
-    """
+    """Read from the names of objects which blocks are finished."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for name in names:
         form = re.fullmatch(r"([a-z]+-[0-9a-f]+)/(\d+_\d+_\d+)\.npz", name)

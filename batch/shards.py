@@ -30,25 +30,7 @@ _TRIED = 8
 
 
 def edges_of(box: Box, block_size: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
-    """Return where blocks begin and end along each axis.
-
-    Parameters
-    ----------
-    box : Box
-        The requested volume.
-    block_size : sequence of int
-        Largest extent of a block along z, y, x.
-
-    Returns
-    -------
-    tuple of list of int
-        For z, y and x the voxels at which blocks begin, and one past the last; cut at multiples of their size.
-
-    Raises
-    ------
-    UsageError
-        If the block size is not three extents from 1 upwards.
-    """
+    """Return where blocks begin and end along each axis."""
     if len(block_size) != 3 or min(block_size) < 1:
         raise UsageError(f"block size {tuple(block_size)}", "it is not three extents from 1 upwards", "Give z, y, x")
     z, y, x = (
@@ -59,45 +41,12 @@ def edges_of(box: Box, block_size: Sequence[int]) -> tuple[list[int], list[int],
 
 
 def count(box: Box, block_size: Sequence[int]) -> int:
-    """Return the number of blocks of a box.
-
-    Parameters
-    ----------
-    box : Box
-        The requested volume.
-    block_size : sequence of int
-        Largest extent of a block along z, y, x.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
+    """Return the number of blocks of a box."""
     return box.tile_count(block_size, aligned=True)
 
 
 def indices_of(blocks: int, shard: int, shards: int) -> tuple[int, int]:
-    """Return which blocks a shard has, by their places in the order of all.
-
-    Parameters
-    ----------
-    blocks : int
-        Number of all blocks.
-    shard : int
-        The shard, from 0.
-    shards : int
-        Number of shards.
-
-    Returns
-    -------
-    tuple of int
-        Half-open; the sizes of two shards differ by one block at most.
-
-    Raises
-    ------
-    UsageError
-        If there is no such shard, or there are more shards than blocks.
-    """
+    """Return which blocks a shard has, by their places in the order of all."""
     if not 1 <= shards <= blocks:
         raise UsageError(
             f"{shards} shards of {blocks} blocks",
@@ -110,29 +59,7 @@ def indices_of(blocks: int, shard: int, shards: int) -> tuple[int, int]:
 
 
 def blocks_of(box: Box, block_size: Sequence[int], shard: int, shards: int) -> Iterator[Box]:
-    """Yield the blocks of a shard; shard after shard, they are ``box.tiles(block_size, aligned=True)``.
-
-    Parameters
-    ----------
-    box : Box
-        The requested volume.
-    block_size : sequence of int
-        Largest extent of a block along z, y, x.
-    shard : int
-        The shard, from 0.
-    shards : int
-        Number of shards.
-
-    Yields
-    ------
-    Box
-        The blocks, at least one.
-
-    Raises
-    ------
-    UsageError
-        See `indices_of`.
-    """
+    """Yield the blocks of a shard; shard after shard, they are ``box.tiles(block_size, aligned=True)``."""
     z, y, x = edges_of(box, block_size)
     start, stop = indices_of(count(box, block_size), shard, shards)
     for index in range(start, stop):
@@ -142,23 +69,7 @@ def blocks_of(box: Box, block_size: Sequence[int], shard: int, shards: int) -> I
 
 
 def shards_for(box: Box, block_size: Sequence[int], child_s: Callable[[int], float]) -> int:
-    """Choose the number of shards: children run for minutes, and all of them together as shortly as possible.
-
-    Parameters
-    ----------
-    box : Box
-        The requested volume.
-    block_size : sequence of int
-        Largest extent of a block along z, y, x.
-    child_s : callable
-        What a child takes, in seconds, by the middle of the estimate, given the number of shards.
-
-    Returns
-    -------
-    int
-        At most `MOST_CHILDREN`, however long children take then. Shards that are whole rows of blocks, or even parts of
-        a row, read least around themselves.
-    """
+    """Choose the number of shards: children run for minutes, and all of them together as shortly as possible."""
     z, y, _ = edges_of(box, block_size)
     rows = (len(z) - 1) * (len(y) - 1)
     most = min(count(box, block_size), MOST_CHILDREN)

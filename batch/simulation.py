@@ -32,10 +32,10 @@ from batch.prices import read_prices
 from batch.pulls import pulled_by
 from batch.retry import ATTEMPTS, MOST_ATTEMPTS, Compute, decide, strategy
 from batch.shards import MOST_CHILDREN, indices_of
-from nd_synapse.console.parser import Parser, WholeOption
+from nd_synapse.console.parser import IntOption, Parser
 from nd_synapse.errors import NDSynapseError, UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.values import block_size_of
+from nd_synapse.values import parse_block_size
 
 __all__ = ["Outcome", "main", "simulate"]
 
@@ -213,29 +213,7 @@ def _ends(blocks: NDArray[np.float64], workers: int) -> NDArray[np.float64]:
 
 
 def simulate(plan: BatchPlan, rate: float, seed: int = 0, attempts: int = ATTEMPTS) -> Outcome:
-    """Simulate a run.
-
-    Parameters
-    ----------
-    plan : BatchPlan
-        The plan, of arrays.
-    rate : float
-        Interruptions a machine and hour.
-    seed : int
-        What is drawn depends on it alone.
-    attempts : int
-        How often a child is begun at most.
-
-    Returns
-    -------
-    Outcome
-        What it came to.
-
-    Raises
-    ------
-    UsageError
-        If the plan is of a single job, or there are so many interruptions that the run never ends.
-    """
+    """Simulate a run."""
     if plan.shards == 1:
         raise UsageError("a simulation of a single job", "it runs on demand", "Give a larger volume, or more shards")
     random = np.random.default_rng(seed)
@@ -272,7 +250,7 @@ def _parser() -> Parser:
     p.add_argument("--shape", default=shape, metavar="Z,Y,X", help="voxels of the volume; default: %(default)s")
     p.add_argument(
         "--channels",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=1000,
         default=4,
@@ -283,7 +261,7 @@ def _parser() -> Parser:
     p.add_argument("--compute", choices=("ec2", "fargate"), default="ec2", help="machines; default: %(default)s")
     p.add_argument(
         "--shards",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=MOST_CHILDREN,
         metavar="N",
@@ -291,7 +269,7 @@ def _parser() -> Parser:
     )
     p.add_argument(
         "--attempts",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=MOST_ATTEMPTS,
         default=ATTEMPTS,
@@ -301,7 +279,7 @@ def _parser() -> Parser:
     p.add_argument("--rates", type=_rates, default=RATES, metavar="R,R,...", help="interruptions a machine and hour")
     p.add_argument(
         "--seed",
-        action=WholeOption,
+        action=IntOption,
         least=0,
         most=2**32 - 1,
         default=0,
@@ -342,21 +320,10 @@ def _lines(plan: BatchPlan, outcomes: Sequence[tuple[float, Outcome]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str or None
-        Its words; None for those of the process.
-
-    Returns
-    -------
-    int
-        Exit code; see `errors`.
-    """
+    """Run the command line."""
     try:
         options = _parser().parse_args(argv)
-        shape = block_size_of(options.shape)
+        shape = parse_block_size(options.shape)
         plan = planned(
             plan_over(Box.of_shape(shape), options.channels, options.dtype),
             Wishes(compute=options.compute.upper(), shards=options.shards),

@@ -51,53 +51,14 @@ class Size:
 
 
 def largest_memory_mib(compute: Compute, vcpus: int) -> int:
-    """Return the memory that a container with so many cores can have at most.
-
-    Parameters
-    ----------
-    compute : {'EC2', 'FARGATE'}
-        Where it runs.
-    vcpus : int
-        Virtual cores; on Fargate, what has the next larger size.
-
-    Returns
-    -------
-    int
-        MiB. On EC2 it is what the machines with most memory have for their cores.
-
-    Raises
-    ------
-    UsageError
-        If Fargate has none so large.
-    """
+    """Return the memory that a container with so many cores can have at most."""
     if compute == "EC2":
         return vcpus * _EC2_GIB_A_CORE * 1024
     return _FARGATE[_fargate_cores(vcpus)][1] * 1024
 
 
 def size_for(compute: Compute, vcpus: int, memory_mib: int) -> Size:
-    """Return the smallest size that holds what is needed.
-
-    Parameters
-    ----------
-    compute : {'EC2', 'FARGATE'}
-        Where it runs.
-    vcpus : int
-        Virtual cores that are needed.
-    memory_mib : int
-        MiB that are needed.
-
-    Returns
-    -------
-    Size
-        On Fargate one of its sizes; it may have more cores for the sake of memory. On EC2, too: memory beyond what its
-        machines have a core leaves cores idle, which are paid for.
-
-    Raises
-    ------
-    UsageError
-        If Fargate has none so large.
-    """
+    """Return the smallest size that holds what is needed."""
     if compute == "EC2":
         cores = max(vcpus, math.ceil(memory_mib / 1024 / _EC2_GIB_A_CORE))
         return Size(cores, -(-memory_mib // _EC2_STEP_MIB) * _EC2_STEP_MIB)
@@ -123,20 +84,7 @@ def _fargate_cores(vcpus: int) -> int:
 
 
 def check_disk(compute: Compute, disk_gib: int) -> None:
-    """Refuse a disk that no container has.
-
-    Parameters
-    ----------
-    compute : {'EC2', 'FARGATE'}
-        Where it runs; disks of EC2 are as large as one wants.
-    disk_gib : int
-        GiB that are needed.
-
-    Raises
-    ------
-    UsageError
-        If it is too large for Fargate.
-    """
+    """Refuse a disk that no container has."""
     if compute == "FARGATE" and disk_gib > FARGATE_DISK_GIB:
         raise UsageError(
             f"{disk_gib:,} GiB of scratch in a container on Fargate",

@@ -25,7 +25,7 @@ from nd_synapse.errors import (
 )
 from nd_synapse.text import one_line
 
-__all__ = ["CANCELLED", "Attempt", "JobState", "Price", "cost_of", "lost_s", "progress", "reason_of", "told"]
+__all__ = ["CANCELLED", "Attempt", "JobState", "Price", "cost_of", "describe_error", "lost_s", "progress", "told"]
 
 CANCELLED = "cancelled by nd-synapse batch cancel"
 """The reason that `cancel` gives."""
@@ -128,18 +128,7 @@ class JobState:
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> JobState:
-        """Read what Batch says of a job.
-
-        Parameters
-        ----------
-        description : mapping
-            An entry of ``jobs`` in the answer of ``describe_jobs``.
-
-        Returns
-        -------
-        JobState
-            The parts of it that we need.
-        """
+        """Read what Batch says of a job."""
         container = description.get("container", {})
         stream = container.get("logStreamName")
         needs = {need["type"]: need["value"] for need in container.get("resourceRequirements", [])}
@@ -180,21 +169,8 @@ def _seconds(milliseconds: int | None) -> float | None:
     return milliseconds / 1000 if milliseconds else None
 
 
-def reason_of(exit_code: int | None, reason: str, status_reason: str) -> str:
-    """Say in words why an attempt, or a job that never began, ended.
-
-    Parameters
-    ----------
-    exit_code : int or None
-        Exit code of the container; None where it never ran to its end.
-    reason, status_reason : str
-        What Batch says.
-
-    Returns
-    -------
-    str
-        A few words, without a full stop.
-    """
+def describe_error(exit_code: int | None, reason: str, status_reason: str) -> str:
+    """Say in words why an attempt, or a job that never began, ended."""
     if any(status_reason.startswith(pattern.rstrip("*")) for pattern in SPOT.values()):
         return "Spot took the machine"
     if status_reason == TIMED_OUT:
@@ -213,20 +189,7 @@ def reason_of(exit_code: int | None, reason: str, status_reason: str) -> str:
 
 
 def progress(run: Run, finished: set[str]) -> list[tuple[int, int]]:
-    """Count the finished blocks of each shard.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    finished : set of str
-        Keys of the blocks that are finished in a phase.
-
-    Returns
-    -------
-    list of tuple of int
-        For each shard, how many of its blocks are finished, and how many it has.
-    """
+    """Count the finished blocks of each shard."""
     counts = []
     for shard in range(run.shards):
         keys = ["_".join(map(str, block.start)) for block in blocks_of(run.box, run.block_size, shard, run.shards)]
@@ -235,22 +198,7 @@ def progress(run: Run, finished: set[str]) -> list[tuple[int, int]]:
 
 
 def cost_of(jobs: Iterable[JobState], price: Price, now_s: float) -> tuple[float, float]:
-    """Add up what containers cost, those that are at work until now.
-
-    Parameters
-    ----------
-    jobs : iterable of JobState
-        Jobs and children; arrays themselves have no container.
-    price : callable
-        From vCPU and MiB to US dollars a second, the least and the most.
-    now_s : float
-        Seconds since 1970.
-
-    Returns
-    -------
-    tuple of float
-        US dollars, the least and the most.
-    """
+    """Add up what containers cost, those that are at work until now."""
     least = most = 0.0
     for job in jobs:
         seconds = sum(attempt.seconds for attempt in job.attempts)
@@ -262,18 +210,7 @@ def cost_of(jobs: Iterable[JobState], price: Price, now_s: float) -> tuple[float
 
 
 def lost_s(jobs: Iterable[JobState]) -> float:
-    """Add up the time of attempts that had to be made again.
-
-    Parameters
-    ----------
-    jobs : iterable of JobState
-        Jobs and children.
-
-    Returns
-    -------
-    float
-        Seconds; not all in vain, for what they committed is kept.
-    """
+    """Add up the time of attempts that had to be made again."""
     return sum(attempt.seconds for job in jobs for attempt in job.attempts[: -1 if job.status in ENDED else None])
 
 
@@ -286,31 +223,7 @@ def told(
     price: Price,
     now_s: float,
 ) -> str:
-    """Tell how a run fares.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    created : str
-        When it was submitted first.
-    jobs : mapping of Phase to sequence of JobState
-        The latest jobs: for an array its children, for others the job itself; a phase that was not submitted, or that
-        Batch has forgotten, is missing or empty.
-    earlier : sequence of JobState
-        Jobs and children of earlier rounds, which cost as much.
-    finished : mapping of Phase to set of str
-        Keys of the blocks that are committed, for the phases that commit any.
-    price : callable
-        From vCPU and MiB to US dollars a second, the least and the most.
-    now_s : float
-        Seconds since 1970.
-
-    Returns
-    -------
-    str
-        Lines for the user.
-    """
+    """Tell how a run fares."""
     lines = [
         f"{'run':<11} {run.address}, submitted {created}",
         f"{'blocks':<11} {run.blocks:,} in {run.shards:,} {'shard' if run.shards == 1 else 'shards'}",
@@ -352,12 +265,14 @@ def _trouble(job: JobState, shards: Sequence[tuple[int, int]] | None) -> str:
     """Say in a line what went wrong with a job."""
     name = "" if job.shard is None else f"shard {job.shard}: "
     if not job.attempts:
-        return f"{name}{reason_of(None, '', job.status_reason)}"
+        return f"{name}{describe_error(None, '', job.status_reason)}"
     last = job.attempts[-1] if job.status != "SUCCEEDED" else job.attempts[-2]
     number = len(job.attempts) - (job.status == "SUCCEEDED")
     # a job that was ended by hand says so itself, whatever its container made of it
     status_reason = job.status_reason if job.status_reason == CANCELLED else last.status_reason
-    words = f"{name}{reason_of(last.exit_code, last.reason, status_reason)}, attempt {number} of {job.most_attempts}"
+    words = (
+        f"{name}{describe_error(last.exit_code, last.reason, status_reason)}, attempt {number} of {job.most_attempts}"
+    )
     if shards is None or job.shard is None:
         return words
     done, size = shards[job.shard]

@@ -39,69 +39,32 @@ RESULTS_TAG = "nd-synapse-results"
 
 
 def compute_of(definition: Mapping[str, Any]) -> Compute:
-    """Return where the containers of a job definition run.
-
-    Parameters
-    ----------
-    definition : mapping
-        As Batch describes it.
-
-    Returns
-    -------
-    {'EC2', 'FARGATE'}
-        EC2 is what Batch takes where nothing is said.
-    """
+    """Return where the containers of a job definition run."""
     return "FARGATE" if "FARGATE" in (definition.get("platformCapabilities") or ()) else "EC2"
 
 
 def check_definition(definition: Mapping[str, Any], secret_arn: str | None) -> None:
-    """Refuse a job definition of no container, without a token, or with one that everybody can read.
-
-    Parameters
-    ----------
-    definition : mapping
-        As Batch describes it.
-    secret_arn : str or None
-        The secret that it will be registered anew with, or none.
-
-    Raises
-    ------
-    UsageError
-        If it is such a one.
-    """
-    asked = f"job definition {definition.get('jobDefinitionName')}"
+    """Refuse a job definition of no container, without a token, or with one that everybody can read."""
+    requested = f"job definition {definition.get('jobDefinitionName')}"
     container = definition.get("containerProperties")
     if container is None:
         raise UsageError(
-            asked, "it is not one of a single container", "Register batch/job_definition.json, or deploy the stack"
+            requested, "it is not one of a single container", "Register batch/job_definition.json, or deploy the stack"
         )
     if any(variable.get("name") == SECRET_VARIABLE for variable in container.get("environment", [])):
         raise UsageError(
-            asked,
+            requested,
             f"it has {SECRET_VARIABLE} in its environment, which everybody can read who may describe it",
             "Keep the token in Secrets Manager, and name its ARN under `secrets`",
         )
     if secret_arn is None and all(secret.get("name") != SECRET_VARIABLE for secret in container.get("secrets", [])):
         raise UsageError(
-            asked, f"it has no secret {SECRET_VARIABLE}", "Give --secret ARN, or name the ARN under `secrets`"
+            requested, f"it has no secret {SECRET_VARIABLE}", "Give --secret ARN, or name the ARN under `secrets`"
         )
 
 
 def check_disk(definition: Mapping[str, Any], disk_gib: int) -> None:
-    """Refuse a job definition of Fargate with less disk than is needed; on EC2, the machines have it.
-
-    Parameters
-    ----------
-    definition : mapping
-        As Batch describes it.
-    disk_gib : int
-        Scratch space that a container needs, in GiB.
-
-    Raises
-    ------
-    UsageError
-        If its containers have less.
-    """
+    """Refuse a job definition of Fargate with less disk than is needed; on EC2, the machines have it."""
     if compute_of(definition) != "FARGATE":
         return
     storage = definition["containerProperties"].get("ephemeralStorage") or {}
@@ -117,61 +80,35 @@ def check_disk(definition: Mapping[str, Any], disk_gib: int) -> None:
 def check_rights(
     definition: Mapping[str, Any], run_bucket: str, run_prefix: str, results: tuple[str, str] | None
 ) -> None:
-    """Refuse what the containers of a stack have no right to; job definitions of others do not say what theirs have.
-
-    Parameters
-    ----------
-    definition : mapping
-        As Batch describes it.
-    run_bucket, run_prefix : str
-        Where finished blocks are to go.
-    results : tuple of str, or None
-        Bucket and key under which results are to go; None if they are not uploaded.
-
-    Raises
-    ------
-    UsageError
-        If they could not write there.
-    """
+    """Refuse what the containers of a stack have no right to; job definitions of others do not say what theirs have."""
     tags = definition.get("tags") or {}
     mine = tags.get(BUCKET_TAG)
     if mine is None:
         return
-    asked = f"job definition {definition.get('jobDefinitionName')}"
+    requested = f"job definition {definition.get('jobDefinitionName')}"
     for option, bucket in (("--run-bucket", run_bucket), ("--bucket", mine if results is None else results[0])):
         if bucket != mine:
             raise UsageError(
-                f"{option} {bucket} with the {asked}",
+                f"{option} {bucket} with the {requested}",
                 f"its containers may write to {mine} alone",
                 f"Give {mine}, or a job definition whose role may write there",
             )
     if run_prefix.strip("/").partition("/")[0] != "runs":
         raise UsageError(
-            f"--run-prefix {run_prefix} with the {asked}", "its containers may write below runs/ alone", "Leave it out"
+            f"--run-prefix {run_prefix} with the {requested}",
+            "its containers may write below runs/ alone",
+            "Leave it out",
         )
     if results is not None and not results[1].startswith(tuple(tags.get(RESULTS_TAG, "").split())):
         raise UsageError(
-            f"results under {results[1]} with the {asked}",
+            f"results under {results[1]} with the {requested}",
             "its containers may not write under that name",
             "Deploy the stack with the beginning of that name as OwnPipelinePrefix, or give --no-upload",
         )
 
 
 def check_other(definition: Mapping[str, Any], run: Run) -> None:
-    """Refuse a job definition with which a run cannot go on.
-
-    Parameters
-    ----------
-    definition : mapping
-        As Batch describes it.
-    run : Run
-        The run, which has another so far.
-
-    Raises
-    ------
-    UsageError
-        If it has no token, or its containers run elsewhere.
-    """
+    """Refuse a job definition with which a run cannot go on."""
     check_definition(definition, None)
     if compute_of(definition) != run.compute:
         raise UsageError(
@@ -182,32 +119,7 @@ def check_other(definition: Mapping[str, Any], run: Run) -> None:
 
 
 def submit(run: Run, phases: Sequence[Phase], number: int, door: BatchDoor, records: Records) -> list[Submitted]:
-    """Submit jobs of a run, each to begin when the one before has succeeded.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    phases : sequence of Phase
-        Which of its jobs, in order.
-    number : int
-        Of the round: 1, and one more with each resumption.
-    door : BatchDoor
-        Where they are submitted.
-    records : Records
-        Where their ids are noted.
-
-    Returns
-    -------
-    list of Submitted
-        The jobs.
-
-    Raises
-    ------
-    NDSynapseError
-        If one cannot be submitted or noted; those before it are ended then, for nobody would find them. One that could
-        not be ended either is named in the log.
-    """
+    """Submit jobs of a run, each to begin when the one before has succeeded."""
     done: list[Submitted] = []
     try:
         for phase in phases:
@@ -227,18 +139,7 @@ def submit(run: Run, phases: Sequence[Phase], number: int, door: BatchDoor, reco
 
 
 def latest(jobs: Sequence[Submitted]) -> dict[Phase, Submitted]:
-    """Return the last job of each phase.
-
-    Parameters
-    ----------
-    jobs : sequence of Submitted
-        All jobs of a run, by rounds.
-
-    Returns
-    -------
-    dict of Phase to Submitted
-        Without phases that were never submitted.
-    """
+    """Return the last job of each phase."""
     return {job.phase: job for job in sorted(jobs, key=lambda job: job.round)}
 
 
@@ -246,25 +147,6 @@ def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phas
     """Say which jobs of a run have to be submitted again.
 
     An array is submitted whole: which of its children have nothing left to do they see themselves, and end at once.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    states : mapping of Phase to str
-        How Batch says that the last job of each phase is; without those that it has forgotten.
-    finished : mapping of Phase to set of str
-        Keys of the blocks that are committed, for the phases that commit any.
-
-    Returns
-    -------
-    list of Phase
-        In order; empty if the run is complete.
-
-    Raises
-    ------
-    UsageError
-        If a job has not ended.
     """
     busy = [phase for phase, state in states.items() if state not in ENDED]
     if busy:
@@ -278,25 +160,7 @@ def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phas
 
 
 def cancel(jobs: Sequence[Submitted], door: BatchDoor) -> list[Submitted]:
-    """End all jobs of a run that have not ended.
-
-    Parameters
-    ----------
-    jobs : sequence of Submitted
-        All jobs of the run.
-    door : BatchDoor
-        Where they are.
-
-    Returns
-    -------
-    list of Submitted
-        Those that were ended, the last first: so none begins because the one before it ends.
-
-    Raises
-    ------
-    NDSynapseError
-        If Batch refuses or does not answer.
-    """
+    """End all jobs of a run that have not ended."""
     states = {job["jobId"]: job["status"] for job in door.describe([job.job_id for job in jobs])}
     order: tuple[Phase, ...] = ("report", "detection", "statistics")
     # what was submitted a moment ago is not listed yet, and would run on

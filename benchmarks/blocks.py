@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import nd_multicore
 from benchmarks.cutout import image_like
-from nd_synapse.detection import DEFAULT_PULLS
+from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.voxels import CHUNK
@@ -59,7 +59,7 @@ class Run:
     """A run of the engine: how long it took, and when blocks were asked for and handed to the function, in seconds."""
 
     seconds: float
-    asked: tuple[float, ...]
+    requested: tuple[float, ...]
     handed: tuple[float, ...]
 
     @property
@@ -70,7 +70,7 @@ class Run:
     @property
     def start_s(self) -> float:
         """Seconds from the first request until the first block is handed over: of starting a worker, above all."""
-        return min(self.handed) - min(self.asked)
+        return min(self.handed) - min(self.requested)
 
     @property
     def computed_s(self) -> float:
@@ -80,7 +80,7 @@ class Run:
     @property
     def block_s(self) -> float:
         """Seconds a block of an engine at work; NaN if all were asked for before a worker had begun."""
-        late = [when for when in self.asked if when > min(self.handed)]
+        late = [when for when in self.requested if when > min(self.handed)]
         return (max(self.handed) - min(late)) / len(late) if late else math.nan
 
 
@@ -164,21 +164,21 @@ def settings(volume: Volume, core_s: float) -> AbstractContextManager[object]:
 @contextmanager
 def noted_requests() -> Iterator[list[float]]:
     """Note when cutouts are asked for."""
-    asked: list[float] = []
+    requested: list[float] = []
     get_cutout = NeuroDataResource.get_cutout
 
     def noting(resource: NeuroDataResource, channel: str, *ranges: tuple[int, int]) -> NDArray[Any]:
-        asked.append(time.monotonic())
+        requested.append(time.monotonic())
         return get_cutout(resource, channel, *ranges)
 
     with patch.object(NeuroDataResource, "get_cutout", noting):
-        yield asked
+        yield requested
 
 
 def run(volume: Volume, pulls: int, cpus: int = 1, core_s: float = 0.0, blocks: Sequence[int] = COMMON) -> Run:
     """Run the engine on so many blocks along z, y, x; without `core_s` it only pulls."""
     z, y, x = CHUNK
-    with settings(volume, core_s), noted_requests() as asked:
+    with settings(volume, core_s), noted_requests() as requested:
         config = volume.config(volume.box(blocks))
         function = compute if core_s else note
         began = time.monotonic()
@@ -188,10 +188,10 @@ def run(volume: Volume, pulls: int, cpus: int = 1, core_s: float = 0.0, blocks: 
     for file in volume.folder.glob("handed-*"):
         handed += map(float, file.read_text().split())
         file.unlink()
-    if not len(handed) == len(asked) == math.prod(blocks):
-        found = f"{len(asked)} cutouts and {len(handed)} calls of the function"
+    if not len(handed) == len(requested) == math.prod(blocks):
+        found = f"{len(requested)} cutouts and {len(handed)} calls of the function"
         raise AssertionError(f"{found} for {math.prod(blocks)} blocks")
-    return Run(seconds, tuple(asked), tuple(handed))
+    return Run(seconds, tuple(requested), tuple(handed))
 
 
 def loop_s(volume: Volume) -> float:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from benchmarks.steps import CHANNELS, REAL
-from nd_synapse.blocks.border import mirrored
+from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection import objects
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.geometry import Box

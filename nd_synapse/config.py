@@ -14,7 +14,7 @@ from pathlib import Path
 from nd_synapse.credentials import Token, unwaiting
 from nd_synapse.errors import RangeError, StorageError, UsageError
 from nd_synapse.geometry import Box, Range
-from nd_synapse.values import path_of, range_of
+from nd_synapse.values import parse_path, parse_range
 
 __all__ = ["NeurodataConfig", "read_neurodata_config"]
 
@@ -55,28 +55,8 @@ class NeurodataConfig:
 
 
 def read_neurodata_config(path: Path | str) -> NeurodataConfig:
-    """Read a neurodata.cfg.
-
-    Parameters
-    ----------
-    path : path
-        The file. ``[Default]`` has ``token`` and ``host``; ``[shared]`` (or, in older files, ``[Parallel]``) has
-        ``collection`` and ``experiment``; ``[Parallel]`` has ``channels``, separated by commas, ``x_range``,
-        ``y_range``, ``z_range`` as ``start,stop``, and ``resolution``. A ``%`` means itself.
-
-    Returns
-    -------
-    NeurodataConfig
-        What it says.
-
-    Raises
-    ------
-    UsageError
-        If the file is missing or malformed, or a value is; file, section and key are named.
-    StorageError
-        If it cannot be read.
-    """
-    path = path_of("--config", path)
+    """Read a neurodata.cfg."""
+    path = parse_path("--config", path)
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(_text(path))
@@ -104,27 +84,27 @@ def read_neurodata_config(path: Path | str) -> NeurodataConfig:
 
 def _text(path: Path) -> str:
     """Read the file, and no more of it than a configuration has."""
-    asked = f"configuration {path}"
+    requested = f"configuration {path}"
     try:
         with open(path, "rb", opener=unwaiting) as file:
             is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             raw = file.read(_FILE_BYTES + 1) if is_regular else b""
     except IsADirectoryError as error:
-        raise UsageError(asked, "it is a folder", f"Name the file in it; {_EXAMPLE}") from error
+        raise UsageError(requested, "it is a folder", f"Name the file in it; {_EXAMPLE}") from error
     except (FileNotFoundError, ValueError) as error:
         # a ValueError is raised for a path that no file can have
-        raise UsageError(asked, "there is no such file", f"Check --config; {_EXAMPLE}") from error
+        raise UsageError(requested, "there is no such file", f"Check --config; {_EXAMPLE}") from error
     except OSError as error:
-        raise StorageError(asked, error.strerror or "it cannot be read", "Check its permissions") from error
+        raise StorageError(requested, error.strerror or "it cannot be read", "Check its permissions") from error
     if not is_regular:
-        raise UsageError(asked, "it is no regular file", f"Check --config; {_EXAMPLE}")
+        raise UsageError(requested, "it is no regular file", f"Check --config; {_EXAMPLE}")
     if len(raw) > _FILE_BYTES:
-        raise UsageError(asked, f"it is larger than {_FILE_BYTES} bytes", _EXAMPLE)
+        raise UsageError(requested, f"it is larger than {_FILE_BYTES} bytes", _EXAMPLE)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         # `from None`: the decoder's error carries the whole content.
-        raise UsageError(asked, "it is no text in UTF-8", _EXAMPLE) from None
+        raise UsageError(requested, "it is no text in UTF-8", _EXAMPLE) from None
 
 
 def _malformed(path: Path, line: int, fault: str) -> UsageError:
@@ -153,13 +133,13 @@ def _names(value: str) -> tuple[str, ...]:
 def _range(path: Path, key: str, value: str | None) -> Range | None:
     if value is None:
         return None
-    asked = f"{key} = {value} in [Parallel] of {path}"
+    requested = f"{key} = {value} in [Parallel] of {path}"
     ends = ",".join(end.strip() for end in value.split(","))
-    start, stop = range_of(asked, ends, f"Write {key} = start,stop")
+    start, stop = parse_range(requested, ends, f"Write {key} = start,stop")
     try:
         return Box((start, stop), (0, 1), (0, 1)).z
     except RangeError as error:
-        raise RangeError(asked, error.found, error.remedy) from error
+        raise RangeError(requested, error.found, error.remedy) from error
 
 
 def _resolution(path: Path, value: str) -> int:

@@ -159,31 +159,7 @@ def _fault(secret: object) -> str:
 def find_token(
     argument: str | None, token_file: Path | str | None, environ: Mapping[str, str], config_token: Token | str | None
 ) -> Token:
-    """Choose the token: command line, then token file, then environment, then neurodata.cfg.
-
-    Parameters
-    ----------
-    argument : str or None
-        What ``--token`` said.
-    token_file : path or None
-        What ``--token-file`` said.
-    environ : mapping
-        The environment; ``BOSS_TOKEN`` is looked up in it, and counts as absent when empty.
-    config_token : Token, str or None
-        What neurodata.cfg said.
-
-    Returns
-    -------
-    Token
-        The first of them that is given.
-
-    Raises
-    ------
-    UsageError
-        If none is given, or the chosen one is malformed.
-    StorageError
-        If the token file cannot be read.
-    """
+    """Choose the token: command line, then token file, then environment, then neurodata.cfg."""
     if argument is not None:
         return Token(argument)
     if token_file is not None:
@@ -196,69 +172,38 @@ def find_token(
 
 
 def read_token_file(path: Path) -> Token:
-    """Read a token from a file that holds nothing else; blanks and line ends around it are dropped.
-
-    Parameters
-    ----------
-    path : Path
-        The file. A file that all users of the machine may read is used, with a warning.
-
-    Returns
-    -------
-    Token
-        Its content.
-
-    Raises
-    ------
-    UsageError
-        If the file is missing, holds more than a token, or no text.
-    StorageError
-        If it cannot be read.
-    """
+    """Read a token from a file that holds nothing else; blanks and line ends around it are dropped."""
     # who gives the token itself where its file is asked for does not get it back
-    asked = f"token file {path if path.parent.name else hide_likely(str(path))}"
+    requested = f"token file {path if path.parent.name else hide_likely(str(path))}"
     remedy = "Give a file with the token on its only line"
     try:
         raw, mode = _read_within(path, _TOKEN_FILE_BYTES + 1, _TOKEN_FILE_S)
     except ValueError as error:
         # a path that no file can have
-        raise UsageError(asked, "there is no such file", remedy) from error
+        raise UsageError(requested, "there is no such file", remedy) from error
     except OSError as error:
         error.filename = None  # for the same reason
         if isinstance(error, FileNotFoundError | IsADirectoryError):
             found = "it is a folder" if isinstance(error, IsADirectoryError) else "there is no such file"
-            raise UsageError(asked, found, remedy) from error
+            raise UsageError(requested, found, remedy) from error
         if isinstance(error, TimeoutError):
             found = f"nobody wrote it to its end within {_TOKEN_FILE_S:.0f} s"
-            raise UsageError(asked, found, "Let something write to it, or give a file") from error
-        raise StorageError(asked, error.strerror or "it cannot be read", "Check its permissions") from error
+            raise UsageError(requested, found, "Let something write to it, or give a file") from error
+        raise StorageError(requested, error.strerror or "it cannot be read", "Check its permissions") from error
     if len(raw) > _TOKEN_FILE_BYTES:
-        raise UsageError(asked, f"it is larger than {_TOKEN_FILE_BYTES} bytes", remedy)
+        raise UsageError(requested, f"it is larger than {_TOKEN_FILE_BYTES} bytes", remedy)
     if mode & stat.S_IROTH:
-        log.warning("%s can be read by every user of this machine; chmod 600 keeps it yours", asked)
+        log.warning("%s can be read by every user of this machine; chmod 600 keeps it yours", requested)
     # latin-1 decodes any bytes, so that no decoding error can quote the content; Token checks the characters.
     secret = raw.removeprefix(codecs.BOM_UTF8).decode("latin-1").strip()
     fault = _fault(secret)
     if fault:
-        raise UsageError(asked, fault, remedy)
+        raise UsageError(requested, fault, remedy)
     return Token(secret)
 
 
 def unwaiting(path: str, flags: int) -> int:
-    """Open a file as `open` does, but do not wait for somebody to write to a named pipe.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    flags : int
-        Flags of `os.open`.
-
-    Returns
-    -------
-    int
-        The file descriptor.
-    """
+    """Open a file as `open` does, but do not wait for somebody to write to a named pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -280,37 +225,12 @@ def _read_within(path: Path, most: int, limit_s: float) -> tuple[bytes, int]:
 
 
 def hide_likely(text: str) -> str:
-    """Remove what may be a token from a text, where none is known.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        The text with ``***`` in place of words of 20 characters and more that have digits in them.
-    """
+    """Remove what may be a token from a text, where none is known."""
     return _LIKELY.sub(lambda word: HIDDEN if any(map(str.isdigit, word[0])) else word[0], text)
 
 
 def suspected(words: Sequence[str], environ: Mapping[str, str]) -> tuple[Token, ...]:
-    """Find what may be a token on a command line and in its environment, before either is understood.
-
-    Parameters
-    ----------
-    words : sequence of str
-        The words of the command line, in whatever order.
-    environ : mapping
-        The environment.
-
-    Returns
-    -------
-    tuple of Token
-        The value of ``--token`` wherever it stands, that of ``BOSS_TOKEN``, each word, or value of an option, of the
-        form of BOSS's own tokens, and the secrets of AWS that the environment has.
-    """
+    """Find what may be a token on a command line and in its environment, before either is understood."""
     found = [environ.get(name, "").strip() for name in (TOKEN_VARIABLE, *_AWS_SECRETS)]
     for word, following in zip_longest(words, words[1:], fillvalue=""):
         option, _, value = word.partition("=")
@@ -321,34 +241,14 @@ def suspected(words: Sequence[str], environ: Mapping[str, str]) -> tuple[Token, 
 
 
 def taken_environment() -> dict[str, str]:
-    """Take the token out of this process's environment, so that no program that it starts gets it.
-
-    Returns
-    -------
-    dict of str to str
-        The environment as it was, for `find_token`.
-    """
+    """Take the token out of this process's environment, so that no program that it starts gets it."""
     environ = dict(os.environ)
     os.environ.pop(TOKEN_VARIABLE, None)
     return environ
 
 
 def redact(text: str, *tokens: Token) -> str:
-    """Remove tokens, and values of Authorization headers, from a text.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-    *tokens : Token
-        The tokens to remove: as they are, in Base64, percent-encoded, and escaped as in HTML, in JSON or in a Python
-        literal, and in either within the other.
-
-    Returns
-    -------
-    str
-        The text with ``***`` in their place.
-    """
+    """Remove tokens, and values of Authorization headers, from a text."""
     for token in tokens:
         if token.is_secret:
             for form in _forms(token.reveal()):
@@ -398,18 +298,7 @@ class Redactor(logging.Filter):
         self._tokens = tokens
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the message, its arguments and the exception's text.
-
-        Parameters
-        ----------
-        record : logging.LogRecord
-            The record; changed in place.
-
-        Returns
-        -------
-        bool
-            True: the record always passes.
-        """
+        """Rewrite the message, its arguments and the exception's text."""
         # The arguments are merged here: a token split over two of them, or inside an object, shows only then.
         try:
             message = record.getMessage()

@@ -60,20 +60,20 @@ class NDSynapseError(Exception):
     exit_code: ClassVar[int] = 1
     meaning: ClassVar[str] = "a defect of ours"
 
-    def __init__(self, asked: str, found: str, remedy: str) -> None:
+    def __init__(self, requested: str, found: str, remedy: str) -> None:
         # The three parts are the exception's args, so that it survives the way out of a worker process.
-        super().__init__(asked, found, remedy)
-        self.asked = asked
+        super().__init__(requested, found, remedy)
+        self.requested = requested
         self.found = found
         self.remedy = remedy
 
     def __str__(self) -> str:
         """Return the failure as one plain line."""
-        return f"{self.asked}: {self.found}. {self.remedy}."
+        return f"{self.requested}: {self.found}. {self.remedy}."
 
     def __reduce__(self) -> tuple[type[NDSynapseError], tuple[str, str, str]]:
         """Pickle by the three parts: OSError subclasses would otherwise lose them."""
-        return type(self), (self.asked, self.found, self.remedy)
+        return type(self), (self.requested, self.found, self.remedy)
 
 
 class UsageError(NDSynapseError, ValueError):

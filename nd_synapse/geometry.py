@@ -71,8 +71,8 @@ class Box:
         try:
             z, y, x = ((o, o + n) for o, n in zip(origin, shape, strict=True))
         except (TypeError, ValueError) as error:
-            asked = f"a box of the shape {shape!r} at {origin!r}"
-            raise RangeError(asked, "they are not three numbers each", "Give z, y, x") from error
+            requested = f"a box of the shape {shape!r} at {origin!r}"
+            raise RangeError(requested, "they are not three numbers each", "Give z, y, x") from error
         return cls(z, y, x)
 
     @property

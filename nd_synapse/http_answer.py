@@ -26,18 +26,7 @@ _LINE_BYTES = 65537  # one more than http.client takes
 
 
 def is_ahead(status: int) -> bool:
-    """Tell whether a status is said ahead of an answer, which follows on the same connection.
-
-    Parameters
-    ----------
-    status : int
-        The status.
-
-    Returns
-    -------
-    bool
-        False for 101, after which something else than HTTP is spoken; nobody asks for that.
-    """
+    """Tell whether a status is said ahead of an answer, which follows on the same connection."""
     return 100 <= status < 200 and status != HTTPStatus.SWITCHING_PROTOCOLS
 
 
@@ -77,13 +66,7 @@ class WholeHeadResponse(http.client.HTTPResponse):
     """Whether somebody has read the status before."""
 
     def begin(self) -> None:
-        """Read status and headers.
-
-        Raises
-        ------
-        http.client.HTTPException
-            If the connection ends before they do, or the answer is none.
-        """
+        """Read status and headers."""
         file = self.fp
         self.fp = _Head(file, status_came=self.status_came)  # type: ignore[assignment]
         try:

@@ -10,33 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from nd_synapse.errors import UnknownNameError
-from nd_synapse.text import reason_of
+from nd_synapse.text import describe_error
 
-__all__ = ["function_of"]
+__all__ = ["load_function"]
 
 
-def function_of(path: str) -> Callable[..., Any]:
-    """Import a function from where Python finds modules.
-
-    Parameters
-    ----------
-    path : str
-        ``package.module:function``.
-
-    Returns
-    -------
-    callable
-        The function.
-
-    Raises
-    ------
-    UnknownNameError
-        If the path has another form, its module cannot be imported, or there is no such function in it.
-    """
-    asked, remedy = f"function {path!r}", "Name it as package.module:function"
+def load_function(path: str) -> Callable[..., Any]:
+    """Import a function from where Python finds modules."""
+    requested, remedy = f"function {path!r}", "Name it as package.module:function"
     module_name, _, name = path.partition(":")
     if not (module_name and name):
-        raise UnknownNameError(asked, "that is not of the form package.module:function", remedy)
+        raise UnknownNameError(requested, "that is not of the form package.module:function", remedy)
     try:
         module = importlib.import_module(module_name)
         # a module may look names up by a function of its own
@@ -44,11 +28,11 @@ def function_of(path: str) -> Callable[..., Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        found = f"importing {module_name} ended with {reason_of(error)}"
-        raise UnknownNameError(asked, found, remedy) from error
+        found = f"importing {module_name} ended with {describe_error(error)}"
+        raise UnknownNameError(requested, found, remedy) from error
     if function is None:
-        raise UnknownNameError(asked, f"{module_name} has no {name}", remedy)
+        raise UnknownNameError(requested, f"{module_name} has no {name}", remedy)
     if not callable(function) or isinstance(function, type):
-        raise UnknownNameError(asked, f"it is {type(function).__name__}, not a function", remedy)
+        raise UnknownNameError(requested, f"it is {type(function).__name__}, not a function", remedy)
     called: Callable[..., Any] = function
     return called

@@ -21,7 +21,7 @@ from nd_synapse.errors import StorageError
 from nd_synapse.paths import refuse_special
 from nd_synapse.text import one_line, shortened
 
-__all__ = ["LogSettings", "apply", "begin", "current", "job_log", "suspect", "told"]
+__all__ = ["LogSettings", "apply", "begin", "current", "hide", "job_log", "told"]
 
 log = logging.getLogger(__name__)
 
@@ -125,29 +125,15 @@ _SUSPECTED: tuple[Token, ...] = ()
 
 
 def begin(words: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Begin a command line: from here on nothing that it, or its environment, has of a token is told.
-
-    Parameters
-    ----------
-    words : sequence of str
-        The words of the command line.
-    environ : mapping
-        The environment.
-    """
+    """Begin a command line: from here on nothing that it, or its environment, has of a token is told."""
     global _SUSPECTED
     # with a word more: none at all is more than it bears
     _SUSPECTED = suspected([*words, ""], environ)
     apply(LogSettings())
 
 
-def suspect(token: Token) -> None:
-    """Let nothing tell a token that was found since: in a file that the command line, or its neurodata.cfg, names.
-
-    Parameters
-    ----------
-    token : Token
-        The token.
-    """
+def hide(token: Token) -> None:
+    """Let nothing tell a token that was found since: in a file that the command line, or its neurodata.cfg, names."""
     global _SUSPECTED
     if token not in _SUSPECTED:
         _SUSPECTED = (*_SUSPECTED, token)
@@ -156,18 +142,7 @@ def suspect(token: Token) -> None:
 
 
 def told(text: str) -> str:
-    """Return a text as a command line may tell it.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        The text without what is known, or suspected, to be a token.
-    """
+    """Return a text as a command line may tell it."""
     return redact(text, *_SUSPECTED, *(_CURRENT.tokens if _CURRENT else ()))
 
 
@@ -177,18 +152,7 @@ def current() -> LogSettings | None:
 
 
 def apply(settings: LogSettings | None) -> None:
-    """Log by `settings` from now on, in this process.
-
-    Parameters
-    ----------
-    settings : LogSettings or None
-        None undoes what was applied before.
-
-    Raises
-    ------
-    StorageError
-        If job.log cannot be opened.
-    """
+    """Log by `settings` from now on, in this process."""
     global _CURRENT
     handlers = [] if settings is None else _handlers(settings)
     root = logging.getLogger()
@@ -251,25 +215,7 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
 
 @contextmanager
 def job_log(file: Path, token: Token) -> Iterator[None]:
-    """Write the log to a file too while the context lasts.
-
-    Parameters
-    ----------
-    file : Path
-        The job.log; lines are added to one that exists.
-    token : Token
-        What no record may show.
-
-    Yields
-    ------
-    None
-        Once.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be opened.
-    """
+    """Write the log to a file too while the context lasts."""
     before = _CURRENT
     apply(replace(before or LogSettings(level=None), tokens=(token,), file=file))
     try:

@@ -16,26 +16,14 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def available_bytes() -> int:
-    """Return the memory that there is: what the container allows, or what the machine has.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
+    """Return the memory that there is: what the container allows, or what the machine has."""
     told = _told("memory", "memory.max", "memory.limit_in_bytes")
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(int(text) for text in told if text.isdigit())])
 
 
 def available_cores() -> int:
-    """Return the cores that there are: those this process may run on, as far as the container allows their whole time.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
+    """Return the cores that this process may run on, within the limit of its container."""
     limits = [float(len(os.sched_getaffinity(0)))]
     for text in _told("cpu", "cpu.max", "cpu.cfs_quota_us"):
         quota, _, period = text.partition(" ")
@@ -46,13 +34,7 @@ def available_cores() -> int:
 
 
 def default_cpus() -> int:
-    """Return the worker processes where nobody asked for a number: one less than there are cores, at least one.
-
-    Returns
-    -------
-    int
-        Worker processes.
-    """
+    """Return the worker processes where nobody asked for a number: one less than there are cores, at least one."""
     return max(1, available_cores() - 1)
 
 

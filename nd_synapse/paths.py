@@ -13,20 +13,7 @@ __all__ = ["refuse_special"]
 
 
 def refuse_special(path: Path | str) -> None:
-    """Refuse what is there and is neither a file nor a folder; a link is what it leads to.
-
-    Parameters
-    ----------
-    path : Path or str
-        What is to be opened.
-
-    Raises
-    ------
-    OSError
-        With words of ours if it is a pipe, a socket or a device; and what the system says, as `FileNotFoundError`.
-    ValueError
-        If no file can have the name.
-    """
+    """Refuse what is there and is neither a file nor a folder; a link is what it leads to."""
     mode = Path(path).stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "it is a pipe or a device, and no file", str(path))

@@ -27,17 +27,7 @@ class Progress(Protocol):
 
 
 def silent(step: str, done: int, total: int, note: str = "") -> None:
-    """Tell nobody.
-
-    Parameters
-    ----------
-    step : str
-        The step.
-    done, total : int
-        Blocks.
-    note : str
-        What else there is to tell.
-    """
+    """Tell nobody."""
 
 
 def on_terminal() -> bool:
@@ -47,18 +37,7 @@ def on_terminal() -> bool:
 
 @contextmanager
 def told(shown: bool) -> Iterator[Progress]:
-    """Tell the user.
-
-    Parameters
-    ----------
-    shown : bool
-        Whether anything is to be shown.
-
-    Yields
-    ------
-    Progress
-        To be called with every block.
-    """
+    """Tell the user."""
     bar: tqdm | None = None
     watched = shown and on_terminal()
 

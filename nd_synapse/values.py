@@ -15,14 +15,14 @@ from nd_synapse.errors import UsageError
 from nd_synapse.paths import refuse_special
 
 __all__ = [
-    "block_size_of",
-    "gib_of",
-    "names_of",
-    "pairs_of",
-    "parameters_of",
-    "path_of",
-    "range_of",
-    "whole_of",
+    "parse_assignments",
+    "parse_block_size",
+    "parse_gib",
+    "parse_int",
+    "parse_names",
+    "parse_pairs",
+    "parse_path",
+    "parse_range",
 ]
 
 _PARAMETER_BYTES = 2**20
@@ -34,26 +34,8 @@ _DECIMAL = re.compile(r"(?=\.?[0-9])[0-9]{0,20}(\.[0-9]{0,20})?([eE][-+]?[0-9]{1
 _LARGEST_INDEX = 999_999_999
 
 
-def path_of(option: str, given: str | Path) -> Path:
-    """Read the path of a file or folder, which need not exist.
-
-    Parameters
-    ----------
-    option : str
-        The option that has it, for messages.
-    given : str or Path
-        What the user wrote.
-
-    Returns
-    -------
-    Path
-        The path.
-
-    Raises
-    ------
-    UsageError
-        If it is empty, which would be the working folder, or no file can have such a name.
-    """
+def parse_path(option: str, given: str | Path) -> Path:
+    """Read the path of a file or folder, which need not exist."""
     if given == "":
         raise UsageError(f"{option} ''", "it is empty", "Name it; the working folder is .")
     try:
@@ -76,28 +58,8 @@ def _shown(given: object) -> str:
     return hide_likely(f"{text[:100]}{'...' if len(text) > 100 else ''}")
 
 
-def whole_of(option: str, given: object, least: int, most: int) -> int:
-    """Read a whole number: digits alone, or a number of a program.
-
-    Parameters
-    ----------
-    option : str
-        The option that has it, for messages.
-    given : object
-        What the user wrote, or passed.
-    least, most : int
-        The limits.
-
-    Returns
-    -------
-    int
-        The number.
-
-    Raises
-    ------
-    UsageError
-        If it is none, or beyond the limits.
-    """
+def parse_int(option: str, given: object, least: int, most: int) -> int:
+    """Read a whole number: digits alone, or a number of a program."""
     number = None
     if isinstance(given, str) and _WHOLE.fullmatch(given):
         number = int(given)
@@ -112,54 +74,16 @@ def whole_of(option: str, given: object, least: int, most: int) -> int:
     return number
 
 
-def range_of(asked: str, text: str, remedy: str) -> tuple[int, int]:
-    """Read ``start,stop`` (or ``start:stop``).
-
-    Parameters
-    ----------
-    asked : str
-        What says it, for messages.
-    text : str
-        What the user wrote.
-    remedy : str
-        What helps where it is something else.
-
-    Returns
-    -------
-    tuple of int
-        Start and stop; that they make a range is `Box`'s to check.
-
-    Raises
-    ------
-    UsageError
-        If it is not two whole numbers from 0 upwards.
-    """
+def parse_range(requested: str, text: str, remedy: str) -> tuple[int, int]:
+    """Read ``start,stop`` (or ``start:stop``)."""
     parts = text.replace(":", ",").split(",")
     if len(parts) != 2 or not all(_WHOLE.fullmatch(part) and int(part) <= _LARGEST_INDEX for part in parts):
-        raise UsageError(asked, f"it is not two whole numbers from 0 to {_LARGEST_INDEX}", remedy)
+        raise UsageError(requested, f"it is not two whole numbers from 0 to {_LARGEST_INDEX}", remedy)
     return int(parts[0]), int(parts[1])
 
 
-def names_of(option: str, text: str | None) -> tuple[str, ...]:
-    """Read ``NAME,NAME``.
-
-    Parameters
-    ----------
-    option : str
-        The option that has them, for messages.
-    text : str or None
-        What the user wrote, None where the option is not given.
-
-    Returns
-    -------
-    tuple of str
-        The names; none where the option is not given.
-
-    Raises
-    ------
-    UsageError
-        If one is empty, or there twice.
-    """
+def parse_names(option: str, text: str | None) -> tuple[str, ...]:
+    """Read ``NAME,NAME``."""
     if text is None:
         return ()
     names = tuple(text.split(","))
@@ -170,24 +94,8 @@ def names_of(option: str, text: str | None) -> tuple[str, ...]:
     return names
 
 
-def block_size_of(text: str) -> tuple[int, int, int]:
-    """Read the value of ``--block-size``.
-
-    Parameters
-    ----------
-    text : str
-        ``Z,Y,X``, in voxels.
-
-    Returns
-    -------
-    tuple of int
-        z, y, x.
-
-    Raises
-    ------
-    UsageError
-        If it is not three whole numbers from 1 upwards.
-    """
+def parse_block_size(text: str) -> tuple[int, int, int]:
+    """Read the value of ``--block-size``."""
     parts = text.split(",")
     if len(parts) != 3 or not all(_WHOLE.fullmatch(part) and 0 < int(part) < 2**31 for part in parts):
         raise UsageError(
@@ -199,26 +107,8 @@ def block_size_of(text: str) -> tuple[int, int, int]:
     return z, y, x
 
 
-def gib_of(option: str, text: str | None) -> int | None:
-    """Read a size in GiB.
-
-    Parameters
-    ----------
-    option : str
-        The option that has it, for messages.
-    text : str or None
-        What the user wrote, None where the option is not given.
-
-    Returns
-    -------
-    int or None
-        Bytes.
-
-    Raises
-    ------
-    UsageError
-        If it is no number above 0.
-    """
+def parse_gib(option: str, text: str | None) -> int | None:
+    """Read a size in GiB."""
     if text is None:
         return None
     size = float(text) if _DECIMAL.fullmatch(text) else 0.0
@@ -228,28 +118,8 @@ def gib_of(option: str, text: str | None) -> int | None:
     return int(size * 2**30)
 
 
-def pairs_of(option: str, texts: Sequence[str], empty: bool = False) -> dict[str, str]:
-    """Read ``name=value`` texts.
-
-    Parameters
-    ----------
-    option : str
-        The option that has them, for messages.
-    texts : sequence of str
-        What the user wrote.
-    empty : bool
-        Whether a value may be empty.
-
-    Returns
-    -------
-    dict of str to str
-        Name to value.
-
-    Raises
-    ------
-    UsageError
-        If one is of another form, or a name comes twice.
-    """
+def parse_pairs(option: str, texts: Sequence[str], empty: bool = False) -> dict[str, str]:
+    """Read ``name=value`` texts."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -261,42 +131,26 @@ def pairs_of(option: str, texts: Sequence[str], empty: bool = False) -> dict[str
     return pairs
 
 
-def parameters_of(texts: Sequence[str]) -> dict[str, str]:
-    """Read the parameters of a pipeline; one that begins with ``@`` is the text of a file.
-
-    Parameters
-    ----------
-    texts : sequence of str
-        ``NAME=VALUE`` or ``NAME=@FILE``.
-
-    Returns
-    -------
-    dict of str to str
-        Name to value.
-
-    Raises
-    ------
-    UsageError
-        If one is of another form, or a file cannot be read, is no text, or too large.
-    """
-    values = pairs_of("--param", texts)
+def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
+    """Read the parameters of a pipeline; one that begins with ``@`` is the text of a file."""
+    values = parse_pairs("--param", texts)
     return {name: _text_of(name, Path(value[1:])) if value.startswith("@") else value for name, value in values.items()}
 
 
 def _text_of(name: str, path: Path) -> str:
     """Read the file of a parameter."""
-    asked = f"--param {name}=@{path}"
+    requested = f"--param {name}=@{path}"
     try:
         refuse_special(path)
         with path.open("rb") as file:
             body = file.read(_PARAMETER_BYTES + 1)
         text = body.decode("utf-8")
     except OSError as error:
-        raise UsageError(asked, str(error.strerror).lower(), "Name a file that can be read") from error
+        raise UsageError(requested, str(error.strerror).lower(), "Name a file that can be read") from error
     except UnicodeDecodeError as error:
-        raise UsageError(asked, "the file is not text in UTF-8", "Save it so") from error
+        raise UsageError(requested, "the file is not text in UTF-8", "Save it so") from error
     except ValueError as error:
-        raise UsageError(asked, "no file can have this name", "Name a file that can be read") from error
+        raise UsageError(requested, "no file can have this name", "Name a file that can be read") from error
     if len(body) > _PARAMETER_BYTES:
-        raise UsageError(asked, f"the file has more than {_PARAMETER_BYTES:,} bytes", "Name the right file")
+        raise UsageError(requested, f"the file has more than {_PARAMETER_BYTES:,} bytes", "Name the right file")
     return text

@@ -86,23 +86,7 @@ class Windows:
 
     @classmethod
     def of(cls, voxel_size_nm: tuple[float, float, float]) -> Windows:
-        """Return the windows for a voxel size: the nearest whole numbers, and at least one voxel wide.
-
-        Parameters
-        ----------
-        voxel_size_nm : tuple of float
-            Size of a voxel along z, y, x.
-
-        Returns
-        -------
-        Windows
-            For 70 x 100 x 100 nm: a centre of 3 x 3 x 3, a surround of 3 x 5 x 5.
-
-        Raises
-        ------
-        DataError
-            If voxels are so small that micrometres were meant.
-        """
+        """Return the windows for a voxel size: the nearest whole numbers, and at least one voxel wide."""
         if min(voxel_size_nm) < _SMALLEST_NM:
             raise DataError(
                 f"windows for voxels of {' x '.join(f'{size:g}' for size in voxel_size_nm)} nm (z, y, x)",

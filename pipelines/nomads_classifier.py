@@ -174,42 +174,13 @@ class NomadsClassifier(Pipeline):
         return 20
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
-        """Return what a contrast and the search for a peak reach together.
-
-        Parameters
-        ----------
-        voxel_size_nm : tuple of float
-            Size of a voxel along z, y, x.
-
-        Returns
-        -------
-        tuple of int
-            Voxels (z, y, x); 3, 4, 4 for 70 x 100 x 100 nm.
-        """
+        """Return what a contrast and the search for a peak reach together."""
         windows = Windows.of(voxel_size_nm)
         z, y, x = (a + b for a, b in zip(windows.halo, windows.reach, strict=True))
         return (z, y, x)
 
     def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
-        """Find the markers that are there; synapsin only where a class needs it.
-
-        Parameters
-        ----------
-        channels : sequence of str
-            Names of the experiment's image channels.
-        chosen : mapping of str to str
-            Role to channel, as the user gave it; an empty name leaves a marker out.
-
-        Returns
-        -------
-        dict of str to str
-            Role to channel.
-
-        Raises
-        ------
-        UsageError
-            If a class cannot be told; the missing markers are named. Others as `channels.find_channels`.
-        """
+        """Find the markers that are there; synapsin only where a class needs it."""
         without = find_channels(self.roles, channels, {_STAND_IN: "", **chosen})
         # it is looked for only where it is needed: several channels may carry its name
         found = without if _told(without) else find_channels(self.roles, channels, chosen)
@@ -224,45 +195,14 @@ class NomadsClassifier(Pipeline):
         return {role: channel for role, channel in found.items() if role in needed}
 
     def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
-        """Count the contrasts of each marker.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            Role to voxels (z, y, x), uint8 or uint16, with a halo of `halo`.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        Summary
-            Role to histogram by `local_contrast.bins`.
-        """
+        """Count the contrasts of each marker."""
         windows = Windows.of(place.voxel_size_nm)
         return {
             role: counted(trimmed(voxels, windows.reach), windows, place.start[1]) for role, voxels in arrays.items()
         }
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
-        """Find the threshold of each marker.
-
-        Parameters
-        ----------
-        summary : Summary
-            Histograms over the whole volume.
-        channels : mapping of str to str
-            Role to channel name.
-
-        Returns
-        -------
-        Finding
-            ``threshold:<role>`` and ``typical:<role>``: contrasts.
-
-        Raises
-        ------
-        DataError
-            If a marker is constant.
-        """
+        """Find the threshold of each marker."""
         finding: Finding = {}
         for role, counts in summary.items():
             learned = learn(counts, self.noise_fold)
@@ -276,22 +216,7 @@ class NomadsClassifier(Pipeline):
         return finding
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
-        """Mark the voxels in which both sides of a class are present.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As for `summarise`.
-        finding : Finding
-            From `learn`.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        Detected
-            One set, ``All``; the evidence ``strength`` (bins) and of each class, times 768, and where it is detected.
-        """
+        """Mark the voxels in which both sides of a class are present."""
         windows = Windows.of(place.voxel_size_nm)
         around = tuple(n + 2 * r for n, r in zip(place.shape, windows.reach, strict=True))
         measured = {name: np.zeros(around, np.uint16) for name in ("strength", *(one.name for one in _CLASSES))}
@@ -315,22 +240,7 @@ class NomadsClassifier(Pipeline):
         return Detected({"All": marks}, {name: trimmed(values, windows.reach) for name, values in measured.items()})
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
-        """Keep the objects that are large enough, and class them.
-
-        Parameters
-        ----------
-        objects : Objects
-            The connected components.
-        finding : Finding
-            From `learn`; not needed.
-
-        Returns
-        -------
-        Chosen
-            ``All``, ``Gaba``, ``Glut``; the columns ``class`` (``Gaba``, ``Glut`` or ``undecided``), ``class_score``
-            (from -1, Glut, to 1, Gaba: difference of the evidences over their sum) and ``score`` (strength at the
-            peak, 1 being the threshold).
-        """
+        """Keep the objects that are large enough, and class them."""
         del finding
         large = (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)
         evidence = np.asarray(objects["sum_Gaba"]) - objects["sum_Glut"]
@@ -348,22 +258,7 @@ class NomadsClassifier(Pipeline):
     def scores(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
     ) -> dict[str, NDArray[np.float32]]:
-        """Grade every voxel by the evidence of each class.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As for `summarise`.
-        finding : Finding
-            From `learn`.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        dict of str to ndarray of float32
-            ``Gaba`` and ``Glut``: the evidence of the class; ``All``: the larger of the two.
-        """
+        """Grade every voxel by the evidence of each class."""
         windows = Windows.of(place.voxel_size_nm)
         scores = {one.name: np.zeros(place.shape, np.float32) for one in _CLASSES}
         voxels = {role: trimmed(array, windows.reach) for role, array in arrays.items()}

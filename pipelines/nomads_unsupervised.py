@@ -198,18 +198,7 @@ class NomadsUnsupervised(Pipeline):
         return 4 if self.evidence == "both" else 16
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
-        """Return what a contrast and the search for a peak reach together; in mode one-channel a 3 x 3 x 3 sum.
-
-        Parameters
-        ----------
-        voxel_size_nm : tuple of float
-            Size of a voxel along z, y, x.
-
-        Returns
-        -------
-        tuple of int
-            Voxels (z, y, x); 3, 4, 4 for 70 x 100 x 100 nm.
-        """
+        """Return what a contrast and the search for a peak reach together; in mode one-channel a 3 x 3 x 3 sum."""
         if self.evidence == "one-channel":
             return (1, 1, 1)
         windows = Windows.of(voxel_size_nm)
@@ -217,20 +206,7 @@ class NomadsUnsupervised(Pipeline):
         return (z, y, x)
 
     def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
-        """Count the contrasts of each marker, or the box sums of the one that decides.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            Role to voxels (z, y, x), uint8 or uint16, with a halo of `halo`.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        Summary
-            Role to histogram: of contrasts by `local_contrast.bins`, or of sums, index = sum.
-        """
+        """Count the contrasts of each marker, or the box sums of the one that decides."""
         if self.evidence == "one-channel":
             sums = box_sums(_historical_bytes(arrays[self.marker]))
             return {self.marker: np.bincount(sums.ravel()).astype(np.int64)}
@@ -239,26 +215,7 @@ class NomadsUnsupervised(Pipeline):
         return {role.name: counted(trimmed(arrays[role.name], windows.reach), windows, y) for role in self.roles}
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
-        """Find the threshold of each deciding marker.
-
-        Parameters
-        ----------
-        summary : Summary
-            Histograms over the whole volume.
-        channels : mapping of str to str
-            Role to channel name.
-
-        Returns
-        -------
-        Finding
-            ``threshold:<role>``, and in mode both ``typical:<role>``: contrasts; in mode one-channel the largest box
-            sum that is background, and ``threshold_intensity:<role>``, the same as a mean intensity.
-
-        Raises
-        ------
-        DataError
-            If a marker is constant.
-        """
+        """Find the threshold of each deciding marker."""
         finding: Finding = {}
         for role, counts in summary.items():
             found = self._learned(role, counts)
@@ -282,22 +239,7 @@ class NomadsUnsupervised(Pipeline):
         return {f"threshold:{role}": threshold, f"threshold_intensity:{role}": threshold / 27}
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
-        """Mark the voxels in which the deciding markers are strong enough.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As for `summarise`.
-        finding : Finding
-            From `learn`.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        Detected
-            One set, ``All``; in mode both the evidence ``strength``, in the bins of `local_contrast.bins`.
-        """
+        """Mark the voxels in which the deciding markers are strong enough."""
         if self.evidence == "one-channel":
             sums = box_sums(_historical_bytes(arrays[self.marker]))
             return Detected({"All": sums > finding[f"threshold:{self.marker}"]})
@@ -335,20 +277,7 @@ class NomadsUnsupervised(Pipeline):
         return strengths
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
-        """Keep the objects that are large enough.
-
-        Parameters
-        ----------
-        objects : Objects
-            The connected components.
-        finding : Finding
-            From `learn`; not needed.
-
-        Returns
-        -------
-        Chosen
-            One mask, ``All``; in mode both the column ``score``: strength at the peak, 1 being the threshold.
-        """
+        """Keep the objects that are large enough."""
         del finding
         if self.evidence == "one-channel":
             return Chosen({"All": objects["voxels"] > _HISTORICAL_VOXELS})
@@ -358,23 +287,7 @@ class NomadsUnsupervised(Pipeline):
     def scores(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
     ) -> dict[str, NDArray[np.float32]]:
-        """Grade every voxel by both markers.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As for `summarise`.
-        finding : Finding
-            From `learn`.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        dict of str to ndarray of float32
-            ``All``: the sum of ``ln(1 + contrast / typical)`` over both markers, in steps of 1/64; none in mode
-            one-channel, which grades nothing.
-        """
+        """Grade every voxel by both markers."""
         if self.evidence == "one-channel":
             return {}
         windows = Windows.of(place.voxel_size_nm)

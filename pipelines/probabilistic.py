@@ -102,10 +102,10 @@ class Probabilistic(Pipeline):
                 "the query says the same",
                 "Give either the query or the other parameters",
             )
-        _ = self.asked
+        _ = self.requested
 
     @property
-    def asked(self) -> Query:
+    def requested(self) -> Query:
         """The query, read."""
         pre, post = parse_markers(self.presynaptic, "presynaptic"), parse_markers(self.postsynaptic, "postsynaptic")
         query = Query(pre, post, self.punctum, self.threshold)
@@ -116,7 +116,7 @@ class Probabilistic(Pipeline):
         """A role for each channel of the query: ``presynaptic``, ``presynaptic2``, ..., ``postsynaptic``, ..."""
         return tuple(
             Role(role, (marker.channel.lower(),), f"the query's {marker.channel}")
-            for role, marker in _by_role(self.asked).items()
+            for role, marker in _by_role(self.requested).items()
         )
 
     @property
@@ -125,41 +125,18 @@ class Probabilistic(Pipeline):
         return 16
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
-        """Return how far a punctum and the search beside it reach.
-
-        Parameters
-        ----------
-        voxel_size_nm : tuple of float
-            Size of a voxel; not needed, for a query speaks of slices and pixels.
-
-        Returns
-        -------
-        tuple of int
-            Voxels (z, y, x).
-        """
+        """Return how far a punctum and the search beside it reach."""
         del voxel_size_nm
-        asked = self.asked
+        requested = self.requested
         slices, pixels = puncta.reach(
-            [marker.slices for marker in asked.base], [marker.slices for marker in asked.adjacent], asked.punctum
+            [marker.slices for marker in requested.base],
+            [marker.slices for marker in requested.adjacent],
+            requested.punctum,
         )
         return (slices, pixels, pixels)
 
     def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
-        """Sum the intensities of each slice and their squares.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            Role to voxels (z, y, x), uint8 or uint16, with the halo.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        Summary
-            ``voxels``, and for each role ``sum:<role>``, ``low:<role>``, ``high:<role>``; index = slice. The sum of
-            squares is low + 256 high: neither overflows below 2**39 voxels a slice.
-        """
+        """Sum the intensities of each slice and their squares."""
         first, stop = place.start[0], place.start[0] + place.shape[0]
         summary = {"voxels": np.zeros(stop, np.int64)}
         summary["voxels"][first:] = place.shape[1] * place.shape[2]
@@ -174,28 +151,10 @@ class Probabilistic(Pipeline):
         return summary
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
-        """Compute the mean and the standard deviation of each slice.
-
-        Parameters
-        ----------
-        summary : Summary
-            Sums over the whole volume.
-        channels : mapping of str to str
-            Role to channel name.
-
-        Returns
-        -------
-        Finding
-            ``mean:<role>`` and ``std:<role>``: numbers by slice; 0 for a slice of which nothing could be read.
-
-        Raises
-        ------
-        DataError
-            If every slice of a channel is constant.
-        """
+        """Compute the mean and the standard deviation of each slice."""
         finding: Finding = {}
         counts = summary["voxels"].tolist()
-        for role in _by_role(self.asked):
+        for role in _by_role(self.requested):
             totals, low, high = (summary[f"{name}:{role}"].tolist() for name in ("sum", "low", "high"))
             squares = [a + 256 * b for a, b in zip(low, high, strict=True)]
             finding[f"mean:{role}"] = [total / max(n, 1) for n, total in zip(counts, totals, strict=True)]
@@ -213,23 +172,8 @@ class Probabilistic(Pipeline):
         return finding
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
-        """Mark the voxels whose probability exceeds the threshold.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As for `summarise`.
-        finding : Finding
-            From `learn`.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        Detected
-            One set, ``All``, and as evidence its ``probability`` (uint16, 65,535 is 1).
-        """
-        threshold = self.asked.threshold
+        """Mark the voxels whose probability exceeds the threshold."""
+        threshold = self.requested.threshold
         detected = np.zeros(place.shape, np.bool_)
         probability = np.zeros(place.shape, np.uint16)
         for own, grades in self._tiles(arrays, finding, place, threshold):
@@ -238,20 +182,7 @@ class Probabilistic(Pipeline):
         return Detected({"All": detected}, {"probability": probability})
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
-        """Keep the objects that are large enough, and tell how probable each is.
-
-        Parameters
-        ----------
-        objects : Objects
-            The connected components.
-        finding : Finding
-            From `learn`; not needed.
-
-        Returns
-        -------
-        Chosen
-            One mask, ``All``, and the column ``probability``: the largest in the object.
-        """
+        """Keep the objects that are large enough, and tell how probable each is."""
         del finding
         return Chosen(
             {"All": objects["voxels"] >= self.min_voxels}, {"probability": objects["max_probability"] / _STEPS}
@@ -260,22 +191,7 @@ class Probabilistic(Pipeline):
     def scores(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the probability of every voxel.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As for `summarise`.
-        finding : Finding
-            From `learn`.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        dict of str to ndarray of float32
-            ``All``: from 0 to 1.
-        """
+        """Return the probability of every voxel."""
         probability = np.empty(place.shape, np.float32)
         for own, grades in self._tiles(arrays, finding, place, 0.0):
             probability[own] = grades
@@ -285,35 +201,35 @@ class Probabilistic(Pipeline):
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, floor: float
     ) -> Iterator[tuple[tuple[slice, slice, slice], NDArray[np.float32]]]:
         """Grade a block part by part: where in the block, and `puncta.grade`."""
-        asked, volume = self.asked, Box.of_shape(place.volume)
+        requested, volume = self.requested, Box.of_shape(place.volume)
         for layer in Box.of_shape(place.shape, place.start).tiles((_TILE[0], *place.shape[1:])):
             base, adjacent = self._sides(arrays, finding, place, layer)
             for tile in layer.tiles(_TILE):
-                yield tile.slices(place.start), puncta.grade(base, adjacent, tile, volume, asked.punctum, floor)
+                yield tile.slices(place.start), puncta.grade(base, adjacent, tile, volume, requested.punctum, floor)
 
     def _sides(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, layer: Box
     ) -> tuple[list[puncta.Channel], list[puncta.Channel]]:
         """Return the channels of the base's and of the adjacent side, with the tables for some slices of the block."""
-        asked, halo = self.asked, self.halo(place.voxel_size_nm)
+        requested, halo = self.requested, self.halo(place.voxel_size_nm)
         z, y, x = (start - margin for start, margin in zip(place.start, halo, strict=True))
         held = range(max(layer.z[0] - halo[0], 0), min(layer.z[1] + halo[0], place.volume[0]))
         channels = {}
-        for role, marker in _by_role(asked).items():
+        for role, marker in _by_role(requested).items():
             top = int(np.iinfo(arrays[role].dtype).max)
             # the last slices are not in the finding if their blocks failed; they count as constant
             known = [*zip(finding[f"mean:{role}"], finding[f"std:{role}"], strict=True)]
             moments = {k: known[k] if k < len(known) else (0.0, 0.0) for k in held}
-            tables = {k: puncta.log_table(mean, std, top, asked.punctum) for k, (mean, std) in moments.items()}
+            tables = {k: puncta.log_table(mean, std, top, requested.punctum) for k, (mean, std) in moments.items()}
             channels[role] = puncta.Channel(arrays[role], (z, y, x), tables, marker.slices)
         post = [channel for role, channel in channels.items() if role.startswith("postsynaptic")]
         pre = [channel for role, channel in channels.items() if role.startswith("presynaptic")]
         return (post, pre) if post else (pre, [])
 
 
-def _by_role(asked: Query) -> dict[str, Marker]:
+def _by_role(requested: Query) -> dict[str, Marker]:
     """Name the channels of a query by their roles."""
-    sides = {"presynaptic": asked.presynaptic, "postsynaptic": asked.postsynaptic}
+    sides = {"presynaptic": requested.presynaptic, "postsynaptic": requested.postsynaptic}
     return {
         side if number == 1 else f"{side}{number}": marker
         for side, markers in sides.items()

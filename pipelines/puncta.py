@@ -87,20 +87,7 @@ def log_table(mean: float, std: float, top: int, width: int) -> NDArray[np.float
 
 
 def reach(base: Sequence[int], adjacent: Sequence[int], width: int) -> tuple[int, int]:
-    """Return how far the grade of a voxel depends on others.
-
-    Parameters
-    ----------
-    base, adjacent : sequence of int
-        Slices that a punctum spans, for each channel of the side.
-    width : int
-        Width of a punctum, in pixels.
-
-    Returns
-    -------
-    tuple of int
-        Slices up and down, pixels along y and x.
-    """
+    """Return how far the grade of a voxel depends on others."""
     slices = max([int(n > 1) for n in base] + [1 + int(n > 1) for n in adjacent])
     if adjacent:
         return slices, 2 * width

@@ -108,25 +108,7 @@ class Query:
 
 
 def parse_markers(text: str, side: str) -> tuple[Marker, ...]:
-    """Return the channels of one side.
-
-    Parameters
-    ----------
-    text : str
-        ``CHANNEL[:SLICES]``, separated by commas; 2 slices where none are given. Empty for no channel.
-    side : str
-        Name of the side, for messages.
-
-    Returns
-    -------
-    tuple of Marker
-        In the order given.
-
-    Raises
-    ------
-    UsageError
-        If a channel has no name or no such number of slices, or there are too many.
-    """
+    """Return the channels of one side."""
     if len(text) > _LONGEST_TEXT:
         raise UsageError(f"{side} of {len(text)} letters", "that is no list of channels", "Give CHANNEL:SLICES,...")
     words = [word.strip() for word in text.split(",")] if text.strip() else []
@@ -140,14 +122,16 @@ def parse_markers(text: str, side: str) -> tuple[Marker, ...]:
 def _marker(word: str, side: str) -> Marker:
     """Read one ``CHANNEL[:SLICES]``."""
     channel, colon, slices = (part.strip() for part in word.partition(":"))
-    asked = f"{side} {word[:_LONGEST_NAME]!r}"
+    requested = f"{side} {word[:_LONGEST_NAME]!r}"
     if not channel or len(channel) > _LONGEST_NAME:
-        raise UsageError(asked, "it does not start with the name of a channel", "Give CHANNEL:SLICES, as in synapsin:2")
+        raise UsageError(
+            requested, "it does not start with the name of a channel", "Give CHANNEL:SLICES, as in synapsin:2"
+        )
     if not colon:
         return Marker(channel, _DEFAULT_SLICES)
     if slices not in [str(number) for number in range(1, MOST_SLICES + 1)]:
         raise UsageError(
-            asked,
+            requested,
             f"a punctum spans 1 to {MOST_SLICES} slices, not {slices[:_LONGEST_NAME]!r}",
             "Give CHANNEL:SLICES, as in synapsin:2",
         )
@@ -155,26 +139,7 @@ def _marker(word: str, side: str) -> Marker:
 
 
 def parse_query(text: str, defaults: Query) -> Query:
-    """Return the query that a JSON text holds.
-
-    Parameters
-    ----------
-    text : str
-        An object with the fields of `Query`, the sides as in `parse_markers`. A side that it does not name has no
-        channel.
-    defaults : Query
-        Where `punctum` and `threshold` come from, if the text does not give them.
-
-    Returns
-    -------
-    Query
-        The query.
-
-    Raises
-    ------
-    UsageError
-        If the text is no such object: no JSON, an unknown or repeated field, a value of another type.
-    """
+    """Return the query that a JSON text holds."""
     fields = _json_object(text)
     for name, value in fields:
         if name not in _FIELDS:

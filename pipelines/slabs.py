@@ -31,22 +31,7 @@ class Scratch:
         self._pool: dict[str, NDArray[np.uint8]] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Return memory of a shape and type.
-
-        Parameters
-        ----------
-        name : str
-            What it is for; what was taken by this name before is overwritten.
-        shape : tuple of int
-            Its shape.
-        dtype : dtype
-            Its type.
-
-        Returns
-        -------
-        ndarray
-            Not initialised.
-        """
+        """Return memory of a shape and type."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if name not in self._pool or self._pool[name].size < size:
             self._pool[name] = np.empty(size, np.uint8)
@@ -55,18 +40,7 @@ class Scratch:
 
 
 def slabs(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Cut a block into slabs for the cache.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Extent (z, y, x) of the block.
-
-    Yields
-    ------
-    tuple of slice
-        Ranges of z and y; they tile the block.
-    """
+    """Cut a block into slabs for the cache."""
     # of a wide block fewer rows, as far as their halo stays a small part
     rows = max(_FEWEST_ROWS, min(_ROWS, _VOXELS // (_SECTIONS * shape[2])))
     for z in range(0, shape[0], _SECTIONS):
@@ -75,20 +49,7 @@ def slabs(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
 
 
 def inside(place: Place, margin: tuple[int, int, int]) -> tuple[slice, slice, slice]:
-    """Return what lies in the volume of a block with a margin.
-
-    Parameters
-    ----------
-    place : Place
-        Where the block lies.
-    margin : tuple of int
-        Voxels (z, y, x) around it.
-
-    Returns
-    -------
-    tuple of slice
-        Ranges in an array of the block with its margin.
-    """
+    """Return what lies in the volume of a block with a margin."""
     z, y, x = (
         slice(max(0, m - start), min(n + 2 * m, length - start + m))
         for start, n, length, m in zip(place.start, place.shape, place.volume, margin, strict=True)
@@ -97,20 +58,7 @@ def inside(place: Place, margin: tuple[int, int, int]) -> tuple[slice, slice, sl
 
 
 def grown(window: tuple[slice, slice, slice], halo: tuple[int, int, int]) -> tuple[slice, slice, slice]:
-    """Return the same window in an array that has a halo around it.
-
-    Parameters
-    ----------
-    window : tuple of slice
-        Ranges of z, y, x.
-    halo : tuple of int
-        Voxels (z, y, x) on each side.
-
-    Returns
-    -------
-    tuple of slice
-        The ranges, with the halo.
-    """
+    """Return the same window in an array that has a halo around it."""
     z, y, x = (slice(part.start, part.stop + 2 * h) for part, h in zip(window, halo, strict=True))
     return z, y, x
 

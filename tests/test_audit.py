@@ -45,17 +45,17 @@ class Registry:
     """What is known of packages, and what was asked."""
 
     url: str = ""
-    holes: dict[str, str] = field(default_factory=dict)
+    failed_blocks: dict[str, str] = field(default_factory=dict)
     status: int = 200
-    asked: set[tuple[str, str]] = field(default_factory=set)
+    requested: set[tuple[str, str]] = field(default_factory=set)
 
     def answer(self, query: dict[str, Any]) -> dict[str, Any]:
         name = query["package"]["name"]
-        self.asked.add((name, query["version"]))
-        if name not in self.holes:
+        self.requested.add((name, query["version"]))
+        if name not in self.failed_blocks:
             return {}
         affected = [{"package": {"name": name, "ecosystem": "PyPI"}, "ranges": []}]
-        return {"vulns": [{"id": self.holes[name], "summary": "as the test wishes", "affected": affected}]}
+        return {"vulns": [{"id": self.failed_blocks[name], "summary": "as the test wishes", "affected": affected}]}
 
 
 @contextmanager
@@ -105,11 +105,11 @@ def test_every_pinned_package_is_looked_up() -> None:
         done = audit(known.url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(pinned()) > 50
-    assert known.asked == pinned()
+    assert known.requested == pinned()
 
 
 def test_a_known_hole_is_named_and_fails() -> None:
-    with registry(holes={"urllib3": "PYSEC-0000-1"}) as known:
+    with registry(failed_blocks={"urllib3": "PYSEC-0000-1"}) as known:
         done = audit(known.url)
     assert done.returncode != 0
     assert re.search(r"urllib3 .*PYSEC-0000-1", done.stdout)
@@ -118,7 +118,7 @@ def test_a_known_hole_is_named_and_fails() -> None:
 def test_what_cannot_be_looked_up_fails() -> None:
     with registry(status=503) as known:
         done = audit(known.url)
-    assert known.asked
+    assert known.requested
     assert done.returncode != 0
     assert "No known vulnerabilities found" not in done.stdout + done.stderr
     nobody = audit(known.url)

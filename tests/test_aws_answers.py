@@ -21,7 +21,7 @@ from batch.client import BatchDoor
 from batch.runs import Records, Submitted
 from nd_synapse.aws import connection, transfers
 from nd_synapse.aws.answers import scrub
-from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.aws.upload import compare_folder, upload_folder
 from nd_synapse.errors import NDSynapseError, UnavailableError, UsageError
 from nd_synapse.text import one_line
@@ -73,7 +73,7 @@ class Server:
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def speak(self, line: socket.socket, _ended: threading.Event) -> None:
         """Speak on a connection until an answer is one that ends it."""
@@ -83,16 +83,16 @@ class Server:
                 if b"expect" in headers:
                     line.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = lines.read(int(headers.get(b"content-length", 0)))
-                self.asked.append(first.decode().rpartition(" ")[0])
-                answer = self.answer(self.asked[-1], body)
+                self.requested.append(first.decode().rpartition(" ")[0])
+                answer = self.answer(self.requested[-1], body)
                 if not isinstance(answer, bytes):
                     answer(line)
                     return
                 line.sendall(answer)
 
-    def answer(self, asked: str, body: bytes) -> Answer:
+    def answer(self, requested: str, body: bytes) -> Answer:
         """Choose the answer to a request."""
-        answers = next((some for start, some in self.answers.items() if re.match(start, asked)), [says()])
+        answers = next((some for start, some in self.answers.items() if re.match(start, requested)), [says()])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
@@ -103,8 +103,8 @@ class Forgetful(Server):
         super().__init__()
         self.objects: dict[str, bytes] = {}
 
-    def answer(self, asked: str, body: bytes) -> Answer:
-        method, _, key = asked.partition(" ")
+    def answer(self, requested: str, body: bytes) -> Answer:
+        method, _, key = requested.partition(" ")
         if method == "GET":
             return says(self.objects[key], headers=ETAG)
         if key in self.objects:
@@ -151,8 +151,8 @@ def running(patch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def shelf(running: Server) -> S3Shelf:
-    return S3Shelf("s3://bucket/prefix")
+def shared_store(running: Server) -> S3SharedStore:
+    return S3SharedStore("s3://bucket/prefix")
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +163,10 @@ def door(running: Server) -> BatchDoor:
 
 
 @pytest.fixture
-def server(running: Server, shelf: S3Shelf, door: BatchDoor, monkeypatch: pytest.MonkeyPatch) -> Server:
+def server(running: Server, shared_store: S3SharedStore, door: BatchDoor, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A server that knows no answers yet, and one client of it for all: making one takes longer than all answers."""
-    running.answers, running.asked = {}, []
-    monkeypatch.setattr(connection, "client", lambda: shelf._client)
+    running.answers, running.requested = {}, []
+    monkeypatch.setattr(connection, "client", lambda: shared_store._client)
     return running
 
 
@@ -181,16 +181,16 @@ BREAKS: dict[str, Answer] = {"cut short": cut(WHOLE[:3000]), "reset": reset, "da
 @pytest.mark.parametrize("how", BREAKS)
 @pytest.mark.parametrize("times", [1, 3, 4])
 def test_a_body_that_breaks_is_fetched_again_four_times_in_all(
-    server: Server, shelf: S3Shelf, how: str, times: int
+    server: Server, shared_store: S3SharedStore, how: str, times: int
 ) -> None:
     """botocore repeats what fails before the body; what fails in it would end the job."""
     server.answers["GET"] = [*[BREAKS[how]] * times, WHOLE]
     if times < 4:
-        assert shelf.get("kind", "name", 2**20) == BODY
+        assert shared_store.get("kind", "name", 2**20) == BODY
     else:
         with pytest.raises(UnavailableError, match=r"fetching s3://bucket/prefix/kind/name"):
-            shelf.get("kind", "name", 2**20)
-    assert len(server.asked) == min(times + 1, 4)
+            shared_store.get("kind", "name", 2**20)
+    assert len(server.requested) == min(times + 1, 4)
 
 
 def test_a_body_that_is_damaged_below_tls_is_fetched_again_and_named_if_it_stays_so(
@@ -199,13 +199,13 @@ def test_a_body_that_is_damaged_below_tls_is_fetched_again_and_named_if_it_stays
     monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted.path))
     server = Server()
     with serving(server, monkeypatch, trusted):
-        shelf = S3Shelf("s3://bucket/prefix")
+        shared_store = S3SharedStore("s3://bucket/prefix")
         server.answers["GET"] = [spoilt_tls, WHOLE]
-        assert shelf.get("kind", "name", 2**20) == BODY
+        assert shared_store.get("kind", "name", 2**20) == BODY
         server.answers["GET"] = [spoilt_tls]
         with pytest.raises(UnavailableError, match=r"does not make sense.*SSL"):
-            shelf.get("kind", "name", 2**20)
-        assert len(server.asked) == 6
+            shared_store.get("kind", "name", 2**20)
+        assert len(server.requested) == 6
 
 
 def test_the_record_of_a_run_and_a_comparison_fetch_again_as_well(server: Server, tmp_path: Path) -> None:
@@ -242,19 +242,23 @@ ODD_LISTS = {
 
 
 @pytest.mark.parametrize("body", ODD_LISTS.values(), ids=ODD_LISTS)
-def test_what_is_no_list_is_not_taken_for_an_empty_one(server: Server, shelf: S3Shelf, body: bytes) -> None:
+def test_what_is_no_list_is_not_taken_for_an_empty_one(
+    server: Server, shared_store: S3SharedStore, body: bytes
+) -> None:
     server.answers["GET"] = [says(body)]
     with pytest.raises(UnavailableError, match="listing s3://bucket/prefix/kind"):
-        shelf.names("kind")
+        shared_store.names("kind")
 
 
-def test_a_list_without_end_is_given_up(server: Server, shelf: S3Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_without_end_is_given_up(
+    server: Server, shared_store: S3SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transfers, "_MOST_PAGES", 3)
     more = "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>"
     server.answers["GET"] = [says(listing(more=more.format(number))) for number in range(9)]
     with pytest.raises(UnavailableError, match="did not end within 3 answers"):
-        shelf.names("kind")
-    assert len(server.asked) == 3
+        shared_store.names("kind")
+    assert len(server.requested) == 3
 
 
 MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -336,7 +340,7 @@ def test_a_note_whose_answer_was_lost_is_ours_and_one_of_somebody_else_is_not(
     with serving(server, monkeypatch):
         records = Records("s3://bucket/runs/a")
         records.add(Submitted(1, "report", "job-1"))
-        assert [asked.partition(" ")[0] for asked in server.asked] == ["PUT", "PUT", "GET"]
+        assert [requested.partition(" ")[0] for requested in server.requested] == ["PUT", "PUT", "GET"]
         with pytest.raises(UsageError, match="somebody else resumes it"):
             records.add(Submitted(1, "report", "job-2"))
 
@@ -344,14 +348,14 @@ def test_a_note_whose_answer_was_lost_is_ours_and_one_of_somebody_else_is_not(
 CONFLICT = says(b"<Error><Code>ConditionalRequestConflict</Code></Error>", "409 Conflict")
 
 
-def test_a_write_beside_another_that_may_yet_fail_is_tried_again(server: Server, shelf: S3Shelf) -> None:
+def test_a_write_beside_another_that_may_yet_fail_is_tried_again(server: Server, shared_store: S3SharedStore) -> None:
     server.answers["PUT"] = [CONFLICT, CONFLICT, says(headers=ETAG)]
-    shelf.put("kind", "name", b"body")
-    assert len(server.asked) == 3
+    shared_store.put("kind", "name", b"body")
+    assert len(server.requested) == 3
     server.answers["PUT"] = [CONFLICT]
     with pytest.raises(UnavailableError, match="ConditionalRequestConflict"):
-        shelf.put("kind", "name", b"body")
-    assert len(server.asked) == 7
+        shared_store.put("kind", "name", b"body")
+    assert len(server.requested) == 7
 
 
 REQUEST = {"jobName": "nd-synapse-a-report", "jobQueue": "queue", "jobDefinition": "definition"}
@@ -365,7 +369,7 @@ class TestSubmission:
         empty, there = (says(f'{{"jobSummaryList": [{one}]}}'.encode(), headers=JSON) for one in ("", '{"jobId": "x"}'))
         server.answers["POST /v1/listjobs"] = [empty, there]
         assert door.submit(REQUEST) == "x"
-        assert server.asked == ["POST /v1/submitjob", "POST /v1/listjobs", "POST /v1/listjobs"]
+        assert server.requested == ["POST /v1/submitjob", "POST /v1/listjobs", "POST /v1/listjobs"]
 
     @pytest.mark.parametrize(
         "listed", [says(b'{"jobSummaryList": []}', headers=JSON), says(b"{}", "403 Forbidden", JSON)]
@@ -376,13 +380,13 @@ class TestSubmission:
             door.submit(REQUEST)
         name = re.search(r"aws batch list-jobs .*values=(nd-synapse-a-report-[0-9a-f]{8})`", str(caught.value))
         assert name, caught.value
-        assert server.asked.count("POST /v1/submitjob") == 1
+        assert server.requested.count("POST /v1/submitjob") == 1
 
     def test_one_that_was_refused_is_not_looked_for(self, server: Server, door: BatchDoor) -> None:
         server.answers["POST"] = [says(b"{}", "429 Too Many", f"{JSON}x-amzn-ErrorType: TooManyRequestsException\r\n")]
         with pytest.raises(UnavailableError, match="TooManyRequests"):
             door.submit(REQUEST)
-        assert server.asked == ["POST /v1/submitjob"]
+        assert server.requested == ["POST /v1/submitjob"]
 
 
 def test_what_would_steer_a_terminal_is_escaped() -> None:

@@ -187,7 +187,7 @@ def test_what_does_not_pass_is_asked_once_and_named(boss, fault, expected, found
         ask(boss.url)
     assert type(caught.value) is expected
     assert found in caught.value.found
-    assert caught.value.asked == "collection collman"
+    assert caught.value.requested == "collection collman"
     assert caught.value.__cause__ is not None
     assert boss.count("GET") == 1
 
@@ -555,16 +555,16 @@ def test_a_host_where_nothing_listens_is_named():
 )
 def test_a_host_whose_name_nobody_knows_is_named_at_once(monkeypatch, number, attempts):
     """A misspelt name stays misspelt; name servers that fail for a while say so."""
-    asked = []
+    requested = []
 
     def fail(host, *_args, **_options):
-        asked.append(host)
+        requested.append(host)
         raise socket.gaierror(number, "as the test wishes")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(UnavailableError, match=r"the name of https://boss\.invalid is not known"):
         ask("boss.invalid")
-    assert len(asked) == attempts
+    assert len(requested) == attempts
 
 
 @contextlib.contextmanager

@@ -196,9 +196,14 @@ class TestJson:
         traceback = "\n".join(
             f'  File "/a/b/c{n}.py", line {n}, in d\n    e(f, g, [h])\n    ^^^^^^^' for n in range(16)
         )
-        hole = {"box": "z 0:16 y 0:512 x 0:512", "step": "detect", "reason": "ValueError: x", "traceback": traceback}
+        failed_block = {
+            "box": "z 0:16 y 0:512 x 0:512",
+            "step": "detect",
+            "reason": "ValueError: x",
+            "traceback": traceback,
+        }
         (tmp_path / "run.json").write_text(
-            json.dumps({**json.loads(run_files("nomads-unsupervised")["run.json"]), "holes": [hole] * 40_000})
+            json.dumps({**json.loads(run_files("nomads-unsupervised")["run.json"]), "holes": [failed_block] * 40_000})
         )
         read = "assert len(read_run_file(folder).holes) == 40_000"
         ended = run_alone("from run_file import read_run_file", read, tmp_path)

@@ -16,13 +16,13 @@ from nd_synapse.errors import StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps
 from nd_synapse.job.job import Job
-from nd_synapse.values import gib_of, path_of, range_of, whole_of
+from nd_synapse.values import parse_gib, parse_int, parse_path, parse_range
 
 TOKEN = "0123456789abcdef" * 2
 RIGHT = {"--host": "a.b", "--col": "c", "--exp": "e", "--z-range": "0,4", "--y-range": "0,4", "--x-range": "0,4"}
 
 
-def asked(*words: str, **environ: str) -> Job:
+def requested(*words: str, **environ: str) -> Job:
     """The job of a command line; what is given comes after what is right."""
     line = [*(word for pair in RIGHT.items() for word in pair), *words]
     return job_from(driver._options(line), {"BOSS_TOKEN": TOKEN, **environ})
@@ -60,28 +60,28 @@ def asked(*words: str, **environ: str) -> Job:
 )
 def test_what_no_option_can_mean_is_refused_with_what_it_can(words: list[str], said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        asked(*words)
+        requested(*words)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 def test_what_an_option_can_mean_is_taken() -> None:
-    job = asked("--cpus", "2", "--memory", "1.5", "--cache", ".5", "--pulls", "1024", "--path", ".")
+    job = requested("--cpus", "2", "--memory", "1.5", "--cache", ".5", "--pulls", "1024", "--path", ".")
     assert (job.cpus, job.memory_bytes, job.cache_bytes, job.pulls) == (2, 3 * 2**29, 2**29, 1024)
-    assert gib_of("--memory", "1e-3") == 2**30 // 1000
-    assert range_of("a", "0:16", "") == range_of("a", "0,16", "") == (0, 16)
-    assert whole_of("a", 7, 0, 9) == whole_of("a", "7", 0, 9) == 7
-    assert path_of("a", Path("b")) == path_of("a", "b") == Path("b")
+    assert parse_gib("--memory", "1e-3") == 2**30 // 1000
+    assert parse_range("a", "0:16", "") == parse_range("a", "0,16", "") == (0, 16)
+    assert parse_int("a", 7, 0, 9) == parse_int("a", "7", 0, 9) == 7
+    assert parse_path("a", Path("b")) == parse_path("a", "b") == Path("b")
 
 
 def test_the_part_that_batch_names_is_blamed_on_batch_and_the_users_on_the_user() -> None:
     parts = ["--shared", "s3://b/p", "--block-size", "1,4,4", "--phase", "statistics", "--shards", "3"]
     with pytest.raises(UsageError, match="Leave it to AWS Batch, or give --shard"):
-        asked(*parts, AWS_BATCH_JOB_ARRAY_INDEX="-1")
+        requested(*parts, AWS_BATCH_JOB_ARRAY_INDEX="-1")
     with pytest.raises(UsageError, match=r"--shard -1: .* Give a number from 0") as caught:
-        asked(*parts, "--shard=-1")
+        requested(*parts, "--shard=-1")
     assert "AWS" not in str(caught.value)
-    part = asked(*parts, AWS_BATCH_JOB_ARRAY_INDEX="2").part
+    part = requested(*parts, AWS_BATCH_JOB_ARRAY_INDEX="2").part
     assert part is not None
     assert part.index == 2
 
@@ -124,11 +124,11 @@ class TestDryRun:
     )
     def test_a_bucket_or_an_acl_that_cannot_be_is_refused(self, fields: dict[str, Any], said: str) -> None:
         with pytest.raises(UsageError, match=said):
-            steps.foretell(replace(self.JOB, **fields))
+            steps.dry_run(replace(self.JOB, **fields))
 
     def test_a_path_that_is_a_file_is_refused_with_the_code_of_the_job(self, tmp_path: Path) -> None:
         file = tmp_path / "file"
         file.touch()
         with pytest.raises(StorageError, match=r"creating the result folder .*Not a directory.* Give a --path"):
-            steps.foretell(replace(self.JOB, path=file))
+            steps.dry_run(replace(self.JOB, path=file))
         assert list(tmp_path.iterdir()) == [file]

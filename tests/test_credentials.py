@@ -78,7 +78,7 @@ def test_a_token_has_no_attributes_to_dump():
 def test_a_malformed_token_is_refused_without_repeating_it(given_token):
     with pytest.raises(UsageError) as caught:
         Token(given_token)
-    assert caught.value.asked == "the BOSS token"
+    assert caught.value.requested == "the BOSS token"
     if given_token not in ("", " ", None, 7):
         assert given_token not in str(caught.value)
 

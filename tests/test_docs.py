@@ -259,11 +259,11 @@ class TestDemonstration:
         (shown,) = (block for block in fenced(README.read_text(encoding="utf-8")) if block.startswith("volume "))
         folder = demonstration.folder.parents[1]
         with start_boss(folder / "boss") as server:
-            asked = [sys.executable, str(REPOSITORY / "driver.py"), *words[2:]]
-            asked[asked.index("--host") + 1] = server.url
+            requested = [sys.executable, str(REPOSITORY / "driver.py"), *words[2:]]
+            requested[requested.index("--host") + 1] = server.url
             environment = {**os.environ, "BOSS_TOKEN": server.token}
             printed = subprocess.run(
-                asked, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=True
+                requested, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=True
             ).stdout
         assert printed.replace(server.url, "http://127.0.0.1:8080") == shown
 

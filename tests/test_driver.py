@@ -29,7 +29,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.stacks import open_stack, stack_of_array
-from nd_synapse.values import block_size_of
+from nd_synapse.values import parse_block_size
 from tests.conftest import REPOSITORY
 from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 from tests.faulty_boss import boss_error, faulty_boss
@@ -770,7 +770,7 @@ class TestForecast:
         assert [error.exit_code for error in outcome.errors] == [3]
         assert "1 of 2 blocks failed, the first at z 0:4 y 0:60 x 0:70: ValueError: too thick" in str(outcome.errors[0])
         manifest = json.loads((folder.root / "run.json").read_text())
-        assert [hole["box"] for hole in manifest["holes"]] == ["z 0:4 y 0:60 x 0:70"]
+        assert [failed_block["box"] for failed_block in manifest["holes"]] == ["z 0:4 y 0:60 x 0:70"]
         assert "too thick" in manifest["holes"][0]["traceback"]
         with tifffile.TiffFile(folder.root / f"{PREDICTIONS}.ome.tiff") as tiff:
             assert "Not computed, and 0 here, because blocks failed: z 0:4" in str(tiff.ome_metadata)
@@ -790,5 +790,5 @@ def test_output_that_nobody_takes_is_no_defect(output: str, code: int) -> None:
 @pytest.mark.parametrize("size", [f"8,8,{'9' * 5000}", f"8,8,{'0' * 5000}1", "8,8,0", "8,8"])
 def test_a_block_size_that_cannot_be_is_refused_in_a_sentence(size: str) -> None:
     with pytest.raises(UsageError, match="three whole numbers") as caught:
-        block_size_of(size)
+        parse_block_size(size)
     assert len(str(caught.value)) < 300

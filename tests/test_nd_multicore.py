@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import nd_multicore
-from nd_synapse.detection.plan import blocks_of
+from nd_synapse.blocks.grid import blocks_of
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss

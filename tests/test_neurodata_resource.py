@@ -32,7 +32,7 @@ from nd_synapse.errors import (
     UsageError,
 )
 from nd_synapse.geometry import Box
-from nd_synapse.volumes.source import Source
+from nd_synapse.volumes import Source
 from NeuroDataResource import NeuroDataResource, get_boss_config, get_boss_resource
 from tests.faulty_boss import boss_error, faulty_boss, says
 from tests.fixtures_boss import BossServer, Place, make_place, new_name
@@ -144,12 +144,12 @@ def test_a_range_may_end_at_the_last_voxel(volume):
 )
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_range_that_is_none_of_the_volume_is_no_correct_one(resource, bad, axis):
-    asked = [(0, 2), (0, 2), (0, 2)]
-    asked[axis] = bad
-    assert resource.correct_range(*asked) is False
+    requested = [(0, 2), (0, 2), (0, 2)]
+    requested[axis] = bad
+    assert resource.correct_range(*requested) is False
     with pytest.raises(RangeError) as caught:
-        resource.get_cutout("chan-uint8", *asked)
-    assert caught.value.asked.startswith(f"{'zyx'[axis]} range")
+        resource.get_cutout("chan-uint8", *requested)
+    assert caught.value.requested.startswith(f"{'zyx'[axis]} range")
 
 
 def test_what_is_known_of_an_experiment_is_in_the_order_z_y_x(resource, volume):

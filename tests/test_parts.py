@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.errors import StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
@@ -149,40 +149,44 @@ def test_parts_without_a_common_block_size_are_refused(
 
 
 @pytest.fixture
-def shelf(s3_server: S3Server, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> S3Shelf:
+def shared_store(s3_server: S3Server, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> S3SharedStore:
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, environment[name])
-    return S3Shelf("s3://parts/shelf")
+    return S3SharedStore("s3://parts/shelf")
 
 
-def test_what_is_on_the_shelf_never_changes(shelf: S3Shelf) -> None:
-    shelf.put("kind", "a.npz", b"first")
-    shelf.put("kind", "a.npz", b"second")
-    shelf.put("kind", "b.npz", b"")
-    assert shelf.names("kind") == {"a.npz", "b.npz"}
-    assert shelf.names("other") == set()
-    assert (shelf.get("kind", "a.npz", 100), shelf.get("kind", "b.npz", 100)) == (b"first", b"")
+def test_what_is_on_the_shelf_never_changes(shared_store: S3SharedStore) -> None:
+    shared_store.put("kind", "a.npz", b"first")
+    shared_store.put("kind", "a.npz", b"second")
+    shared_store.put("kind", "b.npz", b"")
+    assert shared_store.names("kind") == {"a.npz", "b.npz"}
+    assert shared_store.names("other") == set()
+    assert (shared_store.get("kind", "a.npz", 100), shared_store.get("kind", "b.npz", 100)) == (b"first", b"")
 
 
-def test_what_has_more_bytes_than_it_may_is_not_fetched(shelf: S3Shelf) -> None:
-    shelf.put("kind", "large.npz", bytes(64 * 2**20))
+def test_what_has_more_bytes_than_it_may_is_not_fetched(shared_store: S3SharedStore) -> None:
+    shared_store.put("kind", "large.npz", bytes(64 * 2**20))
     tracemalloc.start()
-    assert shelf.get("kind", "large.npz", 10_000) is None
+    assert shared_store.get("kind", "large.npz", 10_000) is None
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 * 2**20
-    assert len(shelf.get("kind", "large.npz", 64 * 2**20) or b"") == 64 * 2**20
+    assert len(shared_store.get("kind", "large.npz", 64 * 2**20) or b"") == 64 * 2**20
 
 
-def test_a_shelf_lists_more_than_one_answer_of_s3_holds(shelf: S3Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shelf_lists_more_than_one_answer_of_s3_holds(
+    shared_store: S3SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(5):
-        shelf.put("many", f"{number}.npz", b"x")
-    monkeypatch.setattr(shelf._client, "list_objects_v2", partial(shelf._client.list_objects_v2, MaxKeys=2))
-    assert shelf.names("many") == {f"{number}.npz" for number in range(5)}
+        shared_store.put("many", f"{number}.npz", b"x")
+    monkeypatch.setattr(
+        shared_store._client, "list_objects_v2", partial(shared_store._client.list_objects_v2, MaxKeys=2)
+    )
+    assert shared_store.names("many") == {f"{number}.npz" for number in range(5)}
 
 
-def test_a_bucket_that_is_not_there_is_a_plain_sentence(shelf: S3Shelf) -> None:
-    missing = S3Shelf("s3://no-such-bucket-here/run")
+def test_a_bucket_that_is_not_there_is_a_plain_sentence(shared_store: S3SharedStore) -> None:
+    missing = S3SharedStore("s3://no-such-bucket-here/run")
     for ask in (lambda: missing.names("kind"), lambda: missing.get("k", "a", 1), lambda: missing.put("k", "a", b"")):
         with pytest.raises((UsageError, StorageError), match="no-such-bucket-here"):
             ask()

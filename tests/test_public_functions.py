@@ -25,7 +25,7 @@ from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.stacks import stack_of_array
 from nd_synapse.pipeline import registry
 from nd_synapse.report.table import SynapseTable
-from nd_synapse.values import whole_of
+from nd_synapse.values import parse_int
 from NeuroDataResource import NeuroDataResource
 from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -145,7 +145,7 @@ def test_a_whole_number_of_a_pipeline_is_digits_alone(text: str) -> None:
 def test_a_name_that_is_no_text_is_compared_and_refused() -> None:
     assert closest(5, ["a", "b5"])[0] == "b5"  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="whole number"):
-        whole_of("--cpus", None, 1, 2)
+        parse_int("--cpus", None, 1, 2)
 
 
 def test_a_result_folder_of_no_possible_name_is_refused(tmp_path: Path) -> None:

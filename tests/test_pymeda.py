@@ -91,7 +91,7 @@ def images(channels=("SYNAPSIN", "PSD95", "GABA")):
 
 
 FACTS = RunFacts(
-    asked={"collection": "col", "experiment": "exp"},
+    requested={"collection": "col", "experiment": "exp"},
     box=BOX,
     voxel_size_nm=VOXEL_NM,
     pipeline="nomads-unsupervised",
@@ -276,7 +276,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_hash_seed_and_the_user
 def test_titles_channels_and_notes_cannot_inject_markup(tmp_path):
     evil = "<script>alert('x')</script>"
     table = {f"mean_{evil}": np.arange(9.0), "mean_$x_{": np.arange(9.0)[::-1] ** 2, "<b>&": np.arange(9)}
-    facts = RunFacts(asked={evil: evil}, links={evil: f'https://h.example/"{evil}'}, notes=[evil], pipeline=evil)
+    facts = RunFacts(requested={evil: evil}, links={evil: f'https://h.example/"{evil}'}, notes=[evil], pipeline=evil)
     _, text = written(tmp_path, table, facts, title=f"T {evil}", overviews={evil: np.eye(40)}, masks={evil: np.eye(40)})
     assert "<script" not in text
     page = Page(text)
@@ -565,7 +565,7 @@ def test_a_figures_folder_that_cannot_be_one_is_named(tmp_path, two_reports):
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(StorageError, match="remove what is in the way") as caught:
         two_reports[0].write(tmp_path, FACTS)
-    assert str(tmp_path / "figures") in caught.value.asked
+    assert str(tmp_path / "figures") in caught.value.requested
     assert caught.value.found == "File exists"
 
 

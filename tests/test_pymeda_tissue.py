@@ -153,20 +153,20 @@ class TestSynaptograms:
         assert not [shown.reason for plot in ALL.values() if (shown := show(plot, of)).failed]
 
     def test_a_volume_that_cannot_be_read_costs_the_figures_that_need_it(self):
-        asked = []
+        requested = []
 
         class Broken:
             shape, dtype = BOX.shape, np.dtype(np.uint8)
 
             def __getitem__(self, index):
-                asked.append(index)
+                requested.append(index)
                 raise UnavailableError("channel A", "BOSS does not answer", "Try again")
 
         of = subject(synapses(20), images={"A": Broken(), "B": Broken()})
         shown = {slug: show(plot, of) for slug, plot in ALL.items()}
         assert "BOSS does not answer" in shown["synaptograms-random"].reason
         assert "BOSS does not answer" in shown["cross-correlation"].reason
-        assert len(asked) == 1, "a service that does not answer is not asked again by every figure"
+        assert len(requested) == 1, "a service that does not answer is not asked again by every figure"
         assert shown["neighbours"].image is not None
 
 
@@ -338,10 +338,10 @@ class TestSizesAndDepth:
         assert len(edges) <= bins + 2
 
     def test_the_smallest_size_asked_for_is_drawn_and_told(self):
-        asked = replace(FACTS, pipeline="p", parameters={"min_volume_um3": "0.01"})
+        requested = replace(FACTS, pipeline="p", parameters={"min_volume_um3": "0.01"})
         table = synapses(100)
         below = int((table["volume_um3"] < 0.01).sum())
-        caption = draw("sizes", subject(table, asked)).caption
+        caption = draw("sizes", subject(table, requested)).caption
         assert "the parameter min_volume_um3 of p (0.01 µm³;" in caption
         assert f"{below} are smaller" in caption if below else "none is smaller" in caption
         assert "min_" not in draw("sizes", subject(table)).caption

@@ -219,8 +219,8 @@ def test_a_second_upload_sends_only_what_changed_and_run_json_is_away_meanwhile(
 
 def _said(folder: Path, *names: str, experiment: str = "M247514") -> None:
     """Give a folder a run.json that lists files."""
-    asked = {"collection": "collman", "experiment": experiment}
-    said = {"schema": "nd-synapse/run/1", "asked": asked, "files": {name: {} for name in names}}
+    requested = {"collection": "collman", "experiment": experiment}
+    said = {"schema": "nd-synapse/run/1", "asked": requested, "files": {name: {} for name in names}}
     (folder / "run.json").write_text(json.dumps(said))
 
 

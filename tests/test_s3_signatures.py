@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.aws.upload import upload_folder
 from nd_synapse.errors import PermissionDeniedError
 from tests.fixtures_s3 import S3Server, free_port
@@ -67,9 +67,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("keys")
 def test_a_folder_is_uploaded_and_once_more(folder: Path) -> None:
-    S3Shelf("s3://signed/x")._client.create_bucket(Bucket="signed")
+    S3SharedStore("s3://signed/x")._client.create_bucket(Bucket="signed")
     first = upload_folder(folder, "signed", "key")
-    client = S3Shelf("s3://signed/x")._client
+    client = S3SharedStore("s3://signed/x")._client
     for one in first:
         body = client.get_object(Bucket="signed", Key=one.key)["Body"].read()
         assert body == (folder / one.key.removeprefix("key/")).read_bytes()
@@ -79,11 +79,11 @@ def test_a_folder_is_uploaded_and_once_more(folder: Path) -> None:
 
 @pytest.mark.usefixtures("keys")
 def test_blocks_are_left_and_fetched() -> None:
-    shelf = S3Shelf("s3://blocks/run")
-    shelf._client.create_bucket(Bucket="blocks")
-    shelf.put("parts", "0_0_0.npz", b"voxels")
-    assert shelf.names("parts") == {"0_0_0.npz"}
-    assert shelf.get("parts", "0_0_0.npz", 100) == b"voxels"
+    shared_store = S3SharedStore("s3://blocks/run")
+    shared_store._client.create_bucket(Bucket="blocks")
+    shared_store.put("parts", "0_0_0.npz", b"voxels")
+    assert shared_store.names("parts") == {"0_0_0.npz"}
+    assert shared_store.get("parts", "0_0_0.npz", 100) == b"voxels"
 
 
 @pytest.mark.usefixtures("keys")

@@ -623,7 +623,7 @@ class TestImported:
         job = Job(host=boss.url, token=volume.token, collection="small", experiment="plain", box=Box(*ranges))
         looked.at(
             "repr of values",
-            repr([volume, job, volume.token, vars(volume)]) + str(job.asked()) + str(volume.describe()),
+            repr([volume, job, volume.token, vars(volume)]) + str(job.requested()) + str(volume.describe()),
         )
         for holder in (volume, job, volume.token):
             with pytest.raises(TypeError, match="token is pickled only"):

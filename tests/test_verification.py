@@ -604,17 +604,17 @@ class TestHoles:
     HOLE = Box((8, 12), (100, 140), (140, 180))
     """The middle of the long object, which is cut there."""
 
-    def holed(self, folder: Path, hole: Box) -> None:
+    def holed(self, folder: Path, failed_block: Box) -> None:
         """Make a folder one whose run had a hole: what it cuts is removed, as far as the blob's own rows go."""
         path = folder / f"{STEM}.pkl"
         mask = masks.map_pickle(path, BOX.shape)
         offset, holed = mask.offset, np.array(mask)  # type: ignore[attr-defined]
-        holed[hole.slices(BOX.start)] = 0
+        holed[failed_block.slices(BOX.start)] = 0
         body = path.read_bytes()
         path.write_bytes(body[:offset] + holed.tobytes() + body[offset + holed.size :])
         with (folder / f"{STEM}.ome.tiff").open("wb") as file:
             masks.write_tiff(file, holed, b"<OME/>")
-        rewritten(folder, holes=[{"box": str(hole)}], voxels={"All": int(np.count_nonzero(holed))})
+        rewritten(folder, failed_blocks=[{"box": str(failed_block)}], voxels={"All": int(np.count_nonzero(holed))})
 
     def test_what_reaches_a_hole_is_not_judged_and_all_else_is(self, folder: Path, boss: BossServer) -> None:
         self.holed(folder, self.HOLE)
@@ -710,15 +710,15 @@ class TestWhatCannotBeLookedAt:
         said = json.loads((folder / "run.json").read_text())
         said["asked"]["host"] = host
         rewritten(folder, **said)
-        asked = []
+        requested = []
 
         def sent(_: HTTPAdapter, request: PreparedRequest, **__: object) -> None:
-            asked.append(request.url)
+            requested.append(request.url)
             raise UnavailableError("BOSS", "no answer", "Wait")
 
         monkeypatch.setattr(HTTPAdapter, "send", sent)
         found = {c.name: c for c in verify(Request(folder=folder, token=Token(token), host=given))}
-        assert asked
+        assert requested
         assert isinstance(found["BOSS"].error, UnavailableError)
 
     def test_a_file_that_cannot_be_read_leaves_the_other_checks(

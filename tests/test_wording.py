@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nd_synapse.blocks.pool import BlockPool, Boxes, Failed
 from nd_synapse.geometry import Box
-from nd_synapse.text import one_line, reason_of, shortened, traceback_of
+from nd_synapse.text import describe_error, format_traceback, one_line, shortened
 
 
 class SilentError(Exception):
@@ -63,10 +63,10 @@ def test_for_any_text_what_is_kept_is_bounded(text: str, most: int) -> None:
 
 @pytest.mark.parametrize("error", [SilentError(), WildError(), ValueError("x" * 10**7), ValueError("a\nb\x1b[2J")])
 def test_a_reason_is_a_short_line_whatever_the_exception_is(error: Exception) -> None:
-    assert reason_of(error).startswith(type(error).__name__)
-    assert reason_of(error).isprintable()
-    assert len(reason_of(error)) < 700
-    assert len(traceback_of(error)) < 9000
+    assert describe_error(error).startswith(type(error).__name__)
+    assert describe_error(error).isprintable()
+    assert len(describe_error(error)) < 700
+    assert len(format_traceback(error)) < 9000
 
 
 @pytest.mark.parametrize(

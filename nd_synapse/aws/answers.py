@@ -43,21 +43,7 @@ class SenselessError(boto_errors.BotoCoreError):  # type: ignore[misc] # botocor
 
 
 def sensible(client: Any, needed: Mapping[str, tuple[str, ...]]) -> Any:
-    """Let a client raise one error of botocore's own for whatever answer makes no sense.
-
-    Parameters
-    ----------
-    client : botocore.client.BaseClient
-        A client; its paginators, waiters and transfers call it, too.
-    needed : mapping of str to tuple of str
-        Operation to what its answer has to have, one of these at least: a page of HTML, or nothing at all, is read as
-        an answer in which everything was left out.
-
-    Returns
-    -------
-    botocore.client.BaseClient
-        The same.
-    """
+    """Let a client raise one error of botocore's own for whatever answer makes no sense."""
     # around all calls, and around nothing that is computed here; a test holds that this takes effect
     call = client._make_api_call
 
@@ -78,29 +64,12 @@ def sensible(client: Any, needed: Mapping[str, tuple[str, ...]]) -> Any:
 
 
 def without_credentials(text: str) -> str:
-    """Take user and password out of URLs, which ``AWS_ENDPOINT_URL`` may have, and what a refused header held.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        The text with asterisks in their place.
-    """
+    """Take user and password out of URLs, which ``AWS_ENDPOINT_URL`` may have, and what a refused header held."""
     return _HEADER.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
 def scrub(cause: BaseException) -> None:
-    """Take out of a failure and what led to it what no traceback may show: passwords, and what steers a terminal.
-
-    Parameters
-    ----------
-    cause : BaseException
-        The failure; its arguments are changed.
-    """
+    """Take out of a failure and what led to it what no traceback may show: passwords, and what steers a terminal."""
     link: BaseException | None = cause
     while link is not None:
         link.args = tuple(

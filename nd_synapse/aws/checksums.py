@@ -29,26 +29,7 @@ def sha256_of(file: Path) -> str:
 
 
 def seen(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool | None:
-    """Tell whether an object has the content of a file, or that nobody can tell.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The connection.
-    bucket, key : str
-        The object; there may be none.
-    file : Path
-        The file.
-    sha256 : str
-        Its SHA-256, in hexadecimal.
-
-    Returns
-    -------
-    bool or None
-        By the checksum of the object's bytes. What the object says of itself counts only where S3 keeps no checksum
-        at all: whoever changed the bytes may have left it as it was. None where the role may not see it, or S3 keeps
-        nothing to tell it by.
-    """
+    """Tell whether an object has the content of a file, or that nobody can tell."""
     place = {"Bucket": bucket, "Key": key}
     try:
         head = client.head_object(**place, ChecksumMode="ENABLED")
@@ -70,24 +51,7 @@ def seen(client: Any, bucket: str, key: str, file: Path, sha256: str) -> bool | 
 
 
 def fault(client: Any, bucket: str, key: str, file: Path, *, grows: bool = False) -> str:
-    """Say what is wrong with the object of a file.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The connection.
-    bucket, key : str
-        The object.
-    file : Path
-        The file.
-    grows : bool
-        Whether the file may have grown since, as a log does: then its beginning is compared.
-
-    Returns
-    -------
-    str
-        In words; empty where nothing is.
-    """
+    """Say what is wrong with the object of a file."""
     place = {"Bucket": bucket, "Key": key}
     try:
         head = client.head_object(**place, ChecksumMode="ENABLED")

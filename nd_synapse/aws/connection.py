@@ -73,18 +73,7 @@ _NEEDED = {
 
 
 def client() -> Any:
-    """Return a client of S3 with limits on time and attempts.
-
-    Returns
-    -------
-    botocore.client.S3
-        By boto3's own settings, ``AWS_ENDPOINT_URL`` among them.
-
-    Raises
-    ------
-    UsageError
-        If an endpoint or a region cannot be meant.
-    """
+    """Return a client of S3 with limits on time and attempts."""
     try:
         return sensible(limited(boto3.session.Session().client("s3", config=_CONFIG)), _NEEDED)
     except ValueError as cause:
@@ -94,74 +83,34 @@ def client() -> Any:
 
 
 def status(cause: boto_errors.ClientError) -> int:
-    """Return the HTTP status of an error that S3 answered with.
-
-    Parameters
-    ----------
-    cause : ClientError
-        The error.
-
-    Returns
-    -------
-    int
-        0 where it has none.
-    """
+    """Return the HTTP status of an error that S3 answered with."""
     return int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 @contextmanager
-def translated(asked: str, remedy: str) -> Iterator[None]:
-    """Turn every failure of boto3, and of reading the files, into one of ours; each says how to go on.
-
-    Parameters
-    ----------
-    asked : str
-        What is being done.
-    remedy : str
-        How to go on, whatever went wrong.
-
-    Yields
-    ------
-    None
-        Once.
-
-    Raises
-    ------
-    NDSynapseError
-        Of the class that fits.
-    """
+def translated(requested: str, remedy: str) -> Iterator[None]:
+    """Turn every failure of boto3, and of reading the files, into one of ours; each says how to go on."""
     try:
         yield
     except NDSynapseError as ours:
-        raise type(ours)(ours.asked, ours.found, f"{ours.remedy}. {remedy}") from (ours.__cause__ or ours)
+        raise type(ours)(ours.requested, ours.found, f"{ours.remedy}. {remedy}") from (ours.__cause__ or ours)
     except BOTO_FAILURES as cause:
         scrub(cause)
         # upload_file wraps what S3 answered, and keeps the answer only as the context.
         inner = cause.__context__ if isinstance(cause, S3UploadFailedError) and cause.__context__ else cause
         kind, found, hint = meaning(inner)
-        raise kind(asked, found, f"{hint}. {remedy}") from cause
+        raise kind(requested, found, f"{hint}. {remedy}") from cause
     except RecursionError as cause:
         # botocore follows whoever sends it on, and that without end
         raise UnavailableError(
-            asked, "S3 sends its callers on in a circle", f"Check AWS_ENDPOINT_URL. {remedy}"
+            requested, "S3 sends its callers on in a circle", f"Check AWS_ENDPOINT_URL. {remedy}"
         ) from cause
     except OSError as cause:
-        raise StorageError(asked, str(cause), f"Check the file. {remedy}") from cause
+        raise StorageError(requested, str(cause), f"Check the file. {remedy}") from cause
 
 
 def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
-    """Return our class of a failure, its words, and what helps.
-
-    Parameters
-    ----------
-    cause : BaseException
-        A failure of boto3.
-
-    Returns
-    -------
-    tuple
-        Class, what was found, what to do.
-    """
+    """Return our class of a failure, its words, and what helps."""
     found = one_line(without_credentials(" ".join(str(cause).split()).rstrip(".")))
     if isinstance(cause, boto_errors.ClientError):
         error = cause.response.get("Error", {})
@@ -192,22 +141,7 @@ def meaning(cause: BaseException) -> tuple[type[NDSynapseError], str, str]:
 
 
 def meaning_of_answer(code: str, status: int, found: str) -> tuple[type[NDSynapseError], str, str]:
-    """Return our class of an answer of S3, its words, and what helps.
-
-    Parameters
-    ----------
-    code : str
-        What S3 calls it.
-    status : int
-        HTTP status.
-    found : str
-        What was found, in words.
-
-    Returns
-    -------
-    tuple
-        Class, what was found, what to do.
-    """
+    """Return our class of an answer of S3, its words, and what helps."""
     if code == "BucketAlreadyExists":
         return PermissionDeniedError, f"{found}, of another account", "Choose another bucket name"
     if code in _REFUSED_CODES or status in (401, 403):

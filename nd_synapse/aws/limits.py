@@ -119,18 +119,7 @@ class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
 
 
 def limited(client: Any) -> Any:
-    """Let each attempt at a request of a client end in time.
-
-    Parameters
-    ----------
-    client : botocore.client.BaseClient
-        A client that has sent nothing yet.
-
-    Returns
-    -------
-    botocore.client.BaseClient
-        The same.
-    """
+    """Let each attempt at a request of a client end in time."""
     # botocore has no setting for its connections; a test holds that this one takes effect.
     client._endpoint.http_session._pool_classes_by_scheme.update(http=_Pool, https=_SecurePool)
     return client

@@ -11,17 +11,17 @@ from typing import Any
 from nd_synapse.aws import connection, transfers
 from nd_synapse.aws.connection import translated
 from nd_synapse.aws.upload import check_bucket
-from nd_synapse.blocks.shared_store import Shelf
+from nd_synapse.blocks.shared_store import SharedStore
 from nd_synapse.errors import UsageError
 
-__all__ = ["S3Shelf"]
+__all__ = ["S3SharedStore"]
 
 _REMEDY = "What is on the shelf stays: the same command goes on from it"
 
 _PIECE_BYTES = 2**20
 
 
-class S3Shelf(Shelf):
+class S3SharedStore(SharedStore):
     """The objects under a prefix.
 
     Parameters
@@ -47,47 +47,13 @@ class S3Shelf(Shelf):
             self._client = connection.client()
 
     def names(self, kind: str) -> set[str]:
-        """List what is there of a kind.
-
-        Parameters
-        ----------
-        kind : str
-            The kind.
-
-        Returns
-        -------
-        set of str
-            The names.
-
-        Raises
-        ------
-        NDSynapseError
-            If S3 cannot be asked.
-        """
+        """List what is there of a kind."""
         prefix = f"{self._prefix}/{kind}/"
         with translated(f"listing {self.url}/{kind}", _REMEDY):
             return {key.removeprefix(prefix) for key in transfers.keys(self._client, self._bucket, prefix)}
 
     def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
-        """Fetch one thing; botocore checks it against the checksum that it was sent with.
-
-        Parameters
-        ----------
-        kind, name : str
-            Which.
-        most_bytes : int
-            What it may have: anybody who may write to the bucket could have left anything.
-
-        Returns
-        -------
-        bytes or None
-            Its content; None if it has more bytes.
-
-        Raises
-        ------
-        NDSynapseError
-            If it cannot be had.
-        """
+        """Fetch one thing; botocore checks it against the checksum that it was sent with."""
 
         def read(stream: Any) -> bytes | None:
             body = bytearray()
@@ -109,20 +75,7 @@ class S3Shelf(Shelf):
             )
 
     def put(self, kind: str, name: str, body: bytes) -> None:
-        """Leave one thing, unless it is there: two attempts of one part cannot spoil each other.
-
-        Parameters
-        ----------
-        kind, name : str
-            Which.
-        body : bytes
-            Its content.
-
-        Raises
-        ------
-        NDSynapseError
-            If it cannot be left.
-        """
+        """Leave one thing, unless it is there: two attempts of one part cannot spoil each other."""
         with translated(f"leaving {self.url}/{kind}/{name}", _REMEDY):
             transfers.put_new(
                 self._client,

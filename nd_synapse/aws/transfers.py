@@ -49,27 +49,7 @@ _BEING_WRITTEN = 409
 
 
 def fetched(client: Any, read: Callable[[Any], T], **place: Any) -> T:
-    """Fetch an object; if its body breaks or comes damaged, all of it is fetched again.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The client.
-    read : callable
-        Reads a body to its end, and returns what is wanted of it; called once an attempt.
-    **place
-        Arguments of ``get_object``.
-
-    Returns
-    -------
-    Any
-        What `read` returns.
-
-    Raises
-    ------
-    BotoCoreError, ClientError
-        If it cannot be had, or its body is damaged each time.
-    """
+    """Fetch an object; if its body breaks or comes damaged, all of it is fetched again."""
     for attempt in itertools.count(1):
         body = client.get_object(**place)["Body"]
         try:
@@ -88,24 +68,7 @@ def fetched(client: Any, read: Callable[[Any], T], **place: Any) -> T:
 
 
 def content(client: Any, bucket: str, key: str, most: int) -> tuple[bool, bytes]:
-    """Read a small object, if it is there.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The connection.
-    bucket, key : str
-        The object.
-    most : int
-        Bytes that are read at most, and one more.
-
-    Returns
-    -------
-    maybe : bool
-        Whether it is there, or may be: a role that may not see it cannot tell.
-    body : bytes
-        Its first bytes; none where it is not there, or may not be read.
-    """
+    """Read a small object, if it is there."""
     try:
         return True, fetched(client, lambda body: body.read(most) + body.read(1), Bucket=bucket, Key=key)
     except boto_errors.ClientError as cause:
@@ -115,28 +78,10 @@ def content(client: Any, bucket: str, key: str, most: int) -> tuple[bool, bytes]
 
 
 def keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:
-    """List the objects below a prefix.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The client.
-    bucket, prefix : str
-        Where.
-
-    Yields
-    ------
-    str
-        Keys.
-
-    Raises
-    ------
-    BotoCoreError, ClientError
-        If the list cannot be had, or is none, or has no end.
-    """
-    asked = {"Bucket": bucket, "Prefix": prefix}
+    """List the objects below a prefix."""
+    requested = {"Bucket": bucket, "Prefix": prefix}
     for _ in range(_MOST_PAGES):
-        page = client.list_objects_v2(**asked)
+        page = client.list_objects_v2(**requested)
         for entry in page.get("Contents", []):
             if not str(entry.get("Key", "")).startswith(prefix):
                 raise SenselessError(operation="ListObjectsV2", cause="it has a key that was not asked for, or none")
@@ -144,34 +89,14 @@ def keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:
         if not page.get("IsTruncated"):
             return
         following = page.get("NextContinuationToken")
-        if not following or following == asked.get("ContinuationToken"):
+        if not following or following == requested.get("ContinuationToken"):
             raise SenselessError(operation="ListObjectsV2", cause="there is said to be more of it, but not where")
-        asked["ContinuationToken"] = following
+        requested["ContinuationToken"] = following
     raise SenselessError(operation="ListObjectsV2", cause=f"it did not end within {_MOST_PAGES:,} answers")
 
 
 def put_new(client: Any, body: bytes, **place: Any) -> bool:
-    """Write an object unless there is one.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The client.
-    body : bytes
-        Its content.
-    **place
-        Further arguments of ``put_object``.
-
-    Returns
-    -------
-    bool
-        False if there is one. It may be ours all the same: botocore repeats what was done, and its answer lost.
-
-    Raises
-    ------
-    BotoCoreError, ClientError
-        If it cannot be written.
-    """
+    """Write an object unless there is one."""
     for attempt in itertools.count(1):
         try:
             client.put_object(**place, Body=body, IfNoneMatch="*")
@@ -187,26 +112,7 @@ def put_new(client: Any, body: bytes, **place: Any) -> bool:
 
 
 def send_file(client: Any, file: Path, bucket: str, key: str, extra: Mapping[str, Any], config: TransferConfig) -> None:
-    """Send a file, in parts if it is large.
-
-    Parameters
-    ----------
-    client : botocore.client.S3
-        The client.
-    file : Path
-        The file.
-    bucket, key : str
-        Where it goes.
-    extra : mapping
-        What the object is to have; ``Metadata`` is what it is known by.
-    config : TransferConfig
-        How it is cut into parts.
-
-    Raises
-    ------
-    BotoCoreError, ClientError, S3UploadFailedError, OSError
-        If it cannot be sent.
-    """
+    """Send a file, in parts if it is large."""
     try:
         client.upload_file(str(file), bucket, key, ExtraArgs=dict(extra), Config=config)
     except S3UploadFailedError as cause:

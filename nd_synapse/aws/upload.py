@@ -100,37 +100,6 @@ def upload_folder(
     goes last; one of an earlier upload is withdrawn before anything beside it changes, and with it go the objects that
     it lists and the new one does not. Where the role may neither see nor remove them, the log warns.
     ``AWS_ENDPOINT_URL`` and boto3's other settings are honoured.
-
-    Parameters
-    ----------
-    root : Path
-        The folder; see `deliverables.deliverables` for what counts as deliverable.
-    bucket : str
-        Name of the bucket.
-    key_prefix : str
-        Start of the keys, without a slash at its ends.
-    acl : str, optional
-        Canned ACL of every object, such as ``public-read``. Without it no ACL is sent and the objects are private.
-
-    Returns
-    -------
-    list of UploadedObject
-        The objects, in the order of their upload.
-
-    Raises
-    ------
-    UsageError
-        If a name cannot be meant (bucket, prefix, ACL, region, endpoint), there is no file to upload, or what was
-        uploaded there is a run of another experiment, or a whole one where the folder has none.
-    UnknownNameError
-        If the bucket vanished in between.
-    PermissionDeniedError
-        If there are no credentials, or they may not do this, or a new bucket cannot be closed to the public; that
-        bucket is removed again.
-    UnavailableError
-        If S3 does not answer, after the retries.
-    StorageError
-        If a file cannot be read or changes while it is sent, or another upload writes to the same keys.
     """
     with translated("checking the bucket's name", _resuming(root, "NAME", None)):
         check_bucket(bucket, acl)
@@ -164,30 +133,7 @@ def upload_folder(
 
 
 def compare_folder(root: Path, bucket: str, key_prefix: str) -> dict[str, str]:
-    """Compare the objects of an upload with the files of their folder, by the checksums that S3 drew of them.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-    bucket : str
-        Name of the bucket.
-    key_prefix : str
-        Start of the keys, as for `upload_folder`.
-
-    Returns
-    -------
-    dict of str to str
-        Key to what is wrong with the object of a file, and the first of those objects that no file of the folder has;
-        empty where nothing is.
-
-    Raises
-    ------
-    UsageError
-        If a run of another experiment is there.
-    NDSynapseError
-        As `upload_folder`.
-    """
+    """Compare the objects of an upload with the files of their folder, by the checksums that S3 drew of them."""
     remedy = "Check the bucket's name and the credentials; they need s3:GetObject and s3:ListBucket"
     with translated(f"comparing s3://{bucket}/{key_prefix}/", remedy):
         check_bucket(bucket, None)
@@ -210,41 +156,13 @@ def _resuming(root: Path, bucket: str, acl: str | None) -> str:
 
 
 def command_of(root: Path, bucket: str, acl: str | None) -> str:
-    """Return the command that sends what is missing of an upload, between back-ticks.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-    bucket : str
-        Name of the bucket.
-    acl : str or None
-        Canned ACL of the objects, or none.
-
-    Returns
-    -------
-    str
-        As a user gives it to a shell.
-    """
+    """Return the command that sends what is missing of an upload, between back-ticks."""
     options = f"--bucket {bucket}" + (f" --acl {acl}" if acl else "")
     return f"`python3 driver.py upload {shlex.quote(str(root))} {options}`"
 
 
 def check_bucket(bucket: str, acl: str | None) -> None:
-    """Refuse what S3 would refuse of any bucket, without asking it: a job learns it before its work.
-
-    Parameters
-    ----------
-    bucket : str
-        Name of the bucket.
-    acl : str or None
-        Canned ACL of the objects, or none.
-
-    Raises
-    ------
-    UsageError
-        If no bucket can have this name, or S3 has no such ACL.
-    """
+    """Refuse what S3 would refuse of any bucket, without asking it: a job learns it before its work."""
     if not re.fullmatch(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or _is_ip_address(bucket):
         raise UsageError(
             f"bucket {bucket!r}",

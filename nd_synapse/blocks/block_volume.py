@@ -59,18 +59,7 @@ class BlockVolume:
         return whole
 
     def part(self, box: Box) -> NDArray[Any]:
-        """Return the voxels of a box, in the volume's own coordinates.
-
-        Parameters
-        ----------
-        box : Box
-            A box within the volume.
-
-        Returns
-        -------
-        ndarray, shape (z, y, x)
-            An array of its own.
-        """
+        """Return the voxels of a box, in the volume's own coordinates."""
         voxels = np.zeros(box.shape, self.dtype)
         for block in overlapping(box, self.volume, self.block_size):
             shared = box.intersection(block)
@@ -132,22 +121,7 @@ def _written(part: object) -> str:
 
 
 def overlapping(box: Box, volume: Box, size: tuple[int, int, int]) -> Iterator[Box]:
-    """Yield the blocks of a volume that share voxels with a box.
-
-    Parameters
-    ----------
-    box : Box
-        The box, within the volume.
-    volume : Box
-        The volume.
-    size : tuple of int
-        Largest extent of a block along z, y, x; blocks are cut at multiples of it.
-
-    Yields
-    ------
-    Box
-        The blocks.
-    """
+    """Yield the blocks of a volume that share voxels with a box."""
     grown = Box(*((start // n * n, -(-stop // n) * n) for (start, stop), n in zip(box.ranges, size, strict=True)))
     inside = grown.intersection(volume)
     if inside is not None:

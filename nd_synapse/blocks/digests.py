@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["digest_of"]
+__all__ = ["digest"]
 
 
-def digest_of(*arrays: NDArray[Any]) -> str:
+def digest(*arrays: NDArray[Any]) -> str:
     """Return a fingerprint of some arrays.
 
     Parameters

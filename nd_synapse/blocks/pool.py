@@ -223,28 +223,7 @@ class BlockPool:
             self._files.clear()
 
     def run(self, function: Callable[[Box], Any], feed: Feed) -> Iterator[Done | Failed]:
-        """Run a function on every block of a feed.
-
-        Parameters
-        ----------
-        function : callable
-            Takes a `Box`.
-        feed : Feed
-            The blocks.
-
-        Yields
-        ------
-        Done or Failed
-            An outcome a block, in the order of completion.
-
-        Raises
-        ------
-        UsageError
-            If the function cannot be sent to workers, or not be loaded there; the traceback is in the cause.
-        NDSynapseError
-            A `StorageError` of the function, for no other block would fare better; a failure of `setup`, with the
-            traceback in the cause; or that workers end before they are set up.
-        """
+        """Run a function on every block of a feed."""
         again: deque[Box] = deque()
         orders = self._orders(function)
         # they load what they need while the feed gets its first block ready
@@ -277,9 +256,9 @@ class BlockPool:
             pickle.dump(packed, file)
             file.flush()
         except OSError as error:
-            asked = f"writing what worker processes are to do to {tempfile.gettempdir()}"
+            requested = f"writing what worker processes are to do to {tempfile.gettempdir()}"
             raise StorageError(
-                asked, str(error.strerror), "Free space there, or set TMPDIR to another folder"
+                requested, str(error.strerror), "Free space there, or set TMPDIR to another folder"
             ) from error
         return f"/proc/{os.getpid()}/fd/{file.fileno()}"
 

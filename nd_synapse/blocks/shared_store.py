@@ -12,13 +12,13 @@ from typing import Literal, Protocol
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
-__all__ = ["Part", "Phase", "Shelf"]
+__all__ = ["Part", "Phase", "SharedStore"]
 
 Phase = Literal["statistics", "detection"]
 """The passes that are done in parts; what comes after them is one job's."""
 
 
-class Shelf(Protocol):
+class SharedStore(Protocol):
     """Where the jobs of one run leave finished blocks for each other; what is there never changes."""
 
     def names(self, kind: str) -> set[str]:
@@ -67,17 +67,6 @@ class Part:
             )
 
     def of(self, blocks: Sequence[Box]) -> list[Box]:
-        """Return the blocks of this part.
-
-        Parameters
-        ----------
-        blocks : sequence of Box
-            The blocks of the run, in their order.
-
-        Returns
-        -------
-        list of Box
-            As many as the other parts have, or one more or less, one after another; of all parts together each once.
-        """
+        """Return the blocks of this part."""
         n = len(blocks)
         return list(blocks[self.index * n // self.count : (self.index + 1) * n // self.count])

@@ -26,9 +26,8 @@ from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
 from nd_synapse.errors import StorageError, UsageError
-from nd_synapse.geometry import Box
 
-__all__ = ["Store", "key_of"]
+__all__ = ["Store"]
 
 _HEADER = struct.Struct("<4xIII")
 """Bytes when unpacked, bytes of a piece, and bytes as it is: what Blosc says after versions and flags."""
@@ -38,22 +37,6 @@ _DAMAGED = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError, EOFError),
     *(SyntaxError, struct.error, zipfile.BadZipFile, blosc.blosc_extension.error),
 )
-
-
-def key_of(box: Box) -> str:
-    """Return the name of a block, ``<z>_<y>_<x>`` of its start.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-
-    Returns
-    -------
-    str
-        The name.
-    """
-    return "_".join(str(start) for start in box.start)
 
 
 _FROM_LATE_TO_EARLY = ("overviews-", "", "parts-", "faces-", "labels-", "statistics-", "tiles-")
@@ -93,16 +76,6 @@ class Store:
         """Keep other runs out of the folder while the context lasts; a process that dies lets go.
 
         What killed processes left half-written is removed: nobody writes to it any more.
-
-        Yields
-        ------
-        None
-            Once.
-
-        Raises
-        ------
-        UsageError
-            If another run is at work in it.
         """
         # the folder itself is locked: a lock file would have to be left behind
         with self._translated(f"opening {self.root}"):
@@ -130,94 +103,26 @@ class Store:
             ) from cause
 
     def path(self, kind: str, key: str, suffix: str) -> Path:
-        """Return the file of one thing.
-
-        Parameters
-        ----------
-        kind : str
-            What it is: the folder in the store.
-        key : str
-            Which one.
-        suffix : str
-            ``npy`` for a plain array, ``npz`` for several, compressed.
-
-        Returns
-        -------
-        Path
-            The file; it exists once it was saved.
-        """
+        """Return the file of one thing."""
         return self.root / kind / f"{key}.{suffix}"
 
     def has(self, kind: str, key: str, suffix: str = "npz") -> bool:
-        """Tell whether something was saved.
-
-        Parameters
-        ----------
-        kind, key, suffix : str
-            See `path`.
-
-        Returns
-        -------
-        bool
-            Whether it is there, whole.
-        """
+        """Tell whether something was saved."""
         return self.path(kind, key, suffix).exists()
 
     def save_plain(self, kind: str, key: str, voxels: NDArray[Any]) -> None:
-        """Save an array so that parts of it can be read.
-
-        Parameters
-        ----------
-        kind, key : str
-            See `path`.
-        voxels : ndarray
-            The array.
-
-        Raises
-        ------
-        StorageError
-            If there is no room, or no right to write.
-        """
+        """Save an array so that parts of it can be read."""
         self._commit(self.path(kind, key, "npy"), lambda file: np.save(file, voxels, allow_pickle=False))
 
     def open_plain(self, kind: str, key: str) -> NDArray[Any]:
-        """Map an array that `save_plain` saved.
-
-        Parameters
-        ----------
-        kind, key : str
-            See `path`.
-
-        Returns
-        -------
-        ndarray
-            Read-only; the file is mapped as long as the array lives.
-
-        Raises
-        ------
-        StorageError
-            If it is not there, or damaged.
-        """
+        """Map an array that `save_plain` saved."""
         path = self.path(kind, key, "npy")
         with self._translated(f"reading {path}"):
             array: NDArray[Any] = open_memmap(path, mode="r")
         return array
 
     def append(self, kind: str, key: str, values: NDArray[Any]) -> None:
-        """Add to the end of a file of numbers; unlike what is saved, it is not safe from kills.
-
-        Parameters
-        ----------
-        kind, key : str
-            See `path`.
-        values : ndarray, shape (n,)
-            The numbers.
-
-        Raises
-        ------
-        StorageError
-            If there is no room, or no right to write.
-        """
+        """Add to the end of a file of numbers; unlike what is saved, it is not safe from kills."""
         path = self.path(kind, key, "raw")
         with self._translated(f"writing {path}"):
             path.parent.mkdir(exist_ok=True)
@@ -225,45 +130,14 @@ class Store:
                 file.write(np.ascontiguousarray(values).data)
 
     def appended(self, kind: str, key: str, dtype: DTypeLike) -> NDArray[Any]:
-        """Read all that was appended.
-
-        Parameters
-        ----------
-        kind, key : str
-            See `path`.
-        dtype : dtype
-            Type of the numbers.
-
-        Returns
-        -------
-        ndarray, shape (n,)
-            The numbers.
-
-        Raises
-        ------
-        StorageError
-            If there is nothing.
-        """
+        """Read all that was appended."""
         path = self.path(kind, key, "raw")
         with self._translated(f"reading {path}"):
             values: NDArray[Any] = np.fromfile(path, dtype)
         return values
 
     def save(self, kind: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Save some arrays, compressed.
-
-        Parameters
-        ----------
-        kind, key : str
-            See `path`.
-        arrays : mapping of str to ndarray
-            The arrays by name.
-
-        Raises
-        ------
-        StorageError
-            If there is no room, or no right to write.
-        """
+        """Save some arrays, compressed."""
         packed = io.BytesIO()
         # numbered, since any name may be given: some mean something to numpy
         np.savez(packed, *arrays.values(), allow_pickle=False, names=np.array(list(arrays), np.str_))
@@ -274,23 +148,7 @@ class Store:
         self._commit(self.path(kind, key, "npz"), lambda file: file.write(body))
 
     def load(self, kind: str, key: str) -> dict[str, NDArray[Any]]:
-        """Read what `save` saved.
-
-        Parameters
-        ----------
-        kind, key : str
-            See `path`.
-
-        Returns
-        -------
-        dict of str to ndarray
-            The arrays by name.
-
-        Raises
-        ------
-        StorageError
-            If it is not there, or damaged.
-        """
+        """Read what `save` saved."""
         path = self.path(kind, key, "npz")
         with self._translated(f"reading {path}"):
             body = path.read_bytes()
@@ -300,44 +158,13 @@ class Store:
                 raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def body(self, kind: str, key: str) -> bytes:
-        """Return the file of what `save` saved, as it is.
-
-        Parameters
-        ----------
-        kind, key : str
-            See `path`.
-
-        Returns
-        -------
-        bytes
-            For `adopt` of another store.
-
-        Raises
-        ------
-        StorageError
-            If it is not there.
-        """
+        """Return the file of what `save` saved, as it is."""
         path = self.path(kind, key, "npz")
         with self._translated(f"reading {path}"):
             return path.read_bytes()
 
     def adopt(self, kind: str, key: str, body: bytes, most_bytes: int) -> None:
-        """Save what another store has saved.
-
-        Parameters
-        ----------
-        kind, key : str
-            See `path`.
-        body : bytes
-            From `body`.
-        most_bytes : int
-            What it may unpack to.
-
-        Raises
-        ------
-        StorageError
-            If it would be more, or is cut short; if there is no room, or no right to write.
-        """
+        """Save what another store has saved."""
         unpacked, _, size = _HEADER.unpack_from(body) if len(body) >= _HEADER.size else (0, 0, -1)
         if size != len(body) or unpacked > most_bytes:
             found = (
@@ -347,70 +174,24 @@ class Store:
         self._commit(self.path(kind, key, "npz"), lambda file: file.write(body))
 
     def write_note(self, name: str, text: str) -> None:
-        """Write a short text.
-
-        Parameters
-        ----------
-        name : str
-            The file is ``<name>.json`` in the store's folder.
-        text : str
-            What it holds.
-
-        Raises
-        ------
-        StorageError
-            If there is no room, or no right to write.
-        """
+        """Write a short text."""
         self._commit(self.root / f"{name}.json", lambda file: file.write(text.encode()))
 
     def remove(self, kind: str, key: str, suffix: str) -> None:
-        """Remove one thing, if it is there.
-
-        Parameters
-        ----------
-        kind, key, suffix : str
-            See `path`.
-
-        Raises
-        ------
-        StorageError
-            If it is there and cannot be removed.
-        """
+        """Remove one thing, if it is there."""
         path = self.path(kind, key, suffix)
         with self._translated(f"removing {path}"):
             path.unlink(missing_ok=True)
 
     def keep_only(self, kinds: set[str]) -> None:
-        """Remove everything but some kinds: what runs with other parameters left.
-
-        Parameters
-        ----------
-        kinds : set of str
-            Names of the folders to keep.
-
-        Raises
-        ------
-        StorageError
-            If something cannot be removed.
-        """
+        """Remove everything but some kinds: what runs with other parameters left."""
         with self._translated(f"clearing {self.root}"):
             folders = [entry for entry in self.root.iterdir() if entry.is_dir() and entry.name not in kinds]
             for folder in sorted(folders, key=lambda folder: (_age(folder.name), folder.name)):
                 self._discard(folder)
 
     def drop(self, kind: str) -> None:
-        """Remove all of one kind.
-
-        Parameters
-        ----------
-        kind : str
-            See `path`.
-
-        Raises
-        ------
-        StorageError
-            If something cannot be removed.
-        """
+        """Remove all of one kind."""
         folder = self.root / kind
         with self._translated(f"removing {folder}"):
             if folder.exists():
@@ -423,18 +204,7 @@ class Store:
         shutil.rmtree(gone)
 
     def kinds(self, prefix: str) -> list[str]:
-        """Return the kinds that were saved and begin so.
-
-        Parameters
-        ----------
-        prefix : str
-            The beginning.
-
-        Returns
-        -------
-        list of str
-            Sorted.
-        """
+        """Return the kinds that were saved and begin so."""
         return sorted(entry.name for entry in self.root.iterdir() if entry.name.startswith(prefix))
 
     def _commit(self, path: Path, write: Callable[[Any], object]) -> None:
@@ -452,7 +222,7 @@ class Store:
                 self.write_s += time.monotonic() - started
 
     @contextmanager
-    def _translated(self, asked: str) -> Iterator[None]:
+    def _translated(self, requested: str) -> Iterator[None]:
         """Turn what the system says of a file into our error."""
         try:
             yield
@@ -463,7 +233,7 @@ class Store:
             remedy = (
                 "Free space, or choose another folder with --path or --scratch" if full else "Check the scratch folder"
             )
-            raise StorageError(asked, os.strerror(number).lower(), f"{remedy}; what is done is kept") from error
+            raise StorageError(requested, os.strerror(number).lower(), f"{remedy}; what is done is kept") from error
         except (
             ValueError,
             KeyError,
@@ -474,7 +244,7 @@ class Store:
             tokenize.TokenError,
         ) as error:
             remedy = "Remove the scratch folder, and start over"
-            raise StorageError(asked, f"the file is damaged ({error})", remedy) from error
+            raise StorageError(requested, f"the file is damaged ({error})", remedy) from error
 
 
 def _arrays_of(packed: bytes) -> dict[str, NDArray[Any]]:

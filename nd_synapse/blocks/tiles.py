@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume, overlapping
-from nd_synapse.blocks.store import Store, key_of
+from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.store import Store
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.volumes.source import Source
+from nd_synapse.volumes import Source
 
 __all__ = ["TileFeed", "Tiles"]
 
@@ -72,78 +73,26 @@ class Tiles:
         return f"{self.channels.index(channel)}_{key_of(tile)}"
 
     def has(self, tile: Box) -> bool:
-        """Tell whether all channels of a tile are there.
-
-        Parameters
-        ----------
-        tile : Box
-            The tile.
-
-        Returns
-        -------
-        bool
-            Whether it can be read. One that is to be looked at yet cannot, see `doubt`.
-        """
+        """Tell whether all channels of a tile are there."""
         return not self.store.has(self.kind, key_of(tile)) and all(
             self.store.has(self.kind, self._key(channel, tile), "npy") for channel in self.channels
         )
 
     def doubt(self, tile: Box) -> None:
-        """Note that a tile is to be looked at before it counts: a run that is killed meanwhile must not trust it later.
-
-        Parameters
-        ----------
-        tile : Box
-            The tile, before it is pulled.
-
-        Raises
-        ------
-        StorageError
-            If there is no room, or no right to write.
-        """
+        """Mark a tile as unchecked, so that a run killed meanwhile does not trust it later."""
         # beside the tile, so that whatever removes or keeps the one does so with the other
         self.store.save(self.kind, key_of(tile), {})
 
     def trust(self, tile: Box) -> None:
-        """Note that a tile was looked at.
-
-        Parameters
-        ----------
-        tile : Box
-            The tile.
-        """
+        """Note that a tile was looked at."""
         self.store.remove(self.kind, key_of(tile), "npz")
 
     def bytes_of(self, tile: Box) -> int:
-        """Return the size of a tile.
-
-        Parameters
-        ----------
-        tile : Box
-            The tile.
-
-        Returns
-        -------
-        int
-            Bytes of all its channels.
-        """
+        """Return the size of a tile."""
         return tile.voxels * sum(dtype.itemsize for dtype in self.dtypes.values())
 
     def pull(self, source: Source, tile: Box) -> None:
-        """Pull what is missing of a tile.
-
-        Parameters
-        ----------
-        source : Source
-            Where it comes from.
-        tile : Box
-            The tile.
-
-        Raises
-        ------
-        NDSynapseError
-            If the source fails, or gives something else than it promised.
-        """
+        """Pull what is missing of a tile."""
         for channel in self.channels:
             key = self._key(channel, tile)
             if self.store.has(self.kind, key, "npy"):
@@ -158,30 +107,13 @@ class Tiles:
             self.store.save_plain(self.kind, key, voxels)
 
     def drop(self, tile: Box) -> None:
-        """Remove a tile.
-
-        Parameters
-        ----------
-        tile : Box
-            The tile.
-        """
+        """Remove a tile."""
         for channel in self.channels:
             self.store.remove(self.kind, self._key(channel, tile), "npy")
         self.trust(tile)
 
     def channel(self, name: str) -> BlockVolume:
-        """Return a channel as an array that reads the tiles it needs.
-
-        Parameters
-        ----------
-        name : str
-            The channel.
-
-        Returns
-        -------
-        BlockVolume
-            Reading what was not pulled is an error.
-        """
+        """Return a channel as an array that reads the tiles it needs."""
 
         def read(tile: Box) -> NDArray[Any]:
             return self.store.open_plain(self.kind, self._key(name, tile))
@@ -189,20 +121,7 @@ class Tiles:
         return BlockVolume(read, self.volume, self.size, self.dtypes[name])
 
     def needed(self, block: Box, halo: Sequence[int]) -> list[Box]:
-        """Return the tiles that a block and its halo lie in.
-
-        Parameters
-        ----------
-        block : Box
-            The block.
-        halo : sequence of int
-            Voxels along z, y, x around it.
-
-        Returns
-        -------
-        list of Box
-            The tiles.
-        """
+        """Return the tiles that a block and its halo lie in."""
         return list(overlapping(block.grown(halo, self.volume), self.volume, self.size))
 
 
@@ -294,18 +213,7 @@ class TileFeed:
         return self._left
 
     def take(self) -> Box | None:
-        """Return a block whose tiles are there, the first of them first.
-
-        Returns
-        -------
-        Box or None
-            None if there is none now.
-
-        Raises
-        ------
-        NDSynapseError
-            What a pull failed with: data that cannot be had end the run.
-        """
+        """Return a block whose tiles are there, the first of them first."""
         with self._changed:
             while self.wakes is not None and self.wakes.poll():
                 self.wakes.recv_bytes()
@@ -320,13 +228,7 @@ class TileFeed:
             return block
 
     def finished(self, box: Box) -> None:
-        """Let go of what only this block needed.
-
-        Parameters
-        ----------
-        box : Box
-            The block.
-        """
+        """Let go of what only this block needed."""
         with self._changed:
             for tile in self._needs.pop(box):
                 self._users[tile] -= 1

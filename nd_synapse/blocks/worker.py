@@ -23,7 +23,7 @@ from typing import Any
 from nd_synapse import logs
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.text import reason_of, traceback_of
+from nd_synapse.text import describe_error, format_traceback
 
 __all__ = ["LENGTH", "SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "unpacked", "work"]
 
@@ -104,13 +104,7 @@ class Trouble(Exception):  # noqa: N818 - a message as much as an error
         self.traceback = traceback
 
     def translated(self) -> NDSynapseError:
-        """Return the error that the user meets.
-
-        Returns
-        -------
-        NDSynapseError
-            Without the traceback.
-        """
+        """Return the error that the user meets."""
         if self.what == _LOADING:
             remedy = "Correct it; what it needs must be installed, or in a folder on PYTHONPATH"
             return UsageError(self.what, self.reason, remedy)
@@ -122,15 +116,7 @@ class InWorkerError(Exception):
 
 
 def work(pipe: Connection, orders: str) -> None:
-    """Run blocks until the pipe is closed: the life of a worker.
-
-    Parameters
-    ----------
-    pipe : Connection
-        To the parent: it sends orders and a `Box`, and gets `Ready`, `Done`, `Failed`, `Trouble` or an error of ours.
-    orders : str
-        The file that has setup and function, packed.
-    """
+    """Run blocks until the pipe is closed: the life of a worker."""
     # the parent ends its workers: Ctrl-C at a terminal is one message then, and not one a process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -188,7 +174,7 @@ def _told(what: str) -> Iterator[None]:
     except NDSynapseError:
         raise
     except BaseException as error:
-        raise Trouble(what, reason_of(error), traceback_of(error)) from error
+        raise Trouble(what, describe_error(error), format_traceback(error)) from error
 
 
 def _send_outcome(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> None:
@@ -198,8 +184,8 @@ def _send_outcome(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> 
     except BaseException as error:
         if not isinstance(outcome, Done):
             raise
-        reason = f"its result cannot be sent to the parent: {reason_of(error)}"
-        packed = ForkingPickler.dumps(Failed(outcome.box, reason, traceback_of(error)))
+        reason = f"its result cannot be sent to the parent: {describe_error(error)}"
+        packed = ForkingPickler.dumps(Failed(outcome.box, reason, format_traceback(error)))
     _send_packed(pipe, packed)
 
 
@@ -215,18 +201,7 @@ def _send_packed(pipe: Connection, packed: Any) -> None:
 
 
 def unpacked(packed: Any) -> Any:
-    """Load a message of a worker.
-
-    Parameters
-    ----------
-    packed : bytes or memoryview
-        What it sent, without its length.
-
-    Returns
-    -------
-    Any
-        The message.
-    """
+    """Load a message of a worker."""
     return pickle.loads(packed)  # noqa: S301 - our worker wrote it
 
 
@@ -245,7 +220,7 @@ def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSyna
     except StorageError as error:
         return error  # a disk that is full for one block is full for all
     except BaseException as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
-        return Failed(box, reason_of(error), traceback_of(error))
+        return Failed(box, describe_error(error), format_traceback(error))
     return Done(box, result, time.monotonic() - started, _peak_bytes())
 
 

@@ -31,57 +31,19 @@ _NAMES_SHOWN = 8
 
 
 def check_name(kind: str, name: str, remedy: str) -> str:
-    """Refuse a name that BOSS would cut short or not find: it ends a name at the first character that it does not know.
-
-    Parameters
-    ----------
-    kind : str
-        What the name is of, for the message.
-    name : str
-        The name.
-    remedy : str
-        What the user can do.
-
-    Returns
-    -------
-    str
-        The name.
-
-    Raises
-    ------
-    UsageError
-        If it has characters other than letters, digits, ``_`` and ``-``, or none.
-    """
+    """Refuse a name that BOSS would cut short: it ends a name at the first character that it does not know."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(f"{kind} {name!r}", "a name in BOSS has letters, digits, _ and - only, at least one", remedy)
     return name
 
 
 def find_experiment(remote: BossRemote, collection: str, experiment: str) -> Mapping[str, Any]:
-    """Look up an experiment; an unknown name is answered with the names that exist.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    collection, experiment : str
-        The names.
-
-    Returns
-    -------
-    mapping
-        BOSS's description; ``channels`` and ``coord_frame`` are in it.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such collection or experiment; the names that exist are in the message, the closest first.
-    """
+    """Look up an experiment; an unknown name is answered with the names that exist."""
     check_name("collection", collection, "Check --col")
     check_name("experiment", experiment, "Check --exp")
-    asked = f"experiment {collection}/{experiment}"
+    requested = f"experiment {collection}/{experiment}"
     try:
-        return describe_resource(remote, asked, ExperimentResource(experiment, collection))
+        return describe_resource(remote, requested, ExperimentResource(experiment, collection))
     except UnknownNameError as error:
         missing = error
     try:
@@ -92,7 +54,7 @@ def find_experiment(remote: BossRemote, collection: str, experiment: str) -> Map
     except PermissionDeniedError:
         # Whoever may not see the collection may still be told that the experiment is missing.
         raise missing from missing.__cause__
-    raise unknown(asked, "experiment", experiment, found.get("experiments", []), "Check --exp") from missing
+    raise unknown(requested, "experiment", experiment, found.get("experiments", []), "Check --exp") from missing
 
 
 def _names(lister: Callable[[], list[str]], remote: BossRemote) -> list[str]:
@@ -100,123 +62,52 @@ def _names(lister: Callable[[], list[str]], remote: BossRemote) -> list[str]:
     return call(remote, "the list of collections", lister)
 
 
-def unknown(asked: str, kind: str, name: str, existing: Iterable[str], remedy: str) -> UnknownNameError:
-    """Build the error for a name that does not exist.
-
-    Parameters
-    ----------
-    asked : str
-        What was asked for.
-    kind : str
-        What the name is of.
-    name : str
-        The name.
-    existing : iterable of str
-        The names that exist.
-    remedy : str
-        What the user can do.
-
-    Returns
-    -------
-    UnknownNameError
-        It names what exists, the closest first.
-    """
+def unknown(requested: str, kind: str, name: str, existing: Iterable[str], remedy: str) -> UnknownNameError:
+    """Build the error for a name that does not exist."""
     names = closest(name, existing)
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     there = f"there are {', '.join(names[:_NAMES_SHOWN])}{more}" if names else "there is none at all"
-    return UnknownNameError(asked, f"there is no such {kind}; {there}", remedy)
+    return UnknownNameError(requested, f"there is no such {kind}; {there}", remedy)
 
 
 def read_frame(remote: BossRemote, name: str) -> Frame:
-    """Look up a coordinate frame.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    name : str
-        Its name.
-
-    Returns
-    -------
-    Frame
-        Extent and voxel size, whatever unit BOSS keeps it in.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none.
-    DataError
-        If it has no voxel, or its unit is unknown.
-    """
-    asked = f"coordinate frame {name}"
-    fields = describe_resource(remote, asked, CoordinateFrameResource(name))
-    return call(remote, asked, lambda: frame_of(fields))
+    """Look up a coordinate frame."""
+    requested = f"coordinate frame {name}"
+    fields = describe_resource(remote, requested, CoordinateFrameResource(name))
+    return call(remote, requested, lambda: frame_of(fields))
 
 
 def frame_of(fields: Mapping[str, Any]) -> Frame:
-    """Read BOSS's description of a coordinate frame.
-
-    Parameters
-    ----------
-    fields : mapping
-        The fields of BOSS's reply.
-
-    Returns
-    -------
-    Frame
-        The same, in z, y, x and nanometres.
-
-    Raises
-    ------
-    DataError
-        If it has no voxel, or its unit is unknown: BOSS checks neither.
-    """
-    asked = f"coordinate frame {fields['name']}"
+    """Read BOSS's description of a coordinate frame."""
+    requested = f"coordinate frame {fields['name']}"
     ends = [(int(fields[f"{axis}_start"]), int(fields[f"{axis}_stop"])) for axis in "zyx"]
     if any(stop <= start for start, stop in ends):
-        raise DataError(asked, f"it holds no voxel: z, y, x are {ends}", "Ask the owner of the experiment to mend it")
+        raise DataError(
+            requested, f"it holds no voxel: z, y, x are {ends}", "Ask the owner of the experiment to mend it"
+        )
     unit = str(fields["voxel_unit"])
     if unit not in NANOMETRES:
-        raise DataError(asked, f"its unit is {unit!r}", f"Known are {', '.join(NANOMETRES)}")
+        raise DataError(requested, f"its unit is {unit!r}", f"Known are {', '.join(NANOMETRES)}")
     z, y, x = (float(fields[f"{axis}_voxel_size"]) * NANOMETRES[unit] for axis in "zyx")
     return Frame(str(fields["name"]), Box(*ends), (z, y, x))
 
 
 def find_channel(remote: BossRemote, collection: str, experiment: str, channel: str) -> ChannelResource:
-    """Look up a channel and make it ready for cutouts.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    collection, experiment, channel : str
-        The names.
-
-    Returns
-    -------
-    ChannelResource
-        With its datatype: uint8, uint16 or uint64.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such channel.
-    DataError
-        If its voxels are of another type, or its finest resolution is not the native one.
-    """
-    asked = f"channel {collection}/{experiment}/{channel}"
-    fields = describe_resource(remote, asked, ChannelResource(channel, collection, experiment))
+    """Look up a channel and make it ready for cutouts."""
+    requested = f"channel {collection}/{experiment}/{channel}"
+    fields = describe_resource(remote, requested, ChannelResource(channel, collection, experiment))
     datatype = str(fields["datatype"])
-    base = call(remote, asked, lambda: int(fields.get("base_resolution") or RESOLUTION))
+    base = call(remote, requested, lambda: int(fields.get("base_resolution") or RESOLUTION))
     if datatype not in _TYPES:
-        raise DataError(asked, f"its voxels are {datatype}", f"Only {', '.join(_TYPES)} can be read: choose another")
+        raise DataError(
+            requested, f"its voxels are {datatype}", f"Only {', '.join(_TYPES)} can be read: choose another"
+        )
     if base > RESOLUTION:
-        raise DataError(asked, f"its finest resolution is {base}", f"Only resolution {RESOLUTION} is read")
+        raise DataError(requested, f"its finest resolution is {base}", f"Only resolution {RESOLUTION} is read")
     # intern refuses a type that it does not know
     return call(
         remote,
-        asked,
+        requested,
         lambda: ChannelResource(
             channel, collection, experiment, type=str(fields["type"]), datatype=datatype, raw=fields
         ),

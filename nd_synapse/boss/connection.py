@@ -34,7 +34,7 @@ __all__ = [
     "is_loopback",
     "patience_of",
     "token_of",
-    "url_of",
+    "url_for",
 ]
 
 log = logging.getLogger(__name__)
@@ -75,46 +75,32 @@ class Address:
 
 
 def address_of(host: str) -> Address:
-    """Read what the user gave as the host.
-
-    Parameters
-    ----------
-    host : str
-        A host name, with a port or not (https is meant), or a URL with http or https and nothing after the host.
-
-    Returns
-    -------
-    Address
-        Where BOSS answers.
-
-    Raises
-    ------
-    UsageError
-        If it is neither.
-    """
+    """Read what the user gave as the host."""
     if not isinstance(host, str):
         raise UsageError(
             f"a host of the type {type(host).__name__}", "it is no text", "Give a name such as api.bossdb.io"
         )
     # What stands before an @ may be a password; no message repeats it.
-    asked = f"host {host.rpartition('@')[2]!r}"
+    requested = f"host {host.rpartition('@')[2]!r}"
     remedy = "Give a name such as api.bossdb.io, or a URL such as http://127.0.0.1:8080"
     if re.search(r"[\s\\%]", host) or not host.isprintable():
-        raise UsageError(asked, "it has characters that no host has", remedy)
+        raise UsageError(requested, "it has characters that no host has", remedy)
     try:
         parts = urlsplit(host if "://" in host else f"https://{host}")
         port = parts.port
     except ValueError as error:
-        raise UsageError(asked, "it is neither a host name nor a URL", remedy) from error
+        raise UsageError(requested, "it is neither a host name nor a URL", remedy) from error
     if parts.scheme not in {"http", "https"}:
-        raise UsageError(asked, f"{parts.scheme}:// is not http:// or https://", remedy)
+        raise UsageError(requested, f"{parts.scheme}:// is not http:// or https://", remedy)
     if "@" in parts.netloc:
-        raise UsageError(asked, "it has a user name in it", "Give the token with --token-file or BOSS_TOKEN instead")
+        raise UsageError(
+            requested, "it has a user name in it", "Give the token with --token-file or BOSS_TOKEN instead"
+        )
     name = parts.hostname
     if not name or not _is_host(name):
-        raise UsageError(asked, "it has no valid host name", remedy)
+        raise UsageError(requested, "it has no valid host name", remedy)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise UsageError(asked, "it has more than a host in it", remedy)
+        raise UsageError(requested, "it has more than a host in it", remedy)
     shown = f"[{name}]" if ":" in name else name
     return Address(parts.scheme, shown if port is None else f"{shown}:{port}")
 
@@ -132,27 +118,7 @@ def _is_host(name: str) -> bool:
 
 
 def connect(host: str, token: Token | str, *, patience: Patience | None = None) -> BossRemote:
-    """Open a connection to BOSS; nothing is sent yet.
-
-    Parameters
-    ----------
-    host : str
-        See `address_of`.
-    token : Token or str
-        The token.
-    patience : Patience, optional
-        Time-outs and retries.
-
-    Returns
-    -------
-    BossRemote
-        The client of `intern`, with time-outs and retries. One process uses it; a forked child opens its own.
-
-    Raises
-    ------
-    UsageError
-        If host or token are malformed.
-    """
+    """Open a connection to BOSS; nothing is sent yet."""
     address = address_of(host)
     token = Token.of(token)
     if address.protocol == "http" and token.is_secret and not is_loopback(address):
@@ -171,18 +137,7 @@ def connect(host: str, token: Token | str, *, patience: Patience | None = None) 
 
 
 def is_loopback(address: Address) -> bool:
-    """Tell whether an address stays on this machine.
-
-    Parameters
-    ----------
-    address : Address
-        The address.
-
-    Returns
-    -------
-    bool
-        False for names below ``localhost``, which a name server may send elsewhere.
-    """
+    """Tell whether an address stays on this machine."""
     name = urlsplit(address.url).hostname or ""
     try:
         return ipaddress.ip_address(name).is_loopback
@@ -190,77 +145,38 @@ def is_loopback(address: Address) -> bool:
         return name == "localhost"
 
 
-def url_of(remote: BossRemote) -> str:
+def url_for(remote: BossRemote) -> str:
     """Return the URL of a connection's host, without a slash at its end."""
     return str(remote.project_service.url_prefix)
 
 
 def token_of(remote: BossRemote) -> Token:
     """Return the token of a connection."""
-    adapter = remote.project_service.session.get_adapter(url_of(remote))
+    adapter = remote.project_service.session.get_adapter(url_for(remote))
     # a client that somebody else made has the token itself
     return adapter.token if isinstance(adapter, RetryingAdapter) else Token(remote.token_project)
 
 
 def patience_of(remote: BossRemote) -> Patience:
     """Return the time-outs and retries of a connection."""
-    adapter = remote.project_service.session.get_adapter(url_of(remote))
+    adapter = remote.project_service.session.get_adapter(url_for(remote))
     return adapter.patience if isinstance(adapter, RetryingAdapter) else Patience()
 
 
-def call(remote: BossRemote, asked: str, function: Callable[[], _Result]) -> _Result:
-    """Make one call of `intern`, its errors translated.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection that the call uses.
-    asked : str
-        What the call is for: the first part of the message if it fails.
-    function : callable
-        The call.
-
-    Returns
-    -------
-    object
-        What the call returns.
-
-    Raises
-    ------
-    NDSynapseError
-        See `boss.translation`.
-    """
-    with translated(asked, url_of(remote), token_of(remote)):
+def call(remote: BossRemote, requested: str, function: Callable[[], _Result]) -> _Result:
+    """Make one call of `intern`, its errors translated."""
+    with translated(requested, url_for(remote), token_of(remote)):
         return function()
 
 
-def describe_resource(remote: BossRemote, asked: str, resource: Any) -> Mapping[str, Any]:
+def describe_resource(remote: BossRemote, requested: str, resource: Any) -> Mapping[str, Any]:
     """Ask BOSS for the description of a collection, coordinate frame, experiment or channel.
 
     `intern` builds and sends the request, but its reader refuses what BOSS may well answer: an experiment whose time
     unit was never set, a channel of a type that it does not know.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    asked : str
-        What is asked for, for the message.
-    resource : BossResource
-        A resource of `intern` with its names.
-
-    Returns
-    -------
-    mapping
-        The fields of BOSS's reply.
-
-    Raises
-    ------
-    NDSynapseError
-        See `boss.translation`; `UnknownNameError` if there is none.
     """
     service = remote.project_service
-    with translated(asked, url_of(remote), token_of(remote)):
+    with translated(requested, url_for(remote), token_of(remote)):
         request = service.service.get_request(resource, "GET", "application/json", service.url_prefix, service.auth)
         response = service.session.send(service.session.prepare_request(request), **service.session_send_opts)
         if response.status_code != 200:

@@ -41,18 +41,7 @@ _Result = TypeVar("_Result")
 
 
 def request_size(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Choose the size of one request for a box: whole cuboids, long in x rather than deep.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Voxels of the whole box along z, y, x.
-
-    Returns
-    -------
-    tuple of int
-        Extents along z, y, x, multiples of `CUBOID`. Cut to `shape`, they hold at most `REQUEST_VOXELS`.
-    """
+    """Choose the size of one request for a box: whole cuboids, long in x rather than deep."""
     cuboids = [1, 1, 1]
     for axis in (2, 1, 0):
         # One more than fits in: a box may begin in the middle of a cuboid.
@@ -67,18 +56,7 @@ def request_size(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def pieces_of(box: Box) -> list[Box]:
-    """Return what of a box each request reads.
-
-    Parameters
-    ----------
-    box : Box
-        What is to be read.
-
-    Returns
-    -------
-    list of Box
-        One where a single request can hold it, wherever it begins.
-    """
+    """Return what of a box each request reads."""
     return [box] if box.voxels <= REQUEST_VOXELS else list(box.tiles(request_size(box.shape), aligned=True))
 
 
@@ -105,19 +83,21 @@ def read_cutout(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArr
     NDSynapseError
         See `boss.translation`.
     """
-    asked = f"voxels {box} of {_name(channel)}"
+    requested = f"voxels {box} of {_name(channel)}"
     voxels = np.empty(box.shape, dtype=channel.datatype)
     for tile in pieces_of(box):
-        answer = _read_tile(remote, channel, tile, asked)
+        answer = _read_tile(remote, channel, tile, requested)
         if answer.shape != tile.shape or answer.dtype != voxels.dtype:
             raise UnavailableError(
-                asked, f"BOSS sent {answer.dtype} of shape {answer.shape} for {tile}", "Report it to the host's owner"
+                requested,
+                f"BOSS sent {answer.dtype} of shape {answer.shape} for {tile}",
+                "Report it to the host's owner",
             )
         voxels[tile.slices(box.start)] = answer
     return voxels
 
 
-def _read_tile(remote: BossRemote, channel: ChannelResource, tile: Box, asked: str) -> NDArray[Any]:
+def _read_tile(remote: BossRemote, channel: ChannelResource, tile: Box, requested: str) -> NDArray[Any]:
     """Read what one request holds."""
     z, y, x = tile.ranges
 
@@ -128,11 +108,11 @@ def _read_tile(remote: BossRemote, channel: ChannelResource, tile: Box, asked: s
 
     for attempt in range(1, UNREADABLE_ATTEMPTS + 1):
         try:
-            return _voxels_call(remote, asked, read)
+            return _voxels_call(remote, requested, read)
         except UnavailableError as error:
             if attempt == UNREADABLE_ATTEMPTS or not isinstance(error.__cause__, BloscError):
                 raise
-            log.warning("%s: what came cannot be unpacked; asking again", asked)
+            log.warning("%s: what came cannot be unpacked; asking again", requested)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -160,39 +140,21 @@ def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: 
     NDSynapseError
         See `boss.translation`; `DataError` if shape, type or size are wrong: nothing is sent then.
     """
-    asked = f"writing {box} of {_name(channel)}"
+    requested = f"writing {box} of {_name(channel)}"
     if voxels.shape != box.shape or voxels.dtype != np.dtype(channel.datatype) or box.voxels > REQUEST_VOXELS:
         raise DataError(
-            asked,
+            requested,
             f"the block is {voxels.dtype} of shape {voxels.shape}",
             f"It must be {channel.datatype} of shape {box.shape}, at most {REQUEST_VOXELS} voxels",
         )
     z, y, x = box.ranges
-    return _repeats(remote, asked, lambda: remote.create_cutout(channel, RESOLUTION, list(x), list(y), list(z), voxels))
+    return _repeats(
+        remote, requested, lambda: remote.create_cutout(channel, RESOLUTION, list(x), list(y), list(z), voxels)
+    )
 
 
 def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> int:
-    """Set all voxels of a box to zero.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    channel : ChannelResource
-        The channel.
-    box : Box
-        The voxels; at most `REQUEST_VOXELS`.
-
-    Returns
-    -------
-    int
-        Attempts that failed before: BOSS may still carry each of them out, whatever was written by then.
-
-    Raises
-    ------
-    NDSynapseError
-        See `boss.translation`.
-    """
+    """Set all voxels of a box to zero."""
     z, y, x = box.ranges
     return _repeats(
         remote,
@@ -201,22 +163,22 @@ def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> int:
     )
 
 
-def _repeats(remote: BossRemote, asked: str, function: Callable[[], object]) -> int:
+def _repeats(remote: BossRemote, requested: str, function: Callable[[], object]) -> int:
     """Make one call that changes voxels; return how many of its attempts were given up."""
     with counting_repeats() as repeats:
-        _voxels_call(remote, asked, function)
+        _voxels_call(remote, requested, function)
     return repeats.count
 
 
-def _voxels_call(remote: BossRemote, asked: str, function: Callable[[], _Result]) -> _Result:
+def _voxels_call(remote: BossRemote, requested: str, function: Callable[[], _Result]) -> _Result:
     """Make one call of the volume service, and find out what its status 500 means."""
     try:
-        return call(remote, asked, function)
+        return call(remote, requested, function)
     except UnavailableError as error:
         cause = error.__cause__
         if isinstance(cause, requests.HTTPError) and reply_of(cause).status == 500:
             # BOSS answers so to a token that it does not know, too; a question in JSON gets the true answer.
-            call(remote, asked, remote.list_collections)
+            call(remote, requested, remote.list_collections)
         raise
 
 

@@ -85,122 +85,48 @@ class Destination:
 
 
 def is_mask(fields: Mapping[str, Any]) -> bool:
-    """Tell whether a channel is a mask of ours, by what BOSS says of it.
-
-    Parameters
-    ----------
-    fields : mapping
-        BOSS's description of the channel.
-
-    Returns
-    -------
-    bool
-        Whether its description begins as that of every `Destination` does.
-    """
+    """Tell whether a channel is a mask of ours, by what BOSS says of it."""
     return str(fields.get("description") or "").startswith(_CONTENT)
 
 
 def check_destination(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:
-    """Refuse a destination that would be refused after the work, as far as that can be known; nothing is created.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    destination : Destination
-        The channel.
-    box : Box
-        What will be written.
-    source : Frame or None
-        See `ensure_channel`.
-
-    Raises
-    ------
-    NDSynapseError
-        See `ensure_channel`. Whether the token may create what is missing shows only when it is created.
-    """
-    asked, wanted = _experiment(destination)
-    fields = _look_up(remote, asked, wanted)
+    """Refuse a destination that would be refused after the work, as far as that can be known; nothing is created."""
+    requested, wanted = _experiment(destination)
+    fields = _look_up(remote, requested, wanted)
     if fields is None:
         if source is None:
-            raise _without_source(asked)
+            raise _without_source(requested)
         _look_up(remote, f"output collection {destination.collection}", CollectionResource(destination.collection))
         return
-    check_frame(asked, read_frame(remote, str(fields["coord_frame"])), box, source)
-    asked, wanted = _channel(destination)
-    fields = _look_up(remote, asked, wanted)
+    check_frame(requested, read_frame(remote, str(fields["coord_frame"])), box, source)
+    requested, wanted = _channel(destination)
+    fields = _look_up(remote, requested, wanted)
     if fields is not None:
-        _check_kind(asked, fields)
-        _check_maker(asked, fields, destination)
+        _check_kind(requested, fields)
+        _check_maker(requested, fields, destination)
 
 
 def ensure_channel(
     remote: BossRemote, destination: Destination, box: Box, source: Frame | None
 ) -> tuple[ChannelResource, bool]:
-    """Find the channel for a mask, or create it with the collection, frame and experiment that it needs.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    destination : Destination
-        The channel.
-    box : Box
-        What will be written.
-    source : Frame or None
-        The frame that the mask was computed in. Without it a missing experiment is not created, and the voxel size of
-        an existing one is not compared.
-
-    Returns
-    -------
-    channel : ChannelResource
-        An image channel of uint8.
-    is_new : bool
-        Whether it was created just now, and so holds no voxel.
-
-    Raises
-    ------
-    DataError
-        If the experiment's frame does not hold the box, its voxels differ in size, or the channel is no uint8 image.
-    UsageError
-        If another maker's mask is there, and the destination does not say that it may be replaced.
-    UnknownNameError
-        If the experiment is missing and `source` is not given, or a name was deleted.
-    PermissionDeniedError
-        If the token may not create what is missing.
-    """
+    """Find the channel for a mask, or create it with the collection, frame and experiment that it needs."""
     _ensure_experiment(remote, destination, box, source)
-    asked, wanted = _channel(destination)
-    fields, is_new = _ensure(remote, asked, wanted)
-    _check_kind(asked, fields)
-    _check_maker(asked, fields, destination)
+    requested, wanted = _channel(destination)
+    fields, is_new = _ensure(remote, requested, wanted)
+    _check_kind(requested, fields)
+    _check_maker(requested, fields, destination)
     if fields.get("description") != destination.description:
-        _sign(remote, asked, wanted, fields)
+        _sign(remote, requested, wanted, fields)
     return wanted, is_new
 
 
 def refuse_taken(remote: BossRemote, destination: Destination) -> None:
-    """Refuse a channel that says by now that another maker's mask is in it: somebody took it over, and may be at it.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    destination : Destination
-        The channel, as `ensure_channel` left it.
-
-    Raises
-    ------
-    UsageError
-        If it says something else of itself than it did then.
-    NDSynapseError
-        If BOSS does not tell.
-    """
-    asked, wanted = _channel(destination)
-    there = str(describe_resource(remote, asked, wanted).get("description") or "")
+    """Refuse a channel that says by now that another maker's mask is in it: somebody took it over, and may be at it."""
+    requested, wanted = _channel(destination)
+    there = str(describe_resource(remote, requested, wanted).get("description") or "")
     if there != destination.description:
         raise UsageError(
-            asked,
+            requested,
             f"another job took it over while this one pushed; it says of itself: {there[:200] or 'nothing'}",
             "See that no other job writes to it; then replace its mask with --overwrite (overwrite=True), or choose"
             " another experiment with --out-exp NAME",
@@ -209,8 +135,8 @@ def refuse_taken(remote: BossRemote, destination: Destination) -> None:
 
 def _experiment(destination: Destination) -> tuple[str, ExperimentResource]:
     """Name the experiment of a destination, for messages and for the client."""
-    asked = f"output experiment {destination.collection}/{destination.experiment}"
-    return asked, ExperimentResource(destination.experiment, destination.collection)
+    requested = f"output experiment {destination.collection}/{destination.experiment}"
+    return requested, ExperimentResource(destination.experiment, destination.collection)
 
 
 def _channel(destination: Destination) -> tuple[str, ChannelResource]:
@@ -225,83 +151,66 @@ def _channel(destination: Destination) -> tuple[str, ChannelResource]:
     )
 
 
-def _check_kind(asked: str, fields: Mapping[str, Any]) -> None:
+def _check_kind(requested: str, fields: Mapping[str, Any]) -> None:
     """Refuse a channel that cannot hold a mask."""
     if (fields.get("type"), fields.get("datatype")) != ("image", "uint8"):
         raise DataError(
-            asked,
+            requested,
             f"there is such a channel already, of type {fields.get('type')} and {fields.get('datatype')}",
             "A mask needs an image channel of uint8: choose another experiment with --out-exp NAME",
         )
 
 
-def _check_maker(asked: str, fields: Mapping[str, Any], destination: Destination) -> None:
+def _check_maker(requested: str, fields: Mapping[str, Any], destination: Destination) -> None:
     """Refuse a channel that somebody else made, unless it may be replaced."""
     there = str(fields.get("description") or "")
     if there != destination.description and not destination.overwrite:
         raise UsageError(
-            asked,
+            requested,
             f"another run or somebody else made it; it says of itself: {there[:200] or 'nothing'}",
             "Replace its mask with --overwrite (overwrite=True), or choose another experiment with --out-exp NAME",
         )
 
 
-def _sign(remote: BossRemote, asked: str, channel: ChannelResource, fields: Mapping[str, Any]) -> None:
+def _sign(remote: BossRemote, requested: str, channel: ChannelResource, fields: Mapping[str, Any]) -> None:
     """Let a channel say who made the mask that replaces the one it held."""
     # an update takes away the links to other channels that it does not name
     channel.sources, channel.related = list(fields.get("sources") or []), list(fields.get("related") or [])
-    call(remote, asked, lambda: remote.update_project(channel.name, channel))
-    log.info("%s is overwritten", asked)
+    call(remote, requested, lambda: remote.update_project(channel.name, channel))
+    log.info("%s is overwritten", requested)
 
 
-def _without_source(asked: str) -> UnknownNameError:
-    return UnknownNameError(asked, "there is none", "Create it, or pass the source that it shall be like")
+def _without_source(requested: str) -> UnknownNameError:
+    return UnknownNameError(requested, "there is none", "Create it, or pass the source that it shall be like")
 
 
 def _ensure_experiment(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:
     """Find or create the experiment of a destination, and check that its frame suits the mask."""
-    asked, wanted = _experiment(destination)
-    fields = _look_up(remote, asked, wanted)
+    requested, wanted = _experiment(destination)
+    fields = _look_up(remote, requested, wanted)
     if fields is None:
         if source is None:
-            raise _without_source(asked)
+            raise _without_source(requested)
         _ensure(remote, f"output collection {destination.collection}", CollectionResource(destination.collection))
         wanted.coord_frame = _ensure_frame(
-            remote, asked, f"{destination.collection}_{destination.experiment}", box, source
+            remote, requested, f"{destination.collection}_{destination.experiment}", box, source
         )
-        fields, _ = _ensure(remote, asked, wanted)
-    check_frame(asked, read_frame(remote, str(fields["coord_frame"])), box, source)
+        fields, _ = _ensure(remote, requested, wanted)
+    check_frame(requested, read_frame(remote, str(fields["coord_frame"])), box, source)
 
 
-def check_frame(asked: str, frame: Frame, box: Box, source: Frame | None) -> None:
-    """Refuse an output frame that cannot hold a mask voxel on voxel.
-
-    Parameters
-    ----------
-    asked : str
-        What the frame is of, for the message.
-    frame : Frame
-        The frame of the output.
-    box : Box
-        What will be written.
-    source : Frame or None
-        The frame that it was computed in.
-
-    Raises
-    ------
-    DataError
-        If the box leaves the frame, or the voxels differ in size.
-    """
+def check_frame(requested: str, frame: Frame, box: Box, source: Frame | None) -> None:
+    """Refuse an output frame that cannot hold a mask voxel on voxel."""
     remedy = "Choose another experiment with --out-exp NAME; a missing one is created to fit"
     if not frame.extent.contains(box):
-        raise DataError(asked, f"its frame {frame.name} holds {frame.extent}, the mask is {box}", remedy)
+        raise DataError(requested, f"its frame {frame.name} holds {frame.extent}, the mask is {box}", remedy)
     if source is not None and not frame.same_voxels(source):
         raise DataError(
-            asked, f"its voxels are {frame.size_text()}, those of {source.name} are {source.size_text()}", remedy
+            requested, f"its voxels are {frame.size_text()}, those of {source.name} are {source.size_text()}", remedy
         )
 
 
-def _ensure_frame(remote: BossRemote, asked: str, name: str, box: Box, source: Frame) -> str:
+def _ensure_frame(remote: BossRemote, requested: str, name: str, box: Box, source: Frame) -> str:
     """Return the name of a coordinate frame equal to the source's: its own if BOSS has it, else a copy."""
     try:
         existing = read_frame(remote, source.name)
@@ -328,35 +237,35 @@ def _ensure_frame(remote: BossRemote, asked: str, name: str, box: Box, source: F
     _, is_new = _ensure(remote, f"coordinate frame {name}", copy)
     if not is_new:
         # Frames are shared by all of BOSS: one of this name may be anybody's.
-        check_frame(asked, read_frame(remote, name), box, source)
+        check_frame(requested, read_frame(remote, name), box, source)
     return name
 
 
-def _look_up(remote: BossRemote, asked: str, wanted: Any) -> Mapping[str, Any] | None:
+def _look_up(remote: BossRemote, requested: str, wanted: Any) -> Mapping[str, Any] | None:
     """Return BOSS's description of a resource; None if it can be created, which a deleted one cannot."""
     try:
-        return describe_resource(remote, asked, wanted)
+        return describe_resource(remote, requested, wanted)
     except UnknownNameError as error:
         if was_deleted(error):
             raise
         return None
 
 
-def _ensure(remote: BossRemote, asked: str, wanted: Any) -> tuple[Mapping[str, Any], bool]:
+def _ensure(remote: BossRemote, requested: str, wanted: Any) -> tuple[Mapping[str, Any], bool]:
     """Return BOSS's description of a resource, and whether it was created for that."""
-    existing = _look_up(remote, asked, wanted)
+    existing = _look_up(remote, requested, wanted)
     if existing is not None:
         return existing, False
     try:
-        created = call(remote, asked, lambda: remote.create_project(wanted))
+        created = call(remote, requested, lambda: remote.create_project(wanted))
     except UsageError as error:
         # Refused, perhaps because another job, or an attempt of ours without an answer, created it meanwhile. Whether
         # it holds voxels is not known then, so it does not count as new.
-        existing = _look_up(remote, asked, wanted) if _is_conflict(error) else None
+        existing = _look_up(remote, requested, wanted) if _is_conflict(error) else None
         if existing is None:
             raise
         return existing, False
-    log.info("created %s", asked)
+    log.info("created %s", requested)
     return created.raw, True
 
 

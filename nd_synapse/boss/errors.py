@@ -110,34 +110,12 @@ class BossReply:
 
 
 def reply_of(error: requests.HTTPError) -> BossReply:
-    """Read status, code and message of a refusal.
-
-    Parameters
-    ----------
-    error : requests.HTTPError
-        An error with a response; without one, the status is 0.
-
-    Returns
-    -------
-    BossReply
-        What it says.
-    """
+    """Read status, code and message of a refusal."""
     return BossReply(0, None, "") if error.response is None else read_reply(error.response)
 
 
 def read_reply(response: requests.Response) -> BossReply:
-    """Read status, code and message of an answer that is a refusal.
-
-    Parameters
-    ----------
-    response : requests.Response
-        The answer.
-
-    Returns
-    -------
-    BossReply
-        What it says.
-    """
+    """Read status, code and message of an answer that is a refusal."""
     location = _host_in(response.headers.get("Location", ""))
     try:
         body = json.loads(response.text)
@@ -160,53 +138,20 @@ def _host_in(url: str) -> str:
 
 
 def was_deleted(error: NDSynapseError) -> bool:
-    """Tell whether a name is missing because it was deleted: BOSS never gives it away again.
-
-    Parameters
-    ----------
-    error : NDSynapseError
-        An error of this module.
-
-    Returns
-    -------
-    bool
-        Whether it was deleted.
-    """
+    """Tell whether a name is missing because it was deleted: BOSS never gives it away again."""
     cause = error.__cause__
     return isinstance(cause, requests.HTTPError) and reply_of(cause).code == _DELETED
 
 
 def is_unknown_name(error: BaseException) -> bool:
-    """Tell whether a connection failed because nobody knows the name of the host.
-
-    Parameters
-    ----------
-    error : BaseException
-        What `requests` raised.
-
-    Returns
-    -------
-    bool
-        False also where the name servers say themselves that they fail for a while.
-    """
+    """Tell whether a connection failed because nobody knows the name of the host."""
     links = list(_chain(error))
     passing = any(isinstance(link, socket.gaierror) and link.errno == socket.EAI_AGAIN for link in links)
     return not passing and any(isinstance(link, NameResolutionError) for link in links)
 
 
 def is_untrusted(error: BaseException) -> bool:
-    """Tell whether an encrypted connection failed for want of trust: a certificate, or what it is checked against.
-
-    Parameters
-    ----------
-    error : BaseException
-        What `requests` raised.
-
-    Returns
-    -------
-    bool
-        False where the encryption itself broke: at a server that restarts, or on the line.
-    """
+    """Tell whether an encrypted connection failed for want of trust: a certificate, or what it is checked against."""
     refused = (ssl.SSLCertVerificationError, CertificateError, UntrustedError)
     return any(
         isinstance(link, refused)
@@ -216,34 +161,12 @@ def is_untrusted(error: BaseException) -> bool:
 
 
 def is_late(error: BaseException) -> bool:
-    """Tell whether a request failed because a limit on its time was over.
-
-    Parameters
-    ----------
-    error : BaseException
-        What `requests` raised, which has no word of its own for a request that cannot be sent in time.
-
-    Returns
-    -------
-    bool
-        Whether it was late.
-    """
+    """Tell whether a request failed because a limit on its time was over."""
     return any(isinstance(link, TimeoutError | requests.Timeout) for link in _chain(error))
 
 
 def is_no_http(error: BaseException) -> bool:
-    """Tell whether something came that is no answer over HTTP, as far as HTTP was asked for.
-
-    Parameters
-    ----------
-    error : BaseException
-        What `requests` raised.
-
-    Returns
-    -------
-    bool
-        False where a connection ended before an answer did.
-    """
+    """Tell whether something came that is no answer over HTTP, as far as HTTP was asked for."""
     cut_short = (http.client.RemoteDisconnected, http.client.IncompleteRead)
     return any(
         isinstance(link, http.client.HTTPException) and not isinstance(link, cut_short) for link in _chain(error)
@@ -251,28 +174,8 @@ def is_no_http(error: BaseException) -> bool:
 
 
 @contextmanager
-def translated(asked: str, host: str, token: Token) -> Iterator[None]:
-    """Turn what goes wrong in one call of `intern` into one of our errors.
-
-    Parameters
-    ----------
-    asked : str
-        What the call is for, such as ``"channel col/exp/PSD95"``: the first part of the message.
-    host : str
-        The URL of BOSS, for the message.
-    token : Token
-        Removed from everything that the foreign exception and its causes say.
-
-    Yields
-    ------
-    None
-        Once.
-
-    Raises
-    ------
-    NDSynapseError
-        See the table of this module; the foreign exception is its cause.
-    """
+def translated(requested: str, host: str, token: Token) -> Iterator[None]:
+    """Turn what goes wrong in one call of `intern` into one of our errors."""
     try:
         yield
     except NDSynapseError:
@@ -280,110 +183,118 @@ def translated(asked: str, host: str, token: Token) -> Iterator[None]:
     except _FOREIGN as error:
         try:
             _scrub(error, token)
-            ours = _translate(error, asked, host)
+            ours = _translate(error, requested, host)
         except Exception:  # noqa: BLE001 - whatever an answer holds that nobody thought of
             # what could not be read could not be rid of the token either: it does not go along
-            raise _senseless(asked, host) from None
+            raise _senseless(requested, host) from None
         # What a server says may repeat what it was sent.
-        raise type(ours)(*(redact(part, token) for part in (ours.asked, ours.found, ours.remedy))) from error
+        raise type(ours)(*(redact(part, token) for part in (ours.requested, ours.found, ours.remedy))) from error
 
 
-def _translate(error: Exception, asked: str, host: str) -> NDSynapseError:
+def _translate(error: Exception, requested: str, host: str) -> NDSynapseError:
     """Choose the error of ours for one of `requests` or `intern`."""
     if isinstance(error, HTTPErrorList):
-        return _translate(error.http_errors[0], asked, host) if error.http_errors else _no_answer(error, asked, host)
+        return (
+            _translate(error.http_errors[0], requested, host)
+            if error.http_errors
+            else _no_answer(error, requested, host)
+        )
     if isinstance(error, requests.HTTPError) and error.response is not None:
-        return _refusal(reply_of(error), asked, host)
+        return _refusal(reply_of(error), requested, host)
     if isinstance(error, _SENSELESS):
-        return _senseless(asked, host)
-    return _no_answer(error, asked, host)
+        return _senseless(requested, host)
+    return _no_answer(error, requested, host)
 
 
-def _senseless(asked: str, host: str) -> NDSynapseError:
+def _senseless(requested: str, host: str) -> NDSynapseError:
     """Return the error for an answer of which nothing can be made."""
     return UnavailableError(
-        asked, f"{host} answered with something that does not make sense", "Check that --host is a BOSS host"
+        requested, f"{host} answered with something that does not make sense", "Check that --host is a BOSS host"
     )
 
 
-def _refusal(reply: BossReply, asked: str, host: str) -> NDSynapseError:
+def _refusal(reply: BossReply, requested: str, host: str) -> NDSynapseError:
     """Choose the error for an HTTP status."""
     says = f"{host} says: {reply.message}" if reply.message else f"{host} answered with HTTP status {reply.status}"
     match reply.status:
         case 401:
-            return PermissionDeniedError(asked, f"{host} does not accept the token", _TOKEN_REMEDY)
+            return PermissionDeniedError(requested, f"{host} does not accept the token", _TOKEN_REMEDY)
         case 403:
-            return PermissionDeniedError(asked, f"the token may not do this; {says}", "Ask the owner for this right")
+            return PermissionDeniedError(
+                requested, f"the token may not do this; {says}", "Ask the owner for this right"
+            )
         case 404 if reply.code == _DELETED:
             return UnknownNameError(
-                asked, "it was deleted, and BOSS keeps its name taken", "Use another name, or ask BOSS to purge it"
+                requested, "it was deleted, and BOSS keeps its name taken", "Use another name, or ask BOSS to purge it"
             )
         case 404 if reply.code is not None:
-            return UnknownNameError(asked, f"there is none; {says}", "Check the name")
+            return UnknownNameError(requested, f"there is none; {says}", "Check the name")
         case 413:
-            return DataError(asked, f"one request was too large; {says}", "Use smaller blocks")
+            return DataError(requested, f"one request was too large; {says}", "Use smaller blocks")
         case 429 if reply.code is None:
             return UnavailableError(
-                asked,
+                requested,
                 f"{host} takes no more requests for now (HTTP status 429), after the retries",
                 "Try again later, with fewer --pulls: what is done stays done",
             )
         case 429:
             return UnavailableError(
-                asked,
+                requested,
                 f"the quota of this token's user at {host} is used up",
                 "BOSS counts by the month: try again later",
             )
         case status if 300 <= status < 400:
             return UsageError(
-                asked, f"{host} sends its callers on to {reply.location or 'another address'}", "Give that as --host"
+                requested,
+                f"{host} sends its callers on to {reply.location or 'another address'}",
+                "Give that as --host",
             )
         case 400 | 409:
-            return UsageError(asked, f"it was refused; {says}", "Check names and ranges")
+            return UsageError(requested, f"it was refused; {says}", "Check names and ranges")
         case status if status >= 500:
-            return UnavailableError(asked, f"{says}, after the retries", "Try again later: what is done stays done")
+            return UnavailableError(requested, f"{says}, after the retries", "Try again later: what is done stays done")
         case _:
-            return UnavailableError(asked, f"{says}, and no message of BOSS", "Check that --host is a BOSS host")
+            return UnavailableError(requested, f"{says}, and no message of BOSS", "Check that --host is a BOSS host")
 
 
-def _no_answer(error: Exception, asked: str, host: str) -> NDSynapseError:
+def _no_answer(error: Exception, requested: str, host: str) -> NDSynapseError:
     """Choose the error when there is no HTTP answer at all."""
     if is_untrusted(error):
         return UnavailableError(
-            asked,
+            requested,
             f"no trusted encrypted connection to {host}",
             "Check --host (http:// for a server without encryption); REQUESTS_CA_BUNDLE names a CA of your own",
         )
     if isinstance(error, requests.exceptions.SSLError):
         return UnavailableError(
-            asked,
+            requested,
             f"the encrypted connection to {host} broke, after the retries",
             "Check --host (http:// for a server without encryption), and the line to it; then try again",
         )
     if isinstance(error, OversizedError):
-        return UnavailableError(asked, f"{host} {error}", "Check that --host is a BOSS host, and tell its owner")
+        return UnavailableError(requested, f"{host} {error}", "Check that --host is a BOSS host, and tell its owner")
     if isinstance(error, DamagedError):
         return UnavailableError(
-            asked,
+            requested,
             f"{host} answered with something that does not make sense: it {error}, after the retries",
             "Check that --host is a BOSS host, and the line to it; then try again",
         )
     if any(isinstance(link, NameResolutionError) for link in _chain(error)):
-        return UnavailableError(asked, f"the name of {host} is not known", "Check --host and the network")
+        return UnavailableError(requested, f"the name of {host} is not known", "Check --host and the network")
     if is_no_http(error):
         return UnavailableError(
-            asked,
+            requested,
             f"what {host} answered is not what HTTP is, after the retries",
             "Check that --host is a BOSS host, and what stands before it; then try again",
         )
     if is_late(error):
-        return UnavailableError(asked, f"{host} did not answer in time, after the retries", "Try again later")
+        return UnavailableError(requested, f"{host} did not answer in time, after the retries", "Try again later")
     if isinstance(error, requests.ConnectionError):
         return UnavailableError(
-            asked, f"{host} cannot be reached, after the retries", "Check --host, and whether the server runs"
+            requested, f"{host} cannot be reached, after the retries", "Check --host, and whether the server runs"
         )
     return UnavailableError(
-        asked, f"the answer of {host} cannot be read ({type(error).__name__})", "Check that --host is a BOSS host"
+        requested, f"the answer of {host} cannot be read ({type(error).__name__})", "Check that --host is a BOSS host"
     )
 
 

@@ -27,14 +27,13 @@ from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
 from nd_synapse.boss.catalog import find_channel
-from nd_synapse.boss.connection import Patience, connect, patience_of, url_of
+from nd_synapse.boss.connection import Patience, connect, patience_of, url_for
 from nd_synapse.boss.cutouts import erase_block, read_cutout, request_size, write_block
 from nd_synapse.boss.destination import Destination, check_destination, ensure_channel, refuse_taken
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box, Frame, Range
-from nd_synapse.volumes.source import Source
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Source, Volume
 
 __all__ = [
     "DEFAULT_HOST",
@@ -303,17 +302,17 @@ def push_mask(
     start = time.monotonic()
     channel, is_new = ensure_channel(remote, destination, box, source_frame)
     blocks = list(box.tiles(request_size(box.shape), aligned=True))
-    tell = progress or _silent
+    log_error = progress or _silent
     push = _Push(remote, destination, channel)
     for done, block in enumerate(blocks, 1):
         wanted = _as_mask(mask[block.slices(box.start)])
         push.found += int(np.count_nonzero(wanted))
         existing = np.zeros_like(wanted) if is_new else read_cutout(remote, channel, block)
         push.bring_about(block, existing, wanted)
-        tell(done, 2 * len(blocks))
+        log_error(done, 2 * len(blocks))
     for done, block in enumerate(blocks, len(blocks) + 1):
         push.prove(block, _as_mask(mask[block.slices(box.start)]))
-        tell(done, 2 * len(blocks))
+        log_error(done, 2 * len(blocks))
     push.settle()
     for block in list(push.repeated):
         push.prove(block, _as_mask(mask[block.slices(box.start)]))
@@ -481,12 +480,12 @@ def neuroglancer_link(
         The link.
     """
     metres = {axis: [size * 1e-9, "m"] for axis, size in zip("zyx", voxel_size_nm, strict=True)}
-    layers = [_layer(name, f"{image_url or url_of(remote)}/{col}/{exp}/{name}", "") for col, exp, name in images]
+    layers = [_layer(name, f"{image_url or url_for(remote)}/{col}/{exp}/{name}", "") for col, exp, name in images]
     # The mask is an image of 0 and 255 to BOSS; the shader lets only what was found be seen.
     shader = (
         "void main() { if (toNormalized(getDataValue()) > 0.0) emitRGB(vec3(1.0, 0.2, 0.2)); else emitTransparent(); }"
     )
-    layers.append(_layer(destination.channel, f"{url_of(remote)}/{destination}", shader))
+    layers.append(_layer(destination.channel, f"{url_for(remote)}/{destination}", shader))
     state = {
         "dimensions": {axis: metres[axis] for axis in "xyz"},
         "position": [(start + stop) / 2 for start, stop in reversed(box.ranges)],

@@ -265,8 +265,8 @@ class NeuroDataResource:
             If there is no such channel; those that exist are named, the closest first.
         """
         if channel not in self.channels:
-            asked = f"channel {channel!r} of {self.collection}/{self.experiment}"
-            raise unknown(asked, "channel", channel, self.channels, "Check the names of the channels")
+            requested = f"channel {channel!r} of {self.collection}/{self.experiment}"
+            raise unknown(requested, "channel", channel, self.channels, "Check the names of the channels")
         return True
 
     def correct_range(self, z_range: Range, y_range: Range, x_range: Range) -> bool:

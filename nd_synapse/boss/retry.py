@@ -58,36 +58,12 @@ class Patience:
     longest_pause_s: float = 30.0
 
     def pause_before(self, attempt: int, chance: float) -> float:
-        """Return how long to wait before an attempt.
-
-        Parameters
-        ----------
-        attempt : int
-            Its number; the second is 2.
-        chance : float
-            A random number in [0, 1).
-
-        Returns
-        -------
-        float
-            The pause in seconds.
-        """
+        """Return how long to wait before an attempt."""
         bound: float = min(self.longest_pause_s, self.pause_s * 2.0 ** (attempt - 2))
         return bound * chance
 
     def settling_s(self, repeats: int) -> float:
-        """Return how long attempts that were given up may still be carried out, as far as they are waited for.
-
-        Parameters
-        ----------
-        repeats : int
-            Number of attempts that were followed by another one.
-
-        Returns
-        -------
-        float
-            Seconds; none for none, and no more than an answer is awaited.
-        """
+        """Return how long attempts that were given up may still be carried out, as far as they are waited for."""
         return min(self.read_s, self.longest_pause_s * repeats)
 
 
@@ -111,20 +87,7 @@ class Mishap:
 
 
 def mishap_of_answer(response: requests.Response, now: datetime) -> Mishap | None:
-    """Judge an answer.
-
-    Parameters
-    ----------
-    response : requests.Response
-        The answer, whole.
-    now : datetime
-        The time, with its zone: a server may name the moment at which it is to be asked again.
-
-    Returns
-    -------
-    Mishap or None
-        None if the answer counts: whatever it says, it would say again.
-    """
+    """Judge an answer."""
     status = response.status_code
     # BOSS itself counts bytes by the month, and says so with a code of its own. A proxy counts by the second.
     is_busy = status == 429 and read_reply(response).code is None
@@ -134,18 +97,7 @@ def mishap_of_answer(response: requests.Response, now: datetime) -> Mishap | Non
 
 
 def mishap_of_error(error: requests.RequestException) -> Mishap:
-    """Judge what was raised instead of an answer.
-
-    Parameters
-    ----------
-    error : requests.RequestException
-        What was raised.
-
-    Returns
-    -------
-    Mishap
-        Why there is no answer, and whether that passes.
-    """
+    """Judge what was raised instead of an answer."""
     if is_untrusted(error) or is_unknown_name(error):
         return Mishap("no trusted connection", passes=False)
     if isinstance(error, requests.exceptions.SSLError):
@@ -162,26 +114,7 @@ def mishap_of_error(error: requests.RequestException) -> Mishap:
 
 
 def pause_before(attempt: int, elapsed_s: float, chance: float, mishap: Mishap, patience: Patience) -> float | None:
-    """Decide whether to try again.
-
-    Parameters
-    ----------
-    attempt : int
-        Number of the attempt that would be made; the second is 2.
-    elapsed_s : float
-        Seconds since the first one began.
-    chance : float
-        A random number in [0, 1).
-    mishap : Mishap
-        Why the last attempt failed.
-    patience : Patience
-        The limits.
-
-    Returns
-    -------
-    float or None
-        The pause in seconds before the attempt; None to give up.
-    """
+    """Decide whether to try again."""
     # The jitter comes on top of what a server asks for: it has asked all of its callers.
     pause = mishap.wait_s + patience.pause_before(attempt, chance)
     if not mishap.passes or attempt > patience.attempts or elapsed_s + pause >= patience.total_s:

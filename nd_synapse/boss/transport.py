@@ -219,54 +219,19 @@ class RetryingAdapter(HTTPAdapter):
         self._chance = chance
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the connections such as end in time.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            What `HTTPAdapter.init_poolmanager` takes.
-        """
+        """Make the connections such as end in time."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _OpenPool, "https": _SecurePool}
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Say which certificates are trusted.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            What `HTTPAdapter.cert_verify` takes.
-
-        Raises
-        ------
-        UntrustedError
-            If the file of them is not there.
-        """
+        """Say which certificates are trusted."""
         try:
             super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
         except OSError as error:
             raise UntrustedError(error) from error
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, with the time-outs of `patience`, whatever the session asks for.
-
-        Parameters
-        ----------
-        request : requests.PreparedRequest
-            The request; its body is bytes, so that it can be sent again.
-        *args, **kwargs
-            What `HTTPAdapter.send` takes.
-
-        Returns
-        -------
-        requests.Response
-            The answer, read to its end; of whatever status after the last attempt.
-
-        Raises
-        ------
-        requests.RequestException
-            That of the last attempt.
-        """
+        """Send a request, with the time-outs of `patience`, whatever the session asks for."""
         began = self._clock()
         _remaining_s.set(lambda: began + self.patience.total_s - self._clock())
         options = {**kwargs, "timeout": (self.patience.connect_s, self.patience.read_s), "stream": True}
@@ -339,18 +304,7 @@ class RetryingAdapter(HTTPAdapter):
 
 @contextmanager
 def expecting(voxel_bytes: int) -> Iterator[None]:
-    """Let the answers to the calls within hold voxels, so many and no more.
-
-    Parameters
-    ----------
-    voxel_bytes : int
-        Bytes of the voxels that are asked for, unpacked; one call asks for all of them.
-
-    Yields
-    ------
-    None
-        Once.
-    """
+    """Let the answers to the calls within hold voxels, so many and no more."""
     before = _voxel_bytes.set(voxel_bytes)
     try:
         yield
@@ -360,13 +314,7 @@ def expecting(voxel_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def counting_repeats() -> Iterator[Repeats]:
-    """Count the attempts of the calls within that failed and were followed by another one.
-
-    Yields
-    ------
-    Repeats
-        The count; it grows while the context lasts.
-    """
+    """Count the attempts of the calls within that failed and were followed by another one."""
     repeats = Repeats()
     before = _repeats.set(repeats)
     try:

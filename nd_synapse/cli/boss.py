@@ -35,18 +35,7 @@ _PLAN_CHARACTERS = 2**20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments, by default those of the process.
-
-    Returns
-    -------
-    int
-        0, or the code of the error that ended it, see ``errors``.
-    """
+    """Run a command and return its exit code."""
     return app.run(_command, argv, remedy="What was stored by then stays")
 
 
@@ -56,8 +45,10 @@ def _command(argv: list[str], _environ: Mapping[str, str]) -> int:
         args = _parsed(argv)
         return _serve(args) if args.command == "serve" else _run(args)
     except NDSynapseError as error:
-        asked, found, remedy = (_without_tokens(part, argv) for part in (error.asked, error.found, error.remedy))
-        raise type(error)(asked, found, remedy) from None
+        requested, found, remedy = (
+            _without_tokens(part, argv) for part in (error.requested, error.found, error.remedy)
+        )
+        raise type(error)(requested, found, remedy) from None
 
 
 def _without_tokens(text: str, argv: Sequence[str]) -> str:

@@ -46,18 +46,7 @@ _OUT = ("collman_nomads", "nomads_predictions")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demonstration.
-
-    Parameters
-    ----------
-    argv : list of str, optional
-        Arguments; those of the process where None.
-
-    Returns
-    -------
-    int
-        0, or the exit code of the job.
-    """
+    """Run the demonstration."""
     parser = Parser(prog="nd-synapse demo", description="Run the main job on a synthetic sample.")
     parser.add_argument(
         "--path",
@@ -77,7 +66,7 @@ def _demonstrate(path: Path) -> int:
     """Make the sample, serve it, run the job, compare."""
     make_room(path)
     data = path / "boss"
-    _say(f"1. A sample: writing {COLLECTION}/{EXPERIMENT} ({DESCRIPTION.lower()}) to {data}")
+    _write(f"1. A sample: writing {COLLECTION}/{EXPERIMENT} ({DESCRIPTION.lower()}) to {data}")
     boss = Boss(data)
     try:
         sample = write_sample(boss)
@@ -98,16 +87,16 @@ def _demonstrate(path: Path) -> int:
             "--path",
             str(path / "results"),
         ]
-        _say(f"2. The job, on a local BOSS at {url}:\n   nd-synapse {' '.join(command[3:])}")
+        _write(f"2. The job, on a local BOSS at {url}:\n   nd-synapse {' '.join(command[3:])}")
         started = time.monotonic()
         code = _run(command, environment)
         if code:
             return code
-        _say(f"3. Done in {time.monotonic() - started:.1f} s. What the results hold, compared:")
+        _write(f"3. Done in {time.monotonic() - started:.1f} s. What the results hold, compared:")
         (folder,) = (path / "results").iterdir()
         _compare(folder, url, environment, sample)
         (report,) = folder.glob("*.html")
-        _say(f"\nReport: {report.resolve()}")
+        _write(f"\nReport: {report.resolve()}")
     return 0
 
 
@@ -122,25 +111,14 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
 
 
 def make_room(path: Path) -> None:
-    """Remove what an earlier demonstration left in a folder; what else stands there is not ours to remove.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of the demonstration; made where it is missing.
-
-    Raises
-    ------
-    UsageError
-        If it holds files and no demonstration made it.
-    StorageError
-        If it cannot be made or emptied.
-    """
-    asked, marker = f"--path {path}", path / _MARKER
+    """Remove what an earlier demonstration left in a folder; what else stands there is not ours to remove."""
+    requested, marker = f"--path {path}", path / _MARKER
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not marker.is_file() and any(path.iterdir()):
-            raise UsageError(asked, "no demonstration made this folder, and it is not empty", "Name an empty folder")
+            raise UsageError(
+                requested, "no demonstration made this folder, and it is not empty", "Name an empty folder"
+            )
         marker.touch()
         for name in ("boss", "results"):
             if (path / name).exists():
@@ -148,7 +126,7 @@ def make_room(path: Path) -> None:
     except NDSynapseError:
         raise
     except OSError as error:
-        raise StorageError(asked, error.strerror or str(error), "Name a folder that you may write to") from error
+        raise StorageError(requested, error.strerror or str(error), "Name a folder that you may write to") from error
 
 
 def _arguments(url: str, box: Box) -> list[str]:
@@ -162,26 +140,26 @@ def _compare(folder: Path, url: str, environment: dict[str, str], sample: Sample
     (tiff,) = folder.glob("*.ome.tiff")
     mask = tifffile.imread(tiff)
     held = _mask_in_boss(url, environment["BOSS_TOKEN"], f"{folder.name}_All", sample.box)
-    _say(f"   mask in the folder against the channel in BOSS: {np.count_nonzero(mask != held)} voxels differ")
+    _write(f"   mask in the folder against the channel in BOSS: {np.count_nonzero(mask != held)} voxels differ")
     with (folder / "synapses.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     voxels = sum(int(row["voxels"]) for row in rows)
-    _say(f"   table: {len(rows)} synapses of {voxels} voxels together, the mask has {np.count_nonzero(mask)}")
+    _write(f"   table: {len(rows)} synapses of {voxels} voxels together, the mask has {np.count_nonzero(mask)}")
     if "AWS_ENDPOINT_URL" in environment:
-        _say(
+        _write(
             f"   S3: {_differing_objects(folder, environment)} of {len(list(_files(folder)))} files "
             "differ from their objects"
         )
     else:
-        _say("   S3: nothing was uploaded, for no S3 server is installed here (requirements-dev.txt has one)")
+        _write("   S3: nothing was uploaded, for no S3 server is installed here (requirements-dev.txt has one)")
     centroids = [[float(row[f"centroid_{axis}_um"]) for axis in "zyx"] for row in rows]
     result = score(sample.truth_csv, centroids)
-    _say(
+    _write(
         f"   planted synapses found (centroid within {result.max_distance_um:g} um): "
         f"{result.found} of {result.planted}, {result.false_alarms} detections matched none"
     )
     for kind, planted in result.planted_by_type.items():
-        _say(f"      {kind}: {result.found_by_type[kind]} of {planted}")
+        _write(f"      {kind}: {result.found_by_type[kind]} of {planted}")
 
 
 def _mask_in_boss(url: str, token: str, channel: str, box: Box) -> NDArray[np.uint8]:
@@ -287,6 +265,6 @@ def _stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _say(text: str) -> None:
+def _write(text: str) -> None:
     """Write a line at once: the job writes to the same terminal."""
-    app.say(f"{text}\n")
+    app.write_stdout(f"{text}\n")

@@ -27,7 +27,7 @@ from nd_synapse.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_syn
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
-from nd_synapse.text import reason_of
+from nd_synapse.text import describe_error
 
 __all__ = ["main"]
 
@@ -80,7 +80,7 @@ def _blamed(pipeline: Pipeline) -> Iterator[None]:
     except (NDSynapseError, KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:
-        raise DataError(f"{pipeline.name} on these images", reason_of(error), "Correct the pipeline") from error
+        raise DataError(f"{pipeline.name} on these images", describe_error(error), "Correct the pipeline") from error
 
 
 def _matched(
@@ -254,20 +254,9 @@ def _run(arguments: list[str], _environ: Mapping[str, str]) -> int:
     told = does(request)
     if request.out is not None:
         _write(request.out, told.files)
-    return app.say(json.dumps(told.figures, indent=2) + "\n" if request.as_json else told.text)
+    return app.write_stdout(json.dumps(told.figures, indent=2) + "\n" if request.as_json else told.text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments; those of the process where None.
-
-    Returns
-    -------
-    int
-        The exit code: 0, or that of the error, see `errors`; 1 for a defect.
-    """
+    """Run the command line."""
     return app.run(_run, argv, remedy="The same command begins anew")

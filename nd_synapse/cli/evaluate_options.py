@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nd_synapse.console.parser import Parser, PathOption, WholeOption
+from nd_synapse.console.parser import IntOption, Parser, PathOption
 from nd_synapse.errors import DataError, StorageError, UsageError, exit_codes
 from nd_synapse.evaluate.synaptograms import RESAMPLES
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
 from nd_synapse.pipeline import registry
-from nd_synapse.values import names_of, pairs_of, parameters_of, range_of
+from nd_synapse.values import parse_assignments, parse_names, parse_pairs, parse_range
 
 __all__ = ["DEFAULT_DISTANCE_NM", "Request", "parser", "request_of"]
 
@@ -91,13 +91,7 @@ class Request:
 
 
 def parser() -> Parser:
-    """Declare the options.
-
-    Returns
-    -------
-    Parser
-        The parser of ``nd-synapse evaluate``.
-    """
+    """Declare the options."""
     p = Parser(
         prog="nd-synapse evaluate",
         description="Hold detections of synapses against truth, or scores against expert-labelled synaptograms.",
@@ -117,7 +111,7 @@ def parser() -> Parser:
     how.add_argument("--mask", metavar="NAME", help="which of its masks; default: the first, every synapse")
     how.add_argument(
         "--threads",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=1024,
         default=2,
@@ -143,7 +137,7 @@ def parser() -> Parser:
     )
     told.add_argument(
         "--seed",
-        action=WholeOption,
+        action=IntOption,
         least=0,
         most=_LARGEST_SEED,
         default=0,
@@ -152,7 +146,7 @@ def parser() -> Parser:
     )
     told.add_argument(
         "--resamples",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=_MOST_RESAMPLES,
         default=RESAMPLES,
@@ -163,23 +157,7 @@ def parser() -> Parser:
 
 
 def request_of(options: argparse.Namespace) -> Request:
-    """Check the options.
-
-    Parameters
-    ----------
-    options : argparse.Namespace
-        From `parser`.
-
-    Returns
-    -------
-    Request
-        What they mean.
-
-    Raises
-    ------
-    UsageError
-        If they do not fit together, or a value is of no use.
-    """
+    """Check the options."""
     sources = ("images", "detections", "synaptograms")
     given = [f"--{name}" for name in sources if getattr(options, name) is not None]
     if len(given) != 1:
@@ -187,15 +165,15 @@ def request_of(options: argparse.Namespace) -> Request:
         raise UsageError("the command line", found, "Give one of --images, --detections and --synaptograms")
     request = Request(
         pipeline=registry.DEFAULT_PIPELINE if options.pipeline is None else options.pipeline,
-        parameters=parameters_of(options.param),
-        channels=pairs_of("--channels", _listed(options.channels), empty=True),
+        parameters=parse_assignments(options.param),
+        channels=parse_pairs("--channels", _listed(options.channels), empty=True),
         mask=options.mask,
         **{name: getattr(options, name) for name in (*sources, "truth", "out")},
         voxel_size_nm=_voxel_size(options.voxel_size_nm),
         max_distance_nm=_number(options.max_distance_nm, "--max-distance-nm", "a length in nanometres above 0"),
         overlap=_number(options.overlap, "--overlap", "a number from 0 to 1", most=1.0),
         type_column=options.type_column,
-        types=names_of("--types", None if options.types is None else ",".join(_listed(options.types))),
+        types=parse_names("--types", None if options.types is None else ",".join(_listed(options.types))),
         border_nm=_border(options.border_nm),
         box=_box(options),
         threads=options.threads,
@@ -311,7 +289,7 @@ def _box(options: argparse.Namespace) -> Box | None:
     if None in given:
         raise UsageError("the ranges", "some are missing", "Give --z-range, --y-range and --x-range")
     z, y, x = (
-        range_of(f"--{axis}-range {text}", text, "Give it as START,STOP")
+        parse_range(f"--{axis}-range {text}", text, "Give it as START,STOP")
         for text, axis in zip(given, "zyx", strict=True)
     )
     return Box(z, y, x)

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nd_synapse import logs
+from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.blocks.pool import InWorkerError
 from nd_synapse.console import app
-from nd_synapse.console.parser import Parser, PathOption, WholeOption
-from nd_synapse.detection.plan import DEFAULT_PULLS
+from nd_synapse.console.parser import IntOption, Parser, PathOption
 from nd_synapse.errors import (
     DataError,
     IncompleteError,
@@ -27,27 +27,16 @@ from nd_synapse.errors import (
     UsageError,
     exit_codes,
 )
-from nd_synapse.importing import function_of
+from nd_synapse.importing import load_function
 from nd_synapse.multicore import run
 from nd_synapse.progress import told
-from nd_synapse.values import block_size_of, gib_of
+from nd_synapse.values import parse_block_size, parse_gib
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse multicore") -> int:
-    """Run ``python -m nd_multicore neurodata.cfg package.module:function``.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments; those of the process where None.
-
-    Returns
-    -------
-    int
-        The exit code, see `errors`.
-    """
+    """Run ``python -m nd_multicore neurodata.cfg package.module:function``."""
     parser = Parser(
         prog=prog,
         description="Run a function on every block of a BOSS volume.",
@@ -61,7 +50,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse multicore") 
     )
     parser.add_argument(
         "--cpus",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=run.MOST,
         help="worker processes (default: all cores but one, at least one)",
@@ -69,7 +58,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse multicore") 
     parser.add_argument("--block-size", default="10,1000,1000", metavar="Z,Y,X", help="default: %(default)s")
     parser.add_argument(
         "--pulls",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=run.MOST,
         default=DEFAULT_PULLS,
@@ -92,9 +81,9 @@ def _run(options: argparse.Namespace) -> int:
     """Run what the command line asks for; return the exit code."""
     logs.apply(logs.LogSettings(logging.WARNING if options.quiet else logging.INFO))
     sys.path.append(str(Path.cwd()))
-    function = function_of(options.function)
-    z, y, x = block_size_of(options.block_size)
-    memory = gib_of("--memory", options.memory)
+    function = load_function(options.function)
+    z, y, x = parse_block_size(options.block_size)
+    memory = parse_gib("--memory", options.memory)
     try:
         with told(not options.quiet) as progress:
             results = run.run_parallel(
@@ -112,12 +101,12 @@ def _run(options: argparse.Namespace) -> int:
         raise StoppedError("the run", "it was stopped by a signal", remedy) from None
     except NDSynapseError as error:
         if isinstance(error.__cause__, InWorkerError):
-            app.say_aside(str(error.__cause__))
+            app.write_stderr(str(error.__cause__))
         raise
-    app.say("".join(f"{key}\n" for key in results))
+    app.write_stdout("".join(f"{key}\n" for key in results))
     # the user's own function is what they tell of; each of its failures once
     for trace in dict.fromkeys(failed.traceback for failed in results.failed.values()):
-        app.say_aside(trace)
+        app.write_stderr(trace)
     if results.failed:
         count = len(results.failed)
         raise IncompleteError(f"{options.function} on every block", f"{count} blocks failed", "Correct the function")

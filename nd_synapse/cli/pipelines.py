@@ -22,6 +22,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = parser.parse_args(words).name
         if name and ":" in name:
             sys.path.append(str(Path.cwd()))
-        return app.say(listed() if name is None else described(name))
+        return app.write_stdout(listed() if name is None else described(name))
 
     return app.run(command, argv)

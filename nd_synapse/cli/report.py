@@ -35,15 +35,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
     parser.add_argument("--title", help="title of the page (default: the name of the table)")
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
-        asked = parser.parse_args(words)
+        requested = parser.parse_args(words)
         page = write_report(
-            asked.out,
-            title=asked.title or f"PyMeda of {asked.table.stem}",
-            table=read_table(asked.table),
-            facts=RunFacts(asked={"table": asked.table.name}),
+            requested.out,
+            title=requested.title or f"PyMeda of {requested.table.stem}",
+            table=read_table(requested.table),
+            facts=RunFacts(requested={"table": requested.table.name}),
             overviews={},
             mask_overviews={},
         )
-        return app.say(f"{page}\n")
+        return app.write_stdout(f"{page}\n")
 
     return app.run(command, argv, remedy="The same command begins anew")

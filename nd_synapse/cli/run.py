@@ -22,7 +22,7 @@ from nd_synapse.job.api import opened
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.record import Outcome
-from nd_synapse.job.steps import finish, foretell, run, run_part
+from nd_synapse.job.steps import dry_run, finish, run, run_part
 from nd_synapse.pipeline.listing import described, listed
 from nd_synapse.progress import told
 
@@ -52,11 +52,11 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     """Run the job of a command line; return the exit code."""
     options = _options(argv, prog)
     if options.list_pipelines:
-        return app.say(listed())
+        return app.write_stdout(listed())
     job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     if options.dry_run:
-        return app.say(foretell(job))
+        return app.write_stdout(dry_run(job))
     with opened(job) as folder, logs.job_log(folder.root / GROWING, job.token):
         outcomes: list[Outcome] = []
 
@@ -74,7 +74,7 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
             return code
         (outcome,) = outcomes
         for failure in outcome.errors:
-            app.tell(failure)
+            app.log_error(failure)
         code = _uploaded(outcome, folder)
         if code:
             return code
@@ -97,7 +97,7 @@ def _uploaded(outcome: Outcome, folder: ResultFolder) -> int:
     def to_the_end() -> int:
         finish(outcome, folder)
         for failure in outcome.failures[before:]:
-            app.tell(failure)
+            app.log_error(failure)
         return 0
 
     with _held_back(folder.root / GROWING), ended_at_once(remedy):

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from nd_synapse import logs
+from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from nd_synapse.blocks.shared_store import Part, Phase
 from nd_synapse.config import read_neurodata_config
-from nd_synapse.console.parser import Parser, WholeOption, add_verbosity
+from nd_synapse.console.parser import IntOption, Parser, add_verbosity
 from nd_synapse.credentials import TOKEN_VARIABLE, Token, find_token
-from nd_synapse.detection import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from nd_synapse.errors import (
     DataError,
     IncompleteError,
@@ -28,9 +28,18 @@ from nd_synapse.geometry import Box, Range
 from nd_synapse.job.job import BUCKET_VARIABLE, DEFAULT_OUT_COL, DEFAULT_OUT_EXP, DEFAULT_PATH, MOST, Job
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
-from nd_synapse.values import block_size_of, gib_of, names_of, pairs_of, parameters_of, path_of, range_of, whole_of
+from nd_synapse.values import (
+    parse_assignments,
+    parse_block_size,
+    parse_gib,
+    parse_int,
+    parse_names,
+    parse_pairs,
+    parse_path,
+    parse_range,
+)
 
-__all__ = ["INDEX_VARIABLE", "PHASES", "job_from", "parse_range", "parser"]
+__all__ = ["INDEX_VARIABLE", "PHASES", "job_from", "parse_axis_range", "parser"]
 
 _MOST_PARTS = 1_000_000
 """Parts of a phase, at most: one a block."""
@@ -86,7 +95,7 @@ def parser(prog: str = "nd-synapse run") -> Parser:
     )
     what.add_argument(
         "--cpus",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=MOST,
         metavar="N",
@@ -96,7 +105,7 @@ def parser(prog: str = "nd-synapse run") -> Parser:
     what.add_argument("--block-size", metavar="Z,Y,X", help=f"default: the largest that fit the memory, at most {size}")
     what.add_argument(
         "--pulls",
-        action=WholeOption,
+        action=IntOption,
         least=1,
         most=MOST,
         default=DEFAULT_PULLS,
@@ -127,11 +136,11 @@ def parser(prog: str = "nd-synapse run") -> Parser:
         "--phase", choices=PHASES, help="what this job does: a part of the counting, of the detection, or what remains"
     )
     parts.add_argument(
-        "--shards", action=WholeOption, least=1, most=_MOST_PARTS, metavar="N", help="how many parts the phase has"
+        "--shards", action=IntOption, least=1, most=_MOST_PARTS, metavar="N", help="how many parts the phase has"
     )
     parts.add_argument(
         "--shard",
-        action=WholeOption,
+        action=IntOption,
         least=0,
         most=_MOST_PARTS - 1,
         metavar="I",
@@ -141,38 +150,20 @@ def parser(prog: str = "nd-synapse run") -> Parser:
     return p
 
 
-def parse_range(axis: str, text: str | Sequence[int]) -> Range:
-    """Read ``start,stop`` (or ``start:stop``).
-
-    Parameters
-    ----------
-    axis : str
-        For the message.
-    text : str or sequence of int
-        What the user gave.
-
-    Returns
-    -------
-    tuple of int
-        Start and stop; that they make a range is `Box`'s to check.
-
-    Raises
-    ------
-    UsageError
-        If it is not two whole numbers from 0 upwards.
-    """
+def parse_axis_range(axis: str, text: str | Sequence[int]) -> Range:
+    """Read ``start,stop`` (or ``start:stop``)."""
     if not isinstance(text, str):
         text = ",".join(str(end) for end in text)
-    return range_of(
+    return parse_range(
         f"--{axis}-range {text}", text, f"Give it as start,stop without spaces, such as --{axis}-range 0,16"
     )
 
 
 def _part(options: argparse.Namespace, environ: Mapping[str, str]) -> Part | None:
     """Return the part of a run that is asked for."""
-    asked = {"--phase": options.phase, "--shards": options.shards, "--shard": options.shard}
+    requested = {"--phase": options.phase, "--shards": options.shards, "--shard": options.shard}
     if options.shared is None or options.phase is None:
-        given = [name for name, value in asked.items() if value is not None]
+        given = [name for name, value in requested.items() if value is not None]
         if given:
             lacking = "--shared" if options.shared is None else "--phase"
             raise UsageError(", ".join(given), f"it is of use with {lacking} alone", f"Give {lacking}, too")
@@ -185,7 +176,7 @@ def _part(options: argparse.Namespace, environ: Mapping[str, str]) -> Part | Non
         return Part(options.phase, options.shard, options.shards)
     index = environ.get(INDEX_VARIABLE, "0")
     try:
-        return Part(options.phase, whole_of(INDEX_VARIABLE, index, 0, _MOST_PARTS - 1), options.shards)
+        return Part(options.phase, parse_int(INDEX_VARIABLE, index, 0, _MOST_PARTS - 1), options.shards)
     except UsageError as error:
         raise UsageError(f"{INDEX_VARIABLE}={index}", error.found, "Leave it to AWS Batch, or give --shard") from error
 
@@ -195,35 +186,17 @@ def _token(options: argparse.Namespace, environ: Mapping[str, str]) -> Token | N
     if options.token is None and options.token_file is None and not environ.get(TOKEN_VARIABLE):
         return None
     token = find_token(options.token, options.token_file, environ, None)
-    logs.suspect(token)
+    logs.hide(token)
     return token
 
 
 def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
-    """Make a job of parsed options; what they leave out comes from neurodata.cfg.
-
-    Parameters
-    ----------
-    options : Namespace
-        From `parser`.
-    environ : mapping
-        The environment.
-
-    Returns
-    -------
-    Job
-        Checked as far as that goes without asking BOSS.
-
-    Raises
-    ------
-    UsageError
-        If something is missing, malformed or contradictory.
-    """
+    """Make a job of parsed options; what they leave out comes from neurodata.cfg."""
     token = _token(options, environ)
     config = None if options.config is None else read_neurodata_config(options.config)
     if token is None and config is not None and config.token is not None:
         token = find_token(None, None, {}, config.token)
-        logs.suspect(token)
+        logs.hide(token)
     named = {"host": "--host", "collection": "--col", "experiment": "--exp"}
     given = {"host": options.host, "collection": options.col, "experiment": options.exp}
     for axis in _AXES:
@@ -237,7 +210,7 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         raise UsageError("a job", f"{', '.join(missing)} not given", "Give them, or --config neurodata.cfg")
     if token is None:
         token = find_token(None, None, environ, None)
-    z, y, x = (parse_range(axis, values[f"{axis}_range"]) for axis in _AXES)
+    z, y, x = (parse_axis_range(axis, values[f"{axis}_range"]) for axis in _AXES)
     bucket = (environ.get(BUCKET_VARIABLE) or None) if options.bucket is None else options.bucket
     cpus = default_cpus() if options.cpus is None else options.cpus
     return Job(
@@ -246,20 +219,20 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         collection=values["collection"],
         experiment=values["experiment"],
         box=Box(z, y, x),
-        pipeline=registry.build(options.pipeline, parameters_of(options.param)),
-        channels=pairs_of("--channels", [] if options.channels is None else options.channels.split(","), empty=True),
+        pipeline=registry.build(options.pipeline, parse_assignments(options.param)),
+        channels=parse_pairs("--channels", [] if options.channels is None else options.channels.split(","), empty=True),
         only_channels=config.channels if config else (),
-        feature_channels=names_of("--feature-channels", options.feature_channels),
-        path=path_of("--path", options.path),
+        feature_channels=parse_names("--feature-channels", options.feature_channels),
+        path=parse_path("--path", options.path),
         bucket=None if options.no_upload else bucket,
         acl=options.acl,
         out_collection=options.out_col,
         out_experiment=options.out_exp,
         cpus=cpus,
-        block_size=None if options.block_size is None else block_size_of(options.block_size),
+        block_size=None if options.block_size is None else parse_block_size(options.block_size),
         pulls=options.pulls,
-        memory_bytes=gib_of("--memory", options.memory),
-        cache_bytes=gib_of("--cache", options.cache),
+        memory_bytes=parse_gib("--memory", options.memory),
+        cache_bytes=parse_gib("--cache", options.cache),
         fresh=options.fresh,
         push=not options.no_push,
         overwrite=options.overwrite,

@@ -93,7 +93,7 @@ def _key_of(folder: Path, bucket: str) -> tuple[str, bool]:
         if differs:
             remedy = "Put back what the run left, and take away what it did not, or run the job again"
             raise DataError(f"uploading {folder}", f"it is not what its run.json says: {differs}", remedy)
-        return run.key, run.bucket == bucket and not (run.holes or run.failures)
+        return run.key, run.bucket == bucket and not (run.failed_blocks or run.failures)
     if not (folder / "synapses.csv").is_file():
         raise UsageError(f"uploading {folder}", "it has neither run.json nor synapses.csv", "Give a result folder")
     log.warning("%s is incomplete, and so is its upload: it has no run.json, for its run did not end", folder)
@@ -109,7 +109,7 @@ def ended_at_once(remedy: str) -> Iterator[None]:
 
     def stop(number: int, _frame: object) -> None:
         reason = f"it was stopped by {signal.Signals(number).name}"
-        code = app.tell(StoppedError("the upload", reason, remedy))
+        code = app.log_error(StoppedError("the upload", reason, remedy))
         logging.shutdown()  # what was held back
         os._exit(code)
 

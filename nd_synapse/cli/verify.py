@@ -44,7 +44,7 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
         raise UsageError(f"--sample {options.sample}", "it is less than none", "Give a number from 0 upwards")
     token = None if options.offline else find_token(options.token, options.token_file, environ, None)
     if token is not None:
-        logs.suspect(token)
+        logs.hide(token)
     logs.apply(logs.LogSettings(level))
     request = Request(
         folder=options.folder,
@@ -60,7 +60,7 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     for check in verify(request):
         # tokens go first: a part of one, left by a cut, nobody would know
         found = shortened(logs.told(check.found), _MOST)
-        app.say(one_line(f"{check.mark}  {check.name:<7} {found}") + "\n")
+        app.write_stdout(one_line(f"{check.mark}  {check.name:<7} {found}") + "\n")
         made.append(check)
     bad = dict.fromkeys(check.name for check in made if check.good is False)
     if bad:

@@ -19,9 +19,19 @@ from nd_synapse import logs
 from nd_synapse.console import signals
 from nd_synapse.credentials import taken_environment
 from nd_synapse.errors import LimitError, NDSynapseError, StoppedError, StorageError
-from nd_synapse.text import one_line, reason_of, shortened
+from nd_synapse.text import describe_error, one_line, shortened
 
-__all__ = ["end", "guarded", "run", "say", "say_aside", "tell", "tell_begun", "tell_uncaught", "translated"]
+__all__ = [
+    "end",
+    "guarded",
+    "log_error",
+    "log_startup_error",
+    "log_uncaught",
+    "run",
+    "translated",
+    "write_stderr",
+    "write_stdout",
+]
 
 log = logging.getLogger(__name__)
 
@@ -67,24 +77,7 @@ _lost = 0
 
 
 def run(command: Command, argv: Sequence[str] | None, *, remedy: str = GOES_ON, keep_token: bool = False) -> int:
-    """Run a command, whatever comes of it.
-
-    Parameters
-    ----------
-    command : callable
-        Takes words and environment, and returns the exit code.
-    argv : sequence of str or None
-        Its words; those of the process where None.
-    remedy : str
-        What helps who stopped it.
-    keep_token : bool
-        Whether the token stays in the environment of this process.
-
-    Returns
-    -------
-    int
-        The exit code: 0 done, otherwise that of the error, see `errors`; 1 for a defect of ours.
-    """
+    """Run a command, whatever comes of it."""
     global _lost
     _lost = 0
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -100,47 +93,28 @@ def run(command: Command, argv: Sequence[str] | None, *, remedy: str = GOES_ON, 
     try:
         code = guarded(there, StoppedError("the command", "it was stopped by a signal", remedy))
     except SystemExit:  # after a help
-        raise SystemExit(say("")) from None
-    return code or say("")  # what Python still holds of the output
+        raise SystemExit(write_stdout("")) from None
+    return code or write_stdout("")  # what Python still holds of the output
 
 
 def guarded(work: Callable[[], int], stopped: StoppedError) -> int:
-    """Do some work, and tell what ends it before its end.
-
-    Parameters
-    ----------
-    work : callable
-        Returns an exit code.
-    stopped : StoppedError
-        What a signal means.
-
-    Returns
-    -------
-    int
-        Its exit code, or that of the error.
-    """
+    """Do some work, and tell what ends it before its end."""
     try:
         return work()
     except NDSynapseError as error:
-        return tell(error)
+        return log_error(error)
     except KeyboardInterrupt:
-        return tell(stopped)
+        return log_error(stopped)
     except SystemExit as end:
         if not end.code:
             raise
-        return tell_uncaught(end)
+        return log_uncaught(end)
     except BaseException as error:  # noqa: BLE001 - a defect meets the user here: a sentence, not a page
-        return tell_uncaught(error)
+        return log_uncaught(error)
 
 
 def end(code: int) -> NoReturn:
-    """End the process of a command.
-
-    Parameters
-    ----------
-    code : int
-        The exit code.
-    """
+    """End the process of a command."""
     # what is done is told; a signal that comes while Python ends would change the exit code
     signals.ignore()
     # what libraries lament while Python takes them apart, such as asyncio its tasks, has no place below the last line
@@ -153,19 +127,8 @@ def end(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def say(text: str) -> int:
-    """Write to standard output, now.
-
-    Parameters
-    ----------
-    text : str
-        What is written, without what may be a token.
-
-    Returns
-    -------
-    int
-        The exit code: 0, or that of output that was lost, now or before. A reader who has read enough loses nothing.
-    """
+def write_stdout(text: str) -> int:
+    """Write to standard output, now."""
     global _lost
     try:
         if text:
@@ -175,18 +138,12 @@ def say(text: str) -> int:
         _give_up(sys.stdout)
         if not isinstance(error, BrokenPipeError):  # who closed a pipe has read enough
             found = (getattr(error, "strerror", None) or str(error)).lower()
-            _lost = tell(StorageError("standard output", found, "Send it where there is room"))
+            _lost = log_error(StorageError("standard output", found, "Send it where there is room"))
     return _lost
 
 
-def say_aside(text: str) -> None:
-    """Write to standard error what is no message, such as the traceback of a function of the user's own.
-
-    Parameters
-    ----------
-    text : str
-        What is written, without what may be a token.
-    """
+def write_stderr(text: str) -> None:
+    """Write to standard error what is no message, such as the traceback of a function of the user's own."""
     try:
         sys.stderr.write(logs.told(text))
         sys.stderr.flush()
@@ -194,82 +151,38 @@ def say_aside(text: str) -> None:
         _give_up(sys.stderr)
 
 
-def tell(error: NDSynapseError) -> int:
-    """Log a failure in one line, its causes to the file alone.
-
-    Parameters
-    ----------
-    error : NDSynapseError
-        The failure.
-
-    Returns
-    -------
-    int
-        Its exit code.
-    """
+def log_error(error: NDSynapseError) -> int:
+    """Log a failure in one line, its causes to the file alone."""
     # tokens go first: a part of one, left by a cut, nobody would know
-    parts = [one_line(shortened(logs.told(str(part)), _PART)) for part in (error.asked, error.found, error.remedy)]
+    parts = [one_line(shortened(logs.told(str(part)), _PART)) for part in (error.requested, error.found, error.remedy)]
     log.error("%s: %s. %s.", *parts)
     log.debug("caused by", exc_info=error)
     return error.exit_code
 
 
-def tell_uncaught(error: BaseException) -> int:
-    """Log in one line what is none of our errors: what it means, if that is known, otherwise a defect.
-
-    Parameters
-    ----------
-    error : BaseException
-        The exception.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
+def log_uncaught(error: BaseException) -> int:
+    """Log in one line what is none of our errors: what it means, if that is known, otherwise a defect."""
     meant = translated(error)
     if meant is not None:
-        return tell(meant)
+        return log_error(meant)
     place = "".join(f", at {Path(frame.filename).name}:{frame.lineno}" for frame in _frames(error)[-1:])
     log.critical(
-        "a defect of nd-synapse, please report it, with job.log if there is one: %s%s", reason_of(error), place
+        "a defect of nd-synapse, please report it, with job.log if there is one: %s%s", describe_error(error), place
     )
     log.debug("traceback", exc_info=error)
     return NDSynapseError.exit_code
 
 
-def tell_begun(error: BaseException) -> int:
-    """Log what ended a command while it was being imported.
-
-    Parameters
-    ----------
-    error : BaseException
-        The exception.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
+def log_startup_error(error: BaseException) -> int:
+    """Log what ended a command while it was being imported."""
     _open_streams()
     if logs.current() is None:
         logs.begin(sys.argv[1:], os.environ)
-    return tell_uncaught(error)
+    return log_uncaught(error)
 
 
 def translated(error: BaseException) -> NDSynapseError | None:
-    """Return what a failure of the surroundings means, which may meet any line of ours.
-
-    Parameters
-    ----------
-    error : BaseException
-        An exception that nobody expected.
-
-    Returns
-    -------
-    NDSynapseError or None
-        None where it is something else.
-    """
+    """Return what a failure of the surroundings means, which may meet any line of ours."""
     for cause in _causes(error):
         limit = _limit_of(cause)
         if limit is not None:
@@ -307,7 +220,7 @@ def _limit_of(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, OSError) and error.errno in _LIMITS:
         return _LIMITS[error.errno]
     if isinstance(error, ImportError | RuntimeError | OSError):
-        text = reason_of(error).lower()
+        text = describe_error(error).lower()
         return next((limit for words, limit in _WORDS.items() if words in text), None)
     return None
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from nd_synapse import __version__
 from nd_synapse.console import app
 from nd_synapse.errors import StorageError, UnknownNameError, UsageError, closest
-from nd_synapse.text import reason_of
+from nd_synapse.text import describe_error
 
 __all__ = ["ENTRY_POINTS", "run"]
 
@@ -49,7 +49,7 @@ def _refuse_broken(point: metadata.EntryPoint, error: ImportError) -> app.Comman
 
     def command(_arguments: list[str], _environ: Mapping[str, str]) -> int:
         raise StorageError(
-            f"the command {point.name}", f"importing {point.value} failed: {reason_of(error)}", "Install it again"
+            f"the command {point.name}", f"importing {point.value} failed: {describe_error(error)}", "Install it again"
         ) from error
 
     return command
@@ -62,9 +62,9 @@ def _without_command(words: list[str], found: Mapping[str, metadata.EntryPoint])
             "nd-synapse", "its entry points are not installed", "Install the package: pip install -e . in a clone"
         )
     if words[:1] in ([], ["-h"], ["--help"]):
-        return app.say(_help(found))
+        return app.write_stdout(_help(found))
     if words == ["--version"]:
-        return app.say(f"nd-synapse {__version__}\n")
+        return app.write_stdout(f"nd-synapse {__version__}\n")
     if words[0].startswith("-"):
         raise UsageError("the command line", "it begins with an option", "Name a command first: nd-synapse --help")
     names = [*(name for name in _PURPOSES if name in found), *(name for name in found if name not in _PURPOSES)]

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 from nd_synapse.console import app
 from nd_synapse.credentials import hide_likely
 from nd_synapse.errors import UsageError
-from nd_synapse.values import path_of, whole_of
+from nd_synapse.values import parse_int, parse_path
 
-__all__ = ["Parser", "PathOption", "WholeOption", "add_verbosity", "level_of"]
+__all__ = ["IntOption", "Parser", "PathOption", "add_verbosity", "level_of"]
 
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
 
@@ -38,34 +38,16 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **options})
 
     def format_help(self) -> str:
-        """Return the help.
-
-        Returns
-        -------
-        str
-            The options, and the appendix.
-        """
+        """Return the help."""
         return super().format_help() + (f"\n{self.appendix}" if self.appendix else "")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write a help; argparse would pass over one that cannot be written."""
         del file
-        app.say(message)
+        app.write_stdout(message)
 
     def error(self, message: str) -> NoReturn:
-        """Refuse a command line.
-
-        Parameters
-        ----------
-        message : str
-            What is wrong with it. Of words that it does not know, only options are repeated, without their values:
-            one of the others may be a token that was put in the wrong place.
-
-        Raises
-        ------
-        UsageError
-            Always.
-        """
+        """Refuse a command line."""
         raise UsageError(
             "the command line", _without_values(message.rstrip(".")), f"{self.prog} --help lists the options"
         )
@@ -93,7 +75,7 @@ def _unsigned(option: str) -> str:
     return ", and no number in it is negative" if option.endswith(("-range", "-size")) else ""
 
 
-class WholeOption(argparse.Action):
+class IntOption(argparse.Action):
     """An option whose value is a whole number within limits.
 
     Parameters
@@ -114,7 +96,7 @@ class WholeOption(argparse.Action):
         """Read what the user wrote."""
         del parser
         text, option = given
-        setattr(namespace, self.dest, whole_of(option, text, self.least, self.most))
+        setattr(namespace, self.dest, parse_int(option, text, self.least, self.most))
 
 
 class PathOption(argparse.Action):
@@ -124,7 +106,7 @@ class PathOption(argparse.Action):
         """Read what the user wrote."""
         del parser
         text, option = given
-        setattr(namespace, self.dest, path_of(option or str(self.metavar or self.dest), text))
+        setattr(namespace, self.dest, parse_path(option or str(self.metavar or self.dest), text))
 
 
 def add_verbosity(p: argparse.ArgumentParser) -> None:
@@ -135,16 +117,5 @@ def add_verbosity(p: argparse.ArgumentParser) -> None:
 
 
 def level_of(options: argparse.Namespace) -> int:
-    """Read what `add_verbosity` added.
-
-    Parameters
-    ----------
-    options : Namespace
-        Parsed options.
-
-    Returns
-    -------
-    int
-        The lowest level of messages that is shown.
-    """
+    """Read what `add_verbosity` added."""
     return logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO

@@ -72,7 +72,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, _trace: object) -
     try:
         from nd_synapse.console import app  # it may be what cannot be imported
 
-        code = app.tell_begun(error)
+        code = app.log_startup_error(error)
     except Exception:  # noqa: BLE001 - nothing is left but to say so
         code = os.EX_IOERR
         remedy = "Install what requirements.txt names, and see that memory and open files are not too limited"

@@ -3,8 +3,8 @@
 It reads from any `source.Source`, and neither delivers nor draws what it finds.
 """
 
-from nd_synapse.detection.outcome import Detection, Hole
+from nd_synapse.detection.outcome import Detection, FailedBlock
 from nd_synapse.detection.passes import detect
-from nd_synapse.detection.plan import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS, Plan
+from nd_synapse.detection.plan import Plan
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "Detection", "Hole", "Plan", "detect"]
+__all__ = ["Detection", "FailedBlock", "Plan", "detect"]

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.border import mirrored
-from nd_synapse.blocks.digests import digest_of
-from nd_synapse.blocks.store import key_of
+from nd_synapse.blocks.digests import digest
+from nd_synapse.blocks.grid import key_of, mirrored
 from nd_synapse.detection import objects
 from nd_synapse.detection.overview import Overview
 from nd_synapse.detection.plan import Plan
@@ -62,25 +61,14 @@ def _place(plan: Plan, box: Box) -> Place:
 
 
 def summarise(box: Box) -> float:
-    """Count one block, and add up and project its channels.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-
-    Returns
-    -------
-    float
-        Seconds that writing took.
-    """
+    """Count one block, and add up and project its channels."""
     plan = plan_here()
     tiles = plan.tiles()
     arrays = packed_counts(plan.pipeline.summarise(_role_arrays(plan, box), _place(plan, box)))
     for channel in plan.pulled():
         voxels = tiles.channel(channel).part(box)
         arrays[f"overview {channel}"] = Overview.of_block(voxels, box, plan.box).pixels
-        arrays[f"digest {channel}"] = np.array([digest_of(voxels)])
+        arrays[f"digest {channel}"] = np.array([digest(voxels)])
         arrays[f"moments {channel}"] = np.array(_moments(voxels), np.int64)
     store = plan.store()
     store.save(plan.statistics_kind(), key_of(box), arrays)
@@ -187,14 +175,14 @@ def candidates_of(detected: Detected, shape: tuple[int, ...]) -> NDArray[np.bool
     DataError
         If it is not what the contract says.
     """
-    asked = f"what was detected in a block of {shape}"
+    requested = f"what was detected in a block of {shape}"
     wrong = {name: (s.dtype, s.shape) for name, s in detected.sets.items() if s.shape != shape or s.dtype != np.bool_}
     wrong |= {
         name: (e.dtype, e.shape) for name, e in detected.evidence.items() if e.shape != shape or e.dtype.kind != "u"
     }
     if wrong or not 1 <= len(detected.sets) <= _SETS:
         found = f"{len(detected.sets)} sets; of another form: {wrong}"
-        raise DataError(asked, found, f"Give 1 to {_SETS} sets of booleans, and evidence in unsigned integers")
+        raise DataError(requested, found, f"Give 1 to {_SETS} sets of booleans, and evidence in unsigned integers")
     union, *others = detected.sets.values()
     for other in others:
         union = union | other
@@ -220,20 +208,7 @@ def measured_columns(detected: Detected) -> list[tuple[str, NDArray[Any]]]:
 
 
 def detect(box: Box, finding: Finding) -> float:
-    """Label the candidates of one block, and measure their parts.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-    finding : Finding
-        What the pipeline learned.
-
-    Returns
-    -------
-    float
-        Seconds that writing took.
-    """
+    """Label the candidates of one block, and measure their parts."""
     plan = plan_here()
     tiles = plan.tiles()
     detected = plan.pipeline.detect(_role_arrays(plan, box), finding, _place(plan, box))
@@ -331,24 +306,7 @@ def _border(faces: dict[str, NDArray[Any]], step: Sequence[int]) -> NDArray[Any]
 
 
 def write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: str) -> float:
-    """Write the masks of one block, and project them.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-    names : tuple of str
-        The masks.
-    parts_kind : str
-        What parts are called in the store.
-    masks_kind : str
-        What masks are called; the store has there which part is in which mask.
-
-    Returns
-    -------
-    float
-        Seconds that writing took.
-    """
+    """Write the masks of one block, and project them."""
     plan = plan_here()
     store = plan.store()
     saved = store.load(f"labels-{parts_kind}", key_of(box))
@@ -365,6 +323,6 @@ def write_masks(box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: s
         overviews[f"overview {name}"] = Overview.of_block(mask, box, plan.box).pixels
         overviews[f"voxels {name}"] = np.array([np.count_nonzero(mask)])
         # a plain array has no check sum of its own
-        overviews[f"digest {name}"] = np.array([digest_of(mask)])
+        overviews[f"digest {name}"] = np.array([digest(mask)])
     store.save(f"overviews-{masks_kind}", key_of(box), overviews)
     return store.write_s

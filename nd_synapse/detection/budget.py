@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nd_synapse.detection.plan import DEFAULT_BLOCK_SIZE, MOST_BLOCKS, Plan
+from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, MOST_BLOCKS
+from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.windows import surroundings
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
@@ -111,20 +112,7 @@ class Needs:
     """What the time is computed from; only a run can tell."""
 
     def seconds(self, cpus: int, pulls: int) -> tuple[float, float]:
-        """Return how long it may take, from what it takes at best to what it takes at worst.
-
-        Parameters
-        ----------
-        cpus : int
-            Worker processes.
-        pulls : int
-            Tiles that are pulled at the same time.
-
-        Returns
-        -------
-        tuple of float
-            Seconds.
-        """
+        """Return how long it may take, from what it takes at best to what it takes at worst."""
         quick, slow = (self.blocks * seconds / min(cpus, self.blocks) for seconds in _BLOCK_S)
         best = max(self.pull_bytes / min(pulls * 20e6, 200e6), self.voxels / (cpus * 20e6), quick)
         worst = self.pull_bytes / min(pulls * 2e6, 200e6) + max(self.voxels / (cpus * 5e6), slow)
@@ -132,24 +120,7 @@ class Needs:
 
 
 def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs:
-    """Compute what a detection needs.
-
-    Parameters
-    ----------
-    plan : Plan
-        The detection.
-    cpus : int
-        Worker processes.
-    pulls : int
-        Tiles that are pulled at the same time.
-    run : Box or None
-        The box of the whole run, where the plan is of a part of it: whoever does a part knows all blocks.
-
-    Returns
-    -------
-    Needs
-        Nothing of it is measured.
-    """
+    """Compute what a detection needs."""
     itemsizes = [plan.source.dtype(channel).itemsize for channel in plan.pulled()]
     block = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
     with_halo = math.prod(n + 2 * halo for n, halo in zip(block, plan.halo, strict=True))
@@ -197,43 +168,13 @@ def _joining_bytes(plan: Plan, workers: int) -> int:
 
 
 def left_bytes(plan: Plan) -> int:
-    """Return what one pass may leave of one block, unpacked; less is left of nearly all.
-
-    Parameters
-    ----------
-    plan : Plan
-        The detection.
-
-    Returns
-    -------
-    int
-        Bytes: more than that was never left by a run of this plan.
-    """
+    """Return what one pass may leave of one block, unpacked; less is left of nearly all."""
     voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
     return _LEFT_BYTES + voxels * (_LEFT_VOXEL_BYTES + _LEFT_CHANNEL_BYTES * len(plan.pulled()))
 
 
 def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> bool:
-    """Tell whether a plan fits a limit.
-
-    Parameters
-    ----------
-    plan : Plan
-        The plan.
-    cpus : int
-        Worker processes.
-    pulls : int
-        Tiles that are pulled at the same time.
-    limit_bytes : int
-        Memory that there is.
-    run : Box or None
-        As for `needs_of`.
-
-    Returns
-    -------
-    bool
-        Whether it does, and has no more blocks than a run may have.
-    """
+    """Tell whether a plan fits a limit."""
     return not _too_many(plan, run) and needs_of(plan, cpus, pulls, run).memory_bytes <= _usable(limit_bytes)
 
 
@@ -248,31 +189,7 @@ def _too_many(plan: Plan, run: Box | None) -> bool:
 
 
 def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> Plan:
-    """Return a plan with the largest blocks that fit a limit.
-
-    Parameters
-    ----------
-    plan : Plan
-        The plan; its own block size is not looked at.
-    cpus : int
-        Worker processes.
-    pulls : int
-        Tiles that are pulled at the same time.
-    limit_bytes : int
-        Memory that there is.
-    run : Box or None
-        As for `needs_of`.
-
-    Returns
-    -------
-    Plan
-        The same with a block size.
-
-    Raises
-    ------
-    UsageError
-        If none fits; the least that is needed is in the message.
-    """
+    """Return a plan with the largest blocks that fit a limit."""
     candidates = [replace(plan, block_size=size) for size in _SIZES]
     for candidate in candidates:
         if fits(candidate, cpus, pulls, limit_bytes, run):
@@ -298,26 +215,7 @@ def _words(size: Sequence[int]) -> str:
 
 
 def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> None:
-    """Refuse a plan that cannot fit a limit, or has more blocks than a run may have.
-
-    Parameters
-    ----------
-    plan : Plan
-        The plan, with the block size that the user chose.
-    cpus : int
-        Worker processes.
-    pulls : int
-        Tiles that are pulled at the same time.
-    limit_bytes : int
-        Memory that there is.
-    run : Box or None
-        As for `needs_of`.
-
-    Raises
-    ------
-    UsageError
-        If it does not fit, and a block size that does is in the message; or if no memory is enough for such blocks.
-    """
+    """Refuse a plan that cannot fit a limit, or has more blocks than a run may have."""
     box = run or plan.box
     if _too_many(plan, run):
         fewer = fitted(plan, cpus, pulls, limit_bytes, run).block_size

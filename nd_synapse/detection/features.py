@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.digests import digest_of
-from nd_synapse.blocks.store import Store, key_of
+from nd_synapse.blocks.digests import digest
+from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.store import Store
 from nd_synapse.detection.joining import ColumnFiles
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.shape import elongation
@@ -122,20 +123,7 @@ def _diameters_um(voxels: Integers, voxel_um3: float) -> NDArray[np.float64]:
 
 
 def measure(box: Box, kind: str) -> float:
-    """Measure the windows round the synapses of one block.
-
-    Parameters
-    ----------
-    box : Box
-        The block, which holds the centroid of one synapse at least.
-    kind : str
-        From `assign`.
-
-    Returns
-    -------
-    float
-        Seconds that writing took.
-    """
+    """Measure the windows round the synapses of one block."""
     plan = plan_here()
     store, tiles = plan.store(), plan.tiles()
     (number,) = _numbers_of([box], plan)
@@ -180,22 +168,7 @@ class Assigned:
 
 
 def block_numbers(points: Integers, volume: Box, size: Sequence[int]) -> Integers:
-    """Return the numbers of the blocks in which voxels lie.
-
-    Parameters
-    ----------
-    points : ndarray of int64, shape (3, n)
-        Voxels (z, y, x) within the volume.
-    volume : Box
-        The requested volume.
-    size : sequence of int
-        Largest extent of a block along z, y, x; blocks are cut at multiples of it.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        0 for the first block, and so on in C order.
-    """
+    """Return the numbers of the blocks in which voxels lie."""
     numbers = np.zeros(points.shape[1], np.int64)
     for places, n, (start, stop) in zip(points, size, volume.ranges, strict=True):
         numbers = numbers * (-(-stop // n) - start // n) + (places // n - start // n)
@@ -232,7 +205,7 @@ def assign(plan: Plan, finding: Finding, objects: Mapping[str, NDArray[Any]], is
     owners = block_numbers(points, plan.box, plan.block_size)
     order = np.argsort(owners, kind="stable")
     rows, owners, points = rows[order], owners[order], points[:, order]
-    kind = f"features-{plan.parts_kind(finding)}-{digest_of(np.array(plan.reach), owners, points)}"
+    kind = f"features-{plan.parts_kind(finding)}-{digest(np.array(plan.reach), owners, points)}"
     if len(rows):  # an array of no elements cannot be mapped, and nobody would read it
         for name, values in {"owners": owners, **dict(zip("zyx", points, strict=True))}.items():
             plan.store().save_plain(kind, name, values)
@@ -240,26 +213,7 @@ def assign(plan: Plan, finding: Finding, objects: Mapping[str, NDArray[Any]], is
 
 
 def gather(plan: Plan, store: Store, assigned: Assigned, blocks: Sequence[Box]) -> tuple[Integers, ColumnFiles]:
-    """Put together what blocks have measured.
-
-    Parameters
-    ----------
-    plan : Plan
-        The detection.
-    store : Store
-        Where the measures are.
-    assigned : Assigned
-        Which block measured which synapse.
-    blocks : sequence of Box
-        The blocks that did not fail, in their order.
-
-    Returns
-    -------
-    rows : ndarray of int64, shape (n,)
-        The synapses that were measured, as rows of the objects, ascending.
-    sums : ColumnFiles
-        Their sums, in that order, as `columns` takes them.
-    """
+    """Put together what blocks have measured."""
     rows = assigned.rows[assigned.is_of(blocks, plan)]
     order = np.argsort(rows)
     names = [name for channel in plan.channels for name in sums_of(channel)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.block_volume import overlapping, part_of
 from nd_synapse.blocks.tiles import Tiles
 from nd_synapse.geometry import Box
-from nd_synapse.volumes.source import Source
+from nd_synapse.volumes import Source
 
 __all__ = ["Image"]
 
@@ -47,13 +47,7 @@ class Image:
         return self._tiles.dtypes[self._channel]
 
     def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
-        """Return a part (z, y, x) as an array of its own; see `part_of`.
-
-        Raises
-        ------
-        NDSynapseError
-            If a part that is not kept cannot be had.
-        """
+        """Return a part (z, y, x) as an array of its own; see `part_of`."""
         return part_of(self._tiles.volume, index, self.dtype, self._whole)
 
     def _whole(self, wanted: Box) -> NDArray[Any]:

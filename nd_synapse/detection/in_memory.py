@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
-from nd_synapse.blocks.border import mirrored
+from nd_synapse.blocks.grid import blocks_of, mirrored
 from nd_synapse.detection import features, objects
 from nd_synapse.detection.blocks import FOUND, add_counts, candidates_of, measured_columns
-from nd_synapse.detection.plan import blocks_of
 from nd_synapse.detection.windows import WINDOW_NM, surroundings, window, window_sums
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.store import Store, key_of
+from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.store import Store
 from nd_synapse.detection import objects
 from nd_synapse.geometry import Box
 

@@ -252,20 +252,7 @@ class Joint:
         self._first = np.flatnonzero(np.diff(self.object_rows[by_object], prepend=-1))
 
     def column(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """Join the values of the parts to those of the objects.
-
-        Parameters
-        ----------
-        name : str
-            A column of `measure`.
-        values : ndarray, shape (n,)
-            Its values, in the order of the ids that were given.
-
-        Returns
-        -------
-        ndarray
-            A value for each object.
-        """
+        """Join the values of the parts to those of the objects."""
         if name == "id":
             ids: NDArray[Any] = values[self._gather[self._first]]
             return ids

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Volume
 
-__all__ = ["Brightness", "Detection", "Hole"]
+__all__ = ["Brightness", "Detection", "FailedBlock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Brightness:
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class FailedBlock:
     """A block that is missing in the masks.
 
     Parameters
@@ -107,24 +107,13 @@ class Detection:
     mask_overviews: dict[str, NDArray[np.uint8]]
     mask_voxels: dict[str, int]
     finding: Finding
-    holes: list[Hole] = field(default_factory=list)
+    failed_blocks: list[FailedBlock] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     blocks: int = 0
     resumed: dict[str, int] = field(default_factory=dict)
     candidates: int = 0
 
     def rows(self, mask: str) -> Mapping[str, NDArray[Any]]:
-        """Return the rows of the table whose objects a mask holds.
-
-        Parameters
-        ----------
-        mask : str
-            Name of a mask.
-
-        Returns
-        -------
-        mapping of str to ndarray
-            The columns of `table`.
-        """
+        """Return the rows of the table whose objects a mask holds."""
         chosen = self.table.get(f"in_{mask}")
         return self.table if chosen is None else {name: values[chosen] for name, values in self.table.items()}

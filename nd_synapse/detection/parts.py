@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.blocks.pool import BlockPool
-from nd_synapse.blocks.shared_store import Part, Shelf
+from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.detection import blocks, worker
-from nd_synapse.detection.outcome import Hole
+from nd_synapse.detection.outcome import FailedBlock
 from nd_synapse.detection.passes import Passes
-from nd_synapse.detection.plan import DEFAULT_PULLS, Plan
+from nd_synapse.detection.plan import Plan
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding, Summary
 from nd_synapse.progress import Progress, silent
@@ -27,7 +28,7 @@ __all__ = ["detect_part"]
 class _Setting:
     """How a part is done."""
 
-    shelf: Shelf
+    shared_store: SharedStore
     cpus: int
     progress: Progress
     pulls: int
@@ -37,49 +38,21 @@ class _Setting:
     def passes(self, plan: Plan) -> Iterator[Passes]:
         """Start workers for a plan."""
         with BlockPool(self.cpus, worker.setup, (plan.for_workers(),)) as pool:
-            yield Passes(plan, pool, self.progress, self.pulls, self.keep_bytes, self.shelf)
+            yield Passes(plan, pool, self.progress, self.pulls, self.keep_bytes, self.shared_store)
 
 
 def detect_part(
     plan: Plan,
     part: Part,
-    shelf: Shelf,
+    shared_store: SharedStore,
     cpus: int,
     progress: Progress = silent,
     *,
     pulls: int = DEFAULT_PULLS,
     keep_bytes: int = 2**62,
-) -> list[Hole]:
-    """Do a part of one phase of a detection.
-
-    Parameters
-    ----------
-    plan : Plan
-        The same for all parts, but for its folder.
-    part : Part
-        Which part.
-    shelf : Shelf
-        Where blocks are left as soon as each is finished; those that are there are not computed again.
-    cpus : int
-        Worker processes.
-    progress : callable
-        Told of every block.
-    pulls : int
-        Tiles that are pulled at the same time.
-    keep_bytes : int
-        What pulled tiles may take on disk.
-
-    Returns
-    -------
-    list of Hole
-        The blocks of this part that failed; `passes.detect` names them, and tries those again that failed in detection.
-
-    Raises
-    ------
-    NDSynapseError
-        As `passes.detect`, or if the shelf cannot be reached.
-    """
-    setting = _Setting(shelf, cpus, progress, pulls, keep_bytes)
+) -> list[FailedBlock]:
+    """Do a part of one phase of a detection."""
+    setting = _Setting(shared_store, cpus, progress, pulls, keep_bytes)
     mine = part.of(plan.blocks())
     if not mine:
         return []
@@ -88,7 +61,7 @@ def detect_part(
     return _find(plan, part, mine, setting)
 
 
-def _count(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> list[Hole]:
+def _count(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> list[FailedBlock]:
     """Count the blocks of a part, and leave their sum as well: nobody else needs each of them."""
     kind, key = _sums_kind(plan, part), str(part.index)
     with setting.passes(_near(plan, mine)) as passes:
@@ -97,10 +70,10 @@ def _count(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> li
         passes.count(mine)
         passes.store.save(kind, key, blocks.packed_counts(passes.total(passes.among_whole(mine))))
         passes.exchange.leave((kind,), key)
-        return passes.holes
+        return passes.failed_blocks
 
 
-def _find(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> list[Hole]:
+def _find(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> list[FailedBlock]:
     """Label and measure the blocks of a part."""
     near = _near(plan, mine)
     with setting.passes(near) as passes:
@@ -109,14 +82,14 @@ def _find(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> lis
             # they have the digests that what is pulled is compared with
             passes.count(mine)
             passes.find(finding, passes.among_whole(mine), wanted=False)
-            return passes.holes
+            return passes.failed_blocks
     # a part of the counting is not done: what is missing is counted here
     with setting.passes(plan) as passes:
         finding, _, _ = passes.learn()
     with setting.passes(near) as passes:
         passes.count(mine)
         passes.find(finding, passes.among_whole(mine), wanted=False)
-        return passes.holes
+        return passes.failed_blocks
 
 
 def _finding_of_sums(plan: Plan, part: Part, passes: Passes) -> Finding | None:

@@ -28,18 +28,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
-from nd_synapse.blocks.digests import digest_of
+from nd_synapse.blocks.digests import digest
+from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
 from nd_synapse.blocks.pool import BlockPool, Boxes, Done, Failed, Feed
-from nd_synapse.blocks.shared_store import Shelf
-from nd_synapse.blocks.store import key_of
+from nd_synapse.blocks.shared_store import SharedStore
 from nd_synapse.blocks.tiles import TileFeed
 from nd_synapse.detection import blocks, features, joining, objects, worker
 from nd_synapse.detection.budget import left_bytes
 from nd_synapse.detection.exchange import Exchange
 from nd_synapse.detection.images import Image
-from nd_synapse.detection.outcome import Brightness, Detection, Hole
+from nd_synapse.detection.outcome import Brightness, Detection, FailedBlock
 from nd_synapse.detection.overview import Overview
-from nd_synapse.detection.plan import DEFAULT_PULLS, Plan
+from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.windows import Reach, surroundings
 from nd_synapse.errors import DataError, NDSynapseError, StorageError
 from nd_synapse.geometry import Box
@@ -86,7 +86,7 @@ class Passes:
         progress: Progress,
         pulls: int,
         keep_bytes: int,
-        shelf: Shelf | None,
+        shared_store: SharedStore | None,
     ) -> None:
         self.plan = plan
         self.store = plan.store()
@@ -94,12 +94,12 @@ class Passes:
         self._blocks = frozenset(self.blocks)
         self.seconds: dict[str, float] = {}
         self.resumed: dict[str, int] = {}
-        self.holes: list[Hole] = []
+        self.failed_blocks: list[FailedBlock] = []
         self._pool = pool
         self._progress = progress
         self._pulls = pulls
         self._keep_bytes = keep_bytes
-        self.exchange = Exchange(self.store, shelf, left_bytes(plan))
+        self.exchange = Exchange(self.store, shared_store, left_bytes(plan))
 
     def whole(self) -> list[Box]:
         """Return the blocks that did not fail."""
@@ -107,7 +107,7 @@ class Passes:
 
     def among_whole(self, some: Sequence[Box]) -> list[Box]:
         """Return those of some blocks that did not fail."""
-        failed = {hole.box for hole in self.holes}
+        failed = {failed_block.box for failed_block in self.failed_blocks}
         return [block for block in some if block not in failed]
 
     def some_whole(self) -> list[Box]:
@@ -116,7 +116,7 @@ class Passes:
         if not whole:
             raise DataError(
                 f"{self.plan.pipeline.name} on {self.plan.box}",
-                f"it failed on every block, on the first with {self.holes[0].reason}",
+                f"it failed on every block, on the first with {self.failed_blocks[0].reason}",
                 "Check the pipeline; job.log has the traceback",
             )
         return whole
@@ -190,7 +190,7 @@ class Passes:
         if isinstance(outcome, Failed):
             log.error("%s: block %s failed: %s", step, outcome.box, outcome.reason)
             log.debug("%s", outcome.traceback)
-            self.holes.append(Hole(outcome.box, step, outcome.reason, outcome.traceback))
+            self.failed_blocks.append(FailedBlock(outcome.box, step, outcome.reason, outcome.traceback))
         else:
             text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
             write_s = outcome.result
@@ -213,7 +213,7 @@ class Passes:
             known = self.store.load(kind, key_of(block))
             for channel in tiles.channels:
                 voxels = self.plan.source.get_cutout(channel, *block.ranges)
-                if digest_of(voxels) != str(known[f"digest {channel}"][0]):
+                if digest(voxels) != str(known[f"digest {channel}"][0]):
                     self._start_over(channel, block)
                     return
         if counted:
@@ -235,7 +235,7 @@ class Passes:
         known = self.store.load(self.plan.statistics_kind(), key_of(tile))
         for channel in tiles.channels:
             try:
-                if digest_of(tiles.channel(channel).part(tile)) != str(known[f"digest {channel}"][0]):
+                if digest(tiles.channel(channel).part(tile)) != str(known[f"digest {channel}"][0]):
                     return channel
             except StorageError as error:
                 log.warning("%s", error)
@@ -244,7 +244,7 @@ class Passes:
 
     def _start_over(self, channel: str, block: Box) -> None:
         """Remove what was computed from other voxels; what is on a shelf stays, and cannot be used."""
-        if self.exchange.shelf is not None:
+        if self.exchange.shared_store is not None:
             raise DataError(
                 f"channel {channel} in {block}, pulled by a part of this run",
                 "its voxels are others now",
@@ -264,14 +264,14 @@ class Passes:
     def count(self, among: Sequence[Box], wanted: bool = True) -> None:
         """Pull and count blocks, but for those that failed in another part."""
         kind, step = self.plan.statistics_kind(), "statistics"
-        known = self.exchange.holes(kind, step, among)
-        self.holes += [hole for hole in known if hole not in self.holes]
-        failed, before = {hole.box for hole in self.holes}, len(self.holes)
+        known = self.exchange.failed_blocks(kind, step, among)
+        self.failed_blocks += [failed_block for failed_block in known if failed_block not in self.failed_blocks]
+        failed, before = {failed_block.box for failed_block in self.failed_blocks}, len(self.failed_blocks)
         missing = [block for block in among if block not in failed]
         for _ in self.each_block(step, (kind,), blocks.summarise, missing, self.plan.halo, wanted):
             pass
-        for hole in self.holes[before:]:
-            self.exchange.leave_hole(kind, hole)
+        for failed_block in self.failed_blocks[before:]:
+            self.exchange.leave_failed_block(kind, failed_block)
 
     def total(self, among: Sequence[Box]) -> Summary:
         """Add up what was counted in some blocks."""
@@ -370,7 +370,7 @@ class Passes:
         lists = {"part_ids": joint.part_ids}
         lists |= {f"chosen_{name}": is_in[joint.object_rows] * blocks.FOUND for name, is_in in chosen.items()}
         # a block that failed once may change what is chosen in the blocks around it
-        kind = f"masks-{parts_kind}-{digest_of(*lists.values())}"
+        kind = f"masks-{parts_kind}-{digest(*lists.values())}"
         for name, values in lists.items():
             # an array of no elements cannot be mapped
             self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
@@ -397,7 +397,7 @@ class Passes:
             told = self.store.load(f"overviews-{kind}", key_of(block))
             try:
                 sound = all(
-                    digest_of(volume.part(block)) == str(told[f"digest {name}"][0]) for name, volume in volumes.items()
+                    digest(volume.part(block)) == str(told[f"digest {name}"][0]) for name, volume in volumes.items()
                 )
             except StorageError as error:
                 log.warning("%s", error)
@@ -438,53 +438,23 @@ def detect(
     *,
     pulls: int = DEFAULT_PULLS,
     keep_bytes: int = _KEEP_BYTES,
-    shelf: Shelf | None = None,
+    shared_store: SharedStore | None = None,
 ) -> Detection:
-    """Run a pipeline over a box, or finish what an earlier run with the same plan, or parts of this one, began.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to read, with which pipeline, and where to work.
-    cpus : int
-        Worker processes.
-    progress : callable
-        Told of every block.
-    pulls : int
-        Tiles that are pulled at the same time.
-    keep_bytes : int
-        What pulled tiles may take on disk; what does not fit is pulled again for each later pass.
-    shelf : Shelf, optional
-        Where `detect_part` left finished blocks; what is missing there is computed, and left there.
-
-    Returns
-    -------
-    Detection
-        Masks on disk in the plan's folder, the table of objects, projections, times, and the blocks that failed.
-
-    Raises
-    ------
-    DataError
-        If the pipeline can detect nothing in such data, such as in a constant channel, or fails on every block.
-    StorageError
-        If the scratch folder has no room.
-    UnavailableError, PermissionDeniedError
-        From the source.
-    """
+    """Run a pipeline over a box, or finish what an earlier run with the same plan, or parts of this one, began."""
     with BlockPool(cpus, worker.setup, (plan.for_workers(),)) as pool:
-        run = Passes(plan, pool, progress, pulls, keep_bytes, shelf)
+        run = Passes(plan, pool, progress, pulls, keep_bytes, shared_store)
         run.check_source()
         finding, overviews, brightness = run.learn()
         run.forget_others(finding)
         run.find(finding, run.whole())
-        holes = -1
-        while holes < len(run.holes):
+        failed_blocks = -1
+        while failed_blocks < len(run.failed_blocks):
             # a block that failed has no part in what is joined, so that the table has what the masks have
-            holes = len(run.holes)
+            failed_blocks = len(run.failed_blocks)
             joined, joint = run.join(finding)
             every = run.columns(finding, "every", objects.table(joined, plan.box, plan.voxel_size_nm))
             chosen, measured = run.features(finding, joined, plan.pipeline.select(every, finding))
-            if holes == len(run.holes):
+            if failed_blocks == len(run.failed_blocks):
                 masks, mask_overviews, mask_voxels = run.write_masks(chosen.masks, joint, finding)
     first = next(iter(chosen.masks.values()))
     table = run.columns(finding, "table", objects.table_of(every, chosen, measured))
@@ -501,7 +471,7 @@ def detect(
         mask_overviews=mask_overviews,
         mask_voxels=mask_voxels,
         finding=finding,
-        holes=sorted(run.holes, key=lambda hole: hole.box),
+        failed_blocks=sorted(run.failed_blocks, key=lambda failed_block: failed_block.box),
         seconds=run.seconds,
         blocks=len(run.blocks),
         resumed=run.resumed,

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -18,73 +18,25 @@ from typing import Any, cast
 
 import numpy as np
 
+from nd_synapse.blocks.grid import blocks_of
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tiles import Tiles
 from nd_synapse.detection.windows import WINDOW_NM, Reach, window
-from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.importing import function_of
+from nd_synapse.importing import load_function
 from nd_synapse.pipeline.contract import Finding, Pipeline
 from nd_synapse.pipeline.function import FunctionPipeline
-from nd_synapse.volumes.source import Source
+from nd_synapse.volumes import Source
 
 __all__ = [
-    "DEFAULT_BLOCK_SIZE",
-    "DEFAULT_PULLS",
-    "MOST_BLOCKS",
     "Plan",
-    "blocks_of",
     "code",
     "code_of",
     "remembered_block_size",
 ]
 
-DEFAULT_BLOCK_SIZE = (32, 512, 512)
-"""Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
-
-DEFAULT_PULLS = 8
-"""Tiles that are pulled at the same time: waiting for an answer needs no core."""
-
 _NOTE_BYTES = 1000
 """Largest note of a block size."""
-
-MOST_BLOCKS = 10**6
-"""Blocks of a run: each is some files on disk and some kilobytes in memory, and is told of in the log."""
-
-
-def blocks_of(box: Box, block_size: Sequence[int]) -> list[Box]:
-    """Cut a box into blocks, which tile it, at multiples of their size from voxel 0.
-
-    Parameters
-    ----------
-    box : Box
-        The volume.
-    block_size : sequence of int
-        Largest extent of a block along z, y, x.
-
-    Returns
-    -------
-    list of Box
-        At most `MOST_BLOCKS`, z slowest.
-
-    Raises
-    ------
-    UsageError
-        If there would be more, which is known before the first is made; a size that makes fewer is in the message.
-    """
-    count = box.tile_count(block_size, aligned=True)
-    if count > MOST_BLOCKS:
-        size = [min(n, extent) for n, extent in zip(block_size, box.shape, strict=True)]
-        while box.tile_count(size, aligned=True) > MOST_BLOCKS:
-            # the axis with most blocks is the one along which larger ones tell most
-            axis = max(range(3), key=lambda axis: box.shape[axis] / size[axis])
-            size[axis] = min(2 * size[axis], box.shape[axis])
-        raise UsageError(
-            f"blocks of {' x '.join(map(str, block_size))} voxels (z, y, x) in {box}",
-            f"they are {count:,}, a run has {MOST_BLOCKS:,} at most",
-            f"Give --block-size {','.join(map(str, size))}",
-        )
-    return list(box.tiles(block_size, aligned=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +142,7 @@ class Plan:
         return _kind("statistics", self._input_kind(), self.code, pipeline, dict(self.roles), self.voxel_size_nm)
 
     def parts_kind(self, finding: Finding) -> str:
-        """Return what the measured parts of blocks are called.
-
-        Parameters
-        ----------
-        finding : Finding
-            What the pipeline learned; with other findings other parts.
-
-        Returns
-        -------
-        str
-            The name.
-        """
+        """Return what the measured parts of blocks are called."""
         return _kind("parts", self.statistics_kind(), finding, self.channels)
 
 
@@ -225,15 +166,9 @@ def _kind(name: str, *what: Any) -> str:
 
 @cache
 def code() -> str:
-    """Return a fingerprint of the code that computes: our own sources of detections and pipelines.
-
-    Returns
-    -------
-    str
-        Hexadecimal digits.
-    """
+    """Return a fingerprint of the code that computes: our own sources of detections and pipelines."""
     package = Path(__file__).resolve().parent.parent
-    folders = [package / name for name in ("blocks", "detection", "pipeline", "volumes")]
+    folders = [package / name for name in ("blocks", "detection", "pipeline")]
     digest = hashlib.sha256()
     for path in [*sorted(file for folder in folders for file in folder.glob("*.py")), package / "geometry.py"]:
         digest.update(path.relative_to(package).as_posix().encode())
@@ -247,16 +182,6 @@ def remembered_block_size(folder: Path) -> tuple[int, int, int] | None:
     """Return the block size of the run that worked in a scratch folder before.
 
     A run that is to go on with its blocks must cut them alike, whatever the machine that it goes on on would choose.
-
-    Parameters
-    ----------
-    folder : Path
-        The scratch folder.
-
-    Returns
-    -------
-    tuple of int or None
-        None where there was no run.
     """
     try:
         with (folder / "block_size.json").open("rb") as file:
@@ -267,19 +192,8 @@ def remembered_block_size(folder: Path) -> tuple[int, int, int] | None:
 
 
 def code_of(pipeline: Pipeline) -> str:
-    """Return a fingerprint of the package, or the lone module, that a pipeline or its function was written in.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        The pipeline; what its module imports is not looked at.
-
-    Returns
-    -------
-    str
-        Hexadecimal digits; empty where there is no source, as in a notebook.
-    """
-    written = function_of(pipeline.target) if isinstance(pipeline, FunctionPipeline) else type(pipeline)
+    """Return a fingerprint of the package, or the lone module, that a pipeline or its function was written in."""
+    written = load_function(pipeline.target) if isinstance(pipeline, FunctionPipeline) else type(pipeline)
     try:
         source = Path(inspect.getsourcefile(written) or "")
         package = sys.modules[written.__module__].__package__

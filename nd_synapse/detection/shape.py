@@ -33,24 +33,7 @@ Integers = NDArray[np.int64]
 def moved(
     products: Integers, sums: tuple[Integers, Integers], voxels: Integers, by: tuple[int | Integers, int | Integers]
 ) -> Integers:
-    """Return what sums of products become when the origin is moved.
-
-    Parameters
-    ----------
-    products : ndarray of int64, shape (n,)
-        Sums of products of two coordinates over the voxels of each object, modulo 2**64.
-    sums : tuple of ndarray of int64, shape (n,)
-        The sums of each of the two coordinates.
-    voxels : ndarray of int64, shape (n,)
-        Voxels of each object.
-    by : tuple of int or ndarray
-        What is added to each of the two coordinates.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        Sums of products of the new coordinates, modulo 2**64.
-    """
+    """Return what sums of products become when the origin is moved."""
     new: Integers = products + (sums[0] * by[1] + sums[1] * by[0] + voxels * by[0] * by[1])
     return new
 

@@ -35,20 +35,7 @@ Reach = tuple[int, int, int]
 
 
 def window(window_nm: Sequence[float], voxel_size_nm: Sequence[float]) -> Reach:
-    """Return the window that comes closest to an extent.
-
-    Parameters
-    ----------
-    window_nm : sequence of float
-        How far it reaches along z, y, x.
-    voxel_size_nm : sequence of float
-        Size of a voxel along z, y, x.
-
-    Returns
-    -------
-    tuple of int
-        Voxels to each side, rounded, halves up.
-    """
+    """Return the window that comes closest to an extent."""
     z, y, x = (int(extent / size + 0.5) for extent, size in zip(window_nm, voxel_size_nm, strict=True))
     return z, y, x
 

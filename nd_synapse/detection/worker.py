@@ -14,30 +14,13 @@ _PLAN: Plan | None = None
 
 
 def setup(plan: Plan) -> None:
-    """Keep the plan in this worker.
-
-    Parameters
-    ----------
-    plan : Plan
-        The plan, without its source.
-    """
+    """Keep the plan in this worker."""
     global _PLAN
     _PLAN = plan
 
 
 def plan_here() -> Plan:
-    """Return this worker's plan.
-
-    Returns
-    -------
-    Plan
-        The one that the worker was started with.
-
-    Raises
-    ------
-    NDSynapseError
-        If it was started with none.
-    """
+    """Return this worker's plan."""
     if _PLAN is None:
         raise NDSynapseError("a block in a worker", "the worker has no plan", "Report this as a defect")
     return _PLAN

@@ -141,31 +141,7 @@ def evaluate_points(
     extent: Extent | None = None,
     border_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Evaluation:
-    """Match centres one to one within a distance.
-
-    Parameters
-    ----------
-    truth, detections : Synapses
-        Centres in the same coordinates.
-    max_distance_nm : float
-        Largest distance of a pair, in space, not in a projection.
-    extent : Extent, optional
-        What was looked at; needed for a border.
-    border_nm : tuple of float
-        How near to a face (z, y, x) of `extent` synapses and detections are left out, see `evaluate_labels`.
-
-    Returns
-    -------
-    Evaluation
-        As many pairs as possible, and of those the least total distance.
-
-    Raises
-    ------
-    DataError
-        If there is no synapse, or too many are in reach of each other.
-    UsageError
-        If the distance is not above 0, or a border is asked for without an extent.
-    """
+    """Match centres one to one within a distance."""
     if not 0 < max_distance_nm < np.inf:
         raise UsageError(
             f"matching within {max_distance_nm:g} nm", "no pair can be that close", "Give a length above 0"

@@ -51,27 +51,7 @@ _DAMAGED = (
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Read a file; what goes wrong in its libraries is raised as an error of ours.
-
-    Parameters
-    ----------
-    path : Path
-        The file, for the message.
-
-    Yields
-    ------
-    None
-        Nothing.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such file.
-    DataError
-        If it is damaged or not of its kind, or there is no memory for it.
-    StorageError
-        If it cannot be read.
-    """
+    """Read a file; what goes wrong in its libraries is raised as an error of ours."""
     try:
         refuse_special(path)
         yield
@@ -251,28 +231,7 @@ def _checked(path: Path, shape: tuple[int, ...], dtype: Any) -> tuple[int, int, 
 
 
 def read_table(path: Path) -> dict[str, list[str]]:
-    """Read a table with a header.
-
-    Parameters
-    ----------
-    path : Path
-        Comma-separated values in UTF-8, one heading a column.
-
-    Returns
-    -------
-    dict of str to list of str
-        Heading to cells, without blanks around them; rows that are empty altogether are left out.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such file.
-    DataError
-        If it is no table, a row has another number of cells than the header, or it has more than `MAX_ROWS` rows,
-        `MAX_CELLS` cells or `MAX_CHARACTERS` characters.
-    StorageError
-        If it cannot be read.
-    """
+    """Read a table with a header."""
     with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
         lines = Rows(file, str(path), strict=True)
         header = [cell.strip() for cell in next(lines, [])]
@@ -299,27 +258,7 @@ def read_table(path: Path) -> dict[str, list[str]]:
 
 
 def column(path: Path, table: Mapping[str, list[str]], name: str) -> list[str]:
-    """Return a column of a table.
-
-    Parameters
-    ----------
-    path : Path
-        The table, for the message.
-    table : mapping of str to list of str
-        From `read_table`.
-    name : str
-        Its heading.
-
-    Returns
-    -------
-    list of str
-        The cells.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such column.
-    """
+    """Return a column of a table."""
     if name not in table:
         known = ", ".join(closest(name, table)[:12])
         raise UnknownNameError(f"column {name!r} of {path}", f"its columns are {known}", "Correct the name")

@@ -68,18 +68,7 @@ class Candidates:
     detections: int
 
     def among(self, truth: NDArray[np.bool_], detection: NDArray[np.bool_]) -> Candidates:
-        """Return the pairs of some synapses with some detections, with the rows that these have among themselves.
-
-        Parameters
-        ----------
-        truth, detection : ndarray of bool
-            Which ones stay.
-
-        Returns
-        -------
-        Candidates
-            The pairs of those.
-        """
+        """Return the pairs of some synapses with some detections, with the rows that these have among themselves."""
         stay = truth[self.truth] & detection[self.detection]
         truth_row, detection_row = np.cumsum(truth) - 1, np.cumsum(detection) - 1
         return Candidates(
@@ -260,15 +249,15 @@ def _search(
     newcomer: int, reach: list[list[int]], mate: list[int], spent: list[bool], came_from: dict[int, int]
 ) -> int:
     """Return the first free synapse that can be had, -1 if there is none; note the way in `came_from`."""
-    asked = [newcomer]
-    for detection in asked:  # it grows while it is walked
+    requested = [newcomer]
+    for detection in requested:  # it grows while it is walked
         for synapse in reach[detection]:
             if synapse in came_from or spent[synapse]:
                 continue
             came_from[synapse] = detection
             if mate[synapse] < 0:
                 return synapse
-            asked.append(mate[synapse])
+            requested.append(mate[synapse])
     return -1
 
 

@@ -80,18 +80,7 @@ class Curve:
 
 
 def proportion(hits: int, of: int) -> Rate:
-    """Return a proportion with Wilson's score interval.
-
-    Parameters
-    ----------
-    hits, of : int
-        Number of successes, and of trials.
-
-    Returns
-    -------
-    Rate
-        NaN without trials. The interval takes trials as independent of each other.
-    """
+    """Return a proportion with Wilson's score interval."""
     if not of:
         return Rate(math.nan, math.nan, math.nan)
     share, z2 = hits / of, _Z * _Z
@@ -106,16 +95,6 @@ def f1_of_counts(hits: int, missed: int, false_alarms: int) -> Rate:
 
     F1 is ``2 s / (1 + s)`` of the share ``s = hits / (hits + missed + false_alarms)`` and grows with it, so Wilson's
     interval of that share gives one of F1.
-
-    Parameters
-    ----------
-    hits, missed, false_alarms : int
-        Pairs, synapses without detection, detections without synapse.
-
-    Returns
-    -------
-    Rate
-        NaN where all three are 0.
     """
     share = proportion(hits, hits + missed + false_alarms)
     return Rate(*(2 * s / (1 + s) for s in (share.value, share.low, share.high)))

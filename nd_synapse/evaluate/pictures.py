@@ -95,23 +95,7 @@ def _height(
 
 
 def precision_recall(evaluation: Evaluation) -> bytes:
-    """Draw precision against recall over the scores.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        What was matched; with scores.
-
-    Returns
-    -------
-    bytes
-        A PNG.
-
-    Raises
-    ------
-    DataError
-        If detections have no scores.
-    """
+    """Draw precision against recall over the scores."""
     curve = evaluation.curve
     if curve is None:
         raise DataError("a precision-recall curve", "detections have no scores", "Take a pipeline that has scores")

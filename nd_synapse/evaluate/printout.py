@@ -27,20 +27,7 @@ _GROUP = "{:<28}{:>9}{:>9}{:>9}   {}"
 
 
 def as_text(evaluation: Evaluation, subject: str) -> str:
-    """Return the figures on at most one screen.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The figures.
-    subject : str
-        What was evaluated, a line or two.
-
-    Returns
-    -------
-    str
-        Lines that end in line feeds.
-    """
+    """Return the figures on at most one screen."""
     hits, synapses, found = evaluation.hits, len(evaluation.truth), len(evaluation.detections)
     lines = [subject, f"Matched {evaluation.rule}.", "", _FIGURE.format("", "", "95 % interval", "").rstrip()]
     lines.append(_figure("precision", evaluation.precision, f"{hits:,} of {found:,} detections"))
@@ -99,18 +86,7 @@ def _classes(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the figures as plain values.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The figures.
-
-    Returns
-    -------
-    dict
-        For `json`; None for what is not known.
-    """
+    """Return the figures as plain values."""
     curve = evaluation.curve
     return {
         "rule": evaluation.rule,
@@ -136,19 +112,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def lists(evaluation: Evaluation) -> dict[str, str]:
-    """Return the single synapses as CSV.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        What was matched.
-
-    Returns
-    -------
-    dict of str to str
-        ``hits.csv``, ``misses.csv`` and ``false_alarms.csv`` to their text. A hit has the synapse and, as columns
-        ``detection_...``, its detection and the distance of their centres.
-    """
+    """Return the single synapses as CSV."""
     truth, detections = (side.take(rows) for side, rows in zip(_sides(evaluation), evaluation.pairs.T, strict=True))
     apart = np.linalg.norm(truth.centre_um - detections.centre_um, axis=1)
     detected = {f"detection_{name}": values for name, values in _columns(detections).items()}
@@ -171,20 +135,7 @@ def _columns(synapses: Synapses) -> dict[str, NDArray[Any]]:
 
 
 def synaptograms_as_text(score: SynaptogramEvaluation, subject: str) -> str:
-    """Return the figures of synaptograms as a table.
-
-    Parameters
-    ----------
-    score : SynaptogramEvaluation
-        The figures.
-    subject : str
-        What was evaluated, a line or two.
-
-    Returns
-    -------
-    str
-        Lines that end in line feeds.
-    """
+    """Return the figures of synaptograms as a table."""
     form = "{:<10}{:<24}{:>9}   {:<7}{:<17}{:<10}{}"
     lines = [subject, "Score of a cube: the largest of its central 3 x 3 x 3 voxels.", ""]
     lines.append(form.format("mask", "question", "cubes", "area", "95 % interval", "balanced", "95 % interval"))
@@ -208,18 +159,7 @@ def synaptograms_as_text(score: SynaptogramEvaluation, subject: str) -> str:
 
 
 def synaptograms_as_json(score: SynaptogramEvaluation) -> dict[str, Any]:
-    """Return the figures of synaptograms as plain values.
-
-    Parameters
-    ----------
-    score : SynaptogramEvaluation
-        The figures.
-
-    Returns
-    -------
-    dict
-        For `json`; None for what is not known.
-    """
+    """Return the figures of synaptograms as plain values."""
     rules = {"class_rule": score.class_rule, "class_rule_of_peaks": score.class_rule_of_peaks}
     return {
         "roles": score.roles,

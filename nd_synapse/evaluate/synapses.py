@@ -62,18 +62,7 @@ class Synapses:
         return len(self.centre_um)
 
     def take(self, rows: NDArray[Any]) -> Synapses:
-        """Return some of the synapses.
-
-        Parameters
-        ----------
-        rows : ndarray of bool, shape (n,), or of int
-            Which ones.
-
-        Returns
-        -------
-        Synapses
-            In the order of `rows`.
-        """
+        """Return some of the synapses."""
         columns = (self.kind, self.score, self.volume_um3)
         return Synapses(self.centre_um[rows], *(None if column is None else column[rows] for column in columns))
 
@@ -94,19 +83,7 @@ class Extent:
     voxel_size_nm: tuple[float, float, float]
 
     def depth_um(self, centre_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Measure how deep points lie below the faces of the box.
-
-        Parameters
-        ----------
-        centre_um : ndarray of float64, shape (n, 3)
-            Points z, y, x in micrometres.
-
-        Returns
-        -------
-        ndarray of float64, shape (n, 3)
-            Distance to the nearer of the two faces along z, y, x in micrometres; negative outside. A face is half a
-            voxel beyond the centres of its voxels.
-        """
+        """Measure how deep points lie below the faces of the box."""
         size = np.asarray(self.voxel_size_nm) / 1000
         low = (np.asarray(self.box.start) - 0.5) * size
         high = (np.asarray(self.box.stop) - 0.5) * size

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.border import mirrored
+from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection.blocks import add_counts
 from nd_synapse.errors import DataError
 from nd_synapse.evaluate.files import MAX_BYTES, reading
@@ -138,31 +138,7 @@ class SynaptogramEvaluation:
 
 
 def read_synaptograms(path: Path, voxel_size_nm: tuple[float, float, float] | None = None) -> Synaptograms:
-    """Read synaptograms.
-
-    Parameters
-    ----------
-    path : Path
-        NumPy archive: ``images_uint8`` or ``images_uint16`` (n, channel, z, y, x), ``channels`` (names), ``label`` (n,)
-        which indexes ``label_names`` (none, glut..., gaba); optionally ``centre_float64`` (n, channel), which replaces
-        the centre voxels, rounded to the images' type; optionally ``voxel_size_nm`` (z, y, x).
-    voxel_size_nm : tuple of float, optional
-        Size of a voxel along z, y, x; where None, the file's, else `ASSUMED_VOXEL_SIZE_NM`.
-
-    Returns
-    -------
-    Synaptograms
-        The cubes.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such file.
-    DataError
-        If it is no such archive.
-    StorageError
-        If it cannot be read.
-    """
+    """Read synaptograms."""
     with reading(path):
         # a list of members may be as long as the file; and what is unpacked may be far larger than the file
         size = path.stat().st_size
@@ -285,31 +261,7 @@ def evaluate_synaptograms(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> SynaptogramEvaluation:
-    """Tell how well a pipeline's scores agree with the labels.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        The detector.
-    synaptograms : Synaptograms
-        The cubes.
-    chosen : mapping of str to str, optional
-        Role to channel, where the names do not tell.
-    resamples : int
-        Bootstrap resamples of the cubes, for the intervals.
-    seed : int
-        Seed of the resamples.
-
-    Returns
-    -------
-    SynaptogramEvaluation
-        Figures by mask and question.
-
-    Raises
-    ------
-    DataError, UsageError
-        As `score_cubes`.
-    """
+    """Tell how well a pipeline's scores agree with the labels."""
     roles, scores, sums = score_cubes(pipeline, synaptograms, chosen)
     answers = judged(scores, synaptograms.kind, resamples, seed)
     rules = [class_rule(by, synaptograms.kind, resamples, seed) for by in (sums, scores)]

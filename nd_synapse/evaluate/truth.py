@@ -31,18 +31,7 @@ _FARTHEST_UM = 1e15
 
 
 def is_table(path: Path) -> bool:
-    """Tell by its name whether a file is a table of points; else it is a volume.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    bool
-        Whether its name ends in ``.csv``.
-    """
+    """Tell by its name whether a file is a table of points; else it is a volume."""
     return path.suffix.lower() == ".csv"
 
 
@@ -54,38 +43,7 @@ def read_points(
     scored: bool = False,
     mask: str | None = None,
 ) -> Synapses:
-    """Read points from a table.
-
-    Parameters
-    ----------
-    path : Path
-        CSV with the columns ``z_um,y_um,x_um`` or ``z,y,x`` (voxels; the index of a voxel is its centre), or those of
-        a result's table: ``centroid_z_um`` or ``centroid_z_voxel``, and y, x.
-    voxel_size_nm : tuple of float, optional
-        Size of a voxel along z, y, x; needed where the table has voxels alone.
-    kind : str, optional
-        Column with the types; where None, ``type`` or ``class`` if there is one.
-    scored : bool
-        Whether to take scores, from ``score`` or ``probability`` if there is one; an empty cell is the lowest score.
-    mask : str, optional
-        Take the rows alone that a result's table has in this mask: ``True`` in the column ``in_<mask>``.
-
-    Returns
-    -------
-    Synapses
-        In the order of the rows.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such file or no such column.
-    DataError
-        If it is no such table; if its voxels and micrometres do not agree.
-    UsageError
-        If the voxel size is needed and missing.
-    StorageError
-        If it cannot be read.
-    """
+    """Read points from a table."""
     table = read_table(path)
     centre_um = _centres(path, table, voxel_size_nm)
     _check_bounds(path, "coordinates in micrometres", centre_um, _FARTHEST_UM)
@@ -197,35 +155,13 @@ def labelled(voxels: NDArray[Any]) -> NDArray[np.int64]:
     return voxels.astype(np.int64)
 
 
-def within(synapses: Synapses, extent: Extent, reach_nm: float, asked: str) -> Synapses:
-    """Return the synapses as they are, or refuse those that no detection in the volume could match.
-
-    Parameters
-    ----------
-    synapses : Synapses
-        The truth.
-    extent : Extent
-        The volume.
-    reach_nm : float
-        Largest distance of a match.
-    asked : str
-        What to call them in the message.
-
-    Returns
-    -------
-    Synapses
-        The same.
-
-    Raises
-    ------
-    DataError
-        If one lies farther outside than `reach_nm`.
-    """
+def within(synapses: Synapses, extent: Extent, reach_nm: float, requested: str) -> Synapses:
+    """Return the synapses as they are, or refuse those that no detection in the volume could match."""
     outside = (extent.depth_um(synapses.centre_um) < -reach_nm / 1000).any(axis=1)
     if outside.any():
         first = synapses.centre_um[outside][0].round(3).tolist()
         size = " x ".join(f"{n * s / 1000:g}" for n, s in zip(extent.box.shape, extent.voxel_size_nm, strict=True))
         found = f"{np.count_nonzero(outside):,} of {len(synapses):,} lie outside of the volume of {size} um (z, y, x), "
         found += f"such as {first} um"
-        raise DataError(asked, found, "Check the order of the axes, the unit and --voxel-size-nm, or remove them")
+        raise DataError(requested, found, "Check the order of the axes, the unit and --voxel-size-nm, or remove them")
     return synapses

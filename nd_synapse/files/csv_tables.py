@@ -46,10 +46,10 @@ class Rows(Iterator[list[str]]):
         How much was read.
     """
 
-    def __init__(self, file: TextIO, asked: str, *, strict: bool = False) -> None:
+    def __init__(self, file: TextIO, requested: str, *, strict: bool = False) -> None:
         self.characters = 0
         self._file = file
-        self._asked = asked
+        self._asked = requested
         self._begun = 0
         self._reader = csv.reader(self._lines(), strict=strict)
 
@@ -59,20 +59,7 @@ class Rows(Iterator[list[str]]):
         return self._reader.line_num
 
     def __next__(self) -> list[str]:
-        """Return the next row.
-
-        Returns
-        -------
-        list of str
-            Its cells; none where the line is empty.
-
-        Raises
-        ------
-        DataError
-            If it is longer, or has more cells, than rows of tables have.
-        csv.Error, UnicodeDecodeError
-            If it is no text with commas.
-        """
+        """Return the next row."""
         self._begun = self.characters
         row = next(self._reader)
         if len(row) > MOST_COLUMNS:
@@ -93,21 +80,7 @@ class Rows(Iterator[list[str]]):
 
 
 def check(name: str, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse what is no table.
-
-    Parameters
-    ----------
-    name : str
-        What the table is called, for messages.
-    columns : mapping of str to ndarray
-        The columns by their headings.
-
-    Raises
-    ------
-    DataError
-        If they differ in length, are not one-dimensional or of another type than numbers, truth values and text, or a
-        heading has a NUL, which no Parquet file takes.
-    """
+    """Refuse what is no table."""
     lengths = {heading: column.shape for heading, column in columns.items()}
     if len(set(lengths.values())) != 1 or any(len(shape) != 1 for shape in lengths.values()):
         raise DataError(f"table {name}", f"its columns have the shapes {lengths}", "Give columns of one length")
@@ -118,20 +91,7 @@ def check(name: str, columns: Mapping[str, NDArray[Any]]) -> None:
 
 
 def write_csv(file: BinaryIO, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write columns of one length: a header, commas, quotes where needed (RFC 4180), lines that end in a line feed.
-
-    Parameters
-    ----------
-    file : binary file
-        Where to.
-    columns : mapping of str to ndarray, shape (n,)
-        The columns by their headings, which `check` has passed.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
+    """Write columns of one length: a header, commas, quotes where needed (RFC 4180), lines that end in a line feed."""
     rows = len(next(iter(columns.values())))
     file.write((",".join(map(_quoted, columns)) + "\n").encode())
     for start in range(0, rows, _ROWS):
@@ -146,25 +106,7 @@ def _cells(heading: str, values: NDArray[Any]) -> list[str]:
 
 
 def texts(heading: str, values: NDArray[Any]) -> list[str]:
-    """Return some values of a column as the text of their cells, as whoever reads them has it.
-
-    Parameters
-    ----------
-    heading : str
-        The column.
-    values : ndarray, shape (n,)
-        The values.
-
-    Returns
-    -------
-    list of str
-        Empty for NaN.
-
-    Raises
-    ------
-    DataError
-        If they have no text.
-    """
+    """Return some values of a column as the text of their cells, as whoever reads them has it."""
     if values.dtype.kind in "iub":
         return list(map(str, values.tolist()))
     if values.dtype.kind == "f":

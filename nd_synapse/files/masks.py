@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from nd_synapse.errors import DataError
 from nd_synapse.files.tiff import check_chain
 from nd_synapse.geometry import Box
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Volume
 
 __all__ = ["map_pickle", "ome_xml", "tiff_slices", "write_pickle", "write_tiff"]
 
@@ -87,27 +87,7 @@ def _pickle_head(shape: Sequence[int]) -> bytes:
 
 
 def map_pickle(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Map a mask that `write_pickle` wrote into memory; nothing is unpickled, which could run any program.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    shape : tuple of int
-        The shape z, y, x that it must have.
-
-    Returns
-    -------
-    ndarray of uint8, shape (z, y, x)
-        Read-only.
-
-    Raises
-    ------
-    DataError
-        If it is no pickle of ours of a mask of this shape.
-    OSError
-        If it cannot be read.
-    """
+    """Map a mask that `write_pickle` wrote into memory; nothing is unpickled, which could run any program."""
     whole = False
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -125,41 +105,21 @@ def map_pickle(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def tiff_slices(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.uint8]]:
-    """Read a mask that `write_tiff` wrote, slice after slice.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    shape : tuple of int
-        The shape z, y, x that it must have.
-
-    Yields
-    ------
-    ndarray of uint8, shape (y, x)
-        One slice.
-
-    Raises
-    ------
-    DataError
-        If it is damaged, or no mask of this shape.
-    OSError
-        If it cannot be read.
-    """
-    asked, remedy = f"mask {path.name}", "Run the job again"
+    """Read a mask that `write_tiff` wrote, slice after slice."""
+    requested, remedy = f"mask {path.name}", "Run the job again"
     try:
         check_chain(path)
         with tifffile.TiffFile(path) as tiff:
             if len(tiff.pages) != shape[0]:
-                raise DataError(asked, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)
+                raise DataError(requested, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)
             for page in tiff.pages:
                 if not isinstance(page, tifffile.TiffPage) or tuple(page.shape) != shape[1:] or page.dtype != np.uint8:
-                    raise DataError(asked, f"a slice is {page.dtype} of shape {page.shape}", remedy)
+                    raise DataError(requested, f"a slice is {page.dtype} of shape {page.shape}", remedy)
                 yield _inflated(tiff.filehandle, page)
     except (*_DAMAGED, tifffile.TiffFileError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(asked, f"it is damaged ({type(error).__name__})", remedy) from error
+        raise DataError(requested, f"it is damaged ({type(error).__name__})", remedy) from error
 
 
 def _inflated(file: tifffile.FileHandle, page: tifffile.TiffPage) -> NDArray[np.uint8]:

@@ -19,21 +19,7 @@ _ROWS = 2**16
 
 
 def write_parquet(file: BinaryIO, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write columns of one length, a piece at a time.
-
-    Parameters
-    ----------
-    file : binary file
-        Where to.
-    columns : mapping of str to ndarray, shape (n,)
-        The columns by their headings, of integers, floating-point numbers, truth values or text, each in its own
-        type; NaN stays NaN. Equal columns give equal bytes.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
+    """Write columns of one length, a piece at a time."""
     # few tables are that long: whoever has a shorter one does not wait for the library
     from arro3.core import Array, RecordBatch, RecordBatchReader
     from arro3.io import write_parquet as write

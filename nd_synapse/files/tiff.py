@@ -53,22 +53,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def check_chain(path: Path) -> None:
-    """Look at the list of pages before tifffile does, which would load whatever it announces.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Raises
-    ------
-    DataError
-        If the list is cut short or runs in a circle, or has tags that are larger than those of images.
-    ValueError
-        If it is no TIFF file.
-    OSError
-        If it cannot be read.
-    """
+    """Look at the list of pages before tifffile does, which would load whatever it announces."""
     with path.open("rb") as file:
         layout = _Layout(file.read(16))
         size = file.seek(0, 2)
@@ -130,41 +115,14 @@ def _checked_tags(path: Path, tags: list[tuple[int, int, int]], page: int) -> in
 
 
 def voxels_of(page: Any) -> NDArray[Any]:
-    """Decode a page, of which no more is unpacked than its shape needs.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage or tifffile.TiffFrame
-        The page.
-
-    Returns
-    -------
-    ndarray
-        Its pixels.
-
-    Raises
-    ------
-    ValueError, zlib.error, lzma.LZMAError
-        If it is damaged, would unpack to more, or its compression cannot be bounded; whatever else tifffile raises.
-    """
+    """Decode a page, of which no more is unpacked than its shape needs."""
     check_page(page)
     voxels: NDArray[Any] = page.asarray(maxworkers=1)
     return voxels
 
 
 def check_page(page: Any) -> None:
-    """Refuse a page that would take more memory than its shape says, before it is decoded.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage or tifffile.TiffFrame
-        The page.
-
-    Raises
-    ------
-    ValueError, zlib.error, lzma.LZMAError
-        If its strips or tiles are larger than its shape needs, or its compression cannot be bounded.
-    """
+    """Refuse a page that would take more memory than its shape says, before it is decoded."""
     key = page.keyframe
     if key.is_contiguous:
         # so many bytes are read as the shape says

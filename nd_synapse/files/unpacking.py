@@ -37,27 +37,7 @@ _DICTIONARY_BYTES = 2**28
 
 
 def deflate_bytes(packed: Iterable[bytes], most: int, window: int = zlib.MAX_WBITS) -> int:
-    """Count what deflate unpacks to.
-
-    Parameters
-    ----------
-    packed : iterable of bytes
-        Zlib's or gzip's format, piece by piece.
-    most : int
-        Counting ends beyond so many.
-    window : int
-        As `zlib.decompressobj` takes it: 47 for either format.
-
-    Returns
-    -------
-    int
-        Bytes of all its streams, or some number above `most`.
-
-    Raises
-    ------
-    zlib.error
-        If it is damaged.
-    """
+    """Count what deflate unpacks to."""
     total, inflater = 0, zlib.decompressobj(window)
     for piece in packed:
         while piece and total <= most:
@@ -88,66 +68,17 @@ def _streamed(packed: Iterable[bytes], most: int, fresh: Callable[[], LZMADecomp
 
 
 def lzma_bytes(packed: Iterable[bytes], most: int) -> int:
-    """Count what LZMA, in the format of xz or its own, unpacks to.
-
-    Parameters
-    ----------
-    packed : iterable of bytes
-        Piece by piece.
-    most : int
-        Counting ends beyond so many.
-
-    Returns
-    -------
-    int
-        Bytes of all its streams, or some number above `most`.
-
-    Raises
-    ------
-    lzma.LZMAError
-        If it is damaged, or needs more memory than any that is written.
-    """
+    """Count what LZMA, in the format of xz or its own, unpacks to."""
     return _streamed(packed, most, lambda: LZMADecompressor(lzma.FORMAT_AUTO, _DICTIONARY_BYTES))
 
 
 def bzip2_bytes(packed: Iterable[bytes], most: int) -> int:
-    """Count what bzip2 unpacks to.
-
-    Parameters
-    ----------
-    packed : iterable of bytes
-        Piece by piece.
-    most : int
-        Counting ends beyond so many.
-
-    Returns
-    -------
-    int
-        Bytes of all its streams, or some number above `most`.
-
-    Raises
-    ------
-    OSError
-        If it is damaged.
-    """
+    """Count what bzip2 unpacks to."""
     return _streamed(packed, most, BZ2Decompressor)
 
 
 def packbits_bytes(packed: Iterable[bytes], most: int) -> int:
-    """Count what PackBits unpacks to.
-
-    Parameters
-    ----------
-    packed : iterable of bytes
-        Piece by piece.
-    most : int
-        Counting ends beyond so many.
-
-    Returns
-    -------
-    int
-        Bytes, or some number above `most`.
-    """
+    """Count what PackBits unpacks to."""
     total = skipped = 0
     for piece in packed:
         place = skipped
@@ -163,25 +94,7 @@ def packbits_bytes(packed: Iterable[bytes], most: int) -> int:
 
 
 def zstd_bytes(packed: bytes) -> tuple[int, bool]:
-    """Tell what zstd unpacks to, from the heads of its frames and blocks.
-
-    Parameters
-    ----------
-    packed : bytes
-        All of it.
-
-    Returns
-    -------
-    int
-        Bytes.
-    bool
-        Whether all frames say so; where one does not, its packed blocks are counted as if they were full.
-
-    Raises
-    ------
-    ValueError
-        If it is no zstd, or cut short.
-    """
+    """Tell what zstd unpacks to, from the heads of its frames and blocks."""
     total, at, is_told = 0, 0, True
     while at < len(packed):
         magic = int.from_bytes(packed[at : at + 4], "little")

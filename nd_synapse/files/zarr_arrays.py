@@ -72,49 +72,12 @@ class _Store(LocalStore):
 
 
 def open_folder(path: Path) -> Any:
-    """Open a Zarr array or group of format 2 or 3.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-
-    Returns
-    -------
-    zarr.Array or zarr.Group
-        Of an array, use what `checked_array` makes of it.
-
-    Raises
-    ------
-    DataError
-        If what it says of itself is larger than any such file; whatever else zarr raises.
-    """
+    """Open a Zarr array or group of format 2 or 3."""
     return zarr.open(_Store(path, read_only=True), mode="r")
 
 
 def checked_array(array: Any, name: str, region: tuple[int, ...]) -> Any:
-    """Refuse an array whose chunks are larger than they have reason to be; have the others unpacked with care.
-
-    Parameters
-    ----------
-    array : zarr.Array
-        From `open_folder`, or a member of a group from there. Its type is one of numbers.
-    name : str
-        What to call it in messages.
-    region : tuple of int
-        Extents of what will be read at a time.
-
-    Returns
-    -------
-    zarr.Array
-        The same array, which raises DataError where a chunk would unpack to more than it should have.
-
-    Raises
-    ------
-    DataError
-        If its chunks are larger than memory or their array, too small for their number, or packed in a way that
-        cannot be bounded.
-    """
+    """Refuse an array whose chunks are larger than they have reason to be; have the others unpacked with care."""
     metadata, itemsize = array.metadata, array.dtype.itemsize
     if "pickle" in str(metadata.to_dict()):
         # decoding such a chunk runs whatever its writer put there

@@ -24,7 +24,7 @@ from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import BUCKET_VARIABLE, Job
 from nd_synapse.job.steps import check_folder, finish, run
 from nd_synapse.progress import silent
-from nd_synapse.values import path_of
+from nd_synapse.values import parse_path
 
 __all__ = ["driver", "get_data", "opened", "upload_results"]
 
@@ -77,7 +77,7 @@ def driver(
         collection=col,
         experiment=exp,
         box=Box(z_range, y_range, x_range),
-        path=path_of("path", path),
+        path=parse_path("path", path),
         **options,
     )
     masks: dict[str, NDArray[np.uint8]] = {}
@@ -91,7 +91,7 @@ def driver(
         finish(outcome, folder)
     if outcome.errors:
         raise outcome.errors[0]
-    info = {**job.asked(), "results_key": job.results_key, "folder": str(folder.root)}
+    info = {**job.requested(), "results_key": job.results_key, "folder": str(folder.root)}
     results = next(iter(masks.values())) if len(masks) == 1 else masks
     return info, results, {name: link for name, link in outcome.links.items() if name in masks}
 
@@ -169,6 +169,6 @@ def upload_results(path: str | Path, results_key: str) -> None:
         raise UsageError(
             f"uploading {path} under {results_key!r:.100}", "a results key is text", "Give the folder's name"
         )
-    folder = path_of("path", path)
+    folder = parse_path("path", path)
     with locked(folder):
         upload.upload_folder(folder, bucket, results_key)

@@ -27,66 +27,17 @@ UNFINISHED = (MARKER, GROWING)
 
 
 def deliverables(root: Path) -> list[Path]:
-    """List the files of a result folder that are meant for its reader.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-
-    Returns
-    -------
-    list of Path
-        Regular files at any depth, sorted by their path below `root`; empty for a folder without any. Hidden files
-        and folders (scratch, half-written files) are left out, and so are symbolic links, which could point anywhere.
-
-    Raises
-    ------
-    StorageError
-        If there is no such folder, or a part of it cannot be listed.
-    """
+    """List the files of a result folder that are meant for its reader."""
     return [path for path in entries(root) if path.is_file() and not path.is_symlink()]
 
 
 def links(root: Path) -> list[str]:
-    """List the symbolic links in a result folder: no run makes one, and what they lead to is nobody's deliverable.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-
-    Returns
-    -------
-    list of str
-        Their paths below the folder.
-
-    Raises
-    ------
-    StorageError
-        As `deliverables`.
-    """
+    """List the symbolic links in a result folder: no run makes one, and what they lead to is nobody's deliverable."""
     return [path.relative_to(root).as_posix() for path in entries(root) if path.is_symlink()]
 
 
 def entries(root: Path) -> list[Path]:
-    """List all that a result folder has and does not hide, but for folders.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-
-    Returns
-    -------
-    list of Path
-        Files, links and whatever else, at any depth, sorted; links to folders are not followed.
-
-    Raises
-    ------
-    StorageError
-        As `deliverables`.
-    """
+    """List all that a result folder has and does not hide, but for folders."""
     try:
         return sorted(_entries(root))
     except OSError as cause:
@@ -106,23 +57,7 @@ def _entries(root: Path) -> Iterator[Path]:
 
 
 def sums(root: Path) -> dict[str, dict[str, Any]]:
-    """Return size and SHA-256 of every file of a result folder, but of the two that end after `run.json` is written.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-
-    Returns
-    -------
-    dict of str to dict
-        Path below the folder, with slashes, to ``bytes`` and ``sha256`` (hexadecimal); without `UNFINISHED`.
-
-    Raises
-    ------
-    StorageError
-        If a file cannot be read.
-    """
+    """Return size and SHA-256 of every file of a result folder, but of the two that end after `run.json` is written."""
     found = {}
     for path in deliverables(root):
         name = path.relative_to(root).as_posix()

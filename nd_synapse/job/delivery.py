@@ -20,7 +20,7 @@ from nd_synapse.job.job import BUCKET_VARIABLE, Job
 from nd_synapse.job.names import mask_names
 from nd_synapse.job.record import Outcome
 from nd_synapse.progress import Progress
-from nd_synapse.text import reason_of
+from nd_synapse.text import describe_error
 
 if TYPE_CHECKING:
     from nd_synapse.report.entry import Report
@@ -38,22 +38,7 @@ MANY_SYNAPSES = 100_000
 
 @contextmanager
 def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
-    """Time a step; let its failure cost no other.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        The run; time and failure are added to it.
-    name : str
-        The step.
-    collect : bool
-        Whether the run goes on when the step fails.
-
-    Yields
-    ------
-    None
-        Once.
-    """
+    """Time a step; let its failure cost no other."""
     started = time.monotonic()
     try:
         yield
@@ -66,20 +51,14 @@ def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
             raise
         # a defect, or what only the surroundings explain: what was computed is delivered all the same
         log.debug("the step %s", name, exc_info=error)
-        defect = NDSynapseError(f"the step {name}", reason_of(error), "Please report this defect, with job.log")
+        defect = NDSynapseError(f"the step {name}", describe_error(error), "Please report this defect, with job.log")
         outcome.failures.append(app.translated(error) or defect)
     finally:
         outcome.seconds[name] = time.monotonic() - started
 
 
 def check_upload(job: Job) -> None:
-    """Refuse, before any work is done, a bucket or an ACL that S3 would refuse by their names.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    """
+    """Refuse, before any work is done, a bucket or an ACL that S3 would refuse by their names."""
     if job.bucket is not None or job.acl is not None:
         from nd_synapse.aws import upload  # only who uploads waits for boto3
 
@@ -106,7 +85,7 @@ def write_files(outcome: Outcome, folder: ResultFolder) -> None:
 
 def _holes(outcome: Outcome) -> str:
     """Return what the mask's metadata say of blocks that failed."""
-    places = "; ".join(str(hole.box) for hole in outcome.detection.holes)
+    places = "; ".join(str(failed_block.box) for failed_block in outcome.detection.failed_blocks)
     return f" Not computed, and 0 here, because blocks failed: {places}." if places else ""
 
 
@@ -160,15 +139,7 @@ def push(outcome: Outcome, destinations: Mapping[str, boss_push.Destination], pr
 
 
 def upload(outcome: Outcome, folder: ResultFolder) -> None:
-    """Upload the result folder, if there is a bucket for it.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        What was asked for; a failure is added to it.
-    folder : ResultFolder
-        What is uploaded; nothing is written to it any more.
-    """
+    """Upload the result folder, if there is a bucket for it."""
     job = outcome.job
     if job.bucket is None:
         log.info("nothing uploaded: no bucket was given, by --bucket or %s, or --no-upload was", BUCKET_VARIABLE)

@@ -37,7 +37,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import GROWING, MARKER, deliverables, entries
 from nd_synapse.job.manifest import outline_of
 from nd_synapse.text import system_reason
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Volume
 
 __all__ = ["ResultFolder", "locked"]
 
@@ -100,33 +100,14 @@ class ResultFolder:
 
     @classmethod
     def named(cls, path: Path, key: str) -> ResultFolder:
-        """Return the folder of a request without making it.
-
-        Parameters
-        ----------
-        path : Path
-            The folder that holds the results of all requests.
-        key : str
-            The results key.
-
-        Returns
-        -------
-        ResultFolder
-            To be asked for its paths.
-        """
+        """Return the folder of a request without making it."""
         folder = cls.__new__(cls)
         folder.root = path / _plain(key)
         folder.work = folder.root / ".work"
         return folder
 
     def check_place(self) -> None:
-        """Refuse what making the folder would be refused for, as far as that can be known without making it.
-
-        Raises
-        ------
-        StorageError
-            If something that is no folder is in the way, or the folder that it would be made in cannot be written to.
-        """
+        """Refuse what making the folder would be refused for, as far as that can be known without making it."""
         try:
             there = next(folder for folder in (self.work, *self.work.parents) if folder.exists())
             if not there.is_dir():
@@ -145,33 +126,7 @@ class ResultFolder:
         box: Box,
         description: str,
     ) -> tuple[Path, Path]:
-        """Write a mask as a pickled array and as a compressed OME-TIFF, one slice in memory at a time.
-
-        Parameters
-        ----------
-        name : str
-            Name of the files without their suffix, see `mask_names`; also the channel name in the OME-TIFF.
-        mask : ndarray of uint8, or Volume, shape (z, y, x)
-            The mask, 0 and 255; may be larger than memory.
-        voxel_size_nm : sequence of float
-            Extent of a voxel along z, y, x in nanometres.
-        box : Box
-            Where the mask lies in its experiment; its shape is the shape of the mask.
-        description : str
-            What the image is, for its reader; says so when the data are synthetic.
-
-        Returns
-        -------
-        tuple of Path
-            ``<name>.pkl`` and ``<name>.ome.tiff``. `pickle.load` of the first gives a writable array equal to `mask`.
-
-        Raises
-        ------
-        DataError
-            If `mask` is no uint8 volume of the shape of `box`, or holds other values than 0 and 255.
-        StorageError
-            If a file cannot be written.
-        """
+        """Write a mask as a pickled array and as a compressed OME-TIFF, one slice in memory at a time."""
         if mask.dtype != np.uint8 or mask.shape != box.shape:
             raise DataError(
                 f"mask {name}", f"it is {mask.dtype} of shape {mask.shape}", f"Give uint8 of shape {box.shape}"
@@ -187,27 +142,6 @@ class ResultFolder:
         """Write columns as CSV: a header, commas, quotes where needed (RFC 4180), lines that end in a line feed.
 
         Or as Parquet, each column in its own type, if the name ends so.
-
-        Parameters
-        ----------
-        name : str
-            Name of the file, such as ``synapses.csv`` or ``synapses.parquet``.
-        columns : mapping of str to ndarray, shape (n,)
-            The columns by their headings, in their order. Integers are written as integers, floating-point numbers
-            with the fewest digits that give the same number of that type again, NaN as an empty cell, truth values
-            as ``True`` and ``False``, text as it is.
-
-        Returns
-        -------
-        Path
-            The file. Columns without rows give the header alone.
-
-        Raises
-        ------
-        DataError
-            If the columns differ in length, are not one-dimensional or of another type.
-        StorageError
-            If the file cannot be written.
         """
         csv_tables.check(name, columns)
         with self._replacing(name) as file:
@@ -215,23 +149,7 @@ class ResultFolder:
         return self.root / name
 
     def write_links(self, rows: Mapping[str, str]) -> Path:
-        """Write ``NDVIS_links.csv``: what a link shows and the link, without a header, as it always was.
-
-        Parameters
-        ----------
-        rows : mapping of str to str
-            Links by what they show, such as ``All`` and ``All neuroglancer``.
-
-        Returns
-        -------
-        Path
-            The file; empty for no links.
-
-        Raises
-        ------
-        StorageError
-            If the file cannot be written.
-        """
+        """Write ``NDVIS_links.csv``: what a link shows and the link, without a header, as it always was."""
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(rows.items())
         with self._replacing("NDVIS_links.csv") as file:
@@ -239,27 +157,7 @@ class ResultFolder:
         return self.root / "NDVIS_links.csv"
 
     def write_json(self, name: str, mapping: Mapping[str, Any]) -> Path:
-        """Write a mapping as JSON, sorted and indented, with its schema; no secret is looked for.
-
-        Parameters
-        ----------
-        name : str
-            Name of the file, such as ``run.json``.
-        mapping : mapping of str to Any
-            What JSON can hold, and NumPy scalars and paths. The key ``schema`` is set to ``nd-synapse/<name>/1``.
-
-        Returns
-        -------
-        Path
-            The file.
-
-        Raises
-        ------
-        DataError
-            If a value has no form in JSON; NaN and infinity have none.
-        StorageError
-            If the file cannot be written.
-        """
+        """Write a mapping as JSON, sorted and indented, with its schema; no secret is looked for."""
         schema = f"nd-synapse/{name.removesuffix('.json')}/1"
         try:
             text = json.dumps(
@@ -277,38 +175,12 @@ class ResultFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other jobs out of the folder while the context lasts, see `locked`.
-
-        Yields
-        ------
-        None
-            Once.
-
-        Raises
-        ------
-        UsageError
-            If another job is at work in it.
-        StorageError
-            If it cannot be opened, or its file system has no locks.
-        """
+        """Keep other jobs out of the folder while the context lasts, see `locked`."""
         with locked(self.root):
             yield
 
     def refuse_other(self, collection: str, experiment: str) -> None:
-        """Refuse a folder that has the results of another experiment: a_b/c and a/b_c have the same key.
-
-        Parameters
-        ----------
-        collection, experiment : str
-            What the job reads.
-
-        Raises
-        ------
-        UsageError
-            If the `run.json` in it is of something else.
-        StorageError
-            If that cannot be read.
-        """
+        """Refuse a folder that has the results of another experiment: a_b/c and a/b_c have the same key."""
         path = self.root / MARKER
         try:
             before = outline_of(path.read_bytes()) if path.is_file() else None
@@ -322,20 +194,7 @@ class ResultFolder:
             )
 
     def refuse_foreign(self, masks: Iterable[str]) -> None:
-        """Refuse a folder with anything that no run left: a run would remove it, follow it, or take it for its own.
-
-        Parameters
-        ----------
-        masks : iterable of str
-            Names of the masks' files, without their suffix.
-
-        Raises
-        ------
-        UsageError
-            If there is such a thing, a symbolic link whatever its name.
-        StorageError
-            If the folder cannot be listed.
-        """
+        """Refuse a folder with anything that no run left: a run would remove it, follow it, or take it for its own."""
         ours = set(self._left(masks)) | {self.root / GROWING}
         foreign = [path for path in entries(self.root) if path.is_symlink() or path not in ours]
         if foreign:
@@ -347,18 +206,7 @@ class ResultFolder:
             )
 
     def clear_results(self, masks: Iterable[str]) -> None:
-        """Remove what an earlier run left, but for its log and what it can be resumed from.
-
-        Parameters
-        ----------
-        masks : iterable of str
-            As for `refuse_foreign`.
-
-        Raises
-        ------
-        StorageError
-            If something cannot be removed.
-        """
+        """Remove what an earlier run left, but for its log and what it can be resumed from."""
         try:
             # run.json goes first: without it the folder is not complete any more
             for path in sorted(self._left(masks), key=lambda path: path.name != MARKER):
@@ -381,13 +229,7 @@ class ResultFolder:
         return [here[name] for name in names]
 
     def clear_work(self) -> None:
-        """Remove the scratch folder, and what killed processes left half-written.
-
-        Raises
-        ------
-        StorageError
-            If something cannot be removed.
-        """
+        """Remove the scratch folder, and what killed processes left half-written."""
         try:
             if self.work.exists():
                 # at once: what a kill left half removed would be taken for finished work
@@ -397,8 +239,8 @@ class ResultFolder:
             for part in self.root.glob(".*.part"):
                 part.unlink()
         except OSError as cause:
-            asked = f"removing the scratch folder of {self.root}"
-            raise StorageError(asked, system_reason(cause), "Remove .work and .gone-* in it by hand") from cause
+            requested = f"removing the scratch folder of {self.root}"
+            raise StorageError(requested, system_reason(cause), "Remove .work and .gone-* in it by hand") from cause
 
     @contextmanager
     def _replacing(self, name: str) -> Iterator[BinaryIO]:
@@ -423,40 +265,22 @@ class ResultFolder:
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Keep other jobs, and uploads, out of a result folder while the context lasts; a process that dies lets go.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-
-    Yields
-    ------
-    None
-        Once.
-
-    Raises
-    ------
-    UsageError
-        If another job is at work in it.
-    StorageError
-        If it cannot be opened, or its file system has no locks.
-    """
-    asked = f"working in {root}"
+    """Keep other jobs, and uploads, out of a result folder while the context lasts; a process that dies lets go."""
+    requested = f"working in {root}"
     # the folder itself is locked: a lock file would have to be left behind
     try:
         folder = os.open(root, os.O_RDONLY)
     except OSError as cause:
-        raise StorageError(asked, system_reason(cause), "Give a folder that you may read") from cause
+        raise StorageError(requested, system_reason(cause), "Give a folder that you may read") from cause
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as cause:
             remedy = "Wait until it has ended, or give another --path"
-            raise UsageError(asked, "another job is at work in it", remedy) from cause
+            raise UsageError(requested, "another job is at work in it", remedy) from cause
         except OSError as cause:
             remedy = "Give one on a file system with locks, such as a local disk"
-            raise StorageError(asked, f"it cannot be locked: {system_reason(cause)}", remedy) from cause
+            raise StorageError(requested, f"it cannot be locked: {system_reason(cause)}", remedy) from cause
         yield
     finally:
         os.close(folder)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
 from nd_synapse.boss.resource import NeuroDataResource
-from nd_synapse.detection import DEFAULT_BLOCK_SIZE, Plan
+from nd_synapse.detection import Plan
 from nd_synapse.detection.budget import check_memory, fits, fitted, needs_of
 from nd_synapse.detection.plan import remembered_block_size
 from nd_synapse.geometry import Box
@@ -21,31 +22,7 @@ __all__ = ["candidates", "forecast", "plan_of"]
 
 
 def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folder: ResultFolder) -> Plan:
-    """Plan the detection of a job, within its memory.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    source : NeuroDataResource
-        The volume.
-    roles : mapping of str to str
-        Role to channel.
-    folder : ResultFolder
-        Where the scratch folder is.
-
-    Returns
-    -------
-    Plan
-        With blocks that fit.
-
-    Raises
-    ------
-    UsageError
-        If the blocks that were asked for do not fit, or none do.
-    UnknownNameError
-        If a channel that is to be measured is none of those that the job looks at.
-    """
+    """Plan the detection of a job, within its memory."""
     plan = Plan(
         source=source,
         box=job.box,
@@ -71,36 +48,12 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
 
 
 def candidates(source: NeuroDataResource) -> list[str]:
-    """Return the image channels that the job may look at.
-
-    Parameters
-    ----------
-    source : NeuroDataResource
-        The volume.
-
-    Returns
-    -------
-    list of str
-        Those that were asked for, or all.
-    """
+    """Return the image channels that the job may look at."""
     return [channel for channel in source.image_channels if channel in source.requested_channels]
 
 
 def forecast(job: Job, plan: Plan) -> str:
-    """Tell what a job would do and need.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    plan : Plan
-        From `plan_of`.
-
-    Returns
-    -------
-    str
-        Lines for the user.
-    """
+    """Tell what a job would do and need."""
     needs = needs_of(plan, job.cpus, job.pulls)
     low, high = needs.seconds(job.cpus, job.pulls)
     whole, disk = needs.pull_bytes, needs.disk_bytes

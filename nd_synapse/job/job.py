@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.boss.connection import address_of
 from nd_synapse.credentials import Token
-from nd_synapse.detection import DEFAULT_PULLS
 from nd_synapse.detection.plan import code_of
 from nd_synapse.errors import UnknownNameError, UsageError, closest
 from nd_synapse.geometry import Box
@@ -23,7 +23,7 @@ from nd_synapse.job.names import mask_names, results_key
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline, check_parameters
-from nd_synapse.values import path_of, whole_of
+from nd_synapse.values import parse_int, parse_path
 
 __all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job"]
 
@@ -87,7 +87,7 @@ def _no_text(name: str, number: object) -> object:
 def _extents(size: Any) -> tuple[int, int, int]:
     """Return a block size as three whole numbers."""
     try:
-        z, y, x = (whole_of("block size", _no_text("block_size", n), 1, 2**31 - 1) for n in size)
+        z, y, x = (parse_int("block size", _no_text("block_size", n), 1, 2**31 - 1) for n in size)
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"block size {size!r:.100}", "it is not three extents from 1 upwards", "Give z, y, x"
@@ -189,13 +189,13 @@ class Job:
             raise _of_no_kind("pipeline", self.pipeline)
         check_parameters(self.pipeline)
         address_of(self.host)
-        object.__setattr__(self, "path", path_of("--path", self.path))
+        object.__setattr__(self, "path", parse_path("--path", self.path))
         for name in ("cpus", "pulls"):
-            object.__setattr__(self, name, whole_of(f"--{name}", _no_text(name, getattr(self, name)), 1, MOST))
+            object.__setattr__(self, name, parse_int(f"--{name}", _no_text(name, getattr(self, name)), 1, MOST))
         for name in ("memory_bytes", "cache_bytes"):
             number = getattr(self, name)
             if number is not None:
-                object.__setattr__(self, name, whole_of(name, _no_text(name, number), 1, _MOST_BYTES))
+                object.__setattr__(self, name, parse_int(name, _no_text(name, number), 1, _MOST_BYTES))
         if self.block_size is not None:
             object.__setattr__(self, "block_size", _extents(self.block_size))
         if self.shared is not None and self.fresh:
@@ -218,19 +218,7 @@ class Job:
         return results_key(self.pipeline.name, self.collection, self.experiment, self.box)
 
     def maker(self, roles: Mapping[str, str]) -> str:
-        """Say who makes the masks, so that BOSS tells this job, repeated, from one whose masks may differ.
-
-        Parameters
-        ----------
-        roles : mapping of str to str
-            Role to channel.
-
-        Returns
-        -------
-        str
-            A few words for a channel's description; the same for the same request, parameters and roles, and, where the
-            pipeline is the user's own, for the same code of its module.
-        """
+        """Say who makes the masks, so that BOSS tells this job, repeated, from one whose masks may differ."""
         hidden = {parameter.name for parameter in self.pipeline.parameters if not parameter.shows}
         settings = {name: value for name, value in self.pipeline.settings.items() if name not in hidden}
         what: list[Any] = [self.results_key, settings, dict(roles)]
@@ -240,23 +228,7 @@ class Job:
         return f"{self.pipeline.name} of nd-synapse on {self.collection}/{self.experiment}, parameters {digest}"
 
     def measured(self, channels: Sequence[str]) -> tuple[str, ...]:
-        """Return the channels to measure in and round the synapses.
-
-        Parameters
-        ----------
-        channels : sequence of str
-            Those that the job may look at.
-
-        Returns
-        -------
-        tuple of str
-            `feature_channels`, or all.
-
-        Raises
-        ------
-        UnknownNameError
-            If one of `feature_channels` is none of them.
-        """
+        """Return the channels to measure in and round the synapses."""
         for channel in self.feature_channels:
             if channel not in channels:
                 raise UnknownNameError(
@@ -266,7 +238,7 @@ class Job:
                 )
         return self.feature_channels or tuple(channels)
 
-    def asked(self) -> dict[str, Any]:
+    def requested(self) -> dict[str, Any]:
         """Return what was asked for as plain values, without the token."""
         return {
             "host": self.host,

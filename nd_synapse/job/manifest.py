@@ -53,18 +53,7 @@ class Outline:
 
 
 def outline_of(body: bytes) -> Outline | None:
-    """Read what a run.json is of.
-
-    Parameters
-    ----------
-    body : bytes
-        Its content.
-
-    Returns
-    -------
-    Outline or None
-        None where it is none of ours.
-    """
+    """Read what a run.json is of."""
     if _oddity(body):
         return None
     try:
@@ -151,7 +140,7 @@ class RunFile:
     masks: Mapping[str, str]
     voxels: Mapping[str, int]
     synapses: int
-    holes: tuple[Box, ...]
+    failed_blocks: tuple[Box, ...]
     files: Mapping[str, tuple[int, str]]
     output: tuple[str, str] | None
     not_in_boss: Mapping[str, str]
@@ -159,18 +148,7 @@ class RunFile:
     bucket: str | None
 
     def unlike(self, held: Mapping[str, tuple[int, str]]) -> str:
-        """Say how the files of a folder differ from those of the run.
-
-        Parameters
-        ----------
-        held : mapping of str to tuple of int and str
-            Path below the folder to bytes and SHA-256, as `files` has them.
-
-        Returns
-        -------
-        str
-            In words; empty where nothing does.
-        """
+        """Say how the files of a folder differ from those of the run."""
         faults = {
             "missing": sorted(self.files.keys() - held.keys()),
             "changed": sorted(name for name in self.files.keys() & held.keys() if self.files[name] != held[name]),
@@ -180,27 +158,7 @@ class RunFile:
 
 
 def read_run_file(folder: Path) -> RunFile:
-    """Read the run.json of a result folder.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    RunFile
-        What it says.
-
-    Raises
-    ------
-    UsageError
-        If there is none: it is no result folder, or its run did not end.
-    DataError
-        If it is none of ours.
-    StorageError
-        If it cannot be read.
-    """
+    """Read the run.json of a result folder."""
     path = folder / "run.json"
     try:
         if path.exists() and not path.is_file():
@@ -232,34 +190,34 @@ def _run_of(said: Mapping[str, Any]) -> RunFile:
     """Read what JSON holds; raises what Python raises where something is missing or of another type."""
     if said["schema"] != _SCHEMA:
         raise ValueError(f"schema {said['schema']!r}")
-    asked = said["asked"]
-    box = Box(*(tuple(asked[f"{axis}_range"]) for axis in "zyx"))
+    requested = said["asked"]
+    box = Box(*(tuple(requested[f"{axis}_range"]) for axis in "zyx"))
     stems = _texts(said["masks"])
-    pipeline = _plain(_text(asked["pipeline"]))
+    pipeline = _plain(_text(requested["pipeline"]))
     if f"{pipeline}-predictions" not in stems.values():
         raise ValueError("no mask is the pipeline's own")
     first_first = sorted(stems, key=lambda mask: (stems[mask] != f"{pipeline}-predictions", mask))
-    words = [pipeline, _in_boss(_text(asked["collection"])), _in_boss(_text(asked["experiment"]))]
+    words = [pipeline, _in_boss(_text(requested["collection"])), _in_boss(_text(requested["experiment"]))]
     return RunFile(
         key="_".join(words + [str(word) for axis in "zyx" for word in (axis, *getattr(box, axis))]),
-        host=_text(asked["host"]),
+        host=_text(requested["host"]),
         collection=words[1],
         experiment=words[2],
         box=box,
         voxel_size_nm=_size(said["source"]["voxel_size_nm_zyx"]),
         pipeline=pipeline,
-        parameters={_text(name): str(value) for name, value in asked["parameters"].items()},
+        parameters={_text(name): str(value) for name, value in requested["parameters"].items()},
         roles=_texts(said["roles"]),
         finding={_text(name): _learned(value) for name, value in said["finding"].items()},
         masks={mask: _plain(stems[mask]) for mask in first_first},
         voxels={_text(mask): int(n) for mask, n in said["voxels"].items()},
         synapses=int(said["counts"]["synapses"]),
-        holes=tuple(_hole(_text(hole["box"])) for hole in said["holes"]),
+        failed_blocks=tuple(_hole(_text(failed_block["box"])) for failed_block in said["holes"]),
         files={_text(name): (int(one["bytes"]), _text(one["sha256"])) for name, one in said["files"].items()},
-        output=(_text(asked["out_collection"]), _text(asked["out_experiment"])) if asked["push"] else None,
+        output=(_text(requested["out_collection"]), _text(requested["out_experiment"])) if requested["push"] else None,
         not_in_boss={m: _text(state) for m, state in said["in_boss"].items() if _text(state).startswith("failed")},
         failures=tuple(map(_text, said["failures"])),
-        bucket=None if asked["bucket"] is None else _text(asked["bucket"]),
+        bucket=None if requested["bucket"] is None else _text(requested["bucket"]),
     )
 
 

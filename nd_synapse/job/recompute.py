@@ -26,8 +26,7 @@ from nd_synapse.files.csv_tables import texts
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Objects, Pipeline, Place, Summary
-from nd_synapse.volumes.source import Source
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Source, Volume
 
 __all__ = ["PART", "Again", "Differences", "parts", "pipeline_of", "recompute"]
 
@@ -71,22 +70,7 @@ class Differences:
     def between(
         cls, one: NDArray[Any], other: NDArray[Any], box: Box, but: NDArray[np.bool_] | None = None
     ) -> Differences:
-        """Compare two arrays of a box, but for some voxels.
-
-        Parameters
-        ----------
-        one, other : ndarray, shape (z, y, x) of `box`
-            What is compared.
-        box : Box
-            Where they lie.
-        but : ndarray of bool, optional
-            Voxels to leave out.
-
-        Returns
-        -------
-        Differences
-            Between the two.
-        """
+        """Compare two arrays of a box, but for some voxels."""
         differ = one != other
         if but is not None:
             differ &= ~but
@@ -138,20 +122,7 @@ class Again:
     _cut: NDArray[np.bool_]
 
     def judges(self, here: Box, centre: Sequence[int]) -> bool:
-        """Tell whether an object would be among the rows, if there is one.
-
-        Parameters
-        ----------
-        here : Box
-            Its bounding box.
-        centre : sequence of int
-            The voxel that holds its centroid.
-
-        Returns
-        -------
-        bool
-            False where it may be cut, or what is measured round it does not lie in the window.
-        """
+        """Tell whether an object would be among the rows, if there is one."""
         point = np.array(centre, np.int64).reshape(3, 1)
         if not self._window.contains(here) or not _measured_in(point, self._reach, self._window, self._box)[0]:
             return False
@@ -169,7 +140,7 @@ class _Known(Pipeline):
         box: Box,
         window: Box,
         sound: Box,
-        holes: Sequence[Box],
+        failed_blocks: Sequence[Box],
     ) -> None:
         self._pipeline = pipeline
         self._roles = dict(roles)
@@ -177,7 +148,7 @@ class _Known(Pipeline):
         self._box = box
         self._window = window
         self._sound = sound
-        self._holes = holes
+        self._holes = failed_blocks
 
     @property
     def name(self) -> str:
@@ -215,47 +186,23 @@ class _Known(Pipeline):
         cut = np.zeros(len(objects["id"]), np.bool_)
         for (start, stop), (low, high) in zip(spans, self._sound.ranges, strict=True):
             cut |= (start <= low) | (stop >= high)
-        for hole in self._holes:
+        for failed_block in self._holes:
             near = np.ones(len(cut), np.bool_)
-            for (start, stop), (low, high), first in zip(spans, hole.ranges, self._window.start, strict=True):
+            for (start, stop), (low, high), first in zip(spans, failed_block.ranges, self._window.start, strict=True):
                 near &= (start + first <= high) & (stop + first >= low)
             cut |= near
         return Chosen({**chosen.masks, _CUT: cut}, chosen.columns)
 
 
 def pipeline_of(name: str, parameters: Mapping[str, str], roles: Mapping[str, str], masks: Iterable[str]) -> Pipeline:
-    """Build the pipeline of a run.
-
-    Parameters
-    ----------
-    name : str
-        The pipeline, or ``package.module:function``.
-    parameters : mapping of str to str
-        Its parameters.
-    roles : mapping of str to str
-        Role to channel, as the run had them.
-    masks : iterable of str
-        Names of the masks that the run left.
-
-    Returns
-    -------
-    Pipeline
-        One that may have done the run.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    DataError
-        If it has other parameters, roles or masks.
-    """
+    """Build the pipeline of a run."""
     remedy = "It was made by another version, or changed: run the job again"
     try:
         pipeline = registry.build(name, parameters)
     except UnknownNameError:
         raise
     except UsageError as error:
-        raise DataError(f"{error.asked}, by run.json", error.found, remedy) from error
+        raise DataError(f"{error.requested}, by run.json", error.found, remedy) from error
     known = {role.name for role in pipeline.roles} or roles.keys()
     if not roles or roles.keys() - known:
         raise DataError(f"roles {', '.join(roles) or 'of none'}, by run.json", f"{name} has others", remedy)
@@ -265,23 +212,14 @@ def pipeline_of(name: str, parameters: Mapping[str, str], roles: Mapping[str, st
     return pipeline
 
 
-def parts(box: Box, holes: Sequence[Box]) -> list[Box]:
-    """Cut a box into what can be compared.
-
-    Parameters
-    ----------
-    box : Box
-        The requested box of the run.
-    holes : sequence of Box
-        Blocks of it that failed.
-
-    Returns
-    -------
-    list of Box
-        Parts of at most `PART` voxels, but for those in whose first window a hole lies.
-    """
+def parts(box: Box, failed_blocks: Sequence[Box]) -> list[Box]:
+    """Cut a box into what can be compared."""
     every = box.tiles(PART, aligned=True)
-    return [part for part in every if not any(part.grown(_MARGIN, box).intersection(hole) for hole in holes)]
+    return [
+        part
+        for part in every
+        if not any(part.grown(_MARGIN, box).intersection(failed_block) for failed_block in failed_blocks)
+    ]
 
 
 def recompute(
@@ -292,44 +230,10 @@ def recompute(
     box: Box,
     masks: Mapping[str, Volume],
     part: Box,
-    holes: Sequence[Box] = (),
+    failed_blocks: Sequence[Box] = (),
     measured: Sequence[str] = (),
 ) -> Again:
-    """Compute a part of the masks again, and the rows of its objects, and compare the masks.
-
-    Parameters
-    ----------
-    source : Source
-        Where the voxels come from.
-    pipeline : Pipeline
-        The detector, its parameters set.
-    roles : mapping of str to str
-        Role to channel.
-    finding : mapping
-        What the pipeline learned from the whole box.
-    box : Box
-        The requested box of the run.
-    masks : mapping of str to Volume, shape (z, y, x) of `box`
-        Its masks, 0 and 255.
-    part : Box
-        What to compare.
-    holes : sequence of Box
-        Blocks of the box that failed.
-    measured : sequence of str
-        Channels that the run measured, in the order of the table.
-
-    Returns
-    -------
-    Again
-        The part; without rows where no object can be judged.
-
-    Raises
-    ------
-    DataError
-        If the pipeline cannot compute with what it is said to have learned.
-    NDSynapseError
-        If the voxels cannot be had.
-    """
+    """Compute a part of the masks again, and the rows of its objects, and compare the masks."""
     voxel_size_nm = source.frame.voxel_size_nm
     halo = pipeline.halo(voxel_size_nm)
     reach = surroundings(window(WINDOW_NM, voxel_size_nm))
@@ -342,7 +246,7 @@ def recompute(
         undecided = {name: Differences(undecided=part.voxels) for name in masks}
         return Again(part, undecided, {}, box, part, reach, np.ones(part.shape, np.bool_))
     while True:
-        found, cut = _detected(source, pipeline, roles, finding, box, frame, holes, measured)
+        found, cut = _detected(source, pipeline, roles, finding, box, frame, failed_blocks, measured)
         inside = part.slices(frame.start)
         margin *= 2
         larger = part.grown(margin.tolist(), box)
@@ -414,7 +318,7 @@ def _detected(
     finding: Finding,
     box: Box,
     frame: Box,
-    holes: Sequence[Box],
+    failed_blocks: Sequence[Box],
     measured: Sequence[str],
 ) -> tuple[Found, NDArray[np.bool_]]:
     """Detect in a window; return what was found, and the voxels of objects that it may have cut."""
@@ -424,7 +328,7 @@ def _detected(
         names = dict.fromkeys(roles.values())
     channels = {name: source.get_cutout(name, *frame.ranges) for name in names}
     sound = _sound(frame, box, pipeline.halo(voxel_size_nm))
-    known = _Known(pipeline, roles, finding, box, frame, sound, holes)
+    known = _Known(pipeline, roles, finding, box, frame, sound, failed_blocks)
     try:
         found = detect_arrays(known, channels, voxel_size_nm)
     except NDSynapseError:

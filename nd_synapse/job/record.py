@@ -18,7 +18,7 @@ import numpy as np
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import redact
 from nd_synapse.detection import Detection
-from nd_synapse.detection.outcome import Hole
+from nd_synapse.detection.outcome import FailedBlock
 from nd_synapse.errors import IncompleteError, NDSynapseError
 from nd_synapse.job.job import Job
 from nd_synapse.job.names import mask_names
@@ -74,25 +74,30 @@ class Outcome:
         What a function of the user's raises may say all that its process knew.
         """
         self.seconds = {**self.detection.seconds, **self.seconds}
-        self.detection = replace(self.detection, holes=[self._told(hole) for hole in self.detection.holes])
+        self.detection = replace(
+            self.detection, failed_blocks=[self._told(failed_block) for failed_block in self.detection.failed_blocks]
+        )
 
-    def _told(self, hole: Hole) -> Hole:
+    def _told(self, failed_block: FailedBlock) -> FailedBlock:
         """Return a hole without the token."""
         token = self.job.token
-        return replace(hole, reason=redact(hole.reason, token), traceback=redact(hole.traceback, token))
+        return replace(
+            failed_block, reason=redact(failed_block.reason, token), traceback=redact(failed_block.traceback, token)
+        )
 
     @property
     def errors(self) -> list[NDSynapseError]:
         """What to tell of the run: deliveries that failed, then blocks that did."""
-        holes = self.detection.holes
-        if not holes:
+        failed_blocks = self.detection.failed_blocks
+        if not failed_blocks:
             return self.failures
-        first = holes[0]
+        first = failed_blocks[0]
         return [
             *self.failures,
             IncompleteError(
                 f"{self.job.pipeline.name} on {self.job.box}",
-                f"{len(holes)} of {self.detection.blocks} blocks failed, the first at {first.box}: {first.reason}",
+                f"{len(failed_blocks)} of {self.detection.blocks} blocks failed, "
+                f"the first at {first.box}: {first.reason}",
                 "run.json lists them; the same command tries them again, and only them",
             ),
         ]
@@ -122,23 +127,10 @@ def versions() -> dict[str, str]:
 
 
 def manifest(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what run.json holds: plain values, without the token.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        The run, all of it but the upload.
-    files : mapping of str to Any
-        The files of the result folder, see `deliverables.sums`.
-
-    Returns
-    -------
-    dict
-        What JSON can hold.
-    """
+    """Return what run.json holds: plain values, without the token."""
     job, detection = outcome.job, outcome.detection
     return {
-        "asked": job.asked(),
+        "asked": job.requested(),
         "source": outcome.source.describe(),
         "roles": outcome.roles,
         "files": dict(files),
@@ -154,8 +146,13 @@ def manifest(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
         },
         "voxels": dict(detection.mask_voxels),
         "holes": [
-            {"box": str(hole.box), "step": hole.step, "reason": hole.reason, "traceback": hole.traceback}
-            for hole in detection.holes
+            {
+                "box": str(failed_block.box),
+                "step": failed_block.step,
+                "reason": failed_block.reason,
+                "traceback": failed_block.traceback,
+            }
+            for failed_block in detection.failed_blocks
         ],
         "resumed_blocks": detection.resumed,
         "in_boss": outcome.in_boss,
@@ -169,20 +166,9 @@ def manifest(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts(outcome: Outcome) -> RunFacts:
-    """Return what the report tells of a run.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        The run, as far as it is done.
-
-    Returns
-    -------
-    RunFacts
-        For the page.
-    """
+    """Return what the report tells of a run."""
     job, source, detection = outcome.job, outcome.source, outcome.detection
-    asked = {
+    requested = {
         "BOSS": job.host,
         "Experiment": f"{job.collection}/{job.experiment}",
         "About the experiment": source.description,
@@ -191,7 +177,7 @@ def facts(outcome: Outcome) -> RunFacts:
         "Upload": f"s3://{job.bucket}/{job.results_key}/" if job.bucket else "not asked for",
     }
     return RunFacts(
-        asked={label: text for label, text in asked.items() if text},
+        requested={label: text for label, text in requested.items() if text},
         box=job.box,
         voxel_size_nm=source.voxel_size,
         pipeline=job.pipeline.name,
@@ -199,14 +185,21 @@ def facts(outcome: Outcome) -> RunFacts:
         times_s=dict(outcome.seconds),
         counts={
             "blocks": detection.blocks,
-            "blocks that failed": len(detection.holes),
+            "blocks that failed": len(detection.failed_blocks),
             **{f"blocks resumed, {step}": n for step, n in detection.resumed.items()},
             "objects before the pipeline's size rule": detection.candidates,
         },
         versions=versions(),
         links=outcome.links,
         notes=[f"Not delivered: {failure}" for failure in outcome.failures]
-        + [f"Hole in the masks at {hole.box}: {hole.reason}" for hole in detection.holes],
-        tracebacks={str(hole.box): hole.traceback for hole in detection.holes if hole.traceback},
+        + [
+            f"Hole in the masks at {failed_block.box}: {failed_block.reason}"
+            for failed_block in detection.failed_blocks
+        ],
+        tracebacks={
+            str(failed_block.box): failed_block.traceback
+            for failed_block in detection.failed_blocks
+            if failed_block.traceback
+        },
         synthetic=source.is_synthetic,
     )

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.boss import push
 from nd_synapse.boss.resource import NeuroDataResource
@@ -26,7 +26,7 @@ from nd_synapse.job.names import mask_names
 from nd_synapse.job.record import Outcome
 from nd_synapse.progress import Progress
 
-__all__ = ["check_folder", "finish", "foretell", "run", "run_part"]
+__all__ = ["check_folder", "dry_run", "finish", "run", "run_part"]
 
 log = logging.getLogger(__name__)
 
@@ -37,27 +37,6 @@ def run(
     """Do a job: everything that can be delivered is, and what could not be is told.
 
     A mask that BOSS refuses is still plotted and uploaded, for a container takes its folder with it when it ends.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    folder : ResultFolder
-        Where its files go.
-    progress : callable
-        Told of every block of every step.
-    on_masks : callable, optional
-        Given the detection while its masks are on disk; they may be gone when this function returns.
-
-    Returns
-    -------
-    Outcome
-        What it came to, but for an upload, which is left to `finish`; `failures` is empty where all was delivered.
-
-    Raises
-    ------
-    NDSynapseError
-        If there is nothing to deliver: bad names or ranges, data that cannot be had or used, no room on the disk.
     """
     started = datetime.now(UTC)
     delivery.check_upload(job)
@@ -70,8 +49,8 @@ def run(
     plan.remember()
     # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
     folder.clear_results(mask_names(job.pipeline.name, job.pipeline.masks).values())
-    shelf = None if job.shared is None else S3Shelf(job.shared)
-    detection = detect(plan, job.cpus, progress, shelf=shelf, **_pulling(job))
+    shared_store = None if job.shared is None else S3SharedStore(job.shared)
+    detection = detect(plan, job.cpus, progress, shared_store=shared_store, **_pulling(job))
     outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
     if on_masks is not None:
         on_masks(detection)
@@ -100,13 +79,6 @@ def finish(outcome: Outcome, folder: ResultFolder) -> None:
     """Upload what a job left, if there is a bucket for it; then remove what the same command would go on from.
 
     That stays until here: a kill in the middle of an upload is not to cost what was computed.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        What `run` returned; a failure is added to it.
-    folder : ResultFolder
-        What is uploaded; nothing is written to it any more.
     """
     delivery.upload(outcome, folder)
     if outcome.job.bucket is not None:
@@ -125,32 +97,16 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
     """Do one part of a job; what it finishes is on the shelf of ``job.shared``, and the folder is empty again.
 
     Blocks that fail are told and end nothing: the job that does what remains tries them again, and names them.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    part : Part
-        The part.
-    folder : ResultFolder
-        Where it may work.
-    progress : callable
-        Told of every block.
-
-    Raises
-    ------
-    NDSynapseError
-        If nothing can be done: bad names or ranges, data that cannot be had or used, a shelf that cannot be reached.
     """
-    shelf = S3Shelf(job.shared or "")
+    shared_store = S3SharedStore(job.shared or "")
     source = _open(job)
     roles = _roles(job, source)
     # what the job that does what remains would be refused is refused now
     _destinations(job, source, roles)
     plan = plan_of(job, source, roles, folder)
     log.info("part %d of %d (%s) of %s: %s", part.index, part.count, part.phase, source.identity, job.box)
-    holes = detect_part(plan, part, shelf, job.cpus, progress, **_pulling(job))
-    log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(holes))
+    failed_blocks = detect_part(plan, part, shared_store, job.cpus, progress, **_pulling(job))
+    log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(failed_blocks))
     _clear(folder)
 
 
@@ -215,44 +171,13 @@ def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str])
 
 
 def check_folder(job: Job, folder: ResultFolder) -> None:
-    """Refuse a folder that has what a run may neither remove nor keep.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-    folder : ResultFolder
-        Where its files go; it exists.
-
-    Raises
-    ------
-    UsageError
-        If it has the results of another experiment, or anything that no run leaves.
-    StorageError
-        If it cannot be read.
-    """
+    """Refuse a folder that has what a run may neither remove nor keep."""
     folder.refuse_other(job.collection, job.experiment)
     folder.refuse_foreign(mask_names(job.pipeline.name, job.pipeline.masks).values())
 
 
-def foretell(job: Job) -> str:
-    """Tell what a job would do and need; nothing is pulled and nothing written.
-
-    Parameters
-    ----------
-    job : Job
-        What was asked for.
-
-    Returns
-    -------
-    str
-        Lines for the user.
-
-    Raises
-    ------
-    NDSynapseError
-        What the job itself would be refused for.
-    """
+def dry_run(job: Job) -> str:
+    """Tell what a job would do and need; nothing is pulled and nothing written."""
     delivery.check_upload(job)
     folder = ResultFolder.named(job.path, job.results_key)
     folder.check_place()

@@ -44,27 +44,7 @@ _ROUNDED = 1e-12
 
 
 def read(path: Path) -> Iterator[tuple[int, Row]]:
-    """Read a table, one row at a time.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Yields
-    ------
-    number : int
-        From 1.
-    row : dict of str to str
-        Its cells; none is lacking.
-
-    Raises
-    ------
-    DataError
-        If it is not there, or no table.
-    StorageError
-        If it cannot be read.
-    """
+    """Read a table, one row at a time."""
     number = 0
     try:
         if path.exists() and not path.is_file():
@@ -90,29 +70,7 @@ def read(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def check(row: Row, number: int, run: RunFile, mask: NDArray[np.uint8] | None = None) -> int:
-    """Check one row by itself: form, place, and what follows from its other cells.
-
-    Parameters
-    ----------
-    row : dict of str to str
-        The row.
-    number : int
-        Its number.
-    run : RunFile
-        The run.
-    mask : ndarray, shape (z, y, x) of the run's box, optional
-        The first mask.
-
-    Returns
-    -------
-    int
-        Its voxels.
-
-    Raises
-    ------
-    DataError
-        If something in it cannot be.
-    """
+    """Check one row by itself: form, place, and what follows from its other cells."""
     try:
         fault = _malformed(row, tuple(run.masks)) or _misplaced(row, number, run, mask) or _contradicted(row, run)
     except (ValueError, KeyError, ArithmeticError) as error:
@@ -251,22 +209,7 @@ def lies_in(row: Row, part: Box) -> bool:
 
 
 def compare(rows: Sequence[tuple[int, Row]], again: Again) -> tuple[int, list[str]]:
-    """Hold the rows of a part against what was computed again, to the last digit that is written.
-
-    Parameters
-    ----------
-    rows : sequence of tuple of int and dict
-        Numbers and rows of all that `lies_in` the part; `check` has passed them.
-    again : Again
-        The part.
-
-    Returns
-    -------
-    same : int
-        Rows that are as they were computed.
-    faults : list of str
-        What is wrong with others, and which are lacking; those that cannot be judged are not among them.
-    """
+    """Hold the rows of a part against what was computed again, to the last digit that is written."""
     if not again.rows:
         return 0, []
     headings = list(again.rows)

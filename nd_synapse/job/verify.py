@@ -105,27 +105,7 @@ class Request:
 
 
 def verify(request: Request) -> Iterator[Check]:
-    """Check a result folder.
-
-    Parameters
-    ----------
-    request : Request
-        What to check.
-
-    Yields
-    ------
-    Check
-        Files, masks, table, and, if asked for, BOSS, S3 and the sample; each as soon as it is done.
-
-    Raises
-    ------
-    UsageError
-        If the folder has no `run.json`, or a pipeline is named that there is not, or that the run did not use.
-    DataError
-        If that is none of ours.
-    StorageError
-        If that cannot be read.
-    """
+    """Check a result folder."""
     run = read_run_file(request.folder)
     # a name that cannot be meant is the user's, and known before any work
     if request.pipeline is not None and registry.build(request.pipeline, {}).name != run.pipeline:
@@ -152,7 +132,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except (DataError, UnknownNameError) as error:
-        return Check(name, f"{error.asked}: {error.found}", good=False)
+        return Check(name, f"{error.requested}: {error.found}", good=False)
     except NDSynapseError as error:
         return Check(name, f"could not be looked at: {error}", good=None, error=error)
 
@@ -272,14 +252,16 @@ def _sample(request: Request, run: RunFile, masks: dict[str, NDArray[np.uint8]])
     z, y, x = run.box.ranges
     host = _host(request, request.token, run)
     source = NeuroDataResource(host, request.token, run.collection, run.experiment, list(run.roles.values()), x, y, z)
-    parts = recompute.parts(run.box, run.holes)
+    parts = recompute.parts(run.box, run.failed_blocks)
     chosen = random.Random(request.seed).sample(parts, min(request.sample, len(parts)))  # noqa: S311 - no secret
     total, same = Differences(), 0
     faults: list[str] = []
     rows = _rows_in(request.folder, run, chosen)
     measured = next((table_check.measured(row) for of_part in rows.values() for _, row in of_part), [])
     for part in sorted(chosen):
-        again = recompute.recompute(source, pipeline, run.roles, run.finding, run.box, masks, part, run.holes, measured)
+        again = recompute.recompute(
+            source, pipeline, run.roles, run.finding, run.box, masks, part, run.failed_blocks, measured
+        )
         total = sum(again.masks.values(), total)
         equal, wrong = table_check.compare(rows[part], again)
         same, faults = same + equal, faults + wrong

@@ -44,27 +44,7 @@ class Bodies:
 
     @asynccontextmanager
     async def received(self, request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
-        """Take in a body, and keep its memory for as long as the context lasts.
-
-        Parameters
-        ----------
-        request : starlette.requests.Request
-            Whose body.
-        limit_bytes : int
-            How large it may be.
-
-        Yields
-        ------
-        bytes
-            The body.
-
-        Raises
-        ------
-        TooLargeError
-            If it is larger.
-        CrowdedError
-            If there is no memory for it.
-        """
+        """Take in a body, and keep its memory for as long as the context lasts."""
         body = bytearray()
         held_bytes = 0
         try:

@@ -252,13 +252,7 @@ class Catalog:
 
 
 def check_total_name(*names: str) -> None:
-    """Refuse names that BOSS cannot look up together.
-
-    Raises
-    ------
-    BossError
-        400/1003 if the names joined by one character are longer than 255.
-    """
+    """Refuse names that BOSS cannot look up together."""
     total = len("&".join(names))
     if total > schema.LONGEST_NAME:
         message = f"The names of collection, experiment and channel take {total} of {schema.LONGEST_NAME} characters."

@@ -36,23 +36,7 @@ class BloscHeader:
 
 
 def parse_header(start: bytes) -> BloscHeader:
-    """Read the header of a Blosc buffer, without unpacking anything.
-
-    Parameters
-    ----------
-    start : bytes
-        At least the first 16 bytes of the buffer.
-
-    Returns
-    -------
-    BloscHeader
-        The sizes that it announces.
-
-    Raises
-    ------
-    BossError
-        400/2001 if it is no header, or one that contradicts itself.
-    """
+    """Read the header of a Blosc buffer, without unpacking anything."""
     if len(start) < HEADER_BYTES:
         raise _not_blosc("it is shorter than a header")
     version, _, flags, item_bytes, unpacked, block, packed = struct.unpack_from("<4B3I", start)
@@ -79,27 +63,7 @@ def pack(voxels: NDArray[Any]) -> bytes:
 
 
 def unpack(body: bytes, shape: tuple[int, ...], datatype: str) -> NDArray[Any]:
-    """Return the array in a Blosc buffer.
-
-    Parameters
-    ----------
-    body : bytes
-        The buffer.
-    shape : tuple of int
-        The shape that it must have.
-    datatype : str
-        The type that it must have.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of this shape and type, read-only.
-
-    Raises
-    ------
-    BossError
-        400/2002 if the size does not fit, before anything is unpacked; 400/2001 if it cannot be unpacked.
-    """
+    """Return the array in a Blosc buffer."""
     header = parse_header(body)
     expected = int(np.prod(shape, dtype=object)) * np.dtype(datatype).itemsize
     if header.unpacked_bytes != expected:

@@ -90,33 +90,15 @@ def whole(digits: str) -> int:
 
 
 def parse_cutout(channel: Channel, experiment: Experiment, frame: CoordinateFrame, parts: Mapping[str, str]) -> Cutout:
-    """Check the ranges of a request.
-
-    Parameters
-    ----------
-    channel, experiment, frame : Channel, Experiment, CoordinateFrame
-        What the ranges are checked against.
-    parts : mapping
-        ``resolution``, ``x``, ``y``, ``z`` and perhaps ``t`` as they stand in the path.
-
-    Returns
-    -------
-    Cutout
-        The request.
-
-    Raises
-    ------
-    BossError
-        400/1000 for time samples, 400/1002 for the resolution, 400/1001 for the ranges.
-    """
+    """Check the ranges of a request."""
     times = _times(channel, experiment, parts.get("t"))
     resolution = int(parts["resolution"])
     check_resolution(channel, experiment, resolution)
     z, y, x = (_range(parts[axis]) for axis in "zyx")
     inside = zip((z, y, x), frame.start, frame.stop, strict=True)
     if any(a >= b or a < start or b > stop for (a, b), start, stop in inside):
-        asked = "/".join([parts["resolution"], parts["x"], parts["y"], parts["z"]])
-        raise BossError(400, Code.INVALID_CUTOUT_ARGS, f"Incorrect cutout arguments {asked}")
+        requested = "/".join([parts["resolution"], parts["x"], parts["y"], parts["z"]])
+        raise BossError(400, Code.INVALID_CUTOUT_ARGS, f"Incorrect cutout arguments {requested}")
     return Cutout(channel, resolution, Box(z, y, x), times, timed=bool(parts.get("t")))
 
 
@@ -129,15 +111,7 @@ def check_resolution(channel: Channel, experiment: Experiment, resolution: int) 
 
 
 def check_access_mode(query: Mapping[str, str], strict: bool) -> None:
-    """Refuse an unknown access mode, or the old option together with the new one.
-
-    Raises
-    ------
-    BossError
-        400/1001, as the real server intends.
-    UnservedError
-        With `strict`, as the real server does.
-    """
+    """Refuse an unknown access mode, or the old option together with the new one."""
     mode = query.get("access-mode")
     if mode is None or (mode in ACCESS_MODES and "no-cache" not in query):
         return
@@ -170,13 +144,7 @@ def check_annotation(channel: Channel, what: str) -> None:
 
 
 def check_served(channel: Channel, resolution: int, reading: bool) -> None:
-    """Refuse what the real server lets you make but cannot serve.
-
-    Raises
-    ------
-    UnservedError
-        For uint32, for images of uint64, and for reading annotations at a resolution that nobody computed.
-    """
+    """Refuse what the real server lets you make but cannot serve."""
     unserved = channel.datatype == "uint32" or (channel.datatype == "uint64" and channel.type == "image")
     unmade = reading and channel.type == "annotation" and resolution != channel.base_resolution
     if unserved or unmade:

@@ -90,13 +90,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that sees one state of the database.
-
-        Yields
-        ------
-        sqlite3.Connection
-            In a transaction that is given up at the end.
-        """
+        """Lend a connection that sees one state of the database."""
         with self._lent() as db:
             db.execute("BEGIN")
             try:
@@ -106,13 +100,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that alone may write.
-
-        Yields
-        ------
-        sqlite3.Connection
-            In a transaction that is kept at the end, or undone if an exception leaves the block.
-        """
+        """Lend a connection that alone may write."""
         with self._lent() as db:
             db.execute("BEGIN IMMEDIATE")
             try:

@@ -117,20 +117,7 @@ class Rule:
         return "" if isinstance(self.done, bool) else "done is true or false"
 
     def may_hit(self, kind: str, reread: bool) -> bool:
-        """Tell whether a request is one that the rule is about.
-
-        Parameters
-        ----------
-        kind : str
-            One of `KINDS`.
-        reread : bool
-            Whether it reads a channel that was written to.
-
-        Returns
-        -------
-        bool
-            Whether it counts.
-        """
+        """Tell whether a request is one that the rule is about."""
         if self.on not in ("any", kind) or (self.fault in OF_VOXELS and kind != "cutout-get"):
             return False
         return reread or self.fault != "stale"
@@ -165,23 +152,7 @@ class FaultPlan:
 
     @classmethod
     def from_json(cls, text: str) -> FaultPlan:
-        """Read a plan.
-
-        Parameters
-        ----------
-        text : str
-            See the module.
-
-        Returns
-        -------
-        FaultPlan
-            At its beginning.
-
-        Raises
-        ------
-        UsageError
-            If it is malformed.
-        """
+        """Read a plan."""
         if len(text) > _MOST_CHARACTERS:
             raise UsageError("a fault plan", f"it has more than {_MOST_CHARACTERS:,} characters", _REMEDY)
         try:
@@ -204,20 +175,7 @@ class FaultPlan:
         return any(rule.fault == "stale" for rule in self.rules)
 
     def draw(self, kind: str, reread: bool) -> Rule | None:
-        """Decide what becomes of the next request.
-
-        Parameters
-        ----------
-        kind : str
-            One of `KINDS`.
-        reread : bool
-            Whether it reads a channel that was written to.
-
-        Returns
-        -------
-        Rule or None
-            What goes wrong; None for nothing.
-        """
+        """Decide what becomes of the next request."""
         chosen = None
         for number, rule in enumerate(self.rules):
             if not rule.may_hit(kind, reread):

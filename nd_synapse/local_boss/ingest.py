@@ -68,45 +68,6 @@ def ingest(
 
     A new coordinate frame is as large as the stack and begins at its origin; it is called
     ``<collection>_<experiment>``. Slices are streamed, some `SLAB_BYTES` at a time.
-
-    Parameters
-    ----------
-    boss : Boss
-        The data folder.
-    collection, experiment, channel : str
-        Names: letters, digits, ``_`` and ``-``.
-    stack : Stack
-        The voxels.
-    voxel_size_nm : tuple of float
-        Voxel size z, y, x in nanometres.
-    kind : {"image", "annotation"}, optional
-        Type of the channel; without it, annotation for uint64 and image for the others.
-    origin : tuple of int
-        Where the stack's first voxel (z, y, x) lies in the experiment.
-    public : bool
-        Let everybody read the collection, the experiment and the channel.
-    description : str
-        For what is made.
-    overwrite : bool
-        Make a channel that holds data equal to the stack; without it such a channel is refused.
-    progress : callable, optional
-        Called with the number of slices that were stored since the last call.
-
-    Returns
-    -------
-    Ingested
-        The channel and the box that it fills.
-
-    Raises
-    ------
-    UsageError
-        If a name is illegal or was deleted, or the channel holds data and `overwrite` is False.
-    RangeError
-        If the stack does not fit into the existing experiment, or the origin is negative.
-    DataError
-        If voxel size, datatype or type disagree with what exists, or the files are damaged.
-    StorageError
-        If files or the data folder cannot be read or written.
     """
     _check_names(collection, experiment, channel)
     box = _placed(stack, origin)
@@ -174,30 +135,14 @@ def _slab_depth(stack: Stack) -> int:
 
 
 @contextmanager
-def catalog_door(asked: str, remedy: str = "Choose another name; one that was deleted stays taken") -> Iterator[None]:
-    """Turn a refusal of the catalog into one of our errors.
-
-    Parameters
-    ----------
-    asked : str
-        What the catalog is asked for.
-    remedy : str
-        What helps where it refuses.
-
-    Yields
-    ------
-    None
-        Once.
-
-    Raises
-    ------
-    UsageError
-        If the catalog refuses: a name is illegal, taken or was deleted.
-    """
+def catalog_door(
+    requested: str, remedy: str = "Choose another name; one that was deleted stays taken"
+) -> Iterator[None]:
+    """Turn a refusal of the catalog into one of our errors."""
     try:
         yield
     except BossError as error:
-        raise UsageError(asked, error.message.rstrip("."), remedy) from error
+        raise UsageError(requested, error.message.rstrip("."), remedy) from error
 
 
 def _frame_of(boss: Boss, collection: str, experiment: str) -> CoordinateFrame | None:
@@ -260,8 +205,8 @@ def _channel(boss: Boss, collection: str, experiment: str, name: str, fields: di
     there = (found.type, found.datatype, found.base_resolution)
     if there != wanted:
         has = f"the channel exists as {there[0]} of {there[1]} with base resolution {there[2]}"
-        asked = f"{wanted[0]} of {wanted[1]} into {collection}/{experiment}/{name}"
-        raise DataError(asked, has, "Choose another --chan, or convert the stack")
+        requested = f"{wanted[0]} of {wanted[1]} into {collection}/{experiment}/{name}"
+        raise DataError(requested, has, "Choose another --chan, or convert the stack")
     return found
 
 
@@ -288,23 +233,7 @@ def _make_room(boss: Boss, channel: Channel, overwrite: bool) -> None:
 
 
 def three_numbers(text: str) -> Size:
-    """Parse ``Z,Y,X`` as numbers, for argparse.
-
-    Parameters
-    ----------
-    text : str
-        Such as ``70,100,100``.
-
-    Returns
-    -------
-    tuple of float
-        z, y, x.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        If these are not three numbers.
-    """
+    """Parse ``Z,Y,X`` as numbers, for argparse."""
     try:
         z, y, x = (float(part) for part in text.split(","))
     except ValueError as error:
@@ -313,23 +242,7 @@ def three_numbers(text: str) -> Size:
 
 
 def three_integers(text: str) -> Triple:
-    """Parse ``Z,Y,X`` as whole numbers, for argparse.
-
-    Parameters
-    ----------
-    text : str
-        Such as ``24,768,768``.
-
-    Returns
-    -------
-    tuple of int
-        z, y, x.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        If these are not three whole numbers.
-    """
+    """Parse ``Z,Y,X`` as whole numbers, for argparse."""
     try:
         z, y, x = (int(part) for part in text.split(","))
     except ValueError as error:
@@ -368,23 +281,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``ingest``.
-
-    Parameters
-    ----------
-    args : argparse.Namespace
-        What `add_arguments` declares.
-
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    NDSynapseError
-        As `ingest` and `stacks.open_stack` do.
-    """
+    """Run ``ingest``."""
     # tifffile logs its own account of damaged files; ours follows, in one line
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     stack = open_stack(args.files)
@@ -406,7 +303,7 @@ def run(args: argparse.Namespace) -> int:
             )
     finally:
         boss.close()
-    return app.say(_summary(done, args.data))
+    return app.write_stdout(_summary(done, args.data))
 
 
 def _summary(done: Ingested, data: Path) -> str:

@@ -56,13 +56,7 @@ _SLICE_BYTES = 16 * 2**10
 
 
 def most_connections() -> int:
-    """Return how many connections may be open at once: fewer than files may be.
-
-    Returns
-    -------
-    int
-        1 or more.
-    """
+    """Return how many connections may be open at once: fewer than files may be."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS

@@ -43,23 +43,7 @@ class StripedLocks:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
-        """Hold the lock to which `name` belongs.
-
-        Parameters
-        ----------
-        name : str
-            What is to be changed by one holder at a time.
-
-        Yields
-        ------
-        None
-            While the lock is held.
-
-        Raises
-        ------
-        StorageError
-            If others held the lock for longer than the limit.
-        """
+        """Hold the lock to which `name` belongs."""
         stripe = zlib.crc32(name.encode()) % STRIPES
         with (self._folder / f"{stripe:03d}").open("ab") as file:
             self._acquire(file.fileno(), name)

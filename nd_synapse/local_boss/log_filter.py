@@ -33,18 +33,7 @@ class Sparing(logging.Filter):
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a line is to be written.
-
-        Parameters
-        ----------
-        record : logging.LogRecord
-            The line.
-
-        Returns
-        -------
-        bool
-            False where it is one too many.
-        """
+        """Tell whether a line is to be written."""
         if record.name not in _LOUD or record.levelno < logging.WARNING:
             return True
         kind = (record.name, str(record.msg).partition("\n")[0])

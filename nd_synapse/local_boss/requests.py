@@ -83,38 +83,13 @@ class Call:
 
         A handler asks for it when it has checked everything else. No worker waits for a body that comes slowly, or not
         at all: the handler is left by an exception, and called again, checks and all, when the body is there.
-
-        Parameters
-        ----------
-        limit_bytes : int
-            How large it may be.
-
-        Returns
-        -------
-        bytes
-            The body.
-
-        Raises
-        ------
-        BodyWantedError
-            If it is in the network still.
         """
         if self.body is None:
             raise BodyWantedError(limit_bytes)
         return self.body
 
     def fields(self) -> dict[str, object]:
-        """Return the JSON object in the body, empty when there is no body.
-
-        Raises
-        ------
-        BossError
-            400/1003 if it is JSON of another kind.
-        NotJsonError
-            If it is no JSON.
-        BodyWantedError
-            If it is in the network still.
-        """
+        """Return the JSON object in the body, empty when there is no body."""
         body = self.receive(LARGEST_JSON_BYTES)
         if not body:
             return {}
@@ -128,27 +103,7 @@ class Call:
 
 
 def identify(header: str | None, tokens: Mapping[str, Rights], reading: bool) -> Rights:
-    """Return the rights of the caller.
-
-    Parameters
-    ----------
-    header : str or None
-        The Authorization header.
-    tokens : mapping
-        Token to rights.
-    reading : bool
-        Whether the method is one that callers without a token may use.
-
-    Returns
-    -------
-    Rights
-        Those of the token, or `ANONYMOUS`.
-
-    Raises
-    ------
-    UnauthorizedError
-        If the token is unknown, or missing where one is needed.
-    """
+    """Return the rights of the caller."""
     scheme, _, token = (header or "").strip().partition(" ")
     if scheme.lower() == "token":
         rights = tokens.get(token.strip())

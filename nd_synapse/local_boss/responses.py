@@ -83,39 +83,13 @@ class MissingError(BossError):
 
 
 def field_error(field: str, text: str, code: str = "invalid") -> BossError:
-    """Return the refusal of one field of a request body, in the shape that BOSS gives it.
-
-    Parameters
-    ----------
-    field : str
-        Name of the field.
-    text : str
-        What is wrong with it.
-    code : str
-        Short name of the rule that was broken.
-
-    Returns
-    -------
-    BossError
-        HTTP 400, code 1003.
-    """
+    """Return the refusal of one field of a request body, in the shape that BOSS gives it."""
     message = f"{{'{field}': [ErrorDetail(string={text!r}, code={code!r})]}}"
     return BossError(400, Code.INVALID_POST_ARGUMENT, message)
 
 
 def digest(body: bytes) -> str:
-    """Return what the header Content-Digest says of a body (RFC 9530, 2024).
-
-    Parameters
-    ----------
-    body : bytes
-        The body as it is sent.
-
-    Returns
-    -------
-    str
-        Its SHA-256.
-    """
+    """Return what the header Content-Digest says of a body (RFC 9530, 2024)."""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
 
 

@@ -43,19 +43,7 @@ class Route:
 
 
 def routes(strict: bool) -> list[Route]:
-    """Return the table of all paths.
-
-    Parameters
-    ----------
-    strict : bool
-        Cut names at the first illegal character and ignore the rest of the path, as the real server does. Otherwise
-        the name is taken whole, and refused later for what it is.
-
-    Returns
-    -------
-    list of Route
-        The first one that matches is meant.
-    """
+    """Return the table of all paths."""
     name, end = (r"[\w-]+", "") if strict else ("[^/]+", "/?$")
     collection = f"(?P<collection>{name})"
     experiment = f"{collection}/experiment/(?P<experiment>{name})"

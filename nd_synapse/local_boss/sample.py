@@ -102,33 +102,7 @@ def write_sample(
     *,
     voxel_size_nm: tuple[float, float, float] = VOXEL_SIZE_NM,
 ) -> SampleInfo:
-    """Write the synthetic experiment and its truth; the same arguments give the same voxels, however often.
-
-    Parameters
-    ----------
-    boss : Boss
-        The data folder. An experiment of an earlier call is replaced; it must have had the same shape.
-    shape : tuple of int
-        Extents z, y, x in voxels.
-    seed : int
-        Other seeds give other volumes.
-    voxel_size_nm : tuple of float
-        Voxel size z, y, x in nanometres.
-
-    Returns
-    -------
-    SampleInfo
-        Names, box and the path of the truth.
-
-    Raises
-    ------
-    RangeError
-        If the shape is empty or too large, or the folder holds a sample of another shape.
-    DataError
-        If the folder holds a sample of another voxel size.
-    StorageError
-        If the folder cannot be written.
-    """
+    """Write the synthetic experiment and its truth; the same arguments give the same voxels, however often."""
     _check_earlier(boss, shape)
     volume = generate(shape, voxel_size_nm, seed)
     # the truth of an earlier sample must not stand beside the voxels of this one if this call is stopped half-way
@@ -220,25 +194,6 @@ def score(truth_csv: Path, detections_zyx_um: ArrayLike, max_distance_um: float 
     Pairs of a synapse and a detection are matched one to one, the closest pair first; ties go to the lower row
     numbers. So a detection that covers two synapses finds one of them, and a synapse that is detected twice counts
     one false alarm.
-
-    Parameters
-    ----------
-    truth_csv : Path
-        As `write_sample` writes it.
-    detections_zyx_um : array_like
-        Shape (n, 3): centroids z, y, x in micrometres, counted from the centre of the volume's first voxel.
-    max_distance_um : float
-        Farthest distance of a match, in micrometres.
-
-    Returns
-    -------
-    Score
-        The counts. Without detections all synapses are missed.
-
-    Raises
-    ------
-    DataError
-        If the truth is not such a table, or the detections are not (n, 3) finite numbers.
     """
     types, truth = _read_truth(truth_csv)
     detections = np.asarray(detections_zyx_um, dtype=np.float64)
@@ -302,23 +257,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``sample``.
-
-    Parameters
-    ----------
-    args : argparse.Namespace
-        What `add_arguments` declares.
-
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    NDSynapseError
-        As `write_sample` does.
-    """
+    """Run ``sample``."""
     started = time.monotonic()
     boss = Boss(args.data)
     try:
@@ -326,7 +265,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         boss.close()
     extent = " x ".join(map(str, info.box.shape))
-    return app.say(
+    return app.write_stdout(
         f"{DESCRIPTION}: {info.collection}/{info.experiment}, {extent} voxels (z, y, x), seed {args.seed}, "
         f"{time.monotonic() - started:.1f} s.\n"
         f"Channels: {', '.join(info.channels)}\n"

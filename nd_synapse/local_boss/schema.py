@@ -50,26 +50,14 @@ class Form:
     fixed: frozenset[str]
 
     def for_creation(self, fields: Mapping[str, object]) -> dict[str, Value]:
-        """Return the clean value of every field but the name; unknown fields are ignored, as BOSS does.
-
-        Raises
-        ------
-        BossError
-            400/1003 if a field is missing or breaks its rule.
-        """
+        """Return the clean value of every field but the name; unknown fields are ignored, as BOSS does."""
         missing = sorted(self.required - fields.keys())
         if missing:
             raise field_error(missing[0], "This field is required.", "required")
         return {**self.defaults, **self._clean(fields)}
 
     def for_update(self, fields: Mapping[str, object]) -> dict[str, Value]:
-        """Return the clean values of the fields to change, the name among them if it is given.
-
-        Raises
-        ------
-        BossError
-            400/1003 if a field breaks its rule.
-        """
+        """Return the clean values of the fields to change, the name among them if it is given."""
         changes = self._clean({name: value for name, value in fields.items() if name not in self.fixed})
         if "name" in fields:
             changes["name"] = check_name(fields["name"])
@@ -80,13 +68,7 @@ class Form:
 
 
 def check_name(name: object) -> str:
-    """Return the name of a resource if it is a legal one.
-
-    Raises
-    ------
-    BossError
-        400/1003 if it is empty, too long, or has other characters than ASCII letters, digits, ``_`` and ``-``.
-    """
+    """Return the name of a resource if it is a legal one."""
     text = _text("name", name, LONGEST_NAME)
     if not NAME.fullmatch(text):
         raise field_error("name", "Enter a valid name: letters, digits, _ and - only.")

@@ -129,20 +129,7 @@ class _Desk:
 
 
 def application(boss: Boss, bearers: Mapping[str, tokens.Rights]) -> Starlette:
-    """Return the ASGI application of a data folder.
-
-    Parameters
-    ----------
-    boss : Boss
-        The data folder.
-    bearers : mapping
-        Token to rights.
-
-    Returns
-    -------
-    Starlette
-        The application.
-    """
+    """Return the ASGI application of a data folder."""
     desk = _Desk(boss, bearers)
     routes = [WebRoute("/{path:path}", desk.answer, methods=METHODS)]
 
@@ -160,26 +147,7 @@ def configured(
     verbose: bool = False,
     kill: Callable[[], None] | None = None,
 ) -> uvicorn.Config:
-    """Return how an application is served.
-
-    Parameters
-    ----------
-    answering : ASGI application
-        What answers.
-    link : Link
-        The line to the clients.
-    plan : FaultPlan, optional
-        What goes wrong on that line; by default nothing.
-    verbose : bool
-        Log every request.
-    kill : callable, optional
-        What the plan's restart does; by default it kills this process.
-
-    Returns
-    -------
-    uvicorn.Config
-        For a server of uvicorn.
-    """
+    """Return how an application is served."""
     if plan is not None:
         answering = FaultyLine(answering, plan, kill)
     return uvicorn.Config(
@@ -198,32 +166,7 @@ def configured(
 def serve(
     data: Path, host: str, port: int, strict: bool, verbose: bool, link: Link, plan: FaultPlan | None = None
 ) -> None:
-    """Serve a data folder until SIGTERM or SIGINT; print the URL on a line of its own when ready.
-
-    Parameters
-    ----------
-    data : Path
-        The data folder; it is made if it is missing.
-    host : str
-        Address to bind.
-    port : int
-        Port to bind, 0 for any free one.
-    strict : bool
-        Follow the real server where the local one deliberately differs.
-    verbose : bool
-        Log every request.
-    link : Link
-        The line to the clients; they may be served as slowly as from afar.
-    plan : FaultPlan, optional
-        What goes wrong on that line, for tests of clients; by default nothing.
-
-    Raises
-    ------
-    UsageError
-        If the address cannot be bound, or the token file is malformed.
-    StorageError
-        If the data folder cannot be used.
-    """
+    """Serve a data folder until SIGTERM or SIGINT; print the URL on a line of its own when ready."""
     # The default handling would end the process as killed. What was answered is on disk, so leaving is always safe.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
@@ -252,29 +195,11 @@ class _Announced(uvicorn.Server):
         await super().startup(sockets=sockets)
         for listener in sockets or ():
             listener.listen(LISTENING)  # as many as asyncio accepts at once would be few
-        app.say(f"{self._url}\n")
+        app.write_stdout(f"{self._url}\n")
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
-
-    Parameters
-    ----------
-    host : str
-        Address to bind.
-    port : int
-        Port to bind, 0 for any free one.
-
-    Returns
-    -------
-    socket.socket
-        The caller closes it.
-
-    Raises
-    ------
-    UsageError
-        If the address cannot be bound.
-    """
+    """Return a socket that listens."""
     if not 0 <= port < 2**16:
         # the system would take what is left of it
         raise UsageError(f"address {host}:{port}", "ports are from 0 to 65535", "Give a free --port, or 0 for any")

@@ -64,25 +64,7 @@ class Stack:
         return self.shape[1] * self.shape[2] * self.dtype.itemsize
 
     def read(self, z_start: int, z_stop: int) -> NDArray[Any]:
-        """Return the slices of a half-open range.
-
-        Parameters
-        ----------
-        z_start, z_stop : int
-            The range, ``0 <= z_start < z_stop <= shape[0]``.
-
-        Returns
-        -------
-        ndarray
-            Shape (z_stop - z_start, y, x), dtype of the stack.
-
-        Raises
-        ------
-        DataError
-            If the slices are damaged.
-        StorageError
-            If the file cannot be read.
-        """
+        """Return the slices of a half-open range."""
         with FileDoor(f"slices {z_start}:{z_stop} of {self.name}"):
             slab = np.asarray(self.fetch(z_start, z_stop)).astype(self.dtype, copy=False)
         expected = (z_stop - z_start, *self.shape[1:])
@@ -92,22 +74,7 @@ class Stack:
         return slab
 
     def slabs(self, depth: int, origin: int = 0) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Read the whole stack, a slab after the other.
-
-        Parameters
-        ----------
-        depth : int
-            Largest number of slices in a slab.
-        origin : int
-            Where slice 0 lies in the volume: slabs are cut at multiples of `depth` *of the volume*.
-
-        Yields
-        ------
-        z_start : int
-            First slice of the slab, counted in the stack.
-        slab : ndarray
-            Shape (at most depth, y, x), dtype of the stack.
-        """
+        """Read the whole stack, a slab after the other."""
         if depth < 1:
             raise UsageError(f"slabs of {depth} slices", "a slab holds at least one slice", "Give a depth of 1 or more")
         first = depth - origin % depth
@@ -125,8 +92,8 @@ class FileDoor:
         What is being read, for the message.
     """
 
-    def __init__(self, asked: str) -> None:
-        self.asked = asked
+    def __init__(self, requested: str) -> None:
+        self.requested = requested
 
     def __enter__(self) -> None:
         """Begin to translate."""
@@ -137,40 +104,21 @@ class FileDoor:
             return
         if isinstance(error, MemoryError):
             found = f"there is no memory for it ({_first_line(error)})"
-            raise DataError(self.asked, found, "Cut it into stacks of smaller slices or chunks") from error
+            raise DataError(self.requested, found, "Cut it into stacks of smaller slices or chunks") from error
         if isinstance(error, _DAMAGED):
             if "imagecodecs" in str(error):
                 found = f"its compression needs the imagecodecs package ({_first_line(error)})"
                 remedy = "Install it (pip install imagecodecs), or save the file uncompressed or with deflate (zip)"
-                raise DataError(self.asked, found, remedy) from error
+                raise DataError(self.requested, found, remedy) from error
             found = f"the file is damaged, cut short, or not what its name says ({_first_line(error)})"
-            raise DataError(self.asked, found, "Copy or write it anew") from error
+            raise DataError(self.requested, found, "Copy or write it anew") from error
         if isinstance(error, OSError):
             found = f"it cannot be read ({error.strerror or _first_line(error)})"
-            raise StorageError(self.asked, found, "Check the path and your right to read it") from error
+            raise StorageError(self.requested, found, "Check the path and your right to read it") from error
 
 
 def stack_of_array(array: Any, name: str) -> Stack:
-    """Present anything that slices like an array as a stack.
-
-    Parameters
-    ----------
-    array : array_like
-        Has ``shape`` (z, y, x), ``dtype`` and slicing: an ndarray, a memory map, a Zarr array. Leading axes of
-        length 1 are dropped.
-    name : str
-        What to call it in messages.
-
-    Returns
-    -------
-    Stack
-        Reads from `array` when asked; bool becomes uint8, 0 and 1.
-
-    Raises
-    ------
-    DataError
-        If the array is not 3-D, empty, of another type than bool, uint8, uint16, uint64, or its slices are too large.
-    """
+    """Present anything that slices like an array as a stack."""
     shape = tuple(int(n) for n in array.shape)
     leading = len(shape) - 3
     if leading < 0 or any(n != 1 for n in shape[:leading]):
@@ -186,29 +134,7 @@ def stack_of_array(array: Any, name: str) -> Stack:
 def checked_stack(
     name: str, shape: tuple[int, int, int], dtype: DTypeLike, fetch: Callable[[int, int], NDArray[Any]]
 ) -> Stack:
-    """Build a stack that BOSS can hold.
-
-    Parameters
-    ----------
-    name : str
-        What to call it in messages.
-    shape : tuple of int
-        Extents z, y, x.
-    dtype : dtype
-        What the file holds; bool becomes uint8.
-    fetch : callable
-        As in `Stack`.
-
-    Returns
-    -------
-    Stack
-        The stack; nothing was read.
-
-    Raises
-    ------
-    DataError
-        If there is no voxel, the type is none of BOSS's, or a slice is larger than `MAX_SLICE_BYTES`.
-    """
+    """Build a stack that BOSS can hold."""
     given = np.dtype(dtype).newbyteorder("=")
     target = np.dtype("uint8") if given == np.bool_ else given
     if target.name not in _TYPES:

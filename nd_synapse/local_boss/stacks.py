@@ -28,30 +28,7 @@ _ZARR_MARKERS = ("zarr.json", ".zarray", ".zgroup")
 
 
 def open_stack(paths: Sequence[Path]) -> Stack:
-    """Open a stack; its slices are read later.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        One multi-page TIFF (plain, OME, ImageJ, BigTIFF), Zarr array or group (format 2 or 3, a folder) or ``.npy``
-        file; or several single-page TIFFs, one a slice, in any order: they are taken in the natural order of names.
-
-    Returns
-    -------
-    Stack
-        The volume. A lone single-page TIFF is a stack of one slice.
-
-    Raises
-    ------
-    DataError
-        If the files hold no single-channel stack of bool, uint8, uint16 or uint64, or are damaged.
-    UsageError
-        If the files together cannot be meant as one stack.
-    UnknownNameError
-        If a file does not exist.
-    StorageError
-        If a file cannot be read.
-    """
+    """Open a stack; its slices are read later."""
     for path in paths:
         with FileDoor(str(path)):
             exists = path.exists()
@@ -79,24 +56,7 @@ def open_stack(paths: Sequence[Path]) -> Stack:
 
 
 def natural_order(paths: Sequence[Path]) -> list[Path]:
-    """Sort the files of a stack by the numbers in their names, and check that they form one sequence.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Two or more files, one a slice.
-
-    Returns
-    -------
-    list of Path
-        The same files; slice 9 before slice 10.
-
-    Raises
-    ------
-    UsageError
-        If names differ in more than their numbers (two channels mixed), two names have the same numbers, or a number
-        of the sequence is missing: every slice behind a gap would lie at a wrong depth.
-    """
+    """Sort the files of a stack by the numbers in their names, and check that they form one sequence."""
     parts = {path: re.split(r"(\d+)", path.name) for path in paths}
     ordered = sorted(paths, key=lambda path: [int(part) for part in parts[path][1::2]])
     for before, after in pairwise(ordered):

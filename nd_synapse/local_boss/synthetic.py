@@ -138,29 +138,7 @@ def generate(
     seed: int = 0,
     parameters: Parameters | None = None,
 ) -> SyntheticVolume:
-    """Draw a synthetic volume.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Extents z, y, x in voxels, at most `MAX_VOXELS` together.
-    voxel_size_nm : tuple of float
-        Voxel size z, y, x in nanometres.
-    seed : int
-        Same arguments, same numpy release: the same bytes.
-    parameters : Parameters, optional
-        What to draw from.
-
-    Returns
-    -------
-    SyntheticVolume
-        Channels as uint8 of `shape`, and the planted synapses.
-
-    Raises
-    ------
-    RangeError
-        If the shape is empty or too large, a voxel size is not positive, or the seed is negative.
-    """
+    """Draw a synthetic volume."""
     _check(shape, voxel_size_nm, seed)
     drawn = parameters or Parameters()
     # one stream for the truth and one a channel: what is drawn for one does not move the others
@@ -182,16 +160,16 @@ def generate(
 
 
 def _check(shape: tuple[int, int, int], voxel_size_nm: tuple[float, float, float], seed: int) -> None:
-    asked = f"a synthetic volume of {' x '.join(map(str, shape))} voxels"
+    requested = f"a synthetic volume of {' x '.join(map(str, shape))} voxels"
     if len(shape) != 3 or min(shape) < 1:
-        raise RangeError(asked, "it holds no voxel", "Give Z,Y,X of at least 1 each")
+        raise RangeError(requested, "it holds no voxel", "Give Z,Y,X of at least 1 each")
     if math.prod(shape) > MAX_VOXELS:
         found = f"it is built in memory, and at most {MAX_VOXELS:,} voxels are allowed"
-        raise RangeError(asked, found, "Give a smaller shape")
+        raise RangeError(requested, found, "Give a smaller shape")
     if not all(math.isfinite(size) and size > 0 for size in voxel_size_nm):
-        raise RangeError(asked, f"the voxel size {voxel_size_nm} nm is not positive", "Give Z,Y,X in nanometres")
+        raise RangeError(requested, f"the voxel size {voxel_size_nm} nm is not positive", "Give Z,Y,X in nanometres")
     if seed < 0:
-        raise RangeError(asked, f"the seed is {seed}", "Give a seed of 0 or more")
+        raise RangeError(requested, f"the seed is {seed}", "Give a seed of 0 or more")
 
 
 def _plant(rng: Generator, shape: tuple[int, int, int], size_um: Points, drawn: Parameters) -> Synapses:

@@ -22,23 +22,7 @@ _SLICE_AXES = "ZTIQ"  # depth, time, sequence, unknown: programs write the slice
 
 
 def open_tiff(path: Path) -> Stack:
-    """Open one TIFF file as a stack.
-
-    Parameters
-    ----------
-    path : Path
-        A multi-page TIFF of one channel; a single page is a stack of one slice.
-
-    Returns
-    -------
-    Stack
-        Opens the file anew for each read, so that there is nothing to close.
-
-    Raises
-    ------
-    DataError
-        If the file is no single-channel stack of a type that BOSS holds, is cut short, or needs a missing codec.
-    """
+    """Open one TIFF file as a stack."""
     check_chain(path)
     with tifffile.TiffFile(path) as tif:
         series = tif.series
@@ -75,23 +59,7 @@ def _open_contiguous(path: Path, tif: tifffile.TiffFile, shape: tuple[int, int, 
 
 
 def open_slices(paths: list[Path]) -> Stack:
-    """Open several single-page TIFF files as a stack.
-
-    Parameters
-    ----------
-    paths : list of Path
-        One file a slice, in the order of the slices.
-
-    Returns
-    -------
-    Stack
-        Opens each file when its slice is read.
-
-    Raises
-    ------
-    DataError
-        If a file has several pages, or another shape or type than the first.
-    """
+    """Open several single-page TIFF files as a stack."""
     name = f"{paths[0]} to {paths[-1].name} ({len(paths)} files)"
     kinds = [_slice_kind(path) for path in paths]
     for path, kind in zip(paths, kinds, strict=True):

@@ -87,23 +87,6 @@ def load(data: Path) -> dict[str, Rights]:
 
     The first start creates ``tokens.json`` (mode 0600) with one random token that may do everything and the token
     ``public``, which reads what is public.
-
-    Parameters
-    ----------
-    data : Path
-        The data folder, which exists.
-
-    Returns
-    -------
-    dict
-        Token to rights.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be read or made.
-    UsageError
-        If it does not say what a token file says, or a token or a user of it would let in more than who was meant.
     """
     path = data / FILE
     try:
@@ -125,13 +108,7 @@ def load(data: Path) -> dict[str, Rights]:
 
 
 def writing_token(data: Path) -> str:
-    """Return the first token of a data folder that may do everything; make the token file if it is missing.
-
-    Raises
-    ------
-    UsageError
-        If no token may do everything, or the file is malformed.
-    """
+    """Return the first token of a data folder that may do everything; make the token file if it is missing."""
     for token, rights in load(data).items():
         if rights.role == "admin":
             return token

@@ -59,29 +59,7 @@ class VoxelStore:
         self._locks = StripedLocks(root / "locks")
 
     def read(self, channel: Channel, resolution: int, box: Box, times: Range) -> NDArray[Any]:
-        """Return the voxels of a box; only the chunks that it touches are read.
-
-        Parameters
-        ----------
-        channel : Channel
-            Whose voxels.
-        resolution : int
-            Level of the hierarchy.
-        box : Box
-            In voxels of that resolution, from 0.
-        times : tuple of int
-            Half-open range of time samples; it may be empty.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape (t, z, y, x), the channel's datatype; 0 where nothing was written.
-
-        Raises
-        ------
-        StorageError
-            If a chunk cannot be read.
-        """
+        """Return the voxels of a box; only the chunks that it touches are read."""
         shape = (times[1] - times[0], *box.shape)
         with _translated(f"read {box} of channel {channel.name}"):
             array = self._existing(channel, resolution)
@@ -99,38 +77,17 @@ class VoxelStore:
         return result
 
     def write(self, channel: Channel, resolution: int, box: Box, times: Range, data: NDArray[Any]) -> None:
-        """Lay voxels over those of a box: the non-zero ones win, zeros change nothing.
-
-        Parameters
-        ----------
-        channel : Channel
-            Whose voxels.
-        resolution : int
-            Level of the hierarchy.
-        box : Box
-            In voxels of that resolution, from 0.
-        times : tuple of int
-            Half-open range of time samples.
-        data : numpy.ndarray
-            Shape (t, z, y, x), the channel's datatype.
-
-        Raises
-        ------
-        DataError
-            If shape or datatype do not fit.
-        RangeError
-            If the box ends beyond the frame of the channel's experiment.
-        StorageError
-            If a chunk cannot be written; the chunks before it are.
-        """
-        asked = f"write {box} of channel {channel.name}"
+        """Lay voxels over those of a box: the non-zero ones win, zeros change nothing."""
+        requested = f"write {box} of channel {channel.name}"
         if any(stop > end for stop, end in zip(box.stop, channel.frame_stop, strict=True)):
-            raise RangeError(asked, f"the frame ends at z, y, x {channel.frame_stop}", "Give a box within the frame")
+            raise RangeError(
+                requested, f"the frame ends at z, y, x {channel.frame_stop}", "Give a box within the frame"
+            )
         shape = (times[1] - times[0], *box.shape)
         if data.shape != shape or data.dtype != np.dtype(channel.datatype):
             found = f"the data are {data.dtype} of shape {data.shape}, expected {channel.datatype} of shape {shape}"
-            raise DataError(asked, found, "Give data of this type, as t, z, y, x")
-        with _translated(asked):
+            raise DataError(requested, found, "Give data of this type, as t, z, y, x")
+        with _translated(requested):
             array = self._holding(channel, resolution, times[1])
             for time in range(*times):
                 for part in box.tiles(CHUNK, aligned=True):
@@ -139,24 +96,7 @@ class VoxelStore:
                         self._merge(channel, resolution, array, time, part, new)
 
     def erase(self, channel: Channel, resolution: int, box: Box, times: Range) -> None:
-        """Set the voxels of a box to 0.
-
-        Parameters
-        ----------
-        channel : Channel
-            Whose voxels.
-        resolution : int
-            Level of the hierarchy.
-        box : Box
-            In voxels of that resolution, from 0.
-        times : tuple of int
-            Half-open range of time samples.
-
-        Raises
-        ------
-        StorageError
-            If a chunk cannot be written; the chunks before it are.
-        """
+        """Set the voxels of a box to 0."""
         with _translated(f"erase {box} of channel {channel.name}"):
             array = self._existing(channel, resolution)
             if array is None:
@@ -170,26 +110,6 @@ class VoxelStore:
         """Walk over the chunks that hold anything.
 
         What it takes is bound by what is stored, however large the box and the range of time samples are.
-
-        Parameters
-        ----------
-        channel : Channel
-            Whose voxels.
-        resolution : int
-            Level of the hierarchy.
-        box : Box, optional
-            Where to look; by default everywhere.
-        times : tuple of int, optional
-            Half-open range of time samples to look at; by default all.
-
-        Yields
-        ------
-        time : int
-            Time sample.
-        box : Box
-            The chunk, cut at the end of the array and at the borders of `box`.
-        data : numpy.ndarray
-            Shape (z, y, x), the channel's datatype.
         """
         with _translated(f"read channel {channel.name}"):
             array = self._existing(channel, resolution)
@@ -322,7 +242,7 @@ def _array(found: object) -> NDArray[Any]:
 
 
 @contextmanager
-def _translated(asked: str) -> Iterator[None]:
+def _translated(requested: str) -> Iterator[None]:
     """Turn what zarr and the file system raise into an error of ours."""
     try:
         yield
@@ -331,4 +251,4 @@ def _translated(asked: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         # zarr raises ValueError on damaged metadata, its codecs RuntimeError on a damaged chunk
         remedy = "Check the disk of the data folder: its space, its rights, its health"
-        raise StorageError(asked, str(error), remedy) from error
+        raise StorageError(requested, str(error), remedy) from error

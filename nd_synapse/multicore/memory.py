@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nd_synapse.detection.plan import MOST_BLOCKS
+from nd_synapse.blocks.grid import MOST_BLOCKS
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
@@ -53,18 +53,7 @@ class Load:
     pulls: int
 
     def bytes_of(self, size: tuple[int, ...]) -> int:
-        """Return the largest memory of all processes together with blocks of a size.
-
-        Parameters
-        ----------
-        size : tuple of int
-            Largest extent of a block along z, y, x.
-
-        Returns
-        -------
-        int
-            Bytes.
-        """
+        """Return the largest memory of all processes together with blocks of a size."""
         block = [min(n, extent) for n, extent in zip(size, self.box.shape, strict=True)]
         blocks = self.box.tile_count(size, aligned=True)
         given = math.prod(n + 2 * halo for n, halo in zip(block, self.halo, strict=True))
@@ -74,20 +63,7 @@ class Load:
         return parent + min(self.cpus, blocks) * worker
 
     def check(self, size: tuple[int, int, int], limit_bytes: int) -> None:
-        """Refuse blocks that do not fit.
-
-        Parameters
-        ----------
-        size : tuple of int
-            Largest extent of a block along z, y, x.
-        limit_bytes : int
-            Memory that there is.
-
-        Raises
-        ------
-        UsageError
-            If they do not fit; a size that does is in the message.
-        """
+        """Refuse blocks that do not fit."""
         usable = limit_bytes * round(100 * _SHARE) // 100
         needed = self.bytes_of(size)
         if needed <= usable:

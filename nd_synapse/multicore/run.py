@@ -37,18 +37,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
-from nd_synapse.blocks.border import mirrored
+from nd_synapse.blocks.grid import DEFAULT_PULLS, blocks_of, key_of, mirrored
 from nd_synapse.blocks.pool import BlockPool, Done, Failed
-from nd_synapse.blocks.store import Store, key_of
+from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tiles import TileFeed, Tiles
-from nd_synapse.detection.plan import DEFAULT_PULLS, blocks_of
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.machine import available_bytes, default_cpus
 from nd_synapse.multicore.memory import Load
 from nd_synapse.progress import Progress, on_terminal, silent
-from nd_synapse.text import reason_of
-from nd_synapse.values import path_of, whole_of
+from nd_synapse.text import describe_error
+from nd_synapse.values import parse_int, parse_path
 
 if TYPE_CHECKING:
     # workers import this module, and have no use for what speaks to BOSS, which takes as long as all the rest
@@ -212,7 +211,7 @@ def job(block: Block, resource: NeuroDataResource, function: BlockFunction) -> s
         raise
     except Exception as error:
         name = getattr(function, "__name__", type(function).__name__)
-        raise DataError(f"{name} on block {block.box}", reason_of(error), "Correct the function") from error
+        raise DataError(f"{name} on block {block.box}", describe_error(error), "Correct the function") from error
     return block.key
 
 
@@ -341,9 +340,9 @@ def run_parallel(
     resource = get_boss_resource(config_file)
     size = _zyx(block_size)
     margin = _three_numbers("halo", _declared(function, "halo", (0, 0, 0)) if halo is None else halo, 0, "Give z, y, x")
-    workers = default_cpus() if cpus is None else whole_of("--cpus", cpus, 1, MOST)
-    pulls = whole_of("--pulls", pulls, 1, MOST)
-    limit = available_bytes() if memory_bytes is None else whole_of("memory_bytes", memory_bytes, 1, _MOST_BYTES)
+    workers = default_cpus() if cpus is None else parse_int("--cpus", cpus, 1, MOST)
+    pulls = parse_int("--pulls", pulls, 1, MOST)
+    limit = available_bytes() if memory_bytes is None else parse_int("memory_bytes", memory_bytes, 1, _MOST_BYTES)
     # where none was asked for by name, one that cannot be read is left out
     channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
     dtypes = {channel: resource.dtype(channel) for channel in channels}
@@ -405,7 +404,7 @@ def _watched(
 def _store(scratch: str | Path | None, function: BlockFunction, what: list[Any]) -> Store:
     """Return where blocks lie: by fingerprint in the scratch folder, or in a folder that goes with its last user."""
     if scratch is not None:
-        return Store(path_of("--scratch", scratch) / f"blocks-{_fingerprint(function, what)}")
+        return Store(parse_path("--scratch", scratch) / f"blocks-{_fingerprint(function, what)}")
     store = Store(Path(tempfile.mkdtemp(prefix="nd-multicore-")))
     # the folder goes with the last volume that reads it, or when a failure lets go of it
     weakref.finalize(store, shutil.rmtree, store.root, ignore_errors=True)

@@ -202,25 +202,25 @@ class Parameter:
             shown = str(value) if written is None else written
         except ValueError:  # Python does not write whole numbers of very many digits
             shown = "a number of very many digits"
-        asked = f"parameter {self.name}={shown:.100}"
+        requested = f"parameter {self.name}={shown:.100}"
         if isinstance(self.default, str):
             if not isinstance(value, str):
-                raise UsageError(asked, "that is no text", f"The default is {self.default}")
+                raise UsageError(requested, "that is no text", f"The default is {self.default}")
             if self.choices and value not in self.choices:
                 known = ", ".join(closest(value, self.choices))
-                raise UsageError(asked, f"the choices are {known}", "Take one of them")
+                raise UsageError(requested, f"the choices are {known}", "Take one of them")
             return value
         whole = isinstance(self.default, int)
         if not _is_number(value, whole):
             wanted = "a whole number" if whole else "a number"
-            raise UsageError(asked, f"that is not {wanted}", f"The default is {self.default}")
+            raise UsageError(requested, f"that is not {wanted}", f"The default is {self.default}")
         largest = 2**63 - 1 if self.maximum is None and whole else self.maximum
         if not -_LARGEST <= value <= _LARGEST:
-            raise UsageError(asked, "that is not a number to compute with", f"The default is {self.default}")
+            raise UsageError(requested, "that is not a number to compute with", f"The default is {self.default}")
         if self.minimum is not None and value < self.minimum:
-            raise UsageError(asked, f"the smallest value is {self.minimum}", f"The default is {self.default}")
+            raise UsageError(requested, f"the smallest value is {self.minimum}", f"The default is {self.default}")
         if largest is not None and value > largest:
-            raise UsageError(asked, f"the largest value is {largest}", f"The default is {self.default}")
+            raise UsageError(requested, f"the largest value is {largest}", f"The default is {self.default}")
         return int(value) if whole else float(value)
 
 

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError, UsageError
-from nd_synapse.importing import function_of
+from nd_synapse.importing import load_function
 from nd_synapse.pipeline.contract import Detected, Finding, Parameter, Pipeline, Place, check_parameters
 
 __all__ = ["FunctionPipeline"]
 
-_load = cache(function_of)
+_load = cache(load_function)
 
 _MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -100,44 +100,13 @@ class FunctionPipeline(Pipeline):
         return self._declared("masks", ("All",))  # type: ignore[no-any-return]
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
-        """Return what the function declares.
-
-        Parameters
-        ----------
-        voxel_size_nm : tuple of float
-            Size of a voxel; not needed.
-
-        Returns
-        -------
-        tuple of int
-            Voxels (z, y, x).
-        """
+        """Return what the function declares."""
         del voxel_size_nm
         z, y, x = map(int, self._declared("halo", (0, 0, 0)))
         return (z, y, x)
 
     def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
-        """Give the function every channel by its name.
-
-        Parameters
-        ----------
-        channels : sequence of str
-            Names of the experiment's image channels.
-        chosen : mapping of str to str
-            Must be empty: there are no roles.
-
-        Returns
-        -------
-        dict of str to str
-            Channel to itself.
-
-        Raises
-        ------
-        UsageError
-            If a role is assigned.
-        DataError
-            If there is no channel.
-        """
+        """Give the function every channel by its name."""
         if chosen:
             raise UsageError(
                 "--channels " + ",".join(f"{role}={channel}" for role, channel in chosen.items()),
@@ -153,27 +122,7 @@ class FunctionPipeline(Pipeline):
         return {channel: channel for channel in channels}
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
-        """Call the function.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            Channel to voxels (z, y, x), with the declared halo.
-        finding : Finding
-            Not needed.
-        place : Place
-            Where the block lies.
-
-        Returns
-        -------
-        Detected
-            A set for each mask.
-
-        Raises
-        ------
-        DataError
-            If the function returns something else than its masks.
-        """
+        """Call the function."""
         del finding
         returned = _load(self.target)(dict(arrays))
         masks = returned if isinstance(returned, dict) else {self.masks[0]: returned}

@@ -15,13 +15,7 @@ __all__ = ["described", "listed"]
 
 
 def listed() -> str:
-    """Return the pipelines, a line each.
-
-    Returns
-    -------
-    str
-        Lines.
-    """
+    """Return the pipelines, a line each."""
     lines = [(name, _help(name)) for name in registry.names()]
     lines.append(("MODULE:FUNCTION", "a function of your own: arrays by channel in, a mask or masks by name out"))
     width = max(len(name) for name, _ in lines)
@@ -37,23 +31,7 @@ def _help(name: str) -> str:
 
 
 def described(name: str) -> str:
-    """Return what a pipeline takes: its roles and parameters.
-
-    Parameters
-    ----------
-    name : str
-        A name of `pipelines.names`, or ``package.module:function``.
-
-    Returns
-    -------
-    str
-        Lines.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such pipeline.
-    """
+    """Return what a pipeline takes: its roles and parameters."""
     pipeline = registry.build(name, {})
     lines = [f"pipeline {name}: {pipeline.help}\n"]
     if pipeline.roles:

@@ -14,7 +14,7 @@ from typing import Any
 from nd_synapse.errors import StorageError, UnknownNameError, closest
 from nd_synapse.pipeline.contract import Parameter, Pipeline, check_parameters, parse_parameters
 from nd_synapse.pipeline.function import FunctionPipeline
-from nd_synapse.text import reason_of
+from nd_synapse.text import describe_error
 
 __all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "is_ours", "names", "parameters"]
 
@@ -63,23 +63,7 @@ def is_ours(pipeline: Pipeline) -> bool:
 
 
 def factory(name: str) -> Any:
-    """Return what builds a pipeline.
-
-    Parameters
-    ----------
-    name : str
-        A name of `names`, or ``package.module:function``.
-
-    Returns
-    -------
-    callable
-        Called with the parameters by name; the class itself unless it is a function's.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such pipeline, or it cannot be imported.
-    """
+    """Return what builds a pipeline."""
     if ":" in name:
         return partial(FunctionPipeline, name)
     points = _points()
@@ -96,56 +80,20 @@ def factory(name: str) -> Any:
     except BaseException as error:
         raise UnknownNameError(
             f"pipeline {name!r} of {points[name].value}",
-            f"importing it ended with {reason_of(error)}",
+            f"importing it ended with {describe_error(error)}",
             "Install its distribution anew",
         ) from error
 
 
 def parameters(name: str) -> Sequence[Parameter]:
-    """Return what the user may set of a pipeline.
-
-    Parameters
-    ----------
-    name : str
-        A name of `names`, or ``package.module:function``.
-
-    Returns
-    -------
-    sequence of Parameter
-        In the order in which they are to be listed.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such pipeline.
-    """
+    """Return what the user may set of a pipeline."""
     build_it = factory(name)
     declared: Sequence[Parameter] = getattr(build_it, "func", build_it).parameters
     return declared
 
 
 def build(name: str, given: Mapping[str, str]) -> Pipeline:
-    """Build a pipeline with its parameters set.
-
-    Parameters
-    ----------
-    name : str
-        A name of `names`, or ``package.module:function``.
-    given : mapping of str to str
-        Parameters that the user set, as text.
-
-    Returns
-    -------
-    Pipeline
-        Ready to run.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such pipeline.
-    UsageError
-        If a parameter is unknown or does not fit.
-    """
+    """Build a pipeline with its parameters set."""
     pipeline: Pipeline = factory(name)(**parse_parameters(parameters(name), given))
     check_parameters(pipeline)
     return pipeline

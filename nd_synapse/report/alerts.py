@@ -31,22 +31,7 @@ _FAR_BRIGHT_SD = 0.5
 
 
 def alerts(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> list[str]:
-    """Return the alerts of a report.
-
-    Parameters
-    ----------
-    table : SynapseTable
-        One row a synapse.
-    standardised : Standardised
-        Its channels in standard deviations.
-    facts : RunFacts
-        The run; its notes come first.
-
-    Returns
-    -------
-    list of str
-        Sentences, the weightiest first; empty when nothing stands out.
-    """
+    """Return the alerts of a report."""
     found = [*_notes(facts), *_number(table), *_left_out(table)]
     if table.n > 1:
         found += _channels(standardised)

@@ -77,18 +77,7 @@ class Clusters:
         return np.stack(sums, axis=1) / np.where(self.sizes, self.sizes, np.nan)[:, np.newaxis]
 
     def typical(self, most: int) -> list[NDArray[np.int64]]:
-        """Return, for each cluster, the rows of the table nearest to its mean, the nearest first.
-
-        Parameters
-        ----------
-        most : int
-            How many of each.
-
-        Returns
-        -------
-        list of ndarray of int64
-            Up to `most` row numbers a cluster.
-        """
+        """Return, for each cluster, the rows of the table nearest to its mean, the nearest first."""
         rows = np.flatnonzero(self.complete)
         found = []
         for i, mean in enumerate(self.means()):
@@ -99,22 +88,7 @@ class Clusters:
 
 
 def cluster(table: SynapseTable, standardised: Standardised, seed: int) -> Clusters:
-    """Find the populations of a table.
-
-    Parameters
-    ----------
-    table : SynapseTable
-        One row a synapse.
-    standardised : Standardised
-        Its channels in standard deviations.
-    seed : int
-        Seed of the sample that is fitted, and of the fits.
-
-    Returns
-    -------
-    Clusters
-        One cluster where there are too few rows for two, or no channel.
-    """
+    """Find the populations of a table."""
     rows, channels = standardised.values.shape
     sample = np.arange(rows)
     if rows > _MOST_FITTED:

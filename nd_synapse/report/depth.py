@@ -49,24 +49,7 @@ class Layers:
 
 
 def layers(facts: RunFacts, depths: Floats, unit: str, most: int) -> Layers:
-    """Cut a volume into layers of whole sections, or of equal width where the sections are unknown.
-
-    Parameters
-    ----------
-    facts : RunFacts
-        The run.
-    depths : ndarray of float64, shape (n,)
-        Finite positions along z, at least one.
-    unit : str
-        Their unit, ``"voxels"`` or ``"µm"``.
-    most : int
-        How many layers there may be.
-
-    Returns
-    -------
-    Layers
-        One a section where that is not too many.
-    """
+    """Cut a volume into layers of whole sections, or of equal width where the sections are unknown."""
     extent, step = facts.extent("z", unit), facts.step("z", unit)
     if extent is None or step is None or facts.box is None:
         low, high = depths.min() - 0.5, depths.max() + 0.5

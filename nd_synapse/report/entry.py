@@ -24,7 +24,7 @@ from nd_synapse.paths import refuse_special
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.report import Report, draw_report, write_report
 from nd_synapse.report.table import check_magnitude
-from nd_synapse.values import path_of
+from nd_synapse.values import parse_path
 
 __all__ = ["Report", "RunFacts", "draw_report", "pymeda_pipeline", "read_table", "write_report"]
 
@@ -80,7 +80,7 @@ def pymeda_pipeline(
     StorageError
         If the folder cannot be written.
     """
-    folder = path_of("path", path)
+    folder = parse_path("path", path)
     if not isinstance(norm_data, Mapping):
         raise DataError("the images of a report", "they are no dictionary", "Give one of channel to image")
     given = results if isinstance(results, Mapping) else {"synapses": results}

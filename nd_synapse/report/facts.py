@@ -53,7 +53,7 @@ class RunFacts:
         If a voxel size is not above 0, or there are not three of them.
     """
 
-    asked: Texts = field(default_factory=dict)
+    requested: Texts = field(default_factory=dict)
     box: Box | None = None
     voxel_size_nm: tuple[float, float, float] | None = None
     pipeline: str = ""
@@ -81,39 +81,13 @@ class RunFacts:
         return self.box.voxels * (z * y * x) * 1e-9
 
     def step(self, axis: str, unit: str) -> float | None:
-        """Return the extent of one voxel along an axis.
-
-        Parameters
-        ----------
-        axis : str
-            One of ``z``, ``y``, ``x``.
-        unit : str
-            Either ``"voxels"`` or ``"µm"``.
-
-        Returns
-        -------
-        float or None
-            None where it is unknown.
-        """
+        """Return the extent of one voxel along an axis."""
         if unit == "voxels":
             return 1.0
         return None if self.voxel_size_nm is None else self.voxel_size_nm["zyx".index(axis)] / 1000
 
     def extent(self, axis: str, unit: str) -> tuple[float, float] | None:
-        """Return where the box begins and ends along `axis`, None where it is unknown.
-
-        Parameters
-        ----------
-        axis : str
-            One of ``z``, ``y``, ``x``.
-        unit : str
-            Either ``"voxels"`` or ``"µm"``.
-
-        Returns
-        -------
-        tuple of float or None
-            The two faces. Voxel i is a cell round i: it reaches from i - 1/2 to i + 1/2.
-        """
+        """Return where the box begins and ends along `axis`, None where it is unknown."""
         step = self.step(axis, unit)
         if self.box is None or step is None:
             return None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.geometry import Box
 from nd_synapse.report.table import NothingToDrawError
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Volume
 
 __all__ = ["Field", "Fields"]
 
@@ -61,13 +61,7 @@ class Fields:
 
     @cached_property
     def all(self) -> list[Field]:
-        """The fields in the order of the volume; together at most 64 million voxels over all channels.
-
-        Raises
-        ------
-        NothingToDrawError
-            If there are no images, or they could not be read.
-        """
+        """The fields in the order of the volume; together at most 64 million voxels over all channels."""
         self.need()
         z, y, x = next(iter(self.images.values())).shape
         boxes = chosen((z, y, x), len(self.images), self.seed)
@@ -95,22 +89,7 @@ class Fields:
 
 
 def chosen(shape: tuple[int, int, int], channels: int, seed: int) -> list[Box]:
-    """Choose the boxes of the fields.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the volume (z, y, x).
-    channels : int
-        Number of channels, at least 1; with more of them, fewer fields are read.
-    seed : int
-        Seed of the choice.
-
-    Returns
-    -------
-    list of Box
-        Boxes in a volume that begins at voxel 0, different ones, in C order.
-    """
+    """Choose the boxes of the fields."""
     size = [min(extent, most) for extent, most in zip(shape, SIZE, strict=True)]
     grid = [extent // side for extent, side in zip(shape, size, strict=True)]
     most = max(1, min(MOST_FIELDS, _MOST_VOXELS // (math.prod(size) * channels)))

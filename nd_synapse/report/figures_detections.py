@@ -233,23 +233,7 @@ def _smallest_step(subject: Subject, name: str) -> float | None:
 
 
 def size_edges(low: float, high: float, bins: int, step: float | None) -> NDArray[np.float64]:
-    """Return edges of bins of even width on a logarithmic axis.
-
-    Parameters
-    ----------
-    low, high : float
-        Smallest and largest size, above 0.
-    bins : int
-        How many bins there may be.
-    step : float or None
-        What sizes are multiples of: no bin is narrower, and edges lie between multiples, so that none stays empty for
-        the width of its bin alone.
-
-    Returns
-    -------
-    ndarray of float64, shape (up to bins + 1,)
-        Rising.
-    """
+    """Return edges of bins of even width on a logarithmic axis."""
     if math.log10(high / low) < 0.1:
         low, high = low / 3, high * 3
     edges = np.logspace(math.log10(low), math.log10(high), bins + 1)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nd_synapse.report.canvas import INK, QUIET, WIDTH_IN, short
 from nd_synapse.report.plot import TIMES, Drawing, Numbers, Plot, Subject, count
 from nd_synapse.report.table import NothingToDrawError
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Volume
 
 __all__ = ["CLUSTER_GALLERY", "GALLERY"]
 
@@ -68,22 +68,7 @@ def window_of(subject: Subject) -> Window:
 
 
 def cut_out(volume: Volume, centre: Sequence[int], window: Window) -> NDArray[np.float32]:
-    """Return the voxels round a place.
-
-    Parameters
-    ----------
-    volume : Volume
-        The voxels.
-    centre : sequence of int
-        The place (z, y, x), from the first voxel of the volume.
-    window : Window
-        How far it reaches.
-
-    Returns
-    -------
-    ndarray of float32, shape (z, y, x) of the window
-        NaN outside of the volume.
-    """
+    """Return the voxels round a place."""
     found = np.full(window.shape, np.nan, dtype=np.float32)
     there, here = [], []
     for at, extent, length in zip(centre, window.shape, volume.shape, strict=True):

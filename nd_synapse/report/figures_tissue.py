@@ -28,22 +28,7 @@ Floats = NDArray[np.float64]
 
 
 def shared_tops(values: Floats) -> tuple[Floats, Floats]:
-    """Return how often the brightest in one channel are among the brightest in another.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n, channels)
-        Brightness.
-
-    Returns
-    -------
-    shares : ndarray of float64, shape (channels, channels)
-        Of the synapses that are above the upper quartile of the row's channel, the share that are above that of the
-        column's; NaN where no value is above it.
-    tops : ndarray of float64, shape (channels,)
-        Share of all synapses above each channel's upper quartile, which chance would give; below 1/4 where many are
-        equal.
-    """
+    """Return how often the brightest in one channel are among the brightest in another."""
     top = (values > np.quantile(values, 1 - _TOP, axis=0)).astype(np.float32)
     both = (top.T @ top).astype(np.float64)
     sizes = np.diag(both)[:, np.newaxis]
@@ -91,22 +76,9 @@ def _at_synapses(subject: Subject) -> Drawing:
     )
 
 
-def nearest(positions: Floats, asked: NDArray[np.intp]) -> Floats:
-    """Return the distance from some positions to the nearest other one.
-
-    Parameters
-    ----------
-    positions : ndarray of float64, shape (n, axes)
-        At least two positions.
-    asked : ndarray of int, shape (m,)
-        Rows whose distance is wanted.
-
-    Returns
-    -------
-    ndarray of float64, shape (m,)
-        In the unit of `positions`; 0 where two positions are equal.
-    """
-    found: Floats = cKDTree(positions).query(positions[asked], k=2)[0][:, 1]
+def nearest(positions: Floats, requested: NDArray[np.intp]) -> Floats:
+    """Return the distance from some positions to the nearest other one."""
+    found: Floats = cKDTree(positions).query(positions[requested], k=2)[0][:, 1]
     return found
 
 
@@ -126,15 +98,15 @@ def _neighbours(subject: Subject) -> Drawing:
     if n < 2:
         raise NothingToDrawError("It needs at least 2 synapses.")
     random = np.random.default_rng(subject.seed)
-    asked = np.arange(n) if n <= _MOST_ASKED else np.sort(random.choice(n, _MOST_ASKED, replace=False))
+    requested = np.arange(n) if n <= _MOST_ASKED else np.sort(random.choice(n, _MOST_ASKED, replace=False))
     faces = [
         subject.facts.extent(axis, unit) or (float(positions[:, i].min()), float(positions[:, i].max()))
         for i, axis in enumerate("zyx")
     ]
-    found, chance = nearest(positions, asked), _distances_by_chance(n, faces, random)
+    found, chance = nearest(positions, requested), _distances_by_chance(n, faces, random)
     ratio = float(found.mean() / chance.mean()) if chance.mean() > 0 else math.nan
     high = float(np.quantile(np.concatenate([found, chance]), 0.995)) or 1.0
-    edges = np.linspace(0, high, 1 + min(60, max(8, round(2 * len(asked) ** (1 / 3)))))
+    edges = np.linspace(0, high, 1 + min(60, max(8, round(2 * len(requested) ** (1 / 3)))))
     drawn = figure(2.7)
     axes = drawn.subplots()
     share = [100 * np.histogram(values, edges)[0] / len(values) for values in (chance, found)]
@@ -144,7 +116,7 @@ def _neighbours(subject: Subject) -> Drawing:
         axes.axvline(float(np.median(values)), color=colour, linewidth=1, linestyle=style)
     axes.set(xlabel=f"Distance to the nearest other synapse ({unit})", ylabel="Share (%)", xlim=(0, high))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-    of = f"{len(asked):,} of the {n:,} synapses, drawn at random" if len(asked) < n else f"{n:,} synapses"
+    of = f"{len(requested):,} of the {n:,} synapses, drawn at random" if len(requested) < n else f"{n:,} synapses"
     box = "the searched box" if subject.facts.extent("z", unit) else "the space between the outermost ones"
     caption = (
         f"How far it is from the centroid of one synapse to the next ({of}), in space; grey: the same for as many "

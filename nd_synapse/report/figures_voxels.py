@@ -174,23 +174,7 @@ def _shift_steps(subject: Subject, width: int) -> list[int]:
 
 
 def shifted_correlation(fields: Sequence[Field], names: Sequence[str], steps: Sequence[int]) -> Floats:
-    """Return how the channels correlate when one is shifted along x against the other.
-
-    Parameters
-    ----------
-    fields : sequence of Field
-        Where.
-    names : sequence of str
-        The channels.
-    steps : sequence of int
-        Shifts in voxels, 0 or more and less than the width of a field.
-
-    Returns
-    -------
-    ndarray of float64, shape (steps, channels, channels)
-        Pearson's r over all fields, each section's mean taken out first; both directions averaged. NaN for a constant
-        channel.
-    """
+    """Return how the channels correlate when one is shifted along x against the other."""
     d, most = len(names), max(steps)
     products, squares, others = (np.zeros(shape) for shape in ((len(steps), d, d), (d,), (len(steps), d)))
     for field in fields:

@@ -97,26 +97,6 @@ def grow(values: Floats, seed: int, most: int = MOST_LEAVES) -> Node:
 
     The two parts must also differ in their means, and be large enough. Of all leaves, the one whose split lowers the
     BIC most is split next, so that the tree can be as lopsided as the populations are.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (rows, columns)
-        Each column of variance about 1, without NaN. Not written to.
-    seed : int
-        Seed of the k-means that the mixtures start from.
-    most : int
-        How many leaves there may be, at least 1.
-
-    Returns
-    -------
-    Node
-        The root. Fewer rows than two smallest parts are a leaf.
-
-    Notes
-    -----
-    Each split is a mixture of two Gaussians with full covariances (the best of several starts, by expectation
-    maximisation), compared by the BIC (Schwarz 1978, doi:10.1214/aos/1176344136) with one Gaussian. Rows go to the
-    component of the larger posterior probability.
     """
     # the path to a node is the sequence of parts, 0 or 1, that leads to it
     open_: dict[str, _Trial] = {"": _try(values, seed)}
@@ -180,20 +160,7 @@ def _built(path: str, leaves_: Mapping[str, _Trial], inner: Mapping[str, _Trial]
 
 
 def criterion(values: Floats, seed: int) -> float:
-    """Return the Bayesian information criterion of two Gaussians; lower is better.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (rows, columns)
-        Each column of variance about 1, without NaN. Not written to.
-    seed : int
-        Seed of the k-means that the mixture starts from.
-
-    Returns
-    -------
-    float
-        The criterion (Schwarz 1978, doi:10.1214/aos/1176344136).
-    """
+    """Return the Bayesian information criterion of two Gaussians; lower is better."""
     return float(_fit(values, 2, seed, starts=1).bic(values))
 
 
@@ -227,20 +194,7 @@ def _fit(values: Floats, components: int, seed: int, starts: int) -> Any:
 
 
 def label(node: Node, values: Floats) -> NDArray[np.int8]:
-    """Return the leaf of each row.
-
-    Parameters
-    ----------
-    node : Node
-        The root.
-    values : ndarray of float64, shape (rows, columns)
-        Any rows of the columns that the tree was grown on. Not written to.
-
-    Returns
-    -------
-    ndarray of int8, shape (rows,)
-        Index into `leaves`.
-    """
+    """Return the leaf of each row."""
     chunks = range(0, len(values), _CHUNK_ROWS)
     return np.concatenate(
         [np.empty(0, np.int8), *(_label(node, values[start : start + _CHUNK_ROWS]) for start in chunks)]

@@ -65,28 +65,7 @@ def file_name(title: str) -> str:
 def html(
     title: str, chapters: Sequence[Chapter], table: SynapseTable, facts: RunFacts, alerts: Sequence[str], seed: int
 ) -> str:
-    """Return the page.
-
-    Parameters
-    ----------
-    title : str
-        Its title, escaped wherever it stands.
-    chapters : sequence of Chapter
-        The figures.
-    table : SynapseTable
-        One row a synapse; the first rows are shown.
-    facts : RunFacts
-        The run.
-    alerts : sequence of str
-        Sentences for the top of the page.
-    seed : int
-        Seed of the random choices, for the last line.
-
-    Returns
-    -------
-    str
-        A whole document. The same input gives the same text.
-    """
+    """Return the page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -148,7 +127,7 @@ def _run(facts: RunFacts) -> list[tuple[str, str, list[tuple[str, str]]]]:
     if len(times) > 1:
         times.append(("all steps", f"{total:,.2f} s"))
     tables = [
-        ("asked", "What was asked", list(facts.asked.items())),
+        ("asked", "What was asked", list(facts.requested.items())),
         ("parameters", "Pipeline and parameters", _parameters(facts)),
         ("counts", "Counts", [(label, f"{number:,}") for label, number in facts.counts.items()]),
         ("times", "Time by step", times),
@@ -180,29 +159,7 @@ def _cell(value: Any) -> str:
 
 
 def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
-    """Write the page and its figures, each file whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        The folder, made where it is missing. The figures go to ``figures`` within it.
-    name : str
-        File name of the page.
-    text : str
-        The page.
-    plots : sequence of Shown
-        The plots; the file of one without an image is removed, so that none is left from a run before.
-
-    Returns
-    -------
-    Path
-        The page.
-
-    Raises
-    ------
-    StorageError
-        If the folder cannot be written; the file that could not is named.
-    """
+    """Write the page and its figures, each file whole or not at all."""
     figures, page = path / "figures", path / name
     try:
         figures.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from nd_synapse.report.clusters import Clusters, cluster
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.fields import Fields
 from nd_synapse.report.table import NothingToDrawError, Standardised, SynapseTable
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Volume
 
 __all__ = ["TIMES", "Drawing", "Numbers", "Plot", "Shown", "Subject", "count", "show"]
 

@@ -24,7 +24,7 @@ from nd_synapse.report.figures_tissue import TISSUE
 from nd_synapse.report.figures_voxels import VOXELS
 from nd_synapse.report.plot import Plot, Subject, show
 from nd_synapse.report.table import Standardised, SynapseTable, standardise
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Volume
 
 __all__ = ["Report", "draw_report", "write_report"]
 
@@ -72,25 +72,7 @@ class Report:
     seed: int
 
     def write(self, path: Path, facts: RunFacts) -> Path:
-        """Write the page, and each figure as a PNG.
-
-        Parameters
-        ----------
-        path : Path
-            The folder; made where it is missing.
-        facts : RunFacts
-            The run, as far as it is known by now.
-
-        Returns
-        -------
-        Path
-            The HTML file. The same input gives the same bytes.
-
-        Raises
-        ------
-        StorageError
-            If the folder cannot be written.
-        """
+        """Write the page, and each figure as a PNG."""
         said = alerts(self.synapses, self.standardised, facts)
         text = page.html(self.title, self.chapters, self.synapses, facts, said, self.seed)
         plots = [plot for chapter in self.chapters for plot in chapter.plots]
@@ -108,37 +90,7 @@ def draw_report(
     mask_volumes: Mapping[str, Volume] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Draw the figures of a run.
-
-    Parameters
-    ----------
-    title : str
-        Title of the page; the file is called after it.
-    table : mapping of str to array_like, shape (n,)
-        See `write_report`.
-    facts : RunFacts
-        The run; the figures need its box and voxel size.
-    overviews : mapping of str to ndarray, shape (y, x)
-        See `write_report`.
-    mask_overviews : mapping of str to ndarray, shape (y, x)
-        See `write_report`.
-    images : mapping of str to Volume, optional
-        See `write_report`. They are read while this runs, and not kept.
-    mask_volumes : mapping of str to Volume, optional
-        See `write_report`.
-    seed : int
-        Seed of every random choice.
-
-    Returns
-    -------
-    Report
-        Ready to be written.
-
-    Raises
-    ------
-    DataError
-        If the columns are neither numbers nor text, or differ in length.
-    """
+    """Draw the figures of a run."""
     synapses = SynapseTable.of(table)
     standardised = standardise(list(synapses.channels), synapses.brightness())
     subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed, images or {}, mask_volumes or {})
@@ -161,45 +113,7 @@ def write_report(
     mask_volumes: Mapping[str, Volume] | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write the report of a run: one HTML file, and each figure as a PNG.
-
-    Parameters
-    ----------
-    path : Path
-        The folder; made where it is missing.
-    title : str
-        Title of the page; the file is called after it.
-    table : mapping of str to array_like, shape (n,)
-        One row a synapse. Known columns: ``id``, ``centroid_z_voxel`` (absolute; the middle of voxel i is i) and
-        ``centroid_z_um`` (that times the voxel size), so for y and x, ``voxels``, ``volume_um3``, ``slices``,
-        ``touches_border``, and ``mean_<channel>`` for each channel; without any ``mean_`` column, every other column
-        of numbers counts as a channel; ``in_<mask>`` and ``class`` make groups of synapses to compare. None is
-        required: a figure whose columns are missing says so in its place.
-    facts : RunFacts
-        The run.
-    overviews : mapping of str to ndarray, shape (y, x)
-        Maximum projection over z of each channel, real numbers, binned to about 1024 pixels a side.
-    mask_overviews : mapping of str to ndarray, shape (y, x)
-        The same of each mask, over the same field; non-zero is synapse.
-    images : mapping of str to Volume, shape (z, y, x), optional
-        The voxels of each channel in the box of `facts`; without them, figures that show or sample voxels say so.
-    mask_volumes : mapping of str to Volume, shape (z, y, x), optional
-        The same of each mask; non-zero is synapse.
-    seed : int
-        Seed of every random choice.
-
-    Returns
-    -------
-    Path
-        The HTML file. The same input gives the same bytes.
-
-    Raises
-    ------
-    DataError
-        If the columns are neither numbers nor text, or differ in length.
-    StorageError
-        If the folder cannot be written.
-    """
+    """Write the report of a run: one HTML file, and each figure as a PNG."""
     report = draw_report(
         title=title,
         table=table,

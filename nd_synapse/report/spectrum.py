@@ -16,20 +16,7 @@ Floats = NDArray[np.float64]
 
 
 def principal_axes(values: Floats) -> tuple[Floats, Floats]:
-    """Return the principal axes of standardised values, the strongest first.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (rows, channels)
-        Each column of mean 0.
-
-    Returns
-    -------
-    squares : ndarray of float64, shape (channels,)
-        Squared singular values of `values`, falling.
-    axes : ndarray of float64, shape (channels, channels)
-        One axis a column, its sign such that its largest entry is positive.
-    """
+    """Return the principal axes of standardised values, the strongest first."""
     squares, axes = np.linalg.eigh(values.T @ values)
     squares, axes = np.clip(squares[::-1], 0, None), axes[:, ::-1]
     largest = np.abs(axes).argmax(axis=0)
@@ -37,23 +24,7 @@ def principal_axes(values: Floats) -> tuple[Floats, Floats]:
 
 
 def elbow(values: Floats) -> int:
-    """Return after how many values a falling series has its elbow, by profile likelihood.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n,)
-        The series, falling.
-
-    Returns
-    -------
-    int
-        How many values stand before the elbow: 0 for fewer than 3 values.
-
-    Notes
-    -----
-    Zhu and Ghodsi (2006), doi:10.1016/j.csda.2005.09.010: the values on either side of the elbow are two normal samples
-    of one variance.
-    """
+    """Return after how many values a falling series has its elbow, by profile likelihood."""
     n = len(values)
     if n < 3:
         return 0

@@ -58,20 +58,7 @@ class NothingToDrawError(Exception):
 
 
 def check_magnitude(name: str, values: NDArray[Any]) -> None:
-    """Refuse numbers whose powers are none any more; one that is not finite is a missing one.
-
-    Parameters
-    ----------
-    name : str
-        What they are called in the message.
-    values : ndarray
-        The values, of any type.
-
-    Raises
-    ------
-    DataError
-        If one is larger than single precision holds.
-    """
+    """Refuse numbers whose powers are none any more; one that is not finite is a missing one."""
     if values.dtype.kind != "f" or not values.size:
         return
     finite = np.isfinite(values)
@@ -181,13 +168,7 @@ class SynapseTable:
         return all(name in self.columns for name in names)
 
     def column(self, name: str) -> Floats:
-        """Return the values of a column that are finite, as float64, shape (up to n,).
-
-        Raises
-        ------
-        NothingToDrawError
-            If there is no such column, or no finite value in it.
-        """
+        """Return the values of a column that are finite, as float64, shape (up to n,)."""
         if name not in self.columns:
             raise NothingToDrawError(f"The table has no column “{name}”.")
         if self.columns[name].dtype.kind == "U":
@@ -201,25 +182,7 @@ class SynapseTable:
         return values
 
     def positions(self, axes: str) -> tuple[Floats, str]:
-        """Return where the synapses are.
-
-        Parameters
-        ----------
-        axes : str
-            The axes wanted, such as ``"yx"``.
-
-        Returns
-        -------
-        positions : ndarray of float64, shape (rows with a position, len(axes))
-            In micrometres where the table has them, else in voxels.
-        unit : str
-            Either ``"µm"`` or ``"voxels"``.
-
-        Raises
-        ------
-        NothingToDrawError
-            If the table has no positions, or no row.
-        """
+        """Return where the synapses are."""
         for suffix, unit in (("um", "µm"), ("voxel", "voxels")):
             names = [f"centroid_{axis}_{suffix}" for axis in axes]
             if self.has(*names):
@@ -278,20 +241,7 @@ class Standardised:
 
 
 def standardise(names: Sequence[str], brightness: Floats) -> Standardised:
-    """Bring each channel to mean 0 and standard deviation 1, over the rows without a missing value.
-
-    Parameters
-    ----------
-    names : sequence of str
-        The channels.
-    brightness : ndarray of float64, shape (n, channels)
-        Their values; NaN is a missing one. Not written to.
-
-    Returns
-    -------
-    Standardised
-        The channels that vary. Zero or one row gives no channel.
-    """
+    """Bring each channel to mean 0 and standard deviation 1, over the rows without a missing value."""
     finite = np.isfinite(brightness)
     filled = np.asarray(finite.any(axis=0))
     complete = finite[:, filled].all(axis=1)

@@ -30,28 +30,6 @@ def to_gaussian_scales(values: Floats, sample: NDArray[np.int64], seed: int) -> 
     A column x stays as it is or becomes ``log(x - min(x) + a)``: whichever has the lowest Bayesian information
     criterion with one Gaussian or a mixture of two. Units, background and offset of x do not matter: ``b * x + c``
     gives the same result for any ``b > 0``.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (rows, columns)
-        Each column of mean 0 and standard deviation 1. Not written to.
-    sample : ndarray of int64, shape (sampled rows,)
-        The rows that choose the scales.
-    seed : int
-        Seed of the mixtures.
-
-    Returns
-    -------
-    transformed : ndarray of float64, shape (rows, columns)
-        Each column of mean 0 and standard deviation 1 again. No rows give no rows.
-    logarithmic : tuple of bool
-        Which columns became logarithms.
-
-    Notes
-    -----
-    The shifted logarithm and the comparison of scales by likelihood are those of Box and Cox (1964),
-    doi:10.1111/j.2517-6161.1964.tb00553.x. With one Gaussian alone, a second population counts as a tail, and the scale
-    that would hide it wins.
     """
     transformed = np.empty_like(values)
     logarithmic = []

@@ -129,11 +129,11 @@ class Script:
     answers: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     """By the last word of the path, in lower case, or by the operation's name: status and body."""
 
-    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    requested: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def of(self, operation: str) -> list[dict[str, Any]]:
         """Return what an operation was asked."""
-        return [body for name, body in self.asked if name == operation]
+        return [body for name, body in self.requested if name == operation]
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def scripted(script: Script) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             target = self.headers.get("X-Amz-Target", self.path)
             operation = target.replace(".", "/").rpartition("/")[2].lower()
-            script.asked.append((operation, json.loads(body or b"{}")))
+            script.requested.append((operation, json.loads(body or b"{}")))
             status, answer = script.answers.get(operation, (200, {}))
             said = json.dumps(answer).encode()
             self.send_response(status)

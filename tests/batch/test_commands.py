@@ -80,7 +80,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def asked(volume: BossServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def requested(volume: BossServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Options of driver.py for the small volume, its token in the environment."""
     monkeypatch.setenv("BOSS_TOKEN", volume.token)
     ranges = ["--z-range", "0,8", "--y-range", "0,60", "--x-range", "0,70"]
@@ -142,16 +142,18 @@ def place(aws: S3Server) -> Place:
 class TestPlan:
     """`plan`."""
 
-    def test_the_plan_is_told_and_nothing_is_submitted(self, command: Callable[..., Said], asked: list[str]) -> None:
+    def test_the_plan_is_told_and_nothing_is_submitted(
+        self, command: Callable[..., Said], requested: list[str]
+    ) -> None:
         """It needs no AWS at all."""
-        said = command("plan", *asked)
+        said = command("plan", *requested)
         assert said.code == 0, said.err
         assert "blocks" in said.out
         assert "USD" in said.out
 
     @pytest.mark.parametrize("compute", ["ec2", "fargate"])
-    def test_the_plan_is_json_too(self, command: Callable[..., Said], asked: list[str], compute: str) -> None:
-        said = command("plan", "--json", "--compute", compute, "--shards", "3", *asked)
+    def test_the_plan_is_json_too(self, command: Callable[..., Said], requested: list[str], compute: str) -> None:
+        said = command("plan", "--json", "--compute", compute, "--shards", "3", *requested)
         plan = json.loads(said.out)
         assert (plan["shards"], plan["compute"], plan["blocks"]) == (3, compute.upper(), 6)
 
@@ -160,9 +162,9 @@ class TestSubmit:
     """`submit`, against moto."""
 
     def test_a_run_is_two_arrays_and_a_report(
-        self, command: Callable[..., Said], asked: list[str], place: Place
+        self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
-        said = command(*place.submit, "--shards", "3", "--tag", "project=cleft", *asked)
+        said = command(*place.submit, "--shards", "3", "--tag", "project=cleft", *requested)
         assert said.code == 0, said.err
         assert said.out.splitlines()[-1] == f"nd-synapse batch status {place.address}"
         assert sorted(place.objects()) == [
@@ -174,9 +176,9 @@ class TestSubmit:
         assert len(place.described(*(f"{place.job('statistics')}:{index}" for index in range(3)))) == 3
 
     def test_the_command_has_the_users_options_and_results_go_to_the_bucket(
-        self, command: Callable[..., Said], asked: list[str], volume: BossServer, place: Place
+        self, command: Callable[..., Said], requested: list[str], volume: BossServer, place: Place
     ) -> None:
-        command(*place.submit, "--shards", "3", *asked, "--param", "noise_fold=4", "--memory-mib", "30000")
+        command(*place.submit, "--shards", "3", *requested, "--param", "noise_fold=4", "--memory-mib", "30000")
         run, _, _ = Records(place.address).read()
         words = request_of(run, "detection")["containerOverrides"]["command"]
         assert words[2:6] == ["--host", volume.url, "--col", "lab"]
@@ -185,20 +187,20 @@ class TestSubmit:
         assert words[words.index("--bucket") :][:2] == ["--bucket", BUCKET]
 
     def test_a_run_that_one_machine_does_in_minutes_is_one_job(
-        self, command: Callable[..., Said], asked: list[str], place: Place
+        self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
-        said = command(*place.submit, *asked)
+        said = command(*place.submit, *requested)
         assert said.code == 0, said.err
         assert sorted(place.objects()) == ["jobs/001-report.json", "run.json"]
 
     def test_the_token_is_nowhere(
-        self, command: Callable[..., Said], asked: list[str], volume: BossServer, tmp_path: Path, place: Place
+        self, command: Callable[..., Said], requested: list[str], volume: BossServer, tmp_path: Path, place: Place
     ) -> None:
         """Not in the record, a description, a definition, or what is printed; its file is not named either."""
         file = tmp_path / "boss_token"
         file.write_text(volume.token)
         file.chmod(0o600)
-        said = command(*place.submit, "--shards", "2", "--verbose", "--token-file", str(file), *asked)
+        said = command(*place.submit, "--shards", "2", "--verbose", "--token-file", str(file), *requested)
         assert said.code == 0, said.err
         bodies = [place.text(key) for key in place.objects()]
         jobs = place.described(*(place.job(phase) for phase in place.run().phases))
@@ -209,9 +211,9 @@ class TestSubmit:
 
     @pytest.mark.parametrize("form", ["--token {}", "--token={}"])
     def test_a_token_on_the_command_line_is_refused(
-        self, command: Callable[..., Said], asked: list[str], volume: BossServer, form: str, place: Place
+        self, command: Callable[..., Said], requested: list[str], volume: BossServer, form: str, place: Place
     ) -> None:
-        said = command(*place.submit, *asked, *form.format(volume.token).split())
+        said = command(*place.submit, *requested, *form.format(volume.token).split())
         assert said.code == 2
         assert "Secrets Manager" in said.err
         assert volume.token not in said.out + said.err
@@ -219,43 +221,43 @@ class TestSubmit:
 
     @pytest.mark.slow
     def test_a_parameter_from_a_file_travels_as_its_text(
-        self, command: Callable[..., Said], asked: list[str], tmp_path: Path, place: Place
+        self, command: Callable[..., Said], requested: list[str], tmp_path: Path, place: Place
     ) -> None:
         (tmp_path / "fold").write_text("4.5")
-        said = command(*place.submit, *asked, "--param", f"noise_fold=@{tmp_path / 'fold'}")
+        said = command(*place.submit, *requested, "--param", f"noise_fold=@{tmp_path / 'fold'}")
         assert said.code == 0, said.err
         run, _, _ = Records(place.address).read()
         assert "noise_fold=4.5" in run.options
 
     def test_a_name_that_is_taken_is_refused_before_anything_is_submitted(
-        self, command: Callable[..., Said], asked: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
+        self, command: Callable[..., Said], requested: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Also in the same second, when all that the two records say is the same."""
         monkeypatch.setattr(batch_command, "datetime", mock.Mock(now=lambda zone: datetime(2026, 1, 2, tzinfo=zone)))
-        command(*place.submit, *asked)
+        command(*place.submit, *requested)
         first = place.job("report")
-        said = command(*place.submit, *asked)
+        said = command(*place.submit, *requested)
         assert said.code == 2
         assert f"resume {place.address}" in said.err
         assert place.job("report") == first
 
     def test_a_record_of_which_nothing_was_submitted_is_taken_over_by_the_same_command(
-        self, command: Callable[..., Said], asked: list[str], place: Place
+        self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
         """As it is when a submission ended between the two."""
-        command(*place.submit, *asked)
+        command(*place.submit, *requested)
         client(place.server, "s3").delete_object(Bucket=BUCKET, Key=f"runs/{place.name}/jobs/001-report.json")
-        assert command(*place.submit, *asked, "--attempts", "2").code == 2, "it asks for something else"
-        said = command(*place.submit, *asked)
+        assert command(*place.submit, *requested, "--attempts", "2").code == 2, "it asks for something else"
+        said = command(*place.submit, *requested)
         assert said.code == 0, said.err
         assert sorted(place.objects()) == ["jobs/001-report.json", "run.json"]
 
     @pytest.mark.slow
     def test_another_secret_makes_another_revision_of_the_definition(
-        self, command: Callable[..., Said], asked: list[str], place: Place
+        self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
         define(client(place.server, "batch"), "bare")
-        words = [*place.submit, *asked, "--job-definition", "bare"]
+        words = [*place.submit, *requested, "--job-definition", "bare"]
         refused = command(*words)
         assert refused.code == 2
         assert "has no secret BOSS_TOKEN" in refused.err
@@ -267,10 +269,10 @@ class TestSubmit:
         assert definition["containerProperties"]["secrets"] == [{"name": "BOSS_TOKEN", "valueFrom": SECRET_ARN}]
 
     def test_a_definition_with_the_token_in_plain_sight_is_refused(
-        self, command: Callable[..., Said], asked: list[str], place: Place
+        self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
         define(client(place.server, "batch"), "open", environment=[{"name": "BOSS_TOKEN", "value": "b055" * 10}])
-        said = command(*place.submit, *asked, "--job-definition", "open", "--secret", SECRET_ARN)
+        said = command(*place.submit, *requested, "--job-definition", "open", "--secret", SECRET_ARN)
         assert said.code == 2
         assert "in its environment" in said.err
         assert "b055" * 10 not in said.err
@@ -290,9 +292,9 @@ class TestSubmit:
         ],
     )
     def test_a_mistake_is_told_in_a_sentence_and_nothing_is_left(
-        self, command: Callable[..., Said], asked: list[str], words: list[str], code: int, found: str, place: Place
+        self, command: Callable[..., Said], requested: list[str], words: list[str], code: int, found: str, place: Place
     ) -> None:
-        said = command(*place.submit, *asked, *words)
+        said = command(*place.submit, *requested, *words)
         assert said.code == code
         assert found in said.err
         assert "Traceback" not in said.err
@@ -313,21 +315,21 @@ class TestSubmit:
     def test_what_can_be_known_without_aws_is_refused_before_it_is_asked(
         self,
         command: Callable[..., Said],
-        asked: list[str],
+        requested: list[str],
         words: list[str],
         found: str,
         place: Place,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr("batch_command.BatchDoor", lambda: pytest.fail("AWS was asked"))
-        said = command(*place.submit, *asked, *words)
+        said = command(*place.submit, *requested, *words)
         assert said.code == 2
         assert found in said.err
 
     def test_without_yes_and_a_terminal_nothing_is_submitted(
-        self, command: Callable[..., Said], asked: list[str], place: Place
+        self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
-        said = command(*[word for word in place.submit if word != "--yes"], *asked)
+        said = command(*[word for word in place.submit if word != "--yes"], *requested)
         assert said.code == 2
         assert "Give --yes" in said.err
         assert "USD" in said.out, "what it would cost is told before it is asked"
@@ -338,9 +340,9 @@ class TestFollow:
     """`status`, `logs`, `cancel` and `resume`, against moto."""
 
     @pytest.fixture(autouse=True)
-    def submitted(self, command: Callable[..., Said], asked: list[str], place: Place) -> None:
+    def submitted(self, command: Callable[..., Said], requested: list[str], place: Place) -> None:
         """Submit a run of 6 blocks in 3 shards."""
-        assert command(*place.submit, "--shards", "3", *asked).code == 0
+        assert command(*place.submit, "--shards", "3", *requested).code == 0
 
     def test_status_counts_what_is_committed(self, command: Callable[..., Said], place: Place) -> None:
         place.finish("statistics-0123456789abcdef", slice(6))
@@ -410,13 +412,13 @@ class TestFollow:
 @pytest.mark.slow
 def test_the_commands_of_an_array_leave_what_one_job_leaves(
     command: Callable[..., Said],
-    asked: list[str],
+    requested: list[str],
     volume: BossServer,
     place: Place,
     tmp_path: Path,
 ) -> None:
     """Each container's command is run here as Batch would run it; the result folders in S3 are the same bytes."""
-    assert command(*place.submit, "--shards", "3", *asked).code == 0
+    assert command(*place.submit, "--shards", "3", *requested).code == 0
     run, _, _ = Records(place.address).read()
 
     def contained(words: list[str], name: str, **environment: str) -> None:
@@ -440,7 +442,7 @@ def test_the_commands_of_an_array_leave_what_one_job_leaves(
     assert "detection   3 succeeded; 6 of 6 blocks, 3 of 3 shards complete" in said.out
     assert command("resume", place.address, "--yes").out == "nothing is missing\n"
     client(place.server, "s3").create_bucket(Bucket="one-job")
-    contained(["python3", "driver.py", *asked, "--bucket", "one-job"], "single")
+    contained(["python3", "driver.py", *requested, "--bucket", "one-job"], "single")
     (key,) = {name.partition("/")[0] for name in place.server.keys("one-job")}
     s3 = client(place.server, "s3")
     for name in ("synapses.csv", "nomads-unsupervised-predictions.ome.tiff"):

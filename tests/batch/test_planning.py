@@ -149,8 +149,8 @@ class TestSmall:
     def test_counts_requests_as_boss_would(self, block_size: tuple[int, int, int]) -> None:
         detection = plan_over(Box.of_shape((64, 2048, 4096)), block_size=block_size)
         load = load_of(detection, push=True)
-        asked = sum(len(pieces_of(tile)) for tile in detection.box.tiles(detection.block_size, aligned=True))
-        assert load.blocks * load.tile_requests == asked * 4
+        requested = sum(len(pieces_of(tile)) for tile in detection.box.tiles(detection.block_size, aligned=True))
+        assert load.blocks * load.tile_requests == requested * 4
         parts = len(list(detection.box.tiles(request_size(detection.box.shape), aligned=True)))
         assert load.push_requests == 3 * parts * len(detection.pipeline.masks)
         assert load_of(detection, push=False).push_requests == 0
@@ -376,8 +376,8 @@ def test_sizes_and_times_are_told_in_units_that_suit_them(told: str, text: str) 
 
 def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: Path) -> None:
     """The report needs more: it joins the objects of the whole box."""
-    asked = {"host": "h.invalid", "token": Token("x12345678"), "collection": "c", "experiment": "e", "push": False}
-    job = Job(**asked, box=Box.of_shape((64, 12_000, 12_000)))  # type: ignore[arg-type]
+    requested = {"host": "h.invalid", "token": Token("x12345678"), "collection": "c", "experiment": "e", "push": False}
+    job = Job(**requested, box=Box.of_shape((64, 12_000, 12_000)))  # type: ignore[arg-type]
     batch = plan_of(job, Opened())  # type: ignore[arg-type]
     settled = replace(
         job,

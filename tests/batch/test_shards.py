@@ -94,14 +94,14 @@ class Counting(Memory):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: Counter[str] = Counter()
+        self.requested: Counter[str] = Counter()
 
     def names(self, kind: str) -> set[str]:
-        self.asked["names"] += 1
+        self.requested["names"] += 1
         return super().names(kind)
 
     def get(self, kind: str, name: str, most_bytes: int) -> bytes:
-        self.asked["get"] += 1
+        self.requested["get"] += 1
         return super().get(kind, name, most_bytes)
 
 
@@ -119,37 +119,40 @@ def test_the_estimate_is_what_real_parts_pull_and_leave(
 ) -> None:
     monkeypatch.setattr("detection.parts.BlockPool", InProcessPool)
     monkeypatch.setattr("detection.passes.BlockPool", InProcessPool)
-    source, shelf = Watching(**noisy(shape, np.uint8, 3).data), Counting()
-    source.asked = []
+    source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Counting()
+    source.requested = []
     channels = len(source.channels)
     for phase in ("statistics", "detection"):
-        shelf.left.clear()
-        shelf.asked.clear()
+        shared_store.left.clear()
+        shared_store.requested.clear()
         moved_bytes = requests = 0
         for shard in range(shards):
-            source.asked.clear()
+            source.requested.clear()
             with tempfile.TemporaryDirectory() as folder:
                 whole = plan(source, Path(folder), size)
-                detect_part(whole, Part(phase, shard, shards), shelf, 2)  # type: ignore[arg-type]
+                detect_part(whole, Part(phase, shard, shards), shared_store, 2)  # type: ignore[arg-type]
             pulled = pulled_by(whole.box, size, shards, whole.halo)
-            assert sum(box.voxels for box in source.asked) == pulled.voxels[shard] * channels
-            moved_bytes += sum(box.voxels for box in source.asked)
-            requests += len(source.asked)
+            assert sum(box.voxels for box in source.requested) == pulled.voxels[shard] * channels
+            moved_bytes += sum(box.voxels for box in source.requested)
+            requests += len(source.requested)
         estimate = array(phase, load_of(whole, push=False), needs_of(whole, 2, 8), shards, shards, 2, 8)
         assert (estimate.pulled_bytes, estimate.boss_requests) == (moved_bytes, requests)
         # a page each, of so few names
-        assert (estimate.s3_puts, estimate.s3_gets) == (len(shelf.left) + shelf.asked["names"], shelf.asked["get"])
-    source.asked.clear()
-    shelf.left.clear()
-    shelf.asked.clear()
+        assert (estimate.s3_puts, estimate.s3_gets) == (
+            len(shared_store.left) + shared_store.requested["names"],
+            shared_store.requested["get"],
+        )
+    source.requested.clear()
+    shared_store.left.clear()
+    shared_store.requested.clear()
     with tempfile.TemporaryDirectory() as folder:
         whole = plan(source, Path(folder), size)
-        detect(whole, 2, shelf=shelf)
+        detect(whole, 2, shared_store=shared_store)
     last = report(load_of(whole, push=False), needs_of(whole, 2, 8), 2, 8)
     compared = 9 * size[0] * size[1] * size[2] * channels
-    assert sum(box.voxels for box in source.asked) <= last.pulled_bytes + compared
-    assert last.s3_gets == shelf.asked["get"]
-    assert last.s3_puts >= len(shelf.left) + shelf.asked["names"]
+    assert sum(box.voxels for box in source.requested) <= last.pulled_bytes + compared
+    assert last.s3_gets == shared_store.requested["get"]
+    assert last.s3_puts >= len(shared_store.left) + shared_store.requested["names"]
 
 
 class TestRefusals:

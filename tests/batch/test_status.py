@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batch.requests import Run
 from batch.runs import finished_blocks
-from batch.status import CANCELLED, JobState, cost_of, lost_s, progress, reason_of, told
+from batch.status import CANCELLED, JobState, cost_of, describe_error, lost_s, progress, told
 from nd_synapse import errors
 from tests.batch.examples import a_run, keys_of
 
@@ -86,13 +86,13 @@ def dollar_an_hour(vcpus: float, memory_mib: int) -> tuple[float, float]:
     ],
 )
 def test_every_end_is_told_in_words(code: int | None, reason: str, status_reason: str, words: str) -> None:
-    assert words in reason_of(code, reason, status_reason)
+    assert words in describe_error(code, reason, status_reason)
 
 
 def test_every_exit_code_of_ours_has_words() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     for kind in kinds:
-        assert "none of ours" not in reason_of(kind.exit_code, "", EXITED)  # type: ignore[attr-defined]
+        assert "none of ours" not in describe_error(kind.exit_code, "", EXITED)  # type: ignore[attr-defined]
 
 
 def test_a_shard_that_spot_took_is_told_with_what_is_kept() -> None:

@@ -206,7 +206,7 @@ def test_channels_to_measure_are_among_those_that_the_job_looks_at() -> None:
     assert job().measured(["PSD95", "SYNAPSIN"]) == ("PSD95", "SYNAPSIN")
     chosen = job("--feature-channels", "SYNAPSIN,GABA")
     assert chosen.measured(["GABA", "PSD95", "SYNAPSIN"]) == ("SYNAPSIN", "GABA")
-    assert chosen.asked()["feature_channels"] == ["SYNAPSIN", "GABA"]
+    assert chosen.requested()["feature_channels"] == ["SYNAPSIN", "GABA"]
     with pytest.raises(UnknownNameError, match="'GABA' in --feature-channels"):
         chosen.measured(["PSD95", "SYNAPSIN"])
 
@@ -306,8 +306,8 @@ def test_a_block_that_fails_late_is_the_hole_that_it_would_have_been_early(
     with monkeypatch.context() as patch:
         patch.setattr(f"detection.passes.{function}", broken)
         late = run("late")
-    assert [(hole.box, hole.step) for hole in early.holes] == [(FAILS, "detect")]
-    assert [(hole.box, hole.step) for hole in late.holes] == [(FAILS, step)]
+    assert [(failed_block.box, failed_block.step) for failed_block in early.failed_blocks] == [(FAILS, "detect")]
+    assert [(failed_block.box, failed_block.step) for failed_block in late.failed_blocks] == [(FAILS, step)]
     same(late, early)
     mask = np.asarray(late.masks["All"])
     assert not mask[FAILS.slices()].any()
@@ -315,7 +315,7 @@ def test_a_block_that_fails_late_is_the_hole_that_it_would_have_been_early(
     assert mask[5, 20, 32:34].all(), "what lies outside of the hole stays"
     assert late.table["voxels"].sum() < clean.table["voxels"].sum()
     mended = run("late")
-    assert not mended.holes
+    assert not mended.failed_blocks
     assert mended.resumed["detect"] == clean.blocks
     same(mended, clean)
 
@@ -358,7 +358,7 @@ def test_a_synapse_whose_centroid_lies_in_a_hole_is_left_out(tmp_path: Path) -> 
         return detect(Plan(source, source.box, pipeline, ROLES, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path / folder), 1)
 
     holed = run(Broken(), "a")
-    assert [(hole.box, hole.step) for hole in holed.holes] == [(FAILS, "detect")]
+    assert [(failed_block.box, failed_block.step) for failed_block in holed.failed_blocks] == [(FAILS, "detect")]
     assert (holed.candidates, holed.table["voxels"].tolist()) == (2, [1])
     assert np.count_nonzero(holed.masks["All"]) == 1
     mended = run(Whole(), "a")

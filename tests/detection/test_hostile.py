@@ -115,10 +115,10 @@ def test_a_hostile_volume_gives_the_same_in_blocks(
 class Counting(Arrays):
     """A source that tells what was asked of it."""
 
-    asked: list[tuple[str, Box]]
+    requested: list[tuple[str, Box]]
 
     def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
-        self.asked.append((channel, Box(z_range, y_range, x_range)))
+        self.requested.append((channel, Box(z_range, y_range, x_range)))
         return super().get_cutout(channel, z_range, y_range, x_range)
 
 
@@ -126,11 +126,11 @@ class Counting(Arrays):
 def test_every_voxel_is_pulled_once_where_the_cache_holds_it(tmp_path: Path, pulls: int) -> None:
     """Neither a halo nor the second pass asks BOSS again; cutouts are whole tiles."""
     source = Counting(pre=dense(), post=dense())
-    source.asked = []
+    source.requested = []
     pipeline = registry.build("nomads-unsupervised", {})
     detect(Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path), 1, pulls=pulls)
     tiles = list(source.box.tiles(SIZE, aligned=True))
-    assert sorted(source.asked) == sorted((channel, tile) for channel in ("pre", "post") for tile in tiles)
+    assert sorted(source.requested) == sorted((channel, tile) for channel in ("pre", "post") for tile in tiles)
 
 
 def test_what_the_cache_cannot_hold_is_pulled_again_and_the_result_is_the_same(tmp_path: Path) -> None:
@@ -139,16 +139,16 @@ def test_what_the_cache_cannot_hold_is_pulled_again_and_the_result_is_the_same(t
         folder = tmp_path / name
         folder.mkdir()
         source = Counting(pre=dense(), post=dense())
-        source.asked = []
+        source.requested = []
         pipeline = registry.build("nomads-unsupervised", {})
         plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, folder)
         results.append(detect(plan, 2, pulls=2, keep_bytes=keep_bytes))
         left = sum(path.stat().st_size for path in folder.glob("tiles-*/*.npy"))
         if name == "little":
-            assert len(source.asked) > 2 * 27
+            assert len(source.requested) > 2 * 27
             assert left < 2 * keep_bytes
         else:
-            assert len(source.asked) == 2 * 27
+            assert len(source.requested) == 2 * 27
     same(*results)
 
 
@@ -186,17 +186,17 @@ def test_a_block_that_fails_is_a_hole_and_the_next_run_tries_it_alone(
 
     with caplog.at_level(logging.INFO):
         found = detect(plan(Fragile(), "a"), 2)
-    hole = Box((4, 8), (16, 32), (16, 32))
-    assert [(hole_.box, hole_.step) for hole_ in found.holes] == [(hole, "detect")]
-    assert "a voxel that I cannot stand" in found.holes[0].reason
-    assert "ValueError" in found.holes[0].traceback
-    assert not found.masks["All"][hole.slices()].any()
+    failed_block = Box((4, 8), (16, 32), (16, 32))
+    assert [(hole_.box, hole_.step) for hole_ in found.failed_blocks] == [(failed_block, "detect")]
+    assert "a voxel that I cannot stand" in found.failed_blocks[0].reason
+    assert "ValueError" in found.failed_blocks[0].traceback
+    assert not found.masks["All"][failed_block.slices()].any()
     assert np.asarray(found.masks["All"]).any()
     line = r"detect: block z 0:4 y 0:16 x 0:16 pull_s=\d+\.\d+ compute_s=\d+\.\d+ write_s=\d+\.\d+ peak_mib=\d+"
     assert re.search(line, caplog.text)
     mended = detect(plan(Mended(), "a"), 2)
     assert mended.resumed["detect"] == 26
-    assert not mended.holes
+    assert not mended.failed_blocks
     same(mended, detect(plan(Mended(), "b"), 1))
 
 
@@ -235,7 +235,7 @@ def test_a_mended_hole_changes_the_masks_around_it(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(exist_ok=True)
         return detect(Plan(source, source.box, pipeline, ROLES, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path / folder), 1)
 
-    assert run(Joined(), "a").holes
+    assert run(Joined(), "a").failed_blocks
     same(run(JoinedMended(), "a"), run(JoinedMended(), "b"))
 
 
@@ -256,7 +256,7 @@ def test_channels_that_change_places_are_not_taken_for_each_other(tmp_path: Path
     images = {"pre": dense(), "post": thread()}
     swapped = {"presynaptic": "post", "postsynaptic": "pre"}
     half = Half(**images)
-    half.asked = []
+    half.requested = []
     with pytest.raises(UnavailableError):
         detect(plan(half, ROLES, "a"), 1, pulls=1)
     whole = Arrays(**images)
@@ -280,13 +280,13 @@ class Drifting(Counting):
 
     def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
         voxels = super().get_cutout(channel, z_range, y_range, x_range)
-        return voxels + np.uint8(1) if len(self.asked) > 2 * 27 + 8 else voxels
+        return voxels + np.uint8(1) if len(self.requested) > 2 * 27 + 8 else voxels
 
 
 def test_voxels_that_change_between_the_passes_end_the_job(tmp_path: Path) -> None:
     """Statistics of one state and detections of another would be the result of neither."""
     source = Drifting(pre=dense() // 2, post=dense() // 2)
-    source.asked = []
+    source.requested = []
     pipeline = registry.build("nomads-unsupervised", {"evidence": "one-channel"})
     plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path)
     with pytest.raises(DataError, match="its voxels changed while the job was running"):
@@ -433,12 +433,12 @@ class Watched(Counting):
 def test_a_detection_never_has_more_on_disk_than_it_may_keep(tmp_path: Path) -> None:
     voxels = np.tile(dense(), (1, 1, 5))[:4, :16]
     source = Watched(pre=voxels, post=voxels)
-    source.asked, source.folder, source.seen = [], tmp_path, []
+    source.requested, source.folder, source.seen = [], tmp_path, []
     pipeline = registry.build("nomads-unsupervised", {})
     plan = Plan(source, source.box, pipeline, ROLES, ("pre", "post"), VOXEL_SIZE_NM, SIZE, tmp_path)
     keep, reserve = 6, 2
     detect(plan, 1, pulls=1, keep_bytes=2 * keep * int(np.prod(SIZE)))
-    assert len(source.asked) > 2 * 15
+    assert len(source.requested) > 2 * 15
     # three blocks in a row may need what lies there beside the kept: one that is let go of, one at work, the next one
     needed = 3 + 2
     assert max(source.seen) <= 2 * (keep - reserve + needed)

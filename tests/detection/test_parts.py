@@ -69,13 +69,13 @@ def in_one(source: Arrays) -> Detection:
         return loaded(detect(plan(source, Path(folder), SIZE), 1))
 
 
-def in_parts(source: Arrays, parts: list[Part], shelf: Memory) -> Detection:
+def in_parts(source: Arrays, parts: list[Part], shared_store: Memory) -> Detection:
     """Do parts, each in a folder of its own as on a machine of its own, then the rest."""
     for part in parts:
         with tempfile.TemporaryDirectory() as folder:
-            assert detect_part(plan(source, Path(folder), SIZE), part, shelf, 2) == []
+            assert detect_part(plan(source, Path(folder), SIZE), part, shared_store, 2) == []
     with tempfile.TemporaryDirectory() as folder:
-        return loaded(detect(plan(source, Path(folder), SIZE), 2, shelf=shelf))
+        return loaded(detect(plan(source, Path(folder), SIZE), 2, shared_store=shared_store))
 
 
 @pytest.mark.slow
@@ -101,56 +101,56 @@ def test_for_any_parts_done_in_any_order_the_result_is_that_of_one_job(
 
 
 def test_each_block_is_computed_once_by_the_parts_and_not_again_by_the_job_that_ends_the_run() -> None:
-    source, shelf = Arrays(**volume(built("nomads-unsupervised"), BOX.shape, np.uint8, "spots", 3)), Memory()
+    source, shared_store = Arrays(**volume(built("nomads-unsupervised"), BOX.shape, np.uint8, "spots", 3)), Memory()
     parts = [Part("statistics", index, 3) for index in range(3)] + [Part("detection", index, 4) for index in range(4)]
-    found = in_parts(source, parts, shelf)
-    assert len(shelf.left) == len(set(shelf.left))
-    kinds = [kind.split("-")[0] for kind, _ in shelf.left]
+    found = in_parts(source, parts, shared_store)
+    assert len(shared_store.left) == len(set(shared_store.left))
+    kinds = [kind.split("-")[0] for kind, _ in shared_store.left]
     for kind in ("statistics", "parts"):
         assert kinds.count(kind) == BLOCKS
     assert "features" in kinds
     assert found.resumed["statistics"] == found.resumed["detect"] == BLOCKS
     # a second attempt of the last job measures nothing again either
     with tempfile.TemporaryDirectory() as folder:
-        again = loaded(detect(plan(source, Path(folder), SIZE), 2, shelf=shelf))
+        again = loaded(detect(plan(source, Path(folder), SIZE), 2, shared_store=shared_store))
     same(found, again)
     assert again.resumed["features"] > 0
-    assert len(shelf.left) == len(set(shelf.left))
+    assert len(shared_store.left) == len(set(shared_store.left))
 
 
 def test_a_part_that_is_done_already_computes_nothing() -> None:
-    source, shelf = noisy(BOX.shape, np.uint8, 3), Memory()
+    source, shared_store = noisy(BOX.shape, np.uint8, 3), Memory()
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
-            detect_part(plan(source, Path(folder), SIZE), Part("statistics", 1, 3), shelf, 1)
-    assert 0 < len(shelf.left) == len(shelf.things) < BLOCKS
+            detect_part(plan(source, Path(folder), SIZE), Part("statistics", 1, 3), shared_store, 1)
+    assert 0 < len(shared_store.left) == len(shared_store.things) < BLOCKS
 
 
 class Watching(Arrays):
     """A source that remembers what it was asked for."""
 
-    asked: list[Box]
+    requested: list[Box]
 
     def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
-        self.asked.append(Box(z_range, y_range, x_range))
+        self.requested.append(Box(z_range, y_range, x_range))
         return super().get_cutout(channel, z_range, y_range, x_range)
 
 
 def test_a_part_pulls_its_blocks_and_their_halo_and_learns_from_the_sums_of_all() -> None:
     shape = (2, 120, 14)
-    source, shelf = Watching(**noisy(shape, np.uint8, 3).data), Memory()
-    source.asked = []
+    source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Memory()
+    source.requested = []
     for phase in ("statistics", "detection"):
         for index in range(4):
-            source.asked.clear()
+            source.requested.clear()
             with tempfile.TemporaryDirectory() as folder:
                 whole = plan(source, Path(folder), SIZE)
                 part = Part(phase, index, 4)  # type: ignore[arg-type]
-                detect_part(whole, part, shelf, 1)
+                detect_part(whole, part, shared_store, 1)
                 first, *_, last = part.of(whole.blocks())
             low, high = first.start[1] - whole.halo[1], last.stop[1] + whole.halo[1]
-            assert min(box.start[1] for box in source.asked) == max(0, low)
-            assert max(box.stop[1] for box in source.asked) == min(shape[1], high)
+            assert min(box.start[1] for box in source.requested) == max(0, low)
+            assert max(box.stop[1] for box in source.requested) == min(shape[1], high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Wayward(NomadsUnsupervised):
 @pytest.mark.parametrize(("step", "tries"), [("summarise", 1), ("detect", 2)])
 def test_a_block_that_fails_in_a_part_is_a_hole_of_the_whole_run(tmp_path: Path, step: str, tries: int) -> None:
     """One that could not be counted is not tried again: all parts have to learn from the same blocks."""
-    source, shelf = noisy(BOX.shape, np.uint8, 3), Memory()
+    source, shared_store = noisy(BOX.shape, np.uint8, 3), Memory()
     tried = tmp_path / "tried"
 
     def failing(folder: str, name: str) -> Plan:
@@ -189,14 +189,14 @@ def test_a_block_that_fails_in_a_part_is_a_hole_of_the_whole_run(tmp_path: Path,
         for index in range(3):
             with tempfile.TemporaryDirectory() as folder:
                 part = Part(phase, index, 3)  # type: ignore[arg-type]
-                failed += detect_part(failing(folder, "tried"), part, shelf, 1)
+                failed += detect_part(failing(folder, "tried"), part, shared_store, 1)
     with tempfile.TemporaryDirectory() as folder:
-        found = loaded(detect(failing(folder, "tried"), 2, shelf=shelf))
+        found = loaded(detect(failing(folder, "tried"), 2, shared_store=shared_store))
     assert len(tried.read_text()) == tries
-    assert {hole.box.start for hole in failed} == {(2, 6, 7)}
-    (hole,) = found.holes
-    assert (hole.box.start, "not this block" in hole.reason) == ((2, 6, 7), True)
-    assert "Traceback" in hole.traceback
+    assert {failed_block.box.start for failed_block in failed} == {(2, 6, 7)}
+    (failed_block,) = found.failed_blocks
+    assert (failed_block.box.start, "not this block" in failed_block.reason) == ((2, 6, 7), True)
+    assert "Traceback" in failed_block.traceback
     # what was found in the parts is used, all of it
     assert found.resumed["detect"] == BLOCKS - 1
     with tempfile.TemporaryDirectory() as folder:
@@ -207,17 +207,17 @@ def test_a_block_that_fails_in_a_part_is_a_hole_of_the_whole_run(tmp_path: Path,
 
 def test_what_two_attempts_made_of_a_block_is_never_mixed() -> None:
     """A function may find something else each time; what is on the shelf of a block is of one attempt."""
-    shelf = Memory()
+    shared_store = Memory()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         for attempt in (1, 2):
             for kind in ("labels", "faces", "parts"):
                 store.save(kind, "0_0_0", {"attempt": np.array([attempt])})
-            Exchange(store, shelf, 2**20).leave(("labels", "faces", "parts"), "0_0_0")
+            Exchange(store, shared_store, 2**20).leave(("labels", "faces", "parts"), "0_0_0")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         block = Box.of_shape((1, 1, 1))
-        assert Exchange(store, shelf, 2**20).unfinished(("labels", "faces", "parts"), [block], wanted=True) == []
+        assert Exchange(store, shared_store, 2**20).unfinished(("labels", "faces", "parts"), [block], wanted=True) == []
         assert {kind: int(store.load(kind, "0_0_0")["attempt"][0]) for kind in ("labels", "faces", "parts")} == {
             "labels": 1,
             "faces": 1,
@@ -227,21 +227,21 @@ def test_what_two_attempts_made_of_a_block_is_never_mixed() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\x09", (3).to_bytes(8, "little") + b"ab", (1).to_bytes(8, "little") + b"abc"])
 def test_what_is_damaged_on_the_shelf_is_said_to_be(tmp_path: Path, body: bytes) -> None:
-    shelf = Memory()
-    shelf.put("parts", "0_0_0.npz", body)
+    shared_store = Memory()
+    shared_store.put("parts", "0_0_0.npz", body)
     with pytest.raises(StorageError, match="another --shared"):
-        Exchange(Store(tmp_path), shelf, 2**20).unfinished(("parts",), [Box.of_shape((1, 1, 1))], wanted=True)
+        Exchange(Store(tmp_path), shared_store, 2**20).unfinished(("parts",), [Box.of_shape((1, 1, 1))], wanted=True)
 
 
 def test_voxels_that_changed_between_the_parts_end_the_run() -> None:
-    source, shelf = noisy(BOX.shape, np.uint8, 3), Memory()
+    source, shared_store = noisy(BOX.shape, np.uint8, 3), Memory()
     with tempfile.TemporaryDirectory() as folder:
-        detect_part(plan(source, Path(folder), SIZE), Part("statistics", 0, 1), shelf, 1)
+        detect_part(plan(source, Path(folder), SIZE), Part("statistics", 0, 1), shared_store, 1)
     source = noisy(BOX.shape, np.uint8, 4)
     with tempfile.TemporaryDirectory() as folder, pytest.raises(DataError, match="changed"):
-        detect_part(plan(source, Path(folder), SIZE), Part("detection", 0, 1), shelf, 1)
+        detect_part(plan(source, Path(folder), SIZE), Part("detection", 0, 1), shared_store, 1)
     with tempfile.TemporaryDirectory() as folder, pytest.raises(DataError, match="another --shared"):
-        detect(plan(source, Path(folder), SIZE), 1, shelf=shelf)
+        detect(plan(source, Path(folder), SIZE), 1, shared_store=shared_store)
 
 
 @given(count=st.integers(1, 40), blocks=st.integers(0, 60))

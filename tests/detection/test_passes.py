@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
-from nd_synapse.blocks.border import mirrored
+from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection import Detection, Plan, detect
 from nd_synapse.detection.overview import Overview
 from nd_synapse.errors import DataError, UnavailableError

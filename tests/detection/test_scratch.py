@@ -94,17 +94,17 @@ def test_a_tile_that_was_pulled_and_not_counted_is_pulled_again(
 ) -> None:
     """Nothing tells whether it is what BOSS holds: the volume may have changed since."""
     source = Watching(**spots(3).data)
-    source.asked = []
+    source.requested = []
     clean = run(source, tmp_path / "clean", monkeypatch)
     with pytest.raises(Killed):
         run(source, tmp_path / "b", monkeypatch, "learn")
     (statistics,) = (tmp_path / "b").glob("statistics-*")
     lost = sorted(statistics.glob("*.npz"))[3]
     lost.unlink()
-    source.asked.clear()
+    source.requested.clear()
     same(run(source, tmp_path / "b", monkeypatch), clean)
     # of the others some are asked for, to be compared
-    assert [box for box in source.asked if "_".join(map(str, box.start)) == lost.stem]
+    assert [box for box in source.requested if "_".join(map(str, box.start)) == lost.stem]
 
 
 def test_other_damage_ends_the_run_or_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,13 +97,13 @@ class Plan:
         self._lock = threading.Lock()
         self._struck = [0] * len(self.rules)
 
-    def draw(self, asked: str) -> str | None:
+    def draw(self, requested: str) -> str | None:
         """Return what goes wrong with a request of some method and path."""
         with self._lock:
             self.seen += 1
             for number, rule in enumerate(self.rules):
                 spent = rule.times is not None and self._struck[number] >= rule.times
-                fits = re.match(rule.to, asked) and re.match(_FITS.get(rule.fault, ""), asked)
+                fits = re.match(rule.to, requested) and re.match(_FITS.get(rule.fault, ""), requested)
                 if fits and not spent and self.seen >= rule.first and self._random.random() < rule.probability:
                     self._struck[number] += 1
                     self.hits[rule.fault] += 1

@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.detection import Detection, Plan, detect
 from nd_synapse.detection.parts import detect_part
@@ -40,17 +40,17 @@ class Shelves:
 
     def try_out(self, faults: FaultPlan) -> Verdict:
         """Do all parts and the job that ends the run under a plan; whatever fails is done again without."""
-        shelf = S3Shelf(f"s3://shelves/run-{next(self._folders)}")
+        shared_store = S3SharedStore(f"s3://shelves/run-{next(self._folders)}")
         first: NDSynapseError | None = None
         began = time.monotonic()
         for part in [*PARTS, None]:
             self.faulty.plan = faults
             try:
-                found = self._done(part, shelf)
+                found = self._done(part, shared_store)
             except NDSynapseError as error:
                 first = first or error
                 self.faulty.plan = FaultPlan()
-                found = self._done(part, shelf)
+                found = self._done(part, shared_store)
             finally:
                 self.faulty.plan = FaultPlan()
         verdict = Verdict(dict(faults.hits), first, time.monotonic() - began)
@@ -64,11 +64,11 @@ class Shelves:
         folder.mkdir()
         return plan(self._source, folder, BLOCK)
 
-    def _done(self, part: Part | None, shelf: S3Shelf) -> dict[str, bytes]:
+    def _done(self, part: Part | None, shared_store: S3SharedStore) -> dict[str, bytes]:
         """Do a part, or what ends the run, in a folder of its own as on a machine of its own."""
         if part is None:
-            return self._bytes(detect(self._plan(), 1, shelf=shelf))
-        assert detect_part(self._plan(), part, shelf, 1) == []
+            return self._bytes(detect(self._plan(), 1, shared_store=shared_store))
+        assert detect_part(self._plan(), part, shared_store, 1) == []
         return {}
 
     def _bytes(self, found: Detection) -> dict[str, bytes]:

@@ -102,7 +102,7 @@ def judge(target: Target, case: Any, folder: Path, outcomes: Outcomes) -> None:
 
 def check_words(error: NDSynapseError) -> None:
     """Refuse an error that a user could make nothing of."""
-    for part in (error.asked, error.found, error.remedy):
+    for part in (error.requested, error.found, error.remedy):
         assert isinstance(part, str), error.args
         assert part.strip(), error.args
     assert error.exit_code in {2, 3, 65, 69, 74, 75, 77}, f"{type(error).__name__} is no error of a user's"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nd_boss import check_mask
-from nd_synapse.blocks.border import mirrored
+from nd_synapse.blocks.grid import mirrored
 from nd_synapse.boss.cutouts import REQUEST_VOXELS, request_size
 from nd_synapse.detection import features, objects
 from nd_synapse.detection.in_memory import detect_arrays

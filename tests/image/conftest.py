@@ -149,7 +149,7 @@ def sample_boss(sample_data: Path) -> Iterator[BossServer]:
         yield server
 
 
-def asked(server: BossServer, *more: str, shape: tuple[int, int, int] = SHAPE) -> list[str]:
+def requested(server: BossServer, *more: str, shape: tuple[int, int, int] = SHAPE) -> list[str]:
     """Return the words that ask for the sample."""
     ranges = [word for axis, stop in zip("zyx", shape, strict=True) for word in (f"--{axis}-range", f"0,{stop}")]
     return ["--host", server.url, "--col", COLLECTION, "--exp", EXPERIMENT, *ranges, *more]

@@ -26,7 +26,18 @@ from numpy.typing import NDArray
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer
 from tests.fixtures_s3 import S3Server, start_s3
-from tests.image.conftest import HARDENED, HOST, LIMIT_S, SHAPE, asked, demand_image, docker, ended, with_s3, with_token
+from tests.image.conftest import (
+    HARDENED,
+    HOST,
+    LIMIT_S,
+    SHAPE,
+    demand_image,
+    docker,
+    ended,
+    requested,
+    with_s3,
+    with_token,
+)
 from tests.image.test_run import OUT, SAME
 from tests.markdown import fenced, section
 from tests.test_driver import Run, drive
@@ -123,7 +134,7 @@ def of_readme(server: BossServer, *more: str) -> list[str]:
     words = shlex.split(block.replace("\\\n", " "))
     overrides = json.loads(words[-1])
     command = overrides["command"]
-    given = asked(server)
+    given = requested(server)
     for option in ("--host", "--col", "--exp"):
         command[command.index(option) + 1] = given[given.index(option) + 1]
     # moto hands over no secrets; on AWS the job definition does
@@ -134,7 +145,7 @@ def of_readme(server: BossServer, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def local(sample_boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """What the same job gives without a container and without Batch."""
-    run = drive(sample_boss, tmp_path_factory.mktemp("local"), *asked(sample_boss), "--no-push", "--no-plots")
+    run = drive(sample_boss, tmp_path_factory.mktemp("local"), *requested(sample_boss), "--no-push", "--no-plots")
     assert run.code == 0, run.stderr
     return run
 
@@ -180,7 +191,7 @@ def test_an_array_of_containers_ends_with_the_bytes_of_a_local_run(
     options = (*HARDENED, *HOST, *with_token(sample_boss), *with_s3(aws.server))
     blocks = ("--block-size", "4,256,512", "--cpus", "1", "--no-push", "--no-plots", "--no-upload")
     shared = ("--shared", f"s3://{BUCKET}/runs/test", "--shards", str(SHARDS))
-    words = ["python3", "driver.py", *asked(sample_boss, *blocks)]
+    words = ["python3", "driver.py", *requested(sample_boss, *blocks)]
     for phase in ("statistics", "detection"):
         for index in range(SHARDS):
             child = (*options, "--env", f"AWS_BATCH_JOB_ARRAY_INDEX={index}")

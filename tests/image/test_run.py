@@ -22,10 +22,10 @@ from tests.image.conftest import (
     LIMIT_S,
     SHAPE,
     Container,
-    asked,
     demand_image,
     docker,
     ended,
+    requested,
     started,
     with_s3,
     with_token,
@@ -65,7 +65,7 @@ def log_has(container: Container, words: str) -> None:
 @pytest.fixture(scope="module")
 def local(sample_boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """What the same job gives without a container."""
-    run = drive(sample_boss, tmp_path_factory.mktemp("local"), *asked(sample_boss), "--no-push", "--no-plots")
+    run = drive(sample_boss, tmp_path_factory.mktemp("local"), *requested(sample_boss), "--no-push", "--no-plots")
     assert run.code == 0, run.stderr
     return run
 
@@ -78,7 +78,7 @@ class TestJob:
     ) -> None:
         """With the words of Batch, a read-only root, no capabilities, and all of a job: plots, push, upload."""
         options = (*HARDENED, *HOST, *with_token(sample_boss), *with_s3(s3_env), "--memory", "1g")
-        words = ["python3", "driver.py", *asked(sample_boss, "--bucket", "results")]
+        words = ["python3", "driver.py", *requested(sample_boss, "--bucket", "results")]
         with started(image, *words, options=options) as container:
             assert container.wait() == 0, container.log
             folder = container.results(tmp_path)
@@ -92,14 +92,14 @@ class TestJob:
             assert s3_env.client().get_object(Bucket="results", Key=key)["Body"].read() == file.read_bytes(), key
 
     def test_options_alone_are_options_of_the_job(self, image: str, sample_boss: BossServer) -> None:
-        done = ended(image, *asked(sample_boss, "--dry-run"), options=(*HARDENED, *HOST, *with_token(sample_boss)))
+        done = ended(image, *requested(sample_boss, "--dry-run"), options=(*HARDENED, *HOST, *with_token(sample_boss)))
         assert done.code == 0, done.log
         assert "4,194,304 voxels" in done.log
 
     def test_a_user_of_any_number_can_run_it(self, image: str, sample_boss: BossServer) -> None:
         """One who mounts a folder is its owner, and not ours; and Fargate mounts no tmpfs over a read-only root."""
         options = ("--read-only", *HOST, *with_token(sample_boss), "--user", "12345:12345")
-        done = ended(image, *asked(sample_boss, "--no-push", "--no-plots"), options=options)
+        done = ended(image, *requested(sample_boss, "--no-push", "--no-plots"), options=options)
         assert done.code == 0, done.log
 
     def test_the_demonstration_runs_in_one_container_without_a_network(self, image: str) -> None:
@@ -132,7 +132,7 @@ class TestExitCodes:
         self, image: str, sample_boss: BossServer, more: list[str], code: int
     ) -> None:
         options = (*HARDENED, *HOST, *with_token(sample_boss))
-        done = ended(image, *asked(sample_boss, "--no-push", "--no-plots", *more), options=options)
+        done = ended(image, *requested(sample_boss, "--no-push", "--no-plots", *more), options=options)
         assert done.code == code, done.log
         assert done.log.count(" ERROR ") == 1, done.log
         assert "Traceback" not in done.log
@@ -156,7 +156,7 @@ class TestMemory:
         self, image: str, sample_boss: BossServer
     ) -> None:
         options = (*HARDENED, *HOST, *with_token(sample_boss), "--memory", "512m")
-        words = asked(sample_boss, "--no-push", "--no-plots", "--cpus", "1", "--pulls", "32")
+        words = requested(sample_boss, "--no-push", "--no-plots", "--cpus", "1", "--pulls", "32")
         refused = ended(image, *words, "--block-size", "16,512,512", options=options)
         assert refused.code == 2, refused.log
         assert "460 MiB may be used" in refused.log
@@ -171,7 +171,7 @@ class TestMemory:
         module.write_text(GREEDY)
         mounted = ("--volume", f"{module}:/app/greedy.py:ro")
         options = (*HARDENED, *HOST, *with_token(sample_boss), *mounted, "--memory", "700m", "--memory-swap", "700m")
-        words = asked(sample_boss, "--no-push", "--no-plots", "--pipeline", "greedy:greedy", "--cpus", "1")
+        words = requested(sample_boss, "--no-push", "--no-plots", "--pipeline", "greedy:greedy", "--cpus", "1")
         words += ["--block-size", "10,512,512"]
         with started(image, *words, options=options) as container:
             assert container.wait() == 3, container.log
@@ -186,7 +186,7 @@ class TestMemory:
     def test_a_job_that_the_kernel_kills_itself_is_told_as_such(self, image: str, sample_boss: BossServer) -> None:
         """Not even the start fits into this limit."""
         options = (*HARDENED, *HOST, *with_token(sample_boss), "--memory", "24m", "--memory-swap", "24m")
-        with started(image, *asked(sample_boss), options=options) as container:
+        with started(image, *requested(sample_boss), options=options) as container:
             assert container.wait() == 137, container.log
             assert container.description["State"]["OOMKilled"]
             assert "a smaller --block-size" in container.log
@@ -207,14 +207,14 @@ class TestStop:
     ) -> None:
         options = (*HARDENED, *HOST, *with_token(slow_boss), "--volume", f"{volume}:/app/results")
         words = ["--no-push", "--no-plots", *BLOCKS]
-        with started(image, *asked(slow_boss, *words), options=options) as container:
+        with started(image, *requested(slow_boss, *words), options=options) as container:
             log_has(container, "statistics: block")
             before = time.monotonic()
             docker("stop", "--time", str(STOP_LIMIT_S), container.name)
             assert time.monotonic() - before < STOP_LIMIT_S
             assert container.description["State"]["ExitCode"] == 75, container.log
             assert "The same command goes on where it was" in container.log
-        with started(image, *asked(slow_boss, *words), options=options) as container:
+        with started(image, *requested(slow_boss, *words), options=options) as container:
             assert container.wait() == 0, container.log
             folder = container.results(tmp_path)
         for name in SAME:
@@ -222,7 +222,7 @@ class TestStop:
 
     def test_ctrl_c_is_the_same_as_sigterm(self, image: str, slow_boss: BossServer) -> None:
         options = (*HARDENED, *HOST, *with_token(slow_boss))
-        with started(image, *asked(slow_boss, "--no-push", "--no-plots", *BLOCKS), options=options) as container:
+        with started(image, *requested(slow_boss, "--no-push", "--no-plots", *BLOCKS), options=options) as container:
             log_has(container, "presynaptic")
             docker("kill", "--signal", "INT", container.name)
             assert container.wait() == 75, container.log
@@ -237,7 +237,7 @@ class TestToken:
         file.write_text(sample_boss.token)
         file.chmod(0o444)
         options = (*HARDENED, *HOST, "--volume", f"{file}:/run/secrets/boss_token:ro")
-        words = asked(sample_boss, "--no-push", "--verbose", "--token-file", "/run/secrets/boss_token")
+        words = requested(sample_boss, "--no-push", "--verbose", "--token-file", "/run/secrets/boss_token")
         with started(image, *words, options=options) as container:
             assert container.wait() == 0, container.log
             folder = container.results(tmp_path / "results")
@@ -263,7 +263,7 @@ class TestColdStart:
         """The limit is for machines that do something else as well; the figures are printed."""
         user = ("--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{tmp_path}:/app/results")
         options = (*HARDENED, *HOST, *with_token(sample_boss), *user)
-        words = asked(sample_boss, "--no-push", "--no-plots", "--block-size", "4,128,128", "--pulls", "1")
+        words = requested(sample_boss, "--no-push", "--no-plots", "--block-size", "4,128,128", "--pulls", "1")
         before = time.monotonic()
         seconds = {}
         with started(image, *words, options=options) as container:

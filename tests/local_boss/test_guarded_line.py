@@ -213,12 +213,12 @@ def test_an_answer_that_nobody_reads_is_not_kept(tmp_path: Path, monkeypatch: py
     gone = threading.Event()
     lost = limits.GuardedProtocol.connection_lost
 
-    def tell(self: limits.GuardedProtocol, error: Exception | None) -> None:
+    def log_error(self: limits.GuardedProtocol, error: Exception | None) -> None:
         lost(self, error)
         if self.cycle is not None and self.scope["path"].startswith("/v1/cutout"):
             gone.set()
 
-    monkeypatch.setattr(limits.GuardedProtocol, "connection_lost", tell)
+    monkeypatch.setattr(limits.GuardedProtocol, "connection_lost", log_error)
     with served(tmp_path) as port:
         running = BossServer(f"http://127.0.0.1:{port}", tokens.writing_token(tmp_path), tmp_path, None)  # type: ignore[arg-type]
         place = make_place(running, stop=(64, 512, 512))

@@ -48,7 +48,7 @@ def make(server: BossServer, path: str, fields: dict[str, object]) -> None:
     assert server.ask("POST", path, json=fields).status_code == 201
 
 
-def asked(server: BossServer, method: str, path: str) -> requests.Response:
+def requested(server: BossServer, method: str, path: str) -> requests.Response:
     """Ask within a time and a growth that no request over chunks that are not there would keep."""
     process = psutil.Process(server.process.pid)
     before, began = process.memory_info().rss, time.monotonic()
@@ -70,15 +70,15 @@ def asked(server: BossServer, method: str, path: str) -> requests.Response:
     ],
 )
 def test_ids_are_looked_for_where_something_is_stored(vast: BossServer, ranges: str, ids: list[str]) -> None:
-    assert asked(vast, "GET", f"/v1/ids/lab/pilot/ann/0/{ranges}/").json() == {"ids": ids}
+    assert requested(vast, "GET", f"/v1/ids/lab/pilot/ann/0/{ranges}/").json() == {"ids": ids}
 
 
 def test_time_samples_that_the_experiment_does_not_have_are_no_range_of_ids(vast: BossServer) -> None:
-    assert verdict(asked(vast, "GET", f"/v1/ids/lab/pilot/ann/0/0:1/0:1/0:1/0:{END + 2}/")) == (400, 1000)
+    assert verdict(requested(vast, "GET", f"/v1/ids/lab/pilot/ann/0/0:1/0:1/0:1/0:{END + 2}/")) == (400, 1000)
 
 
 def test_a_bounding_box_is_looked_for_where_something_is_stored(vast: BossServer) -> None:
-    box = asked(vast, "GET", "/v1/boundingbox/lab/pilot/ann/0/9/?type=tight").json()
+    box = requested(vast, "GET", "/v1/boundingbox/lab/pilot/ann/0/9/?type=tight").json()
     assert box["x_range"] == [2000000000, 2000000004]
 
 
@@ -93,8 +93,8 @@ def test_a_cutout_in_very_many_cuboids_is_refused(vast: BossServer, method: str,
 
 def test_a_cutout_in_as_many_cuboids_as_may_be_is_answered(vast: BossServer) -> None:
     path = f"/v1/cutout/lab/pilot/img/0/0:1/0:1/0:{LARGEST_CUTOUT_CUBOIDS * 16}/"
-    assert asked(vast, "GET", path).status_code == 200
-    assert asked(vast, "PUT", path.replace("cutout", "cutout/to_black")).status_code == 200
+    assert requested(vast, "GET", path).status_code == 200
+    assert requested(vast, "PUT", path.replace("cutout", "cutout/to_black")).status_code == 200
 
 
 def test_a_region_of_too_many_objects_is_refused(vast: BossServer) -> None:
@@ -122,6 +122,6 @@ def test_levels_of_an_older_catalog_are_told_up_to_the_last_that_can_be(vast: Bo
     make(vast, "/v1/collection/lab/experiment/older/channel/c", {"type": "image", "datatype": "uint8"})
     with closing(sqlite3.connect(vast.data / "catalog.sqlite")) as db, db:
         db.execute("UPDATE experiments SET num_hierarchy_levels = ? WHERE name = 'older'", [END])
-    status = asked(vast, "GET", "/v1/downsample/lab/older/c").json()
+    status = requested(vast, "GET", "/v1/downsample/lab/older/c").json()
     assert len(status["voxel_size"]) == 64
     assert status["extent"]["63"] == [1, 1, END]

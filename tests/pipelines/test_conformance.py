@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.border import mirrored
+from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box

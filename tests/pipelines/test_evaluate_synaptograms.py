@@ -72,10 +72,10 @@ def test_a_cube_has_the_largest_score_of_its_middle(tmp_path: Path) -> None:
     mean = (6 * 250 + 2 * 90 + (6 * 125 - 8) * 10) / (6 * 125)
     assert scores["Glut"].tolist() == pytest.approx([10 - mean] * 2 + [90 - mean] * 2 + [10 - mean] * 2)
     evaluation = evaluate_synaptograms(Middle(), cubes, resamples=50)
-    asked = {(answer.mask, answer.question): answer for answer in evaluation.answers}
-    assert asked["All", "any"].area.value == asked["All", "any"].accuracy.value == 1
-    assert asked["Gaba", "inhibitory"].area.value == 1
-    assert asked["Glut", "inhibitory"].area.value == 0.25
+    requested = {(answer.mask, answer.question): answer for answer in evaluation.answers}
+    assert requested["All", "any"].area.value == requested["All", "any"].accuracy.value == 1
+    assert requested["Gaba", "inhibitory"].area.value == 1
+    assert requested["Glut", "inhibitory"].area.value == 0.25
     assert evaluation.class_rule is not None
     assert (evaluation.class_rule.accuracy.value, evaluation.class_rule.majority) == (1, 0.5)
 

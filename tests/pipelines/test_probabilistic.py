@@ -217,7 +217,7 @@ def test_for_any_query_the_probabilities_are_those_of_the_definition(
 ) -> None:
     pipeline, volumes = prepared(query, shape, dtype, seed)
     found = run(pipeline, volumes)
-    expected, unsure = by_definition(pipeline.asked, volumes)
+    expected, unsure = by_definition(pipeline.requested, volumes)
     assert found.scores.dtype == np.float32
     assert np.all((np.abs(found.scores - expected) < 1e-5) | unsure)
     unsure |= np.abs(expected - pipeline.threshold) < 1e-5
@@ -397,15 +397,15 @@ def test_a_json_query_says_the_same_as_parameters() -> None:
     text = json.dumps({"presynaptic": "a:3, b", "postsynaptic": "c:1", "punctum": 4, "threshold": 0.7})
     given_as_json = registry.build("probabilistic", {"query": text, "min_voxels": "5"})
     as_parameters = Probabilistic("a:3,b:2", "c:1", 4, 0.7)
-    assert given_as_json.asked == as_parameters.asked
+    assert given_as_json.requested == as_parameters.requested
     assert given_as_json.roles == as_parameters.roles
     assert given_as_json.halo(NM) == as_parameters.halo(NM) == (2, 8, 8)
 
 
 def test_a_side_that_a_json_query_does_not_name_has_no_channel() -> None:
-    asked = Probabilistic(query='{"postsynaptic": "gephyrin:3"}').asked
-    assert (asked.presynaptic, [marker.channel for marker in asked.postsynaptic]) == ((), ["gephyrin"])
-    assert (asked.punctum, asked.threshold) == (2, 0.9)
+    requested = Probabilistic(query='{"postsynaptic": "gephyrin:3"}').requested
+    assert (requested.presynaptic, [marker.channel for marker in requested.postsynaptic]) == ((), ["gephyrin"])
+    assert (requested.punctum, requested.threshold) == (2, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_a_query_that_cannot_be_meant_is_refused_in_plain_words(given_parameters
 @given(st.text(max_size=60) | st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["presynaptic", "postsynaptic", "punctum", "threshold", "x"]), inner)).map(json.dumps))  # fmt: skip  # noqa: E501
 def test_for_any_text_a_query_is_read_or_refused(text: str) -> None:
     try:
-        query = parse_query(text, Query(Probabilistic().asked.presynaptic, (), 2, 0.9))
+        query = parse_query(text, Query(Probabilistic().requested.presynaptic, (), 2, 0.9))
     except UsageError:
         return
     assert query.base

@@ -119,12 +119,12 @@ def listed(objects: Mapping[str, bytes], prefix: str) -> bytes:
     return f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode()
 
 
-def _described(answer: Any, asked: list[str]) -> Any:
+def _described(answer: Any, requested: list[str]) -> Any:
     """Leave out jobs that nobody asked for, as Batch does."""
     jobs = answer.get("jobs") if isinstance(answer, dict) else None
     if not isinstance(jobs, list):
         return answer
-    others = {"a", "a:0", "a:1", "b"} - set(asked)
+    others = {"a", "a:0", "a:1", "b"} - set(requested)
     return {**answer, "jobs": [job for job in jobs if not isinstance(job, dict) or str(job.get("jobId")) not in others]}
 
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import nd_multicore
-from nd_synapse.blocks.store import Store, key_of
+from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.store import Store
 from nd_synapse.detection.exchange import Exchange
 from nd_synapse.detection.plan import remembered_block_size
 from nd_synapse.geometry import Box
@@ -108,7 +109,7 @@ def open_plain(body: bytes, folder: Path) -> None:
 # --- the shelf ----------------------------------------------------------------------------------------------------
 
 
-class Shelf:
+class SharedStore:
     """A shelf on which anything may lie."""
 
     def __init__(self, there: dict[str, bytes]) -> None:
@@ -150,7 +151,7 @@ def shelved(draw: st.DrawFn) -> bytes:
 def fetch(body: bytes, folder: Path) -> None:
     shutil.rmtree(folder / "store", ignore_errors=True)
     store = Store(folder / "store")
-    exchange = Exchange(store, Shelf({f"last/{key_of(BLOCK)}.npz": body}), MOST_BYTES)
+    exchange = Exchange(store, SharedStore({f"last/{key_of(BLOCK)}.npz": body}), MOST_BYTES)
     assert exchange.unfinished(KINDS, [BLOCK], wanted=True) == []
     for kind in KINDS:
         store.load(kind, key_of(BLOCK))
@@ -165,9 +166,9 @@ notes = (
 
 
 def read_holes(body: bytes, folder: Path) -> None:
-    exchange = Exchange(Store(folder), Shelf({f"holes-last/{key_of(BLOCK)}.json": body}), MOST_BYTES)
-    (hole,) = exchange.holes("last", "step", [BLOCK])
-    assert isinstance(hole.reason, str)
+    exchange = Exchange(Store(folder), SharedStore({f"holes-last/{key_of(BLOCK)}.json": body}), MOST_BYTES)
+    (failed_block,) = exchange.failed_blocks("last", "step", [BLOCK])
+    assert isinstance(failed_block.reason, str)
 
 
 # --- an earlier run's scratch folder ------------------------------------------------------------------------------

@@ -167,11 +167,11 @@ def command_lines(draw: st.DrawFn) -> tuple[list[str], dict[str, str]]:
 
 def read_command_line(case: tuple[list[str], dict[str, str]], folder: Path) -> None:
     line, environment = case
-    asked = run_options.job_from(driver._options(line), environment)
-    folder.ResultFolder.named(asked.path, asked.results_key)
-    json.dumps(asked.asked())
-    assert TOKEN not in repr(asked)
-    assert TOKEN not in json.dumps(asked.asked())
+    requested = run_options.job_from(driver._options(line), environment)
+    folder.ResultFolder.named(requested.path, requested.results_key)
+    json.dumps(requested.requested())
+    assert TOKEN not in repr(requested)
+    assert TOKEN not in json.dumps(requested.requested())
 
 
 # --- upload and verify --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batch.client import BatchDoor
 from nd_synapse.aws import upload
-from nd_synapse.aws.shared_store import S3Shelf
+from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.errors import NDSynapseError
 from tests.batch.fixtures import SETTINGS
 from tests.fuzz.cases import (
@@ -74,14 +74,14 @@ def use_s3(case: tuple[str, Cloud], folder: Path) -> None:
     root.mkdir(exist_ok=True)
     (root / "run.json").write_bytes(b"{}")
     with answered(cloud):
-        shelf = S3Shelf(ADDRESS)
+        shared_store = S3SharedStore(ADDRESS)
         match use:
             case "names":
-                assert all(isinstance(name, str) for name in shelf.names("kind"))
+                assert all(isinstance(name, str) for name in shared_store.names("kind"))
             case "get":
-                assert isinstance(shelf.get("jobs", "001-report.json", 2**20), bytes)
+                assert isinstance(shared_store.get("jobs", "001-report.json", 2**20), bytes)
             case "put":
-                shelf.put("kind", "new", b"body")
+                shared_store.put("kind", "new", b"body")
             case "upload":
                 upload.upload_folder(root, "a-bucket", "key")
             case "compare":
@@ -119,7 +119,7 @@ def name_bucket(case: dict[str, Any], folder: Path) -> None:
 
 def open_shelf(url: str, folder: Path) -> None:
     with answered(Cloud({}, {}, {})):
-        S3Shelf(url)
+        S3SharedStore(url)
 
 
 addresses = st.builds(
@@ -158,7 +158,7 @@ def connect(case: tuple[dict[str, str], bytes], folder: Path) -> None:
         del environment["AWS_DEFAULT_REGION"]
     with mock.patch.dict(os.environ, environment):
         try:
-            S3Shelf("s3://a-bucket/runs")
+            S3SharedStore("s3://a-bucket/runs")
             BatchDoor()
         except NDSynapseError as error:
             if "secret" in str(error):

@@ -67,7 +67,7 @@ def csv_under(
     return csv_of(header, rows)
 
 
-def tell(table: Mapping[str, Any], facts: RunFacts) -> None:
+def log_error(table: Mapping[str, Any], facts: RunFacts) -> None:
     """Do what a report does before it draws."""
     synapses = SynapseTable(table)
     brightness = np.stack(
@@ -82,7 +82,7 @@ def tell(table: Mapping[str, Any], facts: RunFacts) -> None:
 def read_table(body: bytes, folder: Path) -> None:
     path = folder / "table.csv"
     path.write_bytes(body)
-    tell(pymeda_driver.read_table(path), RunFacts(asked={}))
+    log_error(pymeda_driver.read_table(path), RunFacts(requested={}))
 
 
 # --- arrays -------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ WRONG_ARRAYS: dict[str, st.SearchStrategy[Any]] = {
 
 def _undrawn(path: Path, *, title: str, table: Mapping[str, Any], facts: RunFacts, **_: Any) -> Path:
     """Do what a report does, but for the figures, which take seconds."""
-    tell(table, facts)
+    log_error(table, facts)
     return path
 
 

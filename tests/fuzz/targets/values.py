@@ -45,7 +45,7 @@ def name_folder(case: dict[str, str], folder: Path) -> None:
 
 
 def read_range(text: Any, folder: Path) -> None:
-    start, stop = run_options.parse_range("z", text)
+    start, stop = run_options.parse_axis_range("z", text)
     box = Box((start, stop), (0, 3), (0, 4))
     assert box.voxels == math.prod(box.shape) > 0
 
@@ -62,21 +62,21 @@ def read_box(case: dict[str, Any], folder: Path) -> None:
 
 
 def read_size(text: str, folder: Path) -> None:
-    assert min(values.block_size_of(text)) > 0
+    assert min(values.parse_block_size(text)) > 0
 
 
 def read_gib(text: str, folder: Path) -> None:
-    assert (values.gib_of("--memory", text) or 0) >= 0
+    assert (values.parse_gib("--memory", text) or 0) >= 0
 
 
 def read_pairs(text: str, folder: Path) -> None:
-    assert all(values.pairs_of("--channels", text.split(","), empty=True))
+    assert all(values.parse_pairs("--channels", text.split(","), empty=True))
 
 
 def read_parameters(case: tuple[str, bytes], folder: Path) -> None:
     text, body = case
     (folder / "query.json").write_bytes(body)
-    values.parameters_of([text.replace("FOLDER", str(folder))])
+    values.parse_assignments([text.replace("FOLDER", str(folder))])
 
 
 addresses_of_hosts = st.builds(

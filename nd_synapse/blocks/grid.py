@@ -1,7 +1,4 @@
-"""The mirrored border of a volume: what a pipeline sees beyond the box that was asked for.
-
-It is the one definition of border handling; pipelines have none of their own.
-"""
+"""The grid of a run: its blocks, their names, and the mirrored border of the volume."""
 
 from __future__ import annotations
 
@@ -11,10 +8,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.volumes.volume import Volume
+from nd_synapse.volumes import Volume
 
-__all__ = ["mirrored"]
+__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "MOST_BLOCKS", "blocks_of", "key_of", "mirrored"]
+
+DEFAULT_BLOCK_SIZE = (32, 512, 512)
+"""Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
+
+DEFAULT_PULLS = 8
+"""Tiles that are pulled at the same time: waiting for an answer needs no core."""
+
+MOST_BLOCKS = 10**6
+"""Blocks of a run: each is some files on disk and some kilobytes in memory, and is told of in the log."""
+
+
+def blocks_of(box: Box, block_size: Sequence[int]) -> list[Box]:
+    """Cut a box into blocks, which tile it, at multiples of their size from voxel 0."""
+    count = box.tile_count(block_size, aligned=True)
+    if count > MOST_BLOCKS:
+        size = [min(n, extent) for n, extent in zip(block_size, box.shape, strict=True)]
+        while box.tile_count(size, aligned=True) > MOST_BLOCKS:
+            # the axis with most blocks is the one along which larger ones tell most
+            axis = max(range(3), key=lambda axis: box.shape[axis] / size[axis])
+            size[axis] = min(2 * size[axis], box.shape[axis])
+        raise UsageError(
+            f"blocks of {' x '.join(map(str, block_size))} voxels (z, y, x) in {box}",
+            f"they are {count:,}, a run has {MOST_BLOCKS:,} at most",
+            f"Give --block-size {','.join(map(str, size))}",
+        )
+    return list(box.tiles(block_size, aligned=True))
+
+
+def key_of(box: Box) -> str:
+    """Return the name of a block, ``<z>_<y>_<x>`` of its start."""
+    return "_".join(str(start) for start in box.start)
 
 
 def mirrored(volume: Volume, box: Box, halo: Sequence[int]) -> NDArray[Any]:

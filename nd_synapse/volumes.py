@@ -1,7 +1,4 @@
-"""A source: anything that blocks of voxels are read from.
-
-It is a contract and no implementation; `NeuroDataResource` is the first that keeps it.
-"""
+"""Volumes: the contracts of what voxels are read from, and of what is read part by part like an array."""
 
 from __future__ import annotations
 
@@ -12,7 +9,22 @@ from numpy.typing import NDArray
 
 from nd_synapse.geometry import Box, Frame, Range
 
-__all__ = ["Source"]
+__all__ = ["Source", "Volume"]
+
+
+class Volume(Protocol):
+    """Voxels in the order z, y, x."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of voxels along z, y, x."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the voxels."""
+
+    def __getitem__(self, index: tuple[slice, slice, slice], /) -> NDArray[Any]:
+        """Return a part of it; not to be written to."""
 
 
 class Source(Protocol):
