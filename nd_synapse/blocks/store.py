@@ -26,6 +26,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
 from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.files.atomic import replacing
 
 __all__ = ["Store"]
 
@@ -209,16 +210,13 @@ class Store:
 
     def _commit(self, path: Path, write: Callable[[Any], object]) -> None:
         """Write a file beside, then give it its name: a process that is killed leaves the name free."""
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         started = time.monotonic()
         with self._translated(f"writing {path}"):
             path.parent.mkdir(exist_ok=True)
             try:
-                with part.open("wb") as file:
+                with replacing(path, sync=False) as file:
                     write(file)
-                part.replace(path)
             finally:
-                part.unlink(missing_ok=True)
                 self.write_s += time.monotonic() - started
 
     @contextmanager

@@ -24,6 +24,7 @@ from nd_synapse.evaluate.evaluation import Evaluation, evaluate_labels, evaluate
 from nd_synapse.evaluate.files import Volumes
 from nd_synapse.evaluate.synapses import Extent, Synapses, synapses_of_labels
 from nd_synapse.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_synaptograms, read_synaptograms
+from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
@@ -240,9 +241,8 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            partial = folder / f".{name}.partial"
-            partial.write_bytes(content)
-            partial.replace(folder / name)
+            with replacing(folder / name) as file:
+                file.write(content)
     except OSError as error:
         found = f"it cannot be written ({error.strerror or error})"
         raise StorageError(str(folder), found, "Give --out a folder that you may write, on a disk with room") from error

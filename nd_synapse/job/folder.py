@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from nd_synapse.errors import DataError, StorageError, UsageError, few
 from nd_synapse.files import csv_tables, parquet
 from nd_synapse.files import masks as mask_files
+from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import GROWING, MARKER, deliverables, entries
 from nd_synapse.job.manifest import outline_of
@@ -245,16 +246,9 @@ class ResultFolder:
     @contextmanager
     def _replacing(self, name: str) -> Iterator[BinaryIO]:
         """Give a file to write that takes the place of `name` once it is whole."""
-        part = self.root / f".{_plain(name)}.{os.getpid()}.part"
         try:
-            try:
-                with part.open("wb") as file:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(self.root / name)
-            finally:
-                part.unlink(missing_ok=True)
+            with replacing(self.root / _plain(name)) as file:
+                yield file
         except OSError as cause:
             raise StorageError(
                 f"writing {name} in {self.root}",

@@ -6,7 +6,6 @@ It draws no figure and judges no data.
 from __future__ import annotations
 
 import base64
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from nd_synapse.errors import StorageError
+from nd_synapse.files.atomic import replacing
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.plot import TIMES, Numbers, Shown
 from nd_synapse.report.table import SynapseTable
@@ -184,12 +184,5 @@ def _put(file: Path, content: bytes) -> None:
     # a report is written twice in a run, with the same figures
     if file.is_file() and file.stat().st_size == len(content) and file.read_bytes() == content:
         return
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(file) as out:
+        out.write(content)
