@@ -1,30 +1,21 @@
-# The image of the job: dependencies and code are made ready in the first stage, the second has no tool that did it.
+# The image of the job: the first stage installs it, the second has nothing that installs.
 # The classic builder suffices. The base may be any Debian that has Python 3.11 or newer with pip and venv.
 ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends binutils \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-COPY requirements.txt container/build-requirements.txt /build/
-# intern has no wheel: what builds it is pinned as well, and goes again
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_COMPILE=1
+COPY requirements.txt requirements-build.txt /build/
 RUN python3 -m venv --without-pip /opt/venv \
-    && python3 -m pip --python /opt/venv/bin/python3 install --no-compile --require-hashes --requirement /build/build-requirements.txt \
-    && python3 -m pip --python /opt/venv/bin/python3 install --no-compile --require-hashes --no-build-isolation \
-        --requirement /build/requirements.txt \
-    && python3 -m pip --python /opt/venv/bin/python3 uninstall --yes setuptools wheel
-# What no job opens goes: tests, sources of compiled modules, symbols for debuggers, AWS services that are not called.
-# strip is for extension modules alone: it may break the libraries beside them, whose headers were rewritten.
-COPY container/trim /build/
-RUN /build/trim /opt/venv
-COPY . /app
-# The root may be read-only, and then Python would compile again and again. A job compiles what jobs import: the rest of
-# the libraries, compiled, would be 40 MB.
-RUN python3 -m compileall -q /app \
-    && cd /app \
-    && /opt/venv/bin/python3 -m local_boss.demo --path /tmp/demo \
-    && rm -r /tmp/demo
+    && python3 -m pip --python /opt/venv/bin/python3 install --require-hashes --requirement /build/requirements-build.txt \
+    && python3 -m pip --python /opt/venv/bin/python3 install --require-hashes --no-build-isolation \
+        --requirement /build/requirements.txt
+COPY . /build/
+# the tests of the libraries would be a sixth of the image
+RUN python3 -m pip --python /opt/venv/bin/python3 install --no-build-isolation --no-deps /build \
+    && python3 -m pip --python /opt/venv/bin/python3 uninstall --yes --requirement /build/requirements-build.txt \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} +
+# a job compiles what jobs import, once: the root of a container may be read-only
+RUN cd /tmp && /opt/venv/bin/nd-synapse demo && rm -r /tmp/demo
 
 FROM ${BASE_IMAGE}
 RUN apt-get update \
@@ -40,13 +31,13 @@ ENV PATH=/opt/venv/bin:${PATH} \
     OPENBLAS_NUM_THREADS=1 \
     PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /app /app
+COPY driver.py container/entrypoint /app/
 WORKDIR /app
 # writable where the root is not, also where nobody can mount a tmpfs; what the user mounts there takes their place
 VOLUME /tmp /app/results
 USER 1000:1000
 # -s: it reaps, too, where the engine has put an init of its own before it
-ENTRYPOINT ["tini", "-s", "--", "/app/container/entrypoint"]
+ENTRYPOINT ["tini", "-s", "--", "/app/entrypoint"]
 ARG BASE_IMAGE
 ARG VERSION=unknown
 ARG REVISION=unknown

@@ -2,41 +2,62 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := batch boss detection local_boss pipelines pymeda
-PINNED := requirements.txt requirements-dev.txt requirements-tools.txt container/build-requirements.txt
+PINNED := requirements.txt requirements-demo.txt requirements-dev.txt requirements-build.txt requirements-tools.txt
 # the registry of PyPI itself; where it cannot be reached, for example -s osv --osv-url=URL
 AUDIT_SERVICE ?= -s pypi
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
-LOCK := $(VENV)/tools/bin/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := $(VENV)/tools/bin/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
+# CI measures which lines the tests reach; for people that would be a third of the time
+COVERAGE := $(if $(CI),--cov --cov-report=term:skip-covered)
 
-.PHONY: demo test chromium test-image test-slow audit fuzz check format bench lock clean help
+.PHONY: demo test chromium test-image test-slow test-wheel wheel audit fuzz check format bench lock clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(VENV)/.runtime: requirements.txt container/build-requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	# intern has no wheel: what builds it is pinned as well
-	$(PIP) -r container/build-requirements.txt
-	$(PIP) --no-build-isolation -r requirements.txt
-	touch $@
+$(VENV)/.runtime: requirements.txt requirements-build.txt pyproject.toml
+	@echo "Installing what a run needs into $(VENV): half a gigabyte, in a minute or two."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes -r requirements-build.txt
+	@echo "Installing the libraries ..."
+	@$(PIP) --require-hashes --no-build-isolation -r requirements.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.demo: requirements-demo.txt $(VENV)/.runtime
+	@echo "Installing an S3 server for the demonstration ..."
+	@$(PIP) --require-hashes -r requirements-demo.txt
+	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
-	$(PIP) -r requirements-dev.txt
-	touch $@
+	@echo "Installing what tests and checks need ..."
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
 
-demo: $(VENV)/.dev  ## run the main job on the embedded BOSS with a synthetic sample
-	$(BIN)/python -m local_boss.demo
+demo: $(VENV)/.demo  ## run the main job on the embedded BOSS with a synthetic sample
+	$(BIN)/nd-synapse demo
 
-test: $(VENV)/.dev  ## run the tests that take less than ten minutes together
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+test: $(VENV)/.dev  ## run the tests that take less than four minutes together
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(COVERAGE)
 
 chromium:  ## install the browser in which a slow test opens the report, where there is none
 	command -v chromium || command -v google-chrome || { $(ROOT) apt-get update && $(ROOT) apt-get install --yes --no-install-recommends chromium; }
 
 test-slow: $(VENV)/.dev  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+wheel: $(VENV)/.runtime  ## build dist/*.whl
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+
+test-wheel: wheel  ## install the wheel into a fresh environment, and run the demonstration in an empty folder
+	rm -rf $(VENV)/wheel && $(PYTHON) -m venv $(VENV)/wheel
+	$(VENV)/wheel/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.txt
+	$(VENV)/wheel/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r requirements.txt
+	$(VENV)/wheel/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	rm -rf $(VENV)/empty && mkdir $(VENV)/empty
+	cd $(VENV)/empty && ../wheel/bin/nd-synapse pipelines && ../wheel/bin/nd-synapse demo
 
 test-image: $(VENV)/.dev  ## build the container image and test it; installs a Docker engine where there is none
 	tests/image/engine nd-synapse:test
@@ -52,14 +73,15 @@ audit: $(VENV)/tools/.made  ## look all pinned packages up among known vulnerabi
 		$(VENV)/tools/bin/pip-audit $(AUDIT_SERVICE) --strict --progress-spinner off --disable-pip -r $$list || failed=1; \
 	done; exit $$failed
 
-fuzz: $(VENV)/.dev  ## feed 100,000 wrong and odd inputs to everything that takes input
+fuzz: $(VENV)/.dev  ## feed many wrong and odd inputs to everything that takes input
 	$(BIN)/python -m tests.fuzz --cases 100000
 
-check: $(VENV)/.dev  ## formatting, lint, types, docstrings
+check: $(VENV)/.dev  ## formatting, lint, types, imports between the rooms, docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(wildcard *.py) $(PACKAGES)
-	$(BIN)/numpydoc lint $(shell git ls-files '*.py' | grep -vE '^(tests|benchmarks)/')
+	$(BIN)/mypy .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/numpydoc lint *.py nd_synapse/pipeline/contract.py nd_synapse/errors.py nd_synapse/geometry.py
 
 format: $(VENV)/.dev  ## apply the formatter and the safe lint fixes
 	$(BIN)/ruff format .
@@ -68,10 +90,12 @@ format: $(VENV)/.dev  ## apply the formatter and the safe lint fixes
 bench: $(VENV)/.dev  ## measure; prints its figures and the command of each
 	$(BIN)/python -m benchmarks
 
-lock: $(VENV)/tools/.made  ## pin requirements*.txt anew from requirements*.in
-	$(LOCK) requirements.in -o requirements.txt
-	$(LOCK) requirements-dev.in -o requirements-dev.txt
-	$(LOCK) requirements-tools.in -o requirements-tools.txt
+lock: $(VENV)/tools/.made  ## pin requirements*.txt anew from pyproject.toml and requirements*.in
+	$(UV) pyproject.toml -o requirements.txt
+	$(UV) requirements-build.in -o requirements-build.txt
+	$(UV) requirements-demo.in -o requirements-demo.txt
+	$(UV) requirements-dev.in -o requirements-dev.txt
+	$(UV) requirements-tools.in -o requirements-tools.txt
 
 clean:  ## remove the virtual environment and what runs left
-	rm -rf $(VENV) demo results
+	rm -rf $(VENV) demo dist results

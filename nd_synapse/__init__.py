@@ -1,3 +1,3 @@
 """Finds synapses in array-tomography volumes, block by block; everything inside of the job is here."""
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nd_synapse import __version__
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import redact
 from nd_synapse.detection import Detection
@@ -24,9 +25,7 @@ from nd_synapse.job.job import Job
 from nd_synapse.job.names import mask_names
 from nd_synapse.report.facts import RunFacts
 
-__all__ = ["VERSION", "Outcome", "facts", "manifest", "versions"]
-
-VERSION = "0.1.0"
+__all__ = ["Outcome", "facts", "manifest", "versions"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,7 +119,7 @@ def versions() -> dict[str, str]:
     """Return the versions of this program and of what it computes with."""
     packages = ("intern", "numpy", "scipy", "connected-components-3d", "matplotlib", "boto3", "tifffile")
     return {
-        "nd-synapse": VERSION,
+        "nd-synapse": __version__,
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in packages},
     }
