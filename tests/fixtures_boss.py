@@ -84,20 +84,12 @@ def start_boss(
 ) -> Iterator[BossServer]:
     """Run ``nd-synapse boss serve`` on a data folder; it is stopped at the end.
 
-    `limits` are options of the shell's ``ulimit`` for it, and `log` is the file for its standard error.
+    ``--faults``, ``--delay-ms`` and ``--rate-mb-s`` are options of `tests.serve_boss`; `limits` are options of the
+    shell's ``ulimit`` for it, and `log` gets its standard error.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "nd_synapse",
-        "boss",
-        "serve",
-        "--data",
-        str(data),
-        "--port",
-        str(port),
-        *arguments,
-    ]
+    is_plain = not {"--faults", "--delay-ms", "--rate-mb-s"} & set(arguments)
+    module = ["nd_synapse", "boss", "serve"] if is_plain else ["tests.serve_boss"]
+    command = [sys.executable, "-m", *module, "--data", str(data), "--port", str(port), *arguments]
     if limits:
         command = ["/bin/sh", "-c", f'ulimit {limits} && exec "$@"', "sh", *command]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

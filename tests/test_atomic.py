@@ -14,8 +14,13 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path
     path = tmp_path / "table.csv"
     with replacing(path, sync=sync) as file:
         file.write(b"old")
-    with pytest.raises(OSError, match="disk full"), replacing(path, sync=sync) as file:
-        file.write(b"new")
-        raise OSError("disk full")
+
+    def interrupted() -> None:
+        with replacing(path, sync=sync) as file:
+            file.write(b"new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

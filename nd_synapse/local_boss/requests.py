@@ -15,7 +15,7 @@ from nd_synapse.local_boss.responses import BossError, Code
 from nd_synapse.local_boss.tokens import ANONYMOUS, Rights
 
 __all__ = [
-    "BodyWantedError",
+    "LARGEST_JSON_BYTES",
     "Call",
     "NotJsonError",
     "Resource",
@@ -32,20 +32,6 @@ LARGEST_JSON_BYTES = 2**20
 Resource = Collection | Experiment | Channel
 
 
-class BodyWantedError(Exception):
-    """A handler has checked all that can be checked without the body.
-
-    Parameters
-    ----------
-    limit_bytes : int
-        How large the body may be.
-    """
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(limit_bytes)
-        self.limit_bytes = limit_bytes
-
-
 class NotJsonError(Exception):
     """The body is no JSON."""
 
@@ -56,45 +42,21 @@ class UnauthorizedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request.
-
-    Parameters
-    ----------
-    boss : Boss
-        The data folder.
-    method : str
-        HTTP method.
-    rights : Rights
-        What the caller may do.
-    query : mapping
-        The query of the URL, decoded.
-    body : bytes or None
-        The body; None while it is left in the network.
-    """
+    """One request."""
 
     boss: Boss
     method: str
     rights: Rights
     query: Mapping[str, str]
-    body: bytes | None = None
-
-    def receive(self, limit_bytes: int) -> bytes:
-        """Return the body.
-
-        A handler asks for it when it has checked everything else. No worker waits for a body that comes slowly, or not
-        at all: the handler is left by an exception, and called again, checks and all, when the body is there.
-        """
-        if self.body is None:
-            raise BodyWantedError(limit_bytes)
-        return self.body
+    """The query of the URL, decoded."""
+    body: bytes = b""
 
     def fields(self) -> dict[str, object]:
         """Return the JSON object in the body, empty when there is no body."""
-        body = self.receive(LARGEST_JSON_BYTES)
-        if not body:
+        if not self.body:
             return {}
         try:
-            fields = json.loads(body)
+            fields = json.loads(self.body)
         except (ValueError, RecursionError) as error:
             raise NotJsonError(str(error)) from error
         if not isinstance(fields, dict):

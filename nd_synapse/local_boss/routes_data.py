@@ -72,13 +72,12 @@ def get_cutout(call: Call, names: Names) -> Response:
 
 
 def post_cutout(call: Call, names: Names) -> Response:
-    """Lay voxels over those of a box; the body is read after everything else was checked."""
+    """Lay voxels over those of a box."""
     cutout = _cutout(call, names, writing=True)
     check_size(cutout)
     check_served(cutout.channel, cutout.resolution, reading=False)
     shape = cutout.shape if cutout.timed else cutout.box.shape
-    body = call.receive(LARGEST_UPLOAD_BYTES)
-    voxels = unpack(body, shape, cutout.channel.datatype).reshape(cutout.shape)
+    voxels = unpack(call.body, shape, cutout.channel.datatype).reshape(cutout.shape)
     base = cutout.channel.base_resolution
     if cutout.resolution not in (base, base + 1):
         message = f"Error during write_cuboid: RESOLUTION_MISMATCH, resolution {cutout.resolution} cannot be written"

@@ -1,16 +1,14 @@
-"""The HTTP server: takes requests in, hands them to their handler, and turns every failure into its reply.
-
-What is answered is decided by the routes; the protocol is uvicorn's and starlette's.
-"""
+"""The HTTP server: hands requests to their handlers, and turns every failure into its reply."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,16 +23,11 @@ from starlette.types import ASGIApp
 from nd_synapse.console import app
 from nd_synapse.errors import NDSynapseError, UsageError
 from nd_synapse.local_boss import routing, tokens
-from nd_synapse.local_boss.bodies import Bodies, CrowdedError, TooLargeError
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.cutouts import UnservedError
-from nd_synapse.local_boss.fault_proxy import FaultyLine, ReachableProtocol
-from nd_synapse.local_boss.faults import FaultPlan
-from nd_synapse.local_boss.limits import ACCEPTED_AT_ONCE, GuardedProtocol
-from nd_synapse.local_boss.requests import BodyWantedError, Call, NotJsonError, UnauthorizedError, identify
+from nd_synapse.local_boss.requests import LARGEST_JSON_BYTES, Call, NotJsonError, UnauthorizedError, identify
 from nd_synapse.local_boss.responses import BossError, Code, refusal, unauthorized, web_page
 from nd_synapse.local_boss.routes_data import LARGEST_UPLOAD_BYTES
-from nd_synapse.local_boss.throttle import Link, SlowLink
 
 __all__ = ["application", "bound", "configured", "serve"]
 
@@ -48,16 +41,18 @@ SHUTDOWN_LIMIT_S = 2
 # Each may hold a cutout of half a gigabyte, unpacked and packed.
 VOXEL_WORKERS = 4
 CATALOG_WORKERS = 4
-BODIES_BYTES = VOXEL_WORKERS * LARGEST_UPLOAD_BYTES
-"""All bodies together: none of the workers would wait for one if there were as many as fit."""
-LISTENING = 1024
-"""Connections that wait to be accepted, as long as the server is busy; more have to try again."""
+MOST_REQUESTS = 256
+"""Connections and requests at once; beyond, uvicorn answers 503. A job has some ten."""
 
 
-class _Desk:
-    """Takes the requests of one data folder.
+class TooLargeError(Exception):
+    """The body is larger than the proxy in front of the real server lets through."""
 
-    Voxels and catalog have workers of their own, so that large cutouts do not hold up small questions, and none of
+
+class _Server:
+    """Answers the requests for one data folder.
+
+    Voxels and catalog have workers of their own, so that large cutouts do not hold up small requests, and none of
     them runs on the event loop.
     """
 
@@ -67,13 +62,12 @@ class _Desk:
         self._routes = routing.routes(boss.strict)
         self._voxel_workers = CapacityLimiter(VOXEL_WORKERS)
         self._catalog_workers = CapacityLimiter(CATALOG_WORKERS)
-        self._bodies = Bodies(BODIES_BYTES)
+        # bounds the memory: no more uploads are received than are worked on
+        self._uploads = asyncio.Semaphore(VOXEL_WORKERS)
 
     async def answer(self, request: Request) -> Response:
         """Answer a request."""
         path = str(request.scope["path"])
-        if _announced_bytes(request) > LARGEST_UPLOAD_BYTES:
-            return web_page(413, "413 Request Entity Too Large")
         if re.fullmatch("/ping/?", path):
             return JSONResponse({"ip": request.client.host if request.client else None})
         found = routing.find(self._routes, path)
@@ -81,79 +75,75 @@ class _Desk:
             return _unknown(path)
         route, names = found
         try:
-            rights = identify(request.headers.get("authorization"), self._bearers, request.method in READING)
-            handler = route.methods.get(request.method)
-            if handler is None or (route.cutout and not _speaks_blosc(request)):
-                return _unfit(request, route)
-            call = Call(self._boss, request.method, rights, dict(request.query_params))
-            return await self._handled(request, route, handler, call, names)
+            return await self._routed(request, route, names)
         except UnauthorizedError as error:
-            return self._fault() if route.cutout and self._boss.strict else unauthorized(str(error))
+            return _fault() if route.cutout and self._boss.strict else unauthorized(str(error))
         except BossError as error:
-            return self._fault() if self._fails_to_refuse(route, request, error) else refusal(error)
+            return _fault() if self._fails_to_refuse(route, request, error) else refusal(error)
         except NotJsonError as error:
             return JSONResponse({"detail": f"JSON parse error - {error}"}, 400)
         except TooLargeError:
             return web_page(413, "413 Request Entity Too Large")
         except UnservedError:
-            return self._fault()
-        except CrowdedError:
-            return web_page(503, "503 Service Temporarily Unavailable")
+            return _fault()
         except ClientDisconnect:
             logger.debug("the client left before it had sent its body")
             return Response(status_code=400)
         except NDSynapseError as error:
-            # the path is anybody's text, and may look like lines of ours
-            logger.error("%s %.200r failed: %s", request.method, path, error)  # noqa: TRY400 - it is told, not a defect
-            return self._fault()
+            # the path comes from the client, and may look like a log line of ours
+            logger.error("%s %.200r failed: %s", request.method, path, error)  # noqa: TRY400 - reported, not a defect
+            return _fault()
 
-    async def _handled(
-        self, request: Request, route: routing.Route, handler: routing.Handler, call: Call, names: Mapping[str, str]
-    ) -> Response:
-        """Have a worker answer a call, and a second time if it turns out that the body is needed."""
-        workers = self._voxel_workers if route.voxels else self._catalog_workers
-        try:
+    async def _routed(self, request: Request, route: routing.Route, names: Mapping[str, str]) -> Response:
+        """Check the token, receive the body, and let a worker answer."""
+        rights = identify(request.headers.get("authorization"), self._bearers, request.method in READING)
+        handler = route.methods.get(request.method)
+        if handler is None or (route.cutout and not _speaks_blosc(request)):
+            return _unfit(request, route)
+        call = Call(self._boss, request.method, rights, dict(request.query_params))
+        if request.method in READING:
+            workers = self._voxel_workers if route.voxels else self._catalog_workers
             return await to_thread.run_sync(handler, call, names, limiter=workers)
-        except BodyWantedError as wanted:
-            limit_bytes = wanted.limit_bytes
-        async with self._bodies.received(request, limit_bytes) as body:
-            return await to_thread.run_sync(handler, replace(call, body=body), names, limiter=workers)
+        if not route.voxels:
+            call = replace(call, body=await _received(request, LARGEST_JSON_BYTES))
+            return await to_thread.run_sync(handler, call, names, limiter=self._catalog_workers)
+        async with self._uploads:
+            call = replace(call, body=await _received(request, LARGEST_UPLOAD_BYTES))
+            return await to_thread.run_sync(handler, call, names, limiter=self._voxel_workers)
 
     def _fails_to_refuse(self, route: routing.Route, request: Request, error: BossError) -> bool:
-        """Tell whether the real server breaks down over this refusal: a cutout denied to a caller without a token."""
+        """Return whether the real server fails on this refusal: a cutout denied to a caller without a token."""
         anonymous = "authorization" not in request.headers
         return self._boss.strict and route.cutout and anonymous and error.code == Code.MISSING_PERMISSION
 
-    def _fault(self) -> Response:
-        return web_page(500, "Server Error (500)")
+
+async def _received(request: Request, limit_bytes: int) -> bytes:
+    """Return the body, or raise TooLargeError."""
+    if _announced_bytes(request) > limit_bytes:
+        raise TooLargeError
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit_bytes:
+            raise TooLargeError
+    return bytes(body)
+
+
+def _fault() -> Response:
+    return web_page(500, "Server Error (500)")
 
 
 def application(boss: Boss, bearers: Mapping[str, tokens.Rights]) -> Starlette:
     """Return the ASGI application of a data folder."""
-    desk = _Desk(boss, bearers)
-    routes = [WebRoute("/{path:path}", desk.answer, methods=METHODS)]
-
-    def fault(_request: Request, _error: Exception) -> Response:
-        return web_page(500, "Server Error (500)")
-
-    return Starlette(routes=routes, exception_handlers={Exception: fault})
+    routes = [WebRoute("/{path:path}", _Server(boss, bearers).answer, methods=METHODS)]
+    return Starlette(routes=routes, exception_handlers={Exception: lambda _request, _error: _fault()})
 
 
-def configured(
-    answering: ASGIApp,
-    link: Link,
-    plan: FaultPlan | None = None,
-    *,
-    verbose: bool = False,
-    kill: Callable[[], None] | None = None,
-) -> uvicorn.Config:
+def configured(answering: ASGIApp, *, verbose: bool = False) -> uvicorn.Config:
     """Return how an application is served."""
-    if plan is not None:
-        answering = FaultyLine(answering, plan, kill)
     return uvicorn.Config(
-        SlowLink(answering, link) if link.is_slow else answering,
-        http=ReachableProtocol if plan is not None else GuardedProtocol,
-        backlog=ACCEPTED_AT_ONCE,
+        answering,
+        limit_concurrency=MOST_REQUESTS,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -163,9 +153,7 @@ def configured(
     )
 
 
-def serve(
-    data: Path, host: str, port: int, strict: bool, verbose: bool, link: Link, plan: FaultPlan | None = None
-) -> None:
+def serve(data: Path, host: str, port: int, strict: bool, verbose: bool) -> None:
     """Serve a data folder until SIGTERM or SIGINT; print the URL on a line of its own when ready."""
     # The default handling would end the process as killed. What was answered is on disk, so leaving is always safe.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -175,16 +163,15 @@ def serve(
     swept = boss.voxels.sweep()
     if swept:
         logger.info("removed %d unfinished chunk files of writers that were killed", swept)
-    answering = application(boss, bearers)
+    config = configured(application(boss, bearers), verbose=verbose)
     with bound(host, port) as listener:
-        config = configured(answering, link, plan, verbose=verbose)
         name = f"[{host}]" if ":" in host else host
-        _Announced(config, f"http://{name}:{listener.getsockname()[1]}").run(sockets=[listener])
+        _AnnouncedServer(config, f"http://{name}:{listener.getsockname()[1]}").run(sockets=[listener])
     os._exit(0)
 
 
-class _Announced(uvicorn.Server):
-    """A server that says where it is as soon as it is there."""
+class _AnnouncedServer(uvicorn.Server):
+    """A server that prints its address once it accepts connections."""
 
     def __init__(self, config: uvicorn.Config, url: str) -> None:
         super().__init__(config)
@@ -193,21 +180,20 @@ class _Announced(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then print the URL."""
         await super().startup(sockets=sockets)
-        for listener in sockets or ():
-            listener.listen(LISTENING)  # as many as asyncio accepts at once would be few
         app.write_stdout(f"{self._url}\n")
 
 
 def bound(host: str, port: int) -> socket.socket:
     """Return a socket that listens."""
+    requested, remedy = f"address {host}:{port}", "Give a free --port, or 0 for any"
     if not 0 <= port < 2**16:
-        # the system would take what is left of it
-        raise UsageError(f"address {host}:{port}", "ports are from 0 to 65535", "Give a free --port, or 0 for any")
+        # the system would take the remainder
+        raise UsageError(requested, "ports are from 0 to 65535", remedy)
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address, family=family, backlog=LISTENING)
+        listener = socket.create_server(address, family=family)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise UsageError(f"address {host}:{port}", str(error), "Give a free --port, or 0 for any") from error
+        raise UsageError(requested, str(error), remedy) from error
     # Inherited by the connections. asyncio sets it only where the socket names its protocol, which this one does not;
     # without it every small reply waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -227,7 +213,7 @@ def _unknown(path: str) -> Response:
 
 
 def _speaks_blosc(request: Request) -> bool:
-    """Tell whether a cutout request sends and takes what this server does."""
+    """Return whether a cutout request sends and accepts Blosc."""
     accepted = {part.split(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")}
     if not accepted & {"application/blosc", "application/*", "*/*"}:
         return False
@@ -236,7 +222,7 @@ def _speaks_blosc(request: Request) -> bool:
 
 
 def _unfit(request: Request, route: routing.Route) -> Response:
-    """Answer a method, a format or an empty upload that nobody serves there."""
+    """Answer a method or a format that the route does not serve, or an empty upload."""
     if route.cutout:
         return web_page(500, "Server Error (500)")
     detail = {"detail": f'Method "{request.method}" not allowed.'}

@@ -33,13 +33,12 @@ from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss import tokens
 from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.fault_proxy import FaultyLine
-from nd_synapse.local_boss.faults import FaultPlan
 from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.server import application, bound, configured
 from nd_synapse.local_boss.stacks import stack_of_array
-from nd_synapse.local_boss.throttle import Link
 from tests.detection.in_process import InProcessPool
+from tests.faults.boss_faults import FaultyBoss
+from tests.faults.boss_plan import FaultPlan
 
 SHAPE = (4, 34, 40)
 BOX = Box((0, 4), (1, 33), (4, 36))  # less than the volume: around it, nothing may change
@@ -128,9 +127,7 @@ class FaultyServer:
         while True:
             boss = Boss(self.data)
             answering = application(boss, tokens.load(self.data))
-
-            # The outer line has no faults; it makes the connections reachable for the inner one.
-            self._server = _Killable(configured(_Remembering(self, answering), Link(), FaultPlan([])))
+            self._server = _Killable(configured(_Replanned(self, answering)))
             self.starts += 1
             self._ready.set()
             with listener:
@@ -141,20 +138,20 @@ class FaultyServer:
             listener = bound("127.0.0.1", self.port)
 
 
-class _Remembering:
-    """The application behind the plan of the moment; each plan has a line of its own, which remembers what was read."""
+class _Replanned:
+    """The application with the faults of the current plan; each plan remembers its own reads."""
 
     def __init__(self, server: FaultyServer, application: Any) -> None:
         self._server = server
         self._application = application
         self._plan: FaultPlan | None = None
-        self._line: Any = None
+        self._faulty: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._server.plan is not self._plan:
             self._plan = self._server.plan
-            self._line = FaultyLine(self._application, self._plan, self._server.kill)
-        await self._line(scope, receive, send)
+            self._faulty = FaultyBoss(self._application, self._plan, self._server.kill)
+        await self._faulty(scope, receive, send)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from nd_synapse.local_boss.faults import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
+from tests.faults.boss_plan import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
 
 SECONDS = {"slow": 0.7, "stall": 0.7, "429-retry-after": 1.0}
 """Longer than `BRISK.read_s`, so that the client gives up the first attempt."""

@@ -14,8 +14,8 @@ import pytest
 
 from nd_boss import Patience
 from nd_synapse.errors import UnavailableError
-from nd_synapse.local_boss.faults import FAULTS, FaultPlan, Rule
 from tests.faults import __main__ as table
+from tests.faults.boss_plan import FAULTS, FaultPlan, Rule
 from tests.faults.jobs import BOX, Bench, bench
 from tests.faults.plans import ERRORS, RETRIED, Case, cases, mixture
 from tests.fixtures_boss import BossServer, start_boss

@@ -14,7 +14,6 @@ import uvicorn
 from nd_synapse.local_boss import tokens
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.server import application, bound, configured
-from nd_synapse.local_boss.throttle import Link
 from tests.fixtures_boss import BossServer
 
 LIMIT_S = 20.0
@@ -25,7 +24,7 @@ def served(data: Path) -> Iterator[int]:
     """Serve a data folder; yield the port."""
     boss = Boss(data)
     with bound("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(configured(application(boss, tokens.load(data)), Link()))
+        server = uvicorn.Server(configured(application(boss, tokens.load(data))))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         port = listener.getsockname()[1]
         thread.start()

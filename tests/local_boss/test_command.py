@@ -238,9 +238,6 @@ MISPLACED = {
     "alone": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", TOKEN],
     "as a port": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--port", TOKEN],
     "as a host": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--host", TOKEN],
-    "as a delay": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--delay-ms", TOKEN],
-    "as a fault plan": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--faults", TOKEN],
-    "as the file of a fault plan": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--faults", f"@{TOKEN}"],
     "as a type": ["-m", "nd_synapse", "boss", "ingest", "--data", "DATA", *STACK, "--type", TOKEN, "stack.npy"],
     "as a voxel size": ["-m", "nd_synapse", "boss", "ingest", "--data", "DATA", "--voxel-size-nm", TOKEN, "stack.npy"],
     "as an option of ingest": [

@@ -1,4 +1,4 @@
-"""What the local BOSS takes: uploads, forms, tokens.json, fault plans, and its command lines."""
+"""What the local BOSS takes: uploads, forms, tokens.json, and its command lines."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from nd_synapse.cli import boss as local_command
 from nd_synapse.errors import UsageError
 from nd_synapse.local_boss import codec, sample, schema, server, tokens
 from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.faults import FAULTS, KINDS, FaultPlan
 from tests.fuzz.cases import (
     ABSENT,
     counts,
     half,
     json_values,
     mutated_bytes,
-    mutated_json,
-    mutated_text,
     names,
     numbers,
     one_of_line,
@@ -137,36 +134,6 @@ def load_tokens(body: bytes, folder: Path) -> None:
     assert tokens.writing_token(folder)
 
 
-RULE: dict[str, st.SearchStrategy[Any]] = {
-    "fault": st.sampled_from(sorted(FAULTS)),
-    "on": sometimes(st.sampled_from(["cutout-get", "any"])),
-    "first": sometimes(counts),
-    "times": sometimes(counts | st.none()),
-    "probability": sometimes(st.floats(0, 1)),
-    "seconds": st.floats(0.1, 3600),
-    "done": sometimes(st.booleans()),
-}
-PLAN = {"rules": st.lists(one_wrong(RULE, {"fault": RULE["fault"]}), max_size=2), "seed": sometimes(st.integers())}
-WRONG_PLAN = {
-    "rules": st.lists(one_wrong(RULE, dict.fromkeys(RULE, bad_field)), min_size=1, max_size=3) | json_values,
-    "seed": bad_field,
-}
-plans = (
-    one_wrong(PLAN, WRONG_PLAN).map(lambda plan: json.dumps(plan))
-    | one_wrong(PLAN, WRONG_PLAN).map(lambda plan: json.dumps(plan))
-    | mutated_text(['{"rules": []}', "[" * 3000])
-    | mutated_json([{"seed": 1, "rules": [{"fault": "503", "on": "any"}]}]).map(lambda plan: json.dumps(plan))
-)
-
-
-def follow_plan(text: str, folder: Path) -> None:
-    plan = FaultPlan.from_json(text)
-    for kind in KINDS:
-        rule = plan.draw(kind, True)
-        assert rule is None or rule in plan.rules
-    assert plan.hits.total() <= 3
-
-
 # --- command lines ------------------------------------------------------------------------------------------------
 
 triples = st.tuples(counts, counts, counts).map(lambda three: ",".join(map(str, three)))
@@ -177,17 +144,11 @@ LINES: dict[str, tuple[dict[str, st.SearchStrategy[Any]], dict[str, st.SearchStr
             "--data": st.just("data"),
             "--host": sometimes(st.just("127.0.0.1")),
             "--port": sometimes(st.integers(0, 65535).map(str)),
-            "--delay-ms": sometimes(st.floats(0, 60_000).map(str)),
-            "--rate-mb-s": sometimes(st.floats(0.01, 1e9).map(str)),
-            "--faults": sometimes(st.just('{"rules": []}')),
             "--strict": flag,
         },
         {
             "--data": st.just(ABSENT),
             "--port": bad_numbers,
-            "--delay-ms": bad_numbers | st.just("nan"),
-            "--rate-mb-s": bad_numbers | st.just("nan"),
-            "--faults": plans | words | st.sampled_from(["@nowhere", "@\0"]),
             "--strict": words,
         },
     ),
@@ -258,6 +219,5 @@ TARGETS = [
     Target("uploads to the local BOSS", half(buffers, bad_buffers), unpack_upload, 3, results=0.3, places=5),
     Target("forms of the local BOSS", filled_forms(), fill_form, 3, results=0.4, places=8),
     Target("tokens.json", token_files(), load_tokens, 3, results=0.5, places=6),
-    Target("fault plans", plans, follow_plan, 3, results=0.25, places=5),
     Target("local BOSS's command lines", lines(), quietly(run_command), 3, results=0.35, places=5),
 ]

@@ -1,7 +1,4 @@
-"""A line between a server and its clients on which things go wrong as a plan says.
-
-What goes wrong, and when, is decided by `local_boss.faults`.
-"""
+"""The local BOSS with the faults of a plan: an ASGI middleware. What fails, and when, is decided by `boss_plan`."""
 
 from __future__ import annotations
 
@@ -20,16 +17,14 @@ import blosc
 import numpy as np
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nd_synapse.local_boss.faults import FaultPlan, Rule
-from nd_synapse.local_boss.limits import GuardedProtocol
 from nd_synapse.local_boss.responses import BossError, Code, digest, refusal, web_page
+from tests.faults.boss_plan import FaultPlan, Rule
 
-__all__ = ["FaultyLine", "ReachableProtocol"]
+__all__ = ["FaultyBoss"]
 
 logger = logging.getLogger(__name__)
 
 _DIGEST = b"content-digest"
-_CONNECTION = "local_boss.connection"
 _CLOSE_LIMIT_S = 5.0
 _CHANNEL = re.compile(r"^/v1/cutout/(?:to_black/)?([^/]+/[^/]+/[^/]+)/")
 _TITLES = {
@@ -39,15 +34,6 @@ _TITLES = {
     503: "503 Service Temporarily Unavailable",
     504: "504 Gateway Time-out",
 }
-
-
-class ReachableProtocol(GuardedProtocol):
-    """HTTP that lets the application reach its connection: ASGI has no word for resetting one."""
-
-    def on_message_begin(self) -> None:
-        """Begin a request; its connection is among the extensions of its scope."""
-        super().on_message_begin()
-        self.scope["extensions"] = {_CONNECTION: {"transport": self.transport}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +58,8 @@ class _Reply:
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
 
-class FaultyLine:
-    """An ASGI application behind a line with faults.
-
-    Parameters
-    ----------
-    application : ASGI application
-        What answers.
-    plan : FaultPlan
-        What goes wrong.
-    kill : callable
-        Ends the server; by default this process, as ``kill -9`` does.
-    """
+class FaultyBoss:
+    """An ASGI application with the faults of a plan; `kill` ends the server, by default this process with SIGKILL."""
 
     def __init__(self, application: ASGIApp, plan: FaultPlan, kill: Callable[[], None] | None = None) -> None:
         self._application = application
@@ -93,7 +69,7 @@ class FaultyLine:
         self._last: dict[str, _Reply] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or go wrong."""
+        """Answer a request, or let it fail."""
         method, path = str(scope["method"]), str(scope["path"])
         found = _CHANNEL.match(path)
         channel = found.group(1) if found else ""
@@ -103,14 +79,14 @@ class FaultyLine:
             self._written.add(channel)
         if rule is not None:
             logger.warning("fault plan: %s for %s %s", rule.fault, method, path)
-        passage = _Passage(scope, receive, send)
+        exchange = _Exchange(scope, receive, send)
         if rule is None and not (self._plan.has_stale and kind == "cutout-get"):
             await self._application(scope, receive, send)
         elif rule is None:
             self._last[path] = reply = await self._reply(scope, receive)
-            await passage.give(reply)
+            await exchange.give(reply)
         else:
-            await self._go_wrong(rule, path, passage)
+            await self._fail(rule, path, exchange)
 
     async def _reply(self, scope: Scope, receive: Receive) -> _Reply:
         """Return what the server answers."""
@@ -123,31 +99,31 @@ class FaultyLine:
         body = b"".join(message.get("body", b"") for message in messages[1:])
         return _Reply(messages[0]["status"], tuple(messages[0]["headers"]), body)
 
-    async def _go_wrong(self, rule: Rule, path: str, passage: _Passage) -> None:
+    async def _fail(self, rule: Rule, path: str, exchange: _Exchange) -> None:
         """Let one fault occur."""
         if rule.fault == "restart":
             self._kill()
-            await passage.reset()
+            await exchange.reset()
             return
         instead = _instead(rule)
         if instead is not None or rule.fault == "reset":
             if rule.done:
-                await self._reply(passage.scope, passage.receive)
-            await (passage.reset() if instead is None else passage.give(instead))
+                await self._reply(exchange.scope, exchange.receive)
+            await (exchange.reset() if instead is None else exchange.give(instead))
             return
-        reply = await self._reply(passage.scope, passage.receive)
+        reply = await self._reply(exchange.scope, exchange.receive)
         match rule.fault:
             case "slow":
                 await asyncio.sleep(rule.seconds)
-                await passage.give(reply)
+                await exchange.give(reply)
             case "stall":
-                await passage.give(reply, pause_s=rule.seconds)
+                await exchange.give(reply, pause_s=rule.seconds)
             case "truncated":
-                await passage.cut(reply)
+                await exchange.cut(reply)
             case _ if reply.status != 200:
-                await passage.give(reply)
+                await exchange.give(reply)
             case _:
-                await passage.give(_spoiled(rule.fault, reply, self._last.get(path)))
+                await exchange.give(_spoiled(rule.fault, reply, self._last.get(path)))
 
 
 def _instead(rule: Rule) -> _Reply | None:
@@ -194,14 +170,15 @@ def _damaged(body: bytes) -> bytes:
     return bytes(damaged)
 
 
-class _Passage:
-    """One request on the line, and the connection that it came by."""
+class _Exchange:
+    """One request and its connection."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.receive = receive
         self._send = send
-        self._transport: asyncio.Transport = scope["extensions"][_CONNECTION]["transport"]
+        # ASGI cannot reset a connection; uvicorn's `send` is a method of the object that holds it
+        self._transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
 
     async def give(self, reply: _Reply, pause_s: float = 0.0) -> None:
         """Send a reply, with a pause in its middle."""
