@@ -50,13 +50,8 @@ VARIANTS = (
     ),
     Variant("probabilistic", "probabilistic"),
     Variant("probabilistic, synapsin and GAD beside gephyrin", "probabilistic", INHIBITORY, (("All", "inhibitory"),)),
-    Variant("one-channel, synapsin", "nomads-unsupervised", {"evidence": "one-channel"}, graded=False),
-    Variant(
-        "one-channel, PSD95",
-        "nomads-unsupervised",
-        {"evidence": "one-channel", "marker": "postsynaptic"},
-        graded=False,
-    ),
+    Variant("nomads-2018, synapsin", "nomads-2018", graded=False),
+    Variant("nomads-2018, PSD95", "nomads-2018", {"marker": "postsynaptic"}, graded=False),
 )
 
 

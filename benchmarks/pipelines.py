@@ -55,7 +55,7 @@ MOST_OF_LINEAR = 1.25
 """Time a voxel of the larger volume against that of the real one, times what a plain copy grows by: the larger volume
 overflows every cache, and the smaller one does not."""
 
-CROPS = {"nomads-unsupervised": (8, 256, 336), "probabilistic": (8, 128, 168)}
+CROPS = {"nomads-2018": (8, 256, 336), "probabilistic": (8, 128, 168)}
 """On how much the published procedures run: the size filter of the one looks at every voxel once an object."""
 
 
@@ -175,9 +175,10 @@ def table(volume: Channels, copy: float) -> list[Measured]:
 def cold_start() -> Measured:
     """Time a process that finds nothing, against one that imports NumPy."""
     detecting = (
-        "import numpy, pipelines; from detection.in_memory import detect_arrays; "
+        "import numpy; from nd_synapse.pipeline import registry; "
+        "from nd_synapse.detection.in_memory import detect_arrays; "
         "voxels = numpy.random.default_rng(0).integers(0, 9, (4, 16, 16), numpy.uint8); "
-        "detect_arrays(pipelines.build('nomads-unsupervised', {}), {'psd': voxels, 'synapsin': voxels}, (70, 100, 100))"
+        "detect_arrays(registry.build('nomads-unsupervised', {}), {'psd': voxels, 'synapsin': voxels}, (70, 100, 100))"
     )
     bare, whole = (
         best_s(partial(subprocess.run, [sys.executable, "-c", text], cwd=REPOSITORY, check=True))
@@ -254,14 +255,14 @@ def _two_slices(channel: NDArray[Any]) -> NDArray[np.float64]:
 
 def against_published(volume: Channels, copy: float) -> list[Measured]:
     """Time the procedures as they were published on crops, scaled to the volume, and compare what they find."""
-    pipeline = registry.build("nomads-unsupervised", {"evidence": "one-channel"})
-    crop, larger = cropped(volume, "nomads-unsupervised")
+    pipeline = registry.build("nomads-2018", {})
+    crop, larger = cropped(volume, "nomads-2018")
     began = time.perf_counter()
     labels, count = historical(crop["SYNAPSIN"])
     labelled = time.perf_counter()
     theirs = without_small(labels, count)
     done = time.perf_counter()
-    compare("nomads-unsupervised", pipeline, crop, theirs, done - began)
+    compare("nomads-2018", pipeline, crop, theirs, done - began)
     # as many more objects as voxels, and a look at all of the voxels for each
     historical_s = (labelled - began) * larger + (done - labelled) * larger**2
 
@@ -271,7 +272,7 @@ def against_published(volume: Channels, copy: float) -> list[Measured]:
     seconds = time.perf_counter() - began
     compare("probabilistic", registry.build("probabilistic", {}), crop, theirs, seconds)
     return [
-        Measured("nomads-unsupervised as published (one channel), scaled", historical_s / copy, "copies"),
+        Measured("nomads-2018 as published, scaled", historical_s / copy, "copies"),
         Measured("probabilistic as published, scaled", seconds * larger / copy, "copies"),
     ]
 

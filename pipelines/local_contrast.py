@@ -1,7 +1,5 @@
 """Local contrast in a section: how much brighter a punctum is than what lies around it, in exact integers.
 
-It decides nothing about synapses; pipelines do.
-
 ::
 
     s s s s s       c, s  the centre, as wide as a punctum; s  what surrounds it in the same sections
@@ -31,16 +29,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
+from nd_synapse.pipeline.contract import Parameter
 from pipelines.slabs import Scratch, slabs, with_halo
 
 __all__ = [
     "LEVEL",
+    "PARAMETERS",
     "Learned",
     "Windows",
     "bin_of",
     "bins",
     "contrast",
-    "counted",
+    "histogram",
     "learn",
     "levels_of_bins",
     "upper_halves",
@@ -68,21 +68,22 @@ LEVEL = 64
 _SIGN = 0x8000
 _INFINITE = 0x7F80
 
+PARAMETERS = (
+    Parameter("noise_fold", 3.0, "sd of the noise", "threshold of each marker's contrast", minimum=0.0, maximum=1000.0),
+    Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse", minimum=0.0),
+    Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
+)
+"""Of the detectors by local contrast."""
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The windows of a contrast, in voxels.
-
-    Parameters
-    ----------
-    centre : tuple of int
-        Half width along z, y, x: a centre has ``2 n + 1`` voxels.
-    surround : tuple of int
-        Half width along y, x; along z it is the centre's.
-    """
+    """The windows of a contrast, in voxels."""
 
     centre: tuple[int, int, int]
+    """Half width along z, y, x: a centre has ``2 n + 1`` voxels."""
     surround: tuple[int, int]
+    """Half width along y, x; along z it is the centre's."""
 
     @classmethod
     def of(cls, voxel_size_nm: tuple[float, float, float]) -> Windows:
@@ -108,31 +109,21 @@ class Windows:
         z, y, x = self.centre
         return (2 * z, 2 * y, 2 * x)
 
+    @property
+    def margin(self) -> tuple[int, int, int]:
+        """Voxels (z, y, x) that a contrast and the search for a peak reach together."""
+        z, y, x = (a + b for a, b in zip(self.halo, self.reach, strict=True))
+        return (z, y, x)
+
 
 def contrast(
     voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int = 0, step: int = 1
 ) -> NDArray[np.float32]:
-    """Compute the contrast of every voxel, or of those in some rows.
+    """Compute contrasts of uint8 or uint16 voxels (z, y, x) with a halo of ``windows.halo``: float32 (z, rows, x).
 
-    Sums of columns are taken over flat memory, as if a row went on in the next one: rows by themselves take three times
-    as long. So each row of the result ends with columns that mean nothing.
-
-    Parameters
-    ----------
-    voxels : ndarray of uint8 or uint16, shape (z, y, x)
-        With a halo of ``windows.halo``.
-    windows : Windows
-        Centre and surround.
-    scratch : Scratch
-        Where the result and what comes before it lies.
-    first, step : int
-        Rows ``first, first + step, ...`` of the result, counted without the halo.
-
-    Returns
-    -------
-    ndarray of float32, shape (z, rows, x), z and rows without the halo
-        The float32 that is nearest to the exact integer. Meaningless are the last columns of each row, as many as the
-        halo has on both sides. It is overwritten by the next call with the same scratch memory.
+    The rows are ``first, first + step, ...``, counted without the halo; contrasts are the nearest float32 of the exact
+    integers. The last columns of each row, as many as the halo has on both sides, mean nothing: sums of columns run on
+    over flat memory, for rows by themselves take three times as long. The next call overwrites the result.
     """
     (hz, cy, cx), (sy, sx) = windows.centre, windows.surround
     z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
@@ -151,12 +142,12 @@ def contrast(
     for k in range(2, sections):
         np.add(columns, wide[k : k + z], out=columns)
     inner, outer = (scratch.take(name, shape, unsigned) for name in ("inner", "outer"))
-    _widened(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
-    _widened(inner, columns[:, first:], range(cy + 1, sy + 1), outer, step)
+    _row_sums(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
+    _row_sums(inner, columns[:, first:], range(cy + 1, sy + 1), outer, step)
     # the centre from the inner rows, the whole from the outer ones; a window begins where its result is put
     centres, wholes = (scratch.take(name, shape, unsigned) for name in ("wide", "columns"))
-    _followed(inner.reshape(-1)[sx - cx :], 2 * cx + 1, centres.reshape(-1))
-    _followed(outer.reshape(-1), 2 * sx + 1, wholes.reshape(-1))
+    _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, centres.reshape(-1))
+    _sliding_sums(outer.reshape(-1), 2 * sx + 1, wholes.reshape(-1))
     difference, subtracted = (scratch.take(name, shape, exact) for name in ("inner", "outer"))
     difference[...], subtracted[...] = centres, wholes
     difference *= exact(whole)
@@ -169,10 +160,10 @@ def contrast(
     return rounded
 
 
-def _widened(
+def _row_sums(
     inner: NDArray[Any] | None, rows: NDArray[Any], distances: range, out: NDArray[Any], step: int = 1
 ) -> None:
-    """Add to a windowed sum the rows on both of its sides, at the distances; distance 0 is the row itself."""
+    """Add to `inner` (z, rows, x) the rows at these distances on both sides; distance 0 is the row itself."""
     n = (out.shape[1] - 1) * step + 1
     last = distances[-1]
     places = sorted({last + side * distance for distance in distances for side in (-1, 1)})
@@ -184,8 +175,8 @@ def _widened(
         np.add(out, row, out=out)
 
 
-def _followed(values: NDArray[Any], count: int, out: NDArray[Any]) -> None:
-    """Add to each value those that follow it, `count` in all, as far as all of them are there; flat memory."""
+def _sliding_sums(values: NDArray[Any], count: int, out: NDArray[Any]) -> None:
+    """Sum `count` consecutive values from each place on that has so many; flat arrays."""
     n = len(values) - count + 1
     np.add(values[:n], values[1 : n + 1], out=out[:n])
     for shift in range(2, count):
@@ -193,18 +184,7 @@ def _followed(values: NDArray[Any], count: int, out: NDArray[Any]) -> None:
 
 
 def bins(contrasts: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Return the bin of each contrast: the upper sixteen bits, the sign the highest.
-
-    Parameters
-    ----------
-    contrasts : ndarray of float32
-        From `contrast`; overwritten.
-
-    Returns
-    -------
-    ndarray of uint32, same shape
-        From 0 to 65,535; those of negative contrasts are 0x8000 and above. It lies where the contrasts were.
-    """
+    """Return the bin of each float32 contrast, uint32 in place of it: its upper 16 bits; negative ones from 0x8000."""
     found: NDArray[np.uint32] = contrasts.view(np.uint32)
     found >>= np.uint32(16)
     return found
@@ -216,59 +196,28 @@ def bin_of(value: float) -> int:
 
 
 def values_of_bins(count: int = _INFINITE) -> NDArray[np.float64]:
-    """Return the middle of each of the first bins: those of positive numbers.
-
-    Parameters
-    ----------
-    count : int
-        How many; the default is all that are finite.
-
-    Returns
-    -------
-    ndarray of float64, shape (count,)
-        Ascending.
-    """
+    """Return the middles of the first bins, ascending, float64 (count,); by default of all positive finite numbers."""
     upper = np.arange(count, dtype=np.uint32) << np.uint32(16)
     middles: NDArray[np.float64] = (upper | np.uint32(0x8000)).view(np.float32).astype(np.float64)
     return middles
 
 
 def levels_of_bins(typical: float) -> NDArray[np.uint8]:
-    """Return a table from bins to levels: how bright a contrast is, on a logarithmic scale, for adding markers up.
+    """Return the level of each bin, uint8 (65536,): ``64 ln(1 + contrast / typical)``, at most 255; 0 if not positive.
 
-    Parameters
-    ----------
-    typical : float
-        The typical contrast of the marker.
-
-    Returns
-    -------
-    ndarray of uint8, shape (65536,)
-        ``64 ln(1 + contrast / typical)``, rounded, at most 255; 0 for contrasts that are not positive.
+    Levels of several markers can be added.
     """
     levels = np.zeros(_BINS, np.uint8)
-    # by the system's logarithm: that of NumPy differs in its last bits between processors
+    # math.log1p, since NumPy's differs in its last bits between processors
     logs = np.fromiter(map(math.log1p, (values_of_bins()[1:] / typical).tolist()), np.float64, _INFINITE - 1)
     levels[1:_INFINITE] = np.minimum(np.rint(LEVEL * logs), 255)
     return levels
 
 
-def counted(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[np.int64]:
-    """Count the contrasts of a block by their bins, in every fourth row of the volume.
+def histogram(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[np.int64]:
+    """Count the contrasts of a block (z, y, x) with a halo of ``windows.halo`` by their bins, int64 (65536,).
 
-    Parameters
-    ----------
-    voxels : ndarray of uint8 or uint16, shape (z, y, x)
-        The block, with a halo of ``windows.halo``.
-    windows : Windows
-        Centre and surround.
-    start_y : int
-        Row of the volume at which the block begins, halo not counted.
-
-    Returns
-    -------
-    ndarray of int64, shape (65536,)
-        To be added over the blocks.
+    Every fourth row of the volume counts; `start_y` is the volume's row at which the block begins without its halo.
     """
     scratch = Scratch()
     counts = np.zeros(_BINS, np.int64)
@@ -280,27 +229,14 @@ def counted(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[np.
             if first < y.stop - y.start:
                 slab = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, first, _STEP)
                 found.append(bins(slab)[:, :, : shape[2]].astype(np.uint16).ravel())
-        # a histogram is as large as a slab: one for each would take as long as the slab
+        # a histogram is as large as a slab, so one for each slab would take as long as the slab
         if found:
             counts += np.bincount(np.concatenate(found), minlength=_BINS)
     return counts
 
 
 def upper_halves(numbers: NDArray[np.float32], scratch: Scratch) -> NDArray[np.uint16]:
-    """Return the bins of numbers, those of negative ones 0.
-
-    Parameters
-    ----------
-    numbers : ndarray of float32, shape (z, y, x)
-        Contiguous; overwritten.
-    scratch : Scratch
-        Where the result lies.
-
-    Returns
-    -------
-    ndarray of uint16, same shape
-        Their upper sixteen bits.
-    """
+    """Return the bins of float32 numbers (z, y, x), uint16, negative ones 0; the numbers are overwritten."""
     bits = numbers.view(np.int32)
     bits >>= np.int32(16)
     halves = scratch.take("columns", bits.shape, np.int16)
@@ -314,34 +250,18 @@ def upper_halves(numbers: NDArray[np.float32], scratch: Scratch) -> NDArray[np.u
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What the contrasts of a channel teach.
-
-    Parameters
-    ----------
-    threshold : int
-        Contrasts from it upwards are more than noise; at least 1.
-    typical : float
-        Median of those contrasts: how a stained voxel stands out.
-    """
+    """Noise and signal of a channel's contrasts."""
 
     threshold: int
+    """Contrasts from it upwards are more than noise; at least 1."""
     typical: float
+    """Median of those contrasts: how a stained voxel stands out."""
 
 
 def learn(counts: NDArray[np.int64], noise_fold: float) -> Learned | None:
-    """Draw noise and signal from the contrasts of a volume.
+    """Estimate noise and signal from a volume's `histogram`, int64 (n,); the threshold is `noise_fold` deviations.
 
-    Parameters
-    ----------
-    counts : ndarray of int64, shape (n,) with n up to 65536
-        From `counted`, over the whole volume.
-    noise_fold : float
-        Threshold in standard deviations of the noise.
-
-    Returns
-    -------
-    Learned or None
-        None where no contrast is negative: the channel is constant, or nearly.
+    None where no contrast is negative: the channel is constant, or nearly.
     """
     every = np.zeros(_BINS, np.int64)
     every[: len(counts)] = counts

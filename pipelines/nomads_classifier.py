@@ -1,8 +1,8 @@
-"""The pipeline `nomads-classifier`: detects synapses, and tells excitatory from inhibitory ones, without training data.
+"""The pipeline `nomads-classifier`: detects synapses and classes them as excitatory or inhibitory, without training.
 
-It knows no other classes, and it does not guess: an object whose markers contradict each other has no class.
+It knows no other classes, and does not guess: an object whose markers contradict each other has no class.
 
-Method. For each marker the local contrast of every voxel (`local_contrast`) is compared with the marker's threshold.
+For each marker the local contrast of every voxel (`local_contrast`) is compared with the marker's threshold.
 A class has two sides, and a side is the mean of its markers:
 
 ======  ===============================================  =====================
@@ -23,15 +23,13 @@ over the classes of the weaker side's mean; objects end at half of the peak, as 
 Gaba if the evidence of Gaba, summed over the object, is the larger and Gaba is detected in more of its voxels than
 Glut; Glut the other way round. Where the two disagree it is neither, and stays in ``All`` alone. Nothing is fitted.
 
-References
-----------
 Micheva, K. D. et al. (2010). Single-synapse analysis of a diverse synapse population: proteomic imaging methods and
 markers. Neuron 68(4), 639-653. doi:10.1016/j.neuron.2010.09.024
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,10 +51,11 @@ from nd_synapse.pipeline.contract import (
 from nd_synapse.pipeline.roles import Role, find_channels
 from pipelines.local_contrast import (
     LEVEL,
+    PARAMETERS,
     Windows,
     bins,
     contrast,
-    counted,
+    histogram,
     learn,
     levels_of_bins,
     upper_halves,
@@ -68,7 +67,7 @@ from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 __all__ = ["NomadsClassifier"]
 
 _AT_THRESHOLD = 100
-"""Presence of a marker whose contrast is its threshold; at most twice that counts."""
+"""Presence of a marker at its threshold; presence is capped at twice this."""
 
 _WHOLE = 12
 """Means of up to four markers are whole numbers after multiplication with this."""
@@ -85,7 +84,7 @@ class _Class:
     post: tuple[tuple[str, ...], ...]
 
     def sides(self, there: Sequence[str]) -> list[tuple[tuple[str, ...], ...]]:
-        """Return the groups of both sides as far as their markers are there; synapsin where a side has none."""
+        """Return the groups of both sides with the markers that are there; synapsin where a side has none."""
         sides = []
         for groups in (self.pre, self.post):
             present = tuple(tuple(m for m in group if m in there) for group in groups)
@@ -93,7 +92,7 @@ class _Class:
         return sides
 
     def lacks(self, there: Sequence[str]) -> str:
-        """Return what is missing, in words; empty where the class can be told."""
+        """Return which markers are missing, in words; empty where the class can be detected."""
         sides = self.sides(there)
         own = [side for side in sides if side != ((_STAND_IN,),)]
         if len(own) == 2 or (own and _STAND_IN in there):
@@ -111,8 +110,8 @@ _GABA = _Class("Gaba", (("gaba",), ("gad",), ("vgat",)), (("gephyrin",),))
 _CLASSES = (_GABA, _GLUT)
 
 
-def _told(there: Mapping[str, str]) -> bool:
-    """Tell whether both sides of both classes have a marker of their own."""
+def _is_complete(there: Mapping[str, str]) -> bool:
+    """Return whether both sides of both classes have a marker of their own."""
     return all(_STAND_IN not in group for one in _CLASSES for side in one.sides(list(there)) for group in side)
 
 
@@ -123,17 +122,7 @@ def _role(name: str, markers: tuple[str, ...], help_text: str, but_not: tuple[st
 
 @dataclass(frozen=True, slots=True)
 class NomadsClassifier(Pipeline):
-    """Detects a synapse where both sides of a class stand out, and says which class.
-
-    Parameters
-    ----------
-    noise_fold : float
-        Threshold of a marker's contrast, in standard deviations of its noise.
-    min_volume_um3 : float
-        Smallest synapse, in cubic micrometres.
-    min_voxels : int
-        Smallest synapse, in voxels.
-    """
+    """Detects a synapse where both sides of a class stand out, and classes it."""
 
     noise_fold: float = 3.0
     min_volume_um3: float = 0.0012
@@ -156,16 +145,10 @@ class NomadsClassifier(Pipeline):
         _role("vgat", ("vgat", "viaat"), "inhibitory, pre-synaptic"),
         _role("gephyrin", ("gephyrin", "geph"), "inhibitory, post-synaptic"),
     )
-    parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter(
-            "noise_fold", 3.0, "sd of the noise", "threshold of each marker's contrast", minimum=0.0, maximum=1000.0
-        ),
-        Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse", minimum=0.0),
-        Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
-    )
+    parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
 
     def __post_init__(self) -> None:
-        """Refuse parameters that are none."""
+        """Check the parameters."""
         check_parameters(self)
 
     @property
@@ -175,15 +158,13 @@ class NomadsClassifier(Pipeline):
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         """Return what a contrast and the search for a peak reach together."""
-        windows = Windows.of(voxel_size_nm)
-        z, y, x = (a + b for a, b in zip(windows.halo, windows.reach, strict=True))
-        return (z, y, x)
+        return Windows.of(voxel_size_nm).margin
 
     def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
         """Find the markers that are there; synapsin only where a class needs it."""
         without = find_channels(self.roles, channels, {_STAND_IN: "", **chosen})
         # it is looked for only where it is needed: several channels may carry its name
-        found = without if _told(without) else find_channels(self.roles, channels, chosen)
+        found = without if _is_complete(without) else find_channels(self.roles, channels, chosen)
         lacking = [text for text in (one.lacks(list(found)) for one in _CLASSES) if text]
         if lacking:
             raise UsageError(
@@ -198,7 +179,7 @@ class NomadsClassifier(Pipeline):
         """Count the contrasts of each marker."""
         windows = Windows.of(place.voxel_size_nm)
         return {
-            role: counted(trimmed(voxels, windows.reach), windows, place.start[1]) for role, voxels in arrays.items()
+            role: histogram(trimmed(voxels, windows.reach), windows, place.start[1]) for role, voxels in arrays.items()
         }
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
@@ -221,22 +202,14 @@ class NomadsClassifier(Pipeline):
         around = tuple(n + 2 * r for n, r in zip(place.shape, windows.reach, strict=True))
         measured = {name: np.zeros(around, np.uint16) for name in ("strength", *(one.name for one in _CLASSES))}
         measured |= {f"in_{one.name}": np.zeros(around, np.uint8) for one in _CLASSES}
-        # beyond the volume all is 0: what is mirrored there is the image of a voxel that is within reach as well
+        # beyond the volume all is 0: a mirrored voxel there is the image of a voxel that is within reach as well
         window = inside(place, windows.reach)
         own = {name: whole[window] for name, whole in measured.items()}
         voxels = {role: array[grown(window, windows.halo)] for role, array in arrays.items()}
-        tables = {role: _Tables.of(finding, role) for role in arrays}
-        scratch = Scratch()
-        for z, y in slabs(own["strength"].shape):
-            markers = {
-                role: tables[role].look_up(contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch))
-                for role in arrays
-            }
-            for name, values in _classes(markers, scratch).items():
-                own[name][z, y] = values[:, :, : own[name].shape[2]]
-        marks = np.empty(place.shape, np.bool_)
-        for z, y in slabs(place.shape):
-            half_maximum(with_halo(measured["strength"], z, y, windows.reach), windows.reach, scratch, marks[z, y])
+        for slab, graded in _graded_slabs(voxels, finding, windows, own["strength"].shape):
+            for name, values in graded.items():
+                own[name][slab] = values[:, :, : own[name].shape[2]]
+        marks = half_maximum(measured["strength"], windows.reach)
         return Detected({"All": marks}, {name: trimmed(values, windows.reach) for name, values in measured.items()})
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
@@ -262,39 +235,37 @@ class NomadsClassifier(Pipeline):
         windows = Windows.of(place.voxel_size_nm)
         scores = {one.name: np.zeros(place.shape, np.float32) for one in _CLASSES}
         voxels = {role: trimmed(array, windows.reach) for role, array in arrays.items()}
-        tables = {role: _Tables.of(finding, role) for role in arrays}
-        scratch = Scratch()
-        for z, y in slabs(place.shape):
-            markers = {
-                role: tables[role].look_up(contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch))
-                for role in arrays
-            }
-            graded = _classes(markers, scratch)
+        for slab, graded in _graded_slabs(voxels, finding, windows, place.shape):
             for name, whole in scores.items():
-                whole[z, y] = graded[name][:, :, : place.shape[2]] * np.float32(1 / (_WHOLE * LEVEL))
+                whole[slab] = graded[name][:, :, : place.shape[2]] * np.float32(1 / (_WHOLE * LEVEL))
         return {"All": np.maximum(*scores.values()), **scores}
+
+
+def _graded_slabs(
+    voxels: Mapping[str, NDArray[Any]], finding: Finding, windows: Windows, shape: tuple[int, ...]
+) -> Iterator[tuple[tuple[slice, slice], dict[str, NDArray[Any]]]]:
+    """Yield the slabs of a block of `shape`, each with its `_classes`; the voxels have a halo of ``windows.halo``."""
+    tables = {role: _Marker.tables(finding, role) for role in voxels}
+    scratch = Scratch()
+    for z, y in slabs(shape):
+        markers = {
+            role: tables[role].look_up(contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch))
+            for role in voxels
+        }
+        yield (z, y), _classes(markers, scratch)
 
 
 @dataclass(frozen=True, slots=True)
 class _Marker:
-    """What the contrasts of one marker in a slab mean."""
-
-    presence: NDArray[np.uint8]
-    level: NDArray[np.uint8]
-    ratio: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    """From bins of contrasts to what they mean, for one marker."""
+    """How much of a marker there is, by bin of contrast, shape (65536,), or by voxel, shape (z, y, x)."""
 
     presence: NDArray[np.uint8]
     level: NDArray[np.uint8]
     ratio: NDArray[np.float32]
 
     @classmethod
-    def of(cls, finding: Finding, role: str) -> _Tables:
-        """Return the tables for what was learned of a marker."""
+    def tables(cls, finding: Finding, role: str) -> _Marker:
+        """Return the values by bin, for a marker's threshold and typical contrast."""
         values = values_of_bins()
         times = np.zeros(2**16)
         times[1 : len(values)] = values[1:] / finding[f"threshold:{role}"]
@@ -302,13 +273,13 @@ class _Tables:
         return cls(presence, levels_of_bins(finding[f"typical:{role}"]), times.astype(np.float32))
 
     def look_up(self, contrasts: NDArray[np.float32]) -> _Marker:
-        """Look up the contrasts of a slab."""
+        """Return the values by voxel for the contrasts of a slab."""
         found = bins(contrasts)
         marker = _Marker(*(np.empty(found.shape, dtype) for dtype in (np.uint8, np.uint8, np.float32)))
         for section, places in enumerate(found):
-            # as numpy indexes it anyway; a section at a time, for it is large
+            # the type that numpy indexes with; a section at a time, since it is large
             indices = places.astype(np.intp)
-            # no bin lies beyond a table: the mode only saves the check
+            # no bin lies beyond a table; the mode saves the check
             self.presence.take(indices, out=marker.presence[section], mode="clip")
             self.level.take(indices, out=marker.level[section], mode="clip")
             self.ratio.take(indices, out=marker.ratio[section], mode="clip")
@@ -316,7 +287,7 @@ class _Tables:
 
 
 def _classes(markers: Mapping[str, _Marker], scratch: Scratch) -> dict[str, NDArray[Any]]:
-    """Return the strength (bins) of a slab, the evidence of each class, and where it is detected."""
+    """Return the strength (bins) of a slab, the evidence of each class, and where it is detected; shape (z, y, x)."""
     strength: NDArray[np.float32] | None = None
     results: dict[str, NDArray[Any]] = {}
     for one in _CLASSES:
@@ -344,7 +315,7 @@ def _classes(markers: Mapping[str, _Marker], scratch: Scratch) -> dict[str, NDAr
 
 
 def _side(markers: Mapping[str, _Marker], groups: tuple[tuple[str, ...], ...], name: str) -> NDArray[Any]:
-    """Return the sum over the groups of the largest of each."""
+    """Return the sum over the groups of the largest of each group, shape (z, y, x)."""
     total: NDArray[Any] | None = None
     for group in groups:
         best = getattr(markers[group[0]], name)

@@ -1,7 +1,4 @@
-"""Where an object ends: at half of its peak.
-
-It does not know what makes a voxel strong.
-"""
+"""Where an object ends: at half of its peak."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.local_contrast import bin_of
-from pipelines.slabs import Scratch, trimmed
+from pipelines.slabs import Scratch, slabs, trimmed, with_halo
 
 __all__ = ["half_maximum"]
 
@@ -17,24 +14,22 @@ _OCTAVE = np.uint16(128)
 """Bins from a value to its double."""
 
 
-def half_maximum(
+def half_maximum(strengths: NDArray[np.uint16], reach: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Mark voxels with at least the strength 1, and at least half of the largest strength within `reach`.
+
+    `strengths` are bins, uint16 (z, y, x), with a halo of `reach`; the marks have its shape without the halo.
+    """
+    marks = np.empty(trimmed(strengths, reach).shape, np.bool_)
+    scratch = Scratch()
+    for z, y in slabs(marks.shape):
+        _mark(with_halo(strengths, z, y, reach), reach, scratch, marks[z, y])
+    return marks
+
+
+def _mark(
     strengths: NDArray[np.uint16], reach: tuple[int, int, int], scratch: Scratch, marks: NDArray[np.bool_]
 ) -> None:
-    """Mark the voxels with at least the strength 1, and at least half of the largest strength within reach.
-
-    An object thus ends where it has fallen to half of its peak, and two that touch are two.
-
-    Parameters
-    ----------
-    strengths : ndarray of uint16, shape (z, y, x)
-        Bins of strengths from 0 upwards, with a halo of `reach`; rows follow each other in memory.
-    reach : tuple of int
-        Voxels (z, y, x) on each side.
-    scratch : Scratch
-        Where the steps in between lie.
-    marks : ndarray of bool, shape (z, y, x) without the halo
-        What is filled.
-    """
+    """Fill the marks of a slab."""
     z, y, x = marks.shape
     planes = scratch.take("planes", (z, *strengths.shape[1:]), np.uint16)
     _largest([strengths[k : k + z] for k in range(2 * reach[0] + 1)], planes)
@@ -52,7 +47,7 @@ def half_maximum(
 
 
 def _largest(shifted: list[NDArray[np.uint16]], out: NDArray[np.uint16]) -> None:
-    """Return the largest of several arrays, place by place."""
+    """Write the largest of several arrays, voxel by voxel."""
     np.maximum(shifted[0], shifted[1], out=out)
     for values in shifted[2:]:
         np.maximum(out, values, out=out)

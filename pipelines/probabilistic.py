@@ -1,16 +1,13 @@
 """The pipeline `probabilistic`: the published probabilistic detector of synapses, driven by a query.
 
-It learns from no labels, and does not tell types of synapses apart; one query finds one kind.
-
-A query names channels of the pre-synaptic and the post-synaptic side and, for each, over how many slices a punctum
-must span. A voxel's probability is that of a punctum in the first post-synaptic channel there, times that of the
-brightest nearby pre-synaptic window, times that of the other post-synaptic channels in place. Detected is what exceeds
-the threshold; objects are ranked by their largest probability. `pipelines.puncta` has the steps.
+A query finds one kind of synapse. It names channels of the pre-synaptic and the post-synaptic side and, for each, over
+how many slices a punctum must span. A voxel's probability is that of a punctum in the first post-synaptic channel
+there, times that of the brightest nearby pre-synaptic window, times that of the other post-synaptic channels in place.
+Detected is what exceeds the threshold; objects are ranked by their largest probability. `pipelines.puncta` has the
+steps.
 
 Means and standard deviations are those of each whole slice of the requested volume, from exact integer sums.
 
-References
-----------
 Simhal, A. K. et al. (2017). Probabilistic fluorescence-based synapse detection. PLoS Comput. Biol. 13(4), e1005493.
 doi:10.1371/journal.pcbi.1005493
 """
@@ -45,7 +42,7 @@ from pipelines.query import Marker, Query, parse_markers, parse_query
 __all__ = ["Probabilistic"]
 
 _TILE = (16, 32, 2048)
-"""Voxels that are graded at a time, so that what is computed from them stays in the processor's cache."""
+"""Voxels that are graded at a time, so that intermediate results stay in the processor's cache."""
 
 _STEPS = 65535
 """A probability of 1 as evidence, which is whole numbers."""
@@ -53,26 +50,7 @@ _STEPS = 65535
 
 @dataclass(frozen=True, slots=True)
 class Probabilistic(Pipeline):
-    """Detects a synapse where puncta of both sides lie beside each other, as a query says.
-
-    Parameters
-    ----------
-    presynaptic, postsynaptic : str
-        Channels of either side: ``CHANNEL[:SLICES]``, separated by commas; may be empty.
-    punctum : int
-        Width of a punctum in pixels, even.
-    threshold : float
-        Voxels with a larger probability are detected.
-    query : str
-        All of the above as a JSON object, instead of them.
-    min_voxels : int
-        Smallest synapse, in voxels.
-
-    Raises
-    ------
-    UsageError
-        If the query cannot be read or makes no sense, or is given twice.
-    """
+    """Detects a synapse where puncta of both sides lie beside each other, as a query says."""
 
     presynaptic: str = "synapsin:2"
     postsynaptic: str = "psd95:2"
@@ -93,7 +71,7 @@ class Probabilistic(Pipeline):
     )
 
     def __post_init__(self) -> None:
-        """Refuse a query that cannot be read, or is given twice, and parameters that are none."""
+        """Check the parameters; refuse a query that cannot be read or is given twice."""
         check_parameters(self)
         given = [p.name for p in self.parameters[:4] if getattr(self, p.name) != p.default]
         if self.query and given:
@@ -121,7 +99,7 @@ class Probabilistic(Pipeline):
 
     @property
     def working_bytes(self) -> int:
-        """What is returned, tables of a few slices, and maps of one tile, which may be all of a small block."""
+        """The result, tables of a few slices, and maps of one tile, which may be all of a small block."""
         return 16
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
@@ -158,7 +136,7 @@ class Probabilistic(Pipeline):
             totals, low, high = (summary[f"{name}:{role}"].tolist() for name in ("sum", "low", "high"))
             squares = [a + 256 * b for a, b in zip(low, high, strict=True)]
             finding[f"mean:{role}"] = [total / max(n, 1) for n, total in zip(counts, totals, strict=True)]
-            # whole numbers as long as there is a difference to take, so that it loses nothing
+            # the difference is taken of whole numbers, so that it is exact
             finding[f"std:{role}"] = [
                 math.sqrt(n * square - total * total) / max(n, 1)
                 for n, total, square in zip(counts, totals, squares, strict=True)
@@ -182,7 +160,7 @@ class Probabilistic(Pipeline):
         return Detected({"All": detected}, {"probability": probability})
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
-        """Keep the objects that are large enough, and tell how probable each is."""
+        """Keep the objects that are large enough, with the probability of each."""
         del finding
         return Chosen(
             {"All": objects["voxels"] >= self.min_voxels}, {"probability": objects["max_probability"] / _STEPS}
@@ -200,7 +178,7 @@ class Probabilistic(Pipeline):
     def _tiles(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, floor: float
     ) -> Iterator[tuple[tuple[slice, slice, slice], NDArray[np.float32]]]:
-        """Grade a block part by part: where in the block, and `puncta.grade`."""
+        """Yield the tiles of a block: the slices of the block, and `puncta.grade`."""
         requested, volume = self.requested, Box.of_shape(place.volume)
         for layer in Box.of_shape(place.shape, place.start).tiles((_TILE[0], *place.shape[1:])):
             base, adjacent = self._sides(arrays, finding, place, layer)
@@ -210,7 +188,7 @@ class Probabilistic(Pipeline):
     def _sides(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, layer: Box
     ) -> tuple[list[puncta.Channel], list[puncta.Channel]]:
-        """Return the channels of the base's and of the adjacent side, with the tables for some slices of the block."""
+        """Return the channels of the base's and of the adjacent side, with the tables for the slices of a layer."""
         requested, halo = self.requested, self.halo(place.voxel_size_nm)
         z, y, x = (start - margin for start, margin in zip(place.start, halo, strict=True))
         held = range(max(layer.z[0] - halo[0], 0), min(layer.z[1] + halo[0], place.volume[0]))
@@ -238,7 +216,7 @@ def _by_role(requested: Query) -> dict[str, Marker]:
 
 
 def _moments(plane: NDArray[Any]) -> tuple[int, int, int]:
-    """Return the sum of v, of v (v % 256) and of v (v // 256): exact, and of parts of a slice they add up."""
+    """Return the sums of v, of v (v % 256) and of v (v // 256) of a plane (y, x): exact, so parts of a slice add up."""
     total = int(plane.sum(dtype=np.int64))
     if plane.dtype == np.uint8:
         return total, int(np.square(plane, dtype=np.uint16).sum(dtype=np.int64)), 0

@@ -1,13 +1,9 @@
 """The arithmetic of the probabilistic detector: from log probabilities to puncta, and from puncta to a synapse's grade.
 
-It knows no query language and no blocks: a region is asked for, and the voxels of its neighbourhood must be there.
-
 A region is a `Box` in indices of the requested volume. Every voxel of a result is computed by the same operations in
 the same order whatever the region: shifts and adds, never a running sum. So a voxel has the same bytes in any block.
-All arrays of probabilities are float32.
-
-Shifts are done on flat memory, which takes a third of the time of rows that start anywhere. A map is therefore larger
-than its region: after the region's rows and columns come some that mean nothing, and that whoever uses it leaves out.
+Probabilities are float32. Shifts are done on flat memory, which takes a third of the time of rows that start anywhere;
+so a map has rows and columns after those of its region that mean nothing.
 """
 
 from __future__ import annotations
@@ -34,60 +30,38 @@ a result from 1 that lacks less than 3e-8."""
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel of a query, as far as a block holds it.
-
-    Parameters
-    ----------
-    voxels : ndarray of uint8 or uint16, shape (z, y, x)
-        The block with its halo.
-    origin : tuple of int
-        Place (z, y, x) of its first voxel in the volume; below 0 where the halo leaves the volume.
-    tables : mapping of int to ndarray of float32, shape (n,)
-        Slice of the volume to `log_table`.
-    slices : int
-        Slices that a punctum spans: 1, 2 or 3.
-    """
+    """One channel of a query in a block."""
 
     voxels: NDArray[Any]
+    """uint8 or uint16, shape (z, y, x): the block with its halo."""
     origin: tuple[int, int, int]
+    """Place of its first voxel in the volume; below 0 where the halo leaves the volume."""
     tables: Mapping[int, NDArray[np.float32]]
+    """`log_table` by slice of the volume."""
     slices: int
+    """Slices that a punctum spans: 1, 2 or 3."""
 
 
 @lru_cache(maxsize=256)
 def log_table(mean: float, std: float, top: int, width: int) -> NDArray[np.float32]:
-    """Return the log probability of every intensity of a slice to be foreground.
+    """Return the log probability of intensities 0 to n - 1 to be foreground, over ``width**2``: float32 (n,).
 
-    Parameters
-    ----------
-    mean, std : float
-        Population mean and standard deviation of the slice.
-    top : int
-        The largest intensity that there can be.
-    width : int
-        Width of a punctum, in pixels.
-
-    Returns
-    -------
-    ndarray of float32, shape (n,)
-        Log of the normal distribution function, divided by ``width**2`` so that sums of a window are means; intensities
-        from n on have the value of the last entry. A slice with a standard deviation of 0 has log 0.5 throughout: no
-        pixel of it stands out.
+    Sums over a window are thus means; intensities from n on have the last value. `mean` and `std` are the slice's,
+    `top` is the largest intensity there can be. Where `std` is 0, no pixel stands out: log 0.5 throughout.
     """
     if std == 0:
         return np.full(1, math.log(0.5) / width**2, np.float32)
     last = min(top, math.ceil(mean + _CERTAIN * std))
     scaled = (mean - np.arange(last + 1)) / (std * math.sqrt(2))
     probabilities = np.fromiter(map(math.erfc, scaled.data), np.float64, last + 1) / 2
-    # 38 deviations below the mean p is 0, and so is what it is multiplied with. By the system's logarithm, for that of
-    # NumPy differs in its last bits between processors
+    # p is 0 from 38 deviations below the mean. math.log, since NumPy's differs in its last bits between processors
     exact = (math.log(p) if p > 0 else -math.inf for p in probabilities.tolist())
     logs: NDArray[np.float32] = (np.fromiter(exact, np.float64, last + 1) / width**2).astype(np.float32)
     return logs
 
 
 def reach(base: Sequence[int], adjacent: Sequence[int], width: int) -> tuple[int, int]:
-    """Return how far the grade of a voxel depends on others."""
+    """Return the slices and the pixels around a voxel that its grade depends on."""
     slices = max([int(n > 1) for n in base] + [1 + int(n > 1) for n in adjacent])
     if adjacent:
         return slices, 2 * width
@@ -97,28 +71,11 @@ def reach(base: Sequence[int], adjacent: Sequence[int], width: int) -> tuple[int
 def grade(
     base: Sequence[Channel], adjacent: Sequence[Channel], region: Box, volume: Box, width: int, floor: float
 ) -> NDArray[np.float32]:
-    """Return the probability of each voxel to be a synapse.
+    """Return the probability of each voxel of a region to be a synapse: float32, shape of the region.
 
-    Parameters
-    ----------
-    base : sequence of Channel
-        The side in whose voxels a synapse is marked, at least one channel.
-    adjacent : sequence of Channel
-        The side that is searched for nearby.
-    region : Box
-        Where, in indices of the volume.
-    volume : Box
-        The requested volume, from 0.
-    width : int
-        Width of a punctum in pixels, even.
-    floor : float
-        What is not larger than this may be given too large, up to `floor`, or as 0.
-
-    Returns
-    -------
-    ndarray of float32, shape of `region`
-        0 where the first channel of the base has less than 0.5 and near the borders of the volume; of one channel
-        without a partner its own map.
+    A synapse is marked in the `base`, at least one channel, and the `adjacent` side is searched nearby. It is 0 where
+    the first channel of the base has less than 0.5 and near the borders of the volume; of one channel without a partner
+    its own map. Values not above `floor` may be too large, up to `floor`, or 0.
     """
     result = np.zeros(region.shape, np.float32)
     alone = len(base) == 1 and not adjacent
@@ -139,7 +96,7 @@ def grade(
 
 
 def _cropped(values: NDArray[np.float32], plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the part of a map that means something, of the shape of `plane`."""
+    """Return the valid part of a map, of the shape of `plane`."""
     return values[: plane.shape[0], : plane.shape[1]]
 
 
@@ -158,7 +115,7 @@ def _widened(region: Box, before: int, after: int) -> Box:
 
 
 def _punctum_maps(channel: Channel, region: Box, volume: Box, width: int) -> Iterator[NDArray[np.float32]]:
-    """Give, slice by slice, the probability of each pixel to lie in a punctum that spans the channel's slices."""
+    """Yield, slice by slice, the probability of each pixel to lie in a punctum that spans the channel's slices."""
     window = _widened(region, width // 2 - 1, width // 2)
     flat: dict[int, NDArray[np.float32]] = {}
     for z in range(*region.z):

@@ -1,12 +1,8 @@
-"""A query of the probabilistic detector: which channels a synapse shows, on which side, over how many slices.
-
-It computes nothing and knows no voxels; `pipelines.puncta` holds the arithmetic.
-"""
+"""A query of the probabilistic detector: which channels a synapse shows, on which side, over how many slices."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,75 +10,46 @@ from nd_synapse.errors import UsageError, closest
 
 __all__ = ["Marker", "Query", "parse_markers", "parse_query"]
 
-MOST_SLICES = 3
+_SLICES = ("1", "2", "3")
 _DEFAULT_SLICES = 2
 _WIDEST = 64
-"""Pixels; a punctum that wide is none at any resolution, and its halo would dwarf the blocks."""
+"""Pixels; wider puncta exist at no resolution, and their halo would be larger than the blocks."""
 
 _MOST_MARKERS = 8
 _LONGEST_NAME = 128
 _LONGEST_TEXT = 10_000
 
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "presynaptic": (str,),
-    "postsynaptic": (str,),
-    "punctum": (int,),
-    "threshold": (int, float),
+_FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "presynaptic": ((str,), "a text such as 'synapsin:2'"),
+    "postsynaptic": ((str,), "a text such as 'synapsin:2'"),
+    "punctum": ((int,), "a whole number"),
+    "threshold": ((int, float), "a number"),
 }
-_IN_WORDS = {
-    tuple: "an object",
-    list: "a list",
-    str: "a text such as 'synapsin:2'",
-    float: "a number",
-    int: "a whole number",
-    bool: "true or false",
-    type(None): "null",
-}
-"""Types as users of JSON know them; objects are read as their pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A channel of a query.
-
-    Parameters
-    ----------
-    channel : str
-        Name of the channel, or a part of it.
-    slices : int
-        Slices that a punctum spans: 1, 2 or 3.
-    """
+    """A channel of a query."""
 
     channel: str
+    """Name of the channel, or a part of it."""
     slices: int
+    """Slices that a punctum spans: 1, 2 or 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a synapse looks like.
-
-    Parameters
-    ----------
-    presynaptic, postsynaptic : tuple of Marker
-        Channels of either side; at least one in all.
-    punctum : int
-        Width of a punctum in pixels, even.
-    threshold : float
-        Voxels with a larger probability are detected.
-
-    Raises
-    ------
-    UsageError
-        If it names no channel, or a number is out of its range.
-    """
+    """What a synapse looks like; at least one channel."""
 
     presynaptic: tuple[Marker, ...]
     postsynaptic: tuple[Marker, ...]
     punctum: int
+    """Width of a punctum in pixels, even."""
     threshold: float
+    """Voxels with a larger probability are detected."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be searched for."""
+        """Refuse a query without a channel, or with numbers out of range."""
         if not self.presynaptic and not self.postsynaptic:
             raise UsageError(
                 "a query", "it names no channel", "Give presynaptic, postsynaptic or both, such as synapsin:2"
@@ -94,7 +61,9 @@ class Query:
                 "The default is 2",
             )
         if not 0 <= self.threshold <= 1:
-            raise UsageError(f"threshold {self.threshold!s:.20}", "it is no probability", "Give a number from 0 to 1")
+            raise UsageError(
+                f"threshold {self.threshold!s:.20}", "it is not a probability", "Give a number from 0 to 1"
+            )
 
     @property
     def base(self) -> tuple[Marker, ...]:
@@ -110,7 +79,7 @@ class Query:
 def parse_markers(text: str, side: str) -> tuple[Marker, ...]:
     """Return the channels of one side."""
     if len(text) > _LONGEST_TEXT:
-        raise UsageError(f"{side} of {len(text)} letters", "that is no list of channels", "Give CHANNEL:SLICES,...")
+        raise UsageError(f"{side} of {len(text)} letters", "that is not a list of channels", "Give CHANNEL:SLICES,...")
     words = [word.strip() for word in text.split(",")] if text.strip() else []
     if len(words) > _MOST_MARKERS:
         raise UsageError(
@@ -129,31 +98,27 @@ def _marker(word: str, side: str) -> Marker:
         )
     if not colon:
         return Marker(channel, _DEFAULT_SLICES)
-    if slices not in [str(number) for number in range(1, MOST_SLICES + 1)]:
+    if slices not in _SLICES:
         raise UsageError(
             requested,
-            f"a punctum spans 1 to {MOST_SLICES} slices, not {slices[:_LONGEST_NAME]!r}",
+            f"a punctum spans 1 to {_SLICES[-1]} slices, not {slices[:_LONGEST_NAME]!r}",
             "Give CHANNEL:SLICES, as in synapsin:2",
         )
     return Marker(channel, int(slices))
 
 
 def parse_query(text: str, defaults: Query) -> Query:
-    """Return the query that a JSON text holds."""
-    fields = _json_object(text)
-    for name, value in fields:
+    """Return the query in a JSON text; numbers that it leaves out are those of `defaults`."""
+    given = _json_object(text)
+    for name, value in given.items():
         if name not in _FIELDS:
             known = ", ".join(closest(name[:_LONGEST_NAME], _FIELDS))
             raise UsageError(
                 f"field {name[:_LONGEST_NAME]!r} of a query", f"the fields are {known}", "Correct its name"
             )
-        if type(value) not in _FIELDS[name]:
-            found, wanted = _IN_WORDS[type(value)], _IN_WORDS[_FIELDS[name][-1]]
-            raise UsageError(f"field {name!r} of a query", f"it is {found}, not {wanted}", "Correct its value")
-    repeated = sorted({name for name, _ in fields if sum(name == other for other, _ in fields) > 1})
-    if repeated:
-        raise UsageError(f"field {repeated[0]!r} of a query", "it is given more than once", "Give it once")
-    given = dict(fields)
+        types, wanted = _FIELDS[name]
+        if type(value) not in types:
+            raise UsageError(f"field {name!r} of a query", f"{json.dumps(value):.100} is not {wanted}", "Correct it")
     return Query(
         parse_markers(given.get("presynaptic", ""), "presynaptic"),
         parse_markers(given.get("postsynaptic", ""), "postsynaptic"),
@@ -162,16 +127,23 @@ def parse_query(text: str, defaults: Query) -> Query:
     )
 
 
-def _json_object(text: str) -> Sequence[tuple[str, Any]]:
-    """Return the fields of a JSON object in their order; repeated ones are still there."""
+def _json_object(text: str) -> dict[str, Any]:
+    """Return the fields of a JSON object."""
     remedy = 'Give an object, such as {"presynaptic": "synapsin:2", "postsynaptic": "psd95:2"}'
     if len(text) > _LONGEST_TEXT:
         raise UsageError(f"a query of {len(text)} letters", f"it may have {_LONGEST_TEXT}", remedy)
     try:
-        # objects are read as their pairs, for a dictionary would hide a field that is given twice
-        value = json.loads(text, object_pairs_hook=tuple)
+        value = json.loads(text, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
         raise UsageError("a query as JSON", f"it cannot be read: {error}", remedy) from error
-    if not isinstance(value, tuple):
-        raise UsageError("a query as JSON", f"it is {_IN_WORDS[type(value)]}, not an object", remedy)
+    if not isinstance(value, dict):
+        raise UsageError("a query as JSON", f"{json.dumps(value):.100} is not an object", remedy)
     return value
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a JSON object; json alone would take the last of repeated ones."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise UsageError("a query as JSON", "a field is given more than once", "Give each field once")
+    return fields

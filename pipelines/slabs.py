@@ -1,7 +1,4 @@
-"""Parts of a block: slabs that fit a core's cache, halos, and memory that is used again.
-
-It computes nothing.
-"""
+"""Parts of a block: slabs that fit a core's cache, halos, and memory that is used again."""
 
 from __future__ import annotations
 
@@ -49,7 +46,7 @@ def slabs(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
 
 
 def inside(place: Place, margin: tuple[int, int, int]) -> tuple[slice, slice, slice]:
-    """Return what lies in the volume of a block with a margin."""
+    """Return the part of a block with a margin that lies in the volume."""
     z, y, x = (
         slice(max(0, m - start), min(n + 2 * m, length - start + m))
         for start, n, length, m in zip(place.start, place.shape, place.volume, margin, strict=True)
@@ -64,38 +61,10 @@ def grown(window: tuple[slice, slice, slice], halo: tuple[int, int, int]) -> tup
 
 
 def trimmed(voxels: NDArray[Any], margin: tuple[int, ...]) -> NDArray[Any]:
-    """Cut a margin off.
-
-    Parameters
-    ----------
-    voxels : ndarray, shape (z, y, x)
-        A block with a margin.
-    margin : tuple of int
-        Voxels (z, y, x) on each side.
-
-    Returns
-    -------
-    ndarray, shape (z, y, x)
-        A view without it.
-    """
+    """Return a view of a block (z, y, x) without its margin."""
     return voxels[tuple(slice(m, n - m) for m, n in zip(margin, voxels.shape, strict=True))]
 
 
 def with_halo(voxels: NDArray[Any], z: slice, y: slice, halo: tuple[int, ...]) -> NDArray[Any]:
-    """Return a slab with its halo.
-
-    Parameters
-    ----------
-    voxels : ndarray, shape (z, y, x)
-        A block with a halo.
-    z, y : slice
-        The slab, counted without the halo.
-    halo : tuple of int
-        Voxels (z, y, x) on each side.
-
-    Returns
-    -------
-    ndarray, shape (z, y, x)
-        A view.
-    """
+    """Return a view of a slab, counted without the halo, with its halo, from a block (z, y, x) with one."""
     return voxels[z.start : z.stop + 2 * halo[0], y.start : y.stop + 2 * halo[1]]

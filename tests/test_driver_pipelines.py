@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from nd_synapse.cli.pipelines import main as pipelines_command
 from nd_synapse.job.job import DEFAULT_OUT_COL, DEFAULT_OUT_EXP
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
@@ -53,8 +54,8 @@ PIPELINE = """
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipelines.channels import Role
-from pipelines.contract import Detected, Parameter, Pipeline
+from nd_synapse.pipeline.contract import Detected, Parameter, Pipeline
+from nd_synapse.pipeline.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +113,16 @@ def run(server: BossServer, cwd: Path, *arguments: str, path: str = "") -> subpr
     return drive(cwd, *where, *arguments, token=server.token, path=path)
 
 
-def test_every_pipeline_is_listed_and_described(tmp_path: Path) -> None:
+def test_every_pipeline_is_listed_and_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = drive(tmp_path, "--list-pipelines")
     assert listed.returncode == 0
+    assert all(f"{name} " in listed.stdout for name in registry.names())
     for name in registry.names():
-        assert f"{name} " in listed.stdout
-        described = drive(tmp_path, "--pipeline", name, "--help").stdout
+        assert pipelines_command([name]) == 0
+        described = capsys.readouterr().out
         assert all(f"    {parameter.name} " in described for parameter in registry.parameters(name))
         assert all(f"    {role.name} " in described for role in registry.build(name, {}).roles)
-    assert "noise_fold" not in drive(tmp_path, "--help").stdout
+    assert "noise_fold" in drive(tmp_path, "--pipeline", registry.DEFAULT_PIPELINE, "--help").stdout
 
 
 def test_a_plain_function_is_a_pipeline(server: BossServer, own: Path) -> None:

@@ -27,6 +27,7 @@ from nd_synapse.pipeline import registry
 from nd_synapse.report.table import SynapseTable
 from nd_synapse.values import parse_int
 from NeuroDataResource import NeuroDataResource
+from pipelines.nomads_2018 import Nomads2018
 from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic
@@ -120,7 +121,7 @@ def test_a_box_of_what_is_no_range_is_refused(ends: Any) -> None:
         (NomadsUnsupervised, {"min_voxels": 1.5}),
         (NomadsUnsupervised, {"min_voxels": 10**5000}),
         (NomadsUnsupervised, {"noise_fold": 10**400}),
-        (NomadsUnsupervised, {"evidence": "neither"}),
+        (Nomads2018, {"marker": "neither"}),
         (NomadsClassifier, {"noise_fold": "3"}),
         (NomadsClassifier, {"min_volume_um3": -1}),
         (Probabilistic, {"punctum": None}),

@@ -1,7 +1,7 @@
-"""The pipelines by name, found through the entry points of a group: ours as anybody's.
+"""The pipelines by name, found through entry points: ours as anybody's.
 
-A distribution adds a pipeline with an entry point of the group ``nd_synapse.pipelines``, whose name is the pipeline's
-and which leads to a class that keeps `contract.Pipeline`.
+A distribution adds a pipeline with an entry point of the group ``nd_synapse.pipelines``: its name is the pipeline's,
+and it refers to a class that keeps `contract.Pipeline`, or to a function with `parameters` that builds one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from nd_synapse.errors import StorageError, UnknownNameError, closest
-from nd_synapse.pipeline.contract import Parameter, Pipeline, check_parameters, parse_parameters
+from nd_synapse.pipeline.contract import Parameter, Pipeline, parse_parameters
 from nd_synapse.pipeline.function import FunctionPipeline
 from nd_synapse.text import describe_error
 
@@ -47,7 +47,7 @@ def _points() -> dict[str, metadata.EntryPoint]:
 
 
 def _is_ours(point: metadata.EntryPoint) -> bool:
-    """Tell whether an entry point is one of our own distribution."""
+    """Return whether an entry point is one of our own distribution."""
     return point.dist is not None and point.dist.name == _OURS
 
 
@@ -57,13 +57,12 @@ def names() -> list[str]:
 
 
 def is_ours(pipeline: Pipeline) -> bool:
-    """Tell whether a pipeline is one of our own distribution."""
-    path = f"{type(pipeline).__module__}:{type(pipeline).__qualname__}"
-    return any(_is_ours(point) and point.value == path for point in _points().values())
+    """Return whether a pipeline is one of our own distribution."""
+    return any(_is_ours(point) and point.module == type(pipeline).__module__ for point in _points().values())
 
 
 def factory(name: str) -> Any:
-    """Return what builds a pipeline."""
+    """Return what builds a pipeline: a class or a function."""
     if ":" in name:
         return partial(FunctionPipeline, name)
     points = _points()
@@ -81,7 +80,7 @@ def factory(name: str) -> Any:
         raise UnknownNameError(
             f"pipeline {name!r} of {points[name].value}",
             f"importing it ended with {describe_error(error)}",
-            "Install its distribution anew",
+            "Reinstall its distribution",
         ) from error
 
 
@@ -95,5 +94,4 @@ def parameters(name: str) -> Sequence[Parameter]:
 def build(name: str, given: Mapping[str, str]) -> Pipeline:
     """Build a pipeline with its parameters set."""
     pipeline: Pipeline = factory(name)(**parse_parameters(parameters(name), given))
-    check_parameters(pipeline)
     return pipeline

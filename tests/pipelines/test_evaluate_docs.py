@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 DOCUMENT = REPOSITORY / "docs" / "evaluate.md"
 SHOWN = re.compile(r"<!-- example -->\n```\n(.*?)```\n", re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"^```\n(python -m .*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^```\n(nd-synapse evaluate .*?)^```", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"\d[\d,]*\.?\d*")
 
 
@@ -34,7 +34,7 @@ def printed(folder: Path) -> str:
     text = DOCUMENT.read_text(encoding="utf-8")
     run(folder, "-c", PYTHON.findall(text)[0])
     (command,) = COMMAND.findall(text)
-    return run(folder, *shlex.split(command.replace("\\\n", " "))[1:])
+    return run(folder, "-m", "nd_synapse", *shlex.split(command.replace("\\\n", " "))[1:])
 
 
 def test_the_example_prints_what_is_shown(tmp_path: Path) -> None:

@@ -6,21 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.roles import Role, find_channels
 from pipelines.local_contrast import bin_of
-from pipelines.nomads_unsupervised import NomadsUnsupervised, box_sums, otsu_bin
+from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.pipelines.variants import VOXEL_SIZE_NM
 
 ROLES = NomadsUnsupervised.roles
-
-VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 
 
 def mask(pre: NDArray[Any], post: NDArray[Any], **parameters: Any) -> NDArray[np.bool_]:
@@ -33,24 +29,6 @@ def spots(*places: tuple[int, int, int], shape: tuple[int, int, int] = (7, 40, 4
     for z, y, x in places:
         voxels[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2] = 150
     return voxels
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.tuples(*[st.integers(1, 6)] * 3),
-    st.sampled_from([np.uint8, np.uint16]),
-    st.sampled_from(["random", "top", "zero"]),
-)
-def test_for_any_voxels_the_box_sums_are_exact(shape: tuple[int, int, int], dtype: type, kind: str) -> None:
-    top = np.iinfo(dtype).max
-    voxels = {
-        "random": np.random.default_rng(0).integers(0, top + 1, shape),
-        "top": np.full(shape, top),
-        "zero": np.zeros(shape),
-    }[kind].astype(dtype)
-    padded = np.pad(voxels, 1, mode="symmetric")
-    expected = ndimage.convolve(voxels.astype(np.int64), np.ones((3, 3, 3), np.int64), mode="reflect")
-    assert np.array_equal(box_sums(padded), expected)
 
 
 def test_both_markers_are_needed() -> None:
@@ -74,7 +52,7 @@ def test_a_few_bright_outliers_do_not_lift_the_threshold() -> None:
 
 
 def test_uint16_keeps_its_full_depth() -> None:
-    """Twelve-bit data in sixteen bits are not crushed to sixteen grey values."""
+    """Twelve-bit data in sixteen bits are not reduced to sixteen grey values."""
     place = (3, 10, 10)
     fine = np.full((7, 40, 40), 3000, np.uint16) + np.random.default_rng(0).integers(
         0, 20, (7, 40, 40), dtype=np.uint16
@@ -85,11 +63,12 @@ def test_uint16_keeps_its_full_depth() -> None:
     assert np.count_nonzero(detected) < 200
 
 
-@pytest.mark.parametrize("mode", ["both", "one-channel"])
+@pytest.mark.parametrize("name", ["nomads-unsupervised", "nomads-2018"])
 @pytest.mark.parametrize("value", [0, 7, 255])
-def test_a_constant_channel_is_named(value: int, mode: str) -> None:
+def test_a_constant_channel_is_named(value: int, name: str) -> None:
+    channels = {"synapsin": np.full((3, 8, 8), value, np.uint8), "psd95": spots((1, 4, 4), shape=(3, 8, 8))}
     with pytest.raises(DataError, match=r"'synapsin'.*one value"):
-        mask(np.full((3, 8, 8), value, np.uint8), spots((1, 4, 4), shape=(3, 8, 8)), evidence=mode)
+        detect_arrays(registry.build(name, {}), channels, VOXEL_SIZE_NM)
 
 
 def test_one_voxel_that_differs_is_no_reason_to_fail() -> None:
@@ -97,19 +76,6 @@ def test_one_voxel_that_differs_is_no_reason_to_fail() -> None:
     voxels = np.zeros((5, 40, 40), np.uint8)
     voxels[2, 20, 20] = 255
     assert not mask(voxels, voxels).any()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, 50), min_size=2, max_size=30).filter(lambda counts: sum(c > 0 for c in counts) > 1))
-def test_for_any_histogram_otsu_maximises_the_variance_between_classes(counts: list[int]) -> None:
-    values = np.repeat(np.arange(len(counts)), counts).astype(float)
-
-    def between(k: int) -> float:
-        low, high = values[values <= k], values[values > k]
-        return len(low) * len(high) * (low.mean() - high.mean()) ** 2 if len(low) and len(high) else 0.0
-
-    best = max(between(k) for k in range(len(counts) - 1))
-    assert between(otsu_bin(np.array(counts, np.int64))) == pytest.approx(best)
 
 
 def test_sizes_are_limited_in_cubic_micrometres_and_in_voxels() -> None:
@@ -122,12 +88,6 @@ def test_sizes_are_limited_in_cubic_micrometres_and_in_voxels() -> None:
         True,
     ]
     assert NomadsUnsupervised(min_voxels=6).select(objects, {}).masks["All"].tolist() == [False, False, False, True]
-    assert NomadsUnsupervised(evidence="one-channel").select(objects, {}).masks["All"].tolist() == [False] * 3 + [True]
-
-
-def test_a_size_where_it_would_be_ignored_is_refused() -> None:
-    with pytest.raises(UsageError, match="more than 30 voxels"):
-        registry.build("nomads-unsupervised", {"evidence": "one-channel", "min_voxels": "5"})
 
 
 CHANNELS = {
@@ -172,15 +132,6 @@ def test_two_roles_may_not_be_the_same_by_accident() -> None:
         assert isinstance(role, Role)
         assert not seen & set(role.markers)
         seen |= set(role.markers)
-
-
-def test_a_threshold_of_zero_is_a_threshold() -> None:
-    """Sparse dim data: whatever is not 0 is foreground."""
-    sparse = ((np.random.default_rng(0).random((6, 60, 60)) < 0.002) * 10).astype(np.uint8)
-    found = detect_arrays(
-        NomadsUnsupervised(evidence="one-channel"), {"SYNAPSIN": sparse, "PSD95": sparse}, (70.0, 100.0, 100.0)
-    )
-    assert found.finding["threshold:presynaptic"] == 0
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e308"])
