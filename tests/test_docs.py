@@ -23,10 +23,9 @@ from pathlib import Path
 import pytest
 
 import driver
-from nd_synapse import errors
+from nd_synapse import __version__, errors
 from nd_synapse.cli import boss
 from nd_synapse.cli.run_options import job_from, parser
-from nd_synapse.job import record
 from nd_synapse.job.job import Job
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
@@ -149,8 +148,8 @@ class TestFacts:
     def test_version_is_the_same_everywhere(self) -> None:
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
-        assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [record.VERSION]
-        assert project["version"] == record.VERSION
+        assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [__version__]
+        assert project["dynamic"] == ["version"]
 
     def test_licence_is_the_same_everywhere(self) -> None:
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]

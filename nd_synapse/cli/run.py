@@ -18,11 +18,10 @@ from nd_synapse.console.parser import level_of
 from nd_synapse.errors import (
     StoppedError,
 )
-from nd_synapse.job.api import opened
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import ResultFolder
-from nd_synapse.job.record import Outcome
-from nd_synapse.job.steps import dry_run, finish, run, run_part
+from nd_synapse.job.outcome import Outcome
+from nd_synapse.job.steps import dry_run, finish, opened, run, run_part
 from nd_synapse.pipeline.listing import described, listed
 from nd_synapse.progress import told
 

@@ -23,7 +23,7 @@ from nd_synapse.errors import (
     exit_codes,
     few,
 )
-from nd_synapse.job.deliverables import MARKER, links, sums
+from nd_synapse.job.deliverables import MARKER, checksums, symlinks
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import BUCKET_VARIABLE
 from nd_synapse.job.manifest import read_run_file
@@ -80,7 +80,7 @@ def _key_of(folder: Path, bucket: str) -> tuple[str, bool]:
 
     One that is not what its run left is refused.
     """
-    linked = links(folder)
+    linked = symlinks(folder)
     if linked:
         raise DataError(
             f"uploading {folder}",
@@ -89,7 +89,7 @@ def _key_of(folder: Path, bucket: str) -> tuple[str, bool]:
         )
     if (folder / MARKER).is_file():
         run = read_run_file(folder)
-        differs = run.unlike({name: (one["bytes"], one["sha256"]) for name, one in sums(folder).items()})
+        differs = run.unlike(checksums(folder))
         if differs:
             remedy = "Put back what the run left, and take away what it did not, or run the job again"
             raise DataError(f"uploading {folder}", f"it is not what its run.json says: {differs}", remedy)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +13,16 @@ from nd_synapse import logs
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import Token
 from nd_synapse.detection import Detection
-from nd_synapse.errors import (
-    UsageError,
-)
+from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.job.deliverables import GROWING
-from nd_synapse.job.folder import ResultFolder, locked
+from nd_synapse.job.folder import locked
 from nd_synapse.job.job import BUCKET_VARIABLE, Job
-from nd_synapse.job.steps import check_folder, finish, run
+from nd_synapse.job.steps import finish, opened, run
 from nd_synapse.progress import silent
 from nd_synapse.values import parse_path
 
-__all__ = ["driver", "get_data", "opened", "upload_results"]
+__all__ = ["driver", "get_data", "upload_results"]
 
 
 def driver(
@@ -55,12 +51,12 @@ def driver(
     path : str or Path
         Folder that holds the result folders.
     **options
-        Further fields of `job.Job`, such as ``pipeline``, ``channels``, ``bucket``, ``push``, ``cpus``.
+        Further fields of `nd_synapse.job.job.Job`, such as ``pipeline``, ``channels``, ``bucket``, ``push``, ``cpus``.
 
     Returns
     -------
     info : dict
-        What was asked for, with ``results_key`` and ``folder``.
+        The request, with ``results_key`` and ``folder``.
     results : ndarray of uint8, shape (z, y, x), or dict of such
         The mask, 0 and 255; a dictionary by name where the pipeline has several.
     boss_links : dict of str to str
@@ -69,7 +65,7 @@ def driver(
     Raises
     ------
     NDSynapseError
-        Whatever went wrong; what was done by then is in the result folder.
+        If a step failed; what was done by then is in the result folder.
     """
     job = Job(
         host=host,
@@ -94,18 +90,6 @@ def driver(
     info = {**job.requested(), "results_key": job.results_key, "folder": str(folder.root)}
     results = next(iter(masks.values())) if len(masks) == 1 else masks
     return info, results, {name: link for name, link in outcome.links.items() if name in masks}
-
-
-@contextmanager
-def opened(job: Job) -> Iterator[ResultFolder]:
-    """Keep the folder of a job to it while the context lasts, without what it is not to go on from."""
-    folder = ResultFolder(job.path, job.results_key)
-    with folder.locked():
-        check_folder(job, folder)
-        if job.fresh:
-            folder.clear_work()
-            folder = ResultFolder(job.path, job.results_key)
-        yield folder
 
 
 def get_data(
@@ -134,7 +118,7 @@ def get_data(
     Raises
     ------
     NDSynapseError
-        If the data cannot be had.
+        If the data cannot be read.
     """
     source = NeuroDataResource(host, token, col, exp, [], x_range, y_range, z_range)
     channels = source.readable_channels
@@ -156,7 +140,7 @@ def upload_results(path: str | Path, results_key: str) -> None:
     UsageError
         If RESULTS_BUCKET is not set.
     NDSynapseError
-        If S3 refuses or does not answer; the same call goes on where it stopped.
+        If S3 refuses or does not answer; the same call resumes the upload.
     """
     from nd_synapse.aws import upload
 
@@ -167,7 +151,7 @@ def upload_results(path: str | Path, results_key: str) -> None:
         )
     if not isinstance(results_key, str):
         raise UsageError(
-            f"uploading {path} under {results_key!r:.100}", "a results key is text", "Give the folder's name"
+            f"uploading {path} under {results_key!r:.100}", "a results key is a string", "Give the folder's name"
         )
     folder = parse_path("path", path)
     with locked(folder):

@@ -1,7 +1,4 @@
-"""Deliverables: the files of a result folder that are meant for its reader, and their sums.
-
-It writes nothing.
-"""
+"""The files of a result folder that are meant for its reader, and their checksums."""
 
 from __future__ import annotations
 
@@ -14,30 +11,27 @@ from typing import Any
 from nd_synapse.errors import StorageError
 from nd_synapse.text import system_reason
 
-__all__ = ["GROWING", "MARKER", "UNFINISHED", "deliverables", "entries", "links", "sums"]
+__all__ = ["GROWING", "MARKER", "checksums", "deliverables", "entries", "symlinks"]
 
 MARKER = "run.json"
-"""The file that is written last: a folder, or an upload, without it is of a run that did not end."""
+"""Written last: a folder, or an upload, without it is of a run that did not end."""
 
 GROWING = "job.log"
-"""The file that later commands add to, those that are refused among them."""
-
-UNFINISHED = (MARKER, GROWING)
-"""What is still written when the sums of all other files are drawn."""
+"""Later commands append to it."""
 
 
 def deliverables(root: Path) -> list[Path]:
-    """List the files of a result folder that are meant for its reader."""
+    """List the files of a result folder, sorted, without hidden ones and symbolic links."""
     return [path for path in entries(root) if path.is_file() and not path.is_symlink()]
 
 
-def links(root: Path) -> list[str]:
-    """List the symbolic links in a result folder: no run makes one, and what they lead to is nobody's deliverable."""
+def symlinks(root: Path) -> list[str]:
+    """List the symbolic links in a result folder; no run makes one."""
     return [path.relative_to(root).as_posix() for path in entries(root) if path.is_symlink()]
 
 
 def entries(root: Path) -> list[Path]:
-    """List all that a result folder has and does not hide, but for folders."""
+    """List everything in a result folder that is not hidden, except folders."""
     try:
         return sorted(_entries(root))
     except OSError as cause:
@@ -56,12 +50,12 @@ def _entries(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in (*names, *linked) if not name.startswith("."))
 
 
-def sums(root: Path) -> dict[str, dict[str, Any]]:
-    """Return size and SHA-256 of every file of a result folder, but of the two that end after `run.json` is written."""
+def checksums(root: Path) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of every deliverable except `run.json` and `job.log`, which are written later."""
     found = {}
     for path in deliverables(root):
         name = path.relative_to(root).as_posix()
-        if name in UNFINISHED:
+        if name in (MARKER, GROWING):
             continue
         try:
             with path.open("rb") as file:

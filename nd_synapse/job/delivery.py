@@ -1,7 +1,4 @@
-"""What is made of a detection: files, plots and a page in the result folder, masks in BOSS, objects in S3.
-
-It decides no order, `steps` does; and it opens neither service itself, `nd_boss` and `s3` are their doors.
-"""
+"""Delivering what a job found: files, report and page in the result folder, masks in BOSS, objects in S3."""
 
 from __future__ import annotations
 
@@ -9,17 +6,18 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nd_synapse.boss import push as boss_push
 from nd_synapse.console import app
 from nd_synapse.errors import NDSynapseError
-from nd_synapse.job import record
-from nd_synapse.job.folder import ResultFolder
-from nd_synapse.job.job import BUCKET_VARIABLE, Job
-from nd_synapse.job.names import mask_names
-from nd_synapse.job.record import Outcome
+from nd_synapse.job import results
+from nd_synapse.job.job import BUCKET_VARIABLE, Job, mask_names
+from nd_synapse.job.manifest import versions
+from nd_synapse.job.outcome import Outcome
 from nd_synapse.progress import Progress
+from nd_synapse.report.facts import RunFacts
 from nd_synapse.text import describe_error
 
 if TYPE_CHECKING:
@@ -30,15 +28,15 @@ __all__ = ["check_upload", "draw", "push", "step", "upload", "write_files", "wri
 log = logging.getLogger(__name__)
 
 _ANY_BUCKET = "bucket"
-"""Stands for the one that is not given, where an ACL is: who misspelt that learns it now."""
+"""Stands in where only an ACL is given, so that a misspelt one is refused before the work."""
 
 MANY_SYNAPSES = 100_000
-"""Beyond it programs that read text are slow, and the table is there as Parquet, too."""
+"""Above it the table is written as Parquet, too."""
 
 
 @contextmanager
 def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
-    """Time a step; let its failure cost no other."""
+    """Time a step; with `collect`, its failure is noted in the outcome and does not stop the steps after it."""
     started = time.monotonic()
     try:
         yield
@@ -49,7 +47,6 @@ def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
     except Exception as error:
         if not collect:
             raise
-        # a defect, or what only the surroundings explain: what was computed is delivered all the same
         log.debug("the step %s", name, exc_info=error)
         defect = NDSynapseError(f"the step {name}", describe_error(error), "Please report this defect, with job.log")
         outcome.failures.append(app.translated(error) or defect)
@@ -58,46 +55,44 @@ def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
 
 
 def check_upload(job: Job) -> None:
-    """Refuse, before any work is done, a bucket or an ACL that S3 would refuse by their names."""
+    """Refuse, before the work, a bucket or an ACL that S3 would refuse by its name."""
     if job.bucket is not None or job.acl is not None:
-        from nd_synapse.aws import upload  # only who uploads waits for boto3
+        from nd_synapse.aws import upload  # boto3 is imported only where it is used
 
         upload.check_bucket(_ANY_BUCKET if job.bucket is None else job.bucket, job.acl)
 
 
-def write_files(outcome: Outcome, folder: ResultFolder) -> None:
+def write_files(outcome: Outcome, root: Path) -> None:
     """Write masks and table."""
-    job, masks = outcome.job, outcome.detection.masks
-    files = mask_names(job.pipeline.name, list(masks))
-    about = f"{job.pipeline.name} on {job.collection}/{job.experiment}, {job.box}"
-    for name, mask in masks.items():
-        folder.write_mask(
+    job, detection = outcome.job, outcome.detection
+    files = mask_names(job.pipeline.name, list(detection.masks))
+    about = f"{job.pipeline.name} on {job.collection}/{job.experiment}, {job.box}. {outcome.source.description}"
+    boxes = "; ".join(str(block.box) for block in detection.failed_blocks)
+    if boxes:
+        about += f" Not computed, and 0 here, because blocks failed: {boxes}."
+    for name, mask in detection.masks.items():
+        results.write_mask(
+            root,
             files[name],
             mask,
             voxel_size_nm=outcome.source.voxel_size,
             box=job.box,
-            description=f"Synapse mask {name}: {about}. {outcome.source.description}{_holes(outcome)}",
+            description=f"Synapse mask {name}: {about}",
         )
-    folder.write_table("synapses.csv", outcome.detection.table)
+    results.write_table(root, results.TABLE, detection.table)
     if outcome.synapses > MANY_SYNAPSES:
-        folder.write_table("synapses.parquet", outcome.detection.table)
-
-
-def _holes(outcome: Outcome) -> str:
-    """Return what the mask's metadata say of blocks that failed."""
-    places = "; ".join(str(failed_block.box) for failed_block in outcome.detection.failed_blocks)
-    return f" Not computed, and 0 here, because blocks failed: {places}." if places else ""
+        results.write_table(root, "synapses.parquet", detection.table)
 
 
 def draw(outcome: Outcome) -> Report:
-    """Draw the plots."""
-    # worker processes import this module anew, and draw nothing: matplotlib alone takes longer than all else
+    """Draw the figures of the report."""
+    # worker processes import this module, too, and draw nothing: matplotlib takes longer than all else
     from nd_synapse.report.entry import draw_report
 
     return draw_report(
         title=f"Synapses in {outcome.job.collection}/{outcome.job.experiment}",
         table=outcome.detection.table,
-        facts=record.facts(outcome),
+        facts=_facts(outcome),
         overviews=outcome.detection.overviews,
         mask_overviews=outcome.detection.mask_overviews,
         images=outcome.detection.images,
@@ -105,14 +100,48 @@ def draw(outcome: Outcome) -> Report:
     )
 
 
-def write_page(report: Report | None, outcome: Outcome, folder: ResultFolder) -> None:
-    """Write the page with what is known of the run by now."""
+def write_page(report: Report | None, outcome: Outcome, root: Path) -> None:
+    """Write the report page with what is known of the run so far."""
     if report is not None:
-        outcome.report = report.write(folder.root, record.facts(outcome))
+        outcome.report = report.write(root, _facts(outcome))
+
+
+def _facts(outcome: Outcome) -> RunFacts:
+    """Return what the report says of a run."""
+    job, source, detection = outcome.job, outcome.source, outcome.detection
+    requested = {
+        "BOSS": job.host,
+        "Experiment": f"{job.collection}/{job.experiment}",
+        "About the experiment": source.description,
+        **{f"Channel, {role}": channel for role, channel in outcome.roles.items()},
+        **{f"Mask {name} in BOSS": state for name, state in outcome.in_boss.items()},
+        "Upload": f"s3://{job.bucket}/{job.results_key}/" if job.bucket else "not requested",
+    }
+    failed = detection.failed_blocks
+    return RunFacts(
+        requested={label: text for label, text in requested.items() if text},
+        box=job.box,
+        voxel_size_nm=source.voxel_size,
+        pipeline=job.pipeline.name,
+        parameters={name: str(value) for name, value in {**job.pipeline.settings, **detection.finding}.items()},
+        times_s=dict(outcome.seconds),
+        counts={
+            "blocks": detection.blocks,
+            "blocks that failed": len(failed),
+            **{f"blocks resumed, {step}": n for step, n in detection.resumed.items()},
+            "objects before the pipeline's size rule": detection.candidates,
+        },
+        versions=versions(),
+        links=outcome.links,
+        notes=[f"Not delivered: {failure}" for failure in outcome.failures]
+        + [f"Failed block, 0 in the masks, at {block.box}: {block.reason}" for block in failed],
+        tracebacks={str(block.box): block.traceback for block in failed if block.traceback},
+        synthetic=source.is_synthetic,
+    )
 
 
 def push(outcome: Outcome, destinations: Mapping[str, boss_push.Destination], progress: Progress) -> None:
-    """Push every mask, as far as BOSS takes them."""
+    """Push every mask; one that BOSS refuses does not stop the others."""
     source = outcome.source
     images = [(source.collection, source.experiment, channel) for channel in outcome.roles.values()]
     views = {}
@@ -138,14 +167,14 @@ def push(outcome: Outcome, destinations: Mapping[str, boss_push.Destination], pr
     outcome.links.update(views)
 
 
-def upload(outcome: Outcome, folder: ResultFolder) -> None:
+def upload(outcome: Outcome, root: Path) -> None:
     """Upload the result folder, if there is a bucket for it."""
     job = outcome.job
     if job.bucket is None:
-        log.info("nothing uploaded: no bucket was given, by --bucket or %s, or --no-upload was", BUCKET_VARIABLE)
+        log.info("nothing uploaded: neither --bucket nor %s is given, or --no-upload is", BUCKET_VARIABLE)
         return
-    from nd_synapse.aws import upload  # only who uploads waits for boto3
+    from nd_synapse.aws import upload  # boto3 is imported only where it is used
 
     with step(outcome, "upload"):
-        uploaded = upload.upload_folder(folder.root, job.bucket, job.results_key, acl=job.acl)
+        uploaded = upload.upload_folder(root, job.bucket, job.results_key, acl=job.acl)
         log.info("uploaded %d files to s3://%s/%s/", len(uploaded), job.bucket, job.results_key)

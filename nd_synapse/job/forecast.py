@@ -1,7 +1,4 @@
-"""What a job would do and need, told before it runs.
-
-It asks BOSS for names and sizes, and for no voxel; nothing is written.
-"""
+"""What a job would do and need, computed before it runs and without pulling a voxel."""
 
 from __future__ import annotations
 
@@ -34,15 +31,14 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
         folder=folder.work,
     )
     limit = available_bytes() if job.memory_bytes is None else job.memory_bytes
-    before = remembered_block_size(folder.work)
-    if job.block_size is None and before is not None:
-        same = replace(plan, block_size=before)
-        if fits(same, job.cpus, job.pulls, limit):
-            return same
     if job.block_size is None:
+        before = remembered_block_size(folder.work)
+        # a run can be resumed only with the blocks that it was started with
+        if before is not None and fits(same := replace(plan, block_size=before), job.cpus, job.pulls, limit):
+            return same
         return fitted(plan, job.cpus, job.pulls, limit)
     mine = [] if job.part is None else job.part.of(plan.blocks())
-    # a part joins nothing: its own blocks are all that it holds
+    # a part joins no objects: it holds only its own blocks
     check_memory(replace(plan, box=Box.around(mine)) if mine else plan, job.cpus, job.pulls, limit, plan.box)
     return plan
 
@@ -53,13 +49,13 @@ def candidates(source: NeuroDataResource) -> list[str]:
 
 
 def forecast(job: Job, plan: Plan) -> str:
-    """Tell what a job would do and need."""
+    """Return what a job would do and need, as text."""
     needs = needs_of(plan, job.cpus, job.pulls)
     low, high = needs.seconds(job.cpus, job.pulls)
     whole, disk = needs.pull_bytes, needs.disk_bytes
     pulled = f"{whole / 2**30:,.2f} GiB"
     if job.cache_bytes is not None and job.cache_bytes < whole:
-        # counting, detecting and measuring each pull what is not there any more
+        # statistics, detection and features each pull again what the cache dropped
         pulled += f" to {3 * whole / 2**30:,.2f} GiB, for --cache holds less,"
         disk += job.cache_bytes - whole
     roles = ", ".join(f"{role} {channel}" for role, channel in plan.roles.items())

@@ -1,12 +1,10 @@
-"""A job as it is asked for, in one frozen value, whoever builds it: the command line, by `job_options`, or a program.
-
-It reads no voxel and contacts no service; `steps` does the job.
-"""
+"""A job as one frozen value, and the names of its results; `steps` runs it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +17,12 @@ from nd_synapse.credentials import Token
 from nd_synapse.detection.plan import code_of
 from nd_synapse.errors import UnknownNameError, UsageError, closest
 from nd_synapse.geometry import Box
-from nd_synapse.job.names import mask_names, results_key
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline, check_parameters
 from nd_synapse.values import parse_int, parse_path
 
-__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job"]
+__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "mask_names", "results_key"]
 
 DEFAULT_OUT_COL = "collman_nomads"
 DEFAULT_OUT_EXP = "nomads_predictions"
@@ -33,16 +30,16 @@ DEFAULT_PATH = "./results/"
 BUCKET_VARIABLE = "RESULTS_BUCKET"
 
 MOST = 1024
-"""Workers, and cutouts in flight, at most: beyond it is a slip of the finger."""
+"""Largest number of workers, and of cutouts in flight."""
 
 _LONGEST_NAME = 255
-"""Bytes of a file's name on the file systems of today."""
+"""Bytes of a file name on common file systems."""
 
 _MOST_BYTES = 2**60
 
 _Text = str | None
 
-_KINDS: dict[str, Any] = {
+_TYPES: dict[str, Any] = {
     "host": str,
     "token": Token,
     "collection": str,
@@ -60,147 +57,136 @@ _KINDS: dict[str, Any] = {
     "shared": _Text,
     "part": Part | None,
 }
-"""What the fields of a job are: a program may put anything there."""
+"""Types of fields; a program may pass anything, such as push="no"."""
 
 
-def _of_no_kind(name: str, value: object) -> UsageError:
-    """Return the error of a field that holds something else than it can."""
-    return UsageError(
-        f"{name} of a job", f"it is of the type {type(value).__name__}", "See job.Job for what each field holds"
-    )
+def results_key(pipeline: str, col: str, exp: str, box: Box) -> str:
+    """Name the results of a job: its folder, its prefix in S3, and the start of its channel names."""
+    ranges = (f"{axis}_{start}_{stop}" for axis, (start, stop) in zip("zyx", box.ranges, strict=True))
+    return "_".join([pipeline, col, exp, *ranges])
+
+
+def mask_names(pipeline: str, masks: Sequence[str]) -> dict[str, str]:
+    """Give every mask of a pipeline the name of its files, without the suffix."""
+    names = {mask: mask if place else f"{pipeline}-predictions" for place, mask in enumerate(masks)}
+    for given in (list(masks), list(names.values())):
+        twice = [name for name, count in Counter(map(str.casefold, given)).items() if count > 1]
+        if twice:
+            raise UsageError(
+                f"masks {', '.join(masks)} of {pipeline}",
+                f"two of them would be called {twice[0]} in files or in BOSS, where case may not count",
+                "Rename the masks",
+            )
+    return names
+
+
+def _wrong_type(name: str, value: object) -> UsageError:
+    """Return the error for a field of another type."""
+    return UsageError(f"{name} of a job", f"its type is {type(value).__name__}", "See nd_synapse.job.job.Job")
 
 
 def _texts(name: str, values: Any) -> tuple[str, ...]:
-    """Return names as a tuple; one text is not its letters."""
+    """Return names as a tuple; a string is not a sequence of names."""
     if isinstance(values, str) or not isinstance(values, Sequence) or not all(isinstance(each, str) for each in values):
-        raise UsageError(f"{name} {values!r:.100}", "it holds something else than texts", "Give names as texts")
+        raise UsageError(f"{name} {values!r:.100}", "it is not a list of strings", "Give a list of names")
     return tuple(values)
 
 
-def _no_text(name: str, number: object) -> object:
-    """Refuse a number as text: the command line reads it, and a program has numbers."""
+def _number(name: str, number: object, most: int) -> int:
+    """Return a whole number from 1; strings are refused, since only command lines have them."""
     if isinstance(number, str):
-        raise _of_no_kind(name, number)
-    return number
+        raise _wrong_type(name, number)
+    return parse_int(name, number, 1, most)
 
 
 def _extents(size: Any) -> tuple[int, int, int]:
     """Return a block size as three whole numbers."""
     try:
-        z, y, x = (parse_int("block size", _no_text("block_size", n), 1, 2**31 - 1) for n in size)
+        z, y, x = (_number("block_size", n, 2**31 - 1) for n in size)
     except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"block size {size!r:.100}", "it is not three extents from 1 upwards", "Give z, y, x"
-        ) from error
+        raise UsageError(f"block size {size!r:.100}", "it is not three whole numbers", "Give z, y, x") from error
     return (z, y, x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to read, which pipeline to run, and where the results go.
-
-    Parameters
-    ----------
-    host : str
-        BOSS: a host name, or a URL with its scheme.
-    token : Token
-        The token; it shows nowhere.
-    collection, experiment : str
-        The volume.
-    box : Box
-        The requested box.
-    pipeline : Pipeline
-        The detector, its parameters set.
-    channels : mapping of str to str
-        Role to channel, as far as the user chose.
-    only_channels : tuple of str
-        The channels to look at; all image channels where empty.
-    feature_channels : tuple of str
-        The channels to measure in and round the synapses; all that are looked at where empty.
-    path : Path
-        Folder that holds the result folders.
-    bucket : str or None
-        S3 bucket; None uploads nothing.
-    acl : str or None
-        Canned ACL of the objects, only where the user asked for one.
-    out_collection, out_experiment : str
-        Where in BOSS the masks go.
-    cpus : int
-        Worker processes.
-    block_size : tuple of int or None
-        Largest extent of a block along z, y, x; None for the largest that fit the memory.
-    pulls : int
-        Cutouts that are asked for at the same time.
-    memory_bytes : int or None
-        Memory that may be used; None for what the container, or the machine, has.
-    cache_bytes : int or None
-        Disk that pulled voxels may take; None for no limit.
-    fresh : bool
-        Whether to start over where an earlier run with the same results key was stopped.
-    push, plots : bool
-        Whether the masks go to BOSS; whether plots are drawn.
-    overwrite : bool
-        Whether they may replace masks that another run put there.
-    shared : str or None
-        ``s3://bucket/prefix`` where the parts of a run leave finished blocks for each other.
-    part : Part or None
-        The part of the run that this job does; None does the whole, or what the parts left.
-    """
+    """What to read, which pipeline to run, and where the results go."""
 
     host: str
+    """BOSS: a host name, or a URL with its scheme."""
     token: Token
     collection: str
     experiment: str
     box: Box
     pipeline: Pipeline = field(default_factory=lambda: registry.build(registry.DEFAULT_PIPELINE, {}))
     channels: Mapping[str, str] = field(default_factory=dict)
+    """Role to channel, as far as the user chose."""
     only_channels: tuple[str, ...] = ()
+    """Channels to look at; empty for all image channels."""
     feature_channels: tuple[str, ...] = ()
+    """Channels to measure synapses in; empty for all that are looked at."""
     path: Path = Path(DEFAULT_PATH)
+    """Folder of the result folders."""
     bucket: str | None = None
+    """S3 bucket; None uploads nothing."""
     acl: str | None = None
+    """Canned ACL of the objects; None sends none."""
     out_collection: str = DEFAULT_OUT_COL
     out_experiment: str = DEFAULT_OUT_EXP
     cpus: int = field(default_factory=default_cpus)
     block_size: tuple[int, int, int] | None = None
+    """Largest block (z, y, x); None for the largest that fit the memory."""
     pulls: int = DEFAULT_PULLS
+    """Cutouts requested at the same time."""
     memory_bytes: int | None = None
+    """Memory that may be used; None for that of the container or machine."""
     cache_bytes: int | None = None
+    """Disk for pulled voxels; None for no limit."""
     fresh: bool = False
+    """Start over instead of resuming."""
     push: bool = True
     plots: bool = True
     overwrite: bool = False
+    """Whether masks of other runs in BOSS may be replaced."""
     shared: str | None = None
+    """``s3://bucket/prefix`` where parts of a run share finished blocks."""
     part: Part | None = None
+    """The part of the run that this job does; None does all, or what the parts left."""
 
     def __post_init__(self) -> None:
-        """Refuse what no job can be done with, whoever built it."""
+        """Refuse values that no job can have."""
         if isinstance(self.pipeline, str):
-            # whoever writes a program names a pipeline as on the command line
             object.__setattr__(self, "pipeline", registry.build(self.pipeline, {}))
-        for name, kind in _KINDS.items():
+        for name, kind in _TYPES.items():
             if not isinstance(getattr(self, name), kind):
-                raise _of_no_kind(name, getattr(self, name))
-        for name in ("only_channels", "feature_channels"):
-            object.__setattr__(self, name, _texts(name, getattr(self, name)))
-        for role, channel in self.channels.items():
-            _texts("channels", (role, channel))
+                raise _wrong_type(name, getattr(self, name))
         if not all(hasattr(self.pipeline, part) for part in ("name", "masks", "parameters", "detect")):
-            raise _of_no_kind("pipeline", self.pipeline)
+            raise _wrong_type("pipeline", self.pipeline)
         check_parameters(self.pipeline)
         address_of(self.host)
-        object.__setattr__(self, "path", parse_path("--path", self.path))
-        for name in ("cpus", "pulls"):
-            object.__setattr__(self, name, parse_int(f"--{name}", _no_text(name, getattr(self, name)), 1, MOST))
+        for role, channel in self.channels.items():
+            _texts("channels", (role, channel))
+        converted: dict[str, Any] = {
+            "only_channels": _texts("only_channels", self.only_channels),
+            "feature_channels": _texts("feature_channels", self.feature_channels),
+            "path": parse_path("--path", self.path),
+            "cpus": _number("--cpus", self.cpus, MOST),
+            "pulls": _number("--pulls", self.pulls, MOST),
+        }
         for name in ("memory_bytes", "cache_bytes"):
-            number = getattr(self, name)
-            if number is not None:
-                object.__setattr__(self, name, parse_int(name, _no_text(name, number), 1, _MOST_BYTES))
+            if getattr(self, name) is not None:
+                converted[name] = _number(name, getattr(self, name), _MOST_BYTES)
         if self.block_size is not None:
-            object.__setattr__(self, "block_size", _extents(self.block_size))
+            converted["block_size"] = _extents(self.block_size)
+        for name, value in converted.items():
+            object.__setattr__(self, name, value)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse values that exclude each other."""
         if self.shared is not None and self.fresh:
-            found = "what is shared stays: a part that began anew would find it there"
-            raise UsageError("--fresh with --shared", found, "Begin a run under another --shared")
+            found = "blocks in the shared store are kept, and would be found again"
+            raise UsageError("--fresh with --shared", found, "Start a run with another --shared")
         if self.shared is not None and self.block_size is None:
             found = "each job would choose blocks that fit its own memory"
             raise UsageError("a run in parts without --block-size", found, "Give all of them one --block-size Z,Y,X")
@@ -208,17 +194,17 @@ class Job:
         if len(self.results_key.encode(errors="replace")) > _LONGEST_NAME:
             raise UsageError(
                 f"results key {self.results_key}",
-                f"a folder's name has at most {_LONGEST_NAME} bytes",
+                f"a folder name has at most {_LONGEST_NAME} bytes",
                 "Correct --col and --exp: BOSS has no names that long",
             )
 
     @property
     def results_key(self) -> str:
-        """Name of the result folder, of the prefix in S3, and first part of the masks' channels."""
+        """Name of the result folder and of the prefix in S3, and start of the channel names."""
         return results_key(self.pipeline.name, self.collection, self.experiment, self.box)
 
     def maker(self, roles: Mapping[str, str]) -> str:
-        """Say who makes the masks, so that BOSS tells this job, repeated, from one whose masks may differ."""
+        """Identify the job in the channel's description: the same job may write there again, others may not."""
         hidden = {parameter.name for parameter in self.pipeline.parameters if not parameter.shows}
         settings = {name: value for name, value in self.pipeline.settings.items() if name not in hidden}
         what: list[Any] = [self.results_key, settings, dict(roles)]
@@ -228,7 +214,7 @@ class Job:
         return f"{self.pipeline.name} of nd-synapse on {self.collection}/{self.experiment}, parameters {digest}"
 
     def measured(self, channels: Sequence[str]) -> tuple[str, ...]:
-        """Return the channels to measure in and round the synapses."""
+        """Return the channels to measure synapses in."""
         for channel in self.feature_channels:
             if channel not in channels:
                 raise UnknownNameError(
@@ -239,7 +225,7 @@ class Job:
         return self.feature_channels or tuple(channels)
 
     def requested(self) -> dict[str, Any]:
-        """Return what was asked for as plain values, without the token."""
+        """Return the request as plain values, without the token."""
         return {
             "host": self.host,
             "collection": self.collection,

@@ -1,148 +1,181 @@
-"""The steps of one job, in their order: open, detect, files, plots, push, record; and then the upload.
-
-It computes nothing and talks to no service itself; each step is one call of the module that can. The upload stands
-alone, for it carries the log of all the others.
-"""
+"""The steps of a job and their order; each step is one call of the module that does it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.boss import push
 from nd_synapse.boss.resource import NeuroDataResource
-from nd_synapse.detection import Detection, detect
+from nd_synapse.detection import Detection, Plan, detect
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UsageError
-from nd_synapse.job import delivery, record
-from nd_synapse.job.deliverables import sums
+from nd_synapse.job import delivery
+from nd_synapse.job.deliverables import checksums
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.forecast import candidates, forecast, plan_of
-from nd_synapse.job.job import Job
-from nd_synapse.job.names import mask_names
-from nd_synapse.job.record import Outcome
+from nd_synapse.job.job import Job, mask_names
+from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_experiment
+from nd_synapse.job.manifest import run_json, write_run_json
+from nd_synapse.job.outcome import Outcome
+from nd_synapse.job.results import write_links
 from nd_synapse.progress import Progress
 
-__all__ = ["check_folder", "dry_run", "finish", "run", "run_part"]
+__all__ = ["dry_run", "finish", "opened", "run", "run_part"]
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def opened(job: Job) -> Iterator[ResultFolder]:
+    """Lock the folder of a job while the context lasts, checked, and without the scratch of earlier runs if fresh."""
+    folder = ResultFolder(job.path, job.results_key)
+    with folder.locked():
+        _check_folder(job, folder)
+        if job.fresh:
+            folder.clear_work()
+            folder = ResultFolder(job.path, job.results_key)
+        yield folder
 
 
 def run(
     job: Job, folder: ResultFolder, progress: Progress, on_masks: Callable[[Detection], None] | None = None
 ) -> Outcome:
-    """Do a job: everything that can be delivered is, and what could not be is told.
-
-    A mask that BOSS refuses is still plotted and uploaded, for a container takes its folder with it when it ends.
-    """
+    """Do a job up to run.json; a delivery that fails is noted in the outcome, and the others are made."""
     started = datetime.now(UTC)
     delivery.check_upload(job)
-    source = _open(job)
-    log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
-    roles = _roles(job, source)
-    log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
-    destinations = _destinations(job, source, roles)
-    plan = plan_of(job, source, roles, folder)
-    plan.remember()
-    # from here on the folder is this run's; run.json comes last, and says by its presence that the run is complete
-    folder.clear_results(mask_names(job.pipeline.name, job.pipeline.masks).values())
+    ready = _prepared(job, folder)
+    ready.plan.remember()
+    # from here on the folder is this run's; run.json comes last, and marks the run as complete
+    clear_results(folder.root, _mask_files(job))
     shared_store = None if job.shared is None else S3SharedStore(job.shared)
-    detection = detect(plan, job.cpus, progress, shared_store=shared_store, **_pulling(job))
-    outcome = Outcome(job=job, source=source, roles=roles, detection=detection, started=started)
+    detection = detect(ready.plan, job.cpus, progress, shared_store=shared_store, **_pulling(job))
+    outcome = Outcome(job=job, source=ready.source, roles=ready.roles, detection=detection, started=started)
     if on_masks is not None:
         on_masks(detection)
     with delivery.step(outcome, "files", collect=False):
-        delivery.write_files(outcome, folder)
-    state = "not confirmed when this was written" if job.push else "not asked for"
+        delivery.write_files(outcome, folder.root)
+    state = "not confirmed when this was written" if job.push else "not requested"
     outcome.in_boss = dict.fromkeys(detection.masks, state)
     report = None
     if job.plots:
         with delivery.step(outcome, "plots"):
             report = delivery.draw(outcome)
-            delivery.write_page(report, outcome, folder)
+            delivery.write_page(report, outcome, folder.root)
     if job.push:
         with delivery.step(outcome, "push"):
-            delivery.push(outcome, destinations, progress)
-            folder.write_links(outcome.links)
-            delivery.write_page(report, outcome, folder)
+            delivery.push(outcome, ready.destinations, progress)
+            write_links(folder.root, outcome.links)
+            delivery.write_page(report, outcome, folder.root)
     with delivery.step(outcome, "record"):
-        folder.write_json("run.json", record.manifest(outcome, sums(folder.root)))
+        write_run_json(folder.root, run_json(outcome, checksums(folder.root)))
     if job.bucket is None:
         _settle(outcome, folder)
     return outcome
 
 
 def finish(outcome: Outcome, folder: ResultFolder) -> None:
-    """Upload what a job left, if there is a bucket for it; then remove what the same command would go on from.
+    """Upload the folder if the job has a bucket, with the log of all other steps; then remove the scratch folder.
 
-    That stays until here: a kill in the middle of an upload is not to cost what was computed.
+    The scratch folder stays until then: a kill during the upload must not cost what was computed.
     """
-    delivery.upload(outcome, folder)
+    delivery.upload(outcome, folder.root)
     if outcome.job.bucket is not None:
         _settle(outcome, folder)
 
 
+def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> None:
+    """Do one part of a job, leave its blocks in the shared store, and clear the folder.
+
+    Blocks that fail end nothing: the job that does what remains tries them again, and names them.
+    """
+    ready = _prepared(job, folder)
+    log.info("part %d of %d (%s)", part.index, part.count, part.phase)
+    failed = detect_part(ready.plan, part, S3SharedStore(job.shared or ""), job.cpus, progress, **_pulling(job))
+    log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(failed))
+    _clear(folder)
+
+
+def dry_run(job: Job) -> str:
+    """Return what a job would do and need; nothing is pulled and nothing written."""
+    delivery.check_upload(job)
+    folder = ResultFolder.named(job.path, job.results_key)
+    folder.check_place()
+    if folder.root.exists():
+        _check_folder(job, folder)
+    return forecast(job, _prepared(job, folder).plan)
+
+
+class _Prepared(NamedTuple):
+    """A job whose volume is open and whose every name is checked."""
+
+    source: NeuroDataResource
+    roles: dict[str, str]
+    destinations: dict[str, push.Destination]
+    plan: Plan
+
+
+def _prepared(job: Job, folder: ResultFolder) -> _Prepared:
+    """Open the volume, choose channels, check where masks go, and plan: all that can be refused before the work."""
+    z, y, x = job.box.ranges
+    source = NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
+    log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
+    roles = _roles(job, source)
+    log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
+    return _Prepared(source, roles, _destinations(job, source, roles), plan_of(job, source, roles, folder))
+
+
+def _check_folder(job: Job, folder: ResultFolder) -> None:
+    """Refuse a folder with files that a run may neither remove nor keep."""
+    refuse_other_experiment(folder.root, job.collection, job.experiment)
+    refuse_foreign(folder.root, _mask_files(job))
+
+
+def _mask_files(job: Job) -> list[str]:
+    """Return the names of the mask files, without suffixes."""
+    return list(mask_names(job.pipeline.name, job.pipeline.masks).values())
+
+
 def _settle(outcome: Outcome, folder: ResultFolder) -> None:
-    """Remove the scratch folder, unless the same command has a use for it."""
+    """Remove the scratch folder, unless the same command can resume from it."""
     if outcome.errors:
-        log.info("kept %s: the same command goes on from it", folder.work)
+        log.info("kept %s: the same command resumes from it", folder.work)
     else:
         _clear(folder)
 
 
-def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> None:
-    """Do one part of a job; what it finishes is on the shelf of ``job.shared``, and the folder is empty again.
-
-    Blocks that fail are told and end nothing: the job that does what remains tries them again, and names them.
-    """
-    shared_store = S3SharedStore(job.shared or "")
-    source = _open(job)
-    roles = _roles(job, source)
-    # what the job that does what remains would be refused is refused now
-    _destinations(job, source, roles)
-    plan = plan_of(job, source, roles, folder)
-    log.info("part %d of %d (%s) of %s: %s", part.index, part.count, part.phase, source.identity, job.box)
-    failed_blocks = detect_part(plan, part, shared_store, job.cpus, progress, **_pulling(job))
-    log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(failed_blocks))
-    _clear(folder)
-
-
 def _pulling(job: Job) -> dict[str, int]:
-    """Return how tiles are to be pulled and kept, as far as the job says it."""
+    """Return how tiles are pulled and kept."""
     return {"pulls": job.pulls} | ({} if job.cache_bytes is None else {"keep_bytes": job.cache_bytes})
 
 
 def _clear(folder: ResultFolder) -> None:
-    """Remove the scratch folder; one that stays is no reason to lose a result, or an error."""
+    """Remove the scratch folder; a failure to do so must not hide a result or another error."""
     try:
         folder.clear_work()
     except StorageError as error:
         log.warning("%s", error)
 
 
-def _open(job: Job) -> NeuroDataResource:
-    """Open the volume; names, ranges and token are checked by that."""
-    z, y, x = job.box.ranges
-    return NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
-
-
 def _roles(job: Job, source: NeuroDataResource) -> dict[str, str]:
-    """Find the channel of each role; another one than if all could be read is not taken in silence."""
+    """Choose the channel of each role; a channel that the token may not read is not silently replaced by another."""
     readable = candidates(source)
     forbidden = [channel for channel in source.forbidden_channels if channel in source.requested_channels]
     if not forbidden:
         return job.pipeline.choose(readable, job.channels)
     every = [channel for channel in source.channels if channel in (*readable, *forbidden)]
-    found, wished = (_chosen(job, channels) for channels in (readable, every))
-    if isinstance(found, dict) and found == wished:
+    found, wanted = (_chosen(job, channels) for channels in (readable, every))
+    if isinstance(found, dict) and found == wanted:
         return found
-    lacking = "the roles would be others" if isinstance(found, dict) else found.found
+    problem = "other channels would be chosen" if isinstance(found, dict) else found.found
     raise PermissionDeniedError(
         f"channels for {job.pipeline.name}",
-        f"{lacking}; the token may not read {', '.join(forbidden)}",
+        f"{problem}; the token may not read {', '.join(forbidden)}",
         "Ask for the right to read, or name a channel for each role with --channels, or all in neurodata.cfg",
     )
 
@@ -156,7 +189,7 @@ def _chosen(job: Job, channels: Sequence[str]) -> dict[str, str] | UsageError | 
 
 
 def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str]) -> dict[str, push.Destination]:
-    """Name the channel of each mask and refuse now what BOSS would refuse after the work."""
+    """Return the channel of each mask; what BOSS would refuse after the work is refused now."""
     if not job.push:
         return {}
     destinations = {
@@ -168,22 +201,3 @@ def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str])
     for destination in destinations.values():
         push.check_destination(source.remote, destination, job.box, source.frame)
     return destinations
-
-
-def check_folder(job: Job, folder: ResultFolder) -> None:
-    """Refuse a folder that has what a run may neither remove nor keep."""
-    folder.refuse_other(job.collection, job.experiment)
-    folder.refuse_foreign(mask_names(job.pipeline.name, job.pipeline.masks).values())
-
-
-def dry_run(job: Job) -> str:
-    """Tell what a job would do and need; nothing is pulled and nothing written."""
-    delivery.check_upload(job)
-    folder = ResultFolder.named(job.path, job.results_key)
-    folder.check_place()
-    if folder.root.exists():
-        check_folder(job, folder)
-    source = _open(job)
-    roles = _roles(job, source)
-    _destinations(job, source, roles)
-    return forecast(job, plan_of(job, source, roles, folder))

@@ -22,13 +22,13 @@ import numpy as np
 import uvicorn
 from numpy.typing import NDArray
 
-import driver
 import NeuroDataResource
 from nd_boss import Patience
 from nd_synapse.credentials import Token
 from nd_synapse.detection import passes
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.geometry import Box
+from nd_synapse.job import steps
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss import tokens
@@ -206,10 +206,10 @@ class Bench:
         folder = ResultFolder(job.path, job.results_key)
         with folder.locked():
             try:
-                outcome = driver.run(job, folder, lambda *_: None)
+                outcome = steps.run(job, folder, lambda *_: None)
             except NDSynapseError as error:
                 return error
-            driver.finish(outcome, folder)
+            steps.finish(outcome, folder)
         return outcome.errors[0] if outcome.errors else None
 
     def channel(self, job: Job) -> NDArray[np.uint8]:

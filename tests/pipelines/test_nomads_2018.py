@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import UsageError
-from nd_synapse.job.names import mask_names
+from nd_synapse.job.job import mask_names
 from nd_synapse.pipeline import registry
 from pipelines.nomads_2018 import Nomads2018, box_sums, otsu_bin
 from tests.pipelines.variants import VOXEL_SIZE_NM, volume

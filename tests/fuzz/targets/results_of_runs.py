@@ -24,7 +24,7 @@ from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import UnknownNameError
 from nd_synapse.files import masks
 from nd_synapse.geometry import Box, Frame
-from nd_synapse.job import deliverables, manifest, verify
+from nd_synapse.job import deliverables, manifest, results, verify
 from nd_synapse.job import folder as result_folder
 from nd_synapse.pipeline import registry
 from tests.fuzz.cases import ABSENT, json_values, mutated_bytes, mutated_json, names, numbers, one_wrong, plain, words
@@ -68,7 +68,7 @@ RUN: dict[str, st.SearchStrategy[Any]] = {
     ),
     "voxels": st.dictionaries(mask, st.integers(0, 2**40), max_size=2),
     "counts": st.integers(0, 2**40).map(lambda n: {"synapses": n}),
-    "holes": st.lists(st.just({"box": "z 0:1 y 0:2 x 0:2"}), max_size=2),
+    "failed_blocks": st.lists(st.just({"box": "z 0:1 y 0:2 x 0:2"}), max_size=2),
     "files": st.dictionaries(names, st.just({"bytes": 3, "sha256": "00"}), max_size=2),
     "in_boss": st.dictionaries(mask, names | st.just("failed: x"), max_size=2),
     "failures": st.lists(words, max_size=2),
@@ -83,7 +83,7 @@ WRONG_RUN: dict[str, st.SearchStrategy[Any]] = {
     ),
     "counts": odd | odd.map(lambda n: {"synapses": n}),
     "source": odd | (odd | st.lists(numbers, max_size=4)).map(lambda size: {"voxel_size_nm_zyx": size}),
-    "holes": st.lists(
+    "failed_blocks": st.lists(
         odd | words.map(lambda text: {"box": text}) | st.just({"box": "z 1:0 y 0:2 x 0:2"}), min_size=1, max_size=2
     ),
     "files": st.dictionaries(words, odd | odd.map(lambda n: {"bytes": n, "sha256": "0"}), min_size=1, max_size=2),
@@ -168,8 +168,8 @@ def run_files(pipeline: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as path:
         folder = result_folder.ResultFolder(Path(path), "run")
         stem = f"{pipeline}-predictions"
-        folder.write_mask(stem, found.masks["All"], voxel_size_nm=(70, 100, 100), box=box, description="")
-        folder.write_table("synapses.csv", found.table)
+        results.write_mask(folder.root, stem, found.masks["All"], voxel_size_nm=(70, 100, 100), box=box, description="")
+        results.write_table(folder.root, "synapses.csv", found.table)
         run = {
             **TOLD,
             "asked": {
@@ -183,10 +183,10 @@ def run_files(pipeline: str) -> dict[str, bytes]:
             "masks": {"All": stem},
             "voxels": {"All": int(np.count_nonzero(found.masks["All"]))},
             "counts": {"synapses": len(found.table["id"])},
-            "holes": [],
-            "files": deliverables.sums(folder.root),
+            "failed_blocks": [],
+            "files": deliverables.checksums(folder.root),
         }
-        folder.write_json("run.json", run)
+        manifest.write_run_json(folder.root, run)
         return {path.name: path.read_bytes() for path in deliverables.deliverables(folder.root)}
 
 

@@ -13,7 +13,7 @@ from nd_synapse.boss import connection, destination
 from nd_synapse.cli import run_options
 from nd_synapse.geometry import Box
 from nd_synapse.job import folder as result_folder
-from nd_synapse.job import names as result_names
+from nd_synapse.job import job as result_names
 from tests.fuzz.cases import half, mutated_bytes, mutated_text, names, numbers, one_wrong, plain, words
 from tests.fuzz.judge import Target
 from tests.fuzz.targets.jobs import (

@@ -1,0 +1,77 @@
+"""What earlier runs left in a result folder: what must not be there is refused, the rest is removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from nd_synapse.errors import StorageError, UsageError, few
+from nd_synapse.files import masks as mask_files
+from nd_synapse.job.deliverables import GROWING, MARKER, deliverables, entries
+from nd_synapse.job.manifest import Outline, outline_of
+from nd_synapse.job.results import LINKS, TABLE
+from nd_synapse.text import system_reason
+
+__all__ = ["clear_results", "refuse_foreign", "refuse_other_experiment"]
+
+_NAMES = frozenset({MARKER, TABLE, "synapses.parquet", LINKS})
+_PAGES = re.compile(r"PyMeda_[^/]*\.html|figures/[^/]*\.png")
+
+
+def refuse_other_experiment(root: Path, collection: str, experiment: str) -> None:
+    """Refuse a folder with results of another experiment: a_b/c and a/b_c have the same results key."""
+    before = _outline(root)
+    if before is not None and before.experiment != (collection, experiment):
+        raise UsageError(
+            f"results of {collection}/{experiment} in {root}",
+            f"it has those of {'/'.join(before.experiment)}, whose results key is the same",
+            "Give another --path",
+        )
+
+
+def refuse_foreign(root: Path, masks: Iterable[str]) -> None:
+    """Refuse a folder with files that no run left there, or with symbolic links."""
+    ours = set(_left(root, masks)) | {root / GROWING}
+    foreign = [path for path in entries(root) if path.is_symlink() or path not in ours]
+    if foreign:
+        names = few([path.relative_to(root).as_posix() for path in foreign])
+        raise UsageError(
+            f"the result folder {root}",
+            f"it has files that no run left there: {names}",
+            "Move them elsewhere, or give another --path",
+        )
+
+
+def clear_results(root: Path, masks: Iterable[str]) -> None:
+    """Remove the results of an earlier run, except its log and its scratch folder."""
+    try:
+        # run.json goes first: without it the folder counts as incomplete
+        for path in sorted(_left(root, masks), key=lambda path: path.name != MARKER):
+            path.unlink()
+    except OSError as cause:
+        raise StorageError(
+            f"removing the results of an earlier run in {root}", system_reason(cause), "Remove them by hand"
+        ) from cause
+
+
+def _outline(root: Path) -> Outline | None:
+    """Read the run.json of a folder, if it has one that can be read."""
+    path = root / MARKER
+    try:
+        return outline_of(path.read_bytes()) if path.is_file() else None
+    except OSError as cause:
+        raise StorageError(f"reading {path}", system_reason(cause), "Check your right to read it") from cause
+
+
+def _left(root: Path, masks: Iterable[str]) -> list[Path]:
+    """Return the files that an earlier run left, except its log: those of its run.json, or those with our names."""
+    here = {path.relative_to(root).as_posix(): path for path in deliverables(root)}
+    before = _outline(root)
+    if before is not None:
+        names = here.keys() & (before.files | {MARKER})
+    else:
+        # it did not end
+        files = {f"{mask}{suffix}" for mask in masks for suffix in mask_files.SUFFIXES} | _NAMES
+        names = {name for name in here if name in files or _PAGES.fullmatch(name)}
+    return [here[name] for name in names]

@@ -1,0 +1,75 @@
+"""What a job came to, from the detection on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from nd_synapse.boss.resource import NeuroDataResource
+from nd_synapse.credentials import redact
+from nd_synapse.detection import Detection
+from nd_synapse.errors import IncompleteError, NDSynapseError
+from nd_synapse.job.job import Job
+
+__all__ = ["Outcome"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a job came to; filled step by step."""
+
+    job: Job
+    source: NeuroDataResource
+    roles: dict[str, str]
+    """Role to channel."""
+    detection: Detection
+    started: datetime
+    in_boss: dict[str, str] = field(default_factory=dict)
+    """Mask to its state in BOSS, in words; begins with "failed" where the push failed."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Label to link; the masks' channels in BOSS, by mask, come first."""
+    report: Path | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time by step, those of the detection included."""
+    failures: list[NDSynapseError] = field(default_factory=list)
+    """Deliveries that failed."""
+
+    def __post_init__(self) -> None:
+        """Start with the times of the detection, and redact the token: a pipeline's error may contain anything."""
+        token = self.job.token
+        self.seconds = {**self.detection.seconds, **self.seconds}
+        redacted = [
+            replace(block, reason=redact(block.reason, token), traceback=redact(block.traceback, token))
+            for block in self.detection.failed_blocks
+        ]
+        self.detection = replace(self.detection, failed_blocks=redacted)
+
+    @property
+    def errors(self) -> list[NDSynapseError]:
+        """Deliveries that failed, then one error for all blocks that did."""
+        failed_blocks = self.detection.failed_blocks
+        if not failed_blocks:
+            return self.failures
+        first = failed_blocks[0]
+        incomplete = IncompleteError(
+            f"{self.job.pipeline.name} on {self.job.box}",
+            f"{len(failed_blocks)} of {self.detection.blocks} blocks failed, the first at {first.box}: {first.reason}",
+            "run.json lists them; the same command tries only them again",
+        )
+        return [*self.failures, incomplete]
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Number of objects by class; empty where the pipeline has no classes."""
+        if "class" not in self.detection.table:
+            return {}
+        names, counts = np.unique(self.detection.table["class"], return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    @property
+    def synapses(self) -> int:
+        """Number of objects in the first mask."""
+        return len(self.detection.table["id"])

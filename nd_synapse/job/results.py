@@ -1,0 +1,80 @@
+"""The files of a result folder: masks, tables and links, each written whole or not at all.
+
+::
+
+    <path>/<results_key>/
+        nomads-unsupervised-predictions.pkl        the mask, a pickled uint8 array (z, y, x)
+        nomads-unsupervised-predictions.ome.tiff   the same mask for Fiji and Bio-Formats
+        synapses.csv  NDVIS_links.csv  run.json  job.log
+        .work/                                     scratch, never delivered
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError, StorageError
+from nd_synapse.files import csv_tables, parquet
+from nd_synapse.files import masks as mask_files
+from nd_synapse.files.atomic import replacing
+from nd_synapse.geometry import Box
+from nd_synapse.text import system_reason
+from nd_synapse.volumes import Volume
+
+__all__ = ["LINKS", "TABLE", "write_file", "write_links", "write_mask", "write_table"]
+
+TABLE = "synapses.csv"
+LINKS = "NDVIS_links.csv"
+
+
+@contextmanager
+def write_file(root: Path, name: str) -> Iterator[BinaryIO]:
+    """Give a file to write that takes the place of `name` once it is complete and on the device."""
+    try:
+        with replacing(root / name) as file:
+            yield file
+    except OSError as cause:
+        raise StorageError(
+            f"writing {name} in {root}",
+            f"{system_reason(cause)}; the files written before it are kept",
+            "Make room and check your right to write there, then run the same command again",
+        ) from cause
+
+
+def write_mask(
+    root: Path, name: str, mask: Volume, *, voxel_size_nm: Sequence[float], box: Box, description: str
+) -> tuple[Path, Path]:
+    """Write a mask (uint8, z, y, x) as a pickled array and as an OME-TIFF, holding one slice at a time."""
+    if mask.dtype != np.uint8 or mask.shape != box.shape:
+        raise DataError(f"mask {name}", f"it is {mask.dtype} of shape {mask.shape}", f"Give uint8 of shape {box.shape}")
+    with write_file(root, f"{name}.pkl") as file:
+        digest = mask_files.write_pickle(file, name, mask)
+    xml = mask_files.ome_xml(name, box, voxel_size_nm, description, digest)
+    with write_file(root, f"{name}.ome.tiff") as file:
+        mask_files.write_tiff(file, mask, xml)
+    return root / f"{name}.pkl", root / f"{name}.ome.tiff"
+
+
+def write_table(root: Path, name: str, columns: Mapping[str, NDArray[Any]]) -> Path:
+    """Write columns (each of shape (n,)) as CSV, or as Parquet if the name ends so."""
+    csv_tables.check(name, columns)
+    with write_file(root, name) as file:
+        (parquet.write_parquet if name.endswith(".parquet") else csv_tables.write_csv)(file, columns)
+    return root / name
+
+
+def write_links(root: Path, links: Mapping[str, str]) -> Path:
+    """Write labels and links as two columns without a header, the historical form."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(links.items())
+    with write_file(root, LINKS) as file:
+        file.write(text.getvalue().encode())
+    return root / LINKS

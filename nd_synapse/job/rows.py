@@ -1,0 +1,94 @@
+"""Rows of synapses.csv, compared with those of a part that was computed again."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nd_synapse.detection.features import OF_CHANNEL
+from nd_synapse.errors import DataError, StorageError
+from nd_synapse.files.csv_tables import Rows
+from nd_synapse.geometry import Box
+from nd_synapse.job.recompute import Again
+from nd_synapse.job.results import TABLE
+from nd_synapse.text import system_reason
+
+__all__ = ["Row", "compare", "measured", "rows_in"]
+
+Row = Mapping[str, str]
+"""Heading to cell."""
+
+
+def rows_in(path: Path, parts: Sequence[Box]) -> tuple[list[str], dict[Box, dict[int, Row]]]:
+    """Read a table; return its headings, and by part the rows, by their number, whose centroid lies in it."""
+    found: dict[Box, dict[int, Row]] = {part: {} for part in parts}
+    remedy = "Run the job again"
+    try:
+        if not path.is_file():
+            raise DataError(TABLE, "there is no such file", remedy)
+        with path.open(encoding="utf-8", newline="") as lines:
+            cells = Rows(lines, TABLE)
+            headings = next(cells, [])
+            for number, row in enumerate(cells, 1):
+                named = dict(zip(headings, row, strict=True))
+                centre = _centre(named)
+                for part in parts:
+                    if all(a <= place < b for place, (a, b) in zip(centre, part.ranges, strict=True)):
+                        found[part][number] = named
+    except OSError as error:
+        raise StorageError(f"reading {path}", system_reason(error), "Check your right to read it") from error
+    except (ValueError, KeyError, ArithmeticError, csv.Error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(TABLE, f"it is not a table of synapses ({error})", remedy) from error
+    return headings, found
+
+
+def measured(headings: Sequence[str]) -> list[str]:
+    """Return the channels that a table has all columns of."""
+    channels = [heading.removeprefix("mean_") for heading in headings if heading.startswith("mean_")]
+    return [channel for channel in channels if all(kind + channel in headings for kind in OF_CHANNEL)]
+
+
+def compare(rows: Mapping[int, Row], again: Again) -> tuple[int, list[str]]:
+    """Compare the rows of a part, except `id`, with those computed again; return how many are equal, and the faults."""
+    computed: dict[Box, list[Row]] = defaultdict(list)
+    for expected in again.rows:
+        computed[_bounds(expected)].append(expected)
+    equal, faults = 0, []
+    for number, row in rows.items():
+        cells = {heading: cell for heading, cell in row.items() if heading != "id"}
+        bounds = _bounds(row)
+        there = computed[bounds]
+        if cells in there:
+            there.remove(cells)
+            equal += 1
+        elif there:
+            faults.append(f"row {number}: {_difference(cells, there.pop(0))}")
+        elif again.has_all_of(bounds, _centre(row)):
+            faults.append(f"row {number}: no such object was found at {bounds}")
+    return equal, faults + [f"{TABLE} has no row of the object at {bounds}" for bounds in computed if computed[bounds]]
+
+
+def _difference(row: Row, computed: Row) -> str:
+    """Describe the first column that differs."""
+    other = sorted(row.keys() ^ computed.keys())
+    if other:
+        return f"the columns {', '.join(other[:5])} are not both in it and computed"
+    heading = next(heading for heading in row if row[heading] != computed[heading])
+    return f"its {heading} is {row[heading]}, computed {computed[heading]}"
+
+
+def _bounds(row: Row) -> Box:
+    """Return the bounding box of a row."""
+    return Box(*((int(row[f"start_{axis}"]), int(row[f"stop_{axis}"])) for axis in "zyx"))
+
+
+def _centre(row: Row) -> tuple[int, ...]:
+    """Return the voxel (z, y, x) of a row's centroid, as `detection.features.centres` does."""
+    voxels = int(row["voxels"])
+    # a mean of so many whole numbers is exact enough to give their sum back
+    sums = [round(float(row[f"centroid_{axis}_voxel"]) * voxels) for axis in "zyx"]
+    return tuple((2 * total + voxels) // (2 * voxels) for total in sums)
