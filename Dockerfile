@@ -3,6 +3,7 @@
 ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_COMPILE=1
 COPY requirements.txt requirements-build.txt /build/
 RUN python3 -m venv --without-pip /opt/venv \
@@ -10,10 +11,14 @@ RUN python3 -m venv --without-pip /opt/venv \
     && python3 -m pip --python /opt/venv/bin/python3 install --require-hashes --no-build-isolation \
         --requirement /build/requirements.txt
 COPY . /build/
-# the tests of the libraries would be a sixth of the image
 RUN python3 -m pip --python /opt/venv/bin/python3 install --no-build-isolation --no-deps /build \
-    && python3 -m pip --python /opt/venv/bin/python3 uninstall --yes --requirement /build/requirements-build.txt \
-    && find /opt/venv -type d -name tests -prune -exec rm -r {} +
+    && python3 -m pip --python /opt/venv/bin/python3 uninstall --yes editables hatchling setuptools wheel
+# what no job opens goes: tests, headers and debug symbols of the libraries, and descriptions of AWS services that we do not call
+RUN cd /opt/venv/lib/python3.*/site-packages \
+    && find . -type d -name tests -prune -exec rm -r {} + \
+    && find . -type f \( -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.py[ix]' -o -name '*.pxd' \) -exec rm {} + \
+    && find . -type f -name '*.cpython-*.so' -exec strip --strip-unneeded {} + \
+    && find botocore/data -mindepth 1 -maxdepth 1 -type d | grep -vE '/(batch|logs|s3|signin|sso|sso-oidc|sts)$' | xargs rm -r
 # a job compiles what jobs import, once: the root of a container may be read-only
 RUN cd /tmp && /opt/venv/bin/nd-synapse demo && rm -r /tmp/demo
 
