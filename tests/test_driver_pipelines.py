@@ -197,7 +197,7 @@ WRONG = {
     "roles-of-a-function": (["--pipeline", "mine:bright", "--channels", "a=PSD95"], "has no roles"),
     "parameter-file-missing": (["--param", "noise_fold=@absent.txt"], "no such file"),
     "parameter-file-of-noise": (["--param", "noise_fold=@/bin/true"], "not text|more than"),
-    "role-that-is-needed": (["--channels", "presynaptic="], "cannot do without this channel"),
+    "role-that-is-needed": (["--channels", "presynaptic="], "the pipeline needs this channel"),
     "markers-missing": (["--pipeline", "nomads-classifier"], "Gaba needs gaba or gad or vgat and gephyrin"),
 }
 

@@ -1,7 +1,4 @@
-"""How good a pipeline is: its detections against truth, its scores against expert-labelled synaptograms.
-
-It detects nothing itself, and no pipeline imports it. ``nd-synapse evaluate`` is its command line.
-"""
+"""How good a pipeline is: its detections against truth, its scores against expert-labelled synaptograms."""
 
 from nd_synapse.evaluate.evaluation import Evaluation, evaluate_labels, evaluate_points
 from nd_synapse.evaluate.synapses import Extent, Synapses

@@ -1,7 +1,4 @@
-"""A pipeline's detections on a volume in memory, as they are evaluated.
-
-It computes nothing itself: `detection` runs the pipeline.
-"""
+"""A pipeline's detections on a volume in memory, as they are evaluated."""
 
 from __future__ import annotations
 
@@ -24,24 +21,16 @@ _SCORES = ("score", "probability")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """The objects of one mask.
-
-    Parameters
-    ----------
-    synapses : Synapses
-        Centroids, volumes and classes as in the table of a result.
-    labels : ndarray of int64, shape (z, y, x)
-        The voxels of the mask, each with its object's id.
-    scores : dict of int to float, or None
-        Score of each id; None where the pipeline has no scores.
-    scored_by : str
-        What the scores are, for the reader.
-    """
+    """The objects of one mask."""
 
     synapses: Synapses
+    """Centroids, volumes and classes as in the table of a result."""
     labels: NDArray[np.int64]
+    """The voxels of the mask, shape (z, y, x), each with its object's id."""
     scores: dict[int, float] | None
+    """Score of each id; None where the pipeline has no scores."""
     scored_by: str
+    """What the scores are, for the reader."""
 
 
 def run_pipeline(
@@ -53,44 +42,17 @@ def run_pipeline(
     chosen: Mapping[str, str] | None = None,
     threads: int = 2,
 ) -> Detections:
-    """Detect synapses.
+    """Detect synapses in channels of uint8 or uint16, shape (z, y, x); `chosen` assigns roles that names do not decide.
 
-    The score of an object is the largest evidence in its voxels that the pipeline grades the mask with. Where it
-    grades none, it is the column ``score`` or ``probability`` of its table, if there is one.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        The detector.
-    channels : mapping of str to ndarray of uint8 or uint16, shape (z, y, x)
-        Channel to voxels.
-    voxel_size_nm : tuple of float
-        Size of a voxel along z, y, x.
-    mask : str
-        The mask whose objects are wanted.
-    chosen : mapping of str to str, optional
-        Role to channel, where the names do not tell.
-    threads : int
-        Blocks that are computed at the same time.
-
-    Returns
-    -------
-    Detections
-        The objects of the mask.
-
-    Raises
-    ------
-    UnknownNameError
-        If the pipeline has no such mask.
-    UsageError, DataError
-        As `detection.in_memory.detect_arrays`.
+    The score of an object is the largest value in its voxels of what the pipeline grades the mask with. Where it grades
+    nothing, it is the column ``score`` or ``probability`` of its table, if there is one.
     """
     if mask not in pipeline.masks:
         found = f"{pipeline.name} has {', '.join(closest(mask, pipeline.masks))}"
         raise UnknownNameError(f"mask {mask!r}", found, "Correct --mask")
     found_all = detect_arrays(pipeline, channels, voxel_size_nm, chosen=chosen, threads=threads, scores=True)
     labels = np.where(found_all.masks[mask] != 0, np.asarray(found_all.labels), 0)
-    table = _rows_of(found_all, mask)
+    table = _rows(found_all, mask)
     scores, scored_by = _scores(found_all, mask, table, labels)
     synapses = Synapses(
         np.stack([table[f"centroid_{axis}_um"] for axis in "zyx"], axis=1).astype(np.float64),
@@ -102,7 +64,7 @@ def run_pipeline(
     return Detections(synapses, labels, by_id, scored_by)
 
 
-def _rows_of(found: Found, mask: str) -> dict[str, NDArray[Any]]:
+def _rows(found: Found, mask: str) -> dict[str, NDArray[Any]]:
     """Return the table's rows of the objects that the mask holds."""
     inside = found.table.get(f"in_{mask}")
     if inside is None:  # the only mask, or the first, holds them all
@@ -113,12 +75,12 @@ def _rows_of(found: Found, mask: str) -> dict[str, NDArray[Any]]:
 def _scores(
     found: Found, mask: str, table: Mapping[str, NDArray[Any]], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64] | None, str]:
-    """Return the score of each row and what it is."""
+    """Return the score of each row, shape (rows,), and what it is."""
     if mask in found.scores:
         largest = np.full(int(max(table["id"], default=0)) + 1, -np.inf)
         places = np.flatnonzero(labels)
         np.maximum.at(largest, labels.ravel()[places], found.scores[mask].ravel()[places])
-        return largest[table["id"]], f"largest evidence of {mask} in the object"
+        return largest[table["id"]], f"largest voxel score of {mask} in the object"
     for name in _SCORES:
         if name in table:
             score = np.asarray(table[name], np.float64)

@@ -1,7 +1,4 @@
-"""An evaluation: detections held against truth, with the rule by which they were matched.
-
-It runs no pipeline, and reads and writes nothing.
-"""
+"""An evaluation: detections compared with truth, and the rule by which they were matched."""
 
 from __future__ import annotations
 
@@ -25,15 +22,7 @@ microscopy stay below (Collman et al. 2015, J. Neurosci. 35:5792). A detection h
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """How many of some synapses were found, or of some detections were right.
-
-    Parameters
-    ----------
-    matched : int
-        How many have a partner.
-    total : int
-        How many there are.
-    """
+    """How many of some synapses were found, or of some detections were right."""
 
     matched: int
     total: int
@@ -46,34 +35,23 @@ class Group:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What came of holding detections against truth.
-
-    Parameters
-    ----------
-    rule : str
-        What counted as a match, as a sentence without its full stop.
-    truth, detections : Synapses
-        What was compared, without what was left out.
-    pairs : ndarray of int64, shape (hits, 2)
-        Row of the synapse and of its detection, by the former.
-    merged : int
-        Missed synapses that a detection could have matched, had it not been matched with another synapse.
-    doubled : int
-        False alarms that could have matched a synapse, had it not been matched with another detection.
-    curve : Curve or None
-        Precision and recall over the scores; None where detections have no scores.
-    left_out : tuple of int
-        Number of synapses and of detections that were left out because of the border.
-    """
+    """The result of comparing detections with truth."""
 
     rule: str
+    """What counted as a match, as a sentence without its full stop."""
     truth: Synapses
+    """Without those excluded by the border, as for `detections`."""
     detections: Synapses
     pairs: NDArray[np.int64]
+    """Row of the synapse and of its detection, shape (hits, 2), ordered by the former."""
     merged: int
+    """Missed synapses in reach of a detection that is matched with another synapse."""
     doubled: int
+    """False alarms in reach of a synapse that is matched with another detection."""
     curve: Curve | None
+    """Precision and recall over the scores; None where detections have no scores."""
     left_out: tuple[int, int]
+    """Number of synapses and of detections excluded by the border."""
 
     @property
     def hits(self) -> int:
@@ -141,10 +119,14 @@ def evaluate_points(
     extent: Extent | None = None,
     border_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Evaluation:
-    """Match centres one to one within a distance."""
+    """Match centres one to one within a distance: as many pairs as possible, and of those the least total distance.
+
+    Synapses nearer than `border_nm` (z, y, x) to a face of `extent` are excluded after the matching, with their
+    detections, and so are unmatched detections there.
+    """
     if not 0 < max_distance_nm < np.inf:
         raise UsageError(
-            f"matching within {max_distance_nm:g} nm", "no pair can be that close", "Give a length above 0"
+            f"matching within {max_distance_nm:g} nm", "the distance is not above 0", "Give a length above 0"
         )
     candidates = within_distance(truth.centre_um, detections.centre_um, max_distance_nm / 1000)
     rule = f"one to one, centres at most {max_distance_nm:g} nm apart; most pairs, then least total distance"
@@ -160,35 +142,10 @@ def evaluate_labels(
     scores: dict[int, float] | None = None,
     border_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Evaluation:
-    """Match objects one to one where they overlap.
+    """Match objects of two label volumes, shape (z, y, x), one to one where they overlap; 0 is background.
 
-    A border is left out after everything was matched, so that a synapse inside may have its detection outside: synapses
-    whose centre is nearer to a face than `border_nm` go, with their detections, and so do unmatched detections there.
-
-    Parameters
-    ----------
-    truth, detected : ndarray of int, shape (z, y, x)
-        0 is background; the voxels of one value are one object.
-    extent : Extent
-        Where the arrays lie.
-    min_iou : float
-        Smallest intersection over union of a pair; with 0 one shared voxel is enough.
-    scores : dict of int to float, optional
-        Score of each detected label.
-    border_nm : tuple of float
-        How near to a face (z, y, x) of `extent` objects are left out.
-
-    Returns
-    -------
-    Evaluation
-        As many pairs as possible, and of those the largest total of intersection over union.
-
-    Raises
-    ------
-    DataError
-        If there is no true object, or the arrays differ in shape.
-    UsageError
-        If `min_iou` is not from 0 to 1.
+    As many pairs as possible whose intersection over union is at least `min_iou` (0: one shared voxel), and of those
+    the largest total. `scores` are those of the detected labels; the border is excluded as by `evaluate_points`.
     """
     if truth.shape != detected.shape:
         raise DataError(
@@ -208,7 +165,7 @@ def evaluate_labels(
 
 
 def _numbered(labels: NDArray[Any], ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Return labels from 1 upwards without gaps, in the order of the given ones."""
+    """Return labels (z, y, x) numbered from 1 without gaps, in the order of `ids`."""
     numbers = np.zeros(labels.shape, np.int64)
     inside = labels != 0
     numbers[inside] = np.searchsorted(ids, labels[inside]) + 1
@@ -223,14 +180,14 @@ def _evaluate(
     extent: Extent | None,
     border_nm: tuple[float, float, float],
 ) -> Evaluation:
-    """Match, leave the border out, and count."""
+    """Match, exclude the border, and count."""
     pairs = match(candidates)
     kept = _away_from_border(truth, detections, pairs, extent, border_nm)
     synapses, found = truth.take(kept[0]), detections.take(kept[1])
     if not len(synapses):
         where = "none in the truth" if not len(truth) else f"all {len(truth):,} are nearer to the border"
         raise DataError("synapses to be found", f"there are none: {where}", "Give a truth with synapses that count")
-    # A pair stays or goes as a whole, so what is left of the largest matching is the largest of what is left.
+    # A pair stays or goes as a whole, so the rest of the largest matching is the largest matching of the rest.
     rows = [np.cumsum(side) - 1 for side in kept]
     inside = pairs[kept[0][pairs[:, 0]]]
     left = candidates.among(*kept)
@@ -256,18 +213,17 @@ def _away_from_border(
     extent: Extent | None,
     border_nm: tuple[float, float, float],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tell which synapses and which detections count."""
-    kept = np.ones(len(truth), np.bool_), np.ones(len(detections), np.bool_)
+    """Return which synapses, and which detections, are not excluded by the border: shape (rows,) each."""
     if not any(border_nm):
-        return kept
+        return np.ones(len(truth), np.bool_), np.ones(len(detections), np.bool_)
     if extent is None or not all(0 <= width < np.inf for width in border_nm):
-        found = "what was looked at is not known" if extent is None else "it is not three lengths from 0 upwards"
+        found = "the volume is not known" if extent is None else "it is not three lengths from 0 upwards"
         raise UsageError(f"a border of {border_nm} nm", found, "Give the ranges of the volume, and lengths in nm")
     border_um = np.asarray(border_nm) / 1000
-    kept = tuple((extent.depth_um(side.centre_um) >= border_um).all(axis=1) for side in (truth, detections))  # type: ignore[assignment]
-    # a detection goes the way of its synapse
-    kept[1][pairs[:, 1]] = kept[0][pairs[:, 0]]
-    return kept
+    counted = [np.all(extent.depth_um(side.centre_um) >= border_um, axis=1) for side in (truth, detections)]
+    # a detection is excluded with its synapse
+    counted[1][pairs[:, 1]] = counted[0][pairs[:, 0]]
+    return counted[0], counted[1]
 
 
 def _groups(names: NDArray[np.str_], matched: NDArray[np.int64]) -> dict[str, Group]:

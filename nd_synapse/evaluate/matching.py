@@ -1,7 +1,5 @@
 """One-to-one matching of truth and detections: as many pairs as the rule allows, and of those the best.
 
-It counts nothing and knows neither files nor pipelines.
-
 What may be matched is a graph: an edge joins a true synapse and a detection that are close enough, or that overlap. A
 *matching* takes edges so that no synapse and no detection is used twice. Taking the closest pair first (greedy) can
 waste synapses::
@@ -11,13 +9,11 @@ waste synapses::
 
     greedy takes B-a and leaves A and b alone; A-a with B-b matches all
 
-so the count would depend on coincidences. Here the number of pairs is the largest that there is, which is one number,
+so that the count depends on coincidences. Here the number of pairs is the largest that there is, which is one number,
 whatever the order of the rows; among such matchings the one with the least total cost is taken. Both come from one
 assignment problem (Jonker and Volgenant 1987, in the sparse form of SciPy), in which a synapse may also stay alone at
 a cost above any that pairs can add up to.
 
-References
-----------
 Jonker, R. and Volgenant, A. (1987). A shortest augmenting path algorithm for dense and sparse linear assignment
 problems. Computing 38, 325-340. doi:10.1007/BF02278710
 
@@ -44,31 +40,26 @@ MAX_PAIRS = 10_000_000
 """Largest number of pairs in reach of each other, about 40 bytes each."""
 
 _BATCH = 256
-"""Synapses whose pairs are chosen in one call, unless more hang together: a call takes the square of them in time."""
+"""Synapses that are matched in one call, unless more are connected: the time of a call is quadratic."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Pairs that may be matched, a row each, none twice.
-
-    Parameters
-    ----------
-    truth, detection : ndarray of int64, shape (n,)
-        Row of the true synapse and of the detection.
-    cost : ndarray of float64, shape (n,)
-        How bad the pair is, 0 to 1.
-    truths, detections : int
-        Number of true synapses and of detections, with those that are in no pair.
-    """
+    """Pairs that may be matched, a row each, none twice; shape (pairs,)."""
 
     truth: NDArray[np.int64]
+    """Row of the true synapse."""
     detection: NDArray[np.int64]
+    """Row of the detection."""
     cost: NDArray[np.float64]
+    """How bad the pair is, 0 to 1."""
     truths: int
+    """Number of true synapses, also those in no pair."""
     detections: int
+    """Number of detections, also those in no pair."""
 
     def among(self, truth: NDArray[np.bool_], detection: NDArray[np.bool_]) -> Candidates:
-        """Return the pairs of some synapses with some detections, with the rows that these have among themselves."""
+        """Return the pairs of the selected synapses and detections, with their rows in the selections."""
         stay = truth[self.truth] & detection[self.detection]
         truth_row, detection_row = np.cumsum(truth) - 1, np.cumsum(detection) - 1
         return Candidates(
@@ -83,33 +74,16 @@ class Candidates:
 def within_distance(
     truth_um: NDArray[np.float64], detections_um: NDArray[np.float64], max_distance_um: float
 ) -> Candidates:
-    """Find the pairs of points that are close enough.
-
-    Parameters
-    ----------
-    truth_um, detections_um : ndarray of float64, shape (n, 3) and (m, 3)
-        Points z, y, x in micrometres, finite.
-    max_distance_um : float
-        Largest distance, above 0; a pair at just this distance is close enough.
-
-    Returns
-    -------
-    Candidates
-        The pairs; the cost is the distance as a part of the largest.
-
-    Raises
-    ------
-    DataError
-        If there are more than `MAX_PAIRS`.
-    """
+    """Find the points (n, 3) and (m, 3) within a distance of each other; the cost is distance over largest distance."""
     if not len(truth_um) or not len(detections_um):
-        return Candidates(*_empty(), len(truth_um), len(detections_um))
+        none = np.empty(0, np.int64)
+        return Candidates(none, none, np.empty(0), len(truth_um), len(detections_um))
     # a distance of three voxels of 0.1 um is 0.30000000000000004 um
     reach = max_distance_um * (1 + 1e-9)
     trees = cKDTree(truth_um), cKDTree(detections_um)
     count = int(trees[0].count_neighbors(trees[1], reach))
     if count > MAX_PAIRS:
-        found = f"{count:,} pairs are that close, more than the {MAX_PAIRS:,} that can be told apart in memory"
+        found = f"{count:,} pairs are that close, and memory is planned for {MAX_PAIRS:,}"
         raise DataError(f"pairs within {max_distance_um * 1000:g} nm", found, "Give a smaller --max-distance-nm")
     pairs = trees[0].sparse_distance_matrix(trees[1], reach, output_type="ndarray")
     cost = np.minimum(pairs["v"] / max_distance_um, 1.0)
@@ -119,21 +93,9 @@ def within_distance(
 def overlapping(
     truth: NDArray[Any], detected: NDArray[Any], sizes: tuple[NDArray[np.int64], NDArray[np.int64]], min_iou: float
 ) -> Candidates:
-    """Find the pairs of objects that share voxels.
+    """Find objects of two volumes (z, y, x), numbered from 1, that overlap; the cost is 1 - intersection over union.
 
-    Parameters
-    ----------
-    truth, detected : ndarray of int64, shape (z, y, x)
-        0 is background; objects are 1 to their number.
-    sizes : tuple of ndarray of int64
-        Voxels of each true object and of each detected one.
-    min_iou : float
-        Smallest intersection over union, 0 to 1; with 0 one shared voxel is enough.
-
-    Returns
-    -------
-    Candidates
-        The pairs; the cost is 1 - intersection over union.
+    `sizes` are the voxels of each true and each detected object; where `min_iou` is 0, one shared voxel is enough.
     """
     both = np.flatnonzero((truth != 0) & (detected != 0))
     of_truth, of_detected = truth.ravel()[both] - 1, detected.ravel()[both] - 1
@@ -145,18 +107,7 @@ def overlapping(
 
 
 def match(candidates: Candidates) -> NDArray[np.int64]:
-    """Choose as many pairs as possible, and of those the least total cost.
-
-    Parameters
-    ----------
-    candidates : Candidates
-        What may be matched.
-
-    Returns
-    -------
-    ndarray of int64, shape (k, 2)
-        Row of the true synapse and of the detection, ordered by the former. The same candidates give the same pairs.
-    """
+    """Choose as many pairs as possible, and of those the least total cost: rows of truth and detection, (k, 2)."""
     chosen = [_assign(candidates, edges) for edges in _batches(candidates)]
     taken = np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
     pairs = np.stack([candidates.truth[taken], candidates.detection[taken]], axis=1)
@@ -164,7 +115,7 @@ def match(candidates: Candidates) -> NDArray[np.int64]:
 
 
 def _batches(candidates: Candidates) -> Iterator[NDArray[np.int64]]:
-    """Yield rows of `candidates` so that what hangs together stays together: such parts can be matched on their own."""
+    """Yield rows of `candidates`, connected ones together: connected parts can be matched on their own."""
     if not len(candidates.truth):
         return
     nodes = candidates.truths + candidates.detections
@@ -172,20 +123,19 @@ def _batches(candidates: Candidates) -> Iterator[NDArray[np.int64]]:
     _, parts = connected_components(coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(nodes, nodes)), False)
     part = parts[candidates.truth]
     synapses = np.bincount(parts[np.unique(candidates.truth)], minlength=int(parts.max()) + 1)
-    # numbering the batches by the synapses before a part: at most one batch size, and one part, in each
+    # batches are numbered by the synapses before a part, so each has at most one batch size and one part more
     batch = ((np.cumsum(synapses) - synapses) // _BATCH)[part]
     order = np.argsort(batch, kind="stable")
     yield from np.split(order, np.flatnonzero(np.diff(batch[order])) + 1)
 
 
 def _assign(candidates: Candidates, edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Match the synapses of some rows of `candidates`; return the rows that are taken."""
+    """Match the synapses of some rows of `candidates`; return the rows that are chosen."""
     truths, row = np.unique(candidates.truth[edges], return_inverse=True)
     detections, column = np.unique(candidates.detection[edges], return_inverse=True)
     n, m = len(truths), len(detections)
-    # Beside the detections each synapse has a place of its own, where it stays alone. That costs more than all pairs
-    # together, so it happens only where it must. One is added to every weight because SciPy takes 0 for no edge;
-    # every synapse pays it once, so it changes nothing.
+    # Each synapse may also be assigned to a place of its own, that is, stay alone. This costs more than all pairs
+    # together, so it happens only where it must. One is added to every weight because SciPy takes 0 as no edge.
     alone = n + 1.0
     weights = np.concatenate([candidates.cost[edges] + 1, np.full(n, alone + 1)])
     rows = np.concatenate([row, np.arange(n)])
@@ -200,24 +150,11 @@ def _assign(candidates: Candidates, edges: NDArray[np.int64]) -> NDArray[np.int6
 
 
 def gains(candidates: Candidates, order: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell which detections make the largest matching larger, when they come one after the other.
+    """Return which detections enlarge the largest matching when they come in this order: bool by row, (detections,).
 
-    After any number of them, the count of those that did is the size of the largest matching of the detections so
-    far: one pass gives the hits at every threshold. A detection that comes looks for a free synapse along a path of
-    other pairs that can move on (Berge 1957). Where it finds none, none of the synapses that it could reach will ever
-    be free again, so they are not looked at any more.
-
-    Parameters
-    ----------
-    candidates : Candidates
-        What may be matched.
-    order : ndarray of int64, shape (detections,)
-        The detections, the first to come first.
-
-    Returns
-    -------
-    ndarray of bool, shape (detections,)
-        By row of the detection, not by place in `order`.
+    The number of them so far is the size of the largest matching of the detections so far, so one pass gives the hits
+    at every threshold. A new detection looks for a free synapse along a path of pairs that can be exchanged (Berge
+    1957). Where there is none, no synapse on its paths will ever be free again, so they are not searched again.
     """
     reach = _reached(candidates)
     mate = [-1] * candidates.truths
@@ -248,19 +185,14 @@ def _reached(candidates: Candidates) -> list[list[int]]:
 def _search(
     newcomer: int, reach: list[list[int]], mate: list[int], spent: list[bool], came_from: dict[int, int]
 ) -> int:
-    """Return the first free synapse that can be had, -1 if there is none; note the way in `came_from`."""
-    requested = [newcomer]
-    for detection in requested:  # it grows while it is walked
+    """Return the first free synapse, -1 if there is none; record the path in `came_from`."""
+    queue = [newcomer]
+    for detection in queue:  # it grows meanwhile
         for synapse in reach[detection]:
             if synapse in came_from or spent[synapse]:
                 continue
             came_from[synapse] = detection
             if mate[synapse] < 0:
                 return synapse
-            requested.append(mate[synapse])
+            queue.append(mate[synapse])
     return -1
-
-
-def _empty() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the columns of no pair."""
-    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)

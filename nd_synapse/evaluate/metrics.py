@@ -1,9 +1,5 @@
 """Figures of merit: rates with their intervals, curves over thresholds, areas.
 
-It matches nothing and knows no synapse; it is given counts, hits and scores.
-
-References
-----------
 Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference. JASA 22(158), 209-212.
 doi:10.1080/01621459.1927.10502953
 
@@ -38,15 +34,7 @@ _AT_ONCE = 2_000_000  # weights of resamples that are held at a time
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A figure and its 95 % interval.
-
-    Parameters
-    ----------
-    value : float
-        The figure, NaN where there was nothing to divide by.
-    low, high : float
-        The interval; NaN like the value.
-    """
+    """A figure and its 95 % interval; all NaN where there is nothing to divide by."""
 
     value: float
     low: float
@@ -55,22 +43,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """Precision and recall at every threshold that makes a difference.
-
-    Parameters
-    ----------
-    threshold : ndarray of float64, shape (n,)
-        Descending; what scores at least this is taken.
-    precision, recall : ndarray of float64, shape (n,)
-        At that threshold.
-    average_precision : float
-        Sum over thresholds of the precision times what the recall gained; no interpolation. 0 for an empty curve.
-    """
+    """Precision and recall at every threshold that makes a difference, shape (n,)."""
 
     threshold: NDArray[np.float64]
+    """Descending; detections of at least this score count."""
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     average_precision: float
+    """Sum over thresholds of the precision times the gain in recall, without interpolation; 0 for an empty curve."""
 
     @property
     def f1(self) -> NDArray[np.float64]:
@@ -101,21 +81,9 @@ def f1_of_counts(hits: int, missed: int, false_alarms: int) -> Rate:
 
 
 def precision_recall_curve(gain: NDArray[np.bool_], score: NDArray[np.float64], truths: int) -> Curve:
-    """Follow precision and recall from the highest score to the lowest.
+    """Compute precision and recall at each different score, highest first; equal scores count together.
 
-    Parameters
-    ----------
-    gain : ndarray of bool, shape (n,)
-        For each detection, whether it adds a hit to those of higher score; of equal ones the number counts.
-    score : ndarray of float64, shape (n,)
-        Scores, no NaN.
-    truths : int
-        Number of true synapses, at least 1.
-
-    Returns
-    -------
-    Curve
-        A point for each different score; detections of one score are taken together or not at all.
+    `gain` (n,) says whether a detection adds a hit to those of higher score; `score` (n,) has no NaN.
     """
     order = np.argsort(-score, kind="stable")
     descending = score[order]
@@ -129,24 +97,10 @@ def precision_recall_curve(gain: NDArray[np.bool_], score: NDArray[np.float64], 
 def area_under_roc(
     score: NDArray[np.float64], positive: NDArray[np.bool_], weight: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Return the chance that a positive scores higher than a negative, ties counted half (Hanley and McNeil 1982).
+    """Return the area under the ROC curve, float64 (b,), NaN where a class is empty (Hanley and McNeil 1982).
 
-    It is the area under the curve of true over false positives, counted from ranks: sort once, then each positive has
-    below it the negatives of lower score and half of those of its own.
-
-    Parameters
-    ----------
-    score : ndarray of float64, shape (n,)
-        Finite or infinite, no NaN.
-    positive : ndarray of bool, shape (n,)
-        The class.
-    weight : ndarray of float64, shape (b, n), optional
-        How often each counts, in each of b resamples; once each where None.
-
-    Returns
-    -------
-    ndarray of float64, shape (b,)
-        One area where there are no weights. NaN where either class is empty.
+    It is the chance that a positive scores higher than a negative, ties counted half, computed from ranks. `score` and
+    `positive` are (n,), without NaN; `weight` (b, n) says how often each counts in each of b resamples.
     """
     weights = np.ones((1, len(score))) if weight is None else weight
     if not len(score):
@@ -164,22 +118,7 @@ def area_under_roc(
 def balanced_accuracy(
     chosen: NDArray[np.bool_], positive: NDArray[np.bool_], weight: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Return the mean of the shares of both classes that are told rightly.
-
-    Parameters
-    ----------
-    chosen : ndarray of bool, shape (n,)
-        What is called positive.
-    positive : ndarray of bool, shape (n,)
-        What is.
-    weight : ndarray of float64, shape (b, n), optional
-        As for `area_under_roc`.
-
-    Returns
-    -------
-    ndarray of float64, shape (b,)
-        NaN where either class is empty.
-    """
+    """Return the mean of both classes' shares that are chosen rightly, float64 (b,); arguments as `area_under_roc`."""
     weights = np.ones((1, len(chosen))) if weight is None else weight
     shares = []
     for of, right in ((positive, positive & chosen), (~positive, ~positive & ~chosen)):
@@ -196,23 +135,8 @@ def bootstrap(
 ) -> Rate:
     """Return a figure with the middle 95 % of its values over resamples (percentile bootstrap).
 
-    Each class is drawn from on its own, with replacement, so that all resamples have as many of each as the data.
-
-    Parameters
-    ----------
-    figure : callable
-        Weights (b, n) to figures (b,); None means every one once.
-    positive : ndarray of bool, shape (n,)
-        The classes.
-    resamples : int
-        How many.
-    seed : int
-        The same seed gives the same interval.
-
-    Returns
-    -------
-    Rate
-        NaN where the figure is.
+    Each class is drawn from separately, with replacement. `figure` maps weights (b, n), or None for the data as they
+    are, to figures (b,).
     """
     value = float(figure(None)[0])
     if math.isnan(value):

@@ -1,6 +1,6 @@
 """Pictures of an evaluation: hits, misses and false alarms over the image, and precision against recall.
 
-It computes no figure and writes no file. Import it only where pictures are asked for: it loads matplotlib.
+Importing it loads matplotlib.
 """
 
 from __future__ import annotations
@@ -26,21 +26,9 @@ def matches(
     shown: tuple[str, NDArray[Any]] | None,
     voxel_size_nm: tuple[float, float, float] | None,
 ) -> bytes:
-    """Draw where hits, misses and false alarms lie, seen along z.
+    """Draw where hits, misses and false alarms lie, seen along z: a PNG.
 
-    Parameters
-    ----------
-    evaluation : Evaluation
-        What was matched.
-    shown : tuple of str and ndarray, shape (y, x), or None
-        Name of a channel and its brightest voxels along z, the first one at the origin. None draws the marks alone.
-    voxel_size_nm : tuple of float, optional
-        Size of a voxel along z, y, x; needed for a projection.
-
-    Returns
-    -------
-    bytes
-        A PNG.
+    `shown` is the name of a channel and its largest values along z, shape (y, x); None draws the marks alone.
     """
     found = evaluation.truth.centre_um[evaluation.pairs[:, 0]]
     missed = evaluation.truth.centre_um[evaluation.missed]

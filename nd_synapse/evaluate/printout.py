@@ -1,7 +1,4 @@
-"""What is told of an evaluation: a screen of text, JSON, and tables of the single synapses.
-
-It computes no figure and draws no picture.
-"""
+"""An evaluation as a screen of text, as JSON, and as tables of the single synapses."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ def as_text(evaluation: Evaluation, subject: str) -> str:
 
 
 def _curve(evaluation: Evaluation) -> Iterator[str]:
-    """Tell what the scores add."""
+    """Yield the lines on scores."""
     curve = evaluation.curve
     if curve is None:
         yield "average precision: none, for detections have no scores"
@@ -55,12 +52,12 @@ def _curve(evaluation: Evaluation) -> Iterator[str]:
     yield _FIGURE.format("average precision", f"{curve.average_precision:.3f}", "", "").rstrip()
     if len(curve.threshold):
         best = int(np.argmax(curve.f1))
-        told = f"at score {curve.threshold[best]:.4g} or more; chosen on this truth, so it flatters"
-        yield _FIGURE.format("best F1", f"{curve.f1[best]:.3f}", "", told)
+        note = f"at score {curve.threshold[best]:.4g} or more; chosen on this truth, so it flatters"
+        yield _FIGURE.format("best F1", f"{curve.f1[best]:.3f}", "", note)
 
 
 def _groups(heading: str, verb: str, groups: Mapping[str, Group]) -> Iterator[str]:
-    """Tell how many of each group are matched."""
+    """Yield a table of groups and how many of each are matched."""
     if not groups:
         return
     yield ""
@@ -75,7 +72,7 @@ def _groups(heading: str, verb: str, groups: Mapping[str, Group]) -> Iterator[st
 
 
 def _classes(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """Tell what class the detections of each type were given."""
+    """Yield the classes of the detections by the types of their synapses."""
     if not classes or len(classes) > _MOST_KINDS:
         return
     yield ""
@@ -151,8 +148,8 @@ def synaptograms_as_text(score: SynaptogramEvaluation, subject: str) -> str:
     ]
     rule = score.class_rule
     if rule is not None:
-        told = f"{_number(rule.accuracy.value)} ({_interval(rule.accuracy)}) of {rule.synapses} true synapses"
-        lines += ["", f"Type by the larger score, Gaba or Glut, summed over those voxels: right for {told};"]
+        right = f"{_number(rule.accuracy.value)} ({_interval(rule.accuracy)}) of {rule.synapses} true synapses"
+        lines += ["", f"Type by the larger score, Gaba or Glut, summed over those voxels: right for {right};"]
         peaks = "" if score.class_rule_of_peaks is None else _number(score.class_rule_of_peaks.accuracy.value)
         lines.append(f"by the larger maximum: {peaks}; always naming the more frequent type: {_number(rule.majority)}.")
     return "\n".join(lines) + "\n"
@@ -182,26 +179,13 @@ def synaptograms_as_json(score: SynaptogramEvaluation) -> dict[str, Any]:
 
 
 def synaptograms_table(score: SynaptogramEvaluation, kind: NDArray[np.str_]) -> str:
-    """Return the score of each cube as CSV.
-
-    Parameters
-    ----------
-    score : SynaptogramEvaluation
-        The scores.
-    kind : ndarray of str, shape (n,)
-        What each cube is.
-
-    Returns
-    -------
-    str
-        A row a cube: its number from 0, what it is, its scores.
-    """
+    """Return a CSV with a row a cube: its number from 0, its `kind` (n,), its scores."""
     scores = {f"score_{mask}": values for mask, values in score.scores.items()}
     return _csv({"cube": np.arange(len(kind)), "kind": kind, **scores})
 
 
-def _figure(name: str, rate: Rate, told: str) -> str:
-    return _FIGURE.format(name, _number(rate.value), _interval(rate), told).rstrip()
+def _figure(name: str, rate: Rate, note: str) -> str:
+    return _FIGURE.format(name, _number(rate.value), _interval(rate), note).rstrip()
 
 
 def _number(value: float) -> str:

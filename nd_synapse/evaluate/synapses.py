@@ -1,7 +1,4 @@
-"""Synapses as points: what is known of each, in truth and in detections alike.
-
-It reads no file and compares nothing.
-"""
+"""Synapses as points: what is known of each, in truth and in detections alike."""
 
 from __future__ import annotations
 
@@ -17,38 +14,32 @@ from nd_synapse.geometry import Box
 
 __all__ = ["Extent", "Synapses", "synapses_of_labels"]
 
+_FARTHEST_UM = 1e15
+"""Larger coordinates, whose squares and sums might overflow, are a defect of the file."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Synapses:
-    """Centres of synapses, a row each, and what else is known of them.
-
-    Parameters
-    ----------
-    centre_um : ndarray of float64, shape (n, 3)
-        Centres z, y, x in micrometres.
-    kind : ndarray of str, shape (n,), or None
-        Type of each, such as ``inhibitory``; None where it is not known.
-    score : ndarray of float64, shape (n,), or None
-        The higher, the more a synapse; -inf for one without a score, no NaN. None where there are no scores.
-    volume_um3 : ndarray of float64, shape (n,), or None
-        Volume in cubic micrometres; None where it is not known.
-
-    Raises
-    ------
-    DataError
-        If a centre is not finite, a score is NaN, or the columns differ in length.
-    """
+    """Centres of synapses, a row each, and what else is known of them."""
 
     centre_um: NDArray[np.float64]
+    """z, y, x in micrometres, shape (n, 3)."""
     kind: NDArray[np.str_] | None = None
+    """Type of each, such as ``inhibitory``, shape (n,); None where types are unknown."""
     score: NDArray[np.float64] | None = None
+    """Shape (n,); -inf for a synapse without a score, no NaN. None where there are no scores."""
     volume_um3: NDArray[np.float64] | None = None
+    """Shape (n,); None where volumes are unknown."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no table of points."""
-        if self.centre_um.ndim != 2 or self.centre_um.shape[1] != 3 or not np.isfinite(self.centre_um).all():
-            found = f"they have the shape {self.centre_um.shape}, or some are not finite"
-            raise DataError("centres of synapses", found, "Give (n, 3) finite numbers z, y, x in micrometres")
+        """Check shapes and numbers."""
+        if self.centre_um.ndim != 2 or self.centre_um.shape[1] != 3:
+            found = f"they have the shape {self.centre_um.shape}"
+            raise DataError("centres of synapses", found, "Give (n, 3) numbers z, y, x in micrometres")
+        beyond = np.flatnonzero(~(np.abs(self.centre_um) <= _FARTHEST_UM).all(axis=1))
+        if len(beyond):
+            found = f"row {beyond[0] + 1} is {self.centre_um[beyond[0]].tolist()} um"
+            raise DataError("centres of synapses", found, f"Give numbers of at most {_FARTHEST_UM:g}")
         for name in ("kind", "score", "volume_um3"):
             column = getattr(self, name)
             if column is not None and column.shape != (len(self),):
@@ -69,21 +60,14 @@ class Synapses:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The part of space that was looked at: a box of voxels and their size.
-
-    Parameters
-    ----------
-    box : Box
-        Voxels; index 0 is the origin of the centres' coordinates, and a voxel's index is its centre.
-    voxel_size_nm : tuple of float
-        Size of a voxel along z, y, x.
-    """
+    """The volume that was searched: a box of voxels and their size."""
 
     box: Box
+    """Index 0 is the origin of the centres' coordinates, and a voxel's index is its centre."""
     voxel_size_nm: tuple[float, float, float]
 
     def depth_um(self, centre_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Measure how deep points lie below the faces of the box."""
+        """Return how deep points (n, 3) lie below the nearest faces of the box along z, y, x; shape (n, 3)."""
         size = np.asarray(self.voxel_size_nm) / 1000
         low = (np.asarray(self.box.start) - 0.5) * size
         high = (np.asarray(self.box.stop) - 0.5) * size
@@ -94,24 +78,7 @@ class Extent:
 def synapses_of_labels(
     labels: NDArray[Any], voxel_size_nm: Sequence[float]
 ) -> tuple[Synapses, NDArray[Any], NDArray[np.int64]]:
-    """Measure the objects of a label volume.
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (z, y, x)
-        0 is background; the voxels of one value are one object, wherever they lie.
-    voxel_size_nm : sequence of float
-        Size of a voxel along z, y, x.
-
-    Returns
-    -------
-    synapses : Synapses
-        Centroids and volumes, ordered by label; none for a volume of background.
-    ids : ndarray
-        The label of each.
-    voxels : ndarray of int64
-        The number of voxels of each.
-    """
+    """Return the objects of a label volume (z, y, x), 0 being background, their labels, ascending, and their voxels."""
     flat = labels.ravel()
     places = np.flatnonzero(flat)
     ids, rows, counts = np.unique(flat[places], return_inverse=True, return_counts=True)

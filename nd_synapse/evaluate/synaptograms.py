@@ -1,11 +1,10 @@
-"""Synaptograms: small cubes around puncta, each with an expert's label; and how well a pipeline's scores tell them.
+"""Synaptograms: small cubes around puncta, each with an expert's label, and how well a pipeline's scores agree.
 
-It detects no object: a cube has one score a mask, the largest in its central 3 x 3 x 3 voxels.
+A cube has one score a mask, the largest in its central 3 x 3 x 3 voxels; no object is detected.
 """
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection.blocks import add_counts
 from nd_synapse.errors import DataError
-from nd_synapse.evaluate.files import MAX_BYTES, reading
+from nd_synapse.evaluate.files import reading
 from nd_synapse.evaluate.metrics import Rate, area_under_roc, balanced_accuracy, bootstrap
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Pipeline, Place, Summary
@@ -34,7 +33,7 @@ __all__ = [
 ]
 
 ASSUMED_VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
-"""Where a file states none: that of the published sets."""
+"""Voxel size where a file has none: that of the published sets."""
 
 RESAMPLES = 2000
 
@@ -44,23 +43,13 @@ _IMAGES = ("images_uint8", "images_uint16")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Synaptograms:
-    """Cubes and what they are.
-
-    Parameters
-    ----------
-    images : ndarray of uint8 or uint16, shape (n, channels, z, y, x)
-        The voxels; every extent of a cube is odd and at least 3.
-    channels : tuple of str
-        Names of the channels.
-    kind : ndarray of str, shape (n,)
-        ``none``, ``excitatory`` or ``inhibitory``.
-    voxel_size_nm : tuple of float
-        Size of a voxel along z, y, x.
-    """
+    """Cubes and what they are."""
 
     images: NDArray[Any]
+    """uint8 or uint16, shape (n, channels, z, y, x); the extents of a cube are odd and at least 3."""
     channels: tuple[str, ...]
     kind: NDArray[np.str_]
+    """``none``, ``excitatory`` or ``inhibitory``, shape (n,)."""
     voxel_size_nm: tuple[float, float, float]
 
     def __len__(self) -> int:
@@ -70,84 +59,48 @@ class Synaptograms:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How well a mask's score answers a question.
-
-    Parameters
-    ----------
-    mask, question : str
-        Whose score; what is positive: ``any``, ``excitatory`` or ``inhibitory`` against all other cubes.
-    positives, negatives : int
-        Number of cubes.
-    area : Rate
-        Area under the ROC curve.
-    accuracy : Rate
-        Balanced accuracy of calling positive what scores above 0; NaN where no score or every score is above 0.
-    """
+    """How well a mask's score answers a question."""
 
     mask: str
     question: str
+    """Which cubes are positive: ``any`` synapse, ``excitatory`` or ``inhibitory``, against all others."""
     positives: int
     negatives: int
     area: Rate
+    """Area under the ROC curve."""
     accuracy: Rate
+    """Balanced accuracy of calling positive what scores above 0; NaN where no score or every score is above 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRule:
-    """How often the larger of the scores of `Glut` and `Gaba` tells the type of a true synapse.
-
-    Parameters
-    ----------
-    accuracy : Rate
-        Share that is told rightly; equal scores tell nothing and count as wrong.
-    majority : float
-        Share of the more frequent type, which always naming that type would reach.
-    synapses : int
-        Number of true synapses.
-    """
+    """How often the larger of the scores of `Glut` and `Gaba` gives the type of a true synapse."""
 
     accuracy: Rate
+    """Share that is right; equal scores count as wrong."""
     majority: float
+    """Share of the more frequent type."""
     synapses: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SynaptogramEvaluation:
-    """What came of scoring synaptograms.
-
-    Parameters
-    ----------
-    roles : dict of str to str
-        Role to channel.
-    scores : dict of str to ndarray of float64, shape (n,)
-        Mask to the score of each cube.
-    answers : tuple of Answer
-        One for each mask and question that has cubes on both sides.
-    class_rule : ClassRule or None
-        The rule of the scores summed over the central voxels, as a classifier sums over an object; None where the
-        pipeline does not score both types, or the cubes are of one type.
-    class_rule_of_peaks : ClassRule or None
-        The rule of the largest scores.
-    """
+    """Scores of synaptograms and their agreement with the labels."""
 
     roles: dict[str, str]
     scores: dict[str, NDArray[np.float64]]
+    """Mask to the score of each cube, shape (n,)."""
     answers: tuple[Answer, ...]
+    """One for each mask and question that has cubes on both sides."""
     class_rule: ClassRule | None
+    """By scores summed over the central voxels, as a classifier sums over an object; None without both scores."""
     class_rule_of_peaks: ClassRule | None
+    """By the largest scores."""
 
 
 def read_synaptograms(path: Path, voxel_size_nm: tuple[float, float, float] | None = None) -> Synaptograms:
     """Read synaptograms."""
     with reading(path):
-        # a list of members may be as long as the file; and what is unpacked may be far larger than the file
-        size = path.stat().st_size
-        if size <= MAX_BYTES:
-            with zipfile.ZipFile(path) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_BYTES:
-            found = f"it unpacks to {size / 2**30:.1f} GiB, more than the {MAX_BYTES / 2**30:.0f} GiB that are read"
-            raise DataError(str(path), found, "Split it into several files")
         with np.load(path, allow_pickle=False) as archive:
             stored = {name: archive[name] for name in archive.files}
         images = _images(path, stored)
@@ -161,7 +114,7 @@ def read_synaptograms(path: Path, voxel_size_nm: tuple[float, float, float] | No
 
 
 def _images(path: Path, stored: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the cubes with their centres rebuilt."""
+    """Return the cubes (n, channels, z, y, x) with their centres restored."""
     name = next((name for name in _IMAGES if name in stored), None)
     missing = [wanted for wanted in ("channels", "label", "label_names") if wanted not in stored]
     if name is None or missing:
@@ -194,41 +147,16 @@ def _kind(path: Path, name: str) -> str:
         if name.lower().startswith(beginnings):
             return kind
     wanted = ", ".join(f"{'... or '.join(beginnings)}..." for beginnings in _KINDS.values())
-    raise DataError(f"label {name!r} of {path}", "what it means is not known", f"Name labels {wanted}")
+    raise DataError(f"label {name!r} of {path}", "its meaning is not known", f"Name labels {wanted}")
 
 
 def score_cubes(
     pipeline: Pipeline, synaptograms: Synaptograms, chosen: Mapping[str, str] | None = None
 ) -> tuple[dict[str, str], dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Score each cube by each mask that the pipeline grades voxels for.
+    """Score each cube by each mask that the pipeline grades: roles, largest scores (n,) and their sums (n,) by mask.
 
-    The cubes are taken as the blocks of one specimen: the pipeline learns from the counts of all of them together, and
-    then grades each. Each is a volume of its own, mirrored at its borders.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        The detector.
-    synaptograms : Synaptograms
-        The cubes.
-    chosen : mapping of str to str, optional
-        Role to channel, where the names do not tell.
-
-    Returns
-    -------
-    roles : dict of str to str
-        Role to channel.
-    scores : dict of str to ndarray of float64, shape (n,)
-        Mask to the largest score in the central 3 x 3 x 3 voxels of each cube.
-    sums : dict of str to ndarray of float64, shape (n,)
-        Mask to the sum of those scores.
-
-    Raises
-    ------
-    DataError
-        If the pipeline grades no voxels, or cannot learn from these cubes.
-    UsageError
-        If no channel fits a role.
+    Scores are those of the central 3 x 3 x 3 voxels. The pipeline learns from the counts of all cubes together, then
+    grades each as a volume of its own, mirrored at its borders.
     """
     roles = pipeline.choose(synaptograms.channels, dict(chosen or {}))
     z, y, x = synaptograms.images.shape[2:]
@@ -246,7 +174,7 @@ def score_cubes(
     finding = pipeline.learn(summary, roles)
     graded = [pipeline.scores(arrays(cube), finding, place) for cube in synaptograms.images]
     if not graded[0]:
-        raise DataError(f"scores of {pipeline.name}", "it grades no voxels", "Take a pipeline that has scores")
+        raise DataError(f"scores of {pipeline.name}", "it grades no voxels", "Choose a pipeline that has scores")
     middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in place.shape)
     largest = {name: np.array([float(one[name][middle].max()) for one in graded]) for name in graded[0]}
     sums = {name: np.array([float(one[name][middle].sum(dtype=np.float64)) for one in graded]) for name in graded[0]}
@@ -261,32 +189,19 @@ def evaluate_synaptograms(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> SynaptogramEvaluation:
-    """Tell how well a pipeline's scores agree with the labels."""
+    """Score cubes and compare the scores with their labels; `resamples` and `seed` are of the bootstrap."""
     roles, scores, sums = score_cubes(pipeline, synaptograms, chosen)
-    answers = judged(scores, synaptograms.kind, resamples, seed)
+    answers = compare(scores, synaptograms.kind, resamples, seed)
     rules = [class_rule(by, synaptograms.kind, resamples, seed) for by in (sums, scores)]
     return SynaptogramEvaluation(roles, scores, answers, *rules)
 
 
-def judged(
+def compare(
     scores: Mapping[str, NDArray[np.float64]], kind: NDArray[np.str_], resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Answer, ...]:
-    """Hold scores against labels.
+    """Compare scores (n,) by mask with the types (n,): any synapse against none, and each type against the rest.
 
-    Parameters
-    ----------
-    scores : mapping of str to ndarray of float64, shape (n,)
-        Mask to scores.
-    kind : ndarray of str, shape (n,)
-        ``none``, ``excitatory`` or ``inhibitory``.
-    resamples, seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    tuple of Answer
-        For each mask: any synapse against none, excitatory against rest, inhibitory against rest; without those for
-        which all cubes are on one side.
+    Questions for which all cubes are on one side are left out.
     """
     questions = {"any": kind != "none", "excitatory": kind == "excitatory", "inhibitory": kind == "inhibitory"}
     answers = []
@@ -307,21 +222,9 @@ def judged(
 def class_rule(
     scores: Mapping[str, NDArray[np.float64]], kind: NDArray[np.str_], resamples: int = RESAMPLES, seed: int = 0
 ) -> ClassRule | None:
-    """Hold the rule "the larger score tells the type" against the labels of true synapses.
+    """Compare the type with the larger score, `Glut` or `Gaba`, with the types (n,) of true synapses.
 
-    Parameters
-    ----------
-    scores : mapping of str to ndarray of float64, shape (n,)
-        Mask to scores; the rule needs ``Glut`` and ``Gaba``.
-    kind : ndarray of str, shape (n,)
-        ``none``, ``excitatory`` or ``inhibitory``.
-    resamples, seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    ClassRule or None
-        None where a score is missing or the synapses are all of one type.
+    None where a score is missing or the synapses are all of one type.
     """
     inhibitory = kind[kind != "none"] == "inhibitory"
     if not {"Glut", "Gaba"} <= set(scores) or inhibitory.all() or not inhibitory.any():

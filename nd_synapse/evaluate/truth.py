@@ -1,7 +1,4 @@
-"""Truth and detections in files: points in a table, or objects in a label volume.
-
-It matches nothing; how files are read is the business of `files`.
-"""
+"""Truth and detections from files: points in a table, or objects in a label volume."""
 
 from __future__ import annotations
 
@@ -26,12 +23,9 @@ _CLASS = "class"
 _VOLUME = "volume_um3"
 _TYPE = "type"
 
-_FARTHEST_UM = 1e15
-"""Beyond it lies no voxel of any experiment: a million kilometres."""
-
 
 def is_table(path: Path) -> bool:
-    """Tell by its name whether a file is a table of points; else it is a volume."""
+    """Return whether a file is a table of points by its name; else it is a volume."""
     return path.suffix.lower() == ".csv"
 
 
@@ -46,26 +40,14 @@ def read_points(
     """Read points from a table."""
     table = read_table(path)
     centre_um = _centres(path, table, voxel_size_nm)
-    _check_bounds(path, "coordinates in micrometres", centre_um, _FARTHEST_UM)
     if kind is None:
         kind = next((name for name in (_TYPE, _CLASS) if name in table), None)
     kinds = None if kind is None else np.array(column(path, table, kind), np.str_)
     score = next((name for name in _SCORES if name in table), None) if scored else None
     scores = None if score is None else numbers(path, table, score, empty=-np.inf)
     volume = numbers(path, table, _VOLUME) if _VOLUME in table else None
-    if volume is not None:
-        _check_bounds(path, _VOLUME, volume, _FARTHEST_UM)
     points = Synapses(centre_um, kinds, scores, volume)
     return points if mask is None else points.take(np.array(column(path, table, f"in_{mask}"), np.str_) == "True")
-
-
-def _check_bounds(path: Path, name: str, values: NDArray[np.float64], most: float) -> None:
-    """Refuse numbers whose squares, or sums, would be none."""
-    beyond = np.abs(values) > most
-    if beyond.any():
-        row, *place = (int(i) for i in np.argwhere(beyond)[0])
-        found = f"row {row + 1} has {values[(row, *place)]:g}, and numbers of at most {most:g} can be computed with"
-        raise DataError(f"{name} in {path}", found, "Correct or remove the row")
 
 
 def _centres(
@@ -80,7 +62,7 @@ def _centres(
         wanted = "Name the columns z,y,x (voxels), z_um,y_um,x_um, or as in synapses.csv"
         raise DataError(f"points in {path}", found, wanted)
     if in_um is None and voxel_size_nm is None:
-        raise UsageError(f"points in {path}", "they are in voxels, of unknown size", "Give --voxel-size-nm Z,Y,X")
+        raise UsageError(f"points in {path}", "they are in voxels of unknown size", "Give --voxel-size-nm Z,Y,X")
     um = _points(path, table, in_um) if in_um else None
     if in_voxels is None or voxel_size_nm is None:
         assert um is not None  # refused above
@@ -89,7 +71,7 @@ def _centres(
     from_voxels: NDArray[np.float64] = _points(path, table, in_voxels) * size_um
     if um is None:
         return from_voxels
-    # both are there: a wrong voxel size would put every point beside the image
+    # a wrong voxel size would put every point beside the image
     off = np.abs(um - from_voxels) > size_um
     if off.any():
         row = int(np.flatnonzero(off.any(axis=1))[0])
@@ -110,23 +92,7 @@ def _points(path: Path, table: Mapping[str, list[str]], names: Sequence[str]) ->
 
 
 def read_labels(path: Path) -> NDArray[np.int64]:
-    """Read objects from a volume.
-
-    Parameters
-    ----------
-    path : Path
-        TIFF stack or Zarr array of whole numbers; see `labelled`.
-
-    Returns
-    -------
-    ndarray of int64, shape (z, y, x)
-        0 is background.
-
-    Raises
-    ------
-    UnknownNameError, DataError, StorageError
-        As `files.read_volume`; a DataError if a label is negative or too large.
-    """
+    """Read objects from a TIFF stack or Zarr array of whole numbers, shape (z, y, x); see `labelled`."""
     voxels = read_volume(path)
     if voxels.dtype.kind == "i" and voxels.min() < 0:
         raise DataError(str(path), f"it has the label {voxels.min()}", "Use 0 for background and labels above 0")
@@ -136,18 +102,7 @@ def read_labels(path: Path) -> NDArray[np.int64]:
 
 
 def labelled(voxels: NDArray[Any]) -> NDArray[np.int64]:
-    """Return labels; a mask is cut into its 26-connected components.
-
-    Parameters
-    ----------
-    voxels : ndarray of bool or int, shape (z, y, x)
-        Labels from 0, or a mask: a volume with one value beside 0.
-
-    Returns
-    -------
-    ndarray of int64, shape (z, y, x)
-        0 is background.
-    """
+    """Return labels (z, y, x), 0 being background; a volume of one other value is cut into 26-connected components."""
     inside = voxels[voxels != 0]
     if len(inside) and (inside == inside[0]).all():
         parts = cc3d.connected_components(np.ascontiguousarray(voxels != 0).view(np.uint8), connectivity=26)
@@ -156,7 +111,7 @@ def labelled(voxels: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def within(synapses: Synapses, extent: Extent, reach_nm: float, requested: str) -> Synapses:
-    """Return the synapses as they are, or refuse those that no detection in the volume could match."""
+    """Return the synapses, or refuse them if no detection in the volume could match some."""
     outside = (extent.depth_um(synapses.centre_um) < -reach_nm / 1000).any(axis=1)
     if outside.any():
         first = synapses.centre_um[outside][0].round(3).tolist()

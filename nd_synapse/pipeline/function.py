@@ -1,11 +1,9 @@
 """The pipeline of a plain function: ``--pipeline package.module:function``, no class needed.
 
-It is no pipeline of its own and knows nothing of synapses.
-
 The function takes a dictionary of channel name to voxels (z, y, x; uint8 or uint16, read-only) and returns a mask, or a
-dictionary of masks. A mask is an array of the block's shape, with or without the halo; what is not 0 in it belongs to
-the mask. A function that needs more than its block says so, as for `nd_multicore`: ``function.halo = (z, y, x)``, and
-one that returns several masks names them: ``function.masks = ("All", "Gaba")``, the first of which holds the others.
+dictionary of masks. A mask is an array of the block's shape, with or without the halo; voxels that are not 0 belong to
+it. ``function.halo = (z, y, x)`` declares a halo, as for `nd_multicore`; ``function.masks = ("All", "Gaba")`` names the
+masks, the first of which holds the others.
 """
 
 from __future__ import annotations
@@ -32,24 +30,17 @@ _MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def _are_names(masks: tuple[Any, ...]) -> bool:
-    """Tell whether masks can be called so."""
+    """Return whether these are valid, different names."""
     named = all(isinstance(name, str) and _MASK_NAME.fullmatch(name) for name in masks)
     return bool(masks) and named and len(set(masks)) == len(masks)
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionPipeline(Pipeline):
-    """Runs a function on each block; every voxel it returns belongs to an object.
-
-    Parameters
-    ----------
-    target : str
-        ``package.module:function``.
-    working_bytes : int
-        Memory that the function takes, in bytes a voxel.
-    """
+    """Runs a function on each block; every voxel it returns belongs to an object."""
 
     target: str
+    """``package.module:function``."""
     working_bytes: int = 64
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
@@ -57,14 +48,14 @@ class FunctionPipeline(Pipeline):
             "working_bytes",
             64,
             "bytes",
-            "memory that the function takes beside its input, a voxel",
+            "memory of the function beside its input, a voxel",
             minimum=0,
             shows=False,
         ),
     )
 
     def __post_init__(self) -> None:
-        """Refuse a function that does not exist, or declares what cannot be."""
+        """Check that the function exists and declares a valid halo and masks."""
         check_parameters(self)
         halo, masks = self._declared("halo", (0, 0, 0)), self.masks
         if len(halo) != 3 or not all(isinstance(n, Integral) and int(n) >= 0 for n in halo):
@@ -90,23 +81,23 @@ class FunctionPipeline(Pipeline):
 
     @property
     def help(self) -> str:
-        """The first line of the function's own text."""
+        """The first line of the function's docstring."""
         text = (_load(self.target).__doc__ or "").strip()
-        return text.splitlines()[0] if text else "a function without a text"
+        return text.splitlines()[0] if text else "a function without a docstring"
 
     @property
     def masks(self) -> tuple[str, ...]:
-        """What the function declares, or ``All``."""
+        """The declared masks, or ``All``."""
         return self._declared("masks", ("All",))  # type: ignore[no-any-return]
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
-        """Return what the function declares."""
+        """Return the declared halo."""
         del voxel_size_nm
         z, y, x = map(int, self._declared("halo", (0, 0, 0)))
         return (z, y, x)
 
     def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
-        """Give the function every channel by its name."""
+        """Return every channel by its name."""
         if chosen:
             raise UsageError(
                 "--channels " + ",".join(f"{role}={channel}" for role, channel in chosen.items()),
@@ -145,7 +136,7 @@ class FunctionPipeline(Pipeline):
         return Detected(sets)
 
     def _mask(self, name: str, mask: Any, halo: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Cut the halo off, if it is there."""
+        """Return a mask as booleans of the block's shape, without a halo."""
         with_halo = tuple(n + 2 * h for n, h in zip(shape, halo, strict=True))
         voxels = np.asarray(mask)
         if voxels.shape == with_halo:

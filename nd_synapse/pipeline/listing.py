@@ -1,7 +1,4 @@
-"""What a terminal says of the pipelines: which there are, and what each takes.
-
-It runs none of them.
-"""
+"""The pipelines as text for a terminal: which there are, and what each takes."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ def listed() -> str:
 
 
 def _help(name: str) -> str:
-    """Return the line of a pipeline; one that another distribution announces and cannot give must not hide the rest."""
+    """Return the line of a pipeline; one that cannot be imported must not hide the others."""
     try:
         return registry.build(name, {}).help
     except NDSynapseError as error:

@@ -12,8 +12,9 @@ from importlib import metadata
 from typing import Any
 
 from nd_synapse.errors import StorageError, UnknownNameError, closest
-from nd_synapse.pipeline.contract import Parameter, Pipeline, parse_parameters
+from nd_synapse.pipeline.contract import Parameter, Pipeline
 from nd_synapse.pipeline.function import FunctionPipeline
+from nd_synapse.pipeline.parameters import parse_parameters
 from nd_synapse.text import describe_error
 
 __all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "is_ours", "names", "parameters"]
@@ -21,7 +22,7 @@ __all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "is_ours", "names", "par
 DEFAULT_PIPELINE = "nomads-unsupervised"
 
 ENTRY_POINTS = "nd_synapse.pipelines"
-"""Group of entry points in which other distributions announce their pipelines."""
+"""Group of entry points of pipelines."""
 
 _OURS = "nd-synapse"
 """Our own distribution, whose pipelines nobody can replace."""

@@ -1,7 +1,4 @@
-"""Channels and the roles that they play in a pipeline.
-
-It pulls no channel and knows no pipeline.
-"""
+"""The roles of channels in a pipeline, and the channels that play them."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class Role:
     name : str
         Name of the role, as in ``--channels presynaptic=SYNAPSIN``.
     markers : tuple of str
-        Lower-case parts of channel names that mark the role, the most wanted first.
+        Lower-case parts of channel names that mark the role, the preferred ones first.
     help : str
         One line for the user.
     optional : bool
@@ -51,7 +48,7 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
     channels : sequence of str
         Names of the experiment's image channels.
     chosen : mapping of str to str
-        Role to channel, as the user gave it; an empty name leaves an optional role out.
+        Role to channel, as given by the user; an empty name leaves an optional role out.
 
     Returns
     -------
@@ -90,20 +87,20 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
     for role in roles:
         channel = chosen[role.name] if role.name in chosen else _by_marker(role, channels)
         if not channel and not role.optional:
-            raise UsageError(f"--channels {role.name}=", "the pipeline cannot do without this channel", "Name it")
+            raise UsageError(f"--channels {role.name}=", "the pipeline needs this channel", "Name it")
         if channel:
             found[role.name] = channel
     if len(set(found.values())) < len(found):
         raise UsageError(
             "channels " + ", ".join(f"{role}={channel}" for role, channel in found.items()),
-            "one channel cannot play two roles: it would agree with itself",
+            "one channel cannot play two roles, since it agrees with itself",
             "Choose another one with --channels",
         )
     return found
 
 
 def _by_marker(role: Role, channels: Sequence[str]) -> str:
-    """Find the one channel that carries a marker of the role; return nothing where an optional role has none."""
+    """Find the one channel with a marker of the role; an empty name where an optional role has none."""
     plain = {channel: _plain(channel) for channel in channels}
     plain = {channel: name for channel, name in plain.items() if not any(part in name for part in role.but_not)}
     for marker in map(_plain, role.markers):

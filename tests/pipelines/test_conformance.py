@@ -1,4 +1,4 @@
-"""What every pipeline keeps, whoever wrote it: one suite, run on each that is registered and on some variants."""
+"""What every pipeline keeps: one suite, run on each that is registered and on some variants."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from nd_synapse.pipeline.contract import Pipeline, Place
 from tests.pipelines.variants import KINDS, VARIANTS, VOXEL_SIZE_NM, built, channel_names, volume
 
 Channels = dict[str, NDArray[Any]]
-DTYPES = [np.uint8, np.uint16]
+DTYPES: list[type[np.unsignedinteger[Any]]] = [np.uint8, np.uint16]
 
 every_pipeline = pytest.mark.parametrize("variant", VARIANTS)
 
 
 def found_in(pipeline: Pipeline, channels: Channels, size: tuple[int, int, int]) -> Found | str:
-    """Return what was found, or what the pipeline says of data in which nothing can be detected."""
+    """Return what was found, or the message for data in which nothing can be detected."""
     try:
         return detect_arrays(pipeline, channels, VOXEL_SIZE_NM, block_size=size, scores=True, threads=1)
     except DataError as error:
@@ -71,7 +71,7 @@ def test_for_any_volume_and_blocks_the_result_is_that_of_one_block(
     kind: str,
     seed: int,
 ) -> None:
-    """Statistics, masks, labels, table and scores, with blocks thinner than the halo, too."""
+    """Statistics, masks, labels, table and scores; some blocks are thinner than the halo."""
     pipeline = built(variant)
     channels = volume(pipeline, shape, dtype, kind, seed)
     before = {name: voxels.tobytes() for name, voxels in channels.items()}
@@ -81,7 +81,7 @@ def test_for_any_volume_and_blocks_the_result_is_that_of_one_block(
 
 @every_pipeline
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_results_have_the_form_that_the_contract_says(variant: str, dtype: type[np.unsignedinteger[Any]]) -> None:
+def test_results_have_the_form_of_the_contract(variant: str, dtype: type[np.unsignedinteger[Any]]) -> None:
     pipeline = built(variant)
     found = detect_arrays(pipeline, volume(pipeline, (6, 60, 70), dtype, "spots"), VOXEL_SIZE_NM, scores=True)
     assert tuple(found.masks) == pipeline.masks
@@ -102,7 +102,7 @@ def test_results_have_the_form_that_the_contract_says(variant: str, dtype: type[
 
 
 @every_pipeline
-def test_a_pipeline_that_was_pickled_gives_the_same_twice(variant: str) -> None:
+def test_a_pickled_pipeline_gives_the_same(variant: str) -> None:
     pipeline = built(variant)
     channels = volume(pipeline, (5, 30, 30), np.uint8, "spots")
     other = pickle.loads(pickle.dumps(pipeline))
@@ -114,10 +114,10 @@ def test_a_pipeline_that_was_pickled_gives_the_same_twice(variant: str) -> None:
 @every_pipeline
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 40), (1, 1, 40), (2, 3, 3), (40, 1, 1)], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_small_and_even_volumes_give_a_result_or_a_plain_word(
+def test_small_and_constant_volumes_give_a_result_or_a_message(
     variant: str, shape: tuple[int, int, int], kind: str
 ) -> None:
-    """No warning, no NaN, no error but the one that says which channel holds nothing."""
+    """No warning, no NaN, and no error but one that names the channel."""
     pipeline = built(variant)
     for dtype in DTYPES:
         found = found_in(pipeline, volume(pipeline, shape, dtype, kind), shape)
@@ -155,7 +155,7 @@ def test_the_memory_that_a_block_takes_is_declared(variant: str, dtype: type[np.
 
 
 @every_pipeline
-def test_every_parameter_is_explained_and_its_default_can_be_written(variant: str) -> None:
+def test_every_parameter_has_a_help_and_a_default_that_parses(variant: str) -> None:
     name, _ = VARIANTS[variant]
     pipeline = built(variant)
     assert pipeline.name.replace("-", "").replace("_", "").isalnum()
@@ -171,7 +171,7 @@ def test_every_parameter_is_explained_and_its_default_can_be_written(variant: st
 
 
 @every_pipeline
-def test_wrong_parameters_are_refused_in_plain_words(variant: str) -> None:
+def test_wrong_parameters_are_refused(variant: str) -> None:
     name, _ = VARIANTS[variant]
     with pytest.raises(UsageError, match=r"Correct the name after --param"):
         registry.build(name, {"no_such_parameter": "1"})

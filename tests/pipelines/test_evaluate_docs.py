@@ -1,4 +1,4 @@
-"""docs/evaluate.md shows what its example prints; ``python -m tests.pipelines.test_evaluate_docs`` writes that anew."""
+"""docs/evaluate.md shows what its example prints; ``python -m tests.pipelines.test_evaluate_docs`` updates it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def printed(folder: Path) -> str:
 def test_the_example_prints_what_is_shown(tmp_path: Path) -> None:
     """Numbers to two hundredths: another processor may round a random number differently."""
     (shown,) = SHOWN.findall(DOCUMENT.read_text(encoding="utf-8"))
-    told = printed(tmp_path)
-    assert NUMBER.sub("n", told).split() == NUMBER.sub("n", shown).split()
-    for one, other in zip(NUMBER.findall(told), NUMBER.findall(shown), strict=True):
+    printout = printed(tmp_path)
+    assert NUMBER.sub("n", printout).split() == NUMBER.sub("n", shown).split()
+    for one, other in zip(NUMBER.findall(printout), NUMBER.findall(shown), strict=True):
         assert float(one.replace(",", "")) == pytest.approx(float(other.replace(",", "")), rel=0.02, abs=2)
     assert {file.suffix for file in (tmp_path / "evaluation").iterdir()} == {".csv", ".png"}
 

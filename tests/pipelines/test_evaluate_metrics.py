@@ -42,7 +42,7 @@ def test_for_any_scores_the_area_is_that_of_counting_all_pairs(rows: list[tuple[
 @settings(max_examples=100, deadline=None)
 @given(scored, st.integers(0, 1000))
 def test_for_any_weights_the_area_is_that_of_repeating_the_rows(rows: list[tuple[float, bool]], seed: int) -> None:
-    """Weights are how the bootstrap draws; they must mean what drawing means."""
+    """The bootstrap draws by weights."""
     times = np.random.default_rng(seed).integers(0, 3, len(rows))
     repeated = [row for row, n in zip(rows, times.tolist(), strict=True) for _ in range(n)]
     score, positive = np.array([s for s, _ in rows]), np.array([p for _, p in rows], np.bool_)
@@ -76,7 +76,7 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall() -> None:
     )
 
 
-def test_figures_of_nothing_are_not_a_number() -> None:
+def test_rates_of_nothing_are_nan() -> None:
     assert math.isnan(proportion(0, 0).value)
     assert math.isnan(f1_of_counts(0, 0, 0).low)
     assert math.isnan(area_under_roc(np.array([1.0]), np.array([True]))[0])
@@ -92,7 +92,7 @@ def test_average_precision_of_a_hand_worked_ranking() -> None:
 
 
 def test_equal_scores_are_taken_together() -> None:
-    """Their order in the table is chance, and must not move the figure."""
+    """Their order in the table is chance."""
     curve = precision_recall_curve(np.array([True, False]), np.array([1.0, 1.0]), 2)
     assert (curve.threshold.tolist(), curve.average_precision) == ([1.0], 0.25)
 
@@ -108,14 +108,14 @@ def test_balanced_accuracy_is_the_mean_of_both_shares() -> None:
     assert balanced_accuracy(np.array([True] * 6 + [False] * 4), positive).tolist() == [(6 / 8 + 1) / 2]
 
 
-def test_the_bootstrap_repeats_itself_and_covers_what_is_known() -> None:
+def test_the_bootstrap_is_reproducible_and_covers_a_known_area() -> None:
     """For normal scores one standard deviation apart the area is 0.760."""
     rng = np.random.default_rng(3)
     positive = np.arange(400) < 200
     covered = 0
-    for _ in range(40):
+    for _ in range(20):
         figure = partial(area_under_roc, rng.standard_normal(400) + positive, positive)
         rate = bootstrap(figure, positive, 400, 0)
         assert rate == bootstrap(figure, positive, 400, 0)
         covered += rate.low <= 0.7602 <= rate.high
-    assert covered >= 34  # 38 are expected
+    assert covered >= 17  # 19 are expected

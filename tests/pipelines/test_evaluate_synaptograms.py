@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.cli.evaluate import main
 from nd_synapse.errors import DataError
-from nd_synapse.evaluate.synaptograms import class_rule, evaluate_synaptograms, judged, read_synaptograms, score_cubes
+from nd_synapse.evaluate.synaptograms import class_rule, compare, evaluate_synaptograms, read_synaptograms, score_cubes
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Detected, Finding, Pipeline, Place, Summary
 from nd_synapse.pipeline.roles import Role
@@ -54,7 +54,7 @@ class Middle(Pipeline):
 
 
 def archive(path: Path, **changes: Any) -> Path:
-    """Write six cubes: their middle tells what they are, a bright corner tells nothing."""
+    """Write six cubes of known types by their middle, with a bright corner that means nothing."""
     label = np.array([0, 0, 1, 1, 2, 2])
     images = np.full((6, 2, 5, 5, 5), 10, np.uint8)
     images[:, :, 0, 0, 0] = 250
@@ -72,15 +72,15 @@ def test_a_cube_has_the_largest_score_of_its_middle(tmp_path: Path) -> None:
     mean = (6 * 250 + 2 * 90 + (6 * 125 - 8) * 10) / (6 * 125)
     assert scores["Glut"].tolist() == pytest.approx([10 - mean] * 2 + [90 - mean] * 2 + [10 - mean] * 2)
     evaluation = evaluate_synaptograms(Middle(), cubes, resamples=50)
-    requested = {(answer.mask, answer.question): answer for answer in evaluation.answers}
-    assert requested["All", "any"].area.value == requested["All", "any"].accuracy.value == 1
-    assert requested["Gaba", "inhibitory"].area.value == 1
-    assert requested["Glut", "inhibitory"].area.value == 0.25
+    answers = {(answer.mask, answer.question): answer for answer in evaluation.answers}
+    assert answers["All", "any"].area.value == answers["All", "any"].accuracy.value == 1
+    assert answers["Gaba", "inhibitory"].area.value == 1
+    assert answers["Glut", "inhibitory"].area.value == 0.25
     assert evaluation.class_rule is not None
     assert (evaluation.class_rule.accuracy.value, evaluation.class_rule.majority) == (1, 0.5)
 
 
-def test_the_damaged_centre_is_rebuilt_and_rounded(tmp_path: Path) -> None:
+def test_the_damaged_centre_is_restored_and_rounded(tmp_path: Path) -> None:
     centre = np.full((6, 2), 12.6)
     centre[0, 1] = 300.0
     cubes = read_synaptograms(archive(tmp_path / "cubes.npz", centre_float64=centre))
@@ -89,7 +89,7 @@ def test_the_damaged_centre_is_rebuilt_and_rounded(tmp_path: Path) -> None:
     assert cubes.images[0, 1, 2, 2, 2] == 255
 
 
-def test_equal_scores_tell_no_type() -> None:
+def test_equal_scores_count_as_wrong() -> None:
     kind = np.array(["excitatory", "excitatory", "excitatory", "inhibitory", "none"])
     scores = {"Glut": np.array([1.0, 1, 2, 0, 9]), "Gaba": np.array([0.0, 1, 3, 1, 0])}
     rule = class_rule(scores, kind, 20)
@@ -99,12 +99,12 @@ def test_equal_scores_tell_no_type() -> None:
     assert class_rule(scores, np.full(5, "none")) is None
 
 
-def test_a_cut_at_zero_is_told_only_where_scores_lie_on_both_sides() -> None:
+def test_balanced_accuracy_is_given_where_scores_lie_on_both_sides_of_0() -> None:
     kind = np.array(["none", "none", "excitatory"])
-    (any_synapse, _) = judged({"All": np.array([1.0, 2.0, 3.0])}, kind, 20)
+    (any_synapse, _) = compare({"All": np.array([1.0, 2.0, 3.0])}, kind, 20)
     assert np.isnan(any_synapse.accuracy.value)
     assert any_synapse.area.value == 1
-    (any_synapse, _) = judged({"All": np.array([-1.0, 2.0, 3.0])}, kind, 20)
+    (any_synapse, _) = compare({"All": np.array([-1.0, 2.0, 3.0])}, kind, 20)
     assert any_synapse.accuracy.value == 0.75
 
 
@@ -123,7 +123,7 @@ def test_a_cut_at_zero_is_told_only_where_scores_lie_on_both_sides() -> None:
     ],
     ids=["no-label", "bad-label", "unknown-name", "channels", "even", "float", "none", "nan", "pickle"],
 )
-def test_an_archive_that_is_none_is_told_in_one_line(
+def test_an_invalid_archive_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], words: str
 ) -> None:
     path = archive(tmp_path / "cubes.npz", **changes)
@@ -133,7 +133,7 @@ def test_an_archive_that_is_none_is_told_in_one_line(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_pipeline_without_scores_cannot_be_held_against_cubes(tmp_path: Path) -> None:
+def test_a_pipeline_without_scores_is_refused(tmp_path: Path) -> None:
     @dataclass(frozen=True, slots=True)
     class Silent(Middle):
         def scores(
@@ -159,9 +159,9 @@ def test_real_synaptograms_are_scored_in_one_command(
     assert main(line) == 0
     assert "any against none" in capsys.readouterr().out
     assert main([*line, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [answer["question"] for answer in told["answers"]] == ["any", "excitatory", "inhibitory"]
-    for answer in told["answers"]:
+    shown = json.loads(capsys.readouterr().out)
+    assert [answer["question"] for answer in shown["answers"]] == ["any", "excitatory", "inhibitory"]
+    for answer in shown["answers"]:
         area = answer["area_under_roc"]
         assert 0 <= area["low"] <= area["value"] <= area["high"] <= 1
     assert len((tmp_path / "synaptograms.csv").read_text().splitlines()) == 102

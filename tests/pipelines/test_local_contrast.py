@@ -1,4 +1,4 @@
-"""Local contrast is what its definition says, for any voxel size and depth; blocks of other voxels do not show."""
+"""Local contrast equals its definition, for any voxel size and depth."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def defined(voxels: NDArray[Any], windows: Windows) -> NDArray[np.object_]:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("voxel_size_nm", [*SIZES, (8.0, 8.0, 8.0)], ids=str)
 @pytest.mark.parametrize("kind", ["random", "bright-half"])
-def test_contrast_is_exact_as_far_as_float32_goes(
+def test_contrast_is_the_nearest_float32_of_the_exact_value(
     voxel_size_nm: tuple[float, float, float], dtype: type[np.unsignedinteger[Any]], kind: str
 ) -> None:
     """Windows of small voxels hold sums beyond 32 bits."""
@@ -64,13 +64,15 @@ def test_for_any_block_the_slabs_tile_it(shape: tuple[int, int, int]) -> None:
     assert (covered == 1).all()
 
 
-@pytest.mark.parametrize("voxel_size_nm", SIZES, ids=str)
+@pytest.mark.parametrize("voxel_size_nm", SIZES[1:], ids=str)
 @pytest.mark.parametrize("name", ["nomads-unsupervised", "nomads-classifier"])
-def test_blocks_do_not_show_whatever_the_size_of_voxels(name: str, voxel_size_nm: tuple[float, float, float]) -> None:
+def test_for_other_voxel_sizes_too_the_result_is_that_of_one_block(
+    name: str, voxel_size_nm: tuple[float, float, float]
+) -> None:
     pipeline = registry.build(name, {})
-    channels = volume(pipeline, (9, 40, 50), np.uint16, "spots", 4)
+    channels = volume(pipeline, (7, 30, 40), np.uint16, "spots", 4)
     whole, parts = (
-        detect_arrays(pipeline, channels, voxel_size_nm, block_size=size) for size in ((9, 40, 50), (2, 9, 17))
+        detect_arrays(pipeline, channels, voxel_size_nm, block_size=size) for size in ((7, 30, 40), (3, 11, 17))
     )
     assert whole.finding == parts.finding
     for mask, voxels in whole.masks.items():
@@ -80,7 +82,7 @@ def test_blocks_do_not_show_whatever_the_size_of_voxels(name: str, voxel_size_nm
     }
 
 
-def test_micrometres_where_nanometres_are_meant_are_refused() -> None:
+def test_voxel_sizes_in_micrometres_are_refused() -> None:
     with pytest.raises(DataError, match="Give sizes in nanometres"):
         Windows.of((0.07, 0.1, 0.1))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from nd_synapse.detection.in_memory import detect_arrays
@@ -26,11 +28,12 @@ from tests.pipelines.variants import VOXEL_SIZE_NM, volume
 )
 def test_for_any_voxels_the_box_sums_are_exact(shape: tuple[int, int, int], dtype: type, kind: str) -> None:
     top = np.iinfo(dtype).max
-    voxels = {
+    kinds: dict[str, NDArray[Any]] = {
         "random": np.random.default_rng(0).integers(0, top + 1, shape),
         "top": np.full(shape, top),
         "zero": np.zeros(shape),
-    }[kind].astype(dtype)
+    }
+    voxels: NDArray[Any] = kinds[kind].astype(dtype)
     expected = ndimage.convolve(voxels.astype(np.int64), np.ones((3, 3, 3), np.int64), mode="reflect")
     assert np.array_equal(box_sums(np.pad(voxels, 1, mode="symmetric")), expected)
 

@@ -24,8 +24,8 @@ from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.geometry import Box, Frame
 from nd_synapse.pipeline import registry
-from nd_synapse.pipeline.contract import parse_parameters
 from nd_synapse.pipeline.function import FunctionPipeline
+from nd_synapse.pipeline.parameters import parse_parameters
 from pipelines.query import Query, parse_markers, parse_query
 from tests.detection.in_process import InProcessPool
 from tests.fuzz.cases import (
