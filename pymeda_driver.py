@@ -8,12 +8,21 @@ from nd_synapse.console import startup
 if __name__ == "__main__":
     startup.begin()
 
+from collections.abc import Sequence
+
 from nd_synapse.report.entry import Report, RunFacts, draw_report, pymeda_pipeline, read_table, write_report
 
-__all__ = ["Report", "RunFacts", "draw_report", "pymeda_pipeline", "read_table", "write_report"]
+__all__ = ["Report", "RunFacts", "draw_report", "main", "pymeda_pipeline", "read_table", "write_report"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code."""
+    from nd_synapse.cli import report
+
+    return report.main(argv, prog="pymeda_driver")
+
 
 if __name__ == "__main__":
-    from nd_synapse.cli import report
     from nd_synapse.console import app
 
-    app.end(report.main(prog="pymeda_driver"))
+    app.end(main())

@@ -87,7 +87,7 @@ class TestTables:
         (tmp_path / "table.csv").write_bytes(names.encode() + b"\n" + body)
         ended = run_alone(*READERS["truth"], tmp_path, limit_bytes=6 * 2**30)
         assert "more than 4,000 rows of 10,000 cells" in ended.error
-        text = "import pymeda_driver; pymeda_driver._MOST_NUMBERS = 10_000_000\nfrom pymeda_driver import read_table"
+        text = "from nd_synapse.report import entry; entry._MOST_NUMBERS = 10_000_000\nfrom pymeda_driver import read_table"
         ended = run_alone(text, "read_table(folder / 'table.csv')", tmp_path)
         assert "it has more than 10,000,000 cells" in ended.error
         assert ended.grown_bytes < 500 * MIB

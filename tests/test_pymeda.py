@@ -29,11 +29,11 @@ from scipy import ndimage
 import pymeda_driver
 from nd_synapse.errors import DataError, StorageError, UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.report import report
+from nd_synapse.report import entry, report
 from nd_synapse.report.alerts import alerts
-from nd_synapse.report.canvas import house_style, png
 from nd_synapse.report.figures_channels import CHANNELS
 from nd_synapse.report.figures_detections import DETECTIONS
+from nd_synapse.report.look import house_style, png
 from nd_synapse.report.page import file_name
 from nd_synapse.report.plot import Drawing, Plot, Subject, show
 from nd_synapse.report.spectrum import elbow, principal_axes
@@ -324,7 +324,7 @@ def test_constant_and_missing_values_are_named_and_left_out(tmp_path):
 def test_figures_whose_columns_are_missing_say_so_in_their_place(tmp_path):
     _, text = written(tmp_path, {"a": np.arange(20.0), "b": np.arange(20.0) ** 2}, RunFacts(), overviews={})
     page = Page(text)
-    assert "No projection of the images was handed over." in page.text
+    assert "drawn without projections of the images." in page.text
     assert "The table has no column “voxels”." in page.text
     assert "The table has no centroids along z." in page.text
     assert (tmp_path / "figures" / "correlation-matrix.png").exists()
@@ -393,7 +393,7 @@ def test_for_any_mask_the_measurement_equals_a_plain_one(mask, seed):
     mask.setflags(write=False)
     image.setflags(write=False)
     box = Box.of_shape(mask.shape, (7, 70, 700))
-    table = pymeda_driver._measured(mask, {"A": image, "B": image / 65535}, box, VOXEL_NM, {})
+    table = entry.measure(mask, {"A": image, "B": image / 65535}, box, VOXEL_NM, {})
     labels, n = ndimage.label(mask, np.ones((3, 3, 3)))
     assert len(table["id"]) == n
     expected = []
@@ -488,7 +488,7 @@ def test_the_historical_call_writes_a_report_and_leaves_its_inputs_alone(tmp_pat
     assert before == (mask.tobytes(), {name: array.tobytes() for name, array in data.items()})
     text = page.read_text(encoding="utf-8")
     assert f"{ndimage.label(mask, np.ones((3, 3, 3)))[1]:,}" in text
-    assert text.count("No figure.") == text.count("one mask only") + text.count("One population")
+    assert text.count("No figure.") == text.count("one mask and no classes") + text.count("One population")
     both = pymeda_pipeline({"All": mask, "Gaba": mask & False}, data, path=tmp_path, voxel_size_nm=VOXEL_NM)
     assert "objects of the mask “All”" in both.read_text(encoding="utf-8")
 
@@ -496,7 +496,7 @@ def test_the_historical_call_writes_a_report_and_leaves_its_inputs_alone(tmp_pat
 def test_the_historical_call_takes_an_empty_mask_and_refuses_what_does_not_fit(tmp_path):
     nothing = np.zeros((3, 20, 20), dtype=np.uint8)
     one = np.pad(np.ones((1, 2, 3), dtype=bool), 2)
-    table = pymeda_driver._measured(one, {}, Box.of_shape(one.shape), None, {})
+    table = entry.measure(one, {}, Box.of_shape(one.shape), None, {})
     assert "centroid_z_um" not in table
     assert SynapseTable.of(table).channels == {}, "a position or a size is no brightness"
     assert "No synapse was found" in pymeda_pipeline(nothing, {}, path=tmp_path).read_text(encoding="utf-8")

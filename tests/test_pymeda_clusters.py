@@ -15,11 +15,11 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import adjusted_rand_score
 
 from nd_synapse.report import figures_clusters, figures_pairs, mixtures
-from nd_synapse.report.canvas import house_style
 from nd_synapse.report.clusters import UNCLUSTERED, cluster
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.figures_channels import CHANNELS
 from nd_synapse.report.figures_clusters import CLUSTERS
+from nd_synapse.report.look import house_style
 from nd_synapse.report.plot import Subject, show
 from nd_synapse.report.table import SynapseTable, standardise
 from nd_synapse.report.transform import to_gaussian_scales
@@ -197,7 +197,7 @@ class TestLabels:
         values[5] = np.nan
         found = clusters_of(values)
         labels = found.of_all_rows()
-        place = np.cumsum(found.complete) - 1
+        place = np.cumsum(np.isin(np.arange(2_000), found.rows)) - 1
         for i, rows in enumerate(found.typical(9)):
             assert (labels[rows] == i).all()
             far = np.linalg.norm(found.values - found.means()[i], axis=1)
@@ -390,7 +390,7 @@ class TestFigures:
         values = np.repeat(groups, 5, axis=1) + 0.2 * random.normal(size=(500, 30))
         subject = subject_of(values)
         assert {i // 5 for i in figures_pairs._paired(subject.clusters.values).tolist()} == set(range(6))
-        assert drawn("pair-plot", subject).caption.startswith("The 6 of 30 channels that together tell most")
+        assert drawn("pair-plot", subject).caption.startswith("The 6 of 30 channels that together show most")
 
 
 class TestMachine:

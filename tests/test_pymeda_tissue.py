@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 import pymeda_driver
 from nd_synapse.errors import UnavailableError
 from nd_synapse.geometry import Box
+from nd_synapse.report import entry
 from nd_synapse.report import figures_gallery as gallery
 from nd_synapse.report.alerts import alerts
-from nd_synapse.report.canvas import house_style
 from nd_synapse.report.depth import layers
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.fields import SIZE, Field, Fields, chosen
@@ -25,6 +25,7 @@ from nd_synapse.report.figures_gallery import CLUSTER_GALLERY, GALLERY
 from nd_synapse.report.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
 from nd_synapse.report.figures_tissue import TISSUE, nearest, shared_tops
 from nd_synapse.report.figures_voxels import VOXELS, brighter_share, shifted_correlation
+from nd_synapse.report.look import house_style
 from nd_synapse.report.plot import Subject, show
 from nd_synapse.report.table import NothingToDrawError, SynapseTable, standardise
 from tests.test_pymeda import BOX, FACTS, VOXEL_NM, synapses, two_populations, volumes
@@ -311,7 +312,7 @@ class TestGroups:
         mask[1, 1:4, [2, 3]] = mask[1, 5:7, 10:14] = True
         other = np.zeros_like(mask)
         other[1, 1:4, 2] = other[1, 5, 10:13] = True
-        table = pymeda_driver._measured(mask, {}, Box.of_shape(mask.shape), None, {"Gaba": other})
+        table = entry.measure(mask, {}, Box.of_shape(mask.shape), None, {"Gaba": other})
         assert table["voxels"].tolist() == [6, 8]
         assert table["in_Gaba"].tolist() == [True, False], "3 of 6 voxels are half, 3 of 8 are not"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
 from nd_synapse.evaluate.evaluation import Evaluation
-from nd_synapse.report.canvas import QUIET, SERIES, WIDTH_IN, figure, house_style, png, short
+from nd_synapse.report.look import QUIET, SERIES, WIDTH_IN, figure, house_style, png, short
 
 __all__ = ["matches", "precision_recall"]
 

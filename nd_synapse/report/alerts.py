@@ -1,17 +1,15 @@
-"""The alerts: what a reader must know before trusting the figures, in sentences.
-
-They judge the table and the facts of the run; they change nothing and stop nothing.
-"""
+"""The alerts: sentences on what a reader must know before trusting the figures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.report.captions import count
 from nd_synapse.report.facts import RunFacts
-from nd_synapse.report.plot import count
 from nd_synapse.report.table import Standardised, SynapseTable
 
 __all__ = ["alerts"]
@@ -41,7 +39,7 @@ def alerts(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> 
 
 
 def _left_out(table: SynapseTable) -> list[str]:
-    """Say what is not drawn because there is too much of it."""
+    """Report channels and masks that are not drawn because there are too many."""
     return [
         f"{count(number, f'further {kind}')} of the table {'is' if number == 1 else 'are'} not drawn: "
         f"the figures show the first {shown}."
@@ -59,12 +57,12 @@ def _notes(facts: RunFacts) -> list[str]:
         return notes
     return [
         *notes[:_MOST_NOTES],
-        f"And {count(len(notes) - _MOST_NOTES, 'more note')} of this kind; run.json has them all.",
+        f"And {count(len(notes) - _MOST_NOTES, 'more note')}; run.json has them all.",
     ]
 
 
 def _sections(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> list[str]:
-    """Name the sections whose number or brightness of synapses stands far off that of the others."""
+    """Name the sections whose number or brightness of synapses is far from that of the others."""
     if facts.box is None or facts.box.shape[0] < _FEWEST_SECTIONS or not table.has("centroid_z_voxel"):
         return []
     first, stop = facts.box.z
@@ -88,16 +86,20 @@ def _odd_counts(counts: NDArray[np.int64], first: int) -> list[str]:
     spread = max(np.sqrt(middle), 1.4826 * float(np.median(np.abs(counts - middle))))
     fold = np.maximum(counts, 1) / middle
     odd = np.flatnonzero((np.abs(counts - middle) > _FAR_SD * spread) & (np.abs(np.log(fold)) > np.log(_FAR_FOLD)))
-    said = [f"section {first + i} with {counts[i]:,}" for i in odd[:_MOST_SECTIONS]]
-    if not said:
+    if not len(odd):
         return []
-    more = f" and {len(odd) - _MOST_SECTIONS:,} more" if len(odd) > _MOST_SECTIONS else ""
+    named = _listed([f"section {first + i} with {counts[i]:,}" for i in odd])
     ends = (
         " At the first and the last section objects are cut, which moves their centroids there."
         if ({0, len(counts) - 1} & set(odd.tolist()))
         else ""
     )
-    return [f"Suspicious sections: the median section holds {middle:,.0f} synapses, but {', '.join(said)}{more}.{ends}"]
+    return [f"Suspicious sections: the median section holds {middle:,.0f} synapses, but {named}.{ends}"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_SECTIONS:,} more" if len(names) > _MOST_SECTIONS else ""
+    return ", ".join(names[:_MOST_SECTIONS]) + more
 
 
 def _odd_brightness(name: str, sums: NDArray[Any], sections: NDArray[np.int64], first: int) -> list[str]:
@@ -111,11 +113,10 @@ def _odd_brightness(name: str, sums: NDArray[Any], sections: NDArray[np.int64], 
     spread = 1.4826 * float(np.median(np.abs(means - middle)))
     far = np.abs(means - middle)
     odd = np.flatnonzero((far > _FAR_SD * np.maximum(spread, 1 / np.sqrt(counts[some]))) & (far > _FAR_BRIGHT_SD))
-    said = [f"{first + some[i]} ({means[i] - middle:+.1f} sd)" for i in odd[:_MOST_SECTIONS]]
-    more = f" and {len(odd) - _MOST_SECTIONS:,} more" if len(odd) > _MOST_SECTIONS else ""
-    return (
-        [f"Suspicious sections in {name}: synapses are brighter or dimmer in {', '.join(said)}{more}."] if said else []
-    )
+    if not len(odd):
+        return []
+    named = _listed([f"{first + some[i]} ({means[i] - middle:+.1f} sd)" for i in odd])
+    return [f"Suspicious sections in {name}: synapses are brighter or dimmer in {named}."]
 
 
 def _number(table: SynapseTable) -> list[str]:
@@ -147,9 +148,9 @@ def _correlated(standardised: Standardised) -> list[str]:
     pairs = sorted(zip(*np.nonzero(np.abs(r) > _HIGH_R), strict=True), key=lambda pair: -abs(r[pair]))
     if not pairs:
         return []
-    said = [f"{names[a]} and {names[b]} (r = {r[a, b]:.3f})" for a, b in pairs[:_MOST_PAIRS]]
+    named = [f"{names[a]} and {names[b]} (r = {r[a, b]:.3f})" for a, b in pairs[:_MOST_PAIRS]]
     more = f", and {count(len(pairs) - _MOST_PAIRS, 'more pair')}" if len(pairs) > _MOST_PAIRS else ""
-    return [f"Highly correlated channels: {', '.join(said)}{more}. They may show the same signal, or bleed through."]
+    return [f"Highly correlated channels: {', '.join(named)}{more}. They may show the same signal, or bleed-through."]
 
 
 def _objects(table: SynapseTable, facts: RunFacts) -> list[str]:

@@ -1,14 +1,20 @@
-"""The captions: sentences that several figures share, about what their numbers are and what is left out of them.
-
-They hold no number that a figure computes itself.
-"""
+"""Words that several figures share: counts, units, and which synapses and channels are left out."""
 
 from __future__ import annotations
 
-from nd_synapse.report.clusters import Clusters
-from nd_synapse.report.plot import Subject, count
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["STANDARDISED", "TRANSFORMED", "TRANSFORMED_AXIS", "left_out", "who_was_fitted"]
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.report.clusters import Clusters
+from nd_synapse.report.table import Standardised
+
+__all__ = ["STANDARDISED", "TIMES", "TRANSFORMED", "TRANSFORMED_AXIS"]
+__all__ += ["count", "fitted_rows", "left_out", "quantile_rows"]
+
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 STANDARDISED = "Each channel is standardised: 0 is its mean over all synapses, 1 its standard deviation (sd)."
 
@@ -19,22 +25,31 @@ TRANSFORMED = (
 TRANSFORMED_AXIS = "Transformed brightness (sd from the channel's mean)"
 
 
-def left_out(subject: Subject) -> str:
-    """Say which rows and channels the standardised values do not hold; empty where they hold all."""
-    standardised = subject.standardised
-    said = []
+def count(number: int, noun: str) -> str:
+    """Return ``1 synapse``, ``2,078 synapses``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def left_out(standardised: Standardised) -> str:
+    """Return a sentence on the rows and channels that are not in the standardised values; empty if all are."""
+    parts = []
     if standardised.rows_left_out:
-        said.append(f"{count(standardised.rows_left_out, 'synapse')} with a missing value")
+        parts.append(f"{count(standardised.rows_left_out, 'synapse')} with a missing value")
     if standardised.constant:
-        said.append(f"constant: {', '.join(standardised.constant)}")
+        parts.append(f"constant: {', '.join(standardised.constant)}")
     if standardised.empty:
-        said.append(f"without values: {', '.join(standardised.empty)}")
-    return f" Left out: {'; '.join(said)}." if said else ""
+        parts.append(f"without values: {', '.join(standardised.empty)}")
+    return f" Left out: {'; '.join(parts)}." if parts else ""
 
 
-def who_was_fitted(clusters: Clusters, seed: int) -> str:
-    """Say to which rows the mixtures were fitted, as the middle of a sentence."""
+def fitted_rows(clusters: Clusters, seed: int) -> str:
+    """Return to which synapses the mixtures were fitted, as the middle of a sentence."""
     rows = len(clusters.labels)
     if clusters.fitted == rows:
         return f"all {count(rows, 'synapse')}"
     return f"a random sample of {clusters.fitted:,} of the {count(rows, 'synapse')} (seed {seed})"
+
+
+def quantile_rows(quantiles: Sequence[float], *columns: NDArray[Any], of: str = "") -> list[list[str]]:
+    """Return the rows of a table of quantiles, one column of numbers for each array."""
+    return [[f"{100 * q:g} %{of}", *(f"{np.quantile(values, q):,.4g}" for values in columns)] for q in quantiles]

@@ -1,7 +1,4 @@
-"""The clusters: which population each synapse belongs to, by its brightness in all channels.
-
-It draws nothing; how rows are split is in `mixtures`, and what is split in `transform`.
-"""
+"""The clusters: which population each synapse belongs to, by its brightness in all channels."""
 
 from __future__ import annotations
 
@@ -27,33 +24,23 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """The synapses in populations.
-
-    Parameters
-    ----------
-    names : tuple of str
-        The channels that were looked at.
-    values : ndarray of float64, shape (rows, channels)
-        Their transformed brightness, mean 0 and standard deviation 1, of the rows without a missing value.
-    logarithmic : tuple of bool
-        Which channels were brought to a logarithmic scale.
-    labels : ndarray of int8, shape (rows,)
-        Cluster of each of those rows, from 0.
-    complete : ndarray of bool, shape (n,)
-        Which rows of the table those are.
-    tree : Node
-        How they were split; its leaves are the clusters.
-    fitted : int
-        How many rows the tree was fitted to.
-    """
+    """The synapses in populations."""
 
     names: tuple[str, ...]
     values: Floats
+    """Transformed brightness of the rows without a missing value, (rows, channels); mean 0, standard deviation 1."""
     logarithmic: tuple[bool, ...]
+    """Which channels were brought to a logarithmic scale."""
     labels: NDArray[np.int8]
-    complete: NDArray[np.bool_]
+    """Cluster of each of those rows, from 0, shape (rows,)."""
+    rows: NDArray[np.intp]
+    """Those rows of the table, shape (rows,)."""
+    n: int
+    """Rows of the table."""
     tree: Node
+    """How they were split; its leaves are the clusters."""
     fitted: int
+    """How many rows the tree was fitted to."""
 
     @property
     def number(self) -> int:
@@ -67,8 +54,8 @@ class Clusters:
 
     def of_all_rows(self) -> NDArray[np.int8]:
         """Return the cluster of every row of the table, shape (n,); `UNCLUSTERED` where a value is missing."""
-        found = np.full(len(self.complete), UNCLUSTERED, np.int8)
-        found[self.complete] = self.labels
+        found = np.full(self.n, UNCLUSTERED, np.int8)
+        found[self.rows] = self.labels
         return found
 
     def means(self) -> Floats:
@@ -78,12 +65,11 @@ class Clusters:
 
     def typical(self, most: int) -> list[NDArray[np.int64]]:
         """Return, for each cluster, the rows of the table nearest to its mean, the nearest first."""
-        rows = np.flatnonzero(self.complete)
         found = []
         for i, mean in enumerate(self.means()):
             mine = np.flatnonzero(self.labels == i)
             far = ((self.values[mine] - mean) ** 2).sum(axis=1)
-            found.append(rows[mine[np.argsort(far, kind="stable")[:most]]])
+            found.append(self.rows[mine[np.argsort(far, kind="stable")[:most]]])
         return found
 
 
@@ -97,20 +83,5 @@ def cluster(table: SynapseTable, standardised: Standardised, seed: int) -> Clust
         values, logarithmic = to_gaussian_scales(standardised.values, sample, seed)
         tree = mixtures.grow(values[sample], seed) if channels else Node(rows)
         labels = mixtures.label(tree, values)
-    return Clusters(
-        names=standardised.names,
-        values=values,
-        logarithmic=logarithmic,
-        labels=labels,
-        complete=_complete(table, standardised),
-        tree=tree,
-        fitted=len(sample),
-    )
-
-
-def _complete(table: SynapseTable, standardised: Standardised) -> NDArray[np.bool_]:
-    """Return which rows of the table the standardised values are, shape (n,)."""
-    if not standardised.rows_left_out:
-        return np.ones(table.n, bool)
-    looked_at = [i for i, name in enumerate(table.channels) if name not in standardised.empty]
-    return np.asarray(np.isfinite(table.brightness()[:, looked_at]).all(axis=1))
+    names, n = standardised.names, table.n
+    return Clusters(names, values, logarithmic, labels, standardised.rows, n, tree, fitted=len(sample))

@@ -1,7 +1,4 @@
-"""The public door of the PyMeda report: from a run, from arrays, or from a table in a file.
-
-It draws nothing itself; the figures and the page are in the package `pymeda`.
-"""
+"""The report from arrays or from a table in a file: what `pymeda_driver` offers."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection import objects
 from nd_synapse.detection.overview import Overview
-from nd_synapse.errors import DataError, StorageError, UsageError
+from nd_synapse.errors import DataError, StorageError
 from nd_synapse.files.csv_tables import Rows
-from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
+from nd_synapse.geometry import Box
 from nd_synapse.paths import refuse_special
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.report import Report, draw_report, write_report
@@ -32,13 +29,10 @@ _MISSING = frozenset({"", "na", "nan", "none", "null"})
 _TRUTH = {"true": "1", "false": "0"}
 _CHUNK_ROWS = 50_000
 _CHUNK_CELLS = 2_000_000
-"""Cells that are held as text at a time."""
-
 _MOST_NUMBERS = 2**28
-"""Cells of the largest table that is read; each is a number of 8 bytes, and a column is there twice for a time."""
+"""Cells of the largest table that is read: 2 GiB of numbers."""
 
-_CLASS = "class"
-_TEXT = "U40"
+_TEXT_COLUMN, _TEXT = "class", "U40"
 
 
 def pymeda_pipeline(
@@ -50,19 +44,19 @@ def pymeda_pipeline(
     origin: tuple[int, int, int] = (0, 0, 0),
     voxel_size_nm: tuple[float, float, float] | None = None,
 ) -> Path:
-    """Write the report of a mask and its images, all of them in memory.
+    """Write the report of masks and images in memory.
 
     Parameters
     ----------
     results : ndarray, shape (z, y, x), or mapping of str to such arrays
-        The mask, non-zero where a synapse is; synapses are 26-connected. Of several, all are outlined, the
-        objects of the first are measured, and those of the others are compared with them. Never written to.
+        The mask, non-zero at synapses, which are 26-connected. Of several masks, all are outlined, the objects of
+        the first are measured, and the others become groups of them. Never written to.
     norm_data : mapping of str to ndarray, shape (z, y, x)
         Channel to its image, real numbers. Never written to.
     title : str
-        Title of the page; the file is called after it.
+        Title of the page; the file is called ``PyMeda_<title>.html``.
     path : str or Path
-        The folder; made where it is missing.
+        The folder; made if missing.
     origin : tuple of int
         First voxel of the arrays in the experiment (z, y, x).
     voxel_size_nm : tuple of float, optional
@@ -77,39 +71,35 @@ def pymeda_pipeline(
     ------
     DataError
         If there is no mask, or arrays are not three-dimensional or differ in shape.
+    UsageError
+        If a voxel cannot have the given size.
     StorageError
         If the folder cannot be written.
     """
     folder = parse_path("path", path)
     if not isinstance(norm_data, Mapping):
-        raise DataError("the images of a report", "they are no dictionary", "Give one of channel to image")
-    given = results if isinstance(results, Mapping) else {"synapses": results}
-    masks = {str(key): _array(f"mask {key!r}", array) for key, array in given.items()}
+        raise DataError("the images of a report", f"they are {type(norm_data).__name__}", "Map channels to images")
+    masks = _arrays("mask", results if isinstance(results, Mapping) else {"synapses": results})
+    images = _arrays("channel", norm_data)
     if not masks:
         raise DataError("a report of masks", "there is no mask", "Give at least one")
     name, mask = next(iter(masks.items()))
-    images = {str(channel): _array(f"channel {channel!r}", image) for channel, image in norm_data.items()}
-    if voxel_size_nm is not None:
-        voxel_size_nm = _voxel_size(voxel_size_nm)
-    for other, array in masks.items():
-        if array.ndim != 3 or 0 in array.shape or array.shape != mask.shape:
-            found = f"its shape is {array.shape}, that of {name!r} {mask.shape}"
-            raise DataError(f"mask {other!r}", found, "Give masks of one shape z, y, x")
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise DataError(f"mask {name!r}", f"its shape is {mask.shape}", "Give masks of shape z, y, x")
+    for kind, arrays in (("mask", masks), ("channel", images)):
+        for key, array in arrays.items():
+            if array.shape != mask.shape:
+                found = f"its shape is {array.shape}, that of the mask {name!r} {mask.shape}"
+                raise DataError(f"{kind} {key!r}", found, "Give images and masks of the same box")
+    note = f"Synapses are the objects of the mask “{name}”; one is in another mask if that holds half of its voxels."
     box = Box.of_shape(mask.shape, origin)
-    table = _measured(mask, images, box, voxel_size_nm, {key: array for key, array in masks.items() if key != name})
-    notes = (
-        [
-            f"The synapses are the objects of the mask “{name}”; one belongs to another mask, too, if that holds at "
-            f"least half of its voxels."
-        ]
-        if len(masks) > 1
-        else []
-    )
+    facts = RunFacts(box=box, voxel_size_nm=voxel_size_nm, notes=[note] if len(masks) > 1 else [])
+    others = {key: array for key, array in masks.items() if key != name}
     return write_report(
         folder,
         title=str(title),
-        table=table,
-        facts=RunFacts(box=box, voxel_size_nm=voxel_size_nm, notes=notes),
+        table=measure(mask, images, box, voxel_size_nm, others),
+        facts=facts,
         overviews={channel: _overview(image, box) for channel, image in images.items()},
         mask_overviews={key: _overview(array != 0, box) for key, array in masks.items()},
         images=images,
@@ -117,50 +107,38 @@ def pymeda_pipeline(
     )
 
 
-def _array(name: str, given: Any) -> NDArray[Any]:
-    """Return what a caller passed as an array of numbers that can be computed with."""
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise DataError(name, "it is no array: its rows differ in length", "Give an array z, y, x") from error
-    if array.dtype.kind not in "buif":
-        raise DataError(name, f"it holds {array.dtype}", "Give real numbers")
-    check_magnitude(name, array)
-    return array
+def _arrays(kind: str, given: Mapping[Any, Any]) -> dict[str, NDArray[Any]]:
+    """Return what a caller passed as arrays of real numbers."""
+    arrays = {}
+    for key, value in given.items():
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise DataError(f"{kind} {key!r}", "its rows differ in length", "Give an array z, y, x") from error
+        if array.dtype.kind not in "buif":
+            raise DataError(f"{kind} {key!r}", f"it holds {array.dtype}", "Give real numbers")
+        check_magnitude(f"{kind} {key!r}", array)
+        arrays[str(key)] = array
+    return arrays
 
 
-def _voxel_size(given: Any) -> tuple[float, float, float]:
-    """Return the size of a voxel."""
-    try:
-        z, y, x = (float(size) for size in given)
-        if are_voxel_sizes((z, y, x)):
-            return z, y, x
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise UsageError(f"voxel size {given!r:.100}", "no voxel has such a size", f"Give {VOXEL_SIZES} along z, y, x")
-
-
-def _measured(
+def measure(
     mask: NDArray[Any],
     images: Mapping[str, NDArray[Any]],
     box: Box,
     voxel_size_nm: tuple[float, float, float] | None,
     others: Mapping[str, NDArray[Any]],
 ) -> dict[str, NDArray[Any]]:
-    """Return the table that a detection of one block has; without a voxel size, without its columns in micrometres."""
-    for name, image in images.items():
-        if image.shape != mask.shape:
-            found = f"its shape is {image.shape}, that of the mask {mask.shape}"
-            raise DataError(f"channel {name!r}", found, "Give image and mask of the same box")
+    """Return the table of a detection, each column (objects,); columns in micrometres need a voxel size."""
     labelled = objects.label(mask != 0, box, box)
     parts, joint = objects.join([objects.measure(labelled, box, ())], [])
-    table = dict(objects.table(parts, box, voxel_size_nm or (1.0, 1.0, 1.0)))
+    table = dict(objects.table(parts, box, (1.0, 1.0, 1.0) if voxel_size_nm is None else voxel_size_nm))
     if voxel_size_nm is None:
         table = {name: values for name, values in table.items() if not name.endswith(("_um", "_um3"))}
     inside = labelled.numbers != 0
     rows = objects.rows_of_objects(joint, labelled.ids)[labelled.numbers[inside] - 1]
     for name, image in images.items():
-        # detections sum whole numbers; the images of a caller may be normalised
+        # `objects.measure` sums integers; these images may be normalised
         sums = np.bincount(rows, image[inside].astype(np.float64), minlength=len(parts["id"]))
         table[f"mean_{name}"] = sums / parts["voxels"]
     for name, other in others.items():
@@ -170,31 +148,31 @@ def _measured(
 
 
 def _overview(volume: NDArray[Any], box: Box) -> NDArray[Any]:
-    """Return the projection of a volume; bool becomes uint8."""
+    """Return the maximum projection (y, x) of a volume (z, y, x); bool becomes uint8."""
     pixels = Overview.of_block(volume, box, box).pixels
     return pixels.view(np.uint8) if pixels.dtype == bool else pixels
 
 
 def read_table(file: Path) -> dict[str, NDArray[Any]]:
-    """Read the numeric columns of a CSV file with a header line.
+    """Read the columns of numbers of a CSV file in UTF-8 with a header line.
 
     Parameters
     ----------
     file : Path
-        The file, UTF-8. Rows are observations.
+        The file; rows are observations.
 
     Returns
     -------
     dict of str to ndarray, shape (rows,)
-        The columns that hold numbers, or true and false: float64, or int64 where all are whole. An empty cell, ``NA``
-        or ``NaN`` is missing. Of text, the column ``class`` only; others are left out, and the log names them.
+        The columns of numbers, or true and false: float64, or int64 where all are whole. An empty cell, ``NA`` or
+        ``NaN`` is missing. Of text, the column ``class`` only; the log names the others.
 
     Raises
     ------
     StorageError
         If the file cannot be read.
     DataError
-        If it is no table: no header, a name twice, rows of unequal length; or it is larger than any that is drawn.
+        If it has no header, a name twice, rows of unequal length, or more cells than can be drawn.
     """
     try:
         refuse_special(file)
@@ -216,7 +194,7 @@ Chunk = list[NDArray[Any] | None]
 
 
 def _read_rows(file: Path, reader: Iterator[list[str]]) -> tuple[list[str], list[Chunk]]:
-    """Return the names of the columns, and their numbers in chunks of rows, so that no table is held as text."""
+    """Return the names of the columns and their numbers in chunks of rows: never the whole table as text."""
     header = [name.strip() for name in next(reader, [])]
     if not header or len(set(header)) < len(header):
         found = "it is empty" if not header else "its first line names a column twice"
@@ -232,7 +210,7 @@ def _read_rows(file: Path, reader: Iterator[list[str]]) -> tuple[list[str], list
             found = f"a row has not the {len(header)} cells of the first line"
             raise DataError(f"the table {file}", found, "Give each row one cell a column")
         columns = zip(header, zip(*chunk, strict=True), strict=True)
-        chunks.append([np.array(cells, _TEXT) if name == _CLASS else _numbers(cells) for name, cells in columns])
+        chunks.append([np.array(cells, _TEXT) if name == _TEXT_COLUMN else _numbers(cells) for name, cells in columns])
     return header, chunks or [[np.empty(0) for _ in header]]
 
 

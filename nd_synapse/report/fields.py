@@ -1,7 +1,4 @@
-"""Fields: small boxes of the images, drawn at random, whose voxels stand for all of the volume.
-
-They hold voxels and judge nothing; figures that need every voxel do not exist.
-"""
+"""Fields: small boxes of the images, drawn at random, whose voxels stand for the whole volume."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.report.table import NothingToDrawError
 from nd_synapse.volumes import Volume
 
-__all__ = ["Field", "Fields"]
+__all__ = ["Field", "Fields", "grey_range"]
 
 SIZE = (8, 256, 256)
 MOST_FIELDS = 12
@@ -29,30 +26,14 @@ _BLACK, _WHITE = 0.01, 0.995
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field.
-
-    Parameters
-    ----------
-    box : Box
-        Where it lies, from the first voxel of the volume.
-    voxels : mapping of str to ndarray, shape (z, y, x)
-        Its voxels by channel.
-    """
+    """A box, from the first voxel of the volume, and its voxels (z, y, x) by channel."""
 
     box: Box
     voxels: Mapping[str, NDArray[Any]]
 
 
 class Fields:
-    """The fields of a volume, read when a figure asks for them first.
-
-    Parameters
-    ----------
-    images : mapping of str to Volume, shape (z, y, x)
-        The channels, of one shape; may be none.
-    seed : int
-        Seed of the choice of fields.
-    """
+    """The fields of a volume; `images` are channels of one shape (z, y, x), read at the first use."""
 
     def __init__(self, images: Mapping[str, Volume], seed: int) -> None:
         self.images = images
@@ -71,25 +52,29 @@ class Fields:
                 for box in boxes
             ]
         except NDSynapseError as error:
-            # a service that does not answer takes its time to fail, and is not asked again for the next figure
+            # a service that does not answer fails slowly: the next figure does not try again
             self._unreadable = f"The voxels of the images could not be read: {error}"
             raise NothingToDrawError(self._unreadable) from error
 
     @cached_property
     def contrast(self) -> dict[str, tuple[float, float]]:
-        """The grey values shown as black and as white: a channel's 1 % and 99.5 % quantiles in the fields."""
-        return {name: _limits([field.voxels[name][:, ::2, ::2] for field in self.all]) for name in self.images}
+        """Grey values shown as black and as white, by channel: the 1 % and 99.5 % quantiles in the fields."""
+        return {name: self._contrast(name) for name in self.images}
+
+    def _contrast(self, name: str) -> tuple[float, float]:
+        parts = [field.voxels[name][:, ::2, ::2].ravel() for field in self.all]
+        return grey_range(np.concatenate(parts), _BLACK, _WHITE)
 
     def need(self) -> None:
-        """Raise NothingToDrawError unless there are images, and none of them was found to be unreadable."""
+        """Raise NothingToDrawError if there are no images, or reading them has failed."""
         if self._unreadable:
             raise NothingToDrawError(self._unreadable)
         if not self.images:
-            raise NothingToDrawError("No voxels of the images were handed over, only the table.")
+            raise NothingToDrawError("The report was drawn from the table alone, without the voxels of the images.")
 
 
 def chosen(shape: tuple[int, int, int], channels: int, seed: int) -> list[Box]:
-    """Choose the boxes of the fields."""
+    """Choose the boxes of the fields at random, in the order of the volume."""
     size = [min(extent, most) for extent, most in zip(shape, SIZE, strict=True)]
     grid = [extent // side for extent, side in zip(shape, size, strict=True)]
     most = max(1, min(MOST_FIELDS, _MOST_VOXELS // (math.prod(size) * channels)))
@@ -102,11 +87,10 @@ def chosen(shape: tuple[int, int, int], channels: int, seed: int) -> list[Box]:
     return boxes
 
 
-def _limits(parts: list[NDArray[Any]]) -> tuple[float, float]:
-    """Return the grey values of black and white, apart from each other even in constant images."""
-    values = np.concatenate([part.ravel() for part in parts])
+def grey_range(values: NDArray[Any], black: float, white: float) -> tuple[float, float]:
+    """Return two quantiles of the finite values, at least 1 apart if they coincide; 0 and 1 without any."""
     values = values[np.isfinite(values)]
-    if not len(values):
+    if not values.size:
         return 0.0, 1.0
-    low, high = (float(limit) for limit in np.quantile(values, (_BLACK, _WHITE)))
+    low, high = (float(limit) for limit in np.quantile(values, (black, white)))
     return (low, high) if high > low else (low, low + 1)

@@ -1,7 +1,4 @@
-"""The PyMeda figures that need no clustering: how bright the synapses are, channel by channel.
-
-They take the table as it is; nothing is measured here. Names and order are those of PyMeda.
-"""
+"""The PyMeda figures without clusters: how bright the synapses are, channel by channel, under PyMeda's names."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from nd_synapse.report.canvas import ACCENT, DIVERGING, INK, QUIET, SEQUENTIAL, SERIES, figure, name_channels, short
-from nd_synapse.report.captions import STANDARDISED, left_out
-from nd_synapse.report.cells import colour_bar, signed, write_cells
-from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report import look
+from nd_synapse.report.captions import STANDARDISED, count, left_out
+from nd_synapse.report.look import ACCENT, DIVERGING, INK, QUIET, SEQUENTIAL, SERIES, short, signed
+from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.spectrum import elbow, principal_axes
 from nd_synapse.report.table import NothingToDrawError
 
@@ -43,31 +40,26 @@ def _representative(subject: Subject) -> Drawing:
     rows = rows[np.lexsort((along, clusters.labels[rows]))]
     sample = values[rows]
     clipped = float((np.abs(sample) > _LIMIT_SD).mean())
-    drawn = figure(max(1.9, 0.21 * len(names) + 1.1))
+    drawn = look.figure(max(1.9, 0.21 * len(names) + 1.1))
     axes = drawn.subplots()
-    image = axes.imshow(
-        sample.T, cmap=DIVERGING, vmin=-_LIMIT_SD, vmax=_LIMIT_SD, aspect="auto", interpolation="nearest"
-    )
-    name_channels(axes, names, "y")
+    image = look.heat_map(axes, sample.T, names, cmap=DIVERGING, vmin=-_LIMIT_SD, vmax=_LIMIT_SD, aspect="auto")
     axes.set_xticks([])
     by = "by cluster, then along" if clusters.number > 1 else "along"
     axes.set_xlabel(f"{count(len(sample), 'synapse')}, ordered {by} the first principal component")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    colour_bar(drawn, image, axes, "sd from the mean")
+    look.colour_bar(drawn, image, axes, "sd from the mean")
     if clusters.number > 1:
         _cluster_strip(axes, clusters.labels[rows], clusters.number)
     whose = "All" if len(sample) == len(values) else f"A uniform random sample of {len(sample):,} of the"
     caption = (
         f"{whose} {count(len(values), 'synapse')}, one a column, one channel a row. {STANDARDISED} Columns are ordered "
-        f"{by} the first principal component, so that alike synapses stand together. Colours end at ± {_LIMIT_SD:g} "
-        f"sd; {100 * clipped:.2g} % of the cells lie beyond.{left_out(subject)}"
+        f"{by} the first principal component, so that similar synapses are neighbours. Colours end at ± {_LIMIT_SD:g} "
+        f"sd; {100 * clipped:.2g} % of the cells lie beyond.{left_out(subject.standardised)}"
     )
     return Drawing(drawn, caption, f"Heat map of {len(sample):,} synapses by {len(names)} channels.")
 
 
 def _cluster_strip(axes: Axes, labels: NDArray[np.int8], number: int) -> None:
-    """Mark above a heat map which of its columns, ordered by cluster, belong to which."""
+    """Mark above a heat map the cluster of its columns, which are ordered by cluster."""
     ends = np.searchsorted(labels, np.arange(number + 1)) - 0.5
     above = axes.get_xaxis_transform()
     for i, (start, stop) in enumerate(pairwise(ends)):
@@ -81,9 +73,9 @@ def _cluster_strip(axes: Axes, labels: NDArray[np.int8], number: int) -> None:
 def _ridge_lines(subject: Subject) -> Drawing:
     subject.standardised.need()
     names, values = subject.standardised.names, subject.standardised.values
-    low, high = max(-_RANGE_SD, math.floor(values.min())), min(_RANGE_SD, math.ceil(values.max()))
+    low, high, beyond = _range(values)
     bandwidth = len(values) ** -0.2
-    drawn = figure(0.42 * len(names) + 1.3)
+    drawn = look.figure(0.42 * len(names) + 1.3)
     axes = drawn.subplots()
     x = np.linspace(low, high, 512)
     for i, column in enumerate(values.T):
@@ -98,18 +90,24 @@ def _ridge_lines(subject: Subject) -> Drawing:
     axes.spines["left"].set_visible(False)
     axes.set(xlabel="Brightness (sd from the channel's mean)", xlim=(low, high), ylim=(-len(names) + 0.85, 1.6))
     axes.axvline(0, color=INK, linewidth=0.7, linestyle=":")
-    beyond = float(((values < low) | (values > high)).mean())
     caption = (
         f"How the brightness of {count(len(values), 'synapse')} is distributed in each channel: Gaussian kernel "
         f"densities of bandwidth {bandwidth:.2g} sd (Scott's rule), each scaled to the same height, so shapes compare "
-        f"and heights do not. {STANDARDISED} Two humps hint at two kinds of synapses. Values beyond ± {_RANGE_SD:g} sd "
-        f"({100 * beyond:.2g} %) are not shown.{left_out(subject)}"
+        f"and heights do not. {STANDARDISED} Two humps hint at two kinds of synapses. {beyond}"
+        f"{left_out(subject.standardised)}"
     )
     return Drawing(drawn, caption, f"Density curves of {', '.join(names)}, one above the other.")
 
 
+def _range(values: Floats) -> tuple[float, float, str]:
+    """Return the range of brightness that is shown, and a sentence on what lies beyond."""
+    low, high = max(-_RANGE_SD, math.floor(values.min())), min(_RANGE_SD, math.ceil(values.max()))
+    beyond = 100 * float(((values < low) | (values > high)).mean())
+    return low, high, f"Values beyond ± {_RANGE_SD:g} sd ({beyond:.2g} %) are not shown."
+
+
 def _smooth_density(column: Floats, x: Floats, bandwidth: float) -> Floats:
-    """Return a kernel density at the evenly spaced `x`: a histogram on that grid, smoothed; up to a factor."""
+    """Return the Gaussian kernel density of `column` at the evenly spaced `x`, up to a factor: a smoothed histogram."""
     step = x[1] - x[0]
     pad = math.ceil(4 * bandwidth / step)
     edges = np.arange(-pad, len(x) + pad + 1) * step + x[0] - step / 2
@@ -121,31 +119,28 @@ def _smooth_density(column: Floats, x: Floats, bandwidth: float) -> Floats:
 def _one_d_heatmap(subject: Subject) -> Drawing:
     subject.standardised.need()
     names, values = subject.standardised.names, subject.standardised.values
-    low, high = max(-_RANGE_SD, math.floor(values.min())), min(_RANGE_SD, math.ceil(values.max()))
+    low, high, beyond = _range(values)
     per_sd = int(np.clip(round(len(values) ** (1 / 3) / 2), 2, 16))
     edges = np.linspace(low, high, int((high - low) * per_sd) + 1)
     shares = np.stack([np.histogram(column, edges)[0] for column in values.T]) / len(values) * 100
-    drawn = figure(max(1.9, 0.24 * len(names) + 1.2))
+    drawn = look.figure(max(1.9, 0.24 * len(names) + 1.2))
     axes = drawn.subplots()
     norm = PowerNorm(0.5, vmin=0, vmax=float(shares.max()))
-    image = axes.imshow(shares, cmap=SEQUENTIAL, norm=norm, aspect="auto", extent=(low, high, len(names) - 0.5, -0.5))
-    name_channels(axes, names, "y")
-    axes.tick_params(axis="y", length=0)
-    axes.spines[:].set_visible(False)
+    extent = (low, high, len(names) - 0.5, -0.5)
+    image = look.heat_map(axes, shares, names, cmap=SEQUENTIAL, norm=norm, aspect="auto", extent=extent)
+    axes.tick_params(axis="x", length=3.5)
     axes.set_xlabel("Brightness (sd from the channel's mean)")
-    colour_bar(drawn, image, axes, "% of synapses")
-    beyond = float(((values < low) | (values > high)).mean())
+    look.colour_bar(drawn, image, axes, "% of synapses")
     caption = (
         f"The same distributions as histograms: share of the {count(len(values), 'synapse')} in each bin of "
         f"{1 / per_sd:.2g} sd, one channel a row. Colours are on a square-root scale, so that long tails show beside "
-        f"narrow peaks. {STANDARDISED} Values beyond ± {_RANGE_SD:g} sd ({100 * beyond:.2g} %) are not "
-        f"shown.{left_out(subject)}"
+        f"narrow peaks. {STANDARDISED} {beyond}{left_out(subject.standardised)}"
     )
     return Drawing(drawn, caption, f"Histograms of {', '.join(names)} as rows of colour.")
 
 
 def _locations(subject: Subject) -> tuple[tuple[str, ...], Floats]:
-    """Return the channels with values, and their n, mean, standard error, median and MAD, shape (5, channels)."""
+    """Return the channels with values, and n, mean, standard error, median and MAD, float64 (5, channels)."""
     names, found = [], []
     for name, column in zip(subject.table.channels, subject.table.brightness().T, strict=True):
         values = column[np.isfinite(column)]
@@ -155,9 +150,8 @@ def _locations(subject: Subject) -> tuple[tuple[str, ...], Floats]:
             names.append(name)
             found.append((len(values), values.mean(), error, median, np.median(np.abs(values - median))))
     if not names:
-        raise NothingToDrawError(
-            "There is no synapse to show." if not subject.table.n else "The table has no channel with values."
-        )
+        subject.table.need_rows()
+        raise NothingToDrawError("The table has no channel with values.")
     return tuple(names), np.array(found, dtype=np.float64).T
 
 
@@ -173,20 +167,16 @@ def _location_numbers(names: tuple[str, ...], found: Floats) -> Numbers:
 def _location_heatmap(subject: Subject) -> Drawing:
     names, found = _locations(subject)
     shown = found[[1, 3]]
-    drawn = figure(2.1)
+    drawn = look.figure(2.1)
     axes = drawn.subplots()
-    image = axes.imshow(shown, cmap=SEQUENTIAL, aspect="auto")
-    name_channels(axes, names, "x")
-    axes.set_yticks([0, 1], ["mean", "median"])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    image = look.heat_map(axes, shown, ("mean", "median"), names, cmap=SEQUENTIAL, aspect="auto")
     if len(names) <= _MOST_IN_CELLS:
-        write_cells(axes, image, shown, lambda value: f"{value:,.3g}")
-    colour_bar(drawn, image, axes, "grey values")
+        look.write_cells(axes, image, shown, lambda value: f"{value:,.3g}")
+    look.colour_bar(drawn, image, axes, "grey values")
     caption = (
         f"Mean and median brightness of {count(subject.table.n, 'synapse')} in each channel, as measured: not "
-        "standardised, in the grey values of the images. A mean well above the median tells of few very bright "
-        "synapses."
+        "standardised, in the grey values of the images. A mean well above the median means that few "
+        "synapses are very bright."
     )
     return Drawing(drawn, caption, f"Mean and median of {', '.join(names)}.", _location_numbers(names, found))
 
@@ -194,7 +184,7 @@ def _location_heatmap(subject: Subject) -> Drawing:
 def _location_lines(subject: Subject) -> Drawing:
     names, found = _locations(subject)
     _, mean, error, median, mad = found
-    drawn = figure(2.9)
+    drawn = look.figure(2.9)
     axes = drawn.subplots()
     x = np.arange(len(names))
     lines = (
@@ -205,14 +195,14 @@ def _location_lines(subject: Subject) -> Drawing:
         axes.errorbar(
             x + shift, middle, spread, fmt=form, color=colour, label=label, linewidth=1.2, markersize=4.5, capsize=2.5
         )
-    name_channels(axes, names, "x")
+    look.name_channels(axes, names, "x")
     axes.set(ylabel="Brightness (grey values)", xlim=(-0.5, len(names) - 0.5))
     axes.grid(axis="y")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    look.legend_above(axes)
     caption = (
         f"The same numbers as lines, for {count(subject.table.n, 'synapse')}: the mean with its 95 % confidence "
         "interval (1.96 standard errors), which shrinks with the number of synapses, and the median with the median "
-        "absolute deviation (MAD), which tells how much synapses differ. Grey values as measured; the line between "
+        "absolute deviation (MAD), which shows how much synapses differ. Grey values as measured; the line between "
         "channels only guides the eye."
     )
     return Drawing(drawn, caption, f"Mean and median of {', '.join(names)} as lines.", _location_numbers(names, found))
@@ -224,19 +214,16 @@ def _correlation(subject: Subject) -> Drawing:
     found = np.clip(values.T @ values / len(values), -1, 1)
     d = len(names)
     side = min(5.6, 0.5 * d + 1.5)
-    drawn = figure(side, square_pixels=True)
+    drawn = look.figure(side, square_pixels=True)
     axes = drawn.subplots()
-    image = axes.imshow(found, cmap=DIVERGING, vmin=-1, vmax=1)
-    name_channels(axes, names, "x")
-    name_channels(axes, names, "y")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    image = look.heat_map(axes, found, names, names, cmap=DIVERGING, vmin=-1, vmax=1)
     if d <= _MOST_IN_CELLS:
-        write_cells(axes, image, found, signed)
-    colour_bar(drawn, image, axes, "Pearson's r")
+        look.write_cells(axes, image, found, signed)
+    look.colour_bar(drawn, image, axes, "Pearson's r")
     caption = (
-        "How far the brightness in two channels goes together from synapse to synapse: Pearson's r of "
-        f"{count(len(values), 'synapse')}, from -1 to 1. Channels in the order of the table.{left_out(subject)}"
+        "How the brightness in two channels correlates over the synapses: Pearson's r of "
+        f"{count(len(values), 'synapse')}, from -1 to 1. Channels in the order of the table."
+        f"{left_out(subject.standardised)}"
     )
     numbers = Numbers(
         ("Channel", *names), [[n, *(f"{r:.3f}" for r in row)] for n, row in zip(names, found, strict=True)]
@@ -252,27 +239,25 @@ def _scree(subject: Subject) -> Drawing:
     together = np.cumsum(shares)
     before = elbow(squares)
     components = np.arange(1, len(shares) + 1)
-    drawn = figure(2.9)
+    drawn = look.figure(2.9)
     axes = drawn.subplots()
     axes.bar(
         components, shares, color=[ACCENT if i <= before else "#9fb8cc" for i in components], width=0.72, label="each"
     )
-    axes.plot(components, together, "o-", color=SERIES[1], linewidth=1.2, markersize=3.5, label="together")
+    axes.plot(components, together, "o-", color=SERIES[1], linewidth=1.2, markersize=3.5, label="sum")
     axes.set(xlabel="Principal component", ylabel="Variance (%)", ylim=(0, 105), xlim=(0.4, len(shares) + 0.6))
     axes.set_xticks(components[:: math.ceil(len(shares) / 16)])
     axes.grid(axis="y")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-    words = (
-        f" Dark bars stand before the elbow ({count(before, 'component')}, by profile likelihood)." if before else ""
-    )
+    look.legend_above(axes)
+    words = f" Dark bars come before the elbow ({count(before, 'component')}, by profile likelihood)." if before else ""
     caption = (
         f"How many independent directions {count(len(values), 'synapse')} vary in: share of the variance along each "
-        "principal component of the standardised channels (squared singular values over their sum), and summed "
-        f"up.{words}{left_out(subject)}"
+        "principal component of the standardised channels (squared singular values over their sum), and their running "
+        f"sum.{words}{left_out(subject.standardised)}"
     )
     rows = [[str(i), f"{a:.2f}", f"{b:.2f}"] for i, a, b in zip(components, shares, together, strict=True)]
     alt = f"The first component holds {shares[0]:.0f} % of the variance."
-    return Drawing(drawn, caption, alt, Numbers(("Component", "Variance (%)", "Summed up (%)"), rows))
+    return Drawing(drawn, caption, alt, Numbers(("Component", "Variance (%)", "Sum (%)"), rows))
 
 
 CHANNELS = (

@@ -1,7 +1,4 @@
-"""The PyMeda figures of the clusters: how the synapses fall into populations, and what sets those apart.
-
-They find no clusters; they draw those that the subject has. Names and order are those of PyMeda.
-"""
+"""The PyMeda figures of the clusters: how the synapses fall into populations, and how those differ."""
 
 from __future__ import annotations
 
@@ -15,14 +12,13 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
-from nd_synapse.report import mixtures
-from nd_synapse.report.canvas import DIVERGING, INK, QUIET, SERIES, figure, name_channels, short
-from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, left_out, who_was_fitted
-from nd_synapse.report.cells import colour_bar, signed, write_cells
+from nd_synapse.report import look, mixtures
+from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, fitted_rows, left_out
 from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.figures_pairs import PAIR_PLOT
+from nd_synapse.report.look import DIVERGING, INK, QUIET, SERIES, short, signed
 from nd_synapse.report.mixtures import Node
-from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 
 __all__ = ["CLUSTERS"]
@@ -48,7 +44,7 @@ class _Branch:
 
     @property
     def name(self) -> str:
-        """Name it by its clusters, which count from 1."""
+        """The name of its clusters, which count from 1."""
         if self.stop - self.first == 1:
             return f"cluster {self.stop}"
         return f"clusters {self.first + 1}\N{EN DASH}{self.stop}"
@@ -64,7 +60,7 @@ class _Branch:
         return found
 
     def all(self) -> Iterator[_Branch]:
-        """Give this branch and those below it, from the root down, left before right."""
+        """Yield this branch and those below it, from the root down, left before right."""
         yield self
         for part in self.parts:
             yield from part.all()
@@ -75,7 +71,7 @@ def _root(clusters: Clusters) -> _Branch:
 
 
 def _several(subject: Subject) -> Clusters:
-    """Return the clusters of a subject; where it has one only, there is nothing to compare."""
+    """Return the clusters of a subject; raise NothingToDrawError if there is one only."""
     subject.standardised.need()
     if subject.clusters.number == 1:
         raise NothingToDrawError("One population: there are no clusters to compare.")
@@ -83,17 +79,17 @@ def _several(subject: Subject) -> Clusters:
 
 
 def _why_one(subject: Subject, clusters: Clusters) -> str:
-    """Return why the synapses are one cluster, and how that was found."""
-    gain, scale = clusters.tree.gain, f"{_scales(clusters)}{left_out(subject)}"
+    """Return why the synapses are one cluster, in sentences."""
+    gain, scale = clusters.tree.gain, f"{_scales(clusters)}{left_out(subject.standardised)}"
     criterion = "" if gain is None else f" (gain in the Bayesian information criterion: {_whole(gain)})"
     return (
-        f"One population: {_why_whole(clusters.tree, clusters)}{criterion}. Looked at: brightness in "
-        f"{count(len(clusters.names), 'channel')}, of {who_was_fitted(clusters, subject.seed)}. {scale}"
+        f"One population: {_why_whole(clusters.tree, clusters)}{criterion}. Considered: brightness in "
+        f"{count(len(clusters.names), 'channel')}, of {fitted_rows(clusters, subject.seed)}. {scale}"
     )
 
 
 def _why_whole(node: Node, clusters: Clusters) -> str:
-    """Return why a node is a leaf, without its full stop."""
+    """Return why a node was not split, without a full stop."""
     least = mixtures.smallest_part(len(clusters.names))
     if node.gain is None and node.rows < 2 * least:
         return f"a split needs {2 * least} fitted synapses, there are {node.rows:,}"
@@ -122,7 +118,7 @@ def _dendrogram(subject: Subject) -> Drawing:
     shares = clusters.sizes / len(clusters.labels)
     root = _root(clusters)
     levels = max(branch.level for branch in root.all())
-    drawn = figure(3.3)
+    drawn = look.figure(3.3)
     axes = drawn.subplots()
     places = _places(shares)
     for branch in root.all():
@@ -130,13 +126,12 @@ def _dendrogram(subject: Subject) -> Drawing:
     axes.set_xticks(range(levels + 1), ["all synapses", *_ORDINALS[:levels]])
     axes.xaxis.tick_top()
     axes.set(xlim=(-0.02, levels + 0.3 * levels + 0.1), ylim=(places[-1][1] + 0.02, -0.02), yticks=[])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    look.without_frame(axes)
     return Drawing(drawn, _tree_caption(subject, clusters), _tree_alt(clusters), _tree_numbers(clusters))
 
 
 def _places(shares: Floats) -> list[tuple[float, float]]:
-    """Return where each cluster lies from top to bottom: as high as its share, with gaps between."""
+    """Return where each cluster starts and ends from top to bottom: as high as its share, with gaps between."""
     stops = np.cumsum(shares + _GAP) - _GAP
     return [(float(stop - share), float(stop)) for share, stop in zip(shares, stops, strict=True)]
 
@@ -144,9 +139,8 @@ def _places(shares: Floats) -> list[tuple[float, float]]:
 def _draw_branch(
     axes: Axes, branch: _Branch, places: Sequence[tuple[float, float]], levels: int, clusters: Clusters
 ) -> None:
-    """Draw a bar as high as the branch's share, and a band to each of its parts, or on to the right end."""
+    """Draw a bar as high as the branch's share, and a band to each of its parts or to the right end."""
     top, height = _bar(branch, places)
-    # a branch that is not split goes on at the same height to the last level
     end = branch.level if branch.node.parts else levels
     width = end - branch.level - _BAR
     axes.add_patch(
@@ -171,14 +165,14 @@ def _draw_branch(
 
 
 def _bar(branch: _Branch, places: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return the upper end and the height of a branch: centred on its clusters, without the gaps between them."""
+    """Return the upper end and the height of a branch, centred on its clusters."""
     mine = places[branch.first : branch.stop]
     height = sum(stop - start for start, stop in mine)
     return (mine[0][0] + mine[-1][1] - height) / 2, height
 
 
 def _band(start: tuple[float, float], stop: tuple[float, float], height: float) -> Path:
-    """Return a band of this height that bends from the upper left point `start` to the upper right point `stop`."""
+    """Return a curved band from the upper left point `start` to the upper right point `stop`."""
     (x0, y0), (x1, y1) = start, stop
     middle = (x0 + x1) / 2
     upper = [(x0, y0), (middle, y0), (middle, y1), (x1, y1)]
@@ -197,22 +191,20 @@ def _tree_caption(subject: Subject, clusters: Clusters) -> str:
         f"information criterion (BIC) gains {mixtures.LEAST_GAIN:g} or more, and {mixtures.LEAST_GAIN_PER_ROW:g} or "
         f"more a fitted synapse; the means of the parts lie {mixtures.LEAST_DISTANCE_SD:g} standard deviation (sd) or "
         f"more apart, and either part keeps at least {least} of the fitted synapses. The split that gains most comes "
-        f"first, until there are {mixtures.MOST_LEAVES} clusters. Fitted to {who_was_fitted(clusters, subject.seed)}; "
-        f"every synapse then goes to the likelier part. {scale}{left_out(subject)}"
+        f"first, until there are {mixtures.MOST_LEAVES} clusters. Fitted to {fitted_rows(clusters, subject.seed)}; "
+        f"every synapse then goes to the likelier part. {scale}{left_out(subject.standardised)}"
     )
 
 
 def _scales(clusters: Clusters) -> str:
-    """Say which channels were transformed, and how."""
+    """Return a sentence on the channels that were transformed."""
     by_log = [name for name, log in zip(clusters.names, clusters.logarithmic, strict=True) if log]
     if not by_log:
-        return (
-            "Brightness was taken as it is: no channel has a tail of bright synapses that a logarithm would even out."
-        )
+        return "Brightness was taken as measured: a logarithm improves no channel."
     which = "all channels" if len(by_log) == len(clusters.names) else ", ".join(by_log)
     return (
-        f"Before, {which} went to a logarithmic scale, counted from a zero of its own: a long tail of bright synapses "
-        "is no population."
+        f"Before, {which} were brought to a logarithmic scale with an offset of its own: a long tail of bright "
+        "synapses is no population."
     )
 
 
@@ -240,7 +232,7 @@ def _stacked_means(subject: Subject) -> Drawing:
     levels = max(branch.level for branch in branches)
     blocks = [_at_level(branches, level) for level in range(1, levels + 1)]
     d = len(clusters.names)
-    drawn = figure(levels * max(1.0, 0.16 * d + 0.35) + 0.6)
+    drawn = look.figure(levels * max(1.0, 0.16 * d + 0.35) + 0.6)
     grid = drawn.subplots(levels, 1, squeeze=False, sharex=True)[:, 0]
     limit = _limit(clusters.means())
     for axes, block, name in zip(grid, blocks, _ORDINALS, strict=False):
@@ -248,7 +240,7 @@ def _stacked_means(subject: Subject) -> Drawing:
         edges = 100 * np.concatenate([[0], np.cumsum(sizes)]) / sizes.sum()
         mapped = axes.pcolormesh(edges, np.arange(d + 1) - 0.5, means.T, cmap=DIVERGING, vmin=-limit, vmax=limit)
         axes.invert_yaxis()
-        name_channels(axes, clusters.names, "y")
+        look.name_channels(axes, clusters.names, "y")
         axes.tick_params(axis="y", length=0, labelsize=8 if d <= 16 else 7)
         axes.vlines(edges[1:-1], -0.5, d - 0.5, color="white", linewidth=1.5)
         axes.spines[:].set_visible(False)
@@ -258,11 +250,11 @@ def _stacked_means(subject: Subject) -> Drawing:
                 axes.text((left + right) / 2, -0.6, label, ha="center", va="bottom", fontsize=8)
         axes.set_ylabel(name, color=QUIET)
     grid[-1].set_xlabel("Share of the synapses (%)")
-    colour_bar(drawn, mapped, list(grid), "mean (sd)")
+    look.colour_bar(drawn, mapped, list(grid), "mean (sd)")
     caption = (
-        "What sets the populations apart, split by split: each column is a population, as wide as its share of "
+        "How the populations differ, split by split: each column is a population, as wide as its share of "
         f"{count(len(clusters.labels), 'synapse')}, and its colours are the mean brightness in each channel. Red: "
-        f"brighter than the mean of all synapses, blue: dimmer. {TRANSFORMED}{left_out(subject)}"
+        f"brighter than the mean of all synapses, blue: dimmer. {TRANSFORMED}{left_out(subject.standardised)}"
     )
     alt = f"Mean brightness of the populations after each of {count(levels, 'split')}, as columns of colour."
     return Drawing(drawn, caption, alt)
@@ -282,7 +274,7 @@ def _merged(clusters: Clusters, block: Sequence[_Branch]) -> tuple[Floats, NDArr
 
 
 def _limit(means: Floats) -> float:
-    """Return where the colours of means end: the largest of them, in steps of half a standard deviation."""
+    """Return the limit of the colours: the largest mean, rounded up to half a standard deviation."""
     return max(0.5, math.ceil(2 * float(np.nanmax(np.abs(means)))) / 2)
 
 
@@ -303,20 +295,17 @@ def _mean_heatmap(subject: Subject) -> Drawing:
     means = clusters.means()
     limit = _limit(means)
     d = len(clusters.names)
-    drawn = figure(max(1.9, 0.22 * d + 1.0))
+    drawn = look.figure(max(1.9, 0.22 * d + 1.0))
     axes = drawn.subplots()
-    image = axes.imshow(means.T, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
-    name_channels(axes, clusters.names, "y")
+    image = look.heat_map(axes, means.T, clusters.names, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
     axes.set_xticks(range(clusters.number), [_label(clusters, i) for i in range(clusters.number)])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
     axes.vlines(np.arange(1, clusters.number) - 0.5, -0.5, d - 0.5, color="white", linewidth=1.5)
-    write_cells(axes, image, means.T, signed)
-    colour_bar(drawn, image, axes, "mean (sd)")
+    look.write_cells(axes, image, means.T, signed)
+    look.colour_bar(drawn, image, axes, "mean (sd)")
     caption = (
         f"Mean brightness of the {clusters.number} clusters in each channel, in numbers; all columns are equally wide, "
         f"so that small clusters can be read. Red: brighter than the mean of {count(len(clusters.labels), 'synapse')}, "
-        f"blue: dimmer. {TRANSFORMED}{left_out(subject)}"
+        f"blue: dimmer. {TRANSFORMED}{left_out(subject.standardised)}"
     )
     return Drawing(drawn, caption, f"Means of {clusters.number} clusters by channel.", _mean_numbers(clusters))
 
@@ -329,7 +318,7 @@ def _mean_lines(subject: Subject) -> Drawing:
     clusters = _several(subject)
     d = len(clusters.names)
     shares = clusters.sizes / len(clusters.labels)
-    drawn = figure(max(2.4, 0.24 * d + 1.1))
+    drawn = look.figure(max(2.4, 0.24 * d + 1.1))
     axes = drawn.subplots()
     for i, mean in enumerate(clusters.means()):
         label = f"cluster {i + 1} ({100 * shares[i]:.3g} %)"
@@ -340,11 +329,11 @@ def _mean_lines(subject: Subject) -> Drawing:
     axes.set(xlabel=f"Mean {TRANSFORMED_AXIS[0].lower()}{TRANSFORMED_AXIS[1:]}", ylim=(d - 0.6, -0.4))
     axes.grid(axis="both")
     axes.tick_params(axis="y", length=0)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2)
+    look.legend_above(axes, columns=4, columnspacing=1.2)
     caption = (
-        f"The same means as lines, one a cluster of {count(len(clusters.labels), 'synapse')}; a thicker line is a "
-        "larger cluster, and the line between channels only guides the eye. Where lines are far apart, the channel "
-        f"tells the clusters apart. {TRANSFORMED}{left_out(subject)}"
+        f"The same means as lines, one for each cluster of {count(len(clusters.labels), 'synapse')}; a thicker line is "
+        "a larger cluster, and the line between channels only guides the eye. Where lines are far apart, the channel "
+        f"separates the clusters. {TRANSFORMED}{left_out(subject.standardised)}"
     )
     return Drawing(drawn, caption, f"Means of {clusters.number} clusters as lines.", _mean_numbers(clusters))
 

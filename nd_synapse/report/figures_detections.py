@@ -1,7 +1,4 @@
-"""The figures of the detections: outlines on the images, sizes, depth, density map.
-
-They say nothing about brightness; those figures are in `figures_channels`.
-"""
+"""The figures of the detections: masks on the images, sizes, depth, density map."""
 
 from __future__ import annotations
 
@@ -17,18 +14,22 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from nd_synapse.report.canvas import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, figure, label_log_axis, short
+from nd_synapse.report import look
+from nd_synapse.report.captions import TIMES, count, quantile_rows
 from nd_synapse.report.depth import layers
-from nd_synapse.report.plot import TIMES, Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report.fields import grey_range
+from nd_synapse.report.look import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, short
+from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 
 __all__ = ["DETECTIONS"]
 
-_OUTLINES = ("#ffb000", "#56b4e9", "#ff6fb5", "#00d19a")  # bright on grey, told apart by colour-blind readers
+_OUTLINES = ("#ffb000", "#56b4e9", "#ff6fb5", "#00d19a")  # bright on grey, and distinct for colour-blind readers
 _MOST_DEPTH_BINS = 60
 _MOST_MAP_BINS = 72
 _MANY_OUTLINES = 2000
-_DETAIL_SHARE = 5  # the detail's side is this part of the projection's
+_DETAIL_SHARE = 5  # the side of the projection over that of the detail
+_QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 Extent = tuple[float, float, float, float]
 Segments = list[NDArray[np.float64]]
@@ -56,35 +57,25 @@ def _outline(mask: NDArray[Any], extent: Extent) -> Segments:
 
 def _grid(panels: int, aspect: float, extra_in: float) -> tuple[Figure, list[Axes]]:
     """Return a figure with a grid of equal panels of this height per width."""
-    columns = 1 if panels == 1 else 2 if panels <= 4 else 3 if panels <= 15 else 4
-    rows = math.ceil(panels / columns)
+    rows, columns = look.panel_grid(panels)
     panel_in = (WIDTH_IN - 0.5) / columns
-    drawn = figure(rows * (panel_in * min(max(aspect, 0.2), 2.0) + 0.28) + extra_in, square_pixels=True)
+    drawn = look.figure(rows * (panel_in * min(max(aspect, 0.2), 2.0) + 0.28) + extra_in, square_pixels=True)
     grid = drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[panels:]:
         axes.set_axis_off()
     return drawn, list(grid.flat[:panels])
 
 
-def _limits(image: NDArray[Any]) -> tuple[float, float]:
-    """Return the 0.5 and 99.8 % quantiles, apart from each other even in a constant image."""
-    finite = image[np.isfinite(image)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = (float(limit) for limit in np.quantile(finite, (0.005, 0.998)))
-    return (low, high) if high > low else (low, low + 1)
-
-
 def _panels(subject: Subject, outlines: Mapping[str, Segments], width: float) -> tuple[Figure, list[Axes], str]:
-    """Draw each projection in grey with the outlines over it."""
+    """Draw each projection in grey with the outlines over it; return figure, panels and the unit of the axes."""
     if not subject.overviews:
-        raise NothingToDrawError("No projection of the images was handed over.")
+        raise NothingToDrawError("The report was drawn without projections of the images.")
     first = next(iter(subject.overviews.values()))
     extent, unit = _image_extent(subject, first.shape)
     aspect = abs((extent[2] - extent[3]) / (extent[1] - extent[0]))
     drawn, panels = _grid(len(subject.overviews), aspect, extra_in=0.75)
     for axes, (name, image) in zip(panels, subject.overviews.items(), strict=True):
-        low, high = _limits(image)
+        low, high = grey_range(image, 0.005, 0.998)
         axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="antialiased")
         axes.set_title(short(name, 30))
         for (_, lines), colour in zip(outlines.items(), _colours(outlines), strict=True):
@@ -120,7 +111,7 @@ def _outlines(subject: Subject) -> dict[str, Segments]:
 
 def _masks_in_words(subject: Subject) -> str:
     names = [f"“{short(name, 40)}”" for name in subject.masks]
-    return "No mask was handed over to be outlined." if not names else f"Outlined: the mask {', '.join(names)}."
+    return f"Mask outlines: {', '.join(names)}." if names else "There is no mask."
 
 
 def _whole_field(subject: Subject) -> Drawing:
@@ -130,11 +121,8 @@ def _whole_field(subject: Subject) -> Drawing:
     drawn, panels, unit = _panels(subject, outlines, width=0.35 if most < _MANY_OUTLINES else 0.2)
     caption = (
         f"{count(len(panels), 'channel')} of the searched box seen from above: at each pixel the brightest voxel of "
-        f"all its "
-        f"sections (maximum projection over z). {_masks_in_words(subject)} The outlines are projected in the same "
-        f"way, so "
-        "objects above each other merge. Grey runs from the channel's 0.5 % to its 99.8 % quantile; axes are "
-        "absolute "
+        f"all sections (maximum projection over z). {_masks_in_words(subject)} Masks are projected in the same way, so "
+        "objects above each other merge. Grey runs from the channel's 0.5 % to its 99.8 % quantile; axes are absolute "
         f"positions in {unit}."
     )
     alt = f"Grey projections of {', '.join(subject.overviews)} with the outlines of the detected objects."
@@ -142,7 +130,7 @@ def _whole_field(subject: Subject) -> Drawing:
 
 
 def _typical_tile(mask: NDArray[Any]) -> tuple[slice, slice]:
-    """Return the tile (y, x) whose outlined area is the median of those that hold any; the centre without a mask."""
+    """Return the tile (y, x) whose mask area is the median of those with any; the central tile without a mask."""
     height, width = (max(n // _DETAIL_SHARE, min(n, 32)) for n in mask.shape)
     tiles = [
         (slice(y, y + height), slice(x, x + width))
@@ -165,23 +153,21 @@ def _detail(subject: Subject) -> Drawing:
         axes.set_xlim(*(left + (right - left) * edge / mask.shape[1] for edge in (columns.start, columns.stop)))
         axes.set_ylim(*(top + (bottom - top) * edge / mask.shape[0] for edge in (rows.stop, rows.start)))
     caption = (
-        "One place of the projections above, enlarged: of all tiles of a fifth of the field's width, the one whose "
-        "outlined "
-        f"area is the median of those that hold any. {_masks_in_words(subject)} A good detection sits on puncta: "
-        f"compact "
-        f"spots, bright in the channels that were searched. Grey as above; absolute positions in {unit}."
+        "A part of the projections above, enlarged: of all tiles of a fifth of the projection's width, the one whose "
+        f"mask area is the median of those with any. {_masks_in_words(subject)} A good detection lies on puncta: "
+        f"compact spots, bright in the channels that were searched. Grey as above; absolute positions in {unit}."
     )
     alt = f"An enlarged part of {', '.join(subject.overviews)} with the outlines of the detected objects."
     return Drawing(drawn, caption, alt)
 
 
 def _sizes(subject: Subject) -> Drawing:
-    name, unit = ("volume_um3", "µm³") if subject.table.has("volume_um3") else ("voxels", "voxels")
+    name, unit = subject.table.size_column()
     sizes = subject.table.column(name)
     sizes = sizes[sizes > 0]
     if not len(sizes):
         raise NothingToDrawError("No synapse has a size above 0.")
-    drawn = figure(2.9)
+    drawn = look.figure(2.9)
     spanned = subject.table.has("slices")
     panels = drawn.subplots(1, 1 + spanned, squeeze=False, width_ratios=[3, 2][: 1 + spanned]).flat
     cut = _cut(subject, name)
@@ -193,19 +179,15 @@ def _sizes(subject: Subject) -> Drawing:
     if spanned:
         _span_bars(panels[1], subject.table.column("slices"))
         words = (
-            f"Left: {words[0].lower()}{words[1:]} Right: how many sections an object reaches through. One that lies "
-            f"in a "
-            "single section (orange) may be noise, since most synapses are thicker than a section."
+            f"Left: {words[0].lower()}{words[1:]} Right: how many sections an object spans. One that lies in a single "
+            "section (orange) may be noise, since most synapses are thicker than a section."
         )
-    quantiles = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
-    found = np.quantile(sizes, quantiles)
-    rows = [[f"{100 * q:g} %", f"{value:,.4g}"] for q, value in zip(quantiles, found, strict=True)]
-    alt = f"Histogram of sizes; the median is {found[3]:,.3g} {unit}."
-    return Drawing(drawn, words, alt, Numbers(("Quantile", f"Size ({unit})"), rows))
+    alt = f"Histogram of sizes; the median is {np.median(sizes):,.3g} {unit}."
+    return Drawing(drawn, words, alt, Numbers(("Quantile", f"Size ({unit})"), quantile_rows(_QUANTILES, sizes)))
 
 
 def _cut(subject: Subject, name: str) -> float | None:
-    """Return the smallest size that the pipeline was asked to keep, None where it has no parameter of that name."""
+    """Return the pipeline's parameter for the smallest size, None if it has none."""
     try:
         cut = float(subject.facts.parameters.get(f"min_{name}", ""))
     except ValueError:
@@ -217,10 +199,10 @@ def _cut_in_words(cut: float | None, name: str, unit: str, subject: Subject) -> 
     if cut is None:
         return "."
     below = int((subject.table.columns[name] < cut).sum())
-    seen = "none is smaller" if not below else f"{below:,} are smaller, so that it did not decide"
+    smaller = f"{below:,} are smaller, so it was not the limit" if below else "none is smaller"
     return (
         f", the dotted one the parameter min_{name} of {subject.facts.pipeline or 'the pipeline'} ({cut:g} {unit}; "
-        f"{seen}). A peak right at the cut says that it takes away part of a population, of noise or of synapses."
+        f"{smaller}). A peak right at this limit means that it removes part of a population, of noise or of synapses."
     )
 
 
@@ -233,7 +215,7 @@ def _smallest_step(subject: Subject, name: str) -> float | None:
 
 
 def size_edges(low: float, high: float, bins: int, step: float | None) -> NDArray[np.float64]:
-    """Return edges of bins of even width on a logarithmic axis."""
+    """Return edges of bins that are equally wide on a logarithmic axis, but at least one `step` (a voxel)."""
     if math.log10(high / low) < 0.1:
         low, high = low / 3, high * 3
     edges = np.logspace(math.log10(low), math.log10(high), bins + 1)
@@ -248,11 +230,11 @@ def _size_histogram(axes: Axes, sizes: NDArray[np.float64], unit: str, cut: floa
     bins = size_edges(float(sizes.min()), float(sizes.max()), most, step)
     bins = bins[bins > 0] if (bins > 0).sum() > 1 else np.array([bins[-1] / 2, bins[-1]])
     axes.hist(sizes, bins=bins.tolist(), color=ACCENT, edgecolor="white", linewidth=0.4)
-    label_log_axis(axes, min(bins[0], cut or math.inf) / 1.1, bins[-1] * 1.1)
+    look.label_log_axis(axes, min(bins[0], cut or math.inf) / 1.1, bins[-1] * 1.1)
     median = float(np.median(sizes))
     axes.axvline(median, color=INK, linewidth=1, linestyle="--", label=f"median {median:,.3g} {unit}")
     if cut is not None:
-        axes.axvline(cut, color=SERIES[1], linewidth=1.4, linestyle=":", label=f"cut {cut:,.3g} {unit}")
+        axes.axvline(cut, color=SERIES[1], linewidth=1.4, linestyle=":", label=f"limit {cut:,.3g} {unit}")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=2, handlelength=1.6, fontsize=7.5)
     axes.set(xlabel=f"Size ({unit}, log scale)", ylabel="Synapses", title="Size")
 
@@ -269,7 +251,7 @@ _LONGEST_SPAN = 12
 
 
 def _span_shares(spans: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the numbers of sections and the share of synapses of each; the last one stands for all above it too."""
+    """Return the numbers of sections and the share of synapses of each; the last one includes all above it."""
     whole = np.clip(spans.astype(np.int64), 1, _LONGEST_SPAN)
     counted = np.bincount(whole)[1:]
     return np.arange(1, len(counted) + 1), counted / len(spans)
@@ -279,10 +261,10 @@ def _depth(subject: Subject) -> Drawing:
     positions, unit = subject.table.positions("z")
     depths = positions[:, 0]
     cut = layers(subject.facts, depths, unit, _MOST_DEPTH_BINS)
-    edges, each, counts = cut.edges, cut.sections, cut.counts(depths)
+    edges, counts = cut.edges, cut.counts(depths)
     volume = subject.facts.volume_um3
-    slabs = None if volume is None or each is None else volume * np.diff(edges) / (edges[-1] - edges[0])
-    drawn = figure(2.5 if slabs is None else 4.1)
+    slabs = None if volume is None or cut.sections is None else volume * np.diff(edges) / (edges[-1] - edges[0])
+    drawn = look.figure(2.5 if slabs is None else 4.1)
     panels = drawn.subplots(1 if slabs is None else 2, 1, squeeze=False, sharex=True).flat
     panels[0].stairs(counts, edges, fill=True, color=ACCENT, edgecolor="white", linewidth=0.6)
     panels[0].set(ylabel="Synapses", title="Count", xlim=(edges[0], edges[-1]))
@@ -292,11 +274,9 @@ def _depth(subject: Subject) -> Drawing:
     if slabs is not None:
         words = _density_band(panels[1], edges, counts, slabs)
         header, columns = [*header, "Per µm³"], [*columns, counts / slabs]
-    where = "bin of equal width" if each is None else "section" if each == 1 else f"{each} consecutive sections"
     caption = (
-        f"Where along z the synapses lie ({len(depths):,}), by their centroids: number in each {where}.{words} A "
-        f"section "
-        "far off its neighbours is worth a look: it may be folded, out of focus, or stained differently."
+        f"Where along z the synapses lie ({len(depths):,}), by their centroids: number in each {cut.name}.{words} "
+        "Check a section that differs much from its neighbours: it may be folded, out of focus, or stained differently."
     )
     rows = [[f"{value:,.5g}" for value in row] for row in zip(*columns, strict=True)]
     alt = f"Counts along z in {len(counts)} bins, from {counts.min():,} to {counts.max():,} synapses."
@@ -304,7 +284,7 @@ def _depth(subject: Subject) -> Drawing:
 
 
 def _density_band(axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.int64], slabs: NDArray[np.float64]) -> str:
-    """Draw the density with the band of chance, and return its words."""
+    """Draw the density with the band of chance, and return the sentences that explain it."""
     density, band = counts / slabs, 2 * np.sqrt(counts) / slabs
     mean = float(counts.sum() / slabs.sum())
     upper = density + band
@@ -314,14 +294,13 @@ def _density_band(axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.int
     axes.set(ylabel="Synapses per µm³", title="Density", ylim=(0, float(upper.max()) * 1.08 or 1))
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
     return (
-        " Below: the same per µm³ of tissue, with a band of ± 2 √n, the scatter that chance alone gives to a count "
-        "n; "
-        f"dashed: the mean of the box, {mean:.3g} per µm³. Mammalian cortex holds about 1 per µm³."
+        " Below: the same per µm³ of tissue, with a band of ± 2 √n, the scatter of a count n by chance alone; dashed: "
+        f"the mean of the box, {mean:.3g} per µm³. Mammalian cortex holds about 1 per µm³."
     )
 
 
 def _map_bins(n: int, height: float, width: float) -> tuple[int, int]:
-    """Return numbers of bins (y, x), square, fine enough to see structure and coarse enough to hold some synapses."""
+    """Return numbers of square bins (y, x): about three synapses in each, within limits."""
     along = int(np.clip(math.sqrt(n / 3), 6, _MOST_MAP_BINS))
     longest = max(height, width)
     return max(1, round(along * height / longest)), max(1, round(along * width / longest))
@@ -340,22 +319,19 @@ def _map(subject: Subject) -> Drawing:
     shown = counts if volume is None else counts / (volume / counts.size)
     label = "Synapses per bin" if volume is None else "Synapses per µm³"
     height = min(max(4.8 * (y1 - y0) / (x1 - x0), 1.6), 8.5)
-    drawn = figure(height + 0.4, square_pixels=True)
+    drawn = look.figure(height + 0.4, square_pixels=True)
     axes = drawn.subplots()
     image = axes.imshow(shown, cmap=SEQUENTIAL, extent=(x0, x1, y1, y0), vmin=0, vmax=max(shown.max(), 1e-12))
-    bar = drawn.colorbar(image, ax=axes, label=label, pad=0.02, aspect=22)
-    bar.outline.set_visible(False)
+    look.colour_bar(drawn, image, axes, label)
     axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
     side = f"{(x1 - x0) / bins[1]:.3g} {TIMES} {(y1 - y0) / bins[0]:.3g} {unit}"
     caption = (
         f"Where in the plane the {count(len(positions), 'synapse')} lie, seen from above, all depths together: "
         f"{'synapses' if volume is None else 'synapses per µm³ of tissue'} in bins of {side}, by their centroids. "
-        f"Axes are "
-        f"absolute positions in {unit}. Dark holes are often nuclei and vessels."
+        f"Axes are absolute positions in {unit}. Dark spots are often nuclei and vessels."
     )
     alt = f"Map of {len(positions):,} synapses in {bins[1]} {TIMES} {bins[0]} bins."
-    quantiles = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
-    rows = [[f"{100 * q:g} % of the bins", f"{np.quantile(shown, q):,.4g}"] for q in quantiles]
+    rows = quantile_rows(_QUANTILES, shown, of=" of the bins")
     rows.append(["variance over mean of the counts (chance: 1)", f"{counts.var() / counts.mean():.3g}"])
     return Drawing(drawn, caption, alt, Numbers(("At most in", label), rows))
 

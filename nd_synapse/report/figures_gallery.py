@@ -1,7 +1,4 @@
-"""The gallery: single synapses as synaptograms, channels by sections.
-
-It chooses which synapses are shown and draws them; what the voxels mean is for the reader to judge.
-"""
+"""The gallery: single synapses as synaptograms, channels by sections."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nd_synapse.report.canvas import INK, QUIET, WIDTH_IN, short
-from nd_synapse.report.plot import TIMES, Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report.captions import TIMES, count
+from nd_synapse.report.look import INK, QUIET, WIDTH_IN, short
+from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 from nd_synapse.volumes import Volume
 
@@ -47,7 +45,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is cut out round a synapse: sections on each side, and voxels on each side along y and x."""
+    """What is cut out around a centroid: sections on each side, and voxels on each side along y and x."""
 
     sections: int
     y: int
@@ -68,7 +66,7 @@ def window_of(subject: Subject) -> Window:
 
 
 def cut_out(volume: Volume, centre: Sequence[int], window: Window) -> NDArray[np.float32]:
-    """Return the voxels round a place."""
+    """Return the voxels around a place (z, y, x), float32 of the window's shape, NaN outside of the volume."""
     found = np.full(window.shape, np.nan, dtype=np.float32)
     there, here = [], []
     for at, extent, length in zip(centre, window.shape, volume.shape, strict=True):
@@ -82,7 +80,7 @@ def cut_out(volume: Volume, centre: Sequence[int], window: Window) -> NDArray[np
 
 
 def edges_of(mask: NDArray[np.bool_]) -> Segments:
-    """Return the borders of a mask along the edges of pixels, in (x, y); pixel i reaches from i to i + 1."""
+    """Return the borders of a mask, bool (y, x), along the edges of pixels, in (x, y); pixel i spans i to i + 1."""
     padded = np.pad(mask, 1)
     lines: Segments = []
     for y, x in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1]).tolist():
@@ -93,13 +91,9 @@ def edges_of(mask: NDArray[np.bool_]) -> Segments:
 
 
 def _centres(subject: Subject) -> NDArray[np.float64]:
-    """Return the centroids (z, y, x) in voxels as in the table, NaN where missing."""
-    names = [f"centroid_{axis}_voxel" for axis in "zyx"]
-    if not subject.table.n:
-        raise NothingToDrawError("There is no synapse to show.")
-    if not subject.table.has(*names):
-        raise NothingToDrawError("The table has no centroids in voxels, so that no synapse is found in the images.")
-    return np.stack([subject.table.columns[name].astype(np.float64) for name in names], axis=1)
+    """Return the centroids in voxels, float64 (n, 3), NaN where missing."""
+    subject.table.need_rows()
+    return subject.table.centroids(units=("voxel",))[0]
 
 
 def _random(subject: Subject) -> list[Shot]:
@@ -109,7 +103,7 @@ def _random(subject: Subject) -> list[Shot]:
 
 
 def _extreme(subject: Subject) -> list[Shot]:
-    """Return the two brightest, dimmest and largest synapses, none of them twice."""
+    """Return the two brightest, dimmest and largest synapses, without repetition."""
     ranked: list[tuple[str, NDArray[np.intp]]] = []
     if len(subject.standardised.names) and len(subject.standardised.values):
         rows = subject.standardised.rows
@@ -128,7 +122,7 @@ def _extreme(subject: Subject) -> list[Shot]:
 
 
 def _draw(subject: Subject, shots: Sequence[Shot], words: str, brief: bool = True) -> Drawing:
-    """Draw synaptograms of some synapses, with the words that say which they are."""
+    """Draw synaptograms of some synapses; `words` say which they are."""
     subject.fields.need()
     centres = _centres(subject)
     shots = [shot for shot in shots if np.isfinite(centres[shot.row]).all()]
@@ -136,7 +130,7 @@ def _draw(subject: Subject, shots: Sequence[Shot], words: str, brief: bool = Tru
         raise NothingToDrawError("No synapse has a position.")
     window = window_of(subject)
     names = list(subject.images)[:_MOST_CHANNELS]
-    start = (0, 0, 0) if subject.facts.box is None else subject.facts.box.start
+    start = subject.facts.origin
     mask = next(iter(subject.mask_volumes.values()), None)
     left_in, right_in, gap_in = 0.72, 0.02, 0.14
     wide = (WIDTH_IN - left_in - right_in - gap_in * (_A_ROW - 1)) / _A_ROW
@@ -176,7 +170,7 @@ def _synaptogram(
     window: Window,
     mask: Volume | None,
 ) -> None:
-    """Draw channels by sections as one picture, and the mask's outline on each tile."""
+    """Draw channels by sections as one image, and the mask's outline on each tile."""
     depth, height, width = window.shape
     mosaic = np.ones((len(names) * (height + _GAP) - _GAP, depth * (width + _GAP) - _GAP, 3), dtype=np.float32)
     corners = [
@@ -247,18 +241,18 @@ def _caption(subject: Subject, words: str, window: Window, channels: int, outlin
     of = f" the first {channels} of {len(subject.images)}" if channels < len(subject.images) else ""
     outline = f" Orange: outline of the mask “{short(next(iter(subject.mask_volumes)), 40)}”." if outlined else ""
     if brief:
-        return f"{words} To be read as the random synapses above, at the same contrast."
+        return f"{words} Layout and contrast are those of the random synapses above."
     return (
         f"{words} Each block is one synapse: channels{of} from top to bottom, consecutive sections from left to "
-        f"right (0 is the section of its centroid), cut round the centroid, {side} a tile.{outline} Pale tiles lie "
-        "outside of the searched box. Grey is the same for all tiles of a channel, so that brightness compares: "
+        f"right (0 is the section of its centroid), centred on the centroid, {side} a tile.{outline} Pale tiles lie "
+        "outside of the searched box. Grey is the same for all tiles of a channel, so that brightness can be compared: "
         "black is its 1 % quantile, white its 99.5 % quantile; the grey values are in the numbers. Positions are in "
         "voxels, from the origin of the experiment."
     )
 
 
 def _numbers(subject: Subject, shots: Sequence[Shot], centres: NDArray[np.float64], names: Sequence[str]) -> Numbers:
-    """Return what was shown and how: a row a synapse, then a row a channel."""
+    """Return a row for each synapse, then one for each channel."""
     rows = []
     for shot in shots:
         place = ", ".join(f"{value:,.1f}" for value in centres[shot.row])
@@ -280,7 +274,7 @@ def _extreme_gallery(subject: Subject) -> Drawing:
     _centres(subject)
     words = (
         f"The extremes of {count(subject.table.n, 'synapse')}: the brightest and the dimmest over all channels (mean "
-        "of the standardised channels), and those of most voxels. Errors of a detection gather here."
+        "of the standardised channels), and those with the most voxels. Errors of a detection show here."
     )
     return _draw(subject, _extreme(subject), words)
 
@@ -294,7 +288,7 @@ def _cluster_gallery(subject: Subject) -> Drawing:
     shots = [Shot(int(row), f"cluster {i + 1}") for i, rows in enumerate(found.typical(_A_ROW)) for row in rows]
     words = (
         f"What the clusters look like: for each of the {found.number} clusters, the {_A_ROW} synapses nearest to its "
-        "mean, one cluster a row. The clusters were found by brightness alone; the images were not asked."
+        "mean, one cluster a row. The clusters were found by mean brightness alone, not from the images."
     )
     return _draw(subject, shots, words)
 
@@ -306,4 +300,4 @@ GALLERY = (
 """The galleries that need no clusters, in the order of the page."""
 
 CLUSTER_GALLERY = (Plot("synaptograms-clusters", "Synaptograms: typical of each cluster", _cluster_gallery),)
-"""What the clusters look like; to stand after the figures that explain them."""
+"""What the clusters look like; it follows the figures that explain them."""

@@ -1,7 +1,4 @@
-"""The figures of groups of synapses: masks and classes side by side, clusters by depth.
-
-The groups are given: by the table, or by the clusters that were found in it.
-"""
+"""The figures of groups of synapses: masks and classes side by side, clusters by depth."""
 
 from __future__ import annotations
 
@@ -12,9 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from nd_synapse.report.canvas import INK, QUIET, SERIES, figure, label_log_axis, name_channels, short
+from nd_synapse.report import look
+from nd_synapse.report.captions import count
 from nd_synapse.report.depth import layers
-from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report.look import INK, QUIET, SERIES, short
+from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError, SynapseTable
 
 __all__ = ["CLUSTERS_IN_TISSUE", "GROUPS"]
@@ -30,23 +29,24 @@ Bools = NDArray[np.bool_]
 
 def _has_depths(table: SynapseTable) -> bool:
     """Tell whether some synapse has a depth."""
-    names = [name for name in ("centroid_z_um", "centroid_z_voxel") if table.has(name)]
-    return bool(names) and bool(np.isfinite(table.columns[names[0]].astype(np.float64)).any())
+    try:
+        return len(table.positions("z")[0]) > 0
+    except NothingToDrawError:
+        return False
 
 
 def _groups(subject: Subject) -> Drawing:
     table = subject.table
-    if not table.n:
-        raise NothingToDrawError("There is no synapse to show.")
+    table.need_rows()
     groups = dict(list(table.groups.items())[: _MOST_GROUPS - 1])
     if not groups:
-        raise NothingToDrawError("The table tells of one mask only; there is nothing to compare.")
+        raise NothingToDrawError("The table has one mask and no classes; there is nothing to compare.")
     whole = "all" if len(subject.masks) < 2 else next(iter(subject.masks))
     groups = {whole: np.ones(table.n, dtype=bool), **{name: rows for name, rows in groups.items() if name != whole}}
     sized, deep = table.has("voxels") or table.has("volume_um3"), _has_depths(table)
     bright = bool(len(subject.standardised.names)) and len(subject.standardised.values) > 1
     heights = [0.9 + 0.3 * len(groups), 2.6][: 2 if deep or bright else 1]
-    drawn = figure(sum(heights))
+    drawn = look.figure(sum(heights))
     figures = drawn.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     upper = list(figures[0].subplots(1, 1 + sized, squeeze=False).flat)
     _group_counts(upper[0], subject, groups)
@@ -63,31 +63,27 @@ def _groups(subject: Subject) -> Drawing:
 
 
 def _group_caption(subject: Subject, sized: bool, deep: bool, bright: bool, small: bool) -> str:
-    said = [
-        f"The masks and classes of {count(subject.table.n, 'synapse')} side by side. Number: how many belong to each"
-    ]
-    volume = subject.facts.volume_um3
-    said[0] += (
-        " (a synapse may belong to several), and per µm³ of the box."
-        if volume
-        else "; a synapse may belong to several."
+    density = ", and per µm³ of the box" if subject.facts.volume_um3 else ""
+    words = (
+        f"The masks and classes of {count(subject.table.n, 'synapse')} side by side. Number: how many belong to each "
+        f"(a synapse may belong to several){density}."
     )
     if sized:
-        said.append("Size: median (mark), middle half (thick line) and 5 to 95 % (thin line).")
+        words += " Size: median (mark), middle half (thick line) and 5 to 95 % (thin line)."
     if deep:
-        said.append("Depth: where along z each group lies, every curve summing to 100 %.")
+        words += " Depth: where along z each group lies, every curve summing to 100 %."
     if bright:
-        said.append(
-            "Brightness: mean of each group in each channel, in standard deviations from the mean of all synapses (0); "
-            "lines span the 95 % confidence interval."
+        words += (
+            " Brightness: mean of each group in each channel, in standard deviations from the mean of all synapses "
+            "(0); lines span the 95 % confidence interval."
         )
     if small:
-        said.append(f"Groups of fewer than {_FEWEST_IN_GROUP} synapses are counted only.")
-    return " ".join(said)
+        words += f" Groups of fewer than {_FEWEST_IN_GROUP} synapses are counted only."
+    return words
 
 
 def _drawn(groups: dict[str, Bools]) -> list[tuple[int, Bools]]:
-    """Return number and rows of the groups that are large enough for more than their count; the first one always is."""
+    """Return index and rows of the first group, and of all others that are large enough to be drawn."""
     return [(i, rows) for i, rows in enumerate(groups.values()) if i == 0 or int(rows.sum()) >= _FEWEST_IN_GROUP]
 
 
@@ -109,7 +105,7 @@ def _group_counts(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> Non
 
 
 def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
-    name, unit = ("volume_um3", "µm³") if subject.table.has("volume_um3") else ("voxels", "voxels")
+    name, unit = subject.table.size_column()
     sizes = subject.table.columns[name].astype(np.float64)
     low, high = math.inf, 0.0
     for i, rows in _drawn(groups):
@@ -122,13 +118,13 @@ def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None
             axes.plot([q25, q75], [i, i], color=colour, linewidth=4, solid_capstyle="butt")
             axes.plot(q50, i, marker=_style(i)["marker"], color=colour, markersize=6, markeredgecolor="white")
     if high > 0:
-        label_log_axis(axes, low / 1.3, high * 1.3)
+        look.label_log_axis(axes, low / 1.3, high * 1.3)
     axes.set(title="Size", xlabel=f"Size ({unit}, log scale)", yticks=[], ylim=(len(groups) - 0.4, -0.6))
 
 
 def _group_depths(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
-    name, unit = ("centroid_z_um", "µm") if subject.table.has("centroid_z_um") else ("centroid_z_voxel", "voxels")
-    depths = subject.table.columns[name].astype(np.float64)
+    depths, unit = subject.table.centroids("z")
+    depths = depths[:, 0]
     known = np.isfinite(depths)
     cut = layers(subject.facts, depths[known], unit, _MOST_LAYERS)
     for i, rows in _drawn(groups):
@@ -155,7 +151,7 @@ def _group_brightness(axes: Axes, subject: Subject, groups: dict[str, Bools]) ->
             )
     axes.axhline(0, color=QUIET, linewidth=0.7)
     axes.set(title="Brightness", ylabel="sd from the mean of all", xlim=(-0.5, len(names) - 0.5))
-    name_channels(axes, names, "x")
+    look.name_channels(axes, names, "x")
     if len(names) > 6:
         axes.tick_params(axis="x", labelrotation=90, labelsize=max(4.5, 8 - len(names) / 8))
 
@@ -176,23 +172,21 @@ def _group_numbers(subject: Subject, groups: dict[str, Bools]) -> Numbers:
 
 
 def _clusters_by_depth(subject: Subject) -> Drawing:
-    if not subject.table.n:
-        raise NothingToDrawError("There is no synapse to show.")
-    if not _has_depths(subject.table):
-        raise NothingToDrawError("The table has no centroids along z.")
+    subject.table.need_rows()
+    subject.table.positions("z")
     subject.standardised.need()
     clusters = subject.clusters
     if clusters.number < 2:
-        raise NothingToDrawError("One population was found; there is nothing to tell apart.")
-    name, unit = ("centroid_z_um", "µm") if subject.table.has("centroid_z_um") else ("centroid_z_voxel", "voxels")
-    depths, labels = subject.table.columns[name].astype(np.float64), clusters.of_all_rows()
+        raise NothingToDrawError("One population was found; there are no clusters to compare.")
+    found, unit = subject.table.centroids("z")
+    depths, labels = found[:, 0], clusters.of_all_rows()
     known = np.isfinite(depths) & (labels >= 0)
     cut = layers(subject.facts, depths[known], unit, _MOST_LAYERS)
     counts = np.stack([cut.counts(depths[known & (labels == i)]) for i in range(clusters.number)])
     together = counts.sum(axis=0)
     shares = np.divide(counts, together, out=np.full(counts.shape, np.nan), where=together > 0)
     band = 2 * np.sqrt(shares * (1 - shares) / np.maximum(together, 1))
-    drawn = figure(2.9)
+    drawn = look.figure(2.9)
     axes = drawn.subplots()
     for i, (share, wide) in enumerate(zip(100 * shares, 100 * band, strict=True)):
         colour = SERIES[i % len(SERIES)]
@@ -201,18 +195,11 @@ def _clusters_by_depth(subject: Subject) -> Drawing:
         axes.plot(cut.middles, share, color=colour, marker=mark, markersize=4, linewidth=1.2, label=f"cluster {i + 1}")
     axes.set(xlabel=f"Depth z ({unit})", ylabel="Share of the synapses there (%)", xlim=(cut.edges[0], cut.edges[-1]))
     axes.set_ylim(0, min(105, float(np.nanmax(100 * (shares + band))) * 1.08))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=clusters.number, borderaxespad=0.2)
-    layer = (
-        "layer of equal width"
-        if cut.sections is None
-        else "section"
-        if cut.sections == 1
-        else f"{cut.sections} sections"
-    )
+    look.legend_above(axes, columns=clusters.number)
     caption = (
-        "Whether the clusters are found at all depths alike: their shares of the "
-        f"{count(int(known.sum()), 'synapse')} in each {layer}, with a band of ± 2 standard errors, the scatter that "
-        "chance alone gives. Populations of synapses seldom depend on depth within a few micrometres; staining, "
+        "Whether the clusters are equally frequent at all depths: their shares of the "
+        f"{count(int(known.sum()), 'synapse')} in each {cut.name}, with a band of ± 2 standard errors, the scatter by "
+        "chance alone. Populations of synapses seldom depend on depth within a few micrometres; staining, "
         "focus and the border of the box do."
     )
     rows = [
@@ -225,7 +212,7 @@ def _clusters_by_depth(subject: Subject) -> Drawing:
 
 
 GROUPS = (Plot("groups", "Masks and classes side by side", _groups),)
-"""The figures of the groups that the table tells of."""
+"""The figures of the groups in the table."""
 
 CLUSTERS_IN_TISSUE = (Plot("clusters-by-depth", "Clusters by depth", _clusters_by_depth),)
-"""Where the clusters lie; to stand after the figures that explain them."""
+"""Where the clusters lie; it follows the figures that explain them."""

@@ -1,7 +1,4 @@
-"""The pair plot: channels two by two, every synapse counted and some of them shown, clusters told apart.
-
-It finds no clusters; it draws with and without them.
-"""
+"""The pair plot: channels two by two, all synapses as densities and some as points, coloured by cluster."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from matplotlib.ticker import MultipleLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
-from nd_synapse.report.canvas import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, short
-from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, left_out
+from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, left_out
 from nd_synapse.report.clusters import Clusters
-from nd_synapse.report.plot import Drawing, Plot, Subject, count
+from nd_synapse.report.look import ACCENT, INK, PALE, SEQUENTIAL, SERIES, WIDTH_IN, short
+from nd_synapse.report.plot import Drawing, Plot, Subject
 from nd_synapse.report.spectrum import principal_axes
 
 __all__ = ["PAIR_PLOT"]
@@ -31,12 +28,8 @@ Floats = NDArray[np.float64]
 
 
 def _paired(values: Floats) -> NDArray[np.int64]:
-    """Return which columns are shown: all, or few of which none says what the others say already.
-
-    They are the pivots of a QR decomposition of the leading principal axes: the column that varies most along them,
-    then the one with the most left when that is taken out, and so on. The largest loadings would be columns that
-    repeat each other.
-    """
+    """Return which columns are shown: all, or the pivots of a QR decomposition of the leading principal axes."""
+    # the largest loadings would be columns that correlate with each other
     if values.shape[1] <= _MOST_PAIRED:
         return np.arange(values.shape[1])
     squares, axes = principal_axes(values)
@@ -84,7 +77,7 @@ def _pair_plot(subject: Subject) -> Drawing:
 
 def _limits(column: Floats) -> tuple[float, float]:
     low, high = (float(limit) for limit in np.quantile(column, _QUANTILES))
-    # so that what lies on a limit, such as many zeros, is not cut by the frame
+    # values on a limit, such as many zeros, must not be cut by the frame
     margin = _MARGIN * (high - low) if high - low > 1e-9 else 1
     return low - margin, high + margin
 
@@ -98,13 +91,13 @@ def _bins(column: Floats, limits: tuple[float, float], bins: int) -> NDArray[np.
 
 
 def _counts(rows: NDArray[np.int64], columns: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """Return how many values lie in each cell of a grid, shape (bins, bins); several times faster than histogram2d."""
+    """Return how many values lie in each cell, shape (bins, bins); several times faster than numpy.histogram2d."""
     side = bins + 1
     return np.bincount(rows * side + columns, minlength=side * side).reshape(side, side)[:bins, :bins]
 
 
 def _points(clusters: Clusters, seed: int) -> NDArray[np.int64]:
-    """Return the rows that are shown as points, in an order of their own so that no cluster hides another."""
+    """Return the rows that are shown as points, in random order so that no cluster hides another."""
     rows = len(clusters.labels)
     return np.random.default_rng(seed).choice(rows, min(rows, _MOST_POINTS), replace=False)
 
@@ -119,7 +112,7 @@ def _histograms(
     """Draw the histogram of all synapses in grey, and that of each cluster as a line."""
     edges = np.linspace(*limits, bins + 1)
     every = np.bincount(place, minlength=bins + 1)[:bins]
-    axes.stairs(every, edges, fill=True, color="#d4dae0" if clusters.number > 1 else ACCENT)
+    axes.stairs(every, edges, fill=True, color=PALE if clusters.number > 1 else ACCENT)
     for i, colour in enumerate(_colours(clusters) if clusters.number > 1 else []):
         mine = np.bincount(place[clusters.labels == i], minlength=bins + 1)[:bins]
         axes.stairs(mine, edges, color=colour, linewidth=1.2)
@@ -127,7 +120,7 @@ def _histograms(
 
 
 def _scatter(axes: Axes, points: Floats, labels: NDArray[np.int8], colours: list[str], size: float) -> None:
-    """Draw points of shape (points, 2), x first, in the order of their rows: each cluster over and under the others."""
+    """Draw points of shape (points, 2), x first, in the order of the rows."""
     size *= 1 if len(points) > 200 else 2
     axes.scatter(points[:, 0], points[:, 1], s=size, c=np.array(colours)[labels], alpha=0.8, linewidths=0)
 
@@ -141,9 +134,9 @@ def _legend(drawn: Figure, clusters: Clusters) -> None:
 
 
 def _ticks(axes: Axes, row: int, column: int, d: int) -> None:
-    """Leave numbers at the left and lower borders only; a histogram's height has no axis."""
+    """Show numbers at the left and lower borders only; a histogram's height has no axis."""
     axes.tick_params(length=2, labelsize=7.5)
-    axes.spines[:].set_color("#d4dae0")
+    axes.spines[:].set_color(PALE)
     for ticks, shown in ((axes.xaxis, row == d - 1), (axes.yaxis, column == 0 and row > 0)):
         ticks.set_major_locator(MultipleLocator(2) if shown else NullLocator())
 
@@ -153,7 +146,7 @@ def _caption(subject: Subject, d: int, points: int) -> str:
     n = len(clusters.labels)
     of = "All channels"
     if d < len(clusters.names):
-        of = f"The {d} of {len(clusters.names)} channels that together tell most of how synapses differ"
+        of = f"The {d} of {len(clusters.names)} channels that together show most of how synapses differ"
     some = f"{points:,} of them, drawn at random," if points < n else "the synapses"
     coloured = ", coloured by cluster" if clusters.number > 1 else ""
     lines = " (grey) and of each cluster (lines)" if clusters.number > 1 else ""
@@ -161,7 +154,7 @@ def _caption(subject: Subject, d: int, points: int) -> str:
         f"{of}, two by two, for {count(n, 'synapse')}. Below the diagonal: {some} as points{coloured}. Above it: how "
         "many of all synapses lie where (brighter colour: more, on a logarithmic scale; white: none). On it: the "
         f"histogram of all synapses{lines}. {TRANSFORMED} Axes span little more than the 0.2 to 99.8 % "
-        f"quantiles.{left_out(subject)}"
+        f"quantiles.{left_out(subject.standardised)}"
     )
 
 

@@ -1,7 +1,4 @@
-"""The figures that compare synapses and channels with the voxels of the images.
-
-They look at fields, a random sample of the volume; figures of the table alone are elsewhere.
-"""
+"""The figures that compare synapses and channels with the voxels of the images, in random fields."""
 
 from __future__ import annotations
 
@@ -12,9 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from nd_synapse.report.canvas import ACCENT, QUIET, SERIES, figure, short
+from nd_synapse.report import look
+from nd_synapse.report.captions import TIMES, count
 from nd_synapse.report.fields import Field
-from nd_synapse.report.plot import TIMES, Drawing, Numbers, Plot, Subject, count
+from nd_synapse.report.look import ACCENT, QUIET, SERIES, short
+from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 
 __all__ = ["VOXELS"]
@@ -33,7 +32,7 @@ Places = NDArray[np.int64]
 
 
 def _reach(subject: Subject) -> tuple[int, int]:
-    """Return how far the window of a place reaches along y and x, in voxels."""
+    """Return how far the window of a place extends along y and x, in voxels on each side."""
     size = subject.facts.voxel_size_nm
     if size is None:
         return 2, 2
@@ -42,23 +41,16 @@ def _reach(subject: Subject) -> tuple[int, int]:
 
 
 def _detected_in(subject: Subject, field: Field, reach: tuple[int, int]) -> Places:
-    """Return the centroids whose window lies in a field, shape (n, 3), from the field's first voxel."""
-    names = [f"centroid_{axis}_voxel" for axis in "zyx"]
-    if not subject.table.has(*names):
-        raise NothingToDrawError("The table has no centroids in voxels, so that no synapse is found in the images.")
-    start = (0, 0, 0) if subject.facts.box is None else subject.facts.box.start
-    inside = np.ones(subject.table.n, dtype=bool)
-    places = []
-    for name, first, (low, high), margin in zip(names, start, field.box.ranges, (0, *reach), strict=True):
-        values = subject.table.columns[name].astype(np.float64) - first - low
-        values = np.rint(np.where(np.isfinite(values), values, -1)).astype(np.int64)
-        inside &= (values >= margin) & (values < high - low - margin)
-        places.append(values)
-    return np.stack([values[inside] for values in places], axis=1)
+    """Return the centroids whose window lies in a field, int64 (up to n, 3), from the field's first voxel."""
+    centroids, _ = subject.table.centroids(units=("voxel",))
+    inside = centroids - subject.facts.origin - field.box.start
+    places = np.rint(np.where(np.isfinite(inside), inside, -1)).astype(np.int64)
+    margin = (0, *reach)
+    return places[((places >= margin) & (places < np.subtract(field.box.shape, margin))).all(axis=1)]
 
 
 def _random_in(field: Field, reach: tuple[int, int], places: int, random: np.random.Generator) -> Places:
-    """Return places whose window lies in a field, drawn uniformly."""
+    """Return places whose window lies in a field, drawn uniformly, int64 (places, 3)."""
     drawn = [
         random.integers(margin, max(length - margin, margin + 1), places)
         for length, margin in zip(field.box.shape, (0, *reach), strict=True)
@@ -67,7 +59,7 @@ def _random_in(field: Field, reach: tuple[int, int], places: int, random: np.ran
 
 
 def _means(voxels: NDArray[np.generic], places: Places, reach: tuple[int, int]) -> Floats:
-    """Return the mean of the window round each place, in its own section."""
+    """Return the mean of the window around each place in its section, float64 (places,)."""
     y, x = (np.arange(-r, r + 1) for r in reach)
     rows = np.clip(places[:, 1, None, None] + y[None, :, None], 0, voxels.shape[1] - 1)
     columns = np.clip(places[:, 2, None, None] + x[None, None, :], 0, voxels.shape[2] - 1)
@@ -110,9 +102,8 @@ def brighter_share(values: Floats, others: Floats) -> float:
 def _against_random(subject: Subject) -> Drawing:
     detected, by_chance = _sampled(subject)
     names = list(detected)
-    columns = 1 if len(names) == 1 else 2 if len(names) <= 4 else 3 if len(names) <= 15 else 4
-    rows = math.ceil(len(names) / columns)
-    drawn = figure((1.35 if rows < 5 else 1.1) * rows + 0.75)
+    rows, columns = look.panel_grid(len(names))
+    drawn = look.figure((1.35 if rows < 5 else 1.1) * rows + 0.75)
     panels = list(drawn.subplots(rows, columns, squeeze=False).flat)
     numbers = []
     for axes, name in zip(panels, names, strict=False):
@@ -138,8 +129,8 @@ def _against_random(subject: Subject) -> Drawing:
         "Is the tissue brighter where synapses were detected? In each channel, the brightness at "
         f"{count(n, 'synapse')} (blue) and at {len(next(iter(by_chance.values()))):,} places drawn at random from "
         f"the same tissue (grey): the mean of {window} in the section of the place. The number in a title is the "
-        "chance that a detected place is brighter than a random one: 50 % says that the channel has nothing to do "
-        f"with the synapses, 100 % that it always marks them. Sampled in {count(len(fields), 'field')} of "
+        "chance that a detected place is brighter than a random one: 50 % means that the channel is unrelated to "
+        f"the synapses, 100 % that it always marks them. Sampled in {count(len(fields), 'field')} of "
         f"{_shape(fields[0])} voxels."
     )
     header = ("Channel", "Median, detected", "Median, random", "Detected brighter")
@@ -174,7 +165,7 @@ def _shift_steps(subject: Subject, width: int) -> list[int]:
 
 
 def shifted_correlation(fields: Sequence[Field], names: Sequence[str], steps: Sequence[int]) -> Floats:
-    """Return how the channels correlate when one is shifted along x against the other."""
+    """Return Pearson's r of channels, one shifted along x against the other, float64 (steps, channels, channels)."""
     d, most = len(names), max(steps)
     products, squares, others = (np.zeros(shape) for shape in ((len(steps), d, d), (d,), (len(steps), d)))
     for field in fields:
@@ -206,7 +197,7 @@ def _cross_correlation(subject: Subject) -> Drawing:
     size = subject.facts.voxel_size_nm
     unit, scale = ("voxels", 1.0) if size is None else ("µm", size[2] / 1000)
     x = np.array(steps) * scale
-    drawn = figure(3.1)
+    drawn = look.figure(3.1)
     axes = drawn.subplots()
     for a, b in pairs[_MOST_LINES:]:
         axes.plot(x, r[:, a, b], color="#c6ced6", linewidth=0.8, zorder=1)
@@ -222,7 +213,7 @@ def _cross_correlation(subject: Subject) -> Drawing:
     caption = (
         "Do two channels label the same places? Pearson's correlation of their voxels when one image is shifted "
         "against the other along x. Co-localised channels correlate at shift 0 and lose it within the width of a "
-        "punctum; a curve that stays flat tells of common background or of no relation. The pairs that lose most "
+        "punctum; a flat curve means common background or no relation. The pairs that lose most "
         f"are named.{grey} Computed on all voxels, synapse or not, of {count(len(fields), 'field')} of "
         f"{_shape(fields[0])}, each section's mean taken out."
     )

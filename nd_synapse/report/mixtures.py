@@ -1,7 +1,4 @@
-"""The mixture tree: rows split in two, and again, wherever two Gaussians describe them better than one.
-
-It transforms nothing and draws nothing; what its leaves mean is for the reader to say.
-"""
+"""The mixture tree: rows split in two, and again, where two Gaussians describe them better than one."""
 
 from __future__ import annotations
 
@@ -24,20 +21,15 @@ LEAST_GAIN = 10.0
 """By how much the BIC must fall: very strong evidence (Kass and Raftery 1995, doi:10.1080/01621459.1995.10476572)."""
 
 LEAST_GAIN_PER_ROW = 0.03
-"""And by how much a row, which no number of rows makes up for.
-
-A part that was cut off its neighbour is no longer normal; splits of halves that lie 4 sd apart gain up to 0.02 a row.
-"""
+"""By how much it must fall a row: splits of a part that is not normal, being cut off its neighbour, gain 0.02."""
 
 LEAST_DISTANCE_SD = 1.0
-"""By how much the means of two parts must differ, in standard deviations within the parts.
-
-Two Gaussians about one mean describe a single population whose tails are longer than normal.
-"""
+"""By how much the means must differ, in standard deviations within the parts; two Gaussians about one mean are
+one population with long tails."""
 
 _STARTS = 3
 _ITERATIONS = 200
-# Keeps a component from shrinking onto few rows or onto a plane; the columns have variance 1.
+# keeps a component from shrinking onto few rows or onto a plane; the columns have variance 1
 _RIDGE = 1e-3
 _CHUNK_ROWS = 100_000
 
@@ -46,44 +38,31 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Rows that belong together, and how they were split further.
-
-    Parameters
-    ----------
-    rows : int
-        How many of the fitted rows.
-    gain : float or None
-        BIC of one Gaussian minus the lower BIC of two; None where two were not tried: for want of rows, or because the
-        tree had all its leaves.
-    distance_sd : float
-        How far the means of the two parts that were tried lie apart, in standard deviations within them; 0 where none
-        were.
-    smaller : int
-        Rows of the smaller of the two parts that were tried; 0 where none were.
-    parts : tuple of Node
-        The two that it was split into, the larger first; empty for a leaf.
-    mixture : object or None
-        The fitted `sklearn.mixture.GaussianMixture` of the two parts.
-    order : tuple of int
-        Which component of `mixture` is which part.
-    """
+    """Rows that belong together, and how they were split further."""
 
     rows: int
+    """Fitted rows."""
     gain: float | None = None
+    """BIC of one Gaussian minus that of two; None if two were not tried: too few rows, or enough leaves."""
     distance_sd: float = 0.0
+    """Distance of the means of the two parts that were tried, in standard deviations within them."""
     smaller: int = 0
+    """Rows of the smaller of the two parts that were tried."""
     parts: tuple[Node, ...] = ()
+    """The two parts, the larger first; empty for a leaf."""
     mixture: Any = None
+    """The fitted `sklearn.mixture.GaussianMixture` of the two parts; None for a leaf."""
     order: tuple[int, ...] = ()
+    """Which component of `mixture` is which part."""
 
 
 def smallest_part(columns: int) -> int:
-    """Return how many fitted rows a part must have: enough for a covariance in so many columns."""
+    """Return how many fitted rows a part needs for a covariance of this many columns."""
     return max(50, 5 * columns)
 
 
 def least_gain(rows: int) -> float:
-    """Return by how much the BIC of so many fitted rows must fall for a split."""
+    """Return by how much the BIC must fall for a split of this many fitted rows."""
     return max(LEAST_GAIN, LEAST_GAIN_PER_ROW * rows)
 
 
@@ -93,10 +72,9 @@ def leaves(node: Node) -> list[Node]:
 
 
 def grow(values: Floats, seed: int, most: int = MOST_LEAVES) -> Node:
-    """Split rows in two, again and again, where that lowers the Bayesian information criterion (BIC) enough.
+    """Split rows, float64 (rows, columns), in two repeatedly where that lowers the BIC enough.
 
-    The two parts must also differ in their means, and be large enough. Of all leaves, the one whose split lowers the
-    BIC most is split next, so that the tree can be as lopsided as the populations are.
+    The means of the parts must differ, and both must be large enough. The leaf that gains most is split next.
     """
     # the path to a node is the sequence of parts, 0 or 1, that leads to it
     open_: dict[str, _Trial] = {"": _try(values, seed)}
@@ -112,7 +90,7 @@ def grow(values: Floats, seed: int, most: int = MOST_LEAVES) -> Node:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """Some rows, and what came of trying to split them in two; `found` is the component of each."""
+    """Some rows, and the result of trying to split them; `found` is the component of each."""
 
     values: Floats
     node: Node
@@ -120,13 +98,13 @@ class _Trial:
 
     @property
     def splits(self) -> bool:
-        """Tell whether two parts are worth it."""
+        """Tell whether the split is good enough."""
         node, least = self.node, smallest_part(self.values.shape[1])
         gains = (node.gain or 0) >= least_gain(node.rows)
         return gains and node.distance_sd >= LEAST_DISTANCE_SD and node.smaller >= least
 
     def parts(self) -> list[Floats]:
-        """Return the rows of either part, the larger first."""
+        """Return the rows of each part, the larger first."""
         return [self.values[self.found == component] for component in self.node.order]
 
 
@@ -145,7 +123,7 @@ def _try(values: Floats, seed: int) -> _Trial:
 
 
 def _distance_sd(one: Floats, other: Floats) -> float:
-    """Return how far the means of two parts lie apart, in standard deviations within them (Mahalanobis distance)."""
+    """Return the Mahalanobis distance of the means of two parts: in standard deviations within them."""
     within = sum(len(part) * np.cov(part.T, bias=True) for part in (one, other)) / (len(one) + len(other))
     between = one.mean(axis=0) - other.mean(axis=0)
     ridged = np.atleast_2d(within) + _RIDGE * np.eye(len(between))
@@ -153,7 +131,7 @@ def _distance_sd(one: Floats, other: Floats) -> float:
 
 
 def _built(path: str, leaves_: Mapping[str, _Trial], inner: Mapping[str, _Trial]) -> Node:
-    """Return the node at a path with all below it; leaves keep no mixture, for nobody goes further down."""
+    """Return the node at a path with all nodes below it; leaves need no mixture."""
     if path in leaves_:
         return replace(leaves_[path].node, mixture=None, order=())
     return replace(inner[path].node, parts=tuple(_built(f"{path}{i}", leaves_, inner) for i in (0, 1)))
@@ -165,10 +143,9 @@ def criterion(values: Floats, seed: int) -> float:
 
 
 def one_thread() -> AbstractContextManager[Any]:
-    """Keep NumPy and scikit-learn to one thread, inside of a ``with``: more gain nothing at these sizes.
-
-    And how many cores there are would show in the last bits. It takes 20 milliseconds to enter.
-    """
+    """Keep NumPy and scikit-learn to one thread: more gain nothing at these sizes, and would show in the last bits."""
+    # the limit holds for libraries that are loaded already; importing takes a second, and only reports need it
+    import sklearn.mixture  # type: ignore[import-untyped]  # noqa: F401
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     limits: AbstractContextManager[Any] = threadpool_limits(1)
@@ -176,25 +153,24 @@ def one_thread() -> AbstractContextManager[Any]:
 
 
 def _fit(values: Floats, components: int, seed: int, starts: int) -> Any:
-    # a second to import, and needed by reports alone
     from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
-    from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
+    from sklearn.mixture import GaussianMixture
 
     mixture = GaussianMixture(
         components,
         reg_covar=_RIDGE,
         n_init=starts,
         max_iter=_ITERATIONS,
-        random_state=seed % 2**32,  # more it does not take
+        random_state=seed % 2**32,  # it takes 32 bits
     )
     with warnings.catch_warnings():
-        # A start that has not settled, or rows that are all alike, lose by their BIC or their size.
+        # a start that has not converged, or equal rows, lose by their BIC or their size
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(values)
 
 
 def label(node: Node, values: Floats) -> NDArray[np.int8]:
-    """Return the leaf of each row."""
+    """Return the leaf of each row, shape (rows,)."""
     chunks = range(0, len(values), _CHUNK_ROWS)
     return np.concatenate(
         [np.empty(0, np.int8), *(_label(node, values[start : start + _CHUNK_ROWS]) for start in chunks)]

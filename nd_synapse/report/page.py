@@ -1,7 +1,4 @@
-"""The page: plots and facts become one HTML file that needs nothing but itself.
-
-It draws no figure and judges no data.
-"""
+"""The page: plots and facts become one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +16,9 @@ from markupsafe import Markup
 
 from nd_synapse.errors import StorageError
 from nd_synapse.files.atomic import replacing
+from nd_synapse.report.captions import TIMES
 from nd_synapse.report.facts import RunFacts
-from nd_synapse.report.plot import TIMES, Numbers, Shown
+from nd_synapse.report.plot import Numbers, Shown
 from nd_synapse.report.table import SynapseTable
 
 __all__ = ["Chapter", "file_name", "html", "write"]
@@ -34,19 +32,7 @@ _ZYX = f"(z {TIMES} y {TIMES} x)"
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """Plots that belong together.
-
-    Parameters
-    ----------
-    slug : str
-        Its id on the page.
-    title : str
-        Its heading.
-    lead : str
-        What it answers, in a sentence.
-    plots : sequence of Shown
-        The plots.
-    """
+    """Plots that belong together: id on the page, heading, what they answer in a sentence, and the plots."""
 
     slug: str
     title: str
@@ -91,7 +77,7 @@ def html(
 
 
 def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
-    """Return the summary as label, figure, and what stands below the figure."""
+    """Return the summary as label, value, and the line below it."""
     box, volume, size = facts.box, facts.volume_um3, facts.voxel_size_nm
     cards = [("Synapses", f"{table.n:,}", "detected objects")]
     if volume is not None:
@@ -116,29 +102,24 @@ def _times(extents: Iterable[str]) -> str:
 
 
 def _plain(value: float) -> str:
-    """Return a number to three digits, without an exponent where it has none in speech."""
+    """Return a number with three digits, or all digits before the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _run(facts: RunFacts) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """Return the tables of the run as id, heading, rows; empty ones are left out."""
-    total = sum(facts.times_s.values())
+    pipeline = [("pipeline", facts.pipeline)] if facts.pipeline else []
     times = [(step, f"{seconds:,.2f} s") for step, seconds in facts.times_s.items()]
     if len(times) > 1:
-        times.append(("all steps", f"{total:,.2f} s"))
+        times.append(("all steps", f"{sum(facts.times_s.values()):,.2f} s"))
     tables = [
-        ("asked", "What was asked", list(facts.requested.items())),
-        ("parameters", "Pipeline and parameters", _parameters(facts)),
+        ("requested", "Request", list(facts.requested.items())),
+        ("parameters", "Pipeline and parameters", pipeline + list(facts.parameters.items())),
         ("counts", "Counts", [(label, f"{number:,}") for label, number in facts.counts.items()]),
         ("times", "Time by step", times),
         ("versions", "Versions", list(facts.versions.items())),
     ]
     return [entry for entry in tables if entry[2]]
-
-
-def _parameters(facts: RunFacts) -> list[tuple[str, str]]:
-    pipeline = [("pipeline", facts.pipeline)] if facts.pipeline else []
-    return pipeline + list(facts.parameters.items())
 
 
 def _first_rows(table: SynapseTable) -> Numbers:
@@ -148,12 +129,10 @@ def _first_rows(table: SynapseTable) -> Numbers:
 
 
 def _cell(value: Any) -> str:
-    """Return a number as it is read: whole ones whole, others to six digits."""
+    """Return a cell of the table as text: numbers that are not whole with six digits."""
     if value.dtype.kind == "b":
         return "yes" if value else "no"
-    if value.dtype.kind in "iu":
-        return str(value)
-    if value.dtype.kind == "U":
+    if value.dtype.kind in "iuU":
         return str(value)
     return "" if value != value else f"{value:.6g}"
 
@@ -169,7 +148,7 @@ def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
                 image.unlink(missing_ok=True)
             else:
                 _put(image, plot.image)
-        # a title, or a name, of a command line may be no text
+        # a title from the command line may hold bytes that are no text
         _put(page, text.encode(errors="replace"))
     except OSError as error:
         where = f"the report {page}, at {error.filename or path}"
@@ -180,8 +159,8 @@ def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
 
 
 def _put(file: Path, content: bytes) -> None:
-    """Let a file hold `content`, whole or not at all; one that holds it already is left alone."""
-    # a report is written twice in a run, with the same figures
+    """Write a file atomically, unless it holds `content` already."""
+    # a run writes its report twice, with the same figures
     if file.is_file() and file.stat().st_size == len(content) and file.read_bytes() == content:
         return
     with replacing(file) as out:

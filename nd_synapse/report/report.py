@@ -1,7 +1,4 @@
-"""The report: a table and the facts of a run, through all plots, to the page.
-
-It measures nothing and knows no figure in particular: those are listed where they are drawn.
-"""
+"""The report: the chapters of the page, drawn from a table and the facts of a run."""
 
 from __future__ import annotations
 
@@ -34,14 +31,14 @@ _CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
     (
         "tissue",
         "Synapses in the tissue",
-        "What the synapses have to do with the images and with each other.",
+        "How the synapses relate to the images and to each other.",
         (*VOXELS, *TISSUE, *GROUPS),
     ),
     ("channels", "Brightness by channel", "How bright the synapses are in each channel: the PyMeda plots.", CHANNELS),
     (
         "clusters",
         "Clusters",
-        "Whether the synapses fall into populations, and what sets those apart.",
+        "Whether the synapses fall into populations, and how those differ.",
         (*CLUSTERS, *CLUSTER_GALLERY, *CLUSTERS_IN_TISSUE),
     ),
 )
@@ -49,21 +46,7 @@ _CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report whose figures are drawn; its page can be written as often as there is news of the run.
-
-    Parameters
-    ----------
-    title : str
-        Title of the page.
-    synapses : SynapseTable
-        One row a synapse.
-    standardised : Standardised
-        Brightness of `synapses`, standardised.
-    chapters : list of page.Chapter
-        The figures.
-    seed : int
-        Seed of the random choices.
-    """
+    """A report whose figures are drawn; its page can be written again when there are new facts of the run."""
 
     title: str
     synapses: SynapseTable
@@ -72,9 +55,9 @@ class Report:
     seed: int
 
     def write(self, path: Path, facts: RunFacts) -> Path:
-        """Write the page, and each figure as a PNG."""
-        said = alerts(self.synapses, self.standardised, facts)
-        text = page.html(self.title, self.chapters, self.synapses, facts, said, self.seed)
+        """Write the page, and each figure as a PNG; the same input gives the same bytes."""
+        warnings = alerts(self.synapses, self.standardised, facts)
+        text = page.html(self.title, self.chapters, self.synapses, facts, warnings, self.seed)
         plots = [plot for chapter in self.chapters for plot in chapter.plots]
         return page.write(Path(path), page.file_name(self.title), text, plots)
 
@@ -90,7 +73,7 @@ def draw_report(
     mask_volumes: Mapping[str, Volume] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Draw the figures of a run."""
+    """Draw the figures of a run; parameters as in `write_report`. Images are read now, and not kept."""
     synapses = SynapseTable.of(table)
     standardised = standardise(list(synapses.channels), synapses.brightness())
     subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed, images or {}, mask_volumes or {})
@@ -113,7 +96,44 @@ def write_report(
     mask_volumes: Mapping[str, Volume] | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write the report of a run: one HTML file, and each figure as a PNG."""
+    """Write the report of a run: one HTML file, and each figure as a PNG in ``figures``.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made if missing.
+    title : str
+        Title of the page; the file is called ``PyMeda_<title>.html``.
+    table : mapping of str to array_like, shape (n,)
+        One row a synapse. Known columns: ``id``, ``centroid_<axis>_voxel`` (absolute; the middle of voxel i is i) and
+        ``centroid_<axis>_um`` for z, y and x, ``voxels``, ``volume_um3``, ``slices``, ``touches_border``, ``class``,
+        ``in_<mask>``, and ``mean_<channel>``; without any ``mean_`` column, every other column of numbers is a
+        channel. None is required.
+    facts : RunFacts
+        The run; the figures use its box and voxel size.
+    overviews : mapping of str to ndarray, shape (y, x)
+        Maximum projection over z of each channel.
+    mask_overviews : mapping of str to ndarray, shape (y, x)
+        Maximum projection over z of each mask; non-zero is synapse.
+    images : mapping of str to Volume, shape (z, y, x), optional
+        Voxels of each channel in the box, for the figures that need them.
+    mask_volumes : mapping of str to Volume, shape (z, y, x), optional
+        Voxels of each mask in the box.
+    seed : int
+        Seed of every random choice.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    DataError
+        If columns differ in length, or hold neither numbers nor text.
+    StorageError
+        If the folder cannot be written.
+    """
     report = draw_report(
         title=title,
         table=table,

@@ -1,7 +1,4 @@
-"""The spectrum of a table: its principal axes, how much each holds, and where that falls off.
-
-It standardises nothing and draws nothing.
-"""
+"""Principal axes of a standardised table, and the elbow of their strengths."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ Floats = NDArray[np.float64]
 
 
 def principal_axes(values: Floats) -> tuple[Floats, Floats]:
-    """Return the principal axes of standardised values, the strongest first."""
+    """Return squared singular values, (channels,), the largest first, and axes as columns, (channels, channels)."""
     squares, axes = np.linalg.eigh(values.T @ values)
     squares, axes = np.clip(squares[::-1], 0, None), axes[:, ::-1]
     largest = np.abs(axes).argmax(axis=0)
@@ -24,7 +21,10 @@ def principal_axes(values: Floats) -> tuple[Floats, Floats]:
 
 
 def elbow(values: Floats) -> int:
-    """Return after how many values a falling series has its elbow, by profile likelihood."""
+    """Return how many values come before the elbow of a falling series, by profile likelihood; 0 for fewer than 3.
+
+    Zhu and Ghodsi (2006), doi:10.1016/j.csda.2005.09.010.
+    """
     n = len(values)
     if n < 3:
         return 0

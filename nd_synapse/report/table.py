@@ -1,11 +1,8 @@
-"""The table of synapses: one row each, its columns known by their names.
-
-It measures nothing; what the columns hold was measured where the masks are.
-"""
+"""The table of synapses, one row each, and its standardised channels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -36,16 +33,16 @@ _DESCRIPTIVE = frozenset(
 )
 
 MASK_PREFIX = "in_"
-"""Columns of this prefix tell whether a further mask holds a synapse."""
+"""Columns of this prefix say whether a further mask holds a synapse."""
 
 _MOST_CLASSES = 8
 _MOST_MASKS = 16
 
 _MOST_CHANNELS = 64
-"""Channels that are drawn; no specimen has so many markers, and each is drawn against each other one."""
+"""Channels that are drawn: each is drawn against each other one."""
 
 _LARGEST = 3.5e38
-"""What single precision holds; the powers of larger numbers are none in double precision either."""
+"""The largest number in single precision; powers of larger ones overflow in double precision."""
 
 _SMALLEST_SPREAD = 1e-12
 """Standard deviation over the largest magnitude, below which a channel counts as constant: rounding, not biology."""
@@ -54,11 +51,11 @@ Floats = NDArray[np.float64]
 
 
 class NothingToDrawError(Exception):
-    """A figure cannot be drawn from this input; the text says why, as a sentence."""
+    """A figure cannot be drawn from this input; the text is a sentence that says why."""
 
 
 def check_magnitude(name: str, values: NDArray[Any]) -> None:
-    """Refuse numbers whose powers are none any more; one that is not finite is a missing one."""
+    """Refuse numbers whose powers overflow; values that are not finite count as missing."""
     if values.dtype.kind != "f" or not values.size:
         return
     finite = np.isfinite(values)
@@ -70,24 +67,12 @@ def check_magnitude(name: str, values: NDArray[Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SynapseTable:
-    """One row a synapse.
-
-    Parameters
-    ----------
-    columns : mapping of str to ndarray
-        Column name to its values, shape (n,), all of the same length; numbers, bool, or text such as a class. Never
-        written to.
-
-    Raises
-    ------
-    DataError
-        If the columns differ in length, are not one-dimensional, or hold neither numbers nor text.
-    """
+    """One row a synapse: columns of one length n with numbers, bool, or text such as a class; never written to."""
 
     columns: Mapping[str, NDArray[Any]]
 
     def __post_init__(self) -> None:
-        """Refuse what is no table of numbers, or has numbers whose powers are none any more."""
+        """Refuse columns that differ in length or hold neither numbers nor text."""
         lengths = set()
         for name, values in self.columns.items():
             if values.ndim != 1 or values.dtype.kind not in "biufU":
@@ -116,20 +101,15 @@ class SynapseTable:
 
     @property
     def channels(self) -> dict[str, str]:
-        """Channel name to its column: the ``mean_`` columns, else all numbers but of position, size and masks.
-
-        Of very many, the first: each is drawn against each other one.
-        """
-        return dict(islice(self._every_channel.items(), _MOST_CHANNELS))
+        """The first 64 channels, name to column: ``mean_`` columns, else all numbers but positions, sizes and masks."""
+        return dict(islice(self._all_channels().items(), _MOST_CHANNELS))
 
     @property
     def channels_left_out(self) -> int:
-        """How many further channels there are, too many to draw."""
-        return len(self._every_channel) - len(self.channels)
+        """Number of further channels, which are not drawn."""
+        return len(self._all_channels()) - len(self.channels)
 
-    @property
-    def _every_channel(self) -> dict[str, str]:
-        """Channel name to its column, however many there are."""
+    def _all_channels(self) -> dict[str, str]:
         prefixed = {name.removeprefix(CHANNEL_PREFIX): name for name in self.columns if name.startswith(CHANNEL_PREFIX)}
         return prefixed or {
             name: name
@@ -137,64 +117,77 @@ class SynapseTable:
             if name not in _DESCRIPTIVE and not name.startswith(MASK_PREFIX) and values.dtype.kind != "U"
         }
 
-    def _masks(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yield the columns that tell whether a mask holds a synapse."""
-        return (
-            (name, values)
+    def _masks(self) -> dict[str, NDArray[np.bool_]]:
+        return {
+            name.removeprefix(MASK_PREFIX): values != 0
             for name, values in self.columns.items()
             if name.startswith(MASK_PREFIX) and values.dtype.kind != "U"
-        )
+        }
 
     @property
     def masks_left_out(self) -> int:
-        """How many further masks there are, too many to draw."""
-        return max(0, sum(1 for _ in self._masks()) - _MOST_MASKS)
+        """Number of further masks, which are not drawn."""
+        return max(0, len(self._masks()) - _MOST_MASKS)
 
     @property
     def groups(self) -> dict[str, NDArray[np.bool_]]:
-        """Name to its rows, shape (n,): further masks, and the most frequent values of ``class`` that are no mask's."""
-        found = {name.removeprefix(MASK_PREFIX): values != 0 for name, values in islice(self._masks(), _MOST_MASKS)}
+        """Name to its rows, shape (n,): further masks, then the most frequent values of ``class`` without a mask."""
+        found = dict(islice(self._masks().items(), _MOST_MASKS))
         if self.has("class"):
             classes = self.columns["class"]
             values, sizes = np.unique(classes, return_counts=True)
             # a column of this name that holds no classes may have as many values as rows
-            often = np.sort(values[np.argsort(-sizes, kind="stable")[:_MOST_CLASSES]])
+            frequent = np.sort(values[np.argsort(-sizes, kind="stable")[:_MOST_CLASSES]])
             named = {name.lower() for name in found}
-            found |= {str(name): classes == name for name in often if str(name).lower() not in named}
+            found |= {str(name): classes == name for name in frequent if str(name).lower() not in named}
         return found
 
     def has(self, *names: str) -> bool:
         """Tell whether all of these columns are here."""
         return all(name in self.columns for name in names)
 
+    def need_rows(self) -> None:
+        """Raise NothingToDrawError for an empty table."""
+        if not self.n:
+            raise NothingToDrawError("There is no synapse to show.")
+
     def column(self, name: str) -> Floats:
-        """Return the values of a column that are finite, as float64, shape (up to n,)."""
+        """Return the finite values of a column as float64, shape (up to n,)."""
         if name not in self.columns:
             raise NothingToDrawError(f"The table has no column “{name}”.")
         if self.columns[name].dtype.kind == "U":
             raise NothingToDrawError(f"Column “{name}” holds text.")
+        self.need_rows()
         values = self.columns[name].astype(np.float64)
         values = values[np.isfinite(values)]
         if not len(values):
-            raise NothingToDrawError(
-                "There is no synapse to show." if not self.n else f"Column “{name}” holds no value."
-            )
+            raise NothingToDrawError(f"Column “{name}” holds no value.")
         return values
 
+    def size_column(self) -> tuple[str, str]:
+        """Return the column of the sizes and its unit."""
+        return ("volume_um3", "µm³") if self.has("volume_um3") else ("voxels", "voxels")
+
     def positions(self, axes: str) -> tuple[Floats, str]:
-        """Return where the synapses are."""
-        for suffix, unit in (("um", "µm"), ("voxel", "voxels")):
-            names = [f"centroid_{axis}_{suffix}" for axis in axes]
+        """Return the known centroids along `axes`, float64 (up to n, axes), and their unit: µm, else voxels."""
+        found, unit = self.centroids(axes)
+        found = found[np.isfinite(found).all(axis=1)]
+        if not len(found):
+            raise NothingToDrawError("There is no synapse to show.")
+        return found, unit
+
+    def centroids(self, axes: str = "zyx", units: Sequence[str] = ("um", "voxel")) -> tuple[Floats, str]:
+        """Return centroids, float64 (n, axes), NaN where missing, in the first unit that is there, and that unit."""
+        for unit in units:
+            names = [f"centroid_{axis}_{unit}" for axis in axes]
             if self.has(*names):
                 found = np.stack([self.columns[name].astype(np.float64) for name in names], axis=1)
-                found = found[np.isfinite(found).all(axis=1)]
-                if not len(found):
-                    raise NothingToDrawError("There is no synapse to show.")
-                return found, unit
-        raise NothingToDrawError(f"The table has no centroids along {', '.join(axes)}.")
+                return found, {"um": "µm", "voxel": "voxels"}[unit]
+        only = f" in {units[0]}s" if len(units) == 1 else ""
+        raise NothingToDrawError(f"The table has no centroids{only} along {', '.join(axes)}.")
 
     def brightness(self) -> Floats:
-        """Return the channel columns as float64, shape (n, channels); a missing value is NaN."""
+        """Return the channel columns as float64, (n, channels); a missing value is NaN."""
         columns = list(self.channels.values())
         if not columns:
             return np.empty((self.n, 0))
@@ -205,30 +198,18 @@ class SynapseTable:
 
 @dataclass(frozen=True, slots=True)
 class Standardised:
-    """The channels in standard deviations from their mean.
-
-    Parameters
-    ----------
-    names : tuple of str
-        The channels that vary, in the order of the table.
-    values : ndarray of float64, shape (rows, channels)
-        Mean 0 and population standard deviation 1 in each column.
-    rows_left_out : int
-        Rows in which one of these channels has no value.
-    constant : tuple of str
-        Channels left out because all their values are the same.
-    empty : tuple of str
-        Channels left out because they have no value.
-    rows : ndarray of int, shape (rows,)
-        The row of the table that each row of `values` is.
-    """
+    """The channels that vary, in standard deviations from their mean, over the rows without a missing value."""
 
     names: tuple[str, ...]
     values: Floats
+    """Shape (rows, channels); mean 0 and population standard deviation 1 in each column."""
     rows_left_out: int
     constant: tuple[str, ...]
+    """Channels left out because all their values are the same."""
     empty: tuple[str, ...]
+    """Channels left out because they have no value."""
     rows: NDArray[np.intp]
+    """The row of the table for each row of `values`, shape (rows,)."""
 
     def need(self, channels: int = 1, rows: int = 2) -> None:
         """Raise NothingToDrawError unless there are this many channels and rows."""
@@ -241,7 +222,7 @@ class Standardised:
 
 
 def standardise(names: Sequence[str], brightness: Floats) -> Standardised:
-    """Bring each channel to mean 0 and standard deviation 1, over the rows without a missing value."""
+    """Standardise brightness, float64 (n, channels) with NaN for missing values."""
     finite = np.isfinite(brightness)
     filled = np.asarray(finite.any(axis=0))
     complete = finite[:, filled].all(axis=1)

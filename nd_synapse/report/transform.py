@@ -1,6 +1,6 @@
-"""The transform: brightness goes to the scale on which Gaussians describe it, so that tails are no populations.
+"""The transform: brightness on the scale, plain or logarithmic, on which Gaussians describe it best.
 
-It is no standardisation of the table, which other figures show; and it clusters nothing.
+Without it, the long tail of a log-normal channel would count as a population.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ Floats = NDArray[np.float64]
 
 
 def to_gaussian_scales(values: Floats, sample: NDArray[np.int64], seed: int) -> tuple[Floats, tuple[bool, ...]]:
-    """Take the logarithm of each column that one or two Gaussians describe better so, from a zero of its own.
+    """Return each column of float64 (rows, channels) as x or log(x - min(x) + a), standardised, and which are logs.
 
-    A column x stays as it is or becomes ``log(x - min(x) + a)``: whichever has the lowest Bayesian information
-    criterion with one Gaussian or a mixture of two. Units, background and offset of x do not matter: ``b * x + c``
-    gives the same result for any ``b > 0``.
+    The choice, and a, give the lowest Bayesian information criterion (BIC) with one Gaussian or a mixture of two; it
+    is made on the rows `sample`, and is the same for b * x + c with any b > 0.
     """
     transformed = np.empty_like(values)
     logarithmic = []
@@ -48,10 +47,10 @@ def _standardised(values: Floats) -> Floats:
 
 
 def _shift(above: Floats, seed: int) -> float | None:
-    """Return what to add to values from 0 on before their logarithm; None where they need none."""
+    """Return what to add to values above 0 before their logarithm; None where they are better without it."""
     if len(above) < 3 or not above.any():
         return None
-    # the scale of the lower half, which a long tail does not stretch
+    # a scale that a long tail does not stretch
     width = max(float(np.median(above)), _LEAST_WIDTH_SD)
     shifts = [width * part for part in _SHIFTS]
     symmetric = _without_skewness(above, shifts[0], width * _LARGEST_SHIFT)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import pymeda_driver
+from nd_synapse.cli import report as cli_report
 from nd_synapse.errors import UsageError
+from nd_synapse.report import entry
 from nd_synapse.report.alerts import alerts
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.table import SynapseTable, standardise
@@ -140,7 +142,7 @@ def _undrawn(path: Path, *, title: str, table: Mapping[str, Any], facts: RunFact
 
 
 def measure(case: dict[str, Any], folder: Path) -> None:
-    with mock.patch.object(pymeda_driver, "write_report", _undrawn):
+    with mock.patch.object(entry, "write_report", _undrawn):
         pymeda_driver.pymeda_pipeline(**case, path=folder)
 
 
@@ -161,7 +163,7 @@ def draw_report(case: tuple[list[str], bytes], folder: Path) -> None:
     line = [str(folder / word) if word in ("table.csv", "a folder") else word for word in line]
     with (
         untold(),
-        mock.patch.object(pymeda_driver, "write_report", _undrawn),
+        mock.patch.object(cli_report, "write_report", _undrawn),
         redirect_stdout(io.StringIO()),
         redirect_stderr(io.StringIO()),
     ):

@@ -1,26 +1,28 @@
-"""The canvas: one look for all figures, and their way to PNG bytes.
-
-It knows no table and no figure in particular.
-"""
+"""The look of all figures: colours, fonts, the parts that several figures share, and the way to PNG bytes."""
 
 from __future__ import annotations
 
 import io
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["ACCENT", "DIVERGING", "INK", "QUIET", "SEQUENTIAL", "SERIES", "WIDTH_IN"]
-__all__ += ["figure", "house_style", "label_log_axis", "name_channels", "png", "short"]
+__all__ = ["ACCENT", "DIVERGING", "INK", "PALE", "QUIET", "SEQUENTIAL", "SERIES", "WIDTH_IN"]
+__all__ += ["colour_bar", "figure", "heat_map", "house_style", "label_log_axis", "legend_above", "name_channels"]
+__all__ += ["panel_grid", "png", "short", "signed", "without_frame", "write_cells"]
 
 WIDTH_IN = 6.2
 _DPI = 195
@@ -29,10 +31,12 @@ _PAPER = 248
 INK = "#1d2733"
 QUIET = "#6b7785"
 ACCENT = "#0072b2"
-# Okabe & Ito's colours, told apart by colour-blind readers; yellow comes last, being faint on white.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; yellow is last, being faint on white
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#f0e442")
+PALE = "#d4dae0"
 SEQUENTIAL = "cividis"
 DIVERGING = "RdBu_r"
+_DARK = 0.55
 
 _LOOK = {
     "font.family": "DejaVu Sans",
@@ -60,7 +64,7 @@ _LOOK = {
     "legend.fontsize": 8,
     "text.color": INK,
     "image.interpolation": "nearest",
-    # A channel may be called "$x_"; it is a name, not a formula.
+    # a channel may be called "$x_"; it is a name, not a formula
     "text.parse_math": False,
 }
 
@@ -69,13 +73,13 @@ _LOOK = {
 def house_style() -> Iterator[None]:
     """Draw in the report's look, whatever the user's matplotlib settings are."""
     with matplotlib.style.context(["default", _LOOK]), warnings.catch_warnings():
-        # A channel name in a script that the font lacks shows boxes in the figure and its letters in the text.
+        # a channel name in a script that the font lacks shows boxes in the figure and its letters in the text
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def figure(height_in: float, square_pixels: bool = False) -> Figure:
-    """Return an empty figure of the page's width, its parts kept apart; say so if its panels keep their proportions."""
+    """Return an empty figure of the page's width; with `square_pixels`, its panels keep their proportions."""
     return Figure(figsize=(WIDTH_IN, height_in), layout="compressed" if square_pixels else "constrained")
 
 
@@ -92,10 +96,8 @@ def png(drawn: Figure) -> bytes:
 
 
 def _palette(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return an image whose palette stands for all colours of `pixels`, shape (y, x, 3), the rare ones too.
-
-    A palette by area would spend itself on the background and dull what covers little: colour bars, thin lines.
-    """
+    """Return an image whose palette covers all colours of `pixels`, uint8 (y, x, 3), including the rare ones."""
+    # weights are logarithmic: by area, the background would leave no entries for colour bars and thin lines
     kept = (pixels >> 2).astype(np.int32)
     found = np.bincount(((kept[..., 0] << 12) | (kept[..., 1] << 6) | kept[..., 2]).ravel())
     codes = np.flatnonzero(found)
@@ -103,7 +105,7 @@ def _palette(pixels: NDArray[np.uint8]) -> Image.Image:
     tinted = colours.min(axis=1) < _PAPER
     often = 1 + np.log2(found[codes[tinted]]).astype(np.int64)
     strip = Image.fromarray(np.repeat(colours[tinted], often, axis=0).astype(np.uint8)[np.newaxis])
-    # The paper has its own entry and no near-white beside it, or it would turn into a mean of them.
+    # white has an entry of its own and no near-white beside it, or the median cut would average them
     cut = strip.quantize(255, method=Image.Quantize.MEDIANCUT).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette([255, 255, 255, *cut])
@@ -111,13 +113,13 @@ def _palette(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def short(name: str, most: int = 18) -> str:
-    """Return a name that fits beside an axis: one line, at most `most` letters."""
+    """Return a name in one line of at most `most` characters."""
     line = " ".join(name.split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def name_channels(axes: Axes, names: tuple[str, ...], axis: str) -> None:
-    """Write channel names along the ``x`` or ``y`` axis, turned where they would run into each other."""
+    """Write channel names along the ``x`` or ``y`` axis, rotated where they would overlap."""
     labels = [short(name) for name in names]
     if axis == "y":
         axes.set_yticks(range(len(names)), labels)
@@ -130,9 +132,60 @@ def name_channels(axes: Axes, names: tuple[str, ...], axis: str) -> None:
 
 
 def label_log_axis(axes: Axes, low: float, high: float) -> None:
-    """Make x logarithmic from `low` to `high`, with plain numbers: 0.05 is clearer to most than a power of ten."""
+    """Make x logarithmic from `low` to `high`, with plain numbers instead of powers of ten."""
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def without_frame(axes: Axes) -> None:
+    """Remove the frame and the tick marks, but not the tick labels."""
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def heat_map(
+    axes: Axes, shown: NDArray[Any], rows: tuple[str, ...] = (), columns: tuple[str, ...] = (), **options: Any
+) -> AxesImage:
+    """Draw an array (rows, columns) without a frame; `rows` and `columns` name them, `options` go to imshow."""
+    image = axes.imshow(shown, **options)
+    for names, axis in ((rows, "y"), (columns, "x")):
+        if names:
+            name_channels(axes, names, axis)
+    without_frame(axes)
+    return image
+
+
+def colour_bar(drawn: Figure, mapped: ScalarMappable, axes: Axes | Sequence[Axes], label: str, **options: Any) -> None:
+    """Add a colour bar beside `axes`, equally wide for tall and flat figures."""
+    aspect = 18 * max(1.0, drawn.get_figheight() / 2.7)
+    bar = drawn.colorbar(mapped, ax=axes, label=label, **{"pad": 0.015, "aspect": aspect, **options})
+    bar.outline.set_visible(False)
+
+
+def write_cells(axes: Axes, mapped: ScalarMappable, shown: NDArray[np.float64], form: Callable[[float], str]) -> None:
+    """Write each finite number into its cell of an image of shape (rows, columns): white on dark, black on light."""
+    colours = mapped.to_rgba(shown)
+    for (row, column), value in np.ndenumerate(shown):
+        if np.isfinite(value):
+            luminance = colours[row, column, :3] @ (0.3, 0.59, 0.11)
+            colour = "white" if luminance < _DARK else INK
+            axes.text(column, row, form(value), ha="center", va="center", fontsize=7.5, color=colour)
+
+
+def signed(number: float) -> str:
+    """Return a number with two digits and a true minus sign; zero has no sign."""
+    return f"{number:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
+
+
+def legend_above(axes: Axes, columns: int = 2, **options: Any) -> None:
+    """Add a legend above the upper left corner of the axes."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, **options)
+
+
+def panel_grid(panels: int) -> tuple[int, int]:
+    """Return how many rows and columns of panels a figure gets."""
+    columns = 1 if panels == 1 else 2 if panels <= 4 else 3 if panels <= 15 else 4
+    return math.ceil(panels / columns), columns
