@@ -512,11 +512,3 @@ def test_a_header_of_npy_without_end_is_refused(tmp_path: Path) -> None:
     ended = run_alone(setup, "open_stack([folder / 'a.npy'])", tmp_path, limit_bytes=8 * 2**30)
     assert "its header is longer than that of any array" in ended.error
     assert ended.grown_bytes < 16 * MIB
-
-
-def test_synaptograms_that_are_larger_than_memory_are_not_opened(tmp_path: Path) -> None:
-    with (tmp_path / "a.npz").open("wb") as file:
-        file.truncate(2**33)
-    setup = "from pipelines.evaluate.synaptograms import read_synaptograms"
-    ended = run_alone(setup, "read_synaptograms(folder / 'a.npz')", tmp_path)
-    assert "it unpacks to 8.0 GiB" in ended.error
