@@ -18,7 +18,7 @@ from typing import Any
 
 from batch import requests, status, submission
 from batch.arguments import COMMANDS, asked_for, parser_of
-from batch.client import BatchDoor
+from batch.client import BatchClient
 from batch.container_words import for_container
 from batch.prices import read_prices
 from batch.queues import Queue, bounded
@@ -26,7 +26,7 @@ from batch.requests import Phase, Run
 from batch.runs import Records, Submitted
 from batch.status import JobState
 from nd_synapse import logs
-from nd_synapse.aws.upload import check_bucket
+from nd_synapse.aws.bucket import check_bucket
 from nd_synapse.console import app
 from nd_synapse.console.app import write_stdout
 from nd_synapse.console.parser import Parser, level_of
@@ -68,7 +68,7 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     check_bucket(job.bucket or ours.run_bucket, job.acl)
     options = for_container(requested.words, job.bucket or ours.run_bucket)
     tags = parse_pairs("--tag", ours.tag)
-    door = BatchDoor()
+    door = BatchClient()
     definition = door.definition(ours.job_definition)
     submission.check_definition(definition, ours.secret)
     results = None if "--no-upload" in options else (job.bucket or ours.run_bucket, job.results_key)
@@ -114,7 +114,7 @@ def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     ours = _of_run("status", argv)
     records = Records(ours.run)
     run, region, created = records.read()
-    door = BatchDoor(region)
+    door = BatchClient(region)
     prices = read_prices()
 
     def price(vcpus: float, memory_mib: int) -> tuple[float, float]:
@@ -130,7 +130,7 @@ def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _states(door: BatchDoor, run: Run, job: Submitted) -> list[JobState]:
+def _states(door: BatchClient, run: Run, job: Submitted) -> list[JobState]:
     """Return what Batch knows of a job: of an array, of its children, or of itself as long as it has none."""
     children = run.children(job.phase)
     if children > 1:
@@ -145,7 +145,7 @@ def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     ours = _of_run("logs", argv)
     records = Records(ours.run)
     run, region, _ = records.read()
-    door = BatchDoor(region)
+    door = BatchClient(region)
     shown = 0
     for phase, job in submission.latest(records.jobs()).items():
         if ours.phase not in (None, phase):
@@ -182,7 +182,7 @@ def _cancel(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     ours = _of_run("cancel", argv)
     records = Records(ours.run)
     _, region, _ = records.read()
-    ended = submission.cancel(records.jobs(), BatchDoor(region))
+    ended = submission.cancel(records.jobs(), BatchClient(region))
     for job in ended:
         _write(f"ended {job.phase} {job.job_id}\n")
     _write(f"what is finished is kept: nd-synapse batch resume {ours.run}\n" if ended else "all had ended\n")
@@ -194,7 +194,7 @@ def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     ours = _of_run("resume", argv)
     records = Records(ours.run)
     run, region, _ = records.read()
-    door = BatchDoor(region)
+    door = BatchClient(region)
     jobs = records.jobs()
     phase_of = {job.job_id: phase for phase, job in submission.latest(jobs).items()}
     states: dict[Phase, str] = {phase_of[job["jobId"]]: job["status"] for job in door.describe(list(phase_of))}

@@ -1,7 +1,4 @@
-"""The record of a run in S3: what was submitted, under which ids, and how far it has come.
-
-It holds nothing that changes: each object is written once, so whoever comes second learns it. No voxel passes here.
-"""
+"""The record of a run in S3: what was submitted, and which blocks are finished. Each object is written once."""
 
 from __future__ import annotations
 
@@ -14,12 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from botocore import exceptions as boto_errors
-
 from batch.requests import Phase, Run
-from nd_synapse.aws import connection, transfers
-from nd_synapse.aws.connection import translated
-from nd_synapse.aws.upload import check_bucket
+from nd_synapse.aws.bucket import Bucket
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.text import one_line
 
@@ -34,60 +27,38 @@ T = TypeVar("T")
 _MOST_BYTES = 2**20
 """Largest record of a run, or of a job of it; they have some thousand."""
 
-_REMEDY = "Nothing was submitted by this; the same command may be given again"
+_REMEDY = "Nothing was submitted by this; the same command may be repeated"
 
 _COUNTED: dict[str, Phase] = {"statistics": "statistics", "parts": "detection"}
-"""First word of a kind of objects, and the phase of which it says that a block is finished."""
+"""First word of a kind of objects: the phase for which it says that a block is finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job of a run, as it was submitted.
-
-    Parameters
-    ----------
-    round : int
-        1, and one more with each resumption.
-    phase : Phase
-        What it does.
-    job_id : str
-        Its id.
-    """
+    """A job of a run, as it was submitted."""
 
     round: int
+    """1, and one more with each resumption."""
+
     phase: Phase
     job_id: str
 
 
 class Records:
-    """The record of one run.
-
-    Parameters
-    ----------
-    address : str
-        ``s3://bucket/prefix``.
-
-    Raises
-    ------
-    UsageError
-        If it has another form, or no bucket can have such a name, or S3 cannot be connected to.
-    """
+    """The record of one run, whose address is ``s3://bucket/prefix``."""
 
     def __init__(self, address: str) -> None:
         form = re.fullmatch(r"s3://([^/]+)/([!-~]*[!-.0-~])", address)
         if form is None:
             raise UsageError(
-                f"run {address}", "a run is called by its address, s3://bucket/prefix", "Give what `submit` printed"
+                f"run {address}", "it is not of the form s3://bucket/prefix", "Give the address that `submit` printed"
             )
-        check_bucket(form[1], None)
         self.address = address
-        self._bucket, self._prefix = form[1], form[2]
-        with translated(f"connecting to S3 for {address}", _REMEDY):
-            self._client = connection.client()
+        self._bucket, self._prefix = Bucket(form[1], _REMEDY), form[2]
 
     def claim(self, run: Run, region: str, created: str) -> Run:
         """Write the record of a new run, or take over one of which nothing was submitted."""
-        # what tells this call's record from that of another one in the same second
+        # distinguishes this call's record from that of another one in the same second
         claim = secrets.token_hex(8)
         if self._put(RECORD, {"claim": claim, "created": created, "region": region, "run": run.as_json()}):
             return run
@@ -105,30 +76,31 @@ class Records:
 
     def read(self) -> tuple[Run, str, str]:
         """Read the record."""
-        body = self._get(RECORD)
-        if body is None:
-            raise UnknownNameError(f"run {self.address}", f"it has no {RECORD}", "Check the address and the region")
-        return self._made(
+        try:
+            body = self._get(RECORD)
+        except UnknownNameError as error:
+            remedy = "Check the address and the region"
+            raise UnknownNameError(f"run {self.address}", f"it has no {RECORD} ({error.found})", remedy) from error
+        return self._parsed(
             RECORD, body, lambda at: (Run.from_json(at["run"]), one_line(at["region"]), one_line(at["created"]))
         )
 
     def add(self, job: Submitted) -> None:
-        """Note a job that was submitted."""
+        """Record a job that was submitted."""
         if not self._put(f"jobs/{job.round:03}-{job.phase}.json", {"job_id": job.job_id}):
             raise UsageError(
-                f"run {self.address}", "somebody else resumes it at this moment", "See how it fares with `status`"
+                f"run {self.address}", "somebody else resumes it at this moment", "See its state with `status`"
             )
 
     def jobs(self) -> list[Submitted]:
         """List the jobs that were submitted, those of later rounds after those of earlier ones."""
         found = []
         for name in sorted(self._names("jobs/")):
-            body = self._get(name)
             form = re.fullmatch(r"jobs/(\d{3})-(statistics|detection|report)\.json", name)
-            if body is None or form is None:
+            if form is None:
                 raise DataError(f"{self.address}/{name}", "no command of ours wrote it", "Remove it")
             phase: Any = form[2]
-            job_id = self._made(name, body, lambda at: one_line(at["job_id"]))
+            job_id = self._parsed(name, self._get(name), lambda at: one_line(at["job_id"]))
             found.append(Submitted(int(form[1]), phase, job_id))
         return found
 
@@ -137,42 +109,26 @@ class Records:
         return finished_blocks(name for word in _COUNTED for name in self._names(f"{word}-"))
 
     def _names(self, start: str) -> Iterator[str]:
-        """Yield the names of the run's objects that begin so."""
-        with translated(f"listing {self.address}", _REMEDY):
-            for key in transfers.keys(self._client, self._bucket, f"{self._prefix}/{start}"):
-                yield key.removeprefix(f"{self._prefix}/")
+        """Yield the names of the run's objects that start so."""
+        for key in self._bucket.keys(f"{self._prefix}/{start}"):
+            yield key.removeprefix(f"{self._prefix}/")
 
-    def _get(self, name: str) -> bytes | None:
-        """Fetch an object; None where there is none."""
-        with translated(f"fetching {self.address}/{name}", _REMEDY):
-            try:
-                body: bytes = transfers.fetched(
-                    self._client,
-                    # the second time it is asked, botocore sees whether the first gave all that there is
-                    lambda body: body.read(_MOST_BYTES) + body.read(1),
-                    Bucket=self._bucket,
-                    Key=f"{self._prefix}/{name}",
-                )
-            except boto_errors.ClientError as cause:
-                if cause.response.get("Error", {}).get("Code") != "NoSuchKey":
-                    raise
-                return None
-        if len(body) > _MOST_BYTES:
+    def _get(self, name: str) -> bytes:
+        """Fetch an object."""
+        body = self._bucket.read(f"{self._prefix}/{name}", _MOST_BYTES)
+        if body is None:
             found = f"it has more than {_MOST_BYTES:,} bytes, and is no record"
             raise DataError(f"{self.address}/{name}", found, "Give the address of a run")
         return body
 
     def _put(self, name: str, value: dict[str, Any]) -> bool:
-        """Write an object unless there is one; tell whether what is there is what was to be written."""
+        """Write an object unless there is one; return whether it has the value now."""
         body = json.dumps(value, indent=1).encode()
-        with translated(f"writing {self.address}/{name}", _REMEDY):
-            key = f"{self._prefix}/{name}"
-            is_new = transfers.put_new(self._client, body, Bucket=self._bucket, Key=key, ContentType="application/json")
-        # ours is found there as well, if the answer to it was lost and botocore wrote it again
-        return is_new or self._get(name) == body
+        # where the response to the write was lost and botocore repeated it, what is there is ours
+        return self._bucket.put_new(f"{self._prefix}/{name}", body, "application/json") or self._get(name) == body
 
-    def _made(self, name: str, body: bytes, make: Callable[[Any], T]) -> T:
-        """Make something of an object's JSON."""
+    def _parsed(self, name: str, body: bytes, make: Callable[[Any], T]) -> T:
+        """Parse the JSON of an object."""
         try:
             return make(json.loads(body))
         except (KeyError, TypeError, ValueError, RecursionError) as cause:
@@ -182,7 +138,7 @@ class Records:
 
 
 def finished_blocks(names: Iterable[str]) -> dict[Phase, set[str]]:
-    """Read from the names of objects which blocks are finished."""
+    """Return the keys of finished blocks, from the names of objects."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for name in names:
         form = re.fullmatch(r"([a-z]+-[0-9a-f]+)/(\d+_\d+_\d+)\.npz", name)

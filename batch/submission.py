@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batch.client import BatchDoor
+from batch.client import BatchClient
 from batch.requests import SECRET_VARIABLE, Phase, Run, request_of
 from batch.retry import Compute
 from batch.runs import Records, Submitted
@@ -118,7 +118,7 @@ def check_other(definition: Mapping[str, Any], run: Run) -> None:
         )
 
 
-def submit(run: Run, phases: Sequence[Phase], number: int, door: BatchDoor, records: Records) -> list[Submitted]:
+def submit(run: Run, phases: Sequence[Phase], number: int, door: BatchClient, records: Records) -> list[Submitted]:
     """Submit jobs of a run, each to begin when the one before has succeeded."""
     done: list[Submitted] = []
     try:
@@ -159,7 +159,7 @@ def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phas
     return [*arrays, "report"] if arrays or states.get("report") != "SUCCEEDED" else []
 
 
-def cancel(jobs: Sequence[Submitted], door: BatchDoor) -> list[Submitted]:
+def cancel(jobs: Sequence[Submitted], door: BatchClient) -> list[Submitted]:
     """End all jobs of a run that have not ended."""
     states = {job["jobId"]: job["status"] for job in door.describe([job.job_id for job in jobs])}
     order: tuple[Phase, ...] = ("report", "detection", "statistics")
@@ -169,7 +169,7 @@ def cancel(jobs: Sequence[Submitted], door: BatchDoor) -> list[Submitted]:
     return [job for job in live if _ended(job, door, job.job_id in states)]
 
 
-def _ended(job: Submitted, door: BatchDoor, is_listed: bool) -> bool:
+def _ended(job: Submitted, door: BatchClient, is_listed: bool) -> bool:
     """End a job; tell whether there was one, for Batch forgets those that ended a week ago."""
     try:
         door.terminate(job.job_id, CANCELLED)

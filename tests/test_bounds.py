@@ -25,6 +25,7 @@ import tifffile
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from nd_synapse.local_boss.faults import FaultPlan
 from numpy.typing import NDArray
 from PIL import Image
 from tifffile._imagecodecs import packbits_decode
@@ -34,7 +35,6 @@ from nd_synapse.detection import blocks
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.evaluate.files import read_volume
 from nd_synapse.files import tiff, unpacking
-from nd_synapse.local_boss.faults import FaultPlan
 from nd_synapse.local_boss.stacks import open_stack
 from tests.fuzz.targets.results_of_runs import run_files
 from tests.hostile_files import tiff_of

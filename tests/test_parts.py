@@ -180,7 +180,9 @@ def test_a_shelf_lists_more_than_one_answer_of_s3_holds(
     for number in range(5):
         shared_store.put("many", f"{number}.npz", b"x")
     monkeypatch.setattr(
-        shared_store._client, "list_objects_v2", partial(shared_store._client.list_objects_v2, MaxKeys=2)
+        shared_store._bucket._client,
+        "list_objects_v2",
+        partial(shared_store._bucket._client.list_objects_v2, MaxKeys=2),
     )
     assert shared_store.names("many") == {f"{number}.npz" for number in range(5)}
 

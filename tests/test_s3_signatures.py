@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from nd_synapse.aws.connection import s3_client
 from nd_synapse.aws.shared_store import S3SharedStore
-from nd_synapse.aws.upload import upload_folder
 from nd_synapse.errors import PermissionDeniedError
+from nd_synapse.job.upload import upload_folder
 from tests.fixtures_s3 import S3Server, free_port
 
 KEY, SECRET = "synapse-key", "synapse-secret-0123456789"
@@ -67,9 +68,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("keys")
 def test_a_folder_is_uploaded_and_once_more(folder: Path) -> None:
-    S3SharedStore("s3://signed/x")._client.create_bucket(Bucket="signed")
+    client = s3_client()
+    client.create_bucket(Bucket="signed")
     first = upload_folder(folder, "signed", "key")
-    client = S3SharedStore("s3://signed/x")._client
     for one in first:
         body = client.get_object(Bucket="signed", Key=one.key)["Body"].read()
         assert body == (folder / one.key.removeprefix("key/")).read_bytes()
@@ -80,7 +81,7 @@ def test_a_folder_is_uploaded_and_once_more(folder: Path) -> None:
 @pytest.mark.usefixtures("keys")
 def test_blocks_are_left_and_fetched() -> None:
     shared_store = S3SharedStore("s3://blocks/run")
-    shared_store._client.create_bucket(Bucket="blocks")
+    s3_client().create_bucket(Bucket="blocks")
     shared_store.put("parts", "0_0_0.npz", b"voxels")
     assert shared_store.names("parts") == {"0_0_0.npz"}
     assert shared_store.get("parts", "0_0_0.npz", 100) == b"voxels"

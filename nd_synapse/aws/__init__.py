@@ -1,1 +1,1 @@
-"""AWS: S3 and Secrets Manager."""
+"""AWS: the connection, its errors, and objects in S3."""

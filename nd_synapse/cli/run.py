@@ -89,7 +89,7 @@ def _uploaded(outcome: Outcome, folder: ResultFolder) -> int:
     before, job = len(outcome.failures), outcome.job
     remedy = app.GOES_ON
     if job.bucket is not None:
-        from nd_synapse.aws import upload  # only who uploads waits for boto3
+        from nd_synapse.job import upload  # boto3 is imported only where it is used
 
         remedy = f"{remedy}; all that is missing is sent by {upload.command_of(folder.root, job.bucket, job.acl)}"
 

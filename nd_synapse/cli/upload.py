@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse upload") -> 
 
 def _upload(argv: Sequence[str], prog: str) -> int:
     """Upload the folder that a command line names."""
-    from nd_synapse.aws import upload
+    from nd_synapse.job import upload
 
     p = Parser(
         prog=prog,

@@ -142,7 +142,7 @@ def upload_results(path: str | Path, results_key: str) -> None:
     NDSynapseError
         If S3 refuses or does not answer; the same call resumes the upload.
     """
-    from nd_synapse.aws import upload
+    from nd_synapse.job import upload
 
     bucket = os.environ.get(BUCKET_VARIABLE)
     if not bucket:

@@ -57,9 +57,9 @@ def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
 def check_upload(job: Job) -> None:
     """Refuse, before the work, a bucket or an ACL that S3 would refuse by its name."""
     if job.bucket is not None or job.acl is not None:
-        from nd_synapse.aws import upload  # boto3 is imported only where it is used
+        from nd_synapse.aws.bucket import check_bucket  # imports boto3, which takes a while
 
-        upload.check_bucket(_ANY_BUCKET if job.bucket is None else job.bucket, job.acl)
+        check_bucket(_ANY_BUCKET if job.bucket is None else job.bucket, job.acl)
 
 
 def write_files(outcome: Outcome, root: Path) -> None:
@@ -173,7 +173,7 @@ def upload(outcome: Outcome, root: Path) -> None:
     if job.bucket is None:
         log.info("nothing uploaded: neither --bucket nor %s is given, or --no-upload is", BUCKET_VARIABLE)
         return
-    from nd_synapse.aws import upload  # boto3 is imported only where it is used
+    from nd_synapse.job import upload  # boto3 is imported only where it is used
 
     with step(outcome, "upload"):
         uploaded = upload.upload_folder(root, job.bucket, job.results_key, acl=job.acl)

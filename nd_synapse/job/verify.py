@@ -153,7 +153,7 @@ def _in_s3(request: Request, run: RunFile) -> Check:
     bucket = request.bucket or run.bucket
     if bucket is None:
         return Check("S3", "the run uploaded nothing, and no --bucket was given", good=None)
-    from nd_synapse.aws import upload  # boto3 is imported only where it is used
+    from nd_synapse.job import upload  # boto3 is imported only where it is used
 
     try:
         compared = upload.compare_folder(request.folder, bucket, run.key)

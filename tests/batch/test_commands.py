@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from batch import client as batch_client
 from batch import command as batch_command
 from batch import submission
-from batch.client import BatchDoor
+from batch.client import BatchClient
 from batch.command import main
 from batch.container_words import for_container
 from batch.requests import Phase, Run, request_of
@@ -76,7 +76,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt instead of four: the waits between them are botocore's, not ours."""
     once = {"retries": {"mode": "standard", "total_max_attempts": 1}}
-    monkeypatch.setattr(batch_client, "_ASKING", batch_client._ASKING.merge(Config(**once)))
+    monkeypatch.setattr(batch_client, "_READING", batch_client._READING.merge(Config(**once)))
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ class TestSubmit:
         place: Place,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("batch_command.BatchDoor", lambda: pytest.fail("AWS was asked"))
+        monkeypatch.setattr("batch.command.BatchClient", lambda: pytest.fail("AWS was asked"))
         said = command(*place.submit, *requested, *words)
         assert said.code == 2
         assert found in said.err
@@ -398,7 +398,7 @@ class TestFollow:
         self, command: Callable[..., Said], place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         small = [{"state": "ENABLED", "computeResources": {"maxvCpus": 64, "instanceTypes": ["m5.xlarge"]}}]
-        monkeypatch.setattr(BatchDoor, "environments", lambda door, queue: small)
+        monkeypatch.setattr(BatchClient, "environments", lambda door, queue: small)
         said = command("resume", place.address, "--yes", "--memory-mib", "64000")
         assert said.code == 2
         assert "would wait for ever" in said.err
@@ -529,7 +529,7 @@ class TestScripted:
         run, region, _ = Records(place.address).read()
         Records(place.address).add(Submitted(2, "detection", "of somebody else"))
         with pytest.raises(UsageError, match="somebody else"):
-            submission.submit(run, run.phases, 2, BatchDoor(region), Records(place.address))
+            submission.submit(run, run.phases, 2, BatchClient(region), Records(place.address))
         assert [body["jobId"] for body in script.of("terminatejob")] == ["new", "new"]
 
     def test_logs_are_those_of_children_that_failed(
@@ -572,39 +572,39 @@ class TestScripted:
 
     def test_children_are_described_a_hundred_at_a_time(self, script: Script) -> None:
         script.answers["describejobs"] = (200, {"jobs": []})
-        BatchDoor("us-east-1").describe([f"array:{index}" for index in range(250)])
+        BatchClient("us-east-1").describe([f"array:{index}" for index in range(250)])
         assert [len(body["jobs"]) for body in script.of("describejobs")] == [100, 100, 50]
 
     @pytest.mark.usefixtures("hurried")
     def test_an_answer_of_aws_is_told_with_its_code(self, script: Script) -> None:
         script.answers["describejobs"] = (403, {"code": "AccessDeniedException", "message": "as the test wishes"})
         with pytest.raises(PermissionDeniedError, match=r"AccessDeniedException \(as the test wishes\)"):
-            BatchDoor("us-east-1").describe(["a-job"])
+            BatchClient("us-east-1").describe(["a-job"])
 
     @pytest.mark.parametrize("status", [429, 500])
     def test_a_submission_is_sent_once(self, script: Script, status: int) -> None:
         """Sent again after an answer that was lost, it would be a second job."""
         script.answers["submitjob"] = (status, {"code": "ServerException", "message": "as the test wishes"})
         with pytest.raises(UnavailableError):
-            BatchDoor("us-east-1").submit(request_of(a_run(), "report"))
+            BatchClient("us-east-1").submit(request_of(a_run(), "report"))
         assert len(script.of("submitjob")) == 1
 
     @pytest.mark.usefixtures("hurried", "aws")
     def test_an_aws_that_is_not_there_is_unavailable(self, monkeypatch: pytest.MonkeyPatch, s3_nowhere: str) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3_nowhere)
         with pytest.raises(UnavailableError, match="Could not connect"):
-            BatchDoor("us-east-1").describe(["a-job"])
+            BatchClient("us-east-1").describe(["a-job"])
 
     @pytest.mark.usefixtures("aws")
     def test_a_region_that_cannot_be_is_a_usage_error(self) -> None:
         with pytest.raises(UsageError):
-            BatchDoor("no where").describe(["a-job"])
+            BatchClient("no where").describe(["a-job"])
 
     def test_a_log_that_is_not_there_is_an_unknown_name(self, script: Script) -> None:
         answer = {"code": "ResourceNotFoundException", "message": "The specified log stream does not exist."}
         script.answers["getlogevents"] = (400, answer)
         with pytest.raises(UnknownNameError, match="log stream"):
-            list(BatchDoor("us-east-1").log_lines("/nd", "gone", 5))
+            list(BatchClient("us-east-1").log_lines("/nd", "gone", 5))
 
 
 @pytest.mark.parametrize(
@@ -768,7 +768,7 @@ def test_a_defect_is_told_in_a_sentence(
     def broken(address: str) -> None:
         raise ZeroDivisionError("of the test")
 
-    monkeypatch.setattr("batch_command.Records", broken)
+    monkeypatch.setattr("batch.command.Records", broken)
     caplog.set_level(logging.INFO)
     assert command("status", place.address).code == 1
     assert "a defect of nd-synapse" in caplog.text
@@ -781,7 +781,7 @@ def test_a_defect_is_told_in_a_sentence(
         ("status", "a-run", "s3://bucket/prefix"),
         ("cancel", "s3://A/b", "no bucket has such a name"),
         ("logs", f"s3://{BUCKET}/runs/other", "has no run.json"),
-        ("resume", "s3://no-such-bucket/runs/a-run", "NoSuchBucket"),
+        ("resume", "s3://no-such-bucket/runs/a-run", "has no run.json"),
     ],
 )
 def test_a_run_that_does_not_exist_is_refused(

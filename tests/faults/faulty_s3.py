@@ -20,7 +20,7 @@ from unittest import mock
 import botocore.endpoint
 from botocore.config import Config
 
-from nd_synapse.aws import connection, transfers
+from nd_synapse.aws import bucket, connection
 from tests.fixtures_s3 import S3Server
 
 FAULTS = {
@@ -40,11 +40,11 @@ FAULTS = {
 }
 """What can go wrong, and with which exit codes what uses S3 may end where it lasts."""
 
-RETRIED = {"503 SlowDown", "500 InternalError", "reset", "lost answer", "truncated", "cut head", "stall"}
-"""What botocore tries again by itself; of a body that is fetched, we do."""
+RETRIED = {"503 SlowDown", "500 InternalError", "reset", "lost answer", "truncated", "stall"}
+"""What botocore tries again, or does not need."""
 
-REFETCHED = {"damaged answer", "reset answer"}
-"""What happens to a body that is fetched alone, and is tried again by us."""
+REFETCHED = {"reset answer"}
+"""What happens to a body that is fetched, and boto3 fetches again."""
 
 # What each fault can happen to, as a pattern for method and path; those that are missing happen to anything. A HEAD has
 # no body that could be cut, nor has what answers a DELETE. A list has no check sum. A role that may not remove an
@@ -144,15 +144,15 @@ class _Proxy(BaseHTTPRequestHandler):
         elif fault == "lost answer":
             self._forward(body)
             self._reset()
-        elif fault in ("truncated", "cut head"):
+        elif fault == "truncated":
+            status, headers, content = self._forward(body)
+            self._answer(status, headers, content, len(content) // 2, announced=len(content) + 100)
+            self.close_connection = True
+        elif fault == "cut head":
             status, _, content = self._forward(body)
             self.send_response_only(status)
-            self.send_header("Content-Length", str(len(content) + (100 if fault == "truncated" else 0)))
-            if fault == "truncated":
-                self.end_headers()
-                self.wfile.write(content[: len(content) // 2])
-            else:
-                self.flush_headers()
+            self.send_header("Content-Length", str(len(content)))
+            self.flush_headers()
             self.close_connection = True
         elif fault == "reset answer":
             status, headers, content = self._forward(body)
@@ -197,12 +197,14 @@ class _Proxy(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.close()
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes, as_far_as: int | None = None) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], content: bytes, as_far_as: int | None = None, announced: int = 0
+    ) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
-        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(content))
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(announced or len(content))
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
@@ -247,7 +249,7 @@ def through_proxy(server: S3Server) -> Iterator[FaultyS3]:
             mock.patch.dict("os.environ", settings),
             mock.patch.object(connection, "_CONFIG", hurried),
             mock.patch.object(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None)),
-            mock.patch.object(transfers, "sleep"),
+            mock.patch.object(bucket, "sleep"),
         ):
             yield faulty
     finally:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-from nd_synapse.aws import connection
-from nd_synapse.aws.upload import upload_folder
+from nd_synapse.aws import bucket, connection
 from nd_synapse.errors import (
     NDSynapseError,
     PermissionDeniedError,
@@ -19,6 +18,7 @@ from nd_synapse.errors import (
     UnknownNameError,
     UsageError,
 )
+from nd_synapse.job.upload import upload_folder
 from tests.faults.faulty_s3 import REFETCHED, RETRIED, Plan, Rule, mixture, through_proxy
 from tests.faults.uploads import CASES_OF_PARTS, FILES, UPLOAD_FAULTS, Uploads, alone
 from tests.fixtures_s3 import S3Server
@@ -112,7 +112,7 @@ ANSWERS = [
 @pytest.fixture(scope="module")
 def client(place: Uploads) -> Any:
     """One for all: making it takes longer than all of its answers."""
-    return connection.client()
+    return connection.s3_client()
 
 
 @pytest.mark.parametrize(("code", "status", "expected"), ANSWERS, ids=lambda value: str(value))
@@ -128,10 +128,10 @@ def test_each_answer_to_an_upload_is_the_error_of_its_kind(
     (tmp_path / "synapses.csv").write_bytes(FILES["synapses.csv"])
     with Stubber(client) as stub:
         stub.add_response("head_bucket", {})
-        stub.add_client_error("get_object", "NoSuchKey", http_status_code=404)
-        stub.add_client_error("head_object", "404", http_status_code=404)
+        for _ in ("an earlier run.json", "the object of the file"):
+            stub.add_client_error("head_object", "404", http_status_code=404)
         stub.add_client_error("put_object", code, "as the stub wishes", status)
-        monkeypatch.setattr(connection, "client", lambda: client)
+        monkeypatch.setattr(bucket, "s3_client", lambda remedy: client)
         with pytest.raises(NDSynapseError) as caught:
             upload_folder(tmp_path, "bucket", "key")
         stub.assert_no_pending_responses()

@@ -11,9 +11,9 @@ from unittest import mock
 
 from boto3.s3.transfer import TransferConfig
 
-from nd_synapse.aws import upload
-from nd_synapse.aws.upload import upload_folder
+from nd_synapse.aws import bucket
 from nd_synapse.errors import NDSynapseError
+from nd_synapse.job.upload import upload_folder
 from tests.faults.faulty_s3 import FAULTS, PART_FAULTS, PARTS, REFETCHED, FaultyS3, Plan
 from tests.faults.faulty_s3 import alone as planned
 from tests.faults.jobs import LIMIT_S, Verdict
@@ -56,7 +56,7 @@ class Uploads:
 
     def try_parts(self, request: str, fault: str, lasting: bool) -> Verdict:
         """Upload a folder with a file of two parts under a fault of one of the requests that send it."""
-        with mock.patch.object(upload, "_TRANSFER", IN_PARTS):
+        with mock.patch.object(bucket, "_UPLOAD", IN_PARTS):
             return self.try_out(planned(fault, lasting, 1, PARTS[request]), older=False, files={**FILES, **LARGE})
 
     def try_out(self, plan: Plan, *, older: bool = True, files: Mapping[str, bytes] = FILES) -> Verdict:

@@ -19,8 +19,8 @@ import botocore.httpsession
 from botocore.awsrequest import AWSResponse
 
 import batch.arguments
-from batch.client import BatchDoor
-from nd_synapse.aws import connection
+from batch.client import BatchClient
+from nd_synapse.aws import bucket, connection
 from tests.batch.examples import a_run, keys_of
 from tests.batch.fixtures import SECRET_ARN, SETTINGS
 
@@ -155,7 +155,7 @@ def _answer(cloud: Cloud, request: Any) -> tuple[int, bytes]:
         return (200, cloud.objects[name]) if name in cloud.objects else (404, missing)
     if request.method == "PUT" and name in cloud.objects:
         return 412, b"<Error><Code>PreconditionFailed</Code></Error>"
-    return (404, b"") if request.method == "HEAD" and name else (200, b"")
+    return (404, b"") if request.method == "HEAD" and name not in ("", *cloud.objects) else (200, b"")
 
 
 @cache
@@ -165,8 +165,8 @@ def _clients() -> dict[str, Any]:
         session = boto3.session.Session(region_name="us-east-1")
         return {
             "s3": session.client("s3", config=connection._CONFIG),
-            "batch": session.client("batch", config=batch.client._ASKING),
-            "logs": session.client("logs", config=batch.client._ASKING),
+            "batch": session.client("batch", config=batch.client._READING),
+            "logs": session.client("logs", config=batch.client._READING),
         }
 
 
@@ -176,7 +176,8 @@ def answered(cloud: Cloud) -> Iterator[None]:
 
     def send(self: Any, request: Any) -> AWSResponse:
         status, body = _answer(cloud, request)
-        return AWSResponse(request.url, status, {"content-type": "application/json"}, _Raw(body))
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        return AWSResponse(request.url, status, headers, _Raw(body))
 
     def client(_: Any, service: str, config: Any) -> Any:
         return _clients()[service]
@@ -184,8 +185,8 @@ def answered(cloud: Cloud) -> Iterator[None]:
     _clients()
     with (
         mock.patch.object(botocore.httpsession.URLLib3Session, "send", send),
-        mock.patch.object(BatchDoor, "_client", client),
-        mock.patch.object(connection, "client", return_value=_clients()["s3"]),
+        mock.patch.object(BatchClient, "_client", client),
+        mock.patch.object(bucket, "s3_client", return_value=_clients()["s3"]),
         mock.patch.dict(os.environ, SETTINGS),
         mock.patch("time.sleep"),
     ):

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 import driver
 from nd_synapse import config, credentials
-from nd_synapse.aws import upload as s3_upload
+from nd_synapse.aws.bucket import check_bucket
 from nd_synapse.cli import run_options
 from nd_synapse.job import job, verify
+from nd_synapse.job import upload as s3_upload
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Parameter
 from NeuroDataResource import get_boss_config
@@ -204,8 +205,8 @@ def upload(line: list[str], folder: Path) -> None:
     _make_folders(folder)
 
     def sent(root: Path, bucket: str, prefix: str, acl: str | None = None) -> list[str]:
-        s3_upload.check_bucket(bucket, acl)
-        return list(s3_upload._keys(root, prefix).values())
+        check_bucket(bucket, acl)
+        return list(s3_upload._keys(root, prefix))
 
     with mock.patch.object(upload, "upload_folder", sent):
         driver._upload(_in(folder, line))

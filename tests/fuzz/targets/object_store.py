@@ -10,10 +10,11 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-from batch.client import BatchDoor
-from nd_synapse.aws import upload
+from batch.client import BatchClient
+from nd_synapse.aws.bucket import check_bucket
 from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.errors import NDSynapseError
+from nd_synapse.job import upload
 from tests.batch.fixtures import SETTINGS
 from tests.fuzz.cases import (
     ABSENT,
@@ -107,14 +108,14 @@ def name_objects(case: dict[str, Any], folder: Path) -> None:
     for name in case["names"]:
         if name and name not in (".", "..") and "/" not in name and "\0" not in name and "\ud800" not in name:
             (root / name).write_bytes(b"")
-    for path, key in upload._keys(root, prefix).items():
+    for key, path in upload._keys(root, prefix).items():
         assert path.parent == root
         assert key.startswith(f"{prefix}/")
         assert ".." not in key.split("/")
 
 
 def name_bucket(case: dict[str, Any], folder: Path) -> None:
-    upload.check_bucket(case["bucket"], case.get("acl"))
+    check_bucket(case["bucket"], case.get("acl"))
 
 
 def open_shelf(url: str, folder: Path) -> None:
@@ -159,7 +160,7 @@ def connect(case: tuple[dict[str, str], bytes], folder: Path) -> None:
     with mock.patch.dict(os.environ, environment):
         try:
             S3SharedStore("s3://a-bucket/runs")
-            BatchDoor()
+            BatchClient()
         except NDSynapseError as error:
             if "secret" in str(error):
                 raise AssertionError("the password shows") from error

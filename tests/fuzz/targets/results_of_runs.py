@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 import nd_boss
 from nd_synapse import credentials
-from nd_synapse.aws import upload
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import UnknownNameError
 from nd_synapse.files import masks
 from nd_synapse.geometry import Box, Frame
-from nd_synapse.job import deliverables, manifest, results, verify
+from nd_synapse.job import deliverables, manifest, results, upload, verify
 from nd_synapse.job import folder as result_folder
 from nd_synapse.pipeline import registry
 from tests.fuzz.cases import ABSENT, json_values, mutated_bytes, mutated_json, names, numbers, one_wrong, plain, words
