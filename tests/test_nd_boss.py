@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource, CoordinateFrameResource
 
-import nd_boss
 from nd_boss import (
     Destination,
     Patience,
@@ -27,7 +26,7 @@ from nd_boss import (
     neuroglancer_link,
     push_mask,
 )
-from nd_synapse.boss import cutouts as boss_voxels
+from nd_synapse.boss import cutouts as boss_voxels, push
 from nd_synapse.boss.catalog import find_channel, read_frame
 from nd_synapse.boss.cutouts import read_cutout, write_block
 from nd_synapse.credentials import Token
@@ -45,7 +44,7 @@ from NeuroDataResource import NeuroDataResource
 from tests.faulty_boss import HTML, boss_error, faulty_boss, resets, says
 from tests.fixtures_boss import new_name
 
-BRISK = Patience(connect_s=5, read_s=20, total_s=30, attempts=3, pause_s=0.02, longest_pause_s=0.05)
+BRISK = Patience(connect_s=5, read_s=20, attempts=3, pause_s=0.02, longest_pause_s=0.05)
 STOP = (40, 700, 600)
 FRAME = Frame("given-frame", Box.of_shape(STOP), (70.0, 100.0, 100.0))
 BOX = Box((3, 35), (100, 612), (50, 590))  # across borders of cuboids, aligned with none
@@ -164,15 +163,15 @@ def test_a_channel_that_another_job_takes_over_meanwhile_is_left_to_it(boss_serv
     box = Box.of_shape(STOP)
     first, second = masks(box, 4), masks(box, 5)
     names = (place.collection.name, place.experiment.name, new_name("mask"))
-    original = getattr(nd_boss, moment)
+    original = getattr(push, moment)
 
     def overtaken(*arguments):
         monkeypatch.undo()
         push_mask(remote_of(boss_server), Destination(*names, "two", overwrite=True), box, second, None)
         return original(*arguments)
 
-    monkeypatch.setattr(nd_boss, moment, overtaken)
-    with pytest.raises(UsageError, match=r"another job took it over while this one pushed.*made by two"):
+    monkeypatch.setattr(push, moment, overtaken)
+    with pytest.raises(UsageError, match=r"another job took it over during this push.*made by two"):
         push_mask(remote_of(boss_server), Destination(*names, "one"), box, first, None)
     np.testing.assert_array_equal(read_all(boss_server, Destination(*names)), expected((box, second)))
 
@@ -370,7 +369,7 @@ def test_a_channel_that_does_not_say_whose_mask_it_holds_is_anothers_to_the_hist
     held = Destination(place.collection.name, place.experiment.name, f"{key}_a")
     push_mask(remote_of(boss_server), held, box, mask, None)
     args = [boss_server.token, held.collection, held.experiment, *box.ranges, {"a": mask}, key]
-    with pytest.raises(UsageError, match="it says of itself: Mask: 255 where something was found, 0 elsewhere"):
+    with pytest.raises(UsageError, match="its description: Mask: 255 where something was found, 0 elsewhere"):
         boss_push(*args, host=boss_server.url)
     boss_push(*args, host=boss_server.url, overwrite=True)
     boss_push(*args, host=boss_server.url)
@@ -381,11 +380,11 @@ def test_of_two_historical_calls_at_the_same_time_with_two_masks_one_gets_the_ch
     box = Box((0, 2), (0, 3), (0, 4))
     both_looked = threading.Barrier(2, timeout=60)
 
-    def push(*args, **more):
+    def wait_and_push(*args, **more):
         both_looked.wait()
         return push_mask(*args, **more)
 
-    monkeypatch.setattr(nd_boss, "push_mask", push)
+    monkeypatch.setattr(push, "push_mask", wait_and_push)
     drawn, key, refused = [masks(box, seed, 0.5) for seed in (1, 2)], new_name("key"), []
     names = (place.collection.name, place.experiment.name)
 

@@ -37,7 +37,7 @@ from NeuroDataResource import NeuroDataResource, get_boss_config, get_boss_resou
 from tests.faulty_boss import boss_error, faulty_boss, says
 from tests.fixtures_boss import BossServer, Place, make_place, new_name
 
-BRISK = Patience(connect_s=5, read_s=20, total_s=30, attempts=3, pause_s=0.02)
+BRISK = Patience(connect_s=5, read_s=20, attempts=3, pause_s=0.02)
 STOP = (40, 700, 600)  # beyond one cuboid along each axis, and no multiple of it
 DTYPES = ("uint8", "uint16", "uint64")
 EXAMPLE = Path(__file__).resolve().parent.parent / "neurodata.cfg.example"

@@ -1,4 +1,1 @@
-"""What speaks to BOSS: the connection, the translation of its errors, its catalog, its voxels, and where masks go.
-
-Nobody imports it but its two doors: `NeuroDataResource` reads, `nd_boss` pushes.
-"""
+"""The BOSS service: connection, errors, names, voxels, and the push of masks; `intern` is imported here only."""

@@ -1,12 +1,9 @@
-"""What BOSS knows about volumes: experiments, frames and channels, looked up by name.
-
-It creates nothing, see `boss.destination`, and moves no voxels, see `boss.voxels`.
-"""
+"""Experiments, coordinate frames and channels of BOSS, looked up by name; it creates nothing and moves no voxels."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from intern.remote.boss import BossRemote
@@ -31,14 +28,14 @@ _NAMES_SHOWN = 8
 
 
 def check_name(kind: str, name: str, remedy: str) -> str:
-    """Refuse a name that BOSS would cut short: it ends a name at the first character that it does not know."""
+    """Refuse a name that BOSS would cut off at the first character that it does not allow."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(f"{kind} {name!r}", "a name in BOSS has letters, digits, _ and - only, at least one", remedy)
     return name
 
 
 def find_experiment(remote: BossRemote, collection: str, experiment: str) -> Mapping[str, Any]:
-    """Look up an experiment; an unknown name is answered with the names that exist."""
+    """Look up an experiment; the error for an unknown name lists those that exist."""
     check_name("collection", collection, "Check --col")
     check_name("experiment", experiment, "Check --exp")
     requested = f"experiment {collection}/{experiment}"
@@ -49,24 +46,19 @@ def find_experiment(remote: BossRemote, collection: str, experiment: str) -> Map
     try:
         found = describe_resource(remote, f"collection {collection}", CollectionResource(collection))
     except UnknownNameError as error:
-        names = _names(remote.list_collections, remote)
+        names = call(remote, "the list of collections", remote.list_collections)
         raise unknown(f"collection {collection}", "collection", collection, names, "Check --col") from error
     except PermissionDeniedError:
-        # Whoever may not see the collection may still be told that the experiment is missing.
+        # A token that may not see the collection still gets to know that the experiment is missing.
         raise missing from missing.__cause__
     raise unknown(requested, "experiment", experiment, found.get("experiments", []), "Check --exp") from missing
-
-
-def _names(lister: Callable[[], list[str]], remote: BossRemote) -> list[str]:
-    """List names for a message."""
-    return call(remote, "the list of collections", lister)
 
 
 def unknown(requested: str, kind: str, name: str, existing: Iterable[str], remedy: str) -> UnknownNameError:
     """Build the error for a name that does not exist."""
     names = closest(name, existing)
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    there = f"there are {', '.join(names[:_NAMES_SHOWN])}{more}" if names else "there is none at all"
+    there = f"there are {', '.join(names[:_NAMES_SHOWN])}{more}" if names else "there is none"
     return UnknownNameError(requested, f"there is no such {kind}; {there}", remedy)
 
 
@@ -83,7 +75,7 @@ def frame_of(fields: Mapping[str, Any]) -> Frame:
     ends = [(int(fields[f"{axis}_start"]), int(fields[f"{axis}_stop"])) for axis in "zyx"]
     if any(stop <= start for start, stop in ends):
         raise DataError(
-            requested, f"it holds no voxel: z, y, x are {ends}", "Ask the owner of the experiment to mend it"
+            requested, f"it holds no voxel: z, y, x are {ends}", "Ask the owner of the experiment to correct it"
         )
     unit = str(fields["voxel_unit"])
     if unit not in NANOMETRES:
@@ -93,7 +85,7 @@ def frame_of(fields: Mapping[str, Any]) -> Frame:
 
 
 def find_channel(remote: BossRemote, collection: str, experiment: str, channel: str) -> ChannelResource:
-    """Look up a channel and make it ready for cutouts."""
+    """Look up a channel, with the datatype that cutouts need."""
     requested = f"channel {collection}/{experiment}/{channel}"
     fields = describe_resource(remote, requested, ChannelResource(channel, collection, experiment))
     datatype = str(fields["datatype"])

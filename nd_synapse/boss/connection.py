@@ -1,7 +1,7 @@
 """The one place that opens a connection to BOSS, and makes calls over it.
 
-It does not know what is read or written over it, and translates no error: see `boss.translation`; what carries its
-requests has the time-outs and retries, see `boss.transport` and `boss.retry`.
+It does not know what is read or written over it. Errors are translated in `boss.errors`; time limits and retries are in
+`boss.transport`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource, CollectionResource, ExperimentResource
 
 from nd_synapse.boss.errors import translated
-from nd_synapse.boss.retry import Patience
-from nd_synapse.boss.transport import RetryingAdapter
+from nd_synapse.boss.transport import BossAdapter, Patience
 from nd_synapse.credentials import Token
 from nd_synapse.errors import UsageError
 
@@ -33,6 +32,7 @@ __all__ = [
     "describe_resource",
     "is_loopback",
     "patience_of",
+    "send",
     "token_of",
     "url_for",
 ]
@@ -46,23 +46,17 @@ _FIELDS: dict[type, dict[str, type]] = {
     ExperimentResource: {"channels": list, "coord_frame": str},
     ChannelResource: {"type": str, "datatype": str},
 }
-"""What a description must have for us to use it."""
+"""Fields of a description that we use, and their types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where BOSS answers.
-
-    Parameters
-    ----------
-    protocol : str
-        ``https`` or ``http``.
-    host : str
-        Host name, with the port if it is not the usual one.
-    """
+    """Where BOSS answers."""
 
     protocol: str
+    """``https`` or ``http``."""
     host: str
+    """Host name, with the port if it is not the usual one."""
 
     @property
     def url(self) -> str:
@@ -75,16 +69,14 @@ class Address:
 
 
 def address_of(host: str) -> Address:
-    """Read what the user gave as the host."""
-    if not isinstance(host, str):
-        raise UsageError(
-            f"a host of the type {type(host).__name__}", "it is no text", "Give a name such as api.bossdb.io"
-        )
-    # What stands before an @ may be a password; no message repeats it.
-    requested = f"host {host.rpartition('@')[2]!r}"
+    """Parse a host name, or a URL without a path."""
     remedy = "Give a name such as api.bossdb.io, or a URL such as http://127.0.0.1:8080"
+    if not isinstance(host, str):
+        raise UsageError(f"a host of the type {type(host).__name__}", "it is not text", remedy)
+    # The part before an @ may be a password; no message repeats it.
+    requested = f"host {host.rpartition('@')[2]!r}"
     if re.search(r"[\s\\%]", host) or not host.isprintable():
-        raise UsageError(requested, "it has characters that no host has", remedy)
+        raise UsageError(requested, "it has characters that a host name cannot have", remedy)
     try:
         parts = urlsplit(host if "://" in host else f"https://{host}")
         port = parts.port
@@ -106,7 +98,7 @@ def address_of(host: str) -> Address:
 
 
 def _is_host(name: str) -> bool:
-    """Tell whether a text is a host name or an IP address."""
+    """Return whether a text is a host name or an IP address."""
     if ":" in name:
         try:
             ipaddress.IPv6Address(name)
@@ -122,22 +114,22 @@ def connect(host: str, token: Token | str, *, patience: Patience | None = None) 
     address = address_of(host)
     token = Token.of(token)
     if address.protocol == "http" and token.is_secret and not is_loopback(address):
-        log.warning("%s is not encrypted: whoever is on the way can read the token", address)
-    # What carries the requests adds the token: the client itself, whose values print and pickle, never has it.
+        log.warning("%s is not encrypted: others on the network can read the token", address)
+    # The adapter adds the token: the client itself, whose values print and pickle, never has it.
     remote = BossRemote({"protocol": address.protocol, "host": address.host, "token": Token.PUBLIC})
     for service in (remote.project_service, remote.metadata_service, remote.volume_service):
         # requests would replace the token by what ~/.netrc has for the host. REQUESTS_CA_BUNDLE is read by now.
         service.session.trust_env = False
-        # Following a redirect would turn a POST into a GET, and take voxels to a host that nobody asked for.
+        # Following a redirect would turn a POST into a GET, and send token and voxels to another host.
         service.session_send_opts = {**service.session_send_opts, "allow_redirects": False}
-        adapter = RetryingAdapter(patience or Patience(), token)
+        adapter = BossAdapter(patience or Patience(), token)
         service.session.mount("https://", adapter)
         service.session.mount("http://", adapter)
     return remote
 
 
 def is_loopback(address: Address) -> bool:
-    """Tell whether an address stays on this machine."""
+    """Return whether an address stays on this machine."""
     name = urlsplit(address.url).hostname or ""
     try:
         return ipaddress.ip_address(name).is_loopback
@@ -153,14 +145,14 @@ def url_for(remote: BossRemote) -> str:
 def token_of(remote: BossRemote) -> Token:
     """Return the token of a connection."""
     adapter = remote.project_service.session.get_adapter(url_for(remote))
-    # a client that somebody else made has the token itself
-    return adapter.token if isinstance(adapter, RetryingAdapter) else Token(remote.token_project)
+    # a client that `connect` did not make has the token itself
+    return adapter.token if isinstance(adapter, BossAdapter) else Token(remote.token_project)
 
 
 def patience_of(remote: BossRemote) -> Patience:
-    """Return the time-outs and retries of a connection."""
+    """Return the time limits and retries of a connection."""
     adapter = remote.project_service.session.get_adapter(url_for(remote))
-    return adapter.patience if isinstance(adapter, RetryingAdapter) else Patience()
+    return adapter.patience if isinstance(adapter, BossAdapter) else Patience()
 
 
 def call(remote: BossRemote, requested: str, function: Callable[[], _Result]) -> _Result:
@@ -169,20 +161,27 @@ def call(remote: BossRemote, requested: str, function: Callable[[], _Result]) ->
         return function()
 
 
+def send(service: Any, request: requests.Request, expected_status: int = 200) -> requests.Response:
+    """Send a request of one of `intern`'s services; raise requests.HTTPError for any other status."""
+    response: requests.Response = service.session.send(
+        service.session.prepare_request(request), **service.session_send_opts
+    )
+    if response.status_code != expected_status:
+        raise requests.HTTPError(f"HTTP status {response.status_code}", response=response)
+    return response
+
+
 def describe_resource(remote: BossRemote, requested: str, resource: Any) -> Mapping[str, Any]:
     """Ask BOSS for the description of a collection, coordinate frame, experiment or channel.
 
-    `intern` builds and sends the request, but its reader refuses what BOSS may well answer: an experiment whose time
-    unit was never set, a channel of a type that it does not know.
+    `intern` builds the request, but its reader refuses valid replies: an experiment without a time unit, a channel of a
+    type that it does not know.
     """
     service = remote.project_service
     with translated(requested, url_for(remote), token_of(remote)):
         request = service.service.get_request(resource, "GET", "application/json", service.url_prefix, service.auth)
-        response = service.session.send(service.session.prepare_request(request), **service.session_send_opts)
-        if response.status_code != 200:
-            raise requests.HTTPError(f"HTTP status {response.status_code}", response=response)
-        fields = response.json()
-        # A host that answers everything with 200 is no BOSS; upper and lower case are one to some of its databases.
+        fields = send(service, request).json()
+        # A host that answers everything with 200 is not BOSS; some of its databases ignore case.
         if str(fields["name"]).lower() != resource.name.lower():
             raise ValueError("the reply describes something else")
         for field, kind in _FIELDS.get(type(resource), {}).items():

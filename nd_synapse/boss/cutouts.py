@@ -1,29 +1,30 @@
-"""Voxels to and from BOSS, within what `intern` does well.
+"""Voxels to and from BOSS, in requests of one piece; it looks up no names and decides nothing about masks.
 
-It looks up no names and decides nothing about masks. Left alone, `intern` forks processes for large cutouts, even when
-asked not to, skips uploads of zeros and checks neither shape nor type of what it sends; so every request here is of one
-piece, small enough to be sent as it is, and checked.
+`intern` builds the requests. They are sent here, because its own calls fork processes for large cutouts, skip uploads
+of zeros, unpack whatever arrives, and check neither shape nor type of what they send.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
+import blosc
 import numpy as np
 import requests
 from blosc.blosc_extension import error as BloscError  # noqa: N812 - it is a class, whatever its spelling
 from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource
+from intern.service.boss.v1.volume import CacheMode
 from numpy.typing import NDArray
 
 from nd_synapse.boss.catalog import RESOLUTION
-from nd_synapse.boss.connection import call
+from nd_synapse.boss.connection import call, send, url_for
 from nd_synapse.boss.errors import reply_of
-from nd_synapse.boss.retry import UNREADABLE_ATTEMPTS
-from nd_synapse.boss.transport import counting_repeats, expecting
 from nd_synapse.errors import DataError, UnavailableError
 from nd_synapse.geometry import Box
 
@@ -33,11 +34,13 @@ log = logging.getLogger(__name__)
 
 CUBOID = (16, 512, 512)  # how BOSS stores voxels, z, y, x
 
-# intern splits a read of more than 60.3 million voxels, and a write of more than 67.1 million, in its own ways; BOSS
-# refuses more than 272 million. Eight cuboids are far below all of them, and 268 MB at 8 bytes a voxel.
+# BOSS refuses requests of more than 272 million voxels. Eight cuboids are far below, and 268 MB at 8 bytes a voxel.
 REQUEST_VOXELS = 8 * math.prod(CUBOID)
 
-_Result = TypeVar("_Result")
+_READ_ATTEMPTS = 3
+"""How often voxels are requested that arrive damaged, beside the retries of each request."""
+
+_BLOSC_HEADER_BYTES = 16
 
 
 def request_size(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -56,89 +59,58 @@ def request_size(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def pieces_of(box: Box) -> list[Box]:
-    """Return what of a box each request reads."""
+    """Return the part of a box that each request reads."""
     return [box] if box.voxels <= REQUEST_VOXELS else list(box.tiles(request_size(box.shape), aligned=True))
 
 
 def read_cutout(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArray[Any]:
-    """Read a box of a channel, in as many requests as are needed.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    channel : ChannelResource
-        A channel with its datatype, as `find_channel` returns it.
-    box : Box
-        The voxels to read, within the frame.
-
-    Returns
-    -------
-    ndarray
-        Shape (z, y, x) of `box`, the channel's own dtype, C order. It is the caller's: writable, and no view of a
-        buffer of `intern`, whose own answers are read-only or not depending on their size.
-
-    Raises
-    ------
-    NDSynapseError
-        See `boss.translation`.
-    """
-    requested = f"voxels {box} of {_name(channel)}"
+    """Read a box of a channel: shape (z, y, x) of `box`, the channel's dtype, C order, writable."""
     voxels = np.empty(box.shape, dtype=channel.datatype)
-    for tile in pieces_of(box):
-        answer = _read_tile(remote, channel, tile, requested)
-        if answer.shape != tile.shape or answer.dtype != voxels.dtype:
-            raise UnavailableError(
-                requested,
-                f"BOSS sent {answer.dtype} of shape {answer.shape} for {tile}",
-                "Report it to the host's owner",
-            )
-        voxels[tile.slices(box.start)] = answer
+    for piece in pieces_of(box):
+        voxels[piece.slices(box.start)] = _read_piece(remote, channel, piece)
     return voxels
 
 
-def _read_tile(remote: BossRemote, channel: ChannelResource, tile: Box, requested: str) -> NDArray[Any]:
-    """Read what one request holds."""
-    z, y, x = tile.ranges
-
-    def read() -> NDArray[Any]:
-        with expecting(tile.voxels * np.dtype(channel.datatype).itemsize):
-            voxels: NDArray[Any] = remote.get_cutout(channel, RESOLUTION, list(x), list(y), list(z), parallel=False)
-            return voxels
-
-    for attempt in range(1, UNREADABLE_ATTEMPTS + 1):
+def _read_piece(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArray[Any]:
+    """Read the voxels of one request: shape (z, y, x) of `box`, the channel's dtype, read-only."""
+    requested = f"voxels {box} of {_name(channel)}"
+    for attempt in range(1, _READ_ATTEMPTS + 1):
+        response = _request(remote, channel, box, requested, "GET")
         try:
-            return _voxels_call(remote, requested, read)
-        except UnavailableError as error:
-            if attempt == UNREADABLE_ATTEMPTS or not isinstance(error.__cause__, BloscError):
-                raise
-            log.warning("%s: what came cannot be unpacked; asking again", requested)
+            return _unpack(response, box, np.dtype(channel.datatype))
+        except (ValueError, BloscError) as error:
+            if attempt == _READ_ATTEMPTS:
+                raise UnavailableError(
+                    requested,
+                    f"{url_for(remote)} answered with something that does not make sense: {error}, after the retries",
+                    "Check that --host is a BOSS host, and the connection to it; then try again",
+                ) from error
+            log.warning("%s: %s; trying again", requested, error)
     raise AssertionError("the last attempt returns or raises")
 
 
+def _unpack(response: requests.Response, box: Box, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the voxels of an answer, shape (z, y, x) of `box`; raise ValueError if it holds anything else."""
+    body = response.content
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    sent_digest = response.headers.get("Content-Digest", "")  # RFC 9530 (2024); most servers send none
+    if "sha-256=" in sent_digest and f"sha-256=:{digest}:" not in sent_digest:
+        raise ValueError("it differs from the digest that was sent with it")
+    if len(body) < _BLOSC_HEADER_BYTES:
+        raise ValueError(f"its {len(body)} bytes are not packed voxels")
+    # The sizes in its header are compared before memory is allocated for them.
+    unpacked, packed, _ = blosc.get_cbuffer_sizes(body)
+    if packed != len(body):
+        raise ValueError(f"its {len(body):,} bytes are not packed voxels, or not all of them")
+    if unpacked != box.voxels * dtype.itemsize:
+        raise ValueError(f"it has {unpacked:,} bytes of voxels instead of {box.voxels * dtype.itemsize:,}")
+    return np.frombuffer(blosc.decompress(body), dtype).reshape(box.shape)
+
+
 def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: NDArray[Any]) -> int:
-    """Write voxels: those that are not zero replace what was there, zeros change nothing, as BOSS has it.
+    """Write `voxels`, shape (z, y, x) of `box`; BOSS keeps its own where they are 0. Return the attempts that failed.
 
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection.
-    channel : ChannelResource
-        The channel.
-    box : Box
-        Where they go; at most `REQUEST_VOXELS`.
-    voxels : ndarray
-        Shape (z, y, x) of `box`, dtype of the channel.
-
-    Returns
-    -------
-    int
-        Attempts that failed before: BOSS may still carry each of them out.
-
-    Raises
-    ------
-    NDSynapseError
-        See `boss.translation`; `DataError` if shape, type or size are wrong: nothing is sent then.
+    BOSS may still carry out each attempt that failed.
     """
     requested = f"writing {box} of {_name(channel)}"
     if voxels.shape != box.shape or voxels.dtype != np.dtype(channel.datatype) or box.voxels > REQUEST_VOXELS:
@@ -147,36 +119,40 @@ def write_block(remote: BossRemote, channel: ChannelResource, box: Box, voxels: 
             f"the block is {voxels.dtype} of shape {voxels.shape}",
             f"It must be {channel.datatype} of shape {box.shape}, at most {REQUEST_VOXELS} voxels",
         )
-    z, y, x = box.ranges
-    return _repeats(
-        remote, requested, lambda: remote.create_cutout(channel, RESOLUTION, list(x), list(y), list(z), voxels)
-    )
+    body = blosc.compress(np.ascontiguousarray(voxels), typesize=voxels.itemsize)
+    return _repeats(_request(remote, channel, box, requested, "POST", body))
 
 
 def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> int:
-    """Set all voxels of a box to zero."""
-    z, y, x = box.ranges
-    return _repeats(
-        remote,
-        f"erasing {box} of {_name(channel)}",
-        lambda: remote.create_cutout_to_black(channel, RESOLUTION, list(x), list(y), list(z)),
-    )
+    """Set all voxels of a box to zero; return the attempts that failed."""
+    return _repeats(_request(remote, channel, box, f"erasing {box} of {_name(channel)}", "PUT"))
 
 
-def _repeats(remote: BossRemote, requested: str, function: Callable[[], object]) -> int:
-    """Make one call that changes voxels; return how many of its attempts were given up."""
-    with counting_repeats() as repeats:
-        _voxels_call(remote, requested, function)
-    return repeats.count
+def _repeats(response: requests.Response) -> int:
+    """Return the attempts that failed before this answer; a client that `connect` did not make has none."""
+    return int(getattr(response.raw, "repeats", 0))
 
 
-def _voxels_call(remote: BossRemote, requested: str, function: Callable[[], _Result]) -> _Result:
-    """Make one call of the volume service, and find out what its status 500 means."""
+def _request(
+    remote: BossRemote, channel: ChannelResource, box: Box, requested: str, method: str, body: bytes | None = None
+) -> requests.Response:
+    """Send one request of the volume service: GET reads a box, POST writes it, PUT erases it."""
+    service = remote.volume_service
+    z, y, x = (list(ends) for ends in box.ranges)
+    where = (channel, method, "application/blosc", service.url_prefix, service.auth, RESOLUTION, x, y, z, None)
+    match method:
+        case "GET":
+            request = service.service.get_cutout_request(*where, access_mode=CacheMode.no_cache)
+            request.headers["Accept"] = "application/blosc"
+        case "POST":
+            request = service.service.get_cutout_request(*where, numpyVolume=body)
+        case _:
+            request = service.service.get_cutout_to_black_request(*where)
     try:
-        return call(remote, requested, function)
+        return call(remote, requested, lambda: send(service, request, 201 if method == "POST" else 200))
     except UnavailableError as error:
-        cause = error.__cause__
-        if isinstance(cause, requests.HTTPError) and reply_of(cause).status == 500:
+        reply = reply_of(error)
+        if reply is not None and reply.status == 500:
             # BOSS answers so to a token that it does not know, too; a question in JSON gets the true answer.
             call(remote, requested, remote.list_collections)
         raise

@@ -1,7 +1,4 @@
-"""The channel in BOSS that a mask goes to: found, or created with all that it needs.
-
-It writes no voxels: see `nd_boss`.
-"""
+"""The channel in BOSS that a mask goes to: found, or created; it writes no voxels, see `boss.push`."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import requests
 from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import (
     ChannelResource,
@@ -37,32 +33,18 @@ _CONTENT = "Mask: 255 where something was found, 0 elsewhere"
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The channel that a mask goes to.
-
-    Parameters
-    ----------
-    collection, experiment, channel : str
-        Its names.
-    maker : str
-        What the mask is made by, in a few words that differ from run to run where masks may: it stands in the
-        channel's description, and tells a run that is repeated from another one.
-    overwrite : bool
-        Whether the mask may replace what another maker put there.
-
-    Raises
-    ------
-    UsageError
-        If a name has characters that BOSS does not keep, or the three are too long together.
-    """
+    """The channel that a mask goes to; names that BOSS would not keep are a UsageError."""
 
     collection: str
     experiment: str
     channel: str
     maker: str = ""
+    """What makes the mask. It stands in the channel's description and identifies a run when it is repeated."""
     overwrite: bool = False
+    """Whether the mask may replace that of another maker."""
 
     def __post_init__(self) -> None:
-        """Refuse what BOSS would store under another name, or not find again."""
+        """Refuse names that BOSS would change or not find again."""
         check_name("output collection", self.collection, "Choose another one with --out-col")
         check_name("output experiment", self.experiment, "Choose another one with --out-exp")
         check_name("output channel", self.channel, "Choose other names of pipeline and mask")
@@ -80,17 +62,17 @@ class Destination:
 
     @property
     def description(self) -> str:
-        """What BOSS says about the channel."""
+        """The channel's description in BOSS."""
         return f"{_CONTENT}; made by {self.maker}" if self.maker else _CONTENT
 
 
 def is_mask(fields: Mapping[str, Any]) -> bool:
-    """Tell whether a channel is a mask of ours, by what BOSS says of it."""
+    """Return whether a channel is a mask of ours, by its description in BOSS."""
     return str(fields.get("description") or "").startswith(_CONTENT)
 
 
 def check_destination(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:
-    """Refuse a destination that would be refused after the work, as far as that can be known; nothing is created."""
+    """Refuse, before the work, a destination that a push would refuse after it; nothing is created."""
     requested, wanted = _experiment(destination)
     fields = _look_up(remote, requested, wanted)
     if fields is None:
@@ -121,26 +103,26 @@ def ensure_channel(
 
 
 def refuse_taken(remote: BossRemote, destination: Destination) -> None:
-    """Refuse a channel that says by now that another maker's mask is in it: somebody took it over, and may be at it."""
+    """Refuse a channel whose description has changed since: another job took it over and may be writing to it."""
     requested, wanted = _channel(destination)
     there = str(describe_resource(remote, requested, wanted).get("description") or "")
     if there != destination.description:
         raise UsageError(
             requested,
-            f"another job took it over while this one pushed; it says of itself: {there[:200] or 'nothing'}",
-            "See that no other job writes to it; then replace its mask with --overwrite (overwrite=True), or choose"
-            " another experiment with --out-exp NAME",
+            f"another job took it over during this push; its description: {there[:200] or 'none'}",
+            "Make sure that no other job writes to it; then replace its mask with --overwrite (overwrite=True), or"
+            " choose another experiment with --out-exp NAME",
         )
 
 
 def _experiment(destination: Destination) -> tuple[str, ExperimentResource]:
-    """Name the experiment of a destination, for messages and for the client."""
+    """Return the experiment of a destination: its name in messages, and its resource."""
     requested = f"output experiment {destination.collection}/{destination.experiment}"
     return requested, ExperimentResource(destination.experiment, destination.collection)
 
 
 def _channel(destination: Destination) -> tuple[str, ChannelResource]:
-    """Name the channel of a destination, for messages and for the client."""
+    """Return the channel of a destination: its name in messages, and its resource."""
     return f"output channel {destination}", ChannelResource(
         destination.channel,
         destination.collection,
@@ -156,32 +138,32 @@ def _check_kind(requested: str, fields: Mapping[str, Any]) -> None:
     if (fields.get("type"), fields.get("datatype")) != ("image", "uint8"):
         raise DataError(
             requested,
-            f"there is such a channel already, of type {fields.get('type')} and {fields.get('datatype')}",
+            f"it exists already, with type {fields.get('type')} and {fields.get('datatype')}",
             "A mask needs an image channel of uint8: choose another experiment with --out-exp NAME",
         )
 
 
 def _check_maker(requested: str, fields: Mapping[str, Any], destination: Destination) -> None:
-    """Refuse a channel that somebody else made, unless it may be replaced."""
+    """Refuse a channel of another maker, unless it may be replaced."""
     there = str(fields.get("description") or "")
     if there != destination.description and not destination.overwrite:
         raise UsageError(
             requested,
-            f"another run or somebody else made it; it says of itself: {there[:200] or 'nothing'}",
+            f"another run or user made it; its description: {there[:200] or 'none'}",
             "Replace its mask with --overwrite (overwrite=True), or choose another experiment with --out-exp NAME",
         )
 
 
 def _sign(remote: BossRemote, requested: str, channel: ChannelResource, fields: Mapping[str, Any]) -> None:
-    """Let a channel say who made the mask that replaces the one it held."""
-    # an update takes away the links to other channels that it does not name
+    """Write the new maker into the description of a channel."""
+    # an update removes the links to other channels that it does not name
     channel.sources, channel.related = list(fields.get("sources") or []), list(fields.get("related") or [])
     call(remote, requested, lambda: remote.update_project(channel.name, channel))
     log.info("%s is overwritten", requested)
 
 
 def _without_source(requested: str) -> UnknownNameError:
-    return UnknownNameError(requested, "there is none", "Create it, or pass the source that it shall be like")
+    return UnknownNameError(requested, "there is none", "Create it, or pass the source to create it from")
 
 
 def _ensure_experiment(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:
@@ -211,7 +193,7 @@ def check_frame(requested: str, frame: Frame, box: Box, source: Frame | None) ->
 
 
 def _ensure_frame(remote: BossRemote, requested: str, name: str, box: Box, source: Frame) -> str:
-    """Return the name of a coordinate frame equal to the source's: its own if BOSS has it, else a copy."""
+    """Return the name of a coordinate frame equal to the source's: its own if BOSS has it, else that of a copy."""
     try:
         existing = read_frame(remote, source.name)
     except UnknownNameError:
@@ -220,23 +202,11 @@ def _ensure_frame(remote: BossRemote, requested: str, name: str, box: Box, sourc
         return source.name
     (z_start, z_stop), (y_start, y_stop), (x_start, x_stop) = source.extent.ranges
     z_size, y_size, x_size = source.voxel_size_nm
-    copy = CoordinateFrameResource(
-        name,
-        f"Like {source.name}",
-        x_start=x_start,
-        x_stop=x_stop,
-        y_start=y_start,
-        y_stop=y_stop,
-        z_start=z_start,
-        z_stop=z_stop,
-        x_voxel_size=x_size,
-        y_voxel_size=y_size,
-        z_voxel_size=z_size,
-        voxel_unit="nanometers",
-    )
+    extent = (x_start, x_stop, y_start, y_stop, z_start, z_stop)
+    copy = CoordinateFrameResource(name, f"Like {source.name}", *extent, x_size, y_size, z_size, "nanometers")
     _, is_new = _ensure(remote, f"coordinate frame {name}", copy)
     if not is_new:
-        # Frames are shared by all of BOSS: one of this name may be anybody's.
+        # Names of frames are shared by all of BOSS: this one may be of another user.
         check_frame(requested, read_frame(remote, name), box, source)
     return name
 
@@ -252,24 +222,19 @@ def _look_up(remote: BossRemote, requested: str, wanted: Any) -> Mapping[str, An
 
 
 def _ensure(remote: BossRemote, requested: str, wanted: Any) -> tuple[Mapping[str, Any], bool]:
-    """Return BOSS's description of a resource, and whether it was created for that."""
+    """Return BOSS's description of a resource, which is created if missing, and whether it was created."""
     existing = _look_up(remote, requested, wanted)
     if existing is not None:
         return existing, False
     try:
         created = call(remote, requested, lambda: remote.create_project(wanted))
     except UsageError as error:
-        # Refused, perhaps because another job, or an attempt of ours without an answer, created it meanwhile. Whether
-        # it holds voxels is not known then, so it does not count as new.
-        existing = _look_up(remote, requested, wanted) if _is_conflict(error) else None
+        # BOSS answers 400 if it exists already: another job created it meanwhile, or an attempt of ours whose answer
+        # was lost. It may hold voxels by now, so it does not count as new.
+        reply = reply_of(error)
+        existing = _look_up(remote, requested, wanted) if reply is not None and reply.status == 400 else None
         if existing is None:
             raise
         return existing, False
     log.info("created %s", requested)
     return created.raw, True
-
-
-def _is_conflict(error: UsageError) -> bool:
-    """Tell whether BOSS refused with the status that stands for "it exists already", among other things."""
-    cause = error.__cause__
-    return isinstance(cause, requests.HTTPError) and reply_of(cause).status == 400

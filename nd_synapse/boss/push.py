@@ -1,25 +1,21 @@
 """Pushes masks to BOSS: afterwards the channel equals the mask, read back and compared.
 
-It computes no mask and reads no source: `NeuroDataResource` does.
+BOSS keeps its own voxels where zeros are written: a second mask written over a first gives the union of both. So every
+block is compared with what BOSS holds, erased where the mask has fewer voxels, and only then written. A block that is
+right already is not sent, so an interrupted push is cheap to repeat.
 
-BOSS keeps what is not zero: a second mask written over a first gives the union of both. So every block is compared with
-what BOSS holds, erased where the mask has fewer voxels, and only then written. A block that is right already is left
-alone, which makes a push that was interrupted cheap to repeat.
-
-An attempt to erase that was given up may be carried out later, after the mask was written and read back. So blocks that
+BOSS may carry out an erase late, after the attempt was given up and the mask was written and read back. So blocks that
 needed several attempts are read once more at the end, when such attempts have had time to end.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from intern.remote.boss import BossRemote
@@ -27,9 +23,10 @@ from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
 from nd_synapse.boss.catalog import find_channel
-from nd_synapse.boss.connection import Patience, connect, patience_of, url_for
+from nd_synapse.boss.connection import Patience, connect, patience_of
 from nd_synapse.boss.cutouts import erase_block, read_cutout, request_size, write_block
 from nd_synapse.boss.destination import Destination, check_destination, ensure_channel, refuse_taken
+from nd_synapse.boss.links import historical_link, neuroglancer_link
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box, Frame, Range
@@ -57,48 +54,32 @@ DEFAULT_HOST = "api.bossdb.io"
 
 FOUND = np.uint8(255)
 
-_NEUROGLANCER = "https://neuroglancer.bossdb.io/#!"
-
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
-    """What a push did. That it is returned means that the channel equals the mask.
-
-    Parameters
-    ----------
-    destination : Destination
-        The channel.
-    box : Box
-        Where the mask lies.
-    voxels_found : int
-        Voxels of the mask that are not zero.
-    blocks_erased, blocks_written, blocks_repaired : int
-        Blocks that were set to zero first; that voxels were sent for; that differed when they were read back, and were
-        sent again.
-    bytes_sent : int
-        Size of the voxels that were sent, before compression.
-    seconds : float
-        Time from the first question to the last comparison.
-    link : str
-        Historical link of the channel.
-    """
+    """What a push did. A push that returns one has proven that the channel equals the mask."""
 
     destination: Destination
     box: Box
     voxels_found: int
+    """Voxels of the mask that are not zero."""
     blocks_erased: int
+    """Blocks that were set to zero before they were written."""
     blocks_written: int
     blocks_repaired: int
+    """Blocks that differed when they were read back, and were sent again."""
     bytes_sent: int
+    """Size of the voxels that were sent, before compression."""
     seconds: float
     link: str
+    """Historical link of the channel."""
 
 
 @dataclass(slots=True)
 class _Push:
-    """A push while it goes on: where to, and what was done by now."""
+    """A push in progress: its destination, and what has been done so far."""
 
     remote: BossRemote
     destination: Destination
@@ -110,10 +91,10 @@ class _Push:
     sent: int = 0
     repeats: int = 0
     repeated: dict[Box, float] = field(default_factory=dict)
-    """When a block was last erased or written by more than one attempt."""
+    """When a block was last erased or written in more than one attempt."""
 
-    def bring_about(self, block: Box, existing: NDArray[Any], wanted: NDArray[Any]) -> None:
-        """Change what BOSS holds in a block into what is wanted, unless the channel is another's by now."""
+    def write(self, block: Box, existing: NDArray[Any], wanted: NDArray[Any]) -> None:
+        """Make a block of BOSS equal to `wanted`, shape (z, y, x), unless another job took the channel over."""
         erase, write = _needs(existing, wanted)
         if erase or write:
             refuse_taken(self.remote, self.destination)
@@ -129,24 +110,24 @@ class _Push:
             self.repeats += repeats
             self.repeated[block] = time.monotonic()
 
-    def settle(self) -> None:
-        """Wait until attempts that were given up have had their time."""
+    def wait_for_late_erases(self) -> None:
+        """Wait until attempts that were given up have had time to end."""
         if not self.repeated:
             return
         waited = time.monotonic() - max(self.repeated.values())
         pause = max(0.0, patience_of(self.remote).settling_s(self.repeats) - waited)
-        text = "%d blocks of %s needed several attempts, of which BOSS may be at some yet: once more in %.1f s"
+        text = "%d blocks of %s needed several attempts, which BOSS may carry out late: verifying them again in %.1f s"
         log.info(text, len(self.repeated), self.channel.name, pause)
         time.sleep(pause)
 
-    def prove(self, block: Box, wanted: NDArray[Any]) -> None:
-        """Read a block back and compare; mend it once, and refuse if it still differs."""
+    def verify(self, block: Box, wanted: NDArray[Any]) -> None:
+        """Read a block back and compare it; send it again once, and refuse if it still differs."""
         existing = read_cutout(self.remote, self.channel, block)
         if np.array_equal(existing, wanted):
             return
         log.warning("%s of %s differs from what was sent; sending it again", block, self.channel.name)
         self.repaired += 1
-        self.bring_about(block, existing, wanted)
+        self.write(block, existing, wanted)
         existing = read_cutout(self.remote, self.channel, block)
         if not np.array_equal(existing, wanted):
             different = existing != wanted
@@ -155,7 +136,7 @@ class _Push:
             raise DataError(
                 f"mask in channel {self.destination}",
                 f"{int(np.count_nonzero(different))} voxels read back differ, the first at z, y, x {where}",
-                "See that no other job writes to this channel, and push again",
+                "Make sure that no other job writes to this channel, and push again",
             )
 
 
@@ -192,17 +173,15 @@ def boss_push(
     host : str
         BOSS; see `connect`.
     source : Source or Frame, optional
-        What the masks were computed from: missing collection, frame and experiment are created like it.
+        What the masks were computed from; missing collection, frame and experiment are created like it.
     progress : callable, optional
-        See `push_mask`; called for each mask anew.
+        See `push_mask`; it starts anew for each mask.
     patience : Patience, optional
-        Time-outs and retries.
+        Time limits and retries.
     overwrite : bool
-        Whether the masks may replace what another call, a run of `driver`, or somebody else put into these channels.
-        Without it, a channel that is there has to be of the very mask, as its description says by a digest of box and
-        voxels, and to hold nothing else in the box: such as a call that was interrupted left, which is repeated. A
-        channel whose description has no digest, such as earlier versions made, tells nobody whose mask it holds: it is
-        another's.
+        Whether the masks may replace other masks in these channels. Without it, an existing channel must be of the
+        same mask (its description has a digest of box and voxels) and hold nothing else in the box, as after an
+        interrupted call.
 
     Returns
     -------
@@ -212,8 +191,8 @@ def boss_push(
     Raises
     ------
     NDSynapseError
-        See `push_mask`; `UsageError` if a channel is of another mask, or holds something else in the box. All masks,
-        names and channels are checked before anything is created or sent.
+        See `push_mask`; `UsageError` if a channel has another mask. All masks, names and channels are checked before
+        anything is created or sent.
     """
     box = Box(z_range, y_range, x_range)
     data_dict = _masks_of(data_dict, results_key, source)
@@ -238,11 +217,13 @@ def boss_push(
 
 
 def _masks_of(data_dict: Any, results_key: Any, source: Any) -> dict[str, Volume]:
-    """Return the masks by name, or refuse what a program passed in their place."""
+    """Return the masks by name; refuse arguments of other types."""
     if not isinstance(results_key, str):
-        raise UsageError(f"a push under {results_key!r:.100}", "a results key is text", "Give the first part of a name")
+        raise UsageError(
+            f"a push under {results_key!r:.100}", "a results key is text", "Give the first part of the channels' names"
+        )
     if not isinstance(data_dict, Mapping) or not all(isinstance(key, str) for key in data_dict):
-        found = f"they are of the type {type(data_dict).__name__}, or a name is no text"
+        found = f"they are of the type {type(data_dict).__name__}, or a name is not text"
         raise UsageError("the masks of a push", found, "Give a dictionary of name to mask")
     if not (source is None or isinstance(source, Frame) or isinstance(getattr(source, "frame", None), Frame)):
         found = f"it is of the type {type(source).__name__}"
@@ -252,7 +233,9 @@ def _masks_of(data_dict: Any, results_key: Any, source: Any) -> dict[str, Volume
         try:
             masks[key] = mask if hasattr(mask, "shape") and hasattr(mask, "dtype") else np.asarray(mask)
         except ValueError as error:
-            raise DataError(f"mask {key}", "it is no array: its rows differ in length", "Masks are z, y, x") from error
+            raise DataError(
+                f"mask {key}", "it is not an array: its rows differ in length", "Masks are z, y, x"
+            ) from error
     return masks
 
 
@@ -276,12 +259,12 @@ def push_mask(
     box : Box
         Where the mask lies.
     mask : ndarray
-        Shape (z, y, x) of `box`, bool or whole numbers; what is not zero becomes 255. Never written to; a memory map
-        larger than memory is read block by block.
+        Shape (z, y, x) of `box`, bool or whole numbers; what is not zero becomes 255. It is read block by block, so a
+        memory map may be larger than memory.
     source_frame : Frame or None
-        What the mask was computed from; see `ensure_channel`.
+        What the mask was computed from; None if the experiment exists.
     progress : callable, optional
-        Called with the number of steps done and of all steps: every block is written, and then read back.
+        Called with the number of steps done and of all steps: each block is one to write and one to verify.
 
     Returns
     -------
@@ -291,32 +274,32 @@ def push_mask(
     Raises
     ------
     DataError
-        If the mask does not fit the box, the experiment's frame does not fit the mask, or BOSS does not hold the mask
-        after all of it was sent twice.
+        If the mask does not fit the box, the experiment's frame does not fit the mask, or a block differs after it was
+        sent twice.
     UsageError
-        If another maker's mask is in the channel, or came into it meanwhile.
+        If the channel holds another maker's mask, or another job takes it over during the push.
     NDSynapseError
-        What BOSS refuses, see `boss.translation`. What was written by then stays; the same call completes it.
+        If BOSS refuses or does not answer. What was written stays; the same call completes it.
     """
     check_mask(mask, box, destination.channel)
     start = time.monotonic()
     channel, is_new = ensure_channel(remote, destination, box, source_frame)
     blocks = list(box.tiles(request_size(box.shape), aligned=True))
-    log_error = progress or _silent
+    report_progress = progress or (lambda *_: None)
     push = _Push(remote, destination, channel)
     for done, block in enumerate(blocks, 1):
         wanted = _as_mask(mask[block.slices(box.start)])
         push.found += int(np.count_nonzero(wanted))
         existing = np.zeros_like(wanted) if is_new else read_cutout(remote, channel, block)
-        push.bring_about(block, existing, wanted)
-        log_error(done, 2 * len(blocks))
+        push.write(block, existing, wanted)
+        report_progress(done, 2 * len(blocks))
     for done, block in enumerate(blocks, len(blocks) + 1):
-        push.prove(block, _as_mask(mask[block.slices(box.start)]))
-        log_error(done, 2 * len(blocks))
-    push.settle()
+        push.verify(block, _as_mask(mask[block.slices(box.start)]))
+        report_progress(done, 2 * len(blocks))
+    push.wait_for_late_erases()
     for block in list(push.repeated):
-        push.prove(block, _as_mask(mask[block.slices(box.start)]))
-    # what is proved by now is another's, if somebody took the channel over meanwhile
+        push.verify(block, _as_mask(mask[block.slices(box.start)]))
+    # The mask that was verified is another job's if that took the channel over meanwhile.
     refuse_taken(remote, destination)
     seconds = time.monotonic() - start
     log.info("pushed %d voxels to %s in %.1f s, and read them back", push.found, destination, seconds)
@@ -334,51 +317,14 @@ def push_mask(
 
 
 def held_blocks(remote: BossRemote, destination: Destination, box: Box) -> Iterator[tuple[Box, NDArray[Any]]]:
-    """Read back what a channel holds in a box, block by block.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        A connection, see `connect`.
-    destination : Destination
-        The channel.
-    box : Box
-        What to read.
-
-    Yields
-    ------
-    block : Box
-        A part of the box; together they cover it once.
-    voxels : ndarray, shape (z, y, x) of `block`
-        In the channel's own type.
-
-    Raises
-    ------
-    NDSynapseError
-        If there is no such channel, or BOSS refuses or does not answer.
-    """
+    """Yield blocks that cover a box once, each with the voxels of the channel: shape (z, y, x), the channel's dtype."""
     channel = find_channel(remote, destination.collection, destination.experiment, destination.channel)
     for block in box.tiles(request_size(box.shape), aligned=True):
         yield block, read_cutout(remote, channel, block)
 
 
 def check_mask(mask: Volume, box: Box, name: str) -> None:
-    """Refuse what is no mask of a box: BOSS would take an array of the wrong order and scramble it.
-
-    Parameters
-    ----------
-    mask : ndarray
-        The mask.
-    box : Box
-        Where it lies.
-    name : str
-        Its name, for the message.
-
-    Raises
-    ------
-    DataError
-        If shape or type are wrong.
-    """
+    """Refuse an array that is not a mask of the box: BOSS would accept one of another axis order and scramble it."""
     if mask.shape != box.shape:
         raise DataError(f"mask {name}", f"its shape is {mask.shape}, {box} has {box.shape}", "Masks are z, y, x")
     if mask.dtype.kind not in "bui":
@@ -386,10 +332,7 @@ def check_mask(mask: Volume, box: Box, name: str) -> None:
 
 
 def _maker(box: Box, mask: Volume) -> str:
-    """Say what a mask is, so that of two calls at the same time with different ones only one gets the channel.
-
-    BOSS creates a channel once, with its description, and whoever comes second finds that.
-    """
+    """Identify a mask by a digest: of two simultaneous calls with different masks only one may get the channel."""
     digest = hashlib.sha256(str(box).encode())
     for plane in range(mask.shape[0]):
         digest.update(_as_mask(mask[plane : plane + 1, :, :]).tobytes())
@@ -397,7 +340,7 @@ def _maker(box: Box, mask: Volume) -> str:
 
 
 def _check_held(remote: BossRemote, destination: Destination, box: Box, mask: Volume) -> None:
-    """Refuse to replace what is not part of a mask: somebody wrote it there since."""
+    """Refuse to replace voxels that are not part of the mask: another program wrote them."""
     try:
         others = (
             block
@@ -415,87 +358,14 @@ def _check_held(remote: BossRemote, destination: Destination, box: Box, mask: Vo
         )
 
 
-def _silent(done: int, total: int) -> None:
-    """Report progress to nobody."""
-
-
 def _as_mask(voxels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return 255 where voxels are not zero, as a new array of uint8."""
+    """Return 255 where voxels, shape (z, y, x), are not zero: a new array of that shape, uint8."""
     mask: NDArray[np.uint8] = np.multiply(np.not_equal(voxels, 0), FOUND, dtype=np.uint8)
     return mask
 
 
 def _needs(existing: NDArray[Any], wanted: NDArray[Any]) -> tuple[bool, bool]:
-    """Decide whether a block must be erased, and whether it must be written (afterwards)."""
+    """Return whether a block must be erased, and whether it must be written afterwards."""
     erase = bool(np.any((wanted == 0) & (existing != 0)))
     differs = wanted != 0 if erase else (wanted != 0) & (existing != wanted)
     return erase, bool(np.any(differs))
-
-
-def historical_link(destination: Destination) -> str:
-    """Return the link of a channel as the historical program wrote it.
-
-    Parameters
-    ----------
-    destination : Destination
-        The channel.
-
-    Returns
-    -------
-    str
-        The link.
-    """
-    return f"http://ndwt.neurodata.io/channel_detail/{destination}/"
-
-
-def neuroglancer_link(
-    remote: BossRemote,
-    images: Sequence[tuple[str, str, str]],
-    destination: Destination,
-    box: Box,
-    voxel_size_nm: Sequence[float],
-    *,
-    image_url: str | None = None,
-) -> str:
-    """Return a link that shows a mask over the channels that it was computed from.
-
-    Parameters
-    ----------
-    remote : BossRemote
-        The connection to the BOSS that has the mask; its token does not become part of the link.
-    images : sequence of tuple of str
-        Collection, experiment and channel of each image.
-    destination : Destination
-        The mask's channel.
-    box : Box
-        Where the mask lies; the view opens at its centre.
-    voxel_size_nm : sequence of float
-        Along z, y, x.
-    image_url : str, optional
-        URL of the BOSS that has the images, if it is another one.
-
-    Returns
-    -------
-    str
-        The link.
-    """
-    metres = {axis: [size * 1e-9, "m"] for axis, size in zip("zyx", voxel_size_nm, strict=True)}
-    layers = [_layer(name, f"{image_url or url_for(remote)}/{col}/{exp}/{name}", "") for col, exp, name in images]
-    # The mask is an image of 0 and 255 to BOSS; the shader lets only what was found be seen.
-    shader = (
-        "void main() { if (toNormalized(getDataValue()) > 0.0) emitRGB(vec3(1.0, 0.2, 0.2)); else emitTransparent(); }"
-    )
-    layers.append(_layer(destination.channel, f"{url_for(remote)}/{destination}", shader))
-    state = {
-        "dimensions": {axis: metres[axis] for axis in "xyz"},
-        "position": [(start + stop) / 2 for start, stop in reversed(box.ranges)],
-        "layers": layers,
-        "layout": "4panel",
-    }
-    return _NEUROGLANCER + quote(json.dumps(state, separators=(",", ":")), safe="")
-
-
-def _layer(name: str, source: str, shader: str) -> dict[str, Any]:
-    """Describe one image layer."""
-    look = {"shader": shader} if shader else {"blend": "additive"}
-    return {"type": "image", "name": name, "source": f"boss://{source}", **look}

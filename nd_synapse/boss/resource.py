@@ -1,7 +1,4 @@
-"""One BOSS experiment to read from: its channels, its bounds, its voxel size, its voxels.
-
-It writes nothing to BOSS: `nd_boss` does.
-"""
+"""One BOSS experiment to read from: its channels, its bounds, its voxel size, its voxels; it writes nothing."""
 
 from __future__ import annotations
 
@@ -34,28 +31,28 @@ log = logging.getLogger(__name__)
 class NeuroDataResource:
     """Channels of one BOSS experiment, and a box of it.
 
-    Everything is checked when it is made, before the first voxel is asked for: token, names, ranges, and the types of
-    the channels that were asked for by name. It can be sent to worker processes; each opens a connection of its own.
+    Token, names, ranges and the types of requested channels are checked when it is made, before the first voxel is
+    read. It can be sent to worker processes; each opens a connection of its own.
 
     Parameters
     ----------
     host : str
-        A host name (https is meant) or a URL with its scheme.
+        A host name (then https is used) or a URL with its scheme.
     token : Token or str
-        A token that may read; it is not shown by anything that prints or logs this object.
+        A token that may read; printing or logging this object does not show it.
     collection, experiment : str
         Where the channels are.
     requested_channels : sequence of str
         Channels of the job; none means all.
     x_range, y_range, z_range : tuple of int
-        Half-open ranges of the job, each within the volume; a range may end at the last voxel.
+        Half-open ranges of the job, within the volume.
     patience : Patience, optional
-        Time-outs and retries.
+        Time limits and retries.
 
     Raises
     ------
     UnknownNameError
-        If there is no such collection, experiment or channel; those that exist are named, the closest first.
+        If there is no such collection, experiment or channel; the message lists those that exist, the closest first.
     RangeError
         If a range is empty, reversed or leaves the volume.
     DataError
@@ -119,23 +116,23 @@ class NeuroDataResource:
 
     @cached_property
     def readable_channels(self) -> list[str]:
-        """Names of the channels of uint8, uint16 or uint64 that the token may read; asked of BOSS once."""
+        """Names of the channels of uint8, uint16 or uint64 that the token may read; BOSS is asked once."""
         return [name for name in self.channels if self._is_readable(name)]
 
     @property
     def forbidden_channels(self) -> list[str]:
-        """Names of the channels that exist, and that the token may not read."""
-        _ = self.readable_channels  # asking is what tells
+        """Names of the channels that exist but that the token may not read."""
+        _ = self.readable_channels  # this fills the list
         return list(self._forbidden)
 
     def _is_readable(self, channel: str) -> bool:
-        """Tell whether a channel can be read; the log names one that cannot."""
+        """Return whether a channel can be read; one that cannot is logged."""
         try:
             self._resource(channel)
         except DataError as error:
             log.info("left out: %s", error)
         except PermissionDeniedError as error:
-            # It may have been readable yesterday: a run without it has other columns, and perhaps other roles.
+            # a warning: a run without the channel has other columns, and perhaps other roles
             log.warning("left out: %s", error)
             self._forbidden.append(channel)
         else:
@@ -144,15 +141,15 @@ class NeuroDataResource:
 
     @property
     def image_channels(self) -> list[str]:
-        """Names of the channels that can be read and hold images of uint8 or uint16.
+        """Names of the readable channels that hold images of uint8 or uint16.
 
-        Masks of ours are none, unless they were asked for by name: a job that pushed into the experiment that it reads
-        would else read its own result the next time.
+        Masks of ours count only if they were requested by name: a job that pushes into the experiment that it reads
+        would otherwise read its own result the next time.
         """
         return [name for name in self.readable_channels if self._is_image(name)]
 
     def _is_image(self, channel: str) -> bool:
-        """Tell whether a channel holds an image that can be measured."""
+        """Return whether a channel holds an image that can be measured."""
         resource = self._resource(channel)
         if resource.type != "image" or resource.datatype not in {"uint8", "uint16"}:
             return False
@@ -160,7 +157,7 @@ class NeuroDataResource:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the experiment's description begins by saying that its data were generated."""
+        """Whether the experiment's description begins with "synthetic"."""
         return self.description.lower().startswith("synthetic")
 
     @property
@@ -192,7 +189,7 @@ class NeuroDataResource:
         return f"<NeuroDataResource {self.collection}/{self.experiment} at {self.host}, {self.box}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the connection behind: sockets do not travel, and it knows the token in the clear."""
+        """Return the state without the connection: sockets cannot be sent to another process."""
         return {**self.__dict__, "_remote": None, "_remote_pid": 0}
 
     def get_cutout(self, chan: str, zRange: Range, yRange: Range, xRange: Range) -> NDArray[Any]:  # noqa: N803 - as ever
@@ -203,7 +200,7 @@ class NeuroDataResource:
         chan : str
             Name of a channel of the experiment, requested or not.
         zRange, yRange, xRange : tuple of int
-            Half-open ranges within the volume; they need not lie within the job's.
+            Half-open ranges within the volume, not only within the job's.
 
         Returns
         -------
@@ -217,71 +214,26 @@ class NeuroDataResource:
         RangeError
             If a range is empty, reversed or leaves the volume.
         NDSynapseError
-            If BOSS refuses or does not answer; see `boss.translation`.
+            If BOSS refuses or does not answer.
         """
         box = Box(zRange, yRange, xRange)
         _check_within(box, self.frame)
         return read_cutout(self.remote, self._resource(chan), box)
 
     def dtype(self, channel: str) -> np.dtype[Any]:
-        """Return the type of a channel's voxels.
-
-        Parameters
-        ----------
-        channel : str
-            Name of a channel of the experiment.
-
-        Returns
-        -------
-        numpy.dtype
-            uint8, uint16 or uint64.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such channel.
-        DataError
-            If its type cannot be read.
-        """
+        """Return the type of a channel's voxels: uint8, uint16 or uint64."""
         datatype: np.dtype[Any] = np.dtype(self._resource(channel).datatype)
         return datatype
 
     def assert_channel_exists(self, channel: str) -> bool:
-        """Refuse a channel that the experiment does not have.
-
-        Parameters
-        ----------
-        channel : str
-            The name.
-
-        Returns
-        -------
-        bool
-            True.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such channel; those that exist are named, the closest first.
-        """
+        """Return True, or raise UnknownNameError with the names that exist, the closest first."""
         if channel not in self.channels:
             requested = f"channel {channel!r} of {self.collection}/{self.experiment}"
             raise unknown(requested, "channel", channel, self.channels, "Check the names of the channels")
         return True
 
     def correct_range(self, z_range: Range, y_range: Range, x_range: Range) -> bool:
-        """Tell whether three half-open ranges are ranges, and lie within the volume.
-
-        Parameters
-        ----------
-        z_range, y_range, x_range : tuple of int
-            The ranges.
-
-        Returns
-        -------
-        bool
-            Whether `get_cutout` would take them.
-        """
+        """Return whether three half-open ranges, pairs of int, are valid and lie within the volume."""
         try:
             _check_within(Box(z_range, y_range, x_range), self.frame)
         except RangeError:
@@ -289,13 +241,7 @@ class NeuroDataResource:
         return True
 
     def describe(self) -> dict[str, Any]:
-        """Say what this is, for a manifest or a log.
-
-        Returns
-        -------
-        dict
-            Plain values that JSON can hold; the token is not among them.
-        """
+        """Return what this is as values for JSON, without the token."""
         return {
             "host": self.host.url,
             "collection": self.collection,
@@ -312,7 +258,7 @@ class NeuroDataResource:
         }
 
     def _resource(self, channel: str) -> ChannelResource:
-        """Return a channel with its datatype, asking BOSS once."""
+        """Return a channel with its datatype; BOSS is asked once."""
         if channel not in self._resources:
             self.assert_channel_exists(channel)
             self._resources[channel] = find_channel(self.remote, self.collection, self.experiment, channel)
@@ -320,17 +266,17 @@ class NeuroDataResource:
 
 
 def _names(channels: Sequence[str]) -> list[str]:
-    """Return the names of channels, or refuse what holds none; one text is not its letters."""
+    """Return names of channels as a list; refuse other types, among them a single text."""
     some = isinstance(channels, Sequence) and not isinstance(channels, str)
     if not some or not all(isinstance(name, str) for name in channels):
         raise UsageError(
-            f"requested channels {channels!r:.100}", "they are no list of texts", "Give names, or [] for all channels"
+            f"requested channels {channels!r:.100}", "they are not a list of text", "Give names, or [] for all channels"
         )
     return list(channels)
 
 
 def _check_within(box: Box, frame: Frame) -> None:
-    """Refuse a box that leaves the volume, or lies where no cutout reaches: below voxel 0."""
+    """Refuse a box that leaves the volume, or that starts below voxel 0, where BOSS has no cutouts."""
     for axis, (start, stop), (first, end) in zip("zyx", box.ranges, frame.extent.ranges, strict=True):
         if start < max(first, 0) or stop > end:
             raise RangeError(
@@ -341,14 +287,14 @@ def _check_within(box: Box, frame: Frame) -> None:
 
 
 def get_boss_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Read a neurodata.cfg that says everything.
+    """Read a neurodata.cfg that names a host, an experiment and a box.
 
     Parameters
     ----------
     path : path
         The file, see `read_neurodata_config`.
     environ : mapping, optional
-        Where ``BOSS_TOKEN`` is looked up, which comes before the file's token; the process's environment by default.
+        Where ``BOSS_TOKEN`` is looked up, which takes precedence over the file's token; ``os.environ`` by default.
 
     Returns
     -------
@@ -359,7 +305,7 @@ def get_boss_config(path: Path | str, *, environ: Mapping[str, str] | None = Non
     Raises
     ------
     UsageError
-        If the file is missing, malformed or incomplete; file, section and key are named.
+        If the file is missing, malformed or incomplete; the message has file, section and key.
     """
     config = read_neurodata_config(path)
     return {
@@ -376,41 +322,17 @@ def get_boss_config(path: Path | str, *, environ: Mapping[str, str] | None = Non
 
 
 def _required(config: NeurodataConfig, key: str, section: str) -> Any:
-    """Return a value of a neurodata.cfg that must be there."""
+    """Return a value of a neurodata.cfg, or refuse a file without it."""
     value = getattr(config, key)
     if value is None:
         raise UsageError(
-            f"{key} in [{section}] of {config.path}", "it is missing", "neurodata.cfg.example shows the form"
+            f"{key} in [{section}] of {config.path}", "it is missing", "neurodata.cfg.example shows an example"
         )
     return value
 
 
 def get_boss_resource(path: Path | str) -> NeuroDataResource:
-    """Open the experiment that a neurodata.cfg names.
-
-    Parameters
-    ----------
-    path : path
-        The file, see `get_boss_config`.
-
-    Returns
-    -------
-    NeuroDataResource
-        The experiment and the box.
-
-    Raises
-    ------
-    NDSynapseError
-        See `get_boss_config` and `NeuroDataResource`.
-    """
+    """Open the experiment and box of a neurodata.cfg; errors as of `get_boss_config` and `NeuroDataResource`."""
     config = get_boss_config(path)
-    return NeuroDataResource(
-        config["host"],
-        config["token"],
-        config["collection"],
-        config["experiment"],
-        config["channels"],
-        config["x_range"],
-        config["y_range"],
-        config["z_range"],
-    )
+    names = ("host", "token", "collection", "experiment", "channels", "x_range", "y_range", "z_range")
+    return NeuroDataResource(*(config[name] for name in names))

@@ -22,8 +22,8 @@ import numpy as np
 import uvicorn
 from numpy.typing import NDArray
 
-import NeuroDataResource
 from nd_boss import Patience
+from nd_synapse.boss import resource
 from nd_synapse.credentials import Token
 from nd_synapse.detection import passes
 from nd_synapse.errors import NDSynapseError
@@ -43,7 +43,7 @@ from tests.faults.boss_plan import FaultPlan
 SHAPE = (4, 34, 40)
 BOX = Box((0, 4), (1, 33), (4, 36))  # less than the volume: around it, nothing may change
 BLOCK = (2, 64, 64)
-BRISK = Patience(connect_s=2, read_s=0.5, total_s=8, attempts=5, pause_s=0.02, longest_pause_s=0.2)
+BRISK = Patience(connect_s=2, read_s=0.5, attempts=5, pause_s=0.02, longest_pause_s=0.2)
 LIMIT_S = 60.0
 """No run takes longer: a few dozen requests, most of which go wrong for less than `BRISK` lasts."""
 
@@ -278,7 +278,7 @@ def bench(root: Path) -> Iterator[Bench]:
     # The door is patched where it makes its patience up; the module has the name of its class.
     with (
         mock.patch.object(passes, "BlockPool", InProcessPool),
-        mock.patch.object(NeuroDataResource, "Patience", return_value=BRISK),
+        mock.patch.object(resource, "Patience", return_value=BRISK),
     ):
         try:
             yield Bench(root / "results", server)

@@ -84,10 +84,10 @@ def test_a_server_that_is_killed_in_the_middle_and_started_again_does_not_show(
     place: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real process, by SIGKILL, on the same port and folder."""
-    import NeuroDataResource
+    from nd_synapse.boss import resource
 
-    patient = Patience(connect_s=2, read_s=5, total_s=30, attempts=20, pause_s=0.2, longest_pause_s=1.0)
-    monkeypatch.setattr(NeuroDataResource, "Patience", lambda: patient)
+    patient = Patience(connect_s=2, read_s=5, attempts=20, pause_s=0.2, longest_pause_s=1.0)
+    monkeypatch.setattr(resource, "Patience", lambda: patient)
     faults = json.dumps({"rules": [{"fault": "restart", "on": "cutout-get", "first": 3}]})
     with ExitStack() as servers:
         first = servers.enter_context(start_boss(place.server.data, "--faults", faults))

@@ -129,7 +129,7 @@ def answering(answer: Callable[[str], Reply]) -> Iterator[None]:
         yield
 
 
-IMPATIENT = connection.Patience(connect_s=1, read_s=1, total_s=2, attempts=1)
+IMPATIENT = connection.Patience(connect_s=1, read_s=1, attempts=1)
 
 
 def asking(ask: Callable[[Any], object], *parts: str) -> Callable[[Any, Path], None]:
