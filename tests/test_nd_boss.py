@@ -26,7 +26,8 @@ from nd_boss import (
     neuroglancer_link,
     push_mask,
 )
-from nd_synapse.boss import cutouts as boss_voxels, push
+from nd_synapse.boss import cutouts as boss_voxels
+from nd_synapse.boss import push
 from nd_synapse.boss.catalog import find_channel, read_frame
 from nd_synapse.boss.cutouts import read_cutout, write_block
 from nd_synapse.credentials import Token
