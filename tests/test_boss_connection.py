@@ -455,7 +455,7 @@ def test_the_token_is_in_no_message_traceback_or_log_line(boss, caplog, fault, w
     }
     with pytest.raises(NDSynapseError) as caught:
         calls[what]()
-    error: BaseException | None = caught.value
+    error: Any = caught.value
     shown = "".join(traceback.format_exception(error)) + caplog.text + repr(remote)
     while error is not None:
         shown += f"{error} {error!r} {vars(error.request) if getattr(error, 'request', None) else ''}"

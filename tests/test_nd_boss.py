@@ -8,6 +8,7 @@ import logging
 import threading
 import traceback
 from dataclasses import replace
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -329,8 +330,9 @@ def test_the_frame_of_the_source_is_shared_when_boss_has_it(boss_server, place):
 def test_the_historical_call_pushes_each_mask_to_a_channel_of_its_own(boss_server, place):
     box = Box((0, 2), (0, 3), (0, 4))
     data = {"Ex": masks(box, 1, 0.5), "In": masks(box, 2, 0.5)}
-    args = [boss_server.token, place.collection.name, place.experiment.name, [0, 2], [0, 3], [0, 4], data]
-    links = boss_push(*args, new_name("key"), host=boss_server.url)
+    names, key = (place.collection.name, place.experiment.name), new_name("key")
+    lists: list[Any] = [[0, 2], [0, 3], [0, 4]]
+    links = boss_push(boss_server.token, *names, lists[0], lists[1], lists[2], data, key, host=boss_server.url)
     assert list(links) == ["Ex", "In"]
     for key, link in links.items():
         col, exp, channel = link.strip("/").split("/")[-3:]
@@ -702,7 +704,7 @@ def test_a_report_and_its_parts_hold_no_token(boss_server, destination):
 
 def test_a_token_object_is_as_good_as_its_text(boss_server, place):
     ones = np.ones((1, 1, 1), bool)
-    names = [place.collection.name, place.experiment.name]
+    names = (place.collection.name, place.experiment.name)
     token = Token(boss_server.token)
     links = boss_push(token, *names, (0, 1), (0, 1), (0, 1), {"All": ones}, "key", host=boss_server.url)
     assert list(links) == ["All"]

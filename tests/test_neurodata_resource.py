@@ -55,14 +55,9 @@ class Volume:
         return self.place.server
 
     def open(self, channels=(), z=(0, STOP[0]), y=(0, STOP[1]), x=(0, STOP[2]), **changed) -> NeuroDataResource:
-        given_ones = {
-            "host": self.server.url,
-            "token": self.server.token,
-            "collection": self.place.collection.name,
-            "experiment": self.place.experiment.name,
-            **changed,
-        }
-        return NeuroDataResource(*given_ones.values(), channels, x, y, z, patience=BRISK)
+        place = {"collection": self.place.collection.name, "experiment": self.place.experiment.name}
+        where = {"host": self.server.url, "token": self.server.token, **place, **changed}
+        return NeuroDataResource(**where, requested_channels=channels, x_range=x, y_range=y, z_range=z, patience=BRISK)
 
 
 @pytest.fixture(scope="module")
