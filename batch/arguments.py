@@ -14,8 +14,9 @@ from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse import logs
 from nd_synapse.boss.resource import NeuroDataResource
+from nd_synapse.cli.options import add_verbosity, level_of
 from nd_synapse.cli.run_options import job_from, parser
-from nd_synapse.console.parser import IntOption, Parser, add_verbosity, level_of
+from nd_synapse.console.parser import IntOption, Parser
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
 from nd_synapse.job.job import Job
 
@@ -167,8 +168,10 @@ class Asked:
 def asked_for(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Asked:
     """Parse the command line of a run to come, and log from now on as it says."""
     # what is none of our options is looked at by the parser of driver.py
-    ours, words = parser_of(command).parse_known_args(argv)
-    options = parser().parse_args(words)
+    own, run = parser_of(command), parser()
+    run.others = own.option_names
+    ours, words = own.parse_known_args(argv)
+    options = run.parse_args(words)
     job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
     return Asked(ours, words, job, options.cpus)

@@ -27,9 +27,10 @@ from batch.runs import Records, Submitted
 from batch.status import JobState
 from nd_synapse import logs
 from nd_synapse.aws.bucket import check_bucket
+from nd_synapse.cli.options import level_of
 from nd_synapse.console import app
 from nd_synapse.console.app import write_stdout
-from nd_synapse.console.parser import Parser, level_of
+from nd_synapse.console.parser import Parser
 from nd_synapse.errors import UnknownNameError, UsageError
 from nd_synapse.text import one_line
 from nd_synapse.values import parse_pairs

@@ -323,7 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     try:
         options = _parser().parse_args(argv)
-        shape = parse_block_size(options.shape)
+        shape = parse_block_size("--shape", options.shape)
         plan = planned(
             plan_over(Box.of_shape(shape), options.channels, options.dtype),
             Wishes(compute=options.compute.upper(), shards=options.shards),

@@ -1,19 +1,15 @@
-"""neurodata.cfg: the historical file that names a host, an experiment and a box.
-
-It opens no connection and decides no precedence: a command line may give the same things.
-"""
+"""neurodata.cfg: the historical file that names a host, an experiment and a box."""
 
 from __future__ import annotations
 
 import configparser
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from nd_synapse.credentials import Token, unwaiting
+from nd_synapse.credentials import Token
 from nd_synapse.errors import RangeError, StorageError, UsageError
 from nd_synapse.geometry import Box, Range
+from nd_synapse.paths import refuse_special
 from nd_synapse.values import parse_path, parse_range
 
 __all__ = ["NeurodataConfig", "read_neurodata_config"]
@@ -24,23 +20,7 @@ _EXAMPLE = "neurodata.cfg.example shows the form"
 
 @dataclass(frozen=True, slots=True)
 class NeurodataConfig:
-    """What a neurodata.cfg says; None stands for what it does not say.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    host, collection, experiment : str or None
-        What to read from.
-    token : Token or None
-        The token; a file that is shared has none.
-    channels : tuple of str
-        Names; none means all.
-    z_range, y_range, x_range : tuple of int or None
-        Half-open ranges.
-    resolution : int
-        0, the native one.
-    """
+    """The values of a neurodata.cfg; None for those that it does not have."""
 
     path: Path
     host: str | None
@@ -48,10 +28,12 @@ class NeurodataConfig:
     collection: str | None
     experiment: str | None
     channels: tuple[str, ...]
+    """Names; none means all."""
     z_range: Range | None
     y_range: Range | None
     x_range: Range | None
     resolution: int
+    """0, the native one."""
 
 
 def read_neurodata_config(path: Path | str) -> NeurodataConfig:
@@ -60,13 +42,13 @@ def read_neurodata_config(path: Path | str) -> NeurodataConfig:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(_text(path))
+    # `from None`: these errors quote lines, and one of them may be the token
     except configparser.MissingSectionHeaderError as error:
         raise _malformed(path, error.lineno, "a [section] must come first") from None
     except configparser.ParsingError as error:
-        # `from None`: this error quotes the lines that it does not understand, and one of them may be the token.
         raise _malformed(path, error.errors[0][0] if error.errors else 0, "it is no 'key = value'") from None
     except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:
-        raise _malformed(path, error.lineno or 0, "it says the same thing twice") from error
+        raise _malformed(path, error.lineno or 0, "a section or key is there twice") from None
     token = _value(parser, "token", "Default")
     return NeurodataConfig(
         path=path,
@@ -74,36 +56,33 @@ def read_neurodata_config(path: Path | str) -> NeurodataConfig:
         token=_token(path, token) if token else None,
         collection=_value(parser, "collection", "shared", "Parallel"),
         experiment=_value(parser, "experiment", "shared", "Parallel"),
-        channels=_names(_value(parser, "channels", "Parallel") or ""),
-        z_range=_range(path, "z_range", _value(parser, "z_range", "Parallel")),
-        y_range=_range(path, "y_range", _value(parser, "y_range", "Parallel")),
-        x_range=_range(path, "x_range", _value(parser, "x_range", "Parallel")),
+        channels=tuple(filter(None, map(str.strip, (_value(parser, "channels", "Parallel") or "").split(",")))),
+        z_range=_range(path, parser, "z_range"),
+        y_range=_range(path, parser, "y_range"),
+        x_range=_range(path, parser, "x_range"),
         resolution=_resolution(path, _value(parser, "resolution", "Parallel") or "0"),
     )
 
 
 def _text(path: Path) -> str:
-    """Read the file, and no more of it than a configuration has."""
+    """Read the file, refusing one larger than any configuration."""
     requested = f"configuration {path}"
     try:
-        with open(path, "rb", opener=unwaiting) as file:
-            is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            raw = file.read(_FILE_BYTES + 1) if is_regular else b""
+        refuse_special(path)
+        with path.open("rb") as file:
+            raw = file.read(_FILE_BYTES + 1)
     except IsADirectoryError as error:
         raise UsageError(requested, "it is a folder", f"Name the file in it; {_EXAMPLE}") from error
-    except (FileNotFoundError, ValueError) as error:
-        # a ValueError is raised for a path that no file can have
+    except FileNotFoundError as error:
         raise UsageError(requested, "there is no such file", f"Check --config; {_EXAMPLE}") from error
     except OSError as error:
         raise StorageError(requested, error.strerror or "it cannot be read", "Check its permissions") from error
-    if not is_regular:
-        raise UsageError(requested, "it is no regular file", f"Check --config; {_EXAMPLE}")
     if len(raw) > _FILE_BYTES:
         raise UsageError(requested, f"it is larger than {_FILE_BYTES} bytes", _EXAMPLE)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # `from None`: the decoder's error carries the whole content.
+        # `from None`: this error holds the whole content
         raise UsageError(requested, "it is no text in UTF-8", _EXAMPLE) from None
 
 
@@ -112,7 +91,7 @@ def _malformed(path: Path, line: int, fault: str) -> UsageError:
 
 
 def _value(parser: configparser.ConfigParser, key: str, *sections: str) -> str | None:
-    """Return what the first of the sections that has the key says; nothing when it is blank."""
+    """Return the value in the first of the sections that has the key; None if it is blank."""
     for section in sections:
         if parser.has_option(section, key):
             return parser.get(section, key).strip() or None
@@ -126,16 +105,12 @@ def _token(path: Path, value: str) -> Token:
         raise UsageError(f"token in [Default] of {path}", error.found, error.remedy) from error
 
 
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-def _range(path: Path, key: str, value: str | None) -> Range | None:
+def _range(path: Path, parser: configparser.ConfigParser, key: str) -> Range | None:
+    value = _value(parser, key, "Parallel")
     if value is None:
         return None
-    requested = f"{key} = {value} in [Parallel] of {path}"
-    ends = ",".join(end.strip() for end in value.split(","))
-    start, stop = parse_range(requested, ends, f"Write {key} = start,stop")
+    requested = f"{key} in [Parallel] of {path}"
+    start, stop = parse_range(requested, value.replace(" ", ""))
     try:
         return Box((start, stop), (0, 1), (0, 1)).z
     except RangeError as error:
@@ -145,7 +120,7 @@ def _range(path: Path, key: str, value: str | None) -> Range | None:
 def _resolution(path: Path, value: str) -> int:
     if value != "0":
         raise UsageError(
-            f"resolution = {value} in [Parallel] of {path}",
+            f"resolution in [Parallel] of {path}",
             "only the native resolution, 0, can be read",
             "Write resolution = 0, and give ranges in its voxels",
         )

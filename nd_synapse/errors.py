@@ -1,19 +1,17 @@
 """The errors that users of nd-synapse meet, in one tree, and the exit code of each.
 
-It is not the place where foreign exceptions are translated: every door (BOSS, S3, files) does that itself, once.
-
 ::
 
-    NDSynapseError              1   a defect of ours, when raised as itself
-    ├── UsageError              2   the request cannot be meant: options, ranges, names
+    NDSynapseError              1   a defect of nd-synapse, when raised as itself
+    ├── UsageError              2   invalid request: options, ranges, names
     │   ├── RangeError              a range that is empty, reversed or outside of the volume
     │   └── UnknownNameError        no such collection, experiment, channel, pipeline
-    ├── IncompleteError         3   done, but for blocks that failed: the masks have holes there
+    ├── IncompleteError         3   done, but some blocks failed: the masks are empty there
     ├── DataError              65   the data cannot be used: constant, of a wrong type or size
     ├── UnavailableError       69   BOSS or S3 does not answer, after the retries
-    ├── StorageError           74   a local file cannot be read or written, or a limit of this machine is met
-    │   └── LimitError              memory, open files, processes: there are no more of them for us
-    ├── StoppedError           75   stopped by Ctrl-C or SIGTERM; the same command goes on
+    ├── StorageError           74   a local file cannot be read or written, or a limit of this machine is reached
+    │   └── LimitError              memory, open files or processes are used up
+    ├── StoppedError           75   stopped by Ctrl-C or SIGTERM; the same command resumes it
     └── PermissionDeniedError  77   the token, or the AWS credentials, may not do this
 """
 
@@ -41,24 +39,24 @@ __all__ = [
 ]
 
 _FEW = 5
-"""Names that are told of many."""
+"""Names of a long list that a message has."""
 
 
 class NDSynapseError(Exception):
-    """A failure in the user's words.
+    """A failure, in three parts that a user can act on.
 
     Parameters
     ----------
-    asked : str
-        What was asked for, such as ``"channel 'PSD59' of collman/exp"``.
+    requested : str
+        What was requested, such as ``"channel 'PSD59' of collman/exp"``.
     found : str
-        What was found instead, such as ``"there is no such channel; it has PSD95, SYNAPSIN"``.
+        What was found, such as ``"there is no such channel; it has PSD95, SYNAPSIN"``.
     remedy : str
-        What the user can do next, as a sentence without its full stop.
+        What to do, as a sentence without its full stop.
     """
 
     exit_code: ClassVar[int] = 1
-    meaning: ClassVar[str] = "a defect of ours"
+    meaning: ClassVar[str] = "a defect of nd-synapse"
 
     def __init__(self, requested: str, found: str, remedy: str) -> None:
         # The three parts are the exception's args, so that it survives the way out of a worker process.
@@ -77,10 +75,10 @@ class NDSynapseError(Exception):
 
 
 class UsageError(NDSynapseError, ValueError):
-    """The request itself is wrong."""
+    """The request is invalid."""
 
     exit_code = 2
-    meaning = "the request cannot be meant"
+    meaning = "invalid request"
 
 
 class RangeError(UsageError):
@@ -88,14 +86,14 @@ class RangeError(UsageError):
 
 
 class UnknownNameError(UsageError, LookupError):
-    """Something was asked for by a name that does not exist."""
+    """A name does not exist."""
 
 
 class IncompleteError(NDSynapseError):
     """The job ended, but some of its blocks failed."""
 
     exit_code = 3
-    meaning = "done, but for blocks that failed"
+    meaning = "done, but some blocks failed"
 
 
 class DataError(NDSynapseError, ValueError):
@@ -116,7 +114,7 @@ class StorageError(NDSynapseError, OSError):
     """A local file cannot be read or written."""
 
     exit_code = 74
-    meaning = "a local file cannot be read or written, or a limit of this machine is met"
+    meaning = "a local file cannot be read or written, or a limit of this machine is reached"
 
 
 class LimitError(StorageError):
@@ -138,42 +136,18 @@ class PermissionDeniedError(NDSynapseError, PermissionError):
 
 
 def exit_codes(*kinds: type[NDSynapseError]) -> str:
-    """Say what the exit codes of a command mean, for the end of its help.
-
-    Parameters
-    ----------
-    *kinds : type of NDSynapseError
-        How it may fail, beside that everything may have a defect, or be stopped.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
+    """Return the sentence on exit codes for the help of a command that may fail in these ways."""
     every_kind: set[type[NDSynapseError]] = {*kinds, StoppedError}
-    told = sorted((kind.exit_code, kind.meaning) for kind in every_kind)
-    every = [(0, "done"), *told, (NDSynapseError.exit_code, NDSynapseError.meaning)]
+    known = sorted((kind.exit_code, kind.meaning) for kind in every_kind)
+    every = [(0, "done"), *known, (NDSynapseError.exit_code, NDSynapseError.meaning)]
     return f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in every)}."
 
 
 def closest(name: str, existing: Iterable[str]) -> list[str]:
-    """Order the names that exist by their likeness to the one that was asked for.
-
-    Parameters
-    ----------
-    name : str
-        The name that was asked for.
-    existing : iterable of str
-        The names that exist.
-
-    Returns
-    -------
-    list of str
-        All of `existing`, the most similar first; upper and lower case count as alike.
-    """
+    """Return all existing names, the most similar to `name` first; case does not count."""
 
     def unlikeness(candidate: str) -> tuple[float, str]:
-        # what a program asks for by mistake may be no text
+        # a program may pass something that is no text
         ratio = difflib.SequenceMatcher(None, str(name).lower(), candidate.lower()).ratio()
         return (-ratio, candidate)
 
@@ -181,19 +155,6 @@ def closest(name: str, existing: Iterable[str]) -> list[str]:
 
 
 def few(names: Sequence[str], comma: str = ", ") -> str:
-    """Name the first of many.
-
-    Parameters
-    ----------
-    names : sequence of str
-        All of them.
-    comma : str
-        What stands between two.
-
-    Returns
-    -------
-    str
-        Some, and how many more there are.
-    """
+    """Return the first names of a list, and how many more there are."""
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     return comma.join(names[:_FEW]) + more

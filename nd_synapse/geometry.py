@@ -15,7 +15,7 @@ Range = tuple[int, int]
 
 
 def _shown(given: object) -> str:
-    """Return what was given in place of a range, for a message."""
+    """Return a wrong range for a message."""
     try:
         return f"{given!r:.100}"
     except ValueError:  # Python does not write whole numbers of very many digits
@@ -48,7 +48,7 @@ class Box:
     x: Range
 
     def __post_init__(self) -> None:
-        """Normalise to tuples of int and refuse what is no box."""
+        """Convert to tuples of int, or refuse."""
         for axis in "zyx":
             given = getattr(self, axis)
             try:
@@ -106,84 +106,27 @@ class Box:
         return " ".join(f"{axis} {a}:{b}" for axis, (a, b) in zip("zyx", self.ranges, strict=True))
 
     def slices(self, origin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
-        """Return the slices of this box in an array.
-
-        Parameters
-        ----------
-        origin : sequence of int
-            First voxel (z, y, x) of the array.
-
-        Returns
-        -------
-        tuple of slice
-            Along z, y, x.
-        """
+        """Return the slices (z, y, x) of this box in an array whose first voxel is at `origin` (z, y, x)."""
         z, y, x = (slice(a - o, b - o) for (a, b), o in zip(self.ranges, origin, strict=True))
         return (z, y, x)
 
     def contains(self, other: Box) -> bool:
-        """Tell whether another box lies in this one.
-
-        Parameters
-        ----------
-        other : Box
-            The other box.
-
-        Returns
-        -------
-        bool
-            Whether every voxel of `other` is one of this box.
-        """
+        """Return whether every voxel of `other` is in this box."""
         return all(a <= c and d <= b for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True))
 
     def intersection(self, other: Box) -> Box | None:
-        """Return the voxels that lie in both boxes.
-
-        Parameters
-        ----------
-        other : Box
-            The other box.
-
-        Returns
-        -------
-        Box or None
-            None where they share no voxel: a box is never empty.
-        """
+        """Return the voxels that lie in both boxes, None if there are none."""
         ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True)]
         return None if any(b <= a for a, b in ranges) else Box(*ranges)
 
     @classmethod
     def around(cls, boxes: Sequence[Box]) -> Box:
-        """Return the smallest box that holds others.
-
-        Parameters
-        ----------
-        boxes : sequence of Box
-            One at least.
-
-        Returns
-        -------
-        Box
-            The box.
-        """
+        """Return the smallest box that holds all of `boxes`, of which there must be one."""
         ends = (zip(*along, strict=True) for along in zip(*(box.ranges for box in boxes), strict=True))
         return cls(*((min(starts), max(stops)) for starts, stops in ends))
 
     def grown(self, halo: Sequence[int], within: Box) -> Box:
-        """Return this box, larger on each side.
-
-        Parameters
-        ----------
-        halo : sequence of int
-            Voxels along z, y, x to add on each side.
-        within : Box
-            Where the result is cut.
-
-        Returns
-        -------
-        Box
-            The larger box.
-        """
+        """Return this box, larger by `halo` (z, y, x) on each side, cut at `within`."""
         ranges = (
             (max(a - h, lo), min(b + h, hi))
             for (a, b), h, (lo, hi) in zip(self.ranges, halo, within.ranges, strict=True)
@@ -191,20 +134,7 @@ class Box:
         return Box(*ranges)
 
     def tile_count(self, size: Sequence[int], aligned: bool = False) -> int:
-        """Count the boxes that `tiles` yields, without making one.
-
-        Parameters
-        ----------
-        size : sequence of int
-            As for `tiles`.
-        aligned : bool
-            As for `tiles`.
-
-        Returns
-        -------
-        int
-            At least 1.
-        """
+        """Count the boxes that `tiles` yields, without making them."""
         if len(size) != 3 or min(size) < 1:
             raise RangeError(f"block size {tuple(size)}", "it is not three extents from 1 upwards", "Give Z,Y,X")
         firsts = [start // n * n if aligned else start for start, n in zip(self.start, size, strict=True)]
@@ -228,7 +158,7 @@ class Box:
         if any(n < 1 for n in size):
             raise RangeError(f"block size {tuple(size)}", "an extent is below 1", "Give Z,Y,X of at least 1")
         depth, height, width = size
-        # no list of cuts: a frame of BOSS may be so large that those of one axis alone would not fit the memory
+        # no lists: the cuts of one axis of a large BOSS frame may not fit the memory
         for z in _cuts(self.z, depth, aligned):
             for y in _cuts(self.y, height, aligned):
                 for x in _cuts(self.x, width, aligned):
@@ -243,30 +173,19 @@ def _cuts(ends: Range, n: int, aligned: bool) -> Iterator[Range]:
 
 
 NANOMETRES = {"nanometers": 1.0, "micrometers": 1e3, "millimeters": 1e6, "centimeters": 1e7}
-"""The units that a voxel size may be given in, as BOSS spells them, and how many nanometres one of each has."""
+"""Units of voxel sizes, as BOSS spells them, in nanometres."""
 
 _SMALLEST_NM, _LARGEST_NM = 1e-3, 1e9
 
 VOXEL_SIZES = f"three sizes from {_SMALLEST_NM:g} to {_LARGEST_NM:g} nm"
-"""What voxel sizes may be: from a hundredth of an atom to a metre. What is computed from others may be no number."""
+"""Allowed voxel sizes: computing with others overflows."""
 
-# Voxel sizes pass through JSON and unit conversions; a difference that matters is far larger.
+# JSON and unit conversions round; a difference that matters is far larger
 _RELATIVE = 1e-6
 
 
 def are_voxel_sizes(sizes_nm: Sequence[float]) -> bool:
-    """Tell whether numbers are the edges of a voxel.
-
-    Parameters
-    ----------
-    sizes_nm : sequence of float
-        Along z, y, x, in nanometres.
-
-    Returns
-    -------
-    bool
-        Whether they are `VOXEL_SIZES`.
-    """
+    """Return whether numbers are the edges (z, y, x) of a voxel: `VOXEL_SIZES`."""
     return len(sizes_nm) == 3 and all(_SMALLEST_NM <= size <= _LARGEST_NM for size in sizes_nm)
 
 
@@ -277,7 +196,7 @@ class Frame:
     Parameters
     ----------
     name : str
-        The name of the frame, for messages and as the name of a copy of it.
+        Name of the frame.
     extent : Box
         The voxels of the volume, z, y, x.
     voxel_size_nm : tuple of float
@@ -294,16 +213,16 @@ class Frame:
     voxel_size_nm: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        """Refuse sizes that are no sizes."""
+        """Refuse impossible voxel sizes."""
         if not are_voxel_sizes(self.voxel_size_nm):
             raise DataError(
                 f"coordinate frame {self.name}",
                 f"its voxel size z, y, x is {self.voxel_size_nm} nm",
-                f"Let its owner correct it: {VOXEL_SIZES} are needed",
+                f"Ask its owner to correct it: {VOXEL_SIZES} are needed",
             )
 
     def same_voxels(self, other: Frame) -> bool:
-        """Tell whether the voxels of both frames are of one size, to a millionth."""
+        """Return whether the voxels of both frames have the same size, to a millionth."""
         return all(
             math.isclose(a, b, rel_tol=_RELATIVE) for a, b in zip(self.voxel_size_nm, other.voxel_size_nm, strict=True)
         )

@@ -1,7 +1,4 @@
-"""A function by its path, ``package.module:function``.
-
-It calls none.
-"""
+"""A user's function by its path, ``package.module:function``."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ __all__ = ["load_function"]
 
 
 def load_function(path: str) -> Callable[..., Any]:
-    """Import a function from where Python finds modules."""
+    """Import a function."""
     requested, remedy = f"function {path!r}", "Name it as package.module:function"
     module_name, _, name = path.partition(":")
     if not (module_name and name):
-        raise UnknownNameError(requested, "that is not of the form package.module:function", remedy)
+        raise UnknownNameError(requested, "it is not of the form package.module:function", remedy)
     try:
         module = importlib.import_module(module_name)
-        # a module may look names up by a function of its own
+        # inside the try, since a module may have a __getattr__ of its own
         function: Any = getattr(module, name, None)
     except KeyboardInterrupt:
         raise
@@ -34,5 +31,5 @@ def load_function(path: str) -> Callable[..., Any]:
         raise UnknownNameError(requested, f"{module_name} has no {name}", remedy)
     if not callable(function) or isinstance(function, type):
         raise UnknownNameError(requested, f"it is {type(function).__name__}, not a function", remedy)
-    called: Callable[..., Any] = function
-    return called
+    loaded: Callable[..., Any] = function
+    return loaded

@@ -1,6 +1,6 @@
 """Where log records go: to standard error and, once there is a result folder, to its job.log; never with a token.
 
-It decides nothing about what is logged. Worker processes write to the same places by the same settings.
+Worker processes log by the same settings.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nd_synapse.credentials import Redactor, Token, redact, suspected
+from nd_synapse.credentials import Redactor, Token, given_secrets, redact
 from nd_synapse.errors import StorageError
 from nd_synapse.paths import refuse_special
 from nd_synapse.text import one_line, shortened
 
-__all__ = ["LogSettings", "apply", "begin", "current", "hide", "job_log", "told"]
+__all__ = ["LogSettings", "apply", "current", "hide", "job_log", "redacted", "start"]
 
 log = logging.getLogger(__name__)
 
@@ -34,22 +34,14 @@ _TRACE = 20_000
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What is logged, and where.
-
-    Parameters
-    ----------
-    level : int or None
-        Lowest level that standard error shows; None leaves it, and the levels of all loggers, to the program that
-        imports us.
-    tokens : tuple of Token
-        What no record may show.
-    file : Path or None
-        The job.log; it holds everything that the loggers' levels let through.
-    """
+    """What is logged, and where."""
 
     level: int | None = logging.INFO
+    """Lowest level on standard error; None leaves it, and the levels of all loggers, to the program that imports us."""
     tokens: tuple[Token, ...] = ()
+    """Removed from every record."""
     file: Path | None = None
+    """The job.log."""
 
 
 class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is generic in typeshed only
@@ -58,16 +50,16 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is gener
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         if sys.stderr is None:
-            return  # it was closed by whoever started us
-        # logging's own way would be a traceback to where nothing can be written
+            return  # it is closed
+        # logging would print a traceback to where nothing can be written
         with suppress(OSError, ValueError):
             tqdm.write(self.format(record), file=sys.stderr)
 
 
 class _Lines(logging.Formatter):
-    """Writes a record as one line with its time in UTC, and its traceback below it, or at its end what that comes to.
+    """Writes a record as one line with its time in UTC; the traceback follows below, or its first error at the end.
 
-    What others name, and what they raise, may hold line ends, and be of any length.
+    Names and errors of others may have line ends, and be of any length.
     """
 
     def __init__(self, line: str, traces: bool) -> None:
@@ -76,7 +68,7 @@ class _Lines(logging.Formatter):
         self._traces = traces
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record, which `Redactor` has seen."""
+        """Return the text of a record."""
         plain = copy(record)
         plain.exc_info = plain.exc_text = plain.stack_info = None
         text, trace = super().format(plain), record.exc_text
@@ -99,15 +91,15 @@ def _first_cause(trace: str) -> str:
 
 
 class _JobLog(logging.FileHandler):
-    """A log file that steps aside when it cannot be written, instead of printing a traceback a line."""
+    """A log file that ends with a warning when its disk is full, instead of printing a traceback for each line."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
-        """Give the file up with one warning if the disk is the reason."""
+        """Warn once and stop writing if the disk is the reason."""
         cause = sys.exception()
         if not isinstance(cause, OSError):
             super().handleError(record)
             return
-        # A filter, for the logger is walking over its handlers just now.
+        # a filter: the logger is iterating over its handlers
         self.addFilter(lambda _: False)
         log.warning("%s ends here: %s; the log goes on without it", self.baseFilename, cause.strerror)
 
@@ -120,39 +112,38 @@ class _JobLog(logging.FileHandler):
 
 
 _CURRENT: LogSettings | None = None
-_SUSPECTED: tuple[Token, ...] = ()
-"""What the command line and its environment have that may be a token."""
+_SECRETS: tuple[Token, ...] = ()
+"""Those of the command line and its environment, and those found since."""
 
 
-def begin(words: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Begin a command line: from here on nothing that it, or its environment, has of a token is told."""
-    global _SUSPECTED
-    # with a word more: none at all is more than it bears
-    _SUSPECTED = suspected([*words, ""], environ)
+def start(words: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Start logging for a command line; its secrets, and those of its environment, are hidden from here on."""
+    global _SECRETS
+    _SECRETS = given_secrets(words, environ)
     apply(LogSettings())
 
 
 def hide(token: Token) -> None:
-    """Let nothing tell a token that was found since: in a file that the command line, or its neurodata.cfg, names."""
-    global _SUSPECTED
-    if token not in _SUSPECTED:
-        _SUSPECTED = (*_SUSPECTED, token)
+    """Hide a token that was found in a file."""
+    global _SECRETS
+    if token not in _SECRETS:
+        _SECRETS = (*_SECRETS, token)
         if _CURRENT is not None:
             apply(_CURRENT)
 
 
-def told(text: str) -> str:
-    """Return a text as a command line may tell it."""
-    return redact(text, *_SUSPECTED, *(_CURRENT.tokens if _CURRENT else ()))
+def redacted(text: str) -> str:
+    """Return a text without the tokens that are known by now."""
+    return redact(text, *_SECRETS, *(_CURRENT.tokens if _CURRENT else ()))
 
 
 def current() -> LogSettings | None:
-    """Return the settings in force, None where there are none: then Python's own defaults hold."""
+    """Return the settings in force, None if the program that imports us has its own."""
     return _CURRENT
 
 
 def apply(settings: LogSettings | None) -> None:
-    """Log by `settings` from now on, in this process."""
+    """Use these settings from now on, in this process."""
     global _CURRENT
     handlers = [] if settings is None else _handlers(settings)
     root = logging.getLogger()
@@ -169,11 +160,11 @@ def apply(settings: LogSettings | None) -> None:
 
 
 _BEFORE: dict[str | None, int] = {}
-"""Levels of the loggers that were changed, as they were before; None is the root's name."""
+"""Former levels of the loggers that were changed; None is the root's name."""
 
 
 def _set_levels(level: int) -> None:
-    """Let the root pass what the handlers want, and keep libraries that tell too much to their warnings."""
+    """Set the root to a level, and verbose libraries to warnings."""
     for name in (None, "botocore", "boto3", "s3transfer", "urllib3", "matplotlib", "PIL", "asyncio"):
         logger = logging.getLogger(name)
         _BEFORE.setdefault(name, logger.level)
@@ -181,14 +172,14 @@ def _set_levels(level: int) -> None:
 
 
 def _restore_levels() -> None:
-    """Leave the levels to the program that imports us."""
+    """Set the loggers back to their former levels."""
     while _BEFORE:
         name, level = _BEFORE.popitem()
         logging.getLogger(name).setLevel(level)
 
 
 def _handlers(settings: LogSettings) -> list[logging.Handler]:
-    """Build the handlers that some settings ask for, each with the filter that removes tokens."""
+    """Build the handlers, each with the filter that removes tokens."""
     handlers: list[logging.Handler] = []
     if settings.level is not None:
         terminal = _Terminal()
@@ -209,7 +200,7 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
         file.setFormatter(_Lines(_FILE_LINE, traces=True))
         handlers.append(file)
     for handler in handlers:
-        handler.addFilter(Redactor(*{*settings.tokens, *_SUSPECTED}))
+        handler.addFilter(Redactor(*{*settings.tokens, *_SECRETS}))
     return handlers
 
 

@@ -1,7 +1,4 @@
-"""What this machine, or the container on it, lets a process and its children have: memory and cores.
-
-It measures nothing that is in use.
-"""
+"""Limits of this machine, or of the container on it: memory and cores."""
 
 from __future__ import annotations
 
@@ -16,30 +13,30 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def available_bytes() -> int:
-    """Return the memory that there is: what the container allows, or what the machine has."""
-    told = _told("memory", "memory.max", "memory.limit_in_bytes")
+    """Return the memory that the container allows, or that the machine has."""
+    limits = _limits("memory", "memory.max", "memory.limit_in_bytes")
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *(int(text) for text in told if text.isdigit())])
+    return min([machine, *(int(text) for text in limits if text.isdigit())])
 
 
 def available_cores() -> int:
     """Return the cores that this process may run on, within the limit of its container."""
     limits = [float(len(os.sched_getaffinity(0)))]
-    for text in _told("cpu", "cpu.max", "cpu.cfs_quota_us"):
+    for text in _limits("cpu", "cpu.max", "cpu.cfs_quota_us"):
         quota, _, period = text.partition(" ")
         if quota.isdigit():
-            # older kernels tell the period in a file of its own; nobody changes it from 100 ms
+            # cgroups v1 have the period in a file of its own; 100 ms is its default
             limits.append(int(quota) / int(period or 100_000))
     return max(1, int(min(limits)))
 
 
 def default_cpus() -> int:
-    """Return the worker processes where nobody asked for a number: one less than there are cores, at least one."""
+    """Return the default number of worker processes: all cores but one, at least one."""
     return max(1, available_cores() - 1)
 
 
-def _told(controller: str, name: str, old_name: str) -> Iterator[str]:
-    """Yield what the kernel tells of this process's control groups and those above them, whichever kind it has."""
+def _limits(controller: str, name: str, old_name: str) -> Iterator[str]:
+    """Yield the limits of this process's control groups and their parents, of cgroups v1 and v2."""
     try:
         lines = _OWN.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -56,4 +53,4 @@ def _told(controller: str, name: str, old_name: str) -> Iterator[str]:
             try:
                 yield (folder / file).read_text(encoding="ascii").strip()
             except OSError:
-                continue  # not every group has a limit of each kind
+                continue  # this group has no such limit

@@ -1,7 +1,4 @@
-"""How far the steps of a job are, for whoever waits: bars on a terminal, a line at the end of each step elsewhere.
-
-It measures nothing; whoever does a step tells.
-"""
+"""Progress of the steps of a job: bars on a terminal, a log line at the end of each step elsewhere."""
 
 from __future__ import annotations
 
@@ -14,30 +11,30 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-__all__ = ["Progress", "on_terminal", "silent", "told"]
+__all__ = ["Progress", "on_terminal", "reporting", "silent"]
 
 log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """What is told of every step."""
+    """Called as a step goes on."""
 
     def __call__(self, step: str, done: int, total: int, note: str = "") -> None:
-        """Hear that so many blocks of a step are done, of so many in all, and what else there is to tell."""
+        """Report that `done` of `total` blocks of a step are done."""
 
 
 def silent(step: str, done: int, total: int, note: str = "") -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 def on_terminal() -> bool:
-    """Tell whether somebody watches; standard error may be closed, too."""
+    """Return whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
-def told(shown: bool) -> Iterator[Progress]:
-    """Tell the user."""
+def reporting(shown: bool) -> Iterator[Progress]:
+    """Report to the user."""
     bar: tqdm | None = None
     watched = shown and on_terminal()
 
@@ -53,7 +50,7 @@ def told(shown: bool) -> Iterator[Progress]:
             bar.close()
             bar = None
         if bar is None:
-            # a terminal that does not tell its size would get no bar from tqdm
+            # tqdm draws no bar on a terminal of unknown size
             columns, rows = shutil.get_terminal_size((100, 24))
             bar = tqdm(total=total, initial=done, desc=step, unit="block", leave=False, ncols=columns, nrows=rows)
         bar.set_postfix_str(note, refresh=False)

@@ -790,5 +790,5 @@ def test_output_that_nobody_takes_is_no_defect(output: str, code: int) -> None:
 @pytest.mark.parametrize("size", [f"8,8,{'9' * 5000}", f"8,8,{'0' * 5000}1", "8,8,0", "8,8"])
 def test_a_block_size_that_cannot_be_is_refused_in_a_sentence(size: str) -> None:
     with pytest.raises(UsageError, match="three whole numbers") as caught:
-        parse_block_size(size)
+        parse_block_size("--block-size", size)
     assert len(str(caught.value)) < 300

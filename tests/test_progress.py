@@ -24,7 +24,7 @@ def _undone() -> Iterator[None]:
 
 def test_elsewhere_it_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     logs.apply(logs.LogSettings(logging.INFO))
-    with progress.told(shown=True) as report:
+    with progress.reporting(shown=True) as report:
         for step in ("pull", "detect"):
             for done in range(4):
                 report(step, done, 3, "2.0 million voxels/s")
@@ -35,7 +35,7 @@ def test_elsewhere_it_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> 
 def test_on_a_terminal_it_is_a_bar_with_speed_time_left_and_failures() -> None:
     program = (
         "import progress, time\n"
-        "with progress.told(shown=True) as report:\n"
+        "with progress.reporting(shown=True) as report:\n"
         "    for done in range(4):\n"
         "        report('detect', done, 3, f'7.5 million voxels/s, {done} failed'); time.sleep(0.15)\n"
     )
@@ -59,6 +59,6 @@ def test_on_a_terminal_it_is_a_bar_with_speed_time_left_and_failures() -> None:
 
 def test_where_standard_error_is_closed_nothing_is_said() -> None:
     program = "import logs, progress, logging; logs.apply(logs.LogSettings())\n"
-    program += "with progress.told(shown=True) as report: report('detect', 1, 1)\n"
+    program += "with progress.reporting(shown=True) as report: report('detect', 1, 1)\n"
     done = subprocess.run(["bash", "-c", f'exec 2>&-; "{sys.executable}" -c "{program}"'], cwd=REPOSITORY, timeout=60)
     assert done.returncode == 0

@@ -1,21 +1,15 @@
-"""The command line of nd_multicore: ``python -m nd_multicore``.
-
-It runs nothing on blocks itself.
-"""
+"""``nd-synapse multicore``, also ``python -m nd_multicore``: runs a function of the user on every block."""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from nd_synapse import logs
-from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.blocks.pool import InWorkerError
+from nd_synapse.cli.options import add_blocks, add_verbosity, add_workers, level_of, search_working_folder
 from nd_synapse.console import app
-from nd_synapse.console.parser import IntOption, Parser, PathOption
+from nd_synapse.console.parser import Parser, Value
 from nd_synapse.errors import (
     DataError,
     IncompleteError,
@@ -29,63 +23,53 @@ from nd_synapse.errors import (
 )
 from nd_synapse.importing import load_function
 from nd_synapse.multicore import run
-from nd_synapse.progress import told
-from nd_synapse.values import parse_block_size, parse_gib
+from nd_synapse.progress import reporting
+from nd_synapse.values import parse_path
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse multicore") -> int:
-    """Run ``python -m nd_multicore neurodata.cfg package.module:function``."""
-    parser = Parser(
-        prog=prog,
-        description="Run a function on every block of a BOSS volume.",
-        epilog=exit_codes(
-            UsageError, IncompleteError, DataError, UnavailableError, StorageError, PermissionDeniedError
-        ),
-    )
-    parser.add_argument("config", help="neurodata.cfg with the box and the channels")
-    parser.add_argument(
-        "function", help="package.module:function, called with a dictionary of channel to (z, y, x) array"
-    )
-    parser.add_argument(
-        "--cpus",
-        action=IntOption,
-        least=1,
-        most=run.MOST,
-        help="worker processes (default: all cores but one, at least one)",
-    )
-    parser.add_argument("--block-size", default="10,1000,1000", metavar="Z,Y,X", help="default: %(default)s")
-    parser.add_argument(
-        "--pulls",
-        action=IntOption,
-        least=1,
-        most=run.MOST,
-        default=DEFAULT_PULLS,
-        help="cutouts in flight (default: %(default)s)",
-    )
-    parser.add_argument("--memory", metavar="GIB", help="memory to use; default: what the container or machine has")
-    parser.add_argument(
-        "--scratch", action=PathOption, metavar="DIR", help="keep finished blocks here: the same command goes on"
-    )
-    parser.add_argument("--quiet", action="store_true", help="only warnings and failures on standard error")
+    """Run the command and return its exit code."""
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
-        return _run(parser.parse_args(words))
+        return _run(_parser(prog).parse_args(words))
 
     # the token stays in the environment, where the historical function looks for it; workers do not get it
     return app.run(command, argv, keep_token=True)
 
 
+def _parser(prog: str) -> Parser:
+    p = Parser(
+        prog=prog,
+        description="Run a function on every block of a BOSS volume, and print the keys of the blocks.",
+        epilog=exit_codes(
+            UsageError, IncompleteError, DataError, UnavailableError, StorageError, PermissionDeniedError
+        ),
+    )
+    p.add_argument("config", help="neurodata.cfg with the box and the channels")
+    p.add_argument("function", help="package.module:function, called with a dictionary of channel to (z, y, x) array")
+    add_workers(p)
+    add_blocks(p, (10, 1000, 1000), "10,1000,1000")
+    p.add_argument(
+        "--scratch",
+        action=Value,
+        parse=parse_path,
+        metavar="DIR",
+        help="keep finished blocks here: the same command resumes a stopped run",
+    )
+    add_verbosity(p)
+    return p
+
+
 def _run(options: argparse.Namespace) -> int:
-    """Run what the command line asks for; return the exit code."""
-    logs.apply(logs.LogSettings(logging.WARNING if options.quiet else logging.INFO))
-    sys.path.append(str(Path.cwd()))
+    """Run what the command line requests; return the exit code."""
+    logs.apply(logs.LogSettings(level_of(options)))
+    search_working_folder(options.function)
     function = load_function(options.function)
-    z, y, x = parse_block_size(options.block_size)
-    memory = parse_gib("--memory", options.memory)
+    z, y, x = options.block_size
     try:
-        with told(not options.quiet) as progress:
+        with reporting(not options.quiet) as progress:
             results = run.run_parallel(
                 options.config,
                 function,
@@ -93,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
                 (x, y, z),
                 pulls=options.pulls,
                 scratch=options.scratch,
-                memory_bytes=memory,
+                memory_bytes=options.memory,
                 progress=progress,
             )
     except KeyboardInterrupt:
@@ -104,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
             app.write_stderr(str(error.__cause__))
         raise
     app.write_stdout("".join(f"{key}\n" for key in results))
-    # the user's own function is what they tell of; each of its failures once
+    # tracebacks of the user's function, each once
     for trace in dict.fromkeys(failed.traceback for failed in results.failed.values()):
         app.write_stderr(trace)
     if results.failed:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from nd_synapse.cli.options import search_working_folder
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser
 from nd_synapse.pipeline.listing import described, listed
@@ -20,8 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
         name = parser.parse_args(words).name
-        if name and ":" in name:
-            sys.path.append(str(Path.cwd()))
+        search_working_folder(name)
         return app.write_stdout(listed() if name is None else described(name))
 
     return app.run(command, argv)

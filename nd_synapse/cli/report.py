@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from nd_synapse.console import startup
-
-if __name__ == "__main__":
-    startup.begin()
-
 from collections.abc import Mapping, Sequence
 
 from nd_synapse.console import app
-from nd_synapse.console.parser import Parser, PathOption
+from nd_synapse.console.parser import Parser, Value
 from nd_synapse.errors import DataError, StorageError, UsageError, exit_codes
 from nd_synapse.report.entry import read_table
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.report import write_report
+from nd_synapse.values import parse_path
 
 __all__ = ["main"]
 
@@ -27,10 +23,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
         epilog=exit_codes(UsageError, DataError, StorageError),
     )
     parser.add_argument(
-        "table", action=PathOption, metavar="TABLE.csv", help="rows are observations; columns of numbers are used"
+        "table",
+        action=Value,
+        parse=parse_path,
+        metavar="TABLE.csv",
+        help="rows are observations; columns of numbers are used",
     )
     parser.add_argument(
-        "--out", action=PathOption, required=True, metavar="DIR", help="folder of the report, made when missing"
+        "--out",
+        action=Value,
+        parse=parse_path,
+        required=True,
+        metavar="DIR",
+        help="folder of the report, made when missing",
     )
     parser.add_argument("--title", help="title of the page (default: the name of the table)")
 
@@ -46,4 +51,4 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
         )
         return app.write_stdout(f"{page}\n")
 
-    return app.run(command, argv, remedy="The same command begins anew")
+    return app.run(command, argv, remedy=app.STARTS_OVER)

@@ -11,19 +11,17 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from nd_synapse import logs
+from nd_synapse.cli.options import level_of, search_working_folder
 from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.cli.upload import ended_at_once
 from nd_synapse.console import app
-from nd_synapse.console.parser import level_of
-from nd_synapse.errors import (
-    StoppedError,
-)
+from nd_synapse.errors import StoppedError
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.steps import dry_run, finish, opened, run, run_part
 from nd_synapse.pipeline.listing import described, listed
-from nd_synapse.progress import told
+from nd_synapse.progress import reporting
 
 __all__ = ["main"]
 
@@ -35,21 +33,20 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse run") -> int
     return app.run(lambda words, environ: _job(words, environ, prog), argv)
 
 
-def _options(argv: Sequence[str], prog: str) -> Namespace:
-    """Parse a command line; the help of one that names a pipeline tells what that takes."""
+def options_of(argv: Sequence[str], prog: str = "nd-synapse run") -> Namespace:
+    """Parse a command line; a help beside ``--pipeline NAME`` describes that pipeline too."""
     p = parser(prog)
-    known, _ = p.parse_known_args([word for word in argv if word not in ("-h", "--help")])
-    if ":" in known.pipeline:
-        # a function of the user's own is looked for where the user is; what we import, never
-        sys.path.append(str(Path.cwd()))
-    if {"-h", "--help"} & set(argv) and any(word.startswith("--pipeline") for word in argv):
+    helps = {"-h", "--help", "--help-all"}
+    known, _ = p.parse_known_args([word for word in argv if word not in helps])
+    search_working_folder(known.pipeline)
+    if known.pipeline is not None and helps & set(argv):
         p.appendix = described(known.pipeline)
     return p.parse_args(argv)
 
 
 def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     """Run the job of a command line; return the exit code."""
-    options = _options(argv, prog)
+    options = options_of(argv, prog)
     if options.list_pipelines:
         return app.write_stdout(listed())
     job = job_from(options, environ)
@@ -60,14 +57,14 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
         outcomes: list[Outcome] = []
 
         def whole_or_part() -> int:
-            with told(not options.quiet) as progress:
+            with reporting(not options.quiet) as progress:
                 if job.part is not None:
                     run_part(job, job.part, folder, progress)
                 else:
                     outcomes.append(run(job, folder, progress))
             return 0
 
-        # here, for job.log ends with how the job did
+        # here, so that job.log ends with the outcome of the job
         code = app.guarded(whole_or_part, StoppedError("the job", "it was stopped by a signal", app.GOES_ON))
         if not outcomes:
             return code
@@ -85,13 +82,13 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
 
 
 def _uploaded(outcome: Outcome, folder: ResultFolder) -> int:
-    """Upload what a job left, and tell what fails; return the exit code of a defect."""
+    """Upload the results of a job and log what fails; return the exit code of a defect."""
     before, job = len(outcome.failures), outcome.job
     remedy = app.GOES_ON
     if job.bucket is not None:
         from nd_synapse.job import upload  # boto3 is imported only where it is used
 
-        remedy = f"{remedy}; all that is missing is sent by {upload.command_of(folder.root, job.bucket, job.acl)}"
+        remedy = f"{remedy}; the rest is uploaded by {upload.command_of(folder.root, job.bucket, job.acl)}"
 
     def to_the_end() -> int:
         finish(outcome, folder)
@@ -105,9 +102,9 @@ def _uploaded(outcome: Outcome, folder: ResultFolder) -> int:
 
 @contextmanager
 def _held_back(file: Path) -> Iterator[None]:
-    """Let job.log be while it is uploaded; what is said meanwhile is added to it if there is a warning in it, or worse.
+    """Write nothing to job.log while it is uploaded; add the records of that time later if one is a warning or worse.
 
-    So what S3 has of it is the whole of it, or its beginning where an upload failed.
+    So S3 has all of it, or its beginning if an upload failed.
     """
     root = logging.getLogger()
     files = [one for one in root.handlers if isinstance(one, logging.FileHandler)]

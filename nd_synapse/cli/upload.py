@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nd_synapse import logs
+from nd_synapse.cli.options import add_verbosity, level_of
 from nd_synapse.console import app
-from nd_synapse.console.parser import Parser, PathOption, add_verbosity, level_of
+from nd_synapse.console.parser import Parser, Value
 from nd_synapse.errors import (
     DataError,
     PermissionDeniedError,
@@ -27,6 +28,7 @@ from nd_synapse.job.deliverables import MARKER, checksums, symlinks
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import BUCKET_VARIABLE
 from nd_synapse.job.manifest import read_run_file
+from nd_synapse.values import parse_path
 
 __all__ = ["ended_at_once", "main"]
 
@@ -47,7 +49,7 @@ def _upload(argv: Sequence[str], prog: str) -> int:
         description="Send a result folder to S3; what is there already is not sent again.",
         epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
-    p.add_argument("folder", action=PathOption, help="the result folder; its run.json tells the key prefix")
+    p.add_argument("folder", action=Value, parse=parse_path, help="the result folder; its run.json has the key prefix")
     p.add_argument("--bucket", default=os.environ.get(BUCKET_VARIABLE), help=f"default: {BUCKET_VARIABLE}")
     p.add_argument("--acl", help="canned ACL of the objects; default: none is sent")
     add_verbosity(p)
@@ -68,7 +70,7 @@ def _upload(argv: Sequence[str], prog: str) -> int:
 
 
 def _clear_work(root: Path) -> None:
-    """Remove the scratch folder that an upload was waited for with; one that stays is no reason for an error."""
+    """Remove the scratch folder, which a run keeps until it is uploaded; a failure is only logged."""
     try:
         ResultFolder.named(root.parent, root.name).clear_work()
     except (UsageError, StorageError) as error:
@@ -76,45 +78,45 @@ def _clear_work(root: Path) -> None:
 
 
 def _key_of(folder: Path, bucket: str) -> tuple[str, bool]:
-    """Return the key prefix of a result folder, and whether an upload to a bucket is all that its run lacks.
+    """Return the key prefix of a result folder, and whether this upload completes its run.
 
-    One that is not what its run left is refused.
+    Refuse a folder that was changed since its run.
     """
     linked = symlinks(folder)
     if linked:
         raise DataError(
             f"uploading {folder}",
             f"it has symbolic links: {few(linked)}",
-            "Put files in their place, or take them away",
+            "Replace them by files, or remove them",
         )
     if (folder / MARKER).is_file():
         run = read_run_file(folder)
         differs = run.unlike(checksums(folder))
         if differs:
-            remedy = "Put back what the run left, and take away what it did not, or run the job again"
+            remedy = "Restore the files of the run and remove others, or run the job again"
             raise DataError(f"uploading {folder}", f"it is not what its run.json says: {differs}", remedy)
         return run.key, run.bucket == bucket and not (run.failed_blocks or run.failures)
     if not (folder / "synapses.csv").is_file():
         raise UsageError(f"uploading {folder}", "it has neither run.json nor synapses.csv", "Give a result folder")
-    log.warning("%s is incomplete, and so is its upload: it has no run.json, for its run did not end", folder)
+    log.warning("%s is incomplete, and so is its upload: it has no run.json, since its run did not end", folder)
     return folder.resolve().name, False
 
 
 @contextmanager
 def ended_at_once(remedy: str) -> Iterator[None]:
-    """End the process at once on a signal: boto3 would first wait for what it has on the way, for minutes if S3 hangs.
+    """End the process at once on a signal: boto3 would first wait for transfers, for minutes if S3 hangs.
 
-    Nothing is lost by that: no file is written any more, and an upload goes on where it was.
+    Nothing is lost: no file is written any more, and an upload can be resumed.
     """
 
     def stop(number: int, _frame: object) -> None:
         reason = f"it was stopped by {signal.Signals(number).name}"
         code = app.log_error(StoppedError("the upload", reason, remedy))
-        logging.shutdown()  # what was held back
+        logging.shutdown()  # flush it
         os._exit(code)
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's alone
+        yield  # only the main thread gets signals
         return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,121 +1,122 @@
-"""How our command lines are read: by a parser that answers in a sentence.
+"""The parser of every command line: errors in one sentence, a short help, and a whole one by ``--help-all``.
 
-It knows no option of any of them.
+Its errors repeat names of options, and no values: one of them may be a token.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import partial
 from typing import Any, NoReturn
 
 from nd_synapse.console import app
-from nd_synapse.credentials import hide_likely
 from nd_synapse.errors import UsageError
-from nd_synapse.values import parse_int, parse_path
+from nd_synapse.values import parse_int
 
-__all__ = ["IntOption", "Parser", "PathOption", "add_verbosity", "level_of"]
+__all__ = ["IntOption", "Parser", "Value"]
 
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
+_HELP_COLUMN = 30
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that answers a wrong command line with an error of ours: one sentence, no page of usage.
+    """A parser that raises `UsageError` in place of printing a page of usage.
 
-    Options may not be shortened: what is short for one today is short for another tomorrow.
-
-    Parameters
-    ----------
-    **options
-        As those of `argparse.ArgumentParser`.
+    Options may not be shortened: a short form may become ambiguous in another version.
     """
 
-    appendix = ""
-    """What its help ends with, as it is."""
+    def __init__(self, *, rare: Iterable[str] = (), **options: Any) -> None:
+        """Build a parser whose ``--help`` leaves out the `rare` options; ``--help-all`` shows every option."""
+        formatter = partial(argparse.HelpFormatter, max_help_position=_HELP_COLUMN)
+        super().__init__(**{"allow_abbrev": False, "formatter_class": formatter, **options})
+        self.rare = frozenset(rare)
+        if self.rare:
+            self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show the help of all options, and exit")
+        self.others: tuple[str, ...] = ()
+        """Options that another parser of the same command line reads, to suggest in place of misspelt ones."""
+        self.appendix = ""
+        """Text at the end of the help, printed as it is."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **options})
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """Names of all options."""
+        return tuple(name for action in self._actions for name in action.option_strings)
 
-    def format_help(self) -> str:
+    def format_help(self, short: bool = True) -> str:
         """Return the help."""
-        return super().format_help() + (f"\n{self.appendix}" if self.appendix else "")
+        hidden = [action for action in self._actions if short and self.rare.intersection(action.option_strings)]
+        texts = [action.help for action in hidden]
+        try:
+            for action in hidden:
+                action.help = argparse.SUPPRESS
+            return super().format_help() + (f"\n{self.appendix}" if self.appendix else "")
+        finally:
+            for action, text in zip(hidden, texts, strict=True):
+                action.help = text
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Write a help; argparse would pass over one that cannot be written."""
+        """Write a help; argparse would ignore that it cannot be written."""
         del file
         app.write_stdout(message)
 
     def error(self, message: str) -> NoReturn:
         """Refuse a command line."""
-        raise UsageError(
-            "the command line", _without_values(message.rstrip(".")), f"{self.prog} --help lists the options"
-        )
+        found = self._without_values(message.rstrip("."))
+        raise UsageError("the command line", found, f"{self.prog} --help lists the options")
+
+    def _without_values(self, message: str) -> str:
+        """Return a message of argparse without the values in it, and with the option that was meant."""
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            names = {word.partition("=")[0] for word in unknown.split()}
+            options = sorted(name for name in names if _OPTION.fullmatch(name))
+            if not options:
+                return "a word in it belongs to no option"
+            return f"unrecognized {'options' if options[1:] else 'option'} {' '.join(options)}{self._meant(options[0])}"
+        lacking = re.fullmatch(r"argument (.*): expected one argument", message)
+        if lacking:
+            option = lacking[1].split("/")[-1]
+            unsigned = ", and no number in it is negative" if option.endswith(("-range", "-size")) else ""
+            return f"{option} has no value; one that begins with - is written {option}=VALUE{unsigned}"
+        message = re.sub(r"(invalid choice): .* \(choose from (.*)\)$", r"\1; choose from \2", message, flags=re.DOTALL)
+        message = re.sub(r"(invalid \w+ value): .*", r"\1", message, flags=re.DOTALL)
+        return re.sub(r"ignored explicit argument .*", "it takes no value", message, flags=re.DOTALL)
+
+    def _meant(self, option: str) -> str:
+        """Return the question whether another option was meant."""
+        meant = get_close_matches(option, [*self.option_names, *self.others], 1)
+        return f"; did you mean {meant[0]}?" if meant else ""
 
 
-def _without_values(message: str) -> str:
-    """Take out of a message of argparse what may be secret."""
-    unknown = message.removeprefix("unrecognized arguments: ")
-    if unknown != message:
-        names = [word.partition("=")[0] for word in unknown.split()]
-        options = sorted({name for name in names if _OPTION.fullmatch(name)})
-        return f"unrecognized options: {' '.join(options)}" if options else "a word in it belongs to no option"
-    ambiguous, could_match, options_ = message.rpartition(" could match ")
-    if could_match:
-        return ambiguous.partition("=")[0] + could_match + options_
-    lacking = re.fullmatch(r"argument (.*): expected one argument", message)
-    if lacking:
-        option = lacking[1].split("/")[-1]
-        return f"{option} has no value; one that begins with - is written {option}=VALUE{_unsigned(option)}"
-    return hide_likely(re.sub(r"ignored explicit argument .*", "it takes no value", message, flags=re.DOTALL))
+class _HelpAll(argparse.Action):
+    """Prints the help of all options and ends the command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it."""
+        assert isinstance(parser, Parser)
+        app.write_stdout(parser.format_help(short=False))
+        parser.exit()
 
 
-def _unsigned(option: str) -> str:
-    """Say of an option that is no option of negative numbers that it is none."""
-    return ", and no number in it is negative" if option.endswith(("-range", "-size")) else ""
+class Value(argparse.Action):
+    """An option, or a word, that is read by a parser of `nd_synapse.values`: ``parse(option, text)``."""
+
+    def __init__(self, *args: Any, parse: Callable[[str, str], object], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parse = parse
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *given: Any) -> None:
+        """Read the text."""
+        del parser
+        text, option = given
+        setattr(namespace, self.dest, self.parse(option or str(self.metavar or self.dest), text))
 
 
-class IntOption(argparse.Action):
-    """An option whose value is a whole number within limits.
-
-    Parameters
-    ----------
-    *args : Any
-        As for `argparse.Action`.
-    least, most : int
-        The limits.
-    **kwargs : Any
-        As for `argparse.Action`.
-    """
+class IntOption(Value):
+    """An option whose value is a whole number within limits."""
 
     def __init__(self, *args: Any, least: int, most: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.least, self.most = least, most
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *given: Any) -> None:
-        """Read what the user wrote."""
-        del parser
-        text, option = given
-        setattr(namespace, self.dest, parse_int(option, text, self.least, self.most))
-
-
-class PathOption(argparse.Action):
-    """An option, or a word, that is a path."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *given: Any) -> None:
-        """Read what the user wrote."""
-        del parser
-        text, option = given
-        setattr(namespace, self.dest, parse_path(option or str(self.metavar or self.dest), text))
-
-
-def add_verbosity(p: argparse.ArgumentParser) -> None:
-    """Add ``--verbose`` and ``--quiet`` to a parser."""
-    loud = p.add_argument_group("messages").add_mutually_exclusive_group()
-    loud.add_argument("--verbose", action="store_true", help="a line for each block too")
-    loud.add_argument("--quiet", action="store_true", help="warnings and errors only")
-
-
-def level_of(options: argparse.Namespace) -> int:
-    """Read what `add_verbosity` added."""
-    return logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO
+        super().__init__(*args, parse=partial(parse_int, least=least, most=most), **kwargs)

@@ -1,0 +1,125 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from nd_synapse.blocks.grid import DEFAULT_PULLS
+from nd_synapse.console.parser import IntOption, Value
+from nd_synapse.job.job import MOST
+from nd_synapse.pipeline import registry
+from nd_synapse.values import parse_block_size, parse_gib, parse_pairs, parse_range
+
+__all__ = [
+    "add_blocks",
+    "add_pipeline",
+    "add_ranges",
+    "add_token",
+    "add_verbosity",
+    "add_workers",
+    "level_of",
+    "parse_roles",
+    "search_working_folder",
+]
+
+
+def add_ranges(p: argparse._ActionsContainer, what: str) -> None:
+    """Add ``--z-range``, ``--y-range``, ``--x-range``; `what` has a place for the axis."""
+    for axis in "zyx":
+        p.add_argument(f"--{axis}-range", action=Value, parse=parse_range, metavar="START,STOP", help=what.format(axis))
+
+
+def add_token(p: argparse._ActionsContainer) -> None:
+    """Add the two options that give the BOSS token."""
+    p.add_argument(
+        "--token-file", metavar="FILE", help="file with the BOSS token; or give BOSS_TOKEN in the environment"
+    )
+    p.add_argument("--token", help="the token itself; other users of the machine see it in the process list")
+
+
+def add_pipeline(p: argparse._ActionsContainer) -> None:
+    """Add a pipeline, its parameters and its channels."""
+    p.add_argument(
+        "--pipeline", metavar="NAME", help=f"or package.module:function; default: {registry.DEFAULT_PIPELINE}"
+    )
+    p.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of the pipeline, repeatable; NAME=@FILE reads it from a file",
+    )
+    p.add_argument(
+        "--channels",
+        action=Value,
+        parse=parse_roles,
+        default={},
+        metavar="ROLE=NAME,...",
+        help="default: channels are found by the names of their markers",
+    )
+
+
+def parse_roles(option: str, text: str) -> dict[str, str]:
+    """Read ``ROLE=NAME,...``; a role without a name is left out."""
+    return parse_pairs(option, [part.strip() for part in text.split(",")], empty=True)
+
+
+def add_workers(p: argparse._ActionsContainer) -> None:
+    """Add the number of worker processes and their memory."""
+    p.add_argument(
+        "--cpus",
+        action=IntOption,
+        least=1,
+        most=MOST,
+        metavar="N",
+        help="worker processes; default: all cores but one, at least one",
+    )
+    p.add_argument(
+        "--memory",
+        action=Value,
+        parse=parse_gib,
+        metavar="GIB",
+        help="memory to use; default: what the container or machine has",
+    )
+
+
+def add_blocks(p: argparse._ActionsContainer, block_size: tuple[int, int, int] | None, what: str) -> None:
+    """Add the size of blocks and the number of cutouts that are read at a time."""
+    p.add_argument(
+        "--block-size",
+        action=Value,
+        parse=parse_block_size,
+        default=block_size,
+        metavar="Z,Y,X",
+        help=f"voxels of a block; default: {what}",
+    )
+    p.add_argument(
+        "--pulls",
+        action=IntOption,
+        least=1,
+        most=MOST,
+        default=DEFAULT_PULLS,
+        metavar="N",
+        help="cutouts read at a time; default: %(default)s",
+    )
+
+
+def add_verbosity(p: argparse.ArgumentParser) -> None:
+    """Add ``--verbose`` and ``--quiet``."""
+    loud = p.add_argument_group("messages").add_mutually_exclusive_group()
+    loud.add_argument("--verbose", action="store_true", help="a line for each block too")
+    loud.add_argument("--quiet", action="store_true", help="warnings and errors only")
+
+
+def level_of(options: argparse.Namespace) -> int:
+    """Return the log level of ``--verbose`` and ``--quiet``."""
+    return logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO
+
+
+def search_working_folder(function: str | None) -> None:
+    """Let ``module:function`` of a user be found in the working folder, after everything that is installed."""
+    if function is not None and ":" in function:
+        sys.path.append(str(Path.cwd()))
