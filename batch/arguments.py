@@ -39,8 +39,8 @@ _LEAST_MIB, _MOST_MIB = 512, 32 * 2**20
 
 _MOST_LINES = 10_000
 
-_REST = """All other options are those of driver.py: what to read, which pipeline, where results go. The volume
-is opened for the plan, which takes a token from BOSS_TOKEN or --token-file here; the containers have
+_REST = """All other options are those of nd-synapse run: what to read, which pipeline, where results go. The
+volume is opened for the plan, with a token from BOSS_TOKEN or --token-file; the containers have
 theirs from Secrets Manager.
 """
 

@@ -36,9 +36,9 @@ from nd_synapse.errors import DataError, UsageError
 from nd_synapse.evaluate.files import read_volume
 from nd_synapse.files import tiff, unpacking
 from nd_synapse.local_boss.stacks import open_stack
-from tests.fuzz.targets.results_of_runs import run_files
 from tests.hostile_files import tiff_of
 from tests.peak import MIB, run_alone
+from tests.small_run import RUN
 
 READERS = {
     "truth": ("from pipelines.evaluate.files import read_table", "read_table(folder / 'table.csv')"),
@@ -202,9 +202,7 @@ class TestJson:
             "reason": "ValueError: x",
             "traceback": traceback,
         }
-        (tmp_path / "run.json").write_text(
-            json.dumps({**json.loads(run_files("nomads-unsupervised")["run.json"]), "holes": [failed_block] * 40_000})
-        )
+        (tmp_path / "run.json").write_text(json.dumps({**RUN, "failed_blocks": [failed_block] * 40_000}))
         read = "assert len(read_run_file(folder).holes) == 40_000"
         ended = run_alone("from run_file import read_run_file", read, tmp_path)
         assert ended.error == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import io
 import json
@@ -16,11 +15,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nd_synapse import credentials
-from nd_synapse.credentials import Redactor, Token, find_token, read_token_file, redact, suspected
+from nd_synapse.credentials import Redactor, Token, find_token, given_secrets, read_token_file, redact
 from nd_synapse.errors import UsageError
 
 SECRET = "c0ffee%d00d\"quo'te\\back/slash~0123456789"
@@ -210,7 +209,7 @@ def test_a_named_pipe_that_does_not_end_is_not_waited_for(tmp_path, monkeypatch,
     try:
         if end is not None:
             os.write(end, written)
-        with pytest.raises(UsageError, match="nobody wrote it to its end"):
+        with pytest.raises(UsageError, match="no end of it was written"):
             read_token_file(pipe)
     finally:
         if end is not None:
@@ -227,7 +226,6 @@ def test_a_token_file_that_all_may_read_is_warned_about(tmp_path, caplog, mode, 
     assert "0123456789" not in caplog.text
 
 
-@settings(max_examples=200, deadline=None)
 @given(secret=secrets, before=st.text(max_size=20), after=st.text(max_size=20))
 def test_for_any_token_no_spelling_of_it_stays_in_a_text(secret, before, after):
     token = Token(secret)
@@ -297,7 +295,7 @@ def test_a_logged_exception_does_not_show_the_token_and_keeps_its_traceback():
     def emit(log):
         try:
             try:
-                {}[SECRET]
+                os.environ[SECRET]
             except KeyError as error:
                 raise ValueError(f"second {SECRET}") from error
         except ValueError:
@@ -327,25 +325,14 @@ def written(emit) -> str:
     return stream.getvalue()
 
 
-def test_what_may_be_a_token_is_found_on_a_command_line_that_is_not_understood_yet() -> None:
-    issued = "0123456789abcdef" * 2 + "01234567"
-    found = suspected(["--token", "a-token-of-mine", "x", f"--tag={issued}", "--token=another-of-mine", "--token"], {})
-    assert {token.reveal() for token in found} == {"a-token-of-mine", issued, "another-of-mine"}
+def test_the_secrets_of_a_command_line_and_its_environment_are_found_before_it_is_parsed() -> None:
+    found = given_secrets(["--token", "a-token-of-mine", "x", "--token=another-of-mine", "--token"], {})
+    assert {token.reveal() for token in found} == {"a-token-of-mine", "another-of-mine"}
     environ = {"BOSS_TOKEN": " of-the-environment\n", "AWS_SESSION_TOKEN": "of-aws-session", "AWS_REGION": "us-east-1"}
-    assert {token.reveal() for token in suspected([], environ)} == {"of-the-environment", "of-aws-session"}
+    assert {token.reveal() for token in given_secrets([], environ)} == {"of-the-environment", "of-aws-session"}
 
 
 def test_a_token_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"\xef\xbb\xbf0123456789\r\n")
     (tmp_path / "token").chmod(0o600)
     assert read_token_file(tmp_path / "token").reveal() == "0123456789"
-
-
-@pytest.mark.parametrize("before", [b"", b"Token ", b"x", b"xy", b"Authorization: Token "])
-def test_a_token_in_base64_is_removed_wherever_it_begins(before: bytes) -> None:
-    secret = "d5f07b31e9c4a8620bd5f07b31e9c4a8620bd5f0"
-    coded = base64.b64encode(before + secret.encode()).decode()
-    left = redact(f"sent {coded}", Token(secret))
-    assert "***" in left
-    # but for a few characters at its ends, which hold bits of what stands beside it
-    assert len(left) <= len("sent ***") + len(base64.b64encode(before)) + 8

@@ -82,10 +82,10 @@ def test_workers_log_to_the_same_file_and_do_not_know_the_token(
 
 
 def test_log_on_a_full_disk_is_given_up_with_one_warning(tmp_path: Path) -> None:
-    """logging's own way is a traceback on standard error for every line. A limit on files stands for a disk."""
+    """logging alone prints a traceback for every line. A limit of file sizes stands for a full disk."""
     file = tmp_path / "job.log"
     program = (
-        "import logging, logs, pathlib, resource; from credentials import Token\n"
+        "import logging, pathlib, resource; from nd_synapse import logs; from nd_synapse.credentials import Token\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "logs.apply(logs.LogSettings())\n"
         f"with logs.job_log(pathlib.Path({str(file)!r}), Token('public')):\n"
@@ -120,7 +120,7 @@ def test_a_program_that_imports_us_keeps_its_own_logging(tmp_path: Path, monkeyp
     assert (list(root.handlers), root.level, logging.getLogger("botocore").level) == before
 
 
-def test_the_terminal_shows_what_a_library_came_upon_in_a_line_and_the_file_all_of_it(
+def test_a_traceback_is_one_line_on_the_terminal_and_whole_in_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """botocore logs its tracebacks as warnings."""
@@ -130,11 +130,11 @@ def test_the_terminal_shows_what_a_library_came_upon_in_a_line_and_the_file_all_
             int("no number")
         except ValueError:
             logging.getLogger("botocore.credentials").warning("refreshing failed", exc_info=True)
-    told = capsys.readouterr().err
-    assert told.endswith(
+    shown = capsys.readouterr().err
+    assert shown.endswith(
         " WARNING refreshing failed: ValueError: invalid literal for int() with base 10: 'no number'\n"
     )
-    assert told.count("\n") == 1
+    assert shown.count("\n") == 1
     assert "Traceback (most recent call last)" in (tmp_path / "job.log").read_text()
 
 

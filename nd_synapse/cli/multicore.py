@@ -26,20 +26,21 @@ from nd_synapse.multicore import run
 from nd_synapse.progress import reporting
 from nd_synapse.values import parse_path
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse multicore") -> int:
     """Run the command and return its exit code."""
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
-        return _run(_parser(prog).parse_args(words))
+        return _run(parser(prog).parse_args(words))
 
     # the token stays in the environment, where the historical function looks for it; workers do not get it
     return app.run(command, argv, keep_token=True)
 
 
-def _parser(prog: str) -> Parser:
+def parser(prog: str) -> Parser:
+    """Return the parser."""
     p = Parser(
         prog=prog,
         description="Run a function on every block of a BOSS volume, and print the keys of the blocks.",

@@ -37,7 +37,7 @@ def add_token(p: argparse._ActionsContainer) -> None:
     p.add_argument(
         "--token-file", metavar="FILE", help="file with the BOSS token; or give BOSS_TOKEN in the environment"
     )
-    p.add_argument("--token", help="the token itself; other users of the machine see it in the process list")
+    p.add_argument("--token", help="the token itself; other users of this machine can see it")
 
 
 def add_pipeline(p: argparse._ActionsContainer) -> None:

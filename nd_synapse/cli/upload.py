@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,40 +30,46 @@ from nd_synapse.job.job import BUCKET_VARIABLE
 from nd_synapse.job.manifest import read_run_file
 from nd_synapse.values import parse_path
 
-__all__ = ["ended_at_once", "main"]
+__all__ = ["ended_at_once", "main", "parser"]
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse upload") -> int:
     """Run the command and return its exit code."""
-    return app.run(lambda words, _environ: _upload(words, prog), argv)
+    return app.run(lambda words, environ: _upload(words, environ, prog), argv)
 
 
-def _upload(argv: Sequence[str], prog: str) -> int:
-    """Upload the folder that a command line names."""
-    from nd_synapse.job import upload
-
+def parser(prog: str) -> Parser:
+    """Return the parser."""
     p = Parser(
         prog=prog,
         description="Send a result folder to S3; what is there already is not sent again.",
         epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
     p.add_argument("folder", action=Value, parse=parse_path, help="the result folder; its run.json has the key prefix")
-    p.add_argument("--bucket", default=os.environ.get(BUCKET_VARIABLE), help=f"default: {BUCKET_VARIABLE}")
-    p.add_argument("--acl", help="canned ACL of the objects; default: none is sent")
+    p.add_argument("--bucket", metavar="NAME", help=f"S3 bucket; default: {BUCKET_VARIABLE} in the environment")
+    p.add_argument("--acl", metavar="NAME", help="canned ACL of the objects; default: none is sent")
     add_verbosity(p)
-    options = p.parse_args(argv)
+    return p
+
+
+def _upload(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
+    """Upload the folder that a command line names."""
+    from nd_synapse.job import upload
+
+    options = parser(prog).parse_args(argv)
+    bucket = options.bucket or environ.get(BUCKET_VARIABLE)
     logs.apply(logs.LogSettings(level_of(options)))
-    if not options.bucket:
+    if not bucket:
         raise UsageError("an upload", f"no --bucket and no {BUCKET_VARIABLE}", "Name the bucket")
     if not options.folder.is_dir():
         raise UsageError(f"uploading {options.folder}", "there is no such folder", "Give a result folder")
     with locked(options.folder):
-        key, is_all = _key_of(options.folder, options.bucket)
+        key, is_all = _key_of(options.folder, bucket)
         with ended_at_once(app.GOES_ON):
-            uploaded = upload.upload_folder(options.folder, options.bucket, key, acl=options.acl)
-        log.info("%d files are in s3://%s/%s/", len(uploaded), options.bucket, key)
+            uploaded = upload.upload_folder(options.folder, bucket, key, acl=options.acl)
+        log.info("%d files are in s3://%s/%s/", len(uploaded), bucket, key)
         if is_all:
             _clear_work(options.folder.resolve())
     return 0

@@ -21,7 +21,7 @@ from nd_synapse.job.verify import SAMPLE, Request, verify
 from nd_synapse.text import one_line, shortened
 from nd_synapse.values import parse_path
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _MOST = 2000
 """Characters of a check that are printed."""
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse verify") -> 
 
 def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     """Check a folder; all checks are made and printed before the first failure is raised."""
-    options = _parser(prog).parse_args(argv)
+    options = parser(prog).parse_args(argv)
     search_working_folder(options.pipeline)
     token = None if options.offline else find_token(options.token, options.token_file, environ, None)
     if token is not None:
@@ -67,7 +67,8 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     return 0
 
 
-def _parser(prog: str) -> Parser:
+def parser(prog: str) -> Parser:
+    """Return the parser."""
     p = Parser(
         prog=prog,
         description="Check a result folder: files against run.json, masks against each other, the table, BOSS and S3; "

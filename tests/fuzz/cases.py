@@ -1,15 +1,50 @@
-"""Where cases come from: what is right, changed a little, and what is nowhere near it."""
+"""Strategies for input that is valid, valid but for one change, or nowhere near valid; and what an error must have."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hypothesis import strategies as st
 
+from nd_synapse.errors import NDSynapseError
+
 TOKEN = "fuzz-7f3a9c51-token-of-a-case"
 """The token of all cases; no error may have it."""
+
+LONGEST = 3000
+"""Characters of an error: a page of input is not repeated."""
+
+
+@contextmanager
+def result_or_error() -> Iterator[None]:
+    """Let a case end in a result or in a sound error of ours; anything else fails the test."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            # libraries warn about damaged bytes
+            warnings.simplefilter("ignore")
+            yield
+    except NDSynapseError as error:
+        check_words(error)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def check_words(error: NDSynapseError) -> None:
+    """Refuse an error that a user cannot act on."""
+    for part in (error.requested, error.found, error.remedy):
+        assert isinstance(part, str), error.args
+        assert part.strip(), error.args
+    assert error.exit_code in {2, 3, 65, 69, 74, 75, 77}, f"{type(error).__name__} is no error of a user's"
+    assert len(str(error)) < LONGEST, f"{len(str(error))} characters"
+    assert str(error).encode("utf-8", "backslashreplace")
+    assert TOKEN not in f"{error} {error.__cause__!r}", "the token shows"
+
 
 words = st.text(max_size=12) | st.sampled_from(
     [
@@ -32,19 +67,19 @@ words = st.text(max_size=12) | st.sampled_from(
         "true",
     ]
 )
-"""Text that somebody may have given for anything."""
+"""Text in the place of any value."""
 
 numbers = st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from([0, -1, 2**31, 2**63, 2**64, -(2**63)])
 
 plain = st.none() | st.booleans() | numbers | words
 
 edits = st.sampled_from([0, 1, 1, 1, 2, 4])
-"""Changes of something that was right: most often one, for of many the first is found and the others are never met."""
+"""Number of changes: most often one, since of several only the first is found."""
 
 json_values = st.recursive(
     plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3), max_leaves=6
 )
-"""Whatever JSON can hold, and Python's JSON says of NaN."""
+"""Anything that JSON can hold, NaN included."""
 
 
 @st.composite
@@ -105,7 +140,7 @@ def mutated_json(draw: st.DrawFn, bases: Sequence[Any]) -> Any:
 ABSENT = object()
 """Stands for a field that is not there."""
 
-names = st.text("abcXYZ019_-", min_size=1, max_size=12)
+names = st.text("abcXYZ019_-", min_size=1, max_size=12).filter(lambda name: not name.startswith("-"))
 """What BOSS takes for a name."""
 
 counts = st.integers(1, 64)
@@ -115,8 +150,9 @@ counts = st.integers(1, 64)
 def one_wrong(
     draw: st.DrawFn, right: Mapping[str, st.SearchStrategy[Any]], wrong: Mapping[str, st.SearchStrategy[Any]]
 ) -> dict[str, Any]:
-    """Draw fields as they should be, and in half of the cases one of them as it should not: all others are got past."""
-    chosen = draw(st.sampled_from(sorted(wrong))) if wrong and draw(st.booleans()) else None
+    """Draw valid fields, of which one is wrong in half of the cases, so that checks behind the first are reached."""
+    is_odd: bool = draw(st.booleans())
+    chosen = draw(st.sampled_from(sorted(wrong))) if is_odd and wrong else None
     drawn = {name: draw(wrong[name] if name == chosen else good) for name, good in right.items()}
     return {name: value for name, value in drawn.items() if value is not ABSENT}
 
@@ -125,7 +161,7 @@ def one_wrong(
 def one_of_line(
     draw: st.DrawFn, right: Mapping[str, st.SearchStrategy[Any]], wrong: Mapping[str, st.SearchStrategy[Any]]
 ) -> list[str]:
-    """Draw a command line in the same way: options by name, flags with True, words of their own by a blank name."""
+    """Draw a command line in the same way: options by name, flags with True, positional words by a name without -."""
     drawn = draw(one_wrong(right, wrong))
     line = []
     for option, value in drawn.items():
@@ -141,8 +177,3 @@ def one_of_line(
 def sometimes(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Draw a field, or leave it out."""
     return st.just(ABSENT) | right
-
-
-def half(right: st.SearchStrategy[Any], wrong: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Draw either as often: hypothesis counts what alternatives themselves are made of."""
-    return st.booleans().flatmap(lambda good: right if good else wrong)

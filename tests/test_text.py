@@ -1,4 +1,4 @@
-"""Texts of others: whatever an exception is, what is told of it is short, and one line."""
+"""Messages of any exception are short, and one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SilentError(Exception):
 
 
 class WildError(Exception):
-    """One that ends whoever prints it."""
+    """An exception that ends the program that prints it."""
 
     def __str__(self) -> str:
         raise SystemExit(3)
@@ -38,7 +38,7 @@ def huge(_box: Box) -> None:
 
 
 class Unsendable:
-    """A result that raises what it likes when it is packed."""
+    """A result that raises when it is pickled."""
 
     def __reduce__(self) -> str:
         raise SystemExit(4)
@@ -72,14 +72,14 @@ def test_a_reason_is_a_short_line_whatever_the_exception_is(error: Exception) ->
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (silent, "SilentError, which cannot be told (ValueError)"),
-        (wild, "WildError, which cannot be told (SystemExit)"),
+        (silent, "SilentError, which cannot be printed (ValueError)"),
+        (wild, "WildError, which cannot be printed (SystemExit)"),
         (huge, "characters left out"),
         (unsendable, "its result cannot be sent to the parent: SystemExit: 4"),
     ],
 )
 def test_a_block_fails_with_its_own_reason_whatever_its_function_raises(function: object, words: str) -> None:
-    """The worker used to die of it, and was blamed."""
+    """The worker does not die of it."""
     with BlockPool(1) as pool:
         (outcome,) = pool.run(function, Boxes([Box.of_shape((1, 1, 1))]))  # type: ignore[arg-type]
     assert isinstance(outcome, Failed)

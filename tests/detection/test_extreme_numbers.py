@@ -24,7 +24,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Place
 from pipelines import puncta
-from tests.fuzz.judge import check_words
+from tests.fuzz.cases import check_words
 from tests.pipelines.variants import VARIANTS, VOXEL_SIZE_NM, built, channel_names, volume
 
 SHAPES = {
