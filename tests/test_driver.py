@@ -1,18 +1,21 @@
-"""The whole way, from BOSS to S3: `driver.py` as a process, against a local BOSS and an S3 server."""
+"""The whole way, from BOSS to S3: `driver.py` against a local BOSS and an S3 server."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import pickle
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +23,24 @@ from typing import Any
 import cc3d
 import numpy as np
 import pytest
+import requests
 import tifffile
 from numpy.typing import NDArray
+from scipy import ndimage
 
+import driver
 from nd_synapse.credentials import Token
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.job import steps
+from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.job import Job
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.stacks import open_stack, stack_of_array
 from nd_synapse.values import parse_block_size
 from tests.conftest import REPOSITORY
+from tests.detection.test_hostile import Fragile
 from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 from tests.faulty_boss import boss_error, faulty_boss
 from tests.fixtures_boss import BossServer, start_boss
@@ -41,13 +51,16 @@ CHANNELS = ("PSD95", "SYNAPSIN", "GLUR1", "LY")
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 WHOLE = Box((0, 8), (0, 1024), (0, 1344))
 FAR_CORNER = Box((2, 8), (640, 1024), (900, 1344))
+SMALL = Box((0, 6), (0, 60), (0, 70))
 PREDICTIONS = "nomads-unsupervised-predictions"
+BYTES = (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv")
+LOCAL = ("--no-push", "--no-plots")
 LIMIT_S = 120
 
 
 @dataclass(frozen=True)
 class Run:
-    """A process that ended."""
+    """A command that ended."""
 
     code: int
     stderr: str
@@ -59,6 +72,10 @@ class Run:
         (folder,) = (entry for entry in self.path.iterdir() if entry.is_dir())
         return folder
 
+    def manifest(self) -> dict[str, Any]:
+        """Content of run.json."""
+        return dict(json.loads((self.folder / "run.json").read_text()))
+
     def table(self) -> list[dict[str, str]]:
         """Rows of synapses.csv."""
         with (self.folder / "synapses.csv").open(newline="") as file:
@@ -69,24 +86,26 @@ class Run:
         return tifffile.imread(self.folder / f"{PREDICTIONS}.ome.tiff")
 
 
-def drive(server: BossServer, path: Path, *arguments: str, token: str | None = None, **environment: str) -> Run:
-    """Run driver.py as a user would, with the token in the environment."""
-    clean = {key: value for key, value in os.environ.items() if key not in ("RESULTS_BUCKET", "BOSS_TOKEN")}
-    done = subprocess.run(
-        [sys.executable, "driver.py", "--path", str(path), *arguments],
-        cwd=REPOSITORY,
-        env={**clean, "BOSS_TOKEN": server.token if token is None else token, **environment},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
-    assert done.stdout == ""
-    return Run(done.returncode, done.stderr, path)
+def drive(server: BossServer, path: Path, *arguments: str, token: str | None = None) -> Run:
+    """Run a command line of driver.py in this process, with the token in the environment."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.delenv("RESULTS_BUCKET", raising=False)
+        patch.setenv("BOSS_TOKEN", server.token if token is None else token)
+        code = driver.main(["--path", str(path), *arguments])
+    assert out.getvalue() == ""
+    return Run(code, err.getvalue(), path)
 
 
 def where(server: BossServer, col: str, exp: str, box: Box) -> list[str]:
+    """Return the options that name a volume."""
     ranges = [text for axis, (a, b) in zip("zyx", box.ranges, strict=True) for text in (f"--{axis}-range", f"{a},{b}")]
     return ["--host", server.url, "--col", col, "--exp", exp, *ranges]
+
+
+def drive_small(server: BossServer, path: Path, *arguments: str) -> Run:
+    """Run driver.py on the small volume."""
+    return drive(server, path, *where(server, "small", "plain", SMALL), *arguments)
 
 
 def in_boss(server: BossServer, run: Run, box: Box, out: tuple[str, str]) -> NDArray[np.uint8]:
@@ -95,6 +114,17 @@ def in_boss(server: BossServer, run: Run, box: Box, out: tuple[str, str]) -> NDA
     z, y, x = (list(ends) for ends in box.ranges)
     channel = remote.get_channel(f"{run.folder.name}_All", *out)
     return np.asarray(remote.get_cutout(channel, 0, x, y, z, parallel=False))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the content of the files in a folder, by name."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def objects_of(server: S3Server, bucket: str) -> dict[str, bytes]:
+    """Return the content of the objects in a bucket, by key."""
+    client = server.client()
+    return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in server.keys(bucket)}
 
 
 @pytest.fixture(scope="module")
@@ -112,79 +142,92 @@ def real_boss(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def small_boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
-    """A BOSS that holds a small volume: blobs where two markers meet, a constant channel, two markers of one role."""
+    """A BOSS that holds small volumes: blobs where two markers meet, a constant channel, two markers of one role.
+
+    a_b/c and a/b_c have one results key.
+    """
     data = tmp_path_factory.mktemp("small")
     rng = np.random.default_rng(5)
-    shape = (6, 60, 70)
-    pre, post = (rng.poisson(12, shape).astype(np.uint8) for _ in range(2))
+    pre, post = (rng.poisson(12, SMALL.shape).astype(np.uint8) for _ in range(2))
     for z, y, x in rng.integers((1, 4, 4), (5, 56, 66), (25, 3)):
         for channel in (pre, post):
             channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] += 120
+    plain = {"SYNAPSIN": pre, "PSD95": post}
+    volumes = {
+        ("small", "plain"): plain,
+        ("small", "twice"): {"SYNAPSIN_a": pre, "SYNAPSIN_b": pre, "PSD95": post},
+        ("small", "flat"): {"SYNAPSIN": np.full(SMALL.shape, 7, np.uint8), "PSD95": post},
+        ("a_b", "c"): plain,
+        ("a", "b_c"): plain,
+    }
     boss = Boss(data)
-    ambiguous = {"SYNAPSIN_a": pre, "SYNAPSIN_b": pre, "PSD95": post}
-    constant = {"SYNAPSIN": np.full(shape, 7, np.uint8), "PSD95": post}
-    for exp, channels in {"plain": {"SYNAPSIN": pre, "PSD95": post}, "twice": ambiguous, "flat": constant}.items():
+    for (col, exp), channels in volumes.items():
         for name, voxels in channels.items():
-            ingest(boss, "small", exp, name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
+            ingest(boss, col, exp, name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
     boss.close()
     with start_boss(data) as server:
         yield server
 
 
-SMALL = Box((0, 6), (0, 60), (0, 70))
+@pytest.fixture(scope="module")
+def plain(small_boss: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on the small volume with all defaults, that is, pushed and with a report."""
+    run = drive_small(small_boss, tmp_path_factory.mktemp("plain"), "--verbose")
+    assert run.code == 0, run.stderr
+    return run
+
+
+@pytest.fixture
+def folder(plain: Run, tmp_path: Path) -> Path:
+    """A copy of its folder that a test may change."""
+    return Path(shutil.copytree(plain.folder, tmp_path / plain.folder.name))
 
 
 class TestRealVolume:
     """The real array-tomography volume, all the way."""
 
     @pytest.mark.parametrize(
-        "box", [WHOLE, pytest.param(FAR_CORNER, marks=pytest.mark.slow)], ids=["whole", "far-corner"]
+        "box", [pytest.param(WHOLE, marks=pytest.mark.slow), FAR_CORNER], ids=["whole", "far-corner"]
     )
     def test_boss_folder_s3_and_table_agree(
         self, real_boss: BossServer, s3_env: S3Server, tmp_path: Path, box: Box
     ) -> None:
-        """One mask in BOSS, in both files of the folder, in S3, and in the table."""
-        arguments = where(real_boss, "weiler", "at_example", box)
-        run = drive(real_boss, tmp_path, *arguments, "--bucket", "at-results")
+        """One mask in BOSS, in both files of the folder, in S3; each object of it is a row of the table."""
+        run = drive(
+            real_boss, tmp_path, *where(real_boss, "weiler", "at_example", box), "--bucket", "at-results", "--overwrite"
+        )
         assert run.code == 0, run.stderr
         mask = run.mask()
         assert mask.shape == box.shape
         assert set(np.unique(mask)) == {0, 255}
         assert np.array_equal(in_boss(real_boss, run, box, ("collman_nomads", "nomads_predictions")), mask)
-        with (run.folder / f"{PREDICTIONS}.pkl").open("rb") as file:
-            assert np.array_equal(pickle.load(file), mask)
-        files = {str(f.relative_to(run.path)): f for f in run.folder.rglob("*") if f.is_file()}
-        assert set(s3_env.keys("at-results")) == set(files)
-        for key, file in files.items():
-            assert s3_env.client().get_object(Bucket="at-results", Key=key)["Body"].read() == file.read_bytes(), key
+        assert np.array_equal(pickle.loads((run.folder / f"{PREDICTIONS}.pkl").read_bytes()), mask)
+        assert objects_of(s3_env, "at-results") == files_of(run.path)
         labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
-        assert sorted(int(row["voxels"]) for row in run.table()) == sorted(np.bincount(labels.ravel())[1:])
+        assert len(run.table()) == labels.max() > 300
+        if box == FAR_CORNER:
+            self.check_rows(real_boss, run, labels)
 
-    def test_table_rows_are_the_objects_of_the_mask(self, real_boss: BossServer, tmp_path: Path) -> None:
-        """Centroid, volume, border and mean of each channel, against each object measured by itself."""
-        run = drive(
-            real_boss, tmp_path, *where(real_boss, "weiler", "at_example", FAR_CORNER), "--no-push", "--no-plots"
-        )
-        assert run.code == 0, run.stderr
-        remote = real_boss.remote()
+    def check_rows(self, boss: BossServer, run: Run, labels: NDArray[Any]) -> None:
+        """Compare centroid, volume, border and mean of each channel with each object measured by itself."""
+        remote = boss.remote()
         z, y, x = (list(ends) for ends in FAR_CORNER.ranges)
         images = {
             name: remote.get_cutout(remote.get_channel(name, "weiler", "at_example"), 0, x, y, z, parallel=False)
             for name in CHANNELS
         }
-        labels = cc3d.connected_components(np.ascontiguousarray(run.mask()), connectivity=26)
+        places = ndimage.find_objects(labels)
         firsts = np.unique(labels, return_index=True)[1][1:]
-        rows = run.table()
-        assert len(rows) == len(firsts) > 300
-        for number, first in enumerate(np.sort(firsts), start=1):
-            row = rows[number - 1]
-            voxels = np.argwhere(labels == labels.ravel()[first])
+        for number, (row, first) in enumerate(zip(run.table(), np.sort(firsts), strict=True), start=1):
+            label = labels.ravel()[first]
+            place = places[label - 1]
+            voxels = np.argwhere(labels[place] == label) + [along.start for along in place]
             centroid = voxels.mean(axis=0) + FAR_CORNER.start
             assert int(row["id"]) == number
             assert int(row["voxels"]) == len(voxels)
-            for axis, place, size in zip("zyx", centroid, VOXEL_SIZE_NM, strict=True):
-                assert float(row[f"centroid_{axis}_voxel"]) == pytest.approx(place)
-                assert float(row[f"centroid_{axis}_um"]) == pytest.approx(place * size / 1000)
+            for axis, voxel, size in zip("zyx", centroid, VOXEL_SIZE_NM, strict=True):
+                assert float(row[f"centroid_{axis}_voxel"]) == pytest.approx(voxel)
+                assert float(row[f"centroid_{axis}_um"]) == pytest.approx(voxel * size / 1000)
             assert float(row["volume_um3"]) == pytest.approx(len(voxels) * 0.0007)
             touches = np.any(voxels == 0) or np.any(voxels == np.array(FAR_CORNER.shape) - 1)
             assert row["touches_border"] == str(bool(touches))
@@ -195,25 +238,22 @@ class TestRealVolume:
         ("marker", "objects", "voxels"), [("presynaptic", 2078, 1257556), ("postsynaptic", 2273, None)]
     )
     def test_one_channel_mode_is_the_historical_result(
-        self, real_boss: BossServer, tmp_path: Path, marker: str, objects: int, voxels: int | None
+        self, real_boss: BossServer, shared_data: Path, tmp_path: Path, marker: str, objects: int, voxels: int | None
     ) -> None:
         """PSD95 then SYNAPSIN, and swapped: the published program's figures, voxel for voxel."""
         parameters = ["--param", "evidence=one-channel", "--param", f"marker={marker}"]
-        quiet = ["--no-push", "--no-plots", "--quiet"]
-        run = drive(real_boss, tmp_path, *where(real_boss, "weiler", "at_example", WHOLE), *parameters, *quiet)
+        volume = where(real_boss, "weiler", "at_example", WHOLE)
+        run = drive(real_boss, tmp_path, *volume, *parameters, *LOCAL, "--quiet")
         assert (run.code, run.stderr) == (0, "")
         assert len(run.table()) == objects
         mask = run.mask() > 0
         assert voxels is None or np.count_nonzero(mask) == voxels
         channel = {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"}[marker]
-        image = tifffile.imread(REPOSITORY.parent / "shared" / "data" / "at_example" / f"{channel}.tif")
-        assert np.array_equal(mask, historical_mask(image))
+        assert np.array_equal(mask, historical_mask(tifffile.imread(shared_data / "at_example" / f"{channel}.tif")))
 
 
 def historical_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """The historical procedure in plain floating point, as its definition says it."""
-    from scipy import ndimage
-
     scores = (image - image.mean()) / image.std()
     feature = 2 * ndimage.convolve(scores, np.full((3, 3, 3), 1 / 27), mode="reflect")
     counts, edges = np.histogram(feature, 256)
@@ -225,7 +265,7 @@ def historical_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     labels, _ = ndimage.label(feature > centres[np.argmax(between)], np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return sizes[labels] > 30
+    return np.asarray(sizes[labels] > 30)
 
 
 class TestResults:
@@ -234,49 +274,44 @@ class TestResults:
     def test_second_run_makes_the_channel_equal_to_the_second_mask(
         self, small_boss: BossServer, tmp_path: Path
     ) -> None:
-        """BOSS would keep the union; the push does not, and replaces nothing of another run unless it is asked to."""
-        arguments = [*where(small_boss, "small", "plain", SMALL), "--out-exp", "second"]
-        first = drive(small_boss, tmp_path / "1", *arguments, "--no-plots")
-        other = [*arguments, "--no-plots", "--param", "min_voxels=70"]
-        refused = drive(small_boss, tmp_path / "2", *other)
+        """BOSS would keep the union; the push does not, and replaces masks of another run only on request."""
+        options = ["--out-exp", "second", "--no-plots"]
+        first = drive_small(small_boss, tmp_path / "1", *options)
+        other = [*options, "--param", "min_voxels=70"]
+        refused = drive_small(small_boss, tmp_path / "2", *other)
         assert refused.code == 2
         assert "--overwrite" in refused.stderr
-        second = drive(small_boss, tmp_path / "2", *other, "--overwrite")
+        second = drive_small(small_boss, tmp_path / "2", *other, "--overwrite")
         assert (first.code, second.code) == (0, 0), second.stderr
         assert np.count_nonzero(second.mask()) < np.count_nonzero(first.mask())
         assert np.array_equal(in_boss(small_boss, second, SMALL, ("collman_nomads", "second")), second.mask())
 
-    def test_manifest_tells_the_run_and_no_token(self, small_boss: BossServer, tmp_path: Path) -> None:
-        run = drive(small_boss, tmp_path, *where(small_boss, "small", "plain", SMALL), "--verbose")
-        assert run.code == 0, run.stderr
-        manifest = json.loads((run.folder / "run.json").read_text())
+    def test_run_json_describes_the_run_and_nothing_holds_the_token(self, small_boss: BossServer, plain: Run) -> None:
+        manifest = plain.manifest()
         assert manifest["asked"]["x_range"] == [0, 70]
         assert manifest["roles"] == {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"}
-        assert manifest["counts"]["synapses"] == len(run.table()) > 0
-        assert manifest["voxels"]["All"] == np.count_nonzero(run.mask())
+        assert manifest["counts"]["synapses"] == len(plain.table()) > 0
+        assert manifest["voxels"]["All"] == np.count_nonzero(plain.mask())
         assert {"pull", "detect", "push", "plots"} <= manifest["seconds"].keys()
-        links = list(csv.reader((run.folder / "NDVIS_links.csv").read_text().splitlines()))
+        links = list(csv.reader((plain.folder / "NDVIS_links.csv").read_text().splitlines()))
         out = "collman_nomads/nomads_predictions"
-        assert links[0] == ["All", f"http://ndwt.neurodata.io/channel_detail/{out}/{run.folder.name}_All/"]
+        assert links[0] == ["All", f"http://ndwt.neurodata.io/channel_detail/{out}/{plain.folder.name}_All/"]
         assert [name for name, _ in links] == ["All", "All neuroglancer"]
-        names = {path.name for path in run.folder.iterdir()}
-        assert {"job.log", "run.json", "synapses.csv", f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff"} <= names
+        names = {path.name for path in plain.folder.iterdir()}
+        assert {"job.log", "run.json", *BYTES} <= names
         assert not any(name.startswith(".") for name in names)
-        secret = small_boss.token.encode()
-        assert secret not in run.stderr.encode()
-        assert not [path for path in run.folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
+        assert small_boss.token not in plain.stderr
+        assert not [name for name, body in files_of(plain.folder).items() if small_boss.token.encode() in body]
 
     @pytest.mark.parametrize("options", [["--cpus", "1"], ["--cpus", "3", "--block-size", "2,13,17"]])
-    def test_blocks_and_workers_do_not_show(self, small_boss: BossServer, tmp_path: Path, options: list[str]) -> None:
+    def test_blocks_and_workers_do_not_show(
+        self, small_boss: BossServer, plain: Run, tmp_path: Path, options: list[str]
+    ) -> None:
         """The same files, byte for byte, as with the defaults."""
-        arguments = [*where(small_boss, "small", "plain", SMALL), "--no-push", "--no-plots"]
-        usual, other = (
-            drive(small_boss, tmp_path / "a", *arguments),
-            drive(small_boss, tmp_path / "b", *arguments, *options),
-        )
-        assert (usual.code, other.code) == (0, 0), other.stderr
-        for name in (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv"):
-            assert (usual.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
+        other = drive_small(small_boss, tmp_path, *LOCAL, *options)
+        assert other.code == 0, other.stderr
+        for name in BYTES:
+            assert (plain.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
 
     def test_neurodata_cfg_gives_what_the_command_line_leaves_out(self, small_boss: BossServer, tmp_path: Path) -> None:
         config = tmp_path / "neurodata.cfg"
@@ -285,469 +320,12 @@ class TestResults:
             "[shared]\ncollection = small\nexperiment = plain\n"
             "[Parallel]\nx_range = 0,50\ny_range = 0,40\nz_range = 0,6\n"
         )
-        arguments = ["--config", str(config), "--x-range", "0,70", "--no-push", "--no-plots"]
+        arguments = ["--config", str(config), "--x-range", "0,70", *LOCAL]
         run = drive(small_boss, tmp_path / "results", *arguments, token="")
         assert run.code == 0, run.stderr
         assert run.mask().shape == (6, 40, 70)
 
-
-# what is asked | what is wrong | exit code | what the sentence says
-WRONG = {
-    "no-host": (["--col", "small"], {}, 2, ["--host", "--config"]),
-    "unknown-option": (["--frobnicate"], {}, 2, ["--frobnicate", "--help"]),
-    "unreachable-host": (["--host", "http://127.0.0.1:9"], {}, 69, ["127.0.0.1:9", "cannot be reached"]),
-    "malformed-host": (["--host", "http://a b"], {}, 2, ["host"]),
-    "wrong-token": ([], {"token": "0123456789abcdef0123456789abcdef01234567"}, 77, ["token", "BOSS_TOKEN"]),
-    "no-token": ([], {"token": ""}, 2, ["--token-file", "BOSS_TOKEN"]),
-    "misspelt-collection": (["--col", "smal"], {}, 2, ["smal", "small"]),
-    "misspelt-experiment": (["--exp", "plian"], {}, 2, ["plian", "plain"]),
-    "misspelt-channel": (["--channels", "presynaptic=SYNAPSN"], {}, 2, ["SYNAPSN", "SYNAPSIN"]),
-    "channel-that-is-no-text": (["--channels", "presynaptic=\udcff"], {}, 2, ["presynaptic", "SYNAPSIN"]),
-    "name-that-is-no-text": (["--col", "\udcff"], {}, 2, ["udcff"]),
-    "unknown-role": (["--channels", "pre=SYNAPSIN"], {}, 2, ["pre", "presynaptic"]),
-    "ambiguous-channel": (["--exp", "twice"], {}, 2, ["SYNAPSIN_a, SYNAPSIN_b", "--channels"]),
-    "beyond-the-end": (["--x-range", "0,71"], {}, 2, ["0,71", "x 0,70"]),
-    "start-after-end": (["--y-range", "40,20"], {}, 2, ["40,20", "ends before it starts"]),
-    "empty-box": (["--z-range", "3,3"], {}, 2, ["3,3", "no voxel"]),
-    "no-numbers": (["--z-range", "a,b"], {}, 2, ["a,b", "whole numbers"]),
-    "one-number": (["--z-range", "5"], {}, 2, ["5", "start,stop"]),
-    "float": (["--z-range", "0,5.5"], {}, 2, ["0,5.5", "whole numbers"]),
-    "constant-channel": (["--exp", "flat"], {}, 65, ["SYNAPSIN", "one value"]),
-    "unknown-pipeline": (["--pipeline", "nomads"], {}, 2, ["nomads", "nomads-unsupervised"]),
-    "unknown-parameter": (["--param", "min_size=3"], {}, 2, ["min_size", "min_voxels"]),
-    "malformed-parameter": (["--param", "min_voxels=three"], {}, 2, ["three", "whole number"]),
-    "no-cpus": (["--cpus", "0"], {}, 2, ["--cpus"]),
-    "bad-block-size": (["--block-size", "8,8"], {}, 2, ["8,8", "Z,Y,X"]),
-    "illegal-output-name": (["--out-exp", "not.legal"], {}, 2, ["not.legal", "--out-exp"]),
-    "output-name-too-long": (["--out-exp", "e" * 200], {}, 2, ["255", "--out-exp"]),
-    "missing-config": (["--config", "nowhere.cfg"], {}, 2, ["nowhere.cfg"]),
-    "missing-token-file": (["--token-file", "nowhere.txt"], {}, 2, ["nowhere.txt"]),
-}
-
-
-class TestWrongInput:
-    """What users get wrong: one plain sentence, the documented exit code, nothing lost, no token."""
-
-    @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
-    def test_each_mistake_is_one_sentence_and_its_exit_code(
-        self, small_boss: BossServer, tmp_path: Path, case: tuple[list[str], dict[str, str], int, list[str]]
-    ) -> None:
-        extra, environment, code, words = case
-        arguments = (
-            []
-            if code == 2 and extra[:1] == ["--col"] and "--host" in words
-            else where(small_boss, "small", "plain", SMALL)
-        )
-        run = drive(small_boss, tmp_path, *arguments, *extra, "--quiet", **environment)
-        assert run.code == code, run.stderr
-        sentences = [line for line in run.stderr.splitlines() if " ERROR " in line]
-        assert len(sentences) == 1, run.stderr
-        assert "Traceback" not in run.stderr
-        assert not [word for word in words if word not in sentences[0]], sentences[0]
-        assert small_boss.token not in run.stderr
-
-    def test_output_experiment_of_another_voxel_size_is_refused_before_the_work(
-        self, small_boss: BossServer, tmp_path: Path
-    ) -> None:
-        boss = Boss(small_boss.data)
-        tiny = stack_of_array(np.zeros((6, 60, 70), np.uint8), "other")
-        ingest(boss, "collman_nomads", "coarse", "anything", tiny, (35.0, 50.0, 50.0))
-        boss.close()
-        run = drive(small_boss, tmp_path, *where(small_boss, "small", "plain", SMALL), "--out-exp", "coarse", "--quiet")
-        assert run.code == 65
-        assert "--out-exp" in run.stderr
-        assert not (run.folder / "synapses.csv").exists()
-
-    @pytest.mark.parametrize(
-        ("forbidden", "exp", "extra", "code"),
-        [
-            ("PSD95", "plain", [], 77),  # there is no other
-            ("SYNAPSIN_a", "twice", [], 77),  # another would be taken in its place
-            ("SYNAPSIN_a", "twice", ["--channels", "presynaptic=SYNAPSIN_b"], 0),
-            ("SYNAPSIN_a", "twice", ["--channels", "presynaptic=SYNAPSIN_a"], 77),
-        ],
-    )
-    def test_a_channel_that_the_token_may_not_read_is_not_replaced_in_silence(
-        self, small_boss: BossServer, tmp_path: Path, forbidden: str, exp: str, extra: list[str], code: int
-    ) -> None:
-        with faulty_boss(small_boss.url) as between:
-            between.add(f"GET .*/channel/{forbidden}", *[boss_error(403, 3001, "no right to read")] * 3)
-            arguments = [*where(small_boss, "small", exp, SMALL), "--host", between.url, "--no-push", "--no-plots"]
-            run = drive(small_boss, tmp_path, *arguments, *extra, "--quiet")
-        assert run.code == code, run.stderr
-        assert code == 0 or f"the token may not read {forbidden}" in run.stderr
-
-    def test_token_that_may_not_write_keeps_the_results(self, small_boss: BossServer, tmp_path: Path) -> None:
-        """The mask is not in BOSS, everything else is done and the exit code says what failed."""
-        tokens = json.loads((small_boss.data / "tokens.json").read_text())
-        reader = "r" * 39 + "1"
-        tokens["tokens"][reader] = {"user": "reader", "role": "none", "read": "all", "write": []}
-        (small_boss.data / "tokens.json").write_text(json.dumps(tokens))
-        with start_boss(small_boss.data) as server:
-            arguments = where(server, "small", "plain", SMALL)
-            run = drive(server, tmp_path, *arguments, "--out-exp", "elsewhere", token=reader)
-        assert run.code == 77, run.stderr
-        assert (run.folder / "synapses.csv").exists()
-        assert (run.folder / f"{PREDICTIONS}.ome.tiff").exists()
-        assert "may not" in json.loads((run.folder / "run.json").read_text())["failures"][0]
-
-    def test_bucket_without_permission_keeps_the_folder_and_tells_how_to_go_on(
-        self, small_boss: BossServer, s3_env: S3Server, tmp_path: Path
-    ) -> None:
-        arguments = [
-            *where(small_boss, "small", "plain", SMALL),
-            "--no-push",
-            "--no-plots",
-            "--bucket",
-            "private-bucket",
-        ]
-        # moto checks credentials from its n-th call on when it is told to
-        import requests
-
-        requests.post(f"{s3_env.url}/moto-api/reset-auth", data="0", timeout=10)
-        try:
-            run = drive(small_boss, tmp_path, *arguments)
-        finally:
-            requests.post(f"{s3_env.url}/moto-api/reset-auth", data="inf", timeout=10)
-        assert run.code == 77, run.stderr
-        assert f"driver.py upload {run.folder}" in run.stderr
-        assert (run.folder / "run.json").exists()
-        assert f"driver.py upload {run.folder}" in (run.folder / "job.log").read_text()
-        assert (run.folder / ".work").exists()
-        again = subprocess.run(
-            [sys.executable, "driver.py", "upload", str(run.folder), "--bucket", "private-bucket"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-        )
-        assert again.returncode == 0, again.stderr
-        assert f"{run.folder.name}/run.json" in s3_env.keys("private-bucket")
-        assert not (run.folder / ".work").exists()
-
-    def test_a_folder_is_uploaded_only_as_its_run_left_it_and_under_the_key_of_the_run(
-        self, small_boss: BossServer, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-    ) -> None:
-        import driver
-
-        run = drive(small_boss, tmp_path, *where(small_boss, "small", "plain", SMALL), "--no-push", "--no-plots")
-        key = run.folder.name
-        folder = run.folder.rename(tmp_path / "renamed")
-        table = (folder / "synapses.csv").read_bytes()
-        (folder / "synapses.csv").write_bytes(table + b"mine\n")
-        upload = ["upload", str(folder), "--bucket", "as-it-was"]
-        assert driver.main(upload) == 65
-        assert "it is not what its run.json says: changed: synapses.csv" in capfd.readouterr().err
-        (folder / "synapses.csv").write_bytes(table)
-        assert driver.main(upload) == 0
-        assert f"{key}/run.json" in s3_env.keys("as-it-was")
-        assert not [held for held in s3_env.keys("as-it-was") if not held.startswith(f"{key}/")]
-
-    def test_a_folder_whose_run_did_not_end_is_uploaded_as_incomplete(
-        self, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-    ) -> None:
-        import driver
-
-        folder = tmp_path / "some-key"
-        folder.mkdir()
-        (folder / "synapses.csv").write_text("id\n")
-        assert driver.main(["upload", str(folder), "--bucket", "incomplete"]) == 0
-        assert "is incomplete, and so is its upload" in capfd.readouterr().err
-        assert s3_env.keys("incomplete") == ["some-key/synapses.csv"]
-        (folder / "run.json").write_text("{}")
-        assert driver.main(["upload", str(folder), "--bucket", "incomplete"]) == 65
-
-    def test_full_disk_is_named_and_what_was_there_stays(self, small_boss: BossServer, tmp_path: Path) -> None:
-        with small_disk(tmp_path / "disk", "64k") as disk:
-            (disk / "kept.txt").write_text("kept")
-            run = drive(small_boss, disk, *where(small_boss, "small", "plain", SMALL), "--quiet")
-            assert run.code == 74, run.stderr
-            assert "no space left" in run.stderr.lower()
-            assert "--path" in run.stderr
-            assert (disk / "kept.txt").read_text() == "kept"
-
-
-class TestSameKey:
-    """Two experiments whose names make one results key."""
-
-    def test_a_run_leaves_the_folder_of_the_other_experiment_as_it_is(self, tmp_path_factory: Any) -> None:
-        data, path = tmp_path_factory.mktemp("twins"), tmp_path_factory.mktemp("results")
-        rng = np.random.default_rng(5)
-        boss = Boss(data)
-        for col, exp in (("a_b", "c"), ("a", "b_c")):
-            voxels = rng.poisson(12, (6, 60, 70)).astype(np.uint8)
-            voxels[2:5, 20:24, 30:34] = 140
-            for name in ("SYNAPSIN", "PSD95"):
-                ingest(boss, col, exp, name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
-        boss.close()
-        options = ["--no-push", "--no-plots", "--quiet"]
-        with start_boss(data) as server:
-            first = drive(server, path, *where(server, "a_b", "c", SMALL), *options)
-            assert first.code == 0, first.stderr
-            before = {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
-            for more in ([], ["--fresh"]):
-                second = drive(server, path, *where(server, "a", "b_c", SMALL), *options, *more)
-                assert second.code == 2
-                assert "it has those of a_b/c, whose results key is the same" in second.stderr
-        assert before == {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
-
-
-class TestFolderOfOneself:
-    """What a user puts into a result folder, and who may work in it."""
-
-    def test_a_file_of_the_users_is_told_before_the_work_and_stays(
-        self, small_boss: BossServer, tmp_path: Path
-    ) -> None:
-        arguments = [*where(small_boss, "small", "plain", SMALL), "--no-push", "--no-plots", "--quiet"]
-        run = drive(small_boss, tmp_path, *arguments)
-        assert run.code == 0, run.stderr
-        before = (run.folder / "run.json").read_bytes()
-        (run.folder / "notes.txt").write_text("mine")
-        for more in ([], ["--fresh"]):
-            again = drive(small_boss, tmp_path, *arguments, *more)
-            assert again.code == 2
-            assert "it has what no run left there: notes.txt. Take it elsewhere" in again.stderr
-        assert (run.folder / "notes.txt").read_text() == "mine"
-        assert (run.folder / "run.json").read_bytes() == before
-        (run.folder / "notes.txt").unlink()
-        assert drive(small_boss, tmp_path, *arguments).code == 0
-
-    def test_fresh_of_the_function_starts_over_as_that_of_the_command_does(
-        self, small_boss: BossServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        import driver
-        from nd_synapse.job import steps
-
-        def call(**options: Any) -> dict[str, int]:
-            ranges = SMALL.ranges
-            driver.driver(
-                small_boss.url,
-                small_boss.token,
-                "small",
-                "plain",
-                *ranges,
-                path=tmp_path,
-                push=False,
-                plots=False,
-                **options,
-            )
-            (told,) = tmp_path.glob("*/run.json")
-            return dict(json.loads(told.read_text())["resumed_blocks"])
-
-        with monkeypatch.context() as patch:
-            patch.setattr(steps, "_clear", lambda folder: None)
-            call()
-            assert call()["statistics"] > 0
-        assert call(fresh=True) == {}
-
-    def test_an_upload_waits_for_no_job_that_is_at_work_in_the_folder(
-        self, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        import driver
-        from nd_synapse.job.folder import ResultFolder
-
-        folder = ResultFolder(tmp_path, "some-key")
-        (folder.root / "synapses.csv").write_text("id\n")
-        monkeypatch.setenv("RESULTS_BUCKET", "locked")
-        with folder.locked():
-            assert driver.main(["upload", str(folder.root), "--bucket", "locked"]) == 2
-            assert "another job is at work in it" in capfd.readouterr().err
-            with pytest.raises(UsageError, match="another job is at work in it"):
-                driver.upload_results(folder.root, "some-key")
-        assert "locked" not in {each["Name"] for each in s3_env.client().list_buckets()["Buckets"]}
-        driver.upload_results(folder.root, "some-key")
-        assert s3_env.keys("locked") == ["some-key/synapses.csv"]
-
-    def test_a_symbolic_link_is_neither_uploaded_nor_passed_over(
-        self, s3_env: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-    ) -> None:
-        import driver
-
-        (tmp_path / "key").mkdir()
-        (tmp_path / "key" / "synapses.csv").write_text("id\n")
-        (tmp_path / "elsewhere").write_text("{}")
-        (tmp_path / "key" / "run.json").symlink_to(tmp_path / "elsewhere")
-        assert driver.main(["upload", str(tmp_path / "key"), "--bucket", "linked"]) == 65
-        assert "it has symbolic links: run.json" in capfd.readouterr().err
-        assert "linked" not in {each["Name"] for each in s3_env.client().list_buckets()["Buckets"]}
-
-    @pytest.mark.parametrize("command", ["upload", "verify"])
-    def test_a_path_that_no_file_system_takes_is_a_sentence(
-        self, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
-    ) -> None:
-        import driver
-
-        (tmp_path / "loop").symlink_to(tmp_path / "loop")
-        for path in ("x" * 300, str(tmp_path / "loop" / "a"), ""):
-            words = ["--bucket", "abc"] if command == "upload" else ["--offline"]
-            assert driver.main([command, path, *words]) in (2, 74)
-            told = capfd.readouterr().err
-            assert told.count("\n") == 1
-            assert " ERROR " in told
-
-
-class TestStoppedUpload:
-    """What a signal, or a defect, leaves of an upload."""
-
-    @pytest.fixture
-    def stopped(
-        self, small_boss: BossServer, s3_env: S3Server, tmp_path: Path, request: pytest.FixtureRequest
-    ) -> tuple[Run, list[str]]:
-        """A job that was sent a signal in the middle of its upload, to an S3 that hangs from some object on."""
-        arguments = [*where(small_boss, "small", "plain", SMALL), "--block-size", "3,30,35", "--no-push", "--no-plots"]
-        with through_proxy(s3_env) as faulty:
-            faulty.plan = Plan([Rule("stall", first=10, times=None)])
-            process = subprocess.Popen(
-                [sys.executable, "driver.py", "--path", str(tmp_path), *arguments, "--bucket", "stopped"],
-                cwd=REPOSITORY,
-                env={**os.environ, "BOSS_TOKEN": small_boss.token},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            deadline = time.monotonic() + LIMIT_S
-            while not faulty.plan.hits["stall"]:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            process.send_signal(request.param)
-            _, stderr = process.communicate(timeout=LIMIT_S)
-        run = Run(process.returncode, stderr, tmp_path)
-        there = s3_env.keys("stopped")
-        assert there
-        assert f"{run.folder.name}/run.json" not in there
-        return run, arguments
-
-    @staticmethod
-    def is_all_there(server: S3Server, folder: Path) -> bool:
-        """Tell whether S3 has what the folder has, and nothing is left to go on from."""
-        client, files = server.client(), {f"{folder.name}/{f.name}": f for f in folder.iterdir() if f.is_file()}
-        assert set(server.keys("stopped")) == set(files)
-        held = {key: client.get_object(Bucket="stopped", Key=key)["Body"].read() for key in files}
-        return held == {key: file.read_bytes() for key, file in files.items()} and not (folder / ".work").exists()
-
-    @pytest.mark.parametrize("stopped", [signal.SIGTERM, signal.SIGKILL], indirect=True)
-    def test_the_same_command_computes_nothing_again_and_sends_the_rest(
-        self, small_boss: BossServer, s3_env: S3Server, stopped: tuple[Run, list[str]]
-    ) -> None:
-        run, arguments = stopped
-        before = {name: (run.folder / name).read_bytes() for name in ("synapses.csv", f"{PREDICTIONS}.pkl")}
-        again = drive(small_boss, run.path, *arguments, "--bucket", "stopped")
-        assert again.code == 0, again.stderr
-        manifest = json.loads((run.folder / "run.json").read_text())
-        steps = ("statistics", "detect", "features", "masks")
-        assert manifest["resumed_blocks"] == dict.fromkeys(steps, manifest["counts"]["blocks"])
-        assert {name: (run.folder / name).read_bytes() for name in before} == before
-        assert self.is_all_there(s3_env, run.folder)
-
-    @pytest.mark.parametrize("stopped", [signal.SIGTERM], indirect=True)
-    def test_it_names_the_command_that_sends_the_rest_alone(
-        self, s3_env: S3Server, stopped: tuple[Run, list[str]]
-    ) -> None:
-        run, _ = stopped
-        assert run.code == 75, run.stderr
-        assert "Traceback" not in run.stderr
-        found = re.search(r"stopped by SIGTERM.*`python3 (driver.py upload .*)`", run.stderr)
-        assert found, run.stderr
-        assert found[0] in (run.folder / "job.log").read_text()
-        done = subprocess.run([sys.executable, *shlex.split(found[1])], cwd=REPOSITORY, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert self.is_all_there(s3_env, run.folder)
-
-    def test_a_defect_in_the_upload_is_in_job_log_with_its_traceback(
-        self, small_boss: BossServer, tmp_path: Path
-    ) -> None:
-        line = "import sys, s3, driver; s3.upload_folder = lambda *_, **__: 1 / 0; sys.exit(driver.main(sys.argv[1:]))"
-        arguments = [*where(small_boss, "small", "plain", SMALL), "--no-push", "--no-plots", "--bucket", "any-bucket"]
-        done = subprocess.run(
-            [sys.executable, "-c", line, "--path", str(tmp_path), *arguments],
-            cwd=REPOSITORY,
-            env={**os.environ, "BOSS_TOKEN": small_boss.token},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-        )
-        assert done.returncode == 1, done.stderr
-        assert "Traceback" not in done.stderr
-        log = next(tmp_path.glob("*/job.log")).read_text()
-        assert "Traceback" in log
-        assert "ZeroDivisionError" in log
-
-
-class TestImported:
-    """The historical functions, imported."""
-
-    def test_driver_returns_info_mask_and_links(self, small_boss: BossServer, tmp_path: Path) -> None:
-        from driver import driver
-
-        info, results, links = driver(
-            small_boss.url, small_boss.token, "small", "plain", (0, 6), (0, 60), (0, 70), str(tmp_path), plots=False
-        )
-        assert results.shape == (6, 60, 70)
-        assert results.dtype == np.uint8
-        assert info["results_key"] == "nomads-unsupervised_small_plain_z_0_6_y_0_60_x_0_70"
-        assert links["All"].endswith(f"/{info['results_key']}_All/")
-        assert small_boss.token not in repr((info, links))
-
-    def test_get_data_returns_every_channel_and_the_voxel_size(self, small_boss: BossServer) -> None:
-        from driver import get_data
-
-        data_dict, voxel_size = get_data(small_boss.url, small_boss.token, "small", "twice", [1, 6], [0, 60], [3, 70])
-        assert {name: array.shape for name, array in data_dict.items()} == dict.fromkeys(
-            ["PSD95", "SYNAPSIN_a", "SYNAPSIN_b"], (5, 60, 67)
-        )
-        assert voxel_size == VOXEL_SIZE_NM
-
-    def test_upload_results_puts_every_file_under_the_key(
-        self, s3_env: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        from driver import upload_results
-
-        (tmp_path / "sub").mkdir()
-        (tmp_path / "a.csv").write_text("1\n")
-        (tmp_path / "sub" / "b.txt").write_text("2\n")
-        monkeypatch.setenv("RESULTS_BUCKET", "by-environment")
-        upload_results(f"{tmp_path}/", "some_key")
-        assert s3_env.keys("by-environment") == ["some_key/a.csv", "some_key/sub/b.txt"]
-
-
-class TestForecast:
-    """What is told before a run."""
-
-    @pytest.mark.parametrize("cache", [None, "0.00001"])
-    def test_dry_run_tells_what_is_needed_and_touches_nothing(
-        self, small_boss: BossServer, tmp_path: Path, cache: str | None
-    ) -> None:
-        command = [
-            sys.executable,
-            "driver.py",
-            *where(small_boss, "small", "plain", SMALL),
-            "--path",
-            str(tmp_path / "r"),
-        ]
-        done = subprocess.run(
-            [*command, "--dry-run", "--block-size", "3,30,35", *(["--cache", cache] if cache else [])],
-            cwd=REPOSITORY,
-            env={**os.environ, "BOSS_TOKEN": small_boss.token},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-        )
-        assert done.returncode == 0, done.stderr
-        told = dict(line.split(None, 1) for line in done.stdout.replace("to pull", "to-pull").splitlines())
-        assert told["blocks"].startswith("8 of at most 3 x 30 x 35")
-        assert told["box"].endswith("25,200 voxels")
-        assert ("for --cache holds less" in told["to-pull"]) == (cache is not None)
-        assert told.keys() >= {"to-pull", "memory", "disk", "time", "channels", "results"}
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_job_whose_blocks_failed_exits_with_three_and_names_them(
-        self, small_boss: BossServer, tmp_path: Path
-    ) -> None:
-        import driver
-        from nd_synapse.job.folder import ResultFolder
-        from nd_synapse.job.job import Job
-        from tests.detection.test_hostile import Fragile
-
+    def test_a_job_whose_blocks_failed_ends_with_3_and_names_them(self, small_boss: BossServer, tmp_path: Path) -> None:
         class Broken(Fragile):
             def detect(self, arrays: Any, finding: Any, place: Any) -> Any:
                 if place.shape[0] == 4:
@@ -766,25 +344,416 @@ class TestForecast:
             push=False,
         )
         folder = ResultFolder(tmp_path, job.results_key)
-        outcome = driver.run(job, folder, lambda *_: None)
+        outcome = steps.run(job, folder, lambda *_: None)
         assert [error.exit_code for error in outcome.errors] == [3]
         assert "1 of 2 blocks failed, the first at z 0:4 y 0:60 x 0:70: ValueError: too thick" in str(outcome.errors[0])
-        manifest = json.loads((folder.root / "run.json").read_text())
-        assert [failed_block["box"] for failed_block in manifest["holes"]] == ["z 0:4 y 0:60 x 0:70"]
-        assert "too thick" in manifest["holes"][0]["traceback"]
+        (failed,) = json.loads((folder.root / "run.json").read_text())["failed_blocks"]
+        assert failed["box"] == "z 0:4 y 0:60 x 0:70"
+        assert "too thick" in failed["traceback"]
         with tifffile.TiffFile(folder.root / f"{PREDICTIONS}.ome.tiff") as tiff:
             assert "Not computed, and 0 here, because blocks failed: z 0:4" in str(tiff.ome_metadata)
-        assert "Hole in the masks at z 0:4" in next(folder.root.glob("*.html")).read_text()
+        assert "Failed block, 0 in the masks, at z 0:4" in next(folder.root.glob("*.html")).read_text()
         assert folder.work.exists()
 
 
+# option and value that are wrong, after those of a right command line | exit code | what the sentence says
+WRONG: dict[str, tuple[list[str], int, list[str]]] = {
+    "unknown-option": (["--frobnicate"], 2, ["--frobnicate", "--help"]),
+    "unreachable-host": (["--host", "http://127.0.0.1:9"], 69, ["127.0.0.1:9", "cannot be reached"]),
+    "malformed-host": (["--host", "http://a b"], 2, ["host"]),
+    "misspelt-collection": (["--col", "smal"], 2, ["smal", "small"]),
+    "misspelt-experiment": (["--exp", "plian"], 2, ["plian", "plain"]),
+    "misspelt-channel": (["--channels", "presynaptic=SYNAPSN"], 2, ["SYNAPSN", "SYNAPSIN"]),
+    "channel-that-is-no-text": (["--channels", "presynaptic=\udcff"], 2, ["presynaptic", "SYNAPSIN"]),
+    "name-that-is-no-text": (["--col", "\udcff"], 2, ["udcff"]),
+    "unknown-role": (["--channels", "pre=SYNAPSIN"], 2, ["pre", "presynaptic"]),
+    "ambiguous-channel": (["--exp", "twice"], 2, ["SYNAPSIN_a, SYNAPSIN_b", "--channels"]),
+    "beyond-the-end": (["--x-range", "0,71"], 2, ["0,71", "x 0,70"]),
+    "start-after-end": (["--y-range", "40,20"], 2, ["40,20", "ends before it starts"]),
+    "empty-box": (["--z-range", "3,3"], 2, ["3,3", "no voxel"]),
+    "no-numbers": (["--z-range", "a,b"], 2, ["a,b", "whole numbers"]),
+    "one-number": (["--z-range", "5"], 2, ["5", "start,stop"]),
+    "float": (["--z-range", "0,5.5"], 2, ["0,5.5", "whole numbers"]),
+    "constant-channel": (["--exp", "flat"], 65, ["SYNAPSIN", "one value"]),
+    "unknown-pipeline": (["--pipeline", "nomads"], 2, ["nomads", "nomads-unsupervised"]),
+    "unknown-parameter": (["--param", "min_size=3"], 2, ["min_size", "min_voxels"]),
+    "malformed-parameter": (["--param", "min_voxels=three"], 2, ["three", "whole number"]),
+    "no-cpus": (["--cpus", "0"], 2, ["--cpus"]),
+    "bad-block-size": (["--block-size", "8,8"], 2, ["8,8", "Z,Y,X"]),
+    "illegal-output-name": (["--out-exp", "not.legal"], 2, ["not.legal", "--out-exp"]),
+    "output-name-too-long": (["--out-exp", "e" * 200], 2, ["255", "--out-exp"]),
+    "missing-config": (["--config", "nowhere.cfg"], 2, ["nowhere.cfg"]),
+    "missing-token-file": (["--token-file", "nowhere.txt"], 2, ["nowhere.txt"]),
+}
+
+
+class TestWrongInput:
+    """What users get wrong: one plain sentence, the documented exit code, nothing lost, no token."""
+
+    def check(self, run: Run, code: int, words: list[str], token: str) -> None:
+        assert run.code == code, run.stderr
+        (sentence,) = (line for line in run.stderr.splitlines() if " ERROR " in line)
+        assert "Traceback" not in run.stderr
+        assert not [word for word in words if word not in sentence], sentence
+        assert token not in run.stderr
+
+    @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+    def test_each_mistake_is_one_sentence_and_its_exit_code(
+        self, small_boss: BossServer, tmp_path: Path, case: tuple[list[str], int, list[str]]
+    ) -> None:
+        wrong, code, words = case
+        self.check(drive_small(small_boss, tmp_path, *wrong, "--quiet"), code, words, small_boss.token)
+
+    @pytest.mark.parametrize(
+        ("token", "code", "words"),
+        [("0123456789abcdef0123456789abcdef01234567", 77, ["token", "BOSS_TOKEN"]), ("", 2, ["--token-file"])],
+        ids=["wrong", "none"],
+    )
+    def test_a_token_that_is_wrong_or_missing_is_named(
+        self, small_boss: BossServer, tmp_path: Path, token: str, code: int, words: list[str]
+    ) -> None:
+        run = drive(small_boss, tmp_path, *where(small_boss, "small", "plain", SMALL), "--quiet", token=token)
+        self.check(run, code, words, small_boss.token)
+
+    def test_a_volume_that_is_not_named_is_missed(self, small_boss: BossServer, tmp_path: Path) -> None:
+        run = drive(small_boss, tmp_path, "--col", "small", "--quiet")
+        self.check(run, 2, ["--host", "--config"], small_boss.token)
+
+    def test_output_experiment_of_another_voxel_size_is_refused_before_the_work(
+        self, small_boss: BossServer, tmp_path: Path
+    ) -> None:
+        boss = Boss(small_boss.data)
+        tiny = stack_of_array(np.zeros((6, 60, 70), np.uint8), "other")
+        ingest(boss, "collman_nomads", "coarse", "anything", tiny, (35.0, 50.0, 50.0))
+        boss.close()
+        run = drive_small(small_boss, tmp_path, "--out-exp", "coarse", "--quiet")
+        assert run.code == 65
+        assert "--out-exp" in run.stderr
+        assert not (run.folder / "synapses.csv").exists()
+
+    @pytest.mark.parametrize(
+        ("forbidden", "exp", "extra", "code"),
+        [
+            ("PSD95", "plain", [], 77),  # there is no other
+            ("SYNAPSIN_a", "twice", [], 77),  # another would be taken in its place
+            ("SYNAPSIN_a", "twice", ["--channels", "presynaptic=SYNAPSIN_b"], 0),
+            ("SYNAPSIN_a", "twice", ["--channels", "presynaptic=SYNAPSIN_a"], 77),
+        ],
+    )
+    def test_a_channel_that_the_token_may_not_read_is_not_replaced_in_silence(
+        self, small_boss: BossServer, tmp_path: Path, forbidden: str, exp: str, extra: list[str], code: int
+    ) -> None:
+        with faulty_boss(small_boss.url) as between:
+            between.add(f"GET .*/channel/{forbidden}", *[boss_error(403, 3001, "no right to read")] * 3)
+            arguments = [*where(small_boss, "small", exp, SMALL), "--host", between.url, *LOCAL]
+            run = drive(small_boss, tmp_path, *arguments, *extra, "--quiet")
+        assert run.code == code, run.stderr
+        assert code == 0 or f"the token may not read {forbidden}" in run.stderr
+
+    def test_token_that_may_not_write_keeps_the_results(self, small_boss: BossServer, tmp_path: Path) -> None:
+        """The mask is not in BOSS, everything else is done and the exit code says what failed."""
+        tokens = json.loads((small_boss.data / "tokens.json").read_text())
+        reader = "r" * 39 + "1"
+        tokens["tokens"][reader] = {"user": "reader", "role": "none", "read": "all", "write": []}
+        (small_boss.data / "tokens.json").write_text(json.dumps(tokens))
+        with start_boss(small_boss.data) as server:
+            arguments = where(server, "small", "plain", SMALL)
+            run = drive(server, tmp_path, *arguments, "--out-exp", "elsewhere", "--no-plots", token=reader)
+        assert run.code == 77, run.stderr
+        assert set(BYTES) <= files_of(run.folder).keys()
+        assert "may not" in run.manifest()["failures"][0]
+
+    def test_full_disk_is_named_and_what_was_there_stays(self, small_boss: BossServer, tmp_path: Path) -> None:
+        with small_disk(tmp_path / "disk", "64k") as disk:
+            (disk / "kept.txt").write_text("kept")
+            run = drive_small(small_boss, disk, "--quiet")
+            assert run.code == 74, run.stderr
+            assert "no space left" in run.stderr.lower()
+            assert "--path" in run.stderr
+            assert (disk / "kept.txt").read_text() == "kept"
+
+
+class TestFolder:
+    """What may lie in a result folder, and who may work in it."""
+
+    def test_the_folder_of_another_experiment_with_the_same_key_stays(
+        self, small_boss: BossServer, tmp_path: Path
+    ) -> None:
+        options = [*LOCAL, "--quiet"]
+        first = drive(small_boss, tmp_path, *where(small_boss, "a_b", "c", SMALL), *options)
+        assert first.code == 0, first.stderr
+        before = files_of(first.folder)
+        for more in ([], ["--fresh"]):
+            second = drive(small_boss, tmp_path, *where(small_boss, "a", "b_c", SMALL), *options, *more)
+            assert second.code == 2
+            assert "it has those of a_b/c, whose results key is the same" in second.stderr
+        assert before == files_of(first.folder)
+
+    def test_a_file_of_the_users_is_refused_before_the_work_and_stays(
+        self, small_boss: BossServer, folder: Path
+    ) -> None:
+        (folder / "notes.txt").write_text("mine")
+        before = files_of(folder)
+        for more in ([], ["--fresh"]):
+            again = drive_small(small_boss, folder.parent, *LOCAL, "--quiet", *more)
+            assert again.code == 2
+            assert "it has files that no run left there: notes.txt. Move them elsewhere" in again.stderr
+        assert files_of(folder) == before
+        (folder / "notes.txt").unlink()
+        assert drive_small(small_boss, folder.parent, *LOCAL).code == 0
+        assert not (folder / "NDVIS_links.csv").exists()
+
+    def test_fresh_of_the_function_starts_over_as_that_of_the_command_does(
+        self, small_boss: BossServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def call(**more: Any) -> dict[str, int]:
+            z, y, x = SMALL.ranges
+            options: dict[str, Any] = {"path": tmp_path, "push": False, "plots": False, **more}
+            driver.driver(small_boss.url, small_boss.token, "small", "plain", z, y, x, **options)
+            (written,) = tmp_path.glob("*/run.json")
+            return dict(json.loads(written.read_text())["resumed_blocks"])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, "_clear", lambda folder: None)
+            call()
+            assert call()["statistics"] > 0
+        assert call(fresh=True) == {}
+
+
+class TestUpload:
+    """``driver.py upload``, and the upload of a job."""
+
+    @pytest.fixture(autouse=True)
+    def s3(self, s3_env: S3Server) -> S3Server:
+        """An empty S3."""
+        return s3_env
+
+    def upload(self, folder: Path, bucket: str) -> tuple[int, str]:
+        """Upload a folder; return the exit code and what was logged."""
+        with redirect_stderr(io.StringIO()) as err:
+            code = driver.main(["upload", str(folder), "--bucket", bucket])
+        return code, err.getvalue()
+
+    def test_a_bucket_without_permission_keeps_the_folder_and_names_the_command_that_sends_it(
+        self, small_boss: BossServer, s3: S3Server, tmp_path: Path
+    ) -> None:
+        # moto checks credentials from its n-th call on
+        requests.post(f"{s3.url}/moto-api/reset-auth", data="0", timeout=LIMIT_S)
+        try:
+            run = drive_small(small_boss, tmp_path, *LOCAL, "--bucket", "private-bucket")
+        finally:
+            requests.post(f"{s3.url}/moto-api/reset-auth", data="inf", timeout=LIMIT_S)
+        assert run.code == 77, run.stderr
+        assert f"driver.py upload {run.folder}" in run.stderr
+        assert f"driver.py upload {run.folder}" in (run.folder / "job.log").read_text()
+        assert (run.folder / "run.json").exists()
+        assert (run.folder / ".work").exists()
+        code, logged = self.upload(run.folder, "private-bucket")
+        assert code == 0, logged
+        assert f"{run.folder.name}/run.json" in s3.keys("private-bucket")
+        assert not (run.folder / ".work").exists()
+
+    def test_a_folder_is_uploaded_only_as_its_run_left_it_and_under_the_key_of_the_run(
+        self, s3: S3Server, plain: Run, folder: Path
+    ) -> None:
+        folder = folder.rename(folder.with_name("renamed"))
+        table = (folder / "synapses.csv").read_bytes()
+        (folder / "synapses.csv").write_bytes(table + b"mine\n")
+        code, logged = self.upload(folder, "as-it-was")
+        assert code == 65
+        assert "it is not what its run.json says: changed: synapses.csv" in logged
+        (folder / "synapses.csv").write_bytes(table)
+        assert self.upload(folder, "as-it-was")[0] == 0
+        assert objects_of(s3, "as-it-was") == {f"{plain.folder.name}/{n}": b for n, b in files_of(folder).items()}
+
+    def test_a_folder_whose_run_did_not_end_is_uploaded_as_incomplete(self, s3: S3Server, tmp_path: Path) -> None:
+        folder = tmp_path / "some-key"
+        folder.mkdir()
+        (folder / "synapses.csv").write_text("id\n")
+        code, logged = self.upload(folder, "incomplete")
+        assert code == 0
+        assert "is incomplete, and so is its upload" in logged
+        assert s3.keys("incomplete") == ["some-key/synapses.csv"]
+        (folder / "run.json").write_text("{}")
+        assert self.upload(folder, "incomplete")[0] == 65
+
+    def test_an_upload_does_not_start_while_a_job_works_in_the_folder(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = ResultFolder(tmp_path, "some-key")
+        (folder.root / "synapses.csv").write_text("id\n")
+        monkeypatch.setenv("RESULTS_BUCKET", "locked")
+        with folder.locked():
+            code, logged = self.upload(folder.root, "locked")
+            assert code == 2
+            assert "another job is at work in it" in logged
+            with pytest.raises(UsageError, match="another job is at work in it"):
+                driver.upload_results(folder.root, "some-key")
+        assert "locked" not in {each["Name"] for each in s3.client().list_buckets()["Buckets"]}
+        driver.upload_results(folder.root, "some-key")
+        assert s3.keys("locked") == ["some-key/synapses.csv"]
+
+    def test_a_symbolic_link_is_refused(self, s3: S3Server, tmp_path: Path) -> None:
+        (tmp_path / "key").mkdir()
+        (tmp_path / "key" / "synapses.csv").write_text("id\n")
+        (tmp_path / "elsewhere").write_text("{}")
+        (tmp_path / "key" / "run.json").symlink_to(tmp_path / "elsewhere")
+        code, logged = self.upload(tmp_path / "key", "linked")
+        assert code == 65
+        assert "it has symbolic links: run.json" in logged
+        assert "linked" not in {each["Name"] for each in s3.client().list_buckets()["Buckets"]}
+
+    def test_upload_results_puts_every_file_under_the_key(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "a.csv").write_text("1\n")
+        (tmp_path / "sub" / "b.txt").write_text("2\n")
+        monkeypatch.setenv("RESULTS_BUCKET", "by-environment")
+        driver.upload_results(f"{tmp_path}/", "some_key")
+        assert s3.keys("by-environment") == ["some_key/a.csv", "some_key/sub/b.txt"]
+
+    def test_a_defect_in_the_upload_is_in_job_log_with_its_traceback(
+        self, small_boss: BossServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("a defect")
+
+        monkeypatch.setattr("nd_synapse.job.delivery.upload", broken)
+        run = drive_small(small_boss, tmp_path, *LOCAL, "--bucket", "any-bucket")
+        assert run.code == 1, run.stderr
+        assert "Traceback" not in run.stderr
+        assert "Traceback" in (run.folder / "job.log").read_text()
+        assert "ZeroDivisionError" in (run.folder / "job.log").read_text()
+
+
+class TestStoppedUpload:
+    """What a signal leaves of an upload; the job is a process of its own."""
+
+    BLOCKS = ("--block-size", "3,30,35")
+
+    @pytest.fixture
+    def stopped(self, small_boss: BossServer, s3_env: S3Server, tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+        """A job that was sent a signal in the middle of its upload, to an S3 that hangs from some object on."""
+        arguments = [*where(small_boss, "small", "plain", SMALL), *self.BLOCKS, *LOCAL, "--bucket", "stopped"]
+        with through_proxy(s3_env) as faulty:
+            faulty.plan = Plan([Rule("stall", first=10, times=None)])
+            process = subprocess.Popen(
+                [sys.executable, "driver.py", "--path", str(tmp_path), *arguments],
+                cwd=REPOSITORY,
+                env={**os.environ, "BOSS_TOKEN": small_boss.token},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            deadline = time.monotonic() + LIMIT_S
+            while not faulty.plan.hits["stall"]:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(request.param)
+            _, stderr = process.communicate(timeout=LIMIT_S)
+        run = Run(process.returncode, stderr, tmp_path)
+        there = s3_env.keys("stopped")
+        assert there
+        assert f"{run.folder.name}/run.json" not in there
+        return run
+
+    def check_all_is_there(self, server: S3Server, folder: Path) -> None:
+        """S3 has what the folder has, and nothing is left to resume from."""
+        assert objects_of(server, "stopped") == {
+            f"{folder.name}/{name}": body for name, body in files_of(folder).items()
+        }
+        assert not (folder / ".work").exists()
+
+    @pytest.mark.parametrize("stopped", [signal.SIGTERM, signal.SIGKILL], indirect=True)
+    def test_the_same_command_computes_nothing_again_and_sends_the_rest(
+        self, small_boss: BossServer, s3_env: S3Server, stopped: Run
+    ) -> None:
+        before = {name: (stopped.folder / name).read_bytes() for name in BYTES}
+        again = drive_small(small_boss, stopped.path, *self.BLOCKS, *LOCAL, "--bucket", "stopped")
+        assert again.code == 0, again.stderr
+        manifest = again.manifest()
+        names = ("statistics", "detect", "features", "masks")
+        assert manifest["resumed_blocks"] == dict.fromkeys(names, manifest["counts"]["blocks"])
+        assert {name: (stopped.folder / name).read_bytes() for name in before} == before
+        self.check_all_is_there(s3_env, stopped.folder)
+
+    @pytest.mark.parametrize("stopped", [signal.SIGTERM], indirect=True)
+    def test_it_names_the_command_that_sends_the_rest_alone(self, s3_env: S3Server, stopped: Run) -> None:
+        assert stopped.code == 75, stopped.stderr
+        assert "Traceback" not in stopped.stderr
+        found = re.search(r"stopped by SIGTERM.*`python3 (driver.py upload .*)`", stopped.stderr)
+        assert found, stopped.stderr
+        assert found[0] in (stopped.folder / "job.log").read_text()
+        done = subprocess.run([sys.executable, *shlex.split(found[1])], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        self.check_all_is_there(s3_env, stopped.folder)
+
+
+class TestImported:
+    """The historical functions, imported."""
+
+    def test_driver_returns_info_mask_and_links(self, small_boss: BossServer, tmp_path: Path) -> None:
+        info, results, links = driver.driver(
+            small_boss.url, small_boss.token, "small", "plain", (0, 6), (0, 60), (0, 70), str(tmp_path), plots=False
+        )
+        assert isinstance(results, np.ndarray)
+        assert results.shape == (6, 60, 70)
+        assert results.dtype == np.uint8
+        assert info["results_key"] == "nomads-unsupervised_small_plain_z_0_6_y_0_60_x_0_70"
+        assert links["All"].endswith(f"/{info['results_key']}_All/")
+        assert small_boss.token not in repr((info, links))
+
+    def test_get_data_returns_every_channel_and_the_voxel_size(self, small_boss: BossServer) -> None:
+        data_dict, voxel_size = driver.get_data(
+            small_boss.url, small_boss.token, "small", "twice", (1, 6), (0, 60), (3, 70)
+        )
+        assert {name: array.shape for name, array in data_dict.items()} == dict.fromkeys(
+            ["PSD95", "SYNAPSIN_a", "SYNAPSIN_b"], (5, 60, 67)
+        )
+        assert voxel_size == VOXEL_SIZE_NM
+
+
+@pytest.mark.parametrize("cache", [None, "0.00001"])
+def test_dry_run_prints_what_is_needed_and_touches_nothing(
+    small_boss: BossServer,
+    tmp_path: Path,
+    cache: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BOSS_TOKEN", small_boss.token)
+    options = ["--path", str(tmp_path / "r"), "--dry-run", "--block-size", "3,30,35"]
+    options += ["--cache", cache] if cache else []
+    assert driver.main([*where(small_boss, "small", "plain", SMALL), *options]) == 0
+    printed = dict(line.split(None, 1) for line in capsys.readouterr().out.replace("to pull", "to-pull").splitlines())
+    assert printed["blocks"].startswith("8 of at most 3 x 30 x 35")
+    assert printed["box"].endswith("25,200 voxels")
+    assert ("for --cache holds less" in printed["to-pull"]) == (cache is not None)
+    assert printed.keys() >= {"to-pull", "memory", "disk", "time", "channels", "results"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["upload", "verify"])
+def test_a_path_that_no_file_system_takes_is_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in ("x" * 300, str(tmp_path / "loop" / "a"), ""):
+        words = ["--bucket", "abc"] if command == "upload" else ["--offline"]
+        assert driver.main([command, path, *words]) in (2, 74)
+        logged = capfd.readouterr().err
+        assert logged.count("\n") == 1
+        assert " ERROR " in logged
+
+
 @pytest.mark.parametrize(("output", "code"), [("| true", 0), ("> /dev/full", 74), (">&-", 0), ("2>&-", 0)])
-def test_output_that_nobody_takes_is_no_defect(output: str, code: int) -> None:
+def test_output_that_cannot_be_written_is_no_defect(output: str, code: int) -> None:
     line = f"set -o pipefail; {shlex.quote(sys.executable)} driver.py --list-pipelines {output}"
     done = subprocess.run(["bash", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == code
-    told = " ERROR standard output: no space left on device. Send it where there is room.\n"
-    assert done.stderr.endswith(told) if code else done.stderr == ""
+    error = " ERROR standard output: no space left on device. Send it where there is room.\n"
+    assert done.stderr.endswith(error) if code else done.stderr == ""
 
 
 @pytest.mark.parametrize("size", [f"8,8,{'9' * 5000}", f"8,8,{'0' * 5000}1", "8,8,0", "8,8"])
