@@ -1,7 +1,7 @@
-"""A small job against a local BOSS on which things go wrong, and the verdict on how it ended.
+"""A small job against a local BOSS with faults, and the verdict on how it ended.
 
 The server is the real one, in a thread of this process, so that the plan can change from run to run. The pool of the
-detection is in this process, too: its workers never speak to BOSS.
+detection is in this process, too: its workers send nothing to BOSS.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BOX = Box((0, 4), (1, 33), (4, 36))  # less than the volume: around it, nothing 
 BLOCK = (2, 64, 64)
 BRISK = Patience(connect_s=2, read_s=0.5, attempts=5, pause_s=0.02, longest_pause_s=0.2)
 LIMIT_S = 60.0
-"""No run takes longer: a few dozen requests, most of which go wrong for less than `BRISK` lasts."""
+"""A run that takes longer counts as wrong: it has a few dozen requests, each within the limits of `BRISK`."""
 
 FILES = ("nomads-unsupervised-predictions.pkl", "nomads-unsupervised-predictions.ome.tiff", "synapses.csv")
 OUT = "out"
@@ -62,7 +62,7 @@ def volume() -> dict[str, NDArray[np.uint8]]:
 
 
 class _Killable(uvicorn.Server):
-    """A server that leaves no connection open at its end, be it one that came while it was being killed."""
+    """A server that closes all connections at its end, also those that are opened meanwhile."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
@@ -75,7 +75,7 @@ class _Killable(uvicorn.Server):
 
 
 class FaultyServer:
-    """A local BOSS on a port of its own; its plan may be changed while it runs, and it restarts when killed."""
+    """A local BOSS on its own port; its plan may be changed while it runs, and it restarts when killed."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -85,7 +85,6 @@ class FaultyServer:
             ingest(boss, "given", "volume", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
         boss.close()
         self.token = tokens.writing_token(data)
-        self.starts = 0
         self._ends = False
         self._server: uvicorn.Server | None = None
         listener = bound("127.0.0.1", 0)
@@ -106,7 +105,7 @@ class FaultyServer:
         assert not self._thread.is_alive(), "the server did not end"
 
     def is_there(self) -> bool:
-        """Tell whether somebody answers: a server that was killed a moment ago comes again."""
+        """Return whether the server runs again after it was killed."""
         for _ in range(400):
             server = self._server
             # one that was killed may take connections for a moment yet
@@ -116,7 +115,7 @@ class FaultyServer:
         return False
 
     def kill(self) -> None:
-        """End the server with all of its connections; what it was at stays unanswered."""
+        """End the server with all of its connections; pending requests are not answered."""
         server = self._server
         assert server is not None
         server.should_exit = server.force_exit = True
@@ -128,7 +127,6 @@ class FaultyServer:
             boss = Boss(self.data)
             answering = application(boss, tokens.load(self.data))
             self._server = _Killable(configured(_Replanned(self, answering)))
-            self.starts += 1
             self._ready.set()
             with listener:
                 self._server.run([listener])
@@ -156,7 +154,7 @@ class _Replanned:
 
 @dataclass
 class Verdict:
-    """How a job ended on which things went wrong, and how the same command ended after that."""
+    """How a job with faults ended, and what was wrong with its results or with those of the repeated job."""
 
     hits: dict[str, int]
     error: NDSynapseError | None
@@ -165,14 +163,14 @@ class Verdict:
 
     @property
     def outcome(self) -> str:
-        """One word: ``same``, or the error with its exit code; ``WRONG`` whatever came."""
+        """``same``, or the error with its exit code; ``WRONG`` if anything was."""
         if self.wrong:
             return "WRONG"
         return "same" if self.error is None else f"{type(self.error).__name__} {self.error.exit_code}"
 
 
 class Bench:
-    """A server, the results of a clean run, and a place for others."""
+    """A server, the results of a clean run, and a folder for further runs."""
 
     def __init__(self, root: Path, server: FaultyServer) -> None:
         self.root = root
@@ -202,7 +200,7 @@ class Bench:
         )
 
     def run(self, job: Job) -> NDSynapseError | None:
-        """Do a job as the command line does; return the error that its exit code is of."""
+        """Do a job as the command line does; return the error that gives its exit code."""
         folder = ResultFolder(job.path, job.results_key)
         with folder.locked():
             try:
@@ -214,21 +212,22 @@ class Bench:
 
     def channel(self, job: Job) -> NDArray[np.uint8]:
         """Return all voxels of the mask's channel as they lie in the server's folder."""
-        boss = Boss(self.server.data)
-        try:
-            found = boss.catalog.get_channel(job.out_collection, job.out_experiment, f"{job.results_key}_All")
-            return np.asarray(boss.voxels.read(found, 0, Box.of_shape(SHAPE), (0, 1))).reshape(SHAPE)
-        finally:
-            boss.close()
+        with self._opened(job) as (boss, channel):
+            return np.asarray(boss.voxels.read(channel, 0, Box.of_shape(SHAPE), (0, 1))).reshape(SHAPE)
 
     def scribble(self, job: Job) -> None:
-        """Let the channel of a job hold another mask, as an earlier run may have left it."""
+        """Write another mask into the channel of a job, as an earlier run may have left it."""
         assert self.run(job) is None
+        other = np.random.default_rng(3).integers(0, 2, (1, *BOX.shape), np.uint8) * np.uint8(255)
+        with self._opened(job) as (boss, channel):
+            boss.voxels.write(channel, 0, BOX, (0, 1), other)
+
+    @contextmanager
+    def _opened(self, job: Job) -> Iterator[tuple[Boss, Any]]:
+        """Open the server's folder, and find the channel of a job in it."""
         boss = Boss(self.server.data)
         try:
-            found = boss.catalog.get_channel(job.out_collection, job.out_experiment, f"{job.results_key}_All")
-            other = np.random.default_rng(3).integers(0, 2, (1, *BOX.shape), np.uint8) * np.uint8(255)
-            boss.voxels.write(found, 0, BOX, (0, 1), other)
+            yield boss, boss.catalog.get_channel(job.out_collection, job.out_experiment, f"{job.results_key}_All")
         finally:
             boss.close()
 
@@ -264,7 +263,7 @@ class Bench:
         return verdict
 
     def _half_done(self, job: Job) -> Iterator[str]:
-        """Yield what a run that ended with an error left and should not have."""
+        """Yield the files that a run which ended with an error should not have left."""
         root = job.path / job.results_key
         for name in FILES:
             if (root / name).exists() and (root / name).read_bytes() != self.reference[name]:
@@ -275,7 +274,6 @@ class Bench:
 def bench(root: Path) -> Iterator[Bench]:
     """Set up a server and a clean run under a folder."""
     server = FaultyServer(root / "boss")
-    # The door is patched where it makes its patience up; the module has the name of its class.
     with (
         mock.patch.object(passes, "BlockPool", InProcessPool),
         mock.patch.object(resource, "Patience", return_value=BRISK),

@@ -8,31 +8,13 @@ from dataclasses import dataclass
 from tests.faults.boss_plan import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
 
 SECONDS = {"slow": 0.7, "stall": 0.7, "429-retry-after": 1.0}
-"""Longer than `BRISK.read_s`, so that the client gives up the first attempt."""
+"""Longer than `BRISK.read_s`, so that the client gives the first attempt up."""
 
-ERRORS = {
-    "429": {69},
-    "429-retry-after": {69},
-    "quota": {69},
-    "500": {69},
-    "502": {69},
-    "503": {69},
-    "504": {69},
-    "forbidden": {77},
-    "slow": {69},
-    "stall": {69},
-    "reset": {69},
-    "truncated": {69},
-    "wrong-length": {69},
-    "wrong-dtype": {69},
-    "corrupted": {69},
-    "stale": {65},
-    "restart": {69},
-}
-"""Exit codes that a run may end with where a fault lasts."""
+ERRORS = dict.fromkeys(FAULTS, 69) | {"forbidden": 77, "stale": 65}
+"""Exit code of a run where a fault lasts."""
 
-RETRIED = frozenset(FAULTS) - {"quota", "forbidden", "wrong-dtype", "restart"}
-"""Faults that do not show when they occur once. A restart may take longer than the patience of these jobs."""
+RETRIED = frozenset(FAULTS) - {"quota", "forbidden", "restart"}
+"""Faults that do not show when they occur once. A restart may take longer than the attempts of these jobs."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Whole jobs on which things go wrong end with the bytes of a clean run, or with a named error and then with them."""
+"""Jobs that meet faults end with the bytes of a clean run, or with a named error and, repeated, with those bytes."""
 
 from __future__ import annotations
 
@@ -34,29 +34,31 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 def once(fault: str) -> Case:
-    """Choose where a fault occurs, so that each kind of request has some."""
+    """Choose a request for a fault, so that each kind of request has some."""
     fitting = [case for case in cases() if case.fault == fault and not case.lasting]
     return fitting[sorted(FAULTS).index(fault) % len(fitting)]
 
 
 @pytest.mark.parametrize("case", [once(fault) for fault in sorted(RETRIED)], ids=str)
-def test_a_fault_that_passes_does_not_show(place: Bench, case: Case) -> None:
+def test_a_transient_fault_does_not_show(place: Bench, case: Case) -> None:
     verdict = place.try_out(case.plan())
     assert (verdict.outcome, verdict.wrong) == ("same", [])
     assert verdict.hits == {case.fault: 1}
 
 
 @pytest.mark.parametrize("fault", QUICK)
-def test_a_fault_that_lasts_ends_the_job_with_its_exit_code_and_is_made_up_for(place: Bench, fault: str) -> None:
+def test_a_lasting_fault_ends_the_job_with_its_exit_code_and_a_further_run_succeeds(
+    place: Bench, fault: str
+) -> None:
     case = next(c for c in cases() if c.fault == fault and c.lasting and c.on.startswith("cutout"))
     verdict = place.try_out(case.plan(), dirty=fault == "stale")
     assert verdict.wrong == []
     assert verdict.error is not None
-    assert verdict.error.exit_code in ERRORS[fault]
+    assert verdict.error.exit_code == ERRORS[fault]
 
 
-def test_a_monthly_quota_is_met_once_by_a_job(place: Bench) -> None:
-    """Every request more would be one more on the account that is used up."""
+def test_a_used_up_quota_is_met_only_once(place: Bench) -> None:
+    """BOSS counts every further request, too."""
     verdict = place.try_out(FaultPlan([Rule("quota", "cutout-get", first=2, times=None)]))
     assert verdict.hits == {"quota": 1}
     assert isinstance(verdict.error, UnavailableError)
