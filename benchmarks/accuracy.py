@@ -1,6 +1,6 @@
-"""How right the pipelines are: on planted synapses, on experts' labels, and on the volume that has published results.
+"""Accuracy of the pipelines: on planted synapses, on experts' labels, and on the volume that has published results.
 
-It fits nothing, and draws no pictures; ``nd-synapse evaluate`` does, for one pipeline on any data.
+Nothing is fitted. ``nd-synapse evaluate`` does the same for one pipeline on any data.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def main() -> int:
         met &= on_labels()
         on_published()
     else:
-        print(f"no {REAL.parent}: nothing held against labels and published results")
+        print(f"no {REAL.parent}: no comparison with labels and published results")
     return int(not met)
 
 

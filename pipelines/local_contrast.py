@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -202,6 +203,7 @@ def values_of_bins(count: int = _INFINITE) -> NDArray[np.float64]:
     return middles
 
 
+@lru_cache(maxsize=32)
 def levels_of_bins(typical: float) -> NDArray[np.uint8]:
     """Return the level of each bin, uint8 (65536,): ``64 ln(1 + contrast / typical)``, at most 255; 0 if not positive.
 

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -129,7 +130,7 @@ class NomadsClassifier(Pipeline):
     min_voxels: int = 1
 
     name = "nomads-classifier"
-    help = "excitatory and inhibitory synapses told apart by their markers, without training"
+    help = "excitatory and inhibitory synapses, classed by their markers, without training"
     masks = ("All", "Gaba", "Glut")
     roles = (
         _role(
@@ -245,7 +246,7 @@ def _graded_slabs(
     voxels: Mapping[str, NDArray[Any]], finding: Finding, windows: Windows, shape: tuple[int, ...]
 ) -> Iterator[tuple[tuple[slice, slice], dict[str, NDArray[Any]]]]:
     """Yield the slabs of a block of `shape`, each with its `_classes`; the voxels have a halo of ``windows.halo``."""
-    tables = {role: _Marker.tables(finding, role) for role in voxels}
+    tables = {role: _tables(finding[f"threshold:{role}"], finding[f"typical:{role}"]) for role in voxels}
     scratch = Scratch()
     for z, y in slabs(shape):
         markers = {
@@ -263,15 +264,6 @@ class _Marker:
     level: NDArray[np.uint8]
     ratio: NDArray[np.float32]
 
-    @classmethod
-    def tables(cls, finding: Finding, role: str) -> _Marker:
-        """Return the values by bin, for a marker's threshold and typical contrast."""
-        values = values_of_bins()
-        times = np.zeros(2**16)
-        times[1 : len(values)] = values[1:] / finding[f"threshold:{role}"]
-        presence = np.minimum(_AT_THRESHOLD * times, 2 * _AT_THRESHOLD).astype(np.uint8)
-        return cls(presence, levels_of_bins(finding[f"typical:{role}"]), times.astype(np.float32))
-
     def look_up(self, contrasts: NDArray[np.float32]) -> _Marker:
         """Return the values by voxel for the contrasts of a slab."""
         found = bins(contrasts)
@@ -284,6 +276,16 @@ class _Marker:
             self.level.take(indices, out=marker.level[section], mode="clip")
             self.ratio.take(indices, out=marker.ratio[section], mode="clip")
         return marker
+
+
+@lru_cache(maxsize=32)
+def _tables(threshold: int, typical: float) -> _Marker:
+    """Return the values by bin for a marker's threshold and typical contrast."""
+    values = values_of_bins()
+    times = np.zeros(2**16)
+    times[1 : len(values)] = values[1:] / threshold
+    presence = np.minimum(_AT_THRESHOLD * times, 2 * _AT_THRESHOLD).astype(np.uint8)
+    return _Marker(presence, levels_of_bins(typical), times.astype(np.float32))
 
 
 def _classes(markers: Mapping[str, _Marker], scratch: Scratch) -> dict[str, NDArray[Any]]:

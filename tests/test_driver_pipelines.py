@@ -240,9 +240,9 @@ def test_a_signal_ends_an_upload_that_hangs(tmp_path: Path, number: signal.Signa
                 time.sleep(0.2)
                 sent = time.monotonic()
                 process.send_signal(number)
-                _, told = process.communicate(timeout=30)
+                _, log = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert process.returncode == 75, told
+    assert process.returncode == 75, log
     assert time.monotonic() - sent < 10
-    assert "the same command goes on" in told.lower()
+    assert "the same command goes on" in log.lower()

@@ -10,7 +10,7 @@ waste synapses::
     greedy takes B-a and leaves A and b alone; A-a with B-b matches all
 
 so that the count depends on coincidences. Here the number of pairs is the largest that there is, which is one number,
-whatever the order of the rows; among such matchings the one with the least total cost is taken. Both come from one
+for any order of the rows; among such matchings the one with the least total cost is taken. Both come from one
 assignment problem (Jonker and Volgenant 1987, in the sparse form of SciPy), in which a synapse may also stay alone at
 a cost above any that pairs can add up to.
 

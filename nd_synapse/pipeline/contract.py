@@ -9,7 +9,7 @@ How a pipeline is run, over blocks that tile the requested volume::
     chosen   = pipeline.select(objects, finding)           once, on the objects joined across blocks
 
 The arrays of a block carry a complete halo on every side. Inside the volume it holds the neighbouring voxels; beyond
-the border of the requested volume the volume is mirrored (``d c b a | a b c d | d c b a``), whatever the block.
+the border of the requested volume the volume is mirrored (``d c b a | a b c d | d c b a``), for any block.
 A pipeline does not need to know where a block ends, and its result must not depend on it; `Place` is for definitions
 that refer to a whole slice, or to the border of the volume.
 

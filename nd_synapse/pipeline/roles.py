@@ -65,18 +65,7 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
     DataError
         If there is no channel.
     """
-    wanted = {role.name for role in roles}
-    for role_name, channel in chosen.items():
-        if role_name not in wanted:
-            raise UnknownNameError(
-                f"role {role_name!r} in --channels", f"the roles are {', '.join(sorted(wanted))}", "Correct the role"
-            )
-        if channel and channel not in channels:
-            raise UnknownNameError(
-                f"channel {channel!r} as {role_name}",
-                f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
-                "Correct the name in --channels",
-            )
+    _check_chosen(roles, channels, chosen)
     if not channels:
         raise DataError(
             "channels for " + " and ".join(role.name for role in roles),
@@ -97,6 +86,22 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
             "Choose another one with --channels",
         )
     return found
+
+
+def _check_chosen(roles: Sequence[Role], channels: Sequence[str], chosen: Mapping[str, str]) -> None:
+    """Refuse roles and channels that do not exist."""
+    names = sorted(role.name for role in roles)
+    for role_name, channel in chosen.items():
+        if role_name not in names:
+            raise UnknownNameError(
+                f"role {role_name!r} in --channels", f"the roles are {', '.join(names)}", "Correct the role"
+            )
+        if channel and channel not in channels:
+            raise UnknownNameError(
+                f"channel {channel!r} as {role_name}",
+                f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
+                "Correct the name in --channels",
+            )
 
 
 def _by_marker(role: Role, channels: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""How right the pipelines are: on planted synapses, and against the labels of experts. Nothing was fitted to either."""
+"""Accuracy of the pipelines: on planted synapses, and against the labels of experts. Nothing was fitted to either."""
 
 from __future__ import annotations
 

@@ -75,7 +75,9 @@ def test_the_pipeline_of_the_example_passes_the_conformance_suite(tmp_path: Path
     assert int(done.stdout.split(" passed")[0].split()[-1]) > 40, done.stdout
 
 
-def test_the_function_of_the_example_gives_the_same_for_any_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_function_of_the_example_gives_the_same_for_any_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (code,) = (block for block in fenced(section(PIPELINES, "A function of your own")) if block.startswith("import"))
     (tmp_path / "spots.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))

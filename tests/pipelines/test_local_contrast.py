@@ -15,7 +15,7 @@ from nd_synapse.errors import DataError
 from nd_synapse.pipeline import registry
 from pipelines.local_contrast import Windows, contrast
 from pipelines.slabs import Scratch, slabs
-from tests.pipelines.variants import volume
+from tests.pipelines.variants import same, volume
 
 SIZES = [(70.0, 100.0, 100.0), (50.0, 50.0, 50.0), (70.0, 64.0, 64.0), (30.0, 150.0, 100.0), (200.0, 200.0, 200.0)]
 
@@ -74,12 +74,7 @@ def test_for_other_voxel_sizes_too_the_result_is_that_of_one_block(
     whole, parts = (
         detect_arrays(pipeline, channels, voxel_size_nm, block_size=size) for size in ((7, 30, 40), (3, 11, 17))
     )
-    assert whole.finding == parts.finding
-    for mask, voxels in whole.masks.items():
-        assert np.array_equal(voxels, parts.masks[mask])
-    assert {column: values.tobytes() for column, values in whole.table.items()} == {
-        column: values.tobytes() for column, values in parts.table.items()
-    }
+    same(whole, parts)
 
 
 def test_voxel_sizes_in_micrometres_are_refused() -> None:

@@ -2,99 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import cc3d
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from nd_synapse.errors import DataError, UnknownNameError, UsageError
+from nd_synapse.blocks.grid import mirrored
+from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
-from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Place
 from pipelines.probabilistic import Probabilistic
-from pipelines.query import Query, parse_query
+from pipelines.query import Query
+from tests.pipelines.variants import VOXEL_SIZE_NM, same
 
-NM = (70.0, 100.0, 100.0)
 Volumes = Mapping[str, NDArray[Any]]
 
 
-# --- a block-wise run, as the engine does it -------------------------------------------------------------------------
-
-
-def blocks(pipeline: Probabilistic, volumes: Volumes, size: tuple[int, int, int]) -> Iterator[tuple[Box, Any, Place]]:
-    """Cut volumes into blocks with their mirrored halo."""
-    halo = pipeline.halo(NM)
+def run(pipeline: Probabilistic, volumes: Volumes, size: tuple[int, int, int] | None = None) -> Found:
+    """Run a pipeline on volumes by role, block by block."""
     shape = next(iter(volumes.values())).shape
-    padded = {role: np.pad(voxels, [(h, h) for h in halo], mode="symmetric") for role, voxels in volumes.items()}
-    for box in Box.of_shape(shape).tiles(size):
-        window = tuple(slice(a, b + 2 * h) for (a, b), h in zip(box.ranges, halo, strict=True))
-        arrays = {role: voxels[window].copy() for role, voxels in padded.items()}
-        for voxels in arrays.values():
-            voxels.flags.writeable = False
-        yield box, arrays, Place(box.start, box.shape, shape, NM)
-
-
-@dataclass
-class Run:
-    """All that a pipeline makes of a volume."""
-
-    summary: dict[str, NDArray[np.int64]]
-    finding: dict[str, Any]
-    detected: NDArray[np.bool_]
-    probability: NDArray[np.uint16]
-    scores: NDArray[np.float32]
-
-    def same_as(self, other: Run) -> bool:
-        return (
-            self.finding == other.finding
-            and self.summary.keys() == other.summary.keys()
-            and all(np.array_equal(counts, other.summary[name]) for name, counts in self.summary.items())
-            and np.array_equal(self.detected, other.detected)
-            and np.array_equal(self.probability, other.probability)
-            and self.scores.tobytes() == other.scores.tobytes()
-        )
-
-
-def counted(pipeline: Probabilistic, cut: list[tuple[Box, Any, Place]]) -> dict[str, NDArray[np.int64]]:
-    """Add what blocks count, as the engine does."""
-    summary: dict[str, NDArray[np.int64]] = {}
-    for _, arrays, place in cut:
-        for name, counts in pipeline.summarise(arrays, place).items():
-            total = np.zeros(max(len(counts), len(summary.get(name, ()))), np.int64)
-            total[: len(counts)] += counts
-            total[: len(summary.get(name, ()))] += summary.get(name, 0)
-            summary[name] = total
-    return summary
-
-
-def run(pipeline: Probabilistic, volumes: Volumes, size: tuple[int, int, int] | None = None) -> Run:
-    """Run a pipeline block by block, the last block first."""
-    shape = next(iter(volumes.values())).shape
-    cut = list(blocks(pipeline, volumes, size or shape))[::-1]
-    summary = counted(pipeline, cut)
-    finding = json.loads(json.dumps(pipeline.learn(summary, {})))
-    whole = Run(summary, finding, np.zeros(shape, bool), np.zeros(shape, np.uint16), np.zeros(shape, np.float32))
-    for box, arrays, place in cut:
-        detected = pipeline.detect(arrays, finding, place)
-        whole.detected[box.slices()] = detected.sets["All"]
-        whole.probability[box.slices()] = detected.evidence["probability"]
-        whole.scores[box.slices()] = pipeline.scores(arrays, finding, place)["All"]
-    return whole
-
-
-# --- the definition, in loops ----------------------------------------------------------------------------------------
+    roles = {role: role for role in volumes}
+    return detect_arrays(
+        pipeline, volumes, VOXEL_SIZE_NM, chosen=roles, threads=1, scores=True, block_size=size or shape
+    )
 
 
 def map_by_definition(voxels: NDArray[Any], slices: int, width: int) -> NDArray[np.float64]:
@@ -177,9 +118,6 @@ def by_definition(query: Query, volumes: Volumes) -> tuple[NDArray[np.float64], 
     return result, unsure
 
 
-# --- any query, any volume -------------------------------------------------------------------------------------------
-
-
 def side(word: str) -> st.SearchStrategy[str]:
     """A side of a query: none to two channels, a third of which changes nothing new."""
     spans = st.lists(st.integers(1, 3), max_size=2)
@@ -217,13 +155,14 @@ def test_for_any_query_the_probabilities_are_those_of_the_definition(
 ) -> None:
     pipeline, volumes = prepared(query, shape, dtype, seed)
     found = run(pipeline, volumes)
+    scores, detected = found.scores["All"], found.masks["All"] > 0
     expected, unsure = by_definition(pipeline.requested, volumes)
-    assert found.scores.dtype == np.float32
-    assert np.all((np.abs(found.scores - expected) < 1e-5) | unsure)
+    assert scores.dtype == np.float32
+    assert np.all((np.abs(scores - expected) < 1e-5) | unsure)
     unsure |= np.abs(expected - pipeline.threshold) < 1e-5
-    assert np.all((found.detected == (expected > pipeline.threshold)) | unsure)
-    assert np.all(np.abs(found.probability[found.detected] / 65535.0 - found.scores[found.detected]) <= 0.51 / 65535)
-    assert not found.probability[~found.detected].any()
+    assert np.all((detected == (expected > pipeline.threshold)) | unsure)
+    largest = ndimage.maximum(scores, np.asarray(found.labels), found.table["id"])
+    assert np.all(np.abs(found.table["probability"] - largest) <= 0.51 / 65535)
 
 
 @settings(max_examples=60, deadline=None)
@@ -244,14 +183,14 @@ def test_for_any_blocks_no_byte_differs_from_the_whole(
     """Most of these blocks are thinner than their halo."""
     pipeline, volumes = prepared(query, shape, dtype, seed)
     z, y, x = (max(n, extent // 5) for n, extent in zip(size, shape, strict=True))
-    assert run(pipeline, volumes).same_as(run(pipeline, volumes, (z, y, x)))
+    same(run(pipeline, volumes), run(pipeline, volumes, (z, y, x)))
 
 
 def test_tiles_within_a_block_do_not_show() -> None:
     pipeline, volumes = prepared(("a:3,b:2", "c:2,d:3", 2, 0.5), (20, 70, 2100), np.uint8, 0)
     whole = run(pipeline, volumes)
-    assert whole.detected.any()
-    assert whole.same_as(run(pipeline, volumes, (7, 33, 999)))
+    assert whole.masks["All"].any()
+    same(whole, run(pipeline, volumes, (7, 33, 999)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -263,37 +202,30 @@ def test_for_any_place_in_memory_an_exponential_has_the_same_bytes(start: int, l
     assert np.exp(values[start : start + length]).tobytes() == one_by_one.tobytes()
 
 
-# --- the published result --------------------------------------------------------------------------------------------
-
-
 def test_the_published_mask_is_reproduced_voxel_for_voxel(shared_data: Path) -> None:
     files = {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95", "mask": "published_detections_mask"}
     volumes = {role: tifffile.imread(shared_data / "at_example" / f"{name}.tif") for role, name in files.items()}
     published = volumes.pop("mask") != 0
     pipeline = Probabilistic()
     whole = run(pipeline, volumes)
-    assert np.count_nonzero(whole.detected != published) == 0
-    _, objects = cc3d.connected_components(whole.detected.view(np.uint8), connectivity=26, return_N=True)
-    assert objects == 2477
-    assert whole.same_as(run(pipeline, volumes, (3, 600, 700)))
-
-
-# --- edges -----------------------------------------------------------------------------------------------------------
+    assert np.array_equal(whole.masks["All"] > 0, published)
+    assert len(whole.table["id"]) == 2477
+    same(whole, run(pipeline, volumes, (3, 600, 700)))
 
 
 @pytest.mark.parametrize("slices", [2, 3])
 def test_in_one_slice_a_punctum_spans_what_there_is(slices: int) -> None:
     pipeline, volumes = prepared((f"a:{slices}", f"b:{slices}", 2, 0.5), (1, 30, 30), np.uint8, 3)
     flat, _ = prepared(("a:1", "b:1", 2, 0.5), (1, 30, 30), np.uint8, 3)
-    assert run(pipeline, volumes).same_as(run(flat, volumes))
+    same(run(pipeline, volumes), run(flat, volumes))
 
 
 @pytest.mark.parametrize("extent", [2, 5, 6])
 def test_in_a_volume_narrower_than_both_borders_nothing_is_scored(extent: int) -> None:
     pipeline, volumes = prepared(("a", "b", 2, 0.0), (3, extent, 40), np.uint8, 0)
-    assert not run(pipeline, volumes).scores.any()
+    assert not run(pipeline, volumes).scores["All"].any()
     wider, volumes = prepared(("a", "b", 2, 0.0), (3, 7, 400), np.uint8, 0)
-    found = run(wider, volumes).scores
+    found = run(wider, volumes).scores["All"]
     assert found[:, 3].any()
     assert not np.delete(found, 3, axis=1).any()
 
@@ -301,10 +233,10 @@ def test_in_a_volume_narrower_than_both_borders_nothing_is_scored(extent: int) -
 def test_a_single_channel_gives_its_own_map_up_to_the_borders() -> None:
     for query in (("a:2", "", 2, 0.9), ("", "a:2", 2, 0.9)):
         pipeline, volumes = prepared(query, (3, 20, 20), np.uint8, 1)
-        found = run(pipeline, volumes)
-        assert np.allclose(found.scores, map_by_definition(next(iter(volumes.values())), 2, 2), atol=1e-5)
-        assert found.scores.min() > 0
-        assert pipeline.halo(NM) == (1, 1, 1)
+        scores = run(pipeline, volumes).scores["All"]
+        assert np.allclose(scores, map_by_definition(next(iter(volumes.values())), 2, 2), atol=1e-5)
+        assert scores.min() > 0
+        assert pipeline.halo(VOXEL_SIZE_NM) == (1, 1, 1)
 
 
 def test_a_constant_slice_has_a_probability_of_a_half() -> None:
@@ -313,9 +245,11 @@ def test_a_constant_slice_has_a_probability_of_a_half() -> None:
     for voxels in volumes.values():
         voxels[2] = 0
     found = run(pipeline, volumes)
-    assert np.isfinite(found.scores).all()
-    assert found.detected.any(axis=(1, 2)).tolist() == [True, True, False, True, True]
-    assert np.all(run(Probabilistic("a:1", ""), {"presynaptic": volumes["presynaptic"]}).scores[2, :-1, :-1] == 0.5)
+    assert np.isfinite(found.scores["All"]).all()
+    assert found.masks["All"].any(axis=(1, 2)).tolist() == [True, True, False, True, True]
+    assert np.all(
+        run(Probabilistic("a:1", ""), {"presynaptic": volumes["presynaptic"]}).scores["All"][2, :-1, :-1] == 0.5
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -323,20 +257,22 @@ def test_a_constant_slice_has_a_probability_of_a_half() -> None:
 def test_a_constant_channel_is_named(value: int, dtype: type) -> None:
     pipeline, volumes = prepared(("a", "b", 2, 0.5), (3, 9, 9), dtype, 0)
     volumes["postsynaptic"] = np.full((3, 9, 9), value, dtype)
-    (_, arrays, place), *_ = blocks(pipeline, volumes, (3, 9, 9))
-    with pytest.raises(DataError, match=r"'PSD95' \(postsynaptic\).*no slice of the box"):
-        pipeline.learn(pipeline.summarise(arrays, place), {"presynaptic": "Syn", "postsynaptic": "PSD95"})
+    with pytest.raises(DataError, match=r"'postsynaptic' \(postsynaptic\).*no slice of the box"):
+        run(pipeline, volumes)
 
 
 def test_slices_of_failed_blocks_do_not_stop_the_others() -> None:
     """A block that fails leaves no counts; its neighbours still see its voxels in their halo."""
     pipeline, volumes = prepared(("a:2", "b:2", 2, 0.5), (6, 60, 60), np.uint8, 5)
-    cut = list(blocks(pipeline, volumes, (3, 60, 60)))
-    for (_, arrays, place), (_, others, there) in (cut, cut[::-1]):
-        detected = pipeline.detect(others, pipeline.learn(pipeline.summarise(arrays, place), {}), there)
-        assert not detected.sets["All"].any()
-        detected = pipeline.detect(arrays, pipeline.learn(pipeline.summarise(arrays, place), {}), place)
-        assert detected.sets["All"].any()
+    halo = pipeline.halo(VOXEL_SIZE_NM)
+    cut = []
+    for box in Box.of_shape((6, 60, 60)).tiles((3, 60, 60)):
+        arrays = {role: mirrored(voxels, box, halo) for role, voxels in volumes.items()}
+        cut.append((arrays, Place(box.start, box.shape, (6, 60, 60), VOXEL_SIZE_NM)))
+    for (arrays, place), (others, there) in (cut, cut[::-1]):
+        finding = pipeline.learn(pipeline.summarise(arrays, place), {})
+        assert pipeline.detect(arrays, finding, place).sets["All"].any()
+        assert not pipeline.detect(others, finding, there).sets["All"].any()
 
 
 def test_a_slice_as_large_as_memory_has_an_exact_standard_deviation() -> None:
@@ -357,7 +293,7 @@ def test_for_any_voxels_means_and_deviations_are_those_of_the_slices(dtype: type
     voxels = random.choice([0, top], (3, 9, 11)) if extreme else random.integers(0, top + 1, (3, 9, 11))
     pipeline = Probabilistic("a", "")
     volumes: Volumes = {"presynaptic": voxels.astype(dtype)}
-    finding = pipeline.learn(counted(pipeline, list(blocks(pipeline, volumes, (2, 4, 5)))), {})
+    finding = run(pipeline, volumes, (2, 4, 5)).finding
     assert finding["mean:presynaptic"] == pytest.approx(voxels.mean(axis=(1, 2)), rel=1e-12)
     assert finding["std:presynaptic"] == pytest.approx(voxels.std(axis=(1, 2)), rel=1e-12)
 
@@ -365,7 +301,7 @@ def test_for_any_voxels_means_and_deviations_are_those_of_the_slices(dtype: type
 def test_voxels_far_below_the_mean_have_no_probability_and_no_warning() -> None:
     voxels = np.full((2, 50, 50), 60_000, np.uint16) + np.random.default_rng(0).integers(0, 2, (2, 50, 50)).astype("u2")
     voxels[:, 20, 20] = 0
-    found = run(Probabilistic("a", ""), {"presynaptic": voxels}).scores
+    found = run(Probabilistic("a", ""), {"presynaptic": voxels}).scores["All"]
     assert found[0, 20, 20] == 0
     assert np.isfinite(found).all()
 
@@ -380,83 +316,3 @@ def test_objects_are_ranked_by_their_largest_probability() -> None:
 def test_a_pipeline_can_be_pickled() -> None:
     pipeline = Probabilistic("a:3,b", "c:1", 4, 0.7)
     assert pickle.loads(pickle.dumps(pipeline)) == pipeline
-
-
-# --- queries ---------------------------------------------------------------------------------------------------------
-
-
-def test_roles_follow_from_the_query() -> None:
-    pipeline = registry.build("probabilistic", {"presynaptic": "Synapsin:2,VGlut1", "postsynaptic": "PSD95:3"})
-    assert [role.name for role in pipeline.roles] == ["presynaptic", "presynaptic2", "postsynaptic"]
-    found = pipeline.choose(["synapsin_1", "PSD95", "GluN1", "VGLUT1", "VGLUT1_old"], {})
-    assert found == {"presynaptic": "synapsin_1", "presynaptic2": "VGLUT1", "postsynaptic": "PSD95"}
-    with pytest.raises(UnknownNameError, match=r"presynaptic2 channel \(the query's VGlut1"):
-        pipeline.choose(["synapsin_1", "PSD95"], {})
-
-
-def test_a_json_query_says_the_same_as_parameters() -> None:
-    text = json.dumps({"presynaptic": "a:3, b", "postsynaptic": "c:1", "punctum": 4, "threshold": 0.7})
-    given_as_json = Probabilistic(query=text, min_voxels=5)
-    as_parameters = Probabilistic("a:3,b:2", "c:1", 4, 0.7)
-    assert given_as_json.requested == as_parameters.requested
-    assert given_as_json.roles == as_parameters.roles
-    assert given_as_json.halo(NM) == as_parameters.halo(NM) == (2, 8, 8)
-
-
-def test_a_side_that_a_json_query_does_not_name_has_no_channel() -> None:
-    requested = Probabilistic(query='{"postsynaptic": "gephyrin:3"}').requested
-    assert (requested.presynaptic, [marker.channel for marker in requested.postsynaptic]) == ((), ["gephyrin"])
-    assert (requested.punctum, requested.threshold) == (2, 0.9)
-
-
-@pytest.mark.parametrize(
-    ("given_parameters", "words"),
-    [
-        ({"presynaptic": "synapsin:4"}, "presynaptic 'synapsin:4': a punctum spans 1 to 3 slices, not '4'"),
-        ({"presynaptic": "synapsin:"}, "not ''"),
-        ({"presynaptic": "a:2:2"}, "not '2:2'"),
-        ({"presynaptic": "a,,b"}, "presynaptic '': it does not start with the name"),
-        ({"postsynaptic": ":2"}, "postsynaptic ':2': it does not start with the name"),
-        ({"presynaptic": ",".join("abcdefghi")}, "9 channels: a side may have 8"),
-        ({"presynaptic": "a" * 20_000}, "that is not a list of channels"),
-        ({"presynaptic": "", "postsynaptic": " "}, "it names no channel"),
-        ({"punctum": "3"}, "punctum 3: it is not an even number of pixels from 2 to 64"),
-        ({"punctum": "1000"}, "from 2 to 64"),
-        ({"punctum": "0"}, "the smallest value is 2"),
-        ({"threshold": "1.5"}, "threshold 1.5: it is not a probability"),
-        ({"threshold": "-1"}, "the smallest value is 0"),
-        ({"query": '{"presynaptic": "a"}', "punctum": "4", "threshold": "0.5"}, "together with punctum, threshold"),
-        ({"query": "synapsin"}, "a query as JSON: it cannot be read"),
-        ({"query": "[" * 9000}, "cannot be read"),
-        ({"query": '{"threshold": ' + "9" * 5000 + "}"}, "cannot be read"),
-        ({"query": "[1]"}, "[1] is not an object"),
-        ({"query": "{}"}, "it names no channel"),
-        ({"query": '{"presynaptik": "a"}'}, "field 'presynaptik' of a query: the fields are presynaptic, postsynaptic"),
-        ({"query": '{"presynaptic": "a", "' + "x" * 4000 + '": 1}'}, "the fields are"),
-        ({"query": '{"presynaptic": ["a"]}'}, "field 'presynaptic' of a query: [\"a\"] is not a text"),
-        ({"query": '{"presynaptic": "a", "presynaptic": "b"}'}, "given more than once"),
-        ({"query": '{"presynaptic": "a", "punctum": true}'}, "true is not a whole number"),
-        ({"query": '{"presynaptic": "a", "punctum": ' + "9" * 4000 + "}"}, "from 2 to 64"),
-        ({"query": '{"presynaptic": "a", "threshold": "0.9"}'}, '"0.9" is not a number'),
-        ({"query": '{"presynaptic": "a", "threshold": NaN}'}, "it is not a probability"),
-        ({"query": '{"presynaptic": "' + "a" * 20_000 + '"}'}, "it may have 10000"),
-        ({"qury": "{}"}, "the pipeline has query"),
-    ],
-    ids=lambda value: repr(value)[:60],
-)
-def test_an_invalid_query_is_refused(given_parameters: dict[str, str], words: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        registry.build("probabilistic", given_parameters)
-    assert words in str(caught.value)
-    assert len(str(caught.value)) < 500
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(max_size=60) | st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["presynaptic", "postsynaptic", "punctum", "threshold", "x"]), inner)).map(json.dumps))  # fmt: skip  # noqa: E501
-def test_for_any_text_a_query_is_read_or_refused(text: str) -> None:
-    try:
-        query = parse_query(text, Query(Probabilistic().requested.presynaptic, (), 2, 0.9))
-    except UsageError:
-        return
-    assert query.base
-    assert 0 <= query.threshold <= 1

@@ -1,7 +1,4 @@
-"""Every registered pipeline with its defaults, and some with other parameters; volumes for any of them.
-
-It tests nothing itself.
-"""
+"""Every registered pipeline with its defaults, and some with other parameters; volumes for any of them."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.detection.in_memory import Found
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 
@@ -22,7 +20,7 @@ VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     "nomads-unsupervised-one-channel": ("nomads-unsupervised", {"evidence": "one-channel"}),
     "function": (f"{__name__}:bright", {}),
 }
-"""Id to name and parameters; a pipeline that is registered is among them without further ado."""
+"""Id to name and parameters."""
 
 
 def bright(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
@@ -77,3 +75,22 @@ def volume(
 
 
 KINDS = ("spots", "noise", "zero", "constant", "saturated", "one-constant", "half-saturated", "one-bright")
+
+
+def same(one: Found | str, other: Found | str) -> None:
+    """Assert that two results are the same bytes."""
+    if isinstance(one, str) or isinstance(other, str):
+        assert one == other
+        return
+    assert one.finding == other.finding
+    assert {name: mask.tobytes() for name, mask in one.masks.items()} == {
+        name: mask.tobytes() for name, mask in other.masks.items()
+    }
+    assert np.array_equal(np.asarray(one.labels), np.asarray(other.labels))
+    assert list(one.table) == list(other.table)
+    for name, values in one.table.items():
+        assert values.dtype == other.table[name].dtype, name
+        assert values.tobytes() == other.table[name].tobytes(), name
+    assert one.scores.keys() == other.scores.keys()
+    for name, scores in one.scores.items():
+        assert scores.tobytes() == other.scores[name].tobytes(), name
