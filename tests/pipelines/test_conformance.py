@@ -110,7 +110,7 @@ def test_small_and_constant_volumes_give_a_result_or_a_message(
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_memory_that_a_block_takes_is_declared(variant: str, dtype: type[np.unsignedinteger[Any]]) -> None:
     pipeline = built(variant)
-    shape = (8, 200, 200)
+    shape = (16, 200, 200)
     channels = volume(pipeline, shape, dtype, "spots")
     box = Box.of_shape(shape)
     roles = pipeline.choose(list(channels), {})
