@@ -71,8 +71,7 @@ def parser(prog: str) -> Parser:
     """Return the parser."""
     p = Parser(
         prog=prog,
-        description="Check a result folder: files against run.json, masks against each other, the table, BOSS and S3; "
-        "compute a sample of masks and rows again.",
+        description="Check a result folder against its run.json, BOSS and S3, and compute a sample of it again.",
         epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
     p.add_argument("folder", action=Value, parse=parse_path, help="result folder of a run that ended")

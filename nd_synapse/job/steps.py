@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from nd_synapse.aws.shared_store import S3SharedStore
-from nd_synapse.blocks.shared_store import Part
+from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.boss import push
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection import Detection, Plan, detect
@@ -53,7 +52,7 @@ def run(
     ready.plan.remember()
     # from here on the folder is this run's; run.json comes last, and marks the run as complete
     clear_results(folder.root, _mask_files(job))
-    shared_store = None if job.shared is None else S3SharedStore(job.shared)
+    shared_store = None if job.shared is None else _shared_store(job.shared)
     detection = detect(ready.plan, job.cpus, progress, shared_store=shared_store, **_pulling(job))
     outcome = Outcome(job=job, source=ready.source, roles=ready.roles, detection=detection, started=started)
     if on_masks is not None:
@@ -94,9 +93,10 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
 
     Blocks that fail end nothing: the job that does what remains tries them again, and names them.
     """
+    shared_store = _shared_store(job.shared or "")
     ready = _prepared(job, folder)
     log.info("part %d of %d (%s)", part.index, part.count, part.phase)
-    failed = detect_part(ready.plan, part, S3SharedStore(job.shared or ""), job.cpus, progress, **_pulling(job))
+    failed = detect_part(ready.plan, part, shared_store, job.cpus, progress, **_pulling(job))
     log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(failed))
     _clear(folder)
 
@@ -147,6 +147,13 @@ def _settle(outcome: Outcome, folder: ResultFolder) -> None:
         log.info("kept %s: the same command resumes from it", folder.work)
     else:
         _clear(folder)
+
+
+def _shared_store(url: str) -> SharedStore:
+    """Open the store where parts of a run share finished blocks."""
+    from nd_synapse.aws.shared_store import S3SharedStore  # boto3 is imported only where it is used
+
+    return S3SharedStore(url)
 
 
 def _pulling(job: Job) -> dict[str, int]:
