@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from nd_synapse.files.stacks import open_stack
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.sample import write_sample
-from nd_synapse.local_boss.stacks import open_stack
 from tests.fixtures_boss import REPOSITORY, start_boss
 
 REAL = REPOSITORY.parent / "shared" / "data" / "at_example"

@@ -16,7 +16,7 @@ MIB = 2**20
 _CHILD = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
-from errors import NDSynapseError
+from nd_synapse.errors import NDSynapseError
 
 def peak():
     with open("/proc/self/status") as lines:

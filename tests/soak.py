@@ -24,9 +24,9 @@ import psutil
 
 import driver
 from nd_synapse.errors import NDSynapseError
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from tests.fixtures_boss import BossServer, start_boss
 
 SHAPE = (4, 64, 64)

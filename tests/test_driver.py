@@ -31,13 +31,13 @@ from scipy import ndimage
 import driver
 from nd_synapse.credentials import Token
 from nd_synapse.errors import UsageError
+from nd_synapse.files.stacks import open_stack, stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import open_stack, stack_of_array
 from nd_synapse.values import parse_block_size
 from tests.conftest import REPOSITORY
 from tests.detection.test_hostile import Fragile

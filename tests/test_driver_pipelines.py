@@ -18,10 +18,10 @@ import pytest
 import tifffile
 
 from nd_synapse.cli.pipelines import main as pipelines_command
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.job.job import DEFAULT_OUT_COL, DEFAULT_OUT_EXP
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 import nd_multicore
 from nd_synapse.blocks.grid import blocks_of
 from nd_synapse.errors import DataError, UsageError
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from nd_synapse.multicore.memory import Load
 from NeuroDataResource import get_boss_resource
 from tests.conftest import REPOSITORY

@@ -17,10 +17,10 @@ import pytest
 
 from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server

@@ -17,12 +17,12 @@ import nd_multicore
 import pymeda_driver
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, NDSynapseError, RangeError, StorageError, UsageError, closest
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box, Frame
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from nd_synapse.pipeline import registry
 from nd_synapse.report.table import SynapseTable
 from nd_synapse.values import parse_int

@@ -31,11 +31,11 @@ import tifffile
 
 import driver
 from nd_synapse.errors import NDSynapseError
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from nd_synapse.local_boss.tokens import writing_token
 from NeuroDataResource import NeuroDataResource
 from tests.batch.fixtures import BUCKET, account, aws, client

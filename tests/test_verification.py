@@ -21,6 +21,7 @@ import driver
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, StorageError, UnavailableError, UsageError
 from nd_synapse.files import masks
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box, Frame
 from nd_synapse.job.deliverables import checksums
 from nd_synapse.job.manifest import read_run_file
@@ -28,7 +29,6 @@ from nd_synapse.job.recompute import Differences, Known, recompute
 from nd_synapse.job.verify import Check, Request, verify
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Detected, Pipeline, Place
 from tests.fixtures_boss import BossServer, start_boss

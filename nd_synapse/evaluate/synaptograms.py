@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection.blocks import add_counts
 from nd_synapse.errors import DataError
-from nd_synapse.evaluate.files import reading
 from nd_synapse.evaluate.metrics import Rate, area_under_roc, balanced_accuracy, bootstrap
+from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Pipeline, Place, Summary
 

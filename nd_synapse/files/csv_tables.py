@@ -1,86 +1,49 @@
-"""A table as CSV: the text of its cells, what a table has to be, and its rows read one at a time.
-
-It knows no result folder and no Parquet; `results` has both.
-"""
+"""A table as CSV: its one writer, and its one reader, which reads a row at a time."""
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, TextIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
 
-__all__ = ["MOST_COLUMNS", "Rows", "check", "texts", "write_csv"]
-
-MOST_COLUMNS = 16_384
-"""Columns of the widest table that is read: as many as Excel has."""
+__all__ = ["check", "read_rows", "texts", "write_csv"]
 
 _ROWS = 16_384
 """Rows that are turned into text at a time: bounds the memory of a table by its columns, not by its rows."""
 
-_ROW_CHARACTERS = 2**20
-"""Characters of the longest row that is read, its line ends included."""
 
-
-class Rows(Iterator[list[str]]):
-    """The rows of a file, one after another; no more of it is held than a row can have.
-
-    The csv module bounds a field, but has its lines, and the fields of a row, as they come.
-
-    Parameters
-    ----------
-    file : text file
-        Opened with ``newline=""``.
-    asked : str
-        What the table is called, for messages.
-    strict : bool
-        Raise csv.Error for quotes in the wrong place.
-
-    Attributes
-    ----------
-    characters : int
-        How much was read.
-    """
-
-    def __init__(self, file: TextIO, requested: str, *, strict: bool = False) -> None:
-        self.characters = 0
-        self._file = file
-        self._asked = requested
-        self._begun = 0
-        self._reader = csv.reader(self._lines(), strict=strict)
-
-    @property
-    def line(self) -> int:
-        """The number of the line that was read last, from 1."""
-        return self._reader.line_num
-
-    def __next__(self) -> list[str]:
-        """Return the next row."""
-        self._begun = self.characters
-        row = next(self._reader)
-        if len(row) > MOST_COLUMNS:
-            raise self._too_much(f"the row at line {self.line:,} has {len(row):,} cells, more than {MOST_COLUMNS:,}")
-        return row
-
-    def _lines(self) -> Iterator[str]:
-        """Yield the lines; a row may have several, where its cells have line ends."""
-        while line := self._file.readline(_ROW_CHARACTERS - (self.characters - self._begun) + 1):
-            self.characters += len(line)
-            if self.characters - self._begun > _ROW_CHARACTERS:
-                found = f"the row at line {self.line + 1:,} has more than {_ROW_CHARACTERS:,} characters"
-                raise self._too_much(found)
-            yield line
-
-    def _too_much(self, found: str) -> DataError:
-        return DataError(self._asked, found, "Give a table of comma-separated text, a line for each row")
+def read_rows(file: Path, requested: str = "") -> Iterator[list[str]]:
+    """Yield the header of a CSV file in UTF-8, then its rows, each as wide; empty lines are left out."""
+    requested = requested or str(file)
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.reader(lines, strict=True)
+        try:
+            header = [cell.strip() for cell in next(reader, [])]
+            twice = [name for name, count in Counter(header).items() if count > 1]
+            if twice or not any(header):
+                found = f"{', '.join(map(repr, twice[:8]))[:200]} heads two columns" if twice else "it has no header"
+                raise DataError(requested, found, "Give comma-separated columns, each with a heading of its own")
+            yield header
+            for row in reader:
+                if row and len(row) != len(header):
+                    found = f"line {reader.line_num} has {len(row)} cells, and the header has {len(header)}"
+                    raise DataError(requested, found, "Give every line the same number of cells")
+                if row:
+                    yield row
+        except (UnicodeDecodeError, csv.Error) as error:
+            found = f"it is not comma-separated text in UTF-8 (after line {reader.line_num}: {error})"
+            raise DataError(requested, found, "Save it as CSV") from error
 
 
 def check(name: str, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse what is no table."""
+    """Raise DataError unless the columns form a table that can be written."""
     lengths = {heading: column.shape for heading, column in columns.items()}
     if len(set(lengths.values())) != 1 or any(len(shape) != 1 for shape in lengths.values()):
         raise DataError(f"table {name}", f"its columns have the shapes {lengths}", "Give columns of one length")
@@ -100,13 +63,13 @@ def write_csv(file: BinaryIO, columns: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _cells(heading: str, values: NDArray[Any]) -> list[str]:
-    """Return some values of a column as their cells are written."""
+    """Return some values of a column as cells, quoted where needed."""
     found = texts(heading, values)
     return list(map(_quoted, found)) if values.dtype.kind == "U" else found
 
 
 def texts(heading: str, values: NDArray[Any]) -> list[str]:
-    """Return some values of a column as the text of their cells, as whoever reads them has it."""
+    """Return some values of a column as the text of their cells."""
     if values.dtype.kind in "iub":
         return list(map(str, values.tolist()))
     if values.dtype.kind == "f":

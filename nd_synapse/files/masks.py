@@ -1,8 +1,4 @@
-"""The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji and Bio-Formats.
-
-It knows no folder: `results` gives it a file to write, and puts it in its place when it is whole. It holds one slice in
-memory at a time.
-"""
+"""The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji; one slice is in memory at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ import os
 import pickle
 import struct
 import uuid
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -23,27 +18,25 @@ import tifffile
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
-from nd_synapse.files.tiff import check_chain
+from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
 __all__ = ["map_pickle", "ome_xml", "tiff_slices", "write_pickle", "write_tiff"]
 
-# Beyond this a classic TIFF's 32-bit offsets could overflow, even where compression wins nothing.
 SUFFIXES = (".pkl", ".ome.tiff")
 """Of the two files of a mask."""
 
+# beyond this a classic TIFF's 32-bit offsets could overflow, even where compression gains nothing
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _PICKLE_TAIL = pickle.TUPLE3 + pickle.REDUCE + pickle.STOP
-# What tifffile raises on damaged bytes.
-_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, struct.error, zlib.error)
 _OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 # The root of the names of our images; version 5 UUIDs below it depend on the content alone.
 _IMAGES = uuid.uuid5(uuid.NAMESPACE_URL, "nd-synapse/image")
 
 
 def _slices(name: str, mask: Volume) -> Iterator[NDArray[np.uint8]]:
-    """Yield the slices (y, x) of a mask, each contiguous and in memory, and refuse what is no mask."""
+    """Yield the slices (y, x) of a mask, each contiguous and in memory, or raise DataError for other values."""
     for z in range(mask.shape[0]):
         plane = np.ascontiguousarray(mask[z : z + 1, :, :][0])
         other = (plane != 0) & (plane != 255)
@@ -51,11 +44,6 @@ def _slices(name: str, mask: Volume) -> Iterator[NDArray[np.uint8]]:
             found = f"slice {z} holds the value {plane[other][0]}"
             raise DataError(f"mask {name}", found, "Give a mask of 0 and 255")
         yield plane
-
-
-def _bytes_of(mask: Volume) -> int:
-    """Return the size of a mask, a byte a voxel."""
-    return math.prod(mask.shape)
 
 
 def write_pickle(file: BinaryIO, name: str, mask: Volume) -> bytes:
@@ -91,7 +79,7 @@ def map_pickle(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     whole = False
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        # a shape that somebody wrote may have more voxels than the head of a pickle can say
+        # a shape from run.json may have more voxels than the head of a pickle can hold
         if math.prod(shape) + len(_PICKLE_TAIL) < size:
             head = _pickle_head(shape)
             file.seek(0)
@@ -105,50 +93,20 @@ def map_pickle(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def tiff_slices(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.uint8]]:
-    """Read a mask that `write_tiff` wrote, slice after slice."""
+    """Read a mask that `write_tiff` wrote, slice after slice, each (y, x)."""
     requested, remedy = f"mask {path.name}", "Run the job again"
-    try:
-        check_chain(path)
-        with tifffile.TiffFile(path) as tiff:
-            if len(tiff.pages) != shape[0]:
-                raise DataError(requested, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)
-            for page in tiff.pages:
-                if not isinstance(page, tifffile.TiffPage) or tuple(page.shape) != shape[1:] or page.dtype != np.uint8:
-                    raise DataError(requested, f"a slice is {page.dtype} of shape {page.shape}", remedy)
-                yield _inflated(tiff.filehandle, page)
-    except (*_DAMAGED, tifffile.TiffFileError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(requested, f"it is damaged ({type(error).__name__})", remedy) from error
-
-
-def _inflated(file: tifffile.FileHandle, page: tifffile.TiffPage) -> NDArray[np.uint8]:
-    """Read a slice as `write_tiff` compresses it, strip by strip.
-
-    tifffile would inflate whatever a strip holds, which may be thousands of times what the slice needs.
-    """
-    layout = (page.compression, page.predictor, page.fillorder, page.bitspersample, page.is_tiled)
-    if layout != (tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.PREDICTOR.NONE, tifffile.FILLORDER.MSB2LSB, 8, False):
-        raise ValueError("it is not compressed as ours are")
-    height, width = page.shape
-    tops = range(0, height, page.rowsperstrip)
-    plane = np.empty((height, width), np.uint8)
-    for top, start, size in zip(tops, page.dataoffsets, page.databytecounts, strict=True):
-        strip = plane[top : top + page.rowsperstrip]
-        if size > strip.size + strip.size // 1000 + 1024:
-            raise ValueError(f"a strip of {strip.size} bytes has {size} when compressed")
-        file.seek(start)
-        inflater = zlib.decompressobj()
-        body = inflater.decompress(file.read(size), strip.size + 1)
-        if len(body) != strip.size or not inflater.eof:
-            raise ValueError("a strip has another size than its slice says")
-        strip[:] = np.frombuffer(body, np.uint8).reshape(strip.shape)
-    return plane
+    with reading(requested), tifffile.TiffFile(path) as tiff:
+        if len(tiff.pages) != shape[0]:
+            raise DataError(requested, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)
+        for page in tiff.pages:
+            if tuple(page.shape) != shape[1:] or page.dtype != np.uint8:
+                raise DataError(requested, f"a slice is {page.dtype} of shape {page.shape}", remedy)
+            yield page.asarray()
 
 
 def write_tiff(file: BinaryIO, mask: Volume, xml: bytes) -> None:
     """Write a mask as a TIFF of one compressed page a slice, `xml` in the first page's description."""
-    with tifffile.TiffWriter(file, bigtiff=_bytes_of(mask) > _CLASSIC_TIFF_BYTES, byteorder="<") as tiff:
+    with tifffile.TiffWriter(file, bigtiff=math.prod(mask.shape) > _CLASSIC_TIFF_BYTES, byteorder="<") as tiff:
         tiff.write(
             (np.ascontiguousarray(mask[z : z + 1, :, :][0]) for z in range(mask.shape[0])),
             shape=mask.shape,

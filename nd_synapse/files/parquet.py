@@ -1,7 +1,4 @@
-"""A table as Parquet: for tables too long for a spreadsheet, read by pandas, R, DuckDB and the like.
-
-It knows no result folder and no CSV; `results` has both.
-"""
+"""A table as Parquet: for tables too long for a spreadsheet, read by pandas, R, DuckDB and the like."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _ROWS = 2**16
 
 def write_parquet(file: BinaryIO, columns: Mapping[str, NDArray[Any]]) -> None:
     """Write columns of one length, a piece at a time."""
-    # few tables are that long: whoever has a shorter one does not wait for the library
+    # few tables are that long: the others do not wait for the library
     from arro3.core import Array, RecordBatch, RecordBatchReader
     from arro3.io import write_parquet as write
 

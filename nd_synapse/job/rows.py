@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nd_synapse.detection.features import OF_CHANNEL
 from nd_synapse.errors import DataError, StorageError
-from nd_synapse.files.csv_tables import Rows
+from nd_synapse.files.csv_tables import read_rows
 from nd_synapse.geometry import Box
 from nd_synapse.job.recompute import Again
 from nd_synapse.job.results import TABLE
@@ -28,18 +27,17 @@ def rows_in(path: Path, parts: Sequence[Box]) -> tuple[list[str], dict[Box, dict
     try:
         if not path.is_file():
             raise DataError(TABLE, "there is no such file", remedy)
-        with path.open(encoding="utf-8", newline="") as lines:
-            cells = Rows(lines, TABLE)
-            headings = next(cells, [])
-            for number, row in enumerate(cells, 1):
-                named = dict(zip(headings, row, strict=True))
-                centre = _centre(named)
-                for part in parts:
-                    if all(a <= place < b for place, (a, b) in zip(centre, part.ranges, strict=True)):
-                        found[part][number] = named
+        cells = read_rows(path, TABLE)
+        headings = next(cells)
+        for number, row in enumerate(cells, 1):
+            named = dict(zip(headings, row, strict=True))
+            centre = _centre(named)
+            for part in parts:
+                if all(a <= place < b for place, (a, b) in zip(centre, part.ranges, strict=True)):
+                    found[part][number] = named
     except OSError as error:
         raise StorageError(f"reading {path}", system_reason(error), "Check your right to read it") from error
-    except (ValueError, KeyError, ArithmeticError, csv.Error) as error:
+    except (ValueError, KeyError, ArithmeticError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(TABLE, f"it is not a table of synapses ({error})", remedy) from error

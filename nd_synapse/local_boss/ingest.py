@@ -1,7 +1,4 @@
-"""Ingest: a stack of slices becomes a channel of a data folder.
-
-It opens no file formats (`stacks` does) and speaks no HTTP: it writes into the folder, also while a server serves it.
-"""
+"""Ingest: a stack of slices becomes a channel of a data folder, also while a server serves it."""
 
 from __future__ import annotations
 
@@ -11,22 +8,23 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from nd_synapse.console import app
 from nd_synapse.errors import DataError, RangeError, UsageError
+from nd_synapse.files.stacks import Stack, open_stack
 from nd_synapse.geometry import NANOMETRES, VOXEL_SIZES, Box, are_voxel_sizes
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.models import Channel, CoordinateFrame
 from nd_synapse.local_boss.responses import BossError, MissingError
 from nd_synapse.local_boss.schema import LARGEST_INTEGER, LONGEST_NAME, NAME
-from nd_synapse.local_boss.stacks import Stack, open_stack
 from nd_synapse.local_boss.voxels import CHUNK
 
-__all__ = ["Ingested", "add_arguments", "catalog_door", "ingest", "run", "three_integers", "three_numbers"]
+__all__ = ["Ingested", "add_arguments", "catalog_errors", "ingest", "run", "three_integers", "three_numbers"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +32,7 @@ SLAB_BYTES = 64 * 2**20
 """Target size of a slab; two are in memory while the next one is read."""
 
 _TIMES = (0, 1)
+_TYPES = ("uint8", "uint16", "uint64")
 
 Triple = tuple[int, int, int]
 Size = tuple[float, float, float]
@@ -69,12 +68,13 @@ def ingest(
     A new coordinate frame is as large as the stack and begins at its origin; it is called
     ``<collection>_<experiment>``. Slices are streamed, some `SLAB_BYTES` at a time.
     """
+    stack = _for_boss(stack)
     _check_names(collection, experiment, channel)
     box = _placed(stack, origin)
     _check_voxel_size(voxel_size_nm)
     wanted = {"type": _channel_type(stack, kind), "datatype": stack.dtype.name}
     fields = {"public": public, "description": description}
-    with catalog_door(f"channel {collection}/{experiment}/{channel}"):
+    with catalog_errors(f"channel {collection}/{experiment}/{channel}"):
         frame = _frame_of(boss, collection, experiment)
         if frame is None:
             _create_experiment(boss, collection, experiment, box, voxel_size_nm, fields)
@@ -90,6 +90,17 @@ def ingest(
         if progress is not None:
             progress(len(slab))
     return Ingested(found, box)
+
+
+def _for_boss(stack: Stack) -> Stack:
+    """Return a stack of a type that BOSS holds; bool becomes uint8."""
+    if stack.dtype == np.bool_:
+        return replace(stack, dtype=np.dtype(np.uint8))
+    if stack.dtype.name not in _TYPES:
+        wanted = "uint64 (annotation)" if stack.dtype.name in ("uint32", "int32", "int64") else "uint8 or uint16"
+        found = f"it holds {stack.dtype.name}, and BOSS holds {', '.join(_TYPES)}"
+        raise DataError(stack.name, found, f"Convert it to {wanted} first")
+    return stack
 
 
 def _check_names(*names: str) -> None:
@@ -135,10 +146,10 @@ def _slab_depth(stack: Stack) -> int:
 
 
 @contextmanager
-def catalog_door(
+def catalog_errors(
     requested: str, remedy: str = "Choose another name; one that was deleted stays taken"
 ) -> Iterator[None]:
-    """Turn a refusal of the catalog into one of our errors."""
+    """Turn a refusal of the catalog into a UsageError."""
     try:
         yield
     except BossError as error:
@@ -178,7 +189,7 @@ def _frame_fields(box: Box, voxel_size_nm: Size) -> dict[str, object]:
 
 
 def _check_frame(frame: CoordinateFrame, owner: str, box: Box, voxel_size_nm: Size) -> None:
-    """Raise an error of ours if the stack does not belong into an experiment that exists."""
+    """Raise RangeError or DataError if the stack does not fit into an existing experiment."""
     extent = Box(*zip(frame.start, frame.stop, strict=True))
     if not extent.contains(box):
         remedy = "Give an --origin within it, a smaller stack, or another --exp for a new experiment"
@@ -211,7 +222,7 @@ def _channel(boss: Boss, collection: str, experiment: str, name: str, fields: di
 
 
 def _publish(boss: Boss, channel: Channel) -> None:
-    """Let everybody read a channel and what it lies in, also where these existed before."""
+    """Make a channel, its experiment and its collection public, also where they existed before."""
     boss.catalog.update_collection(channel.collection, {"public": True})
     boss.catalog.update_experiment(channel.collection, channel.experiment, {"public": True})
     # an update of a channel takes away the links that it does not name
@@ -282,7 +293,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``ingest``."""
-    # tifffile logs its own account of damaged files; ours follows, in one line
+    # tifffile logs what it finds wrong with a file; our error follows, in one line
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     stack = open_stack(args.files)
     boss = Boss(args.data)

@@ -6,9 +6,7 @@ It draws nothing itself (`synthetic` does) and detects nothing.
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,13 +20,14 @@ from scipy.spatial import cKDTree
 
 from nd_synapse.console import app
 from nd_synapse.errors import DataError, RangeError, StorageError
-from nd_synapse.files.csv_tables import Rows
+from nd_synapse.files.atomic import replacing
+from nd_synapse.files.csv_tables import read_rows
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss import metadata
 from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import Ingested, catalog_door, ingest, three_integers
+from nd_synapse.local_boss.ingest import Ingested, catalog_errors, ingest, three_integers
 from nd_synapse.local_boss.responses import MissingError
-from nd_synapse.local_boss.stacks import stack_of_array
 from nd_synapse.local_boss.synthetic import Synapses, generate
 
 __all__ = [
@@ -107,7 +106,7 @@ def write_sample(
     volume = generate(shape, voxel_size_nm, seed)
     # the truth of an earlier sample must not stand beside the voxels of this one if this call is stopped half-way
     truth = boss.data / TRUTH_CSV
-    with _file_door(truth):
+    with _storage_errors(truth):
         truth.unlink(missing_ok=True)
     stored = []
     for name, voxels in volume.channels.items():
@@ -133,7 +132,7 @@ def write_sample(
 def _check_earlier(boss: Boss, shape: tuple[int, int, int]) -> None:
     """Raise RangeError if the folder holds a sample of another shape: part of it would stay beside the new one."""
     name = f"{COLLECTION}_{EXPERIMENT}"
-    with catalog_door(f"the sample's coordinate frame {name}", "Use another --data folder"):
+    with catalog_errors(f"the sample's coordinate frame {name}", "Use another --data folder"):
         try:
             frame = boss.catalog.get_coordinate_frame(name)
         except MissingError:
@@ -167,20 +166,14 @@ def _write_truth(path: Path, synapses: Synapses) -> None:
         synapses.radius_um,
         strict=True,
     )
-    partial = path.with_suffix(".partial")
-    with _file_door(path):
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            writer.writerows([*row[:2], *(f"{value:.6g}" for value in row[2:])] for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+    lines = [",".join([str(row[0]), row[1], *(f"{value:.6g}" for value in row[2:])]) for row in rows]
+    with _storage_errors(path), replacing(path) as file:
+        file.write("".join(f"{line}\n" for line in [",".join(_COLUMNS), *lines]).encode())
 
 
 @contextmanager
-def _file_door(path: Path) -> Iterator[None]:
-    """Turn a failure of the disk into a storage error."""
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a StorageError."""
     try:
         yield
     except OSError as error:
@@ -217,14 +210,14 @@ def score(truth_csv: Path, detections_zyx_um: ArrayLike, max_distance_um: float 
 def _read_truth(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return the types and the centres (n, 3) in micrometres of the planted synapses."""
     try:
-        with _file_door(path), path.open(encoding="utf-8", newline="") as file:
-            header, *lines = filter(None, Rows(file, str(path)))
-        rows = [dict(zip(header, line, strict=False)) for line in lines]
+        with _storage_errors(path):
+            header, *lines = read_rows(path)
+        rows = [dict(zip(header, line, strict=True)) for line in lines]
         centres = [[float(row[column]) for column in ("z_um", "y_um", "x_um")] for row in rows]
         types = np.array([row["type"] for row in rows], dtype=np.str_)
     except DataError:
         raise
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (KeyError, ValueError) as error:
         raise DataError(str(path), "it is not a table of planted synapses", "Write the sample anew") from error
     return types, np.array(centres, dtype=np.float64).reshape(-1, 3)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from nd_synapse.detection import objects
 from nd_synapse.detection.overview import Overview
 from nd_synapse.errors import DataError, StorageError
-from nd_synapse.files.csv_tables import Rows
+from nd_synapse.files.csv_tables import read_rows
 from nd_synapse.geometry import Box
 from nd_synapse.paths import refuse_special
 from nd_synapse.report.facts import RunFacts
@@ -176,13 +175,10 @@ def read_table(file: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         refuse_special(file)
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            header, chunks = _read_rows(file, Rows(lines, f"the table {file}"))
+        header, chunks = _read_chunks(file, read_rows(file, f"the table {file}"))
     except OSError as error:
         what = error.strerror or type(error).__name__
         raise StorageError(f"the table {file}", what, "Give the path of a CSV file that you may read") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the table {file}", "it is not text in UTF-8 with commas", "Save it as CSV") from error
     columns = {name: _column([chunk[i] for chunk in chunks]) for i, name in enumerate(header)}
     texts = [name for name, values in columns.items() if values is None]
     if texts:
@@ -193,22 +189,15 @@ def read_table(file: Path) -> dict[str, NDArray[Any]]:
 Chunk = list[NDArray[Any] | None]
 
 
-def _read_rows(file: Path, reader: Iterator[list[str]]) -> tuple[list[str], list[Chunk]]:
+def _read_chunks(file: Path, rows: Iterator[list[str]]) -> tuple[list[str], list[Chunk]]:
     """Return the names of the columns and their numbers in chunks of rows: never the whole table as text."""
-    header = [name.strip() for name in next(reader, [])]
-    if not header or len(set(header)) < len(header):
-        found = "it is empty" if not header else "its first line names a column twice"
-        raise DataError(f"the table {file}", found, "Give a CSV file whose first line names the columns")
-    rows = (row for row in reader if row)
+    header = next(rows)
     chunks: list[Chunk] = []
     most = max(1, min(_CHUNK_ROWS, _CHUNK_CELLS // len(header)))
     while chunk := list(islice(rows, most)):
         if (len(chunks) + 1) * most * len(header) > _MOST_NUMBERS:
             found = f"it has more than {_MOST_NUMBERS:,} cells"
             raise DataError(f"the table {file}", found, "Give a part of its rows or columns")
-        if any(len(row) != len(header) for row in chunk):
-            found = f"a row has not the {len(header)} cells of the first line"
-            raise DataError(f"the table {file}", found, "Give each row one cell a column")
         columns = zip(header, zip(*chunk, strict=True), strict=True)
         chunks.append([np.array(cells, _TEXT) if name == _TEXT_COLUMN else _numbers(cells) for name, cells in columns])
     return header, chunks or [[np.empty(0) for _ in header]]

@@ -16,9 +16,9 @@ import boto3
 import numpy as np
 import pytest
 
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server
 

@@ -27,6 +27,7 @@ from nd_synapse.boss import resource
 from nd_synapse.credentials import Token
 from nd_synapse.detection import passes
 from nd_synapse.errors import NDSynapseError
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps
 from nd_synapse.job.folder import ResultFolder
@@ -35,7 +36,6 @@ from nd_synapse.local_boss import tokens
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.server import application, bound, configured
-from nd_synapse.local_boss.stacks import stack_of_array
 from tests.detection.in_process import InProcessPool
 from tests.faults.boss_faults import FaultyBoss
 from tests.faults.boss_plan import FaultPlan

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
+from nd_synapse.files.stacks import stack_of_array
 from tests.faults.boss_plan import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
 from tests.fixtures_boss import start_boss
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from intern.resource.boss.resource import CoordinateFrameResource
 
 from nd_synapse.errors import DataError, NDSynapseError, RangeError, UsageError
+from nd_synapse.files.slabs import Stack
+from nd_synapse.files.stacks import open_stack, stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss import ingest as module
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.slabs import Stack
-from nd_synapse.local_boss.stacks import open_stack, stack_of_array
 from tests.fixtures_boss import start_boss
 
 REPOSITORY = Path(__file__).parents[2]
