@@ -1,9 +1,8 @@
-"""What is read takes no more memory than what it is for: what is larger is refused before it is there."""
+"""What a shared store holds takes no more memory than a block: what is larger is refused before it is read."""
 
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection import blocks
 from nd_synapse.errors import DataError
-from tests.fuzz.targets.results_of_runs import run_files
 from tests.peak import MIB, run_alone
 
 
@@ -23,7 +21,6 @@ class TestShelf:
     """Anybody who may write to a shelf could have left anything on it."""
 
     SETUP = """
-import json
 from nd_synapse.geometry import Box
 from nd_synapse.detection.exchange import Exchange
 from nd_synapse.blocks.store import Store
@@ -90,42 +87,3 @@ def _npy(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
-
-
-class TestJson:
-    """JSON takes many times its size when it is read."""
-
-    @pytest.mark.parametrize("piece", ["[],", '{"a":{}},', "€"])
-    def test_a_run_json_that_grows_when_it_is_read_is_refused(self, tmp_path: Path, piece: str) -> None:
-        body = ("[" + piece * 20_000_000 + "1]").encode()
-        (tmp_path / "run.json").write_bytes(body)
-        ended = run_alone("from nd_synapse.job.manifest import read_run_file", "read_run_file(folder)", tmp_path)
-        assert ended.error.startswith("DataError")
-        assert ended.grown_bytes < len(body) + 64 * MIB
-
-    def test_that_of_a_run_with_many_holes_is_read_in_little_more_memory_than_it_has(self, tmp_path: Path) -> None:
-        traceback = "\n".join(
-            f'  File "/a/b/c{n}.py", line {n}, in d\n    e(f, g, [h])\n    ^^^^^^^' for n in range(16)
-        )
-        failed_block = {
-            "box": "z 0:16 y 0:512 x 0:512",
-            "step": "detect",
-            "reason": "ValueError: x",
-            "traceback": traceback,
-        }
-        (tmp_path / "run.json").write_text(
-            json.dumps({**json.loads(run_files("nomads-unsupervised")["run.json"]), "holes": [failed_block] * 40_000})
-        )
-        read = "assert len(read_run_file(folder).failed_blocks) == 40_000"
-        ended = run_alone("from nd_synapse.job.manifest import read_run_file", read, tmp_path)
-        assert ended.error == ""
-        assert ended.grown_bytes < 5 * (tmp_path / "run.json").stat().st_size
-
-    def test_prices_and_notes_without_end_are_refused(self, tmp_path: Path) -> None:
-        for name in ("prices.json", "block_size.json"):
-            with (tmp_path / name).open("wb") as file:
-                file.truncate(6 * 2**30)
-        ended = run_alone("from batch.prices import read_prices", "read_prices(folder / 'prices.json')", tmp_path)
-        assert "the file has more than 1,048,576 bytes" in ended.error
-        setup = "from nd_synapse.detection.plan import remembered_block_size"
-        assert run_alone(setup, "assert remembered_block_size(folder) is None", tmp_path).grown_bytes < 8 * MIB
