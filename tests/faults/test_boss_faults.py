@@ -13,9 +13,9 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.files.stacks import stack_of_array
 from tests.faults.boss_plan import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
 from tests.fixtures_boss import start_boss
 

@@ -47,9 +47,7 @@ def test_a_transient_fault_does_not_show(place: Bench, case: Case) -> None:
 
 
 @pytest.mark.parametrize("fault", QUICK)
-def test_a_lasting_fault_ends_the_job_with_its_exit_code_and_a_further_run_succeeds(
-    place: Bench, fault: str
-) -> None:
+def test_a_lasting_fault_ends_the_job_with_its_exit_code_and_a_further_run_succeeds(place: Bench, fault: str) -> None:
     case = next(c for c in cases() if c.fault == fault and c.lasting and c.on.startswith("cutout"))
     verdict = place.try_out(case.plan(), dirty=fault == "stale")
     assert verdict.wrong == []
