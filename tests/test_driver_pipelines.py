@@ -1,4 +1,4 @@
-"""Choosing a pipeline on the command line: listed, described, with a file, by entry point, or a plain function."""
+"""A pipeline chosen on the command line: listed, described, with a file, by entry point, or a plain function."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
+from tests.in_process import main, restored
 
 LIMIT_S = 120
 SHAPE = (6, 60, 70)
@@ -107,10 +108,13 @@ def drive(cwd: Path, *arguments: str, token: str = "", path: str = "") -> subpro
     return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
 
 
-def run(server: BossServer, cwd: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+def volume_of(server: BossServer, cwd: Path) -> list[str]:
     where = ["--host", server.url, "--col", "small", "--exp", "plain", "--path", str(cwd / "results"), "--no-plots"]
-    where += ["--z-range", "0,6", "--y-range", "0,60", "--x-range", "0,70"]
-    return drive(cwd, *where, *arguments, token=server.token, path=path)
+    return [*where, "--z-range", "0,6", "--y-range", "0,60", "--x-range", "0,70"]
+
+
+def run(server: BossServer, cwd: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    return drive(cwd, *volume_of(server, cwd), *arguments, token=server.token, path=path)
 
 
 def test_every_pipeline_is_listed_and_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,8 +148,8 @@ def test_a_plain_function_is_a_pipeline(server: BossServer, own: Path) -> None:
         assert np.array_equal(held, mask)
 
 
-def test_a_function_that_was_changed_is_another_maker_of_its_mask(server: BossServer, own: Path) -> None:
-    """Its name, and so the channel's, is the same; how much memory it may take changes no mask."""
+def test_a_changed_function_does_not_replace_the_mask_of_the_former(server: BossServer, own: Path) -> None:
+    """Its name, and so the channel's, is the same; the memory that it may take changes no mask."""
     arguments = ["--out-exp", "changed", "--pipeline", "mine:bright"]
     assert run(server, own, *arguments).returncode == 0
     assert run(server, own, *arguments, "--param", "working_bytes=32").returncode == 0
@@ -156,7 +160,7 @@ def test_a_function_that_was_changed_is_another_maker_of_its_mask(server: BossSe
     assert run(server, own, *arguments, "--overwrite").returncode == 0
 
 
-def test_a_mask_in_the_experiment_that_is_read_is_no_input_of_the_next_run(server: BossServer, own: Path) -> None:
+def test_a_mask_in_the_same_experiment_is_no_input_of_the_next_run(server: BossServer, own: Path) -> None:
     """A function gets every image channel, and every one is measured: the same run has to see the same ones."""
     into_itself = ["--out-col", "small", "--out-exp", "plain", "--pipeline", "mine:bright"]
     left = []
@@ -170,13 +174,13 @@ def test_a_mask_in_the_experiment_that_is_read_is_no_input_of_the_next_run(serve
     assert set(left[1][1]) == {"PSD95", "SYNAPSIN"}
 
 
-def test_a_function_that_returns_another_shape_costs_its_blocks_and_says_so(server: BossServer, own: Path) -> None:
+def test_a_function_that_returns_another_shape_fails(server: BossServer, own: Path) -> None:
     done = run(server, own, "--pipeline", "mine:broken", "--no-push")
     assert done.returncode == 65
     assert "of the shape (6, 2, 70)" in done.stderr
 
 
-def test_another_distribution_adds_a_pipeline_through_an_entry_point(server: BossServer, own: Path) -> None:
+def test_another_distribution_adds_a_pipeline_by_an_entry_point(server: BossServer, own: Path) -> None:
     assert "bright " in drive(own, "--list-pipelines", path=str(own)).stdout
     done = run(server, own, "--pipeline", "bright", "--param", "level=150", "--no-push", path=str(own))
     assert done.returncode == 0, done.stderr
@@ -192,7 +196,7 @@ WRONG = {
     "no-function": (["--pipeline", "os:sep"], "it is str, not a function"),
     "masks-of-one-name": (
         ["--pipeline", "mine:clashing"],
-        "mine-clashing-predictions would be the name of two of them",
+        "two of them would be called mine-clashing-predictions",
     ),
     "roles-of-a-function": (["--pipeline", "mine:bright", "--channels", "a=PSD95"], "has no roles"),
     "parameter-file-missing": (["--param", "noise_fold=@absent.txt"], "no such file"),
@@ -203,13 +207,23 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
-def test_a_wrong_choice_is_one_sentence(server: BossServer, own: Path, case: tuple[list[str], str]) -> None:
+def test_a_wrong_choice_is_one_sentence(
+    server: BossServer,
+    own: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[list[str], str],
+) -> None:
     arguments, words = case
-    done = run(server, own, *arguments, "--no-push")
-    assert done.returncode == 2, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "ERROR" in line]
+    monkeypatch.chdir(own)
+    monkeypatch.setenv("BOSS_TOKEN", server.token)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    with restored():
+        assert main("driver.py", *volume_of(server, own), *arguments, "--no-push") == 2
+    error = capsys.readouterr().err
+    (line,) = [line for line in error.splitlines() if "ERROR" in line]
     assert any(word in line for word in words.split("|")), line
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in error
 
 
 def test_a_parameter_may_come_from_a_file(server: BossServer, own: Path) -> None:
@@ -221,7 +235,7 @@ def test_a_parameter_may_come_from_a_file(server: BossServer, own: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_upload_that_hangs(tmp_path: Path, number: signal.Signals) -> None:
-    """The server takes the connection and never answers; boto3 alone would wait for minutes."""
+    """The server accepts the connection and never answers; boto3 alone would wait for minutes."""
     (tmp_path / "synapses.csv").write_text("id\n")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environment = {
@@ -238,11 +252,9 @@ def test_a_signal_ends_an_upload_that_hangs(tmp_path: Path, number: signal.Signa
             connection, _ = silent.accept()
             with connection:
                 time.sleep(0.2)
-                sent = time.monotonic()
                 process.send_signal(number)
-                _, log = process.communicate(timeout=30)
+                _, log = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 75, log
-    assert time.monotonic() - sent < 10
     assert "the same command goes on" in log.lower()
