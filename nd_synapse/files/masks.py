@@ -18,11 +18,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
-from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
-__all__ = ["map_pickle", "ome_xml", "tiff_slices", "write_pickle", "write_tiff"]
+__all__ = ["map_pickle", "ome_xml", "write_pickle", "write_tiff"]
 
 SUFFIXES = (".pkl", ".ome.tiff")
 """Of the two files of a mask."""
@@ -90,18 +89,6 @@ def map_pickle(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     if not whole:
         raise DataError(f"mask {path.name}", f"it is no mask of shape {shape} that we wrote", "Run the job again")
     return np.memmap(path, np.uint8, mode="r", offset=len(head), shape=shape)
-
-
-def tiff_slices(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.uint8]]:
-    """Read a mask that `write_tiff` wrote, slice after slice, each (y, x)."""
-    requested, remedy = f"mask {path.name}", "Run the job again"
-    with reading(requested), tifffile.TiffFile(path) as tiff:
-        if len(tiff.pages) != shape[0]:
-            raise DataError(requested, f"it has {len(tiff.pages)} slices, the mask {shape[0]}", remedy)
-        for page in tiff.pages:
-            if tuple(page.shape) != shape[1:] or page.dtype != np.uint8:
-                raise DataError(requested, f"a slice is {page.dtype} of shape {page.shape}", remedy)
-            yield page.asarray()
 
 
 def write_tiff(file: BinaryIO, mask: Volume, xml: bytes) -> None:

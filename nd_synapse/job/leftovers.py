@@ -9,7 +9,7 @@ from pathlib import Path
 from nd_synapse.errors import StorageError, UsageError, few
 from nd_synapse.files import masks as mask_files
 from nd_synapse.job.deliverables import GROWING, MARKER, deliverables, entries
-from nd_synapse.job.manifest import Outline, outline_of
+from nd_synapse.job.manifest import outline_in
 from nd_synapse.job.results import LINKS, TABLE
 from nd_synapse.text import system_reason
 
@@ -21,7 +21,7 @@ _PAGES = re.compile(r"PyMeda_[^/]*\.html|figures/[^/]*\.png")
 
 def refuse_other_experiment(root: Path, collection: str, experiment: str) -> None:
     """Refuse a folder with results of another experiment: a_b/c and a/b_c have the same results key."""
-    before = _outline(root)
+    before = outline_in(root)
     if before is not None and before.experiment != (collection, experiment):
         raise UsageError(
             f"results of {collection}/{experiment} in {root}",
@@ -55,19 +55,10 @@ def clear_results(root: Path, masks: Iterable[str]) -> None:
         ) from cause
 
 
-def _outline(root: Path) -> Outline | None:
-    """Read the run.json of a folder, if it has one that can be read."""
-    path = root / MARKER
-    try:
-        return outline_of(path.read_bytes()) if path.is_file() else None
-    except OSError as cause:
-        raise StorageError(f"reading {path}", system_reason(cause), "Check your right to read it") from cause
-
-
 def _left(root: Path, masks: Iterable[str]) -> list[Path]:
     """Return the files that an earlier run left, except its log: those of its run.json, or those with our names."""
     here = {path.relative_to(root).as_posix(): path for path in deliverables(root)}
-    before = _outline(root)
+    before = outline_in(root)
     if before is not None:
         names = here.keys() & (before.files | {MARKER})
     else:

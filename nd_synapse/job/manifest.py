@@ -23,7 +23,17 @@ from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.results import write_file
 from nd_synapse.text import system_reason
 
-__all__ = ["MOST_BYTES", "Outline", "RunFile", "outline_of", "read_run_file", "run_json", "versions", "write_run_json"]
+__all__ = [
+    "MOST_BYTES",
+    "Outline",
+    "RunFile",
+    "outline_in",
+    "outline_of",
+    "read_run_file",
+    "run_json",
+    "versions",
+    "write_run_json",
+]
 
 _SCHEMA = "nd-synapse/run/1"
 MOST_BYTES = 2**28
@@ -112,6 +122,15 @@ def outline_of(body: bytes) -> Outline | None:
         return Outline((collection, experiment), frozenset(filter(_leads_down, content["files"])))
     except _PROBLEMS:
         return None
+
+
+def outline_in(root: Path) -> Outline | None:
+    """Read the outline of a folder's run.json; None if it has none of ours."""
+    path = root / MARKER
+    try:
+        return outline_of(path.read_bytes()) if path.is_file() else None
+    except OSError as cause:
+        raise StorageError(f"reading {path}", system_reason(cause), "Check your right to read it") from cause
 
 
 def _leads_down(path: str) -> bool:

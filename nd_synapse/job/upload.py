@@ -10,15 +10,9 @@ from itertools import islice
 from pathlib import Path
 
 from nd_synapse.aws.bucket import Bucket, check_bucket
-from nd_synapse.errors import (
-    PermissionDeniedError,
-    StorageError,
-    UnknownNameError,
-    UsageError,
-    few,
-)
+from nd_synapse.errors import PermissionDeniedError, StorageError, UnknownNameError, UsageError, few
 from nd_synapse.job.deliverables import GROWING, MARKER, deliverables
-from nd_synapse.job.manifest import MOST_BYTES, outline_of
+from nd_synapse.job.manifest import MOST_BYTES, outline_in, outline_of
 
 __all__ = ["UploadedObject", "command_of", "compare_folder", "upload_folder"]
 
@@ -144,8 +138,7 @@ def _earlier(target: Bucket, root: Path, key_prefix: str) -> _Earlier:
     before = None if body is None else outline_of(body)
     if before is None:
         return _Earlier(may_exist=True)
-    path = root / MARKER
-    now = outline_of(path.read_bytes()) if path.is_file() else None
+    now = outline_in(root)
     place = f"s3://{target.name}/{key_prefix}/"
     if now is None:
         raise UsageError(
