@@ -74,7 +74,7 @@ audit: $(VENV)/tools/.made  ## look all pinned packages up among known vulnerabi
 	done; exit $$failed
 
 fuzz: $(VENV)/.dev  ## feed many wrong and odd inputs to everything that takes input
-	$(BIN)/python -m pytest -q tests/fuzz --hypothesis-profile=long
+	$(BIN)/python -m pytest -q tests/fuzz --hypothesis-profile=long --timeout=3600
 
 check: $(VENV)/.dev  ## formatting, lint, types, imports between the rooms, docstrings
 	$(BIN)/ruff format --check .
