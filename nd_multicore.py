@@ -8,7 +8,9 @@ from nd_synapse.console import startup
 if __name__ == "__main__":
     startup.begin()
 
-from nd_synapse.multicore.run import Block, BlockFunction, Results, compute_blocks, get_data, job, run_parallel
+from nd_synapse.multicore.historical import Block, BlockFunction, compute_blocks, get_data, job
+from nd_synapse.multicore.results import Results
+from nd_synapse.multicore.run import run_parallel
 
 __all__ = ["Block", "BlockFunction", "Results", "compute_blocks", "get_data", "job", "run_parallel"]
 

@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from nd_synapse.blocks import pool as block_pool
-from nd_synapse.blocks import worker
+from nd_synapse.blocks import processes, worker
 from nd_synapse.blocks.pool import BlockPool, Boxes, Done, Failed, InWorkerError
+from nd_synapse.blocks.processes import signals_held
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
 
@@ -314,7 +315,7 @@ def test_a_signal_that_comes_while_a_worker_starts_waits_until_it_is_known() -> 
     came = []
     before = signal.signal(signal.SIGTERM, lambda *_: came.append(len(came)))
     try:
-        with block_pool._undisturbed():
+        with signals_held():
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.05)
             assert not came
@@ -327,7 +328,7 @@ def test_workers_that_ignore_the_request_to_end_are_killed_together(
     starts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One limit for all of them: a run that is stopped has ten seconds, however many workers it has."""
-    monkeypatch.setattr(block_pool, "_STOP_LIMIT_S", 1.0)
+    monkeypatch.setattr(processes, "STOP_LIMIT_S", 1.0)
     with pytest.raises(KeyboardInterrupt), BlockPool(4) as pool:  # noqa: PT012 - it is raised once three are deaf
         for outcome in pool.run(deaf, Boxes(BOXES[:4])):
             assert isinstance(outcome, Done)

@@ -103,7 +103,8 @@ def test_the_plan_tells_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtyp
     with pytest.MonkeyPatch.context() as patch:
         peaks: list[int] = []
         patch.setattr(
-            "detection.passes.Passes._report", lambda self, step, outcome, pull_s: peaks.append(outcome.peak_bytes)
+            "nd_synapse.detection.on_disk.PoolRunner._report",
+            lambda self, step, outcome, pull_s: peaks.append(outcome.peak_bytes),
         )
         detect(plan, 1)
     assert max(peaks) < worker < 2 * max(peaks)

@@ -32,6 +32,8 @@ from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.multicore.memory import Load
+from nd_synapse.multicore.results import _common_dtype
+from nd_synapse.multicore.run import _declared, _working_bytes
 from NeuroDataResource import get_boss_resource
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer
@@ -214,13 +216,13 @@ smooth_more.working_bytes = 40  # type: ignore[attr-defined]
 
 def test_a_partial_function_declares_what_its_function_does(config: Path) -> None:
     twice = partial(partial(smooth_more), times=2)
-    assert nd_multicore._working_bytes(twice) == 40
+    assert _working_bytes(twice) == 40
     plain = nd_multicore.run_parallel(config, smooth, 1, (30, 20, 2)).volumes["summed"]
     assert np.array_equal(
         np.asarray(nd_multicore.run_parallel(config, twice, 1, (30, 20, 2)).volumes["summed"]), 2 * np.asarray(plain)
     )
     twice.halo = (0, 2, 0)  # type: ignore[attr-defined]
-    assert nd_multicore._declared(twice, "halo", None) == (0, 2, 0)
+    assert _declared(twice, "halo", None) == (0, 2, 0)
 
 
 def fail_at_the_second(data_dict: dict[str, NDArray[Any]]) -> NDArray[Any]:
@@ -513,7 +515,7 @@ def test_blocks_of_several_types_are_assembled_in_one_that_holds_them_all(config
 )
 def test_types_that_none_can_hold_are_refused(types: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match=r"'size' of all blocks: blocks returned .*, and no type holds them all"):
-        nd_multicore._common_dtype("size", set(map(np.dtype, types)))
+        _common_dtype("size", set(map(np.dtype, types)))
 
 
 def test_a_second_run_in_a_scratch_folder_is_refused_while_the_first_is_at_work(

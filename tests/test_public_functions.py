@@ -23,6 +23,7 @@ from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
+from nd_synapse.multicore.on_block import _sorted
 from nd_synapse.pipeline import registry
 from nd_synapse.report.table import SynapseTable
 from nd_synapse.values import parse_int
@@ -273,7 +274,7 @@ def test_numbers_of_a_function_on_blocks_are_numbers(
 
 def test_names_of_a_block_that_are_one_as_text_are_refused() -> None:
     with pytest.raises(ValueError, match="one of their values would be lost"):
-        nd_multicore._sorted_out({1: [1], "1": [2]}, BOX, (0, 0, 0))
+        _sorted({1: [1], "1": [2]}, BOX, (0, 0, 0))
 
 
 @pytest.mark.parametrize("size", [(1e-320, 1.0, 1.0), (1e150, 1e150, 1e150), (0.0, 1.0, 1.0), (math.nan, 1.0, 1.0)])

@@ -1,7 +1,4 @@
-"""A volume that lies somewhere block by block, read as an array is: by three slices.
-
-It knows not where its blocks come from.
-"""
+"""A volume that is stored block by block, read like an array: by three slices."""
 
 from __future__ import annotations
 
@@ -18,19 +15,7 @@ __all__ = ["BlockVolume", "overlapping", "part_of"]
 
 
 class BlockVolume:
-    """A volume that lies in a store block by block, read like an array.
-
-    Parameters
-    ----------
-    read : callable
-        Returns the voxels of a block, shape (z, y, x), or None where a block is missing: those are zeros.
-    volume : Box
-        The volume.
-    block_size : tuple of int
-        Largest extent of a block along z, y, x; blocks are cut at multiples of it.
-    dtype : dtype
-        Type of the voxels.
-    """
+    """A volume (z, y, x) in blocks, cut at multiples of `block_size`; `read` returns a block, or None for zeros."""
 
     def __init__(
         self,
@@ -75,29 +60,7 @@ class BlockVolume:
 def part_of(
     volume: Box, index: tuple[slice, slice, slice], dtype: np.dtype[Any], read: Callable[[Box], NDArray[Any]]
 ) -> NDArray[Any]:
-    """Read the part of a volume that slices stand for.
-
-    Parameters
-    ----------
-    volume : Box
-        The volume.
-    index : tuple of slice
-        A slice along z, y and x, without a step; they count from the first voxel of the volume.
-    dtype : dtype
-        Type of the voxels.
-    read : callable
-        Returns the voxels of a box.
-
-    Returns
-    -------
-    ndarray, shape (z, y, x)
-        What was read; nothing is read, and it is empty, where a slice is.
-
-    Raises
-    ------
-    UsageError
-        If the index is anything else, which an array might answer.
-    """
+    """Return the part (z, y, x) of a volume that three slices without a step select, counted from its first voxel."""
     parts = index if isinstance(index, tuple) else (index,)
     plain = all(isinstance(part, slice) and part.step in (None, 1) for part in parts)
     if len(parts) != 3 or not plain:

@@ -1,7 +1,4 @@
-"""Fingerprints of arrays: two that are equal have the same, and two that differ do not, as far as chance goes.
-
-They tell what a run keeps apart, and protect against nobody.
-"""
+"""Fingerprints of arrays, to recognise what has changed; they are no protection against forgery."""
 
 from __future__ import annotations
 
@@ -15,18 +12,7 @@ __all__ = ["digest"]
 
 
 def digest(*arrays: NDArray[Any]) -> str:
-    """Return a fingerprint of some arrays.
-
-    Parameters
-    ----------
-    *arrays : ndarray
-        The arrays; their shapes do not count.
-
-    Returns
-    -------
-    str
-        Hexadecimal digits.
-    """
+    """Return a fingerprint of the contents of some arrays, in hexadecimal digits; shapes do not count."""
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)

@@ -12,7 +12,7 @@ from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "MOST_BLOCKS", "blocks_of", "key_of", "mirrored"]
+__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "MAX_BLOCKS", "blocks_of", "key_of", "mirrored"]
 
 DEFAULT_BLOCK_SIZE = (32, 512, 512)
 """Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
@@ -20,22 +20,22 @@ DEFAULT_BLOCK_SIZE = (32, 512, 512)
 DEFAULT_PULLS = 8
 """Tiles that are pulled at the same time: waiting for an answer needs no core."""
 
-MOST_BLOCKS = 10**6
-"""Blocks of a run: each is some files on disk and some kilobytes in memory, and is told of in the log."""
+MAX_BLOCKS = 10**6
+"""Blocks of a run: each is some files on disk, some kilobytes in memory, and a line in the log."""
 
 
 def blocks_of(box: Box, block_size: Sequence[int]) -> list[Box]:
     """Cut a box into blocks, which tile it, at multiples of their size from voxel 0."""
     count = box.tile_count(block_size, aligned=True)
-    if count > MOST_BLOCKS:
+    if count > MAX_BLOCKS:
         size = [min(n, extent) for n, extent in zip(block_size, box.shape, strict=True)]
-        while box.tile_count(size, aligned=True) > MOST_BLOCKS:
-            # the axis with most blocks is the one along which larger ones tell most
+        while box.tile_count(size, aligned=True) > MAX_BLOCKS:
+            # larger blocks help most along the axis with most of them
             axis = max(range(3), key=lambda axis: box.shape[axis] / size[axis])
             size[axis] = min(2 * size[axis], box.shape[axis])
         raise UsageError(
             f"blocks of {' x '.join(map(str, block_size))} voxels (z, y, x) in {box}",
-            f"they are {count:,}, a run has {MOST_BLOCKS:,} at most",
+            f"they are {count:,}, a run has {MAX_BLOCKS:,} at most",
             f"Give --block-size {','.join(map(str, size))}",
         )
     return list(box.tiles(block_size, aligned=True))
@@ -47,22 +47,9 @@ def key_of(box: Box) -> str:
 
 
 def mirrored(volume: Volume, box: Box, halo: Sequence[int]) -> NDArray[Any]:
-    """Read a box with a complete halo, the volume mirrored at its borders.
+    """Read a box (in indices of `volume`) with a complete halo (z, y, x), shape (z, y, x); read-only.
 
-    Parameters
-    ----------
-    volume : ndarray or the like, shape (z, y, x)
-        The whole volume.
-    box : Box
-        What to read, in indices of `volume`.
-    halo : sequence of int
-        Voxels (z, y, x) to add on each side.
-
-    Returns
-    -------
-    ndarray, shape of `box` plus twice `halo`
-        Beyond a border the volume is repeated mirrored, its border voxel twice (``c b a | a b c``), however often the
-        halo needs it. Read-only.
+    Beyond a border the volume is repeated mirrored, its border voxel twice (``c b a | a b c``), as often as needed.
     """
     inside = [
         (max(0, start - margin), min(length, stop + margin))

@@ -1,48 +1,43 @@
-"""A pool of processes that runs a function on blocks, and outlives what goes wrong in them.
+"""A pool of processes that runs a function on blocks, and survives what goes wrong in them.
 
-It knows neither where voxels come from nor what is done with them: a `Feed` tells which block may be worked on next.
-
-A worker is a process of its own with a pipe of its own, so that the parent always knows which block a worker has:
+Each worker has a pipe of its own, so the parent always knows which block a worker has:
 
 - a function that raises costs its block, which is reported with its traceback; a disk that fails ends the run;
-- a worker that dies (killed, out of memory, a crash in C) is seen at once; its block is tried again *alone*, with no
-  other block at work, and reported if it takes that worker along too;
-- a worker that cannot even begin, or cannot load the function, ends the run: no block would fare better;
-- a block that takes longer than its limit is ended with its worker and reported, also where that stopped, or died, in
-  the middle of what it sends: nothing is waited for that has only begun to come;
+- a worker that dies (killed, out of memory, a crash in C) is noticed at once; its block is tried again *alone*, with no
+  other block at work, and reported if it kills that worker, too;
+- a worker that cannot start, or cannot load the function, ends the run: no block would fare better;
+- a block that takes longer than its limit is reported and its worker killed, even in the middle of sending its result;
 - when the parent dies, its workers see their pipes closed, and end.
-
-What may be large, the setup and the function, lies in files that are in no folder: a pipe that nobody reads would hold
-up whoever writes to it, and what a killed parent had in a folder would stay there.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import pickle
-import signal
-import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Self
 
 import cloudpickle
 
 from nd_synapse import logs
-from nd_synapse.blocks.worker import LENGTH, SIGNALS, Done, Failed, InWorkerError, Ready, Trouble, unpacked, work
-from nd_synapse.credentials import TOKEN_VARIABLE
+from nd_synapse.blocks.feed import Boxes, Feed
+from nd_synapse.blocks.processes import (
+    describe_death,
+    end_processes,
+    quiet_environment,
+    signals_held,
+    start_worker,
+)
+from nd_synapse.blocks.worker import LENGTH, Done, Failed, InWorkerError, Ready, Trouble, unpacked
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
 
@@ -55,60 +50,12 @@ BLOCK_LIMIT_S = 3600.0
 
 _START_LIMIT_S = 120.0
 _LOOK_EVERY_S = 1.0
-_STOP_LIMIT_S = 5.0
-_JOIN_S = 0.1
 _PIECE_BYTES = 1 << 20
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-class Feed(Protocol):
-    """Where a pool gets its blocks from."""
-
-    def take(self) -> Box | None:
-        """Return a block that may be worked on now, None if there is none (yet)."""
-
-    @property
-    def remaining(self) -> int:
-        """How many blocks are still to be taken."""
-
-    @property
-    def wakes(self) -> Connection | None:
-        """What becomes readable when `take` may have something new; None where that never changes."""
-
-    def finished(self, box: Box) -> None:
-        """Hear that a block was done or given up."""
-
-
-class Boxes:
-    """The feed of boxes that need no preparation.
-
-    Parameters
-    ----------
-    boxes : iterable of Box
-        The boxes, in the order in which they are handed out.
-    """
-
-    wakes = None
-
-    def __init__(self, boxes: Iterable[Box]) -> None:
-        self._boxes = deque(boxes)
-
-    def take(self) -> Box | None:
-        """Return the next box."""
-        return self._boxes.popleft() if self._boxes else None
-
-    @property
-    def remaining(self) -> int:
-        """How many boxes are still to be taken."""
-        return len(self._boxes)
-
-    def finished(self, box: Box) -> None:
-        """Do nothing: nobody waits for a box."""
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker process as its parent sees it; it `started` when it got its block, was ready, or began to tell."""
+    """A worker process as its parent sees it; it `started` when it got its block, was ready, or began to send."""
 
     process: SpawnProcess
     pipe: Connection
@@ -116,10 +63,10 @@ class _Worker:
     started: float = 0.0
     ready: bool = False
     alone: bool = field(default=False)
-    heard: bytearray = field(default_factory=bytearray)
+    received: bytearray = field(default_factory=bytearray)
 
     def messages(self) -> list[Any] | None:
-        """Return what came whole by now, without waiting for the rest of what has begun; None where the pipe ends."""
+        """Return the messages that came whole by now, without waiting for the rest; None at the end of the pipe."""
         while self.pipe.poll():
             try:
                 piece = os.read(self.pipe.fileno(), _PIECE_BYTES)
@@ -127,25 +74,25 @@ class _Worker:
                 piece = b""
             if not piece:
                 return None
-            if not self.heard:
-                # it may have waited for us: what is yet to come has the limit anew
+            if not self.received:
+                # it may have waited for us: the rest has the whole limit
                 self.started = time.monotonic()
-            self.heard += piece
+            self.received += piece
             if whole := self._whole():
                 return whole
         return []
 
     def _whole(self) -> list[Any]:
-        """Take the messages that are whole out of what was heard."""
+        """Take the whole messages out of what was received."""
         found = []
-        while len(self.heard) >= LENGTH.size:
-            (size,) = LENGTH.unpack_from(self.heard)
+        while len(self.received) >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(self.received)
             end = LENGTH.size + size
-            if len(self.heard) < end:
+            if len(self.received) < end:
                 break
-            with memoryview(self.heard) as view, view[LENGTH.size : end] as packed:
+            with memoryview(self.received) as view, view[LENGTH.size : end] as packed:
                 found.append(self._loaded(packed))
-            del self.heard[:end]
+            del self.received[:end]
         return found
 
     def _loaded(self, packed: memoryview) -> Any:
@@ -160,26 +107,10 @@ class _Worker:
 
 
 class BlockPool:
-    """Processes that run functions on blocks.
+    """`cpus` worker processes that run functions on blocks; `setup(*arguments)` is run once in each, before all else.
 
-    Workers are started by spawn: they share no locks, sockets or threads with their parent, whatever it has imported.
-
-    Parameters
-    ----------
-    cpus : int
-        Number of worker processes; one is a pool of one.
-    setup : callable, optional
-        Run once in each worker before its first block.
-    arguments : tuple
-        Arguments of `setup`.
-    block_limit_s : float
-        Longest time that a block may take.
-
-    Examples
-    --------
-    >>> with BlockPool(2) as pool:                                      # doctest: +SKIP
-    ...     for outcome in pool.run(function, Boxes(box.tiles((16, 512, 512)))):
-    ...         ...
+    What may be large, the setup and the function, lies in files without a name: a worker that never reads its pipe
+    would block the parent, and a named file would be left behind by a parent that is killed.
     """
 
     def __init__(
@@ -197,7 +128,7 @@ class BlockPool:
         self.cpus = cpus
         self._block_limit_s = block_limit_s
         settings = logs.current()
-        # a worker has no use for the token, so it does not get it: not to hide it from its log either
+        # workers do not get the token, not even to keep it out of their logs
         self._setup = (settings and replace(settings, tokens=()), setup, arguments)
         self._workers: list[_Worker] = []
         self._files: list[IO[bytes]] = []
@@ -209,14 +140,14 @@ class BlockPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the workers: at once after a failure, for what they are at is committed whole or not at all."""
+        """End the workers: at once after a failure, for what they do is committed whole or not at all."""
         # the helper of multiprocessing may have to be started again
-        with _environment(), _undisturbed():
+        with quiet_environment(), signals_held():
             for worker in self._workers:
                 worker.pipe.close()
                 if kind is not None or worker.box is not None or not worker.ready:
                     worker.process.terminate()
-            _end([worker.process for worker in self._workers])
+            end_processes([worker.process for worker in self._workers])
             for file in self._files:
                 file.close()
             self._workers.clear()
@@ -226,7 +157,7 @@ class BlockPool:
         """Run a function on every block of a feed."""
         again: deque[Box] = deque()
         orders = self._orders(function)
-        # they load what they need while the feed gets its first block ready
+        # they import what they need while the feed gets its first block ready
         while len(self._workers) < min(self.cpus, feed.remaining):
             self._start(orders)
         while True:
@@ -239,7 +170,7 @@ class BlockPool:
                 yield outcome
 
     def _orders(self, function: Callable[[Box], Any]) -> str:
-        """Write setup and function to a file; return where workers find it while the pool lives."""
+        """Write setup and function to a file without a name; return where workers find it while the pool lives."""
         try:
             # by value where it must be: what a script or a notebook defines is in no module that workers could import
             packed = cloudpickle.dumps(self._setup), cloudpickle.dumps(function)
@@ -250,7 +181,6 @@ class BlockPool:
                 "Let it hold no locks, open files or connections",
             ) from error
         try:
-            # a file in no folder, so that nothing is left of it whatever ends the parent
             file = tempfile.TemporaryFile()  # noqa: SIM115 - workers of later runs read it as well
             self._files.append(file)
             pickle.dump(packed, file)
@@ -263,7 +193,7 @@ class BlockPool:
         return f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
     def _hand_out(self, orders: str, feed: Feed, again: deque[Box]) -> None:
-        """Give blocks to idle workers; one whose worker died is tried when nobody else is at work."""
+        """Give blocks to idle workers; a block whose worker died is tried when no other is at work."""
         self._tend_idle()
         while True:
             busy = [worker for worker in self._workers if worker.box is not None]
@@ -277,11 +207,11 @@ class BlockPool:
                 log.debug("the worker for block %s had ended before it was given to it", box)
 
     def _room(self, busy: list[_Worker]) -> bool:
-        """Tell whether one more worker may be at work."""
+        """Return whether one more worker may be at work."""
         return len(busy) < self.cpus and not any(worker.alone for worker in busy)
 
     def _tend_idle(self) -> None:
-        """Hear what idle workers say, and let go of those that died: no block had a part in it."""
+        """Read what idle workers sent, and remove those that died: no block was the cause."""
         for worker in [worker for worker in self._workers if worker.box is None]:
             gone = worker.process.exitcode is not None
             if worker.pipe.poll():
@@ -302,20 +232,13 @@ class BlockPool:
             if worker.ready:
                 self._remove(worker)
                 return False
-            # one that never began is told of by _collect, which sees its sentinel
+            # one that never started is reported by _collect, which sees its sentinel
         worker.box, worker.started, worker.alone = box, time.monotonic(), alone
         return True
 
     def _start(self, orders: str) -> _Worker:
         """Start a worker."""
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=work, args=(there, orders), daemon=True)
-        # the helper that multiprocessing starts beside the first worker has no token in its environment either
-        with _environment(), _undisturbed(), _main_hidden():
-            process.start()
-        there.close()
-        worker = _Worker(process, here)
+        worker = _Worker(*start_worker(orders))
         self._workers.append(worker)
         return worker
 
@@ -324,16 +247,16 @@ class BlockPool:
         now = time.monotonic()
         limits = [worker.started + self._limit_s(worker) - now for worker in busy]
         waited: list[Any] = [thing for worker in busy for thing in (worker.pipe, worker.process.sentinel)]
-        # while nobody may take it, what the feed has new can wait; it would wake us again and again
+        # while nobody may take it, news of the feed can wait; they would wake us again and again
         if feed.wakes is not None and self._room(busy) and not again:
             waited.append(feed.wakes)
-        # what the function forked may hold pipe and sentinel of a worker that died: its exit code is asked for as well
+        # what the function forked may hold pipe and sentinel of a worker that died: its exit code is checked as well
         happened = wait(waited, timeout=max(0.0, min([_LOOK_EVERY_S, *limits])))
         for worker in busy:
             if worker.pipe in happened:
-                yield from self._hear(worker, again)
+                yield from self._receive(worker, again)
             elif worker.pipe.poll():
-                # it came while somebody was at the outcome of another: it is neither lost nor late
+                # it came while the outcome of another was handled: it is neither lost nor late
                 continue
             elif worker.process.exitcode is not None:
                 yield from self._bury(worker, again)
@@ -344,7 +267,7 @@ class BlockPool:
         """Return how long the worker may take for what it is at."""
         return self._block_limit_s if worker.ready else _START_LIMIT_S
 
-    def _hear(self, worker: _Worker, again: deque[Box]) -> Iterator[Done | Failed]:
+    def _receive(self, worker: _Worker, again: deque[Box]) -> Iterator[Done | Failed]:
         """Return the outcome that a worker sent, if it is one, and came whole."""
         messages = worker.messages()
         if messages is None:
@@ -365,11 +288,11 @@ class BlockPool:
             worker.ready, worker.started = True, time.monotonic()
 
     def _bury(self, worker: _Worker, again: deque[Box]) -> Iterator[Failed]:
-        """Take leave of a worker that died; its block is tried again alone, once."""
+        """Remove a worker that died; its block is tried again alone, once."""
         self._remove(worker)
         if worker.box is None:
-            raise AssertionError("only workers with a block are listened to")
-        how, remedy = _death(worker.process.exitcode or 0)
+            raise AssertionError("only workers with a block are read from")
+        how, remedy = describe_death(worker.process.exitcode or 0)
         if not worker.alone:
             log.warning("the worker of block %s was ended %s; the block is tried again alone", worker.box, how)
             again.append(worker.box)
@@ -393,104 +316,13 @@ class BlockPool:
         return Failed(worker.box, f"it took longer than {limit_s:.0f} s and was ended")
 
     def _remove(self, worker: _Worker) -> None:
-        """Let go of a worker that ended, or is about to."""
-        _end([worker.process])
+        """Remove a worker that ended, or is about to."""
+        end_processes([worker.process])
         self._workers.remove(worker)
         worker.pipe.close()
 
 
 def _name(function: Callable[..., Any]) -> str:
-    """Return how a function is called in messages; a `partial` by what it calls."""
+    """Return the name of a function for messages; of a `partial`, that of its function."""
     inner = getattr(function, "func", function)
     return str(getattr(inner, "__qualname__", None) or repr(inner))
-
-
-def _death(code: int) -> tuple[str, str]:
-    """Tell from an exit code how a process ended, and what to do about it."""
-    names = {number.value: number.name for number in signal.Signals}
-    name = names.get(-code, f"signal {-code}")
-    if code >= 0:
-        return f"with exit code {code}", "something that the function calls ends its process: let it raise instead"
-    if name == "SIGKILL":
-        return f"by {name}", "most often for want of memory: give a smaller --block-size or fewer --cpus"
-    if name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"):
-        return (
-            f"by {name}",
-            "a crash in C code, of the function or of a library that it calls: try it on this block alone",
-        )
-    return f"by {name}", "somebody sent it this signal: see who does"
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back: a worker half started, or half ended, would be nobody's.
-
-    A process that is started meanwhile has them blocked until it unblocks them itself.
-    """
-    # it is started with the first worker, and would unblock them
-    resource_tracker.ensure_running()
-    came: list[int] = []
-    handlers = {}
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    # the kernel gives a signal to any thread that has not blocked it, and Python passes it on to this one
-    if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for late in came:
-            signal.raise_signal(late)
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    """Give a new worker an environment of its own: libraries of one thread, and no token."""
-    # numpy's libraries read these when they are loaded, in the child; more threads than cores only get in the way
-    before = {name: os.environ.get(name) for name in (*_THREADS, TOKEN_VARIABLE)}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    os.environ.pop(TOKEN_VARIABLE, None)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keep a new worker from running the main program again, as spawn would have it, and from its command line.
-
-    It needs nothing of it, starts sooner, and a script without the usual guard cannot start workers without end. What
-    the command line says, a token among it, is nothing that a worker could tell.
-    """
-    main = sys.modules["__main__"]
-    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
-    words = sys.argv
-    sys.argv = words[:1]
-    for name in hidden:
-        setattr(main, name, None)
-    try:
-        yield
-    finally:
-        sys.argv = words
-        for name, value in hidden.items():
-            setattr(main, name, value)
-
-
-def _end(processes: Iterable[SpawnProcess]) -> None:
-    """Wait for processes to end, all of them so long, and make them."""
-    for make_them in (False, True):
-        deadline = time.monotonic() + _STOP_LIMIT_S
-        for process in processes:
-            if make_them:
-                process.kill()
-        for process in processes:
-            # what it forked may hold its sentinel, and `join` waits for that alone
-            while process.exitcode is None and (left_s := deadline - time.monotonic()) > 0:
-                process.join(min(left_s, _JOIN_S))

@@ -1,7 +1,4 @@
-"""A run in parts: which blocks a part has, and the contract of the place where parts leave what they finished.
-
-It knows neither S3 nor AWS Batch.
-"""
+"""A run in parts: which blocks a part has, and the contract of the store where parts leave what they finished."""
 
 from __future__ import annotations
 
@@ -36,22 +33,7 @@ class SharedStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a phase.
-
-    Parameters
-    ----------
-    phase : {'statistics', 'detection'}
-        The phase.
-    index : int
-        Which part, from 0.
-    count : int
-        How many parts the phase has.
-
-    Raises
-    ------
-    UsageError
-        If there is no such part.
-    """
+    """A part of a phase: number `index`, from 0, of `count`."""
 
     phase: Phase
     index: int

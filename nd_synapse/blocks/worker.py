@@ -1,7 +1,4 @@
-"""A worker of a pool: what runs in the child process, and what it sends to its parent.
-
-It starts no process; `block_pool` does, and is the only one to read what is sent here.
-"""
+"""What runs in a worker process of a pool, and what it sends to its parent."""
 
 from __future__ import annotations
 
@@ -30,10 +27,10 @@ __all__ = ["LENGTH", "SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Tro
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""What asks a job to stop."""
+"""Signals that ask a job to stop."""
 
 LENGTH = struct.Struct("!Q")
-"""What goes before each message to the parent, which reads it in pieces: a worker may die, or stop, in the middle."""
+"""The length before each message to the parent, which reads in pieces: a worker may die, or stop, in the middle."""
 
 _PR_SET_PDEATHSIG = 1
 _LOADING = "loading the function in a worker process"
@@ -41,43 +38,24 @@ _LOADING = "loading the function in a worker process"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A block that is done.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-    result : object
-        What the function returned.
-    seconds : float
-        How long it took.
-    peak_bytes : int
-        Largest memory that its worker had by then.
-    """
+    """A block that is done."""
 
     box: Box
     result: Any
+    """What the function returned."""
     seconds: float
     peak_bytes: int
+    """Largest memory that its worker had by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A block that could not be done.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-    reason : str
-        What happened, in a line.
-    traceback : str
-        The function's traceback; empty where the worker died.
-    """
+    """A block that could not be done."""
 
     box: Box
     reason: str
     traceback: str = ""
+    """The function's traceback; empty where the worker died."""
 
 
 class Ready:
@@ -85,17 +63,7 @@ class Ready:
 
 
 class Trouble(Exception):  # noqa: N818 - a message as much as an error
-    """What a worker sends when it cannot begin.
-
-    Parameters
-    ----------
-    what : str
-        What it was at.
-    reason : str
-        The error, in a line.
-    traceback : str
-        The traceback of the worker.
-    """
+    """What a worker sends when it cannot start: what it was doing, the error in a line, the traceback."""
 
     def __init__(self, what: str, reason: str, traceback: str) -> None:
         super().__init__(what, reason, traceback)
@@ -104,7 +72,7 @@ class Trouble(Exception):  # noqa: N818 - a message as much as an error
         self.traceback = traceback
 
     def translated(self) -> NDSynapseError:
-        """Return the error that the user meets."""
+        """Return the error for the user."""
         if self.what == _LOADING:
             remedy = "Correct it; what it needs must be installed, or in a folder on PYTHONPATH"
             return UsageError(self.what, self.reason, remedy)
@@ -117,7 +85,7 @@ class InWorkerError(Exception):
 
 def work(pipe: Connection, orders: str) -> None:
     """Run blocks until the pipe is closed: the life of a worker."""
-    # the parent ends its workers: Ctrl-C at a terminal is one message then, and not one a process
+    # the parent ends its workers, so that Ctrl-C at a terminal gives one message and not one a process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -125,7 +93,7 @@ def work(pipe: Connection, orders: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         packed_setup, packed_function = _read(orders)
-        with _told("setting a worker process up"):
+        with _reported("setting a worker process up"):
             settings, setup, arguments = pickle.loads(packed_setup)  # noqa: S301 - our parent wrote it
             logs.apply(settings)
             if setup is not None:
@@ -153,22 +121,22 @@ def _give_back() -> None:
 
 
 def _read(orders: str) -> tuple[bytes, bytes]:
-    """Read what the parent wrote: setup and function, packed."""
-    with _told("reading what a worker process is to do"), Path(orders).open("rb") as file:
+    """Read setup and function, packed, as the parent wrote them."""
+    with _reported("reading what a worker process is to do"), Path(orders).open("rb") as file:
         packed: tuple[bytes, bytes] = pickle.load(file)  # noqa: S301 - our parent wrote it
     return packed
 
 
 def _function(packed: bytes) -> Callable[[Box], Any]:
     """Load a function."""
-    with _told(_LOADING):
+    with _reported(_LOADING):
         function: Callable[[Box], Any] = pickle.loads(packed)  # noqa: S301 - our parent wrote it
     return function
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turn any failure to begin into what the parent is told of it."""
+def _reported(what: str) -> Iterator[None]:
+    """Raise any failure to start as `Trouble`."""
     try:
         yield
     except NDSynapseError:
@@ -195,7 +163,7 @@ def _send(pipe: Connection, message: object) -> None:
 
 
 def _send_packed(pipe: Connection, packed: Any) -> None:
-    """Send a message's length, and what `pipe.send` would send of it."""
+    """Send the length of a message, and the message."""
     _write(pipe.fileno(), LENGTH.pack(len(packed)))
     _write(pipe.fileno(), packed)
 
@@ -213,7 +181,7 @@ def _write(descriptor: int, data: Any) -> None:
 
 
 def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSynapseError:
-    """Run a function on a block, and return whatever comes of it."""
+    """Run a function on a block, and return its outcome."""
     started = time.monotonic()
     try:
         result = function(box)

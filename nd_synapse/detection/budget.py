@@ -1,7 +1,7 @@
-"""What a detection will need, told before it runs: memory, disk, bytes to pull.
+"""What a detection will need, computed before it runs: memory, disk, bytes to pull.
 
-It measures nothing. The constants were measured with three channels, uint8 and uint16,
-on blocks of 1 to 17 million voxels (`tests/test_memory.py` holds them to it).
+The constants were measured with three channels, uint8 and uint16, on blocks of 1 to 17 million voxels
+(`tests/test_memory.py` checks them).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, MOST_BLOCKS
+from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, MAX_BLOCKS
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.windows import surroundings
 from nd_synapse.errors import UsageError
@@ -80,33 +80,20 @@ _SIZES = (
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a detection needs.
-
-    Parameters
-    ----------
-    blocks : int
-        Number of blocks.
-    pull_bytes : int
-        Voxels that are pulled, before compression, each once.
-    memory_bytes : int
-        Largest memory of all its processes together.
-    worker_bytes : int
-        Largest memory of one worker.
-    disk_bytes : int
-        Largest scratch space: pulled tiles, masks, labels.
-    voxels : int
-        Voxels of the box.
-    files : int
-        Files in the scratch folder.
-    """
+    """What a detection needs."""
 
     blocks: int
     pull_bytes: int
+    """Voxels that are pulled, before compression, each once."""
     memory_bytes: int
+    """Largest memory of all its processes together."""
     worker_bytes: int
+    """Largest memory of one worker."""
     disk_bytes: int
+    """Largest scratch space: pulled tiles, masks, labels."""
     voxels: int
     files: int
+    """Files in the scratch folder."""
 
     assumed = "2 to 20 MB/s a cutout in flight, at most 200 MB/s in all; 5 to 20 million voxels/s a worker"
     """What the time is computed from; only a run can tell."""
@@ -185,7 +172,7 @@ def _usable(limit_bytes: int) -> int:
 
 def _too_many(plan: Plan, run: Box | None) -> bool:
     """Tell whether a run would have more blocks than it may."""
-    return (run or plan.box).tile_count(plan.block_size, aligned=True) > MOST_BLOCKS
+    return (run or plan.box).tile_count(plan.block_size, aligned=True) > MAX_BLOCKS
 
 
 def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> Plan:
@@ -199,7 +186,7 @@ def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None 
         box = run or plan.box
         raise UsageError(
             f"a run on {box}",
-            f"it has {box.voxels:,} voxels, too many for {MOST_BLOCKS:,} blocks of {_words(DEFAULT_BLOCK_SIZE)}",
+            f"it has {box.voxels:,} voxels, too many for {MAX_BLOCKS:,} blocks of {_words(DEFAULT_BLOCK_SIZE)}",
             "Take a smaller box, and the rest of it in further runs",
         )
     raise UsageError(
@@ -221,7 +208,7 @@ def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box |
         fewer = fitted(plan, cpus, pulls, limit_bytes, run).block_size
         raise UsageError(
             f"blocks of {_words(plan.block_size)} in {box}",
-            f"they are {box.tile_count(plan.block_size, aligned=True):,}, a run has {MOST_BLOCKS:,} at most",
+            f"they are {box.tile_count(plan.block_size, aligned=True):,}, a run has {MAX_BLOCKS:,} at most",
             f"Give --block-size {','.join(map(str, fewer))}",
         )
     voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))

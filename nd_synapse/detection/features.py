@@ -1,7 +1,7 @@
-"""The features of every synapse: what is measured in and round it, block by block, and the columns made of it.
+"""The features of every synapse, measured block by block.
 
-It finds no synapse and judges none. A synapse's window lies round its centroid, so the block that holds the centroid's
-voxel measures it, and reads what the window needs of the blocks around.
+A synapse's window lies round its centroid, so the block that holds the centroid's voxel measures it, and reads what the
+window needs of the blocks around.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.digests import digest
 from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.memory_store import MemoryStore
 from nd_synapse.blocks.store import Store
 from nd_synapse.detection.joining import ColumnFiles
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.shape import elongation
-from nd_synapse.detection.windows import Reach, surroundings, voxels_round, window_sums
-from nd_synapse.detection.worker import plan_here
+from nd_synapse.detection.windows import surroundings, voxels_round, window_sums
+from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
 
@@ -34,62 +35,27 @@ OF_CHANNEL = ("mean_", "sum_", "window_mean_", "window_sum_", "contrast_")
 
 
 def centres(objects: Mapping[str, NDArray[Any]], rows: Integers) -> Integers:
-    """Return the voxels in which the centroids of objects lie.
-
-    Parameters
-    ----------
-    objects : mapping of str to ndarray
-        Columns of `objects.measure`.
-    rows : ndarray of int64, shape (n,)
-        The objects.
-
-    Returns
-    -------
-    ndarray of int64, shape (3, n)
-        Voxels (z, y, x), rounded, halves up; the object need not hold them.
-    """
+    """Return the voxels (z, y, x) of the centroids of objects, int64 (3, n), halves rounded up."""
     voxels = objects["voxels"][rows]
     return np.stack([(2 * objects[f"sum_{axis}"][rows] + voxels) // (2 * voxels) for axis in "zyx"])
 
 
 def sums_of(channel: str) -> tuple[str, str]:
-    """Return the names under which the sums of a channel are kept: of windows, and of windows with their shells."""
+    """Return the names of the sums of a channel: of windows, and of windows with their shells."""
     return f"window {channel}", f"around {channel}"
 
 
 def columns(
-    objects: Mapping[str, NDArray[Any]],
-    rows: Integers,
-    sums: Mapping[str, NDArray[Any]],
-    volume: Box,
-    voxel_size_nm: Sequence[float],
-    reach: Reach,
+    plan: Plan, objects: Mapping[str, NDArray[Any]], rows: Integers, sums: Mapping[str, NDArray[Any]]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Turn sums into the features of synapses, column by column.
+    """Turn sums into the features of synapses (some rows of the objects), column by column; `sums` by `sums_of`.
 
-    Parameters
-    ----------
-    objects : mapping of str to ndarray
-        Columns of `objects.measure`, joined.
-    rows : ndarray of int64, shape (n,)
-        The synapses among them.
-    sums : mapping of str to ndarray of int64, shape (n,)
-        What `sums_of` names, for each channel that was measured in the objects.
-    volume : Box
-        The requested volume.
-    voxel_size_nm : sequence of float
-        Size of a voxel along z, y, x.
-    reach : tuple of int
-        Extent of the window.
-
-    Yields
-    ------
-    tuple of str and ndarray
-        `equivalent_diameter_um` (of the ball with the same volume), `elongation` (see `shape`), `window_fraction` (part
-        of the window inside of the volume); for each channel ``mean_<channel>`` and ``sum_<channel>`` (intensity in the
-        synapse), ``window_mean_<channel>`` and ``window_sum_<channel>`` (in the window), ``contrast_<channel>`` (mean
-        in the synapse less mean in the shell round the window; NaN where the volume has no voxel in the shell).
+    `equivalent_diameter_um` (of the ball with the same volume), `elongation` (see `shape`), `window_fraction` (part of
+    the window inside of the volume); for each channel ``mean_<channel>`` and ``sum_<channel>`` (in the synapse),
+    ``window_mean_<channel>`` and ``window_sum_<channel>`` (in the window), ``contrast_<channel>`` (mean in the synapse
+    less mean in the shell round the window; NaN where the volume has no voxel in the shell).
     """
+    volume, voxel_size_nm, reach = plan.box, plan.voxel_size_nm, plan.reach
     voxels = objects["voxels"][rows]
     yield "equivalent_diameter_um", _diameters_um(voxels, math.prod(size / 1000 for size in voxel_size_nm))
     yield "elongation", elongation(objects, rows, voxel_size_nm)
@@ -113,19 +79,16 @@ def columns(
 
 
 def _diameters_um(voxels: Integers, voxel_um3: float) -> NDArray[np.float64]:
-    """Return the diameters of balls of so many voxels.
-
-    By the system's cube root, once for each number: that of NumPy differs in its last bits between processors.
-    """
+    """Return the diameters of balls of so many voxels."""
+    # the system's cube root, once for each number: that of NumPy differs in its last bits between processors
     numbers, which = np.unique(voxels, return_inverse=True)
     roots = [math.cbrt(number * (6 / math.pi * voxel_um3)) for number in numbers.tolist()]
     return np.array(roots, np.float64)[which]
 
 
-def measure(box: Box, kind: str) -> float:
+def measure(workspace: Workspace, box: Box, kind: str) -> None:
     """Measure the windows round the synapses of one block."""
-    plan = plan_here()
-    store, tiles = plan.store(), plan.tiles()
+    plan, store = workspace.plan, workspace.store
     (number,) = _numbers_of([box], plan)
     first, stop = np.searchsorted(store.open_plain(kind, "owners"), [number, number + 1])
     points = np.stack([store.open_plain(kind, axis)[first:stop] for axis in "zyx"])
@@ -133,32 +96,24 @@ def measure(box: Box, kind: str) -> float:
     region = box.grown(reaches[1], plan.box)
     sums: dict[str, NDArray[Any]] = {}
     for channel in plan.channels:
-        found = window_sums(tiles.channel(channel).part(region), region, points, reaches)
+        found = window_sums(workspace.voxels(channel, region), region, points, reaches)
         sums |= dict(zip(sums_of(channel), found, strict=True))
     store.save(kind, key_of(box), sums)
-    return store.write_s
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Which block measures which synapse.
-
-    Parameters
-    ----------
-    kind : str
-        What the measures are called in the store.
-    rows : ndarray of int64, shape (n,)
-        The synapses, as rows of the objects, block by block and ascending in each.
-    owners : ndarray of int64, shape (n,)
-        The number of the block that measures each.
-    """
+    """Which block measures which synapse."""
 
     kind: str
+    """What the measures are called in the store."""
     rows: Integers
+    """The synapses, as rows of the objects, block by block and ascending in each."""
     owners: Integers
+    """The number of the block that measures each."""
 
     def is_of(self, blocks: Sequence[Box], plan: Plan) -> NDArray[np.bool_]:
-        """Tell of each synapse whether one of some blocks measures it."""
+        """Return for each synapse whether one of some blocks measures it."""
         return np.isin(self.owners, _numbers_of(blocks, plan))
 
     def among(self, blocks: Sequence[Box], plan: Plan) -> list[Box]:
@@ -181,24 +136,16 @@ def _numbers_of(blocks: Sequence[Box], plan: Plan) -> Integers:
     return block_numbers(starts, plan.box, plan.block_size)
 
 
-def assign(plan: Plan, finding: Finding, objects: Mapping[str, NDArray[Any]], is_in: NDArray[np.bool_]) -> Assigned:
-    """Decide which block measures which synapse, and tell the workers through the store.
+def assign(
+    plan: Plan,
+    store: Store | MemoryStore,
+    finding: Finding,
+    objects: Mapping[str, NDArray[Any]],
+    is_in: NDArray[np.bool_],
+) -> Assigned:
+    """Decide which block measures which synapse, and save it for the workers; `is_in` says which objects are synapses.
 
-    Parameters
-    ----------
-    plan : Plan
-        The detection.
-    finding : Finding
-        What the pipeline learned.
-    objects : mapping of str to ndarray
-        Columns of `objects.measure`, joined.
-    is_in : ndarray of bool
-        Which of the objects are synapses.
-
-    Returns
-    -------
-    Assigned
-        With a name in the store of its own for other synapses, and for another window.
+    The name in the store differs for other synapses, and for another window.
     """
     rows = np.flatnonzero(is_in)
     points = centres(objects, rows)
@@ -208,12 +155,14 @@ def assign(plan: Plan, finding: Finding, objects: Mapping[str, NDArray[Any]], is
     kind = f"features-{plan.parts_kind(finding)}-{digest(np.array(plan.reach), owners, points)}"
     if len(rows):  # an array of no elements cannot be mapped, and nobody would read it
         for name, values in {"owners": owners, **dict(zip("zyx", points, strict=True))}.items():
-            plan.store().save_plain(kind, name, values)
+            store.save_plain(kind, name, values)
     return Assigned(kind, rows, owners)
 
 
-def gather(plan: Plan, store: Store, assigned: Assigned, blocks: Sequence[Box]) -> tuple[Integers, ColumnFiles]:
-    """Put together what blocks have measured."""
+def gather(
+    plan: Plan, store: Store | MemoryStore, assigned: Assigned, blocks: Sequence[Box]
+) -> tuple[Integers, ColumnFiles]:
+    """Return the synapses that blocks have measured, ascending, and their sums."""
     rows = assigned.rows[assigned.is_of(blocks, plan)]
     order = np.argsort(rows)
     names = [name for channel in plan.channels for name in sums_of(channel)]

@@ -1,7 +1,4 @@
-"""The images of a run, read part by part: from the tiles that are kept, and from the source where they are not.
-
-It keeps nothing: what tiles may take on disk is theirs to use.
-"""
+"""The images of a run, read part by part: from the tiles that are kept, else from the source."""
 
 from __future__ import annotations
 
@@ -19,17 +16,7 @@ __all__ = ["Image"]
 
 
 class Image:
-    """A channel of the requested volume; a `volume.Volume`.
-
-    Parameters
-    ----------
-    tiles : Tiles
-        What was pulled.
-    source : Source
-        Where it came from.
-    channel : str
-        The channel.
-    """
+    """A channel of the requested volume, read like an array."""
 
     def __init__(self, tiles: Tiles, source: Source, channel: str) -> None:
         self._tiles = tiles

@@ -1,10 +1,8 @@
 """The objects of a mask: labelled and measured block by block, joined across blocks into the same table as one block.
 
-It decides nothing about which objects are synapses; pipelines do.
-
-Every object has as its id the place of its first voxel: one plus the C-order index of that voxel in the requested
-volume. Such ids need no counter that blocks would have to share, are the same for any blocks once parts are joined,
-and sort the objects in the order of their first voxel. All sums are integers, so that the order of joining cannot show.
+The id of an object is one plus the C-order index in the requested volume of its first voxel. Such ids need no counter
+that blocks would share, are the same for any blocks once parts are joined, and sort objects by their first voxel. All
+sums are integers, so that the order of joining cannot show.
 """
 
 from __future__ import annotations
@@ -49,24 +47,16 @@ def id_dtype(volume: Box) -> np.dtype[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """The connected components of a block.
-
-    Parameters
-    ----------
-    numbers : ndarray of unsigned integers, shape (z, y, x)
-        0 is background, k the k-th component of the block.
-    ids : ndarray of uint32 or uint64, shape (n,)
-        Id of each component: one plus the C-order index in the volume of its first voxel in this block.
-    places : ndarray of int64, shape (m,)
-        C-order indices in the block of all voxels of components, by component, ascending within each.
-    voxels : ndarray of int64, shape (n,)
-        Voxels of each component.
-    """
+    """The connected components of a block."""
 
     numbers: NDArray[Any]
+    """Shape (z, y, x): 0 is background, k the k-th component of the block."""
     ids: NDArray[Any]
+    """Id of each component, by its first voxel in this block; uint32 or uint64."""
     places: NDArray[np.int64]
+    """C-order indices in the block of all voxels of components, by component, ascending within each."""
     voxels: NDArray[np.int64]
+    """Voxels of each component."""
 
     def ids_of(self, numbers: NDArray[Any]) -> NDArray[Any]:
         """Return the ids of some voxels, given their numbers; 0 is background."""
@@ -76,22 +66,7 @@ class Labelled:
 
 
 def label(candidates: NDArray[np.bool_], box: Box, volume: Box) -> Labelled:
-    """Find the 26-connected components of a block.
-
-    Parameters
-    ----------
-    candidates : ndarray of bool, shape (z, y, x)
-        Voxels of `box` that belong to objects.
-    box : Box
-        The block.
-    volume : Box
-        The requested volume, in which ids are counted.
-
-    Returns
-    -------
-    Labelled
-        The components, none where there are no candidates.
-    """
+    """Return the 26-connected components of a block (bool, shape (z, y, x)), with ids counted in `volume`."""
     # cc3d misreads some strided views, so it is given contiguous memory
     contiguous = np.ascontiguousarray(candidates).view(np.uint8)
     numbers, count = cc3d.connected_components(contiguous, connectivity=26, return_N=True)
@@ -122,24 +97,11 @@ def _index_in(volume: Box, box: Box, places: NDArray[np.int64]) -> NDArray[np.in
 
 
 def measure(labelled: Labelled, box: Box, measured: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
-    """Measure the parts of objects that lie in one block.
+    """Measure the parts of objects that lie in one block: columns with a row for each part, int64 but `id`.
 
-    Parameters
-    ----------
-    labelled : Labelled
-        From `label`.
-    box : Box
-        The block.
-    measured : iterable of tuple of str and ndarray
-        Columns and the voxels in `box` that they come from, booleans or unsigned integers, shape (z, y, x); one is held
-        at a time. A column that begins with ``max:`` is a maximum, any other a sum.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Columns, a row for each part: `id`, `voxels`, `sum_z` (and y, x: sums of voxel coordinates), `start_z`, `stop_z`
-        (and y, x: bounding box, half-open), `sum_zz` (and zy, zx, yy, yx, xx: sums of products of coordinates, modulo
-        2**64), and those of `measured`. All int64 but `id`.
+    `id`, `voxels`, `sum_z` (and y, x: sums of voxel coordinates), `start_z`, `stop_z` (and y, x: bounding box,
+    half-open), `sum_zz` (and zy, zx, yy, yx, xx: sums of products of coordinates, modulo 2**64), and those of
+    `measure_voxels`.
     """
     voxels = labelled.voxels
     first = _first(voxels)
@@ -157,19 +119,9 @@ def measure(labelled: Labelled, box: Box, measured: Iterable[tuple[str, NDArray[
 
 
 def measure_voxels(labelled: Labelled, measured: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
-    """Measure what lies in the parts of objects in one block.
+    """Reduce voxels (booleans or unsigned integers, shape (z, y, x)) to columns with a row for each part, int64.
 
-    Parameters
-    ----------
-    labelled : Labelled
-        From `label`.
-    measured : iterable of tuple of str and ndarray
-        As for `measure`.
-
-    Returns
-    -------
-    dict of str to ndarray of int64
-        Columns, a row for each part.
+    A column that begins with ``max:`` is a maximum, any other a sum; one array is held at a time.
     """
     first = _first(labelled.voxels)
     # few voxels belong to objects: they are picked from where they lie, without a copy of the rest
@@ -192,20 +144,7 @@ def _reduce(operation: np.ufunc, values: NDArray[np.int64], first: NDArray[np.in
 
 
 def neighbours_across(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
-    """Find which ids touch across a plane between blocks, by face, edge or corner.
-
-    Parameters
-    ----------
-    low : ndarray, shape (a, b)
-        Ids in the last plane before the cut.
-    high : ndarray, shape (a, b)
-        Ids in the first plane after the cut, same window as `low`.
-
-    Returns
-    -------
-    ndarray, shape (n, 2)
-        Distinct pairs of ids.
-    """
+    """Return the distinct pairs (n, 2) of ids that touch, also diagonally, in the planes (a, b) beside a cut."""
     pairs = [np.empty((0, 2), low.dtype)]
     a, b = low.shape
     for da in (-1, 0, 1):
@@ -218,15 +157,7 @@ def neighbours_across(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
 
 
 class Joint:
-    """Which parts are one object, for parts in any order.
-
-    Parameters
-    ----------
-    ids : ndarray of uint32 or uint64, shape (n,)
-        Ids of all parts, in the order in which their columns will come.
-    pairs : sequence of ndarray, shape (m, 2)
-        From `neighbours_across`.
-    """
+    """Which parts are one object, from the ids (n,) of all parts, in any order, and the pairs (m, 2) that touch."""
 
     def __init__(self, ids: NDArray[Any], pairs: Sequence[NDArray[Any]]) -> None:
         # workers measure and never join: they start sooner without scipy
@@ -260,22 +191,7 @@ class Joint:
 
 
 def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, Joint]:
-    """Join the parts of objects that touch across blocks, in memory.
-
-    Parameters
-    ----------
-    parts : sequence of dict
-        From `measure`, one a block, in any order; at least one.
-    pairs : sequence of ndarray, shape (n, 2)
-        From `neighbours_across`.
-
-    Returns
-    -------
-    objects : dict of str to ndarray
-        The columns of `measure`, a row for each object, ordered by its first voxel.
-    joint : Joint
-        Which part belongs to which object.
-    """
+    """Join the parts of all blocks, in memory; return the columns ordered by first voxel, and what was joined."""
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     joint = Joint(columns["id"], pairs)
     return {name: joint.column(name, values) for name, values in columns.items()}, joint
@@ -286,23 +202,11 @@ def table(
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Turn sums into what a user and a pipeline read, column by column.
 
-    Parameters
-    ----------
-    objects : mapping of str to ndarray
-        From `join`.
-    volume : Box
-        The requested volume.
-    voxel_size_nm : sequence of float
-        Size of a voxel along z, y, x.
-
-    Yields
-    ------
-    tuple of str and ndarray
-        Columns of equal length: `id` (1 upwards, in the order of first voxels), `centroid_z_voxel` (and y, x: mean
-        index, absolute in BOSS; a voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size),
-        `voxels`, `volume_um3`, `slices`, `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border`
-        (of the requested volume), `mean_<channel>` (intensity inside the object), and what the pipeline had measured:
-        `voxels_<set>`, `max_<evidence>`, `sum_<evidence>`.
+    `id` (1 upwards, in the order of first voxels), `centroid_z_voxel` (and y, x: mean index, absolute in BOSS; a
+    voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size), `voxels`, `volume_um3`, `slices`,
+    `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border` (of the requested volume),
+    `mean_<channel>` (intensity inside the object), and what the pipeline had measured: `voxels_<set>`,
+    `max_<evidence>`, `sum_<evidence>`.
     """
     voxels = np.asarray(objects["voxels"])
     yield "id", np.arange(1, len(voxels) + 1, dtype=np.int64)
@@ -328,42 +232,17 @@ def table(
 
 
 def rows_of_objects(joint: Joint, ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the object of some parts.
-
-    Parameters
-    ----------
-    joint : Joint
-        Which part belongs to which object.
-    ids : ndarray
-        Ids of parts.
-
-    Returns
-    -------
-    ndarray of int64
-        The row of each part's object.
-    """
+    """Return the row of each part's object, int64."""
     return joint.object_rows[np.searchsorted(joint.part_ids, ids)]
 
 
 def table_of(
     every: Mapping[str, NDArray[Any]], chosen: Chosen, features: Iterable[tuple[str, NDArray[Any]]]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Return the table that users get: the objects of the first mask.
+    """Yield the table that users get: the objects of the first mask, column by column.
 
-    Parameters
-    ----------
-    every : mapping of str to ndarray
-        From `table`, a row for each object.
-    chosen : Chosen
-        What the pipeline made of them.
-    features : iterable of tuple of str and ndarray
-        From `features.columns`, a row for each object of the first mask.
-
-    Yields
-    ------
-    tuple of str and ndarray
-        `id` anew from 1; the columns of `table` but those that the pipeline had measured for itself, where it found
-        several sets `voxels_<set>`; the features; the pipeline's columns; for each further mask ``in_<mask>``.
+    `id` anew from 1; the columns of `table` but those that the pipeline had measured for itself (where it found several
+    sets, `voxels_<set>` stay); the features; the pipeline's columns; for each further mask ``in_<mask>``.
     """
     (_, first), *others = chosen.masks.items()
     sets = [name for name in every if name.startswith("voxels_")]

@@ -1,7 +1,4 @@
-"""What a detection came to: masks and labels on disk, the table of objects, what failed.
-
-It computes nothing.
-"""
+"""What a detection came to: masks and labels, the table of objects, what failed."""
 
 from __future__ import annotations
 
@@ -23,15 +20,7 @@ __all__ = ["Brightness", "Detection", "FailedBlock"]
 
 @dataclass(frozen=True, slots=True)
 class Brightness:
-    """How bright the voxels of a channel are.
-
-    Parameters
-    ----------
-    mean : float
-        Mean grey value.
-    sd : float
-        Standard deviation of all voxels (n in the denominator).
-    """
+    """Mean grey value of the voxels of a channel, and their standard deviation (n in the denominator)."""
 
     mean: float
     sd: float
@@ -44,74 +33,45 @@ class Brightness:
 
 @dataclass(frozen=True, slots=True)
 class FailedBlock:
-    """A block that is missing in the masks.
-
-    Parameters
-    ----------
-    box : Box
-        The block.
-    step : str
-        Where it failed.
-    reason : str
-        What happened, in a line.
-    traceback : str
-        The traceback of the pipeline; empty where its process died.
-    """
+    """A block that is missing in the masks."""
 
     box: Box
     step: str
+    """The pass in which it failed."""
     reason: str
     traceback: str
+    """The traceback of the pipeline; empty where its process died."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What was detected.
-
-    Parameters
-    ----------
-    masks : dict of str to BlockVolume
-        Name to mask: uint8, 0 and 255, shape (z, y, x) of the box, read from disk. The first holds all.
-    labels : BlockVolume
-        The number of the object that a voxel belongs to, as in the table's `id`; 0 is background.
-    table : mapping of str to ndarray
-        One row for each object of the first mask; see `objects.table_of`.
-    images : mapping of str to Volume
-        Channel to its voxels in the box, shape (z, y, x), read from the tiles that are kept and else from the source.
-    brightness : dict of str to Brightness
-        Channel to the mean of its voxels and how they spread, over all blocks that did not fail.
-    overviews, mask_overviews : dict of str to ndarray
-        Channel, or mask, to its maximum projection along z, at most 1024 pixels a side.
-    mask_voxels : dict of str to int
-        Mask to its voxels.
-    finding : Finding
-        What the pipeline learned.
-    holes : list of Hole
-        Blocks that failed, in their order; the masks are 0 there.
-    seconds : dict of str to float
-        Time by step.
-    blocks : int
-        Number of blocks.
-    resumed : dict of str to int
-        Blocks by step that an earlier run had finished.
-    candidates : int
-        Objects before the pipeline chose.
-    """
+    """What was detected."""
 
     masks: dict[str, BlockVolume]
+    """Name to mask: uint8, 0 and 255, shape (z, y, x) of the box, read from disk. The first holds all."""
     labels: BlockVolume
+    """The number of the object that a voxel belongs to, as in the table's `id`; 0 is background."""
     table: Mapping[str, NDArray[Any]]
-    images: Mapping[str, Volume]
+    """One row for each object of the first mask; see `objects.table_of`."""
     brightness: dict[str, Brightness]
+    """By channel, over all blocks that did not fail."""
     overviews: dict[str, NDArray[Any]]
+    """Channel to its maximum projection along z, at most 1024 pixels a side."""
     mask_overviews: dict[str, NDArray[np.uint8]]
     mask_voxels: dict[str, int]
     finding: Finding
-    failed_blocks: list[FailedBlock] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
     blocks: int = 0
-    resumed: dict[str, int] = field(default_factory=dict)
+    """Number of blocks."""
     candidates: int = 0
+    """Objects before the pipeline chose."""
+    images: Mapping[str, Volume] = field(default_factory=dict)
+    """Channel to its voxels in the box, shape (z, y, x), read from the tiles that are kept and else from the source."""
+    failed_blocks: list[FailedBlock] = field(default_factory=list)
+    """In their order; the masks are 0 there."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time by step."""
+    resumed: dict[str, int] = field(default_factory=dict)
+    """Blocks by step that an earlier run had finished."""
 
     def rows(self, mask: str) -> Mapping[str, NDArray[Any]]:
         """Return the rows of the table whose objects a mask holds."""

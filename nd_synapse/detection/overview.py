@@ -1,7 +1,4 @@
-"""An overview: the maximum projection of a volume along z, small enough for a page, put together from blocks.
-
-It draws nothing; the report does.
-"""
+"""An overview: the maximum projection of a volume along z, small enough for a page, put together from blocks."""
 
 from __future__ import annotations
 
@@ -21,24 +18,16 @@ LONGEST_SIDE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Part of the projection of a volume.
-
-    Parameters
-    ----------
-    pixels : ndarray, shape (y, x)
-        Maxima over all z of the part and over squares of `bin_voxels`.
-    start : tuple of int
-        First pixel (y, x) in the whole projection.
-    shape : tuple of int
-        Pixels (y, x) of the whole projection.
-    bin_voxels : int
-        Voxels along each side of a pixel.
-    """
+    """Part of the projection of a volume."""
 
     pixels: NDArray[Any]
+    """Shape (y, x): maxima over all z of the part and over squares of `bin_voxels`."""
     start: tuple[int, int]
+    """First pixel (y, x) in the whole projection."""
     shape: tuple[int, int]
+    """Pixels (y, x) of the whole projection."""
     bin_voxels: int
+    """Voxels along each side of a pixel."""
 
     @classmethod
     def of_block(cls, voxels: NDArray[Any], box: Box, volume: Box) -> Self:

@@ -1,44 +1,25 @@
 """A part of a detection that many machines do together, each some of its blocks.
 
-What a part finishes it leaves on a shelf; `passes.detect` takes it from there, and does what remains. So parts only
-save time: whatever of them is done, the result is that of one job.
+What a part finishes it leaves in the shared block store; `detect` takes it from there, and does what remains. So parts
+only save time: whichever of them are done, the result is that of one job.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from nd_synapse.blocks.grid import DEFAULT_PULLS
-from nd_synapse.blocks.pool import BlockPool
 from nd_synapse.blocks.shared_store import Part, SharedStore
-from nd_synapse.detection import blocks, worker
+from nd_synapse.detection.counts import add_all_counts, packed_counts
+from nd_synapse.detection.on_disk import Means, PoolRunner, opened
 from nd_synapse.detection.outcome import FailedBlock
-from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Plan
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding, Summary
 from nd_synapse.progress import Progress, silent
 
 __all__ = ["detect_part"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """How a part is done."""
-
-    shared_store: SharedStore
-    cpus: int
-    progress: Progress
-    pulls: int
-    keep_bytes: int
-
-    @contextmanager
-    def passes(self, plan: Plan) -> Iterator[Passes]:
-        """Start workers for a plan."""
-        with BlockPool(self.cpus, worker.setup, (plan.for_workers(),)) as pool:
-            yield Passes(plan, pool, self.progress, self.pulls, self.keep_bytes, self.shared_store)
 
 
 def detect_part(
@@ -52,61 +33,59 @@ def detect_part(
     keep_bytes: int = 2**62,
 ) -> list[FailedBlock]:
     """Do a part of one phase of a detection."""
-    setting = _Setting(shared_store, cpus, progress, pulls, keep_bytes)
     mine = part.of(plan.blocks())
     if not mine:
         return []
-    if part.phase == "statistics":
-        return _count(plan, part, mine, setting)
-    return _find(plan, part, mine, setting)
+    means = Means(cpus, progress, pulls, keep_bytes, shared_store)
+    return (_count if part.phase == "statistics" else _find)(plan, part, mine, means)
 
 
-def _count(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> list[FailedBlock]:
+def _count(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[FailedBlock]:
     """Count the blocks of a part, and leave their sum as well: nobody else needs each of them."""
     kind, key = _sums_kind(plan, part), str(part.index)
-    with setting.passes(_near(plan, mine)) as passes:
-        if passes.exchange.fetch_all(kind, [key]):
+    with opened(_near(plan, mine), means) as (passes, runner):
+        if runner.exchange.fetch_all(kind, [key]):
             return []
         passes.count(mine)
-        passes.store.save(kind, key, blocks.packed_counts(passes.total(passes.among_whole(mine))))
-        passes.exchange.leave((kind,), key)
-        return passes.failed_blocks
+        runner.exchange.store.save(kind, key, packed_counts(passes.total(passes.whole(mine))))
+        runner.exchange.leave((kind,), key)
+        return runner.failed_blocks
 
 
-def _find(plan: Plan, part: Part, mine: Sequence[Box], setting: _Setting) -> list[FailedBlock]:
+def _find(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[FailedBlock]:
     """Label and measure the blocks of a part."""
     near = _near(plan, mine)
-    with setting.passes(near) as passes:
-        finding = _finding_of_sums(plan, part, passes)
+    with opened(near, means) as (passes, runner):
+        finding = _finding_of_sums(plan, part, runner)
         if finding is not None:
-            # they have the digests that what is pulled is compared with
+            # what is pulled is compared with their digests
             passes.count(mine)
-            passes.find(finding, passes.among_whole(mine), wanted=False)
-            return passes.failed_blocks
+            passes.find(finding, passes.whole(mine), wanted=False)
+            return runner.failed_blocks
     # a part of the counting is not done: what is missing is counted here
-    with setting.passes(plan) as passes:
-        finding, _, _ = passes.learn()
-    with setting.passes(near) as passes:
+    with opened(plan, means) as (passes, _):
+        finding = passes.learn().finding
+    with opened(near, means) as (passes, runner):
         passes.count(mine)
-        passes.find(finding, passes.among_whole(mine), wanted=False)
-        return passes.failed_blocks
+        passes.find(finding, passes.whole(mine), wanted=False)
+        return runner.failed_blocks
 
 
-def _finding_of_sums(plan: Plan, part: Part, passes: Passes) -> Finding | None:
+def _finding_of_sums(plan: Plan, part: Part, runner: PoolRunner) -> Finding | None:
     """Learn from the sums of all parts, as far as they are there."""
     kind = _sums_kind(plan, part)
-    filled = [str(index) for index in range(part.count) if replace(part, index=index).of(passes.blocks)]
-    if not passes.exchange.fetch_all(kind, filled):
+    filled = [str(index) for index in range(part.count) if replace(part, index=index).of(plan.blocks())]
+    if not runner.exchange.fetch_all(kind, filled):
         return None
     total: Summary = {}
     for key in filled:
-        blocks.add_all_counts(total, passes.store.load(kind, key))
-    # where every block failed there is nothing to learn from, which `Passes.learn` says
+        add_all_counts(total, runner.exchange.store.load(kind, key))
+    # where every block failed there is nothing to learn from, which `Passes.learn` reports
     return plan.pipeline.learn(total, plan.roles) if total else None
 
 
 def _sums_kind(plan: Plan, part: Part) -> str:
-    """Return what the sums of so many parts are called."""
+    """Return the name of the sums of the parts."""
     return f"sums-{plan.statistics_kind()}-{part.count}"
 
 

@@ -1,7 +1,7 @@
 """The shape of objects by their second moments, from sums that blocks can add up.
 
-It labels nothing. Sums of products of coordinates are kept modulo 2**64, in which adding, and moving the origin, are
-exact whatever overflows; counted from an object's own corner they are small again, and true.
+Sums of products of coordinates are kept modulo 2**64, in which adding, and moving the origin, are exact whatever
+overflows; counted from an object's own corner they are small again, and true.
 """
 
 from __future__ import annotations
@@ -41,23 +41,11 @@ def moved(
 def elongation(
     objects: Mapping[str, NDArray[Any]], rows: Integers, voxel_size_nm: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Return how much longer objects are than they are wide.
+    """Return the longest principal axis of objects over the middle one, float64 (n,), from 1 upwards.
 
-    Parameters
-    ----------
-    objects : mapping of str to ndarray
-        Columns of `objects.measure`, joined.
-    rows : ndarray of int64, shape (n,)
-        The objects wanted.
-    voxel_size_nm : sequence of float
-        Size of a voxel along z, y, x.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        The longest principal axis over the middle one, from 1 upwards: the root of the ratio of the two largest
-        eigenvalues of the covariance in physical units, in which a voxel is a cuboid and no point. A ball has 1, and so
-        has a disc. NaN for an object whose moments do not fit 63 bits: some 10**10 voxels over an extent of 30,000.
+    That is the root of the ratio of the two largest eigenvalues of the covariance in physical units, in which a voxel
+    is a cuboid and no point. A ball has 1, and so has a disc. NaN for an object whose moments do not fit 63 bits: some
+    10**10 voxels over an extent of 30,000.
     """
     result = np.empty(len(rows))
     for start in range(0, len(rows), _ROWS):
@@ -72,20 +60,10 @@ def elongation(
 
 
 def eigenvalues(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the eigenvalues of symmetric matrices, the same bits on every processor.
+    """Return the eigenvalues of symmetric matrices (n, 3, 3), ascending, float64 (3, n): same bits on every processor.
 
-    By Jacobi's rotations, which need no more than sums, products, quotients and square roots: each of them is rounded
-    as IEEE 754 says, whereas what LAPACK computes depends on how its kernels sum.
-
-    Parameters
-    ----------
-    matrices : ndarray of float64, shape (n, 3, 3)
-        The matrices, finite.
-
-    Returns
-    -------
-    ndarray of float64, shape (3, n)
-        Ascending for each.
+    By Jacobi's rotations (1846, doi:10.1515/crll.1846.30.51), which need only sums, products, quotients and square
+    roots: IEEE 754 rounds each of them, whereas what LAPACK computes depends on how its kernels sum.
     """
     a = {(p, q): matrices[:, p, q].copy() for p in range(3) for q in range(p, 3)}
     for _ in range(_SWEEPS):

@@ -1,7 +1,6 @@
 """Sums of intensity in windows round points: the neighbourhood of each synapse, however many there are.
 
-It knows neither blocks nor masks. Windows are boxes of whole voxels, so that every sum is an exact integer and the same
-from whichever block it is taken.
+Windows are boxes of whole voxels, so that every sum is an exact integer, the same from whichever block it is taken.
 
 ::
 
@@ -47,22 +46,7 @@ def surroundings(reach: Reach) -> Reach:
 
 
 def voxels_round(points: NDArray[np.int64], reach: Reach, volume: Box) -> NDArray[np.int64]:
-    """Count the voxels of windows, cut at the border of the volume.
-
-    Parameters
-    ----------
-    points : ndarray of int64, shape (3, n)
-        Voxels (z, y, x) within the volume.
-    reach : tuple of int
-        Extent of the windows.
-    volume : Box
-        The requested volume.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        At least 1 each.
-    """
+    """Return the voxels, int64 (n,), of windows round points (3, n), cut at the border of the volume; at least 1."""
     counts = np.ones(points.shape[1], np.int64)
     for places, n, (start, stop) in zip(points, reach, volume.ranges, strict=True):
         counts *= np.minimum(places + (n + 1), stop) - np.maximum(places - n, start)
@@ -72,23 +56,9 @@ def voxels_round(points: NDArray[np.int64], reach: Reach, volume: Box) -> NDArra
 def window_sums(
     voxels: NDArray[Any], box: Box, points: NDArray[np.int64], reaches: Sequence[Reach]
 ) -> list[NDArray[np.int64]]:
-    """Add up the voxels of windows, cut at the border of what is given.
+    """Return for each reach the sums (int64, shape (n,)) of windows round points (3, n), cut at the border of the box.
 
-    Parameters
-    ----------
-    voxels : ndarray of unsigned integers, shape (z, y, x)
-        The voxels of `box`, of at most 16 bits.
-    box : Box
-        Where they lie.
-    points : ndarray of int64, shape (3, n)
-        Voxels (z, y, x) within `box`.
-    reaches : sequence of tuple of int
-        Extents of the windows.
-
-    Returns
-    -------
-    list of ndarray of int64, shape (n,)
-        For each of `reaches`, the sums in the order of the points.
+    `voxels` are those of `box`, unsigned integers of at most 16 bits, shape (z, y, x).
     """
     order = np.argsort(points[0], kind="stable")
     z, y, x = (places[order] - start for places, start in zip(points, box.start, strict=True))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.grid import mirrored
-from nd_synapse.detection.blocks import add_counts
+from nd_synapse.detection.counts import add_counts
 from nd_synapse.errors import DataError
 from nd_synapse.evaluate.metrics import Rate, area_under_roc, balanced_accuracy, bootstrap
 from nd_synapse.files.reading import reading

@@ -14,7 +14,7 @@ from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.boss.connection import address_of
 from nd_synapse.credentials import Token
-from nd_synapse.detection.plan import code_of
+from nd_synapse.detection.fingerprint import code_of
 from nd_synapse.errors import UnknownNameError, UsageError, closest
 from nd_synapse.geometry import Box
 from nd_synapse.machine import default_cpus

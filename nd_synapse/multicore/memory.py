@@ -1,7 +1,4 @@
-"""The memory that a function on blocks takes, computed before it runs.
-
-It measures nothing, and knows nothing of what the function does but what it declares.
-"""
+"""The memory that a function on blocks takes, computed before it runs from what the function declares."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nd_synapse.blocks.grid import MOST_BLOCKS
+from nd_synapse.blocks.grid import MAX_BLOCKS
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
@@ -18,7 +15,7 @@ __all__ = ["Load"]
 _PARENT_BYTES = 160 * 2**20
 _WORKER_BYTES = 80 * 2**20
 _COPIES = 3
-"""A channel of a block is there packed, unpacked, and as what is saved when it is pulled; twice when it is read."""
+"""A pulled channel of a block is in memory packed, unpacked, and as what is saved; twice when it is read."""
 
 _BLOCK_BYTES = 4096
 """What the parent holds for a block, whatever is in it: where it lies, who waits for it, what came of it."""
@@ -29,28 +26,18 @@ _SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What decides how much memory blocks take.
-
-    Parameters
-    ----------
-    box : Box
-        The volume.
-    halo : tuple of int
-        Voxels along z, y, x around a block.
-    itemsizes : sequence of int
-        Bytes a voxel of each channel.
-    working_bytes : int
-        What the function takes beside its input, in bytes a voxel.
-    cpus, pulls : int
-        Worker processes, and cutouts in flight.
-    """
+    """What decides how much memory blocks take."""
 
     box: Box
     halo: tuple[int, int, int]
+    """Voxels along z, y, x around a block."""
     itemsizes: Sequence[int]
+    """Bytes a voxel of each channel."""
     working_bytes: int
+    """What the function takes beside its input, in bytes a voxel."""
     cpus: int
     pulls: int
+    """Cutouts in flight."""
 
     def bytes_of(self, size: tuple[int, ...]) -> int:
         """Return the largest memory of all processes together with blocks of a size."""
@@ -84,7 +71,7 @@ class Load:
         while max(one) > 1:
             longest = one.index(max(one))
             one = tuple(-(-n // 2) if axis == longest else n for axis, n in enumerate(one))
-            if self.box.tile_count(one, aligned=True) <= MOST_BLOCKS:
+            if self.box.tile_count(one, aligned=True) <= MAX_BLOCKS:
                 yield one
         one = first
         while one != self.box.shape:

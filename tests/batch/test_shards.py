@@ -117,8 +117,7 @@ class Counting(Memory):
 def test_the_estimate_is_what_real_parts_pull_and_leave(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int], size: tuple[int, int, int], shards: int
 ) -> None:
-    monkeypatch.setattr("nd_synapse.detection.parts.BlockPool", InProcessPool)
-    monkeypatch.setattr("nd_synapse.detection.passes.BlockPool", InProcessPool)
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
     source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Counting()
     source.requested = []
     channels = len(source.channels)

@@ -16,11 +16,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nd_synapse.cli.run_options import job_from, parser
-from nd_synapse.detection import Detection, Plan, blocks, detect, features, objects
+from nd_synapse.detection import Detection, Plan, detect, objects
+from nd_synapse.detection.blocks import detect as detect_block
+from nd_synapse.detection.blocks import write_masks
+from nd_synapse.detection.features import measure
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.detection.outcome import Brightness
 from nd_synapse.detection.shape import elongation
 from nd_synapse.detection.windows import WINDOW_NM, surroundings, voxels_round, window, window_sums
+from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import UnknownNameError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import Job
@@ -249,11 +253,11 @@ def test_images_are_read_from_tiles_and_what_the_cache_let_go_from_the_source(tm
     assert sorted(tmp_path.glob("tiles-*/*.npy")) == before
 
 
-def failing(box: Box, kind: str) -> float:
+def failing(workspace: Workspace, box: Box, kind: str) -> None:
     """Measure, but for one block."""
     if box == FAILS:
         raise ValueError("no windows here")
-    return features.measure(box, kind)
+    measure(workspace, box, kind)
 
 
 FAILS = Box((4, 8), (16, 32), (16, 32))
@@ -269,18 +273,18 @@ def spots() -> NDArray[np.uint8]:
     return voxels
 
 
-def undetected(box: Box, finding: Finding) -> float:
+def undetected(workspace: Workspace, box: Box, finding: Finding) -> None:
     """Detect, but in one block."""
     if box == FAILS:
         raise ValueError("nothing here")
-    return blocks.detect(box, finding)
+    detect_block(workspace, box, finding)
 
 
-def unwritten(box: Box, **names: Any) -> float:
+def unwritten(workspace: Workspace, box: Box, **names: Any) -> None:
     """Write masks, but of one block."""
     if box == FAILS:
         raise ValueError("no masks here")
-    return blocks.write_masks(box, **names)
+    write_masks(workspace, box, **names)
 
 
 @pytest.mark.parametrize(
@@ -301,10 +305,10 @@ def test_a_block_that_fails_late_is_the_hole_that_it_would_have_been_early(
 
     clean = run("clean")
     with monkeypatch.context() as patch:
-        patch.setattr("detection.passes.blocks.detect", undetected)
+        patch.setattr("nd_synapse.detection.blocks.detect", undetected)
         early = run("early")
     with monkeypatch.context() as patch:
-        patch.setattr(f"detection.passes.{function}", broken)
+        patch.setattr(f"nd_synapse.detection.{function}", broken)
         late = run("late")
     assert [(failed_block.box, failed_block.step) for failed_block in early.failed_blocks] == [(FAILS, "detect")]
     assert [(failed_block.box, failed_block.step) for failed_block in late.failed_blocks] == [(FAILS, step)]

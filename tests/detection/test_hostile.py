@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.store import Store
-from nd_synapse.blocks.tiles import TileFeed, Tiles
+from nd_synapse.blocks.tile_feed import TileFeed
+from nd_synapse.blocks.tiles import Tiles
 from nd_synapse.detection import Plan, detect
 from nd_synapse.detection.images import Image
 from nd_synapse.detection.plan import remembered_block_size
@@ -93,7 +94,7 @@ QUICK = ("nomads-unsupervised", "probabilistic")
 def test_a_hostile_volume_gives_the_same_in_blocks(
     tmp_path: Path, volume: Any, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detection.passes.BlockPool", InProcessPool)
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
     pipeline = built(variant)
     names = channel_names(pipeline)
     source = Arrays((3, 5, 7), **{name: np.roll(volume(), place % 2, axis=2) for place, name in enumerate(names)})
@@ -320,7 +321,7 @@ def fed(
 ) -> TileFeed:
     """Return a feed of blocks in a row."""
     source = source or Arrays(pre=np.ones(ROW.shape, np.uint8))
-    tiles = Tiles(Store(folder), "tiles", ["pre"], ROW, TILE, {"pre": np.dtype(np.uint8)})
+    tiles = Tiles(Store(folder), "tiles", ROW, TILE, {"pre": np.dtype(np.uint8)})
     return TileFeed(tiles, source, list(ROW.tiles(TILE)), reach, pulls, keep_bytes, pulled)
 
 
@@ -449,7 +450,7 @@ def test_a_volume_answers_three_slices_as_an_array_does_and_refuses_all_else(tmp
     """A step was passed over in silence, and an empty slice was an error of its own."""
     voxels = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
     source = Arrays((3, 4, 5), pre=voxels)
-    tiles = Tiles(Store(tmp_path), "tiles", ["pre"], source.box, (2, 3, 4), {"pre": voxels.dtype})
+    tiles = Tiles(Store(tmp_path), "tiles", source.box, (2, 3, 4), {"pre": voxels.dtype})
     if kind == "stored":
         for tile in source.box.tiles((2, 3, 4), aligned=True):
             tiles.pull(source, tile)

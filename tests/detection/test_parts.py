@@ -59,8 +59,7 @@ def loaded(detection: Detection) -> Detection:
 
 @pytest.fixture(autouse=True)
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detection.passes.BlockPool", InProcessPool)
-    monkeypatch.setattr("detection.parts.BlockPool", InProcessPool)
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
 
 
 def in_one(source: Arrays) -> Detection:

@@ -137,7 +137,7 @@ def test_for_any_box_blocks_and_order_the_detection_is_that_of_the_box_alone(
 
     def found(whose: Arrays, blocks: tuple[int, int, int]) -> Detection | str:
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("detection.passes.BlockPool", InProcessPool)
+            patch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
             patch.setattr(InProcessPool, "seed", order)
             try:
                 detection = detect(plan(whose, Path(folder), blocks, box, variant), workers)
@@ -185,7 +185,7 @@ def test_for_any_blocks_the_overview_is_the_maximum_projection(
     volume = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     box = Box.of_shape(shape, (3, 5, 7))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("detection.overview.LONGEST_SIDE", 10)
+        patch.setattr("nd_synapse.detection.overview.LONGEST_SIDE", 10)
         whole = None
         for tile in box.tiles((2, size, size)):
             whole = Overview.of_block(volume[tile.slices(box.start)], tile, box).merged_into(whole)

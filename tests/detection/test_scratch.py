@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nd_synapse.blocks.scratch import locked
 from nd_synapse.blocks.store import Store
 from nd_synapse.detection import Detection, detect
+from nd_synapse.detection.passes import Passes
 from nd_synapse.errors import NDSynapseError, StorageError
 from nd_synapse.job.folder import ResultFolder
 from tests.detection.in_process import InProcessPool
@@ -35,7 +37,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detection.passes.BlockPool", InProcessPool)
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
 
 
 def run(source: Arrays, folder: Path, monkeypatch: pytest.MonkeyPatch, killed_after: str = "") -> Detection:
@@ -43,13 +45,13 @@ def run(source: Arrays, folder: Path, monkeypatch: pytest.MonkeyPatch, killed_af
     folder.mkdir(exist_ok=True)
     with monkeypatch.context() as patch:
         if killed_after:
-            method = getattr(__import__("detection.passes").passes.Passes, killed_after)
+            method = getattr(Passes, killed_after)
 
             def dying(*arguments: Any, **named: Any) -> Any:
                 method(*arguments, **named)
                 raise Killed
 
-            patch.setattr(f"detection.passes.Passes.{killed_after}", dying)
+            patch.setattr(Passes, killed_after, dying)
         return detect(plan(source, folder, SIZE), 2)
 
 
@@ -128,7 +130,7 @@ def test_other_damage_ends_the_run_or_does_not_show(tmp_path: Path, monkeypatch:
 
 def test_a_mask_that_contradicts_its_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever makes them differ, neither is delivered."""
-    monkeypatch.setattr("detection.blocks.np.count_nonzero", lambda mask: int((mask != 0).sum()) + 1)
+    monkeypatch.setattr("nd_synapse.detection.blocks.np.count_nonzero", lambda mask: int((mask != 0).sum()) + 1)
     with pytest.raises(NDSynapseError, match=r"it has .* voxels, the objects"):
         run(spots(3), tmp_path / "b", monkeypatch)
 
@@ -183,7 +185,7 @@ def test_what_a_killed_process_was_removing_is_gone_after_the_next(tmp_path: Pat
     store.save("parts-a", "0_0_0", {"a": np.zeros(3)})
     (tmp_path / ".gone-1-0").mkdir()
     (tmp_path / ".gone-1-0" / "file").touch()
-    with store.locked():
+    with locked(store.root):
         assert [path.name for path in tmp_path.iterdir()] == ["parts-a"]
     store.save("parts-a", "0_0_0", {"a": np.zeros(3)})
     (tmp_path / ".gone-1-0").mkdir()

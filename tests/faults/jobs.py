@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from nd_boss import Patience
 from nd_synapse.boss import resource
 from nd_synapse.credentials import Token
-from nd_synapse.detection import passes
+from nd_synapse.detection import on_disk
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
@@ -275,7 +275,7 @@ def bench(root: Path) -> Iterator[Bench]:
     """Set up a server and a clean run under a folder."""
     server = FaultyServer(root / "boss")
     with (
-        mock.patch.object(passes, "BlockPool", InProcessPool),
+        mock.patch.object(on_disk, "BlockPool", InProcessPool),
         mock.patch.object(resource, "Patience", return_value=BRISK),
     ):
         try:

@@ -81,7 +81,6 @@ class Shelves:
 def shelves(root: Path, faulty: FaultyS3) -> Iterator[Shelves]:
     """Set up the runs; their blocks are computed in this process."""
     with (
-        mock.patch("nd_synapse.detection.passes.BlockPool", InProcessPool),
-        mock.patch("nd_synapse.detection.parts.BlockPool", InProcessPool),
+        mock.patch("nd_synapse.detection.on_disk.BlockPool", InProcessPool),
     ):
         yield Shelves(root, faulty)

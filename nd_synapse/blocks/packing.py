@@ -1,0 +1,47 @@
+"""Named arrays as bytes, compressed."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import blosc
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import StorageError
+
+__all__ = ["pack", "unpack", "unpacked_bytes"]
+
+_HEADER = struct.Struct("<4xIII")
+"""Bytes when unpacked, bytes of a piece, and bytes as it is: what Blosc says after versions and flags."""
+
+
+def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return some arrays as bytes."""
+    packed = io.BytesIO()
+    # numbered, since any name may be given: some mean something to numpy
+    np.savez(packed, *arrays.values(), allow_pickle=False, names=np.array(list(arrays), np.str_))
+    size = packed.getbuffer().nbytes
+    if size > blosc.MAX_BUFFERSIZE:
+        found = f"they take {size:,} bytes, more than {blosc.MAX_BUFFERSIZE:,}"
+        raise StorageError("packing the arrays of a block", found, "Give a smaller --block-size")
+    body: bytes = blosc.compress(packed.getbuffer(), typesize=4, clevel=1, shuffle=blosc.SHUFFLE, cname="lz4")
+    return body
+
+
+def unpack(body: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays of `pack`; raise ValueError for damaged bytes."""
+    try:
+        with np.load(io.BytesIO(blosc.decompress(body)), allow_pickle=False) as arrays:
+            return {str(name): arrays[f"arr_{number}"] for number, name in enumerate(arrays["names"])}
+    except Exception as error:  # blosc, zipfile and numpy raise a dozen different ones
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def unpacked_bytes(body: bytes) -> int | None:
+    """Return what packed arrays unpack to; None if their length is wrong."""
+    unpacked, _, size = _HEADER.unpack_from(body) if len(body) >= _HEADER.size else (0, 0, -1)
+    return unpacked if size == len(body) else None

@@ -1,0 +1,135 @@
+"""The feed of blocks whose tiles are pulled by threads while worker processes compute on what is there."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, Pipe
+
+from nd_synapse.blocks.tile_schedule import TileSchedule
+from nd_synapse.blocks.tiles import Tiles
+from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
+from nd_synapse.volumes import Source
+
+__all__ = ["TileFeed"]
+
+_CLOSE_S = 0.2
+
+
+class TileFeed:
+    """A feed of blocks, each handed out when the tiles that it and its halo need are there.
+
+    `pulls` threads pull tiles, each with a connection of its own, in the order in which blocks need them; at most
+    `keep_bytes` of them are kept (see `TileSchedule`). `check` is called with every tile that was pulled, by the thread
+    that pulled it, before anybody computes on it; what it raises ends the run, and the tile does not count.
+    """
+
+    def __init__(
+        self,
+        tiles: Tiles,
+        source: Source,
+        blocks: Sequence[Box],
+        halo: Sequence[int],
+        pulls: int,
+        keep_bytes: int,
+        check: Callable[[Box], None] | None = None,
+    ) -> None:
+        if pulls < 1:
+            requested = f"{pulls} cutouts in flight"
+            raise UsageError(requested, "at least one is needed", "Give --pulls a number from 1 upwards")
+        # a tile is needed by many blocks, and is one object to all of them: a box takes more memory than all else
+        known: dict[Box, Box] = {}
+        needs = {block: [known.setdefault(tile, tile) for tile in tiles.needed(block, halo)] for block in blocks}
+        sizes = {tile: tiles.bytes_of(tile) for tile in known}
+        reserve_bytes = 2 * pulls * max((tiles.bytes_of(block) for block in blocks), default=0)
+        self._schedule = TileSchedule(
+            needs, sizes, {tile for tile in known if tiles.has(tile)}, keep_bytes, reserve_bytes
+        )
+        self._tiles = tiles
+        self._check = check
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._changed = threading.Condition()
+        self._started = time.monotonic()
+        self.seconds = 0.0
+        """From the start until the last tile came."""
+        self.pull_s: dict[Box, float] = {}
+        """How long each tile took."""
+        self.wakes: Connection | None
+        self.wakes, self._wake = Pipe(duplex=False)
+        self._threads = [
+            threading.Thread(target=self._pull, args=(copy.copy(source),), name=f"pull-{number}", daemon=True)
+            for number in range(min(pulls, self._schedule.to_pull))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def remaining(self) -> int:
+        """How many blocks were not handed out yet."""
+        return self._schedule.left
+
+    def take(self) -> Box | None:
+        """Return a block whose tiles are there, the first of them first."""
+        with self._changed:
+            while self.wakes is not None and self.wakes.poll():
+                self.wakes.recv_bytes()
+            if self._error is not None:
+                raise self._error
+            block = self._schedule.take_block()
+            if block is not None:
+                # the next block may need what was held back
+                self._changed.notify_all()
+            return block
+
+    def finished(self, box: Box) -> None:
+        """Remove what only this block needed, unless there is room for it."""
+        with self._changed:
+            for tile in self._schedule.block_done(box):
+                self._tiles.drop(tile)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop the threads; one that waits for BOSS ends with its process at the latest."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        deadline = time.monotonic() + _CLOSE_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _pull(self, source: Source) -> None:
+        """Pull tiles until there are none left: the life of a thread."""
+        try:
+            while (tile := self._next()) is not None:
+                started = time.monotonic()
+                if self._check is not None:
+                    self._tiles.mark_unchecked(tile)
+                self._tiles.pull(source, tile)
+                self.pull_s[tile] = time.monotonic() - started
+                if self._check is not None:
+                    self._check(tile)
+                    self._tiles.mark_checked(tile)
+                with self._changed:
+                    self._schedule.tile_came(tile)
+                    self.seconds = time.monotonic() - self._started
+                self._wake.send_bytes(b".")
+        except BaseException as error:  # noqa: BLE001 - `take` raises it again
+            with self._changed:
+                self._error = error
+                self._stopped = True
+                self._changed.notify_all()
+            self._wake.send_bytes(b"!")
+
+    def _next(self) -> Box | None:
+        """Wait for a tile that may be pulled now; None when there is none any more."""
+        with self._changed:
+            while not self._stopped and self._schedule.to_pull:
+                tile = self._schedule.take_tile()
+                if tile is not None:
+                    return tile
+                self._changed.wait()
+        return None

@@ -1,0 +1,50 @@
+"""The counts of a pipeline's statistics: packed for the store, and added up over blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError
+from nd_synapse.pipeline.contract import Summary
+
+__all__ = ["add_all_counts", "add_counts", "packed_counts"]
+
+_MAX_LEVELS = 2**26
+"""Levels of all counts of a summary together: half a GiB."""
+
+
+def packed_counts(summary: Summary) -> dict[str, NDArray[Any]]:
+    """Return counts without their zeros, as ``places <name>`` and ``counts <name>``, int64."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, counts in summary.items():
+        kept = counts != 0
+        kept[-1:] = True  # counts that end with zeros keep their length
+        places = np.flatnonzero(kept)
+        arrays[f"places {name}"], arrays[f"counts {name}"] = places, counts[places]
+    return arrays
+
+
+def add_all_counts(total: Summary, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Add what `packed_counts` packed to a summary, in place; other arrays are ignored."""
+    for key, counts in arrays.items():
+        kind, _, name = key.partition(" ")
+        if kind == "counts":
+            add_counts(total, name, arrays[f"places {name}"], counts)
+
+
+def add_counts(total: Summary, name: str, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+    """Add counts (int64, shape (n,)) at ascending places to a summary, in place; it grows as needed."""
+    length = int(places[-1]) + 1 if len(places) else 0
+    have = total.get(name, np.zeros(0, np.int64))
+    if len(have) < length:
+        levels = sum(map(len, total.values())) - len(have) + length
+        if levels > _MAX_LEVELS:
+            found = f"there are {levels:,} levels to count, more than {_MAX_LEVELS:,}"
+            raise DataError(f"the counts {name!r} of a block", found, "Let the pipeline count fewer levels")
+        have = np.concatenate([have, np.zeros(length - len(have), np.int64)])
+    have[places] += counts
+    total[name] = have

@@ -1,0 +1,191 @@
+"""A detection on blocks in a scratch folder, pulled from a source, by a pool of processes; it goes on after a kill."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from nd_synapse.blocks.feed import Boxes
+from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
+from nd_synapse.blocks.pool import BlockPool, Done, Failed
+from nd_synapse.blocks.shared_store import SharedStore
+from nd_synapse.blocks.tile_feed import TileFeed
+from nd_synapse.detection.budget import left_bytes
+from nd_synapse.detection.exchange import Exchange
+from nd_synapse.detection.images import Image
+from nd_synapse.detection.outcome import Detection, FailedBlock
+from nd_synapse.detection.passes import Passes
+from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.resume import check_source, forget_other_runs, refuse_changed_tile
+from nd_synapse.detection.runner import STATISTICS, Step
+from nd_synapse.detection.windows import Reach
+from nd_synapse.detection.workspace import BlockFunction, Workspace, run_in_worker, set_up_worker
+from nd_synapse.errors import DataError
+from nd_synapse.geometry import Box
+from nd_synapse.progress import Progress, on_terminal, silent
+
+__all__ = ["Means", "PoolRunner", "detect", "opened"]
+
+log = logging.getLogger(__name__)
+
+_KEEP_BYTES = 2**62
+"""What tiles may take on disk where nobody sets a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a detection has to run with."""
+
+    cpus: int
+    progress: Progress = silent
+    pulls: int = DEFAULT_PULLS
+    """Tiles that are pulled at the same time."""
+    keep_bytes: int = _KEEP_BYTES
+    """What pulled tiles may take on disk."""
+    shared_store: SharedStore | None = None
+    """What the parts of a run share."""
+
+
+class PoolRunner:
+    """Runs functions on blocks on disk, in a pool of processes, while the tiles they need are pulled.
+
+    What is finished is committed to the store before it is reported, under a name with a fingerprint of all it depends
+    on: a killed run goes on from there, and a run with other parameters does not find it.
+    """
+
+    def __init__(self, plan: Plan, pool: BlockPool, means: Means) -> None:
+        self.failed_blocks: list[FailedBlock] = []
+        self.seconds: dict[str, float] = {}
+        self.resumed: dict[str, int] = {}
+        """Blocks by step that an earlier run, or another part of this one, had finished."""
+        self.exchange = Exchange(plan.store(), means.shared_store, left_bytes(plan))
+        self._plan = plan
+        self._blocks = frozenset(plan.blocks())
+        self._pool = pool
+        self._means = means
+
+    def run(self, step: Step, function: BlockFunction, blocks: Sequence[Box]) -> None:
+        """Run a step on the blocks that nobody finished."""
+        if step.name == STATISTICS:
+            self._adopt_failures(step, blocks)
+        failed_before = {failed_block.box for failed_block in self.failed_blocks}
+        blocks = [block for block in blocks if block not in failed_before]
+        missing = self.exchange.unfinished(step.kinds, blocks, step.wanted)
+        if len(missing) < len(blocks) and step.name not in self.seconds:
+            self.resumed[step.name] = len(blocks) - len(missing)
+        self._run_missing(step, function, missing, len(blocks))
+        if step.name == STATISTICS:
+            # all parts of a run have to do without the same blocks, or they would learn different things
+            for failed_block in self.failed_blocks[len(failed_before) :]:
+                self.exchange.leave_failed_block(step.kinds[-1], failed_block)
+
+    def _adopt_failures(self, step: Step, blocks: Sequence[Box]) -> None:
+        """Leave out blocks that failed in other parts of the run."""
+        known = {failed_block.box for failed_block in self.failed_blocks}
+        failed = self.exchange.failed_blocks(step.kinds[-1], step.name, blocks)
+        self.failed_blocks += [failed_block for failed_block in failed if failed_block.box not in known]
+
+    def _run_missing(self, step: Step, function: BlockFunction, missing: Sequence[Box], total: int) -> None:
+        """Run a step on blocks, pull what it needs, and report each."""
+        started = time.monotonic()
+        progress, name = self._means.progress, step.name
+        done = total - len(missing)
+        progress(name, done, total)
+        tile_feed = None if step.halo is None else self._tile_feed(step, missing, step.halo)
+        voxels = failed = 0
+        try:
+            for outcome in self._pool.run(partial(run_in_worker, function=function), tile_feed or Boxes(missing)):
+                done += 1
+                voxels += outcome.box.voxels
+                failed += isinstance(outcome, Failed)
+                self._report(name, outcome, tile_feed.pull_s.get(outcome.box, 0.0) if tile_feed else 0.0)
+                speed = f"{voxels / (time.monotonic() - started) / 1e6:.1f} million voxels/s"
+                progress(name, done, total, f"{speed}, {failed} failed" if failed else speed)
+                if isinstance(outcome, Done) and step.shared:
+                    self.exchange.leave(step.kinds, key_of(outcome.box))
+        finally:
+            if tile_feed is not None:
+                tile_feed.close()
+        if tile_feed is not None:
+            self._add_seconds("pull", tile_feed.seconds)
+        self._add_seconds(name, time.monotonic() - started)
+
+    def _add_seconds(self, name: str, seconds: float) -> None:
+        """Add to the time of a step."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    def _tile_feed(self, step: Step, missing: Sequence[Box], halo: Reach) -> TileFeed:
+        """Return the feed of blocks whose tiles are pulled as they are needed."""
+        plan, means = self._plan, self._means
+        check = None if step.name == STATISTICS else self._check_tile
+        return TileFeed(plan.tiles(), plan.source, missing, halo, means.pulls, means.keep_bytes, check)
+
+    def _check_tile(self, tile: Box) -> None:
+        """Refuse a tile that is not what was counted."""
+        if tile in self._blocks:
+            refuse_changed_tile(self._plan, self.exchange.store, tile)
+
+    def _report(self, step: str, outcome: Done | Failed, pull_s: float) -> None:
+        """Log what came of a block; remember a failure."""
+        if isinstance(outcome, Failed):
+            log.error("%s: block %s failed: %s", step, outcome.box, outcome.reason)
+            log.debug("%s", outcome.traceback)
+            self.failed_blocks.append(FailedBlock(outcome.box, step, outcome.reason, outcome.traceback))
+            return
+        write_s = outcome.result.write_s
+        # on a terminal the bar reports; a line a block is for the log file
+        level = logging.DEBUG if on_terminal() else logging.INFO
+        text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
+        log.log(level, text, step, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20)
+
+    def results(self, name: str, function: BlockFunction, blocks: Sequence[Box]) -> list[Any]:
+        """Return what a function returns for each block."""
+        started = time.monotonic()
+        results = []
+        for outcome in self._pool.run(partial(run_in_worker, function=function), Boxes(blocks)):
+            if isinstance(outcome, Failed):
+                raise DataError(
+                    f"step {name}, block {outcome.box} and those around it",
+                    outcome.reason,
+                    "The same command goes on where it was; give it more memory, or fewer --cpus",
+                )
+            results.append(outcome.result.value)
+        self._add_seconds(name, time.monotonic() - started)
+        return results
+
+
+@contextmanager
+def opened(plan: Plan, means: Means) -> Iterator[tuple[Passes, PoolRunner]]:
+    """Start workers for a plan; yield its passes, and what runs them."""
+    with BlockPool(means.cpus, set_up_worker, (plan.for_workers(),)) as pool:
+        runner = PoolRunner(plan, pool, means)
+        yield Passes(Workspace.on_disk(plan), runner, plan.pulled()), runner
+
+
+def detect(
+    plan: Plan,
+    cpus: int,
+    progress: Progress = silent,
+    *,
+    pulls: int = DEFAULT_PULLS,
+    keep_bytes: int = _KEEP_BYTES,
+    shared_store: SharedStore | None = None,
+) -> Detection:
+    """Run a pipeline over a box, or finish what an earlier run with the same plan, or parts of this one, began."""
+    with opened(plan, Means(cpus, progress, pulls, keep_bytes, shared_store)) as (passes, runner):
+        check_source(plan, runner.exchange)
+        learned = passes.learn()
+        forget_other_runs(plan, runner.exchange.store, learned.finding)
+        detection = passes.detect(learned)
+    return replace(
+        detection,
+        images={channel: Image(plan.tiles(), plan.source, channel) for channel in plan.pulled()},
+        failed_blocks=sorted(runner.failed_blocks, key=lambda failed_block: failed_block.box),
+        seconds=runner.seconds,
+        resumed=runner.resumed,
+    )
