@@ -123,7 +123,7 @@ def test_every_block_is_done_once(cpus: int) -> None:
     ("function", "words"),
     [
         (fail_at_two, "ZeroDivisionError: no such block"),
-        (die_at_two, "by SIGKILL, twice; most often for want of memory: give a smaller --block-size or fewer --cpus"),
+        (die_at_two, "by SIGKILL, twice; most often because memory ran out: give a smaller --block-size"),
         (crash_at_two, "by SIGABRT, twice; a crash in C code"),
         (fault_at_two, "by SIGSEGV, twice; a crash in C code"),
         (exit_at_two, "with exit code 9, twice; something that the function calls ends its process"),

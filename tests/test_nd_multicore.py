@@ -37,6 +37,7 @@ from nd_synapse.multicore.run import _declared, _working_bytes
 from NeuroDataResource import get_boss_resource
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer
+from tests.in_process import main, restored
 
 SHAPE = (5, 20, 30)
 
@@ -136,6 +137,12 @@ def shell(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def command(*words: str) -> int:
+    """Run the command in this process."""
+    with restored():
+        return main("nd_multicore", *words)
+
+
 def test_from_the_shell_the_keys_are_printed(config: Path, tmp_path: Path) -> None:
     done = shell(str(config), "tests.test_nd_multicore:save", "--block-size", "5,20,30", "--cpus", "1", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "1_0_3\n")
@@ -145,9 +152,12 @@ def test_from_the_shell_the_keys_are_printed(config: Path, tmp_path: Path) -> No
     assert "blocks: 1 of 1 blocks" in done.stderr
 
 
-def test_from_the_shell_a_quiet_run_says_nothing_else(config: Path, tmp_path: Path) -> None:
-    done = shell(str(config), "tests.test_nd_multicore:save", "--quiet", "--cpus", "1", folder=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1_0_3\n", "")
+def test_a_quiet_run_prints_the_keys_alone(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ND_MULTICORE_TEST_FOLDER", str(tmp_path))
+    assert command(str(config), "tests.test_nd_multicore:save", "--quiet", "--cpus", "1") == 0
+    assert capfd.readouterr() == ("1_0_3\n", "")
 
 
 @pytest.mark.parametrize(
@@ -162,25 +172,29 @@ def test_from_the_shell_a_quiet_run_says_nothing_else(config: Path, tmp_path: Pa
         ("quit:save", "importing quit ended with SystemExit: 0"),
     ],
 )
-def test_from_the_shell_a_wrong_function_is_one_sentence(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, words: str
+def test_a_wrong_function_is_one_sentence(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    function: str,
+    words: str,
 ) -> None:
     for name, text in {"slip": "def save(", "part": "1 / 0", "quit": "raise SystemExit(0)"}.items():
         (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    done = shell(str(config), function, folder=tmp_path)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.syspath_prepend(tmp_path)
+    assert command(str(config), function) == 2
+    error = capfd.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1
 
 
-def test_from_the_shell_a_wrong_block_size_is_told_in_its_own_order(config: Path, tmp_path: Path) -> None:
-    for size in ("1,1", "0,1,1", "1,1,1.5", "a"):
-        done = shell(str(config), "tests.test_nd_multicore:save", "--block-size", size, folder=tmp_path)
-        found = "it is not three whole numbers from 1 upwards"
-        said = f" ERROR --block-size {size}: {found}. Give it as Z,Y,X, such as 32,512,512.\n"
-        assert done.returncode == 2
-        assert done.stderr.endswith(said)
+@pytest.mark.parametrize("size", ["1,1", "0,1,1", "1,1,1.5", "a"])
+def test_a_wrong_block_size_is_refused(config: Path, capfd: pytest.CaptureFixture[str], size: str) -> None:
+    assert command(str(config), "tests.test_nd_multicore:save", "--block-size", size) == 2
+    error = capfd.readouterr().err
+    assert "--block-size" in error
+    assert error.endswith("it is not three whole numbers from 1 upwards. Give Z,Y,X, such as 32,512,512.\n")
 
 
 def smooth(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -177,7 +177,7 @@ class TestMemory:
             assert container.wait() == 3, container.log
             assert container.description["State"]["OOMKilled"]
             log = container.log
-        advice = "SIGKILL, twice; most often for want of memory: give a smaller --block-size or fewer --cpus"
+        advice = "SIGKILL, twice; most often because memory ran out: give a smaller --block-size or fewer --cpus"
         assert (
             f"1 of 2 blocks failed, the first at z 0:10 y 0:512 x 0:512: its worker process was ended by {advice}"
             in log
