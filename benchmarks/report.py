@@ -1,7 +1,4 @@
-"""How long the report takes, how much memory and how large the page is, against the aims.
-
-Every case is a process of its own, so that its peak memory is its own; no detection is timed.
-"""
+"""Time, memory and page size of the report against their limits; each case runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ MB = 1_000_000
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured, and the aim: seconds, size of the page in MB, peak memory in GB."""
+    """What is measured, and its limits: seconds by the clock, size of the page in MB, peak memory in GB."""
 
     name: str
     arguments: tuple[str, ...]
@@ -43,7 +40,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Seconds:
-    """A time by the clock, and the time of the cores in it: on a machine that does other things, the two differ."""
+    """A time by the clock, and the time of the cores in it."""
 
     clock: float
     cores: float
@@ -129,7 +126,7 @@ def peak_bytes() -> int:
 
 
 def child(arguments: list[str]) -> None:
-    """Be the process of a case: print its figures as JSON."""
+    """Run one case and print its measurements as JSON."""
     folder, kind, *rest = arguments
     makers: dict[str, Callable[..., Seconds]] = {"table": report_of_table, "csv": report_of_csv, "real": report_of_real}
     took = makers[kind](Path(folder), *map(int, rest))
@@ -139,7 +136,7 @@ def child(arguments: list[str]) -> None:
 
 
 def measure(case: Case, folder: Path, hash_seed: str = "1") -> dict[str, float]:
-    """Run a case as a process, and return its figures."""
+    """Run a case as a process, and return its measurements."""
     command = [sys.executable, "-m", "benchmarks.report", "child", str(folder), *case.arguments]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     done = subprocess.run(command, check=True, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE)
@@ -148,7 +145,7 @@ def measure(case: Case, folder: Path, hash_seed: str = "1") -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure, print the figures, and return 1 if an aim is missed."""
+    """Measure, print the results, and return 1 if a limit is exceeded."""
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
     missed = False
     digests = []
@@ -160,10 +157,10 @@ def main() -> int:
             found = measure(case, Path(name, str(i)))
             took, size, peak = found["seconds"], found["bytes"] / MB, found["peak"] / 1e9
             missed |= took > case.seconds or size > case.page_mb or peak > case.memory_gb
-            aims = f"aims: {case.seconds:g} s, {case.page_mb:g} MB, {case.memory_gb:g} GB"
+            limits = f"limits: {case.seconds:g} s, {case.page_mb:g} MB, {case.memory_gb:g} GB"
             cpu = f"{found['cpu']:.1f} s of a core"
             print(
-                f"{case.name}: {took:.1f} s ({cpu}), page {size:.2f} MB, peak memory {peak:.2f} GB ({aims})", flush=True
+                f"{case.name}: {took:.1f} s ({cpu}), page {size:.2f} MB, peak memory {peak:.2f} GB ({limits})", flush=True
             )
             if case.arguments == ("table", "100000"):
                 digests = [found["digest"], measure(case, Path(name, "again"), hash_seed="2")["digest"]]

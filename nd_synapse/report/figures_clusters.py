@@ -127,7 +127,8 @@ def _dendrogram(subject: Subject) -> Drawing:
     axes.xaxis.tick_top()
     axes.set(xlim=(-0.02, levels + 0.3 * levels + 0.1), ylim=(places[-1][1] + 0.02, -0.02), yticks=[])
     look.without_frame(axes)
-    return Drawing(drawn, _tree_caption(subject, clusters), _tree_alt(clusters), _tree_numbers(clusters))
+    alt = f"Tree of splits that ends in {clusters.number} clusters."
+    return Drawing(drawn, _tree_caption(subject, clusters), alt, _tree_numbers(clusters))
 
 
 def _places(shares: Floats) -> list[tuple[float, float]]:
@@ -206,11 +207,6 @@ def _scales(clusters: Clusters) -> str:
         f"Before, {which} were brought to a logarithmic scale with an offset of its own: a long tail of bright "
         "synapses is no population."
     )
-
-
-def _tree_alt(clusters: Clusters) -> str:
-    shares = ", ".join(f"{100 * size / len(clusters.labels):.3g} %" for size in clusters.sizes)
-    return f"Tree of splits that ends in {clusters.number} clusters with {shares} of the synapses."
 
 
 def _tree_numbers(clusters: Clusters) -> Numbers:
@@ -298,7 +294,12 @@ def _mean_heatmap(subject: Subject) -> Drawing:
     drawn = look.figure(max(1.9, 0.22 * d + 1.0))
     axes = drawn.subplots()
     image = look.heat_map(axes, means.T, clusters.names, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(clusters.number), [_label(clusters, i) for i in range(clusters.number)])
+    shares = 100 * clusters.sizes / len(clusters.labels)
+    labels = [
+        f"cluster {i + 1}\n{n:,} ({share:.3g} %)"
+        for i, (n, share) in enumerate(zip(clusters.sizes, shares, strict=True))
+    ]
+    axes.set_xticks(range(clusters.number), labels)
     axes.vlines(np.arange(1, clusters.number) - 0.5, -0.5, d - 0.5, color="white", linewidth=1.5)
     look.write_cells(axes, image, means.T, signed)
     look.colour_bar(drawn, image, axes, "mean (sd)")
@@ -308,10 +309,6 @@ def _mean_heatmap(subject: Subject) -> Drawing:
         f"blue: dimmer. {TRANSFORMED}{left_out(subject.standardised)}"
     )
     return Drawing(drawn, caption, f"Means of {clusters.number} clusters by channel.", _mean_numbers(clusters))
-
-
-def _label(clusters: Clusters, i: int) -> str:
-    return f"cluster {i + 1}\n{clusters.sizes[i]:,} ({100 * clusters.sizes[i] / len(clusters.labels):.3g} %)"
 
 
 def _mean_lines(subject: Subject) -> Drawing:

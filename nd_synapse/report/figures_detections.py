@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def _panels(subject: Subject, outlines: Mapping[str, Segments], width: float) ->
         low, high = grey_range(image, 0.005, 0.998)
         axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="antialiased")
         axes.set_title(short(name, 30))
-        for (_, lines), colour in zip(outlines.items(), _colours(outlines), strict=True):
+        for lines, colour in zip(outlines.values(), cycle(_OUTLINES), strict=False):
             axes.add_collection(LineCollection(lines, colors=colour, linewidths=width), autolim=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=2)
@@ -89,15 +90,11 @@ def _panels(subject: Subject, outlines: Mapping[str, Segments], width: float) ->
     drawn.supylabel(f"y ({unit})")
     handles = [
         Line2D([], [], color=colour, linewidth=2.5, label=short(name, 40))
-        for name, colour in zip(outlines, _colours(outlines), strict=True)
+        for name, colour in zip(outlines, cycle(_OUTLINES), strict=False)
     ]
     if handles:
         drawn.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=None, labelcolor=INK)
     return drawn, panels, unit
-
-
-def _colours(outlines: Mapping[str, Segments]) -> list[str]:
-    return [_OUTLINES[i % len(_OUTLINES)] for i in range(len(outlines))]
 
 
 def _outlines(subject: Subject) -> dict[str, Segments]:

@@ -135,10 +135,10 @@ def _draw(subject: Subject, shots: Sequence[Shot], words: str, brief: bool = Tru
     left_in, right_in, gap_in = 0.72, 0.02, 0.14
     wide = (WIDTH_IN - left_in - right_in - gap_in * (_A_ROW - 1)) / _A_ROW
     depth, height, width = window.shape
-    ratio = _pixel_ratio(subject)
+    _, y_nm, x_nm = subject.facts.voxel_size_nm or (1, 1, 1)
     mosaic_x = depth * (width + _GAP) - _GAP
     mosaic_y = len(names) * (height + _GAP) - _GAP
-    tall = wide * mosaic_y * ratio / mosaic_x
+    tall = wide * mosaic_y * (y_nm / x_nm) / mosaic_x
     rows = math.ceil(len(shots) / _A_ROW)
     total = rows * (tall + _HEAD_IN + 0.16) + 0.02
     drawn = Figure(figsize=(WIDTH_IN, total))
@@ -154,12 +154,6 @@ def _draw(subject: Subject, shots: Sequence[Shot], words: str, brief: bool = Tru
     caption = _caption(subject, words, window, len(names), mask is not None, brief)
     alt = f"Synaptograms of {count(len(shots), 'synapse')}: {len(names)} channels by {depth} sections each."
     return Drawing(drawn, caption, alt, _numbers(subject, shots, centres, names))
-
-
-def _pixel_ratio(subject: Subject) -> float:
-    """Return the height of a pixel over its width."""
-    size = subject.facts.voxel_size_nm
-    return 1.0 if size is None else size[1] / size[2]
 
 
 def _synaptogram(

@@ -28,7 +28,6 @@ Bools = NDArray[np.bool_]
 
 
 def _has_depths(table: SynapseTable) -> bool:
-    """Tell whether some synapse has a depth."""
     try:
         return len(table.positions("z")[0]) > 0
     except NothingToDrawError:

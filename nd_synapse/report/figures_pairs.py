@@ -72,7 +72,8 @@ def _pair_plot(subject: Subject) -> Drawing:
     drawn.supxlabel(TRANSFORMED_AXIS, y=0.008)
     if clusters.number > 1:
         _legend(drawn, clusters)
-    return Drawing(drawn, _caption(subject, d, len(shown)), _alt(names, clusters))
+    alt = f"Points and two-dimensional histograms of {', '.join(names)}, two by two."
+    return Drawing(drawn, _caption(subject, d, len(shown)), alt)
 
 
 def _limits(column: Floats) -> tuple[float, float]:
@@ -156,11 +157,6 @@ def _caption(subject: Subject, d: int, points: int) -> str:
         f"histogram of all synapses{lines}. {TRANSFORMED} Axes span little more than the 0.2 to 99.8 % "
         f"quantiles.{left_out(subject.standardised)}"
     )
-
-
-def _alt(names: list[str], clusters: Clusters) -> str:
-    coloured = f", in {clusters.number} clusters" if clusters.number > 1 else ""
-    return f"Points and two-dimensional histograms of {', '.join(names)}, two by two{coloured}."
 
 
 PAIR_PLOT = Plot("pair-plot", "Pair Plot", _pair_plot)

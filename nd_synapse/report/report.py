@@ -23,9 +23,9 @@ from nd_synapse.report.plot import Plot, Subject, show
 from nd_synapse.report.table import Standardised, SynapseTable, standardise
 from nd_synapse.volumes import Volume
 
-__all__ = ["Report", "draw_report", "write_report"]
+__all__ = ["CHAPTERS", "Report", "draw_report", "write_report"]
 
-_CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
+CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
     ("detections", "Detections", "Where synapses were found, how many, and how large they are.", DETECTIONS),
     ("gallery", "Synapses one by one", "Single synapses through their sections, channel by channel.", GALLERY),
     (
@@ -79,7 +79,7 @@ def draw_report(
     subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed, images or {}, mask_volumes or {})
     chapters = [
         page.Chapter(slug, heading, lead, [show(plot, subject) for plot in plots])
-        for slug, heading, lead, plots in _CHAPTERS
+        for slug, heading, lead, plots in CHAPTERS
     ]
     return Report(title, synapses, standardised, chapters, seed)
 

@@ -16,13 +16,14 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.test_pymeda import FACTS, images, two_populations, volumes, write_report
+from tests.report.examples import FACTS
 
-ARTEFACTS = Path(__file__).parent / "artefacts" / "report"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARTEFACTS = Path(__file__).parents[1] / "artefacts" / "report"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 # Chromium reads from descriptor 3 and writes to 4.
 START = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
@@ -52,7 +53,7 @@ class Browser:
         )
         for fd in (to_it, from_it, *high):
             os.close(fd)
-        self.buffer, self.events, self.last, self.session = b"", [], 0, None
+        self.buffer, self.events, self.last, self.session = b"", list[dict[str, Any]](), 0, None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -145,7 +146,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if CHROMIUM is None:
+    if not CHROMIUM:
         words = "there is no chromium on the PATH; on Debian: apt-get install chromium"
         if os.environ.get("CI"):
             pytest.fail(words)
@@ -157,24 +158,11 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    table = two_populations(1500)
-    voxels, masks = volumes(table)
-    drawn, outlined = images()
-    return write_report(
-        tmp_path_factory.mktemp("report"),
-        title="PyMeda Plots on All Predicted Synapses",
-        table=table,
-        facts=replace(
-            FACTS,
-            notes=["Hole in the masks at z 0:2 y 0:5 x 0:5: ValueError: " + "a very long reason " * 9],
-            tracebacks={"z 0:2 y 0:5 x 0:5": f"Traceback:\n  File 'x.py', line 3\nValueError: {'x' * 400}"},
-        ),
-        overviews=drawn,
-        mask_overviews=outlined,
-        images=voxels,
-        mask_volumes=masks,
-    )
+def page(whole, tmp_path_factory):
+    """The page with long notes and tracebacks."""
+    notes = ["Failed block at z 0:2 y 0:5 x 0:5: ValueError: " + "a very long reason " * 9]
+    tracebacks = {"z 0:2 y 0:5 x 0:5": f"Traceback:\n  File 'x.py', line 3\nValueError: {'x' * 400}"}
+    return whole.report.write(tmp_path_factory.mktemp("report"), replace(FACTS, notes=notes, tracebacks=tracebacks))
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])

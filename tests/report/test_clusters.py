@@ -1,44 +1,42 @@
-"""The clusters of the report: several populations are told apart, one is left whole, and the figures say which."""
+"""The clusters of the report: several populations are separated, one is left whole, and the figures say which."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score  # type: ignore[import-untyped]
 
 from nd_synapse.report import figures_clusters, figures_pairs, mixtures
 from nd_synapse.report.clusters import UNCLUSTERED, cluster
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.figures_channels import CHANNELS
 from nd_synapse.report.figures_clusters import CLUSTERS
-from nd_synapse.report.look import house_style
-from nd_synapse.report.plot import Subject, show
+from nd_synapse.report.plot import show
 from nd_synapse.report.table import SynapseTable, standardise
 from nd_synapse.report.transform import to_gaussian_scales
+from tests.report import examples
+from tests.report.examples import ROOT, draw, numbers
 
-ROOT = Path(__file__).parents[1]
 FOUR = {"even": (0.25, 0.25, 0.25, 0.25), "lopsided": (0.55, 0.25, 0.15, 0.05)}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Threads wait for each other where cores are shared; the clusters themselves are found on one anyway."""
+    """Threads wait for each other where cores are shared; clusters are found on one thread anyway."""
     with mixtures.one_thread():
         yield
 
 
 def subject_of(values, seed=0):
     """Return the subject of an array of shape (rows, channels)."""
-    table = SynapseTable.of({f"mean_C{i}": column for i, column in enumerate(np.asarray(values).T)})
-    return Subject(table, standardise(list(table.channels), table.brightness()), RunFacts(), {}, {}, seed)
+    table = {f"mean_C{i}": column for i, column in enumerate(np.asarray(values).T)}
+    return examples.subject(table, RunFacts(), seed=seed)
 
 
 def clusters_of(values, seed=0):
@@ -46,7 +44,7 @@ def clusters_of(values, seed=0):
 
 
 def planted(rows, channels, shares=FOUR["even"], seed=0):
-    """Return log-normal brightness of four populations, each bright in other channels, and who is who."""
+    """Return log-normal brightness of four populations, each bright in other channels, and the population of each."""
     random = np.random.default_rng(seed)
     who = random.choice(4, rows, p=shares)
     centres = np.zeros((4, channels))
@@ -56,28 +54,33 @@ def planted(rows, channels, shares=FOUR["even"], seed=0):
     return np.exp(3 + centres[who] + shared + 0.4 * random.normal(size=(rows, channels))), who
 
 
-def unimodal(kind, rows, channels, seed=0):
-    """Return one population: channels go together, and lean to the right as brightness does."""
-    random = np.random.default_rng(seed)
+UNIMODAL = {
+    "log-normal, slight": lambda normal, random: np.exp(3 + 0.3 * normal),
+    "log-normal": lambda normal, random: np.exp(3 + 0.6 * normal),
+    "log-normal, strong": lambda normal, random: np.exp(3 + normal),
+    "log-normal over a background": lambda normal, random: 40 + np.exp(3 + 0.6 * normal),
+    "log-normal in whole numbers": lambda normal, random: np.round(np.exp(3 + 0.6 * normal)),
+    "gamma": lambda normal, random: random.gamma(3, 10, size=normal.shape),
+    "normal": lambda normal, random: 100 + normal,
+    "long tails": lambda normal, random: 100 + normal / np.sqrt(random.chisquare(3, size=(len(normal), 1)) / 3),
+}
+
+
+def unimodal(kind, rows, channels):
+    """Return one population with correlated channels; most kinds are skewed to the right as brightness is."""
+    random = np.random.default_rng(0)
     normal = 0.4 * random.normal(size=(rows, 1)) + 0.9 * random.normal(size=(rows, channels))
-    return {
-        "log-normal, slight": lambda: np.exp(3 + 0.3 * normal),
-        "log-normal": lambda: np.exp(3 + 0.6 * normal),
-        "log-normal, strong": lambda: np.exp(3 + normal),
-        "log-normal over a background": lambda: 40 + np.exp(3 + 0.6 * normal),
-        "log-normal in whole numbers": lambda: np.round(np.exp(3 + 0.6 * normal)),
-        "gamma": lambda: random.gamma(3, 10, size=(rows, channels)),
-        "normal": lambda: 100 + normal,
-        "long tails": lambda: 100 + normal / np.sqrt(random.chisquare(3, size=(rows, 1)) / 3),
-    }[kind]()
+    return UNIMODAL[kind](normal, random)
 
 
 class TestPopulations:
-    """What is one stays one, and what is several is told apart."""
+    """One population stays one, and several are separated."""
 
     @pytest.mark.parametrize("shares", FOUR.values(), ids=FOUR)
-    @pytest.mark.parametrize(("rows", "channels"), [(2_000, 4), (8_000, 12)])
-    @pytest.mark.parametrize("scale", ["as is", "background", "z-scores"])
+    @pytest.mark.parametrize(
+        ("rows", "channels", "scale"),
+        [(2_000, 4, "as is"), (2_000, 4, "background"), (2_000, 4, "z-scores"), (8_000, 12, "background")],
+    )
     def test_four_planted_populations_are_recovered(self, rows, channels, shares, scale):
         values, who = planted(rows, channels, shares)
         values = {
@@ -95,20 +98,8 @@ class TestPopulations:
         assert found.fitted == 20_000
         assert adjusted_rand_score(who, found.labels) > 0.95
 
-    @pytest.mark.parametrize("channels", [1, 3, 12])
-    @pytest.mark.parametrize(
-        "kind",
-        [
-            "log-normal, slight",
-            "log-normal",
-            "log-normal, strong",
-            "log-normal over a background",
-            "log-normal in whole numbers",
-            "gamma",
-            "normal",
-            "long tails",
-        ],
-    )
+    @pytest.mark.parametrize("channels", [1, 12])
+    @pytest.mark.parametrize("kind", UNIMODAL)
     def test_one_population_is_not_split(self, kind, channels):
         assert clusters_of(unimodal(kind, 5_000, channels)).number == 1
 
@@ -116,10 +107,10 @@ class TestPopulations:
         assert clusters_of(unimodal("log-normal", 1_000_000, 2)).number == 1
 
     @pytest.mark.parametrize("logarithmic", [False, True], ids=["plain", "logarithmic"])
-    @pytest.mark.parametrize("share", [0.5, 0.2, 0.05])
-    @pytest.mark.parametrize("channels", [1, 2, 4])
+    @pytest.mark.parametrize("share", [0.5, 0.05])
+    @pytest.mark.parametrize("channels", [1, 4])
     def test_a_second_population_is_found_though_it_looks_like_a_tail(self, channels, share, logarithmic):
-        """A scale that leaves no skewness would hide it: few bright synapses beside many lean a channel over."""
+        """A scale without skewness would hide it: few bright synapses beside many skew a channel."""
         random = np.random.default_rng(0)
         who = random.random(5_000) < share
         values = random.normal(size=(5_000, channels))
@@ -143,15 +134,15 @@ class TestPopulations:
         assert (tree.rows, tree.gain, tree.parts) == (10, None, ())
 
     def test_no_part_is_smaller_than_its_covariance_needs(self):
-        """Thirty rows far away are outliers to look at, and no population."""
+        """Thirty rows far away are outliers, and no population."""
         values, _ = planted(600, 4)
         values[:30] *= 1000
         found = clusters_of(values)
         assert found.sizes.min() >= mixtures.smallest_part(4) == 50
         assert mixtures.smallest_part(30) == 150
 
-    def test_a_lopsided_tree_tells_four_apart(self):
-        """Where one parts from three first, two levels of splits would find three of the four."""
+    def test_a_lopsided_tree_separates_four(self):
+        """If one is split from three first, two levels of splits would find three of the four."""
         values, _ = planted(6_000, 8, (0.4, 0.3, 0.2, 0.1))
         tree = clusters_of(values).tree
 
@@ -270,39 +261,15 @@ class TestTransform:
         np.testing.assert_allclose(found, standardised, atol=1e-12)
 
 
-def drawn(slug, subject):
-    (plot,) = (plot for plot in CLUSTERS if plot.slug == slug)
-    with house_style():
-        return plot.draw(subject)
-
-
 class TestFigures:
     """Each is drawn, or says why not in its place."""
 
-    def test_the_eleven_plots_have_the_names_and_the_order_of_pymeda(self):
-        """The 1-d heatmap, which PyMeda could draw but did not show, comes after the ridge lines."""
-        assert [plot.title for plot in (*CHANNELS, *CLUSTERS)] == [
-            "Representative Heatmap",
-            "Ridge Line Plot",
-            "1-d Heatmap",
-            "Location Heatmap",
-            "Location Lines",
-            "Correlation Matrix",
-            "Scree Plot",
-            "Hierarchical GMM Dendrogram",
-            "Pair Plot",
-            "Cluster Stacked Means",
-            "Cluster Mean Heatmap",
-            "Cluster Mean Lines",
-        ]
-
     @pytest.mark.parametrize(
         ("rows", "channels"),
-        [(0, 3), (1, 3), (2, 3), (10, 3), (100, 0), (400, 1), (400, 2), (1_000, 30), (1_001, 12)],
+        [(100, 0), (400, 1), (1_001, 12)],
     )
     def test_every_size_gives_every_figure_or_a_reason(self, rows, channels):
-        values = planted(rows, channels)[0] if rows else np.empty((0, channels))
-        subject = subject_of(values)
+        subject = subject_of(planted(rows, channels)[0])
         for plot in (*CHANNELS, *CLUSTERS):
             shown = show(plot, subject)
             assert not shown.failed, (plot.slug, shown.reason)
@@ -329,19 +296,19 @@ class TestFigures:
         assert reasons.pop("dendrogram").startswith("One population: two Gaussians describe it no better than one")
         assert set(reasons.values()) == {"One population: there are no clusters to compare."}
 
-    def test_too_few_synapses_are_told_how_many_it_needs(self):
+    def test_for_too_few_synapses_the_reason_says_how_many_are_needed(self):
         assert (
             "a split needs 100 fitted synapses, there are 40" in show(CLUSTERS[0], subject_of(planted(40, 4)[0])).reason
         )
 
     def test_the_tree_in_numbers_adds_up_and_names_its_outcomes(self):
         subject = subject_of(planted(4_000, 8, FOUR["lopsided"])[0])
-        header, *rows = [drawn("dendrogram", subject).numbers.header, *drawn("dendrogram", subject).numbers.rows]
-        assert header[0] == "Population"
-        sizes = {name: int(size.replace(",", "")) for name, size, *_ in rows}
+        rows = numbers("dendrogram", subject).rows
+        sizes = {row[0]: int(row[1].replace(",", "")) for row in rows}
         assert [sizes[f"cluster {i + 1}"] for i in range(4)] == subject.clusters.sizes.tolist()
         assert sizes["clusters 1\N{EN DASH}4"] == 4_000
-        for name, *_, outcome in rows:
+        for row in rows:
+            name, outcome = row[0], row[-1]
             if outcome.startswith("split into "):
                 parts = outcome.removeprefix("split into ").split(" and ")
                 assert sizes[name] == sum(sizes[part] for part in parts)
@@ -349,20 +316,20 @@ class TestFigures:
             else:
                 assert outcome.startswith("whole: ")
 
-    def test_a_caption_tells_which_rows_were_fitted_and_which_were_left_out(self):
+    def test_a_caption_says_which_rows_were_fitted_and_which_were_left_out(self):
         values, _ = planted(21_000, 4)
         values[:1_500, 0] = np.nan
-        few = drawn("dendrogram", subject_of(values)).caption
+        few = draw("dendrogram", subject_of(values)).caption
         assert "Fitted to all 19,500 synapses" in few
         assert "Left out: 1,500 synapses with a missing value" in few
         values, _ = planted(21_000, 4)
-        many = drawn("dendrogram", subject_of(values, seed=5)).caption
+        many = draw("dendrogram", subject_of(values, seed=5)).caption
         assert "Fitted to a random sample of 20,000 of the 21,000 synapses (seed 5)" in many
 
     def test_the_numbers_behind_the_means_are_the_means(self):
         subject = subject_of(planted(2_000, 4)[0])
         for slug in ("cluster-mean-heatmap", "cluster-mean-lines"):
-            rows = drawn(slug, subject).numbers.rows
+            rows = numbers(slug, subject).rows
             shown = [[float(cell.split(" ±")[0].replace("\N{MINUS SIGN}", "-")) for cell in row[1:]] for row in rows]
             np.testing.assert_allclose(shown, subject.clusters.means().T, atol=0.006)
 
@@ -379,9 +346,11 @@ class TestFigures:
     def test_for_any_values_the_fast_histogram_is_the_plain_one(self, values):
         """In quarters and with edges in whole numbers, where neither rounds."""
         limits, bins = (0.0, 8.0), 8
-        places = [figures_pairs._bins(column / 4, limits, bins) for column in values.T]
-        plain, _, _ = np.histogram2d(*(values / 4).T, bins=bins, range=(limits, limits))
-        np.testing.assert_array_equal(figures_pairs._counts(*places, bins), plain)
+        rows, columns = (values / 4).T
+        places = figures_pairs._bins(rows, limits, bins), figures_pairs._bins(columns, limits, bins)
+        found = figures_pairs._counts(*places, bins)
+        plain, _, _ = np.histogram2d(rows, columns, bins=bins, range=[limits, limits])
+        np.testing.assert_array_equal(found, plain)
 
     def test_the_pair_plot_of_many_channels_takes_different_ones_by_name(self):
         """Of groups of channels that go together, the largest loadings would all be of one group."""
@@ -390,26 +359,9 @@ class TestFigures:
         values = np.repeat(groups, 5, axis=1) + 0.2 * random.normal(size=(500, 30))
         subject = subject_of(values)
         assert {i // 5 for i in figures_pairs._paired(subject.clusters.values).tolist()} == set(range(6))
-        assert drawn("pair-plot", subject).caption.startswith("The 6 of 30 channels that together show most")
+        assert draw("pair-plot", subject).caption.startswith("The 6 of 30 channels that together show most")
 
 
-class TestMachine:
-    """Neither cores nor processes show in the result, and scikit-learn is loaded when it is needed."""
-
-    def test_any_number_of_threads_draws_the_same_bytes(self):
-        program = (
-            "import sys; sys.path[:0] = sys.argv[1:3]; import hashlib, test_pymeda_clusters as t;"
-            "subject = t.subject_of(t.planted(21_000, 4)[0]);"
-            "print([hashlib.sha256(t.show(plot, subject).image).hexdigest() for plot in t.CLUSTERS])"
-        )
-        found = set()
-        for threads in ("1", "2"):
-            environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-            command = [sys.executable, "-c", program, str(ROOT), str(Path(__file__).parent)]
-            done = subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True, text=True)
-            found.add(done.stdout)
-        assert len(found) == 1
-
-    def test_scikit_learn_is_not_loaded_before_there_are_clusters_to_find(self):
-        program = "import sys, pymeda_driver; sys.exit(any(name.startswith('sklearn') for name in sys.modules))"
-        subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+def test_scikit_learn_is_not_loaded_before_there_are_clusters_to_find():
+    program = "import sys, pymeda_driver; sys.exit(any(name.startswith('sklearn') for name in sys.modules))"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=300)

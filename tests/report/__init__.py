@@ -1,0 +1,1 @@
+"""Tests of the report: its page, its figures, its numbers."""
