@@ -158,10 +158,8 @@ def main() -> int:
             took, size, peak = found["seconds"], found["bytes"] / MB, found["peak"] / 1e9
             missed |= took > case.seconds or size > case.page_mb or peak > case.memory_gb
             limits = f"limits: {case.seconds:g} s, {case.page_mb:g} MB, {case.memory_gb:g} GB"
-            cpu = f"{found['cpu']:.1f} s of a core"
-            print(
-                f"{case.name}: {took:.1f} s ({cpu}), page {size:.2f} MB, peak memory {peak:.2f} GB ({limits})", flush=True
-            )
+            times = f"{took:.1f} s ({found['cpu']:.1f} s of a core)"
+            print(f"{case.name}: {times}, page {size:.2f} MB, peak memory {peak:.2f} GB ({limits})", flush=True)
             if case.arguments == ("table", "100000"):
                 digests = [found["digest"], measure(case, Path(name, "again"), hash_seed="2")["digest"]]
                 same = digests[0] == digests[1]
