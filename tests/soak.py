@@ -1,7 +1,6 @@
-"""Endurance: ``python -m tests.soak`` runs small jobs, one after another, against one server on which things go wrong.
+"""``python -m tests.soak`` runs small jobs, one after another, against a server with faults, and looks for what grows.
 
-It looks for what grows: memory, open files and threads of the job's process and of the server's, and files that stay in
-the folder for temporary ones. Which faults there are, and what they may do to a job, is for `tests.faults`.
+That is memory, open files and threads of the job's process and of the server's, and temporary files.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ FAULTS = {
 MOST_GROWTH = 1.1
 SLACK_BYTES = 8 * 2**20
 SLACK = 3
-"""By how much a later count of files or threads may be above an earlier one: what one job has open at that moment."""
+"""Files or threads that one job has open at a moment."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What two processes hold at an instant."""
+    """What the two processes hold at one moment."""
 
     job_bytes: int
     server_bytes: int
@@ -62,7 +61,7 @@ class Sample:
 
     @classmethod
     def now(cls, server: psutil.Process, folder: Path) -> Sample:
-        """Look at this process, at the server, and at the folder for temporary files."""
+        """Measure this process, the server, and the folder of temporary files."""
         gc.collect()
         job = psutil.Process()
         return cls(
@@ -77,7 +76,7 @@ class Sample:
 
 
 def grown(before: Sequence[Sample], after: Sequence[Sample]) -> dict[str, tuple[float, float, bool]]:
-    """Compare the medians of earlier samples with those of later ones: before, after, and whether it grew."""
+    """Compare the medians of earlier and later samples: before, after, and whether it grew."""
     found = {}
     for name in Sample.__dataclass_fields__:
         old, new = (statistics.median(getattr(sample, name) for sample in some) for some in (before, after))
@@ -108,7 +107,7 @@ def job(server: BossServer, path: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run jobs for a while; print what was held at the first and the last quarter; return 1 if anything grew."""
+    """Run jobs for a while; print what the first and the last quarter held; return 1 if anything grew."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Look for what grows, job after job.")
     parser.add_argument("--seconds", type=float, default=600, help="default: %(default)s")
     seconds = parser.parse_args(argv).seconds
@@ -134,8 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         tempfile.tempdir = None
     quarter = max(1, len(samples) // 4)
     rows = grown(samples[:quarter], samples[-quarter:])
-    told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-    print(f"{sum(outcomes.values())} jobs in {seconds:.0f} s: {told}")
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    print(f"{sum(outcomes.values())} jobs in {seconds:.0f} s: {counts}")
     for name, (before, after, is_more) in rows.items():
         print(f"{name:16s} first quarter {before:14,.0f}  last quarter {after:14,.0f}  {'GREW' if is_more else ''}")
     return int(any(is_more for _, _, is_more in rows.values()) or not outcomes["done"])

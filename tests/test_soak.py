@@ -31,5 +31,5 @@ def test_what_grows_is_seen() -> None:
     before = Sample(2**28, 2**28, 10, 10, 5, 5, 0)
     assert not any(more for _, _, more in grown([before], [before]).values())
     after = Sample(2**28 + 2**26, 2**28 + SLACK_BYTES // 2, 20, 10, 5, 9, 1)
-    told = grown([before], [after])
-    assert {name for name, (_, _, more) in told.items() if more} == {"job_bytes", "job_files", "server_threads"}
+    found = grown([before], [after])
+    assert {name for name, (_, _, more) in found.items() if more} == {"job_bytes", "job_files", "server_threads"}
