@@ -2,7 +2,7 @@
 
 ::
 
-    NDSynapseError              1   a defect of nd-synapse, when raised as itself
+    NDSynapseError              1   a defect of this program, when raised as itself
     ├── UsageError              2   invalid request: options, ranges, names
     │   ├── RangeError              a range that is empty, reversed or outside of the volume
     │   └── UnknownNameError        no such collection, experiment, channel, pipeline
@@ -56,7 +56,7 @@ class NDSynapseError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
-    meaning: ClassVar[str] = "a defect of nd-synapse"
+    meaning: ClassVar[str] = "a defect of this program"
 
     def __init__(self, requested: str, found: str, remedy: str) -> None:
         # The three parts are the exception's args, so that it survives the way out of a worker process.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import csv
 import inspect
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,6 +32,8 @@ from nd_synapse.job.job import Job
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
+from tests.in_process import main as main_of
+from tests.in_process import restored
 from tests.markdown import anchors, code, fenced, section, tables
 
 README = REPOSITORY / "README.md"
@@ -60,15 +64,14 @@ OF_OTHERS = {
 
 
 def help_text(command: str) -> str:
-    """Return what a command prints for ``--help``, as the document has it."""
-    # a fixed width, and none of the colours that newer versions of Python add
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
-    environment.pop("RESULTS_BUCKET", None)
-    words = [sys.executable, *command.split(), "--help"]
-    done = subprocess.run(
-        words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=True
-    )
-    return f"```\n{done.stdout}```\n"
+    """Return what a command prints for ``--help``, or ``--help-all``, as the document has it."""
+    words = command.split()
+    printed = io.StringIO()
+    with restored(), redirect_stdout(printed):
+        # a fixed width, and no colours, which newer versions of Python add
+        os.environ.update({"COLUMNS": "100", "NO_COLOR": "1", "PYTHON_COLORS": "0"})
+        assert main_of(*words, *([] if words[-1] == "--help-all" else ["--help"])) == 0
+    return f"```\n{printed.getvalue()}```\n"
 
 
 def documented_help() -> dict[str, str]:
@@ -92,7 +95,7 @@ class TestCommandLine:
         assert shown == "".join(help_text(command).split()), "run python -m tests.test_docs"
 
     def test_every_command_of_the_local_boss_is_documented(self) -> None:
-        assert {f"-m local_boss {name}" for name in boss.COMMANDS} <= set(documented_help())
+        assert {f"nd-synapse boss {name}" for name in boss.COMMANDS} <= set(documented_help())
 
     @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
     def test_every_option_that_a_document_names_exists(self, document: Path) -> None:
@@ -135,7 +138,7 @@ class TestFacts:
             assert getattr(errors, name).exit_code == int(number)
             assert meaning.startswith(getattr(errors, name).meaning)
 
-    @pytest.mark.parametrize("command", [name for name in documented_help() if "local_boss" not in name])
+    @pytest.mark.parametrize("command", [name for name, text in documented_help().items() if "Exit codes" in text])
     def test_exit_codes_of_a_help_mean_what_those_of_the_errors_do(self, command: str) -> None:
         """Those of the README are more words on the same."""
         kinds = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.NDSynapseError)]
