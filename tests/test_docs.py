@@ -243,7 +243,7 @@ class TestDemonstration:
         assert printed, demonstration.printed
         for told, counted in zip(shown.groups(), printed.groups(), strict=True):
             assert int(told) == pytest.approx(int(counted), rel=0.01, abs=10)
-        for line in ("0 voxels differ", "S3: 0 of"):
+        for line in ("0 voxels differ", "ok   S3"):
             assert line in demonstration.printed
 
     def test_precision_and_recall_in_the_texts_follow_from_the_figures_shown(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import requests
 
+from nd_synapse.cli.boss import main
 from nd_synapse.errors import UsageError
 from nd_synapse.local_boss import tokens
 from tests.fixtures_boss import REPOSITORY, BossServer, start_boss
@@ -40,6 +41,15 @@ def test_serve_prints_its_url_and_nothing_else(tmp_path: Path) -> None:
     process.terminate()
     output, log = process.communicate(timeout=10)
     assert (output, log, process.returncode) == ("", "", 0)
+
+
+def test_token_prints_the_token_that_may_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is made where it is missing, and is that of `serve` from then on."""
+    data = tmp_path / "new" / "folder"
+    assert main(["token", "--data", str(data)]) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"{tokens.writing_token(data)}\n"
+    assert len(printed.strip()) == 40
 
 
 def test_verbose_logs_requests_without_the_token(tmp_path: Path) -> None:
