@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from nd_synapse.local_boss.stacks import stack_of_array
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 

@@ -57,11 +57,10 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _add_token(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder; made if it is missing")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
 
 
 def _token(args: argparse.Namespace) -> int:
-    args.data.mkdir(parents=True, exist_ok=True)
     # this command alone prints a token: that is its purpose
     sys.stdout.write(f"{tokens.writing_token(args.data)}\n")
     return app.write_stdout("")

@@ -45,11 +45,11 @@ def test_serve_prints_its_url_and_nothing_else(tmp_path: Path) -> None:
 
 def test_token_prints_the_token_that_may_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is made where it is missing, and is that of `serve` from then on."""
-    data = tmp_path / "new" / "folder"
-    assert main(["token", "--data", str(data)]) == 0
+    assert main(["token", "--data", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert printed == f"{tokens.writing_token(data)}\n"
+    assert printed == f"{tokens.writing_token(tmp_path)}\n"
     assert len(printed.strip()) == 40
+    assert main(["token", "--data", str(tmp_path / "misspelt")]) == 74
 
 
 def test_verbose_logs_requests_without_the_token(tmp_path: Path) -> None:
