@@ -1,15 +1,14 @@
-"""The command lines of ``nd-synapse batch``, and a run to come as one of them asks for it.
-
-It submits nothing; what an option of ``driver.py`` means is `job_options`'s.
-"""
+"""The command lines of ``nd-synapse batch``, and which of their options go on into a container."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from batch.planning import BatchPlan, plan_of
+from batch.requests import refuse_tokens
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse import logs
@@ -19,141 +18,90 @@ from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.console.parser import IntOption, Parser
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
 from nd_synapse.job.job import Job
+from nd_synapse.values import parse_assignments
 
-__all__ = ["COMMANDS", "Asked", "asked_for", "parser_of"]
+__all__ = ["COMMANDS", "Requested", "for_container", "parser_of", "requested_run"]
 
 COMMANDS = {
-    "plan": "tell what a run would do, need and cost, and do nothing",
+    "plan": "print what a run would do, need and cost, and do nothing",
     "submit": "submit a run",
-    "status": "tell how a run fares, and what it cost",
-    "logs": "show the last lines that containers of a run wrote",
-    "cancel": "end a run before its end; what is finished is kept",
+    "status": "print the state of a run, and its cost until now",
+    "logs": "print the last lines that containers of a run wrote",
+    "cancel": "terminate a run; finished blocks are kept",
     "resume": "submit what is missing of a run",
 }
 
 _PLANNED = ("plan", "submit")
-"""Commands that take the options of ``driver.py``, too."""
+"""Commands that take the options of a run, too."""
 
 _LEAST_MIB, _MOST_MIB = 512, 32 * 2**20
-"""Memory of a container: with less nothing runs, and no machine has more."""
+"""Memory of a container: less is too little to start, and no machine has more."""
 
 _MOST_LINES = 10_000
 
-_REST = """All other options are those of nd-synapse run: what to read, which pipeline, where results go. The
-volume is opened for the plan, with a token from BOSS_TOKEN or --token-file; the containers have
-theirs from Secrets Manager.
+_REST = """All other options are those of `nd-synapse run`: what to read, which pipeline, where results go. The
+volume is opened for the plan, with a token from BOSS_TOKEN or --token-file; the containers take theirs from
+Secrets Manager.
 """
 
 
 def parser_of(command: str) -> Parser:
-    """Return the parser of a command; it does not know those options that are ``driver.py``'s."""
+    """Return the parser of a command, without the options of a run."""
     p = Parser(
         prog=f"nd-synapse batch {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
         epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
+    number = partial(p.add_argument, action=IntOption, metavar="N")
     if command in _PLANNED:
         p.appendix = _REST
-        p.add_argument(
-            "--shards",
-            action=IntOption,
-            least=1,
-            most=MOST_CHILDREN,
-            metavar="N",
-            help="children of each array; default: as many as the plan says",
-        )
+        number("--shards", least=1, most=MOST_CHILDREN, help="children of each array; default: as planned")
     else:
         p.add_argument("run", metavar="RUN", help="address of the run, s3://BUCKET/PREFIX, as submit printed it")
+        add_verbosity(p)
     if command == "plan":
-        p.add_argument(
-            "--compute", choices=[name.lower() for name in COMPUTE], default="ec2", help="default: %(default)s"
-        )
+        choices = [name.lower() for name in COMPUTE]
+        p.add_argument("--compute", choices=choices, default="ec2", help="default: %(default)s")
         p.add_argument("--json", action="store_true", help="JSON instead of text")
     if command == "submit":
         _add_submission(p)
     if command in ("submit", "resume"):
-        p.add_argument(
-            "--memory-mib",
-            action=IntOption,
-            least=_LEAST_MIB,
-            most=_MOST_MIB,
-            metavar="N",
-            help="memory of each container, instead of the planned",
-        )
+        number("--memory-mib", least=_LEAST_MIB, most=_MOST_MIB, help="memory of each container; default: as planned")
         p.add_argument("--yes", action="store_true", help="do not ask")
     if command == "logs":
         p.add_argument("--phase", choices=["statistics", "detection", "report"], help="default: all")
-        p.add_argument(
-            "--shard",
-            action=IntOption,
-            least=0,
-            most=MOST_CHILDREN - 1,
-            metavar="I",
-            help="default: the children that failed",
-        )
-        p.add_argument(
-            "--lines",
-            action=IntOption,
-            least=1,
-            most=_MOST_LINES,
-            default=20,
-            metavar="N",
-            help="of each container; default: %(default)s",
-        )
+        number("--shard", least=0, most=MOST_CHILDREN - 1, help="a child; default: those that failed")
+        number("--lines", least=1, most=_MOST_LINES, default=20, help="lines a container; default: %(default)s")
     if command == "resume":
-        p.add_argument(
-            "--job-definition", metavar="NAME", help="another one, with a mended image; default: that of the run"
-        )
-        p.add_argument(
-            "--report-only", action="store_true", help="submit the report alone, which does itself what is missing"
-        )
-    if command not in _PLANNED:
-        add_verbosity(p)
+        p.add_argument("--job-definition", metavar="NAME", help="with a corrected image; default: that of the run")
+        p.add_argument("--report-only", action="store_true", help="submit the report only, which computes the rest")
     return p
 
 
 def _add_submission(p: Parser) -> None:
-    """Add what only a submission needs."""
+    """Add the options of a submission."""
     p.add_argument("--queue", required=True, metavar="NAME", help="job queue")
     p.add_argument("--job-definition", required=True, metavar="NAME", help="its name, NAME:REVISION, or ARN")
     p.add_argument("--run-bucket", required=True, metavar="NAME", help="bucket of finished blocks and of the record")
     p.add_argument("--run-prefix", default="runs", metavar="PREFIX", help="default: %(default)s")
     p.add_argument("--run", metavar="NAME", help="name of the run; default: the time and four digits")
     p.add_argument("--secret", metavar="ARN", help="secret with the token; default: that of the job definition")
-    p.add_argument(
-        "--attempts",
-        action=IntOption,
-        least=1,
-        most=MOST_ATTEMPTS,
-        default=ATTEMPTS,
-        metavar="N",
-        help="how often a job is begun; default: %(default)s",
-    )
-    p.add_argument(
-        "--tag", action="append", default=[], metavar="NAME=VALUE", help="tag of all jobs, for the bill; repeatable"
-    )
+    number = partial(p.add_argument, action=IntOption, metavar="N")
+    number("--attempts", least=1, most=MOST_ATTEMPTS, default=ATTEMPTS, help="starts of a job; default: %(default)s")
+    p.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="tag of all jobs; repeatable")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A run to come, as it was asked for.
-
-    Parameters
-    ----------
-    ours : Namespace
-        The options that are Batch's.
-    words : list of str
-        Those of ``driver.py``.
-    job : Job
-        What these mean.
-    cpus : int or None
-        Workers, if the user says how many: the job itself has as many as this machine bears.
-    """
+class Requested:
+    """The run that a command line requests."""
 
     ours: argparse.Namespace
+    """Options of Batch."""
     words: list[str]
+    """Options of the run."""
     job: Job
     cpus: int | None
+    """Workers, if the user gives them: those of `job` fit this machine."""
 
     def plan(self, compute: Compute) -> BatchPlan:
         """Open the volume and plan its run."""
@@ -165,13 +113,63 @@ class Asked:
         return plan_of(job, source, compute, self.ours.shards, self.cpus)
 
 
-def asked_for(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Asked:
-    """Parse the command line of a run to come, and log from now on as it says."""
-    # what is none of our options is looked at by the parser of driver.py
+def requested_run(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Requested:
+    """Parse the command line of `plan` or `submit`, and set up logging."""
+    # options that are not ours are parsed by the parser of a run
     own, run = parser_of(command), parser()
     run.others = own.option_names
     ours, words = own.parse_known_args(argv)
     options = run.parse_args(words)
     job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options), (job.token,)))
-    return Asked(ours, words, job, options.cpus)
+    return Requested(ours, words, job, options.cpus)
+
+
+_MINE = "the run sets it itself"
+_HERE = "it names a file of this machine, which containers do not have"
+
+_REFUSED = {
+    "--config": _HERE,
+    "--path": "the files of a container are lost with it; results go to S3",
+    "--dry-run": "`nd-synapse batch plan` does that",
+    "--list-pipelines": "`nd-synapse pipelines` does that",
+    "--fresh": "every run starts from the beginning, unless it is resumed",
+    "--phase": _MINE,
+    "--shard": _MINE,
+    "--shared": _MINE,
+}
+"""Options of a run that are impossible on Batch, and why."""
+
+_TAKEN_OUT = ("--token-file", "--block-size")
+"""Options that are used here: the token opens the volume for the plan, and the plan sets the size of the blocks."""
+
+
+def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
+    """Return the options of the job in a container."""
+    kept: list[str] = []
+    for option, value in _pairs(words):
+        if option in _TAKEN_OUT:
+            continue
+        refuse_tokens([option])
+        if option in _REFUSED:
+            raise UsageError(f"{option} on AWS Batch", _REFUSED[option], "Leave it out")
+        if option == "--param" and value is not None:
+            ((name, text),) = parse_assignments([value]).items()
+            value = f"{name}={text}"
+        kept += [option] if value is None else [option, value]
+    if bucket is not None and "--bucket" not in kept and "--no-upload" not in kept:
+        kept += ["--bucket", bucket]
+    return tuple(kept)
+
+
+def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield options with their values; no option has more than one."""
+    rest = list(words)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        if equals:
+            yield option, value
+        elif rest and not rest[0].startswith("--"):
+            yield option, rest.pop(0)
+        else:
+            yield option, None

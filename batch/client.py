@@ -12,7 +12,7 @@ from typing import Any
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 
-from batch.queues import Queue
+from batch.machines import Queue
 from batch.status import JobState
 from nd_synapse.aws.connection import connect
 from nd_synapse.aws.errors import Meaning, code_and_message, status, translated

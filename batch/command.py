@@ -1,7 +1,4 @@
-"""The commands of a run on AWS Batch: plan, submit, status, logs, cancel, resume.
-
-It parses and tells; what is decided and done is in the modules beside it.
-"""
+"""The commands of `nd-synapse batch`: plan, submit, status, logs, cancel, resume."""
 
 from __future__ import annotations
 
@@ -17,11 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batch import requests, status, submission
-from batch.arguments import COMMANDS, asked_for, parser_of
+from batch.arguments import COMMANDS, for_container, parser_of, requested_run
 from batch.client import BatchClient
-from batch.container_words import for_container
+from batch.machines import Queue, bounded
 from batch.prices import read_prices
-from batch.queues import Queue, bounded
 from batch.requests import Phase, Run
 from batch.runs import Records, Submitted
 from batch.status import JobState
@@ -40,17 +36,17 @@ __all__ = ["main"]
 log = logging.getLogger(__name__)
 
 _LOG_GROUP = "/aws/batch/job"
-"""Where containers write unless their job definition says otherwise."""
+"""Log group of containers by default."""
 
 _MOST_LOGS = 10
 
 _ANY_BUCKET = "bucket"
-"""Stands for the one that `submit` is given later."""
+"""Stands for the one that `submit` will get."""
 
 
 def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``plan``."""
-    requested = asked_for("plan", argv, environ)
+    requested = requested_run("plan", argv, environ)
     check_bucket(requested.job.bucket or _ANY_BUCKET, requested.job.acl)
     plan = requested.plan("FARGATE" if requested.ours.compute == "fargate" else "EC2")
     _write(f"{json.dumps(plan.as_json(), indent=1)}\n" if requested.ours.json else plan.as_text())
@@ -59,22 +55,23 @@ def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``submit``."""
-    requested = asked_for("submit", argv, environ)
+    requested = requested_run("submit", argv, environ)
     ours, job = requested.ours, requested.job
-    # what can be known now is refused before AWS is asked anything
-    check_bucket(ours.run_bucket, None)
+    # what can be refused without AWS comes first
+    check_bucket(ours.run_bucket)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}" if ours.run is None else ours.run
     prefix = f"{ours.run_prefix.strip('/')}/{run_id}"
     requests.check_place(run_id, prefix)
-    check_bucket(job.bucket or ours.run_bucket, job.acl)
-    options = for_container(requested.words, job.bucket or ours.run_bucket)
+    bucket = job.bucket or ours.run_bucket
+    check_bucket(bucket, job.acl)
+    options = for_container(requested.words, bucket)
     tags = parse_pairs("--tag", ours.tag)
-    door = BatchClient()
-    definition = door.definition(ours.job_definition)
+    client = BatchClient()
+    definition = client.definition(ours.job_definition)
     submission.check_definition(definition, ours.secret)
-    results = None if "--no-upload" in options else (job.bucket or ours.run_bucket, job.results_key)
+    results = None if "--no-upload" in options else (bucket, job.results_key)
     submission.check_rights(definition, ours.run_bucket, ours.run_prefix, results)
-    queue = Queue.of(ours.queue, door.environments(ours.queue))
+    queue = Queue.of(ours.queue, client.environments(ours.queue))
     compute = submission.compute_of(definition)
     plan = requested.plan(compute)
     _write(plan.as_text())
@@ -97,17 +94,21 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         tags=tags,
     )
     run = _bounded(_with_memory(run, ours.memory_mib), queue)
-    # refused now rather than after the first job is submitted
+    _confirm(ours.yes, f"Submit {run.address} to {run.queue}?")
+    _submit_first(run, client, ours.secret and requests.definition_with_secret(definition, ours.secret))
+    return 0
+
+
+def _submit_first(run: Run, client: BatchClient, definition: Mapping[str, Any] | None) -> None:
+    """Record and submit a new run, with a job definition that is registered for it."""
+    # an invalid request is refused before the first job is submitted
     for phase in run.phases:
         requests.request_of(run, phase)
-    _confirm(ours.yes, f"Submit {run.address} to {run.queue}?")
-    if ours.secret:
-        arn = door.register(requests.definition_with_secret(definition, ours.secret))
-        run = replace(run, job_definition=arn)
+    if definition:
+        run = replace(run, job_definition=client.register(definition))
     records = Records(run.address)
-    run = records.claim(run, door.region, datetime.now(UTC).isoformat(timespec="seconds"))
-    _tell_submitted(run, submission.submit(run, run.phases, 1, door, records))
-    return 0
+    run = records.claim(run, client.region, datetime.now(UTC).isoformat(timespec="seconds"))
+    _write_submitted(run, submission.submit(run, run.phases, 1, client, records))
 
 
 def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
@@ -115,7 +116,7 @@ def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     ours = _of_run("status", argv)
     records = Records(ours.run)
     run, region, created = records.read()
-    door = BatchClient(region)
+    client = BatchClient(region)
     prices = read_prices()
 
     def price(vcpus: float, memory_mib: int) -> tuple[float, float]:
@@ -125,20 +126,20 @@ def _status(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
 
     jobs = records.jobs()
     last = submission.latest(jobs)
-    states = {phase: _states(door, run, job) for phase, job in last.items()}
-    earlier = [state for job in jobs if job not in last.values() for state in _states(door, run, job)]
-    _write(status.told(run, created, states, earlier, records.finished(), price, time.time()))
+    states = {phase: _states(client, run, job) for phase, job in last.items()}
+    earlier = [state for job in jobs if job not in last.values() for state in _states(client, run, job)]
+    _write(status.status_text(run, created, states, earlier, records.finished(), price, time.time()))
     return 0
 
 
-def _states(door: BatchClient, run: Run, job: Submitted) -> list[JobState]:
-    """Return what Batch knows of a job: of an array, of its children, or of itself as long as it has none."""
+def _states(client: BatchClient, run: Run, job: Submitted) -> list[JobState]:
+    """Return the states of the children of an array, or of a job itself."""
     children = run.children(job.phase)
     if children > 1:
-        states = door.describe([f"{job.job_id}:{index}" for index in range(children)])
+        states = client.describe([f"{job.job_id}:{index}" for index in range(children)])
         if states:
             return [JobState.of(state) for state in states]
-    return [JobState.of(state) for state in door.describe([job.job_id])]
+    return [JobState.of(state) for state in client.describe([job.job_id])]
 
 
 def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
@@ -146,33 +147,33 @@ def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     ours = _of_run("logs", argv)
     records = Records(ours.run)
     run, region, _ = records.read()
-    door = BatchClient(region)
+    client = BatchClient(region)
     shown = 0
     for phase, job in submission.latest(records.jobs()).items():
         if ours.phase not in (None, phase):
             continue
-        for state in _wanted(_states(door, run, job), ours.shard):
+        for state in _wanted(_states(client, run, job), ours.shard):
             if state.log_stream is None:
                 continue
             if shown == _MOST_LOGS:
-                log.warning("there are more; choose one with --phase and --shard")
+                log.warning("there are more logs; choose with --phase and --shard")
                 return 0
             shown += 1
             where = phase if state.shard is None else f"{phase} {state.shard}"
             _write(f"{where}: {state.status.lower()}, log {one_line(state.log_stream)}\n")
-            for line in door.log_lines(state.log_group or _LOG_GROUP, state.log_stream, ours.lines):
+            for line in client.log_lines(state.log_group or _LOG_GROUP, state.log_stream, ours.lines):
                 _write(f"  {line}\n")
     if not shown:
         raise UnknownNameError(
             f"logs of {ours.run}",
-            "no container that was asked for has written one",
-            "Without --shard, those of children that failed are shown; name another with --phase and --shard",
+            "none of these containers has written one",
+            "Without --shard, failed children are shown; choose another with --phase and --shard",
         )
     return 0
 
 
 def _wanted(states: Sequence[JobState], shard: int | None) -> Iterator[JobState]:
-    """Yield the jobs whose logs are shown: of children the one that is named or those that failed; and all others."""
+    """Yield the jobs whose logs are shown: the requested child, or failed children; and jobs that are no children."""
     for state in states:
         if state.shard is None or (state.status == "FAILED" if shard is None else state.shard == shard):
             yield state
@@ -185,8 +186,8 @@ def _cancel(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     _, region, _ = records.read()
     ended = submission.cancel(records.jobs(), BatchClient(region))
     for job in ended:
-        _write(f"ended {job.phase} {job.job_id}\n")
-    _write(f"what is finished is kept: nd-synapse batch resume {ours.run}\n" if ended else "all had ended\n")
+        _write(f"terminated {job.phase} {job.job_id}\n")
+    _write(f"finished blocks are kept: nd-synapse batch resume {ours.run}\n" if ended else "all had ended\n")
     return 0
 
 
@@ -195,13 +196,13 @@ def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     ours = _of_run("resume", argv)
     records = Records(ours.run)
     run, region, _ = records.read()
-    door = BatchClient(region)
+    client = BatchClient(region)
     jobs = records.jobs()
     phase_of = {job.job_id: phase for phase, job in submission.latest(jobs).items()}
-    states: dict[Phase, str] = {phase_of[job["jobId"]]: job["status"] for job in door.describe(list(phase_of))}
+    states: dict[Phase, str] = {phase_of[job["jobId"]]: job["status"] for job in client.describe(list(phase_of))}
     phases = submission.missing_phases(run, states, records.finished())
     if phases and ours.job_definition:
-        # other code may use nothing of what is finished, and each child of detection would then count all blocks itself
+        # other code may be unable to use the finished blocks, and each child of detection would then count all itself
         phases = list(run.phases)
     if ours.report_only:
         phases = ["report"]
@@ -209,14 +210,14 @@ def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
         _write("nothing is missing\n")
         return 0
     if ours.job_definition:
-        definition = door.definition(ours.job_definition)
+        definition = client.definition(ours.job_definition)
         submission.check_other(definition, run)
         run = replace(run, job_definition=_revision(definition))
-    queue = Queue.of(run.queue, door.environments(run.queue))
+    queue = Queue.of(run.queue, client.environments(run.queue))
     run = _bounded(_with_memory(run, ours.memory_mib), queue)
     _confirm(ours.yes, f"Submit {', '.join(phases)} of {run.address} again?")
     number = max((job.round for job in jobs), default=0) + 1
-    _tell_submitted(run, submission.submit(run, phases, number, door, records))
+    _write_submitted(run, submission.submit(run, phases, number, client, records))
     return 0
 
 
@@ -228,7 +229,7 @@ def _of_run(command: str, argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _with_memory(run: Run, memory_mib: int | None) -> Run:
-    """Return a run with as much memory as the user asks for."""
+    """Return a run with the memory that the user gives."""
     if memory_mib is None:
         return run
     return replace(
@@ -237,7 +238,7 @@ def _with_memory(run: Run, memory_mib: int | None) -> Run:
 
 
 def _bounded(run: Run, queue: Queue) -> Run:
-    """Return a run that BOSS bears in a queue, and say what it has other than the plan."""
+    """Return a run that does not overload BOSS, and print what differs from the plan."""
     bound = bounded(run, queue)
     if bound.child.pulls != run.child.pulls:
         _write(f"the queue has room for more children at a time: each has --pulls {bound.child.pulls}\n")
@@ -245,23 +246,23 @@ def _bounded(run: Run, queue: Queue) -> Run:
 
 
 def _revision(definition: Mapping[str, Any]) -> str:
-    """Return what a job definition is called by for good."""
+    """Return name and revision of a job definition."""
     return f"{definition['jobDefinitionName']}:{definition['revision']}"
 
 
 def _confirm(yes: bool, question: str) -> None:
-    """Ask before something is submitted that costs money."""
+    """Ask before a submission, which costs money."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("submitting", "there is no terminal on which to ask", "Give --yes")
+        raise UsageError("submitting", "there is no terminal to ask on", "Give --yes")
     _write(f"{question} [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("submitting", "the answer was not yes", "Nothing was submitted")
 
 
-def _tell_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
-    """Say what was submitted, and how to follow it."""
+def _write_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
+    """Print what was submitted, and how to follow it."""
     for job in jobs:
         children = run.children(job.phase)
         _write(f"{job.phase}: {job.job_id}{f', {children:,} children' if children > 1 else ''}\n")
@@ -269,7 +270,7 @@ def _tell_submitted(run: Run, jobs: Sequence[Submitted]) -> None:
 
 
 def _write(text: str) -> None:
-    """Write to standard output; what AWS answered, and what containers wrote, may steer no terminal."""
+    """Write to standard output, without control characters of AWS and of logs."""
     write_stdout(one_line(text, keep="\n\t"))
 
 
@@ -294,6 +295,6 @@ def _command(arguments: list[str], environ: Mapping[str, str]) -> int:
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)
-    # the rest is looked at by the command itself
+    # the rest is parsed by the command itself
     command = p.parse_args(arguments[:1]).command
     return _RUN[command](arguments[1:], environ)

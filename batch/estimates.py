@@ -1,7 +1,4 @@
-"""What the phases of a run move and how long they may take, as ranges.
-
-It chooses nothing, `planning` does; and it measures nothing: what it assumes stands in `ASSUMED`, for the reader.
-"""
+"""Estimates of what the phases of a run transfer, how long they take and what they cost, as ranges."""
 
 from __future__ import annotations
 
@@ -12,9 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from batch.prices import Range
-from batch.pulls import pulled_by
-from batch.shards import count, edges_of
+from batch.prices import Prices, Range
+from batch.requests import Resources
+from batch.retry import Compute
+from batch.shards import count, edges_of, pulled_by
 from nd_synapse.boss.cutouts import REQUEST_VOXELS, request_size
 from nd_synapse.detection.budget import Needs
 from nd_synapse.detection.plan import Plan
@@ -23,10 +21,12 @@ from nd_synapse.geometry import Box
 __all__ = [
     "ASSUMED",
     "BOSS_PULLS",
+    "Cost",
     "Load",
     "Phase",
     "added",
     "array",
+    "cost_of",
     "load_of",
     "middle",
     "report",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 BOSS_PULLS = 100
-"""Cutouts in flight with which BOSS gives all that is assumed of it, 200 MB/s, even if each comes at 2 MB/s."""
+"""Cutouts in flight that saturate BOSS at the assumed 200 MB/s, with 2 MB/s each."""
 
 _START_S = (30.0, 180.0)
 _FETCHES_A_S = (100.0, 1000.0)
@@ -44,104 +44,75 @@ _MASK_BYTES_S = (20e6, 200e6)
 ASSUMED = (
     f"voxels: {Needs.assumed}",
     f"an attempt: {_START_S[0]:.0f} to {_START_S[1]:.0f} s until its first request (machine, image, Python)",
-    f"S3: {_FETCHES_A_S[0]:.0f} to {_FETCHES_A_S[1]:,.0f} objects a second that a job fetches, 16 at a time",
+    f"S3: {_FETCHES_A_S[0]:.0f} to {_FETCHES_A_S[1]:,.0f} objects a second, fetched by a job 16 at a time",
     f"masks: {_MASK_BYTES_S[0] / 1e6:.0f} to {_MASK_BYTES_S[1] / 1e6:.0f} MB/s to BOSS and back, mostly zeros",
 )
-"""What times are computed from."""
+"""The assumptions behind the times, for the reader of a plan."""
 
 _PAGE = 1000
-"""Names in an answer of S3."""
+"""Names in a page of S3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a volume asks for, whatever it is shared out to.
-
-    Parameters
-    ----------
-    box : Box
-        The volume.
-    block_size : tuple of int
-        Largest extent of a block along z, y, x.
-    halo : tuple of int
-        Voxels along z, y, x that a block reads around itself.
-    blocks : int
-        Number of blocks.
-    voxel_bytes : int
-        Bytes of a voxel in all channels that are pulled.
-    tile_requests : float
-        Requests to BOSS for a whole tile in all channels, on average.
-    request_bytes : int
-        The largest of these, before packing.
-    push_requests : int
-        Requests to BOSS for pushing the masks: each part is read, written and read back, at most.
-    push_bytes : int
-        What is written and read back then, before packing.
-    """
+    """The load of a volume, however it is divided into shards."""
 
     box: Box
     block_size: tuple[int, int, int]
+    """Largest extent of a block along z, y, x."""
     halo: tuple[int, int, int]
     blocks: int
     voxel_bytes: int
+    """Of a voxel in all channels that are pulled."""
     tile_requests: float
+    """Requests to BOSS for a tile in all channels, on average."""
     request_bytes: int
+    """The largest of these, uncompressed."""
     push_requests: int
+    """Of the masks: each part is read, written and read back, at most."""
     push_bytes: int
+    """Written and read back, uncompressed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """One phase of a run.
-
-    Parameters
-    ----------
-    name : str
-        ``statistics``, ``detection``, ``report``; or ``single``, which is all of them.
-    jobs : int
-        Containers that do it.
-    at_once : int
-        How many of them run at the same time.
-    pulled_bytes : int
-        What BOSS gives, before packing.
-    boss_requests : int
-        In how many requests, and those of the push.
-    s3_puts, s3_gets : int
-        Requests to S3; lists are among the puts, which cost the same.
-    fixed_s : tuple of float
-        What a container does before its first block.
-    work_s : tuple of float
-        What its blocks take it, on average.
-    """
+    """One phase of a run."""
 
     name: str
     jobs: int
+    """Containers that do it."""
     at_once: int
+    """Containers that run at the same time."""
     pulled_bytes: int
+    """From BOSS, uncompressed."""
     boss_requests: int
+    """With those of the push."""
     s3_puts: int
     s3_gets: int
+    """Requests to S3; lists are counted as puts, which cost the same."""
     fixed_s: Range
+    """Of a container, before its first block."""
     work_s: Range
+    """Of its blocks, on average."""
 
     @property
     def child_s(self) -> Range:
-        """What a container takes."""
+        """Time of a container."""
         return added(self.fixed_s, self.work_s)
 
     @property
     def machine_s(self) -> Range:
-        """What all containers take together: what is paid for."""
+        """Time of all containers together, which is paid for."""
         return scaled(self.child_s, self.jobs)
 
     @property
     def seconds(self) -> Range:
-        """From its beginning to its end: one wave of containers after another."""
+        """From start to end: one wave of containers after another."""
         return scaled(self.child_s, self.jobs / self.at_once if self.jobs > self.at_once else 1.0)
 
 
 def load_of(plan: Plan, push: bool) -> Load:
-    """Return what a detection asks for."""
+    """Return the load of a detection."""
     channels = plan.pulled()
     shape = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
     sizes = [plan.source.dtype(channel).itemsize for channel in channels]
@@ -160,10 +131,7 @@ def load_of(plan: Plan, push: bool) -> Load:
 
 
 def _requests(box: Box, block_size: Sequence[int], shape: Sequence[int]) -> float:
-    """Return the requests for a tile, on average.
-
-    One is enough for what it can hold; others end at multiples of their own size, wherever the tile lies.
-    """
+    """Return the requests for a tile, on average; larger tiles are cut at multiples of the request size."""
     if math.prod(shape) <= REQUEST_VOXELS:
         return 1.0
     pieces = 1
@@ -180,7 +148,7 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
     all_s = every.seconds(at_once * cpus, at_once * pulls)
     sums, blocks = _pages(shards), _pages(load.blocks)
     if name == "statistics":
-        # besides blocks and sums, each asks which sums, blocks and failed blocks there are
+        # besides blocks and sums, each child lists sums, blocks and failed blocks
         puts, gets, fetched = load.blocks + shards + shards * (sums + blocks + 1), 0, 0
     else:
         puts, gets = load.blocks + shards * (sums + 2 * blocks + 1), shards**2 + load.blocks
@@ -199,7 +167,7 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
 
 
 def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
-    """Estimate the job that joins what the arrays left, measures, draws and delivers."""
+    """Estimate the job that joins the blocks of the arrays, measures, draws and delivers."""
     return Phase(
         name="report",
         jobs=1,
@@ -214,7 +182,7 @@ def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
 
 
 def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
-    """Estimate a run in one job, which commits its blocks to S3, too: it may be interrupted."""
+    """Estimate a run in one job, which writes its blocks to S3, too, for it may be interrupted."""
     return Phase(
         name="single",
         jobs=1,
@@ -229,32 +197,75 @@ def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
 
 
 def _pages(names: int) -> int:
-    """Return the requests that listing so many names takes."""
+    """Return the requests for listing so many names."""
     return -(-names // _PAGE)
 
 
 def _fetching(blocks: int) -> Range:
-    """Return how long fetching finished blocks takes."""
+    """Return the time to fetch finished blocks."""
     slow, fast = _FETCHES_A_S
     return blocks / fast, blocks / slow
 
 
 def _pushing(load: Load) -> Range:
-    """Return how long the push takes."""
+    """Return the time of the push."""
     slow, fast = _MASK_BYTES_S
     return load.push_bytes / fast, load.push_bytes / slow
 
 
 def added(one: Range, other: Range) -> Range:
-    """Return two ranges, one after the other."""
+    """Add two ranges."""
     return one[0] + other[0], one[1] + other[1]
 
 
 def scaled(one: Range, factor: float) -> Range:
-    """Return a range, so many times."""
+    """Multiply a range."""
     return one[0] * factor, one[1] * factor
 
 
 def middle(one: Range) -> float:
-    """Return the middle of a range, as far from either end by a factor."""
+    """Return the geometric middle of a range, or the arithmetic one from 0."""
     return float(np.sqrt(one[0] * one[1])) if one[0] > 0 else math.fsum(one) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a run costs, in USD, least and most."""
+
+    on_demand: Range
+    spot: Range
+    """Containers with the arrays on Spot, without interruptions."""
+    s3: float
+    """Requests."""
+    nat: float
+    """For the pulled bytes, if they pass a NAT gateway; public addresses need none."""
+    prices: str
+
+
+def cost_of(
+    prices: Prices,
+    compute: Compute,
+    phases: Sequence[Phase],
+    containers: Sequence[tuple[Resources, int]],
+) -> Cost:
+    """Add up the cost of the phases of a run."""
+    on_demand: Range = (0.0, 0.0)
+    spot: Range = (0.0, 0.0)
+    for phase, (container, disk_gib) in zip(phases, containers, strict=True):
+        for is_spot in (False, True):
+            rate = prices.per_second(
+                compute, container.vcpus, container.memory_mib, is_spot and phase.jobs > 1, float(disk_gib)
+            )
+            usd = (phase.machine_s[0] * rate[0], phase.machine_s[1] * rate[1])
+            if is_spot:
+                spot = added(spot, usd)
+            else:
+                on_demand = added(on_demand, usd)
+    gib = sum(phase.pulled_bytes for phase in phases) / 2**30
+    return Cost(
+        on_demand=on_demand,
+        spot=spot,
+        s3=sum(phase.s3_puts * prices.s3_put + phase.s3_gets * prices.s3_get for phase in phases),
+        nat=gib * prices.nat_gib,
+        prices=f"{prices.region}, {prices.as_of}",
+    )

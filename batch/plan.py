@@ -1,7 +1,4 @@
-"""The plan of a run on AWS Batch: how many containers of which size, what they move, how long it takes, what it costs.
-
-It plans nothing, `planning` does; it tells.
-"""
+"""The plan of a run on AWS Batch as values, JSON and text: containers, transfers, time and cost."""
 
 from __future__ import annotations
 
@@ -9,66 +6,36 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from batch.costs import Cost
-from batch.estimates import ASSUMED, BOSS_PULLS, Phase
+from batch.estimates import ASSUMED, BOSS_PULLS, Cost, Phase
+from batch.machines import FREE_DISK_GIB
 from batch.prices import PATH, Range
 from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import LONGEST_S, MOST_CHILDREN
-from batch.sizes import FREE_DISK_GIB
 from nd_synapse.geometry import Box
 
 __all__ = ["BatchPlan", "duration", "size"]
 
 _MOST_REQUEST_BYTES = 545_259_520
-"""What BOSS gives at once, before packing."""
+"""Limit of BOSS for one response, uncompressed."""
 
 _MACHINE_VCPUS = 16
-"""The largest machines that the stack names: their containers share a disk."""
+"""The largest machines of the stack; their containers share a disk."""
 
 _MUCH_BYTES = 100 * 2**30
-"""What nobody pulls by the way."""
+"""From here on, a note asks the user to agree with the owner of BOSS."""
 
 _WIDTH = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlan:
-    """What a run will be, and come to.
-
-    Parameters
-    ----------
-    box : Box
-        The requested volume.
-    pipeline : str
-        The detector.
-    channels : int
-        Channels that are pulled.
-    compute : {'EC2', 'FARGATE'}
-        Where containers run.
-    block_size, halo : tuple of int
-        Voxels along z, y, x: of a block at most, and what it reads on each side.
-    blocks : int
-        Number of blocks.
-    shards : int
-        Children of each array; 1 is a single job.
-    child, report : Resources
-        The container of a child, and that of the report or of the single job.
-    child_disk_gib, report_disk_gib : int
-        Scratch space of these.
-    phases : tuple of Phase
-        In their order.
-    volume_bytes : int
-        The voxels of all channels, each once.
-    request_bytes : int
-        The largest answer of BOSS, before packing.
-    cost : Cost
-        What it costs.
-    """
+    """What a run will do, need and cost."""
 
     box: Box
     pipeline: str
     channels: int
+    """Channels that are pulled."""
     compute: Compute
     block_size: tuple[int, int, int]
     halo: tuple[int, int, int]
@@ -78,34 +45,37 @@ class BatchPlan:
     report: Resources
     child_disk_gib: int
     report_disk_gib: int
+    """Scratch space; `report` is also the single job if there is one shard."""
     phases: tuple[Phase, ...]
     volume_bytes: int
+    """Voxels of all channels, each once."""
     request_bytes: int
+    """The largest response of BOSS, uncompressed."""
     cost: Cost
 
     @property
     def children_at_once(self) -> int:
-        """How many children BOSS feeds at the same time."""
+        """Children that BOSS can feed at the same time."""
         return self.phases[0].at_once
 
     @property
     def is_bound_by_boss(self) -> bool:
-        """Whether more children at once would only wait for each other."""
+        """Whether more children at a time would only wait for BOSS."""
         return self.shards > self.children_at_once
 
     @property
     def pulled_bytes(self) -> int:
-        """What BOSS gives, before packing."""
+        """Bytes from BOSS, uncompressed."""
         return sum(phase.pulled_bytes for phase in self.phases)
 
     @property
     def boss_requests(self) -> int:
-        """In how many requests, and those of the push."""
+        """Requests to BOSS, with those of the push."""
         return sum(phase.boss_requests for phase in self.phases)
 
     @property
     def seconds(self) -> Range:
-        """From its beginning to its end, without what interruptions cost."""
+        """From start to end, without interruptions."""
         least, most = zip(*(phase.seconds for phase in self.phases), strict=True)
         return sum(least), sum(most)
 
@@ -127,13 +97,13 @@ class BatchPlan:
         }
 
     def as_text(self) -> str:
-        """Return the plan as lines for the user."""
+        """Return the plan as text."""
         shown = [*_facts(self), *(("note", text) for text in _notes(self)), *(("assumed", text) for text in ASSUMED)]
         return "".join(f"{name:<{_WIDTH}} {text}\n" for name, text in shown)
 
 
 def _facts(plan: BatchPlan) -> Iterator[tuple[str, str]]:
-    """Yield what is planned, a line each."""
+    """Yield the lines of the plan."""
     yield "box", f"{plan.box}, {plan.box.voxels:,} voxels in {plan.channels} channels, {size(plan.volume_bytes)}"
     extents, halo = (" x ".join(map(str, sizes)) for sizes in (plan.block_size, plan.halo))
     yield "blocks", f"{plan.blocks:,} of at most {extents} voxels (z, y, x), halo {halo}"
@@ -155,20 +125,20 @@ def _facts(plan: BatchPlan) -> Iterator[tuple[str, str]]:
 
 
 def _container(container: Resources, disk_gib: int) -> str:
-    """Tell the size of a container."""
+    """Describe a container."""
     memory = f"{container.vcpus:g} vCPU, {container.memory_mib / 1024:,.1f} GiB of memory, {disk_gib:,} GiB of disk"
     return f"{memory}; {container.cpus} workers, {container.pulls} cutouts in flight"
 
 
 def _phase(phase: Phase) -> str:
-    """Tell one phase."""
+    """Describe a phase."""
     children = f", {phase.at_once:,} children at a time, {_durations(phase.child_s)} each" if phase.jobs > 1 else ""
     moved = f"{size(phase.pulled_bytes)} from BOSS, {phase.s3_puts:,} puts and {phase.s3_gets:,} gets at S3"
     return f"{_durations(phase.seconds)}{children}; {moved}"
 
 
 def _notes(plan: BatchPlan) -> Iterator[str]:
-    """Yield what the user has to know beside the figures: which limits bind, and what is to be set."""
+    """Yield limits that apply, and settings that are needed."""
     if plan.is_bound_by_boss:
         vcpus = max(plan.children_at_once * plan.child.vcpus, plan.report.vcpus)
         yield (
@@ -191,11 +161,11 @@ def _notes(plan: BatchPlan) -> Iterator[str]:
         yield f"an array has {MOST_CHILDREN:,} children at most"
     longest_s = plan.phases[0].child_s[1]
     if plan.shards > 1 and longest_s > LONGEST_S:
-        yield f"a child may take {duration(longest_s)}; finished blocks are kept, whatever ends it"
+        yield f"a child may take {duration(longest_s)}; finished blocks are kept in any case"
 
 
 def _disk_notes(plan: BatchPlan) -> Iterator[str]:
-    """Yield what the disks have to be."""
+    """Yield the disks that are needed."""
     largest_gib = max(plan.child_disk_gib, plan.report_disk_gib)
     if plan.compute == "FARGATE":
         if largest_gib > FREE_DISK_GIB:
@@ -212,7 +182,7 @@ def _disk_notes(plan: BatchPlan) -> Iterator[str]:
 
 
 def size(count: float) -> str:
-    """Return bytes in a unit that suits them."""
+    """Format bytes."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:,.3g} {unit}"
@@ -221,7 +191,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in a unit that suits it."""
+    """Format a time."""
     for unit, factor, limit in (("s", 1.0, 120.0), ("min", 60.0, 120.0), ("h", 3600.0, 72.0)):
         if seconds / factor < limit:
             return f"{seconds / factor:.3g} {unit}"
@@ -229,10 +199,10 @@ def duration(seconds: float) -> str:
 
 
 def _durations(seconds: Range) -> str:
-    """Return a range of times."""
+    """Format a range of times."""
     return f"{duration(seconds[0])} to {duration(seconds[1])}"
 
 
 def _usd(amount: Range) -> str:
-    """Return a range of amounts."""
+    """Format a range of amounts."""
     return f"{amount[0]:,.2f} to {amount[1]:,.2f} USD"

@@ -1,7 +1,4 @@
-"""How a run on AWS Batch is planned: shards, sizes of containers, phases.
-
-It submits nothing, and asks BOSS for names and sizes alone.
-"""
+"""The planning of a run on AWS Batch: shards, containers, phases. BOSS is asked for names and sizes only."""
 
 from __future__ import annotations
 
@@ -10,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from batch.costs import cost_of
-from batch.estimates import BOSS_PULLS, Load, Phase, array, load_of, middle, report, single
+from batch.estimates import BOSS_PULLS, Load, Phase, array, cost_of, load_of, middle, report, single
+from batch.machines import Size, check_disk, largest_memory_mib, size_for
 from batch.plan import BatchPlan
 from batch.prices import Prices, read_prices
 from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import MOST_CHILDREN, shards_for
-from batch.sizes import Size, check_disk, largest_memory_mib, size_for
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection.budget import Needs, check_memory, fitted, needs_of
@@ -33,59 +29,40 @@ CHILD_CPUS = 2
 REPORT_CPUS = 4
 
 SINGLE_S = 900.0
-"""What one machine does in less is not worth an array."""
+"""Below it, one machine does the run, without arrays."""
 
 _SHARE = 0.9
-"""What may be used of a container's memory, as everywhere."""
+"""The share of a container's memory that is planned, as everywhere."""
 
 _COUNTS_BYTES = 16 * 2**10
-"""A finished block's counts; those of all blocks come to lie on the disk of the report."""
+"""The counts of a finished block; those of all blocks are on the disk of the report."""
 
 _PATIENCE = 4.0
 _TIMEOUTS_S = (3600, 14 * 24 * 3600)
-"""An attempt that takes several times what it may at worst hangs; the longest is what Fargate allows."""
+"""An attempt that takes several times its worst estimate hangs; the longest is the limit of Fargate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the user wants of a run, beside the detection itself.
-
-    Parameters
-    ----------
-    compute : {'EC2', 'FARGATE'}
-        Where containers run.
-    shards : int or None
-        Children of each array; None chooses.
-    cpus : int or None
-        Workers of a container; None chooses.
-    pulls : int
-        Cutouts in flight in a child.
-    memory_bytes : int or None
-        Memory that a container may use; None chooses.
-    cache_bytes : int or None
-        Disk that pulled voxels may take; None for no limit.
-    keeps_blocks : bool
-        Whether the block size is the user's own.
-    push : bool
-        Whether the masks go to BOSS.
-
-    Raises
-    ------
-    UsageError
-        If an array cannot have so many children.
-    """
+    """The user's settings of a run, besides the detection itself."""
 
     compute: Compute = "EC2"
     shards: int | None = None
     cpus: int | None = None
+    """Workers of a container; None chooses, as in the other fields."""
     pulls: int = DEFAULT_PULLS
+    """Cutouts in flight in a child."""
     memory_bytes: int | None = None
+    """Memory that a container may use."""
     cache_bytes: int | None = None
+    """Disk for pulled voxels; None is no limit."""
     keeps_blocks: bool = False
+    """Whether the user gave the block size."""
     push: bool = True
+    """Whether the masks go to BOSS."""
 
     def __post_init__(self) -> None:
-        """Refuse what no array can be."""
+        """Refuse an impossible array."""
         if self.shards is not None and not 1 <= self.shards <= MOST_CHILDREN:
             raise UsageError(
                 f"--shards {self.shards}",
@@ -100,12 +77,12 @@ class Wishes:
 
     @property
     def report_cpus(self) -> int:
-        """Workers of the report, or of a single job: what the user's memory bounds has no more of them than a child."""
+        """Workers of the report or the single job; as many as a child where the user limits the memory."""
         return self.cpus or (REPORT_CPUS if self.memory_bytes is None else CHILD_CPUS)
 
     @property
     def most_at_once(self) -> int:
-        """Children that BOSS feeds at the same time."""
+        """Children that BOSS can feed at the same time."""
         return max(1, BOSS_PULLS // self.pulls)
 
 
@@ -148,7 +125,7 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
     near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls, plan.box)
     shards = wishes.shards or _shards(plan, wishes, load, near)
     at_once = min(shards, wishes.most_at_once)
-    # when the children are done, nobody else asks BOSS; where the user bounds the memory, more would not fit
+    # the report has BOSS for itself; where the user limits the memory, more pulls would not fit
     pulls = wishes.pulls * (at_once if wishes.memory_bytes is None else 1)
     cpus = _report_cpus(plan, wishes, pulls)
     whole = needs_of(plan, cpus, pulls)
@@ -187,7 +164,7 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
 
 
 def _with_blocks(plan: Plan, wishes: Wishes) -> Plan:
-    """Return the plan with blocks that fit the memory that a child can have."""
+    """Return the plan with blocks that fit the memory of a child."""
     limit = wishes.memory_bytes or largest_memory_mib(wishes.compute, wishes.child_cpus) * 2**20
     near = _crop(plan, wishes.child_cpus)
     if wishes.keeps_blocks:
@@ -197,7 +174,7 @@ def _with_blocks(plan: Plan, wishes: Wishes) -> Plan:
 
 
 def _check_memory(wishes: Wishes, whole: Needs) -> None:
-    """Refuse memory in which objects cannot be joined: the report would refuse it when all else is done."""
+    """Refuse memory that is too small to join objects: the report would fail at the very end."""
     if wishes.memory_bytes is not None and whole.memory_bytes > wishes.memory_bytes * _SHARE:
         raise UsageError(
             f"a report in {wishes.memory_bytes / 2**30:,.2f} GiB of memory",
@@ -207,7 +184,7 @@ def _check_memory(wishes: Wishes, whole: Needs) -> None:
 
 
 def _crop(plan: Plan, cpus: int) -> Plan:
-    """Return a plan of a few blocks, enough for each worker: what they need does not depend on how many there are."""
+    """Return a plan of a few blocks for each worker: their needs do not depend on the number of blocks."""
     z, y, x = (2 * max(n, default) for n, default in zip(plan.block_size, DEFAULT_BLOCK_SIZE, strict=True))
     shape = [min(n, extent) for n, extent in zip((z, y, x * cpus), plan.box.shape, strict=True)]
     return replace(plan, box=Box.of_shape(shape, plan.box.start))
@@ -229,7 +206,7 @@ def _shards(plan: Plan, wishes: Wishes, load: Load, near: Needs) -> int:
 
 
 def _report_cpus(plan: Plan, wishes: Wishes, pulls: int) -> int:
-    """Return the workers of the report: a container that is large for its memory's sake has cores for more of them."""
+    """Return the workers of the report: a container that is large because of its memory has cores for more."""
     if wishes.cpus is not None or wishes.memory_bytes is not None:
         return wishes.report_cpus
     return _size(wishes, needs_of(plan, REPORT_CPUS, pulls), REPORT_CPUS).vcpus
@@ -242,7 +219,7 @@ def _size(wishes: Wishes, needs: Needs, cpus: int) -> Size:
 
 
 def _container(wishes: Wishes, needs: Needs, cpus: int, pulls: int, phases: Sequence[Phase]) -> Resources:
-    """Return the container that does some phases."""
+    """Return the container for some phases."""
     size = _size(wishes, needs, cpus)
     shortest, longest = _TIMEOUTS_S
     worst_s = max(phase.child_s[1] for phase in phases)
@@ -251,7 +228,7 @@ def _container(wishes: Wishes, needs: Needs, cpus: int, pulls: int, phases: Sequ
 
 
 def _disks_gib(plan: Plan, wishes: Wishes, load: Load, phases: Sequence[Phase]) -> tuple[int, int]:
-    """Return the disks of a child and of the report: pulled tiles as far as they are kept, labels, masks, results."""
+    """Return the disks of a child and of the report: pulled tiles that are kept, labels, masks, results."""
     first, last = phases[0], phases[-1]
     results = plan.box.voxels * (1 + 2 * len(plan.pipeline.masks)) + load.blocks * _COUNTS_BYTES
     own = (results if len(phases) == 1 else plan.box.voxels // first.jobs, results)

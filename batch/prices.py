@@ -1,7 +1,4 @@
-"""Prices of AWS, as an editable file has them.
-
-It asks nobody: `prices.json` has the page and the date of each price, and is to be checked before anybody relies on it.
-"""
+"""Prices of AWS from `prices.json`, which names page and date of each; check them before you rely on them."""
 
 from __future__ import annotations
 
@@ -18,63 +15,30 @@ __all__ = ["PATH", "Machine", "Prices", "Range", "read_prices"]
 PATH = Path(__file__).with_name("prices.json")
 
 Range = tuple[float, float]
-"""What it is at least, and at most."""
+"""Least and most."""
 
-_MOST_BYTES = 2**20
-"""Largest file of prices."""
 
 _GIB_MONTH_S = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A type of machine of EC2.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    vcpus : int
-        Virtual cores.
-    gib : float
-        Memory.
-    hour : float
-        USD an hour, on demand.
-    """
+    """A machine type of EC2."""
 
     name: str
     vcpus: int
     gib: float
     hour: float
+    """USD, on demand."""
 
     def share(self, vcpus: float, memory_mib: int) -> float:
-        """Return the part of the machine that a container takes; above 1 it does not fit."""
+        """Return the share of the machine that a container takes; above 1 it does not fit."""
         return max(vcpus / self.vcpus, memory_mib / 1024 / self.gib)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What things cost, in USD.
-
-    Parameters
-    ----------
-    as_of, region : str
-        When and where.
-    fargate_vcpu_hour, fargate_gib_hour, fargate_storage_gib_hour, fargate_free_gib : float
-        Fargate; of storage, what is free.
-    machines : tuple of Machine
-        Types of EC2 to choose from.
-    disk_gib_month : float
-        Disks of EC2.
-    discounts : dict of str to tuple of float
-        EC2 or FARGATE to the part of the price that Spot takes off, least and most.
-    s3_put, s3_get : float
-        A request.
-    s3_gib_month : float
-        Storage.
-    out_gib, nat_gib : float
-        What leaves AWS; what passes a NAT gateway, in either direction.
-    """
+    """Prices in USD."""
 
     as_of: str
     region: str
@@ -85,14 +49,14 @@ class Prices:
     machines: tuple[Machine, ...]
     disk_gib_month: float
     discounts: dict[Compute, Range]
+    """Shares of the price that Spot takes off."""
     s3_put: float
     s3_get: float
-    s3_gib_month: float
-    out_gib: float
     nat_gib: float
+    """Through a NAT gateway, in either direction."""
 
     def machine_for(self, vcpus: float, memory_mib: int) -> Machine:
-        """Return the machine on which a container takes the cheapest share."""
+        """Return the machine type on which a container is cheapest."""
         fitting = [machine for machine in self.machines if machine.share(vcpus, memory_mib) <= 1]
         if not fitting:
             raise UsageError(
@@ -103,7 +67,7 @@ class Prices:
         return min(fitting, key=lambda machine: machine.hour * machine.share(vcpus, memory_mib))
 
     def per_second(self, compute: Compute, vcpus: float, memory_mib: int, spot: bool, disk_gib: float = 0.0) -> Range:
-        """Return what a container costs."""
+        """Return the price of a container."""
         if compute == "FARGATE":
             hour = vcpus * self.fargate_vcpu_hour + memory_mib / 1024 * self.fargate_gib_hour
             disk_s = max(0.0, disk_gib - self.fargate_free_gib) * self.fargate_storage_gib_hour / 3600
@@ -118,24 +82,15 @@ class Prices:
 def read_prices(path: Path = PATH) -> Prices:
     """Read a file of prices."""
     try:
-        with path.open("rb") as file:
-            body = file.read(_MOST_BYTES + 1)
+        return _prices(json.loads(path.read_bytes()))
     except OSError as error:
         raise UsageError(f"prices in {path}", str(error.strerror).lower(), "Name a file that can be read") from error
-    if len(body) > _MOST_BYTES:
-        raise UsageError(
-            f"prices in {path}", f"the file has more than {_MOST_BYTES:,} bytes", f"See {PATH} for the form"
-        )
-    try:
-        return _prices(json.loads(body))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise UsageError(
-            f"prices in {path}", f"they are not as they should be: {error!r}", f"See {PATH} for the form"
-        ) from error
+        raise UsageError(f"prices in {path}", f"the file is invalid: {error!r}", f"See {PATH} for the form") from error
 
 
 def _prices(values: dict[str, Any]) -> Prices:
-    """Make prices of plain values."""
+    """Convert JSON values to prices."""
     fargate, ec2, s3, network = (values[name] for name in ("fargate", "ec2", "s3", "network"))
     return Prices(
         as_of=str(values["as_of"]),
@@ -152,14 +107,12 @@ def _prices(values: dict[str, Any]) -> Prices:
         discounts={"FARGATE": _discount(fargate["spot_discount"]), "EC2": _discount(ec2["spot_discount"])},
         s3_put=_price(s3["put_per_1000"]) / 1000,
         s3_get=_price(s3["get_per_1000"]) / 1000,
-        s3_gib_month=_price(s3["gib_month"]),
-        out_gib=_price(network["out_gib"]),
         nat_gib=_price(network["nat_gib"]),
     )
 
 
 def _price(value: Any) -> float:
-    """Return a price, which is a number from 0 upwards."""
+    """Convert a price, a number from 0 upwards."""
     number = float(value)
     if not 0 <= number < float("inf"):
         raise ValueError(f"{value} is no price")
@@ -167,7 +120,7 @@ def _price(value: Any) -> float:
 
 
 def _discount(value: Any) -> Range:
-    """Return a discount: two parts of 1, in their order."""
+    """Convert a discount: two shares of 1, in ascending order."""
     least, most = _price(value["least"]), _price(value["most"])
     if not least <= most <= 1:
         raise ValueError(f"{value} is no discount")

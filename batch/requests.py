@@ -1,7 +1,4 @@
-"""A run on AWS Batch as one frozen value, and the requests that submit it.
-
-It sends nothing, and knows no secret: a run has the name of a secret at most.
-"""
+"""A run on AWS Batch as a frozen value without any token, and the requests that submit it."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from batch.retry import ATTEMPTS, Compute, strategy
+from batch.retry import ATTEMPTS, Compute, retry_strategy
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
@@ -33,7 +30,7 @@ LARGEST_ARRAY = 10_000
 """Children of an array at most."""
 
 SHORTEST_S = 60
-"""Batch takes no shorter time-out."""
+"""The shortest time-out of Batch."""
 
 SECRET_VARIABLE = "BOSS_TOKEN"  # noqa: S105 - the name of the variable, not its value
 
@@ -44,14 +41,14 @@ _ARRAYS: tuple[Phase, ...] = ("statistics", "detection")
 _TOKENS = ("--token", "--token-file")
 
 _OVERRIDES_BYTES = 8192
-"""What ECS takes of overrides of a task, as JSON."""
+"""The limit of ECS for the overrides of a task, as JSON."""
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,79}")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 
 
 def check_place(run_id: str, prefix: str) -> None:
-    """Refuse a name or a place of a run that Batch or S3 would not take."""
+    """Refuse a name or a prefix of a run that Batch or S3 would refuse."""
     if not _RUN_ID.fullmatch(run_id):
         raise UsageError(f"run {run_id!r}", "it is not letters, digits and hyphens, 80 at most", "Choose another name")
     if not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")):
@@ -60,38 +57,23 @@ def check_place(run_id: str, prefix: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one container gets.
-
-    Parameters
-    ----------
-    vcpus : float
-        Virtual cores; parts of one exist on Fargate alone.
-    memory_mib : int
-        Memory in MiB.
-    timeout_s : int
-        When an attempt is ended, in seconds.
-    cpus : int
-        Worker processes.
-    pulls : int or None
-        Cutouts in flight; None leaves it to ``driver.py``.
-
-    Raises
-    ------
-    UsageError
-        If Batch would not take it.
-    """
+    """The resources of a container."""
 
     vcpus: float
+    """Fractions exist on Fargate only."""
     memory_mib: int
     timeout_s: int
+    """An attempt is terminated after so long."""
     cpus: int
+    """Worker processes."""
     pulls: int | None = None
+    """Cutouts in flight; None leaves them to the job."""
 
     def __post_init__(self) -> None:
-        """Refuse what no container can have."""
+        """Refuse impossible resources."""
         if self.vcpus <= 0 or self.memory_mib < 4:
             raise UsageError(
-                f"{self.vcpus} vCPU and {self.memory_mib} MiB", "no container can have that", "Give more of both"
+                f"{self.vcpus} vCPU and {self.memory_mib} MiB", "no container can have so little", "Give more of both"
             )
         if self.timeout_s < SHORTEST_S:
             raise UsageError(f"a time-out of {self.timeout_s} s", f"Batch takes {SHORTEST_S} s or more", "Give more")
@@ -99,64 +81,35 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run, from which all of its requests follow.
-
-    Parameters
-    ----------
-    run_id : str
-        Its name: letters, digits, hyphens.
-    queue, job_definition : str
-        Names or ARNs.
-    compute : {'EC2', 'FARGATE'}
-        Where the containers run; the rules of retrying depend on it.
-    options : tuple of str
-        The user's own options of ``driver.py``; no token, and nothing of what the run itself decides.
-    box : Box
-        The requested box.
-    block_size : tuple of int
-        z, y, x; fixed here, so that all children cut the same blocks.
-    blocks : int
-        How many blocks the box has.
-    shards : int
-        Children of each array; with 1 there are no arrays, and all of the run remains to the job of the report.
-    child, report : Resources
-        What a container of an array, and that of the report, gets.
-    bucket, prefix : str
-        Where finished blocks, and the record of the run, are.
-    attempts : int
-        How often a job is begun at most.
-    name : str
-        What the names of its jobs begin with.
-    tags : mapping of str to str
-        Tags of the jobs, and of the tasks that they become, for the bill.
-
-    Raises
-    ------
-    UsageError
-        If Batch or S3 would not take it, or a token is in the options.
-    """
+    """A run, from which all of its requests follow."""
 
     run_id: str
     queue: str
     job_definition: str
+    """Names or ARNs."""
     compute: Compute
     options: tuple[str, ...]
+    """The user's own options of ``driver.py``; no token, and nothing of what the run itself decides."""
     box: Box
     block_size: tuple[int, int, int]
+    """z, y, x; fixed here, so that all children cut the same blocks."""
     blocks: int
     shards: int
     child: Resources
     report: Resources
     bucket: str
     prefix: str
+    """Where finished blocks, and the record of the run, are."""
     attempts: int = ATTEMPTS
+    """How often a job is begun at most."""
     name: str = "nd-synapse"
     tags: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the jobs, and of the tasks that they become, for the bill."""
 
     def __post_init__(self) -> None:
-        """Refuse what could not be submitted, or would tell a secret."""
+        """Refuse what Batch or S3 would refuse, and a token among the options."""
         refuse_tokens(self.options)
-        strategy(self.compute, self.attempts)
+        retry_strategy(self.compute, self.attempts)
         if not 1 <= self.shards <= LARGEST_ARRAY:
             raise UsageError(
                 f"{self.shards:,} shards",
@@ -167,12 +120,12 @@ class Run:
 
     @property
     def address(self) -> str:
-        """Where its finished blocks are, and what it is called by: ``s3://bucket/prefix``."""
+        """``s3://bucket/prefix``: where finished blocks and the record are, and the name of the run for users."""
         return f"s3://{self.bucket}/{self.prefix}"
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Its jobs, each of which waits for the one before."""
+        """Its jobs; each depends on the one before."""
         return ("report",) if self.shards == 1 else (*_ARRAYS, "report")
 
     def children(self, phase: Phase) -> int:
@@ -185,7 +138,7 @@ class Run:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Run:
-        """Make a run of what `as_json` gave, and what JSON made of it."""
+        """Make a run of what `as_json` returned, after a way through JSON."""
         z, y, x = ((int(start), int(stop)) for start, stop in values["box"])
         size_z, size_y, size_x = (int(extent) for extent in values["block_size"])
         made: dict[str, Any] = {
@@ -209,17 +162,17 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("blocks", "shards", "attempts"), int),
     "tags": dict,
 }
-"""What the plain values of a run are, as JSON has them; those that are missing have a default, or are asked for."""
+"""Types of plain fields of a run in JSON; missing ones have a default, or are refused by the constructor."""
 
 
 def refuse_tokens(words: Sequence[str]) -> None:
-    """Refuse a token in a command: everybody who may describe the job would read it."""
+    """Refuse a token in a command: everyone who may describe the job could read it."""
     for word in words:
         option = word.partition("=")[0]
         if option in _TOKENS:
             raise UsageError(
                 f"{option} in the command of a Batch job",
-                "who may describe the job could read it, and the container has no such file",
+                "everyone who may describe the job could read it, and the container has no such file",
                 f"Keep the token in Secrets Manager, and name it in the job definition as {SECRET_VARIABLE}",
             )
 
@@ -233,7 +186,7 @@ def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, An
         "jobQueue": run.queue,
         "jobDefinition": run.job_definition,
         "containerOverrides": _overrides(run, phase, resources),
-        "retryStrategy": strategy(run.compute, run.attempts).as_request(),
+        "retryStrategy": retry_strategy(run.compute, run.attempts),
         "timeout": {"attemptDurationSeconds": resources.timeout_s},
         "tags": tags,
         "propagateTags": True,
@@ -246,7 +199,7 @@ def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, An
 
 
 def _overrides(run: Run, phase: Phase, resources: Resources) -> dict[str, Any]:
-    """Return what a phase has instead of what the job definition says."""
+    """Return what a phase overrides of the job definition."""
     overrides = {
         "command": ["python3", "driver.py", *_words(run, phase, resources)],
         "resourceRequirements": [
@@ -258,7 +211,7 @@ def _overrides(run: Run, phase: Phase, resources: Resources) -> dict[str, Any]:
     if size > _OVERRIDES_BYTES:
         raise UsageError(
             "the command of the job",
-            f"it has {size:,} characters with all that goes with it, and Batch takes {_OVERRIDES_BYTES:,}",
+            f"it has {size:,} characters with the resources, and Batch takes {_OVERRIDES_BYTES:,}",
             "Give shorter parameters",
         )
     return overrides
@@ -268,7 +221,7 @@ def _words(run: Run, phase: Phase, resources: Resources) -> Iterator[str]:
     """Yield the options of ``driver.py`` for a phase."""
     yield from run.options
     given = {word.partition("=")[0] for word in run.options}
-    # a share of the cores of a machine does not show inside of a container
+    # a container does not see how many cores are its own
     if "--cpus" not in given:
         yield from ("--cpus", str(resources.cpus))
     if "--pulls" not in given and resources.pulls is not None:

@@ -1,7 +1,4 @@
-"""How a run fares, in words: from what Batch says of its jobs, and from the blocks that are committed.
-
-It asks nobody: descriptions, finished blocks and prices are given to it.
-"""
+"""The state of a run as text, from what Batch reports of its jobs and from the finished blocks. It asks nobody."""
 
 from __future__ import annotations
 
@@ -25,106 +22,91 @@ from nd_synapse.errors import (
 )
 from nd_synapse.text import one_line
 
-__all__ = ["CANCELLED", "Attempt", "JobState", "Price", "cost_of", "describe_error", "lost_s", "progress", "told"]
+__all__ = [
+    "CANCELLED",
+    "Attempt",
+    "JobState",
+    "Price",
+    "cost_of",
+    "describe_error",
+    "lost_s",
+    "progress",
+    "status_text",
+]
 
 CANCELLED = "cancelled by nd-synapse batch cancel"
-"""The reason that `cancel` gives."""
+"""The reason that `cancel` gives to Batch."""
 
 Price = Callable[[float, int], tuple[float, float]]
 """From vCPU and MiB to US dollars a second, the least and the most."""
 
 ENDED = ("SUCCEEDED", "FAILED")
 
-_TOLD = 20
-"""Children whose trouble is told one by one."""
+_MOST_LISTED = 20
+"""Failed children that are listed."""
 
 _OUT_OF_MEMORY = 137
-"""What a process ends with that the kernel killed; it does so for want of memory."""
+"""Exit code of a process that the kernel killed, nearly always because memory ran out."""
 
 _MEANINGS = {
-    NDSynapseError: "a defect of nd-synapse; its log has the message",
-    UsageError: "the request cannot be meant; its log says why",
-    IncompleteError: "it ended, but blocks failed: the masks have holes there, which run.json names",
-    DataError: "the data cannot be used; its log says why",
+    NDSynapseError: "a defect of nd-synapse; see its log",
+    UsageError: "invalid request; see its log",
+    IncompleteError: "it ended, but blocks failed: the masks are incomplete there, see run.json",
+    DataError: "the data cannot be used; see its log",
     UnavailableError: "BOSS or S3 did not answer",
     StorageError: "its disk is full or cannot be written to",
     StoppedError: "it was stopped by a signal",
-    PermissionDeniedError: "the token or the role may not do this; its log says what",
+    PermissionDeniedError: "the token or the role lacks a right; see its log",
 }
 EXIT_CODES = {kind.exit_code: words for kind, words in _MEANINGS.items()}
-"""Exit codes of ``driver.py`` in words."""
+"""Exit codes of a job in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt of a job that has ended.
-
-    Parameters
-    ----------
-    exit_code : int or None
-        Of the container; None where it never ran to its end.
-    reason, status_reason : str
-        What Batch says; empty where it says nothing.
-    started_s, stopped_s : float or None
-        Seconds since 1970; None where the container never ran.
-    log_stream : str or None
-        Where it wrote.
-    """
+    """One attempt of a job that has ended."""
 
     exit_code: int | None
+    """None if the container never ran to its end."""
     reason: str
     status_reason: str
+    """What Batch says; empty where it says nothing."""
     started_s: float | None
     stopped_s: float | None
+    """Seconds since 1970; None where the container never ran."""
     log_stream: str | None
+    """Where it wrote."""
 
     @property
     def seconds(self) -> float:
-        """How long its container was there."""
+        """How long its container ran."""
         return 0.0 if self.started_s is None or self.stopped_s is None else max(0.0, self.stopped_s - self.started_s)
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """A job, or a child of an array, as Batch describes it.
-
-    Parameters
-    ----------
-    job_id : str
-        Its id.
-    shard : int or None
-        Which child it is; None for a job that is no child.
-    status : str
-        ``SUBMITTED``, ``PENDING``, ``RUNNABLE``, ``STARTING``, ``RUNNING``, ``SUCCEEDED`` or ``FAILED``.
-    status_reason : str
-        What Batch says of it; empty where it says nothing.
-    attempts : tuple of Attempt
-        Those that have ended, the oldest first.
-    most_attempts : int
-        How often it is begun at most.
-    started_s : float or None
-        When the attempt began that has not ended.
-    vcpus : float
-        What its container gets.
-    memory_mib : int
-        What its container gets.
-    log_group : str or None
-        Where it writes.
-    log_stream : str or None
-        Where the last attempt wrote, or the one that has not ended writes.
-    """
+    """A job, or a child of an array, as Batch describes it."""
 
     job_id: str
     shard: int | None
+    """Which child it is; None for a job that is no child."""
     status: str
     status_reason: str
+    """What Batch says of it; empty where it says nothing."""
     attempts: tuple[Attempt, ...]
+    """Those that have ended, the oldest first."""
     most_attempts: int
+    """How often it is begun at most."""
     started_s: float | None
+    """When the attempt began that has not ended."""
     vcpus: float
+    """What its container gets."""
     memory_mib: int
+    """What its container gets."""
     log_group: str | None
+    """Where it writes."""
     log_stream: str | None
+    """Where the last attempt wrote, or the one that has not ended writes."""
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> JobState:
@@ -165,12 +147,12 @@ def _attempt(description: Mapping[str, Any]) -> Attempt:
 
 
 def _seconds(milliseconds: int | None) -> float | None:
-    """Return a time of Batch's in seconds; 0 is what it says of what has not begun."""
+    """Convert a time of Batch to seconds; 0 and None mean that it has not come."""
     return milliseconds / 1000 if milliseconds else None
 
 
 def describe_error(exit_code: int | None, reason: str, status_reason: str) -> str:
-    """Say in words why an attempt, or a job that never began, ended."""
+    """Explain the end of an attempt, or of a job that never started."""
     if any(status_reason.startswith(pattern.rstrip("*")) for pattern in SPOT.values()):
         return "Spot took the machine"
     if status_reason == TIMED_OUT:
@@ -178,11 +160,11 @@ def describe_error(exit_code: int | None, reason: str, status_reason: str) -> st
     if status_reason == CANCELLED:
         return CANCELLED
     if status_reason.lower().startswith("dependent job"):
-        return "it never began: what it waits for failed"
+        return "it never started: the job before it failed"
     if reason.startswith("OutOfMemory") or exit_code == _OUT_OF_MEMORY:
         return "it ran out of memory: a smaller --block-size, fewer --cpus or more --memory-mib help"
     if exit_code is not None:
-        return f"exit code {exit_code}, {EXIT_CODES.get(exit_code, 'which is none of ours')}"
+        return f"exit code {exit_code}, {EXIT_CODES.get(exit_code, 'which is not one of ours')}"
     if reason or status_reason.startswith("Task failed to start"):
         return f"the container could not be started ({reason or status_reason})"
     return status_reason or "Batch gives no reason"
@@ -198,7 +180,7 @@ def progress(run: Run, finished: set[str]) -> list[tuple[int, int]]:
 
 
 def cost_of(jobs: Iterable[JobState], price: Price, now_s: float) -> tuple[float, float]:
-    """Add up what containers cost, those that are at work until now."""
+    """Add up the cost of containers, up to now."""
     least = most = 0.0
     for job in jobs:
         seconds = sum(attempt.seconds for attempt in job.attempts)
@@ -210,11 +192,11 @@ def cost_of(jobs: Iterable[JobState], price: Price, now_s: float) -> tuple[float
 
 
 def lost_s(jobs: Iterable[JobState]) -> float:
-    """Add up the time of attempts that had to be made again."""
+    """Add up the time of failed attempts."""
     return sum(attempt.seconds for job in jobs for attempt in job.attempts[: -1 if job.status in ENDED else None])
 
 
-def told(
+def status_text(
     run: Run,
     created: str,
     jobs: Mapping[Phase, Sequence[JobState]],
@@ -223,7 +205,7 @@ def told(
     price: Price,
     now_s: float,
 ) -> str:
-    """Tell how a run fares."""
+    """Return the state of a run as text."""
     lines = [
         f"{'run':<11} {run.address}, submitted {created}",
         f"{'blocks':<11} {run.blocks:,} in {run.shards:,} {'shard' if run.shards == 1 else 'shards'}",
@@ -233,42 +215,42 @@ def told(
         lines += _phase_lines(run, phase, jobs.get(phase, ()), finished.get(phase))
     least, most = cost_of(everything, price, now_s)
     seconds = sum(attempt.seconds for job in everything for attempt in job.attempts)
-    lines.append(f"{'time':<11} {_elapsed(everything, now_s)}; containers {seconds / 3600:,.2f} h that have ended")
-    lines.append(f"{'lost':<11} {lost_s(everything) / 3600:,.2f} h in attempts that were made again")
+    lines.append(f"{'time':<11} {_elapsed(everything, now_s)}; {seconds / 3600:,.2f} h of containers that have ended")
+    lines.append(f"{'lost':<11} {lost_s(everything) / 3600:,.2f} h in attempts that failed")
     lines.append(f"{'cost':<11} {least:,.2f} to {most:,.2f} USD for the containers, by batch/prices.json")
     return "".join(f"{line}\n" for line in lines)
 
 
 def _phase_lines(run: Run, phase: Phase, jobs: Sequence[JobState], finished: set[str] | None) -> Iterator[str]:
-    """Yield the lines of a phase: its state, its blocks, its shards, then each trouble."""
+    """Yield the lines of a phase: its state, its blocks, its shards, then each failure."""
     shards = None if finished is None else progress(run, finished)
     states = Counter(job.status for job in jobs)
-    parts = [", ".join(f"{count:,} {status.lower()}" for status, count in states.items()) or "Batch knows no job of it"]
+    parts = [", ".join(f"{count:,} {status.lower()}" for status, count in states.items()) or "Batch knows no such job"]
     if shards is not None:
         done = sum(count for count, _ in shards)
         whole = sum(count == size for count, size in shards)
         parts.append(f"{done:,} of {run.blocks:,} blocks, {whole:,} of {run.shards:,} shards complete")
     yield f"{phase:<11} {'; '.join(parts)}"
-    troubled = [job for job in jobs if _is_troubled(job)]
-    for job in troubled[:_TOLD]:
-        yield f"  {_trouble(job, shards)}"
-    if len(troubled) > _TOLD:
-        yield f"  and {len(troubled) - _TOLD:,} more"
+    failed = [job for job in jobs if _has_failed(job)]
+    for job in failed[:_MOST_LISTED]:
+        yield f"  {_failure(job, shards)}"
+    if len(failed) > _MOST_LISTED:
+        yield f"  and {len(failed) - _MOST_LISTED:,} more"
 
 
-def _is_troubled(job: JobState) -> bool:
-    """Tell whether a job failed, or had an attempt that did."""
+def _has_failed(job: JobState) -> bool:
+    """Return whether a job or one of its attempts failed."""
     return job.status == "FAILED" or len(job.attempts) > (job.status == "SUCCEEDED")
 
 
-def _trouble(job: JobState, shards: Sequence[tuple[int, int]] | None) -> str:
-    """Say in a line what went wrong with a job."""
+def _failure(job: JobState, shards: Sequence[tuple[int, int]] | None) -> str:
+    """Describe the last failure of a job in a line."""
     name = "" if job.shard is None else f"shard {job.shard}: "
     if not job.attempts:
         return f"{name}{describe_error(None, '', job.status_reason)}"
     last = job.attempts[-1] if job.status != "SUCCEEDED" else job.attempts[-2]
     number = len(job.attempts) - (job.status == "SUCCEEDED")
-    # a job that was ended by hand says so itself, whatever its container made of it
+    # a cancelled job says so itself, whatever exit code its container had
     status_reason = job.status_reason if job.status_reason == CANCELLED else last.status_reason
     words = (
         f"{name}{describe_error(last.exit_code, last.reason, status_reason)}, attempt {number} of {job.most_attempts}"
@@ -280,13 +262,13 @@ def _trouble(job: JobState, shards: Sequence[tuple[int, int]] | None) -> str:
 
 
 def _elapsed(jobs: Sequence[JobState], now_s: float) -> str:
-    """Say how long it is since the first container began, until the last ended or now."""
+    """Return the time from the start of the first container to the end of the last, or to now."""
     begun = [attempt.started_s for job in jobs for attempt in job.attempts if attempt.started_s is not None]
     begun += [job.started_s for job in jobs if job.started_s is not None]
     if not begun:
-        return "no container has begun"
+        return "no container has started"
     if all(job.status in ENDED for job in jobs):
         end = max(attempt.stopped_s or 0.0 for job in jobs for attempt in job.attempts)
     else:
         end = now_s
-    return f"{(end - min(begun)) / 3600:,.2f} h since the first container began"
+    return f"{(end - min(begun)) / 3600:,.2f} h since the first container started"

@@ -1,7 +1,4 @@
-"""The submission of a run, its resumption, and its end before the end.
-
-It decides what is submitted, and has `batch.client` and `batch.runs` do it; what a job is asked is `batch.requests`'s.
-"""
+"""Submitting, resuming and cancelling a run."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batch.client import BatchClient
+from batch.machines import FREE_DISK_GIB
 from batch.requests import SECRET_VARIABLE, Phase, Run, request_of
 from batch.retry import Compute
 from batch.runs import Records, Submitted
-from batch.sizes import FREE_DISK_GIB
 from batch.status import CANCELLED, ENDED
 from nd_synapse.errors import NDSynapseError, UnknownNameError, UsageError
 
@@ -32,10 +29,10 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 BUCKET_TAG = "nd-synapse-bucket"
-"""Tag of the stack's job definitions: the bucket in which their containers may write."""
+"""Tag of the stack's job definitions: the bucket that their containers may write to."""
 
 RESULTS_TAG = "nd-synapse-results"
-"""And what keys of results may begin with there, with blanks between."""
+"""Tag: prefixes that keys of results may have there, separated by blanks."""
 
 
 def compute_of(definition: Mapping[str, Any]) -> Compute:
@@ -44,17 +41,17 @@ def compute_of(definition: Mapping[str, Any]) -> Compute:
 
 
 def check_definition(definition: Mapping[str, Any], secret_arn: str | None) -> None:
-    """Refuse a job definition of no container, without a token, or with one that everybody can read."""
+    """Refuse a job definition without a single container, without a token, or with one that everyone can read."""
     requested = f"job definition {definition.get('jobDefinitionName')}"
     container = definition.get("containerProperties")
     if container is None:
         raise UsageError(
-            requested, "it is not one of a single container", "Register batch/job_definition.json, or deploy the stack"
+            requested, "it is not for a single container", "Register batch/job_definition.json, or deploy the stack"
         )
     if any(variable.get("name") == SECRET_VARIABLE for variable in container.get("environment", [])):
         raise UsageError(
             requested,
-            f"it has {SECRET_VARIABLE} in its environment, which everybody can read who may describe it",
+            f"it has {SECRET_VARIABLE} in its environment, readable for everyone who may describe it",
             "Keep the token in Secrets Manager, and name its ARN under `secrets`",
         )
     if secret_arn is None and all(secret.get("name") != SECRET_VARIABLE for secret in container.get("secrets", [])):
@@ -64,7 +61,7 @@ def check_definition(definition: Mapping[str, Any], secret_arn: str | None) -> N
 
 
 def check_disk(definition: Mapping[str, Any], disk_gib: int) -> None:
-    """Refuse a job definition of Fargate with less disk than is needed; on EC2, the machines have it."""
+    """Refuse a job definition of Fargate with too little disk; on EC2, the disk is the machine's."""
     if compute_of(definition) != "FARGATE":
         return
     storage = definition["containerProperties"].get("ephemeralStorage") or {}
@@ -73,14 +70,14 @@ def check_disk(definition: Mapping[str, Any], disk_gib: int) -> None:
         raise UsageError(
             f"{disk_gib} GiB of scratch in a container of job definition {definition.get('jobDefinitionName')}",
             f"it has {has_gib} GiB",
-            f"Deploy the stack with FargateGiB={disk_gib}, or bound what pulled voxels take by --cache",
+            f"Deploy the stack with FargateGiB={disk_gib}, or limit the pulled voxels on disk by --cache",
         )
 
 
 def check_rights(
     definition: Mapping[str, Any], run_bucket: str, run_prefix: str, results: tuple[str, str] | None
 ) -> None:
-    """Refuse what the containers of a stack have no right to; job definitions of others do not say what theirs have."""
+    """Refuse what the containers of our stack have no right to; other job definitions have no such tags."""
     tags = definition.get("tags") or {}
     mine = tags.get(BUCKET_TAG)
     if mine is None:
@@ -90,49 +87,49 @@ def check_rights(
         if bucket != mine:
             raise UsageError(
                 f"{option} {bucket} with the {requested}",
-                f"its containers may write to {mine} alone",
+                f"its containers may write to {mine} only",
                 f"Give {mine}, or a job definition whose role may write there",
             )
     if run_prefix.strip("/").partition("/")[0] != "runs":
         raise UsageError(
             f"--run-prefix {run_prefix} with the {requested}",
-            "its containers may write below runs/ alone",
+            "its containers may write below runs/ only",
             "Leave it out",
         )
     if results is not None and not results[1].startswith(tuple(tags.get(RESULTS_TAG, "").split())):
         raise UsageError(
             f"results under {results[1]} with the {requested}",
             "its containers may not write under that name",
-            "Deploy the stack with the beginning of that name as OwnPipelinePrefix, or give --no-upload",
+            "Deploy the stack with a prefix of that name as OwnPipelinePrefix, or give --no-upload",
         )
 
 
 def check_other(definition: Mapping[str, Any], run: Run) -> None:
-    """Refuse a job definition with which a run cannot go on."""
+    """Refuse a job definition with which a run cannot be resumed."""
     check_definition(definition, None)
     if compute_of(definition) != run.compute:
         raise UsageError(
             f"job definition {definition.get('jobDefinitionName')} for {run.address}",
-            f"it is one for {compute_of(definition)}, and the run has containers for {run.compute}",
+            f"it is for {compute_of(definition)}, and the containers of the run are for {run.compute}",
             "Give one of the same kind, or submit the run anew",
         )
 
 
-def submit(run: Run, phases: Sequence[Phase], number: int, door: BatchClient, records: Records) -> list[Submitted]:
-    """Submit jobs of a run, each to begin when the one before has succeeded."""
+def submit(run: Run, phases: Sequence[Phase], number: int, client: BatchClient, records: Records) -> list[Submitted]:
+    """Submit jobs of a run; each depends on the one before."""
     done: list[Submitted] = []
     try:
         for phase in phases:
             after = done[-1].job_id if done else None
-            done.append(Submitted(number, phase, door.submit(request_of(run, phase, after))))
+            done.append(Submitted(number, phase, client.submit(request_of(run, phase, after))))
             records.add(done[-1])
     except (NDSynapseError, KeyboardInterrupt):
         for job in done:
-            log.warning("ending the %s job %s: the run could not be submitted as a whole", job.phase, job.job_id)
+            log.warning("terminating the %s job %s: the run could not be submitted as a whole", job.phase, job.job_id)
             try:
-                door.terminate(job.job_id, CANCELLED)
+                client.terminate(job.job_id, CANCELLED)
             except NDSynapseError as error:
-                # the others are to be ended all the same, and why nothing was submitted is to be told
+                # terminate the others all the same, and raise the first error
                 log.warning("%s; it may run: end it with `aws batch terminate-job --job-id %s`", error, job.job_id)
         raise
     return done
@@ -144,10 +141,7 @@ def latest(jobs: Sequence[Submitted]) -> dict[Phase, Submitted]:
 
 
 def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phase, set[str]]) -> list[Phase]:
-    """Say which jobs of a run have to be submitted again.
-
-    An array is submitted whole: which of its children have nothing left to do they see themselves, and end at once.
-    """
+    """Return the phases that have to be submitted again: arrays as a whole, their finished children end at once."""
     busy = [phase for phase, state in states.items() if state not in ENDED]
     if busy:
         raise UsageError(
@@ -159,20 +153,20 @@ def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phas
     return [*arrays, "report"] if arrays or states.get("report") != "SUCCEEDED" else []
 
 
-def cancel(jobs: Sequence[Submitted], door: BatchClient) -> list[Submitted]:
-    """End all jobs of a run that have not ended."""
-    states = {job["jobId"]: job["status"] for job in door.describe([job.job_id for job in jobs])}
+def cancel(jobs: Sequence[Submitted], client: BatchClient) -> list[Submitted]:
+    """Terminate all jobs of a run that have not ended."""
+    states = {job["jobId"]: job["status"] for job in client.describe([job.job_id for job in jobs])}
     order: tuple[Phase, ...] = ("report", "detection", "statistics")
-    # what was submitted a moment ago is not listed yet, and would run on
+    # a job that was submitted a moment ago is not listed yet, and would run on
     live = [job for job in jobs if states.get(job.job_id) not in ENDED]
     live.sort(key=lambda job: order.index(job.phase))
-    return [job for job in live if _ended(job, door, job.job_id in states)]
+    return [job for job in live if _ended(job, client, job.job_id in states)]
 
 
-def _ended(job: Submitted, door: BatchClient, is_listed: bool) -> bool:
-    """End a job; tell whether there was one, for Batch forgets those that ended a week ago."""
+def _ended(job: Submitted, client: BatchClient, is_listed: bool) -> bool:
+    """End a job; return whether there was one: Batch forgets jobs some days after their end."""
     try:
-        door.terminate(job.job_id, CANCELLED)
+        client.terminate(job.job_id, CANCELLED)
     except UnknownNameError:
         if is_listed:
             raise

@@ -23,9 +23,9 @@ from botocore.exceptions import ClientError
 from batch import client as batch_client
 from batch import command as batch_command
 from batch import submission
+from batch.arguments import for_container
 from batch.client import BatchClient
 from batch.command import main
-from batch.container_words import for_container
 from batch.requests import Phase, Run, request_of
 from batch.runs import Records, Submitted
 from batch.status import CANCELLED
@@ -640,7 +640,7 @@ class TestDefinitions:
 
     def test_one_that_is_not_of_a_single_container_is_refused(self) -> None:
         definition = {"jobDefinitionName": "many", "type": "multinode", "nodeProperties": {}}
-        with pytest.raises(UsageError, match="job definition many: it is not one of a single container"):
+        with pytest.raises(UsageError, match="job definition many: it is not for a single container"):
             submission.check_definition(definition, None)
 
     @pytest.mark.parametrize(
@@ -688,7 +688,7 @@ class TestDefinitions:
 
     def test_a_run_goes_on_with_a_definition_of_the_same_kind_alone(self) -> None:
         submission.check_other(a_definition(), a_run())
-        with pytest.raises(UsageError, match="it is one for FARGATE"):
+        with pytest.raises(UsageError, match="it is for FARGATE"):
             submission.check_other(a_definition(platformCapabilities=["FARGATE"]), a_run())
 
 

@@ -20,7 +20,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from batch.requests import SECRET_VARIABLE
-from batch.retry import COMPUTE, Compute, strategy
+from batch.retry import COMPUTE, Compute, retry_strategy
 from batch.submission import BUCKET_TAG, RESULTS_TAG
 from nd_synapse.pipeline import registry
 from tests.batch.fixtures import SECRET_ARN
@@ -167,7 +167,7 @@ def test_results_of_every_pipeline_may_be_uploaded() -> None:
 @pytest.mark.parametrize("compute", COMPUTE)
 def test_rules_of_retrying_are_those_of_the_code(compute: Compute) -> None:
     found = resources()[JOBS[compute]]["Properties"]["RetryStrategy"]
-    assert _lower_first(found) == strategy(compute).as_request()
+    assert _lower_first(found) == retry_strategy(compute)
 
 
 def test_the_job_definition_for_other_infrastructures_is_that_of_the_template() -> None:

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.estimates import BOSS_PULLS, load_of
-from batch.imagined import TERAVOXEL, plan_over
+from batch.machines import size_for
 from batch.plan import BatchPlan, duration, size
 from batch.planning import Wishes, plan_of, planned
 from batch.prices import PATH, read_prices
-from batch.sizes import size_for
+from benchmarks.imagined import TERAVOXEL, plan_over
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.boss.cutouts import pieces_of, request_size
 from nd_synapse.credentials import Token

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.estimates import BOSS_PULLS
-from batch.queues import Environment, Queue, bounded, machine
+from batch.machines import Environment, Queue, bounded, machine
 from batch.requests import Resources
 from nd_synapse.errors import UsageError
 from tests.batch.examples import a_run

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.requests import Phase, Resources, Run, definition_with_secret, request_of
-from batch.retry import COMPUTE, Compute, strategy
+from batch.retry import COMPUTE, Compute, retry_strategy
 from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.errors import UsageError
 from tests.batch.examples import CHILD, a_run
@@ -47,7 +47,7 @@ def test_every_request_of_a_run_is_one_that_batch_takes(compute: Compute, shards
     for phase in run.phases:
         request = request_of(run, phase, after="1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed")
         assert complaints("SubmitJob", request) == ""
-        assert request["retryStrategy"] == strategy(compute, 5).as_request()
+        assert request["retryStrategy"] == retry_strategy(compute, 5)
         assert request["tags"] == {"project": "cleft", "nd-synapse-run": run.run_id}
         assert request["propagateTags"] is True
         assert len(request["jobName"]) <= 128

@@ -1,4 +1,4 @@
-"""The rules of retrying, held against ends of jobs as AWS Batch tells them."""
+"""The retry rules, applied to ends of jobs as AWS Batch reports them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.retry import ATTEMPTS, COMPUTE, Action, Compute, Rule, Strategy, decide, strategy
+from batch.retry import ATTEMPTS, COMPUTE, Compute, retry_strategy
+from benchmarks.spot import decide
 from nd_synapse import errors
 from nd_synapse.errors import UsageError
 
@@ -26,7 +27,7 @@ class End:
     code: int | None
     reason: str | None
     status_reason: str | None
-    action: Action
+    action: str
 
 
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
@@ -71,12 +72,12 @@ ENDS = {
 @pytest.mark.parametrize(("compute", "name"), [(compute, name) for name, end in ENDS.items() for compute in end.on])
 def test_what_the_infrastructure_lost_is_tried_again_and_nothing_else(compute: Compute, name: str) -> None:
     end = ENDS[name]
-    assert decide(strategy(compute), end.code, end.reason, end.status_reason, 1) == end.action
+    assert decide(retry_strategy(compute), end.code, end.reason, end.status_reason, 1) == end.action
 
 
 @pytest.mark.parametrize("compute", COMPUTE)
 def test_the_last_attempt_is_the_last(compute: Compute) -> None:
-    rules = strategy(compute)
+    rules = retry_strategy(compute)
     actions = [decide(rules, 75, None, EXITED, attempt) for attempt in range(1, ATTEMPTS + 1)]
     assert actions == ["RETRY"] * (ATTEMPTS - 1) + ["EXIT"]
 
@@ -84,7 +85,7 @@ def test_the_last_attempt_is_the_last(compute: Compute) -> None:
 @pytest.mark.parametrize("compute", COMPUTE)
 def test_batch_takes_the_rules(compute: Compute) -> None:
     """Five at most, of characters that its patterns may have; without a last one that matches all, it would retry."""
-    request = strategy(compute).as_request()
+    request = retry_strategy(compute)
     rules = request["evaluateOnExit"]
     assert len(rules) <= 5
     assert rules[-1] == {"onReason": "*", "action": "EXIT"}
@@ -105,32 +106,28 @@ def test_for_any_end_the_exit_codes_that_are_tried_again_are_two(
         return
     again = code in (errors.StoppedError.exit_code, errors.UnavailableError.exit_code)
     for compute in COMPUTE:
-        assert (decide(strategy(compute), code, reason, status_reason, 1) == "RETRY") == again
+        assert (decide(retry_strategy(compute), code, reason, status_reason, 1) == "RETRY") == again
 
 
-def test_all_patterns_of_a_rule_have_to_match() -> None:
-    rule = Rule("RETRY", on_exit_code="13*", on_status_reason="Host*")
-    assert rule.matches(137, None, "Host EC2 terminated")
-    assert not rule.matches(137, None, EXITED)
-    assert not rule.matches(None, None, "Host EC2 terminated")
-
-
-def test_a_pattern_without_a_star_is_the_whole_text() -> None:
-    assert not Rule("EXIT", on_exit_code="7").matches(75, None, None)
-    assert not Rule("EXIT", on_reason="CannotPull").matches(None, "CannotPullContainerError", None)
-
-
-def test_without_a_rule_that_matches_a_job_is_tried_again() -> None:
-    """So Batch documents it, and so it would repeat a defect ten times."""
-    assert decide(Strategy(10, (Rule("EXIT", on_exit_code="0"),)), 1, None, EXITED, 9) == "RETRY"
+@pytest.mark.parametrize(
+    ("patterns", "end", "action"),
+    [
+        ({"onExitCode": "13*", "onStatusReason": "Host*"}, (137, None, "Host EC2 terminated"), "EXIT"),
+        ({"onExitCode": "13*", "onStatusReason": "Host*"}, (137, None, EXITED), "RETRY"),
+        ({"onExitCode": "13*", "onStatusReason": "Host*"}, (None, None, "Host EC2 terminated"), "RETRY"),
+        ({"onExitCode": "7"}, (75, None, None), "RETRY"),
+        ({"onReason": "CannotPull"}, (None, "CannotPullContainerError", None), "RETRY"),
+    ],
+    ids=["all match", "one differs", "one is missing", "no star, exit code", "no star, reason"],
+)
+def test_rules_are_applied_as_batch_documents_them(
+    patterns: dict[str, str], end: tuple[int | None, str | None, str | None], action: str
+) -> None:
+    """All patterns have to match, without a star the whole text; without a match the job is retried."""
+    assert decide({"attempts": 10, "evaluateOnExit": [{"action": "EXIT", **patterns}]}, *end, 9) == action
 
 
 @pytest.mark.parametrize("attempts", [0, -1, 11])
 def test_a_number_of_attempts_that_batch_refuses_is_refused(attempts: int) -> None:
     with pytest.raises(UsageError, match="from 1 to 10"):
-        strategy("EC2", attempts)
-
-
-def test_more_rules_than_batch_takes_are_refused() -> None:
-    with pytest.raises(UsageError, match="takes 5 at most"):
-        Strategy(5, (Rule("EXIT"),) * 6)
+        retry_strategy("EC2", attempts)

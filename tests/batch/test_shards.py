@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.estimates import array, load_of, report
-from batch.imagined import TERAVOXEL
-from batch.pulls import pulled_by
-from batch.shards import LONGEST_S, MOST_CHILDREN, SHORTEST_S, blocks_of, count, indices_of, shards_for
+from batch.shards import LONGEST_S, MOST_CHILDREN, SHORTEST_S, blocks_of, count, indices_of, pulled_by, shards_for
+from benchmarks.imagined import TERAVOXEL
 from nd_synapse.blocks.block_volume import overlapping
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.detection import detect

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batch.requests import Run
 from batch.runs import finished_blocks
-from batch.status import CANCELLED, JobState, cost_of, describe_error, lost_s, progress, told
+from batch.status import CANCELLED, JobState, cost_of, describe_error, lost_s, progress, status_text
 from nd_synapse import errors
 from tests.batch.examples import a_run, keys_of
 
@@ -74,13 +74,13 @@ def dollar_an_hour(vcpus: float, memory_mib: int) -> tuple[float, float]:
         (137, "OutOfMemoryError: Container killed due to memory usage", EXITED, "--block-size"),
         (137, "", EXITED, "ran out of memory"),
         (None, "", "Job attempt duration exceeded timeout", "longer than its time-out"),
-        (None, "", "Dependent Job failed", "what it waits for failed"),
+        (None, "", "Dependent Job failed", "the job before it failed"),
         (None, "", CANCELLED, CANCELLED),
         (None, "CannotPullContainerError: no basic auth", "Task failed to start", "no basic auth"),
         (None, "", "Task failed to start", "could not be started"),
         (69, "", EXITED, "exit code 69, BOSS or S3 did not answer"),
         (3, "", EXITED, "blocks failed"),
-        (127, "", EXITED, "exit code 127, which is none of ours"),
+        (127, "", EXITED, "exit code 127, which is not one of ours"),
         (None, "", "the queue was deleted", "the queue was deleted"),
         (None, "", "", "gives no reason"),
     ],
@@ -99,7 +99,7 @@ def test_a_shard_that_spot_took_is_told_with_what_is_kept() -> None:
     run = a_run()
     keys = keys_of(run)
     jobs = {"detection": [state("RUNNABLE", attempt(1, why=SPOT), attempt(0.5, 2, why=SPOT), shard=1)]}
-    text = told(run, "then", jobs, [], {"detection": set(keys[8:13])}, dollar_an_hour, START_MS / 1000)
+    text = status_text(run, "then", jobs, [], {"detection": set(keys[8:13])}, dollar_an_hour, START_MS / 1000)
     assert "  shard 1: Spot took the machine, attempt 2 of 5, 5 of 8 blocks kept\n" in text
 
 
@@ -118,17 +118,17 @@ def test_a_whole_run_is_told_line_by_line() -> None:
     }
     jobs["detection"][1] = JobState.of(jobs["detection"][1])
     finished = {"statistics": set(keys), "detection": set(keys[:8] + keys[8:10] + keys[16:19])}
-    text = told(run, "2026-01-02T03:04:05+00:00", jobs, [], finished, dollar_an_hour, START_MS / 1000 + 4 * 3600)
+    text = status_text(run, "2026-01-02T03:04:05+00:00", jobs, [], finished, dollar_an_hour, START_MS / 1000 + 4 * 3600)
     assert text.splitlines() == [
         f"run         {run.address}, submitted 2026-01-02T03:04:05+00:00",
         "blocks      32 in 4 shards",
         "statistics  4 succeeded; 32 of 32 blocks, 4 of 4 shards complete",
         "detection   1 succeeded, 1 running, 1 failed, 1 runnable; 13 of 32 blocks, 1 of 4 shards complete",
         "  shard 0: Spot took the machine, attempt 1 of 5, 8 of 8 blocks kept",
-        "  shard 2: exit code 1, a defect of nd-synapse; its log has the message, attempt 1 of 5, 3 of 8 blocks kept",
+        "  shard 2: exit code 1, a defect of nd-synapse; see its log, attempt 1 of 5, 3 of 8 blocks kept",
         "report      1 pending",
-        "time        4.00 h since the first container began; containers 7.00 h that have ended",
-        "lost        1.00 h in attempts that were made again",
+        "time        4.00 h since the first container started; 7.00 h of containers that have ended",
+        "lost        1.00 h in attempts that failed",
         "cost        10.00 to 20.00 USD for the containers, by batch/prices.json",
     ]
 
@@ -136,34 +136,34 @@ def test_a_whole_run_is_told_line_by_line() -> None:
 def test_a_run_that_batch_has_forgotten_is_told_from_its_blocks() -> None:
     """Batch keeps the descriptions of jobs for a week."""
     run = a_run()
-    text = told(run, "then", {}, [], {"statistics": set(keys_of(run)), "detection": set()}, dollar_an_hour, 0)
-    assert "Batch knows no job of it; 32 of 32 blocks, 4 of 4 shards complete" in text
-    assert "no container has begun" in text
+    text = status_text(run, "then", {}, [], {"statistics": set(keys_of(run)), "detection": set()}, dollar_an_hour, 0)
+    assert "Batch knows no such job; 32 of 32 blocks, 4 of 4 shards complete" in text
+    assert "no container has started" in text
 
 
 def test_earlier_rounds_cost_as_much() -> None:
     jobs = {"report": [state("SUCCEEDED", attempt(1, 3, code=0))]}
-    text = told(a_run(), "then", jobs, [state("FAILED", attempt(2, code=1))], {}, dollar_an_hour, 0)
+    text = status_text(a_run(), "then", jobs, [state("FAILED", attempt(2, code=1))], {}, dollar_an_hour, 0)
     assert "cost        3.00 to 6.00 USD" in text
 
 
 def test_of_many_failures_the_first_are_told_and_the_others_counted() -> None:
     run = a_run(shards=32)
     jobs = {"detection": [state("FAILED", attempt(1, code=1), shard=shard) for shard in range(32)]}
-    lines = told(run, "then", jobs, [], {"detection": set()}, dollar_an_hour, 0).splitlines()
+    lines = status_text(run, "then", jobs, [], {"detection": set()}, dollar_an_hour, 0).splitlines()
     assert len([line for line in lines if line.startswith("  shard")]) == 20
     assert "  and 12 more" in lines
 
 
 def test_a_job_that_was_ended_by_hand_says_so_whatever_its_container_made_of_it() -> None:
     jobs = {"report": [state("FAILED", attempt(1, code=75), why=CANCELLED)]}
-    assert f"  {CANCELLED}, attempt 1 of 5" in told(a_run(), "then", jobs, [], {}, dollar_an_hour, 0)
+    assert f"  {CANCELLED}, attempt 1 of 5" in status_text(a_run(), "then", jobs, [], {}, dollar_an_hour, 0)
 
 
 def test_a_job_that_never_began_has_its_reason() -> None:
     jobs = {"report": [state("FAILED", why="Dependent Job failed")]}
-    text = told(a_run(), "then", jobs, [], {}, dollar_an_hour, 0)
-    assert "  it never began: what it waits for failed\n" in text
+    text = status_text(a_run(), "then", jobs, [], {}, dollar_an_hour, 0)
+    assert "  it never started: the job before it failed\n" in text
 
 
 def test_a_container_that_runs_costs_until_now() -> None:

@@ -1,15 +1,11 @@
-"""A run on Spot machines, simulated: what interruptions cost in time, money and work done twice.
+"""Simulate a run on Spot machines, with interruptions: ``python -m benchmarks.spot`` prints a plan and a table.
 
-It runs nothing and asks nobody: shards, containers and phases are those of the plan, retries follow the rules that are
-submitted, prices are those of the file. ``python -m batch.simulation`` prints the plan of a teravoxel,
-and a table of simulated runs.
-
-What is drawn from a seed: when a machine is taken (at a constant rate), how long a start takes (evenly within the range
-that the plan assumes), and how long each block takes (log-normal round the middle of the plan's estimate). A block that
-is finished is kept; those at work when the machine is taken are lost, and the child goes on with them in its next
-attempt, on another machine, behind those that wait. A child whose attempts are used up ends its array; then somebody
-resumes the run: the array is submitted again, and children that have nothing to do end at once. The report runs on
-demand.
+Shards, containers and phases are those of the plan, retries follow the submitted rules, prices are those of the file.
+Drawn from a seed: when a machine is taken (at a constant rate), how long a start takes (evenly within the range of the
+plan), and how long each block takes (log-normal around the middle of the plan's estimate). A finished block is kept;
+blocks in work when the machine is taken are lost, and the child starts again behind those that wait. A child whose
+attempts are used up fails its array; then the run is resumed: the array is submitted again, and children that have
+nothing to do end at once. The report runs on demand.
 """
 
 from __future__ import annotations
@@ -18,24 +14,22 @@ import argparse
 import heapq
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batch.estimates import Phase, middle
-from batch.imagined import TERAVOXEL, plan_over
 from batch.plan import BatchPlan, duration
 from batch.planning import Wishes, planned
 from batch.prices import read_prices
-from batch.pulls import pulled_by
-from batch.retry import ATTEMPTS, MOST_ATTEMPTS, Compute, decide, strategy
-from batch.shards import MOST_CHILDREN, indices_of
-from nd_synapse.console.parser import IntOption, Parser
-from nd_synapse.errors import NDSynapseError, UsageError
+from batch.retry import ATTEMPTS, COMPUTE, TIMED_OUT, Compute, retry_strategy
+from batch.shards import indices_of, pulled_by
+from benchmarks.imagined import TERAVOXEL, plan_over
+from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.values import parse_block_size
 
 __all__ = ["Outcome", "main", "simulate"]
 
@@ -58,36 +52,24 @@ _TAKEN: dict[Compute, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a simulated run came to.
-
-    Parameters
-    ----------
-    seconds : float
-        From its beginning to its end.
-    machine_s : float
-        What the children of both arrays took together: what is paid for.
-    lost_s : float
-        How much of that went into blocks that were not finished, and into starts after the first.
-    attempts : int
-        Attempts of all children.
-    interruptions : int
-        How many of them lost their machine.
-    begun_twice : int
-        Blocks that were begun again.
-    resumes : int
-        How often somebody had to resume the run.
-    usd : float
-        What it cost, by the middle of prices.
-    """
+    """What a simulated run came to."""
 
     seconds: float
+    """From its beginning to its end."""
     machine_s: float
+    """What the children of both arrays took together: what is paid for."""
     lost_s: float
+    """How much of that went into blocks that were not finished, and into starts after the first."""
     attempts: int
+    """Attempts of all children."""
     interruptions: int
+    """How many of them lost their machine."""
     begun_twice: int
+    """Blocks that were begun again."""
     resumes: int
+    """How often somebody had to resume the run."""
     usd: float
+    """What it cost, by the middle of prices."""
 
 
 @dataclass(slots=True)
@@ -103,23 +85,7 @@ class _Tally:
 
 
 class _Array:
-    """One array: its children, what they have left to do, and the machines that they run on.
-
-    Parameters
-    ----------
-    plan : BatchPlan
-        The plan.
-    phase : Phase
-        Which of its phases.
-    rate : float
-        Interruptions a machine and hour.
-    attempts : int
-        How often a child is begun at most.
-    random : Generator
-        What is drawn comes from it.
-    tally : _Tally
-        It is added to.
-    """
+    """One array: its children, what they have left to do, and the machines that they run on."""
 
     def __init__(
         self, plan: BatchPlan, phase: Phase, rate: float, attempts: int, random: np.random.Generator, tally: _Tally
@@ -128,7 +94,7 @@ class _Array:
         self._phase = phase
         self._workers = plan.child.cpus
         self._rate_s = rate / 3600
-        self._strategy = strategy(plan.compute, attempts)
+        self._strategy = retry_strategy(plan.compute, attempts)
         self._random = random
         self._tally = tally
         self._left = _block_seconds(plan, phase, random)
@@ -240,66 +206,6 @@ def simulate(plan: BatchPlan, rate: float, seed: int = 0, attempts: int = ATTEMP
     )
 
 
-def _parser() -> Parser:
-    """Return the parser of the command line."""
-    p = Parser(
-        prog="python -m batch.simulation",
-        description="Simulate a run on Spot machines, with interruptions.",
-    )
-    shape = ",".join(map(str, TERAVOXEL.shape))
-    p.add_argument("--shape", default=shape, metavar="Z,Y,X", help="voxels of the volume; default: %(default)s")
-    p.add_argument(
-        "--channels",
-        action=IntOption,
-        least=1,
-        most=1000,
-        default=4,
-        metavar="N",
-        help="channels to pull; default: %(default)s",
-    )
-    p.add_argument("--dtype", choices=("uint8", "uint16"), default="uint8", help="their type; default: %(default)s")
-    p.add_argument("--compute", choices=("ec2", "fargate"), default="ec2", help="machines; default: %(default)s")
-    p.add_argument(
-        "--shards",
-        action=IntOption,
-        least=1,
-        most=MOST_CHILDREN,
-        metavar="N",
-        help="children of each array; default: as planned",
-    )
-    p.add_argument(
-        "--attempts",
-        action=IntOption,
-        least=1,
-        most=MOST_ATTEMPTS,
-        default=ATTEMPTS,
-        metavar="N",
-        help="of a child; default: %(default)s",
-    )
-    p.add_argument("--rates", type=_rates, default=RATES, metavar="R,R,...", help="interruptions a machine and hour")
-    p.add_argument(
-        "--seed",
-        action=IntOption,
-        least=0,
-        most=2**32 - 1,
-        default=0,
-        metavar="N",
-        help="what is drawn depends on it; default: %(default)s",
-    )
-    return p
-
-
-def _rates(text: str) -> tuple[float, ...]:
-    """Read rates."""
-    try:
-        rates = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        rates = (-1.0,)
-    if not all(0 <= rate < 3600 for rate in rates):
-        raise argparse.ArgumentTypeError(f"{text} is not rates from 0 to one a second, joined by commas")
-    return rates
-
-
 def _lines(plan: BatchPlan, outcomes: Sequence[tuple[float, Outcome]]) -> str:
     """Return the table."""
     rows = ["| machine-hour | time | USD | attempts | interrupted | begun twice | time lost | resumed |"]
@@ -319,19 +225,38 @@ def _lines(plan: BatchPlan, outcomes: Sequence[tuple[float, Outcome]]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def decide(
+    strategy: Mapping[str, Any], exit_code: int | None, reason: str | None, status_reason: str | None, attempt: int
+) -> str:
+    """Return what Batch does after a failed attempt, RETRY or EXIT, by its documented rules."""
+    if attempt >= strategy["attempts"] or status_reason == TIMED_OUT:
+        return "EXIT"
+    end = {"onExitCode": exit_code, "onReason": reason, "onStatusReason": status_reason}
+    for rule in strategy["evaluateOnExit"]:
+        if all(_matches(pattern, end[name]) for name, pattern in rule.items() if name != "action"):
+            return str(rule["action"])
+    return "RETRY"
+
+
+def _matches(pattern: str, found: str | int | None) -> bool:
+    """Apply a pattern; a lone ``*`` matches a reason that is missing, too."""
+    text = "" if found is None else str(found)
+    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    try:
-        options = _parser().parse_args(argv)
-        shape = parse_block_size("--shape", options.shape)
-        plan = planned(
-            plan_over(Box.of_shape(shape), options.channels, options.dtype),
-            Wishes(compute=options.compute.upper(), shards=options.shards),
-        )
-        outcomes = [(rate, simulate(plan, rate, options.seed, options.attempts)) for rate in options.rates]
-    except NDSynapseError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    p = argparse.ArgumentParser(prog="python -m benchmarks.spot", description="Simulate a run on Spot machines.")
+    p.add_argument("--shape", type=int, nargs=3, default=TERAVOXEL.shape, metavar=("Z", "Y", "X"), help="voxels")
+    p.add_argument("--compute", choices=COMPUTE, default="EC2", help="default: %(default)s")
+    p.add_argument("--shards", type=int, help="children of each array; default: as planned")
+    p.add_argument("--attempts", type=int, default=ATTEMPTS, help="of a child; default: %(default)s")
+    p.add_argument("--rates", type=float, nargs="+", default=RATES, help="interruptions a machine and hour")
+    p.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    options = p.parse_args(argv)
+    wishes = Wishes(compute=options.compute, shards=options.shards)
+    plan = planned(plan_over(Box.of_shape(options.shape)), wishes)
+    outcomes = [(rate, simulate(plan, rate, options.seed, options.attempts)) for rate in options.rates]
     sys.stdout.write(f"{plan.as_text()}\n{_lines(plan, outcomes)}")
     return 0
 

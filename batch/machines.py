@@ -1,7 +1,4 @@
-"""What a queue can hold: the cores of its compute environments, and which containers fit one of them.
-
-It asks nobody: descriptions are given to it. What a run needs is `planning`'s.
-"""
+"""Machines: the sizes that a container can have, and what the compute environments of a queue can hold."""
 
 from __future__ import annotations
 
@@ -13,43 +10,121 @@ from typing import Any
 
 from batch.estimates import BOSS_PULLS
 from batch.requests import Resources, Run
-from batch.sizes import Size
+from batch.retry import Compute
 from nd_synapse.errors import UsageError
 
-__all__ = ["Environment", "Queue", "bounded", "machine"]
+__all__ = [
+    "FREE_DISK_GIB",
+    "Environment",
+    "Queue",
+    "Size",
+    "bounded",
+    "check_disk",
+    "largest_memory_mib",
+    "machine",
+    "size_for",
+]
+
+_FARGATE: dict[int, tuple[int, int, int]] = {
+    1: (2, 8, 1),
+    2: (4, 16, 1),
+    4: (8, 30, 1),
+    8: (16, 60, 4),
+    16: (32, 120, 8),
+}
+"""Virtual cores: least and most memory and the step between sizes, in GiB."""
+
+FREE_DISK_GIB = 20
+"""The disk of a container on Fargate by default."""
+
+FARGATE_DISK_GIB = 200
+"""The largest disk of a container on Fargate."""
+
+_EC2_GIB_A_CORE = 8
+"""Of machines with much memory."""
+
+_EC2_STEP_MIB = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The size of a container."""
+
+    vcpus: int
+    """Virtual cores."""
+    memory_mib: int
+    """Memory in MiB."""
+
+
+def largest_memory_mib(compute: Compute, vcpus: int) -> int:
+    """Return the most memory of a container with so many cores."""
+    if compute == "EC2":
+        return vcpus * _EC2_GIB_A_CORE * 1024
+    return _FARGATE[_fargate_cores(vcpus)][1] * 1024
+
+
+def size_for(compute: Compute, vcpus: int, memory_mib: int) -> Size:
+    """Return the smallest size that is large enough."""
+    if compute == "EC2":
+        cores = max(vcpus, math.ceil(memory_mib / 1024 / _EC2_GIB_A_CORE))
+        return Size(cores, -(-memory_mib // _EC2_STEP_MIB) * _EC2_STEP_MIB)
+    for cores, (least, most, step) in _FARGATE.items():
+        if cores >= _fargate_cores(vcpus) and memory_mib <= most * 1024:
+            steps = max(0, math.ceil((memory_mib / 1024 - least) / step))
+            return Size(cores, (least + steps * step) * 1024)
+    raise UsageError(
+        f"a container with {memory_mib / 1024:,.0f} GiB of memory on Fargate",
+        f"its largest has {max(most for _, most, _ in _FARGATE.values())} GiB",
+        "Use EC2, or a smaller box",
+    )
+
+
+def _fargate_cores(vcpus: int) -> int:
+    """Return the cores of the smallest size of Fargate with so many."""
+    for cores in _FARGATE:
+        if cores >= vcpus:
+            return cores
+    raise UsageError(
+        f"a container with {vcpus} vCPU on Fargate", f"its largest has {max(_FARGATE)}", "Use EC2, or fewer --cpus"
+    )
+
+
+def check_disk(compute: Compute, disk_gib: int) -> None:
+    """Refuse a disk that is too large for Fargate."""
+    if compute == "FARGATE" and disk_gib > FARGATE_DISK_GIB:
+        raise UsageError(
+            f"{disk_gib:,} GiB of scratch in a container on Fargate",
+            f"it has {FARGATE_DISK_GIB} GiB at most",
+            "Use EC2, limit the pulled voxels on disk by --cache, or take a smaller box",
+        )
+
 
 _GIB_A_CORE = {"c": 2, "m": 4, "r": 8}
-"""Memory of a machine for each of its cores, by the first letter of its type."""
+"""Memory of a machine per core, by the first letter of its type."""
 
 _CONTAINERS = 0.95
-"""The share of a machine's memory that containers can have: the rest is the system's and the agent's."""
+"""The share of a machine's memory for containers; system and agent take the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A compute environment.
-
-    Parameters
-    ----------
-    vcpus : float
-        Virtual cores at most; infinite where it does not say.
-    machines : tuple of Size
-        Its types of machines; empty where it has none, or does not say how large they are.
-    """
+    """A compute environment."""
 
     vcpus: float
+    """At most; infinite where it is not set."""
     machines: tuple[Size, ...]
+    """Empty where there are none, or their sizes are unknown."""
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> Environment:
-        """Read what Batch says of a compute environment."""
+        """Parse Batch's description of a compute environment."""
         resources = description.get("computeResources") or {}
         sizes = [machine(name) for name in resources.get("instanceTypes") or ()]
         known = tuple(size for size in sizes if size is not None)
         return cls(float(resources.get("maxvCpus", math.inf)), known if len(known) == len(sizes) else ())
 
     def holds(self, container: Resources) -> bool:
-        """Tell whether a container fits."""
+        """Return whether a container fits."""
         return container.vcpus <= self.vcpus and (
             not self.machines
             or any(
@@ -59,7 +134,7 @@ class Environment:
         )
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Describe it."""
         words = f"{self.vcpus:g} vCPU at most"
         if not self.machines:
             return words
@@ -69,31 +144,24 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A job queue.
-
-    Parameters
-    ----------
-    name : str
-        Its name or ARN.
-    environments : tuple of Environment
-        Those that are enabled.
-    """
+    """A job queue."""
 
     name: str
     environments: tuple[Environment, ...]
+    """Only enabled ones."""
 
     @classmethod
     def of(cls, name: str, descriptions: Iterable[Mapping[str, Any]]) -> Queue:
-        """Read what Batch says of a queue's compute environments."""
+        """Parse Batch's description of a queue's compute environments."""
         return cls(name, tuple(Environment.of(one) for one in descriptions if one.get("state") != "DISABLED"))
 
     def at_once(self, container: Resources) -> float:
-        """Return how many containers can run at the same time, in all environments together."""
+        """Return how many containers can run at a time, in all environments together."""
         fitting = (one.vcpus / container.vcpus for one in self.environments if one.holds(container))
         return sum(math.floor(many) if math.isfinite(many) else many for many in fitting)
 
     def check(self, what: str, container: Resources) -> None:
-        """Refuse a container that fits nowhere: its job would wait for ever, as RUNNABLE."""
+        """Refuse a container that fits nowhere: its job would stay RUNNABLE for ever."""
         if any(one.holds(container) for one in self.environments):
             return
         has = "; ".join(dict.fromkeys(map(str, self.environments))) or "none that is enabled"
@@ -106,7 +174,7 @@ class Queue:
 
 
 def bounded(run: Run, queue: Queue) -> Run:
-    """Return a run whose children ask BOSS for no more than it bears, however many of them the queue runs at once."""
+    """Return a run whose children do not overload BOSS, however many of them the queue runs at a time."""
     queue.check("a report" if run.shards > 1 else "a job", run.report)
     if run.shards == 1:
         return run
@@ -133,7 +201,7 @@ def bounded(run: Run, queue: Queue) -> Run:
 
 
 def machine(name: str) -> Size | None:
-    """Return the size of a type of machine."""
+    """Return the size of a machine type; None if it is unknown."""
     form = re.fullmatch(r"([cmr])\d[a-z]*\.(\d*)(x?)large", name)
     if form is None or (form[2] and not form[3]):
         return None
