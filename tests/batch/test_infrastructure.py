@@ -137,7 +137,7 @@ def test_every_right_is_reviewed_in_the_document_on_security_and_none_is_there_t
         if statement["Effect"] == "Allow"
         for action in several(statement["Action"])
     }
-    (rows,) = tables(section(REPOSITORY / "docs" / "security.md", "What roles in the cloud may do, right by right"))
+    (rows,) = tables(section(REPOSITORY / "docs" / "security.md", "Rights of the roles in the cloud"))
     reviewed, role = set(), ""
     for row in rows:
         role = row[0] or role
