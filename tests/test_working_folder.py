@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nd_synapse.local_boss.stacks import stack_of_array
 
 from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.local_boss.boss import Boss
