@@ -300,7 +300,9 @@ def test_an_encrypted_connection_that_breaks_is_retried(certificates, monkeypatc
 
 
 @pytest.mark.parametrize("case", ["not trusted", "of another host", "no such file", "no certificates"])
-def test_the_token_is_not_sent_to_a_host_without_a_trusted_certificate(certificates, monkeypatch, tmp_path, case):
+def test_the_token_is_not_sent_to_a_host_without_a_trusted_certificate(
+    certificates, monkeypatch, tmp_path, caplog, case
+):
     right, wrong = certificates
     heard: list[bytes] = []
     empty = tmp_path / "empty.pem"
@@ -321,6 +323,7 @@ def test_the_token_is_not_sent_to_a_host_without_a_trusted_certificate(certifica
     ):
         ask(f"https://{host}")
     assert not any(heard)
+    assert "Retrying" not in caplog.text or case == "no certificates"
 
 
 def test_a_server_without_encryption_needs_http_in_its_address(boss):

@@ -1,4 +1,4 @@
-"""After a push, the channel is the mask: whatever was there before, whatever went wrong in between."""
+"""After a push, the channel equals the mask, whatever it held before and whatever failed meanwhile."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from nd_synapse.errors import (
 from nd_synapse.geometry import Box, Frame
 from NeuroDataResource import NeuroDataResource
 from tests.faulty_boss import HTML, boss_error, faulty_boss, resets, says
-from tests.fixtures_boss import new_name
+from tests.fixtures_boss import Place, make_place, new_name
 
 BRISK = Patience(connect_s=5, read_s=20, attempts=3, pause_s=0.02, longest_pause_s=0.05)
-STOP = (40, 700, 600)
+STOP = (20, 540, 530)
 FRAME = Frame("given-frame", Box.of_shape(STOP), (70.0, 100.0, 100.0))
-BOX = Box((3, 35), (100, 612), (50, 590))  # across borders of cuboids, aligned with none
+BOX = Box((3, 19), (100, 530), (50, 520))  # across borders of cuboids, aligned with none
 
 
 def masks(box: Box, seed: int, density: float = 0.05) -> np.ndarray:
@@ -79,6 +79,11 @@ def expected(*pushes: tuple[Box, np.ndarray], before: np.ndarray | None = None) 
     for box, mask in pushes:
         volume[box.slices()] = np.where(mask, 255, 0)
     return volume
+
+
+@pytest.fixture(scope="module")
+def place(boss_server) -> Place:
+    return make_place(boss_server, STOP)
 
 
 @pytest.fixture
@@ -160,8 +165,8 @@ def test_a_channel_of_another_maker_is_left_alone_unless_it_may_be_overwritten(b
 
 
 @pytest.mark.parametrize("moment", ["refuse_taken", "read_cutout"])
-def test_a_channel_that_another_job_takes_over_meanwhile_is_left_to_it(boss_server, place, monkeypatch, moment):
-    """Before the first block is written, and before it is read back: what is there by then is the other one's."""
+def test_a_channel_that_another_job_takes_over_during_the_push_is_left_to_it(boss_server, place, monkeypatch, moment):
+    """Before the first block is written, and before it is read back."""
     box = Box.of_shape(STOP)
     first, second = masks(box, 4), masks(box, 5)
     names = (place.collection.name, place.experiment.name, new_name("mask"))
@@ -198,7 +203,7 @@ boxes = st.builds(Box, ranges(STOP[0]), ranges(STOP[1]), ranges(STOP[2]))
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=boxes, second=boxes, seed=st.integers(0, 99), density=st.sampled_from([0.0, 0.001, 0.5, 1.0]))
-def test_for_any_two_pushes_the_second_holds_and_the_first_around_it(boss_server, place, first, second, seed, density):
+def test_any_second_push_replaces_the_first_inside_its_box_only(boss_server, place, first, second, seed, density):
     destination = Destination(place.collection.name, place.experiment.name, new_name("any"))
     remote = remote_of(boss_server)
     pushes = [(first, masks(first, seed, 0.3)), (second, masks(second, seed + 1, density))]
@@ -211,7 +216,7 @@ def test_for_any_two_pushes_the_second_holds_and_the_first_around_it(boss_server
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int32", "int64", "uint64", ">u4"], ids=str)
-def test_whatever_is_not_zero_becomes_255(boss_server, destination, dtype):
+def test_nonzero_voxels_become_255(boss_server, destination, dtype):
     box = Box((0, 2), (0, 3), (0, 4))
     mask = np.arange(24).reshape(box.shape).astype(dtype)
     mask[1, 2, 3] = np.iinfo(dtype).max if dtype != "bool" else True
@@ -254,7 +259,7 @@ def test_progress_counts_to_its_end(boss_server, destination):
         pytest.param(np.zeros((3, 4, 5), "U1"), "<U1", id="text"),
     ],
 )
-def test_what_is_no_mask_of_the_box_is_refused_before_anything_is_sent(mask, said):
+def test_an_invalid_mask_is_refused_before_anything_is_sent(mask, said):
     box = Box((0, 3), (0, 4), (0, 5))
     with faulty_boss() as boss:
         remote = connect(boss.url, "0123456789")
@@ -275,7 +280,7 @@ def test_what_is_no_mask_of_the_box_is_refused_before_anything_is_sent(mask, sai
         (("c" * 84, "e" * 84, "m" * 86), "--out-col"),
     ],
 )
-def test_a_name_that_boss_would_not_keep_is_refused_with_the_option_that_helps(names, option):
+def test_a_name_that_boss_would_not_keep_is_refused_with_the_option_to_use(names, option):
     with pytest.raises(UsageError, match=option):
         Destination(*names)
 
@@ -290,7 +295,7 @@ def test_names_of_255_characters_together_are_pushed_and_read(boss_server, place
         Destination(place.collection.name, place.experiment.name, "m" * (rest + 1))
 
 
-def test_what_is_missing_is_created_like_the_source(boss_server):
+def test_missing_collection_and_experiment_are_created_like_the_source(boss_server):
     destination = Destination(new_name("out"), new_name("exp"), "mask")
     box = Box((0, 2), (0, 3), (0, 4))
     remote = remote_of(boss_server)
@@ -306,7 +311,7 @@ def test_a_frame_of_the_name_that_does_not_fit_is_refused_before_an_experiment_i
     destination = Destination(new_name("out"), new_name("exp"), "mask")
     remote = boss_server.remote()
     name = f"{destination.collection}_{destination.experiment}"
-    remote.create_project(CoordinateFrameResource(name, "", 0, 600, 0, 700, 0, 40, 1, 1, 1, "micrometers"))
+    remote.create_project(CoordinateFrameResource(name, "", 0, 530, 0, 540, 0, 20, 1, 1, 1, "micrometers"))
     box = Box((0, 2), (0, 3), (0, 4))
     with pytest.raises(DataError, match=r"its voxels are z 1000 .* --out-exp NAME"):
         push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
@@ -365,7 +370,7 @@ def test_the_historical_call_replaces_no_other_mask_unless_it_may(boss_server, p
         push(second)
 
 
-def test_a_channel_that_does_not_say_whose_mask_it_holds_is_anothers_to_the_historical_call(boss_server, place):
+def test_the_historical_call_leaves_a_channel_without_a_digest_alone_unless_it_may_overwrite(boss_server, place):
     """Earlier versions described all masks alike."""
     box = Box((0, 2), (0, 3), (0, 4))
     mask, key = np.ones(box.shape, bool), new_name("key")
@@ -378,7 +383,7 @@ def test_a_channel_that_does_not_say_whose_mask_it_holds_is_anothers_to_the_hist
     boss_push(*args, host=boss_server.url)
 
 
-def test_of_two_historical_calls_at_the_same_time_with_two_masks_one_gets_the_channel(boss_server, place, monkeypatch):
+def test_of_two_simultaneous_historical_calls_one_gets_the_channel(boss_server, place, monkeypatch):
     """Both have looked, and found no channel, before either creates it."""
     box = Box((0, 2), (0, 3), (0, 4))
     both_looked = threading.Barrier(2, timeout=60)
@@ -407,7 +412,7 @@ def test_of_two_historical_calls_at_the_same_time_with_two_masks_one_gets_the_ch
     np.testing.assert_array_equal(held, expected((box, drawn[1 - loser])))
 
 
-def test_all_channels_are_looked_at_before_the_first_is_created_even_if_they_may_be_replaced(boss_server, place):
+def test_all_channels_are_checked_before_the_first_is_created(boss_server, place):
     box, key = Box((0, 2), (0, 3), (0, 4)), new_name("key")
     place.channel(f"{key}_b", "uint16")
     mask = np.ones(box.shape, bool)
@@ -434,7 +439,7 @@ def test_no_mask_is_sent_when_one_of_them_is_wrong():
         assert not boss.seen
 
 
-def test_without_a_source_a_missing_experiment_is_not_made_up(boss_server):
+def test_without_a_source_a_missing_experiment_is_not_created(boss_server):
     box = Box((0, 2), (0, 3), (0, 4))
     destination = Destination(new_name("out"), "exp", "mask")
     with pytest.raises(UnknownNameError, match="pass the source"):
@@ -445,14 +450,12 @@ def test_without_a_source_a_missing_experiment_is_not_made_up(boss_server):
 @pytest.mark.parametrize(
     ("box", "frame", "said"),
     [
-        (Box((0, 41), (0, 1), (0, 1)), FRAME, "holds z 0:40 y 0:700 x 0:600, the mask is z 0:41"),
+        (Box((0, 21), (0, 1), (0, 1)), FRAME, "holds z 0:20 y 0:540 x 0:530, the mask is z 0:21"),
         (Box((0, 1), (0, 1), (0, 1)), Frame("f", FRAME.extent, (70.0, 100.0, 100.2)), "y 100 x 100 nm, those of f are"),
         (Box((0, 1), (0, 1), (0, 1)), Frame("f", FRAME.extent, (100.0, 100.0, 70.0)), "those of f are z 100"),
     ],
 )
-def test_an_experiment_that_does_not_fit_is_refused_with_the_option_that_helps(
-    boss_server, destination, box, frame, said
-):
+def test_an_experiment_that_does_not_fit_is_refused_with_the_option_to_use(boss_server, destination, box, frame, said):
     for refuse in (
         lambda: check_destination(remote_of(boss_server), destination, box, frame),
         lambda: push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), frame),
@@ -465,7 +468,7 @@ def test_an_experiment_that_does_not_fit_is_refused_with_the_option_that_helps(
     assert destination.channel not in remote.list_channels(destination.collection, destination.experiment)
 
 
-def test_looking_whether_a_destination_fits_creates_nothing(boss_server, destination):
+def test_checking_a_destination_creates_nothing(boss_server, destination):
     box = Box((0, 1), (0, 1), (0, 1))
     fresh = Destination(new_name("out"), "exp", "mask")
     with faulty_boss(boss_server.url) as between:
@@ -493,7 +496,7 @@ def test_a_channel_of_another_kind_is_not_written_to(boss_server, place, kind, d
         push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
 
 
-def test_a_channel_that_was_deleted_is_said_to_be_deleted(boss_server, place, destination):
+def test_a_deleted_channel_is_reported_as_deleted(boss_server, place, destination):
     box = Box((0, 1), (0, 1), (0, 1))
     push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
     boss_server.remote().delete_project(
@@ -503,7 +506,7 @@ def test_a_channel_that_was_deleted_is_said_to_be_deleted(boss_server, place, de
         push_mask(remote_of(boss_server), destination, box, np.ones(box.shape, bool), FRAME)
 
 
-def test_a_collection_that_was_deleted_is_said_to_be_deleted(boss_server):
+def test_a_deleted_collection_is_reported_as_deleted(boss_server):
     name = new_name("gone")
     remote = boss_server.remote()
     remote.create_project(CollectionResource(name))
@@ -515,7 +518,7 @@ def test_a_collection_that_was_deleted_is_said_to_be_deleted(boss_server):
         push_mask(remote_of(boss_server), Destination(name, "exp", "mask"), box, np.ones(box.shape, bool), FRAME)
 
 
-def test_what_another_job_creates_meanwhile_is_used(boss_server, place, destination):
+def test_a_channel_that_another_job_creates_meanwhile_is_used(boss_server, place, destination):
     box = Box((0, 1), (0, 2), (0, 2))
     other = np.array([[[1, 0], [0, 0]]], bool)
     mine = np.array([[[0, 0], [0, 1]]], bool)
@@ -536,7 +539,7 @@ def test_a_token_without_the_right_is_refused_before_anything_is_created(boss_se
     assert destination.collection not in boss_server.remote().list_collections()
 
 
-def test_faults_that_pass_do_not_show_in_what_boss_holds(boss_server, destination):
+def test_transient_faults_do_not_change_the_result(boss_server, destination):
     first, second = masks(BOX, 1), masks(BOX, 2)
     push_mask(remote_of(boss_server), destination, BOX, first, FRAME)
     with faulty_boss(boss_server.url) as between:
@@ -583,8 +586,8 @@ def late():
     return give_up, carry_out
 
 
-def test_an_erase_that_boss_carries_out_late_takes_nothing_out_of_the_mask(boss_server, destination, caplog):
-    """The gateway had given it up, the mask was written and proven, and then it was blank."""
+def test_an_erase_that_boss_carries_out_late_removes_nothing_from_the_mask(boss_server, destination, caplog):
+    """The gateway gives it up, the mask is written and verified, and then BOSS carries the erase out."""
     caplog.set_level(logging.INFO)
     box = Box((0, 4), (0, 512), (0, 512))
     first, second = masks(box, 1), masks(box, 2)
@@ -593,7 +596,7 @@ def test_an_erase_that_boss_carries_out_late_takes_nothing_out_of_the_mask(boss_
     push_mask(remote, destination, box, first, FRAME)
     with faulty_boss(boss_server.url) as between:
         between.add("PUT .*to_black", give_up)
-        # of what is there before, and the proof
+        # the read before the push, and the verification
         between.add("GET /v1/cutout", lambda handler: handler.forward(), carry_out)
         report = push_mask(remote_of(boss_server, between.url), destination, box, second, FRAME)
         assert between.count("GET /v1/cutout") == 4
@@ -616,13 +619,13 @@ def test_only_blocks_that_needed_several_attempts_are_read_once_more(boss_server
 
 
 @given(repeats=st.integers(0, 10**6))
-def test_for_any_number_of_attempts_the_last_look_waits_no_longer_than_for_an_answer(repeats):
+def test_the_wait_for_late_erases_is_bounded_for_any_number_of_attempts(repeats):
     waits = [Patience().settling_s(number) for number in (repeats, repeats + 1)]
     assert 0 <= waits[0] <= waits[1] <= Patience().read_s
     assert (waits[0] > 0) == (repeats > 0)
 
 
-def test_a_mask_that_boss_does_not_keep_is_an_error_that_names_the_first_voxel(boss_server, destination):
+def test_a_mask_that_boss_does_not_keep_is_an_error_with_the_first_voxel(boss_server, destination):
     box = Box((1, 3), (2, 5), (3, 7))
     mask = np.zeros(box.shape, bool)
     mask[1, 2, 2:] = True
@@ -638,7 +641,7 @@ def test_an_interrupted_push_is_completed_by_the_same_call(boss_server, destinat
         patch.setattr(boss_voxels, "CUBOID", (16, 256, 256))
         patch.setattr(boss_voxels, "REQUEST_VOXELS", 16 * 256 * 256)
         with faulty_boss(boss_server.url) as between:
-            between.add("^POST /v1/cutout/.*/256:512/.*16:32", *[says(503)] * 9)
+            between.add("^POST /v1/cutout/.*/256:512/.*3:19", *[says(503)] * 9)
             remote = remote_of(boss_server, between.url)
             with pytest.raises(UnavailableError, match="503"):
                 push_mask(remote, destination, BOX, mask, FRAME)
@@ -702,7 +705,7 @@ def test_a_report_and_its_parts_hold_no_token(boss_server, destination):
     assert boss_server.token not in repr(report)
 
 
-def test_a_token_object_is_as_good_as_its_text(boss_server, place):
+def test_a_token_may_be_an_object_or_text(boss_server, place):
     ones = np.ones((1, 1, 1), bool)
     names = (place.collection.name, place.experiment.name)
     token = Token(boss_server.token)
@@ -727,6 +730,6 @@ def test_a_block_of_the_wrong_form_is_never_sent(voxels):
     assert not boss.seen
 
 
-def test_a_frame_without_voxel_sizes_is_none():
+def test_a_frame_without_voxel_sizes_is_refused():
     with pytest.raises(DataError, match="voxel size"):
         Frame("f", FRAME.extent, (0.0, 1.0, 1.0))

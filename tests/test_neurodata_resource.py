@@ -1,4 +1,4 @@
-"""An experiment is read as it is, and what cannot be read is named before the first voxel."""
+"""An experiment is read as it is stored; errors are reported before the first voxel is read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nd_synapse.boss import cutouts as boss_voxels
 from nd_synapse.boss.connection import Patience
 from nd_synapse.boss.cutouts import CUBOID, REQUEST_VOXELS, read_cutout, request_size, write_block
 from nd_synapse.boss.destination import Destination
@@ -27,6 +28,7 @@ from nd_synapse.errors import (
     NDSynapseError,
     PermissionDeniedError,
     RangeError,
+    StorageError,
     UnavailableError,
     UnknownNameError,
     UsageError,
@@ -38,7 +40,7 @@ from tests.faulty_boss import boss_error, faulty_boss, says
 from tests.fixtures_boss import BossServer, Place, make_place, new_name
 
 BRISK = Patience(connect_s=5, read_s=20, attempts=3, pause_s=0.02)
-STOP = (40, 700, 600)  # beyond one cuboid along each axis, and no multiple of it
+STOP = (20, 540, 530)  # beyond one cuboid along each axis, and no multiple of it
 DTYPES = ("uint8", "uint16", "uint64")
 EXAMPLE = Path(__file__).resolve().parent.parent / "neurodata.cfg.example"
 
@@ -78,14 +80,12 @@ def resource(volume) -> NeuroDataResource:
 
 
 def test_a_box_larger_than_a_request_is_read_in_several(volume):
-    from nd_synapse.boss import cutouts as boss_voxels
-
     with pytest.MonkeyPatch.context() as patch, faulty_boss(volume.server.url) as between:
         patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))
-        patch.setattr(boss_voxels, "REQUEST_VOXELS", 2 * 16 * 128 * 128)
-        cutout = volume.open(host=between.url).get_cutout("chan-uint8", (0, 40), (100, 300), (100, 300))
-        assert between.count("/cutout/") == 3 * 3
-    np.testing.assert_array_equal(cutout, volume.voxels["chan-uint8"][0:40, 100:300, 100:300])
+        patch.setattr(boss_voxels, "REQUEST_VOXELS", 16 * 128 * 200)
+        cutout = volume.open(host=between.url).get_cutout("chan-uint8", (0, 20), (100, 300), (100, 300))
+        assert between.count("/cutout/") == 2 * 3
+    np.testing.assert_array_equal(cutout, volume.voxels["chan-uint8"][0:20, 100:300, 100:300])
 
 
 def ranges(stop):
@@ -94,7 +94,7 @@ def ranges(stop):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(z=ranges(STOP[0]), y=ranges(STOP[1]), x=ranges(STOP[2]), dtype=st.sampled_from(DTYPES))
-def test_for_any_box_the_voxels_are_those_that_are_there(volume, resource, z, y, x, dtype):
+def test_any_box_is_read_with_the_stored_voxels(volume, resource, z, y, x, dtype):
     name = f"chan-{dtype}"
     cutout = resource.get_cutout(name, z, y, x)
     assert cutout.dtype == np.dtype(dtype) == resource.dtype(name)
@@ -105,9 +105,7 @@ def test_for_any_box_the_voxels_are_those_that_are_there(volume, resource, z, y,
 
 @settings(max_examples=10, deadline=None)
 @given(z=ranges(STOP[0]), y=ranges(STOP[1]), x=ranges(STOP[2]), limit=st.integers(1, 2))
-def test_for_any_box_several_requests_give_the_same_voxels(volume, z, y, x, limit):
-    from nd_synapse.boss import cutouts as boss_voxels
-
+def test_any_box_read_in_several_requests_has_the_same_voxels(volume, z, y, x, limit):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boss_voxels, "CUBOID", (16, 128, 128))
         patch.setattr(boss_voxels, "REQUEST_VOXELS", limit * 16 * 128 * 128)
@@ -117,7 +115,7 @@ def test_for_any_box_several_requests_give_the_same_voxels(volume, z, y, x, limi
 
 
 @given(shape=st.tuples(*[st.integers(1, 20_000)] * 3), start=st.tuples(*[st.integers(0, 2000)] * 3))
-def test_for_any_box_a_request_is_within_what_the_client_sends_in_one_piece(shape, start):
+def test_a_request_for_any_box_is_within_the_limits_of_boss(shape, start):
     size = request_size(shape)
     assert all(extent % cuboid == 0 for extent, cuboid in zip(size, CUBOID, strict=True))
     largest = next(
@@ -128,17 +126,17 @@ def test_for_any_box_a_request_is_within_what_the_client_sends_in_one_piece(shap
 
 
 def test_a_range_may_end_at_the_last_voxel(volume):
-    resource = volume.open(z=(39, 40), y=(699, 700), x=(599, 600))
+    resource = volume.open(z=(19, 20), y=(539, 540), x=(529, 530))
     assert resource.get_cutout("chan-uint8", *resource.box.ranges) == volume.voxels["chan-uint8"][-1, -1, -1]
-    assert resource.correct_range((39, 40), (699, 700), (599, 600))
-    assert not resource.correct_range((39, 41), (699, 700), (599, 600))
+    assert resource.correct_range((19, 20), (539, 540), (529, 530))
+    assert not resource.correct_range((19, 21), (539, 540), (529, 530))
 
 
 @pytest.mark.parametrize(
     "bad", [(-1, 5), (5, 5), (6, 5), (0, 10**6), (10**6, 10**6 + 1), ("a", 5), (0.5, 5), (1,), None]
 )
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_range_that_is_none_of_the_volume_is_no_correct_one(resource, bad, axis):
+def test_an_invalid_range_is_refused(resource, bad, axis):
     requested = [(0, 2), (0, 2), (0, 2)]
     requested[axis] = bad
     assert resource.correct_range(*requested) is False
@@ -147,7 +145,7 @@ def test_a_range_that_is_none_of_the_volume_is_no_correct_one(resource, bad, axi
     assert caught.value.requested.startswith(f"{'zyx'[axis]} range")
 
 
-def test_what_is_known_of_an_experiment_is_in_the_order_z_y_x(resource, volume):
+def test_the_attributes_of_an_experiment_are_in_the_order_z_y_x(resource, volume):
     assert resource.channels == sorted(volume.voxels)
     assert resource.requested_channels == resource.channels
     assert resource.max_dimensions == STOP
@@ -184,7 +182,7 @@ def test_the_voxel_size_is_in_nanometres_whatever_the_unit(boss_server, unit, fa
 
 
 @pytest.mark.parametrize("requested", [[], [""], (), ("",)])
-def test_no_requested_channels_are_all_channels(volume, requested):
+def test_no_requested_channels_means_all_channels(volume, requested):
     assert volume.open(requested).requested_channels == sorted(volume.voxels)
 
 
@@ -202,8 +200,8 @@ def test_requested_channels_keep_their_order(volume):
         pytest.param({"experiment": "dot.name"}, UsageError, "letters, digits, _ and -", id="illegal name"),
         pytest.param({"collection": "a/b"}, UsageError, "letters, digits, _ and -", id="illegal collection"),
         pytest.param({"collection": ""}, UsageError, "at least one", id="no collection"),
-        pytest.param({"x": (0, 601)}, RangeError, "the volume has x 0,600", id="beyond the end"),
-        pytest.param({"y": (-1, 5)}, RangeError, "the volume has y 0,700", id="below zero"),
+        pytest.param({"x": (0, 531)}, RangeError, "the volume has x 0,530", id="beyond the end"),
+        pytest.param({"y": (-1, 5)}, RangeError, "the volume has y 0,540", id="below zero"),
         pytest.param({"z": (5, 5)}, RangeError, "it holds no voxel", id="empty"),
         pytest.param({"z": (6, 5)}, RangeError, "it ends before it starts", id="reversed"),
         pytest.param({"z": ("a", "b")}, RangeError, "not two whole numbers", id="no numbers"),
@@ -214,7 +212,7 @@ def test_requested_channels_keep_their_order(volume):
         pytest.param({"host": "ftp://127.0.0.1"}, UsageError, "ftp://", id="scheme"),
     ],
 )
-def test_what_cannot_be_read_is_named_in_one_sentence_before_the_first_voxel(volume, changed, expected, said):
+def test_a_wrong_name_range_or_token_is_reported_in_one_line(volume, changed, expected, said):
     with pytest.raises(NDSynapseError) as caught:
         volume.open(**changed)
     assert type(caught.value) is expected
@@ -223,14 +221,14 @@ def test_what_cannot_be_read_is_named_in_one_sentence_before_the_first_voxel(vol
     assert volume.server.token not in str(caught.value)
 
 
-def test_an_unknown_channel_is_answered_with_the_closest_names_first(resource):
+def test_the_error_for_an_unknown_channel_lists_the_closest_names_first(resource):
     with pytest.raises(UnknownNameError, match=r"there are chan-uint8, "):
         resource.get_cutout("chan_uint8", (0, 1), (0, 1), (0, 1))
     with pytest.raises(UnknownNameError, match=r"there are chan-uint64, "):
         resource.assert_channel_exists("uint64")
 
 
-def test_a_channel_of_a_type_that_cannot_be_read_is_refused_when_it_is_asked_for(boss_server):
+def test_a_channel_of_an_unreadable_type_is_refused_when_it_is_requested(boss_server):
     place = make_place(boss_server)
     path = f"/v1/collection/{place.collection.name}/experiment/{place.experiment.name}/channel/wide"
     assert boss_server.ask("POST", path, json={"type": "image", "datatype": "uint32"}).status_code == 201
@@ -242,8 +240,8 @@ def test_a_channel_of_a_type_that_cannot_be_read_is_refused_when_it_is_asked_for
         everything.dtype("wide")
 
 
-def test_channels_that_cannot_be_read_are_left_out_and_named_once(boss_server, caplog):
-    """One channel of somebody else, or of another type, must not end a job that does not need it."""
+def test_channels_that_cannot_be_read_are_left_out_and_logged_once(boss_server, caplog):
+    """One channel of another user, or of another type, must not end a job that does not need it."""
     caplog.set_level(logging.INFO)
     place = make_place(boss_server)
     for name, datatype in (("mine", "uint8"), ("yours", "uint8"), ("ids", "uint64")):
@@ -263,12 +261,12 @@ def test_channels_that_cannot_be_read_are_left_out_and_named_once(boss_server, c
         with pytest.raises(PermissionDeniedError, match="yours"):
             resource.dtype("yours")
     left_out = [record for record in caplog.records if record.getMessage().startswith("left out: ")]
-    assert [record.levelname for record in left_out] == ["INFO", "WARNING"], "a right that is missing may be missed"
+    assert [record.levelname for record in left_out] == ["INFO", "WARNING"], "a missing right is a warning"
     assert "wide: its voxels are uint32" in left_out[0].getMessage()
     assert "yours: the token may not do this" in left_out[1].getMessage()
 
 
-def test_a_mask_of_ours_is_an_image_only_where_it_is_asked_for_by_name(boss_server):
+def test_a_mask_of_ours_is_an_image_only_if_it_is_requested_by_name(boss_server):
     place = make_place(boss_server)
     mask = Destination(place.collection.name, place.experiment.name, "mask", "a run")
     place.channel("photons")
@@ -302,14 +300,14 @@ def test_a_frame_that_holds_no_voxel_is_refused():
             NeuroDataResource(boss.url, "0123456789", "c", "e", [], (0, 1), (0, 1), (0, 1))
 
 
-def test_a_voxel_is_asked_for_only_after_all_checks(volume):
+def test_voxels_are_requested_only_after_all_checks(volume):
     with faulty_boss(volume.server.url) as between:
         volume.open(["chan-uint8"], host=between.url)
         assert between.count("/cutout/") == 0
         assert between.count("GET") == 3
 
 
-def test_a_read_that_fails_in_between_is_tried_again(volume):
+def test_a_read_that_fails_is_retried(volume):
     with faulty_boss(volume.server.url) as between:
         resource = volume.open(host=between.url)
         between.add("/cutout/", says(503), says(500))
@@ -317,7 +315,7 @@ def test_a_read_that_fails_in_between_is_tried_again(volume):
     np.testing.assert_array_equal(cutout, volume.voxels["chan-uint8"][:3, :4, :5])
 
 
-def test_a_right_that_is_lost_while_reading_is_named(volume):
+def test_a_right_that_is_withdrawn_while_reading_is_reported(volume):
     with faulty_boss(volume.server.url) as between:
         resource = volume.open(host=between.url)
         between.add("/cutout/", boss_error(403, 3001, "This user does not have the required permissions"))
@@ -325,7 +323,7 @@ def test_a_right_that_is_lost_while_reading_is_named(volume):
             resource.get_cutout("chan-uint8", (0, 3), (0, 4), (0, 5))
 
 
-def test_the_client_forks_no_process_for_a_large_cutout(boss_server, monkeypatch):
+def test_a_large_cutout_starts_no_process(boss_server, monkeypatch):
     place = make_place(boss_server, (100, 2048, 512))
     channel = place.channel("large")
     monkeypatch.setattr(multiprocessing, "Pool", None)
@@ -336,7 +334,7 @@ def test_the_client_forks_no_process_for_a_large_cutout(boss_server, monkeypatch
 
 def in_worker(resource, pid):
     assert os.getpid() != pid
-    return resource.get_cutout("chan-uint16", (38, 40), (690, 700), (590, 600)), repr(resource)
+    return resource.get_cutout("chan-uint16", (18, 20), (530, 540), (520, 530)), repr(resource)
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -345,7 +343,7 @@ def test_a_resource_reads_in_a_worker_process(volume, resource, method):
         resource.get_cutout("chan-uint16", (0, 1), (0, 1), (0, 1))  # a connection is open when the worker inherits it
     with multiprocessing.get_context(method).Pool(1) as pool:
         cutout, shown = pool.apply_async(in_worker, (resource, os.getpid())).get(60)
-    np.testing.assert_array_equal(cutout, volume.voxels["chan-uint16"][38:, 690:, 590:])
+    np.testing.assert_array_equal(cutout, volume.voxels["chan-uint16"][18:, 530:, 520:])
     assert volume.server.token not in shown
 
 
@@ -363,7 +361,7 @@ def test_a_failure_in_a_worker_process_comes_back_as_it_is_and_without_the_token
     assert volume.server.token not in shown
 
 
-def test_the_token_is_shown_by_nothing_that_shows_the_resource(volume, resource):
+def test_no_representation_of_the_resource_shows_the_token(volume, resource):
     resource.get_cutout("chan-uint8", (0, 1), (0, 1), (0, 1))
     for shown in (repr(resource), str(resource), repr(vars(resource)), json.dumps(resource.describe())):
         assert volume.server.token not in shown
@@ -388,7 +386,7 @@ experiment = exp
 channels = PSD95, synapsin ,
 x_range = 1,20
 y_range = 2, 30
-z_range = 3,40
+z_range = 3,4
 resolution = 0
 """
 
@@ -408,7 +406,7 @@ def test_a_configuration_is_read_as_it_is_written(tmp_path):
         "channels": ["PSD95", "synapsin"],
         "x_range": (1, 20),
         "y_range": (2, 30),
-        "z_range": (3, 40),
+        "z_range": (3, 4),
         "resolution": 0,
     }
 
@@ -440,11 +438,11 @@ def test_the_environment_comes_before_the_configuration(tmp_path):
         ("[Default]", "[default]", "none was given"),
         ("collection = col\n", "", "collection in [shared]"),
         ("experiment = exp\n", "experiment =\n", "experiment in [shared]"),
-        ("z_range = 3,40\n", "", "z_range in [Parallel]"),
-        ("z_range = 3,40\n", "z_range = 3\n", "z_range = 3 in [Parallel]"),
-        ("z_range = 3,40\n", "z_range = 3,4,5\n", "not two whole numbers"),
-        ("z_range = 3,40\n", "z_range = 3,x\n", "not two whole numbers"),
-        ("z_range = 3,40\n", "z_range = 40,3\n", "it ends before it starts"),
+        ("z_range = 3,4\n", "", "z_range in [Parallel]"),
+        ("z_range = 3,4\n", "z_range = 3\n", "z_range in [Parallel]"),
+        ("z_range = 3,4\n", "z_range = 3,4,5\n", "not two whole numbers"),
+        ("z_range = 3,4\n", "z_range = 3,x\n", "not two whole numbers"),
+        ("z_range = 3,4\n", "z_range = 40,3\n", "it ends before it starts"),
         ("resolution = 0", "resolution = 1", "only the native resolution"),
         ("[Default]\n", "", "line 1: a [section] must come first"),
         ("token = percent%", "token percent%", "line 2: it is no 'key = value'"),
@@ -452,7 +450,7 @@ def test_the_environment_comes_before_the_configuration(tmp_path):
         ("token = percent%sign", "token = percent% sign", "token in [Default]"),
     ],
 )
-def test_a_configuration_that_is_none_is_named_with_section_and_key_and_without_the_token(tmp_path, old, new, said):
+def test_an_invalid_configuration_is_reported_with_section_and_key_and_without_the_token(tmp_path, old, new, said):
     assert old in WHOLE
     file = config(tmp_path, WHOLE.replace(old, new))
     with pytest.raises(UsageError) as caught:
@@ -462,7 +460,7 @@ def test_a_configuration_that_is_none_is_named_with_section_and_key_and_without_
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"#" * 70_000])
-def test_a_file_that_is_no_configuration_is_refused(tmp_path, content):
+def test_a_file_that_is_not_a_configuration_is_refused(tmp_path, content):
     file = tmp_path / "neurodata.cfg"
     file.write_bytes(content)
     with pytest.raises(UsageError, match=r"neurodata\.cfg"):
@@ -471,11 +469,11 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, content):
 
 def test_a_configuration_that_is_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "neurodata.cfg")
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(StorageError, match="it is a pipe or a device"):
         get_boss_config(tmp_path / "neurodata.cfg")
 
 
-def test_a_missing_configuration_is_named(tmp_path):
+def test_a_missing_configuration_is_reported(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         get_boss_resource(tmp_path / "neurodata.cfg")
 
@@ -497,4 +495,4 @@ def test_a_configuration_opens_a_resource(volume, tmp_path, monkeypatch):
     )
     resource = get_boss_resource(config(tmp_path, text.replace("PSD95, synapsin ,", "chan-uint16")))
     assert resource.requested_channels == ["chan-uint16"]
-    assert resource.box == Box((3, 40), (2, 30), (1, 20))
+    assert resource.box == Box((3, 4), (2, 30), (1, 20))

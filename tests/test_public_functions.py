@@ -1,4 +1,4 @@
-"""Whatever a program passes to what users import ends in a result or in an error of ours."""
+"""Any argument that a program passes to a public function ends in a result or in one of our errors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def a_job(**fields: Any) -> Job:
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_a_job_of_what_no_job_is_made_of_is_refused(fields: dict[str, Any]) -> None:
+def test_a_job_with_invalid_fields_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         a_job(**fields)
     assert len(str(caught.value)) < 400
@@ -108,7 +108,7 @@ def test_a_job_takes_a_pipeline_by_its_name_and_what_numpy_and_lists_hold() -> N
 
 
 @pytest.mark.parametrize("ends", [(0, math.inf), (0, math.nan), ("0", None), None, 5, (0, 10**400, 1), (0, 10**5000)])
-def test_a_box_of_what_is_no_range_is_refused(ends: Any) -> None:
+def test_a_box_with_an_invalid_range_is_refused(ends: Any) -> None:
     for make in (lambda: Box(ends, (0, 1), (0, 1)), lambda: nd_multicore.Block((0, 1), ends, (0, 1))):
         with pytest.raises(RangeError, match="not two whole numbers"):
             make()
@@ -130,7 +130,7 @@ def test_a_box_of_what_is_no_range_is_refused(ends: Any) -> None:
         (Probabilistic, {"min_voxels": True}),
     ],
 )
-def test_a_pipeline_refuses_what_its_parameters_cannot_be_whoever_constructs_it(make: Any, values: Any) -> None:
+def test_a_pipeline_refuses_invalid_parameters_when_it_is_constructed(make: Any, values: Any) -> None:
     with pytest.raises(UsageError, match="parameter"):
         make(**values)
 
@@ -144,13 +144,13 @@ def test_a_whole_number_of_a_pipeline_is_digits_alone(text: str) -> None:
     )
 
 
-def test_a_name_that_is_no_text_is_compared_and_refused() -> None:
+def test_a_name_that_is_not_text_is_compared_and_refused() -> None:
     assert closest(5, ["a", "b5"])[0] == "b5"  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="whole number"):
         parse_int("--cpus", None, 1, 2)
 
 
-def test_a_result_folder_of_no_possible_name_is_refused(tmp_path: Path) -> None:
+def test_a_result_folder_with_an_invalid_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no folder can have this name"):
         ResultFolder(Path("a\0b"), "key")
     (tmp_path / "file").touch()
@@ -160,7 +160,7 @@ def test_a_result_folder_of_no_possible_name_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_an_upload_of_what_is_no_folder_or_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_of_an_invalid_folder_or_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "RESULTS_BUCKET", "bucket")
     for path, key in (("a\0", "key"), ("", "key"), (".", None), (".", 5)):
         with pytest.raises(UsageError):
@@ -182,7 +182,7 @@ def test_an_upload_of_what_is_no_folder_or_key_is_refused(monkeypatch: pytest.Mo
     ],
     ids=lambda changed: " ".join(f"{name}={type(value).__name__}" for name, value in changed.items()),
 )
-def test_a_push_of_what_is_no_mask_is_refused(changed: dict[str, Any]) -> None:
+def test_a_push_with_invalid_arguments_is_refused(changed: dict[str, Any]) -> None:
     given = dict(zip(("z_range", "y_range", "x_range"), RANGES, strict=True))
     with pytest.raises((UsageError, DataError)):
         nd_boss.boss_push(
@@ -220,7 +220,7 @@ def test_masks_of_a_push_may_be_lists(small_boss: BossServer) -> None:
         (np.ones((2, 2, 2)), {}, {"path": "a\0b"}),
     ],
 )
-def test_a_report_of_what_is_no_image_is_refused(tmp_path: Path, results: Any, norm_data: Any, options: Any) -> None:
+def test_a_report_with_invalid_arguments_is_refused(tmp_path: Path, results: Any, norm_data: Any, options: Any) -> None:
     with pytest.raises((UsageError, DataError)):
         pymeda_driver.pymeda_pipeline(results, norm_data, **{"path": tmp_path, **options})
 
@@ -242,13 +242,15 @@ def test_a_report_of_lists_is_drawn(tmp_path: Path) -> None:
         (("plain", [], *RANGES), {"token": None}),
     ],
 )
-def test_a_resource_of_no_names_is_refused(small_boss: BossServer, arguments: Any, options: dict[str, Any]) -> None:
+def test_a_resource_with_invalid_arguments_is_refused(
+    small_boss: BossServer, arguments: Any, options: dict[str, Any]
+) -> None:
     where = {"host": small_boss.url, "token": small_boss.token, "collection": "small", **options}
     with pytest.raises(UsageError):
         NeuroDataResource(where["host"], where["token"], where["collection"], *arguments)
 
 
-def test_a_channel_that_is_no_text_is_refused(small_boss: BossServer) -> None:
+def test_a_channel_that_is_not_text_is_refused(small_boss: BossServer) -> None:
     resource = NeuroDataResource(small_boss.url, small_boss.token, "small", "plain", [], *RANGES)
     for ask in (resource.dtype, resource.assert_channel_exists, lambda name: resource.get_cutout(name, *RANGES)):
         with pytest.raises(NDSynapseError, match="no such channel"):
@@ -278,7 +280,7 @@ def test_names_of_a_block_that_are_one_as_text_are_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [(1e-320, 1.0, 1.0), (1e150, 1e150, 1e150), (0.0, 1.0, 1.0), (math.nan, 1.0, 1.0)])
-def test_voxels_of_no_possible_size_are_refused(size: tuple[float, float, float]) -> None:
+def test_voxels_of_an_invalid_size_are_refused(size: tuple[float, float, float]) -> None:
     with pytest.raises(DataError, match=r"three sizes from 0\.001 to 1e\+09 nm"):
         Frame("frame", BOX, size)
 

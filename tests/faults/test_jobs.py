@@ -21,7 +21,7 @@ from tests.faults.plans import ERRORS, RETRIED, Case, cases, mixture
 from tests.fixtures_boss import BossServer, start_boss
 from tests.test_driver import drive, where
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 QUICK = ("quota", "forbidden", "503", "wrong-dtype", "stale")
 MIXTURES = 8
