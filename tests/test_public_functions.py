@@ -298,7 +298,7 @@ class TestTable:
 
     @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
     def test_numbers_of_any_precision_are_taken_and_missing_ones_too(self, dtype: type) -> None:
-        column = np.array([1, -2, np.nan, np.inf], dtype)
+        column: Any = np.array([1, -2, np.nan, np.inf], dtype)
         assert SynapseTable.of({"a": column}).n == 4
 
     def test_numbers_that_cannot_be_computed_with_are_refused(
