@@ -10,14 +10,18 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.detection import Plan, detect
 from nd_synapse.detection.budget import check_memory, needs_of
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.job import steps
+from nd_synapse.job.folder import ResultFolder
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
@@ -132,7 +136,7 @@ def test_a_block_size_that_makes_too_many_blocks_is_refused_with_one_that_does_n
     plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), (1, 1, 1), tmp_path)
     with pytest.raises(UsageError, match=r"are 99,999,999, a run has 1,000,000 at most. Give --block-size") as refused:
         check_memory(plan, 1, 1, GIB)
-    size = tuple(map(int, refused.value.remedy.split()[-1].split(",")))
+    size: Any = tuple(map(int, refused.value.remedy.split()[-1].split(",")))
     check_memory(replace(plan, block_size=size), 1, 1, GIB)
     with pytest.raises(UsageError, match=r"a run has 1,000,000 at most. Give --block-size 1,1,128"):
         plan.blocks()
@@ -159,17 +163,15 @@ def test_a_block_size_that_does_not_fit_is_refused_with_one_that_does(folder: Pa
     data = folder / "small"
     fill(data, Box((0, 64), (0, 1024), (0, 1024)), ("SYNAPSIN", "PSD95"))
     with start_boss(data) as server:
-        import driver
-
         arguments = ["--host", server.url, "--token", server.token, "--col", "large", "--exp", "two", "--no-push"]
         arguments += ["--z-range", "0,64", "--y-range", "0,1024", "--x-range", "0,1024", "--path", str(folder / "r")]
-        options = driver.parser().parse_args([*arguments, "--block-size", "64,1024,1024", "--memory", "1"])
-        job = driver.job_from(options, {})
+        options = parser().parse_args([*arguments, "--block-size", "64,1024,1024", "--memory", "1"])
+        job = job_from(options, {})
         with pytest.raises(UsageError, match=r"Give --block-size (\d+,\d+,\d+)") as refused:
-            driver.run(job, driver.ResultFolder(job.path, job.results_key), lambda *_: None)
+            steps.run(job, ResultFolder(job.path, job.results_key), lambda *_: None)
         size = str(refused.value.remedy).split()[-1]
-        fits = driver.job_from(driver.parser().parse_args([*arguments, "--block-size", size, "--memory", "1"]), {})
-        driver.run(fits, driver.ResultFolder(fits.path, fits.results_key), lambda *_: None)
-        nothing = driver.job_from(driver.parser().parse_args([*arguments, "--memory", "0.1"]), {})
+        fits = job_from(parser().parse_args([*arguments, "--block-size", size, "--memory", "1"]), {})
+        steps.run(fits, ResultFolder(fits.path, fits.results_key), lambda *_: None)
+        nothing = job_from(parser().parse_args([*arguments, "--memory", "0.1"]), {})
         with pytest.raises(UsageError, match="even with the smallest blocks"):
-            driver.run(nothing, driver.ResultFolder(nothing.path, nothing.results_key), lambda *_: None)
+            steps.run(nothing, ResultFolder(nothing.path, nothing.results_key), lambda *_: None)

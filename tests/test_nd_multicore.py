@@ -300,7 +300,7 @@ def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     del sys.modules["counting"]
 
 
-COUNTED = {"cpus": 2, "block_size": (10, 8, 3)}
+COUNTED: dict[str, Any] = {"cpus": 2, "block_size": (10, 8, 3)}
 
 
 def calls(folder: Path) -> Counter[str]:
@@ -459,7 +459,7 @@ def test_for_any_limit_the_size_that_is_named_fits(
             named = tuple(map(int, refusal.remedy.split()[-1].split(",")))
             assert len(named) == 3
             assert named != size
-            load.check(named, limit_mib * 2**20)  # type: ignore[arg-type]
+            load.check(named, limit_mib * 2**20)
         else:
             with pytest.raises(UsageError):
                 load.check((1, 1, 1), limit_mib * 2**20)

@@ -152,10 +152,10 @@ def test_parts_without_a_common_block_size_are_refused(
 def shared_store(s3_server: S3Server, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> S3SharedStore:
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, environment[name])
-    return S3SharedStore("s3://parts/shelf")
+    return S3SharedStore("s3://parts/shared")
 
 
-def test_what_is_on_the_shelf_never_changes(shared_store: S3SharedStore) -> None:
+def test_what_is_in_the_shared_store_never_changes(shared_store: S3SharedStore) -> None:
     shared_store.put("kind", "a.npz", b"first")
     shared_store.put("kind", "a.npz", b"second")
     shared_store.put("kind", "b.npz", b"")
@@ -174,7 +174,7 @@ def test_what_has_more_bytes_than_it_may_is_not_fetched(shared_store: S3SharedSt
     assert len(shared_store.get("kind", "large.npz", 64 * 2**20) or b"") == 64 * 2**20
 
 
-def test_a_shelf_lists_more_than_one_answer_of_s3_holds(
+def test_a_shared_store_lists_more_than_one_answer_of_s3_holds(
     shared_store: S3SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,8 @@ def test_any_pipeline_takes_any_volume_or_says_why_not(variant: str, dtype: type
     """All values of table, scores and finding are finite, but where a cell has no value; masks are 0 and 255."""
     pipeline = built(variant)
     count = 0
-    for shape, filling in itertools.product(SHAPES.values(), FILLINGS.values()):
+    fillings: Any = FILLINGS.values()
+    for shape, filling in itertools.product(SHAPES.values(), fillings):
         voxels = np.asarray(filling(shape, dtype))
         voxels.flags.writeable = False
         channels = {name: np.roll(voxels, shift, axis=-1) for shift, name in enumerate(channel_names(pipeline))}
@@ -184,10 +186,11 @@ def test_the_table_of_an_object_of_2_to_the_31_voxels_is_exact(side: tuple[int, 
     """At the top of uint16, and along the whole of the longest box of BOSS: no sum overflows, no cell is empty."""
     top, voxels = 2**16 - 1, side[0] * side[1] * side[2]
     box, measured = Box.of_shape(side), _huge_object(side, top)
+    plan: Any = SimpleNamespace(box=box, voxel_size_nm=VOXEL_SIZE_NM, reach=(1, 2, 2))
     with np.errstate(all="raise", under="ignore"):
         table = dict(objects.table(measured, box, VOXEL_SIZE_NM))
         sums = {key: np.array([top * (voxels if "around" in key else 1)]) for key in features.sums_of("one")}
-        table |= dict(features.columns(measured, np.array([0]), sums, box, VOXEL_SIZE_NM, (1, 2, 2)))
+        table |= dict(features.columns(plan, measured, np.array([0]), sums))
     assert table["voxels"].tolist() == [voxels]
     assert [table[f"centroid_{axis}_voxel"][0] for axis in "zyx"] == [(n - 1) / 2 for n in side]
     assert (table["mean_one"][0], int(table["sum_one"][0])) == (top, voxels * top)

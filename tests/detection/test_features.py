@@ -316,7 +316,7 @@ def test_a_block_that_fails_late_is_the_hole_that_it_would_have_been_early(
     mask = np.asarray(late.masks["All"])
     assert not mask[FAILS.slices()].any()
     assert np.count_nonzero(mask) == late.table["voxels"].sum() == late.mask_voxels["All"]
-    assert mask[5, 20, 32:34].all(), "what lies outside of the hole stays"
+    assert mask[5, 20, 32:34].all(), "what lies outside of the failed block stays"
     assert late.table["voxels"].sum() < clean.table["voxels"].sum()
     mended = run("late")
     assert not mended.failed_blocks
@@ -383,7 +383,7 @@ def test_on_the_real_volume_the_features_are_those_of_each_synapse_by_itself_and
         took.append(time.perf_counter() - began)
     assert len(found.table["id"]) == 2477
     # comparing small numbers is fast: the slow way gets its best chance
-    labels = np.asarray(found.labels).astype(np.uint16)
+    labels: Any = np.asarray(found.labels).astype(np.uint16)
     began = time.perf_counter()
     expected = by_object.rows(labels, channels, (0, 0, 0), VOXEL_SIZE_NM)
     slow = time.perf_counter() - began

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from nd_synapse.blocks.pool import Done
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tile_feed import TileFeed
 from nd_synapse.blocks.tiles import Tiles
@@ -368,6 +369,7 @@ def test_for_any_room_every_block_comes_and_no_more_lies_on_disk_than_is_used(
             pool = InProcessPool(cpus, lambda: None, ())
             most, done = 0, []
             for outcome in pool.run(lambda box: on_disk(folder), feed):
+                assert isinstance(outcome, Done)
                 most = max(most, outcome.result)
                 done.append(outcome.box)
         finally:
@@ -459,7 +461,7 @@ def test_a_volume_answers_three_slices_as_an_array_does_and_refuses_all_else(tmp
         assert volume[index].dtype == voxels.dtype
         assert volume[index].shape == voxels[index].shape
         assert np.array_equal(volume[index], voxels[index])
-    for index in (
+    refused: tuple[Any, ...] = (
         np.s_[::2, :, :],
         np.s_[:, :, ::-1],
         1,
@@ -467,7 +469,8 @@ def test_a_volume_answers_three_slices_as_an_array_does_and_refuses_all_else(tmp
         np.s_[:, :],
         np.s_[..., 0],
         np.s_[None, :, :],
-    ):
+    )
+    for index in refused:
         with pytest.raises(UsageError, match=r"^voxels \[.*\]: a volume is read by three slices without a step"):
             volume[index]
 

@@ -34,7 +34,7 @@ BLOCKS = len(list(BOX.tiles(SIZE, aligned=True)))
 
 
 class Memory:
-    """A shelf in memory that counts what is left on it, and refuses to change anything."""
+    """A shared block store in memory that counts what is left in it, and refuses to change anything."""
 
     def __init__(self) -> None:
         self.things: dict[tuple[str, str], bytes] = {}
@@ -144,7 +144,7 @@ def test_a_part_pulls_its_blocks_and_their_halo_and_learns_from_the_sums_of_all(
             source.requested.clear()
             with tempfile.TemporaryDirectory() as folder:
                 whole = plan(source, Path(folder), SIZE)
-                part = Part(phase, index, 4)  # type: ignore[arg-type]
+                part = Part(phase, index, 4)
                 detect_part(whole, part, shared_store, 1)
                 first, *_, last = part.of(whole.blocks())
             low, high = first.start[1] - whole.halo[1], last.stop[1] + whole.halo[1]
@@ -187,7 +187,7 @@ def test_a_block_that_fails_in_a_part_is_a_hole_of_the_whole_run(tmp_path: Path,
     for phase in ("statistics", "detection"):
         for index in range(3):
             with tempfile.TemporaryDirectory() as folder:
-                part = Part(phase, index, 3)  # type: ignore[arg-type]
+                part = Part(phase, index, 3)
                 failed += detect_part(failing(folder, "tried"), part, shared_store, 1)
     with tempfile.TemporaryDirectory() as folder:
         found = loaded(detect(failing(folder, "tried"), 2, shared_store=shared_store))
@@ -205,7 +205,7 @@ def test_a_block_that_fails_in_a_part_is_a_hole_of_the_whole_run(tmp_path: Path,
 
 
 def test_what_two_attempts_made_of_a_block_is_never_mixed() -> None:
-    """A function may find something else each time; what is on the shelf of a block is of one attempt."""
+    """A function may find something else each time; what is shared of a block is of one attempt."""
     shared_store = Memory()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
@@ -225,7 +225,7 @@ def test_what_two_attempts_made_of_a_block_is_never_mixed() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\x09", (3).to_bytes(8, "little") + b"ab", (1).to_bytes(8, "little") + b"abc"])
-def test_what_is_damaged_on_the_shelf_is_said_to_be(tmp_path: Path, body: bytes) -> None:
+def test_damaged_shared_blocks_are_reported(tmp_path: Path, body: bytes) -> None:
     shared_store = Memory()
     shared_store.put("parts", "0_0_0.npz", body)
     with pytest.raises(StorageError, match="another --shared"):

@@ -30,11 +30,12 @@ VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 class Arrays:
     """A source that holds its voxels in memory; it goes to workers with them."""
 
-    def __init__(self, origin: tuple[int, int, int] = (0, 0, 0), **channels: NDArray[Any]) -> None:
+    def __init__(self, origin: tuple[int, int, int] = (0, 0, 0), /, **channels: NDArray[Any]) -> None:
         self.data = channels
         self.box = Box.of_shape(next(iter(channels.values())).shape, origin)
         self.frame = Frame("arrays", self.box, VOXEL_SIZE_NM)
         self.identity = "arrays"
+        self.description = ""
         self.channels = self.image_channels = self.requested_channels = list(channels)
 
     def dtype(self, channel: str) -> np.dtype[Any]:
