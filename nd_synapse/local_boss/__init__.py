@@ -1,4 +1,1 @@
-"""A BOSS on this machine: an HTTP server, a data folder, and the commands that fill it.
-
-It is not a client of BOSS; the job reaches this server as it reaches any other, over HTTP.
-"""
+"""A BOSS on this machine: an HTTP server, a data folder, and the commands that fill it."""

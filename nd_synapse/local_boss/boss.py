@@ -1,7 +1,4 @@
-"""A data folder: its catalog and its voxels, opened together.
-
-It serves nothing; the server, ingest and sample open one each.
-"""
+"""A data folder: its catalog and its voxels, opened together."""
 
 from __future__ import annotations
 
@@ -15,22 +12,10 @@ __all__ = ["Boss"]
 
 
 class Boss:
-    """The catalog and the voxels of a data folder, which is made if it is missing.
+    """The catalog and the voxels of a data folder on a local disk, which is made if it is missing.
 
-    Several threads and several processes may hold the same folder open at once. The folder must lie on a local disk:
-    the locks and the database do not work on network file systems.
-
-    Parameters
-    ----------
-    data : Path
-        The folder.
-    strict : bool
-        Follow the real server where the local one deliberately differs; see ``docs/local-boss.md``.
-
-    Raises
-    ------
-    StorageError
-        If the folder cannot be made or opened.
+    Several threads and processes may open it at once. `strict` follows the real server where the local one
+    deliberately differs, see ``docs/local-boss.md``.
     """
 
     def __init__(self, data: Path, strict: bool = False) -> None:

@@ -1,7 +1,4 @@
-"""The catalog of a data folder: its collections, coordinate frames, experiments and channels, in SQLite.
-
-It holds no voxels and knows no rights; metadata and reserved ids lie in the same database (`annexes`).
-"""
+"""The catalog of a data folder: its collections, coordinate frames, experiments and channels, in SQLite."""
 
 from __future__ import annotations
 
@@ -35,19 +32,10 @@ _CHANNEL = """
 
 
 class Catalog:
-    """Create, read, update, delete and list the resources of a data folder.
+    """Create, read, update, delete and list the resources of a data folder; each call is one transaction.
 
-    Each call is one transaction. `fields` are the fields of BOSS's JSON, such as ``{"type": "image", "datatype":
-    "uint8"}``; they are checked here, whoever calls. Every refusal is a `BossError`: 404/4000 for what does not exist,
-    404/4005 for what was deleted, 400/1003 for a field that breaks its rule or a name that is taken. A deleted
-    resource keeps its name taken.
-
-    Parameters
-    ----------
-    root : Path
-        The data folder.
-    strict : bool
-        Accept a channel whose names are too long together, as the real server does.
+    `fields` are those of BOSS's JSON and are checked here. Errors are `BossError`: 404/4000 for what does not exist,
+    404/4005 for what was deleted, 400/1003 for a wrong field or a name that is taken, if by a deleted resource.
     """
 
     def __init__(self, root: Path, strict: bool = False) -> None:

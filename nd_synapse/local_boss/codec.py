@@ -1,7 +1,4 @@
-"""Voxels on the wire: Blosc buffers of C-ordered arrays.
-
-It knows nothing of HTTP; what a request may carry is settled before.
-"""
+"""Voxels as they are sent: Blosc buffers of C-ordered arrays."""
 
 from __future__ import annotations
 

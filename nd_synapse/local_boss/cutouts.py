@@ -1,7 +1,4 @@
-"""The rules of a cutout request: time samples, resolution, ranges, size and channel type, in the order of BOSS.
-
-They are pure: a request and the records of the catalog in, a checked cutout or the refusal out.
-"""
+"""The rules of a cutout request: time samples, resolution, ranges, size and channel type, in the order of BOSS."""
 
 from __future__ import annotations
 
@@ -40,32 +37,20 @@ ACCESS_MODES = ("cache", "no-cache", "raw")
 
 
 class UnservedError(Exception):
-    """What the real server meets with an unhandled fault, that is a page of HTML with status 500."""
+    """What the real server answers with an unhandled error: a page of HTML with status 500."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """A checked request for voxels.
-
-    Parameters
-    ----------
-    channel : Channel
-        Whose voxels.
-    resolution : int
-        Level of the hierarchy.
-    box : Box
-        In voxels.
-    times : tuple of int
-        Half-open range of time samples, perhaps empty.
-    timed : bool
-        Whether the request named time samples, and its payload so has a time axis.
-    """
+    """A checked request for voxels."""
 
     channel: Channel
     resolution: int
     box: Box
     times: Range
+    """Half-open range of time samples, perhaps empty."""
     timed: bool
+    """Whether the request names time samples, so that its payload has a time axis."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -122,11 +107,8 @@ def check_access_mode(query: Mapping[str, str], strict: bool) -> None:
 
 
 def check_size(cutout: Cutout) -> None:
-    """Refuse a cutout that is too large, with 413/2000.
-
-    BOSS counts two bytes for a voxel of uint64; a Blosc buffer cannot hold more than 2 GiB in any case. Few voxels in
-    very many cuboids are too much as well.
-    """
+    """Raise 413/2000 for a cutout that is too large, or touches too many cuboids."""
+    # BOSS counts two bytes for a voxel of uint64; a Blosc buffer cannot hold more than 2 GiB in any case
     if cutout.cuboids > LARGEST_CUTOUT_CUBOIDS:
         message = f"Cutout request touches over {LARGEST_CUTOUT_CUBOIDS} cuboids. Reduce cutout dimensions."
         raise BossError(413, Code.REQUEST_TOO_LARGE, message)
@@ -137,7 +119,7 @@ def check_size(cutout: Cutout) -> None:
 
 
 def check_annotation(channel: Channel, what: str) -> None:
-    """Refuse an image channel where objects are asked for, with 400/2003."""
+    """Raise 400/2003 for objects of an image channel."""
     if channel.type != "annotation":
         message = f"The channel {channel.name} is not an annotation channel: it has no {what}."
         raise BossError(400, Code.DATATYPE_NOT_SUPPORTED, message)

@@ -1,7 +1,4 @@
-"""The SQLite file of a data folder: its tables, its connections and its transactions.
-
-What the rows mean is the catalog's matter.
-"""
+"""The SQLite file of a data folder: its tables, its connections and its transactions."""
 
 from __future__ import annotations
 
@@ -56,20 +53,7 @@ CREATE TABLE IF NOT EXISTS metadata (
 
 
 class Database:
-    """Connections to one SQLite file, for several threads; other processes may use the file too.
-
-    A transaction that was answered survives the death of the process.
-
-    Parameters
-    ----------
-    path : Path
-        The file; it is made if it is missing.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be opened or is no database.
-    """
+    """Connections to one SQLite file, which is made if it is missing, for several threads and processes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

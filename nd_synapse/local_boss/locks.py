@@ -1,7 +1,4 @@
-"""Locks in the data folder, which exclude threads and processes alike.
-
-They are not reentrant, and nobody may hold two of them at once: so they cannot deadlock.
-"""
+"""Locks in the data folder, between threads and processes. Nobody holds two of them, so they cannot deadlock."""
 
 from __future__ import annotations
 
@@ -23,17 +20,9 @@ LONGEST_NAP_S = 0.02
 
 
 class StripedLocks:
-    """A fixed number of lock files; every name belongs to one of them.
+    """A fixed number of lock files in a folder; every name belongs to one of them.
 
-    A lock belongs to an open file, so two threads of one process exclude each other as two processes do, and the
-    system frees it when its holder dies.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the lock files lie; it is made if it is missing.
-    limit_s : float
-        How long to wait for a lock, in seconds.
+    A lock belongs to an open file: threads exclude each other as processes do, and the system frees it when they die.
     """
 
     def __init__(self, folder: Path, limit_s: float = LIMIT_S) -> None:

@@ -1,7 +1,4 @@
-"""What BOSS keeps beside the resources: metadata keys and reserved object ids.
-
-Whether the resource exists and who may see it is settled before these functions are called.
-"""
+"""Metadata keys and reserved object ids of resources; rights are checked by the callers."""
 
 from __future__ import annotations
 
@@ -62,10 +59,7 @@ def delete_metadata(database: Database, resource: Resource, key: str) -> None:
 
 
 def reserve_ids(database: Database, channel: Channel, count: int) -> int:
-    """Reserve `count` object ids of an annotation channel and return the first.
-
-    Ids start at 1 and are handed out once; 400/1005 if so many are not left.
-    """
+    """Reserve `count` object ids of an annotation channel, from 1, and return the first; 400/1005 if none are left."""
     with database.writing() as db:
         first = int(db.execute("SELECT next_id FROM channels WHERE id = ?", [channel.id]).fetchone()["next_id"])
         if count > LARGEST_ID - first:

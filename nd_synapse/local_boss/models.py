@@ -1,7 +1,4 @@
-"""The records of the catalog: collections, coordinate frames, experiments and channels.
-
-They are plain values; nothing here reads or writes the database.
-"""
+"""The rows of the catalog as plain values: collections, coordinate frames, experiments and channels."""
 
 from __future__ import annotations
 

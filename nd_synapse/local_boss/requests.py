@@ -1,7 +1,4 @@
-"""A call to the server: who calls, with what, and what that caller may do.
-
-It is no router and no handler; those get a call and return a reply.
-"""
+"""A request as handlers get it: what was sent, and what the caller may do."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class NotJsonError(Exception):
 
 
 class UnauthorizedError(Exception):
-    """The token is not valid, or there is none where one is needed."""
+    """The token is invalid, or missing where one is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +75,24 @@ def identify(header: str | None, tokens: Mapping[str, Rights], reading: bool) ->
 
 
 def may_read(rights: Rights, resource: Resource, public: bool = True) -> bool:
-    """Tell whether a resource may be read; `public` says whether its public flag counts."""
+    """Return whether a resource may be read; `public` is whether its public flag counts."""
     return (public and resource.public) or resource.creator == rights.user or rights.may_read(*_names(resource))
 
 
 def check_read(rights: Rights, resource: Resource, public: bool = True) -> None:
-    """Refuse with 403/3001 who may not read a resource."""
+    """Raise 403/3001 unless the caller may read a resource."""
     if not may_read(rights, resource, public):
         raise _forbidden()
 
 
 def check_write(rights: Rights, resource: Resource | CoordinateFrame) -> None:
-    """Refuse with 403/3001 who may not change or fill a resource; who made it may."""
+    """Raise 403/3001 unless the caller may change or fill a resource; its creator may."""
     if resource.creator != rights.user and not rights.may_write(*_names(resource)):
         raise _forbidden()
 
 
 def check_role(rights: Rights) -> None:
-    """Refuse with 403/3000 who may not create and delete resources."""
+    """Raise 403/3000 unless the caller may create and delete resources."""
     if not rights.manages:
         message = f"{rights.user} does not have the required role resource-manager"
         raise BossError(403, Code.MISSING_ROLE, message)

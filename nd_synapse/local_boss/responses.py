@@ -1,7 +1,4 @@
-"""What BOSS answers: its error codes, the exception that carries one, and how each looks on the wire.
-
-It does not decide when an error is due; the catalog, the checks and the routes do.
-"""
+"""Error responses of BOSS: its codes, the exception that carries one, and the replies."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ __all__ = ["BossError", "Code", "MissingError", "digest", "field_error", "refusa
 
 
 class Code(IntEnum):
-    """The numbers by which BOSS names its errors, as far as this server uses them."""
+    """The error codes of BOSS that this server uses."""
 
     INVALID_URL = 1000
     INVALID_CUTOUT_ARGS = 1001
@@ -37,17 +34,7 @@ class Code(IntEnum):
 
 
 class BossError(Exception):
-    """A refusal in the words of BOSS.
-
-    Parameters
-    ----------
-    status : int
-        HTTP status.
-    code : int
-        One of `Code`.
-    message : str
-        What is wrong.
-    """
+    """An error of BOSS: HTTP status, one of `Code`, and a message."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(status, code, message)
@@ -56,20 +43,12 @@ class BossError(Exception):
         self.message = message
 
     def __str__(self) -> str:
-        """Return the refusal as one line."""
+        """Return the error as one line."""
         return f"{self.message} (HTTP {self.status}, code {self.code})"
 
 
 class MissingError(BossError):
-    """A resource that does not exist; cutouts and resources word this differently.
-
-    Parameters
-    ----------
-    kind : str
-        Such as ``"Channel"``.
-    name : str
-        The name that was asked for.
-    """
+    """A resource that does not exist; `kind` is such as ``"Channel"``."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(404, Code.RESOURCE_NOT_FOUND, f"{name} does not exist.")
@@ -78,23 +57,23 @@ class MissingError(BossError):
         self.name = name
 
     def for_data(self) -> BossError:
-        """Return the same refusal as cutouts and metadata word it."""
+        """Return the same error in the words of cutouts and metadata."""
         return BossError(404, Code.RESOURCE_NOT_FOUND, f"{self.kind} {self.name} not found")
 
 
 def field_error(field: str, text: str, code: str = "invalid") -> BossError:
-    """Return the refusal of one field of a request body, in the shape that BOSS gives it."""
+    """Return the error of one field of a request body, formatted as BOSS does."""
     message = f"{{'{field}': [ErrorDetail(string={text!r}, code={code!r})]}}"
     return BossError(400, Code.INVALID_POST_ARGUMENT, message)
 
 
 def digest(body: bytes) -> str:
-    """Return what the header Content-Digest says of a body (RFC 9530, 2024)."""
+    """Return the header Content-Digest of a body (RFC 9530, 2024)."""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
 
 
 def refusal(error: BossError) -> Response:
-    """Return the JSON reply of a refusal."""
+    """Return the JSON reply of an error."""
     body = {"status": error.status, "code": error.code, "message": error.message}
     return JSONResponse(body, status_code=error.status)
 
@@ -105,5 +84,5 @@ def unauthorized(detail: str) -> Response:
 
 
 def web_page(status: int, title: str) -> Response:
-    """Return an error as a page of HTML, as proxies and unhandled faults of BOSS give it."""
+    """Return an error as a page of HTML, as proxies and unhandled errors of BOSS do."""
     return HTMLResponse(f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n", status)

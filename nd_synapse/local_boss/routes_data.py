@@ -1,7 +1,4 @@
-"""Cutouts, object ids, bounding boxes, metadata and the downsample status over HTTP.
-
-The rules of a cutout are `cutouts`, the voxels `voxels`; here are the rights, their order, and the replies.
-"""
+"""Handlers of cutouts, object ids, bounding boxes, metadata and the downsample status: rights, and replies."""
 
 from __future__ import annotations
 
@@ -146,7 +143,7 @@ def _around(call: Call, channel: Channel, resolution: int, wanted: int, tight: b
 
 
 def reserve(call: Call, names: Names) -> Response:
-    """Hand out object ids that nobody else gets."""
+    """Reserve object ids."""
     channel = _channel(call, names)
     check_write(call.rights, channel)
     if channel.type != "annotation":
@@ -156,7 +153,7 @@ def reserve(call: Call, names: Names) -> Response:
 
 
 def metadata(call: Call, names: Names) -> Response:
-    """List, read, add, change or forget metadata keys."""
+    """List, read, add, change or delete metadata keys."""
     resource = _resource(call, names)
     if call.method == "GET":
         check_read(call.rights, resource, public=False)
@@ -224,7 +221,7 @@ def _channel(call: Call, names: Names) -> Channel:
 
 
 def _resource(call: Call, names: Names) -> Resource:
-    """Return the innermost resource that is named, in the words that BOSS has for data when it is missing."""
+    """Return the innermost resource that is named; a missing one is reported as BOSS does for data."""
     path = [names[kind] for kind in ("collection", "experiment", "channel") if names.get(kind)]
     catalog = call.boss.catalog
     try:

@@ -1,7 +1,4 @@
-"""Collections, coordinate frames, experiments and channels over HTTP.
-
-The fields and their rules are the catalog's; here are the rights, their order, and the JSON.
-"""
+"""Handlers of collections, coordinate frames, experiments and channels: rights, and JSON."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Which path leads to which handler.
 
-Paths of BOSS are odd: a doubled slash, slashes at the end or none, and regular expressions that stop before the end.
-So they are matched here, in one table, and not by the framework.
+Paths of BOSS have doubled slashes, and regular expressions that stop before the end: a table here, not the framework's.
 """
 
 from __future__ import annotations
@@ -22,24 +21,15 @@ Handler = Callable[[Call, Mapping[str, str]], Response]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path and what answers there.
-
-    Parameters
-    ----------
-    path : re.Pattern
-        Its named groups are the handler's arguments.
-    methods : mapping
-        Handler of each HTTP method.
-    cutout : bool
-        Whether it answers in Blosc: there the real server fails to put framework errors into words.
-    voxels : bool
-        Whether it may read many voxels.
-    """
+    """A path and its handlers."""
 
     path: re.Pattern[str]
+    """Its named groups are the handler's arguments."""
     methods: Mapping[str, Handler]
     cutout: bool = False
+    """Whether it answers in Blosc: there the real server turns framework errors into a 500 page."""
     voxels: bool = False
+    """Whether it may read or write many voxels."""
 
 
 def routes(strict: bool) -> list[Route]:

@@ -1,7 +1,4 @@
-"""The synthetic sample: a generated experiment in a data folder, its truth beside it, and the score against the truth.
-
-It draws nothing itself (`synthetic` does) and detects nothing.
-"""
+"""The synthetic sample: a generated experiment in a data folder, its truth beside it, and the score against it."""
 
 from __future__ import annotations
 
@@ -143,7 +140,7 @@ def _check_earlier(boss: Boss, shape: tuple[int, int, int]) -> None:
 
 
 def _label(boss: Boss, stored: list[Ingested], seed: int) -> None:
-    """Say in the metadata of every resource that it is synthetic, and from which seed."""
+    """Record in the metadata of every resource that it is synthetic, and its seed."""
     database = boss.catalog.database
     owners: list[metadata.Resource] = [
         boss.catalog.get_collection(COLLECTION),
@@ -182,12 +179,7 @@ def _storage_errors(path: Path) -> Iterator[None]:
 
 
 def score(truth_csv: Path, detections_zyx_um: ArrayLike, max_distance_um: float = 0.3) -> Score:
-    """Compare detections with the planted synapses.
-
-    Pairs of a synapse and a detection are matched one to one, the closest pair first; ties go to the lower row
-    numbers. So a detection that covers two synapses finds one of them, and a synapse that is detected twice counts
-    one false alarm.
-    """
+    """Match detections, shape (n, 3), and planted synapses one to one, the closest pair first; ties by row number."""
     types, truth = _read_truth(truth_csv)
     detections = np.asarray(detections_zyx_um, dtype=np.float64)
     if detections.size == 0:

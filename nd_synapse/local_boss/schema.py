@@ -1,7 +1,4 @@
-"""What a request may say about a resource: the fields of each kind, their rules and defaults.
-
-It looks at one request body at a time; whether names exist or are taken is the catalog's matter.
-"""
+"""The fields of each kind of resource, with their rules and defaults; whether names exist is up to the catalog."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ from dataclasses import dataclass
 from nd_synapse.geometry import NANOMETRES
 from nd_synapse.local_boss.responses import BossError, Code, field_error
 
-__all__ = ["CHANNEL", "COLLECTION", "COORDINATE_FRAME", "EXPERIMENT", "Form", "check_name"]
+__all__ = ["CHANNEL", "COLLECTION", "COORDINATE_FRAME", "EXPERIMENT", "Schema", "check_name"]
 
 LONGEST_NAME = 255
 LONGEST_DESCRIPTION = 4096
 NAME = re.compile(r"[a-zA-Z0-9_-]+")
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_LEVEL = 63
-"""Coarsest resolution that can be named. Every level is told of when a downsample status is asked for."""
+"""Coarsest resolution; a downsample status lists every level."""
 FRAME_UNITS = tuple(NANOMETRES)
 TIME_UNITS = ("nanoseconds", "microseconds", "milliseconds", "seconds")
 
@@ -29,25 +26,16 @@ Rule = Callable[[str, object], Value]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """The fields that may be given when a resource is made, and those that may be changed later.
-
-    Parameters
-    ----------
-    rules : mapping
-        Rule of each field; it returns the clean value or raises BossError.
-    required : frozenset of str
-        Fields without a default.
-    defaults : mapping
-        Values of the fields that were not given.
-    fixed : frozenset of str
-        Fields that no update changes.
-    """
+class Schema:
+    """The fields that may be given when a resource is made, and those that may be changed later."""
 
     rules: Mapping[str, Rule]
+    """Rule of each field; it returns the clean value or raises BossError."""
     required: frozenset[str]
+    """Fields without a default."""
     defaults: Mapping[str, Value]
     fixed: frozenset[str]
+    """Fields that no update changes."""
 
     def for_creation(self, fields: Mapping[str, object]) -> dict[str, Value]:
         """Return the clean value of every field but the name; unknown fields are ignored, as BOSS does."""
@@ -158,12 +146,12 @@ def _names(field: str, value: object) -> tuple[str, ...]:
 _COMMON: dict[str, Rule] = {"description": _description, "public": _flag}
 _COMMON_DEFAULTS: dict[str, Value] = {"description": "", "public": False}
 
-COLLECTION = Form(_COMMON, frozenset(), _COMMON_DEFAULTS, frozenset())
+COLLECTION = Schema(_COMMON, frozenset(), _COMMON_DEFAULTS, frozenset())
 
 _BOUNDS = ("x_start", "x_stop", "y_start", "y_stop", "z_start", "z_stop")
 _SIZES = ("x_voxel_size", "y_voxel_size", "z_voxel_size")
 
-COORDINATE_FRAME = Form(
+COORDINATE_FRAME = Schema(
     {
         "description": _description,
         **dict.fromkeys(_BOUNDS, _integer),
@@ -175,7 +163,7 @@ COORDINATE_FRAME = Form(
     frozenset({*_BOUNDS, *_SIZES, "voxel_unit"}),
 )
 
-EXPERIMENT = Form(
+EXPERIMENT = Schema(
     {
         **_COMMON,
         "coord_frame": _short_text,
@@ -197,7 +185,7 @@ EXPERIMENT = Form(
     frozenset({"coord_frame"}),
 )
 
-CHANNEL = Form(
+CHANNEL = Schema(
     {
         **_COMMON,
         "type": _choice("image", "annotation"),

@@ -1,7 +1,4 @@
-"""A synthetic array-tomography volume with known synapses: a pure function of its parameters.
-
-It is no measurement and no model of tissue; it writes nothing. Every choice and its source: ``docs/sample.md``.
-"""
+"""A synthetic array-tomography volume with known synapses; every choice and its source: ``docs/sample.md``."""
 
 from __future__ import annotations
 
@@ -79,10 +76,9 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Synapses:
-    """The planted synapses, one row each; centres lie in the volume.
+    """The planted synapses, one row each; the centre is the middle between the two puncta.
 
-    The centre of a synapse is the middle between its two puncta. Voxel coordinates count from the first voxel's
-    *centre*, as centroids of masks do; micrometres are voxel coordinates times the voxel size.
+    Voxel coordinates count from the first voxel's *centre*, as centroids of masks do.
     """
 
     centre: Points

@@ -1,7 +1,4 @@
-"""The tokens of a data folder and what each may do.
-
-It decides about rights; it does not look at requests. No token is ever part of a message.
-"""
+"""The tokens of a data folder and what each may do. No token is ever part of a message."""
 
 from __future__ import annotations
 
@@ -26,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 FILE = "tokens.json"
 SHORTEST_TOKEN = 8
-"""Characters of a token at least. An empty or short one is found by trying, or sent by mistake."""
+"""Characters of the shortest token: a shorter one is found by trying, or sent by mistake."""
 PUBLIC = "public"
-"""The token, and its user, that everybody knows."""
+"""The token that everybody knows, and its user."""
 ROLES = ("none", "resource-manager", "admin")
 
 Scope = Literal["all"] | frozenset[str]
@@ -36,22 +33,14 @@ Scope = Literal["all"] | frozenset[str]
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What the bearer of a token may do.
-
-    Parameters
-    ----------
-    user : str
-        The name under which resources are created.
-    role : str
-        ``admin`` may do everything; ``resource-manager`` may create and delete where it may write; ``none`` may not.
-    read, write : "all" or frozenset of str
-        Everything, or the collections (``"collection"``) and experiments (``"collection/experiment"``) with all that
-        they hold.
-    """
+    """What the bearer of a token may do."""
 
     user: str
+    """The name under which resources are created."""
     role: str
+    """``admin`` may do everything; ``resource-manager`` may create and delete where it may write; ``none`` may not."""
     read: Scope
+    """Everything, or names of collections and of experiments (``"collection/experiment"``), each with its content."""
     write: Scope
 
     @property
@@ -60,16 +49,13 @@ class Rights:
         return self.role in ("resource-manager", "admin")
 
     def may_read(self, *names: str) -> bool:
-        """Tell whether the collection, experiment or channel of these names may be read.
-
-        Who may read an experiment may read the record of its collection too.
-        """
+        """Return whether a resource may be read; a collection also by those who may read one of its experiments."""
         return self._reaches(self.read, names) or (
             len(names) == 1 and self.read != "all" and any(pattern.startswith(f"{names[0]}/") for pattern in self.read)
         )
 
     def may_write(self, *names: str) -> bool:
-        """Tell whether the collection, experiment or channel of these names may be changed or filled."""
+        """Return whether the collection, experiment or channel of these names may be changed or filled."""
         return self._reaches(self.write, names)
 
     def _reaches(self, scope: Scope, names: tuple[str, ...]) -> bool:
@@ -79,15 +65,11 @@ class Rights:
 
 
 ANONYMOUS = Rights("anonymous", "none", frozenset(), frozenset())
-"""Who sends no token reads what is public."""
+"""Callers without a token read what is public."""
 
 
 def load(data: Path) -> dict[str, Rights]:
-    """Return the rights of every token of a data folder; make the file if it is missing.
-
-    The first start creates ``tokens.json`` (mode 0600) with one random token that may do everything and the token
-    ``public``, which reads what is public.
-    """
+    """Return the rights of every token of a data folder; a missing file is made, with a random token and ``public``."""
     path = data / FILE
     try:
         if not path.exists():
@@ -117,7 +99,7 @@ def writing_token(data: Path) -> str:
 
 @cache
 def _warn_of_readers(path: Path) -> None:
-    """Say once that others may read the tokens: what is wrong with the file is no reason to serve nobody."""
+    """Log once that others may use the tokens."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         logger.warning("token file %s: others than its owner may use it (mode %03o). chmod 600 it.", path, mode)
@@ -143,7 +125,7 @@ def _malformed(path: Path, found: str) -> UsageError:
 
 
 def _checked(path: Path, number: int, token: str, entry: object) -> Rights:
-    """Return the rights of a token that nobody comes by, and whose user is nobody else."""
+    """Return the rights of a token that cannot be guessed, and whose user nobody else is."""
     where = f"token number {number}"
     rights = _rights(path, where, entry)
     if token == PUBLIC:

@@ -1,7 +1,6 @@
 """The voxels of a data folder: one chunked array on disk for each channel and resolution.
 
-It knows no names, rights or limits; the catalog and the server do. The arrays are Zarr version 3 and open in any
-reader of that format: ``voxels/<channel id>/<resolution>``, axes t, z, y, x.
+The arrays are Zarr version 3: ``voxels/<channel id>/<resolution>``, axes t, z, y, x.
 
 A chunk is written to a new file that then takes the place of the old one, so a reader sees the old chunk or the new
 one, and a killed writer leaves at most a stray ``*.partial`` file. A write of several chunks is not one transaction:
@@ -36,7 +35,7 @@ CHUNK = (16, 512, 512)
 """Extent of a chunk (z, y, x) at every resolution: BOSS's cuboid."""
 
 _LONGEST_PROBED = 16
-"""So many chunks in a row are asked for one by one; where there may be more, their folder is read."""
+"""Up to so many chunks in a row are looked for one by one; beyond, their folder is listed."""
 
 _INDEX = re.compile("0|[1-9][0-9]*")
 
@@ -44,15 +43,7 @@ Array = zarr.Array[Any]
 
 
 class VoxelStore:
-    """Read, merge and erase the voxels of channels.
-
-    Safe to use from several threads and several processes at once.
-
-    Parameters
-    ----------
-    root : Path
-        The data folder.
-    """
+    """Read, merge and erase the voxels of the channels of a data folder, from several threads and processes at once."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "voxels"
@@ -107,10 +98,7 @@ class VoxelStore:
     def chunks(
         self, channel: Channel, resolution: int, box: Box | None = None, times: Range | None = None
     ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
-        """Walk over the chunks that hold anything.
-
-        What it takes is bound by what is stored, however large the box and the range of time samples are.
-        """
+        """Yield the stored chunks as time, box, voxels (z, y, x); the cost depends on what is stored alone."""
         with _translated(f"read channel {channel.name}"):
             array = self._existing(channel, resolution)
             if array is None:
@@ -120,10 +108,7 @@ class VoxelStore:
                 yield time, part, _array(array[(time, *part.slices())])
 
     def sweep(self) -> int:
-        """Remove the temporary files that killed writers left behind, and return how many.
-
-        A temporary file is removed while the lock of its chunk is held, so a live writer never loses one.
-        """
+        """Remove the temporary files of killed writers, each under the lock of its chunk, and return how many."""
         swept = 0
         for stray in self._folder.glob("*/*/c/*/*/*/*.partial"):
             chunk = stray.with_name(stray.name.split(".", 1)[0])
@@ -172,11 +157,9 @@ class VoxelStore:
         return zarr.open_array(LocalStore(path), mode="r+", zarr_format=3)
 
     def _holding(self, channel: Channel, resolution: int, times_stop: int) -> Array:
-        """Return the array, made or lengthened so that it holds the time samples before `times_stop`.
-
-        Only the time axis ever grows, and its chunks are one sample long: so a writer with an older view of the
-        shape never rewrites a chunk as smaller than it is.
-        """
+        """Return the array, made or lengthened so that it holds the time samples before `times_stop`."""
+        # Only the time axis ever grows, and its chunks are one sample long: so a writer with an older view of the
+        # shape never rewrites a chunk as smaller than it is.
         array = self._existing(channel, resolution)
         if array is not None and times_stop <= array.shape[0]:
             return array
@@ -208,10 +191,7 @@ def _chunk_name(channel: Channel, resolution: int, index: tuple[int, ...]) -> st
 
 
 def _stored_indices(folder: Path, ranges: Sequence[Range]) -> Iterator[tuple[int, ...]]:
-    """Walk over the indices of what is stored below a folder, a level of folders for each range, in order.
-
-    A range may have more indices than a disk has files, so those of a long one are read from the folder.
-    """
+    """Yield the indices of what is stored below a folder, a level of folders for each range, in order."""
     (start, stop), *inner = ranges
     if stop - start > _LONGEST_PROBED:
         if not folder.is_dir():
@@ -237,13 +217,13 @@ def _chunk_box(index: Sequence[int], array: Array) -> Box:
 
 
 def _array(found: object) -> NDArray[Any]:
-    """Narrow what zarr types as an array or a scalar; our selections are slices along z, y and x."""
+    """Narrow the type: zarr declares an array or a scalar, and our selections are arrays."""
     return cast(NDArray[Any], found)
 
 
 @contextmanager
 def _translated(requested: str) -> Iterator[None]:
-    """Turn what zarr and the file system raise into an error of ours."""
+    """Turn what zarr and the file system raise into a StorageError."""
     try:
         yield
     except StorageError:
