@@ -139,21 +139,6 @@ def stops_half_way(handler: Handler) -> None:
     handler.close_connection = True
 
 
-def dribbles(handler: Handler) -> None:
-    """Send a byte now and then, for ever: no time-out of the socket ends that."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", "100000")
-    handler.end_headers()
-    handler.close_connection = True
-    for _ in range(300):
-        if handler.plan.stop.wait(0.1):
-            return
-        try:
-            handler.wfile.write(b"x")
-        except OSError:
-            return
-
-
 @contextmanager
 def faulty_boss(upstream: str | None = None) -> Iterator[Plan]:
     """Run the proxy on a free port of this machine."""

@@ -1,4 +1,4 @@
-"""Servers below HTTP, for tests: a function says what is sent on a connection, encrypted or not; and certificates."""
+"""Servers below HTTP, for tests: a function sends on a connection, encrypted or not; and certificates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 Speaker = Callable[[socket.socket, threading.Event], None]
-"""Speaks on one connection until it has said all, or the test has ended."""
+"""Serves one connection until it has sent all, or the test has ended."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def certificate(folder: Path, *names: str) -> Certificate:
 
 @contextmanager
 def speaking(speaker: Speaker, encrypted: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Let a function speak on each connection, each in a thread of its own; yield host and port."""
+    """Let a function serve each connection, each in its own thread; yield host and port."""
     ended = threading.Event()
 
     def speak(line: socket.socket) -> None:
@@ -78,8 +78,6 @@ def speaking(speaker: Speaker, encrypted: ssl.SSLContext | None = None) -> Itera
                     speaker(secure, ended)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        # a peer that reads little is not to find much in the buffers of the machine
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 
         def serve() -> None:
             with contextlib.suppress(OSError):
@@ -97,13 +95,11 @@ def speaking(speaker: Speaker, encrypted: ssl.SSLContext | None = None) -> Itera
             thread.join(5)
 
 
-def saying(first: bytes, then: bytes = b"", pause_s: float = 0.01) -> Speaker:
-    """Say something once a request came, and then something else again and again; nothing else ends the line."""
+def saying(answer: bytes) -> Speaker:
+    """Send an answer once a request has come, and end the connection."""
 
-    def speak(line: socket.socket, ended: threading.Event) -> None:
+    def speak(line: socket.socket, _ended: threading.Event) -> None:
         line.recv(65536)
-        line.sendall(first)
-        while then and not ended.wait(pause_s):
-            line.sendall(then)
+        line.sendall(answer)
 
     return speak
