@@ -148,8 +148,8 @@ def find_token(
 
 def read_token_file(path: Path) -> Token:
     """Read a token from a file that holds nothing else; blanks and line ends around it are dropped."""
-    # a token given in place of its file is not repeated: only a file that exists is named
-    requested = f"token file {path}" if _exists(path) else "the token file"
+    # a token given in place of its file is not repeated: it has no folder and no suffix
+    requested = f"token file {path}" if path.parent.name or path.suffix or _exists(path) else "the token file"
     remedy = "Give a file with the token on its only line"
     try:
         raw, mode = _read_within(path, _TOKEN_FILE_BYTES + 1, _TOKEN_FILE_S)

@@ -1,4 +1,4 @@
-"""Volumes: the contracts of what voxels are read from, and of what is read part by part like an array."""
+"""The contracts of a volume of voxels and of a source of channels."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Volume(Protocol):
         """Type of the voxels."""
 
     def __getitem__(self, index: tuple[slice, slice, slice], /) -> NDArray[Any]:
-        """Return a part of it; not to be written to."""
+        """Return a part of it, which must not be written to."""
 
 
 class Source(Protocol):
     """Channels of one volume that share a frame.
 
-    A source can be sent to a worker process, by spawn too, and is read there by one thread at a time.
+    A source can be pickled to a worker process, and is read there by one thread at a time.
     """
 
     @property
     def description(self) -> str:
-        """What the owner of the volume says about it, such as that it is synthetic; may be empty."""
+        """The description of the volume by its owner; may be empty."""
 
     @property
     def identity(self) -> str:
-        """What tells this volume from any other: results of one are never taken for results of another."""
+        """A string that no other volume has: results of one are never reused for another."""
 
     @property
     def channels(self) -> list[str]:
@@ -51,7 +51,7 @@ class Source(Protocol):
 
     @property
     def requested_channels(self) -> list[str]:
-        """Names of the channels that the job asked for, each one of `channels`."""
+        """Names of the requested channels, each one of `channels`."""
 
     @property
     def frame(self) -> Frame:
@@ -59,7 +59,7 @@ class Source(Protocol):
 
     @property
     def box(self) -> Box:
-        """What the job asked for; it lies in the frame's extent."""
+        """The requested box, within the extent of the frame."""
 
     def dtype(self, channel: str) -> np.dtype[Any]:
         """Return the type of a channel's voxels: uint8, uint16 or uint64."""

@@ -1,11 +1,9 @@
-"""``nd-synapse evaluate``: read, detect, match, tell.
-
-It computes nothing itself; each step is one call of the module that can.
-"""
+"""``nd-synapse evaluate``: compares a pipeline, or the table of a run, with truth."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse import logs
 from nd_synapse.cli.evaluate_options import Request, parser, request_of
 from nd_synapse.console import app
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError, closest
@@ -34,7 +33,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Told:
+class _Report:
     """What is printed and written."""
 
     text: str
@@ -42,21 +41,21 @@ class _Told:
     files: Mapping[str, bytes]
 
 
-def _volume(request: Request) -> _Told:
-    """Run a pipeline on images and hold it against the truth."""
+def _volume(request: Request) -> _Report:
+    """Run a pipeline on images and compare it with the truth."""
     assert request.images is not None
     assert request.voxel_size_nm is not None
     pipeline = registry.build(request.pipeline, request.parameters)
     volumes = Volumes(request.images)
-    # what the pipeline does not look at is not read
+    # only the channels that the pipeline uses are read
     roles = pipeline.choose(list(volumes), request.channels)
     channels = {name: _image(name, volumes[name]) for name in dict.fromkeys(roles.values())}
     shape = next(iter(channels.values())).shape
     extent = Extent(Box.of_shape(shape), request.voxel_size_nm)
-    # the truth is read before the work, so that a slip in it shows at once
+    # read before the work, so that a mistake in it shows at once
     points, labels = _truth(request, extent)
     mask = request.mask or pipeline.masks[0]
-    with _blamed(pipeline):
+    with _failing_as_data(pipeline):
         found = run_pipeline(
             pipeline, channels, request.voxel_size_nm, mask, chosen=request.channels, threads=request.threads
         )
@@ -68,14 +67,14 @@ def _volume(request: Request) -> _Told:
     if found.scored_by and evaluation.curve is not None:
         subject += f"\nScore of a detection: {found.scored_by}."
     name, first = next(iter(channels.items()))
-    return _told(
+    return _report(
         request, evaluation, subject, (name, first.max(axis=0)), {"pipeline": _pipeline(pipeline, mask, roles)}
     )
 
 
 @contextmanager
-def _blamed(pipeline: Pipeline) -> Iterator[None]:
-    """Take what a pipeline raises, or how it tries to end the process, for what it is in a job: its failure."""
+def _failing_as_data(pipeline: Pipeline) -> Iterator[None]:
+    """Raise what a pipeline raises, `SystemExit` too, as a DataError, as a job does."""
     try:
         yield
     except (NDSynapseError, KeyboardInterrupt, MemoryError):
@@ -87,7 +86,7 @@ def _blamed(pipeline: Pipeline) -> Iterator[None]:
 def _matched(
     request: Request, points: Synapses, labels: NDArray[np.int64] | None, found: Detections, extent: Extent
 ) -> Evaluation:
-    """Match by the rule that was asked for, or that suits the truth."""
+    """Match by the requested rule, or by the default for this kind of truth."""
     if labels is not None and request.max_distance_nm is None:
         return evaluate_labels(
             labels, found.labels, extent, request.overlap or 0.0, scores=found.scores, border_nm=request.border_nm
@@ -111,7 +110,7 @@ def _truth(request: Request, extent: Extent) -> tuple[Synapses, NDArray[np.int64
 
 
 def _points(request: Request) -> Synapses:
-    """Read the truth's points of the types that count."""
+    """Read the points of the truth whose types count."""
     assert request.truth is not None
     points = truth.read_points(request.truth, request.voxel_size_nm, kind=request.type_column)
     if not request.types:
@@ -126,7 +125,7 @@ def _points(request: Request) -> Synapses:
 
 
 def _named_truth(request: Request) -> str:
-    return f"{request.truth}" + (f", of which {', '.join(request.types)} alone" if request.types else "")
+    return f"{request.truth}" + (f", only {', '.join(request.types)}" if request.types else "")
 
 
 def _no_types(request: Request) -> None:
@@ -134,8 +133,8 @@ def _no_types(request: Request) -> None:
         raise UsageError(f"types of {request.truth}", "a label volume has none", "Leave out --types and --type-column")
 
 
-def _table(request: Request) -> _Told:
-    """Hold a table that a run wrote against the truth."""
+def _table(request: Request) -> _Report:
+    """Compare the table of a run with the truth."""
     assert request.detections is not None
     assert request.truth is not None
     if truth.is_table(request.truth):
@@ -156,7 +155,7 @@ def _table(request: Request) -> _Told:
     if _apart(points, found, request.distance_nm):
         subject += "\nThe two lie apart from each other: check the order of axes, the units and the origin of both"
     evaluation = evaluate_points(points, found, request.distance_nm, extent=extent, border_nm=request.border_nm)
-    return _told(request, evaluation, subject, None, {"detections_file": str(request.detections)})
+    return _report(request, evaluation, subject, None, {"detections_file": str(request.detections)})
 
 
 def _of_labels(request: Request, labels: NDArray[np.int64], voxel_size_nm: tuple[float, float, float]) -> Synapses:
@@ -172,7 +171,7 @@ def _of_labels(request: Request, labels: NDArray[np.int64], voxel_size_nm: tuple
 
 
 def _apart(points: Synapses, found: Synapses, distance_nm: float) -> bool:
-    """Tell whether the boxes around truth and detections are farther from each other than a match can reach."""
+    """Return whether the boxes around truth and detections are farther apart than a match can reach."""
     if not len(points) or not len(found):
         return False
     (low, high), (other_low, other_high) = (
@@ -181,32 +180,32 @@ def _apart(points: Synapses, found: Synapses, distance_nm: float) -> bool:
     return bool(np.any(np.maximum(low - other_high, other_low - high) > distance_nm / 1000))
 
 
-def _told(
+def _report(
     request: Request,
     evaluation: Evaluation,
     subject: str,
     shown: tuple[str, NDArray[Any]] | None,
     about: Mapping[str, Any],
-) -> _Told:
-    """Put an evaluation into words, pictures and tables."""
+) -> _Report:
+    """Describe an evaluation in text, pictures and tables."""
     figures = {**about, "truth_file": str(request.truth), **printout.as_json(evaluation)}
     files: dict[str, bytes] = {}
     if request.out is not None:
-        from nd_synapse.evaluate import pictures  # it loads matplotlib
+        from nd_synapse.evaluate import pictures  # importing matplotlib takes a while
 
         files = {name: text.encode() for name, text in printout.lists(evaluation).items()}
         files["matches.png"] = pictures.matches(evaluation, shown, request.voxel_size_nm)
         if evaluation.curve is not None:
             files["precision_recall.png"] = pictures.precision_recall(evaluation)
-    return _Told(printout.as_text(evaluation, subject), figures, files)
+    return _Report(printout.as_text(evaluation, subject), figures, files)
 
 
-def _cubes(request: Request) -> _Told:
-    """Hold a pipeline's scores against synaptograms."""
+def _cubes(request: Request) -> _Report:
+    """Compare the scores of a pipeline with synaptograms."""
     assert request.synaptograms is not None
     pipeline = registry.build(request.pipeline, request.parameters)
     cubes = read_synaptograms(request.synaptograms, request.voxel_size_nm)
-    with _blamed(pipeline):
+    with _failing_as_data(pipeline):
         score = evaluate_synaptograms(pipeline, cubes, request.channels, resamples=request.resamples, seed=request.seed)
     size = " x ".join(f"{nm:g}" for nm in cubes.voxel_size_nm)
     subject = f"{pipeline.name} on {len(cubes)} synaptograms of {request.synaptograms}\n"
@@ -218,7 +217,7 @@ def _cubes(request: Request) -> _Told:
         **printout.synaptograms_as_json(score),
     }
     files = {"synaptograms.csv": printout.synaptograms_table(score, cubes.kind).encode()}
-    return _Told(printout.synaptograms_as_text(score, subject), figures, files)
+    return _Report(printout.synaptograms_as_text(score, subject), figures, files)
 
 
 def _image(name: str, voxels: NDArray[Any]) -> NDArray[Any]:
@@ -237,7 +236,7 @@ def _pipeline(pipeline: Pipeline, mask: str | None, roles: Mapping[str, str]) ->
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files, each whole or not at all."""
+    """Write files, each atomically."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -250,13 +249,14 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _run(arguments: list[str], _environ: Mapping[str, str]) -> int:
     request = request_of(parser().parse_args(arguments))
-    does = _volume if request.images else _table if request.detections else _cubes
-    told = does(request)
+    logs.apply(logs.LogSettings(logging.WARNING))  # the report says it all
+    evaluate = _volume if request.images else _table if request.detections else _cubes
+    report = evaluate(request)
     if request.out is not None:
-        _write(request.out, told.files)
-    return app.write_stdout(json.dumps(told.figures, indent=2) + "\n" if request.as_json else told.text)
+        _write(request.out, report.files)
+    return app.write_stdout(json.dumps(report.figures, indent=2) + "\n" if request.as_json else report.text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return app.run(_run, argv, remedy="The same command begins anew")
+    """Run the command and return its exit code."""
+    return app.run(_run, argv, remedy=app.STARTS_OVER)

@@ -1,4 +1,4 @@
-"""The commands of ``nd-synapse``, found through the entry points of a group, ours as anybody's."""
+"""The commands of ``nd-synapse``: entry points of a group, to which other packages can add."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from nd_synapse.text import describe_error
 __all__ = ["ENTRY_POINTS", "run"]
 
 ENTRY_POINTS = "nd_synapse.commands"
-"""Group of entry points; each leads to a function that takes the words after its name and returns an exit code."""
+"""Group of entry points to functions that take the words after the command and return an exit code."""
 
 _PURPOSES = {
     "run": "find synapses in a box of an experiment",
     "verify": "check a result folder",
     "upload": "send a result folder to S3",
-    "evaluate": "compare a pipeline with labels",
+    "evaluate": "compare a pipeline, or a table, with truth",
     "report": "draw the report of a table",
-    "multicore": "run a function of yours on every block",
+    "multicore": "run a function of your own on every block",
     "pipelines": "list the pipelines, or describe one",
     "batch": "plan, submit and follow a run on AWS Batch",
     "boss": "serve a BOSS on this machine, and fill it",
@@ -31,7 +31,7 @@ _PURPOSES = {
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command that a command line names, and return its exit code."""
+    """Run the command that the first word names, and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
     if words and words[0] in found:
@@ -45,7 +45,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse_broken(point: metadata.EntryPoint, error: ImportError) -> app.Command:
-    """Return a command that reports that another one cannot be imported."""
+    """Return a command that fails since this one cannot be imported."""
 
     def command(_arguments: list[str], _environ: Mapping[str, str]) -> int:
         raise StorageError(
