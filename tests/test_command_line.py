@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batch.arguments import asked_for, parser_of
+from batch.arguments import requested_run, parser_of
 from nd_synapse.cli import evaluate_options, multicore, run_options, upload, verify
 from nd_synapse.cli.run import options_of
 from nd_synapse.cli.run_options import job_from
@@ -72,7 +72,7 @@ def test_an_invalid_option_is_refused_by_its_name_and_with_a_remedy(words: list[
 def test_a_misspelt_option_of_batch_is_compared_with_those_of_both_parsers() -> None:
     for option, meant in (("--shard-s", "--shards"), ("--blocksize", "--block-size")):
         with pytest.raises(UsageError, match=f"did you mean {meant}"):
-            asked_for("plan", [option, "2"], {})
+            requested_run("plan", [option, "2"], {})
 
 
 PARSERS = {
