@@ -39,9 +39,9 @@ _LEAST_MIB, _MOST_MIB = 512, 32 * 2**20
 
 _MOST_LINES = 10_000
 
-_REST = """All other options are those of `nd-synapse run`: what to read, which pipeline, where results go. The
-volume is opened for the plan, with a token from BOSS_TOKEN or --token-file; the containers take theirs from
-Secrets Manager.
+_REST = """All other options are those of `nd-synapse run`: what to read, which pipeline, where results go.
+The volume is opened for the plan, with a token from BOSS_TOKEN or --token-file; the containers
+take theirs from Secrets Manager.
 """
 
 
