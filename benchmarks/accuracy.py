@@ -55,7 +55,7 @@ VARIANTS = (
 )
 
 
-def held_against(volume: SyntheticVolume, found: Found, mask: str, planted: str) -> Evaluation:
+def matched(volume: SyntheticVolume, found: Found, mask: str, planted: str) -> Evaluation:
     """Match the detections of a mask with the planted synapses of a type."""
     rows = found.table.get(f"in_{mask}", np.ones(len(found.table["id"]), np.bool_))
     places = np.stack([found.table[f"centroid_{axis}_um"][rows] for axis in "zyx"], axis=1)
@@ -76,7 +76,7 @@ def on_planted() -> bool:
         pipeline = registry.build(variant.name, variant.given)
         found = [detect_arrays(pipeline, volume.channels, volume.voxel_size_nm) for volume in volumes]
         for mask, planted in variant.masks:
-            each = [held_against(v, f, mask, planted) for v, f in zip(volumes, found, strict=True)]
+            each = [matched(v, f, mask, planted) for v, f in zip(volumes, found, strict=True)]
             text = "  ".join(f"{e.precision.value:8.3f} {e.recall.value:5.3f} {e.f1.value:5.3f}" for e in each)
             print(f"{variant.what:50s} {mask:5s} {planted:11s} {text}")
             met &= variant is not VARIANTS[0] or planted == "all" or each[0].f1.value >= LEAST_F1

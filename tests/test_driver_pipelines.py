@@ -26,6 +26,7 @@ from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
 from tests.in_process import main, restored
+from tests.pipelines.test_example import installed
 
 LIMIT_S = 120
 SHAPE = (6, 60, 70)
@@ -51,27 +52,6 @@ def clashing(data_dict):
 clashing.masks = ("All", "mine-clashing-Predictions")
 """
 
-PIPELINE = """
-from dataclasses import dataclass
-from typing import ClassVar
-
-from nd_synapse.pipeline.contract import Detected, Parameter, Pipeline
-from nd_synapse.pipeline.roles import Role
-
-
-@dataclass(frozen=True, slots=True)
-class Bright(Pipeline):
-    level: int = 90
-
-    name = "bright"
-    help = "what is brighter than a level"
-    roles = (Role("marker", ("synapsin",), "any marker"),)
-    parameters: ClassVar[tuple[Parameter, ...]] = (Parameter("level", 90, "grey levels", "the level", minimum=0),)
-
-    def detect(self, arrays, finding, place):
-        return Detected({"All": arrays["marker"] > self.level})
-"""
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
@@ -92,12 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
 def own(tmp_path: Path) -> Path:
     """A user's folder with a module of functions, and an installed distribution with a pipeline."""
     (tmp_path / "mine.py").write_text(textwrap.dedent(FUNCTION))
-    (tmp_path / "bright_pipeline.py").write_text(textwrap.dedent(PIPELINE))
-    info = tmp_path / "bright_pipeline-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bright-pipeline\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\nbright = bright_pipeline:Bright\n")
-    return tmp_path
+    return installed(tmp_path)
 
 
 def drive(cwd: Path, *arguments: str, token: str = "", path: str = "") -> subprocess.CompletedProcess[str]:
@@ -181,11 +156,10 @@ def test_a_function_that_returns_another_shape_fails(server: BossServer, own: Pa
 
 
 def test_another_distribution_adds_a_pipeline_by_an_entry_point(server: BossServer, own: Path) -> None:
-    assert "bright " in drive(own, "--list-pipelines", path=str(own)).stdout
-    done = run(server, own, "--pipeline", "bright", "--param", "level=150", "--no-push", path=str(own))
+    assert "bright-spots " in drive(own, "--list-pipelines", path=str(own)).stdout
+    done = run(server, own, "--pipeline", "bright-spots", "--param", "fold=3", "--no-push", path=str(own))
     assert done.returncode == 0, done.stderr
-    assert "1 synapses" in done.stderr
-    wrong = run(server, own, "--pipeline", "bright", "--param", "level=-1", "--no-push", path=str(own))
+    wrong = run(server, own, "--pipeline", "bright-spots", "--param", "fold=-1", "--no-push", path=str(own))
     assert wrong.returncode == 2
     assert "the smallest value is 0" in wrong.stderr
 
