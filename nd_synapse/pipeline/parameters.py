@@ -7,22 +7,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from nd_synapse.errors import UsageError, closest
 
-__all__ = ["Parameter", "Parameterised", "check_parameters", "parse_parameters"]
+__all__ = ["Parameter", "check_parameters", "parse_parameters"]
 
 _LARGEST = sys.float_info.max
 
 _NUMBER = re.compile(r"-?[0-9A-Za-z.]{1,400}([-+][0-9]{1,4})?")
 """Python's own forms also have blanks, underscores and digits of other scripts."""
-
-
-class Parameterised(Protocol):
-    """Anything with declared parameters, such as a pipeline."""
-
-    parameters: ClassVar[tuple[Parameter, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +110,8 @@ class Parameter:
                 raise UsageError(requested, f"the choices are {known}", "Take one of them")
             return value
         whole = isinstance(self.default, int)
-        if not _is_number(value, whole):
+        is_number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+        if not is_number:
             wanted = "a whole number" if whole else "a number"
             raise UsageError(requested, f"that is not {wanted}", f"The default is {self.default}")
         largest = 2**63 - 1 if self.maximum is None and whole else self.maximum
@@ -129,12 +124,7 @@ class Parameter:
         return int(value) if whole else float(value)
 
 
-def _is_number(value: object, whole: bool) -> bool:
-    """Return whether a value is a number, and a whole one if required."""
-    return isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-
-
-def check_parameters(pipeline: Parameterised) -> None:
+def check_parameters(pipeline: Any) -> None:
     """Check the values that a pipeline was constructed with, in its ``__post_init__``.
 
     Parameters

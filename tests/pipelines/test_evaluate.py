@@ -201,7 +201,6 @@ def test_an_invalid_truth_is_one_line(
         ("", 2, "Give one of --images"),
         ("--images {s}/images", 2, "there is no truth"),
         ("--images {s}/images --truth {s}/truth.csv", 2, "Give --voxel-size-nm"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100", 2, "three numbers"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,0,100", 2, "three sizes from"),
         ("--images {s}/images --truth {s}/none.csv --voxel-size-nm 70,100,100", 2, "no such file"),
         ("--images {s}/none --truth {s}/truth.csv --voxel-size-nm 70,100,100", 2, "no such file"),
@@ -227,7 +226,6 @@ def test_an_invalid_truth_is_one_line(
         ("--detections {s}/truth.csv --truth {s}/truth.csv --voxel-size-nm 1,1,1 --z-range 0,3", 2, "some are missing"),
         ("--synaptograms {s}/truth.csv", 65, "not what its name says"),
         ("--synaptograms {s}/none.npz", 2, "no such file"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 1e-320,1,1", 2, "from 0.001 to 1e+09 nm"),
         (
             "--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm nan",
             2,
@@ -238,11 +236,6 @@ def test_an_invalid_truth_is_one_line(
             2,
             "not a number from 0",
         ),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --mask=", 2, "--mask is empty"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --types=", 2, "a name is empty"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --out=", 2, "it is empty"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --threads 1_0", 2, "whole number"),
-        ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --channels=", 2, "NAME=VALUE"),
         ("--detections {s}/truth.csv --truth {s}/truth.csv --param fold=2", 2, "--param and --detections are given"),
     ],
 )
