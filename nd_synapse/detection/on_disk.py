@@ -182,6 +182,8 @@ def detect(
         learned = passes.learn()
         forget_other_runs(plan, runner.exchange.store, learned.finding)
         detection = passes.detect(learned)
+    name, synapses = plan.pipeline.name, len(detection.table["id"])
+    log.info("%d objects, %d of them synapses (%s)", detection.candidates, synapses, name)
     return replace(
         detection,
         images={channel: Image(plan.tiles(), plan.source, channel) for channel in plan.pulled()},

@@ -13,7 +13,6 @@ What goes from one block to another is an integer, so neither the blocks nor the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,8 +37,6 @@ from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Chosen, Finding, Summary
 
 __all__ = ["Learned", "Passes"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,6 @@ class Passes:
         first = next(iter(chosen.masks.values()))
         table = self._columns(finding, "table", objects.table_of(every, chosen, measured))
         _refuse_contradiction(self.workspace, table, masks.voxels)
-        log.info("%d objects, %d of them synapses (%s)", len(first), len(table["id"]), plan.pipeline.name)
         return Detection(
             masks=masks.volumes,
             labels=self._labels(finding, joint, np.where(first, np.cumsum(first), 0)),
