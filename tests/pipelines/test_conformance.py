@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -36,7 +36,6 @@ def found_in(pipeline: Pipeline, channels: Channels, size: tuple[int, int, int])
 
 
 @every_pipeline
-@settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 7), st.integers(1, 22), st.integers(1, 22)),
     size=st.tuples(st.integers(1, 8), st.integers(1, 23), st.integers(2, 23)),

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -49,7 +49,6 @@ def graphs(draw: st.DrawFn) -> Candidates:
     return Candidates(ends[:, 0], ends[:, 1], np.array(cost, np.float64) / 8, n, m)
 
 
-@settings(max_examples=150, deadline=None)
 @given(graphs())
 def test_for_any_small_graph_the_pairs_are_the_best_of_all_assignments(candidates: Candidates) -> None:
     pairs = match(candidates)
@@ -59,7 +58,6 @@ def test_for_any_small_graph_the_pairs_are_the_best_of_all_assignments(candidate
     assert (len(pairs), cost) == pytest.approx(best_by_trying_all(candidates))
 
 
-@settings(max_examples=150, deadline=None)
 @given(graphs(), st.randoms(use_true_random=False))
 def test_for_any_order_the_gains_are_the_largest_matching_of_each_beginning(
     candidates: Candidates, random: object
@@ -73,7 +71,6 @@ def test_for_any_order_the_gains_are_the_largest_matching_of_each_beginning(
         assert np.count_nonzero(gain & first) == len(match(candidates.among(everyone, first)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 60), st.integers(0, 60))
 def test_for_any_points_the_order_of_rows_changes_neither_count_nor_distance(seed: int, n: int, m: int) -> None:
     rng = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nd_synapse.evaluate.metrics import (
@@ -31,7 +31,6 @@ def area_by_counting(score: list[float], positive: list[bool]) -> float:
 scored = st.lists(st.tuples(st.sampled_from([-math.inf, -1.0, 0.0, 0.5, 1.0, 2.0]), st.booleans()), max_size=30)
 
 
-@settings(max_examples=200, deadline=None)
 @given(scored)
 def test_for_any_scores_the_area_is_that_of_counting_all_pairs(rows: list[tuple[float, bool]]) -> None:
     score, positive = [s for s, _ in rows], [p for _, p in rows]
@@ -39,7 +38,6 @@ def test_for_any_scores_the_area_is_that_of_counting_all_pairs(rows: list[tuple[
     assert area.tolist() == pytest.approx([area_by_counting(score, positive)], nan_ok=True)
 
 
-@settings(max_examples=100, deadline=None)
 @given(scored, st.integers(0, 1000))
 def test_for_any_weights_the_area_is_that_of_repeating_the_rows(rows: list[tuple[float, bool]], seed: int) -> None:
     """The bootstrap draws by weights."""
@@ -52,7 +50,6 @@ def test_for_any_weights_the_area_is_that_of_repeating_the_rows(rows: list[tuple
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 200), st.integers(1, 200))
 def test_for_any_proportion_the_interval_holds_it_and_stays_within_0_and_1(hits: int, of: int) -> None:
     rate = proportion(min(hits, of), of)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -55,7 +55,6 @@ def test_contrast_is_the_nearest_float32_of_the_exact_value(
     assert np.array_equal(found, defined(voxels, windows).astype(np.float64).astype(np.float32))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.tuples(st.integers(1, 40), st.integers(1, 300), st.integers(1, 9000)))
 def test_for_any_block_the_slabs_tile_it(shape: tuple[int, int, int]) -> None:
     covered = np.zeros(shape[:2], np.int64)

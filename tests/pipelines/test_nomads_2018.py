@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -20,7 +20,6 @@ from pipelines.nomads_2018 import Nomads2018, box_sums, otsu_bin
 from tests.pipelines.variants import VOXEL_SIZE_NM, volume
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.tuples(*[st.integers(1, 6)] * 3),
     st.sampled_from([np.uint8, np.uint16]),
@@ -38,7 +37,6 @@ def test_for_any_voxels_the_box_sums_are_exact(shape: tuple[int, int, int], dtyp
     assert np.array_equal(box_sums(np.pad(voxels, 1, mode="symmetric")), expected)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=30).filter(lambda counts: sum(c > 0 for c in counts) > 1))
 def test_for_any_histogram_otsu_maximises_the_variance_between_classes(counts: list[int]) -> None:
     values = np.repeat(np.arange(len(counts)), counts).astype(float)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -148,7 +148,6 @@ def prepared(query: tuple[str, str, int, float], shape: tuple[int, int, int], dt
     return pipeline, volumes
 
 
-@settings(max_examples=100, deadline=None)
 @given(QUERIES, st.tuples(st.integers(1, 4), st.integers(1, 19), st.integers(2, 19)), DTYPES, st.integers(0, 999))
 def test_for_any_query_the_probabilities_are_those_of_the_definition(
     query: tuple[str, str, int, float], shape: tuple[int, int, int], dtype: type, seed: int
@@ -165,7 +164,6 @@ def test_for_any_query_the_probabilities_are_those_of_the_definition(
     assert np.all(np.abs(found.table["probability"] - largest) <= 0.51 / 65535)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     QUERIES,
     st.tuples(st.integers(1, 6), st.integers(2, 40), st.integers(2, 40)),
@@ -193,7 +191,6 @@ def test_tiles_within_a_block_do_not_show() -> None:
     same(whole, run(pipeline, volumes, (7, 33, 999)))
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 70), st.integers(1, 300), st.integers(0, 999))
 def test_for_any_place_in_memory_an_exponential_has_the_same_bytes(start: int, length: int, seed: int) -> None:
     """A vectorised function that treats the rest of a row differently would let blocks show."""
@@ -285,7 +282,6 @@ def test_a_slice_as_large_as_memory_has_an_exact_standard_deviation() -> None:
     assert finding == {"mean:presynaptic": [top / 2], "std:presynaptic": [top / 2]}
 
 
-@settings(max_examples=30, deadline=None)
 @given(DTYPES, st.integers(0, 999), st.booleans())
 def test_for_any_voxels_means_and_deviations_are_those_of_the_slices(dtype: type, seed: int, extreme: bool) -> None:
     random = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nd_synapse.errors import UnknownNameError, UsageError
@@ -81,7 +81,6 @@ def test_an_invalid_query_is_refused(given_parameters: dict[str, str], words: st
     assert len(str(caught.value)) < 500
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60) | st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["presynaptic", "postsynaptic", "punctum", "threshold", "x"]), inner)).map(json.dumps))  # fmt: skip  # noqa: E501
 def test_for_any_text_a_query_is_read_or_refused(text: str) -> None:
     try:
