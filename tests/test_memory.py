@@ -97,7 +97,7 @@ def test_six_gibibytes_finish_within_one_and_ten_times_the_request_takes_no_more
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_plan_tells_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtype: type) -> None:
+def test_the_plan_states_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtype: type) -> None:
     """What was computed holds, and not by far too much."""
     source = noisy((32, 256, 512), dtype, 1)
     pipeline = registry.build("nomads-unsupervised", {})

@@ -339,7 +339,7 @@ def test_a_function_that_was_changed_runs_again(config: Path, tmp_path: Path) ->
             (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + "# another\n")
 
 
-def test_functions_that_cannot_be_told_apart_are_not_kept(config: Path, tmp_path: Path) -> None:
+def test_functions_that_cannot_be_identified_are_not_kept(config: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="top level of a file"):
         nd_multicore.run_parallel(config, lambda data_dict: None, scratch=tmp_path / "scratch")
     assert not (tmp_path / "scratch").exists()
@@ -465,7 +465,7 @@ def test_for_any_limit_the_size_that_is_named_fits(
                 load.check((1, 1, 1), limit_mib * 2**20)
 
 
-def test_progress_is_told_of_every_block(config: Path) -> None:
+def test_progress_is_called_for_every_block(config: Path) -> None:
     told: list[tuple[str, int, int]] = []
     nd_multicore.run_parallel(
         config, smooth, 1, (30, 20, 2), progress=lambda step, n, of, note="": told.append((step, n, of))
@@ -485,7 +485,7 @@ class Unloadable:
 unloadable = Unloadable()
 
 
-def test_from_the_shell_a_function_that_workers_cannot_load_is_told_with_its_traceback(
+def test_from_the_shell_a_function_that_workers_cannot_load_is_reported_with_its_traceback(
     config: Path, tmp_path: Path
 ) -> None:
     done = shell(str(config), "tests.test_nd_multicore:unloadable", "--cpus", "1", folder=tmp_path)

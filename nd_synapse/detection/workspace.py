@@ -47,7 +47,7 @@ class Workspace:
         return {role: mirrored(self.images[name], inside, self.plan.halo) for role, name in self.plan.roles.items()}
 
     def place(self, box: Box) -> Place:
-        """Return where a block lies, as pipelines are told it."""
+        """Return where a block lies, for the pipeline."""
         z, y, x = (b - v for b, v in zip(box.start, self.plan.box.start, strict=True))
         return Place((z, y, x), box.shape, self.plan.box.shape, self.plan.voxel_size_nm)
 

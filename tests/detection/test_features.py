@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -292,7 +291,7 @@ def unwritten(workspace: Workspace, box: Box, **names: Any) -> None:
     [("features", "features.measure", failing), ("masks", "blocks.write_masks", unwritten)],
     ids=["features", "masks"],
 )
-def test_a_block_that_fails_late_is_the_hole_that_it_would_have_been_early(
+def test_a_block_that_fails_late_leaves_what_one_that_fails_early_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, function: str, broken: Any
 ) -> None:
     """What reaches into it is cut, in the table as in the masks: the one has the voxels of the others."""
@@ -349,7 +348,7 @@ class Whole(Broken):
         return self.bright(arrays, place)
 
 
-def test_a_synapse_whose_centroid_lies_in_a_hole_is_left_out(tmp_path: Path) -> None:
+def test_a_synapse_whose_centroid_lies_in_a_failed_block_is_left_out(tmp_path: Path) -> None:
     """A ring round a block that failed: its parts in other blocks are whole, its windows are not to be had."""
     voxels = background()
     voxels[6, 14:34, 14:34] = 220
@@ -371,24 +370,10 @@ def test_a_synapse_whose_centroid_lies_in_a_hole_is_left_out(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_on_the_real_volume_the_features_are_those_of_each_synapse_by_itself_and_come_a_hundred_times_faster(
-    shared_data: Path,
-) -> None:
+def test_on_the_real_volume_the_features_are_those_of_each_synapse_by_itself(shared_data: Path) -> None:
     files = {"mask": "published_detections_mask", "pre": "SYNAPSIN", "post": "PSD95"}
     channels = {name: tifffile.imread(shared_data / "at_example" / f"{file}.tif") for name, file in files.items()}
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        found = detect_arrays(Given(), channels, VOXEL_SIZE_NM)
-        took.append(time.perf_counter() - began)
+    found = detect_arrays(Given(), channels, VOXEL_SIZE_NM)
     assert len(found.table["id"]) == 2477
-    # comparing small numbers is fast: the slow way gets its best chance
     labels: Any = np.asarray(found.labels).astype(np.uint16)
-    began = time.perf_counter()
-    expected = by_object.rows(labels, channels, (0, 0, 0), VOXEL_SIZE_NM)
-    slow = time.perf_counter() - began
-    by_object.compare(found.table, expected)
-    print(
-        f"{len(expected)} synapses: {slow:.1f} s one by one, {min(took):.3f} s all, {slow / min(took):.0f} times faster"
-    )
-    assert slow > 100 * min(took)
+    by_object.compare(found.table, by_object.rows(labels, channels, (0, 0, 0), VOXEL_SIZE_NM))

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from nd_synapse.blocks import tile_feed
 from nd_synapse.blocks.pool import Done
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tile_feed import TileFeed
@@ -175,7 +176,7 @@ class Mended(Fragile):
         return NomadsUnsupervised.detect(self, arrays, finding, place)
 
 
-def test_a_block_that_fails_is_a_hole_and_the_next_run_tries_it_alone(
+def test_a_failed_block_is_empty_and_the_next_run_tries_it_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     voxels = dense()
@@ -189,7 +190,7 @@ def test_a_block_that_fails_is_a_hole_and_the_next_run_tries_it_alone(
     with caplog.at_level(logging.INFO):
         found = detect(plan(Fragile(), "a"), 2)
     failed_block = Box((4, 8), (16, 32), (16, 32))
-    assert [(hole_.box, hole_.step) for hole_ in found.failed_blocks] == [(failed_block, "detect")]
+    assert [(failed.box, failed.step) for failed in found.failed_blocks] == [(failed_block, "detect")]
     assert "a voxel that I cannot stand" in found.failed_blocks[0].reason
     assert "ValueError" in found.failed_blocks[0].traceback
     assert not found.masks["All"][failed_block.slices()].any()
@@ -226,7 +227,7 @@ class JoinedMended(Joined):
         return NomadsUnsupervised.detect(self, arrays, finding, place)
 
 
-def test_a_mended_hole_changes_the_masks_around_it(tmp_path: Path) -> None:
+def test_a_mended_block_changes_the_masks_around_it(tmp_path: Path) -> None:
     """An object is large enough only together with its part in the block that failed."""
     voxels = background()
     voxels[5:7, 20:22, 10:22] = 220
@@ -497,19 +498,23 @@ class Stalled(Arrays):
         return super().get_cutout(channel, z_range, y_range, x_range)
 
 
-def test_a_feed_closes_at_once_however_many_cutouts_are_in_flight(tmp_path: Path) -> None:
+def test_a_feed_closes_at_once_however_many_cutouts_are_in_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that is stopped has ten seconds for all that it ends."""
     source = Stalled(pre=np.ones(ROW.shape, np.uint8))
     source.answers = threading.Event()
+    monkeypatch.setattr(tile_feed, "_CLOSE_S", 1.0)
     feed = fed(tmp_path, (0, 0, 0), 2**20, pulls=20, source=source)
     started = time.monotonic()
     feed.close()
     taken_s = time.monotonic() - started
     source.answers.set()
-    assert taken_s < 1.0
+    # one second for each of 20 threads would be too long
+    assert taken_s < 10
 
 
-def test_what_is_wrong_with_the_scratch_folder_is_told_in_words_that_every_program_of_ours_has(tmp_path: Path) -> None:
+def test_a_damaged_scratch_folder_is_reported_with_what_to_do(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(
         StorageError, match=r"no such file or directory\. Check the scratch folder; what is done is kept"

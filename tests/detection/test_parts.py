@@ -175,7 +175,7 @@ class Wayward(NomadsUnsupervised):
 
 
 @pytest.mark.parametrize(("step", "tries"), [("summarise", 1), ("detect", 2)])
-def test_a_block_that_fails_in_a_part_is_a_hole_of_the_whole_run(tmp_path: Path, step: str, tries: int) -> None:
+def test_a_block_that_fails_in_a_part_is_missing_in_the_whole_run(tmp_path: Path, step: str, tries: int) -> None:
     """One that could not be counted is not tried again: all parts have to learn from the same blocks."""
     source, shared_store = noisy(BOX.shape, np.uint8, 3), Memory()
     tried = tmp_path / "tried"
