@@ -161,8 +161,7 @@ def table(volume: Channels, copy: float) -> list[Measured]:
 
     def made() -> dict[str, NDArray[Any]]:
         parts = objects.measure(objects.label(marks, box, box), box, images)
-        joint = objects.Joint(parts["id"], [])
-        joined = {name: joint.column(name, values) for name, values in parts.items()}
+        joined, _ = objects.join([parts], [])
         return dict(objects.table(joined, box, VOXEL_SIZE_NM))
 
     labelled_s = best_s(lambda: objects.label(marks, box, box))

@@ -23,6 +23,7 @@ __all__ = [
     "Joint",
     "Labelled",
     "id_dtype",
+    "join",
     "label",
     "measure",
     "measure_voxels",
@@ -187,6 +188,13 @@ class Joint:
             ids: NDArray[Any] = values[self._gather[self._first]]
             return ids
         return _reduce(_reduction(name), values[self._gather], self._first)
+
+
+def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, Joint]:
+    """Join the parts of all blocks, in memory; return the columns ordered by first voxel, and what was joined."""
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joint = Joint(columns["id"], pairs)
+    return {name: joint.column(name, values) for name, values in columns.items()}, joint
 
 
 def table(

@@ -33,7 +33,6 @@ from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection import by_object
 from tests.detection.given import Given
 from tests.detection.test_hostile import SIZE, background, dense
-from tests.detection.test_objects import join
 from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
 from tests.pipelines.variants import built
 
@@ -118,7 +117,7 @@ def test_for_any_volume_and_blocks_the_features_are_those_of_each_synapse_by_its
 
 def measured(mask: NDArray[np.bool_], origin: tuple[int, int, int] = (0, 0, 0)) -> objects.Parts:
     box = Box.of_shape(mask.shape, origin)
-    found, _ = join([objects.measure(objects.label(mask, box, box), box, [])])
+    found, _ = objects.join([objects.measure(objects.label(mask, box, box), box, [])], [])
     return found
 
 

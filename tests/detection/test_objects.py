@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,13 +26,6 @@ def masks(draw: st.DrawFn) -> tuple[NDArray[np.bool_], Box, tuple[int, int, int]
     return mask, volume, draw(st.tuples(*[st.integers(1, 7)] * 3))
 
 
-def join(parts: Sequence[objects.Parts], pairs: Sequence[NDArray[Any]] = ()) -> tuple[objects.Parts, objects.Joint]:
-    """Join the parts of all blocks, as the detection does column by column."""
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    joint = objects.Joint(columns["id"], pairs)
-    return {name: joint.column(name, values) for name, values in columns.items()}, joint
-
-
 def in_blocks(
     mask: NDArray[np.bool_], volume: Box, size: tuple[int, int, int], image: NDArray[np.uint16], aligned: bool = False
 ) -> tuple[objects.Parts, NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int64]]:
@@ -51,7 +41,7 @@ def in_blocks(
     for axis in range(3):
         cuts = {box.stop[axis] - volume.start[axis] for box in tiles} - {mask.shape[axis]}
         pairs += [objects.neighbours_across(labels.take(cut - 1, axis), labels.take(cut, axis)) for cut in cuts]
-    found, joint = join(parts[::-1], pairs)
+    found, joint = objects.join(parts[::-1], pairs)
     return found, labels, joint.part_ids, joint.object_rows
 
 
