@@ -321,7 +321,7 @@ def test_replies_to_writes_are_empty(place: Place) -> None:
 
 
 EXTENT = (36, 540, 530)
-axis = [st.tuples(st.integers(0, n - 1), st.integers(1, 40)).map(lambda p, n=n: (p[0], min(sum(p), n))) for n in EXTENT]
+axis = [st.tuples(st.integers(0, n - 1), st.integers(1, 40)).map(lambda p, n=n: (p[0], min(sum(p), n))) for n in EXTENT]  # type: ignore[misc]
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

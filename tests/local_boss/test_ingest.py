@@ -65,7 +65,7 @@ def test_for_any_stack_and_origin_the_channel_equals_the_file(tmp_path, shape, o
         path = Path(folder) / "stack.npy"
         np.save(path, volume)
         boss = Boss(Path(folder) / "data")
-        slices = []
+        slices: list[int] = []
         done = ingest(boss, "col", "exp", "chan", open_stack([path]), SIZE, origin=origin, progress=slices.append)
         assert done.box == Box.of_shape(shape, origin)
         assert np.array_equal(held(boss, done.channel, done.box), volume)
@@ -110,7 +110,9 @@ def test_channels_gather_in_one_experiment(boss):
 
 
 def test_a_stack_goes_into_an_experiment_measured_in_micrometres(boss):
-    fields = {f"{axis}_{edge}": value for axis in "xyz" for edge, value in (("start", 0), ("stop", 9))}
+    fields: dict[str, object] = {
+        f"{axis}_{edge}": value for axis in "xyz" for edge, value in (("start", 0), ("stop", 9))
+    }
     fields |= {"x_voxel_size": 0.1, "y_voxel_size": 0.1, "z_voxel_size": 0.07, "voxel_unit": "micrometers"}
     boss.catalog.create_collection("c")
     boss.catalog.create_coordinate_frame("frame", fields)

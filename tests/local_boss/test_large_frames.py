@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import psutil
@@ -86,7 +87,7 @@ def test_a_bounding_box_is_looked_for_where_something_is_stored(vast: BossServer
 @pytest.mark.parametrize(("method", "kind"), [("GET", "cutout"), ("POST", "cutout"), ("PUT", "cutout/to_black")])
 def test_a_cutout_in_very_many_cuboids_is_refused(vast: BossServer, method: str, kind: str, ranges: str) -> None:
     """It holds no more voxels than others, and would take hours and gigabytes."""
-    options = {"data": packed(np.ones(4, np.uint8))} if method == "POST" else {}
+    options: dict[str, Any] = {"data": packed(np.ones(4, np.uint8))} if method == "POST" else {}
     path = f"/v1/{kind}/lab/pilot/img/0/{ranges}/"
     assert verdict(vast.ask(method, path, headers=HEADERS, **options)) == (413, 2000)
 

@@ -14,7 +14,7 @@ import requests
 from tests.fixtures_boss import BossServer, Place, make_place, packed, start_boss
 from tests.local_boss.verdicts import verdict
 
-TOKENS = {
+TOKENS: dict[str, Any] = {
     "tokens": {
         "token-owner": {"user": "owner", "role": "admin", "read": "all", "write": "all"},
         "token-reader": {"user": "reader", "role": "none", "read": "all", "write": []},

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def test_there_are_puncta_without_partner():
         background=0, autofluorescent_per_um3=0, read_noise=0, photons_per_level=1e9, section_gain_log_std=0
     )
     for channel, fraction in (("Synapsin", "orphan_synapsin_fraction"), ("PSD95", "orphan_psd95_fraction")):
-        without = generate(SHAPE, seed=5, parameters=dataclasses.replace(quiet, **{fraction: 0.0}))
+        no_orphans: dict[str, Any] = {fraction: 0.0}
+        without = generate(SHAPE, seed=5, parameters=dataclasses.replace(quiet, **no_orphans))
         with_them = generate(SHAPE, seed=5, parameters=quiet)
         light = [np.sum(one.channels[channel], dtype=float) for one in (without, with_them)]
         assert light[1] > light[0]
@@ -272,7 +274,7 @@ def truth(folder, *rows):
 
 def test_the_score_counts_each_thing_once(tmp_path):
     path = truth(tmp_path, "1,excitatory,0,0,0", "2,inhibitory,0,0,1", "3,excitatory,0,0,5")
-    result = score(path, [[0, 0, 0.1], [0, 0, 0.2], [0, 0, 1.05], [9, 9, 9]], 0.3)
+    result = score(path, [[0.0, 0.0, 0.1], [0.0, 0.0, 0.2], [0.0, 0.0, 1.05], [9.0, 9.0, 9.0]], 0.3)
     assert (result.planted, result.found, result.missed) == (3, 2, 1)
     assert (result.detections, result.false_alarms) == (4, 2)
     assert result.planted_by_type == {"excitatory": 2, "inhibitory": 1}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numcodecs
 import numpy as np
@@ -19,6 +20,7 @@ import zarr
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from zarr import codecs
 
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
 from nd_synapse.files.reading import reading
@@ -26,7 +28,7 @@ from nd_synapse.files.slabs import Stack
 from nd_synapse.files.stacks import natural_order, open_stack, stack_of_array
 
 REPOSITORY = Path(__file__).parents[2]
-GREY = {"photometric": "minisblack", "metadata": None}
+GREY: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
 
 
 def write_plain(folder, volume):
@@ -59,7 +61,7 @@ def write_one_page_for_all(folder, volume):
     """As ImageJ writes stacks above 4 GiB: one page, and the slices behind each other."""
     # tifffile packs bits in pages of their own, and writes what is one pixel wide on its side
     assume(volume.dtype != np.bool_ and volume.shape[2] > 1)
-    description = {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}
+    description: dict[str, Any] = {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}
     tifffile.imwrite(folder / "contiguous.tif", volume, truncate=True, **description)
     return [folder / "contiguous.tif"]
 
@@ -67,7 +69,7 @@ def write_one_page_for_all(folder, volume):
 def write_ome(folder, volume):
     # the OME schema has no uint64, and tifffile writes no OME image that is one pixel wide
     assume(volume.dtype != np.uint64 and min(volume.shape[1:]) > 4)
-    form = {"photometric": "minisblack", "metadata": {"axes": "TZCYX"}, "compression": "zlib"}
+    form: dict[str, Any] = {"photometric": "minisblack", "metadata": {"axes": "TZCYX"}, "compression": "zlib"}
     tifffile.imwrite(folder / "stack.ome.tif", volume[None, :, None], **form)
     return [folder / "stack.ome.tif"]
 
@@ -259,7 +261,7 @@ def bad_codec(folder):
     tifffile.imwrite(folder / "lzw.tif", np.zeros((3, 5, 6), np.uint8), **GREY)
     with tifffile.TiffFile(folder / "lzw.tif", mode="r+") as tif:
         for page in tif.pages:
-            page.tags["Compression"].overwrite(5)  # LZW
+            page.tags["Compression"].overwrite(5)  # LZW  # type: ignore[union-attr]  # type: ignore[union-attr]
     return [folder / "lzw.tif"]
 
 
@@ -328,7 +330,7 @@ def bad_slice_size(folder):
     with tifffile.TiffFile(folder / "huge.tif", mode="r+") as tif:
         for page in tif.pages:
             for tag in ("ImageWidth", "ImageLength"):
-                page.tags[tag].overwrite(1_000_000)
+                page.tags[tag].overwrite(1_000_000)  # type: ignore[union-attr]
     return [folder / "huge.tif"]
 
 
@@ -422,7 +424,7 @@ def test_a_circle_of_pages_ends(tmp_path):
         first, last = tif.pages[0].offset, tif.pages.next_page_offset
         assert len(tif.pages) == 3
     data = bytearray(path.read_bytes())
-    data[last : last + 4] = first.to_bytes(4, "little")
+    data[last : last + 4] = first.to_bytes(4, "little")  # type: ignore[operator]
     path.write_bytes(data)
     with pytest.raises(DataError, match="circle"):
         open_stack([path])
@@ -543,16 +545,16 @@ def test_zarr_arrays_as_programs_write_them_are_read(tmp_path, form, kind):
     if form == 2 and kind in ("sharded", "transposed"):
         pytest.skip("format 2 has no such arrays")
     voxels = np.random.default_rng(4).integers(0, 9, (3, 70, 90)).astype(np.uint16)
-    codecs = {"gzip": zarr.codecs.GzipCodec, "blosc": zarr.codecs.BloscCodec, "zstd": zarr.codecs.ZstdCodec}
-    options = {"chunks": (2, 64, 64)}
+    kinds = {"gzip": codecs.GzipCodec, "blosc": codecs.BloscCodec, "zstd": codecs.ZstdCodec}
+    options: dict[str, Any] = {"chunks": (2, 64, 64)}
     if kind == "none":
         options["compressors"] = None
     elif kind == "sharded":
         options["shards"] = (4, 128, 128)
     elif kind == "transposed":
-        options["filters"] = [zarr.codecs.TransposeCodec(order=(2, 1, 0))]
+        options["filters"] = [codecs.TransposeCodec(order=(2, 1, 0))]
     else:
-        options["compressors"] = numcodecs.get_codec({"id": kind}) if form == 2 else codecs[kind]()
+        options["compressors"] = numcodecs.get_codec({"id": kind}) if form == 2 else kinds[kind]()
     path = tmp_path / "a.zarr"
     zarr.create_array(path, shape=voxels.shape, dtype="uint16", zarr_format=form, **options)[...] = voxels
     assert np.array_equal(open_stack([path]).read(0, 3), voxels)

@@ -6,11 +6,13 @@ import tracemalloc
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError, RangeError, StorageError
 from nd_synapse.geometry import Box, Range
@@ -22,7 +24,8 @@ EXTENT = (35, 520, 515)
 SAMPLES = 2
 numbers = count(1)
 ranges = [
-    st.tuples(st.integers(0, n - 1), st.integers(1, n)).map(lambda p, n=n: (p[0], min(p[0] + p[1], n))) for n in EXTENT
+    st.tuples(st.integers(0, n - 1), st.integers(1, n)).map(lambda p, n=n: (p[0], min(p[0] + p[1], n)))  # type: ignore[misc]
+    for n in EXTENT
 ]
 
 
@@ -100,7 +103,12 @@ def test_reading_beyond_the_array_gives_zeros(store: VoxelStore) -> None:
 
 def test_a_write_that_does_not_fit_is_refused(store: VoxelStore) -> None:
     ch, box = channel(), Box.of_shape((1, 2, 3))
-    for data in [np.ones((1, 1, 2, 2), np.uint8), np.ones((1, 2, 3), np.uint8), np.ones((1, 1, 2, 3), np.uint16)]:
+    wrong: list[NDArray[Any]] = [
+        np.ones((1, 1, 2, 2), np.uint8),
+        np.ones((1, 2, 3), np.uint8),
+        np.ones((1, 1, 2, 3), np.uint16),
+    ]
+    for data in wrong:
         with pytest.raises(DataError):
             store.write(ch, 0, box, (0, 1), data)
     with pytest.raises(RangeError, match="frame"):
