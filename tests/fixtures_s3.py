@@ -1,7 +1,4 @@
-"""An S3 server for the tests: moto in a process of its own, spoken to over HTTP.
-
-It is no mock of boto3, and it checks neither signatures nor rights; `faulty_s3` in test_s3.py refuses what it must.
-"""
+"""An S3 server for the tests: moto in a process of its own, over HTTP. It checks neither signatures nor rights."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import boto3
@@ -29,8 +27,7 @@ class S3Server:
 
     def client(self, region: str = "us-east-1") -> Any:
         """Return a boto3 client that looks at the server past the code under test."""
-        keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        return boto3.session.Session(**keys).client("s3", region_name=region, endpoint_url=self.url)
+        return _client(self.url, region)
 
     def keys(self, bucket: str) -> list[str]:
         """Return the keys in a bucket."""
@@ -39,6 +36,13 @@ class S3Server:
     def reset(self) -> None:
         """Forget all buckets."""
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST"), timeout=10).close()
+
+
+@cache
+def _client(url: str, region: str) -> Any:
+    """Making a client takes longer than most requests."""
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    return boto3.session.Session(**keys).client("s3", region_name=region, endpoint_url=url)
 
 
 def free_port() -> int:

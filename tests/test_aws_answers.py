@@ -273,7 +273,7 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
-def test_batch_that_answers_nonsense_is_unavailable_and_no_password_is_told(
+def test_batch_that_answers_nonsense_is_unavailable_and_no_password_shows(
     server: Server, door: BatchClient, answer: Answer
 ) -> None:
     server.answers["POST"] = [answer]

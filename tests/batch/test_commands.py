@@ -1,4 +1,4 @@
-"""`nd-synapse batch`, against a local BOSS and moto's Batch and S3, or an AWS that answers as the test wishes."""
+"""`nd-synapse batch`, against a local BOSS and moto's Batch and S3, or an AWS that answers as scripted."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def place(aws: S3Server) -> Place:
 class TestPlan:
     """`plan`."""
 
-    def test_the_plan_is_told_and_nothing_is_submitted(
+    def test_the_plan_is_printed_and_nothing_is_submitted(
         self, command: Callable[..., Said], requested: list[str]
     ) -> None:
         """It needs no AWS at all."""
@@ -291,7 +291,7 @@ class TestSubmit:
             pytest.param(["--exp", "none"], 2, "none", marks=pytest.mark.slow),
         ],
     )
-    def test_a_mistake_is_told_in_a_sentence_and_nothing_is_left(
+    def test_a_mistake_is_one_message_and_leaves_nothing(
         self, command: Callable[..., Said], requested: list[str], words: list[str], code: int, found: str, place: Place
     ) -> None:
         said = command(*place.submit, *requested, *words)
@@ -332,7 +332,7 @@ class TestSubmit:
         said = command(*[word for word in place.submit if word != "--yes"], *requested)
         assert said.code == 2
         assert "Give --yes" in said.err
-        assert "USD" in said.out, "what it would cost is told before it is asked"
+        assert "USD" in said.out, "the cost is printed before the question"
         assert place.objects() == []
 
 
@@ -576,7 +576,7 @@ class TestScripted:
         assert [len(body["jobs"]) for body in script.of("describejobs")] == [100, 100, 50]
 
     @pytest.mark.usefixtures("hurried")
-    def test_an_answer_of_aws_is_told_with_its_code(self, script: Script) -> None:
+    def test_an_error_response_of_aws_is_named_with_its_code(self, script: Script) -> None:
         script.answers["describejobs"] = (403, {"code": "AccessDeniedException", "message": "as the test wishes"})
         with pytest.raises(PermissionDeniedError, match=r"AccessDeniedException \(as the test wishes\)"):
             BatchClient("us-east-1").describe(["a-job"])
@@ -756,13 +756,13 @@ def test_every_command_has_help(command: Callable[..., Said], capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("words", [[], ["start"], ["status"], ["plan", "--colour"], ["submit", "--queue"]])
-def test_a_wrong_command_line_is_told_in_a_sentence(command: Callable[..., Said], words: list[str]) -> None:
+def test_a_wrong_command_line_is_one_message(command: Callable[..., Said], words: list[str]) -> None:
     said = command(*words)
     assert said.code == 2
     assert "--help" in said.err
 
 
-def test_a_defect_is_told_in_a_sentence(
+def test_a_defect_is_one_message(
     command: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Place
 ) -> None:
     def broken(address: str) -> None:

@@ -383,7 +383,7 @@ def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: P
         job,
         block_size=batch.block_size,
         cpus=batch.child.cpus,
-        pulls=batch.child.pulls,
+        pulls=batch.child.pulls or 0,
         memory_bytes=batch.child.memory_mib * 2**20,
         shared="s3://bucket/run",
         path=tmp_path,

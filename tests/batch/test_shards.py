@@ -117,7 +117,7 @@ def test_the_estimate_is_what_real_parts_pull_and_leave(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int], size: tuple[int, int, int], shards: int
 ) -> None:
     monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
-    source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Counting()
+    source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Counting()  # type: ignore[arg-type]
     source.requested = []
     channels = len(source.channels)
     for phase in ("statistics", "detection"):
@@ -128,7 +128,7 @@ def test_the_estimate_is_what_real_parts_pull_and_leave(
             source.requested.clear()
             with tempfile.TemporaryDirectory() as folder:
                 whole = plan(source, Path(folder), size)
-                detect_part(whole, Part(phase, shard, shards), shared_store, 2)  # type: ignore[arg-type]
+                detect_part(whole, Part(phase, shard, shards), shared_store, 2)
             pulled = pulled_by(whole.box, size, shards, whole.halo)
             assert sum(box.voxels for box in source.requested) == pulled.voxels[shard] * channels
             moved_bytes += sum(box.voxels for box in source.requested)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.requests import Run
+from batch.requests import Phase, Run
 from batch.runs import finished_blocks
 from batch.status import CANCELLED, JobState, cost_of, describe_error, lost_s, progress, status_text
 from nd_synapse import errors
@@ -85,7 +85,7 @@ def dollar_an_hour(vcpus: float, memory_mib: int) -> tuple[float, float]:
         (None, "", "", "gives no reason"),
     ],
 )
-def test_every_end_is_told_in_words(code: int | None, reason: str, status_reason: str, words: str) -> None:
+def test_every_end_is_explained(code: int | None, reason: str, status_reason: str, words: str) -> None:
     assert words in describe_error(code, reason, status_reason)
 
 
@@ -98,26 +98,27 @@ def test_every_exit_code_of_ours_has_words() -> None:
 def test_a_shard_that_spot_took_is_told_with_what_is_kept() -> None:
     run = a_run()
     keys = keys_of(run)
-    jobs = {"detection": [state("RUNNABLE", attempt(1, why=SPOT), attempt(0.5, 2, why=SPOT), shard=1)]}
+    jobs: dict[Phase, list[JobState]] = {
+        "detection": [state("RUNNABLE", attempt(1, why=SPOT), attempt(0.5, 2, why=SPOT), shard=1)]
+    }
     text = status_text(run, "then", jobs, [], {"detection": set(keys[8:13])}, dollar_an_hour, START_MS / 1000)
     assert "  shard 1: Spot took the machine, attempt 2 of 5, 5 of 8 blocks kept\n" in text
 
 
-def test_a_whole_run_is_told_line_by_line() -> None:
+def test_a_whole_run_is_printed_line_by_line() -> None:
     run = a_run()
     keys = keys_of(run)
-    jobs = {
+    jobs: dict[Phase, list[JobState]] = {
         "statistics": [state("SUCCEEDED", attempt(1, code=0), shard=shard) for shard in range(4)],
         "detection": [
             state("SUCCEEDED", attempt(1, 1, why=SPOT), attempt(1, 2, code=0), shard=0),
-            {**described("RUNNING", shard=1), "startedAt": START_MS + HOUR_MS},
+            JobState.of({**described("RUNNING", shard=1), "startedAt": START_MS + HOUR_MS}),
             state("FAILED", attempt(1, 1, code=1), shard=2),
             state("RUNNABLE", shard=3),
         ],
         "report": [state("PENDING")],
     }
-    jobs["detection"][1] = JobState.of(jobs["detection"][1])
-    finished = {"statistics": set(keys), "detection": set(keys[:8] + keys[8:10] + keys[16:19])}
+    finished: dict[Phase, set[str]] = {"statistics": set(keys), "detection": set(keys[:8] + keys[8:10] + keys[16:19])}
     text = status_text(run, "2026-01-02T03:04:05+00:00", jobs, [], finished, dollar_an_hour, START_MS / 1000 + 4 * 3600)
     assert text.splitlines() == [
         f"run         {run.address}, submitted 2026-01-02T03:04:05+00:00",
@@ -133,7 +134,7 @@ def test_a_whole_run_is_told_line_by_line() -> None:
     ]
 
 
-def test_a_run_that_batch_has_forgotten_is_told_from_its_blocks() -> None:
+def test_a_run_that_batch_has_forgotten_is_reported_from_its_blocks() -> None:
     """Batch keeps the descriptions of jobs for a week."""
     run = a_run()
     text = status_text(run, "then", {}, [], {"statistics": set(keys_of(run)), "detection": set()}, dollar_an_hour, 0)
@@ -142,26 +143,28 @@ def test_a_run_that_batch_has_forgotten_is_told_from_its_blocks() -> None:
 
 
 def test_earlier_rounds_cost_as_much() -> None:
-    jobs = {"report": [state("SUCCEEDED", attempt(1, 3, code=0))]}
+    jobs: dict[Phase, list[JobState]] = {"report": [state("SUCCEEDED", attempt(1, 3, code=0))]}
     text = status_text(a_run(), "then", jobs, [state("FAILED", attempt(2, code=1))], {}, dollar_an_hour, 0)
     assert "cost        3.00 to 6.00 USD" in text
 
 
 def test_of_many_failures_the_first_are_told_and_the_others_counted() -> None:
     run = a_run(shards=32)
-    jobs = {"detection": [state("FAILED", attempt(1, code=1), shard=shard) for shard in range(32)]}
+    jobs: dict[Phase, list[JobState]] = {
+        "detection": [state("FAILED", attempt(1, code=1), shard=shard) for shard in range(32)]
+    }
     lines = status_text(run, "then", jobs, [], {"detection": set()}, dollar_an_hour, 0).splitlines()
     assert len([line for line in lines if line.startswith("  shard")]) == 20
     assert "  and 12 more" in lines
 
 
 def test_a_job_that_was_ended_by_hand_says_so_whatever_its_container_made_of_it() -> None:
-    jobs = {"report": [state("FAILED", attempt(1, code=75), why=CANCELLED)]}
+    jobs: dict[Phase, list[JobState]] = {"report": [state("FAILED", attempt(1, code=75), why=CANCELLED)]}
     assert f"  {CANCELLED}, attempt 1 of 5" in status_text(a_run(), "then", jobs, [], {}, dollar_an_hour, 0)
 
 
 def test_a_job_that_never_began_has_its_reason() -> None:
-    jobs = {"report": [state("FAILED", why="Dependent Job failed")]}
+    jobs: dict[Phase, list[JobState]] = {"report": [state("FAILED", why="Dependent Job failed")]}
     text = status_text(a_run(), "then", jobs, [], {}, dollar_an_hour, 0)
     assert "  it never started: the job before it failed\n" in text
 

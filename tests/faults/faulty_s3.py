@@ -127,10 +127,44 @@ def mixture(seed: int, faults: Collection[str] = FAULTS.keys()) -> Plan:
     return Plan(rules, seed)
 
 
-class _Proxy(BaseHTTPRequestHandler):
-    """Passes requests on to S3, or goes wrong."""
+class Forwarding(BaseHTTPRequestHandler):
+    """Passes requests on to a server."""
 
     protocol_version = "HTTP/1.1"
+    upstream: str
+
+    def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send the request on; return status, headers and body of the response."""
+        upstream = http.client.HTTPConnection(self.upstream.removeprefix("http://"), timeout=30)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        try:
+            upstream.request(self.command, self.path, body, headers)
+            response = upstream.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            upstream.close()
+
+    def answer(
+        self, status: int, headers: dict[str, str], content: bytes, as_far_as: int | None = None, announced: int = 0
+    ) -> None:
+        """Send a response, as a whole or in part."""
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(announced or len(content))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content[:as_far_as])
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+class _Proxy(Forwarding):
+    """Passes requests on to S3, or goes wrong."""
+
     faulty: FaultyS3
 
     def _pass(self) -> None:
@@ -146,7 +180,7 @@ class _Proxy(BaseHTTPRequestHandler):
             self._reset()
         elif fault == "truncated":
             status, headers, content = self._forward(body)
-            self._answer(status, headers, content, len(content) // 2, announced=len(content) + 100)
+            self.answer(status, headers, content, len(content) // 2, announced=len(content) + 100)
             self.close_connection = True
         elif fault == "cut head":
             status, _, content = self._forward(body)
@@ -156,23 +190,23 @@ class _Proxy(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "reset answer":
             status, headers, content = self._forward(body)
-            self._answer(status, headers, content, len(content) // 2)
+            self.answer(status, headers, content, len(content) // 2)
             self._reset()
         elif fault == "odd list":
-            self._answer(200, {}, b"")
+            self.answer(200, {}, b"")
         elif fault in (None, "damaged answer"):
             status, headers, content = self._forward(body)
             # what has no check sum is not compared with any
             if fault and any(name.lower().startswith("x-amz-checksum") for name in headers):
                 middle = len(content) // 2
                 content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-            self._answer(status, headers, content)
+            self.answer(status, headers, content)
         else:
             # S3 compares what came with the check sum that came with it; the proxy does that for the server.
             codes = {"damaged": "400 XAmzContentChecksumMismatch", "late error": "200 InternalError"}
             number, code = codes.get(fault, fault).split()
             text = f"<Error><Code>{code}</Code><Message>as planned</Message></Error>"
-            self._answer(int(number), {}, text.encode())
+            self.answer(int(number), {}, text.encode())
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815 - the names are http.server's
 
@@ -181,37 +215,15 @@ class _Proxy(BaseHTTPRequestHandler):
         puts_together = self.command == "POST" and "uploadId=" in self.path
         if puts_together and self.path in self.faulty.put_together:
             return 404, {}, b"<Error><Code>NoSuchUpload</Code><Message>as S3 says it</Message></Error>"
-        upstream = http.client.HTTPConnection(self.faulty.server.url.removeprefix("http://"), timeout=30)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
-        try:
-            upstream.request(self.command, self.path, body, headers)
-            response = upstream.getresponse()
-            if puts_together and response.status == 200:
-                self.faulty.put_together.add(self.path)
-            return response.status, dict(response.getheaders()), response.read()
-        finally:
-            upstream.close()
+        response = self.forward(body)
+        if puts_together and response[0] == 200:
+            self.faulty.put_together.add(self.path)
+        return response
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
-
-    def _answer(
-        self, status: int, headers: dict[str, str], content: bytes, as_far_as: int | None = None, announced: int = 0
-    ) -> None:
-        self.send_response_only(status)
-        for name, value in headers.items():
-            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
-                self.send_header(name, value)
-        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(announced or len(content))
-        self.send_header("Content-Length", length)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content[:as_far_as])
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
 
 
 class FaultyS3:
@@ -228,10 +240,10 @@ class FaultyS3:
 def through_proxy(server: S3Server) -> Iterator[FaultyS3]:
     """Put a proxy before a server, and make boto3 go through it, without its pauses."""
     faulty = FaultyS3(server)
-    handler = type("Proxy", (_Proxy,), {"faulty": faulty})
+    handler = type("Proxy", (_Proxy,), {"faulty": faulty, "upstream": server.url})
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     proxy.daemon_threads, proxy.block_on_close = True, False
-    proxy.handle_error = lambda request, address: None  # type: ignore[method-assign]
+    proxy.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     settings = {

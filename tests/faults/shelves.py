@@ -24,7 +24,7 @@ from tests.faults.jobs import LIMIT_S, Verdict
 
 SHAPE = (3, 12, 14)
 BLOCK = (2, 6, 7)
-PARTS = [Part(phase, index, 2) for phase in ("statistics", "detection") for index in range(2)]  # type: ignore[arg-type]
+PARTS = [Part(phase, index, 2) for phase in ("statistics", "detection") for index in range(2)]
 
 
 class Shelves:

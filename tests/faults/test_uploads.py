@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.stub import Stubber
 
-from nd_synapse.aws import bucket, connection
 from nd_synapse.errors import (
-    NDSynapseError,
-    PermissionDeniedError,
-    StorageError,
     UnavailableError,
-    UnknownNameError,
-    UsageError,
 )
-from nd_synapse.job.upload import upload_folder
 from tests.faults.faulty_s3 import REFETCHED, RETRIED, Plan, Rule, mixture, through_proxy
-from tests.faults.uploads import CASES_OF_PARTS, FILES, UPLOAD_FAULTS, Uploads, alone
+from tests.faults.uploads import CASES_OF_PARTS, UPLOAD_FAULTS, Uploads, alone
 from tests.fixtures_s3 import S3Server
 
 pytestmark = pytest.mark.timeout(60)
@@ -90,52 +80,3 @@ def test_a_silent_server_is_given_up_after_four_attempts(place: Uploads) -> None
     assert verdict.hits == {"stall": 4}
     assert isinstance(verdict.error, UnavailableError)
     assert verdict.wrong == []
-
-
-# code | HTTP status | what the user gets
-ANSWERS = [
-    ("SlowDown", 503, UnavailableError),
-    ("ServiceUnavailable", 503, UnavailableError),
-    ("InternalError", 500, UnavailableError),
-    ("TooManyRequests", 429, UnavailableError),
-    ("RequestTimeout", 400, UnavailableError),
-    ("BadDigest", 400, UnavailableError),
-    ("XAmzContentChecksumMismatch", 400, UnavailableError),
-    ("AccessDenied", 403, PermissionDeniedError),
-    ("SignatureDoesNotMatch", 403, PermissionDeniedError),
-    ("ExpiredToken", 400, PermissionDeniedError),
-    ("NoSuchBucket", 404, UnknownNameError),
-    ("AccessControlListNotSupported", 400, UsageError),
-]
-
-
-@pytest.fixture(scope="module")
-def client(place: Uploads) -> Any:
-    """One for all: making it takes longer than all of its answers."""
-    return connection.s3_client()
-
-
-@pytest.mark.parametrize(("code", "status", "expected"), ANSWERS, ids=lambda value: str(value))
-def test_each_answer_to_an_upload_is_the_error_of_its_kind(
-    client: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    code: str,
-    status: int,
-    expected: type[NDSynapseError],
-) -> None:
-    """By botocore's stubs: the answers that no server at hand gives."""
-    (tmp_path / "synapses.csv").write_bytes(FILES["synapses.csv"])
-    with Stubber(client) as stub:
-        stub.add_response("head_bucket", {})
-        for _ in ("an earlier run.json", "the object of the file"):
-            stub.add_client_error("head_object", "404", http_status_code=404)
-        stub.add_client_error("put_object", code, "as the stub wishes", status)
-        monkeypatch.setattr(bucket, "s3_client", lambda remedy: client)
-        with pytest.raises(NDSynapseError) as caught:
-            upload_folder(tmp_path, "bucket", "key")
-        stub.assert_no_pending_responses()
-    assert type(caught.value) is expected
-    assert not isinstance(caught.value, StorageError)
-    assert code in caught.value.found
-    assert f"driver.py upload {tmp_path}" in caught.value.remedy
