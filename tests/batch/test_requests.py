@@ -56,7 +56,7 @@ def test_every_request_of_a_run_is_one_that_batch_takes(compute: Compute, shards
 def test_a_run_is_two_arrays_and_a_job_that_does_what_remains() -> None:
     run = a_run()
     assert run.phases == ("statistics", "detection", "report")
-    requests = [request_of(run, phase, after) for phase, after in zip(run.phases, (None, "a", "b"), strict=True)]
+    requests = [request_of(run, phase, after) for phase, after in zip(run.phases, (None, "a", "b"), strict=True)]  # type: ignore[arg-type]
     assert [request.get("arrayProperties") for request in requests] == [{"size": 4}, {"size": 4}, None]
     assert [request.get("dependsOn") for request in requests] == [None, [{"jobId": "a"}], [{"jobId": "b"}]]
     assert [request["timeout"]["attemptDurationSeconds"] for request in requests] == [7200, 7200, 3600]
