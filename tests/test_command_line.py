@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batch.arguments import requested_run, parser_of
+from batch.arguments import parser_of, requested_run
 from nd_synapse.cli import evaluate_options, multicore, run_options, upload, verify
 from nd_synapse.cli.run import options_of
 from nd_synapse.cli.run_options import job_from

@@ -248,7 +248,7 @@ def three_numbers(text: str) -> Size:
     try:
         z, y, x = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers Z,Y,X, such as 70,100,100") from error
+        raise argparse.ArgumentTypeError("it is not three numbers Z,Y,X, such as 70,100,100") from error
     return (z, y, x)
 
 
@@ -257,7 +257,7 @@ def three_integers(text: str) -> Triple:
     try:
         z, y, x = (int(part) for part in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three whole numbers Z,Y,X, such as 24,768,768") from error
+        raise argparse.ArgumentTypeError("it is not three whole numbers Z,Y,X, such as 24,768,768") from error
     return (z, y, x)
 
 

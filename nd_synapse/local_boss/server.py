@@ -192,6 +192,9 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address, family=family)
+    except socket.gaierror as error:
+        # what is no host name is not repeated: it may be a token in the wrong place
+        raise UsageError("--host", str(error.strerror).lower(), "Give an address of this machine") from error
     except (OSError, OverflowError, UnicodeError) as error:
         raise UsageError(requested, str(error), remedy) from error
     # Inherited by the connections. asyncio sets it only where the socket names its protocol, which this one does not;

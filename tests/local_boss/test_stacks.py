@@ -261,7 +261,7 @@ def bad_codec(folder):
     tifffile.imwrite(folder / "lzw.tif", np.zeros((3, 5, 6), np.uint8), **GREY)
     with tifffile.TiffFile(folder / "lzw.tif", mode="r+") as tif:
         for page in tif.pages:
-            page.tags["Compression"].overwrite(5)  # LZW  # type: ignore[union-attr]  # type: ignore[union-attr]
+            page.tags["Compression"].overwrite(5)  # type: ignore[union-attr] # LZW  # type: ignore[union-attr]
     return [folder / "lzw.tif"]
 
 
