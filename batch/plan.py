@@ -151,8 +151,8 @@ def _notes(plan: BatchPlan) -> Iterator[str]:
         )
     if plan.pulled_bytes >= _MUCH_BYTES:
         yield (
-            f"BOSS may count bytes by user and month, and refuses with 429 beyond, which no retry mends: tell "
-            f"its owner of {size(plan.pulled_bytes)} (before packing)"
+            f"BOSS may count bytes by user and month, and refuses with 429 beyond, which retries do not help: "
+            f"ask its owner for {size(plan.pulled_bytes)} (before packing)"
         )
         yield f"through a NAT gateway they would cost {plan.cost.nat:,.0f} USD; public addresses need none"
     yield f"the largest request is {size(plan.request_bytes)} of the {size(_MOST_REQUEST_BYTES)} that BOSS takes"
