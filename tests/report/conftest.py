@@ -65,7 +65,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 @pytest.fixture(scope="session")
-def thirty(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """The report of thirty channels with long names."""
-    table = {**examples.synapses(300, examples.THIRTY), "in_Gaba": np.arange(300) < 99}
-    return Written.of(examples.drawn(table, examples.THIRTY), tmp_path_factory.mktemp("thirty"))
+def many_channels(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report of 17 channels with long names, more than any figure shows in full."""
+    table = {**examples.synapses(300, examples.MANY), "in_Gaba": np.arange(300) < 99}
+    return Written.of(examples.drawn(table, examples.MANY), tmp_path_factory.mktemp("many"))

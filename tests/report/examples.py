@@ -20,7 +20,7 @@ from pymeda_driver import Report, RunFacts, draw_report
 BOX = Box(z=(100, 112), y=(1000, 1200), x=(2000, 2300))
 VOXEL_NM = (70.0, 100.0, 100.0)
 CHANNELS = ("SYNAPSIN", "PSD95", "GABA")
-THIRTY = tuple(f"CHANNEL {i} with a rather long name" for i in range(30))
+MANY = tuple(f"CHANNEL {i} with a rather long name" for i in range(17))
 ROOT = Path(__file__).parents[2]
 PLOTS = {plot.slug: plot for *_, plots in CHAPTERS for plot in plots}
 FACTS = RunFacts(
@@ -73,15 +73,15 @@ def volumes(table: Table, channels: Sequence[str] = CHANNELS) -> tuple[Table, Ta
     return {name: (blurred * 8 + noise[name]).clip(0, 255).astype(np.uint8) for name in channels}, {"synapses": mask}
 
 
-def drawn(table: Mapping[str, Any], channels: Sequence[str] = CHANNELS, facts: RunFacts = FACTS) -> Report:
+def drawn(table: Mapping[str, Any], channels: Sequence[str] = CHANNELS, projections: bool = True) -> Report:
     """Return the report of a table with images."""
     images, masks = volumes(dict(table), channels)
     return draw_report(
         title="PyMeda Plots",
         table=table,
-        facts=facts,
-        overviews={name: image.max(axis=0) for name, image in images.items()},
-        mask_overviews={name: mask.max(axis=0) for name, mask in masks.items()},
+        facts=FACTS,
+        overviews={name: image.max(axis=0) for name, image in images.items() if projections},
+        mask_overviews={name: mask.max(axis=0) for name, mask in masks.items() if projections},
         images=images,
         mask_volumes=masks,
     )

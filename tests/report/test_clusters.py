@@ -217,7 +217,7 @@ class TestLabels:
 class TestTransform:
     """The logarithm is taken from a zero of its own."""
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(
         hnp.arrays(
             np.float64,
