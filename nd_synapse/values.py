@@ -1,6 +1,6 @@
 """Values as users give them, on command lines and in programs: read strictly, or refused.
 
-Messages name the option and never repeat the value: a token may have been put in its place.
+Messages name the option; they repeat a value that consists of numbers alone, because another may be a misplaced token.
 """
 
 from __future__ import annotations
@@ -32,8 +32,14 @@ _PARAMETER_BYTES = 2**20
 # int() and float() would take blanks, underscores and the digits of other scripts, too
 _WHOLE = re.compile(r"[0-9]{1,10}")
 _DECIMAL = re.compile(r"(?=\.?[0-9])[0-9]{0,20}(\.[0-9]{0,20})?([eE][-+]?[0-9]{1,3})?")
+_HARMLESS = re.compile(r"[-+0-9.,: ]{1,40}")
 _LARGEST_INDEX = 999_999_999
 _LARGEST_NM = 1e12
+
+
+def _requested(option: str, given: object) -> str:
+    """Return the option, and its value if that cannot be a token."""
+    return f"{option} {given}" if isinstance(given, int | str) and _HARMLESS.fullmatch(str(given)) else option
 
 
 def parse_path(option: str, given: str | Path) -> Path:
@@ -59,7 +65,7 @@ def parse_int(option: str, given: object, least: int, most: int) -> int:
         number = int(given.__index__())
     if number is None or not least <= number <= most:
         found = f"it is not a whole number from {least:,} to {most:,}"
-        raise UsageError(option, found, f"Give a number from {least} to {most}, in digits only")
+        raise UsageError(_requested(option, given), found, f"Give a number from {least} to {most}, in digits only")
     return number
 
 
@@ -67,7 +73,9 @@ def parse_number(option: str, text: str, most: float) -> float:
     """Read a number from 0 upwards."""
     number = float(text) if _DECIMAL.fullmatch(text) else -1.0
     if not 0 <= number <= most:
-        raise UsageError(option, f"it is not a number from 0 to {most:g}", "Give a number such as 1.5")
+        raise UsageError(
+            _requested(option, text), f"it is not a number from 0 to {most:g}", "Give a number such as 1.5"
+        )
     return number
 
 
@@ -75,7 +83,9 @@ def parse_lengths(option: str, text: str) -> tuple[float, float, float]:
     """Read ``Z,Y,X`` in nanometres."""
     parts = text.split(",")
     if len(parts) != 3 or not all(_DECIMAL.fullmatch(part) and float(part) <= _LARGEST_NM for part in parts):
-        raise UsageError(option, "it is not Z,Y,X in nanometres", "Give three numbers, such as 70,100,100")
+        raise UsageError(
+            _requested(option, text), "it is not Z,Y,X in nanometres", "Give three numbers, such as 70,100,100"
+        )
     z, y, x = map(float, parts)
     return z, y, x
 
@@ -85,7 +95,7 @@ def parse_range(option: str, text: str) -> tuple[int, int]:
     parts = text.replace(":", ",").split(",")
     if len(parts) != 2 or not all(_WHOLE.fullmatch(part) and int(part) <= _LARGEST_INDEX for part in parts):
         found = f"it is not two whole numbers from 0 to {_LARGEST_INDEX}"
-        raise UsageError(option, found, "Give start,stop or start:stop without spaces, such as 0,16")
+        raise UsageError(_requested(option, text), found, "Give start,stop or start:stop without spaces, such as 0,16")
     return int(parts[0]), int(parts[1])
 
 
@@ -101,7 +111,9 @@ def parse_block_size(option: str, text: str) -> tuple[int, int, int]:
     """Read ``Z,Y,X`` in voxels."""
     parts = text.split(",")
     if len(parts) != 3 or not all(_WHOLE.fullmatch(part) and 0 < int(part) < 2**31 for part in parts):
-        raise UsageError(option, "it is not three whole numbers from 1 upwards", "Give Z,Y,X, such as 32,512,512")
+        raise UsageError(
+            _requested(option, text), "it is not three whole numbers from 1 upwards", "Give Z,Y,X, such as 32,512,512"
+        )
     z, y, x = map(int, parts)
     return z, y, x
 
@@ -110,7 +122,9 @@ def parse_gib(option: str, text: str) -> int:
     """Read a size in GiB; return it in bytes."""
     size = float(text) if _DECIMAL.fullmatch(text) else 0.0
     if not 2**-30 <= size < 2**20:
-        raise UsageError(option, f"it is no size in GiB above 0 and below {2**20}", f"Give it such as {option} 1.5")
+        raise UsageError(
+            _requested(option, text), f"it is no size in GiB above 0 and below {2**20}", f"Give it such as {option} 1.5"
+        )
     return int(size * 2**30)
 
 

@@ -52,8 +52,8 @@ def requested(*words: str, **environ: str) -> Job:
         (["--path", "a\0b"], "--path: no file or folder can have this name"),
         (["--path", "a\ud800"], "--path: no file or folder can have this name"),
         (["--config", ""], "--config: it is empty"),
-        (["--blok-size", "1,1,1"], "unrecognized option --blok-size; did you mean --block-size?"),
-        (["--tokn", TOKEN], "unrecognized option --tokn; did you mean --token?"),
+        (["--blok-size", "1,1,1"], "unrecognized option --blok-size; the closest is --block-size"),
+        (["--tokn", TOKEN], "unrecognized option --tokn; the closest is --token"),
         (["--frobnicate", "--zz"], "unrecognized options --frobnicate --zz."),
         (["--phase", TOKEN], "invalid choice; choose from 'statistics', 'detection', 'report'"),
         (["--quiet=" + TOKEN], "it takes no value"),
@@ -71,7 +71,7 @@ def test_an_invalid_option_is_refused_by_its_name_and_with_a_remedy(words: list[
 
 def test_a_misspelt_option_of_batch_is_compared_with_those_of_both_parsers() -> None:
     for option, meant in (("--shard-s", "--shards"), ("--blocksize", "--block-size")):
-        with pytest.raises(UsageError, match=f"did you mean {meant}"):
+        with pytest.raises(UsageError, match=f"the closest is {meant}"):
             requested_run("plan", [option, "2"], {})
 
 

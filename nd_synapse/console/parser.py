@@ -88,7 +88,7 @@ class Parser(argparse.ArgumentParser):
     def _meant(self, option: str) -> str:
         """Return the question whether another option was meant."""
         meant = get_close_matches(option, [*self.option_names, *self.others], 1)
-        return f"; did you mean {meant[0]}?" if meant else ""
+        return f"; the closest is {meant[0]}" if meant else ""
 
 
 class _HelpAll(argparse.Action):
