@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +28,9 @@ from nd_synapse.errors import (
 __all__ = ["BossReply", "parse_body", "read_reply", "reply_of", "translated", "was_deleted"]
 
 _DELETED = 4005
+_REPLY = "boss_reply"
+"""Attribute of a foreign error that keeps what a refusal said."""
+
 _EXCERPT = 300  # characters of a server's message; BOSS's own messages are shorter, pages are longer
 
 # What reading a reply raises that is not BOSS's: a page, or JSON of something else. The OSErrors of `requests` itself
@@ -100,8 +103,7 @@ def _host_in(url: str) -> str:
 
 def reply_of(error: NDSynapseError) -> BossReply | None:
     """Return the refusal that an error was translated from, if there is one."""
-    response = getattr(error.__cause__, "response", None)
-    return read_reply(response) if isinstance(response, requests.Response) else None
+    return getattr(error.__cause__, _REPLY, None)
 
 
 def was_deleted(error: NDSynapseError) -> bool:
@@ -118,24 +120,31 @@ def translated(requested: str, host: str, token: Token) -> Iterator[None]:
     except NDSynapseError:
         raise
     except _FOREIGN as error:
-        ours = _translate(error, requested, host)
+        response = getattr(error, "response", None)
+        reply = read_reply(response) if isinstance(response, requests.Response) else None
+        if reply is not None:
+            reply = replace(reply, message=redact(reply.message, token), location=redact(reply.location, token))
+        ours = _translate(error, reply, requested, host)
         _hide(error, token)
+        setattr(error, _REPLY, reply)
         # a server may repeat what it was sent
         raise type(ours)(*(redact(part, token) for part in (ours.requested, ours.found, ours.remedy))) from error
 
 
 def _hide(error: BaseException | None, token: Token) -> None:
-    """Remove the token from what a traceback prints of an exception and of its causes."""
+    """Remove the token from an exception and its causes: their texts, and the requests and replies they hold."""
     while error is not None:
         error.args = tuple(redact(str(part), token) for part in error.args)
+        for name in ("request", "response", "doc", "object"):
+            if getattr(error, name, None) is not None:
+                setattr(error, name, None if name[0] == "r" else "" if name == "doc" else b"")
         error = error.__cause__ or error.__context__
 
 
-def _translate(error: Exception, requested: str, host: str) -> NDSynapseError:
+def _translate(error: Exception, reply: BossReply | None, requested: str, host: str) -> NDSynapseError:
     """Choose our error for one of `requests`, `urllib3` or `intern`."""
-    response = getattr(error, "response", None)
-    if isinstance(response, requests.Response):
-        return _refusal(read_reply(response), requested, host)
+    if reply is not None:
+        return _refusal(reply, requested, host)
     if isinstance(error, _NONSENSE):
         return UnavailableError(
             requested, f"{host} answered with something that does not make sense", "Check that --host is a BOSS host"
