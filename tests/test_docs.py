@@ -133,8 +133,8 @@ class TestFacts:
     """What is written twice is the same twice."""
 
     def test_exit_codes_of_the_readme_are_those_of_the_errors(self) -> None:
-        kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
-        kinds = [kind for kind in kinds if issubclass(kind, errors.NDSynapseError)]
+        classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+        kinds: list[type[errors.NDSynapseError]] = [c for c in classes if issubclass(c, errors.NDSynapseError)]
         meanings = {0: "done", **{kind.exit_code: kind.meaning for kind in kinds}}
         _, rows = tables(section(README, "What you get"))
         assert [int(number) for number, _ in rows] == sorted(meanings)
@@ -154,12 +154,11 @@ class TestFacts:
         for name in registry.names():
             page = PIPELINES.with_suffix("") / f"{name}.md"
             (roles,), (parameters, *_) = (tables(section(page, heading)) for heading in ("Channels", "Parameters"))
-            assert roles == [[f"`{role.name}`", ", ".join(role.markers)] for role in registry.build(name, {}).roles], (
-                page.name
-            )
+            pipeline = registry.build(name, {})
+            assert roles == [[f"`{role.name}`", ", ".join(role.markers)] for role in pipeline.roles], page.name
             assert [row[:3] for row in parameters] == [
                 [f"`{parameter.name}`", f"`{parameter.default}`" if parameter.default != "" else "", parameter.unit]
-                for parameter in registry.parameters(name)
+                for parameter in pipeline.parameters
             ], page.name
 
 

@@ -34,7 +34,7 @@ def test_elsewhere_it_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_on_a_terminal_it_is_a_bar_with_speed_time_left_and_failures() -> None:
     program = (
-        "import progress, time\n"
+        "import time\nfrom nd_synapse import progress\n"
         "with progress.reporting(shown=True) as report:\n"
         "    for done in range(4):\n"
         "        report('detect', done, 3, f'7.5 million voxels/s, {done} failed'); time.sleep(0.15)\n"
@@ -58,7 +58,7 @@ def test_on_a_terminal_it_is_a_bar_with_speed_time_left_and_failures() -> None:
 
 
 def test_where_standard_error_is_closed_nothing_is_said() -> None:
-    program = "import logs, progress, logging; logs.apply(logs.LogSettings())\n"
+    program = "import logging; from nd_synapse import logs, progress; logs.apply(logs.LogSettings())\n"
     program += "with progress.reporting(shown=True) as report: report('detect', 1, 1)\n"
     done = subprocess.run(["bash", "-c", f'exec 2>&-; "{sys.executable}" -c "{program}"'], cwd=REPOSITORY, timeout=60)
     assert done.returncode == 0

@@ -332,7 +332,23 @@ def _required(config: NeurodataConfig, key: str, section: str) -> Any:
 
 
 def get_boss_resource(path: Path | str) -> NeuroDataResource:
-    """Open the experiment and box of a neurodata.cfg; errors as of `get_boss_config` and `NeuroDataResource`."""
+    """Open the experiment and box of a neurodata.cfg.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    NeuroDataResource
+        Its names, ranges and token are checked.
+
+    Raises
+    ------
+    NDSynapseError
+        As `get_boss_config` and `NeuroDataResource`.
+    """
     config = get_boss_config(path)
     names = ("host", "token", "collection", "experiment", "channels", "x_range", "y_range", "z_range")
     return NeuroDataResource(*(config[name] for name in names))

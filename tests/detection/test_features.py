@@ -216,7 +216,7 @@ def test_channels_to_measure_are_among_those_that_the_job_looks_at() -> None:
 
 @pytest.mark.parametrize("text", ["", "a,", "a,,b", "a,a"])
 def test_a_list_of_channels_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="a name is empty, or there twice"):
+    with pytest.raises(UsageError, match="a name is empty, or given twice"):
         job("--feature-channels", text)
 
 
