@@ -56,7 +56,7 @@ def one_by_one_s(channels: Mapping[str, NDArray[Any]]) -> float:
     """Return the seconds that measuring all synapses one after the other would take."""
     found = detect_arrays(Given(), channels, VOXEL_SIZE_NM)
     synapses = len(found.table["id"])
-    labels = np.asarray(found.labels).astype(np.uint16)
+    labels = np.asarray(found.labels).astype(np.int64)
     labels[labels > SAMPLE] = 0
     return shortest_s(lambda: by_object.rows(labels, channels, (0, 0, 0), VOXEL_SIZE_NM), 1) * synapses / SAMPLE
 

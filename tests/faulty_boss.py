@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - names of http.server
 
     def forward(self) -> None:
-        upstream = http.client.HTTPConnection(urlsplit(self.plan.upstream).netloc, timeout=30)
+        upstream = http.client.HTTPConnection(urlsplit(str(self.plan.upstream)).netloc, timeout=30)
         try:
             upstream.request(self.command, self.path, self.body, dict(self.headers))
             answer = upstream.getresponse()
@@ -139,15 +139,22 @@ def stops_half_way(handler: Handler) -> None:
     handler.close_connection = True
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A server that prints nothing of connections that broke."""
+
+    daemon_threads = True
+    # threads that hang are stopped by the plan; none is waited for without a limit
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing."""
+
+
 @contextmanager
 def faulty_boss(upstream: str | None = None) -> Iterator[Plan]:
     """Run the proxy on a free port of this machine."""
     plan = Plan(upstream)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"plan": plan}))
-    server.daemon_threads = True
-    # Threads that hang are told to stop; none is waited for without a limit.
-    server.block_on_close = False
-    server.handle_error = lambda request, address: None
+    server = QuietServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"plan": plan}))
     plan.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

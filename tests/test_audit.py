@@ -25,12 +25,18 @@ from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-tools.txt", "container/build-requirements.txt")
+LISTS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-tools.txt",
+    "requirements-build.txt",
+    "requirements-demo.txt",
+)
 
 
 def pinned() -> set[tuple[str, str]]:
     """Return all packages that are pinned somewhere, and their versions."""
-    found = set()
+    found: set[tuple[str, str]] = set()
     for name in LISTS:
         for line in re.findall(r"^[A-Za-z0-9].*", (REPOSITORY / name).read_text(), re.MULTILINE):
             one = Requirement(line.rstrip("\\ "))

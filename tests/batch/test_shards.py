@@ -117,7 +117,7 @@ def test_the_estimate_is_what_real_parts_pull_and_leave(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int], size: tuple[int, int, int], shards: int
 ) -> None:
     monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
-    source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Counting()  # type: ignore[arg-type]
+    source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Counting()
     source.requested = []
     channels = len(source.channels)
     for phase in ("statistics", "detection"):

@@ -265,7 +265,7 @@ class TestColdStart:
         options = (*HARDENED, *HOST, *with_token(sample_boss), *user)
         words = requested(sample_boss, "--no-push", "--no-plots", "--block-size", "4,128,128", "--pulls", "1")
         before = time.monotonic()
-        seconds = {}
+        seconds: dict[str, float] = {}
         with started(image, *words, options=options) as container:
             while len(seconds) < 2:
                 passed = time.monotonic() - before
