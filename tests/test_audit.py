@@ -25,7 +25,7 @@ from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-LISTS = (
+LISTS = [f"requirements{kind}.txt" for kind in ("", "-build", "-demo", "-dev", "-tools")]
     "requirements.txt",
     "requirements-dev.txt",
     "requirements-tools.txt",
