@@ -26,12 +26,6 @@ from tests.conftest import REPOSITORY
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 LISTS = [f"requirements{kind}.txt" for kind in ("", "-build", "-demo", "-dev", "-tools")]
-    "requirements.txt",
-    "requirements-dev.txt",
-    "requirements-tools.txt",
-    "requirements-build.txt",
-    "requirements-demo.txt",
-)
 
 
 def pinned() -> set[tuple[str, str]]:
