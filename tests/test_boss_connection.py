@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
 
+from nd_synapse.boss import transport
 from nd_synapse.boss.connection import Patience, address_of, connect, describe_resource
 from nd_synapse.boss.cutouts import erase_block, read_cutout, write_block
 from nd_synapse.boss.transport import BossAdapter
@@ -164,6 +165,20 @@ def test_an_answer_that_stalls_ends_by_the_read_limit_and_is_retried(boss, fault
     boss.add("GET", *[fault] * 10)
     with pytest.raises(UnavailableError, match="did not answer in time"):
         ask(boss.url, patience=replace(BRISK, read_s=0.1))
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"])
+def test_an_answer_that_comes_byte_by_byte_without_end_is_cut_and_named(monkeypatch, head):
+    monkeypatch.setattr(transport, "_RESPONSE_S", 0.2)
+
+    def drip(line: socket.socket, ended: threading.Event) -> None:
+        line.recv(65536)
+        line.sendall(head)
+        while not ended.wait(0.01):
+            line.sendall(b"0")
+
+    with speaking(drip) as host, pytest.raises(UnavailableError, match="did not answer in time, after the retries"):
+        ask(f"http://{host}")
 
 
 @pytest.mark.parametrize("call", ["write", "erase"])

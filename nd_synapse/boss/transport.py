@@ -9,6 +9,8 @@ import io
 import logging
 import socket
 import ssl
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 _TRANSIENT_STATUS = frozenset({429, 500, 502, 503, 504})
 _LONGEST_RETRY_AFTER_S = 120
 
+_RESPONSE_S = 900.0
+"""Limit of a whole response, from its first byte to its last: the limit of a socket starts anew with every byte."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -36,7 +41,7 @@ class Patience:
     connect_s: float = 20.0
     """Limit to open a connection, and to send each piece of the body."""
     read_s: float = 120.0
-    """Longest silence while an answer is awaited or read."""
+    """Longest silence while a response is awaited or read."""
     attempts: int = 5
     pause_s: float = 1.0
     """Unit of the pauses: none before the second attempt, then 2, 4, 8 of it, and up to one more at random."""
@@ -52,7 +57,7 @@ class BossRetry(urllib3.Retry):
     """The retries of urllib3, without those that cannot help."""
 
     RETRY_AFTER_STATUS_CODES = frozenset()
-    """No further status is retried because an answer has Retry-After."""
+    """No further status is retried because a response has Retry-After."""
 
     def increment(
         self,
@@ -88,9 +93,29 @@ def _is_permanent(error: Exception) -> bool:
 class _Connection(urllib3.connection.HTTPConnection):
     debuglevel = 0  # http.client would print the token for a program that turns this on
 
+    def getresponse(self) -> Any:
+        """Read a response with its body, and end the connection if that takes longer than the limit."""
+        late = threading.Event()
+        timer = threading.Timer(_RESPONSE_S, _end, (late, self.sock))
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse()
+        finally:
+            timer.cancel()
+            if late.is_set():
+                raise TimeoutError(f"the response has not ended after {_RESPONSE_S:g} s")
 
-class _SecureConnection(urllib3.connection.HTTPSConnection):
-    debuglevel = 0
+
+def _end(late: threading.Event, sock: socket.socket) -> None:
+    """End a connection whose response takes too long."""
+    late.set()
+    with suppress(OSError):  # it has been closed
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
+    pass
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -106,7 +131,7 @@ class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
 
 
 class Body(io.BytesIO):
-    """The whole body of an answer."""
+    """The whole body of a response."""
 
     repeats = 0
     """Attempts that failed before: BOSS may still carry each of them out."""
@@ -137,7 +162,7 @@ class BossAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request; answers and errors hold it afterwards, without the token."""
+        """Send a request; responses and errors hold it afterwards, without the token."""
         request.headers["Authorization"] = f"Token {self.token.reveal()}"
         limits = (self.patience.connect_s, self.patience.read_s)
         try:
@@ -146,7 +171,7 @@ class BossAdapter(HTTPAdapter):
             del request.headers["Authorization"]
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """Wrap an answer, whose body has been read."""
+        """Wrap a response, whose body has been read."""
         response = super().build_response(req, resp)
         response.raw = Body(resp.data)
         response.raw.repeats = len(resp.retries.history) if resp.retries is not None else 0
