@@ -49,10 +49,10 @@ def run(
     started = datetime.now(UTC)
     delivery.check_upload(job)
     ready = _prepared(job, folder)
+    shared_store = None if job.shared is None else _shared_store(job.shared)
     ready.plan.remember()
     # from here on the folder is this run's; run.json comes last, and marks the run as complete
     clear_results(folder.root, _mask_files(job))
-    shared_store = None if job.shared is None else _shared_store(job.shared)
     detection = detect(ready.plan, job.cpus, progress, shared_store=shared_store, **_pulling(job))
     outcome = Outcome(job=job, source=ready.source, roles=ready.roles, detection=detection, started=started)
     if on_masks is not None:
