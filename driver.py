@@ -15,9 +15,9 @@ if __name__ == "__main__":
 import sys
 from collections.abc import Sequence
 
-from nd_synapse.job.api import driver, get_data, upload_results
+from nd_synapse.job.api import driver, get_data, load_and_preproc, run_nomads, upload_results
 
-__all__ = ["driver", "get_data", "main", "upload_results"]
+__all__ = ["driver", "get_data", "load_and_preproc", "main", "run_nomads", "upload_results"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,6 @@
-"""Pushes masks to BOSS: the historical module; the code is in `nd_synapse.boss.push`."""
+"""Pushes masks to BOSS: the historical module; the code is in `nd_synapse.boss`."""
 
+from nd_synapse.boss.connection import create_boss_remote
 from nd_synapse.boss.push import (
     DEFAULT_HOST,
     Destination,
@@ -24,6 +25,7 @@ __all__ = [
     "check_destination",
     "check_mask",
     "connect",
+    "create_boss_remote",
     "held_blocks",
     "historical_link",
     "neuroglancer_link",

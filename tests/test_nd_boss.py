@@ -23,6 +23,7 @@ from nd_boss import (
     boss_push,
     check_destination,
     connect,
+    create_boss_remote,
     historical_link,
     neuroglancer_link,
     push_mask,
@@ -30,6 +31,7 @@ from nd_boss import (
 from nd_synapse.boss import cutouts as boss_voxels
 from nd_synapse.boss import push
 from nd_synapse.boss.catalog import find_channel, read_frame
+from nd_synapse.boss.connection import patience_of
 from nd_synapse.boss.cutouts import write_block
 from nd_synapse.credentials import Token
 from nd_synapse.errors import (
@@ -89,6 +91,16 @@ def place(boss_server) -> Place:
 @pytest.fixture
 def destination(place) -> Destination:
     return Destination(place.collection.name, place.experiment.name, new_name("mask"))
+
+
+def test_the_historical_client_has_our_limits_and_lists_collections(boss_server, place):
+    protocol, _, host = boss_server.url.partition("://")
+    remote = create_boss_remote({"protocol": protocol, "host": host, "token": boss_server.token})
+    assert place.collection.name in remote.list_collections()
+    assert patience_of(remote) == Patience()
+    assert boss_server.token not in repr(vars(remote))
+    with pytest.raises(UsageError, match="no token"):
+        create_boss_remote({"host": host})
 
 
 def test_a_pushed_mask_is_what_boss_holds(boss_server, destination):

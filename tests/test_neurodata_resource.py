@@ -145,6 +145,14 @@ def test_an_invalid_range_is_refused(resource, bad, axis):
     assert caught.value.requested.startswith(f"{'zyx'[axis]} range")
 
 
+def test_without_ranges_a_resource_is_of_the_whole_volume(volume):
+    where = (volume.server.url, volume.server.token, volume.place.collection.name, volume.place.experiment.name)
+    resource = NeuroDataResource(*where)
+    assert resource.box == Box.of_shape(STOP)
+    assert resource.requested_channels == resource.channels
+    assert NeuroDataResource(*where, z_range=(2, 3)).box.shape == (1, *STOP[1:])
+
+
 def test_the_attributes_of_an_experiment_are_in_the_order_z_y_x(resource, volume):
     assert resource.channels == sorted(volume.voxels)
     assert resource.requested_channels == resource.channels

@@ -167,6 +167,25 @@ def test_an_upload_of_an_invalid_folder_or_key_is_refused(monkeypatch: pytest.Mo
             driver.upload_results(path, key)  # type: ignore[arg-type]
 
 
+def test_the_historical_functions_on_arrays_give_a_mask_and_standardised_copies() -> None:
+    rng = np.random.default_rng(1)
+    channels = {name: rng.poisson(20, (6, 40, 40)).astype(np.uint8) for name in ("PSD95", "SYNAPSIN")}
+    for voxels in channels.values():
+        voxels[2:4, 10:15, 10:15] = 200
+        voxels.flags.writeable = False
+    mask = driver.run_nomads({**channels, "labels": np.zeros((6, 40, 40), np.uint64)})
+    assert mask.dtype == np.uint8
+    assert set(np.unique(mask)) == {0, 255}
+    assert mask.shape == (6, 40, 40)
+    for values in driver.load_and_preproc(channels).values():
+        assert values.mean() == pytest.approx(0, abs=1e-9)
+        assert values.std() == pytest.approx(1)
+    for function in (driver.run_nomads, driver.load_and_preproc):
+        for wrong in (None, {"a": np.array(["text"])}, {"a": np.zeros((2, 2, 2), np.uint8)}):
+            with pytest.raises((UsageError, DataError)):
+                function(wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -29,6 +29,7 @@ __all__ = [
     "address_of",
     "call",
     "connect",
+    "create_boss_remote",
     "describe_resource",
     "is_loopback",
     "patience_of",
@@ -126,6 +127,33 @@ def connect(host: str, token: Token | str, *, patience: Patience | None = None) 
         service.session.mount("https://", adapter)
         service.session.mount("http://", adapter)
     return remote
+
+
+def create_boss_remote(config_dict: Mapping[str, Any]) -> BossRemote:
+    """Return a client of `intern` with time limits and retries, as the historical function did.
+
+    Parameters
+    ----------
+    config_dict : mapping
+        ``host`` and ``token``, and ``protocol``, https by default.
+
+    Returns
+    -------
+    BossRemote
+        The client; nothing is sent yet.
+
+    Raises
+    ------
+    UsageError
+        If a value is missing or invalid.
+    """
+    missing = [key for key in ("host", "token") if key not in config_dict]
+    if missing:
+        raise UsageError("a connection to BOSS", f"there is no {' and no '.join(missing)}", "Give host and token")
+    host = config_dict["host"]
+    if isinstance(host, str) and "://" not in host:
+        host = f"{config_dict.get('protocol', 'https')}://{host}"
+    return connect(host, config_dict["token"])
 
 
 def is_loopback(address: Address) -> bool:

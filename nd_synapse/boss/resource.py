@@ -44,8 +44,8 @@ class NeuroDataResource:
         Where the channels are.
     requested_channels : sequence of str
         Channels of the job; none means all.
-    x_range, y_range, z_range : tuple of int
-        Half-open ranges of the job, within the volume.
+    x_range, y_range, z_range : tuple of int, optional
+        Half-open ranges of the job, within the volume; by default all of it.
     patience : Patience, optional
         Time limits and retries.
 
@@ -69,10 +69,10 @@ class NeuroDataResource:
         token: Token | str,
         collection: str,
         experiment: str,
-        requested_channels: Sequence[str],
-        x_range: Range,
-        y_range: Range,
-        z_range: Range,
+        requested_channels: Sequence[str] = (),
+        x_range: Range | None = None,
+        y_range: Range | None = None,
+        z_range: Range | None = None,
         *,
         patience: Patience | None = None,
     ) -> None:
@@ -81,7 +81,8 @@ class NeuroDataResource:
         self.token = Token.of(token)
         self.collection = collection
         self.experiment = experiment
-        self.box = Box(z_range, y_range, x_range)
+        ranges = (z_range, y_range, x_range)
+        Box(*((0, 1) if given is None else given for given in ranges))  # refuses invalid ones before BOSS is asked
         self._patience = patience or Patience()
         self._resources: dict[str, ChannelResource] = {}
         self._remote: BossRemote | None = None
@@ -92,6 +93,8 @@ class NeuroDataResource:
         # a server may repeat what it was sent
         self.description: str = redact(str(found.get("description") or ""), self.token)
         self.frame: Frame = read_frame(self.remote, str(found["coord_frame"]))
+        whole = ((max(start, 0), stop) for start, stop in self.frame.extent.ranges)
+        self.box = Box(*(all_of if given is None else given for given, all_of in zip(ranges, whole, strict=True)))
         _check_within(self.box, self.frame)
         names = [name for name in wanted if name]
         for name in names:

@@ -1,8 +1,10 @@
-"""A job as functions: the historical `driver`, `get_data` and `upload_results`."""
+"""A job as functions: the historical ones of `driver.py`."""
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,23 @@ from nd_synapse import logs
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import Token
 from nd_synapse.detection import Detection
-from nd_synapse.errors import UsageError
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import locked
 from nd_synapse.job.job import BUCKET_VARIABLE, Job
 from nd_synapse.job.steps import finish, opened, run
+from nd_synapse.pipeline import registry
 from nd_synapse.progress import silent
 from nd_synapse.values import parse_path
 
-__all__ = ["driver", "get_data", "upload_results"]
+__all__ = ["driver", "get_data", "load_and_preproc", "run_nomads", "upload_results"]
+
+log = logging.getLogger(__name__)
+
+_VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
+"""That of the volumes which the historical function was written for."""
 
 
 def driver(
@@ -123,6 +132,76 @@ def get_data(
     source = NeuroDataResource(host, token, col, exp, [], x_range, y_range, z_range)
     channels = source.readable_channels
     return {name: source.get_cutout(name, *source.box.ranges) for name in channels}, source.voxel_size
+
+
+def run_nomads(
+    data_dict: Mapping[str, NDArray[Any]], *, voxel_size_nm: tuple[float, float, float] | None = None
+) -> NDArray[np.uint8]:
+    """Find synapses in arrays with the default pipeline.
+
+    Parameters
+    ----------
+    data_dict : mapping of str to ndarray
+        Channel to voxels, shape (z, y, x), as `get_data` returns them; those that are not uint8 or uint16 are left out.
+    voxel_size_nm : tuple of float, optional
+        Size of a voxel along z, y, x; by default (70, 100, 100), with a warning.
+
+    Returns
+    -------
+    ndarray of uint8
+        The mask, 0 and 255, of the same shape.
+
+    Raises
+    ------
+    NDSynapseError
+        If the arrays cannot be used.
+    """
+    if voxel_size_nm is None:
+        log.warning("voxels are taken to have z, y, x %s nm; give voxel_size_nm for others", _VOXEL_SIZE_NM)
+        voxel_size_nm = _VOXEL_SIZE_NM
+    channels = {name: v for name, v in _arrays(data_dict).items() if v.dtype in (np.uint8, np.uint16)}
+    found = detect_arrays(registry.build(registry.DEFAULT_PIPELINE, {}), channels, voxel_size_nm)
+    return next(iter(found.masks.values()))
+
+
+def load_and_preproc(data_dict: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    """Standardise channels: subtract the mean of each, and divide by its standard deviation.
+
+    Parameters
+    ----------
+    data_dict : mapping of str to ndarray
+        Channel to voxels, shape (z, y, x); they are not changed.
+
+    Returns
+    -------
+    dict of str to ndarray of float64
+        Channel to values of the same shape.
+
+    Raises
+    ------
+    DataError
+        If a channel is empty, or all of its voxels are equal.
+    """
+    standardised = {}
+    for name, voxels in _arrays(data_dict).items():
+        if voxels.size == 0 or voxels.min() == voxels.max():
+            raise DataError(f"channel {name!r}", "its voxels do not differ", "Leave it out")
+        values = voxels.astype(np.float64)
+        values -= values.mean()
+        standardised[name] = values / values.std()
+    return standardised
+
+
+def _arrays(data_dict: object) -> dict[str, NDArray[Any]]:
+    """Return channels as arrays; refuse arguments of other types."""
+    if not isinstance(data_dict, Mapping):
+        found = f"they are of the type {type(data_dict).__name__}"
+        raise UsageError("channels in memory", found, "Give a dictionary of channel to array (z, y, x)")
+    arrays = {name: np.asarray(voxels) for name, voxels in data_dict.items()}
+    other = [name for name, voxels in arrays.items() if voxels.dtype.kind not in "buif"]
+    if other:
+        raise DataError(f"channel {other[0]!r}", "it does not consist of numbers", "Give arrays (z, y, x)")
+    return arrays
 
 
 def upload_results(path: str | Path, results_key: str) -> None:
