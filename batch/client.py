@@ -58,7 +58,7 @@ _translated = partial(translated, of_response=_meaning)
 
 
 class BatchClient:
-    """What we request of AWS Batch and of CloudWatch Logs; `region` None is that of boto3's settings."""
+    """Requests to AWS Batch and CloudWatch Logs; `region` None is that of boto3's settings."""
 
     def __init__(self, region: str | None = None) -> None:
         self._region = region
@@ -96,8 +96,8 @@ class BatchClient:
             )
         return found[-1]
 
-    def environments(self, queue: str) -> list[dict[str, Any]]:
-        """Describe the compute environments of a queue."""
+    def queue(self, queue: str) -> Queue:
+        """Describe a queue with its compute environments."""
         with _translated(f"job queue {queue}"):
             found = self._reading.describe_job_queues(jobQueues=[queue])["jobQueues"]
             names = [one["computeEnvironment"] for one in found[0]["computeEnvironmentOrder"]] if found else []
@@ -109,10 +109,7 @@ class BatchClient:
             )
         with _translated(f"compute environments of the queue {queue}"):
             answer = self._reading.describe_compute_environments(computeEnvironments=names)
-            environments: list[dict[str, Any]] = answer["computeEnvironments"]
-            # what cannot be parsed is refused here
-            Queue.of(queue, environments)
-        return environments
+            return Queue.of(queue, answer["computeEnvironments"])
 
     def register(self, request: Mapping[str, Any]) -> str:
         """Register a revision of a job definition."""
@@ -153,15 +150,13 @@ class BatchClient:
                 return ids[0]
         return None
 
-    def describe(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+    def describe(self, ids: Sequence[str]) -> list[JobState]:
         """Describe jobs; those that Batch has forgotten, or does not know yet, are missing."""
-        found: list[dict[str, Any]] = []
+        found: list[JobState] = []
         for first in range(0, len(ids), _AT_ONCE):
             with _translated("describing the jobs"):
-                found += self._reading.describe_jobs(jobs=list(ids[first : first + _AT_ONCE]))["jobs"]
-                # what cannot be parsed is refused here
-                for one in found[-_AT_ONCE:]:
-                    JobState.of(one)
+                jobs = self._reading.describe_jobs(jobs=list(ids[first : first + _AT_ONCE]))["jobs"]
+                found += [JobState.of(job) for job in jobs]
         return found
 
     def terminate(self, job_id: str, reason: str) -> None:

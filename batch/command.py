@@ -71,7 +71,7 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     submission.check_definition(definition, ours.secret)
     results = None if "--no-upload" in options else (bucket, job.results_key)
     submission.check_rights(definition, ours.run_bucket, ours.run_prefix, results)
-    queue = Queue.of(ours.queue, client.environments(ours.queue))
+    queue = client.queue(ours.queue)
     compute = submission.compute_of(definition)
     plan = requested.plan(compute)
     _write(plan.as_text())
@@ -138,8 +138,8 @@ def _states(client: BatchClient, run: Run, job: Submitted) -> list[JobState]:
     if children > 1:
         states = client.describe([f"{job.job_id}:{index}" for index in range(children)])
         if states:
-            return [JobState.of(state) for state in states]
-    return [JobState.of(state) for state in client.describe([job.job_id])]
+            return states
+    return client.describe([job.job_id])
 
 
 def _logs(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
@@ -199,7 +199,7 @@ def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
     client = BatchClient(region)
     jobs = records.jobs()
     phase_of = {job.job_id: phase for phase, job in submission.latest(jobs).items()}
-    states: dict[Phase, str] = {phase_of[job["jobId"]]: job["status"] for job in client.describe(list(phase_of))}
+    states: dict[Phase, str] = {phase_of[job.job_id]: job.status for job in client.describe(list(phase_of))}
     phases = submission.missing_phases(run, states, records.finished())
     if phases and ours.job_definition:
         # other code may be unable to use the finished blocks, and each child of detection would then count all itself
@@ -213,7 +213,7 @@ def _resume(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
         definition = client.definition(ours.job_definition)
         submission.check_other(definition, run)
         run = replace(run, job_definition=_revision(definition))
-    queue = Queue.of(run.queue, client.environments(run.queue))
+    queue = client.queue(run.queue)
     run = _bounded(_with_memory(run, ours.memory_mib), queue)
     _confirm(ours.yes, f"Submit {', '.join(phases)} of {run.address} again?")
     number = max((job.round for job in jobs), default=0) + 1

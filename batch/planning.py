@@ -13,7 +13,7 @@ from batch.plan import BatchPlan
 from batch.prices import Prices, read_prices
 from batch.requests import Resources
 from batch.retry import Compute
-from batch.shards import MOST_CHILDREN, shards_for
+from batch.shards import shards_for
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection.budget import Needs, check_memory, fitted, needs_of
@@ -60,15 +60,6 @@ class Wishes:
     """Whether the user gave the block size."""
     push: bool = True
     """Whether the masks go to BOSS."""
-
-    def __post_init__(self) -> None:
-        """Refuse an impossible array."""
-        if self.shards is not None and not 1 <= self.shards <= MOST_CHILDREN:
-            raise UsageError(
-                f"--shards {self.shards}",
-                f"an array has from 1 to {MOST_CHILDREN:,} children",
-                "Leave it out, or give another number",
-            )
 
     @property
     def child_cpus(self) -> int:

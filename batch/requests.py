@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from batch.retry import ATTEMPTS, Compute, retry_strategy
+from batch.shards import MOST_CHILDREN
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
 __all__ = [
-    "LARGEST_ARRAY",
     "SHORTEST_S",
     "Phase",
     "Resources",
@@ -25,9 +25,6 @@ __all__ = [
 
 Phase = Literal["statistics", "detection", "report"]
 """The jobs of a run: two arrays, and the job that does what remains."""
-
-LARGEST_ARRAY = 10_000
-"""Children of an array at most."""
 
 SHORTEST_S = 60
 """The shortest time-out of Batch."""
@@ -101,7 +98,7 @@ class Run:
     prefix: str
     """Where finished blocks, and the record of the run, are."""
     attempts: int = ATTEMPTS
-    """How often a job is begun at most."""
+    """Limit of the attempts of a job."""
     name: str = "nd-synapse"
     tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the jobs, and of the tasks that they become, for the bill."""
@@ -110,10 +107,10 @@ class Run:
         """Refuse what Batch or S3 would refuse, and a token among the options."""
         refuse_tokens(self.options)
         retry_strategy(self.compute, self.attempts)
-        if not 1 <= self.shards <= LARGEST_ARRAY:
+        if not 1 <= self.shards <= MOST_CHILDREN:
             raise UsageError(
                 f"{self.shards:,} shards",
-                f"an array has {LARGEST_ARRAY:,} children at most",
+                f"an array has {MOST_CHILDREN:,} children at most",
                 "Leave --shards out, or take a smaller box",
             )
         check_place(self.run_id, self.prefix)

@@ -1,4 +1,4 @@
-"""Retry rules of AWS Batch: retried is what the infrastructure lost or did not answer, never a defect or a refusal.
+"""Retry rules of AWS Batch: after a lost machine or a service that did not answer, never after a defect or a refusal.
 
 Batch (API reference, EvaluateOnExit and RetryStrategy) takes at most five rules and uses the first whose patterns all
 match; a pattern is a text, or the start of one with ``*`` at its end. Without a match the job is retried, so the last

@@ -147,7 +147,7 @@ def _runs(cuts: Ints, edges: Sequence[Ints]) -> tuple[Ints, Ints]:
         ((z + 1, 0, 0), (last_z, ny, nx)),
         # whole rows of the plane in which it ends
         ((last_z, 0, 0), (last_z + goes_on, np.where(in_one_plane, 0, last_y), nx)),
-        # the beginning of the row in which it ends
+        # the start of the row in which it ends
         ((last_z, last_y, 0), (last_z + goes_on, last_y + 1, last_x)),
     ]
     starts, stops = (

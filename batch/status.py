@@ -1,4 +1,4 @@
-"""The state of a run as text, from what Batch reports of its jobs and from the finished blocks. It asks nobody."""
+"""The state of a run as text, from Batch's descriptions of its jobs and the finished blocks; it sends no request."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class Attempt:
     """None if the container never ran to its end."""
     reason: str
     status_reason: str
-    """What Batch says; empty where it says nothing."""
+    """Batch's reason; may be empty."""
     started_s: float | None
     stopped_s: float | None
     """Seconds since 1970; None where the container never ran."""
     log_stream: str | None
-    """Where it wrote."""
+    """The log that it wrote to."""
 
     @property
     def seconds(self) -> float:
@@ -89,28 +89,28 @@ class JobState:
 
     job_id: str
     shard: int | None
-    """Which child it is; None for a job that is no child."""
+    """Index of the child; None for a job that is no child."""
     status: str
     status_reason: str
-    """What Batch says of it; empty where it says nothing."""
+    """Batch's reason; may be empty."""
     attempts: tuple[Attempt, ...]
     """Those that have ended, the oldest first."""
     most_attempts: int
-    """How often it is begun at most."""
+    """Limit of its attempts."""
     started_s: float | None
-    """When the attempt began that has not ended."""
+    """Start of the attempt that has not ended."""
     vcpus: float
-    """What its container gets."""
+    """Virtual cores of its container."""
     memory_mib: int
-    """What its container gets."""
+    """Memory of its container."""
     log_group: str | None
-    """Where it writes."""
+    """The group of its logs."""
     log_stream: str | None
-    """Where the last attempt wrote, or the one that has not ended writes."""
+    """The log of the last attempt."""
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> JobState:
-        """Read what Batch says of a job."""
+        """Parse Batch's description of a job."""
         container = description.get("container", {})
         stream = container.get("logStreamName")
         needs = {need["type"]: need["value"] for need in container.get("resourceRequirements", [])}
@@ -134,7 +134,7 @@ class JobState:
 
 
 def _attempt(description: Mapping[str, Any]) -> Attempt:
-    """Read what Batch says of an attempt."""
+    """Parse Batch's description of an attempt."""
     container = description.get("container", {})
     return Attempt(
         exit_code=None if (code := container.get("exitCode")) is None else int(code),

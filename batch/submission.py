@@ -155,7 +155,7 @@ def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phas
 
 def cancel(jobs: Sequence[Submitted], client: BatchClient) -> list[Submitted]:
     """Terminate all jobs of a run that have not ended."""
-    states = {job["jobId"]: job["status"] for job in client.describe([job.job_id for job in jobs])}
+    states = {job.job_id: job.status for job in client.describe([job.job_id for job in jobs])}
     order: tuple[Phase, ...] = ("report", "detection", "statistics")
     # a job that was submitted a moment ago is not listed yet, and would run on
     live = [job for job in jobs if states.get(job.job_id) not in ENDED]

@@ -303,8 +303,8 @@ class TestSubmit:
     @pytest.mark.parametrize(
         ("words", "found"),
         [
-            (["--attempts", "0"], "--attempts: it is not a whole number from 1 to 10. Give a number from 1 to 10"),
-            (["--memory-mib=-1"], "--memory-mib: it is not a whole number from 512"),
+            (["--attempts", "0"], "--attempts 0: it is not a whole number from 1 to 10. Give a number from 1 to 10"),
+            (["--memory-mib=-1"], "--memory-mib -1: it is not a whole number from 512"),
             (["--run", "a/../b"], "letters, digits and hyphens"),
             (["--run", ""], "letters, digits and hyphens"),
             (["--run-prefix", "../.."], "it is not names joined by slashes"),

@@ -223,8 +223,6 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("box", "wishes", "words"),
         [
-            (SMALL, {"shards": 10_001}, "from 1 to 10,000 children"),
-            (SMALL, {"shards": 0}, "from 1 to 10,000 children"),
             (SMALL, {"shards": 5}, "a block of its own"),
             (SMALL, {"compute": "FARGATE", "cpus": 17}, "fewer --cpus"),
             (SMALL, {"memory_bytes": 2**28}, "more --memory"),
