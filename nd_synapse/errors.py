@@ -129,7 +129,7 @@ class StoppedError(NDSynapseError):
 
 
 class PermissionDeniedError(NDSynapseError, PermissionError):
-    """The token or the role may not do what was asked."""
+    """The token or the role may not do what was requested."""
 
     exit_code = 77
     meaning = "the token, or the AWS credentials, may not do this"

@@ -107,7 +107,7 @@ class Bucket:
             try:
                 self._client.head_bucket(Bucket=self.name)
             except boto_errors.ClientError as error:
-                # A role that may only put objects gets 403 here; the upload tells, for its error responses have a body.
+                # A role that may only put objects gets 403 here; the errors of the upload have bodies, which say more.
                 if status(error) not in (*_NO_RIGHT_TO_LOOK, 404):
                     raise
                 if status(error) == 404:
@@ -200,7 +200,7 @@ class Bucket:
             try:
                 self._client.upload_file(str(file), self.name, key, ExtraArgs=extra, Config=_UPLOAD)
             except S3UploadFailedError as error:
-                # the parts were joined, the response was lost, and botocore asked once more
+                # the parts were joined, the response was lost, and botocore sent the request once more
                 response = getattr(error.__context__, "response", {})
                 if response.get("Error", {}).get("Code") != "NoSuchUpload" or self.difference(key, file):
                     raise

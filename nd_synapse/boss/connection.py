@@ -209,7 +209,7 @@ def describe_resource(remote: BossRemote, requested: str, resource: Any) -> Mapp
     with translated(requested, url_for(remote), token_of(remote)):
         request = service.service.get_request(resource, "GET", "application/json", service.url_prefix, service.auth)
         fields = send(service, request).json()
-        # A host that answers everything with 200 is not BOSS; some of its databases ignore case.
+        # A host that answers every request with 200 is not BOSS; some of its databases ignore case.
         if str(fields["name"]).lower() != resource.name.lower():
             raise ValueError("the reply describes something else")
         for field, kind in _FIELDS.get(type(resource), {}).items():

@@ -90,7 +90,7 @@ def _read_piece(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArr
 
 
 def _unpack(response: requests.Response, box: Box, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the voxels of an answer, shape (z, y, x) of `box`; raise ValueError if it holds anything else."""
+    """Return the voxels of a response, shape (z, y, x) of `box`; raise ValueError if it holds anything else."""
     body = response.content
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     sent_digest = response.headers.get("Content-Digest", "")  # RFC 9530 (2024); most servers send none
@@ -129,7 +129,7 @@ def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> int:
 
 
 def _repeats(response: requests.Response) -> int:
-    """Return the attempts that failed before this answer; a client that `connect` did not make has none."""
+    """Return the attempts that failed before this response; a client that `connect` did not make has none."""
     return int(getattr(response.raw, "repeats", 0))
 
 
@@ -153,7 +153,7 @@ def _request(
     except UnavailableError as error:
         reply = reply_of(error)
         if reply is not None and reply.status == 500:
-            # BOSS answers so to a token that it does not know, too; a question in JSON gets the true answer.
+            # BOSS answers so to a token that it does not know, too; a request for JSON gets the true reason.
             call(remote, requested, remote.list_collections)
         raise
 

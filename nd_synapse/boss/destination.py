@@ -229,8 +229,8 @@ def _ensure(remote: BossRemote, requested: str, wanted: Any) -> tuple[Mapping[st
     try:
         created = call(remote, requested, lambda: remote.create_project(wanted))
     except UsageError as error:
-        # BOSS answers 400 if it exists already: another job created it meanwhile, or an attempt of ours whose answer
-        # was lost. It may hold voxels by now, so it does not count as new.
+        # BOSS answers 400 if it exists already: another job created it meanwhile, or an attempt of ours whose
+        # response was lost. It may hold voxels by now, so it does not count as new.
         reply = reply_of(error)
         existing = _look_up(remote, requested, wanted) if reply is not None and reply.status == 400 else None
         if existing is None:

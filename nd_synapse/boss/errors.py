@@ -29,7 +29,7 @@ __all__ = ["BossReply", "parse_body", "read_reply", "reply_of", "translated", "w
 
 _DELETED = 4005
 _REPLY = "boss_reply"
-"""Attribute of a foreign error that keeps what a refusal said."""
+"""Attribute of a foreign error that keeps the error response."""
 
 _EXCERPT = 300  # characters of a server's message; BOSS's own messages are shorter, pages are longer
 
@@ -55,15 +55,15 @@ _NO_ANSWER: tuple[tuple[type[Exception], str, str], ...] = (
         "{host} broke the connection, or sent something that is not HTTP, after the retries",
         "Check --host, and whether the server runs",
     ),
-    (requests.RequestException, "the answer of {host} cannot be read ({name})", "Check that --host is a BOSS host"),
-    (urllib3_errors.HTTPError, "the answer of {host} cannot be read ({name})", "Check that --host is a BOSS host"),
+    (requests.RequestException, "the response of {host} cannot be read ({name})", "Check that --host is a BOSS host"),
+    (urllib3_errors.HTTPError, "the response of {host} cannot be read ({name})", "Check that --host is a BOSS host"),
     (OSError, "no trusted encrypted connection to {host}", _TRUST),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BossReply:
-    """What a refusal of BOSS says."""
+    """An error response of BOSS."""
 
     status: int
     code: int | None
@@ -84,7 +84,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
 
 
 def read_reply(response: requests.Response) -> BossReply:
-    """Read status, code and message of an answer that is a refusal."""
+    """Read status, code and message of an error response."""
     fields = parse_body(response.content)
     code = fields.get("code")
     message = str(fields.get("message") or fields.get("detail") or "")[:_EXCERPT].rstrip(". ")

@@ -106,7 +106,7 @@ class NeuroDataResource:
     @property
     def remote(self) -> BossRemote:
         """The connection of this process, opened when it is first needed."""
-        # A connection that is inherited by fork shares its sockets with the parent: the answers would be mixed up.
+        # A connection that is inherited by fork shares its sockets with the parent: the responses would be mixed up.
         if self._remote is None or self._remote_pid != os.getpid():
             self._remote = connect(self.host.url, self.token, patience=self._patience)
             self._remote_pid = os.getpid()

@@ -184,7 +184,7 @@ def _wait_for(port: int) -> None:
             time.sleep(0.1)
         else:
             return
-    raise UnavailableError("an S3 server on this machine", f"no answer within {_START_LIMIT_S:.0f} s", "Try again")
+    raise UnavailableError("an S3 server on this machine", f"no response within {_START_LIMIT_S:.0f} s", "Try again")
 
 
 def _stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

@@ -104,7 +104,7 @@ def _uploaded(outcome: Outcome, folder: ResultFolder) -> int:
 def _held_back(file: Path) -> Iterator[None]:
     """Write nothing to job.log while it is uploaded; add the records of that time later if one is a warning or worse.
 
-    So S3 has all of it, or its beginning if an upload failed.
+    So S3 has all of it, or its first lines if an upload failed.
     """
     root = logging.getLogger()
     files = [one for one in root.handlers if isinstance(one, logging.FileHandler)]

@@ -1,4 +1,4 @@
-"""run.json: what a run was asked for and what came of it, written last and read again by verify and upload."""
+"""run.json: the request and the results of a run, written last and read again by verify and upload."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Outline:
 
 
 def outline_of(body: bytes) -> Outline | None:
-    """Read as much of a run.json as tells whose files lie beside it; None if it is not one of ours."""
+    """Read whose files lie beside a run.json; None if it is not one of ours."""
     try:
         content = json.loads(body)
         if content["schema"] != _SCHEMA:
@@ -134,7 +134,7 @@ def outline_in(root: Path) -> Outline | None:
 
 
 def _leads_down(path: str) -> bool:
-    """Tell whether a path is of a file below a folder, none of them hidden: objects in S3 are removed by it."""
+    """Return whether a path is of a file below a folder, none of them hidden: objects in S3 are removed by it."""
     plain = path.isprintable() and "\\" not in path
     return plain and not any(part == "" or part.startswith(".") for part in path.split("/"))
 

@@ -1,4 +1,4 @@
-"""What a job came to, from the detection on."""
+"""The outcome of a job, from the detection on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Outcome"]
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a job came to; filled step by step."""
+    """The outcome of a job; filled step by step."""
 
     job: Job
     source: NeuroDataResource

@@ -115,7 +115,7 @@ class Known:
         return surroundings(window(WINDOW_NM, self.voxel_size_nm))
 
     def measures(self, points: NDArray[np.int64], frame: Box) -> NDArray[np.bool_]:
-        """Tell of centroids, int64 (3, n), whether a window has all voxels of the box that are measured round them."""
+        """Return for centroids, int64 (3, n), whether a window has all voxels of the box measured round them."""
         within = np.ones(points.shape[1], np.bool_)
         for places, n, (start, stop), (first, last) in zip(
             points, self.reach, frame.ranges, self.box.ranges, strict=True
@@ -138,7 +138,7 @@ class Again:
     _cut: NDArray[np.bool_]
 
     def has_all_of(self, bounds: Box, centre: Sequence[int]) -> bool:
-        """Tell whether an object would be among the rows, if there is one."""
+        """Return whether an object would be among the rows, if there is one."""
         point = np.array(centre, np.int64).reshape(3, 1)
         if not self._window.contains(bounds) or not self._known.measures(point, self._window)[0]:
             return False
