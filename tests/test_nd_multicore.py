@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import nd_multicore
 from nd_synapse.blocks.grid import blocks_of
-from nd_synapse.errors import DataError, UsageError
+from nd_synapse.errors import DataError, RangeError, UsageError
 from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
@@ -101,14 +101,22 @@ def test_companions_have_the_historical_names_and_results(config: Path) -> None:
     assert filled.data is not None
     assert np.array_equal(filled.data["ramp"], ramp()[3:5, :, 3:30])
     assert nd_multicore.job(blocks[0], resource, lambda _: None) == "1_0_3"
+    assert nd_multicore.job(blocks[0], resource) == "1_0_3"
 
 
-def test_a_function_that_raises_is_named_with_its_block(config: Path) -> None:
+def test_a_function_that_raises_is_logged_with_its_block_and_gives_none(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     resource = get_boss_resource(config)
     block = nd_multicore.Block((1, 5), (0, 20), (3, 30))
-    with pytest.raises(DataError, match=r"break_down on block z 1:5 .*RuntimeError: no such synapse") as failure:
-        nd_multicore.job(block, resource, break_down)
-    assert isinstance(failure.value.__cause__, RuntimeError)
+    assert nd_multicore.job(block, resource, break_down) is None
+    assert "break_down on block z 1:5" in caplog.text
+    assert "RuntimeError: no such synapse" in caplog.text
+
+
+def test_data_that_cannot_be_pulled_are_an_error_of_a_job(config: Path) -> None:
+    with pytest.raises(RangeError):
+        nd_multicore.job(nd_multicore.Block((1, 500), (0, 20), (3, 30)), get_boss_resource(config))
 
 
 def test_wrong_blocks_are_refused(config: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.grid import blocks_of, key_of
-from nd_synapse.errors import DataError, NDSynapseError, UsageError
+from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.text import describe_error
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from nd_synapse.boss.resource import NeuroDataResource
 
 __all__ = ["Block", "BlockFunction", "compute_blocks", "get_data", "job", "three_numbers", "zyx"]
+
+log = logging.getLogger(__name__)
 
 DataDict = dict[str, NDArray[Any]]
 
@@ -107,7 +110,7 @@ def get_data(resource: NeuroDataResource, block: Block) -> Block:
     return filled
 
 
-def job(block: Block, resource: NeuroDataResource, function: BlockFunction) -> str:
+def job(block: Block, resource: NeuroDataResource, function: BlockFunction | None = None) -> str | None:
     """Run a function on the data of one block.
 
     Parameters
@@ -116,25 +119,26 @@ def job(block: Block, resource: NeuroDataResource, function: BlockFunction) -> s
         The block.
     resource : NeuroDataResource
         Where its data come from.
-    function : callable
-        Takes a dictionary of channel to voxels (z, y, x); what it returns is not kept.
+    function : callable, optional
+        Takes a dictionary of channel to voxels (z, y, x); what it returns is not kept. By default, the data are pulled
+        and nothing is done with them.
 
     Returns
     -------
-    str
-        The block's key, ``<z>_<y>_<x>`` of its start.
+    str or None
+        The block's key, ``<z>_<y>_<x>`` of its start; None if the function raised, which is logged.
 
     Raises
     ------
-    DataError
-        If the function raises; the cause is attached.
+    NDSynapseError
+        If the data cannot be pulled.
     """
     data = get_data(resource, block).data
     try:
-        function(data or {})
-    except NDSynapseError:
-        raise
+        if function is not None:
+            function(data or {})
     except Exception as error:
         name = getattr(function, "__name__", type(function).__name__)
-        raise DataError(f"{name} on block {block.box}", describe_error(error), "Correct the function") from error
+        log.exception("%s on block %s: %s; correct the function", name, block.box, describe_error(error))
+        return None
     return block.key
