@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.grid import blocks_of, key_of
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box, Range
-from nd_synapse.text import describe_error
 
 if TYPE_CHECKING:
     from nd_synapse.boss.resource import NeuroDataResource
@@ -137,8 +136,8 @@ def job(block: Block, resource: NeuroDataResource, function: BlockFunction | Non
     try:
         if function is not None:
             function(data or {})
-    except Exception as error:
+    except Exception:
         name = getattr(function, "__name__", type(function).__name__)
-        log.exception("%s on block %s: %s; correct the function", name, block.box, describe_error(error))
+        log.exception("%s on block %s raised an error; correct the function", name, block.box)
         return None
     return block.key
