@@ -314,6 +314,20 @@ def test_an_encrypted_connection_that_breaks_is_retried(certificates, monkeypatc
     assert len(connections) == 3
 
 
+def test_a_server_that_does_not_encrypt_is_asked_once():
+    """A host name without http:// in front of it: the user should not wait for retries that cannot help."""
+    connections: list[socket.socket] = []
+
+    def speak(line: socket.socket, _ended: threading.Event) -> None:
+        connections.append(line)
+        line.recv(65536)
+        line.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with speaking(speak) as host, pytest.raises(UnavailableError, match="http:// for a server without encryption"):
+        ask(f"https://{host}")
+    assert len(connections) == 1
+
+
 @pytest.mark.parametrize("case", ["not trusted", "of another host", "no such file", "no certificates"])
 def test_the_token_is_not_sent_to_a_host_without_a_trusted_certificate(
     certificates, monkeypatch, tmp_path, caplog, case

@@ -84,10 +84,13 @@ def _is_quota(response: urllib3.BaseHTTPResponse) -> bool:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Return whether a certificate is not trusted, or the name of a host does not exist."""
+    """Return whether a certificate is not trusted, a server does not encrypt, or the name of a host does not exist."""
     if isinstance(error, NameResolutionError):
         return getattr(error.__cause__, "errno", None) != socket.EAI_AGAIN
-    return isinstance(error, SSLError) and any(isinstance(part, ssl.SSLCertVerificationError) for part in error.args)
+    return isinstance(error, SSLError) and any(
+        isinstance(part, ssl.SSLCertVerificationError) or getattr(part, "reason", None) == "WRONG_VERSION_NUMBER"
+        for part in error.args
+    )
 
 
 class _Connection(urllib3.connection.HTTPConnection):
