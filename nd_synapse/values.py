@@ -37,9 +37,10 @@ _LARGEST_INDEX = 999_999_999
 _LARGEST_NM = 1e12
 
 
-def _requested(option: str, given: object) -> str:
-    """Return the option, and its value if that cannot be a token."""
-    return f"{option} {given}" if isinstance(given, int | str) and _HARMLESS.fullmatch(str(given)) else option
+def _shown(given: object) -> str:
+    """Return a value that cannot be a token, "it" in place of all others."""
+    harmless = isinstance(given, int | str) and _HARMLESS.fullmatch(str(given))
+    return (str(given).strip() if harmless else "") or "it"
 
 
 def parse_path(option: str, given: str | Path) -> Path:
@@ -64,8 +65,8 @@ def parse_int(option: str, given: object, least: int, most: int) -> int:
     elif hasattr(given, "__index__") and not isinstance(given, bool):
         number = int(given.__index__())
     if number is None or not least <= number <= most:
-        found = f"it is not a whole number from {least:,} to {most:,}"
-        raise UsageError(_requested(option, given), found, f"Give a number from {least} to {most}, in digits only")
+        found = f"{_shown(given)} is not a whole number from {least:,} to {most:,}"
+        raise UsageError(option, found, f"Give a number from {least} to {most}, in digits only")
     return number
 
 
@@ -73,9 +74,7 @@ def parse_number(option: str, text: str, most: float) -> float:
     """Read a number from 0 upwards."""
     number = float(text) if _DECIMAL.fullmatch(text) else -1.0
     if not 0 <= number <= most:
-        raise UsageError(
-            _requested(option, text), f"it is not a number from 0 to {most:g}", "Give a number such as 1.5"
-        )
+        raise UsageError(option, f"{_shown(text)} is not a number from 0 to {most:g}", "Give a number such as 1.5")
     return number
 
 
@@ -83,9 +82,7 @@ def parse_lengths(option: str, text: str) -> tuple[float, float, float]:
     """Read ``Z,Y,X`` in nanometres."""
     parts = text.split(",")
     if len(parts) != 3 or not all(_DECIMAL.fullmatch(part) and float(part) <= _LARGEST_NM for part in parts):
-        raise UsageError(
-            _requested(option, text), "it is not Z,Y,X in nanometres", "Give three numbers, such as 70,100,100"
-        )
+        raise UsageError(option, f"{_shown(text)} is not Z,Y,X in nanometres", "Give three numbers, such as 70,100,100")
     z, y, x = map(float, parts)
     return z, y, x
 
@@ -94,8 +91,8 @@ def parse_range(option: str, text: str) -> tuple[int, int]:
     """Read ``start,stop`` or ``start:stop``; that it holds a voxel is `Box`'s to check."""
     parts = text.replace(":", ",").split(",")
     if len(parts) != 2 or not all(_WHOLE.fullmatch(part) and int(part) <= _LARGEST_INDEX for part in parts):
-        found = f"it is not two whole numbers from 0 to {_LARGEST_INDEX}"
-        raise UsageError(_requested(option, text), found, "Give start,stop or start:stop without spaces, such as 0,16")
+        found = f"{_shown(text)} is not two whole numbers from 0 to {_LARGEST_INDEX}"
+        raise UsageError(option, found, "Give start,stop or start:stop without spaces, such as 0,16")
     return int(parts[0]), int(parts[1])
 
 
@@ -112,7 +109,7 @@ def parse_block_size(option: str, text: str) -> tuple[int, int, int]:
     parts = text.split(",")
     if len(parts) != 3 or not all(_WHOLE.fullmatch(part) and 0 < int(part) < 2**31 for part in parts):
         raise UsageError(
-            _requested(option, text), "it is not three whole numbers from 1 upwards", "Give Z,Y,X, such as 32,512,512"
+            option, f"{_shown(text)} is not three whole numbers from 1 upwards", "Give Z,Y,X, such as 32,512,512"
         )
     z, y, x = map(int, parts)
     return z, y, x
@@ -123,7 +120,7 @@ def parse_gib(option: str, text: str) -> int:
     size = float(text) if _DECIMAL.fullmatch(text) else 0.0
     if not 2**-30 <= size < 2**20:
         raise UsageError(
-            _requested(option, text), f"it is no size in GiB above 0 and below {2**20}", f"Give it such as {option} 1.5"
+            option, f"{_shown(text)} is no size in GiB above 0 and below {2**20}", f"Give it such as {option} 1.5"
         )
     return int(size * 2**30)
 

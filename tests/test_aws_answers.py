@@ -253,7 +253,7 @@ def test_an_upload_takes_nothing_for_done_that_was_not_said(server: Server, tmp_
     (tmp_path / "synapses.csv").write_bytes(b"a" * (9_000_000 if large else 9))
     server.answers = {start: [answer] for start, answer in ODD_UPLOADS[name].items()}
     server.answers.setdefault("HEAD /bucket/key", [MISSING])
-    with pytest.raises(UnavailableError, match=f"driver.py upload {tmp_path}") as caught:
+    with pytest.raises(UnavailableError, match=f"nd-synapse upload {tmp_path}") as caught:
         upload_folder(tmp_path, "bucket", "key")
     told = "".join(traceback.format_exception(caught.value))
     assert "s3cret" not in told
@@ -344,7 +344,9 @@ class TestSubmission:
     @pytest.mark.parametrize(
         "listed", [says(b'{"jobSummaryList": []}', headers=JSON), says(b"{}", "403 Forbidden", JSON)]
     )
-    def test_how_to_find_it_is_told_if_it_is_not_found(self, server: Server, door: BatchClient, listed: bytes) -> None:
+    def test_the_error_says_how_to_find_a_job_that_is_not_found(
+        self, server: Server, door: BatchClient, listed: bytes
+    ) -> None:
         server.answers = {"POST /v1/submitjob": [lost], "POST /v1/listjobs": [listed]}
         with pytest.raises(UnavailableError, match="is not known") as caught:
             door.submit(REQUEST)

@@ -35,15 +35,16 @@ def requested(*words: str, **environ: str) -> Job:
     ("words", "message"),
     [
         (["--cpus", "two"], "--cpus: it is not a whole number from 1 to 1,024. Give a number from 1 to 1024"),
-        *((["--cpus", text], "--cpus: it is not a whole number") for text in ("0", "1_0", "+2", " 2", "9" * 5000)),
+        *((["--cpus", text], f"--cpus: {text.strip()} is not a whole number") for text in ("0", "+2", " 2")),
+        *((["--cpus", text], "--cpus: it is not a whole number") for text in ("1_0", "9" * 5000)),
         (["--pulls", "\N{ARABIC-INDIC DIGIT THREE}"], "--pulls: it is not a whole number"),
         (["--shards", "none"], "--shards: it is not a whole number from 1 to 1,000,000"),
-        (["--shard=-1"], "--shard: it is not a whole number from 0 to 999,999"),
-        *((["--memory", text], "--memory: it is no size in GiB") for text in ("1_0", "+2", "nan")),
+        (["--shard=-1"], "--shard: -1 is not a whole number from 0 to 999,999"),
+        *((["--memory", text], "is no size in GiB above 0") for text in ("1_0", "+2", "nan")),
         (["--cache", "1e-320"], "--cache: it is no size in GiB above 0"),
-        (["--z-range", "-1,4"], "--z-range has no value; one that begins with - is written --z-range=VALUE, and no"),
-        (["--block-size", "-1,2,3"], "is written --block-size=VALUE, and no number in it is negative"),
-        (["--z-range=-1,4"], "--z-range: it is not two whole numbers from 0 to 999999999"),
+        (["--z-range", "-1,4"], "--z-range needs a value without negative numbers"),
+        (["--block-size", "-1,2,3"], "--block-size needs a value without negative numbers"),
+        (["--z-range=-1,4"], "--z-range: -1,4 is not two whole numbers from 0 to 999999999"),
         (["--z-range", "0,1_0"], "--z-range: it is not two whole numbers"),
         (["--block-size", ""], "--block-size: it is not three whole numbers"),
         (["--channels", ""], "--channels: it is not of the form NAME=VALUE"),
@@ -57,8 +58,8 @@ def requested(*words: str, **environ: str) -> Job:
         (["--frobnicate", "--zz"], "unrecognized options --frobnicate --zz."),
         (["--phase", TOKEN], "invalid choice; choose from 'statistics', 'detection', 'report'"),
         (["--quiet=" + TOKEN], "it takes no value"),
-        ([TOKEN], "a word in it belongs to no option"),
-        (["--pipeline", "nomads-unsupervized"], "the pipelines are nomads-unsupervised, "),
+        ([TOKEN], "it has a word that is no option and no value of one"),
+        (["--pipeline", "nomads-unsupervized"], "there is no such pipeline; there are nomads-unsupervised, "),
     ],
 )
 def test_an_invalid_option_is_refused_by_its_name_and_with_a_remedy(words: list[str], message: str) -> None:
@@ -110,7 +111,7 @@ def test_valid_options_are_taken() -> None:
     assert parse_path("a", Path("b")) == parse_path("a", "b") == Path("b")
 
 
-def test_an_invalid_index_of_batch_and_one_of_the_user_are_told_apart() -> None:
+def test_an_invalid_index_of_batch_and_one_of_the_user_have_different_messages() -> None:
     parts = ["--shared", "s3://b/p", "--block-size", "1,4,4", "--phase", "statistics", "--shards", "3"]
     with pytest.raises(UsageError, match="Leave it to AWS Batch, or give --shard"):
         requested(*parts, AWS_BATCH_JOB_ARRAY_INDEX="-1")

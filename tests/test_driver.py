@@ -544,8 +544,8 @@ class TestUpload:
         finally:
             requests.post(f"{s3.url}/moto-api/reset-auth", data="inf", timeout=LIMIT_S)
         assert run.code == 77, run.stderr
-        assert f"driver.py upload {run.folder}" in run.stderr
-        assert f"driver.py upload {run.folder}" in (run.folder / "job.log").read_text()
+        assert f"nd-synapse upload {run.folder}" in run.stderr
+        assert f"nd-synapse upload {run.folder}" in (run.folder / "job.log").read_text()
         assert (run.folder / "run.json").exists()
         assert (run.folder / ".work").exists()
         code, logged = self.upload(run.folder, "private-bucket")
@@ -682,10 +682,12 @@ class TestStoppedUpload:
     def test_it_names_the_command_that_sends_the_rest_alone(self, s3_env: S3Server, stopped: Run) -> None:
         assert stopped.code == 75, stopped.stderr
         assert "Traceback" not in stopped.stderr
-        found = re.search(r"stopped by SIGTERM.*`python3 (driver.py upload .*)`", stopped.stderr)
+        found = re.search(r"stopped by SIGTERM.*`nd-synapse (upload .*)`", stopped.stderr)
         assert found, stopped.stderr
         assert found[0] in (stopped.folder / "job.log").read_text()
-        done = subprocess.run([sys.executable, *shlex.split(found[1])], cwd=REPOSITORY, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "nd_synapse", *shlex.split(found[1])], cwd=REPOSITORY, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         self.check_all_is_there(s3_env, stopped.folder)
 

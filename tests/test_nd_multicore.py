@@ -202,7 +202,7 @@ def test_a_wrong_block_size_is_refused(config: Path, capfd: pytest.CaptureFixtur
     assert command(str(config), "tests.test_nd_multicore:save", "--block-size", size) == 2
     error = capfd.readouterr().err
     assert "--block-size" in error
-    assert error.endswith("it is not three whole numbers from 1 upwards. Give Z,Y,X, such as 32,512,512.\n")
+    assert error.endswith("is not three whole numbers from 1 upwards. Give Z,Y,X, such as 32,512,512.\n")
 
 
 def smooth(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -295,7 +295,7 @@ def count(data_dict):
         raise RuntimeError("not this one")
     return {"twice": 2 * block, "lowest": [block.min()]}
 """
-"""A function that tells which blocks came, slowly enough to be killed at it, in a module that is soon imported."""
+"""A function that records which blocks came, slowly enough to be killed at it, in a module that is soon imported."""
 
 
 @pytest.fixture
@@ -367,7 +367,7 @@ def start(config: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def committed(scratch: Path) -> dict[str, tuple[int, int]]:
-    """Name the files of finished blocks, with what tells a file from one that was written anew."""
+    """Name the files of finished blocks, with what distinguishes a file from one that was written anew."""
     finished = {file.stem for file in scratch.glob("blocks-*/done/*.npz")}
     files = [file for file in scratch.glob("blocks-*/*/*.np?") if file.stem in finished]
     return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}

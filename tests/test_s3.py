@@ -358,7 +358,7 @@ def test_an_upload_that_fails_in_the_middle_is_resumed_by_the_same_call(
 
     message = str(caught.value)
     assert f"s3://results/{PREFIX}/nomads-unsupervised-predictions.pkl" in message
-    assert f"python3 driver.py upload {folder} --bucket results" in message
+    assert f"nd-synapse upload {folder} --bucket results" in message
     assert caught.value.__cause__ is not None
     assert len(s3_env.keys("results")) == 3
     assert f"{PREFIX}/run.json" not in s3_env.keys("results")
@@ -434,7 +434,7 @@ def test_a_missing_bucket_is_created_private_in_the_region_of_the_environment(
 def test_a_new_bucket_is_closed_to_the_public_though_the_answer_to_its_creation_was_lost(
     s3_env: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """botocore asks once more, and is told that the bucket is there already."""
+    """botocore asks once more, and S3 answers that the bucket is there already."""
     with through_proxy(s3_env) as faulty:
         # in us-east-1, it would be told that all is well
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -462,7 +462,7 @@ def test_a_new_bucket_that_cannot_be_closed_gets_no_file(
 
     assert "s3:PutBucketPublicAccessBlock" in str(caught.value)
     assert left in str(caught.value)
-    assert f"python3 driver.py upload {folder} --bucket results" in str(caught.value)
+    assert f"nd-synapse upload {folder} --bucket results" in str(caught.value)
     assert not any(PREFIX in path for _, path in seen)
     names = [entry["Name"] for entry in s3_env.client().list_buckets()["Buckets"]]
     assert names == ([] if bucket_may_go else ["results"])
@@ -531,7 +531,7 @@ def test_a_name_that_no_bucket_has_is_refused_before_any_call(
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_nowhere)
     with pytest.raises(UsageError, match="no bucket has such a name") as caught:
         upload_folder(folder, bucket, PREFIX)
-    assert f"python3 driver.py upload {folder} --bucket NAME" in str(caught.value)
+    assert f"nd-synapse upload {folder} --bucket NAME" in str(caught.value)
     with pytest.raises(UsageError, match="no bucket has such a name"):
         check_bucket(bucket, None)
 
@@ -638,7 +638,7 @@ def test_a_wrong_setting_of_aws_is_a_usage_error(
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError) as caught:
         upload_folder(folder, "results", PREFIX)
-    assert f"python3 driver.py upload {folder} --bucket results" in str(caught.value)
+    assert f"nd-synapse upload {folder} --bucket results" in str(caught.value)
 
 
 @pytest.mark.usefixtures("s3_env", "hurried")

@@ -110,7 +110,7 @@ def add_blocks(p: argparse._ActionsContainer, block_size: tuple[int, int, int] |
 def add_verbosity(p: argparse.ArgumentParser) -> None:
     """Add ``--verbose`` and ``--quiet``."""
     loud = p.add_argument_group("messages").add_mutually_exclusive_group()
-    loud.add_argument("--verbose", action="store_true", help="a line for each block too")
+    loud.add_argument("--verbose", action="store_true", help="more messages, such as a line for each block")
     loud.add_argument("--quiet", action="store_true", help="warnings and errors only")
 
 

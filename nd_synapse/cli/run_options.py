@@ -181,7 +181,6 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     bucket = (environ.get(BUCKET_VARIABLE) or None) if options.bucket is None else options.bucket
     return Job(
         host=given["host"],
-        token=find_token(None, None, {}, token),
         collection=given["col"],
         experiment=given["exp"],
         box=Box(given["z_range"], given["y_range"], given["x_range"]),
@@ -205,4 +204,6 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         plots=not options.no_plots,
         shared=options.shared,
         part=_part(options, environ),
+        # last, so that a wrong range or parameter is reported before a missing token
+        token=find_token(None, None, {}, token),
     )

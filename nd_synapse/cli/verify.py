@@ -17,6 +17,7 @@ from nd_synapse.errors import (
     UsageError,
     exit_codes,
 )
+from nd_synapse.job.manifest import read_run_file
 from nd_synapse.job.verify import SAMPLE, Request, verify
 from nd_synapse.text import one_line, shortened
 from nd_synapse.values import parse_path
@@ -38,6 +39,7 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     """Check a folder; all checks are made and printed before the first failure is raised."""
     options = parser(prog).parse_args(argv)
     search_working_folder(options.pipeline)
+    read_run_file(options.folder)  # a wrong folder is reported before a missing token
     token = None if options.offline else find_token(options.token, options.token_file, environ, None)
     if token is not None:
         logs.hide(token)

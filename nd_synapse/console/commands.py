@@ -70,8 +70,8 @@ def _without_command(words: list[str], found: Mapping[str, metadata.EntryPoint])
     names = [*(name for name in _PURPOSES if name in found), *(name for name in found if name not in _PURPOSES)]
     raise UnknownNameError(
         "the command line",
-        f"it names no command; the commands are {', '.join(closest(words[0], names))}",
-        "nd-synapse --help lists them",
+        f"there is no such command; the closest is {closest(words[0], names)[0]}",
+        "nd-synapse --help lists all commands",
     )
 
 

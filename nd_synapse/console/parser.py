@@ -74,13 +74,22 @@ class Parser(argparse.ArgumentParser):
             names = {word.partition("=")[0] for word in unknown.split()}
             options = sorted(name for name in names if _OPTION.fullmatch(name))
             if not options:
-                return "a word in it belongs to no option"
+                return "it has a word that is no option and no value of one"
             return f"unrecognized {'options' if options[1:] else 'option'} {' '.join(options)}{self._meant(options[0])}"
         lacking = re.fullmatch(r"argument (.*): expected one argument", message)
         if lacking:
             option = lacking[1].split("/")[-1]
-            unsigned = ", and no number in it is negative" if option.endswith(("-range", "-size")) else ""
-            return f"{option} has no value; one that begins with - is written {option}=VALUE{unsigned}"
+            if option.endswith(("-range", "-size")):
+                return f"{option} needs a value without negative numbers"
+            return f"{option} needs a value; one that begins with - is written {option}=VALUE"
+        if message == "the following arguments are required: COMMAND":
+            return "a command is missing"
+        message = re.sub(
+            r"argument COMMAND: invalid choice: .* \(choose from (.*)\)$",
+            lambda match: f"there is no such command; there are {match[1].replace(chr(39), '')}",
+            message,
+            flags=re.DOTALL,
+        )
         message = re.sub(r"(invalid choice): .* \(choose from (.*)\)$", r"\1; choose from \2", message, flags=re.DOTALL)
         message = re.sub(r"(invalid \w+ value): .*", r"\1", message, flags=re.DOTALL)
         return re.sub(r"ignored explicit argument .*", "it takes no value", message, flags=re.DOTALL)

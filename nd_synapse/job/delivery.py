@@ -171,7 +171,7 @@ def upload(outcome: Outcome, root: Path) -> None:
     """Upload the result folder, if there is a bucket for it."""
     job = outcome.job
     if job.bucket is None:
-        log.info("nothing uploaded: neither --bucket nor %s is given, or --no-upload is", BUCKET_VARIABLE)
+        log.info("nothing is uploaded to S3: no --bucket and no %s, or --no-upload", BUCKET_VARIABLE)
         return
     from nd_synapse.job import upload  # boto3 is imported only where it is used
 

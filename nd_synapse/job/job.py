@@ -219,7 +219,7 @@ class Job:
             if channel not in channels:
                 raise UnknownNameError(
                     f"channel {channel!r} in --feature-channels",
-                    f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
+                    f"there is no such image channel; there are {', '.join(closest(channel, channels)) or 'none'}",
                     "Correct the name",
                 )
         return self.feature_channels or tuple(channels)

@@ -192,7 +192,8 @@ def read_run_file(folder: Path) -> RunFile:
             raise ValueError(f"its schema is {content['schema']!r}")
         return _parsed(content)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"result folder {folder}", "it has no run.json", remedy) from error
+        found = "it has no run.json" if folder.is_dir() else "there is no such folder"
+        raise UsageError(f"result folder {folder}", found, remedy) from error
     except OSError as error:
         raise StorageError(f"reading {path}", system_reason(error), "Check your right to read it") from error
     except (*_PROBLEMS, NDSynapseError) as error:

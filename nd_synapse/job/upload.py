@@ -96,7 +96,7 @@ def _resuming(root: Path, bucket: str, acl: str | None) -> str:
 def command_of(root: Path, bucket: str, acl: str | None) -> str:
     """Return the command that sends what is missing of an upload, in backticks."""
     options = f"--bucket {bucket}" + (f" --acl {acl}" if acl else "")
-    return f"`python3 driver.py upload {shlex.quote(str(root))} {options}`"
+    return f"`nd-synapse upload {shlex.quote(str(root))} {options}`"
 
 
 def _keys(root: Path, key_prefix: str) -> dict[str, Path]:

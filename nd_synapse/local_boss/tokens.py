@@ -16,6 +16,7 @@ from typing import Any, Literal
 from nd_synapse.errors import StorageError, UsageError
 from nd_synapse.local_boss.catalog import LOCAL_USER
 from nd_synapse.paths import refuse_special
+from nd_synapse.text import system_reason
 
 __all__ = ["ANONYMOUS", "Rights", "load", "writing_token"]
 
@@ -77,10 +78,11 @@ def load(data: Path) -> dict[str, Rights]:
         _warn_of_readers(path)
         refuse_special(path)
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(
-            f"token file {path}", str(error), "Give a data folder that you may read and write"
-        ) from error
+    except UnicodeDecodeError as error:
+        raise _malformed(path, "it is no text in UTF-8") from error
+    except OSError as error:
+        found = system_reason(error) if data.exists() else "the data folder does not exist"
+        raise StorageError(f"token file {path}", found, "Give a data folder that you may read and write") from error
     try:
         entries = json.loads(text)["tokens"].items()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

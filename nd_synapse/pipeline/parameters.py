@@ -148,7 +148,7 @@ def parse_parameters(declared: Sequence[Parameter], given: Mapping[str, str]) ->
         if name not in known:
             raise UsageError(
                 f"parameter {name!r}",
-                f"the pipeline has {', '.join(closest(name, known)) or 'no parameters'}",
+                f"there is no such parameter; the pipeline has {', '.join(closest(name, known)) or 'none'}",
                 "Correct the name after --param",
             )
     return {

@@ -70,7 +70,7 @@ def factory(name: str) -> Any:
     if name not in points:
         raise UnknownNameError(
             f"pipeline {name!r}",
-            f"the pipelines are {', '.join(closest(name, list(points)))}",
+            f"there is no such pipeline; there are {', '.join(closest(name, list(points)))}",
             "Correct --pipeline, or name a function of your own as package.module:function",
         )
     try:

@@ -94,12 +94,14 @@ def _check_chosen(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
     for role_name, channel in chosen.items():
         if role_name not in names:
             raise UnknownNameError(
-                f"role {role_name!r} in --channels", f"the roles are {', '.join(names)}", "Correct the role"
+                f"role {role_name!r} in --channels",
+                f"there is no such role; there are {', '.join(names)}",
+                "Correct the role",
             )
         if channel and channel not in channels:
             raise UnknownNameError(
                 f"channel {channel!r} as {role_name}",
-                f"the image channels are {', '.join(closest(channel, channels)) or 'none'}",
+                f"there is no such image channel; there are {', '.join(closest(channel, channels)) or 'none'}",
                 "Correct the name in --channels",
             )
 

@@ -303,8 +303,8 @@ class TestSubmit:
     @pytest.mark.parametrize(
         ("words", "found"),
         [
-            (["--attempts", "0"], "--attempts 0: it is not a whole number from 1 to 10. Give a number from 1 to 10"),
-            (["--memory-mib=-1"], "--memory-mib -1: it is not a whole number from 512"),
+            (["--attempts", "0"], "--attempts: 0 is not a whole number from 1 to 10. Give a number from 1 to 10"),
+            (["--memory-mib=-1"], "--memory-mib: -1 is not a whole number from 512"),
             (["--run", "a/../b"], "letters, digits and hyphens"),
             (["--run", ""], "letters, digits and hyphens"),
             (["--run-prefix", "../.."], "it is not names joined by slashes"),
@@ -552,7 +552,7 @@ class TestScripted:
     def test_nothing_that_aws_says_steers_the_terminal(
         self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
     ) -> None:
-        """Containers write what they like, and so does whoever ends a job."""
+        """Containers write what they like, and so does anyone who ends a job."""
         job = {
             "jobId": "job-report",
             "status": "FAILED",

@@ -70,7 +70,7 @@ def test_a_side_that_a_json_query_does_not_name_has_no_channel() -> None:
         ({"query": '{"presynaptic": "a", "threshold": "0.9"}'}, '"0.9" is not a number'),
         ({"query": '{"presynaptic": "a", "threshold": NaN}'}, "it is not a probability"),
         ({"query": '{"presynaptic": "' + "a" * 20_000 + '"}'}, "it may have 10000"),
-        ({"qury": "{}"}, "the pipeline has query"),
+        ({"qury": "{}"}, "there is no such parameter; the pipeline has query"),
     ],
     ids=lambda value: repr(value)[:60],
 )
