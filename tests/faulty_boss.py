@@ -1,4 +1,4 @@
-"""A proxy that stands between a client and a BOSS, and goes wrong where a test tells it to.
+"""A proxy that stands between a client and a BOSS, and fails where a test says so.
 
 It is no BOSS of its own: without a server behind it, it has only the faults that it was given.
 """

@@ -117,7 +117,7 @@ _V1 = _Version(
 
 @dataclass(frozen=True)
 class _Usage:
-    """Bytes in use, and processes that were killed for want of them."""
+    """Bytes in use, and processes that were killed because they were used up."""
 
     bytes: int
     killed: int

@@ -108,7 +108,7 @@ def test_every_pinned_package_is_looked_up() -> None:
     assert known.requested == pinned()
 
 
-def test_a_known_hole_is_named_and_fails() -> None:
+def test_a_known_vulnerability_is_named_and_fails() -> None:
     with registry(failed_blocks={"urllib3": "PYSEC-0000-1"}) as known:
         done = audit(known.url)
     assert done.returncode != 0

@@ -85,7 +85,7 @@ def exit_at_two(box: Box) -> int:
 
 
 def die_once(box: Box) -> int:
-    """Die at block 2 the first time, as at want of memory that others took."""
+    """Die at block 2 the first time, as when others took the memory."""
     mark = Path(os.environ["ND_POOL_TEST_FOLDER"]) / "died"
     if box.z[0] == 2 and not mark.exists():
         mark.touch()
@@ -240,7 +240,7 @@ def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_function_that_workers_cannot_load_ends_the_run_at_once(starts: Path) -> None:
-    """It used to cost two processes a block, and was told as want of memory."""
+    """It used to cost two processes a block, and was reported as a lack of memory."""
     with pytest.raises(UsageError, match="ModuleNotFoundError: No module named 'elsewhere'") as failure:  # noqa: SIM117
         with BlockPool(1, note_start) as pool:
             list(pool.run(Unloadable(), Boxes(BOXES)))

@@ -1,4 +1,4 @@
-"""What is told of a running job."""
+"""What is reported of a running job."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ DEFINITION = REPOSITORY / "batch" / "job_definition.json"
 # whose resource AWS offers no smaller than all, or which take something away from everybody
 EVERYTHING = {
     "ecr:GetAuthorizationToken": "the log-in to ECR is the account's",
-    "s3:*": "denied, to whoever comes without TLS",
+    "s3:*": "denied, to anyone without TLS",
 }
 JOBS: dict[Compute, str] = {"EC2": "Ec2Job", "FARGATE": "FargateJob"}
 

@@ -368,7 +368,7 @@ def test_a_job_is_planned_as_its_driver_would_do_it() -> None:
         (duration(180), "3 min"),
     ],
 )
-def test_sizes_and_times_are_told_in_units_that_suit_them(told: str, text: str) -> None:
+def test_sizes_and_times_are_printed_in_units_that_suit_them(told: str, text: str) -> None:
     assert told == text
 
 

@@ -45,14 +45,14 @@ def a_large_run(**others: Any) -> Any:
         ("r6idn.32xlarge", 128, 1024),
     ],
 )
-def test_a_type_of_machine_tells_its_size(name: str, vcpus: int, gib: int) -> None:
+def test_the_size_of_a_machine_follows_from_its_type(name: str, vcpus: int, gib: int) -> None:
     size = machine(name)
     assert size is not None
     assert (size.vcpus, size.memory_mib) == (vcpus, gib * 1024)
 
 
 @pytest.mark.parametrize("name", ["r5", "optimal", "m5.metal", "p3.2xlarge", "c5.2large", "default_x86_64"])
-def test_what_tells_no_size_is_not_guessed(name: str) -> None:
+def test_a_type_without_a_size_is_not_guessed(name: str) -> None:
     assert machine(name) is None
     assert Environment.of(described(64, ["r5.xlarge", name])).machines == ()
 

@@ -89,7 +89,7 @@ def test_for_any_volume_what_shards_pull_is_what_listing_their_tiles_gives(
 
 
 class Counting(Memory):
-    """A shelf that counts what it is asked."""
+    """A shared block store that counts its requests."""
 
     def __init__(self) -> None:
         super().__init__()

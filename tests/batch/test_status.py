@@ -1,4 +1,4 @@
-"""What a run's user is told: descriptions of AWS Batch and keys of finished blocks in, words out."""
+"""What status reports: descriptions of AWS Batch and keys of finished blocks in, words out."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_every_exit_code_of_ours_has_words() -> None:
         assert "none of ours" not in describe_error(kind.exit_code, "", EXITED)  # type: ignore[attr-defined]
 
 
-def test_a_shard_that_spot_took_is_told_with_what_is_kept() -> None:
+def test_a_shard_that_spot_took_is_reported_with_what_is_kept() -> None:
     run = a_run()
     keys = keys_of(run)
     jobs: dict[Phase, list[JobState]] = {
@@ -148,7 +148,7 @@ def test_earlier_rounds_cost_as_much() -> None:
     assert "cost        3.00 to 6.00 USD" in text
 
 
-def test_of_many_failures_the_first_are_told_and_the_others_counted() -> None:
+def test_of_many_failures_the_first_are_listed_and_the_others_counted() -> None:
     run = a_run(shards=32)
     jobs: dict[Phase, list[JobState]] = {
         "detection": [state("FAILED", attempt(1, code=1), shard=shard) for shard in range(32)]
@@ -198,7 +198,7 @@ def test_for_any_blocks_the_shards_add_up_to_the_whole(shards: int, finished: se
 
 
 def test_shards_are_counted_as_the_children_have_them() -> None:
-    """The children cut by `detection.shelf.Part`."""
+    """The children cut by `blocks.shared_store.Part`."""
     from nd_synapse.blocks.shared_store import Part
 
     run: Run = a_run(shards=5)

@@ -116,7 +116,7 @@ def test_a_hostile_volume_gives_the_same_in_blocks(
 
 
 class Counting(Arrays):
-    """A source that tells what was asked of it."""
+    """A source that records its requests."""
 
     requested: list[tuple[str, Box]]
 
@@ -157,7 +157,7 @@ def test_what_the_cache_cannot_hold_is_pulled_again_and_the_result_is_the_same(t
 
 @dataclass(frozen=True, slots=True)
 class Fragile(NomadsUnsupervised):
-    """The pipeline, failing on a block that holds a certain voxel, as long as it is told so."""
+    """The pipeline, failing on a block that holds a certain voxel, as long as a flag says so."""
 
     broken: bool = True
 

@@ -94,7 +94,7 @@ def test_damaged_arrays_are_made_again(
 def test_a_tile_that_was_pulled_and_not_counted_is_pulled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing tells whether it is what BOSS holds: the volume may have changed since."""
+    """Nothing shows whether it is what BOSS holds: the volume may have changed since."""
     source = Watching(**spots(3).data)
     source.requested = []
     clean = run(source, tmp_path / "clean", monkeypatch)
@@ -110,7 +110,7 @@ def test_a_tile_that_was_pulled_and_not_counted_is_pulled_again(
 
 
 def test_other_damage_ends_the_run_or_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what is compressed, the check sum tells."""
+    """The checksum of a compressed file shows it."""
     source = spots(3)
     clean = run(source, tmp_path / "clean", monkeypatch)
     chance = random.Random(4)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tests.faults import faulty_s3
 from tests.faults.jobs import LIMIT_S, Verdict, bench
+from tests.faults.parts import runs_in_parts
 from tests.faults.plans import cases, mixture
-from tests.faults.shelves import shelves
 from tests.faults.uploads import CASES_OF_PARTS, UPLOAD_FAULTS, Uploads, alone
 from tests.fixtures_s3 import start_s3
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory() as root,
         start_s3() as server,
         faulty_s3.through_proxy(server) as faulty,
-        shelves(Path(root), faulty) as place_of_parts,
+        runs_in_parts(Path(root), faulty) as place_of_parts,
     ):
         for fault in faulty_s3.FAULTS:
             for first, lasting in itertools.product((1, 12, 40), (False, True)):

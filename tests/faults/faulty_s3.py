@@ -67,7 +67,7 @@ PARTS = {
 """The requests by which a file is sent in parts."""
 
 PART_FAULTS = ("500 InternalError", "damaged", "reset", "lost answer", "truncated", "late error")
-"""What can happen to each of them, as far as it fits; S3 may answer 200 to the last one, and then tell of an error."""
+"""What can happen to each of them, as far as it fits; S3 may answer 200 to the last one, and then report an error."""
 
 READ_TIMEOUT_S = 0.5
 

@@ -150,7 +150,7 @@ def greedy(data_dict):
 
 
 class TestMemory:
-    """A limit is known before the work, and who exceeds it is told what helps."""
+    """A limit is known before the work, and the error says what helps."""
 
     def test_blocks_that_cannot_fit_the_limit_are_refused_with_a_size_that_can(
         self, image: str, sample_boss: BossServer
@@ -163,7 +163,7 @@ class TestMemory:
         size = refused.log.rpartition("Give --block-size ")[2].split()[0].rstrip(".")
         assert ended(image, *words, "--block-size", size, options=options).code == 0
 
-    def test_a_worker_that_the_kernel_kills_is_told_as_such(
+    def test_a_worker_that_the_kernel_kills_is_reported_as_such(
         self, image: str, sample_boss: BossServer, tmp_path: Path
     ) -> None:
         """What a pipeline takes beyond its word ends its worker, not the job: no bare 137."""
@@ -183,7 +183,7 @@ class TestMemory:
             in log
         )
 
-    def test_a_job_that_the_kernel_kills_itself_is_told_as_such(self, image: str, sample_boss: BossServer) -> None:
+    def test_a_job_that_the_kernel_kills_itself_is_reported_as_such(self, image: str, sample_boss: BossServer) -> None:
         """Not even the start fits into this limit."""
         options = (*HARDENED, *HOST, *with_token(sample_boss), "--memory", "24m", "--memory-swap", "24m")
         with started(image, *requested(sample_boss), options=options) as container:
@@ -230,7 +230,7 @@ class TestStop:
 
 
 class TestToken:
-    """Whoever may look at a container does not see a token that came in a file."""
+    """Anyone who may look at a container does not see a token that came in a file."""
 
     def test_a_token_from_a_file_shows_nowhere(self, image: str, sample_boss: BossServer, tmp_path: Path) -> None:
         file = tmp_path / "token"

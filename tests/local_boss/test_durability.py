@@ -1,4 +1,4 @@
-"""What the local BOSS has answered stays: killed processes, several writers, a server that is told to stop."""
+"""What the local BOSS has answered stays: killed processes, several writers, a server that is asked to stop."""
 
 from __future__ import annotations
 

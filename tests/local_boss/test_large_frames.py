@@ -118,7 +118,7 @@ def test_levels_without_end_are_refused(vast: BossServer, levels: dict[str, int]
     assert verdict(vast.ask("POST", "/v1/collection/lab/experiment/pilot/channel/deep", json=fields)) == (400, 1003)
 
 
-def test_levels_of_an_older_catalog_are_told_up_to_the_last_that_can_be(vast: BossServer) -> None:
+def test_levels_of_an_older_catalog_are_listed_up_to_the_last_possible_one(vast: BossServer) -> None:
     make(vast, "/v1/collection/lab/experiment/older", {"coord_frame": "vast", "num_hierarchy_levels": 64})
     make(vast, "/v1/collection/lab/experiment/older/channel/c", {"type": "image", "datatype": "uint8"})
     with closing(sqlite3.connect(vast.data / "catalog.sqlite")) as db, db:

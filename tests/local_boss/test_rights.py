@@ -156,7 +156,7 @@ def test_refusals_say_what_boss_says(governed: Place) -> None:
     assert message == "reader does not have the required role resource-manager"
 
 
-def test_existence_is_told_before_rights(governed: Place) -> None:
+def test_existence_is_checked_before_rights(governed: Place) -> None:
     reply = governed.server.ask("GET", f"/v1/cutout/{governed.path('nope')}/0/0:4/0:1/0:1/", token="public")
     assert verdict(reply) == (404, 4000)
 

@@ -27,20 +27,20 @@ BLOCK = (2, 6, 7)
 PARTS = [Part(phase, index, 2) for phase in ("statistics", "detection") for index in range(2)]
 
 
-class Shelves:
-    """Runs in parts on a small volume, each with a shelf of its own, and what one job makes of it."""
+class RunsInParts:
+    """Runs in parts on a small volume, each with a shared block store of its own, and what one job makes of it."""
 
     def __init__(self, root: Path, faulty: FaultyS3) -> None:
         self.root = root
         self.faulty = faulty
         self._source = noisy(SHAPE, np.uint8, 5)
         self._folders = itertools.count(1)
-        faulty.server.client().create_bucket(Bucket="shelves")
+        faulty.server.client().create_bucket(Bucket="parts")
         self.reference = self._bytes(detect(self._plan(), 1))
 
     def try_out(self, faults: FaultPlan) -> Verdict:
         """Do all parts and the job that ends the run under a plan; whatever fails is done again without."""
-        shared_store = S3SharedStore(f"s3://shelves/run-{next(self._folders)}")
+        shared_store = S3SharedStore(f"s3://parts/run-{next(self._folders)}")
         first: NDSynapseError | None = None
         began = time.monotonic()
         for part in [*PARTS, None]:
@@ -78,9 +78,9 @@ class Shelves:
 
 
 @contextmanager
-def shelves(root: Path, faulty: FaultyS3) -> Iterator[Shelves]:
+def runs_in_parts(root: Path, faulty: FaultyS3) -> Iterator[RunsInParts]:
     """Set up the runs; their blocks are computed in this process."""
     with (
         mock.patch("nd_synapse.detection.on_disk.BlockPool", InProcessPool),
     ):
-        yield Shelves(root, faulty)
+        yield RunsInParts(root, faulty)
