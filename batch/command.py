@@ -28,6 +28,7 @@ from nd_synapse.console import app
 from nd_synapse.console.app import write_stdout
 from nd_synapse.console.parser import Parser
 from nd_synapse.errors import UnknownNameError, UsageError
+from nd_synapse.job.delivery import check_upload
 from nd_synapse.text import one_line
 from nd_synapse.values import parse_pairs
 
@@ -40,14 +41,11 @@ _LOG_GROUP = "/aws/batch/job"
 
 _MOST_LOGS = 10
 
-_ANY_BUCKET = "bucket"
-"""Stands for the one that `submit` will get."""
-
 
 def _plan(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run ``plan``."""
     requested = requested_run("plan", argv, environ)
-    check_bucket(requested.job.bucket or _ANY_BUCKET, requested.job.acl)
+    check_upload(requested.job)
     plan = requested.plan("FARGATE" if requested.ours.compute == "fargate" else "EC2")
     _write(f"{json.dumps(plan.as_json(), indent=1)}\n" if requested.ours.json else plan.as_text())
     return 0

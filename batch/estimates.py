@@ -183,17 +183,8 @@ def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
 
 def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
     """Estimate a run in one job, which writes its blocks to S3, too, for it may be interrupted."""
-    return Phase(
-        name="single",
-        jobs=1,
-        at_once=1,
-        pulled_bytes=load.box.voxels * load.voxel_bytes,
-        boss_requests=round(load.blocks * load.tile_requests) + load.push_requests,
-        s3_puts=3 * load.blocks + 4 * _pages(load.blocks),
-        s3_gets=0,
-        fixed_s=_START_S,
-        work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
-    )
+    puts = 3 * load.blocks + 4 * _pages(load.blocks)
+    return replace(report(load, needs, cpus, pulls), name="single", s3_puts=puts, s3_gets=0, fixed_s=_START_S)
 
 
 def _pages(names: int) -> int:

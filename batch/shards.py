@@ -105,8 +105,6 @@ def _fewest(most: int, child_s: Callable[[int], float], limit_s: float) -> int:
 class Pulled:
     """What the shards of a run pull of one channel."""
 
-    own_voxels: Ints
-    """Voxels of the blocks of each shard; together those of the volume."""
     voxels: Ints
     """Voxels that each shard pulls, each once."""
     tiles: Ints
@@ -122,7 +120,6 @@ def pulled_by(box: Box, block_size: Sequence[int], shards: int, halo: Sequence[i
     first, last = _around(edges, starts, stops, halo)
     low, high = _region(edges, starts, stops, halo)
     return Pulled(
-        own_voxels=_volumes(_at(edges, starts), _at(edges, stops)).sum(axis=0),
         voxels=_union(np.maximum(_at(edges, first), low), np.minimum(_at(edges, last), high)),
         tiles=_union(first, last),
     )

