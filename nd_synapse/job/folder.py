@@ -70,12 +70,6 @@ class ResultFolder:
         except OSError as cause:
             raise self._refused(cause) from cause
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other jobs out of the folder while the context lasts."""
-        with locked(self.root):
-            yield
-
     def clear_work(self) -> None:
         """Remove the scratch folder, and what killed processes left half-written."""
         try:

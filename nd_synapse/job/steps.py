@@ -16,7 +16,7 @@ from nd_synapse.detection.parts import detect_part
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UsageError
 from nd_synapse.job import delivery
 from nd_synapse.job.deliverables import checksums
-from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.forecast import candidates, forecast, plan_of
 from nd_synapse.job.job import Job, mask_names
 from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_experiment
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def opened(job: Job) -> Iterator[ResultFolder]:
     """Lock the folder of a job while the context lasts, checked, and without the scratch of earlier runs if fresh."""
     folder = ResultFolder(job.path, job.results_key)
-    with folder.locked():
+    with locked(folder.root):
         _check_folder(job, folder)
         if job.fresh:
             folder.clear_work()

@@ -30,7 +30,7 @@ from nd_synapse.errors import NDSynapseError
 from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps
-from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss import tokens
 from nd_synapse.local_boss.boss import Boss
@@ -205,7 +205,7 @@ class Bench:
     def run(self, job: Job) -> NDSynapseError | None:
         """Do a job as the command line does; return the error that gives its exit code."""
         folder = ResultFolder(job.path, job.results_key)
-        with folder.locked():
+        with locked(folder.root):
             try:
                 outcome = steps.run(job, folder, lambda *_: None)
             except NDSynapseError as error:
