@@ -39,8 +39,9 @@ _LARGEST_NM = 1e12
 
 def _shown(given: object) -> str:
     """Return a value that cannot be a token, "it" in place of all others."""
-    harmless = isinstance(given, int | str) and _HARMLESS.fullmatch(str(given))
-    return (str(given).strip() if harmless else "") or "it"
+    # Python does not write whole numbers of very many digits
+    text = given if isinstance(given, str) else str(given) if isinstance(given, int) and abs(given) < 10**40 else ""
+    return (text.strip() if _HARMLESS.fullmatch(text) else "") or "it"
 
 
 def parse_path(option: str, given: str | Path) -> Path:
