@@ -78,11 +78,11 @@ class _Worker:
                 # it may have waited for us: the rest has the whole limit
                 self.started = time.monotonic()
             self.received += piece
-            if whole := self._whole():
+            if whole := self._whole_messages():
                 return whole
         return []
 
-    def _whole(self) -> list[Any]:
+    def _whole_messages(self) -> list[Any]:
         """Take the whole messages out of what was received."""
         found = []
         while len(self.received) >= LENGTH.size:

@@ -20,7 +20,7 @@ from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageErro
 from nd_synapse.evaluate import printout, truth
 from nd_synapse.evaluate.detections import Detections, run_pipeline
 from nd_synapse.evaluate.evaluation import Evaluation, evaluate_labels, evaluate_points
-from nd_synapse.evaluate.files import Volumes
+from nd_synapse.evaluate.inputs import Volumes
 from nd_synapse.evaluate.synapses import Extent, Synapses, synapses_of_labels
 from nd_synapse.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_synaptograms, read_synaptograms
 from nd_synapse.files.atomic import replacing

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError, UsageError
-from nd_synapse.evaluate.files import column, numbers, read_table, read_volume
+from nd_synapse.evaluate.inputs import column, numbers, read_table, read_volume
 from nd_synapse.evaluate.synapses import Extent, Synapses
 
 __all__ = ["is_table", "labelled", "read_labels", "read_points", "within"]

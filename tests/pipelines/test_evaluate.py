@@ -18,7 +18,7 @@ import zarr
 from nd_synapse.cli.evaluate import main
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError
-from nd_synapse.evaluate import Synapses, evaluate_points, files
+from nd_synapse.evaluate import Synapses, evaluate_points, inputs
 from nd_synapse.evaluate.metrics import f1_of_counts
 from nd_synapse.local_boss.synthetic import SyntheticVolume, generate
 from nd_synapse.pipeline import registry
@@ -289,9 +289,9 @@ def test_files_that_are_too_large_are_refused(
     sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["--images", str(sample / "images"), "--truth", str(sample / "truth.csv"), "--voxel-size-nm", SIZE]
-    monkeypatch.setattr(files, "MAX_BYTES", 1000)
+    monkeypatch.setattr(inputs, "MAX_BYTES", 1000)
     assert main(line) == DataError.exit_code
-    monkeypatch.setattr(files, "MAX_ROWS", 3)
+    monkeypatch.setattr(inputs, "MAX_ROWS", 3)
     assert main(["--detections", line[3], "--truth", line[3], "--voxel-size-nm", SIZE]) == DataError.exit_code
     assert "more than 3 rows" in capsys.readouterr().err
 

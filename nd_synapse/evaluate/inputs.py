@@ -1,4 +1,4 @@
-"""Image volumes, and tables as text, from local files."""
+"""What is evaluated, read from local files: image volumes, and tables as text."""
 
 from __future__ import annotations
 
