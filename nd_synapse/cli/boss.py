@@ -41,8 +41,8 @@ def _command(argv: list[str], _environ: Mapping[str, str]) -> int:
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder; made if it is missing")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: the loopback interface)")
-    parser.add_argument("--port", type=int, default=0, help="port to bind (default: any free one)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind; default: the loopback interface")
+    parser.add_argument("--port", type=int, default=0, help="port to bind; default: any free one")
     parser.add_argument("--strict", action="store_true", help="fail as the real server does, see docs/local-boss.md")
     parser.add_argument("--verbose", action="store_true", help="log every request")
 

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         default=Path("demo"),
         metavar="FOLDER",
-        help="empty, or of an earlier demonstration (default: %(default)s)",
+        help="empty, or of an earlier demonstration; default: %(default)s",
     )
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
         metavar="DIR",
         help="folder of the report, made when missing",
     )
-    parser.add_argument("--title", help="title of the page (default: the name of the table)")
+    parser.add_argument("--title", help="title of the page; default: the name of the table")
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
         requested = parser.parse_args(words)

@@ -161,7 +161,7 @@ def left_bytes(plan: Plan) -> int:
 
 
 def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> bool:
-    """Tell whether a plan fits a limit."""
+    """Return whether a plan fits a limit."""
     return not _too_many(plan, run) and needs_of(plan, cpus, pulls, run).memory_bytes <= _usable(limit_bytes)
 
 
@@ -171,7 +171,7 @@ def _usable(limit_bytes: int) -> int:
 
 
 def _too_many(plan: Plan, run: Box | None) -> bool:
-    """Tell whether a run would have more blocks than it may."""
+    """Return whether a run would have more blocks than it may."""
     return (run or plan.box).tile_count(plan.block_size, aligned=True) > MAX_BLOCKS
 
 

@@ -100,7 +100,7 @@ class Exchange:
             self.shared_store.put(kinds[-1], _name_of(key), packed)
 
     def leave_failed_block(self, kind: str, failed_block: FailedBlock) -> None:
-        """Tell the other parts that a block failed."""
+        """Record for the other parts that a block failed."""
         if self.shared_store is not None:
             reason, traceback = failed_block.reason[:_TEXT_CHARACTERS], failed_block.traceback[-_TEXT_CHARACTERS:]
             note = json.dumps({"reason": reason, "traceback": traceback}).encode()

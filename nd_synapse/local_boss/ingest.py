@@ -271,14 +271,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--voxel-size-nm", type=three_numbers, required=True, metavar="Z,Y,X", help="voxel size in nanometres"
     )
     parser.add_argument(
-        "--type", choices=["image", "annotation"], help="type of the channel (default: annotation for uint64, or image)"
+        "--type", choices=["image", "annotation"], help="type of the channel; default: annotation for uint64, or image"
     )
     parser.add_argument(
         "--origin",
         type=three_integers,
         default=(0, 0, 0),
         metavar="Z,Y,X",
-        help="where the first voxel lies in the experiment (default: 0,0,0)",
+        help="where the first voxel lies in the experiment; default: 0,0,0",
     )
     parser.add_argument("--public", action="store_true", help="let everybody read it")
     parser.add_argument("--overwrite", action="store_true", help="make a channel that holds data equal to the stack")

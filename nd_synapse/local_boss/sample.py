@@ -236,9 +236,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data folder, made if missing")
     shape = ",".join(map(str, SHAPE))
     parser.add_argument(
-        "--shape", type=three_integers, default=SHAPE, metavar="Z,Y,X", help=f"extents in voxels (default: {shape})"
+        "--shape", type=three_integers, default=SHAPE, metavar="Z,Y,X", help=f"extents in voxels; default: {shape}"
     )
-    parser.add_argument("--seed", type=int, default=SEED, help=f"another seed, another volume (default: {SEED})")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"another seed, another volume; default: {SEED}")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -98,7 +98,7 @@ class _Trial:
 
     @property
     def splits(self) -> bool:
-        """Tell whether the split is good enough."""
+        """Return whether the split is good enough."""
         node, least = self.node, smallest_part(self.values.shape[1])
         gains = (node.gain or 0) >= least_gain(node.rows)
         return gains and node.distance_sd >= LEAST_DISTANCE_SD and node.smaller >= least

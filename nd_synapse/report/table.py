@@ -143,7 +143,7 @@ class SynapseTable:
         return found
 
     def has(self, *names: str) -> bool:
-        """Tell whether all of these columns are here."""
+        """Return whether all of these columns are here."""
         return all(name in self.columns for name in names)
 
     def need_rows(self) -> None:
