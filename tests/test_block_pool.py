@@ -514,12 +514,12 @@ def test_outcomes_may_be_large() -> None:
 
 def test_an_outcome_that_waited_for_a_busy_parent_is_not_late() -> None:
     """It does not fit into a pipe, so its worker waits until the parent reads."""
-    with BlockPool(2, block_limit_s=1.0) as pool:
+    with BlockPool(2, block_limit_s=4.0) as pool:
         outcomes = []
         for outcome in pool.run(lambda box: bytes(5_000_000), Boxes(BOXES)):
             outcomes.append(outcome)
             if len(outcomes) == 1:
-                time.sleep(2.0)
+                time.sleep(5.0)
     assert sum(isinstance(outcome, Done) for outcome in outcomes) == 6
 
 
