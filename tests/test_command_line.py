@@ -58,7 +58,7 @@ def requested(*words: str, **environ: str) -> Job:
         (["--frobnicate", "--zz"], "unrecognized options --frobnicate --zz."),
         (["--phase", TOKEN], "invalid choice; choose from 'statistics', 'detection', 'report'"),
         (["--quiet=" + TOKEN], "it takes no value"),
-        ([TOKEN], "it has a word that is no option and no value of one"),
+        ([TOKEN], "it has a word that belongs to no option"),
         (["--pipeline", "nomads-unsupervized"], "there is no such pipeline; there are nomads-unsupervised, "),
     ],
 )

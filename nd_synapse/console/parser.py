@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
             names = {word.partition("=")[0] for word in unknown.split()}
             options = sorted(name for name in names if _OPTION.fullmatch(name))
             if not options:
-                return "it has a word that is no option and no value of one"
+                return "it has a word that belongs to no option"
             return f"unrecognized {'options' if options[1:] else 'option'} {' '.join(options)}{self._meant(options[0])}"
         lacking = re.fullmatch(r"argument (.*): expected one argument", message)
         if lacking:
