@@ -45,7 +45,7 @@ chromium:  ## install the browser in which a slow test opens the report, where t
 	command -v chromium || command -v google-chrome || { $(ROOT) apt-get update && $(ROOT) apt-get install --yes --no-install-recommends chromium; }
 
 test-slow: $(VENV)/.dev  ## run the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadscope
 
 wheel: $(VENV)/.runtime  ## build dist/*.whl
 	rm -rf dist

@@ -420,6 +420,7 @@ def die_once_then_last(box: Box) -> int:
     return number
 
 
+@pytest.mark.slow
 def test_while_a_block_is_tried_alone_the_parent_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It used to take a core, for as long as the block took."""
     monkeypatch.setenv("ND_POOL_TEST_FOLDER", str(tmp_path))
@@ -480,6 +481,7 @@ def break_off_at_two(end: signal.Signals) -> Callable[[Box], bytes]:
     return function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "words"),
     [(signal.SIGKILL, "by SIGKILL, twice"), (signal.SIGSTOP, "took longer than 5 s")],

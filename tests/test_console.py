@@ -180,6 +180,7 @@ class TestMachine:
         assert "memory" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
 
+    @pytest.mark.slow
     def test_a_report_is_drawn_whatever_backend_a_terminal_exports(self, table: Path, tmp_path: Path) -> None:
         backend = "module://matplotlib_inline.backend_inline"
         done = run([*REPORT, str(table), "--out", str(tmp_path / "out")], MPLBACKEND=backend)

@@ -238,6 +238,7 @@ class TestDemonstration:
         assert f"{found / detections:.1%} of its {detections:,} detections".replace("%", " %") in text
         assert f"{found / planted:.1%} of the {planted:,} planted".replace("%", " %") in text
 
+    @pytest.mark.slow
     def test_the_plan_of_the_readme_is_that_of_the_sample(self, demonstration: Demonstration) -> None:
         """The volume is that of the demonstration; where its server is differs from run to run."""
         (words,) = (words for words in commands(README) if "--dry-run" in words)
@@ -319,6 +320,7 @@ def run_example(program: str, folder: Path, server: BossServer, *words: str) -> 
 class TestExamples:
     """What a document shows is what happens."""
 
+    @pytest.mark.slow
     def test_the_example_of_a_function_on_blocks_prints_what_is_shown(self, sample: BossServer, tmp_path: Path) -> None:
         """Numbers to a hundredth: another processor may round a random number differently."""
         _, program, shown = blocks_of_example()
@@ -327,6 +329,7 @@ class TestExamples:
         found = zip(number.findall(shown), number.findall(printed), strict=True)
         assert all(int(one) == pytest.approx(int(other), rel=0.01, abs=3) for one, other in found), printed
 
+    @pytest.mark.slow
     def test_the_size_of_its_blocks_does_not_show(self, sample: BossServer, tmp_path: Path) -> None:
         """Its halo is as wide as it reaches, as the text says."""
         _, program, _ = blocks_of_example()

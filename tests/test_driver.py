@@ -234,6 +234,7 @@ class TestRealVolume:
             for name, image in images.items():
                 assert float(row[f"mean_{name}"]) == pytest.approx(image[tuple(voxels.T)].mean())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("marker", "objects", "voxels"), [("presynaptic", 2078, 1257556), ("postsynaptic", 2273, None)]
     )
@@ -749,6 +750,7 @@ def test_a_path_that_no_file_system_takes_is_a_sentence(
         assert " ERROR " in logged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("output", "code"), [("| true", 0), ("> /dev/full", 74), (">&-", 0), ("2>&-", 0)])
 def test_output_that_cannot_be_written_is_no_defect(output: str, code: int) -> None:
     line = f"set -o pipefail; {shlex.quote(sys.executable)} driver.py --list-pipelines {output}"

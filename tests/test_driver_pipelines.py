@@ -92,6 +92,7 @@ def run(server: BossServer, cwd: Path, *arguments: str, path: str = "") -> subpr
     return drive(cwd, *volume_of(server, cwd), *arguments, token=server.token, path=path)
 
 
+@pytest.mark.slow
 def test_every_pipeline_is_listed_and_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = drive(tmp_path, "--list-pipelines")
     assert listed.returncode == 0
@@ -104,6 +105,7 @@ def test_every_pipeline_is_listed_and_described(tmp_path: Path, capsys: pytest.C
     assert "noise_fold" in drive(tmp_path, "--pipeline", registry.DEFAULT_PIPELINE, "--help").stdout
 
 
+@pytest.mark.slow
 def test_a_plain_function_is_a_pipeline(server: BossServer, own: Path) -> None:
     """Two masks that differ within objects, in files, in BOSS and in the table; cut into blocks by workers."""
     done = run(server, own, "--pipeline", "mine:bright", "--block-size", "3,32,32", "--cpus", "2")
@@ -123,6 +125,7 @@ def test_a_plain_function_is_a_pipeline(server: BossServer, own: Path) -> None:
         assert np.array_equal(held, mask)
 
 
+@pytest.mark.slow
 def test_a_changed_function_does_not_replace_the_mask_of_the_former(server: BossServer, own: Path) -> None:
     """Its name, and so the channel's, is the same; the memory that it may take changes no mask."""
     arguments = ["--out-exp", "changed", "--pipeline", "mine:bright"]
@@ -135,6 +138,7 @@ def test_a_changed_function_does_not_replace_the_mask_of_the_former(server: Boss
     assert run(server, own, *arguments, "--overwrite").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_mask_in_the_same_experiment_is_no_input_of_the_next_run(server: BossServer, own: Path) -> None:
     """A function gets every image channel, and every one is measured: the same run has to see the same ones."""
     into_itself = ["--out-col", "small", "--out-exp", "plain", "--pipeline", "mine:bright"]
@@ -155,6 +159,7 @@ def test_a_function_that_returns_another_shape_fails(server: BossServer, own: Pa
     assert "of the shape (6, 2, 70)" in done.stderr
 
 
+@pytest.mark.slow
 def test_another_distribution_adds_a_pipeline_by_an_entry_point(server: BossServer, own: Path) -> None:
     assert "bright-spots " in drive(own, "--list-pipelines", path=str(own)).stdout
     done = run(server, own, "--pipeline", "bright-spots", "--param", "fold=3", "--no-push", path=str(own))

@@ -96,6 +96,7 @@ def test_six_gibibytes_finish_within_one_and_ten_times_the_request_takes_no_more
     assert peaks["whole"] < 1.2 * peaks["tenth"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_plan_states_the_peak_of_a_worker_before_the_run(tmp_path: Path, dtype: type) -> None:
     """What was computed holds, and not by far too much."""
@@ -159,6 +160,7 @@ def test_blocks_are_charged_for_their_number_not_for_their_voxels_alone(tmp_path
         check_memory(plan, 1, 1, GIB)
 
 
+@pytest.mark.slow
 def test_a_block_size_that_does_not_fit_is_refused_with_one_that_does(folder: Path) -> None:
     data = folder / "small"
     fill(data, Box((0, 64), (0, 1024), (0, 1024)), ("SYNAPSIN", "PSD95"))

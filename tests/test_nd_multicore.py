@@ -151,6 +151,7 @@ def command(*words: str) -> int:
         return main("nd_multicore", *words)
 
 
+@pytest.mark.slow
 def test_from_the_shell_the_keys_are_printed(config: Path, tmp_path: Path) -> None:
     done = shell(str(config), "tests.test_nd_multicore:save", "--block-size", "5,20,30", "--cpus", "1", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "1_0_3\n")
@@ -215,6 +216,7 @@ def smooth(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 smooth.halo = (1, 0, 0)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(30, 20, 5), (7, 8, 1), (10, 20, 2)])
 def test_arrays_are_assembled_and_rows_concatenated(config: Path, size: tuple[int, int, int]) -> None:
     """With a declared halo the blocks do not show; beyond the box the volume is mirrored."""
@@ -373,6 +375,7 @@ def committed(scratch: Path) -> dict[str, tuple[int, int]]:
     return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_goes_on_and_runs_no_finished_block_again(
     config: Path, tmp_path: Path, counting: Any
 ) -> None:
@@ -432,6 +435,7 @@ def test_signals_that_come_again_and_again_end_it_as_one_does(config: Path, tmp_
     assert not alive
 
 
+@pytest.mark.slow
 def test_blocks_that_do_not_fit_the_memory_are_refused_with_a_size_that_does(config: Path, tmp_path: Path) -> None:
     words = ["tests.test_nd_multicore:save", "--block-size", "5,20,30", "--cpus", "1"]
     refused = shell(str(config), *words, "--memory", "0.01", folder=tmp_path)
@@ -473,6 +477,7 @@ def test_for_any_limit_the_size_that_is_named_fits(
                 load.check((1, 1, 1), limit_mib * 2**20)
 
 
+@pytest.mark.slow
 def test_progress_is_called_for_every_block(config: Path) -> None:
     told: list[tuple[str, int, int]] = []
     nd_multicore.run_parallel(
@@ -521,6 +526,7 @@ def types_by_block(data_dict: dict[str, NDArray[Any]]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_blocks_of_several_types_are_assembled_in_one_that_holds_them_all(config: Path) -> None:
     """The type of the first block used to cut the numbers of the others short."""
     results = nd_multicore.run_parallel(config, types_by_block, 1, (30, 20, 3))
@@ -540,6 +546,7 @@ def test_types_that_none_can_hold_are_refused(types: tuple[str, ...]) -> None:
         _common_dtype("size", set(map(np.dtype, types)))
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_scratch_folder_is_refused_while_the_first_is_at_work(
     config: Path, tmp_path: Path, counting: Any
 ) -> None:

@@ -116,6 +116,7 @@ def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
         assert server.token.encode() not in s3_server.client().get_object(Bucket="parts", Key=key)["Body"].read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "words"),
     [

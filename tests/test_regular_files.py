@@ -42,6 +42,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 @pytest.mark.parametrize(("words", "code"), COMMANDS, ids=lambda value: str(value)[:60])
 def test_no_command_waits_for_a_pipe_or_reads_a_device_to_its_end(

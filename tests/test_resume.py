@@ -107,6 +107,7 @@ def test_killed_at_a_hundred_instants_it_ends_with_the_same_bytes(
         assert results(path) == clean[0]
 
 
+@pytest.mark.slow
 def test_no_finished_block_is_computed_again(
     server: BossServer, clean: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_no_finished_block_is_computed_again(
     assert not {"_".join(start) for start in done_again} & {path.stem for path in parts}
 
 
+@pytest.mark.slow
 def test_fresh_starts_over_and_other_parameters_recompute_what_they_must(server: BossServer, tmp_path: Path) -> None:
     line, environment = command(server, tmp_path)
     process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
@@ -176,6 +178,7 @@ def test_a_signal_stops_it_in_time_leaves_no_process_and_the_job_goes_on(
     assert results(tmp_path) == clean[0]
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(server: BossServer, tmp_path: Path) -> None:
     line, environment = command(server, tmp_path)
     process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
@@ -191,6 +194,7 @@ def test_workers_end_when_their_parent_is_killed(server: BossServer, tmp_path: P
     assert not alive
 
 
+@pytest.mark.slow
 def test_two_jobs_do_not_share_a_folder(
     server: BossServer, clean: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
@@ -207,6 +211,7 @@ def test_two_jobs_do_not_share_a_folder(
     assert results(tmp_path) == clean[0]
 
 
+@pytest.mark.slow
 def test_a_failing_second_run_keeps_the_results_of_the_first(server: BossServer, tmp_path: Path) -> None:
     line, environment = command(server, tmp_path)
     subprocess.run(line, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=60)
@@ -216,6 +221,7 @@ def test_a_failing_second_run_keeps_the_results_of_the_first(server: BossServer,
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_data_that_changed_in_between_are_pulled_again(
     server: BossServer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -261,6 +267,7 @@ def hears_signals(process: subprocess.Popen[Any]) -> bool:
     return process.poll() is not None or bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["", "presynaptic", "statistics: block", "detect: block"])
 def test_signals_that_come_again_and_again_end_it_as_one_does(server: BossServer, tmp_path: Path, said: str) -> None:
     """While it imports, while it works, and while it stops: 75, and no traceback."""

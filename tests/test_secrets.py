@@ -270,6 +270,7 @@ class TestDriver:
         assert {"stderr", "json", "log", "html", "pkl", "children's environ", "S3 objects"} <= set(looked.places)
         looked.done(0)
 
+    @pytest.mark.slow
     def test_a_description_that_repeats_it_is_not_repeated(self, boss: BossServer, tmp_path: Path) -> None:
         """BOSS answers 200, and says what somebody pasted, or what it was sent."""
         looked = Looked("driver.py, a token in the experiment's description")
@@ -283,6 +284,7 @@ class TestDriver:
         assert "sent Token ***" in next(tmp_path.glob("*/run.json")).read_text()
         looked.done(0)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("function", ["partly", "says"])
     def test_a_pipeline_that_logs_all_it_knows_does_not_know_it(
         self, boss: BossServer, tmp_path: Path, function: str
@@ -373,6 +375,7 @@ def partly(data_dict: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any
 class TestBatch:
     """Runs on AWS Batch, whose jobs everybody can describe who has the account."""
 
+    @pytest.mark.slow
     def test_no_command_leaves_it_in_the_cloud(self, boss: BossServer, aws: S3Server, tmp_path: Path) -> None:
         address = f"s3://{BUCKET}/runs/secret"
         submit = [
@@ -554,6 +557,7 @@ class TestOtherCommands:
             run(looked, ["driver.py", *words], code, BOSS_TOKEN=MARK)
             looked.done(code)
 
+    @pytest.mark.slow
     def test_a_function_on_blocks_that_logs_all_it_knows_does_not_know_it(
         self, boss: BossServer, tmp_path: Path
     ) -> None:

@@ -119,6 +119,7 @@ class TestIntact:
         assert "3 of 8 parts computed again: 0 voxels differ of" in found["sample"].found
         assert "not compared" not in found["sample"].found
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", [*registry.names(), OWN])
     def test_a_sample_of_any_pipeline_is_what_its_run_found(self, boss: BossServer, tmp_path: Path, name: str) -> None:
         """Whatever a pipeline learned, be it a number a slice, and wherever the part lies."""
@@ -218,6 +219,7 @@ class TestDamaged:
         expected = "missing: synapses.csv; changed: NDVIS_links.csv; not of this run: notes.txt; symbolic links: linked"
         assert checks(folder)["files"] == Check("files", expected, good=False)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("heading", "more", "found"),
         [
@@ -241,6 +243,7 @@ class TestDamaged:
         assert found in made["sample"].found
         assert " 0 voxels differ" in made["sample"].found
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("change", "found"),
         [

@@ -151,6 +151,7 @@ def test_a_command_imports_nothing_from_the_working_folder(folder: Path, words: 
     assert imported == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", ["nd-synapse", "python driver.py"])
 def test_a_pipeline_of_the_working_folder_imports_its_own_modules_in_workers_too(
     folder: Path, boss: BossServer, door: str

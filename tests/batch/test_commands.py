@@ -229,6 +229,7 @@ class TestSubmit:
         run, _, _ = Records(place.address).read()
         assert "noise_fold=4.5" in run.options
 
+    @pytest.mark.slow
     def test_a_name_that_is_taken_is_refused_before_anything_is_submitted(
         self, command: Callable[..., Said], requested: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -241,6 +242,7 @@ class TestSubmit:
         assert f"resume {place.address}" in said.err
         assert place.job("report") == first
 
+    @pytest.mark.slow
     def test_a_record_of_which_nothing_was_submitted_is_taken_over_by_the_same_command(
         self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
@@ -356,6 +358,7 @@ class TestFollow:
     def test_cancel_of_a_run_that_ended_says_so(self, command: Callable[..., Said], place: Place) -> None:
         assert command("cancel", place.address).out == "all had ended\n"
 
+    @pytest.mark.slow
     def test_resume_submits_the_arrays_that_lack_blocks_and_the_report(
         self, command: Callable[..., Said], place: Place
     ) -> None:
@@ -377,6 +380,7 @@ class TestFollow:
         place.finish("parts-0123456789abcdef", slice(6))
         assert command("resume", place.address, "--yes").out == "nothing is missing\n"
 
+    @pytest.mark.slow
     def test_resume_can_leave_what_is_missing_to_the_report(self, command: Callable[..., Said], place: Place) -> None:
         said = command("resume", place.address, "--report-only", "--yes", "--memory-mib", "64000")
         assert said.code == 0, said.err

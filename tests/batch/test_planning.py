@@ -220,6 +220,7 @@ def test_memory_of_a_child_does_not_grow_with_the_volume() -> None:
 class TestRefusals:
     """What cannot be is refused before anything is submitted, with what helps."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("box", "wishes", "words"),
         [

@@ -103,6 +103,7 @@ class Counting(Memory):
         return super().get(kind, name, most_bytes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "size", "shards"),
     [

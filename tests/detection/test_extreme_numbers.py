@@ -26,7 +26,7 @@ from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Place
 from pipelines import puncta
 from tests.fuzz.cases import check_words
-from tests.pipelines.variants import VARIANTS, VOXEL_SIZE_NM, built, channel_names, volume
+from tests.pipelines.variants import EVERY, VARIANTS, VOXEL_SIZE_NM, built, channel_names, volume
 
 SHAPES = {
     "one voxel": (1, 1, 1),
@@ -90,7 +90,7 @@ def _check_sums(table: Mapping[str, NDArray[Any]], labels: NDArray[Any], channel
             assert table[f"mean_{name}"][row] == pytest.approx(total / np.count_nonzero(inside)), name
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_any_pipeline_takes_any_volume_or_says_why_not(variant: str, dtype: type[np.unsignedinteger[Any]]) -> None:
     """All values of table, scores and finding are finite, but where a cell has no value; masks are 0 and 255."""

@@ -171,6 +171,7 @@ def test_the_window_is_that_of_the_first_pymeda_made_symmetric() -> None:
     assert surroundings((0, 5, 1)) == (1, 10, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(12, 48, 48), (3, 60, 17)], ids=str)
 def test_another_window_is_another_measure(tmp_path: Path, size: tuple[int, int, int]) -> None:
     """A run that goes on in the same folder does not take the one for the other."""
@@ -234,6 +235,7 @@ def test_the_brightness_of_a_channel_is_that_of_all_its_voxels(tmp_path: Path) -
     assert Brightness.of_sums(2**45, 65535 * 2**45, 65535**2 * 2**45) == Brightness(65535.0, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_bytes", [20 * int(np.prod(SIZE)), 0])
 def test_images_are_read_from_tiles_and_what_the_cache_let_go_from_the_source(tmp_path: Path, keep_bytes: int) -> None:
     source = Arrays((3, 5, 7), pre=dense(), post=background())
@@ -286,6 +288,7 @@ def unwritten(workspace: Workspace, box: Box, **names: Any) -> None:
     write_masks(workspace, box, **names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "function", "broken"),
     [("features", "features.measure", failing), ("masks", "blocks.write_masks", unwritten)],
@@ -348,6 +351,7 @@ class Whole(Broken):
         return self.bright(arrays, place)
 
 
+@pytest.mark.slow
 def test_a_synapse_whose_centroid_lies_in_a_failed_block_is_left_out(tmp_path: Path) -> None:
     """A ring round a block that failed: its parts in other blocks are whole, its windows are not to be had."""
     voxels = background()

@@ -85,8 +85,8 @@ def dense() -> NDArray[np.uint8]:
     return voxels
 
 
-QUICK = ("nomads-unsupervised", "probabilistic")
-"""One pipeline that looks for peaks, and one of several slices; the others take their time in the slow tests."""
+QUICK = ("nomads-unsupervised",)
+"""The others take their time in the slow tests."""
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,7 @@ class Counting(Arrays):
         return super().get_cutout(channel, z_range, y_range, x_range)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pulls", [1, 4])
 def test_every_voxel_is_pulled_once_where_the_cache_holds_it(tmp_path: Path, pulls: int) -> None:
     """Neither a halo nor the second pass asks BOSS again; cutouts are whole tiles."""
@@ -176,6 +177,7 @@ class Mended(Fragile):
         return NomadsUnsupervised.detect(self, arrays, finding, place)
 
 
+@pytest.mark.slow
 def test_a_failed_block_is_empty_and_the_next_run_tries_it_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -227,6 +229,7 @@ class JoinedMended(Joined):
         return NomadsUnsupervised.detect(self, arrays, finding, place)
 
 
+@pytest.mark.slow
 def test_a_mended_block_changes_the_masks_around_it(tmp_path: Path) -> None:
     """An object is large enough only together with its part in the block that failed."""
     voxels = background()

@@ -99,6 +99,7 @@ def test_for_any_parts_done_in_any_order_the_result_is_that_of_one_job(
     same(in_one(source), in_parts(source, parts, Memory()))
 
 
+@pytest.mark.slow
 def test_each_block_is_computed_once_by_the_parts_and_not_again_by_the_job_that_ends_the_run() -> None:
     source, shared_store = Arrays(**volume(built("nomads-unsupervised"), BOX.shape, np.uint8, "spots", 3)), Memory()
     parts = [Part("statistics", index, 3) for index in range(3)] + [Part("detection", index, 4) for index in range(4)]
@@ -174,6 +175,7 @@ class Wayward(NomadsUnsupervised):
         return NomadsUnsupervised.detect(self, arrays, finding, place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "tries"), [("summarise", 1), ("detect", 2)])
 def test_a_block_that_fails_in_a_part_is_missing_in_the_whole_run(tmp_path: Path, step: str, tries: int) -> None:
     """One that could not be counted is not tried again: all parts have to learn from the same blocks."""

@@ -21,7 +21,7 @@ from nd_synapse.errors import DataError, UnavailableError
 from nd_synapse.geometry import Box, Frame, Range
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
-from tests.pipelines.variants import VARIANTS, built, volume
+from tests.pipelines.variants import EVERY, built, volume
 
 ROLES = {"presynaptic": "pre", "postsynaptic": "post"}
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
@@ -90,7 +90,7 @@ def same(one: Detection, other: Detection) -> None:
         }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_block_size_and_workers_do_not_show(tmp_path: Path, variant: str) -> None:
     """Blocks that do not divide the box, blocks of one voxel's thickness, one worker, two and three, real processes."""
     source = Arrays(**volume(built(variant), (7, 30, 41), np.uint16, "spots", 3))
@@ -106,7 +106,7 @@ def test_block_size_and_workers_do_not_show(tmp_path: Path, variant: str) -> Non
     assert first.candidates > 0
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 @settings(max_examples=50, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(2, 20), st.integers(2, 20)),

@@ -74,6 +74,7 @@ def flipped(path: Path) -> None:
 DAMAGE: list[Callable[[Path], object]] = [zeroed, cut, flipped, Path.unlink, lambda path: path.write_bytes(b"")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE, ids=["zeroed", "cut", "flipped", "removed", "emptied"])
 @pytest.mark.parametrize(
     ("kind", "killed_after"), [("tiles-", "learn"), ("masks-", "write_masks")], ids=["tiles", "masks"]
@@ -109,6 +110,7 @@ def test_a_tile_that_was_pulled_and_not_counted_is_pulled_again(
     assert [box for box in source.requested if "_".join(map(str, box.start)) == lost.stem]
 
 
+@pytest.mark.slow
 def test_other_damage_ends_the_run_or_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checksum of a compressed file shows it."""
     source = spots(3)

@@ -39,6 +39,7 @@ def once(fault: str) -> Case:
     return fitting[sorted(FAULTS).index(fault) % len(fitting)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [once(fault) for fault in sorted(RETRIED)], ids=str)
 def test_a_transient_fault_does_not_show(place: Bench, case: Case) -> None:
     verdict = place.try_out(case.plan())
@@ -46,6 +47,7 @@ def test_a_transient_fault_does_not_show(place: Bench, case: Case) -> None:
     assert verdict.hits == {case.fault: 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", QUICK)
 def test_a_lasting_fault_ends_the_job_with_its_exit_code_and_a_further_run_succeeds(place: Bench, fault: str) -> None:
     case = next(c for c in cases() if c.fault == fault and c.lasting and c.on.startswith("cutout"))

@@ -23,6 +23,7 @@ def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield Uploads(tmp_path_factory.mktemp("uploads"), faulty)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", sorted(RETRIED))
 def test_a_fault_that_passes_does_not_show(place: Uploads, fault: str) -> None:
     verdict = place.try_out(alone(fault, lasting=False), older=False)
@@ -35,6 +36,7 @@ def test_an_earlier_run_json_whose_body_breaks_is_fetched_again(place: Uploads, 
     assert (verdict.outcome, verdict.wrong, verdict.hits) == ("same", [], {fault: 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("request_of", "fault"), CASES_OF_PARTS)
 def test_of_a_file_in_parts_a_fault_that_passes_does_not_show(place: Uploads, request_of: str, fault: str) -> None:
     """But for a part that came damaged, which is refused, and sent again by the same call."""
@@ -43,6 +45,7 @@ def test_of_a_file_in_parts_a_fault_that_passes_does_not_show(place: Uploads, re
     assert verdict.outcome == ("UnavailableError 69" if fault == "damaged" else "same")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("request_of", "fault"),
     [("a part", "reset"), ("the last of parts", "lost answer"), ("the last of parts", "late error")],
@@ -54,6 +57,7 @@ def test_of_a_file_in_parts_a_fault_that_lasts_ends_with_its_exit_code(
     assert (verdict.wrong, verdict.outcome) == ([], "UnavailableError 69")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["403 AccessDenied", "500 InternalError", "reset", "truncated"])
 def test_a_fault_that_lasts_ends_with_its_exit_code_and_the_same_call_goes_on(place: Uploads, fault: str) -> None:
     verdict = place.try_out(alone(fault, lasting=True))

@@ -163,6 +163,7 @@ def read_volume(server: http.server.ThreadingHTTPServer, replies: dict[str, Repl
     assert voxels.dtype == np.uint8
 
 
+@pytest.mark.slow
 @given(start=st.integers(0, 255))
 def test_valid_replies_are_voxels(server: http.server.ThreadingHTTPServer, start: int) -> None:
     fields = {"voxel_unit": "nanometers", **{f"{axis}_voxel_size": 4.5 for axis in "xyz"}}

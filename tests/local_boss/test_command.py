@@ -196,6 +196,7 @@ def test_the_second_start_keeps_the_tokens(tmp_path: Path) -> None:
         assert second.token == token
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "wait_s"), [*(("ingest", tenths / 10) for tenths in range(4)), ("sample", 0.0)])
 def test_ctrl_c_ends_a_command_in_one_line(tmp_path: Path, command: str, wait_s: float) -> None:
     np.save(tmp_path / "stack.npy", np.random.default_rng(0).integers(0, 255, (32, 2048, 2048), np.uint8))

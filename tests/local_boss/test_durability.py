@@ -122,6 +122,7 @@ def write_rows(data: Path, rows: range) -> None:
     boss.close()
 
 
+@pytest.mark.slow
 def test_concurrent_writes_to_one_chunk_lose_nothing(tmp_path: Path) -> None:
     """Two processes of two threads each, all in the same chunk."""
     boss = Boss(tmp_path)
@@ -218,6 +219,7 @@ def wait_until_it_asks_for_a_lock(server: BossServer) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_server_within_five_seconds(tmp_path: Path, number: signal.Signals) -> None:
     """Even with a connection that stays open, an upload that never ends, and a request that waits for a lock."""

@@ -274,6 +274,7 @@ def test_the_real_client_reads_what_was_ingested_while_the_server_ran(tmp_path):
         assert (frame.y_start, frame.y_stop, frame.z_voxel_size, frame.voxel_unit) == (5, 35, 70, "nanometers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -59,6 +59,7 @@ def requested(server: BossServer, method: str, path: str) -> requests.Response:
     return reply
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranges", "ids"),
     [
@@ -98,6 +99,7 @@ def test_a_cutout_in_as_many_cuboids_as_may_be_is_answered(vast: BossServer) -> 
     assert requested(vast, "PUT", path.replace("cutout", "cutout/to_black")).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_region_of_too_many_objects_is_refused(vast: BossServer) -> None:
     """Nothing else bounds the reply: the box of a request for ids is as large as anybody likes."""
     channels = "/v1/collection/lab/experiment/pilot/channel"

@@ -203,6 +203,7 @@ def throw(running: BossServer, seeds: range) -> None:
         list(pool.map(lambda seed: send(running, seed), seeds))
 
 
+@pytest.mark.slow
 def test_for_any_bytes_the_server_goes_on_and_keeps_nothing_of_them(target: tuple[BossServer, Path]) -> None:
     running, log = target
     place = make_place(running)

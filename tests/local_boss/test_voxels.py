@@ -40,6 +40,7 @@ def channel(datatype: str = "uint8") -> Channel:
     return Channel(next(numbers), "c", "e", "ch", "", False, "u", "image", datatype, 0, 0, EXTENT, SAMPLES, (), ())
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(
     st.lists(
@@ -123,6 +124,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         boss.voxels.write(channel(), 0, Box.of_shape((1, 1, 1)), (0, 1), np.ones((1, 1, 1, 1), np.uint8))
 
 
+@pytest.mark.slow
 def test_for_any_box_and_time_samples_the_walk_is_over_what_is_stored_in_them(store: VoxelStore) -> None:
     """The same as reading the box, without the parts where nothing was stored."""
     ch = channel()

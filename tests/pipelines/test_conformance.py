@@ -105,6 +105,7 @@ def test_small_and_constant_volumes_give_a_result_or_a_message(
             assert any(name in found for name in channel_names(pipeline)), found
 
 
+@pytest.mark.slow
 @every_pipeline
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_memory_that_a_block_takes_is_declared(variant: str, dtype: type[np.unsignedinteger[Any]]) -> None:

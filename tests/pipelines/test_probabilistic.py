@@ -184,6 +184,7 @@ def test_for_any_blocks_no_byte_differs_from_the_whole(
     same(run(pipeline, volumes), run(pipeline, volumes, (z, y, x)))
 
 
+@pytest.mark.slow
 def test_tiles_within_a_block_do_not_show() -> None:
     pipeline, volumes = prepared(("a:3,b:2", "c:2,d:3", 2, 0.5), (20, 70, 2100), np.uint8, 0)
     whole = run(pipeline, volumes)
@@ -199,6 +200,7 @@ def test_for_any_place_in_memory_an_exponential_has_the_same_bytes(start: int, l
     assert np.exp(values[start : start + length]).tobytes() == one_by_one.tobytes()
 
 
+@pytest.mark.slow
 def test_the_published_mask_is_reproduced_voxel_for_voxel(shared_data: Path) -> None:
     files = {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95", "mask": "published_detections_mask"}
     volumes = {role: tifffile.imread(shared_data / "at_example" / f"{name}.tif") for role, name in files.items()}
@@ -282,6 +284,7 @@ def test_a_slice_as_large_as_memory_has_an_exact_standard_deviation() -> None:
     assert finding == {"mean:presynaptic": [top / 2], "std:presynaptic": [top / 2]}
 
 
+@pytest.mark.slow
 @given(DTYPES, st.integers(0, 999), st.booleans())
 def test_for_any_voxels_means_and_deviations_are_those_of_the_slices(dtype: type, seed: int, extreme: bool) -> None:
     random = np.random.default_rng(seed)

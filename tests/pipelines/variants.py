@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from nd_synapse.detection.in_memory import Found
@@ -35,6 +36,13 @@ def bright(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
 
 bright.halo = (1, 2, 2)  # type: ignore[attr-defined]
 bright.masks = ("Either", "Second")  # type: ignore[attr-defined]
+
+
+EVERY = [
+    variant if variant in ("nomads-unsupervised", "function") else pytest.param(variant, marks=pytest.mark.slow)
+    for variant in VARIANTS
+]
+"""The variants as parameters of tests that take long: the everyday ones have two of them."""
 
 
 def built(variant: str) -> Pipeline:

@@ -98,6 +98,7 @@ class TestPopulations:
         assert found.fitted == 20_000
         assert adjusted_rand_score(who, found.labels) > 0.95
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("channels", [1, 12])
     @pytest.mark.parametrize("kind", UNIMODAL)
     def test_one_population_is_not_split(self, kind, channels):
@@ -264,6 +265,7 @@ class TestTransform:
 class TestFigures:
     """Each is drawn, or says why not in its place."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("rows", "channels"),
         [(100, 0), (400, 1), (1_001, 12)],
@@ -316,6 +318,7 @@ class TestFigures:
             else:
                 assert outcome.startswith("whole: ")
 
+    @pytest.mark.slow
     def test_a_caption_says_which_rows_were_fitted_and_which_were_left_out(self):
         values, _ = planted(21_000, 4)
         values[:1_500, 0] = np.nan
@@ -352,6 +355,7 @@ class TestFigures:
         plain, _, _ = np.histogram2d(rows, columns, bins=bins, range=[limits, limits])
         np.testing.assert_array_equal(found, plain)
 
+    @pytest.mark.slow
     def test_the_pair_plot_of_many_channels_takes_different_ones_by_name(self):
         """Of groups of channels that go together, the largest loadings would all be of one group."""
         random = np.random.default_rng(0)

@@ -135,6 +135,7 @@ def test_the_page_shows_number_density_place_pipeline_request_and_the_first_rows
         assert text in whole.page.text
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes_on_any_number_of_cores_and_with_any_settings(whole, tmp_path):
     """A second process has one thread, another hash seed and a matplotlibrc of its own."""
     program = (
@@ -173,6 +174,7 @@ def test_a_page_written_again_has_new_facts_and_leaves_the_figures_alone(whole, 
     assert {path: path.stat().st_ino for path in again.figures.values()} == before
 
 
+@pytest.mark.slow
 def test_titles_channels_and_notes_cannot_inject_markup(tmp_path):
     evil = "<script>alert('x')</script>"
     report = draw_report(
@@ -293,6 +295,7 @@ def test_a_full_disk_leaves_the_old_page_and_no_partial_file(tmp_path, whole, ma
         assert after == before
 
 
+@pytest.mark.slow
 def test_the_real_volume_gives_every_figure(shared_data, tmp_path):
     folder = shared_data / "at_example"
     data = {name: tifffile.imread(folder / f"{name}.tif") for name in ("PSD95", "SYNAPSIN", "GLUR1", "LY")}

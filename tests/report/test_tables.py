@@ -115,6 +115,7 @@ def test_a_synapse_is_in_another_mask_that_holds_half_of_its_voxels():
     assert table["in_Gaba"].tolist() == [True, False], "3 of 6 voxels are half, 3 of 8 are not"
 
 
+@pytest.mark.slow
 def test_the_historical_call_writes_a_report_and_leaves_its_inputs_alone(tmp_path):
     random = np.random.default_rng(3)
     image = (ndimage.gaussian_filter(random.random((6, 80, 90)), 1.5) * 255).astype(np.uint8)
@@ -174,6 +175,7 @@ def test_numbers_truth_values_and_classes_are_read_from_a_file(tmp_path):
     assert columns["class"].tolist() == ["Gaba", "Glut", "", "a"]
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_report_of_a_file(tmp_path):
     file = tmp_path / "my table.csv"
     file.write_text("id,class,mean_A,in_Gaba\n1,Gaba,1.5,True\n2,Glut,2,False\n")
