@@ -1,7 +1,8 @@
-"""Named arrays as bytes, compressed."""
+"""Arrays as bytes, compressed, and fingerprints of them."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import StorageError
 
-__all__ = ["pack", "unpack", "unpacked_bytes"]
+__all__ = ["digest", "pack", "unpack", "unpacked_bytes"]
 
 _HEADER = struct.Struct("<4xIII")
 """Bytes when unpacked, bytes of a piece, and bytes as it is: what Blosc says after versions and flags."""
@@ -45,3 +46,14 @@ def unpacked_bytes(body: bytes) -> int | None:
     """Return what packed arrays unpack to; None if their length is wrong."""
     unpacked, _, size = _HEADER.unpack_from(body) if len(body) >= _HEADER.size else (0, 0, -1)
     return unpacked if size == len(body) else None
+
+
+def digest(*arrays: NDArray[Any]) -> str:
+    """Return a fingerprint of the contents of some arrays, in hexadecimal digits; shapes do not count.
+
+    It recognises what has changed, and is no protection against forgery.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

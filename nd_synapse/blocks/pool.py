@@ -19,17 +19,16 @@ import tempfile
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import cloudpickle
 
 from nd_synapse import logs
-from nd_synapse.blocks.feed import Boxes, Feed
 from nd_synapse.blocks.processes import (
     describe_death,
     end_processes,
@@ -51,6 +50,45 @@ BLOCK_LIMIT_S = 3600.0
 _START_LIMIT_S = 120.0
 _LOOK_EVERY_S = 1.0
 _PIECE_BYTES = 1 << 20
+
+
+class Feed(Protocol):
+    """Hands out blocks as they become ready."""
+
+    def take(self) -> Box | None:
+        """Return a block that may be worked on now, None if there is none (yet)."""
+
+    @property
+    def remaining(self) -> int:
+        """How many blocks are still to be taken."""
+
+    @property
+    def wakes(self) -> Connection | None:
+        """What becomes readable when `take` may have something new; None where that never changes."""
+
+    def finished(self, box: Box) -> None:
+        """Note that a block was done or given up."""
+
+
+class Boxes:
+    """The feed of boxes that need no preparation, in their order."""
+
+    wakes = None
+
+    def __init__(self, boxes: Iterable[Box]) -> None:
+        self._boxes = deque(boxes)
+
+    def take(self) -> Box | None:
+        """Return the next box."""
+        return self._boxes.popleft() if self._boxes else None
+
+    @property
+    def remaining(self) -> int:
+        """How many boxes are still to be taken."""
+        return len(self._boxes)
+
+    def finished(self, box: Box) -> None:
+        """Do nothing: nothing waits for a box."""
 
 
 @dataclass(slots=True)

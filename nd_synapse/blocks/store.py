@@ -1,4 +1,7 @@
-"""What a run has finished, on disk: each file whole or not there, so that a killed run goes on where it was."""
+"""What a run has finished, on disk or in memory.
+
+On disk each file is whole or not there, so that a killed run goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from nd_synapse.blocks.scratch import translated
 from nd_synapse.errors import StorageError
 from nd_synapse.files.atomic import replacing
 
-__all__ = ["Store"]
+__all__ = ["MemoryStore", "Store"]
 
 _REMOVAL_ORDER = ("overviews-", "", "parts-", "faces-", "labels-", "statistics-", "tiles-")
 """Kinds by their beginning; any other kind is the second. What says that blocks are finished goes before the blocks,
@@ -143,6 +146,61 @@ class Store:
                     write(file)
             finally:
                 self.write_s += time.monotonic() - started
+
+
+class MemoryStore:
+    """What `Store` keeps in files, in dictionaries; threads may share it."""
+
+    def __init__(self) -> None:
+        self._saved: dict[tuple[str, str, str], Any] = {}
+        self.write_s = 0.0
+
+    def has(self, kind: str, key: str, suffix: str = "npz") -> bool:
+        """Return whether something was saved."""
+        return (kind, key, suffix) in self._saved
+
+    def save(self, kind: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Save some arrays."""
+        self._saved[kind, key, "npz"] = dict(arrays)
+
+    def load(self, kind: str, key: str) -> dict[str, NDArray[Any]]:
+        """Return what `save` saved."""
+        arrays: dict[str, NDArray[Any]] = self._saved[kind, key, "npz"]
+        return arrays
+
+    def save_plain(self, kind: str, key: str, values: NDArray[Any]) -> None:
+        """Save an array."""
+        self._saved[kind, key, "npy"] = values
+
+    def open_plain(self, kind: str, key: str) -> NDArray[Any]:
+        """Return an array that `save_plain` saved."""
+        values: NDArray[Any] = self._saved[kind, key, "npy"]
+        return values
+
+    def append(self, kind: str, key: str, values: NDArray[Any]) -> None:
+        """Add to the end of a list of numbers."""
+        self._saved.setdefault((kind, key, "raw"), []).append(values)
+
+    def appended(self, kind: str, key: str, dtype: DTypeLike) -> NDArray[Any]:
+        """Return all numbers that were appended."""
+        values: NDArray[Any] = np.concatenate(self._saved[kind, key, "raw"]).astype(dtype, copy=False)
+        return values
+
+    def remove(self, kind: str, key: str, suffix: str) -> None:
+        """Remove one thing, if it is there."""
+        self._saved.pop((kind, key, suffix), None)
+
+    def drop(self, kind: str) -> None:
+        """Remove all of one kind."""
+        self.keep_only(set(self.kinds("")) - {kind})
+
+    def kinds(self, prefix: str) -> list[str]:
+        """Return the kinds that were saved and begin so."""
+        return sorted({kind for kind, *_ in self._saved if kind.startswith(prefix)})
+
+    def keep_only(self, kinds: set[str]) -> None:
+        """Remove everything but some kinds."""
+        self._saved = {name: value for name, value in self._saved.items() if name[0] in kinds}
 
 
 def _discard(folder: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.digests import digest
 from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.packing import digest
 from nd_synapse.detection import objects
 from nd_synapse.detection.counts import packed_counts
 from nd_synapse.detection.joining import faces_of
@@ -103,22 +103,29 @@ def _bits(sets: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[Any]]:
     return {"bits": bits, "sets": np.array(list(sets))}
 
 
-def write_masks(workspace: Workspace, box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: str) -> None:
-    """Write the masks of one block, and project them."""
+def write_masks(
+    workspace: Workspace, box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: str, described: bool
+) -> None:
+    """Write the masks of one block; where they are `described`, also their projections and digests."""
     plan, store = workspace.plan, workspace.store
     saved = store.load(f"labels-{parts_kind}", key_of(box))
     numbers, sets = saved["numbers"], saved.get("sets", np.empty(0, str)).tolist()
     rows = np.searchsorted(store.open_plain(masks_kind, "part_ids"), saved["ids"])
+    # few voxels belong to objects: they are set one by one
+    places = np.flatnonzero(numbers != 0)
+    of_places = numbers.ravel()[places]
     overviews: dict[str, NDArray[Any]] = {}
     for name in names:
         value = np.zeros(len(rows) + 1, np.uint8)
         value[1:] = store.open_plain(masks_kind, f"chosen_{name}")[rows]
-        mask = value[numbers]
+        mask = np.zeros(numbers.shape, np.uint8)
+        mask.ravel()[places] = value[of_places]
         if name in sets:
             mask[saved["bits"] & (1 << sets.index(name)) == 0] = 0
         store.save_plain(f"{masks_kind}-{name}", key_of(box), mask)
-        overviews[f"overview {name}"] = Overview.of_block(mask, box, plan.box).pixels
         overviews[f"voxels {name}"] = np.array([np.count_nonzero(mask)])
-        # a plain array has no check sum of its own
-        overviews[f"digest {name}"] = np.array([digest(mask)])
+        if described:
+            overviews[f"overview {name}"] = Overview.of_block(mask, box, plan.box).pixels
+            # a plain array has no check sum of its own
+            overviews[f"digest {name}"] = np.array([digest(mask)])
     store.save(f"overviews-{masks_kind}", key_of(box), overviews)

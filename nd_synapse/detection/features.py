@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.digests import digest
 from nd_synapse.blocks.grid import key_of
-from nd_synapse.blocks.memory_store import MemoryStore
-from nd_synapse.blocks.store import Store
+from nd_synapse.blocks.packing import digest
+from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.joining import ColumnFiles
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.shape import elongation

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
-from nd_synapse.blocks.memory_store import MemoryStore
+from nd_synapse.blocks.store import MemoryStore
 from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Facts, Plan
 from nd_synapse.detection.runner import ThreadRunner
@@ -70,12 +70,15 @@ def detect_arrays(
     plan = Plan(
         *(cast("Source", facts), box, pipeline, roles, tuple(channels), voxel_size_nm, block_size, Path()), code="none"
     )
-    workspace = Workspace(plan, MemoryStore(), channels, box)
+    store = MemoryStore()
+    workspace = Workspace(plan, store, channels, box)
     with ThreadPoolExecutor(threads) as pool:
         passes = Passes(workspace, ThreadRunner(workspace, pool))
         found = passes.detect(passes.learn())
         graded = _grade(workspace, pool, found.finding) if scores else {}
     masks = {name: np.asarray(mask) for name, mask in found.masks.items()}
+    # the labels are read later; all else would be held as long as they are
+    store.keep_only({f"labels-{plan.parts_kind(found.finding)}"})
     return Found(masks, found.labels, dict(found.table), found.finding, graded)
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.grid import key_of
-from nd_synapse.blocks.memory_store import MemoryStore
-from nd_synapse.blocks.store import Store
+from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection import objects
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.workspace import Workspace

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from nd_synapse.blocks.feed import Boxes
 from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
-from nd_synapse.blocks.pool import BlockPool, Done, Failed
+from nd_synapse.blocks.pool import BlockPool, Boxes, Done, Failed
 from nd_synapse.blocks.shared_store import SharedStore
 from nd_synapse.blocks.tile_feed import TileFeed
+from nd_synapse.blocks.tiles import Image
 from nd_synapse.detection.budget import left_bytes
 from nd_synapse.detection.exchange import Exchange
-from nd_synapse.detection.images import Image
 from nd_synapse.detection.outcome import Detection, FailedBlock
 from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Plan

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
-from nd_synapse.blocks.digests import digest
 from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.packing import digest
 from nd_synapse.detection import blocks, features, joining, objects
 from nd_synapse.detection.counts import add_all_counts
 from nd_synapse.detection.outcome import Brightness, Detection
@@ -202,7 +202,10 @@ class Passes:
             self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
         volumes = {name: self._mask(f"{kind}-{name}") for name in chosen}
         drop_damaged_masks(self.store, f"overviews-{kind}", volumes, self.whole())
-        function = partial(blocks.write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind)
+        described = bool(self.observed)
+        function = partial(
+            blocks.write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind, described=described
+        )
         # masks are made again in less time than they are transferred
         self.runner.run(Step("masks", (f"overviews-{kind}",), shared=False), function, self.whole())
         overviews: dict[str, NDArray[Any]] = {}

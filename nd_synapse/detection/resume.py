@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from nd_synapse.blocks.block_volume import BlockVolume
-from nd_synapse.blocks.digests import digest
 from nd_synapse.blocks.grid import key_of
-from nd_synapse.blocks.memory_store import MemoryStore
-from nd_synapse.blocks.store import Store
+from nd_synapse.blocks.packing import digest
+from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.exchange import Exchange
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, StorageError

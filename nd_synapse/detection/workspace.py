@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.grid import mirrored
-from nd_synapse.blocks.memory_store import MemoryStore
-from nd_synapse.blocks.store import Store
+from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.geometry import Box

@@ -22,9 +22,8 @@ from nd_synapse.blocks import tile_feed
 from nd_synapse.blocks.pool import Done
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tile_feed import TileFeed
-from nd_synapse.blocks.tiles import Tiles
+from nd_synapse.blocks.tiles import Image, Tiles
 from nd_synapse.detection import Plan, detect
-from nd_synapse.detection.images import Image
 from nd_synapse.detection.plan import remembered_block_size
 from nd_synapse.errors import DataError, StorageError, UnavailableError, UsageError
 from nd_synapse.geometry import Box, Range
