@@ -1,6 +1,6 @@
 """The pipeline `nomads-2018`: the program published as NOMADS unsupervised in 2018, voxel for voxel.
 
-It detects by one marker, and is there to compare with earlier results. The published feature is meant as the local
+It detects by one marker, and is there to compare with earlier results. The published feature is described as the local
 covariance of two markers, but ``E[a + b] - E[a] + E[b]`` is ``2 E[b]``: one marker, smoothed over 3 x 3 x 3 voxels,
 decides alone. Otsu's threshold on 256 bins between the smallest and the largest value; objects of more than 30 voxels.
 

@@ -24,8 +24,8 @@ __all__ = ["Channel", "grade", "log_table", "reach"]
 
 _BASE_MINIMUM = 0.5
 _CERTAIN = 5.5
-"""Standard deviations above the mean from which p is taken as it is there: it lacks 2e-8 of 1, and float32 cannot tell
-a result from 1 that lacks less than 3e-8."""
+"""Standard deviations above the mean from which p is taken as it is there: it lacks 2e-8 of 1, and float32 cannot
+separate from 1 what lacks less than 3e-8."""
 
 
 @dataclass(frozen=True, slots=True)

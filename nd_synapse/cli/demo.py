@@ -5,7 +5,6 @@ It needs neither network nor accounts. Where moto's server is installed, it rece
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import os
 import shutil
@@ -21,9 +20,11 @@ from pathlib import Path
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser
 from nd_synapse.errors import NDSynapseError, StorageError, UnavailableError, UsageError
+from nd_synapse.evaluate.evaluation import evaluate_points
+from nd_synapse.evaluate.truth import read_points
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.sample import COLLECTION, DESCRIPTION, EXPERIMENT, SampleInfo, score, write_sample
+from nd_synapse.local_boss.sample import COLLECTION, DESCRIPTION, EXPERIMENT, SampleInfo, write_sample
 from nd_synapse.local_boss.tokens import writing_token
 
 __all__ = ["main", "make_room"]
@@ -32,6 +33,7 @@ _BUCKET = "nd-synapse-demo"
 _MARKER = ".nd-synapse-demo"  # marks a folder whose boss/ and results/ a demonstration may remove
 _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 10.0
+_MATCH_NM = 300.0
 _JOB_LIMIT_S = 3600.0  # it takes half a minute
 _COMMAND = [sys.executable, "-m", "nd_synapse"]
 
@@ -124,15 +126,14 @@ def _arguments(url: str, box: Box) -> list[str]:
 
 def _write_score(folder: Path, sample: SampleInfo) -> None:
     """Print how the table compares with the planted synapses."""
-    with (folder / "synapses.csv").open(encoding="utf-8", newline="") as file:
-        centroids = [[float(row[f"centroid_{axis}_um"]) for axis in "zyx"] for row in csv.DictReader(file)]
-    result = score(sample.truth_csv, centroids)
+    planted, detected = read_points(sample.truth_csv, None), read_points(folder / "synapses.csv", None)
+    result = evaluate_points(planted, detected, _MATCH_NM)
     _write(
-        f"4. Score: planted synapses found (centroid within {result.max_distance_um:g} um): "
-        f"{result.found} of {result.planted}, {result.false_alarms} detections matched none"
+        f"4. Score: planted synapses found (centroid within {_MATCH_NM / 1000:g} um): "
+        f"{result.hits} of {len(planted)}, {len(result.false_alarms)} detections matched none"
     )
-    for kind, planted in result.planted_by_type.items():
-        _write(f"   {kind}: {result.found_by_type[kind]} of {planted}")
+    for kind, group in result.by_kind.items():
+        _write(f"   {kind}: {group.matched} of {group.total}")
 
 
 @contextmanager

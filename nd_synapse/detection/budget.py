@@ -96,7 +96,7 @@ class Needs:
     """Files in the scratch folder."""
 
     assumed = "2 to 20 MB/s a cutout in flight, at most 200 MB/s in all; 5 to 20 million voxels/s a worker"
-    """What the time is computed from; only a run can tell."""
+    """What the time is computed from; only a run shows it."""
 
     def seconds(self, cpus: int, pulls: int) -> tuple[float, float]:
         """Return how long it may take, from what it takes at best to what it takes at worst."""

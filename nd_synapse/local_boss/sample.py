@@ -1,4 +1,4 @@
-"""The synthetic sample: a generated experiment in a data folder, its truth beside it, and the score against it."""
+"""The synthetic sample: a generated experiment in a data folder, and its truth beside it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from nd_synapse.console import app
-from nd_synapse.errors import DataError, RangeError, StorageError
+from nd_synapse.errors import RangeError, StorageError
 from nd_synapse.files.atomic import replacing
-from nd_synapse.files.csv_tables import read_rows
 from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss import metadata
@@ -31,12 +25,9 @@ __all__ = [
     "COLLECTION",
     "DESCRIPTION",
     "EXPERIMENT",
-    "TRUTH_CSV",
     "SampleInfo",
-    "Score",
     "add_arguments",
     "run",
-    "score",
     "write_sample",
 ]
 
@@ -65,30 +56,6 @@ class SampleInfo:
     truth_csv: Path
     """One row a planted synapse; columns as in ``docs/sample.md``."""
     synapses: int
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How detections compare with planted synapses, matched one to one."""
-
-    planted: int
-    """Synapses in the truth."""
-    found: int
-    """Synapses that were matched to a detection."""
-    detections: int
-    max_distance_um: float
-    planted_by_type: dict[str, int]
-    found_by_type: dict[str, int]
-
-    @property
-    def false_alarms(self) -> int:
-        """Detections that matched no synapse."""
-        return self.detections - self.found
-
-    @property
-    def missed(self) -> int:
-        """Synapses that no detection matched."""
-        return self.planted - self.found
 
 
 def write_sample(
@@ -176,56 +143,6 @@ def _storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         remedy = "Check the disk's space and your rights, then write the sample anew"
         raise StorageError(str(path), error.strerror or str(error), remedy) from error
-
-
-def score(truth_csv: Path, detections_zyx_um: ArrayLike, max_distance_um: float = 0.3) -> Score:
-    """Match detections, shape (n, 3), and planted synapses one to one, the closest pair first; ties by row number."""
-    types, truth = _read_truth(truth_csv)
-    detections = np.asarray(detections_zyx_um, dtype=np.float64)
-    if detections.size == 0:
-        detections = detections.reshape(0, 3)
-    if detections.ndim != 2 or detections.shape[1] != 3 or not np.isfinite(detections).all():
-        found = f"they have the shape {detections.shape}, or some are not finite"
-        raise DataError("detections to be scored", found, "Give (n, 3) centroids z, y, x in micrometres")
-    matched = types[_matched(truth, detections, max_distance_um)]
-    kinds = sorted(set(types.tolist()))
-    return Score(
-        planted=len(truth),
-        found=len(matched),
-        detections=len(detections),
-        max_distance_um=max_distance_um,
-        planted_by_type={kind: int(np.count_nonzero(types == kind)) for kind in kinds},
-        found_by_type={kind: int(np.count_nonzero(matched == kind)) for kind in kinds},
-    )
-
-
-def _read_truth(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the types and the centres (n, 3) in micrometres of the planted synapses."""
-    try:
-        with _storage_errors(path):
-            header, *lines = read_rows(path)
-        rows = [dict(zip(header, line, strict=True)) for line in lines]
-        centres = [[float(row[column]) for column in ("z_um", "y_um", "x_um")] for row in rows]
-        types = np.array([row["type"] for row in rows], dtype=np.str_)
-    except DataError:
-        raise
-    except (KeyError, ValueError) as error:
-        raise DataError(str(path), "it is not a table of planted synapses", "Write the sample anew") from error
-    return types, np.array(centres, dtype=np.float64).reshape(-1, 3)
-
-
-def _matched(truth: NDArray[np.float64], detections: NDArray[np.float64], limit: float) -> list[int]:
-    """Return the rows of `truth` that have a detection of their own within `limit`."""
-    if not len(truth) or not len(detections):
-        return []
-    pairs = cKDTree(truth).sparse_distance_matrix(cKDTree(detections), limit, output_type="ndarray")
-    taken_rows: set[int] = set()
-    taken_columns: set[int] = set()
-    for row, column, _ in pairs[np.lexsort((pairs["j"], pairs["i"], pairs["v"]))].tolist():
-        if row not in taken_rows and column not in taken_columns:
-            taken_rows.add(row)
-            taken_columns.add(column)
-    return sorted(taken_rows)
 
 
 # --- command line -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from nd_synapse.blocks.store import Store
 from nd_synapse.detection import Detection, detect
 from nd_synapse.detection.passes import Passes
 from nd_synapse.errors import NDSynapseError, StorageError
+from nd_synapse.job import folder as result_folder
 from nd_synapse.job.folder import ResultFolder
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_parts import Watching
@@ -161,7 +162,7 @@ def test_killed_at_any_removal_the_same_command_ends_with_the_right_bytes(
     assert len(wanted.table["id"]) > 0
     for last in itertools.chain(range(8), itertools.count(8, 151)):
         folder = ResultFolder(tmp_path, f"results-{last}")
-        with folder.locked():
+        with result_folder.locked(folder.root):
             run(after if change == "the scratch folder" else before, folder.work, monkeypatch)
             try:
                 with monkeypatch.context() as patch:
@@ -175,7 +176,7 @@ def test_killed_at_any_removal_the_same_command_ends_with_the_right_bytes(
             else:
                 break
         again = ResultFolder(tmp_path, f"results-{last}")
-        with again.locked():
+        with result_folder.locked(again.root):
             same(run(after, again.work, monkeypatch), wanted)
             again.clear_work()
             assert not list(again.root.iterdir())

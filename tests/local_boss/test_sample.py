@@ -1,4 +1,4 @@
-"""The synthetic sample: what it claims to hold is in its voxels, and the score counts each thing once."""
+"""The synthetic sample: what it claims to hold is in its voxels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,14 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from nd_synapse.errors import DataError, RangeError, StorageError, UsageError
+from nd_synapse.errors import RangeError, StorageError, UsageError
+from nd_synapse.evaluate.evaluation import evaluate_points
+from nd_synapse.evaluate.synapses import Synapses
+from nd_synapse.evaluate.truth import read_points
 from nd_synapse.geometry import Box
-from nd_synapse.local_boss import metadata, sample
+from nd_synapse.local_boss import metadata
 from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.sample import score, write_sample
+from nd_synapse.local_boss.sample import write_sample
 from nd_synapse.local_boss.synthetic import CHANNELS, MAX_VOXELS, Parameters, generate
 
 REPOSITORY = Path(__file__).parents[2]
@@ -266,71 +268,13 @@ def test_a_truth_that_cannot_be_written_is_a_storage_error(boss):
         write_sample(boss, (2, 5, 5))
 
 
-def truth(folder, *rows):
-    path = folder / "truth.csv"
-    path.write_text("\n".join(["id,type,z_um,y_um,x_um", *rows]) + "\n")
-    return path
-
-
-def test_the_score_counts_each_thing_once(tmp_path):
-    path = truth(tmp_path, "1,excitatory,0,0,0", "2,inhibitory,0,0,1", "3,excitatory,0,0,5")
-    result = score(path, [[0.0, 0.0, 0.1], [0.0, 0.0, 0.2], [0.0, 0.0, 1.05], [9.0, 9.0, 9.0]], 0.3)
-    assert (result.planted, result.found, result.missed) == (3, 2, 1)
-    assert (result.detections, result.false_alarms) == (4, 2)
-    assert result.planted_by_type == {"excitatory": 2, "inhibitory": 1}
-    assert result.found_by_type == {"excitatory": 1, "inhibitory": 1}
-
-
-def test_the_closest_pair_is_matched_first(tmp_path):
-    """The detection between two synapses belongs to the nearer one, whichever row that is."""
-    path = truth(tmp_path, "1,excitatory,0,0,0", "2,inhibitory,0,0,0.3")
-    assert score(path, [[0, 0, 0.2]], 0.3).found_by_type == {"excitatory": 0, "inhibitory": 1}
-
-
-@pytest.mark.parametrize("none", [[], np.empty((0, 3)), np.empty(0)], ids=["a list", "no rows", "nothing"])
-def test_without_detections_all_are_missed(tmp_path, none):
-    result = score(truth(tmp_path, "1,excitatory,0,0,0"), none)
-    assert (result.found, result.missed, result.false_alarms) == (0, 1, 0)
-
-
-def test_without_synapses_all_detections_are_false(tmp_path):
-    assert score(truth(tmp_path), [[0, 0, 0]]).false_alarms == 1
-
-
-@pytest.mark.parametrize("wrong", [[[1, 2]], [1, 2, 3], [[0, 0, float("nan")]]], ids=["pairs", "flat", "not a number"])
-def test_detections_that_are_no_centroids_are_refused(tmp_path, wrong):
-    with pytest.raises(DataError):
-        score(truth(tmp_path, "1,excitatory,0,0,0"), wrong)
-
-
-def test_a_truth_that_is_none_is_refused(tmp_path):
-    with pytest.raises(StorageError):
-        score(tmp_path / "nope.csv", [])
-    for text in ("these,are\nmy,notes\n", "id,type,z_um,y_um,x_um\n1,excitatory,a,b,c\n", "type,z_um,y_um,x_um\na,1\n"):
-        (tmp_path / "notes.csv").write_text(text)
-        with pytest.raises(DataError, match=r"planted|line 2 has 2 cells"):
-            score(tmp_path / "notes.csv", [])
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), planted=st.integers(0, 30), detected=st.integers(0, 30))
-def test_for_any_points_matches_are_one_to_one_and_within_reach(seed, planted, detected):
-    rng = np.random.default_rng(seed)
-    truth_um, found_um = rng.random((planted, 3)) * 2, rng.random((detected, 3)) * 2
-    reach = [0.1, 0.2, 0.4, 5.0]
-    counts = [len(sample._matched(truth_um, found_um, limit)) for limit in reach]
-    assert all(few <= many for few, many in pairwise(counts))
-    assert counts[-1] == min(planted, detected)
-    if planted and detected:
-        near = cKDTree(found_um).query(truth_um)[0]
-        assert set(sample._matched(truth_um, found_um, 0.2)) <= set(np.flatnonzero(near <= 0.2))
-
-
 def test_the_planted_centres_score_full_marks(boss):
+    """The demonstration evaluates by this table: it is read as points in micrometres, with their types."""
     info = write_sample(boss, (10, 60, 60), 7)
-    centres = generate((10, 60, 60), seed=7).synapses.centre_um
-    result = score(info.truth_csv, centres[::-1], 0.05)
-    assert (result.found, result.missed, result.false_alarms) == (info.synapses, 0, 0)
+    planted = generate((10, 60, 60), seed=7).synapses
+    result = evaluate_points(read_points(info.truth_csv, None), Synapses(planted.centre_um[::-1]), 50)
+    assert (result.hits, len(result.missed), len(result.false_alarms)) == (info.synapses, 0, 0)
+    assert sum(group.total for group in result.by_kind.values()) == info.synapses
 
 
 def test_the_command_writes_the_sample_and_says_that_it_is_synthetic(tmp_path):
