@@ -34,7 +34,7 @@ from nd_synapse.errors import UsageError
 from nd_synapse.files.stacks import open_stack, stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps
-from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
@@ -584,7 +584,7 @@ class TestUpload:
         folder = ResultFolder(tmp_path, "some-key")
         (folder.root / "synapses.csv").write_text("id\n")
         monkeypatch.setenv("RESULTS_BUCKET", "locked")
-        with folder.locked():
+        with locked(folder.root):
             code, logged = self.upload(folder.root, "locked")
             assert code == 2
             assert "another job is at work in it" in logged

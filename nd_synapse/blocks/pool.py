@@ -93,7 +93,7 @@ class Boxes:
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker process as its parent sees it; it `started` when it got its block, was ready, or began to send."""
+    """A worker process as its parent sees it; it `started` when it got its block, was ready, or last sent."""
 
     process: SpawnProcess
     pipe: Connection
@@ -112,9 +112,8 @@ class _Worker:
                 piece = b""
             if not piece:
                 return None
-            if not self.received:
-                # it may have waited for us: the rest has the whole limit
-                self.started = time.monotonic()
+            # it may have waited for us: the rest has the whole limit
+            self.started = time.monotonic()
             self.received += piece
             if whole := self._whole_messages():
                 return whole
