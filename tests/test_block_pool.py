@@ -277,6 +277,7 @@ def test_a_worker_that_cannot_begin_ends_the_run(
     assert not children()
 
 
+@pytest.mark.slow
 def test_a_worker_that_never_begins_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """However large the function is: nothing is sent to a worker that it would have to read first."""
     monkeypatch.setattr(block_pool, "_START_LIMIT_S", 2.0)
@@ -324,6 +325,7 @@ def test_a_signal_that_comes_while_a_worker_starts_waits_until_it_is_known() -> 
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 def test_workers_that_ignore_the_request_to_end_are_killed_together(
     starts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +352,7 @@ def deaf(box: Box) -> None:
     time.sleep(1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait_s", [0.5, 0.0], ids=["seen", "unseen"])
 def test_a_worker_that_died_while_it_was_idle_costs_no_block(caplog: pytest.LogCaptureFixture, wait_s: float) -> None:
     """Its death used to count as the block's: the next one ended it for good."""
@@ -441,6 +444,7 @@ def fork_and_die_at_two(box: Box) -> int:
     return die_at_two(box)
 
 
+@pytest.mark.slow
 def test_the_death_of_a_worker_is_seen_though_its_child_lives_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -504,6 +508,7 @@ def test_a_worker_that_ends_in_the_middle_of_its_outcome_holds_nobody_up(
     assert taken_s < 30
 
 
+@pytest.mark.slow
 def test_outcomes_may_be_large() -> None:
     def large(box: Box) -> bytes:
         return bytes([box.z[0]]) * 50_000_000
@@ -514,6 +519,7 @@ def test_outcomes_may_be_large() -> None:
             assert outcome.result == bytes([outcome.box.z[0]]) * 50_000_000
 
 
+@pytest.mark.slow
 def test_an_outcome_that_waited_for_a_busy_parent_is_not_late() -> None:
     """It does not fit into a pipe, so its worker waits until the parent reads."""
     with BlockPool(2, block_limit_s=4.0) as pool:

@@ -95,11 +95,13 @@ class TestOutput:
         assert done.stderr.endswith(" ERROR standard output: no space left on device. Send it where there is room.\n")
         assert done.stderr.count("\n") == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("redirected", ["{} | head -0", "{} >&-", "{} <&- >&- 2>&-"])
     def test_a_reader_that_has_read_enough_gets_no_error(self, redirected: str) -> None:
         done = run([*DRIVER, "--help"], shell_words=redirected)
         assert (done.returncode, done.stderr) == (0, "")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("redirected", ["{} 2>&-", "{} 2>/dev/full"])
     def test_an_error_that_cannot_be_written_keeps_its_exit_code(self, redirected: str) -> None:
         done = run([*DRIVER, "--no-such-option"], shell_words=redirected)
@@ -145,6 +147,7 @@ def test_a_signal_during_imports_ends_a_command_in_a_sentence(number: signal.Sig
     assert error.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_report_is_drawn_ends_it_in_a_sentence(tmp_path: Path) -> None:
     table = tmp_path / "long.csv"
     rows = np.random.default_rng(0).normal(size=(4000, 6))

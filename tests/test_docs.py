@@ -216,6 +216,7 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
 SCORE = re.compile(r"planted synapses found .*: (\d+) of (\d+), (\d+) detections matched none")
 
 
+@pytest.mark.slow
 class TestDemonstration:
     """The figures and files in the documents are those of a run."""
 

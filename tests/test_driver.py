@@ -183,6 +183,7 @@ def folder(plain: Run, tmp_path: Path) -> Path:
     return Path(shutil.copytree(plain.folder, tmp_path / plain.folder.name))
 
 
+@pytest.mark.slow
 class TestRealVolume:
     """The real array-tomography volume, all the way."""
 
@@ -272,6 +273,7 @@ def historical_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 class TestResults:
     """What a run leaves, on a small volume."""
 
+    @pytest.mark.slow
     def test_second_run_makes_the_channel_equal_to_the_second_mask(
         self, small_boss: BossServer, tmp_path: Path
     ) -> None:
@@ -398,7 +400,13 @@ class TestWrongInput:
         assert not [word for word in words if word not in sentence], sentence
         assert token not in run.stderr
 
-    @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+    @pytest.mark.parametrize(
+        "case",
+        [
+            pytest.param(case, id=name, marks=[pytest.mark.slow] if case[1] == 69 else [])
+            for name, case in WRONG.items()
+        ],
+    )
     def test_each_mistake_is_one_sentence_and_its_exit_code(
         self, small_boss: BossServer, tmp_path: Path, case: tuple[list[str], int, list[str]]
     ) -> None:
@@ -432,6 +440,7 @@ class TestWrongInput:
         assert "--out-exp" in run.stderr
         assert not (run.folder / "synapses.csv").exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("forbidden", "exp", "extra", "code"),
         [
@@ -451,6 +460,7 @@ class TestWrongInput:
         assert run.code == code, run.stderr
         assert code == 0 or f"the token may not read {forbidden}" in run.stderr
 
+    @pytest.mark.slow
     def test_token_that_may_not_write_keeps_the_results(self, small_boss: BossServer, tmp_path: Path) -> None:
         """The mask is not in BOSS, everything else is done and the exit code says what failed."""
         tokens = json.loads((small_boss.data / "tokens.json").read_text())
@@ -504,6 +514,7 @@ class TestFolder:
         assert drive_small(small_boss, folder.parent, *LOCAL).code == 0
         assert not (folder / "NDVIS_links.csv").exists()
 
+    @pytest.mark.slow
     def test_fresh_of_the_function_starts_over_as_that_of_the_command_does(
         self, small_boss: BossServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -535,6 +546,7 @@ class TestUpload:
             code = driver.main(["upload", str(folder), "--bucket", bucket])
         return code, err.getvalue()
 
+    @pytest.mark.slow
     def test_a_bucket_without_permission_keeps_the_folder_and_names_the_command_that_sends_it(
         self, small_boss: BossServer, s3: S3Server, tmp_path: Path
     ) -> None:
@@ -666,6 +678,7 @@ class TestStoppedUpload:
         }
         assert not (folder / ".work").exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("stopped", [signal.SIGTERM, signal.SIGKILL], indirect=True)
     def test_the_same_command_computes_nothing_again_and_sends_the_rest(
         self, small_boss: BossServer, s3_env: S3Server, stopped: Run

@@ -153,6 +153,7 @@ def test_a_mask_in_the_same_experiment_is_no_input_of_the_next_run(server: BossS
     assert set(left[1][1]) == {"PSD95", "SYNAPSIN"}
 
 
+@pytest.mark.slow
 def test_a_function_that_returns_another_shape_fails(server: BossServer, own: Path) -> None:
     done = run(server, own, "--pipeline", "mine:broken", "--no-push")
     assert done.returncode == 65
@@ -205,6 +206,7 @@ def test_a_wrong_choice_is_one_sentence(
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_parameter_may_come_from_a_file(server: BossServer, own: Path) -> None:
     (own / "fold.txt").write_text("2.5")
     done = run(server, own, "--param", "noise_fold=@fold.txt", "--no-push")
@@ -212,6 +214,7 @@ def test_a_parameter_may_come_from_a_file(server: BossServer, own: Path) -> None
     assert '"noise_fold": 2.5' in next((own / "results").glob("*/run.json")).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_upload_that_hangs(tmp_path: Path, number: signal.Signals) -> None:
     """The server accepts the connection and never answers; boto3 alone would wait for minutes."""

@@ -145,6 +145,7 @@ def test_the_same_mask_again_sends_nothing(boss_server, destination):
     assert (report.blocks_erased, report.blocks_written, report.bytes_sent) == (0, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [(0, 1, 2), (2, 0, 1)])
 def test_voxels_outside_of_the_box_stay_as_they_are(boss_server, place, offset):
     channel = place.channel(new_name("mask"))
@@ -562,6 +563,7 @@ def test_transient_faults_do_not_change_the_result(boss_server, destination):
     np.testing.assert_array_equal(read_all(boss_server, destination), expected((BOX, second)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["^POST /v1/cutout", "^PUT /v1/cutout"])
 def test_a_write_that_boss_loses_is_noticed_and_sent_again(boss_server, destination, lost):
     first, second = masks(BOX, 1), masks(BOX, 2)
@@ -647,6 +649,7 @@ def test_a_mask_that_boss_does_not_keep_is_an_error_with_the_first_voxel(boss_se
             push_mask(remote_of(boss_server, between.url), destination, box, mask, FRAME)
 
 
+@pytest.mark.slow
 def test_an_interrupted_push_is_completed_by_the_same_call(boss_server, destination):
     mask = masks(BOX, 8)
     with pytest.MonkeyPatch.context() as patch:

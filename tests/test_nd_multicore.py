@@ -161,6 +161,7 @@ def test_from_the_shell_the_keys_are_printed(config: Path, tmp_path: Path) -> No
     assert "blocks: 1 of 1 blocks" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_quiet_run_prints_the_keys_alone(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,6 +239,7 @@ smooth_more.halo = (1, 0, 0)  # type: ignore[attr-defined]
 smooth_more.working_bytes = 40  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_partial_function_declares_what_its_function_does(config: Path) -> None:
     twice = partial(partial(smooth_more), times=2)
     assert _working_bytes(twice) == 40
@@ -256,6 +258,7 @@ def fail_at_the_second(data_dict: dict[str, NDArray[Any]]) -> NDArray[Any]:
     return block
 
 
+@pytest.mark.slow
 def test_a_block_that_fails_is_in_the_results_with_its_traceback(config: Path) -> None:
     results = nd_multicore.run_parallel(config, fail_at_the_second, 1, block_size=(30, 20, 3))
     assert results == ["1_0_3"]
@@ -318,6 +321,7 @@ def calls(folder: Path) -> Counter[str]:
     return Counter(file.read_text().split()) if file.exists() else Counter()
 
 
+@pytest.mark.slow
 def test_a_finished_block_is_not_run_again(config: Path, tmp_path: Path, counting: Any) -> None:
     """Where it is kept; a block that failed is, and so are all with other blocks or another halo."""
     scratch = tmp_path / "scratch"
@@ -337,6 +341,7 @@ def test_a_finished_block_is_not_run_again(config: Path, tmp_path: Path, countin
     assert calls(tmp_path).total() == 19 + 18 + 1
 
 
+@pytest.mark.slow
 def test_a_function_that_was_changed_runs_again(config: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def total(data_dict):\n    return {'total': [int(data_dict['ramp'].sum())]}\n")
     words = [sys.executable, "-m", "nd_multicore", str(config), "mine:total", "--scratch", "kept", "--cpus", "1"]
@@ -413,6 +418,7 @@ def hears_signals(process: subprocess.Popen[str]) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.usefixtures("counting")
 def test_signals_that_come_again_and_again_end_it_as_one_does(config: Path, tmp_path: Path, seed: int) -> None:
@@ -446,6 +452,7 @@ def test_blocks_that_do_not_fit_the_memory_are_refused_with_a_size_that_does(con
     assert shell(str(config), *words, "--memory", "0.5", folder=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 @given(
     size=st.tuples(*[st.integers(1, 2000)] * 3),
     halo=st.tuples(*[st.integers(0, 20)] * 3),
@@ -498,6 +505,7 @@ class Unloadable:
 unloadable = Unloadable()
 
 
+@pytest.mark.slow
 def test_from_the_shell_a_function_that_workers_cannot_load_is_reported_with_its_traceback(
     config: Path, tmp_path: Path
 ) -> None:
@@ -511,6 +519,7 @@ def objects_come(data_dict: dict[str, NDArray[Any]]) -> NDArray[Any]:
     return np.full(data_dict["ramp"].shape, None)
 
 
+@pytest.mark.slow
 def test_an_array_of_objects_is_a_failure_of_its_block(config: Path) -> None:
     results = nd_multicore.run_parallel(config, objects_come, 1, (30, 20, 5))
     assert "holds objects" in results.failed["1_0_3"].reason

@@ -172,6 +172,7 @@ except MemoryError:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA bounds allocations on Linux alone")
 def test_a_mask_larger_than_memory_is_written(tmp_path: Path) -> None:
     """240 MB in a process that may allocate 200 MB: some slices of 4 MB and the threads' stacks."""

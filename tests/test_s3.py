@@ -223,6 +223,7 @@ def test_content_that_changed_under_the_same_metadata_is_sent_again(
     assert compare_folder(folder, "results", PREFIX) == {}
 
 
+@pytest.mark.slow
 def test_a_part_that_changed_under_the_same_metadata_is_sent_again(s3_env: S3Server, folder: Path) -> None:
     mask = folder / "nomads-unsupervised-predictions.pkl"
     mask.write_bytes(bytes(17 * 2**20))
@@ -237,6 +238,7 @@ def test_a_part_that_changed_under_the_same_metadata_is_sent_again(s3_env: S3Ser
     assert sent == [f"{PREFIX}/{mask.name}", f"{PREFIX}/run.json"]
 
 
+@pytest.mark.slow
 def test_a_log_that_a_refused_command_added_to_is_no_other_log(s3_env: S3Server, folder: Path) -> None:
     upload_folder(folder, "results", PREFIX)
     with (folder / "job.log").open("a") as log:

@@ -66,6 +66,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("keys")
 def test_a_folder_is_uploaded_and_once_more(folder: Path) -> None:
     client = s3_client()

@@ -463,6 +463,7 @@ class TestOtherCommands:
         assert code == 2
         looked.done(2)
 
+    @pytest.mark.slow
     def test_uploading_and_verifying_leave_no_trace_of_it(
         self, ended: Path, boss: BossServer, s3_env: S3Server
     ) -> None:
@@ -533,6 +534,7 @@ class TestOtherCommands:
             assert main("driver.py", "--config", str(config(tmp_path / "cfg", f"http://h/?t={MARK}"))) == 2
         assert MARK not in "".join(capsys.readouterr())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
     def test_secrets_of_aws_are_not_repeated_either(self, ended: Path, s3_env: S3Server, name: str) -> None:
         """Such as one that was read from a file with its line end, which no header can carry."""

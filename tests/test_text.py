@@ -69,6 +69,7 @@ def test_a_reason_is_a_short_line_whatever_the_exception_is(error: Exception) ->
     assert len(format_traceback(error)) < 9000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "words"),
     [

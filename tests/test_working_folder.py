@@ -176,6 +176,7 @@ def test_a_pipeline_of_the_working_folder_imports_its_own_modules_in_workers_too
     assert list(folder.glob("results/*/run.json"))
 
 
+@pytest.mark.slow
 def test_a_function_of_the_working_folder_imports_its_own_modules_in_workers_too(
     folder: Path, boss: BossServer
 ) -> None:

@@ -175,6 +175,7 @@ class TestSubmit:
         assert report["tags"] == {"project": "cleft", "nd-synapse-run": place.name}
         assert len(place.described(*(f"{place.job('statistics')}:{index}" for index in range(3)))) == 3
 
+    @pytest.mark.slow
     def test_the_command_has_the_users_options_and_results_go_to_the_bucket(
         self, command: Callable[..., Said], requested: list[str], volume: BossServer, place: Place
     ) -> None:
@@ -193,6 +194,7 @@ class TestSubmit:
         assert said.code == 0, said.err
         assert sorted(place.objects()) == ["jobs/001-report.json", "run.json"]
 
+    @pytest.mark.slow
     def test_the_token_is_nowhere(
         self, command: Callable[..., Said], requested: list[str], volume: BossServer, tmp_path: Path, place: Place
     ) -> None:
@@ -328,6 +330,7 @@ class TestSubmit:
         assert said.code == 2
         assert found in said.err
 
+    @pytest.mark.slow
     def test_without_yes_and_a_terminal_nothing_is_submitted(
         self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
@@ -346,6 +349,7 @@ class TestFollow:
         """Submit a run of 6 blocks in 3 shards."""
         assert command(*place.submit, "--shards", "3", *requested).code == 0
 
+    @pytest.mark.slow
     def test_status_counts_what_is_committed(self, command: Callable[..., Said], place: Place) -> None:
         place.finish("statistics-0123456789abcdef", slice(6))
         place.finish("parts-0123456789abcdef", slice(3))
@@ -498,6 +502,7 @@ class TestScripted:
         ]
         assert said.out.endswith(f"nd-synapse batch resume {place.address}\n")
 
+    @pytest.mark.slow
     def test_cancel_ends_what_batch_does_not_list_yet(
         self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
     ) -> None:
@@ -525,6 +530,7 @@ class TestScripted:
         assert "detection, report" in said.err
         assert script.of("submitjob") == []
 
+    @pytest.mark.slow
     def test_a_run_that_cannot_be_submitted_as_a_whole_is_not_submitted_in_parts(
         self, script: Script, recorded: list[Submitted], place: Place
     ) -> None:
@@ -553,6 +559,7 @@ class TestScripted:
             {"logGroupName": "/nd", "logStreamName": "nd/default/7", "limit": 2, "startFromHead": False}
         ]
 
+    @pytest.mark.slow
     def test_nothing_that_aws_says_steers_the_terminal(
         self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
     ) -> None:
@@ -796,6 +803,7 @@ def test_a_run_that_does_not_exist_is_refused(
     assert found in said.err
 
 
+@pytest.mark.slow
 def test_a_record_that_is_none_of_ours_is_refused(aws: S3Server, command: Callable[..., Said]) -> None:
     client(aws, "s3").put_object(Bucket=BUCKET, Key="runs/odd/run.json", Body=b'{"run": {}}')
     said = command("status", f"s3://{BUCKET}/runs/odd")

@@ -136,6 +136,7 @@ def test_every_voxel_is_pulled_once_where_the_cache_holds_it(tmp_path: Path, pul
     assert sorted(source.requested) == sorted((channel, tile) for channel in ("pre", "post") for tile in tiles)
 
 
+@pytest.mark.slow
 def test_what_the_cache_cannot_hold_is_pulled_again_and_the_result_is_the_same(tmp_path: Path) -> None:
     results = []
     for name, keep_bytes in {"all": 2**40, "little": 20 * int(np.prod(SIZE))}.items():
@@ -244,6 +245,7 @@ def test_a_mended_block_changes_the_masks_around_it(tmp_path: Path) -> None:
     same(run(JoinedMended(), "a"), run(JoinedMended(), "b"))
 
 
+@pytest.mark.slow
 def test_channels_that_change_places_are_not_taken_for_each_other(tmp_path: Path) -> None:
     """Tiles are named by the place of their channel."""
 

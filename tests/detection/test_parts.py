@@ -136,6 +136,7 @@ class Watching(Arrays):
         return super().get_cutout(channel, z_range, y_range, x_range)
 
 
+@pytest.mark.slow
 def test_a_part_pulls_its_blocks_and_their_halo_and_learns_from_the_sums_of_all() -> None:
     shape = (2, 120, 14)
     source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Memory()

@@ -165,6 +165,7 @@ class Loaded:
         return self._voxels
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_for_any_box_and_halo_the_volume_is_mirrored_at_its_borders(data: st.DataObject) -> None:
@@ -178,6 +179,7 @@ def test_for_any_box_and_halo_the_volume_is_mirrored_at_its_borders(data: st.Dat
     assert np.array_equal(mirrored(volume, box, halo), padded[window])
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40)), st.integers(1, 13), st.integers(0, 9))
 def test_for_any_blocks_the_overview_is_the_maximum_projection(

@@ -54,6 +54,7 @@ SAID = {
 }
 
 
+@pytest.mark.slow
 def test_each_fault_is_met_where_it_was_planned_and_passes(data):
     """One server for all: each fault has a rule of its own, for one request, one after the other."""
     others = [*sorted(OF_VOXELS - {"stale"}), "truncated", "reset", "slow", "stall"]

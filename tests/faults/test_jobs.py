@@ -66,6 +66,7 @@ def test_a_used_up_quota_is_met_only_once(place: Bench) -> None:
     assert verdict.wrong == []
 
 
+@pytest.mark.slow
 def test_a_mask_that_was_there_before_never_shows_through(place: Bench) -> None:
     """Answers of erasing and writing are lost, and what is read in between is stale."""
     lost = [Rule(fault, "cutout-post", times=2, done=True) for fault in ("reset", "504")]
@@ -82,6 +83,7 @@ def test_for_any_mixture_of_faults_the_bytes_are_those_of_a_clean_run(place: Ben
     assert place.try_out(plan, job=job, dirty=dirty).wrong == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_in_the_middle_and_started_again_does_not_show(
     place: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_fault_that_lasts_ends_with_its_exit_code_and_the_same_call_goes_on(pl
     assert verdict.error.exit_code in UPLOAD_FAULTS[fault]
 
 
+@pytest.mark.slow
 def test_what_was_damaged_on_its_way_is_refused_and_sent_again_by_the_same_call(place: Uploads) -> None:
     verdict = place.try_out(alone("damaged", lasting=False), older=False)
     assert isinstance(verdict.error, UnavailableError)

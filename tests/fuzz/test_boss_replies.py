@@ -186,6 +186,7 @@ def test_valid_replies_are_voxels(server: http.server.ThreadingHTTPServer, start
     read_volume(server, {**drawn, "cutout": (200, {}, packed(start))})
 
 
+@pytest.mark.slow
 @given(replies=answers())
 def test_any_reply_is_voxels_or_an_error(server: http.server.ThreadingHTTPServer, replies: dict[str, Reply]) -> None:
     with result_or_error():

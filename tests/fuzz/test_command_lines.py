@@ -142,6 +142,7 @@ def read_run(line: list[str], environ: dict[str, str]) -> None:
     assert TOKEN not in repr(requested) + json.dumps(requested.requested())
 
 
+@pytest.mark.slow
 @given(one_of_line(RUN, {}), one_of_line(PART, {}) | st.just([]), one_wrong(ENVIRONMENT, {}))
 def test_any_valid_run_is_a_job(line: list[str], part: list[str], environ: dict[str, str]) -> None:
     read_run(line + part, environ)

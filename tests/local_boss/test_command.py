@@ -150,6 +150,7 @@ def test_tokens_that_others_may_read_are_warned_of_once(
     assert [record.getMessage() for record in caplog.records] == [warning] * times
 
 
+@pytest.mark.slow
 def test_serve_warns_of_tokens_that_others_may_read(tmp_path: Path) -> None:
     with start_boss(tmp_path):
         pass
@@ -168,6 +169,7 @@ def test_a_malformed_token_file_is_a_plain_sentence(tmp_path: Path) -> None:
     assert "secret" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_data_folder_that_cannot_be_is_a_plain_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for data in [tmp_path / "file", tmp_path / "file" / "below"]:
@@ -189,6 +191,7 @@ def test_no_token_that_may_do_everything_is_an_error(tmp_path: Path) -> None:
         tokens.writing_token(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_second_start_keeps_the_tokens(tmp_path: Path) -> None:
     with start_boss(tmp_path) as first:
         token = first.token

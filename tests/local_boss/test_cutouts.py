@@ -296,6 +296,7 @@ def test_a_body_that_the_proxy_would_stop_is_stopped(place: Place) -> None:
     assert verdict(reply) == (413, "text/html")
 
 
+@pytest.mark.slow
 def test_the_client_cuts_a_large_upload_and_reads_it_back(boss_server: BossServer) -> None:
     place = make_place(boss_server, stop=(80, 1100, 1100))
     remote = boss_server.remote()
@@ -324,6 +325,7 @@ EXTENT = (36, 540, 530)
 axis = [st.tuples(st.integers(0, n - 1), st.integers(1, 40)).map(lambda p, n=n: (p[0], min(sum(p), n))) for n in EXTENT]  # type: ignore[misc]
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(*axis, st.integers(0, 2**32), st.booleans()), min_size=1, max_size=5))
 def test_for_any_writes_the_channel_equals_the_model(boss_server: BossServer, steps: list) -> None:

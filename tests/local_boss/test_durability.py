@@ -86,6 +86,7 @@ def test_what_was_answered_survives_kill_9_during_writes(tmp_path: Path) -> None
     assert not list((tmp_path / "voxels").rglob("*.partial")), "the next start sweeps up what killed writers left"
 
 
+@pytest.mark.slow
 def test_resources_survive_kill_9(tmp_path: Path) -> None:
     with start_boss(tmp_path) as server:
         place = make_place(server)
@@ -150,6 +151,7 @@ def test_ingest_and_server_share_a_folder(boss_server: BossServer) -> None:
     assert boss_server.remote().get_cutout(found, 0, [0, 2], [0, 1], [0, 1]).tolist() == [[[3, 4]]]
 
 
+@pytest.mark.slow
 def test_a_reader_sees_whole_chunks_only(tmp_path: Path) -> None:
     """While a chunk is rewritten over and over, each read shows one of its versions and no mixture."""
     boss = Boss(tmp_path)

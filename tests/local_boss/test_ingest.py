@@ -50,6 +50,7 @@ def held(boss, channel, box):
     return boss.voxels.read(channel, 0, box, (0, 1))[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.tuples(st.integers(1, 36), st.integers(1, 30), st.integers(1, 30)),
@@ -238,6 +239,7 @@ def command(*words):
     )
 
 
+@pytest.mark.slow
 def test_the_command_stores_a_stack_and_says_how_to_read_it(tmp_path):
     volume = grey((20, 30, 40), np.uint16)
     for z, one in enumerate(volume):
@@ -258,6 +260,7 @@ def test_the_command_stores_a_stack_and_says_how_to_read_it(tmp_path):
     assert again.stderr.splitlines()[-1].endswith("Use --overwrite to make it equal to the stack, or another --chan.")
 
 
+@pytest.mark.slow
 def test_the_real_client_reads_what_was_ingested_while_the_server_ran(tmp_path):
     data, volume = tmp_path / "data", grey((20, 30, 40), np.uint16)
     np.save(tmp_path / "stack.npy", volume)

@@ -23,6 +23,7 @@ def objects(place: Place) -> ChannelResource:
     return channel
 
 
+@pytest.mark.slow
 def test_ids_in_a_region_are_sorted_and_without_zero(place: Place, objects: ChannelResource) -> None:
     remote = place.server.remote()
     assert remote.get_ids_in_region(objects, 0, [0, 600], [0, 700], [0, 40]) == [3, 2**63]

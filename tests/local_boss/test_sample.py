@@ -277,6 +277,7 @@ def test_the_planted_centres_score_full_marks(boss):
     assert sum(group.total for group in result.by_kind.values()) == info.synapses
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_sample_and_says_that_it_is_synthetic(tmp_path):
     command = [
         sys.executable,

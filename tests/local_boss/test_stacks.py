@@ -156,6 +156,7 @@ def volumes(draw):
     return (rng.random(shape) * (2 if dtype is np.bool_ else np.iinfo(dtype).max)).astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(volume=volumes(), depth=st.integers(1, 20), origin=st.integers(0, 40))
@@ -465,6 +466,7 @@ print(sum(int(slab[0, 0, 0]) for _, slab in stack.slabs(16)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tif", "zarr"])
 def test_a_stack_larger_than_memory_is_read(tmp_path, kind):
     """What the reading process may allocate is limited to less than a quarter of the volume."""

@@ -83,6 +83,7 @@ def figures(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any
 class TestCommand:
     """The command line, from files to figures."""
 
+    @pytest.mark.slow
     def test_a_sample_of_files_is_evaluated_in_one_command(self, sample: Path, tmp_path: Path) -> None:
         done = command(
             *("--images", sample / "images", "--truth", sample / "truth.csv", "--voxel-size-nm", SIZE),
@@ -332,6 +333,7 @@ def test_a_table_against_itself_is_perfect(sample: Path, capsys: pytest.CaptureF
     assert (shown["precision"]["value"], shown["recall"]["value"], shown["f1"]["value"]) == (1, 1, 1)
 
 
+@pytest.mark.slow
 def test_all_objects_of_the_published_mask_are_found(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The truth is the published detector's own output."""
     folder = shared_data / "at_example"

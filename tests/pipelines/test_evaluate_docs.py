@@ -37,6 +37,7 @@ def printed(folder: Path) -> str:
     return run(folder, "-m", "nd_synapse", *shlex.split(command.replace("\\\n", " "))[1:])
 
 
+@pytest.mark.slow
 def test_the_example_prints_what_is_shown(tmp_path: Path) -> None:
     """Numbers to two hundredths: another processor may round a random number differently."""
     (shown,) = SHOWN.findall(DOCUMENT.read_text(encoding="utf-8"))

@@ -148,6 +148,7 @@ def prepared(query: tuple[str, str, int, float], shape: tuple[int, int, int], dt
     return pipeline, volumes
 
 
+@pytest.mark.slow
 @given(QUERIES, st.tuples(st.integers(1, 4), st.integers(1, 19), st.integers(2, 19)), DTYPES, st.integers(0, 999))
 def test_for_any_query_the_probabilities_are_those_of_the_definition(
     query: tuple[str, str, int, float], shape: tuple[int, int, int], dtype: type, seed: int
@@ -164,6 +165,7 @@ def test_for_any_query_the_probabilities_are_those_of_the_definition(
     assert np.all(np.abs(found.table["probability"] - largest) <= 0.51 / 65535)
 
 
+@pytest.mark.slow
 @given(
     QUERIES,
     st.tuples(st.integers(1, 6), st.integers(2, 40), st.integers(2, 40)),

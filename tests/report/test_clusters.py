@@ -76,6 +76,7 @@ def unimodal(kind, rows, channels):
 class TestPopulations:
     """One population stays one, and several are separated."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("shares", FOUR.values(), ids=FOUR)
     @pytest.mark.parametrize(
         ("rows", "channels", "scale"),
@@ -107,6 +108,7 @@ class TestPopulations:
     def test_one_log_normal_population_of_a_million_is_not_split(self):
         assert clusters_of(unimodal("log-normal", 1_000_000, 2)).number == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("logarithmic", [False, True], ids=["plain", "logarithmic"])
     @pytest.mark.parametrize("share", [0.5, 0.05])
     @pytest.mark.parametrize("channels", [1, 4])
@@ -200,6 +202,7 @@ class TestLabels:
         for i, mean in enumerate(found.means()):
             np.testing.assert_allclose(mean, found.values[found.labels == i].mean(axis=0), atol=1e-12)
 
+    @pytest.mark.slow
     def test_another_seed_finds_the_same_populations(self):
         values, _ = planted(30_000, 6)
         one, other = clusters_of(values, seed=0), clusters_of(values, seed=1)
@@ -291,6 +294,7 @@ class TestFigures:
         shown = [show(plot, subject) for plot in CLUSTERS]
         assert not [(plot.slug, plot.reason) for plot in shown if plot.failed]
 
+    @pytest.mark.slow
     def test_one_population_is_called_so_and_the_pair_plot_is_drawn_all_the_same(self):
         subject = subject_of(unimodal("log-normal", 3_000, 3))
         reasons = {plot.slug: show(plot, subject).reason for plot in CLUSTERS}
@@ -303,6 +307,7 @@ class TestFigures:
             "a split needs 100 fitted synapses, there are 40" in show(CLUSTERS[0], subject_of(planted(40, 4)[0])).reason
         )
 
+    @pytest.mark.slow
     def test_the_tree_in_numbers_adds_up_and_names_its_outcomes(self):
         subject = subject_of(planted(4_000, 8, FOUR["lopsided"])[0])
         rows = numbers("dendrogram", subject).rows
@@ -366,6 +371,7 @@ class TestFigures:
         assert draw("pair-plot", subject).caption.startswith("The 6 of 30 channels that together show most")
 
 
+@pytest.mark.slow
 def test_scikit_learn_is_not_loaded_before_there_are_clusters_to_find():
     program = "import sys, pymeda_driver; sys.exit(any(name.startswith('sklearn') for name in sys.modules))"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=300)

@@ -164,6 +164,7 @@ def clusters_of_a_sample() -> str:
     return hashlib.sha256(found.values.tobytes() + found.labels.tobytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_page_written_again_has_new_facts_and_leaves_the_figures_alone(whole, tmp_path):
     first = Written.of(whole.report, tmp_path)
     before = {path: path.stat().st_ino for path in first.figures.values()}
@@ -209,6 +210,7 @@ def test_few_synapses_give_a_page_that_says_so(tmp_path, n):
     assert ("correlation-matrix" in found.figures) == (n > 1)
 
 
+@pytest.mark.slow
 def test_many_channels_give_every_figure(many_channels):
     assert "could not be drawn" not in many_channels.page.text
     assert "the first 12 of 17" in many_channels.page.text
@@ -274,6 +276,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, empty, blocked):
     assert "the report" in caught.value.requested
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["the first figure", "the page"])
 def test_a_full_disk_leaves_the_old_page_and_no_partial_file(tmp_path, whole, many_channels, at):
     """The system refuses to let any file grow beyond a limit: every write that needs more fails half-way."""

@@ -126,6 +126,7 @@ class TestSynaptograms:
         assert len(shown) == 6
         assert all(of.clusters.of_all_rows()[row] == int(why.split()[1]) - 1 for row, why in shown)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", [np.uint16, np.float64])
     def test_images_of_any_type_are_shown_and_never_written(self, dtype):
         table = synapses(30)
@@ -137,6 +138,7 @@ class TestSynaptograms:
         failed = [shown for plot in (*GALLERY, *VOXELS) if (shown := show(plot, of)).image is None]
         assert not failed
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 3), (3, 2, 500)])
     def test_images_of_any_shape_are_shown(self, shape):
         table = {f"centroid_{axis}_voxel": np.array([(n - 1) / 2]) for axis, n in zip("zyx", shape, strict=True)}
