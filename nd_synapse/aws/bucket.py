@@ -20,7 +20,7 @@ from botocore import exceptions as boto_errors
 
 from nd_synapse.aws.connection import s3_client
 from nd_synapse.aws.errors import MalformedResponseError, status, translated
-from nd_synapse.errors import NDSynapseError, PermissionDeniedError, StorageError, UsageError
+from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 
 __all__ = ["Bucket", "check_bucket"]
 
@@ -31,7 +31,8 @@ _UPLOAD = TransferConfig(max_concurrency=4)
 _DOWNLOAD = TransferConfig(multipart_threshold=2**50, use_threads=False)
 
 # S3 answers 403 instead of 404 to a role that may not list, and a bare 400 to an expired token.
-_NO_RIGHT_TO_LOOK = (400, 403)
+_NO_RIGHT = 403
+_NO_RIGHT_TO_LOOK = (400, _NO_RIGHT)
 _EXISTS = 412
 _BEING_WRITTEN = 409
 """The status of a conditional write beside another one, which may yet fail."""
@@ -211,11 +212,14 @@ class Bucket:
 
     def delete(self, key: str) -> bool:
         """Delete an object; return whether the role may."""
-        try:
-            with translated(f"deleting s3://{self.name}/{key}", self._remedy):
+        with translated(f"deleting s3://{self.name}/{key}", self._remedy):
+            try:
                 self._client.delete_object(Bucket=self.name, Key=key)
-        except PermissionDeniedError:
-            return False
+            except boto_errors.ClientError as error:
+                # an expired token is no missing right: it would leave a run.json that the next request could remove
+                if status(error) != _NO_RIGHT:
+                    raise
+                return False
         return True
 
     def difference(self, key: str, file: Path, *, grows: bool = False) -> str:

@@ -26,6 +26,7 @@ from batch import submission
 from batch.arguments import for_container
 from batch.client import BatchClient
 from batch.command import main
+from batch.machines import Queue
 from batch.requests import Phase, Run, request_of
 from batch.runs import Records, Submitted
 from batch.status import CANCELLED
@@ -290,7 +291,7 @@ class TestSubmit:
             pytest.param(["--run-bucket", "No_Bucket"], 2, "no bucket has such a name", marks=pytest.mark.slow),
             pytest.param(["--run", "a run"], 2, "letters, digits and hyphens", marks=pytest.mark.slow),
             pytest.param(["--attempts", "11"], 2, "from 1 to 10", marks=pytest.mark.slow),
-            pytest.param(["--tag", "project"], 2, "name=value", marks=pytest.mark.slow),
+            pytest.param(["--tag", "project"], 2, "NAME=VALUE", marks=pytest.mark.slow),
             (["--shards", "7"], 2, "7 shards of 6 blocks"),
             pytest.param(["--exp", "none"], 2, "none", marks=pytest.mark.slow),
         ],
@@ -406,7 +407,7 @@ class TestFollow:
         self, command: Callable[..., Said], place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         small = [{"state": "ENABLED", "computeResources": {"maxvCpus": 64, "instanceTypes": ["m5.xlarge"]}}]
-        monkeypatch.setattr(BatchClient, "environments", lambda door, queue: small)
+        monkeypatch.setattr(BatchClient, "queue", lambda client, queue: Queue.of(queue, small))
         said = command("resume", place.address, "--yes", "--memory-mib", "64000")
         assert said.code == 2
         assert "would wait for ever" in said.err

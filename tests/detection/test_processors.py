@@ -22,7 +22,7 @@ OTHERS = {
 PROGRAM = """
 import hashlib
 import numpy as np
-from detection.in_memory import detect_arrays
+from nd_synapse.detection.in_memory import detect_arrays
 from tests.pipelines.variants import VARIANTS, built, volume
 
 for variant in VARIANTS:

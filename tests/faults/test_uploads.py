@@ -36,6 +36,12 @@ def test_an_earlier_run_json_whose_body_breaks_is_fetched_again(place: Uploads, 
     assert (verdict.outcome, verdict.wrong, verdict.hits) == ("same", [], {fault: 1})
 
 
+def test_a_token_that_expires_before_the_earlier_run_json_is_deleted_ends_the_upload(place: Uploads) -> None:
+    """Nothing was replaced: a run.json never stands beside files of another run."""
+    verdict = place.try_out(Plan([Rule("400 ExpiredToken", to="DELETE ")]))
+    assert (verdict.outcome, verdict.wrong) == ("PermissionDeniedError 77", [])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("request_of", "fault"), CASES_OF_PARTS)
 def test_of_a_file_in_parts_a_fault_that_passes_does_not_show(place: Uploads, request_of: str, fault: str) -> None:
