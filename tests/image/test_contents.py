@@ -35,14 +35,14 @@ BAITED = (
 )
 """Where a token may lie when somebody builds the image."""
 
-# Every module that a job imports, and whether its bytecode is beside it.
+# Every module that a job imports, and whether its bytecode is beside it; driver.py is a script, which is never cached.
 UNCOMPILED = """
 import importlib.util, os, sys
 import driver, pymeda_driver, sklearn.mixture
 from nd_synapse.cli import run, upload
 from nd_synapse.job import delivery, steps
 specs = [module.__spec__ for module in list(sys.modules.values()) if getattr(module, "__spec__", None)]
-cached = {spec.name: spec.cached for spec in specs if (spec.cached or "").startswith(("/app", "/opt"))}
+cached = {spec.name: spec.cached for spec in specs if (spec.cached or "").startswith("/opt")}
 print([name for name, file in cached.items() if not os.path.exists(file)])
 """
 
