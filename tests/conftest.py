@@ -20,7 +20,7 @@ _COMMON = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.register_profile("everyday", _COMMON, max_examples=20)
+settings.register_profile("everyday", _COMMON, max_examples=12)
 settings.register_profile("ci", _COMMON, max_examples=100)
 settings.register_profile("long", _COMMON, max_examples=5000)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "everyday")

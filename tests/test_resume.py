@@ -154,7 +154,7 @@ def test_fresh_starts_over_and_other_parameters_recompute_what_they_must(server:
     assert json.loads(next(tmp_path.glob("*/run.json")).read_text())["resumed_blocks"] == {}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_stops_it_in_time_leaves_no_process_and_the_job_goes_on(
     server: BossServer, clean: tuple[dict[str, bytes], float], tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -32,7 +32,7 @@ from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
-from tests.pipelines.variants import VARIANTS, built, channel_names
+from tests.pipelines.variants import EVERY, built, channel_names
 
 SHAPE = (12, 48, 48)
 SIZE = (4, 16, 16)
@@ -84,14 +84,11 @@ def dense() -> NDArray[np.uint8]:
     return voxels
 
 
-QUICK = ("nomads-unsupervised",)
-"""The others take their time in the slow tests."""
-
-
+@pytest.mark.parametrize("variant", EVERY)
 @pytest.mark.parametrize(
-    "variant", [variant if variant in QUICK else pytest.param(variant, marks=pytest.mark.slow) for variant in VARIANTS]
+    "volume",
+    [thread, *(pytest.param(one, marks=pytest.mark.slow) for one in (corners, empty_block, constant_block, dense))],
 )
-@pytest.mark.parametrize("volume", [thread, corners, empty_block, constant_block, dense])
 def test_a_hostile_volume_gives_the_same_in_blocks(
     tmp_path: Path, volume: Any, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,10 +39,10 @@ bright.masks = ("Either", "Second")  # type: ignore[attr-defined]
 
 
 EVERY = [
-    variant if variant in ("nomads-unsupervised", "function") else pytest.param(variant, marks=pytest.mark.slow)
+    variant if variant == "nomads-unsupervised" else pytest.param(variant, marks=pytest.mark.slow)
     for variant in VARIANTS
 ]
-"""The variants as parameters of tests that take long: the everyday ones have two of them."""
+"""The variants as parameters of tests that take long: the everyday ones have the default."""
 
 
 def built(variant: str) -> Pipeline:
