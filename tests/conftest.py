@@ -21,7 +21,7 @@ _COMMON = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.register_profile("everyday", _COMMON, max_examples=12)
-settings.register_profile("ci", _COMMON, max_examples=100)
+settings.register_profile("ci", _COMMON, max_examples=30)
 settings.register_profile("long", _COMMON, max_examples=5000)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "everyday")
 
