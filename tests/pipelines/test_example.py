@@ -63,6 +63,7 @@ def test_the_pipeline_of_the_example_is_listed_and_runs() -> None:
     assert len(many.table["id"]) > len(few.table["id"]) > 0
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_the_example_passes_the_conformance_suite(tmp_path: Path) -> None:
     """By the command in the document."""
     (command,) = (block for block in fenced(section(CONTRIBUTING, "A pipeline")) if "-m pytest" in block)

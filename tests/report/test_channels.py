@@ -19,6 +19,7 @@ from tests.report.examples import numbers, subject, synapses
 from tests.report.test_tables import brightness
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(brightness)
 def test_for_any_brightness_no_channel_figure_fails(values):

@@ -201,6 +201,7 @@ def test_a_run_without_synapses_gives_a_page_that_says_so(empty):
     assert "sizes" not in empty.figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 10])
 def test_few_synapses_give_a_page_that_says_so(tmp_path, n):
     found = Written.of(drawn({**synapses(n), "in_Gaba": np.arange(n) % 2 == 0}, projections=False), tmp_path)
