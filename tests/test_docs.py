@@ -51,11 +51,13 @@ HELPS = (
 )
 INTRODUCTION = """# Command lines
 
-What `--help` prints, written by `python -m tests.test_docs`; exit codes are in the [README](../README.md#what-you-get).
-`python3 driver.py`, `python -m nd_multicore` and `python -m pymeda_driver` take the options of `run`, `multicore` and
-`report`.
+What `--help` prints, written by `python -m tests.test_docs`. An option with the same help as one above stands with its
+name alone. Exit codes are in the [README](../README.md#what-you-get). `python3 driver.py`, `python -m nd_multicore` and
+`python -m pymeda_driver` take the options of `run`, `multicore` and `report`.
 """
-EXIT_CODES = re.compile(r"Exit\s+codes:.*?nd-\s?synapse\.\n+", re.DOTALL)
+LEFT_OUT = re.compile(r"Exit\s+codes:.*?of\s+this\s+program\.\n*|  -h, --help[^\n]+\n", re.DOTALL)
+ENTRY = re.compile(r"^  (\S+).*\n(?:   +\S.*\n)*", re.MULTILINE)
+"""An option, or another word of a command line, and what its help says."""
 OF_OTHERS = {
     "container.md": {
         *("--build-arg", "--cap-drop", "--init", "--network", "--no-deps", "--read-only", "--rm", "--security-opt"),
@@ -81,9 +83,27 @@ def help_text(words: str) -> str:
     return printed.getvalue()
 
 
+def without_what_stands_above(text: str, above: set[str]) -> str:
+    """Return a help with the mere names, at its end, of what was described `above`, and add the rest to it."""
+    repeated = []
+
+    def once(entry: re.Match[str]) -> str:
+        described = "".join(entry[0].split())
+        if described not in above:
+            above.add(described)
+            return entry[0]
+        repeated.append(entry[1])
+        return ""
+
+    text = re.sub(r"^\S.*:\n(?=\n|\Z)", "", ENTRY.sub(once, LEFT_OUT.sub("", text)), flags=re.MULTILINE)
+    text = re.sub(r"\n{3,}", "\n\n", text).strip()
+    return f"{text}\n\nas above: {', '.join(repeated)}" if repeated else text
+
+
 def command_lines() -> str:
     """Return docs/command-line.md as it should be."""
-    texts = ((words, EXIT_CODES.sub("", help_text(words)).rstrip()) for words in HELPS)
+    above: set[str] = set()
+    texts = ((words, without_what_stands_above(help_text(words), above)) for words in HELPS)
     return INTRODUCTION + "".join(f"\n## nd-synapse {words}\n\n```\n{text}\n```\n" for words, text in texts)
 
 
