@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -57,6 +57,10 @@ class Parameters:
     orphan_synapsin_fraction: float = 0.2
     """Synapsin puncta without partner, in relation to the synapses."""
     orphan_psd95_fraction: float = 0.15
+    dim_orphan_fraction: float = 0.0
+    """Dim puncta without partner in each channel, in relation to the synapses."""
+    dim_orphan_brightness: float = 24.0
+    """Median of their log-normal peak grey levels."""
     autofluorescent_per_um3: float = 0.002
     """Large objects that are bright in all channels."""
     punctum_brightness: float = 60.0
@@ -138,13 +142,21 @@ def generate(
     _check(shape, voxel_size_nm, seed)
     drawn = parameters or Parameters()
     # one stream for the truth and one a channel: what is drawn for one does not move the others
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2 + len(CHANNELS))]
+    count = len(CHANNELS)
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2 + 2 * count)]
     size_um = np.asarray(voxel_size_nm, dtype=np.float64) / 1000
     synapses = _plant(streams[0], shape, size_um, drawn)
     autofluorescent = _autofluorescent(streams[1], shape, size_um, drawn)
     channels = {}
-    for name, rng in zip(CHANNELS, streams[2:], strict=True):
-        blobs = [_puncta(rng, name, synapses, drawn), _orphans(rng, name, len(synapses), shape, size_um, drawn)]
+    for name, rng, dim_rng in zip(CHANNELS, streams[2 : 2 + count], streams[2 + count :], strict=True):
+        fraction = {"Synapsin": drawn.orphan_synapsin_fraction, "PSD95": drawn.orphan_psd95_fraction}.get(name, 0.0)
+        orphans = round(fraction * len(synapses)), round(drawn.dim_orphan_fraction * len(synapses))
+        dim = replace(drawn, punctum_brightness=drawn.dim_orphan_brightness)
+        blobs = [
+            _puncta(rng, name, synapses, drawn),
+            _orphans(rng, name, orphans[0], shape, size_um, drawn),
+            _orphans(dim_rng, name, orphans[1], shape, size_um, dim),
+        ]
         # the same objects shine in every channel, each time with another brightness
         shine = rng.uniform(0.7, 1.0, len(autofluorescent.peak))
         blobs.append(_Blobs(autofluorescent.centre_um, autofluorescent.width_um, autofluorescent.peak * shine))
@@ -238,11 +250,9 @@ def _puncta(rng: Generator, channel: str, synapses: Synapses, drawn: Parameters)
 
 
 def _orphans(
-    rng: Generator, channel: str, synapses: int, shape: tuple[int, int, int], size_um: Points, drawn: Parameters
+    rng: Generator, channel: str, count: int, shape: tuple[int, int, int], size_um: Points, drawn: Parameters
 ) -> _Blobs:
-    """Return puncta that belong to no synapse: same sizes and brightness, no partner."""
-    fractions = {"Synapsin": drawn.orphan_synapsin_fraction, "PSD95": drawn.orphan_psd95_fraction}
-    count = round(fractions.get(channel, 0.0) * synapses)
+    """Return puncta that belong to no synapse: same sizes, no partner."""
     centre = (rng.random((count, 3)) * shape - 0.5) * size_um
     volume = np.exp(rng.normal(math.log(drawn.cleft_volume_um3), drawn.cleft_volume_log_std, count))
     return _blurred_blobs(rng, centre, _radius(volume), _SPREAD[_STAINED[channel][0]], drawn)

@@ -154,6 +154,23 @@ def test_there_are_puncta_without_partner():
         assert np.array_equal(without.synapses.centre, with_them.synapses.centre)
 
 
+def test_dim_puncta_without_partner_are_in_every_channel_and_move_nothing_else():
+    quiet = Parameters(
+        background=0, autofluorescent_per_um3=0, read_noise=0, photons_per_level=1e9, section_gain_log_std=0
+    )
+    without = generate(SHAPE, seed=5, parameters=quiet)
+    with_them = generate(SHAPE, seed=5, parameters=dataclasses.replace(quiet, dim_orphan_fraction=5.0))
+    assert np.array_equal(without.synapses.centre, with_them.synapses.centre)
+    for name, image in with_them.channels.items():
+        added = image.astype(int) - without.channels[name]
+        assert added.min() >= 0
+        # five a synapse, of which some are too small to reach half of the median, and some overlap
+        peaks = (ndimage.maximum_filter(added, 3) == added) & (added > Parameters().dim_orphan_brightness / 2)
+        assert 2 < np.count_nonzero(peaks) / len(without.synapses) < 6
+        # dimmer than a synapse, though a few are as bright
+        assert np.median(added[peaks]) < 0.6 * Parameters().punctum_brightness
+
+
 def test_autofluorescent_objects_shine_in_every_channel():
     """They are few, large and bright: the thing that pulls a threshold up."""
     only = Parameters(density_per_um3=0, autofluorescent_per_um3=0.05)
