@@ -31,6 +31,7 @@ from benchmarks.cutout import image_like
 from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.local_boss.voxels import CHUNK
 from NeuroDataResource import NeuroDataResource
 from tests.fixtures_boss import BossServer, start_boss
@@ -276,11 +277,11 @@ def fill(data: Path) -> None:
     quiet = np.full(CHUNK, 7, np.uint8)
     quiet[0] = np.random.default_rng(1).integers(1, 256, CHUNK[1:], np.uint8)
     boss = Boss(data)
-    boss.catalog.create_collection("bench")
-    boss.catalog.create_coordinate_frame("bench", {**sizes, **voxel})
-    boss.catalog.create_experiment("bench", "blocks", {"coord_frame": "bench"})
+    boss.catalog.create(COLLECTIONS, "bench")
+    boss.catalog.create(FRAMES, "bench", fields={**sizes, **voxel})
+    boss.catalog.create(EXPERIMENTS, "bench", "blocks", fields={"coord_frame": "bench"})
     for name, block in {"image": image_like(CHUNK, seed=1), "quiet": quiet}.items():
-        channel = boss.catalog.create_channel("bench", "blocks", name, {"type": "image", "datatype": "uint8"})
+        channel = boss.catalog.create(CHANNELS, "bench", "blocks", name, fields={"type": "image", "datatype": "uint8"})
         for tile in Box.of_shape((z, y, x)).tiles(CHUNK):
             boss.voxels.write(channel, 0, tile, (0, 1), block[np.newaxis])
     boss.close()

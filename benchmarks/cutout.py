@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.local_boss.codec import pack
 from nd_synapse.local_boss.models import Channel
 from tests.fixtures_boss import BossServer, start_boss
@@ -40,12 +41,12 @@ def fill(boss: Boss, voxels: NDArray[np.uint8]) -> Channel:
     """Store the voxels in a channel, aligned with the chunks."""
     z, y, x = voxels.shape
     frame = {"x_start": 0, "x_stop": x, "y_start": 0, "y_stop": y, "z_start": 0, "z_stop": z, "x_voxel_size": 100}
-    boss.catalog.create_collection("bench")
-    boss.catalog.create_coordinate_frame(
-        "bench", {**frame, "y_voxel_size": 100, "z_voxel_size": 70, "voxel_unit": "nanometers"}
+    boss.catalog.create(COLLECTIONS, "bench")
+    boss.catalog.create(
+        FRAMES, "bench", fields={**frame, "y_voxel_size": 100, "z_voxel_size": 70, "voxel_unit": "nanometers"}
     )
-    boss.catalog.create_experiment("bench", "cutout", {"coord_frame": "bench"})
-    channel = boss.catalog.create_channel("bench", "cutout", "image", {"type": "image", "datatype": "uint8"})
+    boss.catalog.create(EXPERIMENTS, "bench", "cutout", fields={"coord_frame": "bench"})
+    channel = boss.catalog.create(CHANNELS, "bench", "cutout", "image", fields={"type": "image", "datatype": "uint8"})
     boss.voxels.write(channel, 0, Box.of_shape(voxels.shape), (0, 1), voxels[np.newaxis])
     return channel
 

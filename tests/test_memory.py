@@ -23,6 +23,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job import steps
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.detection.test_passes import noisy
@@ -51,14 +52,14 @@ def fill(data: Path, box: Box, channels: tuple[str, str]) -> None:
     z, y, x = box.stop
     frame = {"x_start": 0, "x_stop": x, "y_start": 0, "y_stop": y, "z_start": 0, "z_stop": z}
     sizes = {"x_voxel_size": 100, "y_voxel_size": 100, "z_voxel_size": 70, "voxel_unit": "nanometers"}
-    boss.catalog.create_collection("large")
-    boss.catalog.create_coordinate_frame("large", {**frame, **sizes})
-    boss.catalog.create_experiment("large", "two", {"coord_frame": "large"})
+    boss.catalog.create(COLLECTIONS, "large")
+    boss.catalog.create(FRAMES, "large", fields={**frame, **sizes})
+    boss.catalog.create(EXPERIMENTS, "large", "two", fields={"coord_frame": "large"})
     rng = np.random.default_rng(3)
     chunk = rng.poisson(10, (1, 16, 512, 512)).astype(np.uint8)
     chunk[0][rng.random((16, 512, 512)) < 0.0005] = 200
     for name in channels:
-        channel = boss.catalog.create_channel("large", "two", name, {"type": "image", "datatype": "uint8"})
+        channel = boss.catalog.create(CHANNELS, "large", "two", name, fields={"type": "image", "datatype": "uint8"})
         for number, tile in enumerate(box.tiles((16, 512, 512))):
             voxels = chunk if number % 8 == 0 else np.full_like(chunk, 10)
             boss.voxels.write(channel, 0, tile, (0, 1), voxels[:, : tile.shape[0]])

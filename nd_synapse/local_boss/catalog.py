@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from nd_synapse.local_boss import schema
 from nd_synapse.local_boss.database import Database
 from nd_synapse.local_boss.models import Channel, Collection, CoordinateFrame, Experiment
 from nd_synapse.local_boss.responses import BossError, Code, MissingError, field_error
 
-__all__ = ["LOCAL_USER", "Catalog", "check_total_name"]
+__all__ = ["CHANNELS", "COLLECTIONS", "EXPERIMENTS", "FRAMES", "LOCAL_USER", "Catalog", "Kind", "check_total_name"]
 
 LOCAL_USER = "local"
 """The creator of what ingest and sample make."""
 
 Fields = Mapping[str, object]
 Row = sqlite3.Row
+T = TypeVar("T")
 
-_EXPERIMENT = """
-    SELECT e.*, c.name AS collection, f.name AS coord_frame FROM experiments e
-    JOIN collections c ON c.id = e.collection_id JOIN frames f ON f.id = e.frame_id
-"""
-_CHANNEL = """
-    SELECT h.*, e.name AS experiment, c.name AS collection, e.num_time_samples, f.z_stop, f.y_stop, f.x_stop
-    FROM channels h JOIN experiments e ON e.id = h.experiment_id
-    JOIN collections c ON c.id = e.collection_id JOIN frames f ON f.id = e.frame_id
-"""
+_LINKS = ("sources", "related")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(Generic[T]):
+    """A kind of resource: how it is stored, and what BOSS says of it."""
+
+    title: str
+    """Its name in messages."""
+    table: str
+    select: str
+    """The start of a query for what `made` needs; its own table is called t."""
+    made: Callable[[sqlite3.Connection, Row], T]
+    schema: schema.Schema
+    parent: Kind[Any] | None = None
+    owner: str = ""
+    """The column of the parent."""
+    taken: tuple[str, str]
+    """Field and text of the error for a name that is taken."""
+    users: str
+    """A query for what keeps it from being deleted."""
+    in_use: str
+    """The reason that is given then."""
+    channels: str | None
+    """The column by which `_CHANNEL` finds the channels in it; None where names do not add up."""
 
 
 class Catalog:
     """Create, read, update, delete and list the resources of a data folder; each call is one transaction.
 
-    `fields` are those of BOSS's JSON and are checked here. Errors are `BossError`: 404/4000 for what does not exist,
-    404/4005 for what was deleted, 400/1003 for a wrong field or a name that is taken, if by a deleted resource.
+    `names` are those of the resource and of what it lies in, the outermost first. `fields` are those of BOSS's JSON and
+    are checked here. Errors are `BossError`: 404/4000 for what does not exist, 404/4005 for what was deleted, 400/1003
+    for a wrong field or a name that is taken, if by a deleted resource, 400/4003 for what others need.
     """
 
     def __init__(self, root: Path, strict: bool = False) -> None:
@@ -46,196 +65,71 @@ class Catalog:
         """Close the database."""
         self.database.close()
 
-    # collections
-
-    def create_collection(self, name: str, fields: Fields | None = None, creator: str = LOCAL_USER) -> Collection:
-        """Make a collection and return it."""
-        values = {"name": schema.check_name(name), **schema.COLLECTION.for_creation(fields or {})}
+    def create(self, kind: Kind[T], *names: str, fields: Fields | None = None, creator: str = LOCAL_USER) -> T:
+        """Make a resource and return it; what its fields name must exist."""
+        values: dict[str, Any] = {"name": schema.check_name(names[-1]), **kind.schema.for_creation(fields or {})}
+        links = {link: values.pop(link) for link in _LINKS if link in values}
         with self.database.writing() as db:
-            if db.execute("SELECT 1 FROM collections WHERE name = ?", [name]).fetchone():
-                raise field_error("name", "collection with this Name of the Collection already exists.", "unique")
-            _insert(db, "collections", {**values, "creator": creator})
-            return _collection(_collection_row(db, name))
+            owner = None if kind.parent is None else _row(db, kind.parent, *names[:-1])
+            if owner is not None:
+                values[kind.owner] = owner["id"]
+            if "coord_frame" in values:
+                values["frame_id"] = _row(db, FRAMES, str(values.pop("coord_frame")))["id"]
+            if _find(db, kind, names[-1], owner) is not None:
+                raise field_error(*kind.taken, "unique")
+            if owner is not None and "default_time_sample" in values:
+                _check_time_sample(values, owner["num_time_samples"])
+            row_id = _insert(db, kind.table, {**values, "creator": creator})
+            if links and owner is not None:
+                _link(db, owner["id"], row_id, links)
+            self._check_names_within(db, kind, row_id)
+            return kind.made(db, _row(db, kind, *names))
 
-    def get_collection(self, name: str) -> Collection:
-        """Return a collection."""
+    def get(self, kind: Kind[T], *names: str) -> T:
+        """Return a resource."""
         with self.database.reading() as db:
-            return _collection(_collection_row(db, name))
+            return kind.made(db, _row(db, kind, *names))
 
-    def list_collections(self) -> list[Collection]:
-        """Return all collections, by name."""
+    def listed(self, kind: Kind[T], *names: str) -> list[T]:
+        """Return the resources of a kind in the parent of these names, by name."""
         with self.database.reading() as db:
-            rows = db.execute("SELECT * FROM collections WHERE NOT deleted ORDER BY name")
-            return [_collection(row) for row in rows]
+            sql, values = f"{kind.select} WHERE NOT t.deleted", []
+            if kind.parent is not None:
+                sql, values = f"{sql} AND t.{kind.owner} = ?", [_row(db, kind.parent, *names)["id"]]
+            return [kind.made(db, row) for row in db.execute(f"{sql} ORDER BY t.name", values)]
 
-    def update_collection(self, name: str, fields: Fields) -> Collection:
-        """Change a collection and return it."""
-        changes = schema.COLLECTION.for_update(fields)
-        with self.database.writing() as db:
-            row = _collection_row(db, name)
-            _rename_check(db, "collections", "name = :name", row, changes)
-            _update(db, "collections", row["id"], changes)
-            self._check_channels_below(db, "e.collection_id", row["id"])
-            return _collection(_collection_row(db, str(changes.get("name", name))))
-
-    def delete_collection(self, name: str) -> None:
-        """Hide a collection that has no experiments; 400/4003 if it has."""
-        with self.database.writing() as db:
-            row = _collection_row(db, name)
-            if db.execute("SELECT 1 FROM experiments WHERE collection_id = ? AND NOT deleted", [row["id"]]).fetchone():
-                raise _in_use(f"Collection {name} has experiments that reference it")
-            _hide(db, "collections", row["id"])
-
-    # coordinate frames
-
-    def create_coordinate_frame(self, name: str, fields: Fields, creator: str = LOCAL_USER) -> CoordinateFrame:
-        """Make a coordinate frame and return it."""
-        values = {"name": schema.check_name(name), **schema.COORDINATE_FRAME.for_creation(fields)}
-        with self.database.writing() as db:
-            if db.execute("SELECT 1 FROM frames WHERE name = ?", [name]).fetchone():
-                text = "coordinate frame with this Name of the Coordinate reference frame already exists."
-                raise field_error("name", text, "unique")
-            _insert(db, "frames", {**values, "creator": creator})
-            return _frame(_frame_row(db, name))
-
-    def get_coordinate_frame(self, name: str) -> CoordinateFrame:
-        """Return a coordinate frame."""
-        with self.database.reading() as db:
-            return _frame(_frame_row(db, name))
-
-    def list_coordinate_frames(self) -> list[CoordinateFrame]:
-        """Return all coordinate frames, by name."""
-        with self.database.reading() as db:
-            return [_frame(row) for row in db.execute("SELECT * FROM frames WHERE NOT deleted ORDER BY name")]
-
-    def update_coordinate_frame(self, name: str, fields: Fields) -> CoordinateFrame:
-        """Change the name or the description of a coordinate frame and return it."""
-        changes = schema.COORDINATE_FRAME.for_update(fields)
-        with self.database.writing() as db:
-            row = _frame_row(db, name)
-            _rename_check(db, "frames", "name = :name", row, changes)
-            _update(db, "frames", row["id"], changes)
-            return _frame(_frame_row(db, str(changes.get("name", name))))
-
-    def delete_coordinate_frame(self, name: str) -> None:
-        """Hide a coordinate frame that no experiment uses; 400/4003 if one does."""
-        with self.database.writing() as db:
-            row = _frame_row(db, name)
-            if db.execute("SELECT 1 FROM experiments WHERE frame_id = ? AND NOT deleted", [row["id"]]).fetchone():
-                raise _in_use(f"Coordinate frame {name} has experiments that reference it")
-            _hide(db, "frames", row["id"])
-
-    # experiments
-
-    def create_experiment(self, collection: str, name: str, fields: Fields, creator: str = LOCAL_USER) -> Experiment:
-        """Make an experiment and return it; ``coord_frame`` names an existing frame."""
-        values = {"name": schema.check_name(name), **schema.EXPERIMENT.for_creation(fields)}
-        with self.database.writing() as db:
-            owner = _collection_row(db, collection)
-            frame = _frame_row(db, str(values.pop("coord_frame")))
-            key = {"collection_id": owner["id"], "name": name}
-            if db.execute(
-                "SELECT 1 FROM experiments WHERE collection_id = :collection_id AND name = :name", key
-            ).fetchone():
-                raise _not_unique("collection, name")
-            _insert(db, "experiments", {**values, **key, "frame_id": frame["id"], "creator": creator})
-            return _experiment(_experiment_row(db, collection, name))
-
-    def get_experiment(self, collection: str, name: str) -> Experiment:
-        """Return an experiment."""
-        with self.database.reading() as db:
-            return _experiment(_experiment_row(db, collection, name))
-
-    def list_experiments(self, collection: str) -> list[Experiment]:
-        """Return the experiments of a collection, by name."""
-        with self.database.reading() as db:
-            owner = _collection_row(db, collection)
-            sql = f"{_EXPERIMENT} WHERE e.collection_id = ? AND NOT e.deleted ORDER BY e.name"
-            return [_experiment(row) for row in db.execute(sql, [owner["id"]])]
-
-    def update_experiment(self, collection: str, name: str, fields: Fields) -> Experiment:
-        """Change an experiment and return it."""
-        changes = schema.EXPERIMENT.for_update(fields)
-        with self.database.writing() as db:
-            row = _experiment_row(db, collection, name)
-            _rename_check(db, "experiments", "name = :name AND collection_id = :collection_id", row, changes)
-            _update(db, "experiments", row["id"], changes)
-            self._check_channels_below(db, "h.experiment_id", row["id"])
-            return _experiment(_experiment_row(db, collection, str(changes.get("name", name))))
-
-    def delete_experiment(self, collection: str, name: str) -> None:
-        """Hide an experiment that has no channels; 400/4003 if it has."""
-        with self.database.writing() as db:
-            row = _experiment_row(db, collection, name)
-            if db.execute("SELECT 1 FROM channels WHERE experiment_id = ? AND NOT deleted", [row["id"]]).fetchone():
-                raise _in_use(f"Experiment {name} has channels that reference it")
-            _hide(db, "experiments", row["id"])
-
-    # channels
-
-    def create_channel(
-        self, collection: str, experiment: str, name: str, fields: Fields, creator: str = LOCAL_USER
-    ) -> Channel:
-        """Make a channel and return it; its sources and related channels must exist in the experiment."""
-        values = {"name": schema.check_name(name), **schema.CHANNEL.for_creation(fields)}
-        links = {kind: values.pop(kind) for kind in ("sources", "related")}
-        with self.database.writing() as db:
-            owner = _experiment_row(db, collection, experiment)
-            key = {"experiment_id": owner["id"], "name": name}
-            if db.execute(
-                "SELECT 1 FROM channels WHERE experiment_id = :experiment_id AND name = :name", key
-            ).fetchone():
-                raise _not_unique("experiment, name")
-            _check_time_sample(values, owner["num_time_samples"])
-            channel_id = _insert(db, "channels", {**values, **key, "creator": creator})
-            _link(db, owner["id"], channel_id, links)
-            self._check_channels_below(db, "h.id", channel_id)
-            return _channel(db, _channel_row(db, collection, experiment, name))
-
-    def get_channel(self, collection: str, experiment: str, name: str) -> Channel:
-        """Return a channel."""
-        with self.database.reading() as db:
-            return _channel(db, _channel_row(db, collection, experiment, name))
-
-    def list_channels(self, collection: str, experiment: str) -> list[Channel]:
-        """Return the channels of an experiment, by name."""
-        with self.database.reading() as db:
-            owner = _experiment_row(db, collection, experiment)
-            sql = f"{_CHANNEL} WHERE h.experiment_id = ? AND NOT h.deleted ORDER BY h.name"
-            return [_channel(db, row) for row in db.execute(sql, [owner["id"]])]
-
-    def update_channel(self, collection: str, experiment: str, name: str, fields: Fields) -> Channel:
-        """Change a channel and return it; sources and related channels that are not given are taken away."""
-        readonly = sorted(schema.CHANNEL.fixed & fields.keys())
+    def update(self, kind: Kind[T], *names: str, fields: Fields) -> T:
+        """Change a resource and return it; sources and related channels that are not given are taken away."""
+        readonly = sorted(kind.schema.fixed & fields.keys()) if kind is CHANNELS else []
         if readonly:
             message = f"Cannot update the following readonly fields: {', '.join(readonly)}"
             raise BossError(400, Code.INVALID_POST_ARGUMENT, message)
-        changes = schema.CHANNEL.for_update(fields)
-        links = {kind: changes.pop(kind, ()) for kind in ("sources", "related")}
+        changes: dict[str, Any] = kind.schema.for_update(fields)
+        links = {link: changes.pop(link, ()) for link in _LINKS}
         with self.database.writing() as db:
-            row = _channel_row(db, collection, experiment, name)
-            _rename_check(db, "channels", "name = :name AND experiment_id = :experiment_id", row, changes)
-            _check_time_sample(changes, row["num_time_samples"])
-            _update(db, "channels", row["id"], changes)
-            _link(db, row["experiment_id"], row["id"], links)
-            self._check_channels_below(db, "h.id", row["id"])
-            return _channel(db, _channel_row(db, collection, experiment, str(changes.get("name", name))))
+            row = _row(db, kind, *names)
+            _rename_check(db, kind, row, changes)
+            if kind is CHANNELS:
+                _check_time_sample(changes, row["num_time_samples"])
+            _update(db, kind.table, row["id"], changes)
+            if kind is CHANNELS:
+                _link(db, row["experiment_id"], row["id"], links)
+            self._check_names_within(db, kind, row["id"])
+            return kind.made(db, _row(db, kind, *names[:-1], str(changes.get("name", names[-1]))))
 
-    def delete_channel(self, collection: str, experiment: str, name: str) -> None:
-        """Hide a channel and its voxels; 400/4003 if it is a source of another one."""
+    def delete(self, kind: Kind[Any], *names: str) -> None:
+        """Hide a resource that no other needs, and its voxels."""
         with self.database.writing() as db:
-            row = _channel_row(db, collection, experiment, name)
-            sql = (
-                "SELECT 1 FROM sources s JOIN channels h ON h.id = s.channel_id WHERE s.other_id = ? AND NOT h.deleted"
-            )
-            if db.execute(sql, [row["id"]]).fetchone():
-                raise _in_use(f"Channel {name} is a source of other channels")
-            _hide(db, "channels", row["id"])
+            row = _row(db, kind, *names)
+            if db.execute(kind.users, [row["id"]]).fetchone():
+                message = f"{kind.title} {names[-1]} {kind.in_use} and cannot be deleted. Please delete those first."
+                raise BossError(400, Code.INTEGRITY_ERROR, message)
+            _update(db, kind.table, row["id"], {"deleted": True})
 
-    def _check_channels_below(self, db: sqlite3.Connection, column: str, owner: int) -> None:
+    def _check_names_within(self, db: sqlite3.Connection, kind: Kind[Any], row_id: int) -> None:
         """Refuse names that are too long together: the real server makes such channels and then fails on each use."""
-        if not self._strict:
-            for row in db.execute(f"{_CHANNEL} WHERE {column} = ?", [owner]):
+        if not self._strict and kind.channels is not None:
+            for row in db.execute(f"{_CHANNEL} WHERE {kind.channels} = ?", [row_id]):
                 check_total_name(row["collection"], row["experiment"], row["name"])
 
 
@@ -247,42 +141,25 @@ def check_total_name(*names: str) -> None:
         raise BossError(400, Code.INVALID_POST_ARGUMENT, message)
 
 
-def _in_use(reason: str) -> BossError:
-    return BossError(400, Code.INTEGRITY_ERROR, f"{reason} and cannot be deleted. Please delete those first.")
-
-
-def _not_unique(fields: str) -> BossError:
-    return field_error("non_field_errors", f"The fields {fields} must make a unique set.", "unique")
-
-
-def _alive(kind: str, name: str, row: Row | None) -> Row:
+def _row(db: sqlite3.Connection, kind: Kind[Any], *names: str) -> Row:
+    """Return the row of a resource, and refuse one that does not exist, or in whose place nothing exists."""
+    owner = None if kind.parent is None else _row(db, kind.parent, *names[:-1])
+    row = _find(db, kind, names[-1], owner)
     if row is None:
-        raise MissingError(kind, name)
+        raise MissingError(kind.title, names[-1])
     if row["deleted"]:
-        raise BossError(404, Code.MARKED_FOR_DELETION, f"{kind} {name} has been marked for deletion.")
+        raise BossError(404, Code.MARKED_FOR_DELETION, f"{kind.title} {names[-1]} has been marked for deletion.")
     return row
 
 
-def _collection_row(db: sqlite3.Connection, name: str) -> Row:
-    row = db.execute("SELECT * FROM collections WHERE name = ?", [name]).fetchone()
-    return _alive("Collection", name, row)
-
-
-def _frame_row(db: sqlite3.Connection, name: str) -> Row:
-    row = db.execute("SELECT * FROM frames WHERE name = ?", [name]).fetchone()
-    return _alive("Coordinate frame", name, row)
-
-
-def _experiment_row(db: sqlite3.Connection, collection: str, name: str) -> Row:
-    owner = _collection_row(db, collection)
-    row = db.execute(f"{_EXPERIMENT} WHERE e.collection_id = ? AND e.name = ?", [owner["id"], name]).fetchone()
-    return _alive("Experiment", name, row)
-
-
-def _channel_row(db: sqlite3.Connection, collection: str, experiment: str, name: str) -> Row:
-    owner = _experiment_row(db, collection, experiment)
-    row = db.execute(f"{_CHANNEL} WHERE h.experiment_id = ? AND h.name = ?", [owner["id"], name]).fetchone()
-    return _alive("Channel", name, row)
+def _find(db: sqlite3.Connection, kind: Kind[Any], name: str, owner: Row | None) -> Row | None:
+    """Return the row of a name, deleted or not."""
+    if owner is None:
+        found = db.execute(f"{kind.select} WHERE t.name = ?", [name])
+    else:
+        found = db.execute(f"{kind.select} WHERE t.name = ? AND t.{kind.owner} = ?", [name, owner["id"]])
+    row: Row | None = found.fetchone()
+    return row
 
 
 def _insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
@@ -299,15 +176,12 @@ def _update(db: sqlite3.Connection, table: str, row_id: int, changes: Mapping[st
         db.execute(f"UPDATE {table} SET {assignments} WHERE id = :id", {**changes, "id": row_id})  # noqa: S608
 
 
-def _hide(db: sqlite3.Connection, table: str, row_id: int) -> None:
-    db.execute(f"UPDATE {table} SET deleted = 1 WHERE id = ?", [row_id])  # noqa: S608
-
-
-def _rename_check(db: sqlite3.Connection, table: str, key: str, row: Row, changes: Mapping[str, object]) -> None:
+def _rename_check(db: sqlite3.Connection, kind: Kind[Any], row: Row, changes: Mapping[str, object]) -> None:
     """Refuse a new name that another resource has, hidden ones included."""
     wanted = {**dict(row), **changes}
-    taken = db.execute(f"SELECT 1 FROM {table} WHERE {key} AND id != :id", wanted).fetchone()  # noqa: S608
-    if taken:
+    siblings = f"AND {kind.owner} = :{kind.owner}" if kind.owner else ""
+    sql = f"SELECT 1 FROM {kind.table} WHERE name = :name {siblings} AND id != :id"  # noqa: S608 - names of ours
+    if db.execute(sql, wanted).fetchone():
         raise field_error("name", f"{wanted['name']} already exists.", "unique")
 
 
@@ -345,30 +219,80 @@ def _linked(db: sqlite3.Connection, table: str, channel_id: int) -> tuple[str, .
     return tuple(row["name"] for row in db.execute(sql, [channel_id]))
 
 
-def _collection(row: Row) -> Collection:
-    return Collection(row["id"], row["name"], row["description"], bool(row["public"]), row["creator"])
-
-
-def _frame(row: Row) -> CoordinateFrame:
-    values = dict(row)
-    del values["deleted"]
-    return CoordinateFrame(**values)
-
-
-def _experiment(row: Row) -> Experiment:
-    values = {key: row[key] for key in Experiment.__dataclass_fields__}
-    return Experiment(**{**values, "public": bool(row["public"])})
+def _made(model: type[T], row: Row, **more: object) -> T:
+    """Return a row as a value of a model."""
+    fields = model.__dataclass_fields__  # type: ignore[attr-defined] # it is a dataclass
+    values = {name: row[name] for name in row.keys() if name in fields} | more  # noqa: SIM118 - a row holds values
+    if "public" in values:
+        values["public"] = bool(values["public"])
+    return model(**values)
 
 
 def _channel(db: sqlite3.Connection, row: Row) -> Channel:
-    plain = ("id", "collection", "experiment", "name", "description", "creator", "type", "datatype")
-    return Channel(
-        **{key: row[key] for key in plain},
-        public=bool(row["public"]),
-        base_resolution=row["base_resolution"],
-        default_time_sample=row["default_time_sample"],
+    return _made(
+        Channel,
+        row,
         frame_stop=(row["z_stop"], row["y_stop"], row["x_stop"]),
         time_samples=row["num_time_samples"],
         sources=_linked(db, "sources", row["id"]),
         related=_linked(db, "related", row["id"]),
     )
+
+
+_CHANNEL = """
+    SELECT t.*, e.name AS experiment, c.name AS collection, e.num_time_samples, f.z_stop, f.y_stop, f.x_stop
+    FROM channels t JOIN experiments e ON e.id = t.experiment_id
+    JOIN collections c ON c.id = e.collection_id JOIN frames f ON f.id = e.frame_id
+"""
+
+COLLECTIONS = Kind(
+    title="Collection",
+    table="collections",
+    select="SELECT * FROM collections t",
+    made=lambda _db, row: _made(Collection, row),
+    schema=schema.COLLECTION,
+    taken=("name", "collection with this Name of the Collection already exists."),
+    users="SELECT 1 FROM experiments WHERE collection_id = ? AND NOT deleted",
+    in_use="has experiments that reference it",
+    channels="e.collection_id",
+)
+FRAMES = Kind(
+    title="Coordinate frame",
+    table="frames",
+    select="SELECT * FROM frames t",
+    made=lambda _db, row: _made(CoordinateFrame, row),
+    schema=schema.COORDINATE_FRAME,
+    taken=("name", "coordinate frame with this Name of the Coordinate reference frame already exists."),
+    users="SELECT 1 FROM experiments WHERE frame_id = ? AND NOT deleted",
+    in_use="has experiments that reference it",
+    channels=None,
+)
+EXPERIMENTS = Kind(
+    title="Experiment",
+    table="experiments",
+    select="""
+        SELECT t.*, c.name AS collection, f.name AS coord_frame FROM experiments t
+        JOIN collections c ON c.id = t.collection_id JOIN frames f ON f.id = t.frame_id
+    """,
+    made=lambda _db, row: _made(Experiment, row),
+    schema=schema.EXPERIMENT,
+    parent=COLLECTIONS,
+    owner="collection_id",
+    taken=("non_field_errors", "The fields collection, name must make a unique set."),
+    users="SELECT 1 FROM channels WHERE experiment_id = ? AND NOT deleted",
+    in_use="has channels that reference it",
+    channels="t.experiment_id",
+)
+CHANNELS = Kind(
+    title="Channel",
+    table="channels",
+    select=_CHANNEL,
+    made=_channel,
+    schema=schema.CHANNEL,
+    parent=EXPERIMENTS,
+    owner="experiment_id",
+    taken=("non_field_errors", "The fields experiment, name must make a unique set."),
+    users="SELECT 1 FROM sources s JOIN channels h ON h.id = s.channel_id WHERE s.other_id = ? AND NOT h.deleted",
+    in_use="is a source of other channels",
+    channels="t.id",
+)

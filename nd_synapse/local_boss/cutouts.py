@@ -12,11 +12,9 @@ from nd_synapse.geometry import Box, Range
 from nd_synapse.local_boss.codec import LARGEST_BUFFER_BYTES
 from nd_synapse.local_boss.models import Channel, CoordinateFrame, Experiment
 from nd_synapse.local_boss.responses import BossError, Code
-from nd_synapse.local_boss.voxels import CHUNK
 
 __all__ = [
     "LARGEST_CUTOUT_BYTES",
-    "LARGEST_CUTOUT_CUBOIDS",
     "Cutout",
     "UnservedError",
     "check_access_mode",
@@ -30,9 +28,6 @@ __all__ = [
 ]
 
 LARGEST_CUTOUT_BYTES = 520 * 2**20
-LARGEST_CUTOUT_CUBOIDS = 2**13
-"""Cuboids that a cutout may touch: each is a file to look for, and to write anew where voxels are sent. A slice of
-half a gigabyte touches some 2,200; a line of as many voxels would touch a million."""
 ACCESS_MODES = ("cache", "no-cache", "raw")
 
 
@@ -61,12 +56,6 @@ class Cutout:
     def unpacked_bytes(self) -> int:
         """Size of the voxels in bytes."""
         return prod(self.shape) * np.dtype(self.channel.datatype).itemsize
-
-    @property
-    def cuboids(self) -> int:
-        """How many cuboids it touches, in all time samples."""
-        along = (-(-b // n) - a // n for (a, b), n in zip(self.box.ranges, CHUNK, strict=True))
-        return prod(along) * (self.times[1] - self.times[0])
 
 
 def whole(digits: str) -> int:
@@ -107,11 +96,8 @@ def check_access_mode(query: Mapping[str, str], strict: bool) -> None:
 
 
 def check_size(cutout: Cutout) -> None:
-    """Raise 413/2000 for a cutout that is too large, or touches too many cuboids."""
+    """Raise 413/2000 for a cutout that is too large."""
     # BOSS counts two bytes for a voxel of uint64; a Blosc buffer cannot hold more than 2 GiB in any case
-    if cutout.cuboids > LARGEST_CUTOUT_CUBOIDS:
-        message = f"Cutout request touches over {LARGEST_CUTOUT_CUBOIDS} cuboids. Reduce cutout dimensions."
-        raise BossError(413, Code.REQUEST_TOO_LARGE, message)
     counted = cutout.unpacked_bytes // (4 if cutout.channel.datatype == "uint64" else 1)
     if counted > LARGEST_CUTOUT_BYTES or cutout.unpacked_bytes > LARGEST_BUFFER_BYTES:
         message = "Cutout request is over 500MB when uncompressed. Reduce cutout dimensions."

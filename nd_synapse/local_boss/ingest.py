@@ -19,6 +19,7 @@ from nd_synapse.errors import DataError, RangeError, UsageError
 from nd_synapse.files.stacks import Stack, open_stack
 from nd_synapse.geometry import NANOMETRES, VOXEL_SIZES, Box, are_voxel_sizes
 from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.local_boss.models import Channel, CoordinateFrame
 from nd_synapse.local_boss.responses import BossError, MissingError
 from nd_synapse.local_boss.schema import LARGEST_INTEGER, LONGEST_NAME, NAME
@@ -159,26 +160,26 @@ def catalog_errors(
 def _frame_of(boss: Boss, collection: str, experiment: str) -> CoordinateFrame | None:
     """Return the coordinate frame of an experiment, None if there is no such experiment."""
     try:
-        found = boss.catalog.get_experiment(collection, experiment)
+        found = boss.catalog.get(EXPERIMENTS, collection, experiment)
     except MissingError:
         return None
-    return boss.catalog.get_coordinate_frame(found.coord_frame)
+    return boss.catalog.get(FRAMES, found.coord_frame)
 
 
 def _create_experiment(
     boss: Boss, collection: str, experiment: str, box: Box, voxel_size_nm: Size, fields: dict[str, object]
 ) -> None:
     try:
-        boss.catalog.get_collection(collection)
+        boss.catalog.get(COLLECTIONS, collection)
     except MissingError:
-        boss.catalog.create_collection(collection, fields)
+        boss.catalog.create(COLLECTIONS, collection, fields=fields)
     name = f"{collection}_{experiment}"
     try:
         # left by an ingest that was stopped right here
-        _check_frame(boss.catalog.get_coordinate_frame(name), f"coordinate frame {name}", box, voxel_size_nm)
+        _check_frame(boss.catalog.get(FRAMES, name), f"coordinate frame {name}", box, voxel_size_nm)
     except MissingError:
-        boss.catalog.create_coordinate_frame(name, _frame_fields(box, voxel_size_nm))
-    boss.catalog.create_experiment(collection, experiment, {**fields, "coord_frame": name})
+        boss.catalog.create(FRAMES, name, fields=_frame_fields(box, voxel_size_nm))
+    boss.catalog.create(EXPERIMENTS, collection, experiment, fields={**fields, "coord_frame": name})
 
 
 def _frame_fields(box: Box, voxel_size_nm: Size) -> dict[str, object]:
@@ -209,9 +210,9 @@ def _sizes(sizes: tuple[float, ...]) -> str:
 def _channel(boss: Boss, collection: str, experiment: str, name: str, fields: dict[str, object]) -> Channel:
     """Return the channel, made if it is missing."""
     try:
-        found = boss.catalog.get_channel(collection, experiment, name)
+        found = boss.catalog.get(CHANNELS, collection, experiment, name)
     except MissingError:
-        return boss.catalog.create_channel(collection, experiment, name, fields)
+        return boss.catalog.create(CHANNELS, collection, experiment, name, fields=fields)
     wanted = (fields["type"], fields["datatype"], 0)
     there = (found.type, found.datatype, found.base_resolution)
     if there != wanted:
@@ -223,11 +224,11 @@ def _channel(boss: Boss, collection: str, experiment: str, name: str, fields: di
 
 def _publish(boss: Boss, channel: Channel) -> None:
     """Make a channel, its experiment and its collection public, also where they existed before."""
-    boss.catalog.update_collection(channel.collection, {"public": True})
-    boss.catalog.update_experiment(channel.collection, channel.experiment, {"public": True})
+    boss.catalog.update(COLLECTIONS, channel.collection, fields={"public": True})
+    boss.catalog.update(EXPERIMENTS, channel.collection, channel.experiment, fields={"public": True})
     # an update of a channel takes away the links that it does not name
     fields = {"public": True, "sources": channel.sources, "related": channel.related}
-    boss.catalog.update_channel(channel.collection, channel.experiment, channel.name, fields)
+    boss.catalog.update(CHANNELS, channel.collection, channel.experiment, channel.name, fields=fields)
 
 
 def _make_room(boss: Boss, channel: Channel, overwrite: bool) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from starlette.responses import JSONResponse, Response
 
 from nd_synapse.local_boss import metadata as stored_metadata
-from nd_synapse.local_boss.catalog import check_total_name
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES, Kind, check_total_name
 from nd_synapse.local_boss.codec import pack, unpack
 from nd_synapse.local_boss.cutouts import (
     Cutout,
@@ -26,7 +27,6 @@ from nd_synapse.local_boss.models import Channel, CoordinateFrame, Experiment
 from nd_synapse.local_boss.requests import Call, Resource, check_read, check_write
 from nd_synapse.local_boss.responses import BossError, Code, MissingError, digest
 from nd_synapse.local_boss.routes_resources import NOT_DOWNSAMPLED
-from nd_synapse.local_boss.schema import LARGEST_LEVEL
 from nd_synapse.local_boss.voxels import CHUNK
 
 __all__ = [
@@ -42,9 +42,6 @@ __all__ = [
 
 LARGEST_UPLOAD_BYTES = 550 * 2**20
 """What the proxy in front of the real server lets through."""
-
-LARGEST_IDS = 2**20
-"""Ids in one reply. The box of a request for ids may be as large as the frame, and so their number without end."""
 
 Names = Mapping[str, str]
 
@@ -100,9 +97,6 @@ def ids(call: Call, names: Names) -> Response:
     found = np.zeros(1, cutout.channel.datatype)
     for _, _, voxels in call.boss.voxels.chunks(cutout.channel, cutout.resolution, cutout.box, cutout.times):
         found = np.union1d(found, voxels)
-        if len(found) > LARGEST_IDS + 1:  # 0 is no id
-            message = f"There are more than {LARGEST_IDS} ids in this region. Reduce its dimensions."
-            raise BossError(413, Code.REQUEST_TOO_LARGE, message)
     return JSONResponse({"ids": [str(number) for number in found[1:].tolist()]})
 
 
@@ -181,9 +175,7 @@ def downsample(call: Call, names: Names) -> Response:
     """Return the extent and voxel size of every level; x, y, z order."""
     channel, experiment, frame = _place(call, names)
     check_read(call.rights, channel)
-    # experiments of older catalogs may have levels without end
-    base = channel.base_resolution
-    levels = range(base, min(base + experiment.num_hierarchy_levels, LARGEST_LEVEL + 1))
+    levels = range(channel.base_resolution, channel.base_resolution + experiment.num_hierarchy_levels)
     isotropic = experiment.hierarchy_method == "isotropic"
     scales = {level: (2**level, 2**level, 2**level if isotropic else 1) for level in levels}
     size, extent = frame.voxel_size[::-1], [b - a for a, b in zip(frame.start, frame.stop, strict=True)][::-1]
@@ -210,8 +202,8 @@ def _cutout(call: Call, names: Names, writing: bool, public: bool = True) -> Cut
 
 def _place(call: Call, names: Names) -> tuple[Channel, Experiment, CoordinateFrame]:
     channel = _channel(call, names)
-    experiment = call.boss.catalog.get_experiment(channel.collection, channel.experiment)
-    return channel, experiment, call.boss.catalog.get_coordinate_frame(experiment.coord_frame)
+    experiment = call.boss.catalog.get(EXPERIMENTS, channel.collection, channel.experiment)
+    return channel, experiment, call.boss.catalog.get(FRAMES, experiment.coord_frame)
 
 
 def _channel(call: Call, names: Names) -> Channel:
@@ -223,15 +215,9 @@ def _channel(call: Call, names: Names) -> Channel:
 def _resource(call: Call, names: Names) -> Resource:
     """Return the innermost resource that is named; a missing one is reported as BOSS does for data."""
     path = [names[kind] for kind in ("collection", "experiment", "channel") if names.get(kind)]
-    catalog = call.boss.catalog
+    kind: Kind[Any] = (COLLECTIONS, EXPERIMENTS, CHANNELS)[len(path) - 1]
     try:
-        match path:
-            case [collection]:
-                found: Resource = catalog.get_collection(collection)
-            case [collection, experiment]:
-                found = catalog.get_experiment(collection, experiment)
-            case _:
-                found = catalog.get_channel(*path)
+        found: Resource = call.boss.catalog.get(kind, *path)
     except MissingError as error:
         raise error.for_data() from error
     if call.boss.strict:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from nd_synapse.local_boss.catalog import CHANNELS, EXPERIMENTS, FRAMES, Kind
 from nd_synapse.local_boss.cutouts import UnservedError
 from nd_synapse.local_boss.models import Channel, Collection, CoordinateFrame, Experiment
 from nd_synapse.local_boss.requests import Call, check_read, check_role, check_write, may_read
 from nd_synapse.local_boss.responses import BossError, Code
 from nd_synapse.local_boss.tokens import ANONYMOUS
 
-__all__ = [
-    "NOT_DOWNSAMPLED",
-    "channel",
-    "channels",
-    "collection",
-    "collections",
-    "experiment",
-    "experiments",
-    "frame",
-    "frames",
-]
+__all__ = ["NOT_DOWNSAMPLED", "answer", "list_names"]
 
 NOT_DOWNSAMPLED = "NOT_DOWNSAMPLED"
 """The one downsample status here: nothing computes lower resolutions."""
@@ -33,144 +24,62 @@ Json = dict[str, object]
 Names = Mapping[str, str]
 
 
-def collections(call: Call, _names: Names) -> Response:
-    """List the collections that the caller may read."""
-    _check_known(call)
-    readable = [item.name for item in call.boss.catalog.list_collections() if may_read(call.rights, item)]
-    return JSONResponse({"collections": readable})
-
-
-def experiments(call: Call, names: Names) -> Response:
-    """List the experiments of a collection that the caller may read."""
-    _check_known(call)
+def list_names(kind: Kind[Any], call: Call, names: Names) -> Response:
+    """List the resources that the caller may read; coordinate frames everybody may."""
+    if kind is FRAMES:
+        return JSONResponse({"coords": [item.name for item in call.boss.catalog.listed(FRAMES)]})
+    if call.rights is ANONYMOUS:
+        raise UnservedError  # the real server cannot list anything to callers without a token
     try:
-        found = call.boss.catalog.list_experiments(names["collection"])
+        found = call.boss.catalog.listed(kind, *names.values())
     except BossError as error:
-        raise _of_a_missing_parent(call, error) from error
-    return JSONResponse({"experiments": [item.name for item in found if may_read(call.rights, item)]})
+        raise (UnservedError() if call.boss.strict else error) from error
+    return JSONResponse({kind.table: [item.name for item in found if may_read(call.rights, item)]})
 
 
-def channels(call: Call, names: Names) -> Response:
-    """List the channels of an experiment that the caller may read."""
-    _check_known(call)
-    try:
-        found = call.boss.catalog.list_channels(names["collection"], names["experiment"])
-    except BossError as error:
-        raise _of_a_missing_parent(call, error) from error
-    return JSONResponse({"channels": [item.name for item in found if may_read(call.rights, item)]})
-
-
-def frames(call: Call, _names: Names) -> Response:
-    """List the coordinate frames, to everybody."""
-    return JSONResponse({"coords": [item.name for item in call.boss.catalog.list_coordinate_frames()]})
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How the catalog makes, finds, changes and deletes resources of one kind, and what is shown of them."""
-
-    create: Callable[..., Any]
-    get: Callable[..., Any]
-    update: Callable[..., Any]
-    delete: Callable[..., None]
-    parent: Callable[..., Any] | None
-    shown: Callable[[Call, Any], Json]
-
-
-def collection(call: Call, names: Names) -> Response:
-    """Create, read, update or delete a collection."""
-    catalog = call.boss.catalog
-    kind = _Kind(
-        catalog.create_collection,
-        catalog.get_collection,
-        catalog.update_collection,
-        catalog.delete_collection,
-        None,
-        _collection,
-    )
-    return _answer(call, kind, names["collection"])
-
-
-def experiment(call: Call, names: Names) -> Response:
-    """Create, read, update or delete an experiment."""
-    catalog = call.boss.catalog
-    kind = _Kind(
-        catalog.create_experiment,
-        catalog.get_experiment,
-        catalog.update_experiment,
-        catalog.delete_experiment,
-        catalog.get_collection,
-        _experiment,
-    )
-    return _answer(call, kind, names["collection"], names["experiment"])
-
-
-def channel(call: Call, names: Names) -> Response:
-    """Create, read, update or delete a channel."""
-    catalog = call.boss.catalog
-    kind = _Kind(
-        catalog.create_channel,
-        catalog.get_channel,
-        catalog.update_channel,
-        catalog.delete_channel,
-        catalog.get_experiment,
-        _channel,
-    )
-    return _answer(call, kind, names["collection"], names["experiment"], names["channel"])
-
-
-def frame(call: Call, names: Names) -> Response:
-    """Create, read, update or delete a coordinate frame."""
-    catalog = call.boss.catalog
-    kind = _Kind(
-        catalog.create_coordinate_frame,
-        catalog.get_coordinate_frame,
-        catalog.update_coordinate_frame,
-        catalog.delete_coordinate_frame,
-        None,
-        _frame,
-    )
-    return _answer(call, kind, names["frame"])
-
-
-def _answer(call: Call, kind: _Kind, *names: str) -> Response:
-    """Do what the method says; the role comes first, then existence, rights, and the fields."""
+def answer(kind: Kind[Any], call: Call, names: Names) -> Response:
+    """Create, read, update or delete a resource; the role comes first, then existence, rights, and the fields."""
+    catalog, path = call.boss.catalog, tuple(names.values())
     match call.method:
         case "POST":
             check_role(call.rights)
             if kind.parent is not None:
-                check_write(call.rights, kind.parent(*names[:-1]))
-            return JSONResponse(kind.shown(call, kind.create(*names, call.fields(), call.rights.user)), 201)
+                check_write(call.rights, catalog.get(kind.parent, *path[:-1]))
+            made = catalog.create(kind, *path, fields=call.fields(), creator=call.rights.user)
+            return JSONResponse(_shown(call, made), 201)
         case "PUT":
-            check_write(call.rights, kind.get(*names))
-            return JSONResponse(kind.shown(call, kind.update(*names, call.fields())))
+            check_write(call.rights, catalog.get(kind, *path))
+            return JSONResponse(_shown(call, catalog.update(kind, *path, fields=call.fields())))
         case "DELETE":
             check_role(call.rights)
-            return _delete(call, kind, *names)
-    found = kind.get(*names)
-    if not isinstance(found, CoordinateFrame):  # those everybody may read
+            return _delete(call, kind, *path)
+    found = catalog.get(kind, *path)
+    if kind is not FRAMES:  # those everybody may read
         check_read(call.rights, found)
-    return JSONResponse(kind.shown(call, found))
+    return JSONResponse(_shown(call, found))
 
 
-def _delete(call: Call, kind: _Kind, *names: str) -> Response:
+def _delete(call: Call, kind: Kind[Any], *names: str) -> Response:
     try:
-        check_write(call.rights, kind.get(*names))
-        kind.delete(*names)
+        check_write(call.rights, call.boss.catalog.get(kind, *names))
+        call.boss.catalog.delete(kind, *names)
     except BossError as error:
         if error.code != Code.MARKED_FOR_DELETION:  # to delete twice is no fault
             raise
     return Response(status_code=204)
 
 
-def _check_known(call: Call) -> None:
-    """Fail where the real server does: it cannot list anything to callers without a token."""
-    if call.rights is ANONYMOUS:
-        raise UnservedError
-
-
-def _of_a_missing_parent(call: Call, error: BossError) -> Exception:
-    return UnservedError() if call.boss.strict else error
+def _shown(call: Call, item: Collection | CoordinateFrame | Experiment | Channel) -> Json:
+    """Return what is sent of a resource."""
+    match item:
+        case Collection():
+            return _collection(call, item)
+        case CoordinateFrame():
+            return {name: value for name, value in asdict(item).items() if name not in ("id", "creator")}
+        case Experiment():
+            return _experiment(call, item)
+        case Channel():
+            return _channel(item)
 
 
 def _public_fields(item: Collection | Experiment | Channel) -> Json:
@@ -178,18 +87,13 @@ def _public_fields(item: Collection | Experiment | Channel) -> Json:
 
 
 def _collection(call: Call, item: Collection) -> Json:
-    inside = call.boss.catalog.list_experiments(item.name)
+    inside = call.boss.catalog.listed(EXPERIMENTS, item.name)
     readable = [experiment.name for experiment in inside if may_read(call.rights, experiment)]
     return {**_public_fields(item), "experiments": readable}
 
 
-def _frame(_call: Call, item: CoordinateFrame) -> Json:
-    fields = asdict(item)
-    return {name: value for name, value in fields.items() if name not in ("id", "creator")}
-
-
 def _experiment(call: Call, item: Experiment) -> Json:
-    inside = call.boss.catalog.list_channels(item.collection, item.name)
+    inside = call.boss.catalog.listed(CHANNELS, item.collection, item.name)
     unit = item.time_step_unit
     if unit is None and not call.boss.strict:
         unit = "seconds"  # the real server says null, on which its own client stumbles
@@ -206,7 +110,7 @@ def _experiment(call: Call, item: Experiment) -> Json:
     }
 
 
-def _channel(_call: Call, item: Channel) -> Json:
+def _channel(item: Channel) -> Json:
     return {
         **_public_fields(item),
         "experiment": item.experiment,

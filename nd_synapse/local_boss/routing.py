@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from starlette.responses import Response
 
-from nd_synapse.local_boss import routes_data, routes_resources
+from nd_synapse.local_boss import routes_data
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES, Kind
 from nd_synapse.local_boss.requests import Call
+from nd_synapse.local_boss.routes_resources import answer, list_names
 
 __all__ = ["Route", "find", "routes"]
 
@@ -46,23 +50,26 @@ def routes(strict: bool) -> list[Route]:
     def route(path: str, methods: Mapping[str, Handler], cutout: bool = False, voxels: bool = False) -> Route:
         return Route(re.compile(f"^/v1/{path}"), methods, cutout, cutout or voxels)
 
-    def resource(path: str, handler: Handler) -> Route:
+    def every_method(path: str, handler: Handler) -> Route:
         return route(f"{path}{end}", dict.fromkeys(("GET", "POST", "PUT", "DELETE"), handler))
 
+    def names(path: str, kind: Kind[Any]) -> Route:
+        return route(path, {"GET": partial(list_names, kind)})
+
     return [
-        route("collection/{0,2}$", {"GET": routes_resources.collections}),
-        route(f"collection/{collection}/experiment/?$", {"GET": routes_resources.experiments}),
-        route(f"collection/{experiment}/channel/?$", {"GET": routes_resources.channels}),
-        resource(f"collection/{channel}", routes_resources.channel),
-        resource(f"collection/{experiment}", routes_resources.experiment),
-        resource(f"collection/{collection}", routes_resources.collection),
-        route("coord/{0,2}$", {"GET": routes_resources.frames}),
-        resource(f"coord/(?P<frame>{name})", routes_resources.frame),
+        names("collection/{0,2}$", COLLECTIONS),
+        names(f"collection/{collection}/experiment/?$", EXPERIMENTS),
+        names(f"collection/{experiment}/channel/?$", CHANNELS),
+        every_method(f"collection/{channel}", partial(answer, CHANNELS)),
+        every_method(f"collection/{experiment}", partial(answer, EXPERIMENTS)),
+        every_method(f"collection/{collection}", partial(answer, COLLECTIONS)),
+        names("coord/{0,2}$", FRAMES),
+        every_method(f"coord/(?P<frame>{name})", partial(answer, FRAMES)),
         route(f"cutout/to_black/{data}/{ranges}/?$", {"PUT": routes_data.to_black}, cutout=True),
         route(
             f"cutout/{data}/{ranges}/?$", {"GET": routes_data.get_cutout, "POST": routes_data.post_cutout}, cutout=True
         ),
-        resource(f"meta/{meta}", routes_data.metadata),
+        every_method(f"meta/{meta}", routes_data.metadata),
         route(f"reserve/{data}/(?P<count>[0-9]+)/?$", {"GET": routes_data.reserve}),
         route(
             f"boundingbox/{data}/(?P<resolution>[0-9])/(?P<id>[0-9]+)/?$",

@@ -17,6 +17,7 @@ from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss import metadata
 from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.catalog import COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.local_boss.ingest import Ingested, catalog_errors, ingest, three_integers
 from nd_synapse.local_boss.responses import MissingError
 from nd_synapse.local_boss.synthetic import Synapses, generate
@@ -98,7 +99,7 @@ def _check_earlier(boss: Boss, shape: tuple[int, int, int]) -> None:
     name = f"{COLLECTION}_{EXPERIMENT}"
     with catalog_errors(f"the sample's coordinate frame {name}", "Use another --data folder"):
         try:
-            frame = boss.catalog.get_coordinate_frame(name)
+            frame = boss.catalog.get(FRAMES, name)
         except MissingError:
             return
     if (frame.start, frame.stop) != ((0, 0, 0), tuple(shape)):
@@ -110,8 +111,8 @@ def _label(boss: Boss, stored: list[Ingested], seed: int) -> None:
     """Record in the metadata of every resource that it is synthetic, and its seed."""
     database = boss.catalog.database
     owners: list[metadata.Resource] = [
-        boss.catalog.get_collection(COLLECTION),
-        boss.catalog.get_experiment(COLLECTION, EXPERIMENT),
+        boss.catalog.get(COLLECTIONS, COLLECTION),
+        boss.catalog.get(EXPERIMENTS, COLLECTION, EXPERIMENT),
         *(one.channel for one in stored),
     ]
     for owner in owners:

@@ -34,9 +34,6 @@ logger = logging.getLogger(__name__)
 CHUNK = (16, 512, 512)
 """Extent of a chunk (z, y, x) at every resolution: BOSS's cuboid."""
 
-_LONGEST_PROBED = 16
-"""Up to so many chunks in a row are looked for one by one; beyond, their folder is listed."""
-
 _INDEX = re.compile("0|[1-9][0-9]*")
 
 Array = zarr.Array[Any]
@@ -193,15 +190,12 @@ def _chunk_name(channel: Channel, resolution: int, index: tuple[int, ...]) -> st
 def _stored_indices(folder: Path, ranges: Sequence[Range]) -> Iterator[tuple[int, ...]]:
     """Yield the indices of what is stored below a folder, a level of folders for each range, in order."""
     (start, stop), *inner = ranges
-    if stop - start > _LONGEST_PROBED:
-        if not folder.is_dir():
-            return
-        names = (entry.name for entry in folder.iterdir())
-        found = sorted(int(name) for name in names if _INDEX.fullmatch(name))
-        stored: Iterator[int] = (index for index in found if start <= index < stop)
-    else:
-        stored = (index for index in range(start, stop) if (folder / str(index)).exists())
-    for index in stored:
+    if not folder.is_dir():
+        return
+    found = sorted(int(entry.name) for entry in folder.iterdir() if _INDEX.fullmatch(entry.name))
+    for index in found:
+        if not start <= index < stop:
+            continue
         if inner:
             for rest in _stored_indices(folder / str(index), inner):
                 yield (index, *rest)

@@ -34,6 +34,7 @@ from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import Job
 from nd_synapse.local_boss import tokens
 from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.catalog import CHANNELS
 from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.server import application, bound, configured
 from tests.detection.in_process import InProcessPool
@@ -230,7 +231,7 @@ class Bench:
         """Open the server's folder, and find the channel of a job in it."""
         boss = Boss(self.server.data)
         try:
-            yield boss, boss.catalog.get_channel(job.out_collection, job.out_experiment, f"{job.results_key}_All")
+            yield boss, boss.catalog.get(CHANNELS, job.out_collection, job.out_experiment, f"{job.results_key}_All")
         finally:
             boss.close()
 

@@ -19,7 +19,7 @@ from nd_synapse.cli import demo
 from nd_synapse.cli.boss import main
 from nd_synapse.errors import UsageError
 from nd_synapse.local_boss import tokens
-from tests.fixtures_boss import REPOSITORY, BossServer, start_boss
+from tests.fixtures_boss import REPOSITORY, BossServer
 
 COMMAND = [sys.executable, "-m", "nd_synapse", "boss"]
 
@@ -137,7 +137,7 @@ def test_the_known_token_may_read_what_it_was_given(tmp_path: Path) -> None:
     assert tokens.load(tmp_path)["public"].may_read("lab", "pilot")
 
 
-@pytest.mark.parametrize(("mode", "times"), [(0o644, 1), (0o640, 1), (0o602, 1), (0o600, 0), (0o400, 0)])
+@pytest.mark.parametrize(("mode", "times"), [(0o640, 1), (0o602, 1), (0o600, 0)])
 def test_tokens_that_others_may_read_are_warned_of_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, times: int
 ) -> None:
@@ -148,25 +148,6 @@ def test_tokens_that_others_may_read_are_warned_of_once(
     tokens.load(tmp_path)
     warning = f"token file {path}: others than its owner may use it (mode {mode:03o}). chmod 600 it."
     assert [record.getMessage() for record in caplog.records] == [warning] * times
-
-
-@pytest.mark.slow
-def test_serve_warns_of_tokens_that_others_may_read(tmp_path: Path) -> None:
-    with start_boss(tmp_path):
-        pass
-    (tmp_path / "tokens.json").chmod(0o644)
-    log = tmp_path / "log"
-    with start_boss(tmp_path, log=log):
-        pass
-    assert log.read_text().count("others than its owner may use it") == 1
-
-
-def test_a_malformed_token_file_is_a_plain_sentence(tmp_path: Path) -> None:
-    (tmp_path / "tokens.json").write_text(BAD_TOKENS["no JSON"])
-    done = run("serve", "--data", str(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
-    assert "secret" not in done.stderr
 
 
 @pytest.mark.slow
@@ -192,15 +173,7 @@ def test_no_token_that_may_do_everything_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_second_start_keeps_the_tokens(tmp_path: Path) -> None:
-    with start_boss(tmp_path) as first:
-        token = first.token
-    with start_boss(tmp_path) as second:
-        assert second.token == token
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("command", "wait_s"), [*(("ingest", tenths / 10) for tenths in range(4)), ("sample", 0.0)])
+@pytest.mark.parametrize(("command", "wait_s"), [("ingest", 0.2), ("sample", 0.0)])
 def test_ctrl_c_ends_a_command_in_one_line(tmp_path: Path, command: str, wait_s: float) -> None:
     np.save(tmp_path / "stack.npy", np.random.default_rng(0).integers(0, 255, (32, 2048, 2048), np.uint8))
     names = ["--col", "c", "--exp", "e", "--chan", "h", "--voxel-size-nm", "70,100,100", str(tmp_path / "stack.npy")]
@@ -225,10 +198,6 @@ def test_ctrl_c_ends_a_command_in_one_line(tmp_path: Path, command: str, wait_s:
     assert line.endswith(" ERROR the command: it was stopped by a signal. What was stored by then stays.")
 
 
-def test_help_keeps_the_spelling_of_names() -> None:
-    assert "Answer HTTP requests as BOSS does." in run("serve", "--help").stdout
-
-
 def test_help_names_the_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
@@ -236,41 +205,17 @@ def test_help_names_the_commands() -> None:
     assert run().returncode == 2
 
 
-def test_the_name_of_a_file_is_repeated_however_long_it_is(tmp_path: Path) -> None:
-    name = "collman_2018_channel_1_slice_0001.npy"
-    done = run("ingest", "--data", str(tmp_path), *STACK, str(tmp_path / name))
-    assert (done.returncode, name in done.stderr) == (2, True), done.stderr
-
-
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 STACK = ["--col", "c", "--exp", "e", "--chan", "h", "--voxel-size-nm", "70,100,100"]
 MISPLACED = {
-    "for a command": ["-m", "nd_synapse", "boss", TOKEN],
-    "before a command": ["-m", "nd_synapse", "boss", "--token", TOKEN, "serve", "--data", "DATA"],
-    "with an option that is none": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--token", TOKEN],
-    "joined to an option that is none": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", f"--token={TOKEN}"],
-    "joined to a flag": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", f"--strict={TOKEN}"],
-    "alone": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", TOKEN],
-    "as a port": ["-m", "nd_synapse", "boss", "serve", "--data", "DATA", "--port", TOKEN],
-    "as a type": ["-m", "nd_synapse", "boss", "ingest", "--data", "DATA", *STACK, "--type", TOKEN, "stack.npy"],
-    "as a voxel size": ["-m", "nd_synapse", "boss", "ingest", "--data", "DATA", "--voxel-size-nm", TOKEN, "stack.npy"],
-    "as an option of ingest": [
-        "-m",
-        "nd_synapse",
-        "boss",
-        "ingest",
-        "--data",
-        "DATA",
-        *STACK,
-        "--token",
-        TOKEN,
-        "stack.npy",
-    ],
-    "as a shape": ["-m", "nd_synapse", "boss", "sample", "--data", "DATA", "--shape", TOKEN],
-    "as a seed": ["-m", "nd_synapse", "boss", "sample", "--data", "DATA", "--seed", TOKEN],
-    "as an option of sample": ["-m", "nd_synapse", "boss", "sample", "--data", "DATA", "--token", TOKEN],
-    "as an option of the demonstration": ["-m", "nd_synapse", "demo", "--token", TOKEN],
-    "alone in the demonstration": ["-m", "nd_synapse", "demo", TOKEN],
+    "for a command": ["boss", TOKEN],
+    "with an option that is none": ["boss", "serve", "--data", "DATA", "--token", TOKEN],
+    "joined to a flag": ["boss", "serve", "--data", "DATA", f"--strict={TOKEN}"],
+    "as a port": ["boss", "serve", "--data", "DATA", "--port", TOKEN],
+    "as a type": ["boss", "ingest", "--data", "DATA", *STACK, "--type", TOKEN, "stack.npy"],
+    "as a voxel size": ["boss", "ingest", "--data", "DATA", "--voxel-size-nm", TOKEN, "stack.npy"],
+    "as a shape": ["boss", "sample", "--data", "DATA", "--shape", TOKEN],
+    "alone in the demonstration": ["demo", TOKEN],
 }
 
 
@@ -278,7 +223,7 @@ MISPLACED = {
 def test_a_token_in_a_wrong_place_is_not_repeated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    command, *rest = words[2:]
+    command, *rest = words
     run_here = {"boss": main, "demo": demo.main}[command]
     assert run_here([str(tmp_path / "data") if word == "DATA" else word for word in rest]) == 2
     printed = capsys.readouterr()

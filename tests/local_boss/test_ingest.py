@@ -23,6 +23,7 @@ from nd_synapse.files.stacks import open_stack, stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss import ingest as module
 from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.local_boss.ingest import ingest
 from tests.fixtures_boss import start_boss
 
@@ -71,7 +72,7 @@ def test_for_any_stack_and_origin_the_channel_equals_the_file(tmp_path, shape, o
         assert done.box == Box.of_shape(shape, origin)
         assert np.array_equal(held(boss, done.channel, done.box), volume)
         assert sum(slices) == shape[0]
-        frame = boss.catalog.get_coordinate_frame("col_exp")
+        frame = boss.catalog.get(FRAMES, "col_exp")
         assert (frame.start, frame.stop) == (done.box.start, done.box.stop)
         assert (frame.voxel_size, frame.voxel_unit) == (SIZE, "nanometers")
         boss.close()
@@ -104,7 +105,7 @@ def test_channels_gather_in_one_experiment(boss):
     for name, seed in (("PSD95", 1), ("GABA", 2)):
         ingest(boss, "c", "e", name, stack(grey((3, 4, 5), seed=seed)), SIZE)
     part = ingest(boss, "c", "e", "part", stack(grey((1, 2, 2))), SIZE, origin=(2, 2, 3))
-    assert [channel.name for channel in boss.catalog.list_channels("c", "e")] == ["GABA", "PSD95", "part"]
+    assert [channel.name for channel in boss.catalog.listed(CHANNELS, "c", "e")] == ["GABA", "PSD95", "part"]
     whole = held(boss, part.channel, Box.of_shape((3, 4, 5)))
     assert np.array_equal(whole[2:, 2:, 3:], grey((1, 2, 2)))
     assert whole[:2].sum() == 0
@@ -115,9 +116,9 @@ def test_a_stack_goes_into_an_experiment_measured_in_micrometres(boss):
         f"{axis}_{edge}": value for axis in "xyz" for edge, value in (("start", 0), ("stop", 9))
     }
     fields |= {"x_voxel_size": 0.1, "y_voxel_size": 0.1, "z_voxel_size": 0.07, "voxel_unit": "micrometers"}
-    boss.catalog.create_collection("c")
-    boss.catalog.create_coordinate_frame("frame", fields)
-    boss.catalog.create_experiment("c", "e", {"coord_frame": "frame"})
+    boss.catalog.create(COLLECTIONS, "c")
+    boss.catalog.create(FRAMES, "frame", fields=fields)
+    boss.catalog.create(EXPERIMENTS, "c", "e", fields={"coord_frame": "frame"})
     volume = grey((2, 3, 4))
     done = ingest(boss, "c", "e", "h", stack(volume), SIZE)
     assert np.array_equal(held(boss, done.channel, done.box), volume)
@@ -127,14 +128,14 @@ def test_public_is_asked_for_in_so_many_words(boss):
     done = ingest(boss, "c", "e", "h", stack(grey((2, 3, 4))), SIZE)
     assert not done.channel.public
     related = ingest(boss, "c", "e", "other", stack(grey((2, 3, 4))), SIZE)
-    boss.catalog.update_channel("c", "e", "h", {"related": ["other"]})
+    boss.catalog.update(CHANNELS, "c", "e", "h", fields={"related": ["other"]})
     ingest(boss, "c", "e", "h", stack(grey((2, 3, 4))), SIZE, public=True, overwrite=True)
-    channel = boss.catalog.get_channel("c", "e", "h")
+    channel = boss.catalog.get(CHANNELS, "c", "e", "h")
     assert channel.public
     assert channel.related == ("other",)
-    assert boss.catalog.get_collection("c").public
-    assert boss.catalog.get_experiment("c", "e").public
-    assert not boss.catalog.get_channel("c", "e", related.channel.name).public
+    assert boss.catalog.get(COLLECTIONS, "c").public
+    assert boss.catalog.get(EXPERIMENTS, "c", "e").public
+    assert not boss.catalog.get(CHANNELS, "c", "e", related.channel.name).public
 
 
 def test_a_channel_that_holds_data_is_refused_and_left_as_it_was(boss):
@@ -176,9 +177,9 @@ def test_an_ingest_that_was_stopped_half_way_can_be_repeated(boss, monkeypatch):
 
 def test_a_frame_that_was_left_without_its_experiment_is_used(boss):
     box = Box.of_shape((2, 3, 4))
-    boss.catalog.create_coordinate_frame("c_e", module._frame_fields(box, SIZE))
+    boss.catalog.create(FRAMES, "c_e", fields=module._frame_fields(box, SIZE))
     assert ingest(boss, "c", "e", "h", stack(grey((2, 3, 4))), SIZE).box == box
-    boss.catalog.create_coordinate_frame("c_other", module._frame_fields(box, SIZE))
+    boss.catalog.create(FRAMES, "c_other", fields=module._frame_fields(box, SIZE))
     with pytest.raises(RangeError, match="coordinate frame c_other exists"):
         ingest(boss, "c", "other", "h", stack(grey((9, 3, 4))), SIZE)
 
@@ -209,8 +210,8 @@ REFUSED = {
 @pytest.mark.parametrize(("given", "kind", "words"), REFUSED.values(), ids=REFUSED)
 def test_what_does_not_belong_is_refused_and_changes_nothing(boss, given, kind, words):
     first = ingest(boss, "c", "e", "h", stack(grey((5, 6, 7))), SIZE)
-    boss.catalog.create_channel("c", "e", "gone", {"type": "image", "datatype": "uint8"})
-    boss.catalog.delete_channel("c", "e", "gone")
+    boss.catalog.create(CHANNELS, "c", "e", "gone", fields={"type": "image", "datatype": "uint8"})
+    boss.catalog.delete(CHANNELS, "c", "e", "gone")
     before = held(boss, first.channel, first.box)
     with pytest.raises(kind, match=words):
         ingest(
@@ -225,7 +226,7 @@ def test_what_does_not_belong_is_refused_and_changes_nothing(boss, given, kind, 
             overwrite=True,
         )
     assert np.array_equal(held(boss, first.channel, first.box), before)
-    assert [channel.name for channel in boss.catalog.list_channels("c", "e")] == ["h"]
+    assert [channel.name for channel in boss.catalog.listed(CHANNELS, "c", "e")] == ["h"]
 
 
 def command(*words):
@@ -252,7 +253,7 @@ def test_the_command_stores_a_stack_and_says_how_to_read_it(tmp_path):
     assert "/v1/cutout/c/e/h/0/3:43/2:32/1:21/" in done.stdout
     assert "h: 20 of 20 slices stored" in done.stderr
     boss = Boss(tmp_path / "data")
-    channel = boss.catalog.get_channel("c", "e", "h")
+    channel = boss.catalog.get(CHANNELS, "c", "e", "h")
     assert np.array_equal(held(boss, channel, Box.of_shape(volume.shape, (1, 2, 3))), volume)
     boss.close()
     again = command(*options, "--origin", "1,2,3", *files)

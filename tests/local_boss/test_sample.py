@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from nd_synapse.errors import RangeError, StorageError, UsageError
+from nd_synapse.errors import RangeError, StorageError
 from nd_synapse.evaluate.evaluation import evaluate_points
 from nd_synapse.evaluate.synapses import Synapses
 from nd_synapse.evaluate.truth import read_points
 from nd_synapse.geometry import Box
-from nd_synapse.local_boss import metadata
+from nd_synapse.local_boss import catalog, metadata
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.sample import write_sample
 from nd_synapse.local_boss.synthetic import CHANNELS, MAX_VOXELS, Parameters, generate
@@ -223,9 +221,9 @@ def test_a_volume_that_cannot_be_drawn_is_refused(shape, size, seed):
 
 def test_the_sample_says_everywhere_that_it_is_synthetic(boss):
     info = write_sample(boss, (4, 40, 40), 1)
-    collection = boss.catalog.get_collection("synthetic")
-    experiment = boss.catalog.get_experiment("synthetic", "array_tomography")
-    channels = boss.catalog.list_channels("synthetic", "array_tomography")
+    collection = boss.catalog.get(catalog.COLLECTIONS, "synthetic")
+    experiment = boss.catalog.get(catalog.EXPERIMENTS, "synthetic", "array_tomography")
+    channels = boss.catalog.listed(catalog.CHANNELS, "synthetic", "array_tomography")
     assert sorted(channel.name for channel in channels) == sorted(CHANNELS) == sorted(info.channels)
     for one in (collection, experiment, *channels):
         assert one.public
@@ -236,7 +234,7 @@ def test_the_sample_says_everywhere_that_it_is_synthetic(boss):
 
 
 def voxels(boss, name, box):
-    channel = boss.catalog.get_channel("synthetic", "array_tomography", name)
+    channel = boss.catalog.get(catalog.CHANNELS, "synthetic", "array_tomography", name)
     return boss.voxels.read(channel, 0, box, (0, 1))[0]
 
 
@@ -256,14 +254,6 @@ def test_a_sample_of_another_shape_needs_another_folder(boss):
     for shape in ((5, 30, 41), (4, 30, 40)):
         with pytest.raises(RangeError, match="another --data"):
             write_sample(boss, shape)
-
-
-def test_a_sample_whose_frame_was_deleted_needs_another_folder(boss):
-    """BOSS keeps a deleted name taken; the catalog's own refusal is none of our errors."""
-    boss.catalog.create_coordinate_frame("synthetic_array_tomography", FRAME)
-    boss.catalog.delete_coordinate_frame("synthetic_array_tomography")
-    with pytest.raises(UsageError, match="another --data"):
-        write_sample(boss, (5, 30, 40))
 
 
 def test_the_truth_table_is_the_truth(boss):
@@ -292,27 +282,3 @@ def test_the_planted_centres_score_full_marks(boss):
     result = evaluate_points(read_points(info.truth_csv, None), Synapses(planted.centre_um[::-1]), 50)
     assert (result.hits, len(result.missed), len(result.false_alarms)) == (info.synapses, 0, 0)
     assert sum(group.total for group in result.by_kind.values()) == info.synapses
-
-
-@pytest.mark.slow
-def test_the_command_writes_the_sample_and_says_that_it_is_synthetic(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "nd_synapse",
-        "boss",
-        "sample",
-        "--data",
-        str(tmp_path / "data"),
-        "--shape",
-        "4,50,60",
-    ]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Synthetic, not measured: synthetic/array_tomography, 4 x 50 x 60 voxels")
-    assert str(tmp_path / "data" / "synthetic_synapses.csv") in done.stdout
-    refused = subprocess.run(
-        [*command[:-1], "4,50"], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert refused.returncode == 2
-    assert "three whole numbers" in refused.stderr

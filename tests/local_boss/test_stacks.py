@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import pickle
@@ -12,15 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numcodecs
 import numpy as np
 import pytest
 import tifffile
 import zarr
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from zarr import codecs
 
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
 from nd_synapse.files.reading import reading
@@ -404,20 +400,6 @@ def test_for_any_cut_a_short_tiff_is_refused_or_whole(tmp_path, write, keep):
         assert np.array_equal(read, volume)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(where=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), write=st.sampled_from([*WRITERS.values()]))
-def test_for_any_flipped_byte_there_is_a_stack_or_our_own_error(tmp_path, where, byte, write):
-    volume = np.random.default_rng(1).integers(1, 255, (3, 12, 14)).astype(np.uint8)
-    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
-        paths = write(Path(folder), volume)
-        files = [path for path in sorted(paths[0].rglob("*")) if path.is_file()] or [paths[0]]
-        data = bytearray(files[0].read_bytes())
-        data[int(len(data) * where)] = byte
-        files[0].write_bytes(data)
-        with contextlib.suppress(DataError, UsageError, StorageError):
-            list(itertools.islice(open_stack(paths).slabs(16), 3))
-
-
 def test_a_circle_of_pages_ends(tmp_path):
     path = tmp_path / "circle.tif"
     tifffile.imwrite(path, np.zeros((3, 5, 6), np.uint8), **GREY)
@@ -507,56 +489,3 @@ def test_an_array_in_memory_is_a_stack():
     assert np.array_equal(stack.read(1, 2), volume[1:2])
     with pytest.raises(UsageError):
         next(stack.slabs(0))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"compression": "zlib", "predictor": True},
-        {"compression": "zlib", "rowsperstrip": 7},
-        {"compression": "zlib", "tile": (64, 48)},
-        {"compression": "zlib", "tile": (1024, 1024)},
-        {"compression": "zlib", "bigtiff": True, "byteorder": ">"},
-        {"compression": "lzma"},
-        {"tile": (64, 64)},
-        {"rowsperstrip": 3},
-        {"imagej": True, "metadata": {"axes": "ZYX"}},
-        {"ome": True, "metadata": {"axes": "ZYX"}, "compression": "zlib", "predictor": True},
-    ],
-    ids=str,
-)
-def test_tiff_stacks_as_programs_write_them_are_read(tmp_path, options):
-    voxels = np.random.default_rng(1).integers(0, 2**16, (3, 130, 170)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", voxels, photometric="minisblack", **options)
-    assert np.array_equal(open_stack([tmp_path / "a.tif"]).read(0, 3), voxels)
-
-
-@pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "packbits", "tiff_deflate"])
-def test_a_mask_of_bits_and_a_strip_of_all_rows_are_read(tmp_path, compression):
-    bits = np.random.default_rng(2).random((37, 51)) < 0.5
-    Image.fromarray(bits).save(tmp_path / "bits.tif", compression="tiff_adobe_deflate")
-    assert np.array_equal(open_stack([tmp_path / "bits.tif"]).read(0, 1)[0], bits)
-    grey = np.random.default_rng(2).integers(0, 256, (300, 200)).astype(np.uint8)
-    Image.fromarray(grey).save(tmp_path / "a.tif", compression=compression, tiffinfo={278: 2**31 - 1})
-    assert np.array_equal(open_stack([tmp_path / "a.tif"]).read(0, 1)[0], grey)
-
-
-@pytest.mark.parametrize("form", [2, 3])
-@pytest.mark.parametrize("kind", ["none", "gzip", "blosc", "zstd", "sharded", "transposed"])
-def test_zarr_arrays_as_programs_write_them_are_read(tmp_path, form, kind):
-    if form == 2 and kind in ("sharded", "transposed"):
-        pytest.skip("format 2 has no such arrays")
-    voxels = np.random.default_rng(4).integers(0, 9, (3, 70, 90)).astype(np.uint16)
-    kinds = {"gzip": codecs.GzipCodec, "blosc": codecs.BloscCodec, "zstd": codecs.ZstdCodec}
-    options: dict[str, Any] = {"chunks": (2, 64, 64)}
-    if kind == "none":
-        options["compressors"] = None
-    elif kind == "sharded":
-        options["shards"] = (4, 128, 128)
-    elif kind == "transposed":
-        options["filters"] = [codecs.TransposeCodec(order=(2, 1, 0))]
-    else:
-        options["compressors"] = numcodecs.get_codec({"id": kind}) if form == 2 else kinds[kind]()
-    path = tmp_path / "a.zarr"
-    zarr.create_array(path, shape=voxels.shape, dtype="uint16", zarr_format=form, **options)[...] = voxels
-    assert np.array_equal(open_stack([path]).read(0, 3), voxels)
