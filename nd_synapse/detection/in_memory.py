@@ -20,6 +20,7 @@ from nd_synapse.blocks.store import MemoryStore
 from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Facts, Plan
 from nd_synapse.detection.runner import ThreadRunner
+from nd_synapse.detection.tissue import Tissue
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
@@ -43,6 +44,7 @@ class Found:
     table: dict[str, NDArray[Any]]
     """One row for each object of the first mask; see `objects.table_of`."""
     finding: Finding
+    tissue: Tissue
     scores: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """What the pipeline grades every voxel with, by mask, shape (z, y, x); empty unless requested."""
 
@@ -79,7 +81,7 @@ def detect_arrays(
     masks = {name: np.asarray(mask) for name, mask in found.masks.items()}
     # the labels are read later; all else would be held as long as they are
     store.keep_only({f"labels-{plan.parts_kind(found.finding)}"})
-    return Found(masks, found.labels, dict(found.table), found.finding, graded)
+    return Found(masks, found.labels, dict(found.table), found.finding, found.tissue, graded)
 
 
 def _grade(workspace: Workspace, pool: Executor, finding: Finding) -> dict[str, NDArray[np.float32]]:

@@ -20,6 +20,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Chosen
 
 __all__ = [
+    "RIMS",
     "Joint",
     "Labelled",
     "id_dtype",
@@ -38,6 +39,10 @@ Parts = dict[str, NDArray[Any]]
 _LOWEST = ("start_z", "start_y", "start_x")
 _HIGHEST = ("stop_z", "stop_y", "stop_x")
 _COORDINATE_SUMS = ("sum_z", "sum_y", "sum_x")
+
+RIMS = ("rim_low", "rim_high")
+"""Columns of parts and objects: 1 where a voxel that shares a face with the object, on its low side (-z, -y or -x) or
+on its high side, is not tissue."""
 
 
 def id_dtype(volume: Box) -> np.dtype[Any]:
@@ -100,12 +105,12 @@ def measure(labelled: Labelled, box: Box, measured: Iterable[tuple[str, NDArray[
     """Measure the parts of objects that lie in one block: columns with a row for each part, int64 but `id`.
 
     `id`, `voxels`, `sum_z` (and y, x: sums of voxel coordinates), `start_z`, `stop_z` (and y, x: bounding box,
-    half-open), `sum_zz` (and zy, zx, yy, yx, xx: sums of products of coordinates, modulo 2**64), and those of
-    `measure_voxels`.
+    half-open), `sum_zz` (and zy, zx, yy, yx, xx: sums of products of coordinates, modulo 2**64), those of
+    `measure_voxels`, and `RIMS`, which are 0 unless measured.
     """
     voxels = labelled.voxels
     first = _first(voxels)
-    parts: Parts = {"id": labelled.ids, "voxels": voxels}
+    parts: Parts = {"id": labelled.ids, "voxels": voxels, **{name: np.zeros_like(voxels) for name in RIMS}}
     coordinates = np.unravel_index(labelled.places, box.shape)
     sums = [_reduce(np.add, coordinate, first) for coordinate in coordinates]
     for axis, (coordinate, start) in enumerate(zip(coordinates, box.start, strict=True)):
@@ -133,7 +138,7 @@ def _reduction(name: str) -> np.ufunc:
     """Return how the parts of an object make its value in a column."""
     if name in _LOWEST:
         return np.minimum
-    return np.maximum if name in _HIGHEST or name.startswith("max:") else np.add
+    return np.maximum if name in (*_HIGHEST, *RIMS) or name.startswith("max:") else np.add
 
 
 def _reduce(operation: np.ufunc, values: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -205,8 +210,8 @@ def table(
     `id` (1 upwards, in the order of first voxels), `centroid_z_voxel` (and y, x: mean index, absolute in BOSS; a
     voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size), `voxels`, `volume_um3`, `slices`,
     `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border` (of the requested volume),
-    `mean_<channel>` (intensity inside the object), and what the pipeline had measured: `voxels_<set>`,
-    `max_<evidence>`, `sum_<evidence>`.
+    `touches_padding` (a voxel that shares a face with the object is not tissue), `mean_<channel>` (intensity inside the
+    object), and what the pipeline had measured: `voxels_<set>`, `max_<evidence>`, `sum_<evidence>`.
     """
     voxels = np.asarray(objects["voxels"])
     yield "id", np.arange(1, len(voxels) + 1, dtype=np.int64)
@@ -223,6 +228,7 @@ def table(
         yield high, objects[high]
         border |= (objects[low] == start) | (objects[high] == stop)
     yield "touches_border", border
+    yield "touches_padding", np.maximum(objects["rim_low"], objects["rim_high"]) > 0
     for name in objects:
         kind, _, what = name.partition(":")
         if kind == "intensity":

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
+from nd_synapse.detection.tissue import Tissue
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
 from nd_synapse.volumes import Volume
@@ -60,6 +61,8 @@ class Detection:
     mask_overviews: dict[str, NDArray[np.uint8]]
     mask_voxels: dict[str, int]
     finding: Finding
+    tissue: Tissue
+    """The tissue that was searched."""
     blocks: int = 0
     """Number of blocks."""
     candidates: int = 0

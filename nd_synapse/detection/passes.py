@@ -30,6 +30,7 @@ from nd_synapse.detection.outcome import Brightness, Detection
 from nd_synapse.detection.overview import Overview
 from nd_synapse.detection.resume import drop_damaged_masks
 from nd_synapse.detection.runner import STATISTICS, Runner, Step
+from nd_synapse.detection.tissue import Tissue
 from nd_synapse.detection.windows import surroundings
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError, NDSynapseError
@@ -155,6 +156,7 @@ class Passes:
             mask_overviews=masks.overviews,
             mask_voxels=masks.voxels,
             finding=finding,
+            tissue=Tissue.of_blocks(plan.box, self.whole()),
             blocks=len(self.blocks),
             candidates=len(first),
         )

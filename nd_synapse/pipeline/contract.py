@@ -67,12 +67,17 @@ class Place:
         Extent (z, y, x) of the requested volume.
     voxel_size_nm : tuple of float
         Size of a voxel along z, y, x.
+    tissue : ndarray of bool or None
+        Which voxels are tissue, of the shape of the arrays, halo and mirrored voxels included; None where all are. In
+        `Pipeline.summarise` False are voxels that may be padding, in `Pipeline.detect` the padding: constant areas
+        that begin at a border of a section. What is detected outside of tissue does not count.
     """
 
     start: tuple[int, int, int]
     shape: tuple[int, int, int]
     volume: tuple[int, int, int]
     voxel_size_nm: tuple[float, float, float]
+    tissue: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,8 @@ class Pipeline(Protocol):
     """
 
     parameters: ClassVar[tuple[Parameter, ...]] = ()
+    tissue_only: ClassVar[bool] = True
+    """Whether padding is left out of statistics and detections; False for a method that is to stay as published."""
 
     @property
     def name(self) -> str:
