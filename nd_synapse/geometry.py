@@ -6,12 +6,32 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import Any
 
 from nd_synapse.errors import DataError, RangeError
 
-__all__ = ["NANOMETRES", "VOXEL_SIZES", "Box", "Frame", "Range", "are_voxel_sizes"]
+__all__ = ["NANOMETRES", "VOXEL_SIZES", "Box", "Frame", "Range", "are_voxel_sizes", "nearest_voxel"]
 
 Range = tuple[int, int]
+
+
+def nearest_voxel(total: Any, number: Any = 1) -> Any:
+    """Return the voxel along one axis in which the mean of some coordinates lies; a half is rounded up.
+
+    This is the one rule for the section, the block and the tile that an object is in.
+
+    Parameters
+    ----------
+    total, number : int, float, or ndarray of shape (n,)
+        Sum of the coordinates, and how many there are. Voxel i reaches from i - 0.5 to i + 0.5. Whole sums are exact;
+        a mean given as a float finds the same voxel, since halves are exact in it. NaN stays NaN.
+
+    Returns
+    -------
+    int, float, or ndarray of shape (n,)
+        The voxel, in the type of the sum.
+    """
+    return (2 * total + number) // (2 * number)
 
 
 def _shown(given: object) -> str:

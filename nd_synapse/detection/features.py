@@ -22,7 +22,7 @@ from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.shape import elongation
 from nd_synapse.detection.windows import surroundings, voxels_round, window_sums
 from nd_synapse.detection.workspace import Workspace
-from nd_synapse.geometry import Box
+from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.pipeline.contract import Finding
 
 __all__ = ["OF_CHANNEL", "Assigned", "assign", "block_numbers", "centres", "columns", "gather", "measure", "sums_of"]
@@ -34,9 +34,9 @@ OF_CHANNEL = ("mean_", "sum_", "window_mean_", "window_sum_", "contrast_")
 
 
 def centres(objects: Mapping[str, NDArray[Any]], rows: Integers) -> Integers:
-    """Return the voxels (z, y, x) of the centroids of objects, int64 (3, n), halves rounded up."""
+    """Return the voxels (z, y, x) of the centroids of objects, int64 (3, n)."""
     voxels = objects["voxels"][rows]
-    return np.stack([(2 * objects[f"sum_{axis}"][rows] + voxels) // (2 * voxels) for axis in "zyx"])
+    return np.stack([nearest_voxel(objects[f"sum_{axis}"][rows], voxels) for axis in "zyx"])
 
 
 def sums_of(channel: str) -> tuple[str, str]:

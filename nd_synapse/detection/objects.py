@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.detection.shape import PRODUCT_SUMS, moved
-from nd_synapse.geometry import Box
+from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.pipeline.contract import Chosen
 
 __all__ = [
@@ -208,10 +208,11 @@ def table(
     """Turn sums into what a user and a pipeline read, column by column.
 
     `id` (1 upwards, in the order of first voxels), `centroid_z_voxel` (and y, x: mean index, absolute in BOSS; a
-    voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size), `voxels`, `volume_um3`, `slices`,
-    `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border` (of the requested volume),
-    `touches_padding` (a voxel that shares a face with the object is not tissue), `mean_<channel>` (intensity inside the
-    object), and what the pipeline had measured: `voxels_<set>`, `max_<evidence>`, `sum_<evidence>`.
+    voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size), `section` (that of the centroid),
+    `voxels`, `volume_um3`, `slices`, `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border` (of the
+    requested volume), `touches_padding` (a voxel that shares a face with the object is not tissue), `mean_<channel>`
+    (intensity inside the object), and what the pipeline had measured: `voxels_<set>`, `max_<evidence>`,
+    `sum_<evidence>`.
     """
     voxels = np.asarray(objects["voxels"])
     yield "id", np.arange(1, len(voxels) + 1, dtype=np.int64)
@@ -219,6 +220,7 @@ def table(
         yield f"centroid_{axis}_voxel", objects[name] / voxels
     for axis, name, size in zip("zyx", _COORDINATE_SUMS, voxel_size_nm, strict=True):
         yield f"centroid_{axis}_um", objects[name] / voxels * (size / 1000)
+    yield "section", nearest_voxel(objects["sum_z"], voxels)
     yield "voxels", voxels
     yield "volume_um3", voxels * (float(np.prod(np.asarray(voxel_size_nm, np.float64))) / 1e9)
     yield "slices", objects["stop_z"] - objects["start_z"]

@@ -19,7 +19,7 @@ from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.detection.windows import WINDOW_NM, Reach, surroundings, window
 from nd_synapse.errors import DataError
 from nd_synapse.files.csv_tables import texts
-from nd_synapse.geometry import Box
+from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Objects, Pipeline, Place, Summary
 from nd_synapse.volumes import Source, Volume
 
@@ -276,9 +276,9 @@ def _rows(table: Mapping[str, NDArray[Any]], known: Known, frame: Box, part: Box
         columns |= {f"start_{axis}": start, f"stop_{axis}": stop}
         first, last = known.box.ranges[number]
         border |= (start == first) | (stop == last)
-        centres[number] = (2 * total + voxels) // (2 * voxels)
+        centres[number] = nearest_voxel(total, voxels)
         compared &= (centres[number] >= part.ranges[number][0]) & (centres[number] < part.ranges[number][1])
-    columns["touches_border"] = border
+    columns |= {"touches_border": border, "section": centres[0]}
     compared &= known.measures(centres, frame)
     not_measured = set(known.roles.values()) - set(known.measured)
     left_out = {"id"} | {kind + channel for kind in OF_CHANNEL for channel in not_measured}

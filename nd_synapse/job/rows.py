@@ -9,7 +9,7 @@ from pathlib import Path
 from nd_synapse.detection.features import OF_CHANNEL
 from nd_synapse.errors import DataError, StorageError
 from nd_synapse.files.csv_tables import read_rows
-from nd_synapse.geometry import Box
+from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.job.recompute import Again
 from nd_synapse.job.results import TABLE
 from nd_synapse.text import system_reason
@@ -85,8 +85,8 @@ def _bounds(row: Row) -> Box:
 
 
 def _centre(row: Row) -> tuple[int, ...]:
-    """Return the voxel (z, y, x) of a row's centroid, as `detection.features.centres` does."""
+    """Return the voxel (z, y, x) of a row's centroid."""
     voxels = int(row["voxels"])
     # a mean of so many whole numbers is exact enough to give their sum back
     sums = [round(float(row[f"centroid_{axis}_voxel"]) * voxels) for axis in "zyx"]
-    return tuple((2 * total + voxels) // (2 * voxels) for total in sums)
+    return tuple(nearest_voxel(total, voxels) for total in sums)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.report.captions import count
+from nd_synapse.report.depth import sections
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.table import Standardised, SynapseTable
 
@@ -63,19 +64,22 @@ def _notes(facts: RunFacts) -> list[str]:
 
 def _sections(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> list[str]:
     """Name the sections whose number or brightness of synapses is far from that of the others."""
-    if facts.box is None or facts.box.shape[0] < _FEWEST_SECTIONS or not table.has("centroid_z_voxel"):
+    if facts.box is None or facts.box.shape[0] < _FEWEST_SECTIONS or not _has_depths(table):
         return []
     first, stop = facts.box.z
-    depths = table.columns["centroid_z_voxel"].astype(np.float64)
-    known = np.isfinite(depths) & (depths > first - 0.5) & (depths < stop - 0.5)
-    section = np.rint(np.where(known, depths, first)).astype(np.int64) - first
+    section = sections(table, facts)
+    known = section >= 0
     counts = np.bincount(section[known], minlength=stop - first)
     found = _odd_counts(counts, first)
     inside = known[standardised.rows]
-    sections = section[standardised.rows][inside]
+    of_rows = section[standardised.rows][inside]
     for name, values in zip(standardised.names, standardised.values.T, strict=True):
-        found += _odd_brightness(name, np.bincount(sections, values[inside], stop - first), sections, first)
+        found += _odd_brightness(name, np.bincount(of_rows, values[inside], stop - first), of_rows, first)
     return found
+
+
+def _has_depths(table: SynapseTable) -> bool:
+    return table.has("centroid_z_voxel") or table.has("centroid_z_um")
 
 
 def _odd_counts(counts: NDArray[np.int64], first: int) -> list[str]:
@@ -102,9 +106,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_SECTIONS]) + more
 
 
-def _odd_brightness(name: str, sums: NDArray[Any], sections: NDArray[np.int64], first: int) -> list[str]:
+def _odd_brightness(name: str, sums: NDArray[Any], section: NDArray[np.int64], first: int) -> list[str]:
     """Name the sections whose synapses are far brighter or dimmer in a channel than those of the others."""
-    counts = np.bincount(sections, minlength=len(sums))
+    counts = np.bincount(section, minlength=len(sums))
     some = np.flatnonzero(counts >= _FEWEST_A_SECTION)
     if len(some) < _FEWEST_SECTIONS:
         return []

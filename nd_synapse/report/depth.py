@@ -1,4 +1,4 @@
-"""Layers of a volume along z, and how many synapses lie in each."""
+"""Sections and layers of a volume along z, and how many synapses lie in each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.geometry import nearest_voxel
 from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.table import SynapseTable
 
-__all__ = ["Layers", "layers"]
+__all__ = ["Layers", "layers", "sections"]
 
-_TIE = 1e-6
+_DIGITS = 6
+"""Decimals of a voxel up to which a depth in micrometres is exact."""
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def sections(table: SynapseTable, facts: RunFacts) -> Integers:
+    """Return the section of each synapse, int64 (n,), from the first of the box; -1 where it is unknown.
+
+    That of the centroid, as in the column `section`.
+    """
+    depths, unit = table.centroids("z", units=("voxel", "um"))
+    step = facts.step("z", unit)
+    if facts.box is None or step is None:
+        return np.full(table.n, -1)
+    places = depths[:, 0] if unit == "voxels" else np.round(depths[:, 0] / step, _DIGITS)
+    found = nearest_voxel(places) - facts.box.z[0]
+    return np.where((found >= 0) & (found < facts.box.shape[0]), found, -1).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +40,12 @@ class Layers:
     """Consecutive layers along z."""
 
     edges: Floats
-    """Shape (layers + 1,), in the unit of the positions."""
+    """Shape (layers + 1,), in `unit`."""
+    unit: str
     sections: int | None
     """Whole sections in each layer, the last one perhaps fewer; None where sections are unknown."""
+    of: Integers
+    """The layer of each synapse, shape (n,); -1 where it is unknown."""
 
     @property
     def name(self) -> str:
@@ -33,11 +54,15 @@ class Layers:
             return "layer of equal width"
         return "section" if self.sections == 1 else f"{self.sections} consecutive sections"
 
-    def counts(self, depths: Floats) -> NDArray[np.int64]:
-        """Return how many of `depths` lie in each layer, shape (layers,)."""
-        # the centroid of an object in two sections lies on their common face: rounding must not decide
-        found, _ = np.histogram(depths + _TIE * (self.edges[1] - self.edges[0]), self.edges)
-        return found
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which synapses lie in a layer, shape (n,)."""
+        return self.of >= 0
+
+    def counts(self, rows: NDArray[np.bool_] | None = None) -> Integers:
+        """Return how many synapses, or of some rows, bool (n,), lie in each layer, shape (layers,)."""
+        chosen = self.known if rows is None else self.known & rows
+        return np.bincount(self.of[chosen], minlength=len(self.edges) - 1)
 
     @property
     def middles(self) -> Floats:
@@ -46,13 +71,18 @@ class Layers:
         return middles
 
 
-def layers(facts: RunFacts, depths: Floats, unit: str, most: int) -> Layers:
+def layers(table: SynapseTable, facts: RunFacts, most: int) -> Layers:
     """Cut a volume into at most `most` layers of whole sections, or of equal width where sections are unknown."""
+    depths, unit = table.positions("z")
     extent, step = facts.extent("z", unit), facts.step("z", unit)
     if extent is None or step is None or facts.box is None:
-        low, high = depths.min() - 0.5, depths.max() + 0.5
-        return Layers(np.linspace(low, high, min(most, max(4, round(math.sqrt(len(depths))))) + 1), None)
-    sections = facts.box.shape[0]
-    each = math.ceil(sections / most)
-    inner = extent[0] + step * np.arange(0, sections, each)
-    return Layers(np.append(inner, extent[1]), each)
+        number = min(most, max(4, round(math.sqrt(len(depths)))))
+        edges = np.linspace(depths.min() - 0.5, depths.max() + 0.5, number + 1)
+        every = table.centroids("z")[0][:, 0]
+        known = np.isfinite(every)
+        of = np.where(known, np.searchsorted(edges, np.where(known, every, edges[0]), side="right") - 1, -1)
+        return Layers(edges, unit, None, of)
+    number, found = facts.box.shape[0], sections(table, facts)
+    each = math.ceil(number / most)
+    inner = extent[0] + step * np.arange(0, number, each)
+    return Layers(np.append(inner, extent[1]), unit, each, np.where(found < 0, -1, found // each))

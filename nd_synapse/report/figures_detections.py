@@ -255,10 +255,8 @@ def _span_shares(spans: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray
 
 
 def _depth(subject: Subject) -> Drawing:
-    positions, unit = subject.table.positions("z")
-    depths = positions[:, 0]
-    cut = layers(subject.facts, depths, unit, _MOST_DEPTH_BINS)
-    edges, counts = cut.edges, cut.counts(depths)
+    cut = layers(subject.table, subject.facts, _MOST_DEPTH_BINS)
+    edges, unit, counts = cut.edges, cut.unit, cut.counts()
     volume = subject.facts.volume_um3
     slabs = None if volume is None or cut.sections is None else volume * np.diff(edges) / (edges[-1] - edges[0])
     drawn = look.figure(2.5 if slabs is None else 4.1)
@@ -272,7 +270,7 @@ def _depth(subject: Subject) -> Drawing:
         words = _density_band(panels[1], edges, counts, slabs)
         header, columns = [*header, "Per µm³"], [*columns, counts / slabs]
     caption = (
-        f"Where along z the synapses lie ({len(depths):,}), by their centroids: number in each {cut.name}.{words} "
+        f"Where along z the synapses lie ({counts.sum():,}), by their centroids: number in each {cut.name}.{words} "
         "Check a section that differs much from its neighbours: it may be folded, out of focus, or stained differently."
     )
     rows = [[f"{value:,.5g}" for value in row] for row in zip(*columns, strict=True)]

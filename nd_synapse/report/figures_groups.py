@@ -122,18 +122,14 @@ def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None
 
 
 def _group_depths(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
-    depths, unit = subject.table.centroids("z")
-    depths = depths[:, 0]
-    known = np.isfinite(depths)
-    cut = layers(subject.facts, depths[known], unit, _MOST_LAYERS)
+    cut = layers(subject.table, subject.facts, _MOST_LAYERS)
     for i, rows in _drawn(groups):
-        found = depths[rows & known]
-        share = 100 * cut.counts(found) / max(len(found), 1)
+        found = cut.counts(rows)
+        share = 100 * found / max(int(found.sum()), 1)
         colour, mark = _style(i)["color"], _style(i)["marker"]
         axes.plot(cut.middles, share, color=colour, marker=mark, markersize=3.2, linewidth=1.2)
-    axes.set(
-        title="Depth", xlabel=f"Depth z ({unit})", ylabel="Share of the group (%)", xlim=(cut.edges[0], cut.edges[-1])
-    )
+    axes.set(title="Depth", xlabel=f"Depth z ({cut.unit})", ylabel="Share of the group (%)")
+    axes.set_xlim(cut.edges[0], cut.edges[-1])
     axes.set_ylim(0)
 
 
@@ -177,11 +173,9 @@ def _clusters_by_depth(subject: Subject) -> Drawing:
     clusters = subject.clusters
     if clusters.number < 2:
         raise NothingToDrawError("One population was found; there are no clusters to compare.")
-    found, unit = subject.table.centroids("z")
-    depths, labels = found[:, 0], clusters.of_all_rows()
-    known = np.isfinite(depths) & (labels >= 0)
-    cut = layers(subject.facts, depths[known], unit, _MOST_LAYERS)
-    counts = np.stack([cut.counts(depths[known & (labels == i)]) for i in range(clusters.number)])
+    labels = clusters.of_all_rows()
+    cut = layers(subject.table, subject.facts, _MOST_LAYERS)
+    counts = np.stack([cut.counts(labels == i) for i in range(clusters.number)])
     together = counts.sum(axis=0)
     shares = np.divide(counts, together, out=np.full(counts.shape, np.nan), where=together > 0)
     band = 2 * np.sqrt(shares * (1 - shares) / np.maximum(together, 1))
@@ -192,20 +186,21 @@ def _clusters_by_depth(subject: Subject) -> Drawing:
         axes.fill_between(cut.middles, share - wide, share + wide, color=colour, alpha=0.18, linewidth=0)
         mark = _MARKS[i % len(_MARKS)]
         axes.plot(cut.middles, share, color=colour, marker=mark, markersize=4, linewidth=1.2, label=f"cluster {i + 1}")
-    axes.set(xlabel=f"Depth z ({unit})", ylabel="Share of the synapses there (%)", xlim=(cut.edges[0], cut.edges[-1]))
+    axes.set(xlabel=f"Depth z ({cut.unit})", ylabel="Share of the synapses there (%)")
+    axes.set_xlim(cut.edges[0], cut.edges[-1])
     axes.set_ylim(0, min(105, float(np.nanmax(100 * (shares + band))) * 1.08))
     look.legend_above(axes, columns=clusters.number)
     caption = (
         "Whether the clusters are equally frequent at all depths: their shares of the "
-        f"{count(int(known.sum()), 'synapse')} in each {cut.name}, with a band of ± 2 standard errors, the scatter by "
-        "chance alone. Populations of synapses seldom depend on depth within a few micrometres; staining, "
+        f"{count(int(together.sum()), 'synapse')} in each {cut.name}, with a band of ± 2 standard errors, the scatter "
+        "by chance alone. Populations of synapses seldom depend on depth within a few micrometres; staining, "
         "focus and the border of the box do."
     )
     rows = [
         [f"{low:,.5g}", f"{high:,.5g}", *(f"{n:,}" for n in column)]
         for low, high, column in zip(cut.edges[:-1], cut.edges[1:], counts.T, strict=True)
     ]
-    header = ("From", f"to ({unit})", *(f"cluster {i + 1}" for i in range(clusters.number)))
+    header = ("From", f"to ({cut.unit})", *(f"cluster {i + 1}" for i in range(clusters.number)))
     alt = f"Shares of {clusters.number} clusters along z."
     return Drawing(drawn, caption, alt, Numbers(header, rows))
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from nd_synapse.geometry import nearest_voxel
 from nd_synapse.report import look
 from nd_synapse.report.captions import TIMES, count
 from nd_synapse.report.fields import Field
@@ -44,7 +45,7 @@ def _detected_in(subject: Subject, field: Field, reach: tuple[int, int]) -> Plac
     """Return the centroids whose window lies in a field, int64 (up to n, 3), from the field's first voxel."""
     centroids, _ = subject.table.centroids(units=("voxel",))
     inside = centroids - subject.facts.origin - field.box.start
-    places = np.rint(np.where(np.isfinite(inside), inside, -1)).astype(np.int64)
+    places: Places = nearest_voxel(np.where(np.isfinite(inside), inside, -1)).astype(np.int64)
     margin = (0, *reach)
     return places[((places >= margin) & (places < np.subtract(field.box.shape, margin))).all(axis=1)]
 

@@ -27,7 +27,7 @@ CHANNEL_PREFIX = "mean_"
 
 _DESCRIPTIVE = frozenset(
     {"id", "label", "class", "class_score", "score", "voxels", "volume_um3", "slices"}
-    | {"touches_border", "touches_padding"}
+    | {"section", "touches_border", "touches_padding"}
     | {"equivalent_diameter_um", "elongation", "window_fraction"}
     | {f"centroid_{axis}_{unit}" for axis in "zyx" for unit in ("voxel", "um")}
     | {f"{end}_{axis}" for axis in "zyx" for end in ("start", "stop")}

@@ -60,7 +60,7 @@ def test_the_correlation_in_the_page_is_pearsons():
 
 def test_counts_by_depth_are_those_of_the_sections_and_add_up():
     table = {name: np.zeros(4, dtype=values.dtype) for name, values in synapses(0).items()}
-    table["centroid_z_um"] = np.array([100, 100.4, 101, 111.49]) * 0.07
+    table["centroid_z_voxel"] = np.array([100, 100.4, 101, 111.49])
     rows = numbers("depth", subject(table)).rows
     assert [int(row[2]) for row in rows] == [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     assert float(rows[0][3]) == pytest.approx(2 / (200 * 300 * 7e-4), rel=1e-3)

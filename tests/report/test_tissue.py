@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nd_synapse.errors import UnavailableError
-from nd_synapse.geometry import Box
+from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.report import figures_gallery as gallery
 from nd_synapse.report.alerts import alerts
-from nd_synapse.report.depth import layers
+from nd_synapse.report.depth import layers, sections
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.fields import SIZE, Field, Fields, chosen
 from nd_synapse.report.figures_detections import size_edges
@@ -295,7 +295,7 @@ class TestGroups:
 
     def test_clusters_by_depth_count_every_synapse_once(self):
         table = two_populations(900)
-        table["centroid_z_um"][-300:] = 100 * VOXEL_NM[0] / 1000
+        table["centroid_z_voxel"][-300:] = 100
         rows = numbers("clusters-by-depth", subject(table)).rows
         counts = np.array([[int(n.replace(",", "")) for n in row[2:]] for row in rows])
         assert counts.sum() == 900
@@ -327,13 +327,44 @@ class TestSizesAndDepth:
     def test_layers_are_whole_sections_and_hold_every_synapse(self, sections):
         facts = RunFacts(box=Box((5, 5 + sections), (0, 9), (0, 9)), voxel_size_nm=VOXEL_NM)
         depths = np.random.default_rng(0).uniform(4.5, 4.5 + sections, 500) * 0.07
-        cut = layers(facts, depths, "µm", 60)
-        assert cut.counts(depths).sum() == 500
+        cut = layers(SynapseTable.of({"centroid_z_um": depths}), facts, 60)
+        assert cut.counts().sum() == 500
         assert len(cut.middles) <= 60
         widths = np.diff(cut.edges) / 0.07
         assert cut.sections is not None
         np.testing.assert_allclose(widths[:-1], cut.sections)
         assert widths[-1] <= cut.sections + 1e-9
+
+
+class TestSections:
+    """Figures, alerts and table put a synapse in one and the same section."""
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 10**6)), min_size=1, max_size=50), st.integers(1, 9))
+    def test_for_any_centroids_the_report_finds_the_section_of_the_table(self, objects, step):
+        number = np.array([n for n, _ in objects])
+        total = np.array([n * 100 + more % (n * 12) for n, more in objects])
+        facts = RunFacts(box=BOX, voxel_size_nm=(step * 9.7, 100.0, 100.0))
+        exact = nearest_voxel(total, number) - BOX.z[0]
+        exact[exact == BOX.shape[0]] = -1
+        mean = total / number
+        for columns in ({"centroid_z_voxel": mean}, {"centroid_z_um": mean * (step * 9.7 / 1000)}):
+            table = SynapseTable.of(columns)
+            assert np.array_equal(sections(table, facts), exact)
+            counts = np.bincount(exact[exact >= 0], minlength=BOX.shape[0])
+            assert np.array_equal(layers(table, facts, 60).counts(), counts)
+
+    def test_the_sections_that_the_alert_counts_are_those_of_the_figure(self):
+        """The centroid of an object in two sections lies on the border of both: there they differed."""
+        table = synapses(1200)
+        table["centroid_z_voxel"] = np.repeat(np.arange(100, 112), 100) + np.tile([0.0, 0.5], 600)
+        table["centroid_z_voxel"][:100] = 101.5
+        table["centroid_z_um"] = table["centroid_z_voxel"] * 0.07
+        of = subject(table)
+        (text,) = (text for text in alerts(of.table, of.standardised, FACTS) if text.startswith("Suspicious sections:"))
+        rows = numbers("depth", of).rows
+        assert f"section 100 with {rows[0][2]}" in text
+        assert rows[0][2] == "0"
 
 
 class TestAlerts:
