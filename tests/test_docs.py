@@ -51,11 +51,12 @@ HELPS = (
 )
 INTRODUCTION = """# Command lines
 
-What `--help` prints, written by `python -m tests.test_docs`. An option with the same help as one above stands with its
-name alone. Exit codes are in the [README](../README.md#what-you-get). `python3 driver.py`, `python -m nd_multicore` and
-`python -m pymeda_driver` take the options of `run`, `multicore` and `report`.
+What `--help` prints, shortened by `python -m tests.test_docs`: the usage has what is required, and what was described
+above stands with its name alone. Exit codes are in the [README](../README.md#what-you-get). `python3 driver.py`,
+`python -m nd_multicore` and `python -m pymeda_driver` take the options of `run`, `multicore` and `report`.
 """
-LEFT_OUT = re.compile(r"Exit\s+codes:.*?of\s+this\s+program\.\n*|  -h, --help[^\n]+\n", re.DOTALL)
+LEFT_OUT = re.compile(r"Exit\s+codes:.*?of\s+this\s+program\.\n*|  -h, --help[^\n]+\n|\s*\[-[^]]+\]", re.DOTALL)
+"""The exit codes, the option that every command has, and the options in the usage that may be left out."""
 ENTRY = re.compile(r"^  (\S+).*\n(?:   +\S.*\n)*", re.MULTILINE)
 """An option, or another word of a command line, and what its help says."""
 OF_OTHERS = {
@@ -95,8 +96,9 @@ def without_what_stands_above(text: str, above: set[str]) -> str:
         repeated.append(entry[1])
         return ""
 
-    text = re.sub(r"^\S.*:\n(?=\n|\Z)", "", ENTRY.sub(once, LEFT_OUT.sub("", text)), flags=re.MULTILINE)
-    text = re.sub(r"\n{3,}", "\n\n", text).strip()
+    usage, _, text = LEFT_OUT.sub("", text).partition("\n\n")
+    text = re.sub(r"^\S.*:\n(?=\n|\Z)", "", ENTRY.sub(once, text), flags=re.MULTILINE)
+    text = re.sub(r"\n{3,}", "\n\n", f"{' '.join(usage.split())}\n\n{text}").strip()
     return f"{text}\n\nas above: {', '.join(repeated)}" if repeated else text
 
 
