@@ -57,8 +57,8 @@ INTRODUCTION = """# Command lines
 
 What `--help` prints of the commands with many options, shortened by `python -m tests.test_docs`: the usage has what is
 required, and what was described above stands with its name alone. Exit codes are in the
-[README](../README.md#what-you-get). `python3 driver.py`, `python -m nd_multicore` and `python -m pymeda_driver` take the
-options of `run`, `multicore` and `report`.
+[README](../README.md#what-you-get). `python3 driver.py`, `python -m nd_multicore` and `python -m pymeda_driver` take
+the options of `run`, `multicore` and `report`.
 """
 LEFT_OUT = re.compile(r"Exit\s+codes:.*?of\s+this\s+program\.\n*|  -h, --help[^\n]+\n|\s*\[-[^]]+\]", re.DOTALL)
 """The exit codes, the option that every command has, and the options in the usage that may be left out."""
