@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from batch.planning import BatchPlan, plan_of
-from batch.requests import refuse_tokens
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse import logs
@@ -129,6 +128,7 @@ _MINE = "the run sets it itself"
 _HERE = "it names a file of this machine, which containers do not have"
 
 _REFUSED = {
+    "--token": "everyone who may describe the job could read it; Secrets Manager has the token of a job definition",
     "--config": _HERE,
     "--path": "the files of a container are lost with it; results go to S3",
     "--dry-run": "`nd-synapse batch plan` does that",
@@ -150,7 +150,6 @@ def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
     for option, value in _pairs(words):
         if option in _TAKEN_OUT:
             continue
-        refuse_tokens([option])
         if option in _REFUSED:
             raise UsageError(f"{option} on AWS Batch", _REFUSED[option], "Leave it out")
         if option == "--param" and value is not None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
 from batch.prices import Prices, Range
 from batch.requests import Resources
 from batch.retry import Compute
-from batch.shards import count, edges_of, pulled_by
+from batch.shards import pulled_by
 from nd_synapse.boss.cutouts import REQUEST_VOXELS, request_size
 from nd_synapse.detection.budget import Needs
 from nd_synapse.detection.plan import Plan
@@ -121,29 +120,27 @@ def load_of(plan: Plan, push: bool) -> Load:
         box=plan.box,
         block_size=plan.block_size,
         halo=plan.halo,
-        blocks=count(plan.box, plan.block_size),
+        blocks=plan.box.tile_count(plan.block_size, aligned=True),
         voxel_bytes=sum(sizes),
-        tile_requests=_requests(plan.box, plan.block_size, shape) * len(channels),
+        tile_requests=_requests(shape) * len(channels),
         request_bytes=min(math.prod(shape), REQUEST_VOXELS) * max(sizes),
-        push_requests=3 * masks * count(plan.box, request_size(plan.box.shape)),
+        push_requests=3 * masks * plan.box.tile_count(request_size(plan.box.shape), aligned=True),
         push_bytes=2 * masks * plan.box.voxels,
     )
 
 
-def _requests(box: Box, block_size: Sequence[int], shape: Sequence[int]) -> float:
+def _requests(shape: Sequence[int]) -> float:
     """Return the requests for a tile, on average; larger tiles are cut at multiples of the request size."""
     if math.prod(shape) <= REQUEST_VOXELS:
         return 1.0
-    pieces = 1
-    for edges, step in zip(edges_of(box, block_size), request_size(shape), strict=True):
-        pieces *= sum(-(-stop // step) - start // step for start, stop in pairwise(edges))
-    return pieces / count(box, block_size)
+    steps = request_size(shape)
+    return math.prod(1 + (n - math.gcd(n, step)) / step for n, step in zip(shape, steps, strict=True))
 
 
 def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: int, pulls: int) -> Phase:
     """Estimate a phase that is an array."""
-    pulled = pulled_by(load.box, load.block_size, shards, load.halo)
-    total = int(pulled.voxels.sum()) * load.voxel_bytes
+    voxels, tiles = pulled_by(load.box, load.block_size, shards, load.halo)
+    total = voxels * load.voxel_bytes
     every = replace(needs, pull_bytes=total, voxels=load.box.voxels, blocks=load.blocks)
     all_s = every.seconds(at_once * cpus, at_once * pulls)
     sums, blocks = _pages(shards), _pages(load.blocks)
@@ -158,7 +155,7 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
         jobs=shards,
         at_once=at_once,
         pulled_bytes=total,
-        boss_requests=round(int(pulled.tiles.sum()) * load.tile_requests),
+        boss_requests=round(tiles * load.tile_requests),
         s3_puts=puts,
         s3_gets=gets,
         fixed_s=added(_START_S, _fetching(fetched)),

@@ -11,7 +11,7 @@ from batch.machines import FREE_DISK_GIB
 from batch.prices import PATH, Range
 from batch.requests import Resources
 from batch.retry import Compute
-from batch.shards import LONGEST_S, MOST_CHILDREN
+from batch.shards import MOST_CHILDREN
 from nd_synapse.geometry import Box
 
 __all__ = ["BatchPlan", "duration", "size"]
@@ -24,6 +24,9 @@ _MACHINE_VCPUS = 16
 
 _MUCH_BYTES = 100 * 2**30
 """From here on, a note asks the user to agree with the owner of BOSS."""
+
+_LONG_S = 600.0
+"""A child that may take longer is worth a note."""
 
 _WIDTH = 11
 
@@ -160,7 +163,7 @@ def _notes(plan: BatchPlan) -> Iterator[str]:
     if plan.shards == MOST_CHILDREN:
         yield f"an array has {MOST_CHILDREN:,} children at most"
     longest_s = plan.phases[0].child_s[1]
-    if plan.shards > 1 and longest_s > LONGEST_S:
+    if plan.shards > 1 and longest_s > _LONG_S:
         yield f"a child may take {duration(longest_s)}; finished blocks are kept in any case"
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from batch.retry import ATTEMPTS, Compute, retry_strategy
-from batch.shards import MOST_CHILDREN
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
 __all__ = [
-    "SHORTEST_S",
     "Phase",
     "Resources",
     "Run",
@@ -26,16 +24,11 @@ __all__ = [
 Phase = Literal["statistics", "detection", "report"]
 """The jobs of a run: two arrays, and the job that does what remains."""
 
-SHORTEST_S = 60
-"""The shortest time-out of Batch."""
-
 SECRET_VARIABLE = "BOSS_TOKEN"  # noqa: S105 - the name of the variable, not its value
 
 RUN_TAG = "nd-synapse-run"
 
 _ARRAYS: tuple[Phase, ...] = ("statistics", "detection")
-
-_TOKENS = ("--token", "--token-file")
 
 _OVERRIDES_BYTES = 8192
 """The limit of ECS for the overrides of a task, as JSON."""
@@ -66,15 +59,6 @@ class Resources:
     pulls: int | None = None
     """Cutouts in flight; None leaves them to the job."""
 
-    def __post_init__(self) -> None:
-        """Refuse impossible resources."""
-        if self.vcpus <= 0 or self.memory_mib < 4:
-            raise UsageError(
-                f"{self.vcpus} vCPU and {self.memory_mib} MiB", "no container can have so little", "Give more of both"
-            )
-        if self.timeout_s < SHORTEST_S:
-            raise UsageError(f"a time-out of {self.timeout_s} s", f"Batch takes {SHORTEST_S} s or more", "Give more")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -99,21 +83,8 @@ class Run:
     """Where finished blocks, and the record of the run, are."""
     attempts: int = ATTEMPTS
     """Limit of the attempts of a job."""
-    name: str = "nd-synapse"
     tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the jobs, and of the tasks that they become, for the bill."""
-
-    def __post_init__(self) -> None:
-        """Refuse what Batch or S3 would refuse, and a token among the options."""
-        refuse_tokens(self.options)
-        retry_strategy(self.compute, self.attempts)
-        if not 1 <= self.shards <= MOST_CHILDREN:
-            raise UsageError(
-                f"{self.shards:,} shards",
-                f"an array has {MOST_CHILDREN:,} children at most",
-                "Leave --shards out, or take a smaller box",
-            )
-        check_place(self.run_id, self.prefix)
 
     @property
     def address(self) -> str:
@@ -145,33 +116,7 @@ class Run:
             "child": Resources(**values["child"]),
             "report": Resources(**values["report"]),
         }
-        for name, kind in _KINDS.items():
-            value = values.get(name, kind())
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"{name} is {str(value)[:40]!r}")
-        if not all(isinstance(text, str) for text in (*made["options"], *values.get("tags", {}).values())):
-            raise TypeError("options and tags are texts")
         return cls(**{**values, **made})
-
-
-_KINDS: dict[str, type] = {
-    **dict.fromkeys(("run_id", "queue", "job_definition", "compute", "bucket", "prefix", "name"), str),
-    **dict.fromkeys(("blocks", "shards", "attempts"), int),
-    "tags": dict,
-}
-"""Types of plain fields of a run in JSON; missing ones have a default, or are refused by the constructor."""
-
-
-def refuse_tokens(words: Sequence[str]) -> None:
-    """Refuse a token in a command: everyone who may describe the job could read it."""
-    for word in words:
-        option = word.partition("=")[0]
-        if option in _TOKENS:
-            raise UsageError(
-                f"{option} in the command of a Batch job",
-                "everyone who may describe the job could read it, and the container has no such file",
-                f"Keep the token in Secrets Manager, and name it in the job definition as {SECRET_VARIABLE}",
-            )
 
 
 def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, Any]:
@@ -179,7 +124,7 @@ def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, An
     tags = {**run.tags, RUN_TAG: run.run_id}
     resources = run.child if phase in _ARRAYS else run.report
     request: dict[str, Any] = {
-        "jobName": f"{run.name}-{run.run_id}-{phase}",
+        "jobName": f"nd-synapse-{run.run_id}-{phase}",
         "jobQueue": run.queue,
         "jobDefinition": run.job_definition,
         "containerOverrides": _overrides(run, phase, resources),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from nd_synapse.errors import StoppedError, UnavailableError, UsageError
+from nd_synapse.errors import StoppedError, UnavailableError
 
 __all__ = ["ATTEMPTS", "COMPUTE", "MOST_ATTEMPTS", "SPOT", "TIMED_OUT", "Compute", "retry_strategy"]
 
@@ -40,9 +40,6 @@ _NO_IMAGE: dict[Compute, dict[str, str]] = {
 
 def retry_strategy(compute: Compute, attempts: int = ATTEMPTS) -> dict[str, Any]:
     """Return the ``retryStrategy`` of our jobs; with five rules at most, they differ by where containers run."""
-    if not 1 <= attempts <= MOST_ATTEMPTS:
-        found = f"Batch starts a job at least once, and {MOST_ATTEMPTS} times at most"
-        raise UsageError(f"--attempts {attempts}", found, f"Give a number from 1 to {MOST_ATTEMPTS}")
     retried = [
         {"onStatusReason": SPOT[compute]},
         _NO_IMAGE[compute],

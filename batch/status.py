@@ -9,7 +9,8 @@ from typing import Any
 
 from batch.requests import Phase, Run
 from batch.retry import SPOT, TIMED_OUT
-from batch.shards import blocks_of
+from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.shared_store import Part
 from nd_synapse.errors import (
     DataError,
     IncompleteError,
@@ -172,11 +173,9 @@ def describe_error(exit_code: int | None, reason: str, status_reason: str) -> st
 
 def progress(run: Run, finished: set[str]) -> list[tuple[int, int]]:
     """Count the finished blocks of each shard."""
-    counts = []
-    for shard in range(run.shards):
-        keys = ["_".join(map(str, block.start)) for block in blocks_of(run.box, run.block_size, shard, run.shards)]
-        counts.append((sum(key in finished for key in keys), len(keys)))
-    return counts
+    every = [key_of(block) for block in run.box.tiles(run.block_size, aligned=True)]
+    shards = [Part("detection", shard, run.shards).of(every) for shard in range(run.shards)]
+    return [(sum(key in finished for key in keys), len(keys)) for keys in shards]
 
 
 def cost_of(jobs: Iterable[JobState], price: Price, now_s: float) -> tuple[float, float]:

@@ -26,8 +26,8 @@ from batch.plan import BatchPlan, duration
 from batch.planning import Wishes, planned
 from batch.prices import read_prices
 from batch.retry import ATTEMPTS, COMPUTE, TIMED_OUT, Compute, retry_strategy
-from batch.shards import indices_of, pulled_by
 from benchmarks.imagined import TERAVOXEL, plan_over
+from nd_synapse.blocks.shared_store import Part
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
@@ -159,14 +159,11 @@ class _Array:
 
 def _block_seconds(plan: BatchPlan, phase: Phase, random: np.random.Generator) -> list[NDArray[np.float64]]:
     """Return, for each child, what each of its blocks takes a worker."""
-    pulled = pulled_by(plan.box, plan.block_size, plan.shards, plan.halo).voxels
-    # a child that pulls more than the others takes longer
-    child_s = middle(phase.work_s) * pulled / pulled.mean()
     seconds = []
     for shard in range(plan.shards):
-        start, stop = indices_of(plan.blocks, shard, plan.shards)
-        mean_s = float(child_s[shard]) * min(plan.child.cpus, stop - start) / (stop - start)
-        seconds.append(random.lognormal(np.log(mean_s) - _SPREAD**2 / 2, _SPREAD, stop - start))
+        blocks = len(Part("detection", shard, plan.shards).of(range(plan.blocks)))
+        mean_s = middle(phase.work_s) * min(plan.child.cpus, blocks) / blocks
+        seconds.append(random.lognormal(np.log(mean_s) - _SPREAD**2 / 2, _SPREAD, blocks))
     return seconds
 
 

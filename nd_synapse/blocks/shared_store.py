@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from nd_synapse.errors import UsageError
-from nd_synapse.geometry import Box
 
 __all__ = ["Part", "Phase", "SharedStore"]
+
+T = TypeVar("T")
 
 Phase = Literal["statistics", "detection"]
 """The passes that are done in parts; what comes after them is one job's."""
@@ -48,7 +49,7 @@ class Part:
                 "Give --shards the number of all, and --shard (or AWS_BATCH_JOB_ARRAY_INDEX) one below it",
             )
 
-    def of(self, blocks: Sequence[Box]) -> list[Box]:
-        """Return the blocks of this part."""
+    def of(self, blocks: Sequence[T]) -> list[T]:
+        """Return what this part has of all blocks, in their order."""
         n = len(blocks)
         return list(blocks[self.index * n // self.count : (self.index + 1) * n // self.count])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -26,7 +25,6 @@ from batch import submission
 from batch.arguments import for_container
 from batch.client import BatchClient
 from batch.command import main
-from batch.machines import Queue
 from batch.requests import Phase, Run, request_of
 from batch.runs import Records, Submitted
 from batch.status import CANCELLED
@@ -176,18 +174,6 @@ class TestSubmit:
         assert report["tags"] == {"project": "cleft", "nd-synapse-run": place.name}
         assert len(place.described(*(f"{place.job('statistics')}:{index}" for index in range(3)))) == 3
 
-    @pytest.mark.slow
-    def test_the_command_has_the_users_options_and_results_go_to_the_bucket(
-        self, command: Callable[..., Said], requested: list[str], volume: BossServer, place: Place
-    ) -> None:
-        command(*place.submit, "--shards", "3", *requested, "--param", "noise_fold=4", "--memory-mib", "30000")
-        run, _, _ = Records(place.address).read()
-        words = request_of(run, "detection")["containerOverrides"]["command"]
-        assert words[2:6] == ["--host", volume.url, "--col", "lab"]
-        assert words.count("--block-size") == 1
-        assert words[words.index("--param") :][:2] == ["--param", "noise_fold=4"]
-        assert words[words.index("--bucket") :][:2] == ["--bucket", BUCKET]
-
     def test_a_run_that_one_machine_does_in_minutes_is_one_job(
         self, command: Callable[..., Said], requested: list[str], place: Place
     ) -> None:
@@ -221,16 +207,6 @@ class TestSubmit:
         assert "Secrets Manager" in said.err
         assert volume.token not in said.out + said.err
         assert place.objects() == []
-
-    @pytest.mark.slow
-    def test_a_parameter_from_a_file_travels_as_its_text(
-        self, command: Callable[..., Said], requested: list[str], tmp_path: Path, place: Place
-    ) -> None:
-        (tmp_path / "fold").write_text("4.5")
-        said = command(*place.submit, *requested, "--param", f"noise_fold=@{tmp_path / 'fold'}")
-        assert said.code == 0, said.err
-        run, _, _ = Records(place.address).read()
-        assert "noise_fold=4.5" in run.options
 
     @pytest.mark.slow
     def test_a_name_that_is_taken_is_refused_before_anything_is_submitted(
@@ -288,12 +264,8 @@ class TestSubmit:
             (["--job-definition", "none"], 2, "none that is active"),
             (["--queue", "none"], 2, "job queue none: there is none"),
             (["--run-bucket", "no-such-bucket"], 2, "NoSuchBucket"),
-            pytest.param(["--run-bucket", "No_Bucket"], 2, "no bucket has such a name", marks=pytest.mark.slow),
-            pytest.param(["--run", "a run"], 2, "letters, digits and hyphens", marks=pytest.mark.slow),
-            pytest.param(["--attempts", "11"], 2, "from 1 to 10", marks=pytest.mark.slow),
             pytest.param(["--tag", "project"], 2, "NAME=VALUE", marks=pytest.mark.slow),
             (["--shards", "7"], 2, "7 shards of 6 blocks"),
-            pytest.param(["--exp", "none"], 2, "none", marks=pytest.mark.slow),
         ],
     )
     def test_a_mistake_is_one_message_and_leaves_nothing(
@@ -401,16 +373,6 @@ class TestFollow:
         assert len(place.objects("jobs/002")) == 3, "its code may use nothing of what is finished"
         (report,) = place.described(place.job("report", 2))
         assert "job-definition/mended:" in report["jobDefinition"]
-
-    @pytest.mark.slow
-    def test_resume_looks_at_the_queue_again(
-        self, command: Callable[..., Said], place: Place, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        small = [{"state": "ENABLED", "computeResources": {"maxvCpus": 64, "instanceTypes": ["m5.xlarge"]}}]
-        monkeypatch.setattr(BatchClient, "queue", lambda client, queue: Queue.of(queue, small))
-        said = command("resume", place.address, "--yes", "--memory-mib", "64000")
-        assert said.code == 2
-        assert "would wait for ever" in said.err
 
     def test_logs_of_a_job_that_wrote_none_are_an_error(self, command: Callable[..., Said], place: Place) -> None:
         said = command("logs", place.address, "--phase", "detection")
@@ -723,6 +685,10 @@ class TestWords:
         words = ["--token-file", "t", "--block-size=8,8,8", "--quiet", "--token-file=t", "--exp", "slice"]
         assert for_container(words, None) == ("--quiet", "--exp", "slice")
 
+    def test_a_parameter_from_a_file_travels_as_its_text(self, tmp_path: Path) -> None:
+        (tmp_path / "fold").write_text("4.5")
+        assert for_container(["--param", f"fold=@{tmp_path / 'fold'}"], None) == ("--param", "fold=4.5")
+
     @pytest.mark.parametrize("words", [("--bucket", "mine"), ("--bucket=mine",), ("--no-upload",)])
     def test_where_results_go_is_the_users_choice(self, words: tuple[str, ...]) -> None:
         assert [word for word in for_container(words, "other") if "other" in word] == []
@@ -772,18 +738,6 @@ def test_a_wrong_command_line_is_one_message(command: Callable[..., Said], words
     said = command(*words)
     assert said.code == 2
     assert "--help" in said.err
-
-
-def test_a_defect_is_one_message(
-    command: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Place
-) -> None:
-    def broken(address: str) -> None:
-        raise ZeroDivisionError("of the test")
-
-    monkeypatch.setattr("batch.command.Records", broken)
-    caplog.set_level(logging.INFO)
-    assert command("status", place.address).code == 1
-    assert "a defect of nd-synapse" in caplog.text
 
 
 @pytest.mark.usefixtures("aws")

@@ -109,16 +109,6 @@ def test_no_right_is_granted_on_everything_but_those_that_say_why() -> None:
                 assert resource != "*" or action in EVERYTHING, (name, action)
 
 
-def test_every_statement_has_a_name_and_all_but_the_plainest_a_comment_above() -> None:
-    """A name that says all of it needs no comment."""
-    plain = {"PullOurImage", "WriteLogs", "RefuseWithoutTls"}
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name, statement in statements():
-        sid = statement.get("Sid")
-        assert sid, (name, statement)
-        assert sid in plain or re.search(rf"^ +#.*\n +- Sid: {sid}$", text, re.MULTILINE), (name, sid)
-
-
 def test_the_job_may_do_in_s3_what_it_does_and_nothing_else() -> None:
     rights = {
         statement["Sid"]: set(several(statement["Action"])) for name, statement in statements() if name == "JobRole"

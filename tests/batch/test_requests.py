@@ -12,11 +12,11 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.requests import Phase, Resources, Run, definition_with_secret, request_of
+from batch.requests import Phase, Resources, Run, check_place, definition_with_secret, request_of
 from batch.retry import COMPUTE, Compute, retry_strategy
 from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.errors import UsageError
-from tests.batch.examples import CHILD, a_run
+from tests.batch.examples import a_run
 
 TOKEN = "b055b055b055b055b055b055b055b055b055b055"
 
@@ -97,43 +97,22 @@ def test_the_users_own_cores_and_pulls_stay() -> None:
     assert [word for word in command if word.startswith(("--cpus", "--pulls"))] == ["--cpus=3", "--pulls"]
 
 
-@pytest.mark.parametrize("words", [("--token", TOKEN), (f"--token={TOKEN}",), ("--token-file", "/home/me/token")])
-def test_a_token_in_a_command_is_refused_and_not_repeated(words: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match="Secrets Manager") as caught:
-        a_run(options=("--col", "lab", *words))
-    assert TOKEN not in str(caught.value)
-
-
-@pytest.mark.parametrize("shards", [0, -1, 10_001])
-def test_an_array_that_batch_refuses_is_refused(shards: int) -> None:
-    with pytest.raises(UsageError, match="10,000 children"):
-        a_run(shards=shards)
-
-
 def test_a_command_that_batch_refuses_for_its_length_is_refused() -> None:
     run = a_run(options=("--param", f"query={'x' * 9000}"))
     with pytest.raises(UsageError, match="takes 8,192"):
         request_of(run, "report")
 
 
-@pytest.mark.parametrize(
-    ("vcpus", "memory_mib", "timeout_s"), [(0, 4096, 600), (-1, 4096, 600), (1, 3, 600), (1, 4096, 59)]
-)
-def test_containers_that_cannot_be_are_refused(vcpus: float, memory_mib: int, timeout_s: int) -> None:
-    with pytest.raises(UsageError):
-        Resources(vcpus, memory_mib, timeout_s, 1)
-
-
 @pytest.mark.parametrize("name", ["", "-run", "a run", "a" * 81, "run/1", "läufe"])
 def test_names_that_no_job_can_have_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="letters, digits and hyphens"):
-        a_run(run_id=name)
+        check_place(name, "runs")
 
 
 @pytest.mark.parametrize("prefix", ["", "/runs", "runs/", "runs//1", "runs/a b"])
 def test_prefixes_that_are_no_names_joined_by_slashes_are_refused(prefix: str) -> None:
     with pytest.raises(UsageError, match="joined by slashes"):
-        a_run(prefix=prefix)
+        check_place("run", prefix)
 
 
 def test_parts_of_a_core_are_written_as_batch_reads_them() -> None:
@@ -182,11 +161,3 @@ def test_a_definition_is_registered_anew_with_another_secret_and_nothing_else() 
     ]
     assert not {"jobDefinitionArn", "revision", "status"} & set(request)
     assert json.dumps(definition) == before
-
-
-def test_the_child_is_given_what_the_plan_says() -> None:
-    request = request_of(a_run(), "detection")
-    assert request["containerOverrides"]["resourceRequirements"] == [
-        {"type": "VCPU", "value": f"{CHILD.vcpus:g}"},
-        {"type": "MEMORY", "value": str(CHILD.memory_mib)},
-    ]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from batch.retry import ATTEMPTS, COMPUTE, Compute, retry_strategy
 from benchmarks.spot import decide
 from nd_synapse import errors
-from nd_synapse.errors import UsageError
 
 EXITED = "Essential container in task exited"
 BOTH = COMPUTE
@@ -125,9 +124,3 @@ def test_rules_are_applied_as_batch_documents_them(
 ) -> None:
     """All patterns have to match, without a star the whole text; without a match the job is retried."""
     assert decide({"attempts": 10, "evaluateOnExit": [{"action": "EXIT", **patterns}]}, *end, 9) == action
-
-
-@pytest.mark.parametrize("attempts", [0, -1, 11])
-def test_a_number_of_attempts_that_batch_refuses_is_refused(attempts: int) -> None:
-    with pytest.raises(UsageError, match="from 1 to 10"):
-        retry_strategy("EC2", attempts)

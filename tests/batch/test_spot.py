@@ -39,13 +39,6 @@ def test_without_interruptions_each_child_has_one_attempt_and_nothing_is_lost() 
     assert low < outcome.usd < high
 
 
-def test_machines_are_paid_for_what_the_plan_says_by_its_middle() -> None:
-    """Starts are drawn evenly, blocks round the middle of the estimate."""
-    plan = some_plan()
-    expected = sum(phase.jobs * (sum(phase.fixed_s) / 2 + middle(phase.work_s)) for phase in plan.phases[:-1])
-    assert simulate(plan, 0.0).machine_s == pytest.approx(expected, rel=0.1)
-
-
 @settings(max_examples=10, deadline=None)
 @given(
     rate=st.floats(0, 4),
@@ -71,23 +64,6 @@ def test_for_any_rate_the_run_ends_and_what_it_lost_is_accounted_for(
     assert 0.8 * work_s < useful_s < 1.2 * work_s + starts_s + outcome.interruptions * middle(plan.phases[0].work_s)
     if not outcome.interruptions:
         assert outcome.lost_s == 0
-
-
-def test_more_interruptions_lose_more() -> None:
-    plan = some_plan(60)
-    outcomes = [simulate(plan, rate) for rate in (0.0, 0.5, 2.0, 5.0)]
-    for name in ("interruptions", "lost_s", "attempts"):
-        values = [getattr(outcome, name) for outcome in outcomes]
-        assert values == sorted(values), name
-        assert values[0] < values[-1], name
-
-
-def test_one_attempt_a_child_leaves_it_to_somebody_to_resume() -> None:
-    plan = some_plan()
-    assert simulate(plan, 1.0, attempts=10).resumes == 0
-    impatient = simulate(plan, 1.0, attempts=1)
-    assert impatient.resumes > 0
-    assert impatient.seconds > simulate(plan, 1.0, attempts=10).seconds + 3600
 
 
 def test_no_more_children_run_at_a_time_than_planned() -> None:
