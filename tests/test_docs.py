@@ -282,9 +282,8 @@ class TestDemonstration:
             ).stdout
         assert printed.replace(server.url, "http://127.0.0.1:8080") == shown
 
-    @pytest.mark.parametrize("document", [README, RESULTS], ids=lambda file: file.name)
-    def test_every_file_of_a_result_folder_is_documented(self, demonstration: Demonstration, document: Path) -> None:
-        rows = tables(section(document, "What you get" if document == README else "The folder"))[0]
+    def test_every_file_of_a_result_folder_is_documented(self, demonstration: Demonstration) -> None:
+        rows = tables(section(README, "What you get"))[0]
         patterns = [re.sub("<[^>]+>", "*", code(row[0])[0]) for row in rows]
         root = demonstration.folder
         files = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
