@@ -45,12 +45,13 @@ DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rgl
 LIMIT_S = 120
 
 DOCUMENTED = (
-    *("run --help-all", "verify --help", "evaluate --help-all", "multicore --help", "boss serve --help"),
-    *("boss ingest --help", "batch plan --help", "batch submit --help", "batch logs --help", "batch resume --help"),
+    *("run --help-all", "verify --help", "evaluate --help-all", "multicore --help", "boss ingest --help"),
+    *("batch submit --help", "batch resume --help"),
 )
 FEW_OPTIONS = (
-    *("--help", "upload --help", "report --help", "pipelines --help", "demo --help", "boss sample --help"),
-    *("boss token --help", "batch status --help", "batch cancel --help"),
+    *("--help", "upload --help", "report --help", "pipelines --help", "demo --help"),
+    *("boss serve --help", "boss sample --help", "boss token --help"),
+    *("batch plan --help", "batch status --help", "batch logs --help", "batch cancel --help"),
 )
 HELPS = (*DOCUMENTED, *FEW_OPTIONS)
 INTRODUCTION = """# Command lines
