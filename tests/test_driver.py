@@ -295,7 +295,8 @@ class TestResults:
         assert manifest["roles"] == {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"}
         assert manifest["counts"]["synapses"] == len(plain.table()) > 0
         assert manifest["voxels"]["All"] == np.count_nonzero(plain.mask())
-        assert {"pull", "detect", "push", "plots"} <= manifest["seconds"].keys()
+        assert {"pull", "detect", "registration", "push", "plots"} <= manifest["seconds"].keys()
+        assert manifest["registration"]["of_sections"] == 6
         links = list(csv.reader((plain.folder / "NDVIS_links.csv").read_text().splitlines()))
         out = "collman_nomads/nomads_predictions"
         assert links[0] == ["All", f"http://ndwt.neurodata.io/channel_detail/{out}/{plain.folder.name}_All/"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nd_synapse.boss import push as boss_push
 from nd_synapse.console import app
+from nd_synapse.detection.registration import BEYOND, measure_registration
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.job import results
 from nd_synapse.job.job import BUCKET_VARIABLE, Job, mask_names
@@ -23,7 +24,7 @@ from nd_synapse.text import describe_error
 if TYPE_CHECKING:
     from nd_synapse.report.entry import Report
 
-__all__ = ["check_upload", "draw", "push", "step", "upload", "write_files", "write_page"]
+__all__ = ["check_registration", "check_upload", "draw", "push", "step", "upload", "write_files", "write_page"]
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,18 @@ def write_files(outcome: Outcome, root: Path) -> None:
         results.write_table(root, "synapses.parquet", detection.table)
 
 
+def check_registration(outcome: Outcome) -> None:
+    """Measure the shifts between sections and between channels."""
+    measured = measure_registration(
+        outcome.detection.images, list(outcome.roles.values()), outcome.job.box, outcome.source.voxel_size
+    )
+    outcome.registration = measured
+    for channels, outcomes in measured.outcomes().items():
+        level = logging.WARNING if outcomes[BEYOND] else logging.INFO
+        named = ", ".join(f"{number} {kind}" for kind, number in outcomes.items())
+        log.log(level, "registration of %s, limit %g nm: %s", channels, measured.limit_nm, named)
+
+
 def draw(outcome: Outcome) -> Report:
     """Draw the figures of the report."""
     # worker processes import this module, too, and draw nothing: matplotlib takes longer than all else
@@ -136,6 +149,7 @@ def _facts(outcome: Outcome) -> RunFacts:
         notes=[f"Not delivered: {failure}" for failure in outcome.failures]
         + [f"Failed block, 0 in the masks, at {block.box}: {block.reason}" for block in failed],
         tracebacks={str(block.box): block.traceback for block in failed if block.traceback},
+        registration=outcome.registration,
         synthetic=source.is_synthetic,
     )
 

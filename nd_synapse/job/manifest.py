@@ -69,6 +69,7 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
             "by_mask": {name: len(detection.rows(name)["id"]) for name in detection.masks},
             "by_class": outcome.classes,
         },
+        "registration": None if outcome.registration is None else outcome.registration.as_json(),
         "voxels": dict(detection.mask_voxels),
         "failed_blocks": [
             {"box": str(block.box), "step": block.step, "reason": block.reason, "traceback": block.traceback}

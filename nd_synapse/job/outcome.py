@@ -11,6 +11,7 @@ import numpy as np
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import redact
 from nd_synapse.detection import Detection
+from nd_synapse.detection.registration import Registration
 from nd_synapse.errors import IncompleteError, NDSynapseError
 from nd_synapse.job.job import Job
 
@@ -31,6 +32,8 @@ class Outcome:
     """Mask to its state in BOSS, in words; begins with "failed" where the push failed."""
     links: dict[str, str] = field(default_factory=dict)
     """Label to link; the masks' channels in BOSS, by mask, come first."""
+    registration: Registration | None = None
+    """None if it could not be measured."""
     report: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Time by step, those of the detection included."""

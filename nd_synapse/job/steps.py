@@ -59,6 +59,8 @@ def run(
         on_masks(detection)
     with delivery.step(outcome, "files", collect=False):
         delivery.write_files(outcome, folder.root)
+    with delivery.step(outcome, "registration"):
+        delivery.check_registration(outcome)
     state = "not confirmed when this was written" if job.push else "not requested"
     outcome.in_boss = dict.fromkeys(detection.masks, state)
     report = None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nd_synapse.report.captions import count
 from nd_synapse.report.depth import sections
 from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.figures_registration import registration_alerts
 from nd_synapse.report.table import Standardised, SynapseTable
 
 __all__ = ["alerts"]
@@ -31,7 +32,7 @@ _FAR_BRIGHT_SD = 0.5
 
 def alerts(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> list[str]:
     """Return the alerts of a report."""
-    found = [*_notes(facts), *_number(table), *_left_out(table)]
+    found = [*_notes(facts), *registration_alerts(facts.registration), *_number(table), *_left_out(table)]
     if table.n > 1:
         found += _channels(standardised)
         found += _sections(table, standardised, facts)

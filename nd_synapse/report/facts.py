@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nd_synapse.detection.registration import Registration
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
 
@@ -36,6 +37,7 @@ class RunFacts:
     """Sentences shown first among the alerts."""
     tracebacks: Texts = field(default_factory=dict)
     """Failed block to the pipeline's traceback."""
+    registration: Registration | None = None
     synthetic: bool = False
     """The data were generated; the page says so under its title."""
 

@@ -17,6 +17,7 @@ from nd_synapse.report.figures_clusters import CLUSTERS
 from nd_synapse.report.figures_detections import DETECTIONS
 from nd_synapse.report.figures_gallery import CLUSTER_GALLERY, GALLERY
 from nd_synapse.report.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
+from nd_synapse.report.figures_registration import REGISTRATION
 from nd_synapse.report.figures_tissue import TISSUE
 from nd_synapse.report.figures_voxels import VOXELS
 from nd_synapse.report.plot import Plot, Subject, show
@@ -26,7 +27,12 @@ from nd_synapse.volumes import Volume
 __all__ = ["CHAPTERS", "Report", "draw_report", "write_report"]
 
 CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
-    ("detections", "Detections", "Where synapses were found, how many, and how large they are.", DETECTIONS),
+    (
+        "detections",
+        "Detections",
+        "Where synapses were found, how many, and how large they are.",
+        (*DETECTIONS, *REGISTRATION),
+    ),
     ("gallery", "Synapses one by one", "Single synapses through their sections, channel by channel.", GALLERY),
     (
         "tissue",

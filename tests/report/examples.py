@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nd_synapse.detection.registration import BEYOND, UNSURE, WITHIN, Pair, Registration
 from nd_synapse.geometry import Box
 from nd_synapse.report.look import house_style
 from nd_synapse.report.plot import Drawing, Numbers, Subject
@@ -23,6 +24,18 @@ CHANNELS = ("SYNAPSIN", "PSD95", "GABA")
 MANY = tuple(f"CHANNEL {i} with a rather long name" for i in range(17))
 ROOT = Path(__file__).parents[2]
 PLOTS = {plot.slug: plot for *_, plots in CHAPTERS for plot in plots}
+REGISTERED = Registration(
+    limit_nm=300.0,
+    farthest_px=(50, 64),
+    sections=3,
+    of_sections=12,
+    pairs=(
+        Pair(("SYNAPSIN", "PSD95"), (100, 100), WITHIN, (0, 1), 100, 141, 0.4, 0.3, 7, 9),
+        Pair(("PSD95", "PSD95"), (100, 101), BEYOND, (14, -19.5), 2360, 3581, 0.41, 0.01, 7, 9),
+        Pair(("SYNAPSIN", "PSD95"), (101, 101), UNSURE, fields=9),
+        Pair(("PSD95", "PSD95"), (101, 102), BEYOND, (4, 0), 400, 400, 0.41, 0.01, 0, 9),
+    ),
+)
 FACTS = RunFacts(
     requested={"collection": "col", "experiment": "exp"},
     box=BOX,
@@ -30,6 +43,7 @@ FACTS = RunFacts(
     pipeline="nomads-unsupervised",
     parameters={"smallest": "31 voxels"},
     times_s={"read": 1.5, "detect": 2.25},
+    registration=REGISTERED,
     counts={"blocks done": 4},
     versions={"numpy": "2"},
     links={"BOSS": "https://boss.example/channel", "S3": "s3://bucket/key", "odd": "javascript:alert(1)"},
