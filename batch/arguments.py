@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from batch.planning import BatchPlan, plan_of
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
@@ -14,7 +13,7 @@ from nd_synapse import logs
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.cli.options import add_verbosity, level_of
 from nd_synapse.cli.run_options import job_from, parser
-from nd_synapse.console.parser import IntOption, Parser
+from nd_synapse.console.parser import Parser, add_number
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
 from nd_synapse.job.job import Job
 from nd_synapse.values import parse_assignments
@@ -51,10 +50,9 @@ def parser_of(command: str) -> Parser:
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
         epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
-    number = partial(p.add_argument, action=IntOption, metavar="N")
     if command in _PLANNED:
         p.appendix = _REST
-        number("--shards", least=1, most=MOST_CHILDREN, help="children of each array; default: as planned")
+        add_number(p, "--shards", 1, MOST_CHILDREN, "children of each array; default: as planned")
     else:
         p.add_argument("run", metavar="RUN", help="address of the run, s3://BUCKET/PREFIX, as submit printed it")
         add_verbosity(p)
@@ -65,12 +63,12 @@ def parser_of(command: str) -> Parser:
     if command == "submit":
         _add_submission(p)
     if command in ("submit", "resume"):
-        number("--memory-mib", least=_LEAST_MIB, most=_MOST_MIB, help="memory of each container; default: as planned")
+        add_number(p, "--memory-mib", _LEAST_MIB, _MOST_MIB, "memory of each container; default: as planned")
         p.add_argument("--yes", action="store_true", help="do not ask")
     if command == "logs":
         p.add_argument("--phase", choices=["statistics", "detection", "report"], help="default: all")
-        number("--shard", least=0, most=MOST_CHILDREN - 1, help="a child; default: those that failed")
-        number("--lines", least=1, most=_MOST_LINES, default=20, help="lines a container; default: %(default)s")
+        add_number(p, "--shard", 0, MOST_CHILDREN - 1, "a child; default: those that failed")
+        add_number(p, "--lines", 1, _MOST_LINES, "lines a container; default: %(default)s", default=20)
     if command == "resume":
         p.add_argument("--job-definition", metavar="NAME", help="with a corrected image; default: that of the run")
         p.add_argument("--report-only", action="store_true", help="submit the report only, which computes the rest")
@@ -85,8 +83,7 @@ def _add_submission(p: Parser) -> None:
     p.add_argument("--run-prefix", default="runs", metavar="PREFIX", help="default: %(default)s")
     p.add_argument("--run", metavar="NAME", help="name of the run; default: the time and four digits")
     p.add_argument("--secret", metavar="ARN", help="secret with the token; default: that of the job definition")
-    number = partial(p.add_argument, action=IntOption, metavar="N")
-    number("--attempts", least=1, most=MOST_ATTEMPTS, default=ATTEMPTS, help="starts of a job; default: %(default)s")
+    add_number(p, "--attempts", 1, MOST_ATTEMPTS, "starts of a job; default: %(default)s", default=ATTEMPTS)
     p.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="tag of all jobs; repeatable")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import socket
@@ -94,12 +93,6 @@ def test_an_invalid_host_is_refused_with_an_example(given_host):
     assert "hunter22" not in str(caught.value)
 
 
-@given(st.text(max_size=30))
-def test_any_text_as_host_gives_an_address_or_a_usage_error(text):
-    with contextlib.suppress(UsageError):
-        assert address_of(text).protocol in {"http", "https"}
-
-
 def test_the_token_is_sent_as_it_is_whatever_netrc_says(boss, tmp_path, monkeypatch):
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password else\n")
@@ -107,14 +100,6 @@ def test_the_token_is_sent_as_it_is_whatever_netrc_says(boss, tmp_path, monkeypa
     boss.add("GET", says(200, COLLECTION))
     assert ask(boss.url)["name"] == "collman"
     assert boss.seen[0].headers["Authorization"] == f"Token {SECRET}"
-
-
-def test_one_connection_serves_many_requests(boss):
-    boss.add("GET", *[says(200, COLLECTION)] * 5)
-    remote = connect(boss.url, SECRET, patience=BRISK)
-    for _ in range(5):
-        describe_resource(remote, "collection", CollectionResource("collman"))
-    assert boss.connections == 1
 
 
 @pytest.mark.parametrize(

@@ -233,18 +233,6 @@ def test_what_is_no_limit_stays_a_defect(error: BaseException) -> None:
     assert app.translated(error) is None
 
 
-def test_a_defect_is_one_line_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(words: list[str], _environ: object) -> int:
-        return int(words[0])
-
-    assert app.run(broken, ["two\nlines"]) == 1
-    error = capsys.readouterr().err
-    assert "a defect of nd-synapse, please report it" in error
-    assert "ValueError: invalid literal" in error
-    assert "test_console.py:" in error
-    assert error.count("\n") == 1
-
-
 UNSET = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/nope", "AWS_SHARED_CREDENTIALS_FILE": "/nope"}
 TABLES = ["--truth", "{table}", "--voxel-size-nm", "1,1,1"]
 
@@ -312,15 +300,10 @@ FORGED = "2026-01-01T00:00:00.000Z INFO all is well"
         ["driver.py", *JOB, "--z-range", f"0,4\n{FORGED}"],
         ["driver.py", *JOB, "--pipeline", f"a\n{FORGED}:c"],
         ["driver.py", *JOB, "--path", f"/proc/a\n{FORGED}"],
-        slow(["driver.py", *JOB, "--block-size", "4,4,4", "--shared", f"s3://b/a\n{FORGED}", "--phase", "report"]),
-        slow(["driver.py", *JOB, "--block-size", "4,4,4", "--shared", "x" * 5000, "--phase", "report"]),
-        ["driver.py", *JOB, "--param", "y" * 5000],
         [ND, "batch", "status", f"s3://b/x\n{FORGED}"],
         ["driver.py", "upload", f"a\n{FORGED}", "--bucket", "abc"],
-        ["driver.py", "verify", f"a\n{FORGED}", "--offline"],
         ["nd_multicore", f"a\n{FORGED}", "os:getcwd"],
         ["pymeda_driver", f"a\n{FORGED}", "--out", "/proc/x"],
-        [ND, "evaluate", "--detections", f"a\n{FORGED}", "--truth", "b", "--voxel-size-nm", "1,1,1"],
     ],
     ids=lambda command: " ".join(command[:2] + command[-2:])[:60].replace("\n", " "),
 )

@@ -419,7 +419,7 @@ def hears_signals(process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.usefixtures("counting")
 def test_signals_that_come_again_and_again_end_it_as_one_does(config: Path, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nd_synapse.cli.options import add_pipeline, add_ranges
-from nd_synapse.console.parser import IntOption, Parser, Value
+from nd_synapse.console.parser import Parser, add_number, add_value
 from nd_synapse.errors import DataError, StorageError, UsageError, exit_codes
 from nd_synapse.evaluate.synaptograms import RESAMPLES
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
@@ -81,19 +81,11 @@ def parser() -> Parser:
         ("--synaptograms", "FILE", ".npz of labelled cubes"),
         ("--truth", "FILE", "CSV of points, or label volume (TIFF, Zarr)"),
     ):
-        what.add_argument(option, action=Value, parse=parse_path, metavar=metavar, help=text)
+        add_value(what, option, parse_path, text, metavar=metavar)
     how = p.add_argument_group("the pipeline, for --images and --synaptograms")
     add_pipeline(how)
     how.add_argument("--mask", metavar="NAME", help="which of its masks; default: the first, every synapse")
-    how.add_argument(
-        "--threads",
-        action=IntOption,
-        least=1,
-        most=1024,
-        default=2,
-        metavar="N",
-        help="blocks at a time; default: %(default)s",
-    )
+    add_number(how, "--threads", 1, 1024, "blocks at a time; default: %(default)s", default=2)
     _add_rules(p)
     _add_output(p)
     return p
@@ -102,42 +94,33 @@ def parser() -> Parser:
 def _add_rules(p: Parser) -> None:
     """Add what counts as a match."""
     rule = p.add_argument_group("what counts")
-    rule.add_argument(
-        "--voxel-size-nm", action=Value, parse=_voxel_size, metavar="Z,Y,X", help="size of a voxel in nanometres"
-    )
-    rule.add_argument(
+    add_value(rule, "--voxel-size-nm", _voxel_size, "size of a voxel in nanometres", metavar="Z,Y,X")
+    add_value(
+        rule,
         "--max-distance-nm",
-        action=Value,
-        parse=lambda option, text: parse_number(option, text, _LARGEST_NM),
+        lambda option, text: parse_number(option, text, _LARGEST_NM),
+        f"largest distance of a pair; default: {DEFAULT_DISTANCE_NM:g}, if the truth is points",
         metavar="NM",
-        help=f"largest distance of a pair; default: {DEFAULT_DISTANCE_NM:g}, if the truth is points",
     )
-    rule.add_argument(
+    add_value(
+        rule,
         "--overlap",
-        action=Value,
-        parse=lambda option, text: parse_number(option, text, 1.0),
+        lambda option, text: parse_number(option, text, 1.0),
+        "pairs have this intersection over union; default: one shared voxel, if the truth is labels",
+        metavar="IOU",
         nargs="?",
         const="0",
-        metavar="IOU",
-        help="pairs have this intersection over union; default: one shared voxel, if the truth is labels",
     )
-    rule.add_argument(
+    add_value(
+        rule,
         "--border-nm",
-        action=Value,
-        parse=_border,
-        default=(0.0, 0.0, 0.0),
+        _border,
+        "leave out what is this near to a face; or Z,Y,X",
         metavar="NM",
-        help="leave out what is this near to a face; or Z,Y,X",
+        default=(0.0, 0.0, 0.0),
     )
     rule.add_argument("--type-column", metavar="NAME", help="types in the truth; default: type, if there is one")
-    rule.add_argument(
-        "--types",
-        action=Value,
-        parse=parse_names,
-        default=(),
-        metavar="NAME,...",
-        help="count only synapses of these types",
-    )
+    add_value(rule, "--types", parse_names, "count only synapses of these types", metavar="NAME,...", default=())
     add_ranges(rule, "voxels along {} of the run that made --detections")
 
 
@@ -145,27 +128,9 @@ def _add_output(p: Parser) -> None:
     """Add what is printed and written."""
     output = p.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print JSON instead of text")
-    output.add_argument(
-        "--out", action=Value, parse=parse_path, metavar="DIR", help="folder for pictures and tables of the synapses"
-    )
-    output.add_argument(
-        "--seed",
-        action=IntOption,
-        least=0,
-        most=_LARGEST_SEED,
-        default=0,
-        metavar="N",
-        help="of the bootstrap; default: %(default)s",
-    )
-    output.add_argument(
-        "--resamples",
-        action=IntOption,
-        least=1,
-        most=_MOST_RESAMPLES,
-        default=RESAMPLES,
-        metavar="N",
-        help="of the bootstrap; default: %(default)s",
-    )
+    add_value(output, "--out", parse_path, "folder for pictures and tables of the synapses", metavar="DIR")
+    add_number(output, "--seed", 0, _LARGEST_SEED, "of the bootstrap; default: %(default)s", default=0)
+    add_number(output, "--resamples", 1, _MOST_RESAMPLES, "of the bootstrap; default: %(default)s", default=RESAMPLES)
 
 
 def request_of(options: argparse.Namespace) -> Request:

@@ -9,7 +9,7 @@ from nd_synapse import logs
 from nd_synapse.blocks.pool import InWorkerError
 from nd_synapse.cli.options import add_blocks, add_verbosity, add_workers, level_of, search_working_folder
 from nd_synapse.console import app
-from nd_synapse.console.parser import Parser, Value
+from nd_synapse.console.parser import Parser, add_value
 from nd_synapse.errors import (
     DataError,
     IncompleteError,
@@ -52,12 +52,8 @@ def parser(prog: str) -> Parser:
     p.add_argument("function", help="package.module:function, called with a dictionary of channel to (z, y, x) array")
     add_workers(p)
     add_blocks(p, (10, 1000, 1000), "10,1000,1000")
-    p.add_argument(
-        "--scratch",
-        action=Value,
-        parse=parse_path,
-        metavar="DIR",
-        help="keep finished blocks here: the same command resumes a stopped run",
+    add_value(
+        p, "--scratch", parse_path, "keep finished blocks here: the same command resumes a stopped run", metavar="DIR"
     )
     add_verbosity(p)
     return p

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from nd_synapse.blocks.grid import DEFAULT_PULLS
-from nd_synapse.console.parser import IntOption, Value
+from nd_synapse.console.parser import add_number, add_value
 from nd_synapse.job.job import MOST
 from nd_synapse.pipeline import registry
 from nd_synapse.values import parse_block_size, parse_gib, parse_pairs, parse_range
@@ -29,7 +29,7 @@ __all__ = [
 def add_ranges(p: argparse._ActionsContainer, what: str) -> None:
     """Add ``--z-range``, ``--y-range``, ``--x-range``; `what` has a place for the axis."""
     for axis in "zyx":
-        p.add_argument(f"--{axis}-range", action=Value, parse=parse_range, metavar="START,STOP", help=what.format(axis))
+        add_value(p, f"--{axis}-range", parse_range, what.format(axis), metavar="START,STOP")
 
 
 def add_token(p: argparse._ActionsContainer) -> None:
@@ -52,13 +52,13 @@ def add_pipeline(p: argparse._ActionsContainer) -> None:
         metavar="NAME=VALUE",
         help="parameter of the pipeline, repeatable; NAME=@FILE reads it from a file",
     )
-    p.add_argument(
+    add_value(
+        p,
         "--channels",
-        action=Value,
-        parse=parse_roles,
-        default={},
+        parse_roles,
+        "default: channels are found by the names of their markers",
         metavar="ROLE=NAME,...",
-        help="default: channels are found by the names of their markers",
+        default={},
     )
 
 
@@ -69,42 +69,16 @@ def parse_roles(option: str, text: str) -> dict[str, str]:
 
 def add_workers(p: argparse._ActionsContainer) -> None:
     """Add the number of worker processes and their memory."""
-    p.add_argument(
-        "--cpus",
-        action=IntOption,
-        least=1,
-        most=MOST,
-        metavar="N",
-        help="worker processes; default: all cores but one, at least one",
-    )
-    p.add_argument(
-        "--memory",
-        action=Value,
-        parse=parse_gib,
-        metavar="GIB",
-        help="memory to use; default: what the container or machine has",
-    )
+    add_number(p, "--cpus", 1, MOST, "worker processes; default: all cores but one, at least one")
+    add_value(p, "--memory", parse_gib, "memory to use; default: what the container or machine has", metavar="GIB")
 
 
 def add_blocks(p: argparse._ActionsContainer, block_size: tuple[int, int, int] | None, what: str) -> None:
     """Add the size of blocks and the number of cutouts that are read at a time."""
-    p.add_argument(
-        "--block-size",
-        action=Value,
-        parse=parse_block_size,
-        default=block_size,
-        metavar="Z,Y,X",
-        help=f"voxels of a block; default: {what}",
+    add_value(
+        p, "--block-size", parse_block_size, f"voxels of a block; default: {what}", metavar="Z,Y,X", default=block_size
     )
-    p.add_argument(
-        "--pulls",
-        action=IntOption,
-        least=1,
-        most=MOST,
-        default=DEFAULT_PULLS,
-        metavar="N",
-        help="cutouts read at a time; default: %(default)s",
-    )
+    add_number(p, "--pulls", 1, MOST, "cutouts read at a time; default: %(default)s", default=DEFAULT_PULLS)
 
 
 def add_verbosity(p: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nd_synapse.console import app
-from nd_synapse.console.parser import Parser, Value
+from nd_synapse.console.parser import Parser, add_value
 from nd_synapse.errors import DataError, StorageError, UsageError, exit_codes
 from nd_synapse.report.entry import read_table
 from nd_synapse.report.facts import RunFacts
@@ -22,21 +22,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
         description="Write the PyMeda report of a table.",
         epilog=exit_codes(UsageError, DataError, StorageError),
     )
-    parser.add_argument(
-        "table",
-        action=Value,
-        parse=parse_path,
-        metavar="TABLE.csv",
-        help="rows are observations; columns of numbers are used",
-    )
-    parser.add_argument(
-        "--out",
-        action=Value,
-        parse=parse_path,
-        required=True,
-        metavar="DIR",
-        help="folder of the report, made when missing",
-    )
+    add_value(parser, "table", parse_path, "rows are observations; columns of numbers are used", metavar="TABLE.csv")
+    add_value(parser, "--out", parse_path, "folder of the report, made when missing", metavar="DIR", required=True)
     parser.add_argument("--title", help="title of the page; default: the name of the table")
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
 from nd_synapse.blocks.shared_store import Part, Phase
 from nd_synapse.cli.options import add_blocks, add_pipeline, add_ranges, add_token, add_verbosity, add_workers
 from nd_synapse.config import read_neurodata_config
-from nd_synapse.console.parser import IntOption, Parser, Value
+from nd_synapse.console.parser import Parser, add_number, add_value
 from nd_synapse.credentials import TOKEN_VARIABLE, Token, find_token
 from nd_synapse.errors import (
     DataError,
@@ -74,23 +74,23 @@ def _add_work(p: Parser) -> None:
     what = p.add_argument_group("what to do")
     add_pipeline(what)
     what.add_argument("--list-pipelines", action="store_true", help="list the pipelines; nd-synapse pipelines does too")
-    what.add_argument(
+    add_value(
+        what,
         "--feature-channels",
-        action=Value,
-        parse=parse_names,
-        default=(),
+        parse_names,
+        "channels to measure in the synapses; default: all image channels",
         metavar="NAME,...",
-        help="channels to measure in the synapses; default: all image channels",
+        default=(),
     )
     add_workers(what)
     size = ",".join(map(str, DEFAULT_BLOCK_SIZE))
     add_blocks(what, None, f"the largest that fit the memory, at most {size}")
-    what.add_argument(
+    add_value(
+        what,
         "--cache",
-        action=Value,
-        parse=parse_gib,
+        parse_gib,
+        "disk for voxels that were read, the rest is read again; default: no limit",
         metavar="GIB",
-        help="disk for voxels that were read, the rest is read again; default: no limit",
     )
     what.add_argument("--fresh", action="store_true", help="start over instead of resuming a stopped run")
     what.add_argument("--dry-run", action="store_true", help="print the plan and what it needs, and do nothing")
@@ -99,9 +99,7 @@ def _add_work(p: Parser) -> None:
 def _add_results(p: Parser) -> None:
     """Add where results go, and the parts of a run."""
     out = p.add_argument_group("where results go")
-    out.add_argument(
-        "--path", action=Value, parse=parse_path, default=DEFAULT_PATH, metavar="FOLDER", help="default: %(default)s"
-    )
+    add_value(out, "--path", parse_path, "default: %(default)s", metavar="FOLDER", default=DEFAULT_PATH)
     out.add_argument(
         "--bucket", metavar="NAME", help=f"S3 bucket; default: {BUCKET_VARIABLE} in the environment, or none"
     )
@@ -119,14 +117,14 @@ def _add_results(p: Parser) -> None:
     parts = p.add_argument_group("a run in parts, as nd-synapse batch submits it (docs/batch.md)")
     parts.add_argument("--shared", metavar="URL", help="s3://BUCKET/PREFIX, where parts leave finished blocks")
     parts.add_argument("--phase", choices=PHASES, help="phase of which this job does a part; report: all that remains")
-    parts.add_argument("--shards", action=IntOption, least=1, most=_MOST_PARTS, metavar="N", help="parts of the phase")
-    parts.add_argument(
+    add_number(parts, "--shards", 1, _MOST_PARTS, "parts of the phase")
+    add_number(
+        parts,
         "--shard",
-        action=IntOption,
-        least=0,
-        most=_MOST_PARTS - 1,
+        0,
+        _MOST_PARTS - 1,
+        f"number of this part, from 0; default: {INDEX_VARIABLE}, or 0",
         metavar="I",
-        help=f"number of this part, from 0; default: {INDEX_VARIABLE}, or 0",
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from nd_synapse import logs
 from nd_synapse.cli.options import add_verbosity, level_of
 from nd_synapse.console import app
-from nd_synapse.console.parser import Parser, Value
+from nd_synapse.console.parser import Parser, add_value
 from nd_synapse.errors import (
     DataError,
     PermissionDeniedError,
@@ -47,7 +47,7 @@ def parser(prog: str) -> Parser:
         description="Send a result folder to S3; what is there already is not sent again.",
         epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
-    p.add_argument("folder", action=Value, parse=parse_path, help="the result folder; its run.json has the key prefix")
+    add_value(p, "folder", parse_path, "the result folder; its run.json has the key prefix")
     p.add_argument("--bucket", metavar="NAME", help=f"S3 bucket; default: {BUCKET_VARIABLE} in the environment")
     p.add_argument("--acl", metavar="NAME", help="canned ACL of the objects; default: none is sent")
     add_verbosity(p)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from nd_synapse import logs
 from nd_synapse.cli.options import add_token, add_verbosity, level_of, search_working_folder
 from nd_synapse.console import app
-from nd_synapse.console.parser import IntOption, Parser, Value
+from nd_synapse.console.parser import Parser, add_number, add_value
 from nd_synapse.credentials import find_token
 from nd_synapse.errors import (
     DataError,
@@ -76,29 +76,13 @@ def parser(prog: str) -> Parser:
         description="Check a result folder against its run.json, BOSS and S3, and compute a sample of it again.",
         epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
     )
-    p.add_argument("folder", action=Value, parse=parse_path, help="result folder of a run that ended")
+    add_value(p, "folder", parse_path, "result folder of a run that ended")
     p.add_argument("--host", help="BOSS, if it has moved; default: that of the run")
     add_token(p)
     p.add_argument("--bucket", metavar="NAME", help="S3 bucket, if it is another one; default: that of the run")
     p.add_argument("--offline", action="store_true", help="check the folder only; needs no token")
-    p.add_argument(
-        "--sample",
-        action=IntOption,
-        least=0,
-        most=_MOST_SAMPLES,
-        default=SAMPLE,
-        metavar="N",
-        help="parts to compute again; default: %(default)s",
-    )
-    p.add_argument(
-        "--seed",
-        action=IntOption,
-        least=0,
-        most=2**32 - 1,
-        default=0,
-        metavar="N",
-        help="of the choice of these parts; default: %(default)s",
-    )
+    add_number(p, "--sample", 0, _MOST_SAMPLES, "parts to compute again; default: %(default)s", default=SAMPLE)
+    add_number(p, "--seed", 0, 2**32 - 1, "of the choice of these parts; default: %(default)s", default=0)
     p.add_argument("--pipeline", metavar="NAME", help="package.module:function, if the run used one of your own")
     add_verbosity(p)
     return p

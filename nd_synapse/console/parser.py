@@ -16,7 +16,7 @@ from nd_synapse.console import app
 from nd_synapse.errors import UsageError
 from nd_synapse.values import parse_int
 
-__all__ = ["IntOption", "Parser", "Value"]
+__all__ = ["Parser", "add_number", "add_value"]
 
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
 _HELP_COLUMN = 30
@@ -110,7 +110,7 @@ class _HelpAll(argparse.Action):
         parser.exit()
 
 
-class Value(argparse.Action):
+class _Value(argparse.Action):
     """An option, or a word, that is read by a parser of `nd_synapse.values`: ``parse(option, text)``."""
 
     def __init__(self, *args: Any, parse: Callable[[str, str], object], **kwargs: Any) -> None:
@@ -124,8 +124,13 @@ class Value(argparse.Action):
         setattr(namespace, self.dest, self.parse(option or str(self.metavar or self.dest), text))
 
 
-class IntOption(Value):
-    """An option whose value is a whole number within limits."""
+def add_value(
+    p: argparse._ActionsContainer, name: str, parse: Callable[[str, str], object], text: str, **more: Any
+) -> None:
+    """Add an option, or a word, that a parser of `nd_synapse.values` reads; `text` is its help."""
+    p.add_argument(name, action=_Value, parse=parse, help=text, **more)
 
-    def __init__(self, *args: Any, least: int, most: int, **kwargs: Any) -> None:
-        super().__init__(*args, parse=partial(parse_int, least=least, most=most), **kwargs)
+
+def add_number(p: argparse._ActionsContainer, name: str, least: int, most: int, text: str, **more: Any) -> None:
+    """Add an option whose value is a whole number within limits."""
+    add_value(p, name, partial(parse_int, least=least, most=most), text, **{"metavar": "N", **more})

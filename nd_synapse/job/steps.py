@@ -48,8 +48,8 @@ def run(
     """Do a job up to run.json; a delivery that fails is noted in the outcome, and the others are made."""
     started = datetime.now(UTC)
     delivery.check_upload(job)
-    ready = _prepared(job, folder)
     shared_store = None if job.shared is None else _shared_store(job.shared)
+    ready = _prepared(job, folder)
     ready.plan.remember()
     # from here on the folder is this run's; run.json comes last, and marks the run as complete
     clear_results(folder.root, _mask_files(job))

@@ -136,7 +136,7 @@ def job(block: Block, resource: NeuroDataResource, function: BlockFunction | Non
     try:
         if function is not None:
             function(data or {})
-    except Exception:
+    except Exception:  # whatever a user's function raises costs its block alone, as it always did
         name = getattr(function, "__name__", type(function).__name__)
         log.exception("%s on block %s raised an error; correct the function", name, block.box)
         return None

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.arguments import parser_of
 from nd_synapse import credentials
-from nd_synapse.cli import evaluate_options, multicore, run_options, upload, verify
+from nd_synapse.cli import evaluate_options, run_options
 from nd_synapse.cli.run import options_of
 from nd_synapse.config import read_neurodata_config
 from nd_synapse.job import job
@@ -159,84 +158,6 @@ def test_any_run_is_a_job_or_an_error(
 ) -> None:
     with result_or_error(), help_allowed():
         read_run(line + part + more, environ)
-
-
-OTHERS: dict[str, tuple[Any, Options, Options]] = {
-    "upload": (
-        lambda: upload.parser("nd-synapse upload"),
-        {"folder": names, "--bucket": buckets, "--acl": sometimes(st.just("private")), "--quiet": flag},
-        {"folder": words | st.just(ABSENT), "--acl": words, "--quiet": st.just("--verbose")},
-    ),
-    "verify": (
-        lambda: verify.parser("nd-synapse verify"),
-        {
-            "folder": names,
-            "--host": sometimes(hosts),
-            "--token": sometimes(st.just(TOKEN)),
-            "--sample": sometimes(counts.map(str)),
-            "--seed": sometimes(counts.map(str)),
-            "--offline": flag,
-        },
-        {"folder": st.just(ABSENT), "--sample": bad_numbers, "--seed": words, "--offline": words},
-    ),
-    "multicore": (
-        lambda: multicore.parser("nd-synapse multicore"),
-        {
-            "config": names,
-            "function": st.just("os:getcwd"),
-            "--cpus": sometimes(counts.map(str)),
-            "--block-size": sometimes(sizes),
-            "--memory": sometimes(gib),
-            "--scratch": sometimes(names),
-            "--quiet": flag,
-        },
-        {
-            "function": st.just(ABSENT),
-            "--cpus": bad_numbers,
-            "--block-size": bad_sizes,
-            "--memory": bad_gib,
-            "--scratch": words,
-            "--quiet": st.just("--verbose"),
-        },
-    ),
-    "batch submit": (
-        lambda: parser_of("submit"),
-        {
-            "--queue": names,
-            "--job-definition": names,
-            "--run-bucket": buckets,
-            "--attempts": sometimes(st.integers(1, 10).map(str)),
-            "--shards": sometimes(counts.map(str)),
-            "--memory-mib": sometimes(st.integers(512, 30_000).map(str)),
-            "--yes": flag,
-        },
-        {
-            "--queue": st.just(ABSENT),
-            "--attempts": bad_numbers,
-            "--shards": bad_numbers,
-            "--memory-mib": bad_numbers,
-            "--yes": words,
-        },
-    ),
-    "batch logs": (
-        lambda: parser_of("logs"),
-        {
-            "run": st.just("s3://bucket/runs/a"),
-            "--phase": sometimes(st.sampled_from(["statistics", "detection", "report"])),
-            "--lines": sometimes(counts.map(str)),
-        },
-        {"run": st.just(ABSENT), "--phase": words | st.just(TOKEN), "--lines": bad_numbers},
-    ),
-}
-
-
-@pytest.mark.parametrize("command", OTHERS)
-@given(data=st.data())
-def test_any_other_command_line_is_parsed_or_an_error(command: str, data: st.DataObject) -> None:
-    parser, right, wrong = OTHERS[command]
-    parser().parse_args(data.draw(one_of_line(right, {})))
-    with result_or_error(), help_allowed():
-        parser().parse_args(data.draw(one_of_line(right, wrong)) + data.draw(misspelt | st.just([])))
 
 
 EVALUATED: Options = {
