@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.store import MemoryStore
+from nd_synapse.detection.density import Density
 from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Facts, Plan
 from nd_synapse.detection.runner import ThreadRunner
@@ -45,6 +46,7 @@ class Found:
     """One row for each object of the first mask; see `objects.table_of`."""
     finding: Finding
     tissue: Tissue
+    density: Density
     scores: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """What the pipeline grades every voxel with, by mask, shape (z, y, x); empty unless requested."""
 
@@ -81,7 +83,7 @@ def detect_arrays(
     masks = {name: np.asarray(mask) for name, mask in found.masks.items()}
     # the labels are read later; all else would be held as long as they are
     store.keep_only({f"labels-{plan.parts_kind(found.finding)}"})
-    return Found(masks, found.labels, dict(found.table), found.finding, found.tissue, graded)
+    return Found(masks, found.labels, dict(found.table), found.finding, found.tissue, found.density, graded)
 
 
 def _grade(workspace: Workspace, pool: Executor, finding: Finding) -> dict[str, NDArray[np.float32]]:

@@ -15,6 +15,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.detection.brick import excluded, weights
 from nd_synapse.detection.shape import PRODUCT_SUMS, moved
 from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.pipeline.contract import Chosen
@@ -210,9 +211,9 @@ def table(
     `id` (1 upwards, in the order of first voxels), `centroid_z_voxel` (and y, x: mean index, absolute in BOSS; a
     voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size), `section` (that of the centroid),
     `voxels`, `volume_um3`, `slices`, `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border` (of the
-    requested volume), `touches_padding` (a voxel that shares a face with the object is not tissue), `mean_<channel>`
-    (intensity inside the object), and what the pipeline had measured: `voxels_<set>`, `max_<evidence>`,
-    `sum_<evidence>`.
+    requested volume), `touches_padding` (a voxel that shares a face with the object is not tissue), `counted` (how much
+    the counting brick counts of it, see `brick`), `mean_<channel>` (intensity inside the object), and what the pipeline
+    had measured: `voxels_<set>`, `max_<evidence>`, `sum_<evidence>`.
     """
     voxels = np.asarray(objects["voxels"])
     yield "id", np.arange(1, len(voxels) + 1, dtype=np.int64)
@@ -231,6 +232,7 @@ def table(
         border |= (objects[low] == start) | (objects[high] == stop)
     yield "touches_border", border
     yield "touches_padding", np.maximum(objects["rim_low"], objects["rim_high"]) > 0
+    yield "counted", weights(*excluded(objects, volume))
     for name in objects:
         kind, _, what = name.partition(":")
         if kind == "intensity":

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
+from nd_synapse.detection.density import Density
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
@@ -63,6 +64,8 @@ class Detection:
     finding: Finding
     tissue: Tissue
     """The tissue that was searched."""
+    density: Density
+    """The synapses of the first mask by volume of tissue."""
     blocks: int = 0
     """Number of blocks."""
     candidates: int = 0

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection import blocks, features, joining, objects
 from nd_synapse.detection.counts import add_all_counts
+from nd_synapse.detection.density import density
+from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, bright_everywhere
 from nd_synapse.detection.outcome import Brightness, Detection
 from nd_synapse.detection.overview import Overview
 from nd_synapse.detection.resume import drop_damaged_masks
@@ -145,8 +148,12 @@ class Passes:
             if failed == len(self.runner.failed_blocks):
                 masks = self.write_masks(chosen.masks, joint, finding)
         first = next(iter(chosen.masks.values()))
-        table = self._columns(finding, "table", objects.table_of(every, chosen, measured))
+        rows = np.flatnonzero(first)
+        bright = self._bright_everywhere(joined, rows, learned.brightness)
+        flags = [] if bright is None else [(BRIGHT_EVERYWHERE, bright)]
+        table = self._columns(finding, "table", objects.table_of(every, chosen, chain(measured, flags)))
         _refuse_contradiction(self.workspace, table, masks.voxels)
+        tissue = Tissue.of_blocks(plan.box, self.whole())
         return Detection(
             masks=masks.volumes,
             labels=self._labels(finding, joint, np.where(first, np.cumsum(first), 0)),
@@ -156,7 +163,8 @@ class Passes:
             mask_overviews=masks.overviews,
             mask_voxels=masks.voxels,
             finding=finding,
-            tissue=Tissue.of_blocks(plan.box, self.whole()),
+            tissue=tissue,
+            density=density(joined, rows, tissue, plan.box, plan.voxel_size_nm, bright),
             blocks=len(self.blocks),
             candidates=len(first),
         )
@@ -187,6 +195,14 @@ class Passes:
         is_measured[rows] = True
         masks = {name: is_in & is_measured for name, is_in in chosen.masks.items()}
         return Chosen(masks, chosen.columns), features.columns(plan, joined, rows, sums)
+
+    def _bright_everywhere(
+        self, joined: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], brightness: Mapping[str, Brightness]
+    ) -> NDArray[np.bool_] | None:
+        """Return which synapses, some rows of the objects, are bright in every measured channel."""
+        voxels = joined["voxels"][rows]
+        means = {channel: joined[f"intensity:{channel}"][rows] / voxels for channel in self.plan.channels}
+        return bright_everywhere(means, brightness, self.plan.roles.values())
 
     def _columns(self, finding: Finding, name: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> joining.ColumnFiles:
         """Keep a table in the store."""

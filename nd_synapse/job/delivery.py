@@ -135,6 +135,7 @@ def _facts(outcome: Outcome) -> RunFacts:
         requested={label: text for label, text in requested.items() if text},
         box=job.box,
         voxel_size_nm=source.voxel_size,
+        density=detection.density,
         pipeline=job.pipeline.name,
         parameters={name: str(value) for name, value in {**job.pipeline.settings, **detection.finding}.items()},
         times_s=dict(outcome.seconds),

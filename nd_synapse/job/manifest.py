@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nd_synapse import __version__
+from nd_synapse.detection.outcome import Brightness
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError, few
 from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import MARKER
@@ -62,6 +63,7 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
         "masks": mask_names(job.pipeline.name, list(detection.masks)),
         "channels": {name: {"mean": b.mean, "sd": b.sd} for name, b in detection.brightness.items()},
         "finding": detection.finding,
+        "density": detection.density.as_json(),
         "counts": {
             "blocks": detection.blocks,
             "candidates": detection.candidates,
@@ -157,6 +159,8 @@ class RunFile:
     """Role to channel."""
     finding: dict[str, Any]
     """What the pipeline learned from the whole box."""
+    brightness: Mapping[str, Brightness]
+    """By channel."""
     masks: Mapping[str, str]
     """Mask to the name of its files without the suffix."""
     failed_blocks: tuple[Box, ...]
@@ -221,6 +225,7 @@ def _parsed(content: Mapping[str, Any]) -> RunFile:
         parameters={name: str(value) for name, value in requested["parameters"].items()},
         roles=_texts(content["roles"]),
         finding=dict(content["finding"]),
+        brightness={name: Brightness(float(b["mean"]), float(b["sd"])) for name, b in content["channels"].items()},
         masks=_texts(content["masks"]),
         failed_blocks=tuple(_box(block["box"]) for block in content["failed_blocks"]),
         files={name: (int(one["bytes"]), _text(one["sha256"])) for name, one in content["files"].items()},

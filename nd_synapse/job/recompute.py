@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.detection.features import OF_CHANNEL
+from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, bright_everywhere
 from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.detection.outcome import Brightness
 from nd_synapse.detection.windows import WINDOW_NM, Reach, surroundings, window
 from nd_synapse.errors import DataError
 from nd_synapse.files.csv_tables import texts
@@ -95,6 +97,8 @@ class Known:
     """Role to channel."""
     finding: Finding
     box: Box
+    brightness: Mapping[str, Brightness] = field(default_factory=dict)
+    """By channel, in the whole box."""
     failed_blocks: Sequence[Box] = ()
     measured: Sequence[str] = ()
     """Channels that the table has columns of."""
@@ -280,6 +284,10 @@ def _rows(table: Mapping[str, NDArray[Any]], known: Known, frame: Box, part: Box
         compared &= (centres[number] >= part.ranges[number][0]) & (centres[number] < part.ranges[number][1])
     columns |= {"touches_border": border, "section": centres[0]}
     compared &= known.measures(centres, frame)
+    means = {channel: table[f"mean_{channel}"] for channel in known.measured}
+    bright = bright_everywhere(means, known.brightness, known.roles.values())
+    if bright is not None:
+        columns[BRIGHT_EVERYWHERE] = bright
     not_measured = set(known.roles.values()) - set(known.measured)
     left_out = {"id"} | {kind + channel for kind in OF_CHANNEL for channel in not_measured}
     cells = {name: texts(name, values[compared]) for name, values in columns.items() if name not in left_out}

@@ -184,6 +184,7 @@ def _sample(request: Request, run: RunFile) -> Check:
         pipeline=_pipeline(request.pipeline or run.pipeline, run),
         roles=run.roles,
         finding=run.finding,
+        brightness=run.brightness,
         box=run.box,
         failed_blocks=run.failed_blocks,
         measured=rows.measured(headings),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, FAR_SD
 from nd_synapse.report.captions import count
 from nd_synapse.report.depth import sections
 from nd_synapse.report.facts import RunFacts
@@ -20,6 +21,7 @@ _FEW = 50
 _HIGH_R = 0.95
 _MANY_SINGLE_SECTION = 0.25
 _MANY_AT_BORDER = 0.2
+_MANY_BRIGHT = 0.02
 _MOST_PAIRS = 5
 _MOST_NOTES = 12
 _MOST_SECTIONS = 5
@@ -167,8 +169,49 @@ def _objects(table: SynapseTable, facts: RunFacts) -> list[str]:
             found.append(
                 f"Single-section objects: {100 * share:.0f} % lie in one section only; few synapses do, noise does."
             )
-    if table.n and table.has("touches_border"):
-        share = float((table.columns["touches_border"] != 0).mean())
-        if share >= _MANY_AT_BORDER:
-            found.append(f"Cut objects: {100 * share:.0f} % touch the border of the box; their sizes are lower bounds.")
+    return found + (_cut(table, facts) + _bright(table, facts) if table.n else [])
+
+
+def _cut(table: SynapseTable, facts: RunFacts) -> list[str]:
+    """Count the objects at the border of the box and at padding."""
+    found = []
+    number, share = _flagged(table, "touches_border")
+    if share >= _MANY_AT_BORDER:
+        text = f"Cut objects: {100 * share:.0f} % touch the border of the box; their sizes are lower bounds."
+        density = facts.density
+        if density is not None and density.brick.per_um3 and density.every.per_um3:
+            text += (
+                f" Counted as whole ones they make the density {density.every.per_um3:.3g} per µm³, which is too high; "
+                f"the counting brick finds {density.brick.per_um3:.3g}: report that."
+            )
+        found.append(text)
+    number, share = _flagged(table, "touches_padding")
+    if number:
+        found.append(
+            f"At padding: {count(number, 'object')} ({100 * share:.2g} %) touch voxels that are no tissue, where seams "
+            "of the alignment look like synapses (column touches_padding). Look at some; request a box without "
+            "padding, or leave them out of comparisons."
+        )
     return found
+
+
+def _bright(table: SynapseTable, facts: RunFacts) -> list[str]:
+    """Count the objects that are bright in every channel."""
+    number, share = _flagged(table, BRIGHT_EVERYWHERE)
+    if not number:
+        return []
+    text = (
+        f"Bright in every channel: {count(number, 'object')} ({100 * share:.2g} %), in each by more than {FAR_SD:g} "
+        "standard deviations above its mean, are probably lipofuscin, dirt or folds, as no synapse has every marker "
+        f"(column {BRIGHT_EVERYWHERE}). They are counted. Look at some, and leave them out of comparisons."
+    )
+    without = facts.density and facts.density.without_bright
+    if share >= _MANY_BRIGHT and without and without.per_um3:
+        text += f" Without them the density is {without.per_um3:.3g} per µm³."
+    return [text]
+
+
+def _flagged(table: SynapseTable, column: str) -> tuple[int, float]:
+    """Return how many rows a column flags, and their share; zeros where there is no such column."""
+    flagged = int((table.columns[column] != 0).sum()) if table.has(column) else 0
+    return flagged, flagged / table.n

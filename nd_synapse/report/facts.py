@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nd_synapse.detection.density import Density
 from nd_synapse.detection.registration import Registration
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
@@ -24,6 +25,7 @@ class RunFacts:
     """The box of voxels that was searched."""
     voxel_size_nm: tuple[float, float, float] | None = None
     """Extent of a voxel along z, y, x in nanometres."""
+    density: Density | None = None
     pipeline: str = ""
     parameters: Texts = field(default_factory=dict)
     times_s: Mapping[str, float] = field(default_factory=dict)

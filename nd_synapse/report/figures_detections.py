@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.report import look
 from nd_synapse.report.captions import TIMES, count, quantile_rows
-from nd_synapse.report.depth import layers
+from nd_synapse.report.depth import Layers, layers
 from nd_synapse.report.fields import grey_range
 from nd_synapse.report.look import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
@@ -257,8 +257,7 @@ def _span_shares(spans: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray
 def _depth(subject: Subject) -> Drawing:
     cut = layers(subject.table, subject.facts, _MOST_DEPTH_BINS)
     edges, unit, counts = cut.edges, cut.unit, cut.counts()
-    volume = subject.facts.volume_um3
-    slabs = None if volume is None or cut.sections is None else volume * np.diff(edges) / (edges[-1] - edges[0])
+    slabs = _slabs(subject, cut)
     drawn = look.figure(2.5 if slabs is None else 4.1)
     panels = drawn.subplots(1 if slabs is None else 2, 1, squeeze=False, sharex=True).flat
     panels[0].stairs(counts, edges, fill=True, color=ACCENT, edgecolor="white", linewidth=0.6)
@@ -268,7 +267,9 @@ def _depth(subject: Subject) -> Drawing:
     words = ""
     if slabs is not None:
         words = _density_band(panels[1], edges, counts, slabs)
-        header, columns = [*header, "Per µm³"], [*columns, counts / slabs]
+        if subject.facts.density is not None and subject.facts.density.brick.per_um3:
+            words += f" The density to report is that of the counting brick, {subject.facts.density.brick.per_um3:.3g}."
+        header, columns = [*header, "Per µm³"], [*columns, _per_um3(counts, slabs)]
     caption = (
         f"Where along z the synapses lie ({counts.sum():,}), by their centroids: number in each {cut.name}.{words} "
         "Check a section that differs much from its neighbours: it may be folded, out of focus, or stained differently."
@@ -278,9 +279,28 @@ def _depth(subject: Subject) -> Drawing:
     return Drawing(drawn, caption, alt, Numbers(header, rows))
 
 
+def _slabs(subject: Subject, cut: Layers) -> NDArray[np.float64] | None:
+    """Return the cubic micrometres of tissue in each layer; None where they are unknown."""
+    density, volume = subject.facts.density, subject.facts.volume_um3
+    if volume is None or cut.sections is None:
+        return None
+    if density is None:
+        by_layer: NDArray[np.float64] = volume * np.diff(cut.edges) / (cut.edges[-1] - cut.edges[0])
+    else:
+        starts = np.arange(0, len(density.sections_um3), cut.sections)
+        by_layer = np.add.reduceat(density.sections_um3, starts)
+    return by_layer
+
+
+def _per_um3(values: NDArray[Any], slabs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide by volumes; nothing lies where there is no tissue."""
+    found: NDArray[np.float64] = np.divide(values, slabs, out=np.zeros(len(slabs)), where=slabs > 0)
+    return found
+
+
 def _density_band(axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.int64], slabs: NDArray[np.float64]) -> str:
     """Draw the density with the band of chance, and return the sentences that explain it."""
-    density, band = counts / slabs, 2 * np.sqrt(counts) / slabs
+    density, band = _per_um3(counts, slabs), _per_um3(2 * np.sqrt(counts), slabs)
     mean = float(counts.sum() / slabs.sum())
     upper = density + band
     axes.stairs(upper, edges, baseline=np.maximum(density - band, 0), fill=True, color=ACCENT, alpha=0.25, linewidth=0)
@@ -290,7 +310,8 @@ def _density_band(axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.int
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
     return (
         " Below: the same per µm³ of tissue, with a band of ± 2 √n, the scatter of a count n by chance alone; dashed: "
-        f"the mean of the box, {mean:.3g} per µm³. Mammalian cortex holds about 1 per µm³."
+        f"the mean of the box, {mean:.3g} per µm³, with the objects that its border cuts, many of which lie in the "
+        "first and the last section. Mammalian cortex holds about 1 per µm³."
     )
 
 

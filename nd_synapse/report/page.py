@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from nd_synapse.detection.density import Density
 from nd_synapse.errors import StorageError
 from nd_synapse.files.atomic import replacing
 from nd_synapse.report.captions import TIMES
@@ -80,7 +81,9 @@ def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
     """Return the summary as label, value, and the line below it."""
     box, volume, size = facts.box, facts.volume_um3, facts.voxel_size_nm
     cards = [("Synapses", f"{table.n:,}", "detected objects")]
-    if volume is not None:
+    if facts.density is not None:
+        cards.append(_density_card(facts.density))
+    elif volume is not None:
         cards.append(("Density", f"{_plain(table.n / volume)} per µm³", f"in {_plain(volume)} µm³ of tissue"))
     if box is not None:
         where = ", ".join(f"{axis} {a:,}\N{EN DASH}{b:,}" for axis, (a, b) in zip("zyx", box.ranges, strict=True))
@@ -95,6 +98,23 @@ def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
     if facts.pipeline:
         cards.append(("Pipeline", facts.pipeline, "how the synapses were detected"))
     return cards
+
+
+def _density_card(density: Density) -> tuple[str, str, str]:
+    """Return the density with its interval, and what other rules of counting give."""
+    every, without_low, without_high = (
+        f"{count.per_um3 or 0:.3g}" for count in (density.every, density.without_low, density.without_high)
+    )
+    volume = f"in {_plain(density.every.um3)} µm³ of tissue"
+    cut = f"with the {density.cut:,} cut at a border as whole ones {every}"
+    if density.brick.per_um3 is None:
+        return ("Density", "unknown", f"{density.no_interval}; {cut}; {volume}")
+    between = f"no interval: {density.no_interval}"
+    if density.interval is not None:
+        low, high = density.interval
+        between = f"95 % interval {low:.3g} to {high:.3g}, from {density.tiles} tiles"
+    choices = f"excluding at first faces {without_low}, at last ones {without_high}"
+    return ("Density", f"{density.brick.per_um3:.3g} per µm³", f"{between}; {choices}; {cut}; {volume}")
 
 
 def _times(extents: Iterable[str]) -> str:

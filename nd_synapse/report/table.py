@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nd_synapse.detection.flags import BRIGHT_EVERYWHERE
 from nd_synapse.errors import DataError
 
 __all__ = [
@@ -27,7 +28,7 @@ CHANNEL_PREFIX = "mean_"
 
 _DESCRIPTIVE = frozenset(
     {"id", "label", "class", "class_score", "score", "voxels", "volume_um3", "slices"}
-    | {"section", "touches_border", "touches_padding"}
+    | {"section", "touches_border", "touches_padding", "counted", BRIGHT_EVERYWHERE}
     | {"equivalent_diameter_um", "elongation", "window_fraction"}
     | {f"centroid_{axis}_{unit}" for axis in "zyx" for unit in ("voxel", "um")}
     | {f"{end}_{axis}" for axis in "zyx" for end in ("start", "stop")}

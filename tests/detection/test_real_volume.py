@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from nd_synapse.detection import Plan, detect
+from nd_synapse.detection.in_memory import detect_arrays
 from tests.detection.test_passes import VOXEL_SIZE_NM, Arrays, same
 from tests.pipelines.variants import VARIANTS, built
 
@@ -40,3 +41,14 @@ def test_no_voxel_differs_between_four_ways_to_cut(shared_data: Path, tmp_path: 
         blocks = f"{found[size].blocks} blocks of {size}"
         print(f"{variant}: {objects} objects, {blocks}: {differ} voxels differ in {len(found[size].masks)} masks")
         same(found[WHOLE], found[size])
+
+
+@pytest.mark.slow
+def test_its_density_is_that_of_the_brick_and_not_of_all_that_its_border_cuts(shared_data: Path) -> None:
+    channels = {name: tifffile.imread(shared_data / "at_example" / f"{name}.tif") for name in CHANNELS}
+    found = detect_arrays(built("nomads-unsupervised"), channels, VOXEL_SIZE_NM).density
+    first, last, every = (count.per_um3 or 0 for count in (found.without_low, found.without_high, found.every))
+    print(f"{found}; by first planes {first:.3f}, by last {last:.3f}; all {every:.3f}, {found.cut} of them cut")
+    assert found.interval is not None
+    assert min(first, last) < (found.brick.per_um3 or 0) < max(first, last) < every
+    assert found.brick.per_um3 == pytest.approx(found.brick.synapses / found.brick.um3)

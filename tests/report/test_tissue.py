@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nd_synapse.detection.density import density
+from nd_synapse.detection.tissue import Tissue
 from nd_synapse.errors import UnavailableError
 from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.report import figures_gallery as gallery
@@ -23,6 +25,7 @@ from nd_synapse.report.figures_tissue import nearest, shared_tops
 from nd_synapse.report.figures_voxels import VOXELS, brighter_share, shifted_correlation
 from nd_synapse.report.plot import show
 from nd_synapse.report.table import SynapseTable
+from pymeda_driver import draw_report
 from tests.report.examples import (
     BOX,
     FACTS,
@@ -40,6 +43,16 @@ from tests.report.examples import (
 def with_images(table):
     images, masks = volumes(table)
     return subject(table, images=images, masks=masks)
+
+
+def density_of(n, bright=None):
+    """Return the density of synapses of one voxel at random places."""
+    random, none = np.random.default_rng(0), np.zeros(n, np.int64)
+    parts = {"voxels": none + 1, "rim_low": none, "rim_high": none}
+    for axis, (start, stop) in zip("zyx", BOX.ranges, strict=True):
+        place = random.integers(start, stop, n)
+        parts |= {f"sum_{axis}": place, f"start_{axis}": place, f"stop_{axis}": place + 1}
+    return density(parts, np.arange(n), Tissue.of_blocks(BOX, [BOX]), BOX, VOXEL_NM, bright)
 
 
 volumes_of_numbers = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9))
@@ -397,3 +410,30 @@ class TestAlerts:
         said = self.found(synapses(100), replace(FACTS, notes=[f"Failed block {i}." for i in range(1000)]))
         assert len(said) < 20
         assert "988 more notes" in " ".join(said)
+
+    def test_objects_that_are_no_synapses_are_counted_with_what_to_do(self):
+        table = {**synapses(200), "touches_padding": np.arange(200) < 3, "bright_everywhere": np.arange(200) < 10}
+        found = density_of(200, table["bright_everywhere"])
+        said = self.found(table, replace(FACTS, density=found))
+        (padding,) = (text for text in said if text.startswith("At padding: 3 objects (1.5 %)"))
+        assert "leave them out of comparisons" in padding
+        (everywhere,) = (text for text in said if text.startswith("Bright in every channel: 10 objects (5 %)"))
+        assert (
+            f"Without them the density is {found.as_json()['without_bright_everywhere']['per_um3']:.3g} per"
+            in everywhere
+        )
+        assert not [text for text in self.found(synapses(200)) if text.startswith(("At padding", "Bright in"))]
+
+    def test_the_card_and_the_alert_say_the_density_of_the_brick(self, tmp_path):
+        found = density_of(900)
+        assert found.interval is not None
+        table = {**synapses(900), "touches_border": np.ones(900, bool)}
+        facts = replace(FACTS, density=found)
+        (cut,) = (text for text in self.found(table, facts) if text.startswith("Cut objects"))
+        assert f"the counting brick finds {found.brick.per_um3:.3g}" in cut
+        page = draw_report(title="D", table=table, facts=facts, overviews={}, mask_overviews={}).write(tmp_path, facts)
+        text = page.read_text()
+        low, high = found.interval
+        assert f"{found.brick.per_um3:.3g} per µm³" in text
+        assert f"95 % interval {low:.3g} to {high:.3g}, from 64 tiles" in text
+        assert f"excluding at first faces {found.without_low.per_um3:.3g}" in text

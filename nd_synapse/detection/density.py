@@ -1,0 +1,209 @@
+"""How many synapses a cubic micrometre of tissue holds: by the counting brick, with an interval from tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.detection.brick import excluded, weights
+from nd_synapse.detection.features import centres
+from nd_synapse.detection.tissue import Tissue
+from nd_synapse.geometry import Box
+
+__all__ = ["Count", "Density", "density", "interval"]
+
+LEVEL = 0.95
+_FEWEST_TILES = 8
+_FEWEST_SYNAPSES = 30
+_SMALLEST_TILE_UM = 2.0
+"""A tile is several times as wide as a synapse: else neighbouring tiles share their synapses, and are no sample."""
+
+_FIRST, _LAST = 0, -1
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Synapses in a volume."""
+
+    synapses: float
+    """A half is one that one of two bricks counts."""
+    um3: float
+    """Cubic micrometres of tissue."""
+
+    @property
+    def per_um3(self) -> float | None:
+        """Synapses per cubic micrometre; None without tissue."""
+        return self.synapses / self.um3 if self.um3 > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Density:
+    """The synapses of a box by volume of its tissue."""
+
+    brick: Count
+    """The mean of both choices of faces: the density to report."""
+    without_low: Count
+    """What touches the first plane along z, y or x is left out."""
+    without_high: Count
+    """What touches the last plane along z, y or x is left out."""
+    every: Count
+    """All synapses, those that are cut included, in all of the tissue."""
+    without_bright: Count | None
+    """The brick without objects that are bright in every channel; None where these are unknown."""
+    cut: int
+    """Synapses that touch the border of the box or padding."""
+    interval: tuple[float, float] | None
+    """95 % confidence interval of the density, per cubic micrometre."""
+    tiles: int
+    """Tiles with tissue in the brick."""
+    tile_um: tuple[float, float]
+    """Extent of a tile along y and x."""
+    no_interval: str
+    """Why there is no interval, in words; empty where there is one."""
+    sections: NDArray[np.int64]
+    """Synapses of each section, by their centroids, cut ones included."""
+    sections_um3: Floats
+    """Cubic micrometres of tissue of each section."""
+
+    def __str__(self) -> str:
+        """Return the density in words, such as ``0.692 per um3 of tissue (95 % 0.64 to 0.744)``."""
+        if self.brick.per_um3 is None:
+            return f"unknown density: {self.no_interval}"
+        ends = "no interval" if self.interval is None else "95 % {:.3g} to {:.3g}".format(*self.interval)
+        return f"{self.brick.per_um3:.3g} per um3 of tissue ({ends})"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what run.json holds."""
+        named = {
+            "without_first_planes": self.without_low,
+            "without_last_planes": self.without_high,
+            "all_objects": self.every,
+            "without_bright_everywhere": self.without_bright,
+        }
+        return {
+            "unit": "synapses per cubic micrometre of tissue",
+            **_as_json(self.brick),
+            "interval_95": self.interval and list(self.interval),
+            "no_interval": self.no_interval,
+            "tiles": self.tiles,
+            "tile_um": list(self.tile_um),
+            **{name: count and _as_json(count) for name, count in named.items()},
+            "cut_objects": self.cut,
+            "by_section": {"synapses": self.sections.tolist(), "tissue_um3": self.sections_um3.tolist()},
+        }
+
+
+def _as_json(count: Count) -> dict[str, float | None]:
+    return {"synapses": count.synapses, "tissue_um3": count.um3, "per_um3": count.per_um3}
+
+
+def density(
+    objects: Mapping[str, NDArray[Any]],
+    rows: NDArray[np.int64],
+    tissue: Tissue,
+    volume: Box,
+    voxel_size_nm: Sequence[float],
+    bright: NDArray[np.bool_] | None = None,
+) -> Density:
+    """Return the density of synapses, which are some rows of the objects, in the tissue of a volume.
+
+    `objects` has the integer columns `voxels`, `sum_z`, `start_z`, `stop_z` (and y, x), `rim_low`, `rim_high`;
+    `bright`, bool (n,), says which synapses are bright in every channel.
+    """
+    needed = [name for name in objects if name.startswith(("start_", "stop_", "rim_"))]
+    low, high = excluded({name: objects[name][rows] for name in needed}, volume)
+    weight = weights(low, high)
+    z, y, x = centres(objects, rows)
+    voxel_um3 = math.prod(voxel_size_nm) / 1e9
+    bricks = [_brick(tissue, end) * voxel_um3 for end in (_FIRST, _LAST)]
+    um3 = (bricks[0] + bricks[1]) / 2
+    counted = np.bincount(_tiles(tissue, y, x), weight, len(um3)).astype(np.float64)
+    brick = Count(float(counted.sum()), float(um3.sum()))
+    tiles, tile_um = int(np.count_nonzero(um3)), _tile_um(tissue, voxel_size_nm)
+    why = _no_interval(brick, tiles, tile_um)
+    return Density(
+        brick=brick,
+        without_low=Count(int((~low).sum()), float(bricks[0].sum())),
+        without_high=Count(int((~high).sum()), float(bricks[1].sum())),
+        every=Count(len(rows), tissue.um3(voxel_size_nm)),
+        without_bright=None if bright is None else Count(float(weight[~bright].sum()), brick.um3),
+        cut=int((low | high).sum()),
+        interval=None if why else interval(counted, um3),
+        tiles=tiles,
+        tile_um=tile_um,
+        no_interval=why,
+        sections=np.bincount(z - volume.z[0], minlength=volume.shape[0]),
+        sections_um3=tissue.voxels.sum(axis=(1, 2)) * voxel_um3,
+    )
+
+
+def _tiles(tissue: Tissue, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of the tile in which voxels lie, counted as in a flat array of tiles."""
+    row, column = (
+        np.searchsorted(edges, c, side="right") - 1 for edges, c in ((tissue.y_edges, y), (tissue.x_edges, x))
+    )
+    found: NDArray[np.int64] = row * (len(tissue.x_edges) - 1) + column
+    return found
+
+
+def _tile_um(tissue: Tissue, voxel_size_nm: Sequence[float]) -> tuple[float, float]:
+    """Return the mean extent of a tile along y and x."""
+    y, x = (
+        float(edges[-1] - edges[0]) / (len(edges) - 1) * size / 1000
+        for edges, size in zip((tissue.y_edges, tissue.x_edges), voxel_size_nm[1:], strict=True)
+    )
+    return y, x
+
+
+def _brick(tissue: Tissue, end: int) -> Floats:
+    """Return the voxels of the brick in each tile, (tiles,): without the first or the last plane along each axis."""
+    y, x = (_kept(edges, end) for edges in (tissue.y_edges, tissue.x_edges))
+    whole = tissue.voxels.sum(axis=0) - tissue.voxels[end]
+    brick: Floats = (whole * y[:, np.newaxis] * x).ravel()
+    return brick
+
+
+def _kept(edges: NDArray[np.int64], end: int) -> Floats:
+    """Return the part of each tile that is left without the outermost plane, which has its share of the tissue."""
+    kept = np.ones(len(edges) - 1)
+    kept[end] -= 1 / np.diff(edges)[end]
+    return kept
+
+
+def _no_interval(brick: Count, tiles: int, tile_um: Sequence[float]) -> str:
+    """Return why tiles can give no interval; empty if they can."""
+    if not brick.um3:
+        return "one section alone cannot show which synapses it cuts"
+    if min(tile_um) < _SMALLEST_TILE_UM:
+        y, x = tile_um
+        return f"tiles of {y:.3g} x {x:.3g} µm, an eighth of the box, are hardly larger than synapses"
+    if tiles < _FEWEST_TILES:
+        return f"{tiles} tiles with tissue are too few, fewer than {_FEWEST_TILES}"
+    if brick.synapses < _FEWEST_SYNAPSES:
+        return f"{brick.synapses:g} counted synapses are too few, fewer than {_FEWEST_SYNAPSES}"
+    return ""
+
+
+def interval(counted: Floats, um3: Floats) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a density from tiles, given synapses and volume of each, shape (tiles,).
+
+    That of a ratio of sums over tiles (Cochran 1977, Sampling Techniques, 3rd edition, sections 2.11 and 6.3), with a
+    quantile of Student's t. It holds where tiles are independent: what gathers synapses within a tile widens it, what
+    makes neighbouring tiles alike (a dendrite, a layer, a fold) does not, or not enough.
+    """
+    from scipy.special import stdtrit  # workers start sooner without scipy
+
+    counted, um3 = counted[um3 > 0], um3[um3 > 0]
+    tiles, whole = len(um3), float(um3.sum())
+    ratio = float(counted.sum()) / whole
+    residuals = counted - ratio * um3
+    error = math.sqrt(tiles / (tiles - 1) * float((residuals**2).sum())) / whole
+    reach = float(stdtrit(tiles - 1, (1 + LEVEL) / 2)) * error
+    return max(ratio - reach, 0.0), ratio + reach

@@ -1,0 +1,236 @@
+"""The density is that of the tissue, whatever its border cuts, and its interval holds it as often as it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nd_synapse.detection import objects
+from nd_synapse.detection.brick import excluded, weights
+from nd_synapse.detection.density import Density, density
+from nd_synapse.detection.flags import bright_everywhere
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.outcome import Brightness
+from nd_synapse.detection.tissue import Tissue
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss import synthetic
+from tests.detection.test_features import BRIGHT
+from tests.pipelines.variants import built
+
+SIZE_NM = (70.0, 100.0, 100.0)
+UM = np.array(SIZE_NM) / 1000
+Points = NDArray[np.float64]
+
+
+def of_mask(mask: NDArray[np.bool_], box: Box, size_nm: tuple[float, float, float] = SIZE_NM) -> Density:
+    parts, _ = objects.join([objects.measure(objects.label(mask, box, box), box, [])], [])
+    return density(parts, np.arange(len(parts["id"])), Tissue.of_blocks(box, [box]), box, size_nm)
+
+
+def plates(shape: tuple[int, int, int], apart: tuple[int, int, int], extent: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return a lattice of cuboids."""
+    along = [np.arange(n) % a < e for n, a, e in zip(shape, apart, extent, strict=True)]
+    return np.logical_and.outer(np.logical_and.outer(along[0], along[1]), along[2])
+
+
+@pytest.mark.parametrize("extent", [(1, 1, 1), (3, 4, 6), (4, 8, 2)])
+def test_over_all_places_of_the_box_the_mean_density_is_that_of_the_lattice(extent: tuple[int, int, int]) -> None:
+    """Whatever the objects' size; a count of all that show something is too high by more, the larger they are."""
+    apart, shape = (5, 9, 8), (7, 24, 25)
+    whole = plates((12, 33, 33), apart, extent)
+    true = 1 / (math.prod(apart) * math.prod(UM))
+    found: dict[str, list[float | None]] = {"brick": [], "without_low": [], "without_high": [], "every": []}
+    for start in np.ndindex(apart):
+        mask = whole[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))]
+        one = of_mask(mask, Box.of_shape(shape, start))
+        for name, values in found.items():
+            values.append(getattr(one, name).per_um3)
+    means = {name: np.mean(np.array(values, float)) for name, values in found.items()}
+    for name in ("brick", "without_low", "without_high"):
+        assert means[name] == pytest.approx(true, rel=1e-9), name
+    naive = math.prod((n + e - 1) / n for n, e in zip(shape, extent, strict=True))
+    assert means["every"] == pytest.approx(true * naive, rel=1e-9)
+
+
+def test_each_object_counts_by_the_sides_that_it_touches() -> None:
+    box = Box.of_shape((4, 10, 10), (3, 5, 7))
+    found = {
+        "start_z": np.array([4, 3, 4, 3, 4, 4]),
+        "stop_z": np.array([5, 5, 7, 7, 5, 5]),
+        "rim_low": np.array([0, 0, 0, 0, 1, 1]),
+        "rim_high": np.array([0, 0, 0, 0, 0, 1]),
+    }
+    for axis, start in (("y", 6), ("x", 8)):
+        found |= {f"start_{axis}": np.full(6, start), f"stop_{axis}": np.full(6, start + 1)}
+    assert weights(*excluded(found, box)).tolist() == [1, 0.5, 0.5, 0, 0.5, 0]
+
+
+def test_the_column_adds_up_to_the_count_of_the_brick_and_any_blocks_give_the_same() -> None:
+    rng = np.random.default_rng(5)
+    voxels = np.where(rng.random((9, 160, 200)) < 0.03, 255, 0).astype(np.uint8)
+    one, other = (
+        detect_arrays(BRIGHT, {"one": voxels}, SIZE_NM, block_size=size) for size in ((9, 160, 200), (4, 37, 64))
+    )
+    found = of_mask(voxels > 0, Box.of_shape(voxels.shape))
+    assert one.table["counted"].sum() == found.brick.synapses
+    assert np.array_equal(one.table["counted"], other.table["counted"])
+    assert found.every.synapses == len(one.table["id"]) == found.sections.sum()
+    assert np.array_equal(np.bincount(one.table["section"], minlength=9), found.sections)
+    assert found.cut == np.count_nonzero(one.table["counted"] < 1)
+    assert found.interval is not None
+    assert found.interval[0] < found.brick.synapses / found.brick.um3 < found.interval[1]
+    shown = found.as_json()
+    assert shown["by_section"]["synapses"] == found.sections.tolist()
+    assert shown["per_um3"] == pytest.approx(shown["synapses"] / shown["tissue_um3"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((1, 400, 400), "one section alone"),
+        ((9, 100, 400), "tiles of 1.25 x 5 µm"),
+        ((3, 200, 200), "counted synapses are too few"),
+    ],
+)
+def test_a_box_too_small_for_an_interval_says_why(shape: tuple[int, int, int], reason: str) -> None:
+    mask = np.zeros(shape, np.bool_)
+    mask[shape[0] // 2, 5:100:9, 50] = True
+    found = of_mask(mask, Box.of_shape(shape))
+    assert found.interval is None
+    assert reason in found.no_interval
+    assert reason in str(found) or "no interval" in str(found)
+    assert found.every.per_um3
+
+
+def test_a_box_without_synapses_has_the_density_0() -> None:
+    found = of_mask(np.zeros((4, 200, 200), np.bool_), Box.of_shape((4, 200, 200)))
+    assert (found.brick.per_um3, found.interval, found.cut) == (0.0, None, 0)
+
+
+def test_tiles_without_tissue_take_no_part() -> None:
+    """Half of the box failed: its density is that of the other half."""
+    box, half = Box.of_shape((6, 400, 400)), Box.of_shape((6, 400, 200))
+    mask = plates(box.shape, (3, 10, 10), (1, 2, 2))
+    mask[:, :, 200:] = False
+    parts, _ = objects.join([objects.measure(objects.label(mask, box, box), box, [])], [])
+    found = density(parts, np.arange(len(parts["id"])), Tissue.of_blocks(box, [half]), box, SIZE_NM)
+    assert found.tiles == 32
+    assert found.brick.per_um3 == pytest.approx(of_mask(mask[:, :, :200], half).brick.per_um3, rel=0.005)
+
+
+FIELD = Box.of_shape((30, 640, 640))
+MARGIN = 12
+
+
+def poisson(rng: np.random.Generator, extent: Points, per_um3: float) -> Points:
+    return rng.random((rng.poisson(per_um3 * float(np.prod(extent))), 3)) * extent
+
+
+def clustered(spread_um: float) -> Callable[[np.random.Generator, Points, float], Points]:
+    """Return a field of clusters: parents at random, ten synapses round each."""
+
+    def field(rng: np.random.Generator, extent: Points, per_um3: float) -> Points:
+        room = np.full(3, 4 * spread_um)
+        parents = poisson(rng, extent + 2 * room, per_um3 / 10) - room
+        children = np.repeat(parents, rng.poisson(10, len(parents)), axis=0)
+        points = children + rng.normal(0, spread_um, children.shape)
+        inside = ((points >= 0) & (points < extent)).all(axis=1)
+        return np.asarray(points[inside])
+
+    return field
+
+
+def observed(points: Points, rng: np.random.Generator) -> Density:
+    """Return the density of cuboids of two to five voxels round some points, as far as they show in the field."""
+    first = np.floor(points / UM).astype(np.int64) - MARGIN
+    extents = rng.integers(2, 6, first.shape)
+    starts, stops = np.maximum(first, 0), np.minimum(first + extents, FIELD.shape)
+    seen = (stops > starts).all(axis=1)
+    starts, stops = starts[seen], stops[seen]
+    found: dict[str, NDArray[Any]] = {"voxels": np.full(len(starts), 2)}
+    for number, axis in enumerate("zyx"):
+        found |= {f"start_{axis}": starts[:, number], f"stop_{axis}": stops[:, number]}
+        found[f"sum_{axis}"] = starts[:, number] + stops[:, number] - 1
+    found |= {name: np.zeros(len(starts), np.int64) for name in objects.RIMS}
+    return density(found, np.arange(len(starts)), Tissue.of_blocks(FIELD, [FIELD]), FIELD, SIZE_NM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("field", "per_um3", "low", "high"),
+    [
+        (poisson, 1.0, 0.93, 0.97),
+        (poisson, 0.02, 0.92, 0.97),
+        (clustered(0.5), 1.0, 0.92, 0.97),
+        (clustered(2.0), 1.0, 0.84, 0.93),
+        (clustered(5.0), 0.2, 0.80, 0.91),
+    ],
+    ids=["poisson", "few", "clusters of 0.5 um", "of 2 um", "of 5 um"],
+)
+def test_the_interval_holds_the_planted_density_as_often_as_it_says(
+    field: Callable[[np.random.Generator, Points, float], Points], per_um3: float, low: float, high: float
+) -> None:
+    """In 95 of 100 fields where clusters are small against a tile (8 um); less often the larger they are."""
+    rng = np.random.default_rng(11)
+    extent = (np.array(FIELD.shape) + 2 * MARGIN) * UM
+    held, densities = [], []
+    for _ in range(600):
+        found = observed(field(rng, extent, per_um3), rng)
+        assert found.interval is not None
+        held.append(found.interval[0] <= per_um3 <= found.interval[1])
+        densities.append(found.brick.per_um3 or 0.0)
+    error = np.std(densities) / math.sqrt(len(densities))
+    print(f"{np.mean(held):.3f} of the intervals hold it; mean {np.mean(densities):.4f} ± {error:.4f}")
+    assert low <= np.mean(held) <= high
+    assert abs(np.mean(densities) - per_um3) < 4 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sections", [4, 8, 16])
+def test_of_thin_boxes_the_brick_finds_the_density_of_the_tissue_that_they_are_cut_from(sections: int) -> None:
+    """But for objects that show too little behind the last face; all objects together would make it far too high."""
+    whole = synthetic.generate((32, 512, 512), seed=3)
+    channels = {name: whole.channels[name] for name in ("Synapsin", "PSD95")}
+    table = detect_arrays(built("nomads-unsupervised"), channels, whole.voxel_size_nm).table
+    middle = Box((4, 28), (20, 492), (20, 492))
+    inside = np.ones(len(table["id"]), np.bool_)
+    for axis, (start, stop) in zip("zyx", middle.ranges, strict=True):
+        inside &= (table[f"centroid_{axis}_voxel"] >= start) & (table[f"centroid_{axis}_voxel"] < stop)
+    true = float(inside.sum()) / (middle.voxels * math.prod(UM))
+    shares = []
+    for start in range(4, 28 - sections + 1, 4):
+        part = {name: voxels[start : start + sections] for name, voxels in channels.items()}
+        found = detect_arrays(built("nomads-unsupervised"), part, whole.voxel_size_nm).density
+        shares.append([found.brick.per_um3 or 0, found.every.per_um3 or 0])
+    brick, every = np.mean(shares, axis=0) / true
+    print(f"{sections} sections: the brick finds {brick:.3f} of {true:.3f} per um3, all objects {every:.3f}")
+    assert 0.8 < brick < 1.05
+    assert abs(brick - 1) < (every - 1) / 2
+
+
+def test_an_object_is_flagged_if_it_is_bright_in_each_channel_and_one_was_not_searched() -> None:
+    brightness = {"pre": Brightness(10.0, 2.0), "other": Brightness(5.0, 1.0)}
+    means = {"pre": np.array([20.0, 20.0, 16.0]), "other": np.array([9.0, 8.0, 9.0])}
+    found = bright_everywhere(means, brightness, ["pre"])
+    assert found is not None
+    assert found.tolist() == [True, False, False]
+    assert bright_everywhere(means, brightness, ["pre", "other"]) is None
+    assert bright_everywhere(means, {"pre": brightness["pre"]}, ["pre"]) is None
+
+
+def test_without_flagged_objects_the_density_is_lower_by_their_share() -> None:
+    mask = plates((6, 200, 200), (3, 10, 10), (1, 2, 2))
+    box = Box.of_shape(mask.shape)
+    parts, _ = objects.join([objects.measure(objects.label(mask, box, box), box, [])], [])
+    n = len(parts["id"])
+    flagged = np.arange(n) % 4 == 0
+    found = density(parts, np.arange(n), Tissue.of_blocks(box, [box]), box, SIZE_NM, flagged)
+    counted = weights(*excluded(parts, box))
+    assert found.without_bright is not None
+    assert found.without_bright.synapses == counted[~flagged].sum()
+    assert found.without_bright.um3 == found.brick.um3
