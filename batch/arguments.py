@@ -14,7 +14,7 @@ from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.cli.options import add_verbosity, level_of
 from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.console.parser import Parser, add_number
-from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UnavailableError, UsageError, exit_codes
+from nd_synapse.errors import REMOTE, UsageError, exit_codes
 from nd_synapse.job.job import Job
 from nd_synapse.values import parse_assignments
 
@@ -48,7 +48,7 @@ def parser_of(command: str) -> Parser:
     p = Parser(
         prog=f"nd-synapse batch {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
-        epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
+        epilog=exit_codes(*REMOTE),
     )
     if command in _PLANNED:
         p.appendix = _REST

@@ -11,16 +11,7 @@ from batch.requests import Phase, Run
 from batch.retry import SPOT, TIMED_OUT
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.shared_store import Part
-from nd_synapse.errors import (
-    DataError,
-    IncompleteError,
-    NDSynapseError,
-    PermissionDeniedError,
-    StoppedError,
-    StorageError,
-    UnavailableError,
-    UsageError,
-)
+from nd_synapse.errors import NDSynapseError
 from nd_synapse.text import one_line
 
 __all__ = [
@@ -49,17 +40,8 @@ _MOST_LISTED = 20
 _OUT_OF_MEMORY = 137
 """Exit code of a process that the kernel killed, nearly always because memory ran out."""
 
-_MEANINGS = {
-    NDSynapseError: "a defect of nd-synapse; see its log",
-    UsageError: "invalid request; see its log",
-    IncompleteError: "it ended, but blocks failed: the masks are incomplete there, see run.json",
-    DataError: "the data cannot be used; see its log",
-    UnavailableError: "BOSS or S3 did not answer",
-    StorageError: "its disk is full or cannot be written to",
-    StoppedError: "it was stopped by a signal",
-    PermissionDeniedError: "the token or the role lacks a right; see its log",
-}
-EXIT_CODES = {kind.exit_code: words for kind, words in _MEANINGS.items()}
+_KINDS: list[type[NDSynapseError]] = [NDSynapseError, *NDSynapseError.__subclasses__()]
+EXIT_CODES = {kind.exit_code: kind.meaning for kind in _KINDS}
 """Exit codes of a job in words."""
 
 

@@ -22,6 +22,8 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 __all__ = [
+    "LOCAL",
+    "REMOTE",
     "DataError",
     "IncompleteError",
     "LimitError",
@@ -133,6 +135,13 @@ class PermissionDeniedError(NDSynapseError, PermissionError):
 
     exit_code = 77
     meaning = "the token, or the AWS credentials, may not do this"
+
+
+LOCAL = (UsageError, DataError, StorageError)
+"""How a command that works with local files may fail."""
+
+REMOTE = (*LOCAL, UnavailableError, PermissionDeniedError)
+"""How a command that asks BOSS or AWS may fail."""
 
 
 def exit_codes(*kinds: type[NDSynapseError]) -> str:

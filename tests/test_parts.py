@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-import tracemalloc
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -116,31 +115,6 @@ def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
         assert server.token.encode() not in s3_server.client().get_object(Bucket="parts", Key=key)["Body"].read()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("extra", "words"),
-    [
-        (["--phase", "statistics", "--shards", "2"], "--shared"),
-        (["--shared", "s3://parts/x", "--shards", "2"], "--phase"),
-        (["--shared", "s3://parts/x", "--phase", "detection"], "--shards is not given"),
-        (["--shared", "s3://parts/x", "--phase", "detection", "--shards", "2", "--shard", "2"], "counted from 0"),
-        (["--shared", "s3://parts/x", "--phase", "detection", "--shards", "0"], "from 1 to 1000000"),
-        (["--shared", "parts/x", "--phase", "detection", "--shards", "2"], "s3://bucket/prefix"),
-        (["--shared", "s3://parts", "--phase", "report"], "s3://bucket/prefix"),
-        (["--shared", "s3://parts/a/../b", "--phase", "report"], "s3://bucket/prefix"),
-        (["--shared", "s3://Parts/a", "--phase", "report"], "no bucket has such a name"),
-        (["--shared", "s3://parts/x", "--phase", "report", "--fresh"], "another --shared"),
-    ],
-)
-def test_a_part_that_cannot_be_meant_is_one_sentence(
-    server: BossServer, environment: dict[str, str], tmp_path: Path, extra: list[str], words: str
-) -> None:
-    done = run(command(server, tmp_path, *extra), environment)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_parts_without_a_common_block_size_are_refused(
     server: BossServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -163,16 +137,6 @@ def test_what_is_in_the_shared_store_never_changes(shared_store: S3SharedStore) 
     assert shared_store.names("kind") == {"a.npz", "b.npz"}
     assert shared_store.names("other") == set()
     assert (shared_store.get("kind", "a.npz", 100), shared_store.get("kind", "b.npz", 100)) == (b"first", b"")
-
-
-def test_what_has_more_bytes_than_it_may_is_not_fetched(shared_store: S3SharedStore) -> None:
-    shared_store.put("kind", "large.npz", bytes(64 * 2**20))
-    tracemalloc.start()
-    assert shared_store.get("kind", "large.npz", 10_000) is None
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 8 * 2**20
-    assert len(shared_store.get("kind", "large.npz", 64 * 2**20) or b"") == 64 * 2**20
 
 
 def test_a_shared_store_lists_more_than_one_answer_of_s3_holds(

@@ -12,21 +12,8 @@ import pytest
 from nd_synapse.paths import refuse_special
 from tests.conftest import REPOSITORY
 
-JOB = [
-    "driver.py",
-    "--host",
-    "h",
-    "--col",
-    "c",
-    "--exp",
-    "e",
-    "--z-range",
-    "0,1",
-    "--y-range",
-    "0,1",
-    "--x-range",
-    "0,1",
-]
+JOB = ["driver.py", "--host", "h", "--col", "c", "--exp", "e"]
+JOB += ["--z-range", "0,1", "--y-range", "0,1", "--x-range", "0,1"]
 BOSS = ["-m", "nd_synapse", "boss"]
 EVALUATE = ["-m", "nd_synapse", "evaluate"]
 COMMANDS = [

@@ -93,6 +93,17 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     assert results(tmp_path) == clean[0]
 
 
+def started(line: list[str], environment: dict[str, str], folder: Path, files: str, least: int = 1) -> Any:
+    """Start a job, and return its process when it has made so many files below a folder."""
+    process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob(files))) < least:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.002)
+    return process
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_killed_at_a_hundred_instants_it_ends_with_the_same_bytes(
@@ -113,14 +124,9 @@ def test_no_finished_block_is_computed_again(
 ) -> None:
     """Files that were committed before the kill are the same files after it."""
     line, environment = command(server, tmp_path)
-    process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*/.work/parts-*/*.npz"))) < 5:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.002)
+    process = started(line, environment, tmp_path, "*/.work/parts-*/*.npz", 5)
     process.kill()
-    process.wait(60)
+    process.communicate(timeout=60)
     log = next(tmp_path.glob("*/job.log"))
     kept = [*tmp_path.glob("*/.work/statistics-*/*.npz"), *tmp_path.glob("*/.work/parts-*/*.npz")]
     kept = [path for path in kept if not path.name.startswith(".")]
@@ -138,13 +144,9 @@ def test_no_finished_block_is_computed_again(
 @pytest.mark.slow
 def test_fresh_starts_over_and_other_parameters_recompute_what_they_must(server: BossServer, tmp_path: Path) -> None:
     line, environment = command(server, tmp_path)
-    process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*/.work/parts-*/*.npz"))) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    process = started(line, environment, tmp_path, "*/.work/parts-*/*.npz", 3)
     process.kill()
-    process.wait(60)
+    process.communicate(timeout=60)
     other, _ = command(server, tmp_path, "--param", "min_voxels=9")
     subprocess.run(other, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=60)
     manifest = json.loads(next(tmp_path.glob("*/run.json")).read_text())
@@ -159,11 +161,7 @@ def test_a_signal_stops_it_in_time_leaves_no_process_and_the_job_goes_on(
     server: BossServer, clean: tuple[dict[str, bytes], float], tmp_path: Path, number: signal.Signals
 ) -> None:
     line, environment = command(server, tmp_path)
-    process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/.work/statistics-*/*.npz")):
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    process = started(line, environment, tmp_path, "*/.work/statistics-*/*.npz")
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     stopped = time.monotonic()
@@ -181,15 +179,11 @@ def test_a_signal_stops_it_in_time_leaves_no_process_and_the_job_goes_on(
 @pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(server: BossServer, tmp_path: Path) -> None:
     line, environment = command(server, tmp_path)
-    process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/.work/statistics-*/*.npz")):
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    process = started(line, environment, tmp_path, "*/.work/statistics-*/*.npz")
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.kill()
-    process.wait(10)
+    process.communicate(timeout=60)
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
 
@@ -199,15 +193,12 @@ def test_two_jobs_do_not_share_a_folder(
     server: BossServer, clean: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
     line, environment = command(server, tmp_path)
-    first = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/.work/*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    first = started(line, environment, tmp_path, "*/.work/*")
     second = subprocess.run(line, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60)
     assert second.returncode == 2
     assert "another job is at work" in second.stderr
-    assert first.wait(60) == 0
+    first.communicate(timeout=60)
+    assert first.returncode == 0
     assert results(tmp_path) == clean[0]
 
 
@@ -240,13 +231,9 @@ def test_data_that_changed_in_between_are_pulled_again(
     arguments = [*where(server, "resume", "changing", VOLUME), *BLOCKS]
     line = [sys.executable, "driver.py", "--path", str(tmp_path), *arguments]
     environment = {**os.environ, "BOSS_TOKEN": server.token}
-    process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*/.work/statistics-*/*.npz"))) < 20:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    process = started(line, environment, tmp_path, "*/.work/statistics-*/*.npz", 20)
     process.kill()
-    process.wait(10)
+    process.communicate(timeout=60)
     fill(overwrite=True)
     boss.close()
     resumed = subprocess.run(line, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60)

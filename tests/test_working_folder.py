@@ -20,32 +20,11 @@ from tests.fixtures_boss import BossServer, start_boss
 LIMIT_S = 120
 """Against hangs."""
 
-ONES_OWN = {
-    "driver",
-    "nd_boss",
-    "nd_multicore",
-    "NeuroDataResource",
-    "pymeda_driver",
-    "nd_synapse",
-    "__init__",
-    "__main__",
-}
+DOORS_OF_OURS = "driver nd_boss nd_multicore NeuroDataResource pymeda_driver nd_synapse"
+ONES_OWN = {*DOORS_OF_OURS.split(), "__init__", "__main__"}
 """`python -m nd_multicore` takes a file of that name in the working folder, as Python does."""
 
-OLD = {
-    "box",
-    "shell",
-    "wording",
-    "job",
-    "source",
-    "volume",
-    "results",
-    "forecast",
-    "steps",
-    "s3",
-    "local_boss",
-    "pymeda",
-}
+OLD = {"box", "shell", "wording", "job", "source", "volume", "results", "forecast", "steps", "s3", "pymeda"}
 NAMES = sorted(
     {file.stem for folder in ("nd_synapse", "batch", "pipelines") for file in (REPOSITORY / folder).rglob("*.py")}
     | {folder.name for folder in (REPOSITORY / "nd_synapse").iterdir() if folder.is_dir()}
@@ -156,21 +135,20 @@ def test_a_command_imports_nothing_from_the_working_folder(folder: Path, words: 
 def test_a_pipeline_of_the_working_folder_imports_its_own_modules_in_workers_too(
     folder: Path, boss: BossServer, door: str
 ) -> None:
-    place = [
+    place = ["--col", "c", "--exp", "e", "--z-range", "0:4", "--y-range", "0:32", "--x-range", "0:32"]
+    words = [
         "--host",
         boss.url,
-        "--col",
-        "c",
-        "--exp",
-        "e",
-        "--z-range",
-        "0:4",
-        "--y-range",
-        "0:32",
-        "--x-range",
-        "0:32",
+        *place,
+        "--pipeline",
+        "mine:spots",
+        "--no-push",
+        "--no-plots",
+        "--cpus",
+        "2",
+        "--block-size",
+        "4,16,16",
     ]
-    words = [*place, "--pipeline", "mine:spots", "--no-push", "--no-plots", "--cpus", "2", "--block-size", "4,16,16"]
     _, imported = run(folder, door, *(["run"] if door == "nd-synapse" else []), *words, token=boss.token)
     assert imported == {"box", "errors", "logs"}
     assert list(folder.glob("results/*/run.json"))

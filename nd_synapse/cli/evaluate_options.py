@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nd_synapse.cli.options import add_pipeline, add_ranges
 from nd_synapse.console.parser import Parser, add_number, add_value
-from nd_synapse.errors import DataError, StorageError, UsageError, exit_codes
+from nd_synapse.errors import LOCAL, UsageError, exit_codes
 from nd_synapse.evaluate.synaptograms import RESAMPLES
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
 from nd_synapse.pipeline import registry
@@ -72,7 +72,7 @@ def parser() -> Parser:
         usage="%(prog)s (--images DIR | --detections FILE | --synaptograms FILE) [--truth FILE]\n       [options]",
         description="Compare detections of synapses with truth, or scores with expert-labelled synaptograms.",
         epilog="Axes are always z, y, x. Ranges are half-open, in voxels: 0,8 or 0:8 is the slices 0 to 7. "
-        + exit_codes(UsageError, DataError, StorageError),
+        + exit_codes(*LOCAL),
     )
     what = p.add_argument_group("what to evaluate (one of --images, --detections, --synaptograms)")
     for option, metavar, text in (
@@ -140,23 +140,13 @@ def request_of(options: argparse.Namespace) -> Request:
     if len(given) != 1:
         found = f"{' and '.join(given)} are given" if given else "nothing to evaluate is given"
         raise UsageError("the command line", found, "Give one of --images, --detections and --synaptograms")
+    same = [name for name in Request.__dataclass_fields__ if hasattr(options, name) and name != "pipeline"]
     request = Request(
         pipeline=options.pipeline or registry.DEFAULT_PIPELINE,
         parameters=parse_assignments(options.param),
-        channels=options.channels,
-        mask=options.mask,
-        **{name: getattr(options, name) for name in (*sources, "truth", "out")},
-        voxel_size_nm=options.voxel_size_nm,
-        max_distance_nm=options.max_distance_nm,
-        overlap=options.overlap,
-        type_column=options.type_column,
-        types=options.types,
-        border_nm=options.border_nm,
         box=_box(options),
-        threads=options.threads,
-        seed=options.seed,
-        resamples=options.resamples,
         as_json=options.json,
+        **{name: getattr(options, name) for name in same},
     )
     of_pipeline = {"--pipeline": options.pipeline, "--param": options.param, "--channels": options.channels}
     _check(request, [option for option, value in of_pipeline.items() if value])

@@ -10,17 +10,7 @@ from nd_synapse.blocks.pool import InWorkerError
 from nd_synapse.cli.options import add_blocks, add_verbosity, add_workers, level_of, search_working_folder
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser, add_value
-from nd_synapse.errors import (
-    DataError,
-    IncompleteError,
-    NDSynapseError,
-    PermissionDeniedError,
-    StoppedError,
-    StorageError,
-    UnavailableError,
-    UsageError,
-    exit_codes,
-)
+from nd_synapse.errors import REMOTE, IncompleteError, NDSynapseError, StoppedError, exit_codes
 from nd_synapse.importing import load_function
 from nd_synapse.multicore import run
 from nd_synapse.progress import reporting
@@ -44,9 +34,7 @@ def parser(prog: str) -> Parser:
     p = Parser(
         prog=prog,
         description="Run a function on every block of a BOSS volume, and print the keys of the blocks.",
-        epilog=exit_codes(
-            UsageError, IncompleteError, DataError, UnavailableError, StorageError, PermissionDeniedError
-        ),
+        epilog=exit_codes(IncompleteError, *REMOTE),
     )
     p.add_argument("config", help="neurodata.cfg with the box and the channels")
     p.add_argument("function", help="package.module:function, called with a dictionary of channel to (z, y, x) array")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser, add_value
-from nd_synapse.errors import DataError, StorageError, UsageError, exit_codes
+from nd_synapse.errors import LOCAL, exit_codes
 from nd_synapse.report.entry import read_table
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.report import write_report
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
     parser = Parser(
         prog=prog,
         description="Write the PyMeda report of a table.",
-        epilog=exit_codes(UsageError, DataError, StorageError),
+        epilog=exit_codes(*LOCAL),
     )
     add_value(parser, "table", parse_path, "rows are observations; columns of numbers are used", metavar="TABLE.csv")
     add_value(parser, "--out", parse_path, "folder of the report, made when missing", metavar="DIR", required=True)

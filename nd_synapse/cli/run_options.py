@@ -13,15 +13,7 @@ from nd_synapse.cli.options import add_blocks, add_pipeline, add_ranges, add_tok
 from nd_synapse.config import read_neurodata_config
 from nd_synapse.console.parser import Parser, add_number, add_value
 from nd_synapse.credentials import TOKEN_VARIABLE, Token, find_token
-from nd_synapse.errors import (
-    DataError,
-    IncompleteError,
-    PermissionDeniedError,
-    StorageError,
-    UnavailableError,
-    UsageError,
-    exit_codes,
-)
+from nd_synapse.errors import REMOTE, IncompleteError, UsageError, exit_codes
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import BUCKET_VARIABLE, DEFAULT_OUT_COL, DEFAULT_OUT_EXP, DEFAULT_PATH, Job
 from nd_synapse.machine import default_cpus
@@ -53,8 +45,7 @@ def parser(prog: str = "nd-synapse run") -> Parser:
         "--y-range START,STOP\n       --x-range START,STOP [options]",
         description="Find synapses in a box of a BOSS experiment; save, plot, push and upload them.",
         epilog="Axes are always z, y, x. Ranges are half-open, in voxels: 0,8 or 0:8 is the slices 0 to 7. The same "
-        "command resumes a run that was stopped. "
-        + exit_codes(UsageError, IncompleteError, DataError, UnavailableError, StorageError, PermissionDeniedError),
+        "command resumes a run that was stopped. " + exit_codes(IncompleteError, *REMOTE),
     )
     volume = p.add_argument_group("what to read")
     volume.add_argument("--host", help="BOSS: a host name (for https) or a URL with its scheme")

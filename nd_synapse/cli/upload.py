@@ -14,16 +14,7 @@ from nd_synapse import logs
 from nd_synapse.cli.options import add_verbosity, level_of
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser, add_value
-from nd_synapse.errors import (
-    DataError,
-    PermissionDeniedError,
-    StoppedError,
-    StorageError,
-    UnavailableError,
-    UsageError,
-    exit_codes,
-    few,
-)
+from nd_synapse.errors import REMOTE, DataError, StoppedError, StorageError, UsageError, exit_codes, few
 from nd_synapse.job.deliverables import MARKER, checksums, symlinks
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import BUCKET_VARIABLE
@@ -45,7 +36,7 @@ def parser(prog: str) -> Parser:
     p = Parser(
         prog=prog,
         description="Send a result folder to S3; what is there already is not sent again.",
-        epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
+        epilog=exit_codes(*REMOTE),
     )
     add_value(p, "folder", parse_path, "the result folder; its run.json has the key prefix")
     p.add_argument("--bucket", metavar="NAME", help=f"S3 bucket; default: {BUCKET_VARIABLE} in the environment")

@@ -9,14 +9,7 @@ from nd_synapse.cli.options import add_token, add_verbosity, level_of, search_wo
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser, add_number, add_value
 from nd_synapse.credentials import find_token
-from nd_synapse.errors import (
-    DataError,
-    PermissionDeniedError,
-    StorageError,
-    UnavailableError,
-    UsageError,
-    exit_codes,
-)
+from nd_synapse.errors import REMOTE, DataError, exit_codes
 from nd_synapse.job.manifest import read_run_file
 from nd_synapse.job.verify import SAMPLE, Request, verify
 from nd_synapse.text import one_line, shortened
@@ -74,7 +67,7 @@ def parser(prog: str) -> Parser:
     p = Parser(
         prog=prog,
         description="Check a result folder against its run.json, BOSS and S3, and compute a sample of it again.",
-        epilog=exit_codes(UsageError, DataError, UnavailableError, StorageError, PermissionDeniedError),
+        epilog=exit_codes(*REMOTE),
     )
     add_value(p, "folder", parse_path, "result folder of a run that ended")
     p.add_argument("--host", help="BOSS, if it has moved; default: that of the run")

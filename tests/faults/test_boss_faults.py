@@ -10,13 +10,11 @@ import blosc
 import numpy as np
 import pytest
 import requests
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
-from tests.faults.boss_plan import FAULTS, KINDS, OF_VOXELS, FaultPlan, Rule
+from tests.faults.boss_plan import OF_VOXELS
 from tests.fixtures_boss import start_boss
 
 VOXELS = np.random.default_rng(1).integers(0, 200, (2, 30, 40), np.uint8)
@@ -129,34 +127,3 @@ def test_a_server_that_restarts_is_killed_where_the_plan_in_a_file_says(data, tm
         assert server.process.wait(10) == -signal.SIGKILL
         with start_boss(data, port=int(server.host.rpartition(":")[2])) as again:
             assert (voxels(again.ask("GET", CUTOUT)) == VOXELS.ravel()).all()
-
-
-kinds = st.sampled_from(KINDS)
-rules = st.builds(
-    Rule,
-    fault=st.sampled_from(sorted(set(FAULTS) - OF_VOXELS)),
-    on=st.sampled_from([*KINDS, "any"]),
-    first=st.integers(1, 5),
-    times=st.none() | st.integers(1, 3),
-    probability=st.floats(0, 1),
-    seconds=st.just(1.0),
-)
-
-
-@given(rules=st.lists(rules, max_size=4), seed=st.integers(0, 99), requested=st.lists(kinds, max_size=30))
-def test_for_any_plan_the_same_seed_gives_the_same_faults_within_their_bounds(rules, seed, requested):
-    first, second = FaultPlan(rules, seed), FaultPlan(rules, seed)
-    drawn = [first.draw(kind, False) for kind in requested]
-    assert drawn == [second.draw(kind, False) for kind in requested]
-    assert sum(first.hits.values()) == sum(rule is not None for rule in drawn)
-    for kind, rule in zip(requested, drawn, strict=True):
-        assert rule is None or rule.on in (kind, "any")
-    for rule in set(rules):
-        if rule.times is not None:
-            assert drawn.count(rule) <= rule.times * rules.count(rule)
-
-
-def test_a_rule_hits_from_its_first_request_on_and_no_more_often_than_it_may():
-    drawn = FaultPlan([Rule("503", "metadata", first=2, times=2)])
-    hit = [drawn.draw(kind, False) is not None for kind in ["metadata", "cutout-get", *["metadata"] * 4]]
-    assert hit == [False, False, True, True, False, False]

@@ -102,17 +102,8 @@ def aws(image: str) -> Iterator[Aws]:
         environment = ("--compute-environment-name", "machines", "--type", "MANAGED", "--service-role", role)
         aws.run("batch", "create-compute-environment", *environment, "--compute-resources", json.dumps(resources))
         order = json.dumps([{"order": 1, "computeEnvironment": "machines"}])
-        queue = (
-            "--job-queue-name",
-            "nd-synapse-ec2",
-            "--state",
-            "ENABLED",
-            "--priority",
-            "1",
-            "--compute-environment-order",
-            order,
-        )
-        aws.run("batch", "create-job-queue", *queue)
+        queue = ["--job-queue-name", "nd-synapse-ec2", "--state", "ENABLED", "--priority", "1"]
+        aws.run("batch", "create-job-queue", *queue, "--compute-environment-order", order)
         aws.run("batch", "register-job-definition", "--cli-input-json", json.dumps(definition(image, server)))
         yield aws
 
