@@ -108,6 +108,8 @@ def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
     assert last.returncode == 0, last.stderr
     assert results(tmp_path / "last") == results(tmp_path / "single")
     manifest = json.loads(next((tmp_path / "last").glob("*/run.json")).read_text())
+    single = json.loads(next((tmp_path / "single").glob("*/run.json")).read_text())
+    assert manifest["density"] == single["density"]
     blocks = manifest["counts"]["blocks"]
     assert manifest["resumed_blocks"] == {"statistics": blocks, "detect": blocks}
     # nothing that was left there holds the token

@@ -29,12 +29,15 @@ __all__ = ["excluded", "weights"]
 Bools = NDArray[np.bool_]
 
 
-def excluded(objects: Mapping[str, NDArray[Any]], volume: Box) -> tuple[Bools, Bools]:
+def excluded(
+    objects: Mapping[str, NDArray[Any]], volume: Box, rows: NDArray[np.int64] | slice = slice(None)
+) -> tuple[Bools, Bools]:
     """Return which objects touch a low face of the volume or the low side of padding, and which a high one; (n,)."""
-    low, high = (np.asarray(objects[name]) != 0 for name in ("rim_low", "rim_high"))
+    # a column at a time: there may be many objects
+    low, high = (objects[name][rows] != 0 for name in ("rim_low", "rim_high"))
     for axis, (start, stop) in zip("zyx", volume.ranges, strict=True):
-        low = low | (objects[f"start_{axis}"] == start)
-        high = high | (objects[f"stop_{axis}"] == stop)
+        low |= objects[f"start_{axis}"][rows] == start
+        high |= objects[f"stop_{axis}"][rows] == stop
     return low, high
 
 

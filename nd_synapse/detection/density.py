@@ -117,8 +117,7 @@ def density(
     `objects` has the integer columns `voxels`, `sum_z`, `start_z`, `stop_z` (and y, x), `rim_low`, `rim_high`;
     `bright`, bool (n,), says which synapses are bright in every channel.
     """
-    needed = [name for name in objects if name.startswith(("start_", "stop_", "rim_"))]
-    low, high = excluded({name: objects[name][rows] for name in needed}, volume)
+    low, high = excluded(objects, volume, rows)
     weight = weights(low, high)
     z, y, x = centres(objects, rows)
     voxel_um3 = math.prod(voxel_size_nm) / 1e9

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,19 @@ FAR_SD = 3.0
 
 
 def bright_everywhere(
-    means: Mapping[str, NDArray[Any]], brightness: Mapping[str, Brightness], searched: Collection[str]
+    channels: Collection[str],
+    mean_in: Callable[[str], NDArray[Any]],
+    brightness: Mapping[str, Brightness],
+    searched: Collection[str],
 ) -> NDArray[np.bool_] | None:
-    """Return which objects are bright in every measured channel, shape (n,), given their mean in each.
+    """Return which objects are bright in every measured channel, shape (n,), given their means in one, float64 (n,).
 
     Lipofuscin, dirt, folds and seams of sections are; no synapse has every marker. All synapses are bright in the
     channels that were searched for them, so another one must be measured, too: None otherwise, and where the brightness
     of a measured channel is unknown.
     """
-    if means.keys() <= set(searched) or not means.keys() <= brightness.keys():
+    if set(channels) <= set(searched) or not set(channels) <= brightness.keys():
         return None
-    limits = {channel: brightness[channel].mean + FAR_SD * brightness[channel].sd for channel in means}
-    bright = [values > limits[channel] for channel, values in means.items()]
-    found: NDArray[np.bool_] = np.logical_and.reduce(bright)
-    return found
+    limits = {channel: brightness[channel].mean + FAR_SD * brightness[channel].sd for channel in channels}
+    bright = (mean_in(channel) > limit for channel, limit in limits.items())
+    return reduce(np.logical_and, bright)

@@ -201,8 +201,12 @@ class Passes:
     ) -> NDArray[np.bool_] | None:
         """Return which synapses, some rows of the objects, are bright in every measured channel."""
         voxels = joined["voxels"][rows]
-        means = {channel: joined[f"intensity:{channel}"][rows] / voxels for channel in self.plan.channels}
-        return bright_everywhere(means, brightness, self.plan.roles.values())
+
+        def mean_in(channel: str) -> NDArray[np.float64]:
+            means: NDArray[np.float64] = joined[f"intensity:{channel}"][rows] / voxels
+            return means
+
+        return bright_everywhere(self.plan.channels, mean_in, brightness, self.plan.roles.values())
 
     def _columns(self, finding: Finding, name: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> joining.ColumnFiles:
         """Keep a table in the store."""

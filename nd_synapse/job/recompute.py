@@ -284,8 +284,9 @@ def _rows(table: Mapping[str, NDArray[Any]], known: Known, frame: Box, part: Box
         compared &= (centres[number] >= part.ranges[number][0]) & (centres[number] < part.ranges[number][1])
     columns |= {"touches_border": border, "section": centres[0]}
     compared &= known.measures(centres, frame)
-    means = {channel: table[f"mean_{channel}"] for channel in known.measured}
-    bright = bright_everywhere(means, known.brightness, known.roles.values())
+    bright = bright_everywhere(
+        known.measured, lambda channel: table[f"mean_{channel}"], known.brightness, known.roles.values()
+    )
     if bright is not None:
         columns[BRIGHT_EVERYWHERE] = bright
     not_measured = set(known.roles.values()) - set(known.measured)

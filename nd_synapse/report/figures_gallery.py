@@ -13,6 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from nd_synapse.geometry import nearest_voxel
 from nd_synapse.report.captions import TIMES, count
 from nd_synapse.report.look import INK, QUIET, WIDTH_IN, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
@@ -148,7 +149,7 @@ def _draw(subject: Subject, shots: Sequence[Shot], words: str, brief: bool = Tru
         axes = drawn.add_axes(
             ((left_in + column * (wide + gap_in)) / WIDTH_IN, bottom / total, wide / WIDTH_IN, tall / total)
         )
-        place = [round(c) - s for c, s in zip(centres[shot.row].tolist(), start, strict=True)]
+        place = [int(nearest_voxel(c)) - s for c, s in zip(centres[shot.row].tolist(), start, strict=True)]
         _synaptogram(axes, subject, names, place, window, mask)
         _label(axes, subject, shot, centres[shot.row], names if column == 0 else [], window)
     caption = _caption(subject, words, window, len(names), mask is not None, brief)

@@ -216,11 +216,11 @@ def test_of_thin_boxes_the_brick_finds_the_density_of_the_tissue_that_they_are_c
 def test_an_object_is_flagged_if_it_is_bright_in_each_channel_and_one_was_not_searched() -> None:
     brightness = {"pre": Brightness(10.0, 2.0), "other": Brightness(5.0, 1.0)}
     means = {"pre": np.array([20.0, 20.0, 16.0]), "other": np.array([9.0, 8.0, 9.0])}
-    found = bright_everywhere(means, brightness, ["pre"])
+    found = bright_everywhere(list(means), means.__getitem__, brightness, ["pre"])
     assert found is not None
     assert found.tolist() == [True, False, False]
-    assert bright_everywhere(means, brightness, ["pre", "other"]) is None
-    assert bright_everywhere(means, {"pre": brightness["pre"]}, ["pre"]) is None
+    assert bright_everywhere(list(means), means.__getitem__, brightness, ["pre", "other"]) is None
+    assert bright_everywhere(list(means), means.__getitem__, {"pre": brightness["pre"]}, ["pre"]) is None
 
 
 def test_without_flagged_objects_the_density_is_lower_by_their_share() -> None:

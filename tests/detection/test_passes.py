@@ -75,6 +75,7 @@ def same(one: Detection, other: Detection) -> None:
     """Assert that two detections are the same bytes."""
     assert one.finding == other.finding
     assert one.brightness == other.brightness
+    assert one.density.as_json() == other.density.as_json()
     assert one.masks.keys() == other.masks.keys()
     for name, mask in one.masks.items():
         assert np.asarray(mask).tobytes() == np.asarray(other.masks[name]).tobytes()
