@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
 from nd_synapse.pipeline.contract import Parameter
-from pipelines.slabs import Scratch, slabs, with_halo
+from pipelines.masked_contrast import keep_to_tissue
+from pipelines.slabs import Scratch, slabs, trimmed, with_halo
 
 __all__ = [
     "LEVEL",
@@ -118,14 +119,28 @@ class Windows:
 
 
 def contrast(
-    voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int = 0, step: int = 1
+    voxels: NDArray[Any],
+    windows: Windows,
+    scratch: Scratch,
+    first: int = 0,
+    step: int = 1,
+    tissue: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Compute contrasts of uint8 or uint16 voxels (z, y, x) with a halo of ``windows.halo``: float32 (z, rows, x).
 
     The rows are ``first, first + step, ...``, counted without the halo; contrasts are the nearest float32 of the exact
-    integers. The last columns of each row, as many as the halo has on both sides, mean nothing: sums of columns run on
-    over flat memory, for rows by themselves take three times as long. The next call overwrites the result.
+    integers. Windows that reach out of the `tissue`, of the shape of the voxels, count what is there; None is all.
+    The last columns of each row, as many as the halo has on both sides, mean nothing: sums of columns run on over flat
+    memory, for rows by themselves take three times as long. The next call overwrites the result.
     """
+    found = _contrast(voxels, windows, scratch, first, step)
+    if tissue is not None and not tissue.all():
+        keep_to_tissue(found, voxels, tissue, windows, (first, step))
+    return found
+
+
+def _contrast(voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int, step: int) -> NDArray[np.float32]:
+    """Compute contrasts of whole windows."""
     (hz, cy, cx), (sy, sx) = windows.centre, windows.surround
     z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
     sections, centre, whole = 2 * hz + 1, (2 * cy + 1) * (2 * cx + 1), (2 * sy + 1) * (2 * sx + 1)
@@ -216,10 +231,13 @@ def levels_of_bins(typical: float) -> NDArray[np.uint8]:
     return levels
 
 
-def histogram(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[np.int64]:
+def histogram(
+    voxels: NDArray[Any], windows: Windows, start_y: int, tissue: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """Count the contrasts of a block (z, y, x) with a halo of ``windows.halo`` by their bins, int64 (65536,).
 
     Every fourth row of the volume counts; `start_y` is the volume's row at which the block begins without its halo.
+    What is not `tissue`, of the shape of the voxels, is left out; None is all.
     """
     scratch = Scratch()
     counts = np.zeros(_BINS, np.int64)
@@ -229,8 +247,11 @@ def histogram(voxels: NDArray[Any], windows: Windows, start_y: int) -> NDArray[n
         for z, y in group:
             first = -(start_y + y.start) % _STEP
             if first < y.stop - y.start:
-                slab = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, first, _STEP)
-                found.append(bins(slab)[:, :, : shape[2]].astype(np.uint16).ravel())
+                around = None if tissue is None else with_halo(tissue, z, y, windows.halo)
+                slab = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, first, _STEP, around)
+                counted = bins(slab)[:, :, : shape[2]].astype(np.uint16)
+                inside = None if around is None else trimmed(around, windows.halo)[:, first::_STEP]
+                found.append(counted.ravel() if inside is None else counted[inside])
         # a histogram is as large as a slab, so one for each slab would take as long as the slab
         if found:
             counts += np.bincount(np.concatenate(found), minlength=_BINS)

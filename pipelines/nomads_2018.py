@@ -55,6 +55,8 @@ class Nomads2018(Pipeline):
 
     marker: str = "presynaptic"
 
+    # it stays as published, and so takes the edge of padding for an edge of tissue
+    tissue_only = False
     name = "nomads-2018"
     help = "one marker, smoothed, above Otsu's threshold: the program published in 2018"
     parameters: ClassVar[tuple[Parameter, ...]] = (

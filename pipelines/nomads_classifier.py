@@ -179,9 +179,9 @@ class NomadsClassifier(Pipeline):
     def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
         """Count the contrasts of each marker."""
         windows = Windows.of(place.voxel_size_nm)
-        return {
-            role: histogram(trimmed(voxels, windows.reach), windows, place.start[1]) for role, voxels in arrays.items()
-        }
+        y, reach = place.start[1], windows.reach
+        tissue = None if place.tissue is None else trimmed(place.tissue, reach)
+        return {role: histogram(trimmed(voxels, reach), windows, y, tissue) for role, voxels in arrays.items()}
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
         """Find the threshold of each marker."""
@@ -200,14 +200,16 @@ class NomadsClassifier(Pipeline):
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
         """Mark the voxels in which both sides of a class are present."""
         windows = Windows.of(place.voxel_size_nm)
-        around = tuple(n + 2 * r for n, r in zip(place.shape, windows.reach, strict=True))
-        measured = {name: np.zeros(around, np.uint16) for name in ("strength", *(one.name for one in _CLASSES))}
-        measured |= {f"in_{one.name}": np.zeros(around, np.uint8) for one in _CLASSES}
+        extent = tuple(n + 2 * r for n, r in zip(place.shape, windows.reach, strict=True))
+        measured = {name: np.zeros(extent, np.uint16) for name in ("strength", *(one.name for one in _CLASSES))}
+        measured |= {f"in_{one.name}": np.zeros(extent, np.uint8) for one in _CLASSES}
         # beyond the volume all is 0: a mirrored voxel there is the image of a voxel that is within reach as well
         window = inside(place, windows.reach)
         own = {name: whole[window] for name, whole in measured.items()}
-        voxels = {role: array[grown(window, windows.halo)] for role, array in arrays.items()}
-        for slab, graded in _graded_slabs(voxels, finding, windows, own["strength"].shape):
+        around = grown(window, windows.halo)
+        voxels = {role: array[around] for role, array in arrays.items()}
+        tissue = None if place.tissue is None else place.tissue[around]
+        for slab, graded in _graded_slabs(voxels, tissue, finding, windows):
             for name, values in graded.items():
                 own[name][slab] = values[:, :, : own[name].shape[2]]
         marks = half_maximum(measured["strength"], windows.reach)
@@ -236,22 +238,26 @@ class NomadsClassifier(Pipeline):
         windows = Windows.of(place.voxel_size_nm)
         scores = {one.name: np.zeros(place.shape, np.float32) for one in _CLASSES}
         voxels = {role: trimmed(array, windows.reach) for role, array in arrays.items()}
-        for slab, graded in _graded_slabs(voxels, finding, windows, place.shape):
+        tissue = None if place.tissue is None else trimmed(place.tissue, windows.reach)
+        for slab, graded in _graded_slabs(voxels, tissue, finding, windows):
             for name, whole in scores.items():
                 whole[slab] = graded[name][:, :, : place.shape[2]] * np.float32(1 / (_WHOLE * LEVEL))
         return {"All": np.maximum(*scores.values()), **scores}
 
 
 def _graded_slabs(
-    voxels: Mapping[str, NDArray[Any]], finding: Finding, windows: Windows, shape: tuple[int, ...]
+    voxels: Mapping[str, NDArray[Any]], tissue: NDArray[np.bool_] | None, finding: Finding, windows: Windows
 ) -> Iterator[tuple[tuple[slice, slice], dict[str, NDArray[Any]]]]:
-    """Yield the slabs of a block of `shape`, each with its `_classes`; the voxels have a halo of ``windows.halo``."""
+    """Yield the slabs of a block, each with its `_classes`; voxels and tissue have a halo of ``windows.halo``."""
+    halo = windows.halo
+    shape = trimmed(next(iter(voxels.values())), halo).shape
     tables = {role: _tables(finding[f"threshold:{role}"], finding[f"typical:{role}"]) for role in voxels}
     scratch = Scratch()
     for z, y in slabs(shape):
+        here = None if tissue is None else with_halo(tissue, z, y, halo)
         markers = {
-            role: tables[role].look_up(contrast(with_halo(voxels[role], z, y, windows.halo), windows, scratch))
-            for role in voxels
+            role: tables[role].look_up(contrast(with_halo(array, z, y, halo), windows, scratch, tissue=here))
+            for role, array in voxels.items()
         }
         yield (z, y), _classes(markers, scratch)
 

@@ -89,8 +89,9 @@ class NomadsUnsupervised(Pipeline):
     def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
         """Count the contrasts of each marker."""
         windows = Windows.of(place.voxel_size_nm)
-        y = place.start[1]
-        return {role.name: histogram(trimmed(arrays[role.name], windows.reach), windows, y) for role in self.roles}
+        y, reach = place.start[1], windows.reach
+        tissue = None if place.tissue is None else trimmed(place.tissue, reach)
+        return {role.name: histogram(trimmed(arrays[role.name], reach), windows, y, tissue) for role in self.roles}
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
         """Find the threshold of each marker."""
@@ -124,12 +125,15 @@ class NomadsUnsupervised(Pipeline):
         strengths = np.zeros(tuple(n + 2 * r for n, r in zip(place.shape, windows.reach, strict=True)), np.uint16)
         window = inside(place, windows.reach)
         own = strengths[window]
-        voxels = {role.name: arrays[role.name][grown(window, windows.halo)] for role in self.roles}
+        around = grown(window, windows.halo)
+        voxels = {role.name: arrays[role.name][around] for role in self.roles}
+        tissue = None if place.tissue is None else place.tissue[around]
         scratch = Scratch()
         for z, y in slabs(own.shape):
             weaker: NDArray[Any] | None = None
+            here = None if tissue is None else with_halo(tissue, z, y, windows.halo)
             for role, whole in voxels.items():
-                contrasts = contrast(with_halo(whole, z, y, windows.halo), windows, scratch)
+                contrasts = contrast(with_halo(whole, z, y, windows.halo), windows, scratch, tissue=here)
                 ratio = scratch.take(f"ratio {role}", contrasts.shape, np.float32)
                 np.multiply(contrasts, np.float32(1 / finding[f"threshold:{role}"]), out=ratio)
                 weaker = ratio if weaker is None else np.minimum(weaker, ratio, out=weaker)

@@ -59,6 +59,8 @@ class Probabilistic(Pipeline):
     query: str = ""
     min_voxels: int = 1
 
+    # it stays as published, voxel for voxel
+    tissue_only = False
     name = "probabilistic"
     help = "a query of pre- and post-synaptic puncta, graded by probability"
     parameters: ClassVar[tuple[Parameter, ...]] = (

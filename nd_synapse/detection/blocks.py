@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,22 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection import objects
-from nd_synapse.detection.counts import packed_counts
+from nd_synapse.detection.counted import counts_of_block
 from nd_synapse.detection.joining import faces_of
 from nd_synapse.detection.overview import Overview
+from nd_synapse.detection.padding import outside_of
+from nd_synapse.detection.tissue import tile_counts
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Detected, Finding
 
-__all__ = ["FOUND", "candidates_of", "detect", "measured_columns", "summarise", "write_masks"]
+__all__ = ["FOUND", "PADDED", "candidates_of", "detect", "measured_columns", "summarise", "write_masks"]
 
 FOUND = np.uint8(255)
+
+PADDED = "padded"
+"""Beside the faces of a block: its voxels of padding by section and tile."""
 
 _SETS = 8
 """Sets that a pipeline may distinguish: a bit each."""
@@ -33,7 +39,7 @@ _PIECE = 2**20
 def summarise(workspace: Workspace, box: Box, observed: Sequence[str]) -> None:
     """Count one block; of the observed channels also save the projection, the digest and the moments."""
     plan = workspace.plan
-    arrays = packed_counts(plan.pipeline.summarise(workspace.role_arrays(box), workspace.place(box)))
+    arrays = counts_of_block(workspace, box)
     for channel in observed:
         voxels = workspace.voxels(channel, box)
         arrays[f"overview {channel}"] = Overview.of_block(voxels, box, plan.box).pixels
@@ -79,16 +85,29 @@ def measured_columns(detected: Detected) -> list[tuple[str, NDArray[Any]]]:
 def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     """Label the candidates of one block, and measure their parts."""
     plan, store = workspace.plan, workspace.store
-    detected = plan.pipeline.detect(workspace.role_arrays(box), finding, workspace.place(box))
-    labelled = objects.label(candidates_of(detected, box.shape), box, plan.box)
-    parts = objects.measure(labelled, box, measured_columns(detected))
+    outside, place = outside_of(workspace, box, finding), workspace.place(box)
+    searched = outside if plan.pipeline.tissue_only else None
+    if searched is not None:
+        place = replace(place, tissue=~searched.around(plan.halo))
+    detected = plan.pipeline.detect(workspace.role_arrays(box), finding, place)
+    candidates = candidates_of(detected, box.shape)
+    if searched is not None:
+        tissue = ~searched.around((0, 0, 0))
+        candidates = candidates & tissue
+        detected = replace(detected, sets={name: voxels & tissue for name, voxels in detected.sets.items()})
+    labelled = objects.label(candidates, box, plan.box)
+    rims = [] if outside is None else list(outside.rims().items())
+    parts = objects.measure(labelled, box, measured_columns(detected) + rims)
     saved = {"numbers": labelled.numbers, "ids": labelled.ids, **_bits(detected.sets)}
     del detected
     channels = ((f"intensity:{name}", workspace.voxels(name, box)) for name in plan.channels)
     parts |= objects.measure_voxels(labelled, channels)
     kind = plan.parts_kind(finding)
     store.save(f"labels-{kind}", key_of(box), saved)
-    store.save(f"faces-{kind}", key_of(box), faces_of(labelled))
+    faces = faces_of(labelled)
+    if outside is not None:
+        faces[PADDED] = tile_counts(outside.around((0, 0, 0)), box, plan.box)
+    store.save(f"faces-{kind}", key_of(box), faces)
     # the parts are saved last: with them the block is finished
     store.save(kind, key_of(box), parts)
 

@@ -17,23 +17,23 @@ _MAX_LEVELS = 2**26
 """Levels of all counts of a summary together: half a GiB."""
 
 
-def packed_counts(summary: Summary) -> dict[str, NDArray[Any]]:
-    """Return counts without their zeros, as ``places <name>`` and ``counts <name>``, int64."""
+def packed_counts(summary: Summary, of: str = "") -> dict[str, NDArray[Any]]:
+    """Return counts without their zeros, as ``<of>places <name>`` and ``<of>counts <name>``, int64."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, counts in summary.items():
         kept = counts != 0
         kept[-1:] = True  # counts that end with zeros keep their length
         places = np.flatnonzero(kept)
-        arrays[f"places {name}"], arrays[f"counts {name}"] = places, counts[places]
+        arrays[f"{of}places {name}"], arrays[f"{of}counts {name}"] = places, counts[places]
     return arrays
 
 
-def add_all_counts(total: Summary, arrays: Mapping[str, NDArray[Any]]) -> None:
+def add_all_counts(total: Summary, arrays: Mapping[str, NDArray[Any]], of: str = "") -> None:
     """Add what `packed_counts` packed to a summary, in place; other arrays are ignored."""
     for key, counts in arrays.items():
         kind, _, name = key.partition(" ")
-        if kind == "counts":
-            add_counts(total, name, arrays[f"places {name}"], counts)
+        if kind == f"{of}counts":
+            add_counts(total, name, arrays[f"{of}places {name}"], counts)
 
 
 def add_counts(total: Summary, name: str, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from nd_synapse.blocks.block_volume import overlapping
 from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.blocks.shared_store import Part, SharedStore
-from nd_synapse.detection.counts import add_all_counts, packed_counts
+from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.on_disk import Means, PoolRunner, opened
 from nd_synapse.detection.outcome import FailedBlock
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
-from nd_synapse.pipeline.contract import Finding, Summary
+from nd_synapse.pipeline.contract import Finding
 from nd_synapse.progress import Progress, silent
 
 __all__ = ["detect_part"]
@@ -47,7 +49,7 @@ def _count(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[Fa
         if runner.exchange.fetch_all(kind, [key]):
             return []
         passes.count(mine)
-        runner.exchange.store.save(kind, key, packed_counts(passes.total(passes.whole(mine))))
+        runner.exchange.store.save(kind, key, passes.total(passes.whole(mine)).packed())
         runner.exchange.leave((kind,), key)
         return runner.failed_blocks
 
@@ -56,32 +58,32 @@ def _find(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[Fai
     """Label and measure the blocks of a part."""
     near = _near(plan, mine)
     with opened(near, means) as (passes, runner):
-        finding = _finding_of_sums(plan, part, runner)
+        finding = _finding_of_sums(plan, part, runner, passes.workspace)
         if finding is not None:
-            # what is pulled is compared with their digests
-            passes.count(mine)
+            # what is pulled is compared with their digests, and padding is in what was counted around them
+            passes.count(_around(plan, mine) if "padding" in finding else mine)
             passes.find(finding, passes.whole(mine), wanted=False)
             return runner.failed_blocks
     # a part of the counting is not done: what is missing is counted here
     with opened(plan, means) as (passes, _):
         finding = passes.learn().finding
     with opened(near, means) as (passes, runner):
-        passes.count(mine)
+        passes.count(_around(plan, mine) if "padding" in finding else mine)
         passes.find(finding, passes.whole(mine), wanted=False)
         return runner.failed_blocks
 
 
-def _finding_of_sums(plan: Plan, part: Part, runner: PoolRunner) -> Finding | None:
+def _finding_of_sums(plan: Plan, part: Part, runner: PoolRunner, workspace: Workspace) -> Finding | None:
     """Learn from the sums of all parts, as far as they are there."""
     kind = _sums_kind(plan, part)
     filled = [str(index) for index in range(part.count) if replace(part, index=index).of(plan.blocks())]
     if not runner.exchange.fetch_all(kind, filled):
         return None
-    total: Summary = {}
+    total = Counted()
     for key in filled:
-        add_all_counts(total, runner.exchange.store.load(kind, key))
+        total.add(runner.exchange.store.load(kind, key))
     # where every block failed there is nothing to learn from, which `Passes.learn` reports
-    return plan.pipeline.learn(total, plan.roles) if total else None
+    return total.learn(workspace) if total.everything else None
 
 
 def _sums_kind(plan: Plan, part: Part) -> str:
@@ -89,6 +91,16 @@ def _sums_kind(plan: Plan, part: Part) -> str:
     return f"sums-{plan.statistics_kind()}-{part.count}"
 
 
+def _around(plan: Plan, mine: Sequence[Box]) -> list[Box]:
+    """Return some blocks, and those in which padding may show in them."""
+    return list(overlapping(_region(plan, mine), plan.box, plan.block_size))
+
+
 def _near(plan: Plan, mine: Sequence[Box]) -> Plan:
     """Return a plan that pulls no more than some blocks and their halo."""
-    return replace(plan, region=Box.around(mine).grown(plan.halo, plan.box))
+    return replace(plan, region=_region(plan, mine))
+
+
+def _region(plan: Plan, mine: Sequence[Box]) -> Box:
+    """Return some blocks with what is read around them."""
+    return Box.around(mine).grown(plan.counted_halo, plan.box)

@@ -26,7 +26,7 @@ from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection import blocks, features, joining, objects
-from nd_synapse.detection.counts import add_all_counts
+from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.density import density
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, bright_everywhere
 from nd_synapse.detection.outcome import Brightness, Detection
@@ -38,7 +38,7 @@ from nd_synapse.detection.windows import surroundings
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError, NDSynapseError
 from nd_synapse.geometry import Box
-from nd_synapse.pipeline.contract import Chosen, Finding, Summary
+from nd_synapse.pipeline.contract import Chosen, Finding
 
 __all__ = ["Learned", "Passes"]
 
@@ -91,33 +91,33 @@ class Passes:
     def count(self, some: Sequence[Box], wanted: bool = True) -> None:
         """Count blocks."""
         function = partial(blocks.summarise, observed=self.observed)
-        step = Step(STATISTICS, (self.plan.statistics_kind(),), self.plan.halo, wanted=wanted)
+        step = Step(STATISTICS, (self.plan.statistics_kind(),), self.plan.counted_halo, wanted=wanted)
         self.runner.run(step, function, some)
 
-    def total(self, some: Sequence[Box]) -> Summary:
+    def total(self, some: Sequence[Box]) -> Counted:
         """Add up what was counted in some blocks."""
-        total: Summary = {}
+        total = Counted()
         for block in some:
-            add_all_counts(total, self.store.load(self.plan.statistics_kind(), key_of(block)))
+            total.add(self.store.load(self.plan.statistics_kind(), key_of(block)))
         return total
 
     def learn(self) -> Learned:
         """Count all blocks, and let the pipeline learn from the sums."""
         self.count(self.blocks)
-        total: Summary = {}
+        total = Counted()
         overviews: dict[str, NDArray[Any]] = {}
         whole = self._some_whole()
         voxels = sum(block.voxels for block in whole)
         sums = {channel: [0, 0] for channel in self.observed}
         for block in whole:
             arrays = self.store.load(self.plan.statistics_kind(), key_of(block))
-            add_all_counts(total, arrays)
+            total.add(arrays)
             self._merge_overviews(overviews, block, arrays)
             for channel, moments in sums.items():
                 # Python's integers are exact whatever the size of the box
                 moments[:] = (a + b for a, b in zip(moments, arrays[f"moments {channel}"].tolist(), strict=True))
         brightness = {channel: Brightness.of_sums(voxels, *moments) for channel, moments in sums.items()}
-        return Learned(self.plan.pipeline.learn(total, self.plan.roles), overviews, brightness)
+        return Learned(total.learn(self.workspace), overviews, brightness)
 
     def _merge_overviews(
         self, overviews: dict[str, NDArray[Any]], block: Box, arrays: Mapping[str, NDArray[Any]]
@@ -153,7 +153,7 @@ class Passes:
         flags = [] if bright is None else [(BRIGHT_EVERYWHERE, bright)]
         table = self._columns(finding, "table", objects.table_of(every, chosen, chain(measured, flags)))
         _refuse_contradiction(self.workspace, table, masks.voxels)
-        tissue = Tissue.of_blocks(plan.box, self.whole())
+        tissue = self._tissue(finding)
         return Detection(
             masks=masks.volumes,
             labels=self._labels(finding, joint, np.where(first, np.cumsum(first), 0)),
@@ -207,6 +207,17 @@ class Passes:
             return means
 
         return bright_everywhere(self.plan.channels, mean_in, brightness, self.plan.roles.values())
+
+    def _tissue(self, finding: Finding) -> Tissue:
+        """Return the tissue of the blocks that did not fail."""
+        whole = self.whole()
+        tissue = Tissue.of_blocks(self.plan.box, whole)
+        for block in whole if "padding" in finding else []:
+            faces = self.store.load(f"faces-{self.plan.parts_kind(finding)}", key_of(block))
+            if blocks.PADDED in faces:
+                first = self.plan.box.z[0]
+                tissue.voxels[block.z[0] - first : block.z[1] - first] -= faces[blocks.PADDED]
+        return tissue
 
     def _columns(self, finding: Finding, name: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> joining.ColumnFiles:
         """Keep a table in the store."""

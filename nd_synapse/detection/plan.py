@@ -15,6 +15,7 @@ from nd_synapse.blocks.grid import blocks_of
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tiles import Tiles
 from nd_synapse.detection.fingerprint import code, code_of
+from nd_synapse.detection.flat import REACH
 from nd_synapse.detection.windows import WINDOW_NM, Reach, window
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding, Pipeline
@@ -76,6 +77,12 @@ class Plan:
     def halo(self) -> tuple[int, int, int]:
         """Voxels (z, y, x) on each side of a block that the pipeline reads."""
         return self.pipeline.halo(self.voxel_size_nm)
+
+    @property
+    def counted_halo(self) -> tuple[int, int, int]:
+        """Voxels (z, y, x) on each side of a block that statistics read: also for what is flat in the halo."""
+        z, y, x = self.halo
+        return (z, max(y, 1) + REACH, max(x, 1) + REACH)
 
     @property
     def reach(self) -> Reach:

@@ -10,6 +10,7 @@ from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.exchange import Exchange
+from nd_synapse.detection.padding import padding_kind
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, StorageError
 from nd_synapse.geometry import Box
@@ -96,6 +97,8 @@ def forget_other_runs(plan: Plan, store: Store, finding: Finding) -> None:
     later = [kind for prefix in ("features-", "masks-", "overviews-") for kind in store.kinds(prefix)]
     kept = [kind for kind in later if parts in kind]
     whole = {parts, f"faces-{parts}", f"labels-{parts}"}
+    if "padding" in finding:
+        whole.add(padding_kind(finding))
     store.keep_only({plan.tiles().kind, plan.statistics_kind(), *whole, *kept})
 
 

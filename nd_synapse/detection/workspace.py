@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.grid import mirrored
 from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.windows import Reach
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Place
@@ -39,11 +40,15 @@ class Workspace:
         """Return the voxels of a box, shape (z, y, x)."""
         return self.images[channel][box.slices(self.region.start)]
 
+    def with_halo(self, channel: str, box: Box, halo: Reach) -> NDArray[Any]:
+        """Return the voxels of a block with a halo, mirrored beyond the volume, shape (z, y, x)."""
+        # a region ends where the volume does, or beyond what is read
+        inside = Box.of_shape(box.shape, tuple(b - v for b, v in zip(box.start, self.region.start, strict=True)))
+        return mirrored(self.images[channel], inside, halo)
+
     def role_arrays(self, box: Box) -> dict[str, NDArray[Any]]:
         """Return the voxels of each role with the pipeline's halo, shape (z, y, x)."""
-        # a region ends where the volume does, or beyond the halo
-        inside = Box.of_shape(box.shape, tuple(b - v for b, v in zip(box.start, self.region.start, strict=True)))
-        return {role: mirrored(self.images[name], inside, self.plan.halo) for role, name in self.plan.roles.items()}
+        return {role: self.with_halo(channel, box, self.plan.halo) for role, channel in self.plan.roles.items()}
 
     def place(self, box: Box) -> Place:
         """Return where a block lies, for the pipeline."""

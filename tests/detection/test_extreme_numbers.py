@@ -170,7 +170,12 @@ def _huge_object(side: tuple[int, int, int], top: int) -> dict[str, NDArray[Any]
         return n * (n - 1) // 2 if power == 1 else n * (n - 1) * (2 * n - 1) // 6
 
     first = {axis: along(n, 1) * (voxels // n) for axis, n in zip("zyx", side, strict=True)}
-    values: dict[str, int] = {"id": 0, "voxels": voxels, "intensity:one": voxels * top}
+    values: dict[str, int] = {
+        "id": 0,
+        "voxels": voxels,
+        "intensity:one": voxels * top,
+        **dict.fromkeys(objects.RIMS, 0),
+    }
     for axis, n in zip("zyx", side, strict=True):
         values |= {f"sum_{axis}": first[axis], f"start_{axis}": 0, f"stop_{axis}": n}
     for name, (a, b) in PRODUCT_SUMS.items():

@@ -1,0 +1,226 @@
+"""Padding: constant areas that begin at a border of a section, where aligned images end and nothing was imaged.
+
+Flat regions (`flat`) of all blocks are joined. One that begins at a border is padding, unless its value is a clipped
+background: there, what lies beside a region is barely above it, or thin lines are all that there is beside it, while
+pixels beside padding are tissue like any other. That is decided for each value of each channel, by
+
+- the fifth brightest percent of the pixels beside such regions, which are at least half as far from the value as those
+  of all pixels that are not flat (edges are often means of tissue and padding);
+- all pixels that are not flat, which are at least eight times as many as those beside such regions.
+
+Padding of any searched channel is not tissue, and neither is a rim around it: edges that were resampled and filtered
+are brighter or darker than tissue for several pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.blocks.block_volume import BlockVolume, overlapping
+from nd_synapse.blocks.grid import key_of, mirrored
+from nd_synapse.blocks.packing import digest
+from nd_synapse.detection.features import block_numbers
+from nd_synapse.detection.flat import STEP, distance_levels
+from nd_synapse.detection.objects import RIMS, Joint
+from nd_synapse.detection.workspace import Workspace
+from nd_synapse.geometry import Box
+from nd_synapse.pipeline.contract import Finding
+
+__all__ = ["Found", "Outside", "Padding", "decide", "learned_padding", "outside_of", "padding_kind"]
+
+RIM = 8
+"""Pixels around padding that are not tissue either. On a real volume the mean is up to six times as bright four pixels
+from padding as elsewhere, and nearly as elsewhere from eight on."""
+
+_CONTACT = 32
+"""Pixels at the border of the volume from which a region is padding: clipped noise touches it in smaller spots."""
+
+_THICK = 8
+_PERCENT = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of a channel in all blocks; see `flat.Regions` and `flat.values_of`."""
+
+    values: NDArray[np.int64]
+    regions: NDArray[np.int64]
+    runs: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """The padding of a channel."""
+
+    parts: NDArray[np.int64]
+    """Ids of the regions of blocks that are padding, ascending."""
+    regions: NDArray[np.int64]
+    """The rows of the table of the regions of the volume that are; they follow from the voxels, for any blocks."""
+
+    @property
+    def values(self) -> list[int]:
+        """The values of padding."""
+        values: list[int] = np.unique(self.regions[:, 1]).tolist()
+        return values
+
+
+def decide(found: Found, volume: Box) -> Padding:
+    """Decide which regions of a channel are padding."""
+    joint = Joint(found.regions[:, 0], [_touching(found.runs, found.regions, volume)])
+    # the id of a region is that of its first part, and its parts have one value
+    names = ("id", "stop_z", *[""] * (found.regions.shape[1] - 2))
+    regions = np.stack([joint.column(*column) for column in zip(names, found.regions.T, strict=True)], axis=1)
+    at_border = regions[:, 3] >= _CONTACT
+    # a channel without any pixel that is not flat is constant, which pipelines report
+    is_padding = np.zeros(len(regions), np.bool_)
+    for value in np.unique(regions[at_border, 1]).tolist() if found.values.any() else []:
+        of_value = at_border & (regions[:, 1] == value)
+        is_padding |= of_value & _ends_abruptly(value, regions[of_value, 4:].sum(axis=0), found.values)
+    return Padding(joint.part_ids[is_padding[joint.object_rows]], regions[is_padding])
+
+
+def _ends_abruptly(value: int, beside: NDArray[np.int64], elsewhere: NDArray[np.int64]) -> bool:
+    """Return whether pixels beside regions of a value, by distance from it, are like those elsewhere, by value."""
+    if not beside.any():
+        return True
+    if elsewhere.sum() * STEP**2 < _THICK * beside.sum():
+        return False
+    away = np.abs(np.arange(len(elsewhere)) - value)
+    everywhere = np.bincount(distance_levels(away), elsewhere, minlength=len(beside)).astype(np.int64)
+    # two levels are twice the distance
+    return _high(beside) + 2 >= _high(everywhere)
+
+
+def _high(counts: NDArray[np.int64]) -> int:
+    """Return the level that five in a hundred reach."""
+    return int(np.searchsorted(np.cumsum(counts) * 100, counts.sum() * _PERCENT))
+
+
+def _touching(runs: NDArray[np.int64], regions: NDArray[np.int64], volume: Box) -> NDArray[np.int64]:
+    """Return the ids, shape (n, 2), of regions of one value that touch across blocks."""
+    pairs = [np.zeros((0, 2), np.int64)]
+    _, ny, nx = volume.shape
+    for low, across in ((0, nx), (2, ny)):
+        # the place beside one at the high side of a block is one row, or column, farther
+        here = runs[runs[:, 0] == low + 1]
+        there = runs[runs[:, 0] == low]
+        there = there[np.argsort(there[:, 1])]
+        first = np.searchsorted(there[:, 2], here[:, 1] + across, "right")
+        count = np.maximum(np.searchsorted(there[:, 1], here[:, 2] + across, "left") - first, 0)
+        which = np.repeat(np.arange(len(here)), count)
+        other = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+        pairs.append(np.stack([here[which, 3], there[other, 3]], axis=1))
+    found = np.concatenate(pairs)
+    order = np.argsort(regions[:, 0])
+    value = regions[order[np.searchsorted(regions[order, 0], found)], 1]
+    touching: NDArray[np.int64] = found[value[:, 0] == value[:, 1]]
+    return touching
+
+
+def learned_padding(workspace: Workspace, found: Mapping[str, Found]) -> Finding:
+    """Decide what is padding, save it for the workers, and return it as a part of the finding; empty without any.
+
+    `padding` has the values by channel, `padded_regions` a fingerprint of the regions.
+    """
+    plan = workspace.plan
+    decided = {channel: decide(of_channel, plan.box) for channel, of_channel in found.items()}
+    decided = {channel: padding for channel, padding in decided.items() if len(padding.parts)}
+    if not decided:
+        return {}
+    places = np.unravel_index(np.concatenate([padding.parts for padding in decided.values()]) - 1, plan.box.shape)
+    voxels = np.stack(places) + np.array([plan.box.start]).T
+    blocks = np.unique(block_numbers(voxels, plan.box, plan.block_size))
+    known = {"blocks": blocks, **{f"of {channel}": padding.parts for channel, padding in decided.items()}}
+    finding: Finding = {
+        "padding": {channel: padding.values for channel, padding in decided.items()},
+        "padded_regions": digest(np.array(list(decided)), *(padding.regions for padding in decided.values())),
+    }
+    workspace.store.save(padding_kind(finding), "regions", known)
+    return finding
+
+
+def padding_kind(finding: Finding) -> str:
+    """Return under which name the padded regions are saved."""
+    return f"padding-{finding['padded_regions']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What is not tissue in a block and around it."""
+
+    marked: NDArray[np.bool_]
+    """Shape (z, y, x) with a margin, mirrored beyond the volume."""
+    margin: tuple[int, int, int]
+    """Voxels (z, y, x) around the block, 1 or more."""
+
+    def around(self, halo: Sequence[int], moved: Sequence[int] = (0, 0, 0)) -> NDArray[np.bool_]:
+        """Return what is not tissue in the block with a halo, or in the voxels that lie `moved` (z, y, x) from it."""
+        z, y, x = (
+            slice(m - h + step, n - m + h + step)
+            for n, m, h, step in zip(self.marked.shape, self.margin, halo, moved, strict=True)
+        )
+        return self.marked[z, y, x]
+
+    def rims(self) -> dict[str, NDArray[np.bool_]]:
+        """Return which voxels of the block have a neighbour on the low, and on the high side that is not tissue."""
+        rims = {}
+        for name, step in zip(RIMS, (-1, 1), strict=True):
+            z, y, x = (self.around((0, 0, 0), [step * (axis == along) for axis in range(3)]) for along in range(3))
+            rims[name] = z | y | x
+        return rims
+
+
+def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | None:
+    """Return what is not tissue in a block and as far around it as the pipeline reads; None where all is tissue."""
+    if "padding" not in finding:
+        return None
+    plan, store = workspace.plan, workspace.store
+    known = store.load(padding_kind(finding), "regions")
+    hz, hy, hx = (max(halo, 1) for halo in plan.halo)
+    wide = (hz, hy + RIM, hx + RIM)
+    near = list(overlapping(box.grown(wide, plan.box), plan.box, plan.block_size))
+    starts = np.array([block.start for block in near], np.int64).T
+    is_padded = np.isin(block_numbers(starts, plan.box, plan.block_size), known["blocks"])
+    padded = {block for block, is_one in zip(near, is_padded.tolist(), strict=True) if is_one}
+    if not padded:
+        return None
+
+    def read(block: Box) -> NDArray[Any] | None:
+        return _padding_of(store.load(plan.statistics_kind(), key_of(block)), known) if block in padded else None
+
+    volume = BlockVolume(read, plan.box, plan.block_size, np.bool_)
+    inside = Box.of_shape(box.shape, [b - v for b, v in zip(box.start, plan.box.start, strict=True)])
+    marked = mirrored(volume, inside, wide)
+    if not marked.any():
+        return None
+    for axis in (1, 2):
+        marked = _grown(marked, axis)
+    return Outside(marked, (hz, hy, hx))
+
+
+def _grown(marked: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
+    """Mark what is at most `RIM` from a mark along an axis, without a margin of as many voxels."""
+    within = 1
+    while within < 2 * RIM + 1:
+        step = min(within, 2 * RIM + 1 - within)
+        n = marked.shape[axis] - step
+        marked = marked.take(range(n), axis) | marked.take(range(step, n + step), axis)
+        within += step
+    return marked
+
+
+def _padding_of(counted: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return the padding of any channel in a block, given what was counted in it and which regions are padding."""
+    found: list[NDArray[np.bool_]] = []
+    for name, ids in known.items():
+        channel = name.removeprefix("of ")
+        if channel != name and f"flat-numbers {channel}" in counted:
+            is_padding = np.isin(counted[f"flat-regions {channel}"][:, 0], ids)
+            found.append(np.concatenate([[False], is_padding])[counted[f"flat-numbers {channel}"]])
+    padding: NDArray[np.bool_] = np.logical_or.reduce(found)
+    return padding

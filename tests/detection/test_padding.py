@@ -1,0 +1,269 @@
+"""Padding is found, a clipped background is not taken for it, and neither blocks nor parts show in what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nd_synapse.blocks.shared_store import Part
+from nd_synapse.detection.flat import REACH, flat_pixels
+from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.detection.padding import RIM
+from nd_synapse.pipeline.contract import Detected, Finding, Pipeline, Place, Summary
+from nd_synapse.pipeline.roles import Role
+from pipelines.nomads_unsupervised import NomadsUnsupervised
+from pipelines.probabilistic import Probabilistic
+from tests.detection.in_process import InProcessPool
+from tests.detection.test_parts import Memory, in_one, in_parts
+from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
+
+Volume = NDArray[np.uint8]
+
+
+def noise(shape: tuple[int, ...] = (2, 160, 200), seed: int = 0) -> Volume:
+    """Tissue with a clipped background and bright spots."""
+    random = np.random.default_rng(seed)
+    spots = ndimage.gaussian_filter((random.random(shape) < 0.01) * 2000.0, (0, 1.3, 1.3))
+    return np.clip(random.normal(6, 8, shape) + spots, 0, 254).astype(np.uint8)
+
+
+def strip(value: int, width: int) -> Volume:
+    voxels = noise()
+    voxels[:, :width] = value
+    return voxels
+
+
+def wedge() -> Volume:
+    """A section that was turned: its padding is a triangle, resampled at its edge."""
+    y, x = np.mgrid[:160, :200]
+    voxels = noise()
+    voxels[:, 6 * y + x < 150] = 0
+    return voxels
+
+
+def island(radius: int) -> Volume:
+    y, x = np.mgrid[:160, :200]
+    return np.where((y - 80) ** 2 + (x - 90) ** 2 < radius**2, noise(), 0).astype(np.uint8)
+
+
+def missing_section() -> Volume:
+    voxels = noise()
+    voxels[1] = 0
+    return voxels
+
+
+def blobs(sigma: float, share: float) -> Volume:
+    """Simulated puncta on an exactly black background."""
+    seeds = np.random.default_rng(1).random((2, 160, 200)) < share
+    seeds[0, 80, 90] = True
+    smooth = ndimage.gaussian_filter(seeds.astype(np.float64), (0, sigma, sigma))
+    return (smooth / smooth.max() * 200).astype(np.uint8)
+
+
+def clipped(sigma: float, share: float) -> Volume:
+    """Smooth noise of which most is below the black level."""
+    smooth = ndimage.gaussian_filter(np.random.default_rng(2).normal(size=(2, 160, 200)), (0, sigma, sigma))
+    above = (smooth - np.quantile(smooth, share)) / smooth.std()
+    return np.clip(40 * above, 0, 255).astype(np.uint8)
+
+
+PADDED: dict[str, tuple[Callable[[], Volume], Callable[[Volume], NDArray[np.bool_]]]] = {
+    "a strip of zeros": (lambda: strip(0, 5), lambda voxels: rows(voxels, 5)),
+    "a strip of another value": (lambda: strip(37, 9), lambda voxels: rows(voxels, 9)),
+    "a strip of the largest value": (lambda: strip(255, 20), lambda voxels: rows(voxels, 20)),
+    "a wedge": (wedge, lambda voxels: opened(voxels == 0)),
+    "all but an island": (lambda: island(60), lambda voxels: opened(voxels == 0)),
+    "a section that is missing": (missing_section, lambda voxels: np.arange(2)[:, None, None] == np.ones_like(voxels)),
+}
+"""What has padding, and which."""
+
+NOT_PADDED: dict[str, Callable[[], Volume]] = {
+    "tissue alone": noise,
+    "a strip of three pixels": lambda: strip(0, 3),
+    **{f"puncta of {sigma:g} pixels on black": partial(blobs, sigma, 0.002) for sigma in (1.0, 2.0, 4.0, 8.0)},
+    "one punctum on black": lambda: blobs(2, 0),
+    **{
+        f"{share:.0%} black, smooth over {sigma:g} pixels": partial(clipped, sigma, share)
+        for sigma in (0.0, 0.7, 1.0, 2.0, 4.0)
+        for share in (0.6, 0.8, 0.9, 0.97, 0.99)
+    },
+}
+
+
+def rows(voxels: Volume, count: int) -> NDArray[np.bool_]:
+    """Mark the first rows of all sections."""
+    marked = np.zeros(voxels.shape, np.bool_)
+    marked[:, :count] = True
+    return marked
+
+
+def opened(equal: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark what lies in a square of marks, in sections that are mirrored at their borders."""
+    padded = np.pad(equal, [(0, 0), (16, 16), (16, 16)], mode="symmetric")
+    found = ndimage.binary_opening(padded, np.ones((1, 8, 8)))
+    return np.asarray(found[:, 16:-16, 16:-16], np.bool_)
+
+
+def grown(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark the rim as well."""
+    return np.asarray(ndimage.maximum_filter(marked, (1, 2 * RIM + 1, 2 * RIM + 1)), np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Everything(Pipeline):
+    """Counts and detects all that is tissue; two channels, and a halo."""
+
+    name = "everything"
+    help = "all of the tissue"
+    roles = (Role("presynaptic", ("pre",), ""), Role("postsynaptic", ("post",), ""))
+
+    def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
+        return (1, 2, 3)
+
+    def summarise(self, arrays: dict[str, NDArray[Any]], place: Place) -> Summary:  # type: ignore[override]
+        z, y, x = (slice(h, n + h) for h, n in zip(self.halo(VOXEL_SIZE_NM), place.shape, strict=True))
+        voxels = arrays["presynaptic"][z, y, x]
+        return {"levels": np.bincount(voxels.ravel() if place.tissue is None else voxels[place.tissue[z, y, x]])}
+
+    def learn(self, summary: Summary, channels: Any) -> Finding:
+        return {
+            "counted": int(summary["levels"].sum()),
+            "sum": int(summary["levels"] @ np.arange(len(summary["levels"]))),
+        }
+
+    def detect(self, arrays: Any, finding: Finding, place: Place) -> Detected:
+        around = tuple(n + 2 * h for n, h in zip(place.shape, self.halo(VOXEL_SIZE_NM), strict=True))
+        assert place.tissue is None or place.tissue.shape == around
+        seen = np.full(place.shape, place.tissue is not None and not place.tissue.all(), np.uint8)
+        return Detected({"All": np.ones(place.shape, np.bool_)}, {"seen": seen})
+
+
+def found_in(voxels: Volume, other: Volume | None = None) -> Found:
+    channels = {"pre": voxels, "post": noise(voxels.shape, 5) if other is None else other}
+    return detect_arrays(Everything(), channels, VOXEL_SIZE_NM, block_size=(2, 64, 96))
+
+
+@pytest.mark.parametrize("case", PADDED)
+def test_padding_is_found_and_is_neither_counted_nor_detected(case: str) -> None:
+    made, known = PADDED[case]
+    voxels = made()
+    padding = known(voxels)
+    found = found_in(voxels)
+    assert list(found.finding["padding"]) == ["pre"]
+    assert np.array_equal(found.masks["All"] == 0, grown(padding))
+    assert found.tissue.total == np.count_nonzero(~grown(padding))
+    assert found.finding["counted"] == np.count_nonzero(~padding)
+
+
+@pytest.mark.parametrize("case", NOT_PADDED)
+def test_a_background_that_is_clipped_is_not_taken_for_padding(case: str) -> None:
+    voxels = NOT_PADDED[case]()
+    found = found_in(voxels)
+    assert "padding" not in found.finding
+    assert found.tissue.fraction == 1
+    assert found.finding["counted"] == voxels.size
+    assert found.masks["All"].all()
+
+
+def test_padding_of_any_searched_channel_is_not_tissue() -> None:
+    found = found_in(strip(0, 5), strip(255, 20))
+    assert found.finding["padding"] == {"pre": [0], "post": [255]}
+    assert np.array_equal(found.masks["All"] == 0, grown(rows(noise(), 20)))
+
+
+def test_an_object_beside_padding_is_marked_on_the_side_that_it_touches() -> None:
+    voxels = noise((6, 120, 120))
+    voxels[:2, :10] = 0
+    channels = {"pre": voxels, "post": noise(voxels.shape, 5)}
+    found = detect_arrays(NomadsUnsupervised(), channels, VOXEL_SIZE_NM, chosen=ROLES)
+    near = found.table["touches_padding"]
+    assert 0 < near.sum() < len(near) / 2
+    outside = np.zeros(voxels.shape, np.bool_)
+    outside[:2, : 10 + RIM] = True
+    labels = np.asarray(found.labels)
+    beside = ndimage.binary_dilation(outside, ndimage.generate_binary_structure(3, 1)) & ~outside
+    assert set(labels[beside & (labels > 0)]) == set(found.table["id"][near])
+
+
+def test_a_pipeline_that_stays_as_published_sees_no_padding_and_its_tissue_is_counted_all_the_same() -> None:
+    voxels = strip(0, 20)
+    found = detect_arrays(Probabilistic(), {"synapsin": voxels, "psd95": voxels}, VOXEL_SIZE_NM)
+    assert found.tissue.total == np.count_nonzero(~grown(rows(voxels, 20)))
+
+
+@st.composite
+def padded(draw: st.DrawFn) -> Arrays:
+    """Two channels with rectangles of one value at the borders of sections."""
+    shape = (draw(st.integers(1, 4)), draw(st.integers(20, 70)), draw(st.integers(20, 70)))
+    seed = draw(st.integers(0, 99))
+    channels = {}
+    for name in ("pre", "post"):
+        voxels = noise(shape, seed) if draw(st.booleans()) else noise(shape, seed).astype(np.uint16) * 200
+        for _ in range(draw(st.integers(0, 4))):
+            section, side = draw(st.integers(0, shape[0] - 1)), draw(st.integers(0, 3))
+            depth, first = draw(st.integers(1, 30)), draw(st.integers(0, 30))
+            stripe = np.rot90(voxels[section], side)
+            stripe[:depth, first : first + draw(st.integers(1, 60))] = draw(st.sampled_from([0, 0, 7, 255]))
+        channels[name] = voxels
+    return Arrays((3, 5, 7), **channels)
+
+
+sizes = st.tuples(st.integers(1, 4), st.integers(6, 40), st.integers(6, 40))
+
+
+@settings(max_examples=40, deadline=None)
+@given(padded(), sizes)
+def test_for_any_padding_and_blocks_the_result_is_that_of_one_block(source: Arrays, size: tuple[int, int, int]) -> None:
+    for pipeline in (Everything(), NomadsUnsupervised()):
+        one, many = (
+            detect_arrays(pipeline, source.data, VOXEL_SIZE_NM, chosen=ROLES, block_size=blocks)
+            for blocks in (source.box.shape, size)
+        )
+        assert one.finding == many.finding
+        assert np.array_equal(one.tissue.voxels, many.tissue.voxels)
+        assert np.array_equal(np.asarray(one.labels), np.asarray(many.labels))
+        assert one.table.keys() == many.table.keys()
+        assert all(values.tobytes() == many.table[name].tobytes() for name, values in one.table.items())
+
+
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40)), st.integers(0, 99), st.sampled_from([2, 300])
+)
+def test_for_any_section_flat_is_what_lies_in_a_square_of_one_value(
+    shape: tuple[int, int, int], seed: int, values: int
+) -> None:
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, values, [n // 9 + 2 for n in shape]).astype(np.uint16)
+    voxels = np.kron(coarse, np.ones((9, 9, 9), np.uint16))[tuple(slice(4, n + 4) for n in shape)]
+    voxels = np.where(random.random(shape) < 0.003, 999, voxels).astype(np.uint16)
+    expected = np.zeros(shape, np.bool_)
+    for value in np.unique(voxels):
+        expected |= opened(voxels == value)
+    around = np.pad(voxels, [(0, 0), (REACH, REACH), (REACH, REACH)], mode="symmetric")
+    flat = flat_pixels(around)
+    assert np.array_equal(np.zeros(shape, np.bool_) if flat is None else flat, expected)
+
+
+def test_parts_of_a_run_find_the_same_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most parts see none of the border: what they need of others they take from there."""
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
+    monkeypatch.setattr("tests.detection.test_parts.SIZE", (2, 32, 32))
+    voxels = noise((3, 100, 120))
+    voxels[1, :70, :50] = voxels[2, :, 80:] = 0
+    source = Arrays(pre=voxels, post=noise(voxels.shape, 5))
+
+    parts = [Part(phase, index, 5) for phase in ("statistics", "detection") for index in range(5)]
+    one, many = in_one(source), in_parts(source, parts, Memory())
+    assert one.finding["padding"] == {"pre": [0]}
+    assert one.tissue.fraction < 1
+    same(one, many)
+    assert np.array_equal(one.tissue.voxels, many.tissue.voxels)
