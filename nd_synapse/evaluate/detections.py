@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.errors import UnknownNameError, closest
 from nd_synapse.evaluate.synapses import Synapses
+from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 
-__all__ = ["Detections", "run_pipeline"]
+__all__ = ["Detections", "is_adjustable", "objects_of", "permissive", "run_pipeline"]
 
 _SCORES = ("score", "probability")
+_STRICTNESS = "strictness"
+_PERMISSIVE = 0.25
+"""Share of the default strictness at which pipelines run, so that the best one is found below the default as well."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +48,34 @@ def run_pipeline(
 ) -> Detections:
     """Detect synapses in channels of uint8 or uint16, shape (z, y, x); `chosen` assigns roles that names do not decide.
 
-    The score of an object is the largest value in its voxels of what the pipeline grades the mask with. Where it grades
-    nothing, it is the column ``score`` or ``probability`` of its table, if there is one.
+    The score of an object is the largest value in its voxels of what the pipeline grades the mask with. Where it has a
+    strictness, or grades nothing, it is the column ``score`` or ``probability`` of its table, if there is one.
     """
     if mask not in pipeline.masks:
         found = f"{pipeline.name} has {', '.join(closest(mask, pipeline.masks))}"
         raise UnknownNameError(f"mask {mask!r}", found, "Correct --mask")
-    found_all = detect_arrays(pipeline, channels, voxel_size_nm, chosen=chosen, threads=threads, scores=True)
+    graded = not is_adjustable(pipeline)
+    return objects_of(
+        detect_arrays(pipeline, channels, voxel_size_nm, chosen=chosen, threads=threads, scores=graded), mask
+    )
+
+
+def is_adjustable(pipeline: Pipeline) -> bool:
+    """Return whether a pipeline has a strictness: what it detects has at least that in its column ``score``."""
+    return any(parameter.name == _STRICTNESS for parameter in pipeline.parameters)
+
+
+def permissive(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of a pipeline with a low strictness, if it has one and none is given."""
+    for parameter in registry.parameters(name):
+        if parameter.name == _STRICTNESS and not isinstance(parameter.default, str):
+            low = max(parameter.default * _PERMISSIVE, parameter.minimum or 0.0)
+            return {_STRICTNESS: f"{low:g}", **given}
+    return dict(given)
+
+
+def objects_of(found_all: Found, mask: str) -> Detections:
+    """Return the objects of a mask of a detection."""
     labels = np.where(found_all.masks[mask] != 0, np.asarray(found_all.labels), 0)
     table = _rows(found_all, mask)
     scores, scored_by = _scores(found_all, mask, table, labels)

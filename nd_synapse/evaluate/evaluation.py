@@ -48,6 +48,8 @@ class Evaluation:
     """Missed synapses in reach of a detection that is matched with another synapse."""
     doubled: int
     """False alarms in reach of a synapse that is matched with another detection."""
+    right: NDArray[np.bool_]
+    """Which detections add a hit to those of higher score, or without scores have a synapse; shape (detections,)."""
     curve: Curve | None
     """Precision and recall over the scores; None where detections have no scores."""
     left_out: tuple[int, int]
@@ -194,16 +196,12 @@ def _evaluate(
     matched = np.stack([rows[0][inside[:, 0]], rows[1][inside[:, 1]]], axis=1)
     near = np.setdiff1d(left.truth, matched[:, 0]), np.setdiff1d(left.detection, matched[:, 1])
     left_out = (len(truth) - len(synapses), len(detections) - len(found))
-    curve = _curve(left, found.score)
-    return Evaluation(rule, synapses, found, matched, len(near[0]), len(near[1]), curve, left_out)
-
-
-def _curve(candidates: Candidates, score: NDArray[np.float64] | None) -> Curve | None:
-    """Return precision and recall over the scores, None without scores."""
-    if score is None:
-        return None
-    gain = gains(candidates, np.argsort(-score, kind="stable"))
-    return precision_recall_curve(gain, score, candidates.truths)
+    if found.score is None:
+        right, curve = np.isin(np.arange(len(found)), matched[:, 1]), None
+    else:
+        right = gains(left, np.argsort(-found.score, kind="stable"))
+        curve = precision_recall_curve(right, found.score, left.truths)
+    return Evaluation(rule, synapses, found, matched, len(near[0]), len(near[1]), right, curve, left_out)
 
 
 def _away_from_border(

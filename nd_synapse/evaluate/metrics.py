@@ -26,6 +26,8 @@ __all__ = [
     "f1_of_counts",
     "precision_recall_curve",
     "proportion",
+    "ratio",
+    "resampled",
 ]
 
 _Z = 1.959963984540054  # half of the normal distribution's middle 95 % lies below it
@@ -112,7 +114,7 @@ def area_under_roc(
     above = np.add.reduceat(np.where(positive[order], sorted_weights, 0.0), first, axis=1)
     below = np.add.reduceat(np.where(positive[order], 0.0, sorted_weights), first, axis=1)
     wins = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-    return _ratio(wins, above.sum(axis=1) * below.sum(axis=1))
+    return ratio(wins, above.sum(axis=1) * below.sum(axis=1))
 
 
 def balanced_accuracy(
@@ -122,7 +124,7 @@ def balanced_accuracy(
     weights = np.ones((1, len(chosen))) if weight is None else weight
     shares = []
     for of, right in ((positive, positive & chosen), (~positive, ~positive & ~chosen)):
-        shares.append(_ratio(weights @ right.astype(np.float64), weights @ of.astype(np.float64)))
+        shares.append(ratio(weights @ right.astype(np.float64), weights @ of.astype(np.float64)))
     mean: NDArray[np.float64] = (shares[0] + shares[1]) / 2
     return mean
 
@@ -132,21 +134,35 @@ def bootstrap(
     positive: NDArray[np.bool_],
     resamples: int,
     seed: int,
+    size: int = 0,
 ) -> Rate:
     """Return a figure with the middle 95 % of its values over resamples (percentile bootstrap).
 
     Each class is drawn from separately, with replacement. `figure` maps weights (b, n), or None for the data as they
-    are, to figures (b,).
+    are, to figures (b,). `size` is as of `resampled`.
     """
     value = float(figure(None)[0])
     if math.isnan(value):
         return Rate(value, value, value)
-    rng = np.random.default_rng(seed)
-    batch = max(1, _AT_ONCE // len(positive))
-    sizes = [batch] * (resamples // batch) + [resamples % batch]
-    values = np.concatenate([figure(_weights(rng, positive, size)) for size in sizes if size])
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(resampled(figure, positive, resamples, seed, size), [2.5, 97.5])
     return Rate(value, float(low), float(high))
+
+
+def resampled(
+    figure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    positive: NDArray[np.bool_],
+    resamples: int,
+    seed: int,
+    size: int = 0,
+) -> NDArray[np.float64]:
+    """Return a figure of each resample, shape (resamples,), drawn as by `bootstrap`; the same seed draws the same.
+
+    `size` is the number of values a resample that `figure` holds, where that is more than the elements that are drawn.
+    """
+    rng = np.random.default_rng(seed)
+    batch = max(1, _AT_ONCE // max(len(positive), size))
+    batches = [batch] * (resamples // batch) + [resamples % batch]
+    return np.concatenate([figure(_weights(rng, positive, n)) for n in batches if n])
 
 
 def _weights(rng: np.random.Generator, positive: NDArray[np.bool_], resamples: int) -> NDArray[np.float64]:
@@ -158,7 +174,7 @@ def _weights(rng: np.random.Generator, positive: NDArray[np.bool_], resamples: i
     return weights
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Divide; NaN where there is nothing to divide by."""
-    quotient: NDArray[np.float64] = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Divide arrays of one shape; NaN where there is nothing to divide by."""
+    quotient: NDArray[np.float64] = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
     return quotient
