@@ -18,13 +18,15 @@ from nd_synapse.cli.evaluate_options import Request, parser, request_of
 from nd_synapse.console import app
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError, closest
 from nd_synapse.evaluate import printout, truth
-from nd_synapse.evaluate.detections import Detections, run_pipeline
-from nd_synapse.evaluate.evaluation import Evaluation, evaluate_labels, evaluate_points
+from nd_synapse.evaluate.detections import Detections, is_adjustable, permissive, run_pipeline
+from nd_synapse.evaluate.evaluation import Evaluation, evaluate_labels, evaluate_points, join, with_synapses
 from nd_synapse.evaluate.inputs import Volumes
+from nd_synapse.evaluate.strictness import Advice, Marked, advise
 from nd_synapse.evaluate.synapses import Extent, Synapses, synapses_of_labels
 from nd_synapse.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_synaptograms, read_synaptograms
 from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
+from nd_synapse.job.manifest import read_run_file
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.text import describe_error
@@ -41,35 +43,77 @@ class _Report:
     files: Mapping[str, bytes]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """A labelled image, and how a pipeline did on it."""
+
+    shape: tuple[int, ...]
+    roles: Mapping[str, str]
+    scored_by: str
+    shown: tuple[str, NDArray[Any]]
+    """The first channel and its largest values along z."""
+    extent: Extent
+    evaluation: Evaluation
+    permissive: Evaluation | None
+    """With a low strictness; None where the pipeline has none."""
+
+
 def _volume(request: Request) -> _Report:
     """Run a pipeline on images and compare it with the truth."""
-    assert request.images is not None
-    assert request.voxel_size_nm is not None
     pipeline = registry.build(request.pipeline, request.parameters)
-    volumes = Volumes(request.images)
+    wide = registry.build(request.pipeline, permissive(request.pipeline, request.parameters))
+    pipelines = (pipeline, wide) if is_adjustable(pipeline) else (pipeline,)
+    images = [_labelled(request, pipelines, *paths) for paths in zip(request.images, request.truth, strict=True)]
+    first, mask = images[0], request.mask or pipeline.masks[0]
+    size = " x ".join(f"{nm:g}" for nm in request.voxel_size_nm or ())
+    voxels = (
+        " x ".join(map(str, first.shape)) if len({image.shape for image in images}) == 1 else "differing numbers of"
+    )
+    subject = f"{pipeline.name}, mask {mask}, on {_named(request.images)}\n"
+    subject += f"({voxels} voxels of {size} nm; {_assigned(first.roles)}), against {_named_truth(request)}"
+    if first.scored_by and all(image.evaluation.curve is not None for image in images):
+        subject += f"\nScore of a detection: {first.scored_by}."
+    wider = [image.permissive for image in images if image.permissive is not None]
+    advised = _advise(request, wider, [image.extent for image in images]) if wider else None
+    about = {"pipeline": _pipeline(pipeline, mask, first.roles)}
+    return _report(request, [(image.evaluation, image.shown) for image in images], subject, about, advised)
+
+
+def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, truth_file: Path) -> _Image:
+    """Run pipelines on an image and match what each finds."""
+    assert request.voxel_size_nm is not None
+    volumes = Volumes(folder)
+    chosen = dict(request.channels)
+    if len(volumes) == 1 and len(pipelines[0].roles) == 1:  # nothing is to be told by the name
+        chosen = {pipelines[0].roles[0].name: next(iter(volumes)), **chosen}
     # only the channels that the pipeline uses are read
-    roles = pipeline.choose(list(volumes), request.channels)
+    roles = pipelines[0].choose(list(volumes), chosen)
     channels = {name: _image(name, volumes[name]) for name in dict.fromkeys(roles.values())}
     shape = next(iter(channels.values())).shape
     extent = Extent(Box.of_shape(shape), request.voxel_size_nm)
     # read before the work, so that a mistake in it shows at once
-    points, labels = _truth(request, extent)
-    mask = request.mask or pipeline.masks[0]
-    with _failing_as_data(pipeline):
-        found = run_pipeline(
-            pipeline, channels, request.voxel_size_nm, mask, chosen=request.channels, threads=request.threads
-        )
-    evaluation = _matched(request, points, labels, found, extent)
-    size = " x ".join(f"{nm:g}" for nm in request.voxel_size_nm)
-    voxels = " x ".join(map(str, shape))
-    subject = f"{pipeline.name}, mask {mask}, on {request.images}\n"
-    subject += f"({voxels} voxels of {size} nm; {_assigned(roles)}), against {_named_truth(request)}"
-    if found.scored_by and evaluation.curve is not None:
-        subject += f"\nScore of a detection: {found.scored_by}."
+    points, labels = _truth(request, truth_file, extent)
+    evaluations, scored_by = [], []
+    for pipeline in pipelines:
+        with _failing_as_data(pipeline):
+            found = run_pipeline(
+                *(pipeline, channels, request.voxel_size_nm, request.mask or pipeline.masks[0]),
+                chosen=chosen,
+                threads=request.threads,
+            )
+        evaluations.append(_matched(request, points, labels, found, extent))
+        scored_by.append(found.scored_by)
     name, first = next(iter(channels.items()))
-    return _report(
-        request, evaluation, subject, (name, first.max(axis=0)), {"pipeline": _pipeline(pipeline, mask, roles)}
-    )
+    wide = evaluations[1] if len(evaluations) > 1 else None
+    return _Image(shape, roles, scored_by[0], (name, first.max(axis=0)), extent, evaluations[0], wide)
+
+
+def _advise(
+    request: Request, evaluations: Sequence[Evaluation], extents: Sequence[Extent | None]
+) -> tuple[Marked, Advice | None]:
+    """Return the detections of all images, and the strictness to use."""
+    marked = Marked.of(evaluations, extents)
+    return marked, advise(marked, request.resamples, request.seed)
 
 
 @contextmanager
@@ -87,36 +131,40 @@ def _matched(
     request: Request, points: Synapses, labels: NDArray[np.int64] | None, found: Detections, extent: Extent
 ) -> Evaluation:
     """Match by the requested rule, or by the default for this kind of truth."""
+    border_nm, several = request.border_nm, len(request.truth) > 1
     if labels is not None and request.max_distance_nm is None:
         return evaluate_labels(
-            labels, found.labels, extent, request.overlap or 0.0, scores=found.scores, border_nm=request.border_nm
+            *(labels, found.labels, extent, request.overlap or 0.0),
+            scores=found.scores,
+            border_nm=border_nm,
+            may_be_empty=several,
         )
     if request.overlap is not None:
-        raise UsageError(f"--overlap with {request.truth}", "points have no extent", "Give --max-distance-nm")
-    return evaluate_points(points, found.synapses, request.distance_nm, extent=extent, border_nm=request.border_nm)
+        raise UsageError(f"--overlap with {request.truth[0]}", "points have no extent", "Give --max-distance-nm")
+    return evaluate_points(
+        points, found.synapses, request.distance_nm, extent=extent, border_nm=border_nm, may_be_empty=several
+    )
 
 
-def _truth(request: Request, extent: Extent) -> tuple[Synapses, NDArray[np.int64] | None]:
-    """Read the truth: points, and labels where it is a volume."""
-    assert request.truth is not None
-    if not truth.is_table(request.truth):
-        labels = truth.read_labels(request.truth)
+def _truth(request: Request, path: Path, extent: Extent) -> tuple[Synapses, NDArray[np.int64] | None]:
+    """Read the truth of an image: points, and labels where it is a volume."""
+    if not truth.is_table(path):
+        labels = truth.read_labels(path)
         if labels.shape != extent.box.shape:
             found = f"it has {labels.shape} voxels (z, y, x), and the images have {extent.box.shape}"
-            raise DataError(str(request.truth), found, "Give the truth of the same box")
-        _no_types(request)
+            raise DataError(str(path), found, "Give the truth of the same box")
+        _no_types(request, path)
         return synapses_of_labels(labels, extent.voxel_size_nm)[0], labels
-    return truth.within(_points(request), extent, request.distance_nm, f"points in {request.truth}"), None
+    return truth.within(_points(request, path), extent, request.distance_nm, f"points in {path}"), None
 
 
-def _points(request: Request) -> Synapses:
-    """Read the points of the truth whose types count."""
-    assert request.truth is not None
-    points = truth.read_points(request.truth, request.voxel_size_nm, kind=request.type_column)
+def _points(request: Request, path: Path) -> Synapses:
+    """Read the points of a truth whose types count."""
+    points = truth.read_points(path, request.voxel_size_nm, kind=request.type_column)
     if not request.types:
         return points
     kinds = np.unique(points.kind).tolist() if points.kind is not None else []
-    for name in request.types:
+    for name in request.types if len(request.truth) == 1 or points.kind is None else ():
         if name not in kinds:
             found = f"the truth has {', '.join(closest(name, kinds)[:12]) or 'no types'}"
             raise UsageError(f"type {name!r} in --types", found, "Correct --types or --type-column")
@@ -124,48 +172,82 @@ def _points(request: Request) -> Synapses:
     return points.take(np.isin(points.kind, request.types))
 
 
+def _named(paths: Sequence[Path]) -> str:
+    """Name one path, or how many there are, and the first and the last."""
+    return str(paths[0]) if len(paths) == 1 else f"{len(paths):,} ({paths[0]} to {paths[-1]})"
+
+
 def _named_truth(request: Request) -> str:
-    return f"{request.truth}" + (f", only {', '.join(request.types)}" if request.types else "")
+    return _named(request.truth) + (f", only {', '.join(request.types)}" if request.types else "")
 
 
-def _no_types(request: Request) -> None:
+def _no_types(request: Request, path: Path) -> None:
     if request.types or request.type_column:
-        raise UsageError(f"types of {request.truth}", "a label volume has none", "Leave out --types and --type-column")
+        raise UsageError(f"types of {path}", "a label volume has none", "Leave out --types and --type-column")
 
 
 def _table(request: Request) -> _Report:
-    """Compare the table of a run with the truth."""
-    assert request.detections is not None
-    assert request.truth is not None
-    if truth.is_table(request.truth):
-        points = _points(request)
-    elif request.voxel_size_nm is None:
-        raise UsageError(f"labels in {request.truth}", "the size of a voxel is not known", "Give --voxel-size-nm Z,Y,X")
-    else:
-        _no_types(request)
-        points = _of_labels(request, truth.read_labels(request.truth), request.voxel_size_nm)
-    found = truth.read_points(request.detections, request.voxel_size_nm, scored=True, mask=request.mask)
-    subject = f"{request.detections} against {_named_truth(request)}"
+    """Compare the tables of runs with the truth."""
+    subject = f"{_named(request.detections)} against {_named_truth(request)}"
     extent = None
     if request.box is not None and request.voxel_size_nm is not None:
         extent = Extent(request.box, request.voxel_size_nm)
-        inside = np.all(extent.depth_um(points.centre_um) >= 0, axis=1)
-        subject += f"\n{np.count_nonzero(~inside):,} synapses outside of {request.box} are left out"
-        points = points.take(inside)
+    evaluations = []
+    for path, truth_file in zip(request.detections, request.truth, strict=True):
+        evaluation, notes = _of_table(request, path, truth_file, extent)
+        subject += notes
+        evaluations.append(evaluation)
+    advised = None
+    if all(_is_of_adjustable(path) for path in request.detections):
+        advised = _advise(request, evaluations, [extent] * len(evaluations))
+    about = {"detections_file": _plain_paths(request.detections)}
+    return _report(request, [(one, None) for one in evaluations], subject, about, advised)
+
+
+def _of_table(request: Request, path: Path, truth_file: Path, extent: Extent | None) -> tuple[Evaluation, str]:
+    """Compare the table of a run with its truth; return also what is to be said about it."""
+    if truth.is_table(truth_file):
+        points = _points(request, truth_file)
+    elif request.voxel_size_nm is None:
+        raise UsageError(f"labels in {truth_file}", "the size of a voxel is not known", "Give --voxel-size-nm Z,Y,X")
+    else:
+        _no_types(request, truth_file)
+        points = _of_labels(request, truth_file, request.voxel_size_nm)
+    found, notes = truth.read_points(path, request.voxel_size_nm, scored=True, mask=request.mask), ""
+    if extent is not None:
+        inside, counted = (np.all(extent.depth_um(side.centre_um) >= 0, axis=1) for side in (points, found))
+        left_out = f"{np.count_nonzero(~inside):,} synapses and {np.count_nonzero(~counted):,} detections"
+        notes += f"\n{left_out} outside of {extent.box} are left out"
+        points, found = points.take(inside), found.take(counted)
     if _apart(points, found, request.distance_nm):
-        subject += "\nThe two lie apart from each other: check the order of axes, the units and the origin of both"
-    evaluation = evaluate_points(points, found, request.distance_nm, extent=extent, border_nm=request.border_nm)
-    return _report(request, evaluation, subject, None, {"detections_file": str(request.detections)})
+        notes += "\nThe two lie apart from each other: check the order of axes, the units and the origin of both"
+    evaluation = evaluate_points(
+        *(points, found, request.distance_nm),
+        extent=extent,
+        border_nm=request.border_nm,
+        may_be_empty=len(request.truth) > 1,
+    )
+    return evaluation, notes
 
 
-def _of_labels(request: Request, labels: NDArray[np.int64], voxel_size_nm: tuple[float, float, float]) -> Synapses:
+def _is_of_adjustable(table: Path) -> bool:
+    """Return whether the run beside whose run.json a table lies has a strictness."""
+    try:
+        run = read_run_file(table.parent)
+        return is_adjustable(registry.build(run.pipeline, {}))
+    except NDSynapseError:  # a table from elsewhere
+        return False
+
+
+def _of_labels(request: Request, path: Path, voxel_size_nm: tuple[float, float, float]) -> Synapses:
     """Return the synapses of a label volume, counted from voxel 0 of the experiment as a run counts them."""
+    labels = truth.read_labels(path)
     points = synapses_of_labels(labels, voxel_size_nm)[0]
     if request.box is None:
         return points
     if labels.shape != request.box.shape:
         found = f"it has {labels.shape} voxels (z, y, x), and the ranges {request.box.shape}"
-        raise DataError(str(request.truth), found, "Give the labels of the box that the run looked at")
+        raise DataError(str(path), found, "Give the labels of that box")
     start_um = np.array(request.box.start) * np.array(voxel_size_nm) / 1000
     return replace(points, centre_um=points.centre_um + start_um)
 
@@ -182,22 +264,36 @@ def _apart(points: Synapses, found: Synapses, distance_nm: float) -> bool:
 
 def _report(
     request: Request,
-    evaluation: Evaluation,
+    images: Sequence[tuple[Evaluation, tuple[str, NDArray[Any]] | None]],
     subject: str,
-    shown: tuple[str, NDArray[Any]] | None,
     about: Mapping[str, Any],
+    advised: tuple[Marked, Advice | None] | None,
 ) -> _Report:
-    """Describe an evaluation in text, pictures and tables."""
-    figures = {**about, "truth_file": str(request.truth), **printout.as_json(evaluation)}
+    """Describe the evaluations of images, with what is shown of each, in text, pictures and tables."""
+    evaluation = with_synapses(join([one for one, _ in images]))
+    figures = {**about, "truth_file": _plain_paths(request.truth), **printout.as_json(evaluation)}
+    text = printout.as_text(evaluation, subject)
+    if advised is not None:
+        text += printout.advice_as_text(advised[1], len(images))
+        figures["advice"] = printout.advice_as_json(advised[1])
     files: dict[str, bytes] = {}
     if request.out is not None:
         from nd_synapse.evaluate import pictures  # importing matplotlib takes a while
 
-        files = {name: text.encode() for name, text in printout.lists(evaluation).items()}
-        files["matches.png"] = pictures.matches(evaluation, shown, request.voxel_size_nm)
+        for number, (one, shown) in enumerate(images, 1):
+            folder = f"{number:03d}/" if len(images) > 1 else ""
+            files |= {f"{folder}{file}": table.encode() for file, table in printout.lists(one).items()}
+            files[f"{folder}matches.png"] = pictures.matches(one, shown, request.voxel_size_nm)
         if evaluation.curve is not None:
             files["precision_recall.png"] = pictures.precision_recall(evaluation)
-    return _Report(printout.as_text(evaluation, subject), figures, files)
+        if advised is not None and advised[1] is not None:
+            files["strictness.png"] = pictures.over_strictness(advised[0], advised[1])
+    return _Report(text, figures, files)
+
+
+def _plain_paths(paths: Sequence[Path]) -> str | list[str]:
+    """Return a path, or a list where there are several."""
+    return str(paths[0]) if len(paths) == 1 else [str(path) for path in paths]
 
 
 def _cubes(request: Request) -> _Report:
@@ -238,8 +334,8 @@ def _pipeline(pipeline: Pipeline, mask: str | None, roles: Mapping[str, str]) ->
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files, each atomically."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with replacing(folder / name) as file:
                 file.write(content)
     except OSError as error:

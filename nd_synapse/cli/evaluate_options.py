@@ -34,11 +34,12 @@ class Request:
     """Role to channel."""
     mask: str | None
     """None for the first."""
-    images: Path | None
-    detections: Path | None
+    images: tuple[Path, ...]
+    detections: tuple[Path, ...]
     synaptograms: Path | None
     """One of these three is given."""
-    truth: Path | None
+    truth: tuple[Path, ...]
+    """One for each of the images or detections, in their order."""
     out: Path | None
     voxel_size_nm: tuple[float, float, float] | None
     """Along z, y, x."""
@@ -52,7 +53,7 @@ class Request:
     border_nm: tuple[float, float, float]
     """Border (z, y, x) that is left out."""
     box: Box | None
-    """The box of the run that made `detections`."""
+    """The box that was labelled, in the voxels of `detections`."""
     threads: int
     seed: int
     resamples: int
@@ -69,19 +70,20 @@ def parser() -> Parser:
     p = Parser(
         prog="nd-synapse evaluate",
         rare=("--threads", "--type-column", "--types", "--border-nm", "--seed", "--resamples"),
-        usage="%(prog)s (--images DIR | --detections FILE | --synaptograms FILE) [--truth FILE]\n       [options]",
+        usage="%(prog)s (--images DIR ... | --detections FILE ...) --truth FILE ... [options]\n"
+        "       %(prog)s --synaptograms FILE [options]",
         description="Compare detections of synapses with truth, or scores with expert-labelled synaptograms.",
         epilog="Axes are always z, y, x. Ranges are half-open, in voxels: 0,8 or 0:8 is the slices 0 to 7. "
         + exit_codes(*LOCAL),
     )
     what = p.add_argument_group("what to evaluate (one of --images, --detections, --synaptograms)")
     for option, metavar, text in (
-        ("--images", "DIR", "folder of TIFF stacks, one for each channel, or Zarr group"),
+        ("--images", "DIR", "folder of TIFF stacks, one for each channel, or Zarr group; or TIFF of the one channel"),
         ("--detections", "FILE", "table of a run, such as synapses.csv"),
-        ("--synaptograms", "FILE", ".npz of labelled cubes"),
-        ("--truth", "FILE", "CSV of points, or label volume (TIFF, Zarr)"),
+        ("--truth", "FILE", "CSV of points, or label volume (TIFF, Zarr); one for each image, in the same order"),
     ):
-        add_value(what, option, parse_path, text, metavar=metavar)
+        add_value(what, option, _paths, text, metavar=metavar, nargs="+", default=())
+    add_value(what, "--synaptograms", parse_path, ".npz of labelled cubes", metavar="FILE")
     how = p.add_argument_group("the pipeline, for --images and --synaptograms")
     add_pipeline(how)
     how.add_argument("--mask", metavar="NAME", help="which of its masks; default: the first, every synapse")
@@ -121,7 +123,7 @@ def _add_rules(p: Parser) -> None:
     )
     rule.add_argument("--type-column", metavar="NAME", help="types in the truth; default: type, if there is one")
     add_value(rule, "--types", parse_names, "count only synapses of these types", metavar="NAME,...", default=())
-    add_ranges(rule, "voxels along {} of the run that made --detections")
+    add_ranges(rule, "voxels along {} that were labelled, for --detections")
 
 
 def _add_output(p: Parser) -> None:
@@ -136,7 +138,7 @@ def _add_output(p: Parser) -> None:
 def request_of(options: argparse.Namespace) -> Request:
     """Return the request of parsed options; refuse options that do not go together."""
     sources = ("images", "detections", "synaptograms")
-    given = [f"--{name}" for name in sources if getattr(options, name) is not None]
+    given = [f"--{name}" for name in sources if getattr(options, name)]
     if len(given) != 1:
         found = f"{' and '.join(given)} are given" if given else "nothing to evaluate is given"
         raise UsageError("the command line", found, "Give one of --images, --detections and --synaptograms")
@@ -156,14 +158,19 @@ def request_of(options: argparse.Namespace) -> Request:
 def _check(request: Request, pipeline_options: Sequence[str]) -> None:
     """Refuse options that do not go together."""
     for wrong, what, remedy in (
-        (request.truth is None and request.synaptograms is None, "there is no truth", "Give --truth FILE"),
+        (not request.truth and request.synaptograms is None, "there is no truth", "Give --truth FILE"),
         (
-            request.truth is not None and request.synaptograms is not None,
+            bool(request.truth) and request.synaptograms is not None,
             "synaptograms contain their truth",
             "Leave --truth out",
         ),
         (
-            request.images is not None and request.voxel_size_nm is None,
+            request.synaptograms is None and len(request.truth) != len(request.images or request.detections),
+            f"there are {len(request.images or request.detections)} inputs and {len(request.truth)} truths",
+            "Give one truth for each, in the same order",
+        ),
+        (
+            bool(request.images) and request.voxel_size_nm is None,
             "the size of the images' voxels is not known",
             "Give --voxel-size-nm Z,Y,X",
         ),
@@ -173,12 +180,12 @@ def _check(request: Request, pipeline_options: Sequence[str]) -> None:
             "Give one of them",
         ),
         (
-            request.overlap is not None and request.images is None,
+            request.overlap is not None and not request.images,
             "--overlap needs voxels",
             "Give --images, or --max-distance-nm",
         ),
         (
-            request.box is not None and request.detections is None,
+            request.box is not None and not request.detections,
             "ranges belong to --detections",
             "Leave them out, or give --detections",
         ),
@@ -188,12 +195,12 @@ def _check(request: Request, pipeline_options: Sequence[str]) -> None:
             "Give --voxel-size-nm Z,Y,X",
         ),
         (
-            request.detections is not None and any(request.border_nm) and request.box is None,
+            bool(request.detections) and any(request.border_nm) and request.box is None,
             "where the border is, is not known",
-            "Give --z-range, --y-range and --x-range of the run",
+            "Give --z-range, --y-range and --x-range",
         ),
         (
-            request.detections is not None and bool(pipeline_options),
+            bool(request.detections) and bool(pipeline_options),
             f"{' and '.join(pipeline_options)} and --detections are given, and no pipeline is run on a table",
             "Leave them out, or give --images",
         ),
@@ -201,6 +208,10 @@ def _check(request: Request, pipeline_options: Sequence[str]) -> None:
     ):
         if wrong:
             raise UsageError("the command line", what, remedy)
+
+
+def _paths(option: str, texts: Sequence[str]) -> tuple[Path, ...]:
+    return tuple(parse_path(option, text) for text in texts)
 
 
 def _voxel_size(option: str, text: str) -> tuple[float, float, float]:

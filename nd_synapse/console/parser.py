@@ -76,7 +76,7 @@ class Parser(argparse.ArgumentParser):
             if not options:
                 return "it has a word that belongs to no option"
             return f"unrecognized {'options' if options[1:] else 'option'} {' '.join(options)}{self._meant(options[0])}"
-        lacking = re.fullmatch(r"argument (.*): expected one argument", message)
+        lacking = re.fullmatch(r"argument (.*): expected (?:at least )?one argument", message)
         if lacking:
             option = lacking[1].split("/")[-1]
             if option.endswith(("-range", "-size")):

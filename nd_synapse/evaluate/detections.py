@@ -66,11 +66,12 @@ def is_adjustable(pipeline: Pipeline) -> bool:
 
 
 def permissive(name: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the parameters of a pipeline with a low strictness, if it has one and none is given."""
+    """Return the parameters of a pipeline with a low strictness, or that which is given if it is lower still."""
     for parameter in registry.parameters(name):
         if parameter.name == _STRICTNESS and not isinstance(parameter.default, str):
             low = max(parameter.default * _PERMISSIVE, parameter.minimum or 0.0)
-            return {_STRICTNESS: f"{low:g}", **given}
+            if float(given.get(_STRICTNESS, low)) >= low:
+                return {**given, _STRICTNESS: f"{low:g}"}
     return dict(given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from nd_synapse.evaluate.matching import Candidates, gains, match, overlapping, 
 from nd_synapse.evaluate.metrics import Curve, Rate, f1_of_counts, precision_recall_curve, proportion
 from nd_synapse.evaluate.synapses import Extent, Synapses, synapses_of_labels
 
-__all__ = ["SIZE_EDGES_UM3", "Evaluation", "Group", "evaluate_labels", "evaluate_points"]
+__all__ = ["SIZE_EDGES_UM3", "Evaluation", "Group", "evaluate_labels", "evaluate_points", "join", "with_synapses"]
 
 SIZE_EDGES_UM3 = (0.0012, 0.0042, 0.0109)
 """Volumes at which size classes are cut: those that 10, 50 and 90 % of the synaptic clefts annotated in electron
@@ -120,11 +121,13 @@ def evaluate_points(
     *,
     extent: Extent | None = None,
     border_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    may_be_empty: bool = False,
 ) -> Evaluation:
     """Match centres one to one within a distance: as many pairs as possible, and of those the least total distance.
 
     Synapses nearer than `border_nm` (z, y, x) to a face of `extent` are excluded after the matching, with their
-    detections, and so are unmatched detections there.
+    detections, and so are unmatched detections there. A truth without synapses is refused unless it `may_be_empty`, as
+    that of one image of several.
     """
     if not 0 < max_distance_nm < np.inf:
         raise UsageError(
@@ -132,7 +135,8 @@ def evaluate_points(
         )
     candidates = within_distance(truth.centre_um, detections.centre_um, max_distance_nm / 1000)
     rule = f"one to one, centres at most {max_distance_nm:g} nm apart; most pairs, then least total distance"
-    return _evaluate(rule, truth, detections, candidates, extent, border_nm)
+    evaluation = _evaluate(rule, truth, detections, candidates, extent, border_nm)
+    return evaluation if may_be_empty else with_synapses(evaluation)
 
 
 def evaluate_labels(
@@ -143,11 +147,12 @@ def evaluate_labels(
     *,
     scores: dict[int, float] | None = None,
     border_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    may_be_empty: bool = False,
 ) -> Evaluation:
     """Match objects of two label volumes, shape (z, y, x), one to one where they overlap; 0 is background.
 
     As many pairs as possible whose intersection over union is at least `min_iou` (0: one shared voxel), and of those
-    the largest total. `scores` are those of the detected labels; the border is excluded as by `evaluate_points`.
+    the largest total. `scores` are those of the detected labels; the rest is as of `evaluate_points`.
     """
     if truth.shape != detected.shape:
         raise DataError(
@@ -163,7 +168,37 @@ def evaluate_labels(
     candidates = overlapping(_numbered(truth, ids), _numbered(detected, found_ids), (sizes, found_sizes), min_iou)
     least = "at least one voxel shared" if min_iou == 0 else f"intersection over union at least {min_iou:g}"
     rule = f"one to one, {least}; most pairs, then largest total of intersection over union"
-    return _evaluate(rule, synapses, found, candidates, extent, border_nm)
+    evaluation = _evaluate(rule, synapses, found, candidates, extent, border_nm)
+    return evaluation if may_be_empty else with_synapses(evaluation)
+
+
+def with_synapses(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation, or refuse it if its truth has no synapse."""
+    if not len(evaluation.truth):
+        excluded = evaluation.left_out[0]
+        where = f"all {excluded:,} are nearer to the border" if excluded else "none in the truth"
+        raise DataError("synapses to be found", f"there are none: {where}", "Give a truth with synapses that count")
+    return evaluation
+
+
+def join(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the evaluation of several images as one; centres stay those of each image."""
+    if len(evaluations) == 1:
+        return evaluations[0]
+    truth, detections = (Synapses.join([getattr(one, side) for one in evaluations]) for side in ("truth", "detections"))
+    before = np.cumsum([(0, 0)] + [(len(one.truth), len(one.detections)) for one in evaluations], axis=0)
+    right = np.concatenate([one.right for one in evaluations])
+    return Evaluation(
+        rule=evaluations[0].rule,
+        truth=truth,
+        detections=detections,
+        pairs=np.concatenate([one.pairs + start for one, start in zip(evaluations, before[:-1], strict=True)]),
+        merged=sum(one.merged for one in evaluations),
+        doubled=sum(one.doubled for one in evaluations),
+        right=right,
+        curve=None if detections.score is None else precision_recall_curve(right, detections.score, len(truth)),
+        left_out=(sum(one.left_out[0] for one in evaluations), sum(one.left_out[1] for one in evaluations)),
+    )
 
 
 def _numbered(labels: NDArray[Any], ids: NDArray[Any]) -> NDArray[np.int64]:
@@ -186,9 +221,6 @@ def _evaluate(
     pairs = match(candidates)
     kept = _away_from_border(truth, detections, pairs, extent, border_nm)
     synapses, found = truth.take(kept[0]), detections.take(kept[1])
-    if not len(synapses):
-        where = "none in the truth" if not len(truth) else f"all {len(truth):,} are nearer to the border"
-        raise DataError("synapses to be found", f"there are none: {where}", "Give a truth with synapses that count")
     # A pair stays or goes as a whole, so the rest of the largest matching is the largest matching of the rest.
     rows = [np.cumsum(side) - 1 for side in kept]
     inside = pairs[kept[0][pairs[:, 0]]]

@@ -45,15 +45,16 @@ def read_volume(path: Path) -> NDArray[Any]:
 
 
 class Volumes(Mapping[str, NDArray[Any]]):
-    """The volumes of a folder of TIFF files or of a Zarr group, by name; each is read when it is needed."""
+    """The volumes of a folder of TIFF files, a Zarr group or a TIFF file, by name; each is read when it is needed."""
 
     def __init__(self, path: Path) -> None:
         from nd_synapse.files.stacks import is_zarr
 
         with reading(path):
             if path.is_file():
-                raise DataError(str(path), "it is a file", "Give the folder with a stack for each channel")
-            self._files = dict(_zarr_arrays(path) if is_zarr(path) else _tiff_files(path))
+                self._files = {_name(path): path}
+            else:
+                self._files = dict(_zarr_arrays(path) if is_zarr(path) else _tiff_files(path))
         if not self._files:
             wanted = "Give a folder with a TIFF stack a channel, or a Zarr group with an array a channel"
             raise DataError(str(path), "it holds no image volume", wanted)
@@ -76,12 +77,17 @@ def _tiff_files(folder: Path) -> Iterator[tuple[str, Path]]:
     seen: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() in _TIFF and not file.name.startswith("."):
-            name = file.stem.removesuffix(".ome")
+            name = _name(file)
             if name in seen:
                 found = f"{seen[name].name} and {file.name} are both called {name}"
                 raise DataError(str(folder), found, "Keep one file a channel")
             seen[name] = file
             yield name, file
+
+
+def _name(file: Path) -> str:
+    """Return the name of the channel in a TIFF file."""
+    return file.stem.removesuffix(".ome")
 
 
 def _zarr_arrays(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -91,7 +91,7 @@ def precision_recall_curve(gain: NDArray[np.bool_], score: NDArray[np.float64], 
     descending = score[order]
     last = np.flatnonzero(np.append(descending[1:] != descending[:-1], True)) if len(score) else np.empty(0, np.int64)
     hits = np.cumsum(gain[order])[last]
-    precision, recall = hits / (last + 1), hits / truths
+    precision, recall = hits / (last + 1), hits / max(truths, 1)
     average = float(np.sum(precision * np.diff(recall, prepend=0.0)))
     return Curve(descending[last].astype(np.float64), precision.astype(np.float64), recall, average)
 

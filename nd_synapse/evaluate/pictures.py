@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
 from nd_synapse.evaluate.evaluation import Evaluation
+from nd_synapse.evaluate.strictness import Advice, Marked
 from nd_synapse.report.look import QUIET, SERIES, WIDTH_IN, figure, house_style, png, short
 
-__all__ = ["matches", "precision_recall"]
+__all__ = ["matches", "over_strictness", "precision_recall"]
 
 _BRIGHTEST = 99.8  # percentile that is white: a few bright objects would leave all else black
 _MOST_PIXELS = 2048
@@ -99,4 +100,26 @@ def precision_recall(evaluation: Evaluation) -> bytes:
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.set_title(f"average precision {curve.average_precision:.3f}")
         axes.legend(loc="lower left")
+        return png(drawn)
+
+
+def over_strictness(marked: Marked, advice: Advice) -> bytes:
+    """Draw precision, recall and F1 over the strictness, and the one to use with its interval: a PNG."""
+    score, f1, _ = marked.curve()
+    order = np.argsort(-marked.score, kind="stable")
+    right = marked.right[order]
+    hits, found = np.cumsum(right), np.arange(1, len(right) + 1)
+    with house_style():
+        drawn = figure(3.6)
+        axes = drawn.add_subplot()
+        for values, name, colour in (
+            (hits / found, "precision", SERIES[0]),
+            (hits / marked.synapses.sum(), "recall", SERIES[1]),
+        ):
+            axes.plot(marked.score[order], values, color=colour, label=name)
+        axes.plot(score, f1[0], color=SERIES[2], label="F1")
+        axes.axvspan(advice.strictness.low, advice.strictness.high, color=QUIET, alpha=0.25, linewidth=0)
+        axes.axvline(advice.strictness.value, color=QUIET, label=f"to use: {advice.strictness.value:.3g}")
+        axes.set(ylim=(0, 1.02), xlabel="strictness", ylabel="share")
+        axes.legend(loc="lower right")
         return png(drawn)

@@ -13,10 +13,20 @@ from numpy.typing import NDArray
 
 from nd_synapse.evaluate.evaluation import Evaluation, Group
 from nd_synapse.evaluate.metrics import Rate
+from nd_synapse.evaluate.strictness import LEAST_SYNAPSES, Advice
 from nd_synapse.evaluate.synapses import Synapses
 from nd_synapse.evaluate.synaptograms import SynaptogramEvaluation
 
-__all__ = ["as_json", "as_text", "lists", "synaptograms_as_json", "synaptograms_as_text", "synaptograms_table"]
+__all__ = [
+    "advice_as_json",
+    "advice_as_text",
+    "as_json",
+    "as_text",
+    "lists",
+    "synaptograms_as_json",
+    "synaptograms_as_text",
+    "synaptograms_table",
+]
 
 _MOST_KINDS = 8
 _FIGURE = "{:<20}{:>7}   {:<16}  {}"
@@ -106,6 +116,39 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "detections_by_size_um3": _plain_groups(evaluation.detections_by_size),
         "classes_by_type": evaluation.classes,
     }
+
+
+def advice_as_text(advice: Advice | None, images: int) -> str:
+    """Return the lines on the strictness to use."""
+    if advice is None:
+        return f"\nStrictness: none is advised; that takes {LEAST_SYNAPSES} labelled synapses, and one that is found\n"
+    strictness = advice.strictness
+    ends = f"{strictness.low:.3g} to {strictness.high:.3g}"
+    expected = ", ".join(
+        f"{name} {rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})"
+        for name, rate in (("precision", advice.precision), ("recall", advice.recall), ("F1", advice.f1))
+    )
+    images_text = f"{images:,} images" if images > 1 else "one image"
+    where = images_text if advice.tiles == images else f"{advice.tiles:,} tiles of {images_text}"
+    lines = [
+        f"\nStrictness: use --param strictness={strictness.value:.3g} ({ends}):",
+        f"{expected}.",
+        f"From {advice.synapses:,} labelled synapses in {where}; 95 % intervals. What is to be expected was measured",
+        "on labels that had no part in the choice.",
+    ]
+    if strictness.low <= advice.lowest:
+        lines.append(
+            f"Nothing below {advice.lowest:.3g} was tried, and the best may lie there: lower --param strictness="
+        )
+    return "\n".join(lines) + "\n"
+
+
+def advice_as_json(advice: Advice | None) -> dict[str, Any] | None:
+    """Return the strictness to use as plain values."""
+    if advice is None:
+        return None
+    rates = {name: _plain(getattr(advice, name)) for name in ("strictness", "precision", "recall", "f1")}
+    return {**rates, "lowest_tried": advice.lowest, "synapses": advice.synapses, "tiles": advice.tiles}
 
 
 def lists(evaluation: Evaluation) -> dict[str, str]:

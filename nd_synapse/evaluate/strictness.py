@@ -58,6 +58,7 @@ class Marked:
         for image, (one, extent) in enumerate(zip(evaluations, extents, strict=True)):
             low, high = _bounds(one, extent)
             truth, found = (_tiles(of.centre_um, low, high, side) for of in (one.truth, one.detections))
+            found[one.pairs[:, 1]] = truth[one.pairs[:, 0]]  # a hit is not to count in another tile than its synapse
             scores.append(np.zeros(len(found)) if one.detections.score is None else one.detections.score)
             right.append(one.right)
             tiles.append(found + image * side * side)

@@ -57,6 +57,17 @@ class Synapses:
         columns = (self.kind, self.score, self.volume_um3)
         return Synapses(self.centre_um[rows], *(None if column is None else column[rows] for column in columns))
 
+    @classmethod
+    def join(cls, parts: Sequence[Synapses]) -> Synapses:
+        """Return the synapses of several images; a column that one of them lacks is left out."""
+
+        def column(name: str) -> NDArray[Any] | None:
+            each = [getattr(part, name) for part in parts]
+            return None if any(one is None for one in each) else np.concatenate(each)
+
+        centres = np.concatenate([part.centre_um for part in parts])
+        return cls(centres, *(column(name) for name in ("kind", "score", "volume_um3")))
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:

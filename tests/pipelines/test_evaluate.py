@@ -216,7 +216,7 @@ def test_an_invalid_truth_is_one_line(
             2,
             "not a number from 0",
         ),
-        ("--images {s}/labels.tif --truth {s}/truth.csv --voxel-size-nm 70,100,100", 65, "it is a file"),
+        ("--images {s}/labels.tif --truth {s}/truth.csv --voxel-size-nm 70,100,100", 2, "channels are labels"),
         ("--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --pipeline nomad", 2, "nomads"),
         ("--images {s}/images --truth {s}/images --voxel-size-nm 70,100,100", 65, "no Zarr array"),
         ("--images {s}/labels.zarr --truth {s}/truth.csv --voxel-size-nm 70,100,100", 65, "a single array"),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks import accuracy
+from benchmarks.data_sets import data_sets
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.local_boss.synthetic import generate
 from nd_synapse.pipeline import registry
@@ -97,15 +98,10 @@ def test_the_function_of_the_example_gives_the_same_for_any_blocks(
 @pytest.mark.slow
 def test_the_figures_on_planted_synapses_are_those_that_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     """To half a hundredth: another processor may round a random number differently."""
-    assert accuracy.on_planted()
-    printed = {}
-    for line in capsys.readouterr().out.splitlines()[3:]:
-        what, mask, planted, *figures = re.split(r"  +|(?<=All|lut|aba) +| (?=0\.)", line.strip())
-        precision, recall, f1, *_, f1_at_half = map(float, figures)
-        printed[what, mask, planted] = [precision, recall, f1, f1_at_half]
-    (rows, *_) = tables(section(MEASUREMENTS, "Accuracy of the pipelines"))
-    name = ""
-    for what, mask, planted, *figures in rows:
-        name = what.replace("`", "").removesuffix(", default query") or name
-        shown = [float(figure.strip("*")) for figure in figures]
-        assert shown == pytest.approx(printed[name, mask.strip("`"), planted], abs=0.005), (name, mask, planted)
+    accuracy.on_points([next(data_sets())])
+    printed = {row[0]: row for row in tables(capsys.readouterr().out)[0]}
+    for what, *cells in tables(section(MEASUREMENTS, "Accuracy of the pipelines"))[0]:
+        shown, now = (
+            [float(n) for n in re.findall(r"[0-9.]+", " ".join(row[:4]))] for row in (cells, printed[what][1:])
+        )
+        assert shown == pytest.approx(now, abs=0.005), what

@@ -1,0 +1,173 @@
+"""``nd-synapse evaluate`` on labels gives the strictness to use, from one image or many."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from nd_synapse.cli.evaluate import main
+from nd_synapse.errors import UsageError
+from nd_synapse.pipeline import registry
+from tests.pipelines.strict import Strict
+
+SIZE = ("--voxel-size-nm", "100,100,100")
+BEST = 8.0
+"""Of what is planted: synapses are 80 to 120 grey levels bright, other things 20 to 79."""
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = registry.factory
+    monkeypatch.setattr(registry, "factory", lambda name: Strict if name == "strict" else known(name))
+
+
+def write_image(folder: Path, number: int, synapses: int = 12, side: int = 64) -> tuple[Path, Path]:
+    """Write a TIFF with synapses and three times as many other things, each in one pixel, and the labels."""
+    rng = np.random.default_rng(number)
+    places = 3 * np.stack(np.mgrid[1 : side // 3, 1 : side // 3], axis=-1).reshape(-1, 2)  # type: ignore[call-overload]
+    places = places[rng.permutation(len(places))[: 4 * synapses]]
+    image = np.zeros((1, side, side), np.uint8)
+    image[0, *places.T] = np.where(
+        np.arange(4 * synapses) < synapses, rng.integers(80, 120, 4 * synapses), rng.integers(20, 80, 4 * synapses)
+    )
+    files = folder / f"image{number:02d}.tif", folder / f"labels{number:02d}.csv"
+    tifffile.imwrite(files[0], image, photometric="minisblack")
+    with files[1].open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("z", "y", "x"), *((0, *place) for place in places[:synapses].tolist())])
+    return files
+
+
+def evaluate(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    assert main([*map(str, words), *SIZE, "--json", "--resamples", "100"]) == 0, capsys.readouterr().err
+    parsed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return parsed
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
+    folder = tmp_path_factory.mktemp("labelled")
+    files = [write_image(folder, number) for number in range(20)]
+    return [image for image, _ in files], [labels for _, labels in files]
+
+
+def test_twenty_labelled_images_give_the_planted_strictness(
+    labelled: tuple[list[Path], list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the default, which is too permissive for these labels, is what is evaluated besides."""
+    images, labels = labelled
+    shown = evaluate(capsys, "--pipeline", "strict", "--images", *images, "--truth", *labels)
+    advice = shown["advice"]
+    assert advice["strictness"]["value"] == pytest.approx(BEST, abs=0.2)
+    assert advice["strictness"]["low"] <= BEST + 0.1
+    assert advice["strictness"]["high"] >= BEST
+    assert advice["precision"]["value"] > 0.95
+    assert advice["recall"]["value"] > 0.95
+    assert (advice["synapses"], advice["tiles"]) == (240, 20)
+    assert shown["synapses"] == 240
+    assert shown["precision"]["value"] < 0.5
+    assert shown["recall"]["value"] == 1
+
+
+def test_what_is_advised_gives_what_is_expected_on_other_images(
+    labelled: tuple[list[Path], list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = labelled
+    advice = evaluate(capsys, "--pipeline", "strict", "--images", *images, "--truth", *labels)["advice"]
+    strictness = f"strictness={advice['strictness']['value']:.3g}"
+    fresh = [write_image(tmp_path, number) for number in range(100, 120)]
+    images, labels = ([pair[side] for pair in fresh] for side in (0, 1))
+    real = evaluate(capsys, "--pipeline", "strict", "--param", strictness, "--images", *images, "--truth", *labels)
+    for name in ("precision", "recall", "f1"):
+        assert advice[name]["low"] - 0.02 <= real[name]["value"] <= advice[name]["high"] + 0.02
+
+
+def test_one_image_is_cut_into_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, labels = write_image(tmp_path, 1, synapses=100, side=128)
+    out = tmp_path / "out"
+    shown = evaluate(capsys, "--pipeline", "strict", "--images", image, "--truth", labels, "--out", out)
+    assert shown["advice"]["tiles"] == 16
+    assert shown["advice"]["strictness"]["value"] == pytest.approx(BEST, abs=0.2)
+    assert (out / "strictness.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_printout_is_what_to_type(
+    labelled: tuple[list[Path], list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = ([str(path) for path in side[:3]] for side in labelled)
+    words = ["--pipeline", "strict", "--images", *images, "--truth", *labels, *SIZE, "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "Strictness: use --param strictness=8" in printed
+    assert "From 36 labelled synapses in 27 tiles of 3 images" in printed
+    assert "Nothing below" not in printed
+    assert len(printed.splitlines()) <= 40
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "precision_recall.png",
+        "strictness.png",
+        *(f"{number:03d}" for number in range(1, 4)),
+    }
+
+
+def test_an_image_without_synapses_counts_its_false_alarms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [write_image(tmp_path, number) for number in range(2)]
+    empty = tmp_path / "none.csv"
+    empty.write_text("z,y,x\n", encoding="utf-8")
+    shown = evaluate(
+        *(capsys, "--pipeline", "strict", "--images", files[0][0], files[1][0], "--truth", files[0][1], empty)
+    )
+    assert shown["synapses"] == 12
+    assert shown["false_alarms"] > 12
+
+
+def test_the_table_of_a_run_with_a_strictness_gives_the_advice(
+    labelled: tuple[list[Path], list[Path]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its run.json says by what pipeline it was made; a table from elsewhere has no strictness."""
+    from nd_synapse.cli import evaluate as command
+
+    voxels = tifffile.imread(labelled[0][0])[0]
+    table = tmp_path / "synapses.csv"
+    y, x = np.nonzero(voxels >= 40)
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["centroid_z_um", "centroid_y_um", "centroid_x_um", "score"])
+        writer.writerows((0, a / 10, b / 10, voxels[a, b] / 10) for a, b in zip(y.tolist(), x.tolist(), strict=True))
+    words = ("--detections", table, "--truth", labelled[1][0])
+    assert "advice" not in evaluate(capsys, *words)
+    monkeypatch.setattr(command, "_is_of_adjustable", lambda path: path == table)
+    assert evaluate(capsys, *words)["advice"]["strictness"]["value"] == pytest.approx(BEST, abs=0.6)
+    ranges = ("--z-range", "0,1", "--y-range", "0,32", "--x-range", "0,64")
+    half = evaluate(capsys, *words, *ranges)
+    assert half["detections"] == np.count_nonzero(voxels[:32] >= 40)
+
+
+def test_a_low_end_that_was_reached_is_pointed_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A strictness that is given is the lowest that is tried only if it is below a quarter of the default."""
+    image, labels = write_image(tmp_path, 1)
+    voxels = tifffile.imread(image)
+    everything = tmp_path / "all.csv"
+    y, x = np.nonzero(voxels[0] if voxels.ndim == 3 else voxels)
+    rows = "".join(f"0,{a},{b}\n" for a, b in zip(y, x, strict=True))
+    everything.write_text(f"z,y,x\n{rows}", encoding="utf-8")
+    del labels
+    assert main(["--pipeline", "strict", "--images", str(image), "--truth", str(everything), *SIZE]) == 0
+    assert "Nothing below 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("images", "labels"), [(2, 1), (1, 2)])
+def test_images_and_truths_are_pairs(
+    images: int, labels: int, labelled: tuple[list[Path], list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--images", *map(str, labelled[0][:images]), "--truth", *map(str, labelled[1][:labels]), *SIZE]
+    assert main(words) == UsageError.exit_code
+    assert f"{images} inputs and {labels} truths" in capsys.readouterr().err
