@@ -105,3 +105,12 @@ def test_the_figures_on_planted_synapses_are_those_that_the_command_prints(capsy
             [float(n) for n in re.findall(r"[0-9.]+", " ".join(row[:4]))] for row in (cells, printed[what][1:])
         )
         assert shown == pytest.approx(now, abs=0.005), what
+
+
+TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
+
+if __name__ == "__main__":
+    printed = {table.split("|")[1]: table for table in TABLE.findall(Path(sys.argv[1]).read_text(encoding="utf-8"))}
+    text = MEASUREMENTS.read_text(encoding="utf-8")
+    text = TABLE.sub(lambda table: printed.get(table[0].split("|")[1], table[0]), text)
+    MEASUREMENTS.write_text(text, encoding="utf-8")
