@@ -36,7 +36,7 @@ WITHIN, BEYOND, UNSURE = "within", "beyond", "cannot tell"
 PUNCTUM_NM = 300.0
 """Width of a punctum."""
 
-RUN_SECTIONS, MOST_RUNS = 16, 16
+RUN_SECTIONS, MOST_RUNS = 16, 32
 """Sections are measured in runs, as BOSS stores them; of a deeper box as many runs as this, spread evenly."""
 
 _SIDE, _SPACING, _MOST_A_SIDE = 256, 320, 3

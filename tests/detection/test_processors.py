@@ -23,6 +23,9 @@ PROGRAM = """
 import hashlib
 import numpy as np
 from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.registration import measure_registration
+from nd_synapse.geometry import Box
+from nd_synapse.local_boss.synthetic import generate
 from tests.pipelines.variants import VARIANTS, built, volume
 
 for variant in VARIANTS:
@@ -35,6 +38,10 @@ for variant in VARIANTS:
         print(variant, np.dtype(dtype), digest.hexdigest()[:16])
         for name, values in found.table.items():
             print("  ", name, hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16])
+shape = (4, 330, 400)
+images = generate(shape).channels
+for pair in measure_registration(images, list(images), Box.of_shape(shape), (70.0, 100.0, 100.0)).pairs:
+    print(pair)
 """
 
 

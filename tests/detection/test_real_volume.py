@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from nd_synapse.detection import Plan, detect
+from nd_synapse.detection import Detection, Plan, detect
 from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.registration import Registration, measure_registration
+from nd_synapse.geometry import Box
 from tests.detection.test_passes import VOXEL_SIZE_NM, Arrays, same
 from tests.pipelines.variants import VARIANTS, built
 
@@ -41,6 +43,12 @@ def test_no_voxel_differs_between_four_ways_to_cut(shared_data: Path, tmp_path: 
         blocks = f"{found[size].blocks} blocks of {size}"
         print(f"{variant}: {objects} objects, {blocks}: {differ} voxels differ in {len(found[size].masks)} masks")
         same(found[WHOLE], found[size])
+        assert registration(found[size]) == registration(found[WHOLE])
+
+
+def registration(detection: Detection) -> Registration:
+    """Return the shifts in the images as the detection left them."""
+    return measure_registration(detection.images, CHANNELS[:2], Box.of_shape(WHOLE), VOXEL_SIZE_NM)
 
 
 @pytest.mark.slow

@@ -117,6 +117,23 @@ def test_sections_that_have_nothing_in_common_cannot_be_told(sample: Images) -> 
     assert all(pair.fields == 4 and pair.shift_px is None for pair in found)
 
 
+@pytest.mark.slow
+def test_sections_that_have_nothing_in_common_raise_no_alert_in_any_channel(shared_data: Path) -> None:
+    volumes = dict(generate((24, 768, 768), VOXEL_SIZE_NM).channels)
+    for name in ("SYNAPSIN", "PSD95", "GLUR1", "LY"):
+        volumes[f"real {name}"] = tifffile.imread(shared_data / "at_example" / f"{name}.tif")
+    pairs = alerts = 0
+    for name, voxels in volumes.items():
+        for turn in range(5):
+            far = voxels.copy()
+            for z in range(1, len(far), 2):
+                far[z] = np.roll(voxels[z], (100 + z % 3 * 150 + turn * 11, 120 + z % 4 * 110 + turn * 37), (0, 1))
+            found = measured({name: far}).pairs
+            pairs, alerts = pairs + len(found), alerts + sum(pair.outcome != UNSURE for pair in found)
+    print(f"{pairs} pairs of unrelated sections, {alerts} of which got a shift")
+    assert alerts <= pairs / 500
+
+
 def test_noise_cannot_be_told() -> None:
     noise = np.random.default_rng(0).poisson(20, (6, 400, 400)).astype(np.uint16)
     assert outcomes(measured({"one": noise[:3], "two": noise[3:]})) == {UNSURE}
