@@ -18,6 +18,7 @@ from nd_synapse.report.figures_detections import DETECTIONS
 from nd_synapse.report.figures_gallery import CLUSTER_GALLERY, GALLERY
 from nd_synapse.report.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
 from nd_synapse.report.figures_registration import REGISTRATION
+from nd_synapse.report.figures_strictness import STRICTNESS
 from nd_synapse.report.figures_tissue import TISSUE
 from nd_synapse.report.figures_voxels import VOXELS
 from nd_synapse.report.plot import Plot, Subject, show
@@ -31,7 +32,7 @@ CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
         "detections",
         "Detections",
         "Where synapses were found, how many, and how large they are.",
-        (*DETECTIONS, *REGISTRATION),
+        (*DETECTIONS, *STRICTNESS, *REGISTRATION),
     ),
     ("gallery", "Synapses one by one", "Single synapses through their sections, channel by channel.", GALLERY),
     (
@@ -112,9 +113,9 @@ def write_report(
         Title of the page; the file is called ``PyMeda_<title>.html``.
     table : mapping of str to array_like, shape (n,)
         One row a synapse. Known columns: ``id``, ``centroid_<axis>_voxel`` (absolute; the middle of voxel i is i) and
-        ``centroid_<axis>_um`` for z, y and x, ``voxels``, ``volume_um3``, ``slices``, ``touches_border``, ``class``,
-        ``in_<mask>``, and ``mean_<channel>``; without any ``mean_`` column, every other column of numbers is a
-        channel. None is required.
+        ``centroid_<axis>_um`` for z, y and x, ``voxels``, ``volume_um3``, ``slices``, ``score``, ``touches_border``,
+        ``class``, ``in_<mask>``, and ``mean_<channel>``; without any ``mean_`` column, every other column of numbers is
+        a channel. None is required.
     facts : RunFacts
         The run; the figures use its box and voxel size.
     overviews : mapping of str to ndarray, shape (y, x)

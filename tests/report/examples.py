@@ -66,6 +66,7 @@ def synapses(n: int, channels: Sequence[str] = CHANNELS, seed: int = 1) -> Table
     shared = random.normal(size=n)
     for channel in channels:
         table[f"mean_{channel}"] = np.exp(3 + 0.3 * shared + 0.4 * random.normal(size=n))
+    table["score"] = 4 + random.exponential(3, n)
     return table
 
 
