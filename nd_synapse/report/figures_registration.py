@@ -19,28 +19,44 @@ _MARKS = "osD^vPX"
 
 
 def registration_alerts(registration: Registration | None) -> list[str]:
-    """Return one sentence for each channel, and for each two channels, of which a shift is beyond the limit."""
+    """Return a sentence for each channel, and for each two, that is displaced, or cannot be told."""
     if registration is None:
         return []
-    found = []
-    for pairs in registration.relations().values():
-        beyond = sorted((pair for pair in pairs if pair.outcome == BEYOND), key=lambda pair: -(pair.shift_nm or 0))
-        if not beyond:
-            continue
-        first, second = pairs[0].channels
-        if pairs[0].is_neighbours:
-            what, noun = f"{first} is displaced between neighbouring sections", "pair"
-            to_do = "Contrasts across sections mix different places there: align the sections"
-        else:
-            what, noun = f"{second} is displaced against {first}", "section"
-            to_do = "Their agreement is that of different places there: register the channels"
-        named = ", ".join(map(_in_words, beyond[:_MOST_NAMED]))
-        more = f" and {len(beyond) - _MOST_NAMED:,} more" if len(beyond) > _MOST_NAMED else ""
-        found.append(
-            f"Not registered: {what} by more than the width of a punctum ({registration.limit_nm:,.0f} nm) in "
-            f"{len(beyond):,} of {count(len(pairs), noun)}: {named}{more}. {to_do}, and run again; run.json has all."
-        )
-    return found
+    relations = registration.relations().values()
+    displaced = [_displaced(pairs, registration.limit_nm) for pairs in relations]
+    return [*filter(None, displaced), *filter(None, map(_unsure, relations))]
+
+
+def _displaced(pairs: Sequence[Pair], limit_nm: float) -> str:
+    """Report shifts beyond the limit, the largest first; empty where there are none."""
+    beyond = sorted((pair for pair in pairs if pair.outcome == BEYOND), key=lambda pair: -(pair.shift_nm or 0))
+    if not beyond:
+        return ""
+    first, second = pairs[0].channels
+    if pairs[0].is_neighbours:
+        what, noun = f"{first} is displaced between neighbouring sections", "pair"
+        to_do = "Contrasts across sections mix different places there: align the sections"
+    else:
+        what, noun = f"{second} is displaced against {first}", "section"
+        to_do = "Their agreement is that of different places there: register the channels"
+    named = ", ".join(map(_in_words, beyond[:_MOST_NAMED]))
+    more = f" and {len(beyond) - _MOST_NAMED:,} more" if len(beyond) > _MOST_NAMED else ""
+    return (
+        f"Not registered: {what} by more than the width of a punctum ({limit_nm:,.0f} nm) in "
+        f"{len(beyond):,} of {count(len(pairs), noun)}: {named}{more}. {to_do}, and run again; run.json has all."
+    )
+
+
+def _unsure(pairs: Sequence[Pair]) -> str:
+    """Report a channel of which most sections cannot be compared with their neighbours; two channels may differ."""
+    unsure = sum(pair.outcome == UNSURE for pair in pairs)
+    if not pairs[0].is_neighbours or 2 * unsure <= len(pairs):
+        return ""
+    return (
+        f"Registration unknown: {pairs[0].channels[0]} has too little in common in {unsure:,} of "
+        f"{count(len(pairs), 'pair')} of neighbouring sections. They are sparse, or displaced by more than was looked "
+        "for: look at a synaptogram."
+    )
 
 
 def _in_words(pair: Pair) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nd_synapse.detection.registration import WITHIN
+from nd_synapse.detection.registration import UNSURE, WITHIN, Pair
 from nd_synapse.report.figures_registration import registration_alerts
 from nd_synapse.report.plot import show
 from tests.report.examples import FACTS, PLOTS, REGISTERED, numbers, subject, synapses
@@ -24,6 +24,13 @@ def test_what_is_within_or_unsure_or_was_not_measured_is_no_alert() -> None:
     assert within[0].outcome == WITHIN
     assert registration_alerts(replace(REGISTERED, pairs=within)) == []
     assert registration_alerts(None) == []
+
+
+def test_a_channel_of_which_most_sections_cannot_be_told_is_an_alert_and_two_channels_are_none() -> None:
+    neighbours = [Pair(("PSD95", "PSD95"), (z, z + 1), UNSURE, fields=9) for z in range(3)]
+    across = [Pair(("SYNAPSIN", "PSD95"), (z, z), UNSURE, fields=9) for z in range(3)]
+    (alert,) = registration_alerts(replace(REGISTERED, pairs=(*neighbours, *across)))
+    assert alert.startswith("Registration unknown: PSD95 has too little in common in 3 of 3 pairs")
 
 
 def test_the_figure_counts_what_is_within_beyond_and_unsure() -> None:
