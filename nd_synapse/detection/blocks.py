@@ -16,7 +16,7 @@ from nd_synapse.detection.counted import counts_of_block
 from nd_synapse.detection.joining import faces_of
 from nd_synapse.detection.overview import Overview
 from nd_synapse.detection.padding import outside_of
-from nd_synapse.detection.tissue import tile_counts
+from nd_synapse.detection.tissue import lost_to_padding
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
@@ -27,7 +27,7 @@ __all__ = ["FOUND", "PADDED", "candidates_of", "detect", "measured_columns", "su
 FOUND = np.uint8(255)
 
 PADDED = "padded"
-"""Beside the faces of a block: its voxels of padding by section and tile."""
+"""Beside the faces of a block: what its padding takes from the counts of tissue."""
 
 _SETS = 8
 """Sets that a pipeline may distinguish: a bit each."""
@@ -96,8 +96,8 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
         candidates = candidates & tissue
         detected = replace(detected, sets={name: voxels & tissue for name, voxels in detected.sets.items()})
     labelled = objects.label(candidates, box, plan.box)
-    rims = [] if outside is None else list(outside.rims().items())
-    parts = objects.measure(labelled, box, measured_columns(detected) + rims)
+    rims = {} if outside is None else outside.rims()
+    parts = objects.measure(labelled, box, measured_columns(detected) + list(rims.items()))
     saved = {"numbers": labelled.numbers, "ids": labelled.ids, **_bits(detected.sets)}
     del detected
     channels = ((f"intensity:{name}", workspace.voxels(name, box)) for name in plan.channels)
@@ -106,7 +106,7 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     store.save(f"labels-{kind}", key_of(box), saved)
     faces = faces_of(labelled)
     if outside is not None:
-        faces[PADDED] = tile_counts(outside.around((0, 0, 0)), box, plan.box)
+        faces[PADDED] = lost_to_padding(outside.around((0, 0, 0)), list(rims.values()), box, plan.box)
     store.save(f"faces-{kind}", key_of(box), faces)
     # the parts are saved last: with them the block is finished
     store.save(kind, key_of(box), parts)

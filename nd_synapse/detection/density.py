@@ -23,8 +23,6 @@ _FEWEST_SYNAPSES = 30
 _SMALLEST_TILE_UM = 2.0
 """A tile is several times as wide as a synapse: else neighbouring tiles share their synapses, and are no sample."""
 
-_FIRST, _LAST = 0, -1
-
 Floats = NDArray[np.float64]
 
 
@@ -121,16 +119,17 @@ def density(
     weight = weights(low, high)
     z, y, x = centres(objects, rows)
     voxel_um3 = math.prod(voxel_size_nm) / 1e9
-    bricks = [_brick(tissue, end) * voxel_um3 for end in (_FIRST, _LAST)]
-    um3 = (bricks[0] + bricks[1]) / 2
+    # whole numbers as long as can be: their sums are exact in any order
+    first, last = (int(voxels.sum()) for voxels in tissue.counts[1:])
+    um3 = tissue.counts[1:].sum(axis=(0, 1)).ravel() / 2 * voxel_um3
     counted = np.bincount(_tiles(tissue, y, x), weight, len(um3)).astype(np.float64)
-    brick = Count(float(counted.sum()), float(um3.sum()))
+    brick = Count(float(weight.sum()), (first + last) / 2 * voxel_um3)
     tiles, tile_um = int(np.count_nonzero(um3)), _tile_um(tissue, voxel_size_nm)
     why = _no_interval(brick, tiles, tile_um)
     return Density(
         brick=brick,
-        without_low=Count(int((~low).sum()), float(bricks[0].sum())),
-        without_high=Count(int((~high).sum()), float(bricks[1].sum())),
+        without_low=Count(int((~low).sum()), first * voxel_um3),
+        without_high=Count(int((~high).sum()), last * voxel_um3),
         every=Count(len(rows), tissue.um3(voxel_size_nm)),
         without_bright=None if bright is None else Count(float(weight[~bright].sum()), brick.um3),
         cut=int((low | high).sum()),
@@ -159,21 +158,6 @@ def _tile_um(tissue: Tissue, voxel_size_nm: Sequence[float]) -> tuple[float, flo
         for edges, size in zip((tissue.y_edges, tissue.x_edges), voxel_size_nm[1:], strict=True)
     )
     return y, x
-
-
-def _brick(tissue: Tissue, end: int) -> Floats:
-    """Return the voxels of the brick in each tile, (tiles,): without the first or the last plane along each axis."""
-    y, x = (_kept(edges, end) for edges in (tissue.y_edges, tissue.x_edges))
-    whole = tissue.voxels.sum(axis=0) - tissue.voxels[end]
-    brick: Floats = (whole * y[:, np.newaxis] * x).ravel()
-    return brick
-
-
-def _kept(edges: NDArray[np.int64], end: int) -> Floats:
-    """Return the part of each tile that is left without the outermost plane, which has its share of the tissue."""
-    kept = np.ones(len(edges) - 1)
-    kept[end] -= 1 / np.diff(edges)[end]
-    return kept
 
 
 def _no_interval(brick: Count, tiles: int, tile_um: Sequence[float]) -> str:

@@ -215,8 +215,7 @@ class Passes:
         for block in whole if "padding" in finding else []:
             faces = self.store.load(f"faces-{self.plan.parts_kind(finding)}", key_of(block))
             if blocks.PADDED in faces:
-                first = self.plan.box.z[0]
-                tissue.voxels[block.z[0] - first : block.z[1] - first] -= faces[blocks.PADDED]
+                tissue.without(block, self.plan.box, faces[blocks.PADDED])
         return tissue
 
     def _columns(self, finding: Finding, name: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> joining.ColumnFiles:

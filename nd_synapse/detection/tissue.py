@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.geometry import Box, Range
 
-__all__ = ["Tissue", "tile_counts"]
+__all__ = ["Tissue", "lost_to_padding", "tile_counts"]
 
 _TILES = 8
 """Tiles along y and along x, at most: enough for an interval, each large enough for a density."""
@@ -23,14 +24,15 @@ class Tissue:
 
     Parameters
     ----------
-    voxels : ndarray of int64
-        Voxels of tissue in each tile of each section, shape (sections, tile rows, tile columns).
+    counts : ndarray of int64
+        Voxels in each tile of each section, shape (3, sections, tile rows, tile columns): of tissue, of tissue in the
+        brick without the low faces, and in that without the high ones (see `brick`).
     y_edges, x_edges : ndarray of int64
         Where tiles begin along y and x, and where the last one ends, absolute voxel indices. At most eight tiles along
         each axis, equal to a voxel; they follow from the box alone.
     """
 
-    voxels: NDArray[np.int64]
+    counts: NDArray[np.int64]
     y_edges: NDArray[np.int64]
     x_edges: NDArray[np.int64]
 
@@ -38,12 +40,23 @@ class Tissue:
     def of_blocks(cls, box: Box, blocks: Iterable[Box]) -> Tissue:
         """Return a box in which all of some blocks, which do not overlap, is tissue."""
         edges = [_edges(ends) for ends in box.ranges[1:]]
-        voxels = np.zeros((box.shape[0], *(len(ends) - 1 for ends in edges)), np.int64)
+        counts = np.zeros((3, box.shape[0], *(len(ends) - 1 for ends in edges)), np.int64)
         for block in blocks:
-            z = slice(block.z[0] - box.z[0], block.z[1] - box.z[0])
-            rows, columns = (_overlaps(ends, span) for ends, span in zip(edges, block.ranges[1:], strict=True))
-            voxels[z] += rows[:, np.newaxis] * columns
-        return cls(voxels, *edges)
+            for of_region, part in zip(counts, _in_bricks(block, box), strict=True):
+                if part is not None:
+                    rows, columns = (_overlaps(ends, span) for ends, span in zip(edges, part.ranges[1:], strict=True))
+                    of_region[_sections(part, box)] += rows[:, np.newaxis] * columns
+        return cls(counts, *edges)
+
+    def without(self, block: Box, box: Box, lost: NDArray[np.int64]) -> None:
+        """Take what `lost_to_padding` returns for a block from the counts, in place."""
+        self.counts[:, _sections(block, box)] -= lost
+
+    @property
+    def voxels(self) -> NDArray[np.int64]:
+        """Voxels of tissue in each tile of each section, shape (sections, tile rows, tile columns)."""
+        voxels: NDArray[np.int64] = self.counts[0]
+        return voxels
 
     @property
     def total(self) -> int:
@@ -61,15 +74,48 @@ class Tissue:
         return self.total * (math.prod(voxel_size_nm) / 1e9)
 
 
+def lost_to_padding(
+    outside: NDArray[np.bool_], rims: Sequence[NDArray[np.bool_]], block: Box, box: Box
+) -> NDArray[np.int64]:
+    """Count by section and tile of `box` what a block lacks of each of `Tissue.counts`: int64 (3, sections, 8, 8).
+
+    `outside`, bool (z, y, x), is what is not tissue; `rims` are the voxels with such a neighbour on their low, and on
+    their high side.
+    """
+    lost = []
+    for part, marked in zip(_in_bricks(block, box), (outside, *(outside | rim for rim in rims)), strict=True):
+        inside = np.zeros_like(marked)
+        if part is not None:
+            here = part.slices(block.start)
+            inside[here] = marked[here]
+        lost.append(tile_counts(inside, block, box))
+    return np.stack(lost)
+
+
+def _in_bricks(block: Box, box: Box) -> list[Box | None]:
+    """Return a block, and what of it is in the box without its first planes, and without its last ones."""
+    if min(box.shape) == 1:
+        return [block, None, None]
+    bricks = (Box(*((a + low, b - 1 + low) for a, b in box.ranges)) for low in (1, 0))
+    return [block, *(block.intersection(brick) for brick in bricks)]
+
+
+def _sections(block: Box, box: Box) -> slice:
+    """Return where the sections of a block are among those of the box."""
+    return slice(block.z[0] - box.z[0], block.z[1] - box.z[0])
+
+
 def tile_counts(marked: NDArray[np.bool_], block: Box, box: Box) -> NDArray[np.int64]:
     """Count marked voxels of a block (z, y, x) by section and tile of `box`: int64 (sections of the block, 8, 8)."""
-    counts = marked.astype(np.int64)
-    for axis in (1, 2):
-        starts = _edges(box.ranges[axis])[:-1] - block.start[axis]
-        # tiles that end before the block, and those that begin after it, have no voxel of it
-        firsts = np.clip(starts, 0, marked.shape[axis])
-        sums = np.concatenate([np.zeros_like(counts.take([0], axis)), np.cumsum(counts, axis)], axis)
-        counts = np.diff(sums.take(np.append(firsts, marked.shape[axis]), axis), axis=axis)
+    rows, columns = (
+        np.clip(_edges(ends) - start, 0, n)
+        for ends, start, n in zip(box.ranges[1:], block.start[1:], marked.shape[1:], strict=True)
+    )
+    counts = np.zeros((len(marked), len(rows) - 1, len(columns) - 1), np.int64)
+    # tiles beside the block have no voxel of it
+    for row, y in enumerate(pairwise(rows)):
+        for column, x in enumerate(pairwise(columns)):
+            counts[:, row, column] = marked[:, slice(*y), slice(*x)].sum(axis=(1, 2))
     return counts
 
 

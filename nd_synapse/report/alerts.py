@@ -175,16 +175,10 @@ def _objects(table: SynapseTable, facts: RunFacts) -> list[str]:
 def _cut(table: SynapseTable, facts: RunFacts) -> list[str]:
     """Count the objects at the border of the box and at padding."""
     found = []
-    number, share = _flagged(table, "touches_border")
+    _, share = _flagged(table, "touches_border")
     if share >= _MANY_AT_BORDER:
         text = f"Cut objects: {100 * share:.0f} % touch the border of the box; their sizes are lower bounds."
-        density = facts.density
-        if density is not None and density.brick.per_um3 and density.every.per_um3:
-            text += (
-                f" Counted as whole ones they make the density {density.every.per_um3:.3g} per µm³, which is too high; "
-                f"the counting brick finds {density.brick.per_um3:.3g}: report that."
-            )
-        found.append(text)
+        found.append(text + _about_brick(facts))
     number, share = _flagged(table, "touches_padding")
     if number:
         found.append(
@@ -193,6 +187,24 @@ def _cut(table: SynapseTable, facts: RunFacts) -> list[str]:
             "padding, or leave them out of comparisons."
         )
     return found
+
+
+def _about_brick(facts: RunFacts) -> str:
+    """Say what cut objects do to the density, and whether its interval can be trusted."""
+    density = facts.density
+    if density is None or not density.brick.per_um3 or not density.every.per_um3:
+        return ""
+    text = (
+        f" Counted as whole ones they make the density {density.every.per_um3:.3g} per µm³, which is too high; "
+        f"the counting brick finds {density.brick.per_um3:.3g}: report that."
+    )
+    choices = sorted(count.per_um3 or 0 for count in (density.without_low, density.without_high))
+    if density.interval is not None and choices[1] > density.interval[1]:
+        text += (
+            f" Excluding at the first or at the last faces gives {choices[0]:.3g} or {choices[1]:.3g}, more than its "
+            "95 % interval holds: the sections at one end are unlike those at the other. See the count by depth."
+        )
+    return text
 
 
 def _bright(table: SynapseTable, facts: RunFacts) -> list[str]:

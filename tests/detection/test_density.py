@@ -16,7 +16,7 @@ from nd_synapse.detection.density import Density, density
 from nd_synapse.detection.flags import bright_everywhere
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.detection.outcome import Brightness
-from nd_synapse.detection.tissue import Tissue
+from nd_synapse.detection.tissue import Tissue, lost_to_padding
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss import synthetic
 from tests.detection.test_features import BRIGHT
@@ -121,6 +121,26 @@ def test_tiles_without_tissue_take_no_part() -> None:
     found = density(parts, np.arange(len(parts["id"])), Tissue.of_blocks(box, [half]), box, SIZE_NM)
     assert found.tiles == 32
     assert found.brick.per_um3 == pytest.approx(of_mask(mask[:, :, :200], half).brick.per_um3, rel=0.005)
+
+
+def test_padding_at_a_face_ends_the_data_as_a_face_does() -> None:
+    """The density beside it is that of a box without it, exactly."""
+    box, part = Box.of_shape((6, 200, 240)), Box.of_shape((6, 200, 210), (0, 0, 30))
+    mask = np.random.default_rng(2).random(box.shape) < 0.02
+    mask[:, :, :30] = False
+    outside = np.zeros(box.shape, np.bool_)
+    outside[:, :, :30] = True
+    rims = [np.zeros(box.shape, np.bool_) for _ in range(2)]
+    rims[0][:, :, 30] = True
+    measured = list(zip(objects.RIMS, rims, strict=True))
+    parts, _ = objects.join([objects.measure(objects.label(mask, box, box), box, measured)], [])
+    tissue = Tissue.of_blocks(box, [box])
+    tissue.without(box, box, lost_to_padding(outside, rims, box, box))
+    found = density(parts, np.arange(len(parts["id"])), tissue, box, SIZE_NM)
+    expected = of_mask(mask[:, :, 30:], part)
+    assert (found.brick, found.without_low, found.without_high, found.cut) == (
+        expected.brick, expected.without_low, expected.without_high, expected.cut,
+    )  # fmt: skip
 
 
 FIELD = Box.of_shape((30, 640, 640))

@@ -45,12 +45,14 @@ def with_images(table):
     return subject(table, images=images, masks=masks)
 
 
-def density_of(n, bright=None):
-    """Return the density of synapses of one voxel at random places."""
+def density_of(n, bright=None, end=None):
+    """Return the density of synapses of one voxel at random places, every `end`-th of them in the last section."""
     random, none = np.random.default_rng(0), np.zeros(n, np.int64)
     parts = {"voxels": none + 1, "rim_low": none, "rim_high": none}
     for axis, (start, stop) in zip("zyx", BOX.ranges, strict=True):
         place = random.integers(start, stop, n)
+        if end and axis == "z":
+            place[::end] = stop - 1
         parts |= {f"sum_{axis}": place, f"start_{axis}": place, f"stop_{axis}": place + 1}
     return density(parts, np.arange(n), Tissue.of_blocks(BOX, [BOX]), BOX, VOXEL_NM, bright)
 
@@ -431,6 +433,11 @@ class TestAlerts:
         facts = replace(FACTS, density=found)
         (cut,) = (text for text in self.found(table, facts) if text.startswith("Cut objects"))
         assert f"the counting brick finds {found.brick.per_um3:.3g}" in cut
+        assert "more than its 95 % interval" not in cut
+        (uneven,) = (
+            text for text in self.found(table, replace(FACTS, density=density_of(900, end=5))) if "Cut" in text
+        )
+        assert "more than its 95 % interval holds" in uneven
         page = draw_report(title="D", table=table, facts=facts, overviews={}, mask_overviews={}).write(tmp_path, facts)
         text = page.read_text()
         low, high = found.interval
