@@ -21,7 +21,7 @@ from nd_synapse.errors import DataError, NDSynapseError
 from nd_synapse.evaluate import Evaluation, Synapses, evaluate_points
 from nd_synapse.evaluate.detections import is_adjustable, objects_of, permissive
 from nd_synapse.evaluate.metrics import Rate, bootstrap
-from nd_synapse.evaluate.strictness import Marked, ratio_of_sums
+from nd_synapse.evaluate.strictness import Marked, advise, ratio_of_sums
 from nd_synapse.evaluate.synapses import Extent
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss.synthetic import SyntheticVolume
@@ -32,6 +32,8 @@ MOVED = 37
 """Pixels along x, farther than synapses are wide: what is found then is what chance brings together."""
 RESAMPLES = 300
 HEADINGS = "| precision | recall | F1 | best F1 | at score | average precision | |\n|---|---|---|---|---|---|---|---|"
+LABELLED, DRAWS = 20, 25
+"""Images from which a strictness is taken, and how often they are drawn."""
 MOST_BELOW = 0.05
 """By which the F1 of a pipeline of ours may be below that of the best trivial detector."""
 OURS = ("nomads-unsupervised", "nomads-classifier", "puncta")
@@ -258,7 +260,32 @@ def on_points(sets: Iterable[DataSet]) -> bool:
                 name = f"{data.name} {stratum}".strip()
                 print(f"\n| {name}: {task.truth}, by {' and '.join(task.markers)} {HEADINGS}")
                 met &= print_rows(name, _part(rows, left_out), _part(trivial, left_out))
+            if len(data.images) > LABELLED:
+                by_labels(data.name, [*rows, *trivial])
     return met
+
+
+def by_labels(name: str, rows: list[tuple]) -> None:
+    """Print what twenty labelled images give on the others, in the mean of many draws."""
+    print(f"\n| {name}: {LABELLED} labelled images | F1 on the others | best F1 there | precision held | recall held |")
+    print("|---|---|---|---|---|")
+    for what, _, everything in rows:
+        if everything is None:
+            continue
+        rng, drawn = np.random.default_rng(0), []
+        for _ in range(DRAWS):
+            order = rng.permutation(len(everything.synapses))
+            others = everything.without(order[:LABELLED])
+            advice = advise(everything.without(order[LABELLED:]), RESAMPLES)
+            if advice is None:
+                continue
+            hits, found, synapses = others.counts(advice.strictness.value).sum(axis=1)
+            held = [
+                rate.low <= hits / whole <= rate.high
+                for rate, whole in ((advice.precision, found), (advice.recall, synapses))
+            ]
+            drawn.append([2 * hits / (found + synapses), others.curve()[1].max(), *held])
+        print(f"| {what} | {' | '.join(f'{figure:.3f}' for figure in np.mean(drawn, axis=0))} |", flush=True)
 
 
 def _part(rows: list[tuple], left_out: NDArray[np.int64]) -> list[tuple]:

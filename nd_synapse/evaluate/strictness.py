@@ -10,6 +10,9 @@ was chosen (cross-validation; Stone 1974).
 
 Breiman, L. (1996). Bagging predictors. Machine Learning 24(2), 123-140. doi:10.1007/BF00058655
 
+Hesterberg, T. C. (2015). What teachers should know about the bootstrap. The American Statistician 69(4), 371-386.
+doi:10.1080/00031305.2015.1089789
+
 Stone, M. (1974). Cross-validatory choice and assessment of statistical predictions. J. R. Stat. Soc. B 36(2), 111-147.
 doi:10.1111/j.2517-6161.1974.tb00994.x
 """
@@ -22,9 +25,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 from nd_synapse.evaluate.evaluation import Evaluation
-from nd_synapse.evaluate.metrics import Rate, bootstrap, ratio, resampled
+from nd_synapse.evaluate.metrics import Rate, ratio, resampled
 from nd_synapse.evaluate.synapses import Extent
 
 __all__ = ["LEAST_SYNAPSES", "Advice", "Marked", "advise", "ratio_of_sums"]
@@ -152,14 +156,19 @@ def _chosen(marked: Marked, resamples: int, seed: int) -> Rate:
 
 
 def ratio_of_sums(part: NDArray[np.float64], whole: NDArray[np.float64], resamples: int, seed: int) -> Rate:
-    """Return the ratio of two sums over tiles, (tiles,) each, and its middle 95 % over resamples of the tiles."""
-    everywhere = np.ones((1, len(part)))
+    """Return the ratio of two sums over tiles, (tiles,) each, and a 95 % interval by resampling the tiles.
 
-    def of_resamples(weight: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        weights = everywhere if weight is None else weight
-        return np.nan_to_num(ratio(weights @ part, weights @ whole))
-
-    return bootstrap(of_resamples, everywhere[0] > 0, resamples, seed)
+    The percentiles are those that Student's t takes for so few tiles (Hesterberg 2015).
+    """
+    tiles = len(part)
+    beyond = 100 * float(ndtr(-stdtrit(max(tiles - 1, 1), 0.975) * math.sqrt(tiles / max(tiles - 1, 1))))
+    values = resampled(
+        lambda weight: np.nan_to_num(ratio(weight @ part, weight @ whole)), np.ones(tiles, np.bool_), resamples, seed
+    )
+    low, high = np.percentile(values, [beyond, 100 - beyond])
+    return Rate(
+        float(np.nan_to_num(ratio(part.sum(keepdims=True), whole.sum(keepdims=True))[0])), float(low), float(high)
+    )
 
 
 def _bounds(evaluation: Evaluation, extent: Extent | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
