@@ -83,7 +83,7 @@ class Marked:
         """
         score, hits, found, synapses = self._sums(weight)
         precision, gained = np.nan_to_num(ratio(hits, found)), np.diff(hits, axis=1, prepend=0.0)
-        average = ratio(np.sum(precision * gained, axis=1), synapses)
+        average = np.minimum(ratio(np.sum(precision * gained, axis=1), synapses), 1.0)
         return score, np.nan_to_num(ratio(2 * hits, found + synapses[:, None])), average
 
     def best(self, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
@@ -158,14 +158,15 @@ def _chosen(marked: Marked, resamples: int, seed: int) -> Rate:
 def ratio_of_sums(part: NDArray[np.float64], whole: NDArray[np.float64], resamples: int, seed: int) -> Rate:
     """Return the ratio of two sums over tiles, (tiles,) each, and a 95 % interval by resampling the tiles.
 
-    The percentiles are those that Student's t takes for so few tiles (Hesterberg 2015).
+    The percentiles are those that Student's t takes for so few tiles (Hesterberg 2015). At a border a hit may count in
+    another tile than its synapse, so that a resample may exceed 1.
     """
     tiles = len(part)
     beyond = 100 * float(ndtr(-stdtrit(max(tiles - 1, 1), 0.975) * math.sqrt(tiles / max(tiles - 1, 1))))
     values = resampled(
         lambda weight: np.nan_to_num(ratio(weight @ part, weight @ whole)), np.ones(tiles, np.bool_), resamples, seed
     )
-    low, high = np.percentile(values, [beyond, 100 - beyond])
+    low, high = np.percentile(np.minimum(values, 1.0), [beyond, 100 - beyond])
     return Rate(
         float(np.nan_to_num(ratio(part.sum(keepdims=True), whole.sum(keepdims=True))[0])), float(low), float(high)
     )

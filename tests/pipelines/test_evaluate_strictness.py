@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,20 @@ def test_one_image_is_cut_into_tiles(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (out / "strictness.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_outlines_serve_as_well_as_points(
+    labelled: tuple[list[Path], list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The labels are objects of a volume or a mask; a pair shares a voxel."""
+    images, outlines = labelled[0][:6], []
+    for image in images:
+        outlines.append(tmp_path / image.name)
+        mask = (tifffile.imread(image) >= 80).astype(np.uint8)
+        tifffile.imwrite(outlines[-1], mask.reshape(1, *mask.shape[-2:]), photometric="minisblack")
+    advice = evaluate(capsys, "--pipeline", "strict", "--images", *images, "--truth", *outlines)["advice"]
+    assert advice["strictness"]["value"] == pytest.approx(BEST, abs=0.3)
+    assert advice["synapses"] == 72
+
+
 def test_the_printout_is_what_to_type(
     labelled: tuple[list[Path], list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,7 +159,7 @@ def test_the_table_of_a_run_with_a_strictness_gives_the_advice(
         writer.writerows((0, a / 10, b / 10, voxels[a, b] / 10) for a, b in zip(y.tolist(), x.tolist(), strict=True))
     words = ("--detections", table, "--truth", labelled[1][0])
     assert "advice" not in evaluate(capsys, *words)
-    monkeypatch.setattr(command, "_is_of_adjustable", lambda path: path == table)
+    monkeypatch.setattr(command, "read_run_file", lambda folder: SimpleNamespace(pipeline="strict", folder=folder))
     assert evaluate(capsys, *words)["advice"]["strictness"]["value"] == pytest.approx(BEST, abs=0.6)
     ranges = ("--z-range", "0,1", "--y-range", "0,32", "--x-range", "0,64")
     half = evaluate(capsys, *words, *ranges)
