@@ -24,13 +24,13 @@ CHILD_S = 480.0
 
 def shards_for(box: Box, block_size: Sequence[int], child_s: Callable[[int], float]) -> int:
     """Choose the number of shards: the fewest whose children take `CHILD_S` at most, in even parts of rows if any."""
-    counts = _counts(box, block_size)
+    nz, ny, _ = _counts(box, block_size)
     most = min(box.tile_count(block_size, aligned=True), MOST_CHILDREN)
     low, high = 1, most
     while low < high:
         half = (low + high) // 2
         low, high = (low, half) if child_s(half) <= CHILD_S else (half + 1, high)
-    even = (n for n in range(max(1, low // 2), min(2 * low, most) + 1) if _is_even(counts, n))
+    even = (n for n in range(max(1, low // 2), min(2 * low, most) + 1) if _is_even(nz * ny, n))
     return next((n for n in even if child_s(n) <= CHILD_S), low)
 
 
@@ -45,7 +45,7 @@ def pulled_by(box: Box, block_size: Sequence[int], shards: int, halo: Sequence[i
             f"Give a number of shards from 1 to {min(blocks, MOST_CHILDREN)}",
         )
     run = blocks / shards
-    _, ny, nx = counts
+    nz, ny, nx = counts
     runs = (max(run / (ny * nx), 1), min(max(run / nx, 1), ny), min(run, nx))
     voxels, tiles = float(box.voxels), float(shards)
     for extent, count, along, reach in zip(box.shape, counts, runs, halo, strict=True):
@@ -54,10 +54,10 @@ def pulled_by(box: Box, block_size: Sequence[int], shards: int, halo: Sequence[i
         own = extent * along / count
         voxels *= (own + sides * reach) / own
         tiles *= along + (sides if reach else 0)
-    if any(halo) and not _is_even(counts, shards):
-        # a run that begins in one row and ends in another has as much of both as the two have together
-        uneven = 1 + min(run, nx) / max(run, nx)
-        voxels, tiles = voxels * uneven, tiles * uneven
+    # a run that begins in one row, or plane, and ends in another has as much of both as the two have together
+    for whole, number in ((nx, nz * ny), (ny * nx, nz)):
+        if any(halo) and not _is_even(number, shards):
+            voxels *= 1 + min(run, whole) / max(run, whole)
     return math.ceil(voxels), math.ceil(tiles)
 
 
@@ -66,7 +66,6 @@ def _counts(box: Box, block_size: Sequence[int]) -> list[int]:
     return [-(-stop // n) - start // n for (start, stop), n in zip(box.ranges, block_size, strict=True)]
 
 
-def _is_even(counts: Sequence[int], shards: int) -> bool:
-    """Return whether so many shards are whole rows, or even parts of them."""
-    rows = counts[0] * counts[1]
-    return shards % rows == 0 or rows % shards == 0
+def _is_even(number: int, shards: int) -> bool:
+    """Return whether each shard has as many rows or planes as the others, or the same part of one."""
+    return shards % number == 0 or number % shards == 0

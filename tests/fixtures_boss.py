@@ -1,6 +1,6 @@
-"""A local BOSS for tests: a real server in a process of its own, and the real client for it.
+"""A local BOSS for tests: a real server in a process of its own, the real client for it, and small volumes.
 
-It fills nothing: tests create what they need, with names of their own, since the default server is shared.
+Tests create what they need, with names of their own, since the default server is shared.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from intern.resource.boss.resource import (
 )
 from numpy.typing import NDArray
 
+from nd_synapse.files.stacks import stack_of_array
+from nd_synapse.local_boss.boss import Boss
+from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.tokens import writing_token
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -38,6 +41,40 @@ STOP_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 60.0
 
 _numbers = itertools.count(1)
+
+
+def fill(
+    data: Path,
+    collection: str,
+    experiment: str,
+    channels: Mapping[str, NDArray[Any]],
+    voxel_size_nm: tuple[float, float, float] = (70.0, 100.0, 100.0),
+) -> None:
+    """Store channels in a data folder."""
+    boss = Boss(data)
+    for name, voxels in channels.items():
+        ingest(boss, collection, experiment, name, stack_of_array(voxels, name), voxel_size_nm)
+    boss.close()
+
+
+def blobs(shape: tuple[int, int, int], seed: int, number: int) -> dict[str, NDArray[np.uint8]]:
+    """Draw two markers with blobs where they meet."""
+    rng = np.random.default_rng(seed)
+    channels = {name: rng.poisson(12, shape).astype(np.uint8) for name in ("SYNAPSIN", "PSD95")}
+    for z, y, x in rng.integers((1, 4, 4), np.subtract(shape, (1, 4, 4)), (number, 3)):
+        for voxels in channels.values():
+            voxels[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] += 120
+    return channels
+
+
+def spots(shape: tuple[int, int, int], seed: int) -> dict[str, NDArray[np.uint8]]:
+    """Draw two markers with bright voxels where they meet."""
+    rng = np.random.default_rng(seed)
+    bright = rng.random(shape) < 0.02
+    return {
+        name: np.where(bright, rng.integers(120, 255, shape), rng.poisson(10, shape)).astype(np.uint8)
+        for name in ("SYNAPSIN", "PSD95")
+    }
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 import driver
 from nd_synapse.errors import NDSynapseError
-from nd_synapse.files.stacks import stack_of_array
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, fill, spots, start_boss
 
 SHAPE = (4, 64, 64)
 FAULTS = {
@@ -85,17 +81,6 @@ def grown(before: Sequence[Sample], after: Sequence[Sample]) -> dict[str, tuple[
     return found
 
 
-def volume(data: Path) -> None:
-    """Write two markers with spots where they meet."""
-    rng = np.random.default_rng(3)
-    spots = rng.random(SHAPE) < 0.02
-    boss = Boss(data)
-    for name in ("SYNAPSIN", "PSD95"):
-        voxels = np.where(spots, rng.integers(120, 255, SHAPE), rng.poisson(10, SHAPE)).astype(np.uint8)
-        ingest(boss, "soak", "spots", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
-    boss.close()
-
-
 def job(server: BossServer, path: Path) -> str:
     """Do one job; return how it ended."""
     z, y, x = ((0, n) for n in SHAPE)
@@ -119,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         temporary.mkdir()
         # what a job or the server leaves among the temporary files is found here
         os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
-        volume(root / "boss")
+        fill(root / "boss", "soak", "spots", spots(SHAPE, 3))
         (root / "faults.json").write_text(json.dumps(FAULTS))
         with start_boss(root / "boss", "--faults", f"@{root / 'faults.json'}") as server:
             watched = psutil.Process(server.process.pid)

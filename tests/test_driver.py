@@ -31,18 +31,15 @@ from scipy import ndimage
 import driver
 from nd_synapse.credentials import Token
 from nd_synapse.errors import UsageError
-from nd_synapse.files.stacks import open_stack, stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import Job
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
 from tests.conftest import REPOSITORY
 from tests.detection.test_hostile import Fragile
 from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 from tests.faulty_boss import boss_error, faulty_boss
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, blobs, fill, start_boss
 from tests.fixtures_s3 import S3Server
 from tests.small_disk import small_disk
 
@@ -130,11 +127,8 @@ def objects_of(server: S3Server, bucket: str) -> dict[str, bytes]:
 def real_boss(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     """A BOSS that holds the real array-tomography volume."""
     data = tmp_path_factory.mktemp("real")
-    boss = Boss(data)
-    for name in CHANNELS:
-        stack = open_stack([shared_data / "at_example" / f"{name}.tif"])
-        ingest(boss, "weiler", "at_example", name, stack, VOXEL_SIZE_NM)
-    boss.close()
+    channels = {name: tifffile.imread(shared_data / "at_example" / f"{name}.tif") for name in CHANNELS}
+    fill(data, "weiler", "at_example", channels)
     with start_boss(data) as server:
         yield server
 
@@ -146,12 +140,8 @@ def small_boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]
     a_b/c and a/b_c have one results key.
     """
     data = tmp_path_factory.mktemp("small")
-    rng = np.random.default_rng(5)
-    pre, post = (rng.poisson(12, SMALL.shape).astype(np.uint8) for _ in range(2))
-    for z, y, x in rng.integers((1, 4, 4), (5, 56, 66), (25, 3)):
-        for channel in (pre, post):
-            channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] += 120
-    plain = {"SYNAPSIN": pre, "PSD95": post}
+    plain = blobs(SMALL.shape, 5, 25)
+    pre, post = plain.values()
     volumes = {
         ("small", "plain"): plain,
         ("small", "twice"): {"SYNAPSIN_a": pre, "SYNAPSIN_b": pre, "PSD95": post},
@@ -159,11 +149,8 @@ def small_boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]
         ("a_b", "c"): plain,
         ("a", "b_c"): plain,
     }
-    boss = Boss(data)
     for (col, exp), channels in volumes.items():
-        for name, voxels in channels.items():
-            ingest(boss, col, exp, name, stack_of_array(voxels, name), VOXEL_SIZE_NM)
-    boss.close()
+        fill(data, col, exp, channels)
     with start_boss(data) as server:
         yield server
 
@@ -420,10 +407,8 @@ class TestWrongInput:
     def test_output_experiment_of_another_voxel_size_is_refused_before_the_work(
         self, small_boss: BossServer, tmp_path: Path
     ) -> None:
-        boss = Boss(small_boss.data)
-        tiny = stack_of_array(np.zeros((6, 60, 70), np.uint8), "other")
-        ingest(boss, "collman_nomads", "coarse", "anything", tiny, (35.0, 50.0, 50.0))
-        boss.close()
+        tiny = np.zeros((6, 60, 70), np.uint8)
+        fill(small_boss.data, "collman_nomads", "coarse", {"anything": tiny}, (35.0, 50.0, 50.0))
         run = drive_small(small_boss, tmp_path, "--out-exp", "coarse", "--quiet")
         assert run.code == 65
         assert "--out-exp" in run.stderr

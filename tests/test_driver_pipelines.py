@@ -18,13 +18,10 @@ import pytest
 import tifffile
 
 from nd_synapse.cli.pipelines import main as pipelines_command
-from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.job.job import DEFAULT_OUT_COL, DEFAULT_OUT_EXP
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, fill, start_boss
 from tests.in_process import main, restored
 from tests.pipelines.test_example import installed
 
@@ -57,13 +54,11 @@ clashing.masks = ("All", "mine-clashing-Predictions")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     data = tmp_path_factory.mktemp("boss")
     rng = np.random.default_rng(5)
-    boss = Boss(data)
-    for name in ("PSD95", "SYNAPSIN"):
-        voxels = rng.poisson(12, SHAPE).astype(np.uint8)
+    channels = {name: rng.poisson(12, SHAPE).astype(np.uint8) for name in ("PSD95", "SYNAPSIN")}
+    for voxels in channels.values():
         voxels[2:4, 10:13, 10:13] = voxels[2:5, 40:44, 50:53] = 140
         voxels[3, 41:43, 51] = 200
-        ingest(boss, "small", "plain", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
-    boss.close()
+    fill(data, "small", "plain", channels)
     with start_boss(data) as running:
         yield running
 

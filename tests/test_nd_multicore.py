@@ -27,16 +27,13 @@ from numpy.typing import NDArray
 import nd_multicore
 from nd_synapse.blocks.grid import blocks_of
 from nd_synapse.errors import DataError, RangeError, UsageError
-from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.multicore.memory import Load
 from nd_synapse.multicore.results import _common_dtype
 from nd_synapse.multicore.run import _declared, _working_bytes
 from NeuroDataResource import get_boss_resource
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import BossServer
+from tests.fixtures_boss import BossServer, fill
 from tests.in_process import main, restored
 
 SHAPE = (5, 20, 30)
@@ -59,10 +56,7 @@ def ramp() -> NDArray[np.uint16]:
 
 @pytest.fixture(scope="module")
 def config(boss_server: BossServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    boss = Boss(boss_server.data)
-    for name, voxels in {"ramp": ramp(), "twice": 2 * ramp()}.items():
-        ingest(boss, "multicore", "ramps", name, stack_of_array(voxels, name), (50.0, 4.0, 4.0))
-    boss.close()
+    fill(boss_server.data, "multicore", "ramps", {"ramp": ramp(), "twice": 2 * ramp()})
     path = tmp_path_factory.mktemp("config") / "neurodata.cfg"
     path.write_text(
         f"[Default]\ntoken = {boss_server.token}\nhost = {boss_server.url}\n"
@@ -159,15 +153,6 @@ def test_from_the_shell_the_keys_are_printed(config: Path, tmp_path: Path) -> No
     line = r"INFO block z 1:5 y 0:20 x 3:30 pull_s=\d+\.\d{3} compute_s=\d+\.\d{3} write_s=\d+\.\d{3} peak_mib=\d+$"
     assert len(re.findall(line, done.stderr, re.MULTILINE)) == 1
     assert "blocks: 1 of 1 blocks" in done.stderr
-
-
-@pytest.mark.slow
-def test_a_quiet_run_prints_the_keys_alone(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("ND_MULTICORE_TEST_FOLDER", str(tmp_path))
-    assert command(str(config), "tests.test_nd_multicore:save", "--quiet", "--cpus", "1") == 0
-    assert capfd.readouterr() == ("1_0_3\n", "")
 
 
 @pytest.mark.parametrize(
@@ -482,15 +467,6 @@ def test_for_any_limit_the_size_that_is_named_fits(
         else:
             with pytest.raises(UsageError):
                 load.check((1, 1, 1), limit_mib * 2**20)
-
-
-@pytest.mark.slow
-def test_progress_is_called_for_every_block(config: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    nd_multicore.run_parallel(
-        config, smooth, 1, (30, 20, 2), progress=lambda step, n, of, note="": told.append((step, n, of))
-    )
-    assert told == [("blocks", n, 3) for n in range(4)]
 
 
 class Unloadable:

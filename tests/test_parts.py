@@ -11,17 +11,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.errors import StorageError, UsageError
-from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, fill, spots, start_boss
 from tests.fixtures_s3 import S3Server
 from tests.test_driver import PREDICTIONS, where
 
@@ -34,13 +30,7 @@ SHARDS = 3
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     data = tmp_path_factory.mktemp("parts")
-    rng = np.random.default_rng(12)
-    spots = rng.random(SHAPE) < 0.02
-    boss = Boss(data)
-    for name in ("SYNAPSIN", "PSD95"):
-        voxels = np.where(spots, rng.integers(120, 255, SHAPE), rng.poisson(10, SHAPE)).astype(np.uint8)
-        ingest(boss, "parts", "spots", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
-    boss.close()
+    fill(data, "parts", "spots", spots(SHAPE, 12))
     with start_boss(data) as running:
         yield running
 

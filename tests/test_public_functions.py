@@ -17,12 +17,9 @@ import nd_multicore
 import pymeda_driver
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, NDSynapseError, RangeError, StorageError, UsageError
-from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box, Frame
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.pipeline import registry
 from nd_synapse.report.table import SynapseTable
 from NeuroDataResource import NeuroDataResource
@@ -30,7 +27,7 @@ from pipelines.nomads_2018 import Nomads2018
 from pipelines.nomads_classifier import NomadsClassifier
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, fill, start_boss
 
 TOKEN = "0123456789abcdef" * 2
 BOX = Box((0, 4), (0, 4), (0, 4))
@@ -41,10 +38,7 @@ RANGES = ((0, 4), (0, 4), (0, 4))
 def small_boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     """A BOSS with one small channel."""
     data = tmp_path_factory.mktemp("small")
-    boss = Boss(data)
-    voxels = np.arange(64, dtype=np.uint8).reshape(BOX.shape)
-    ingest(boss, "small", "plain", "PSD95", stack_of_array(voxels, "PSD95"), (70.0, 100.0, 100.0))
-    boss.close()
+    fill(data, "small", "plain", {"PSD95": np.arange(64, dtype=np.uint8).reshape(BOX.shape)})
     with start_boss(data) as server:
         yield server
 

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nd_synapse.errors import DataError, StorageError
-from nd_synapse.files import csv_tables, parquet
 from nd_synapse.files import masks as mask_files
+from nd_synapse.files import parquet
 from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import deliverables
 from nd_synapse.job.folder import ResultFolder
@@ -233,14 +233,6 @@ def test_a_table_looks_like_this(folder: ResultFolder) -> None:
     assert path.read_bytes() == b'id,z_um,PSD95,"type, said"\n1,0.07,0.1,gaba\n2,,1e+20,"a ""b"""\n'
 
 
-def test_a_table_longer_than_one_piece_is_whole(folder: ResultFolder) -> None:
-    rows = 2 * csv_tables._ROWS + 3
-    path = write_table(folder.root, "synapses.csv", {"id": np.arange(rows), "volume": np.arange(rows) * 2})
-    np.testing.assert_array_equal(
-        np.loadtxt(path, dtype=int, delimiter=",", skiprows=1), np.outer(np.arange(rows), [1, 2])
-    )
-
-
 def test_a_heading_that_no_parquet_file_takes_is_refused(folder: ResultFolder) -> None:
     """Its library ends in a panic of Rust, which is no Exception."""
     for name in ("synapses.csv", "synapses.parquet"):
@@ -356,14 +348,6 @@ def test_a_limit_on_file_sizes_is_a_storage_error_that_loses_nothing(folder: Res
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     _assert_only_links(folder, caught)
-
-
-def test_a_failed_write_leaves_the_earlier_file(folder: ResultFolder) -> None:
-    path = write_table(folder.root, "synapses.csv", {"id": np.arange(3)})
-    before = path.read_bytes()
-    with pytest.raises(DataError):
-        write_table(folder.root, "synapses.csv", {"id": np.arange(3) * 1j})
-    assert path.read_bytes() == before
 
 
 def test_a_process_killed_while_it_writes_leaves_the_earlier_file(folder: ResultFolder) -> None:

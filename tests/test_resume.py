@@ -23,7 +23,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, fill, spots, start_boss
 from tests.test_driver import PREDICTIONS, drive, where
 
 SHAPE = (12, 96, 96)
@@ -36,13 +36,7 @@ SAME = (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     """A BOSS with a small volume of spots where two markers meet."""
     data = tmp_path_factory.mktemp("resume")
-    rng = np.random.default_rng(11)
-    spots = rng.random(SHAPE) < 0.02
-    boss = Boss(data)
-    for name in ("SYNAPSIN", "PSD95"):
-        voxels = np.where(spots, rng.integers(120, 255, SHAPE), rng.poisson(10, SHAPE)).astype(np.uint8)
-        ingest(boss, "resume", "spots", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
-    boss.close()
+    fill(data, "resume", "spots", spots(SHAPE, 11))
     with start_boss(data) as running:
         yield running
 

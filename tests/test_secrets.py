@@ -31,16 +31,13 @@ import tifffile
 
 import driver
 from nd_synapse.errors import NDSynapseError
-from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import Job
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.tokens import writing_token
 from NeuroDataResource import NeuroDataResource
 from tests.batch.fixtures import BUCKET, account, aws, client
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, blobs, fill, start_boss
 from tests.fixtures_s3 import S3Server
 from tests.in_process import main, restored
 
@@ -127,16 +124,9 @@ def echo() -> Iterator[str]:
 def boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     """A BOSS that takes the marked token, with a small volume, and a constant one in which nothing can be found."""
     data = tmp_path_factory.mktemp("boss")
-    rng = np.random.default_rng(2)
-    pre, post = (rng.poisson(12, SHAPE).astype(np.uint8) for _ in range(2))
-    for z, y, x in rng.integers((1, 4, 4), (3, 44, 52), (12, 3)):
-        for channel in (pre, post):
-            channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] = 140
-    store = Boss(data)
-    for exp, first in {"plain": pre, "flat": np.full(SHAPE, 7, np.uint8)}.items():
-        for name, voxels in {"SYNAPSIN": first, "PSD95": post}.items():
-            ingest(store, "small", exp, name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
-    store.close()
+    channels = blobs(SHAPE, 2, 12)
+    fill(data, "small", "plain", channels)
+    fill(data, "small", "flat", {**channels, "SYNAPSIN": np.full(SHAPE, 7, np.uint8)})
     assert writing_token(data) != MARK  # that makes the file
     tokens = json.loads((data / "tokens.json").read_text())
     (rights,) = (rights for rights in tokens["tokens"].values() if rights["role"] == "admin")

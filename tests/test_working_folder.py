@@ -11,11 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nd_synapse.files.stacks import stack_of_array
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, fill, start_boss
 
 LIMIT_S = 120
 """Against hangs."""
@@ -88,10 +85,7 @@ def folder(tmp_path: Path) -> Path:
 def boss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     """A BOSS with a small volume."""
     data = tmp_path_factory.mktemp("boss")
-    store = Boss(data)
-    voxels = np.random.default_rng(0).integers(0, 255, (4, 32, 32), np.uint8)
-    ingest(store, "c", "e", "PSD95", stack_of_array(voxels, "PSD95"), (70.0, 100.0, 100.0))
-    store.close()
+    fill(data, "c", "e", {"PSD95": np.random.default_rng(0).integers(0, 255, (4, 32, 32), np.uint8)})
     with start_boss(data) as server:
         yield server
 

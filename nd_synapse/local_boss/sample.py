@@ -15,10 +15,9 @@ from nd_synapse.errors import RangeError, StorageError
 from nd_synapse.files.atomic import replacing
 from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
-from nd_synapse.local_boss import metadata
 from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.catalog import COLLECTIONS, EXPERIMENTS, FRAMES
-from nd_synapse.local_boss.ingest import Ingested, catalog_errors, ingest, three_integers
+from nd_synapse.local_boss.catalog import FRAMES
+from nd_synapse.local_boss.ingest import catalog_errors, ingest, three_integers
 from nd_synapse.local_boss.responses import MissingError
 from nd_synapse.local_boss.synthetic import Synapses, generate
 
@@ -88,7 +87,6 @@ def write_sample(
         )
         stored.append(one)
         logger.info("stored %s", name)
-    _label(boss, stored, seed)
     _write_truth(truth, volume.synapses)
     names = tuple(volume.channels)
     return SampleInfo(COLLECTION, EXPERIMENT, names, stored[0].box, voxel_size_nm, truth, len(volume.synapses))
@@ -105,20 +103,6 @@ def _check_earlier(boss: Boss, shape: tuple[int, int, int]) -> None:
     if (frame.start, frame.stop) != ((0, 0, 0), tuple(shape)):
         found = f"the folder holds a sample of the shape {','.join(map(str, frame.stop))}"
         raise RangeError(f"a sample of the shape {','.join(map(str, shape))}", found, "Use another --data folder")
-
-
-def _label(boss: Boss, stored: list[Ingested], seed: int) -> None:
-    """Record in the metadata of every resource that it is synthetic, and its seed."""
-    database = boss.catalog.database
-    owners: list[metadata.Resource] = [
-        boss.catalog.get(COLLECTIONS, COLLECTION),
-        boss.catalog.get(EXPERIMENTS, COLLECTION, EXPERIMENT),
-        *(one.channel for one in stored),
-    ]
-    for owner in owners:
-        for key, value in {"synthetic": "true", "seed": str(seed)}.items():
-            new = key not in metadata.list_metadata(database, owner)
-            metadata.put_metadata(database, owner, key, value, new=new)
 
 
 def _write_truth(path: Path, synapses: Synapses) -> None:

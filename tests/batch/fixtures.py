@@ -13,13 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
-import numpy as np
 import pytest
 
-from nd_synapse.files.stacks import stack_of_array
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, blobs, fill, start_boss
 from tests.fixtures_s3 import S3Server
 
 BUCKET = "a-bucket"
@@ -108,16 +104,7 @@ def define(batch: Any, name: str, **container: Any) -> None:
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     """A BOSS that holds a small volume: blobs where two markers meet."""
     data = tmp_path_factory.mktemp("volume")
-    rng = np.random.default_rng(5)
-    shape = (8, 60, 70)
-    channels = {name: rng.poisson(12, shape).astype(np.uint8) for name in ("SYNAPSIN", "PSD95")}
-    for z, y, x in rng.integers((1, 4, 4), (7, 56, 66), (25, 3)):
-        for voxels in channels.values():
-            voxels[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] += 120
-    boss = Boss(data)
-    for name, voxels in channels.items():
-        ingest(boss, "lab", "slice", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
-    boss.close()
+    fill(data, "lab", "slice", blobs((8, 60, 70), 5, 25))
     with start_boss(data) as server:
         yield server
 

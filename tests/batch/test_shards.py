@@ -50,7 +50,7 @@ def test_for_any_volume_the_estimate_is_near_what_listing_tiles_gives(shape: tup
     near, near_tiles = pulled_by(box, SIZE, shards, HALO)
     assert near >= box.voxels
     assert 0.7 * voxels <= near <= 1.4 * voxels
-    assert 0.5 * count <= near_tiles <= 2 * count
+    assert 0.7 * count <= near_tiles <= 1.4 * count
 
 
 class Counting(Memory):

@@ -27,7 +27,6 @@ from nd_synapse.boss import resource
 from nd_synapse.credentials import Token
 from nd_synapse.detection import on_disk
 from nd_synapse.errors import NDSynapseError
-from nd_synapse.files.stacks import stack_of_array
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps
 from nd_synapse.job.folder import ResultFolder, locked
@@ -35,11 +34,11 @@ from nd_synapse.job.job import Job
 from nd_synapse.local_boss import tokens
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.catalog import CHANNELS
-from nd_synapse.local_boss.ingest import ingest
 from nd_synapse.local_boss.server import application, bound, configured
 from tests.detection.in_process import InProcessPool
 from tests.faults.boss_faults import FaultyBoss
 from tests.faults.boss_plan import FaultPlan
+from tests.fixtures_boss import fill
 
 SHAPE = (4, 34, 40)
 BOX = Box((0, 4), (1, 33), (4, 36))  # less than the volume: around it, nothing may change
@@ -83,10 +82,7 @@ class FaultyServer:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.plan = FaultPlan([])
-        boss = Boss(data)
-        for name, voxels in volume().items():
-            ingest(boss, "given", "volume", name, stack_of_array(voxels, name), (70.0, 100.0, 100.0))
-        boss.close()
+        fill(data, "given", "volume", volume())
         self.token = tokens.writing_token(data)
         self._ends = False
         self._server: uvicorn.Server | None = None

@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 import requests
 
-from nd_synapse.files.stacks import stack_of_array
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.ingest import ingest
 from tests.faults.boss_plan import OF_VOXELS
-from tests.fixtures_boss import start_boss
+from tests.fixtures_boss import fill, start_boss
 
 VOXELS = np.random.default_rng(1).integers(0, 200, (2, 30, 40), np.uint8)
 CUTOUT = "/v1/cutout/col/exp/chan/0/0:40/0:30/0:2"
@@ -25,9 +22,7 @@ CUTOUT = "/v1/cutout/col/exp/chan/0/0:40/0:30/0:2"
 def data(tmp_path_factory):
     """A data folder with one channel."""
     folder = tmp_path_factory.mktemp("faults")
-    boss = Boss(folder)
-    ingest(boss, "col", "exp", "chan", stack_of_array(VOXELS, "chan"), (70.0, 100.0, 100.0))
-    boss.close()
+    fill(folder, "col", "exp", {"chan": VOXELS})
     return folder
 
 
@@ -97,9 +92,7 @@ def server_digest(content):
 
 def test_reads_may_be_stale_and_answers_lost_whether_or_not_the_request_was_carried_out(data):
     """One server for all; a plan remembers what was read and written."""
-    boss = Boss(data)
-    ingest(boss, "col", "exp", "other", stack_of_array(np.zeros_like(VOXELS), "other"), (70.0, 100.0, 100.0))
-    boss.close()
+    fill(data, "col", "exp", {"other": np.zeros_like(VOXELS)})
     other = CUTOUT.replace("chan", "other")
     body = blosc.compress(VOXELS, typesize=1)
     stale = {"fault": "stale", "on": "cutout-get", "times": 2}

@@ -19,7 +19,7 @@ from nd_synapse.evaluate.evaluation import evaluate_points
 from nd_synapse.evaluate.synapses import Synapses
 from nd_synapse.evaluate.truth import read_points
 from nd_synapse.geometry import Box
-from nd_synapse.local_boss import catalog, metadata
+from nd_synapse.local_boss import catalog
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.sample import write_sample
 from nd_synapse.local_boss.synthetic import CHANNELS, MAX_VOXELS, Parameters, generate
@@ -228,8 +228,6 @@ def test_the_sample_says_everywhere_that_it_is_synthetic(boss):
     for one in (collection, experiment, *channels):
         assert one.public
         assert one.description == "Synthetic, not measured"
-        assert metadata.get_metadata(boss.catalog.database, one, "synthetic") == "true"
-        assert metadata.get_metadata(boss.catalog.database, one, "seed") == "1"
     assert info.truth_csv.name == "synthetic_synapses.csv"
 
 
