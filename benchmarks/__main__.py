@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import accuracy, blocks, cutout, features, pipelines, report, steps
+from benchmarks import accuracy, blocks, chance, cutout, features, pipelines, report, steps
 
 PARTS = {
     "accuracy": accuracy.main,
+    "chance": chance.main,
     "cutout": cutout.main,
     "features": features.main,
     "pipelines": pipelines.main,

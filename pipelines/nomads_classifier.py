@@ -42,6 +42,7 @@ from nd_synapse.pipeline.contract import (
     Chosen,
     Detected,
     Finding,
+    Null,
     Objects,
     Parameter,
     Pipeline,
@@ -146,6 +147,7 @@ class NomadsClassifier(Pipeline):
         _role("vgat", ("vgat", "viaat"), "inhibitory, pre-synaptic"),
         _role("gephyrin", ("gephyrin", "geph"), "inhibitory, post-synaptic"),
     )
+    null = Null(("synapsin", "vglut1", "vglut2", "gaba", "gad", "vgat"))
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from nd_synapse.pipeline.contract import (
     Chosen,
     Detected,
     Finding,
+    Null,
     Objects,
     Parameter,
     Pipeline,
@@ -66,6 +67,7 @@ class NomadsUnsupervised(Pipeline):
     help = "two markers, one mask: where a pre-synaptic and a post-synaptic marker both stand out"
     roles = ROLES
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
+    null = Null(("presynaptic",))
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -28,6 +28,7 @@ from nd_synapse.pipeline.contract import (
     Chosen,
     Detected,
     Finding,
+    Null,
     Objects,
     Parameter,
     Pipeline,
@@ -98,6 +99,12 @@ class Probabilistic(Pipeline):
             Role(role, (marker.channel.lower(),), f"the query's {marker.channel}")
             for role, marker in _by_role(self.requested).items()
         )
+
+    @property
+    def null(self) -> Null | None:
+        """The pre-synaptic channels, shifted."""
+        presynaptic = tuple(role.name for role in self.roles if role.name.startswith("presynaptic"))
+        return Null(presynaptic) if presynaptic else None
 
     @property
     def working_bytes(self) -> int:

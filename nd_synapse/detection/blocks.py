@@ -16,13 +16,15 @@ from nd_synapse.detection.counted import counts_of_block
 from nd_synapse.detection.joining import faces_of
 from nd_synapse.detection.overview import Overview
 from nd_synapse.detection.padding import outside_of
+from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.tissue import lost_to_padding
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
-from nd_synapse.pipeline.contract import Detected, Finding
+from nd_synapse.pipeline.contract import Detected, Finding, Place
 
-__all__ = ["FOUND", "PADDED", "candidates_of", "detect", "measured_columns", "summarise", "write_masks"]
+__all__ = ["FOUND", "PADDED", "candidates_of", "detect", "detected_in_tissue", "measured_columns", "summarise"]
+__all__ += ["write_masks"]
 
 FOUND = np.uint8(255)
 
@@ -82,20 +84,27 @@ def measured_columns(detected: Detected) -> list[tuple[str, NDArray[Any]]]:
     return sets + evidence
 
 
+def detected_in_tissue(
+    plan: Plan, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, outside: NDArray[np.bool_] | None
+) -> Detected:
+    """Run a pipeline's `detect`, and leave out what lies outside of tissue: bool (z, y, x) with the pipeline's halo."""
+    if outside is None or not plan.pipeline.tissue_only:
+        return plan.pipeline.detect(arrays, finding, place)
+    detected = plan.pipeline.detect(arrays, finding, replace(place, tissue=~outside))
+    # what breaks the contract is refused before it is used
+    candidates_of(detected, place.shape)
+    z, y, x = (slice(halo, halo + n) for halo, n in zip(plan.halo, place.shape, strict=True))
+    tissue = ~outside[z, y, x]
+    return replace(detected, sets={name: voxels & tissue for name, voxels in detected.sets.items()})
+
+
 def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     """Label the candidates of one block, and measure their parts."""
     plan, store = workspace.plan, workspace.store
-    outside, place = outside_of(workspace, box, finding), workspace.place(box)
-    searched = outside if plan.pipeline.tissue_only else None
-    if searched is not None:
-        place = replace(place, tissue=~searched.around(plan.halo))
-    detected = plan.pipeline.detect(workspace.role_arrays(box), finding, place)
-    candidates = candidates_of(detected, box.shape)
-    if searched is not None:
-        tissue = ~searched.around((0, 0, 0))
-        candidates = candidates & tissue
-        detected = replace(detected, sets={name: voxels & tissue for name, voxels in detected.sets.items()})
-    labelled = objects.label(candidates, box, plan.box)
+    outside = outside_of(workspace, box, finding)
+    marked = None if outside is None else outside.around(plan.halo)
+    detected = detected_in_tissue(plan, workspace.role_arrays(box), finding, workspace.place(box), marked)
+    labelled = objects.label(candidates_of(detected, box.shape), box, plan.box)
     rims = {} if outside is None else outside.rims()
     parts = objects.measure(labelled, box, measured_columns(detected) + list(rims.items()))
     saved = {"numbers": labelled.numbers, "ids": labelled.ids, **_bits(detected.sets)}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, MAX_BLOCKS
+from nd_synapse.detection.chance import sample_of
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.windows import surroundings
 from nd_synapse.errors import UsageError
@@ -113,7 +114,7 @@ def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs
     with_halo = math.prod(n + 2 * halo for n, halo in zip(block, plan.halo, strict=True))
     voxels = math.prod(block)
     working = voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * plan.pipeline.working_bytes
-    worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, max(itemsizes)))
+    worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, max(itemsizes)), _field_bytes(plan, itemsizes))
     parent = _PARENT_BYTES + pulls * _PULL_COPIES * voxels * max(itemsizes)
     blocks = plan.box.tile_count(plan.block_size, aligned=True)
     workers = min(cpus, blocks)
@@ -145,6 +146,14 @@ def _window_bytes(plan: Plan, block: Sequence[int], itemsize: int) -> int:
     around = [n + 2 * reach for n, reach in zip(block, surroundings(plan.reach), strict=True)]
     _, y, x = (min(n, extent) for n, extent in zip(around, plan.box.shape, strict=True))
     return math.prod(around) * itemsize + y * x * _PLANE_BYTES
+
+
+def _field_bytes(plan: Plan, itemsizes: Sequence[int]) -> int:
+    """Return what a sample field takes, with what lies around it."""
+    sample = sample_of(plan)
+    extents = (field.grown(sample.reach, plan.box).shape for field in sample.fields)
+    voxels = max((math.prod(n + 2 * h for n, h in zip(s, plan.halo, strict=True)) for s in extents), default=0)
+    return voxels * (_VOXEL_BYTES + sum(itemsizes) + plan.pipeline.working_bytes)
 
 
 def _joining_bytes(plan: Plan, workers: int) -> int:

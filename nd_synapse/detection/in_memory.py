@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.store import MemoryStore
+from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
 from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Facts, Plan
@@ -49,6 +50,8 @@ class Found:
     density: Density
     scores: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """What the pipeline grades every voxel with, by mask, shape (z, y, x); empty unless requested."""
+    chance: Chance = field(default_factory=Chance)
+    """How many detections are expected by chance, if fields were sampled."""
 
 
 def detect_arrays(
@@ -59,9 +62,13 @@ def detect_arrays(
     chosen: Mapping[str, str] | None = None,
     threads: int = 2,
     scores: bool = False,
+    sampled: bool = False,
     block_size: tuple[int, int, int] = _BLOCK_SIZE,
 ) -> Found:
-    """Run a pipeline on arrays (z, y, x) of uint8 or uint16, by channel; `chosen` is role to channel."""
+    """Run a pipeline on arrays (z, y, x) of uint8 or uint16, by channel; `chosen` is role to channel.
+
+    With `sampled` fields it is measured what chance makes, as in a run, and the table has the column `confidence`.
+    """
     if threads < 1 or not are_voxel_sizes(voxel_size_nm):
         what = f"voxels of {voxel_size_nm} nm, {threads} threads"
         raise UsageError("a detection in arrays", what, f"Give {VOXEL_SIZES} along z, y, x, and at least one thread")
@@ -78,12 +85,14 @@ def detect_arrays(
     workspace = Workspace(plan, store, channels, box)
     with ThreadPoolExecutor(threads) as pool:
         passes = Passes(workspace, ThreadRunner(workspace, pool))
-        found = passes.detect(passes.learn())
+        found = passes.detect(passes.learn(), sampled)
         graded = _grade(workspace, pool, found.finding) if scores else {}
     masks = {name: np.asarray(mask) for name, mask in found.masks.items()}
     # the labels are read later; all else would be held as long as they are
     store.keep_only({f"labels-{plan.parts_kind(found.finding)}"})
-    return Found(masks, found.labels, dict(found.table), found.finding, found.tissue, found.density, graded)
+    return Found(
+        masks, found.labels, dict(found.table), found.finding, found.tissue, found.density, graded, found.chance
+    )
 
 
 def _grade(workspace: Workspace, pool: Executor, finding: Finding) -> dict[str, NDArray[np.float32]]:

@@ -102,7 +102,7 @@ class PoolRunner:
                 done += 1
                 voxels += outcome.box.voxels
                 failed += isinstance(outcome, Failed)
-                self._report(name, outcome, tile_feed.pull_s.get(outcome.box, 0.0) if tile_feed else 0.0)
+                self._report(step, outcome, tile_feed.pull_s.get(outcome.box, 0.0) if tile_feed else 0.0)
                 speed = f"{voxels / (time.monotonic() - started) / 1e6:.1f} million voxels/s"
                 progress(name, done, total, f"{speed}, {failed} failed" if failed else speed)
                 if isinstance(outcome, Done) and step.shared:
@@ -129,18 +129,22 @@ class PoolRunner:
         if tile in self._blocks:
             refuse_changed_tile(self._plan, self.exchange.store, tile)
 
-    def _report(self, step: str, outcome: Done | Failed, pull_s: float) -> None:
+    def _report(self, step: Step, outcome: Done | Failed, pull_s: float) -> None:
         """Log what came of a block; remember a failure."""
         if isinstance(outcome, Failed):
-            log.error("%s: block %s failed: %s", step, outcome.box, outcome.reason)
+            level = logging.WARNING if step.sampled else logging.ERROR
+            log.log(level, "%s: block %s failed: %s", step.name, outcome.box, outcome.reason)
             log.debug("%s", outcome.traceback)
-            self.failed_blocks.append(FailedBlock(outcome.box, step, outcome.reason, outcome.traceback))
+            if not step.sampled:
+                self.failed_blocks.append(FailedBlock(outcome.box, step.name, outcome.reason, outcome.traceback))
             return
         write_s = outcome.result.write_s
         # on a terminal the bar reports; a line a block is for the log file
         level = logging.DEBUG if on_terminal() else logging.INFO
         text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
-        log.log(level, text, step, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20)
+        log.log(
+            level, text, step.name, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20
+        )
 
     def results(self, name: str, function: BlockFunction, blocks: Sequence[Box]) -> list[Any]:
         """Return what a function returns for each block."""
@@ -183,6 +187,7 @@ def detect(
         detection = passes.detect(learned)
     name, synapses = plan.pipeline.name, len(detection.table["id"])
     log.info("%d objects, %d of them synapses (%s)", detection.candidates, synapses, name)
+    log.info("%s", detection.chance.words(synapses))
     return replace(
         detection,
         images={channel: Image(plan.tiles(), plan.source, channel) for channel in plan.pulled()},

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
+from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.geometry import Box
@@ -70,6 +71,8 @@ class Detection:
     """Number of blocks."""
     candidates: int = 0
     """Objects before the pipeline chose."""
+    chance: Chance = field(default_factory=Chance)
+    """How many of the synapses are expected by chance."""
     images: Mapping[str, Volume] = field(default_factory=dict)
     """Channel to its voxels in the box, shape (z, y, x), read from the tiles that are kept and else from the source."""
     failed_blocks: list[FailedBlock] = field(default_factory=list)

@@ -7,6 +7,7 @@
     join        parts that touch across blocks become one object; pipeline.select chooses
     features    the windows round the chosen objects, each measured by the block that holds its centroid
     masks       the chosen objects, 0 and 255
+    chance      the pipeline on sample fields, as they are and where nothing but chance can make a detection
 
 What goes from one block to another is an integer, so neither the blocks nor their order show in the result.
 """
@@ -25,7 +26,8 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
-from nd_synapse.detection import blocks, features, joining, objects
+from nd_synapse.detection import blocks, chance, features, joining, objects
+from nd_synapse.detection.confidence import CONFIDENCE, Chance
 from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.density import density
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, bright_everywhere
@@ -134,8 +136,8 @@ class Passes:
         step = Step("detect", (f"labels-{kind}", f"faces-{kind}", kind), self.plan.halo, wanted=wanted)
         self.runner.run(step, partial(blocks.detect, finding=finding), some)
 
-    def detect(self, learned: Learned) -> Detection:
-        """Do the passes that follow the statistics."""
+    def detect(self, learned: Learned, sampled: bool = True) -> Detection:
+        """Do the passes that follow the statistics; that on `sampled` fields only if it is wanted."""
         plan, finding = self.plan, learned.finding
         self.find(finding, self.whole())
         failed = -1
@@ -151,6 +153,10 @@ class Passes:
         rows = np.flatnonzero(first)
         bright = self._bright_everywhere(joined, rows, learned.brightness)
         flags = [] if bright is None else [(BRIGHT_EVERYWHERE, bright)]
+        by_chance = self.chance(finding) if sampled else Chance(reason="it was not asked for")
+        if sampled and plan.pipeline.null and "score" in chosen.columns:
+            confidence = by_chance.confidence(np.asarray(chosen.columns["score"]))
+            chosen = Chosen(chosen.masks, {**chosen.columns, CONFIDENCE: confidence})
         table = self._columns(finding, "table", objects.table_of(every, chosen, chain(measured, flags)))
         _refuse_contradiction(self.workspace, table, masks.voxels)
         tissue = self._tissue(finding)
@@ -167,6 +173,7 @@ class Passes:
             density=density(joined, rows, tissue, plan.box, plan.voxel_size_nm, bright),
             blocks=len(self.blocks),
             candidates=len(first),
+            chance=by_chance,
         )
 
     def join(self, finding: Finding) -> tuple[joining.ColumnFiles, objects.Joint]:
@@ -217,6 +224,22 @@ class Passes:
             if blocks.PADDED in faces:
                 tissue.without(block, self.plan.box, faces[blocks.PADDED])
         return tissue
+
+    def chance(self, finding: Finding) -> Chance:
+        """Detect in sample fields, and return how many detections are expected by chance."""
+        sample = chance.sample_of(self.plan)
+        if sample.reason:
+            return Chance(reason=sample.reason)
+        kind = f"chance-{self.plan.parts_kind(finding)}"
+        failed = [failed_block.box for failed_block in self.runner.failed_blocks]
+        fields = [field for field in sample.fields if not any(map(field.intersection, failed))]
+        z, y, x = (a + b for a, b in zip(self.plan.halo, sample.reach, strict=True))
+        step = Step("chance", (kind,), (z, y, x), shared=False, sampled=True)
+        self.runner.run(step, partial(chance.measure, finding=finding, kind=kind), fields)
+        done = [field for field in fields if self.store.has(kind, key_of(field))]
+        if not done:
+            return Chance(reason="the blocks of all sample fields failed")
+        return Chance.of(sample, len(done), chance.gather(self.store, done, kind))
 
     def _columns(self, finding: Finding, name: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> joining.ColumnFiles:
         """Keep a table in the store."""

@@ -94,7 +94,7 @@ def _changed_channel(plan: Plan, store: Store, tile: Box) -> str | None:
 def forget_other_runs(plan: Plan, store: Store, finding: Finding) -> None:
     """Remove what runs with other parameters left in the store."""
     parts = plan.parts_kind(finding)
-    later = [kind for prefix in ("features-", "masks-", "overviews-") for kind in store.kinds(prefix)]
+    later = [kind for prefix in ("features-", "masks-", "overviews-", "chance-") for kind in store.kinds(prefix)]
     kept = [kind for kind in later if parts in kind]
     whole = {parts, f"faces-{parts}", f"labels-{parts}"}
     if "padding" in finding:

@@ -29,6 +29,8 @@ class Step:
     """Whether other parts of the run get what it finished."""
     wanted: bool = True
     """Whether what other parts finished is fetched; else their blocks are only left out."""
+    sampled: bool = False
+    """Whether it runs on boxes of a sample: one that fails is left out of the sample, and no block of the run fails."""
 
 
 STATISTICS = "statistics"

@@ -145,6 +145,7 @@ def _facts(outcome: Outcome) -> RunFacts:
             **{f"blocks resumed, {step}": n for step, n in detection.resumed.items()},
             "objects before the pipeline's size rule": detection.candidates,
         },
+        chance=detection.chance,
         versions=versions(),
         links=outcome.links,
         notes=[f"Not delivered: {failure}" for failure in outcome.failures]

@@ -72,6 +72,7 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
             "by_class": outcome.classes,
         },
         "registration": None if outcome.registration is None else outcome.registration.as_json(),
+        "chance": detection.chance.record(outcome.synapses),
         "voxels": dict(detection.mask_voxels),
         "failed_blocks": [
             {"box": str(block.box), "step": block.step, "reason": block.reason, "traceback": block.traceback}

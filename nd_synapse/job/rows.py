@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nd_synapse.detection.confidence import CONFIDENCE
 from nd_synapse.detection.features import OF_CHANNEL
 from nd_synapse.errors import DataError, StorageError
 from nd_synapse.files.csv_tables import read_rows
@@ -51,13 +52,16 @@ def measured(headings: Sequence[str]) -> list[str]:
 
 
 def compare(rows: Mapping[int, Row], again: Again) -> tuple[int, list[str]]:
-    """Compare the rows of a part, except `id`, with those computed again; return how many are equal, and the faults."""
+    """Compare the rows of a part with those computed again; return how many are equal, and the faults.
+
+    Left out are `id` and the confidence, which follow from the whole box.
+    """
     computed: dict[Box, list[Row]] = defaultdict(list)
     for expected in again.rows:
         computed[_bounds(expected)].append(expected)
     equal, faults = 0, []
     for number, row in rows.items():
-        cells = {heading: cell for heading, cell in row.items() if heading != "id"}
+        cells = {heading: cell for heading, cell in row.items() if heading not in ("id", CONFIDENCE)}
         bounds = _bounds(row)
         there = computed[bounds]
         if cells in there:

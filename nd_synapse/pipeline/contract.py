@@ -33,6 +33,7 @@ __all__ = [
     "Chosen",
     "Detected",
     "Finding",
+    "Null",
     "Objects",
     "Parameter",
     "Pipeline",
@@ -114,6 +115,20 @@ class Chosen:
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Null:
+    """How data are made in which a pipeline can detect by chance alone.
+
+    Parameters
+    ----------
+    shifted : tuple of str
+        Roles whose channels are shifted against those of the others, such as all pre-synaptic ones. Empty for a
+        pipeline of one marker: each grey value is subtracted from the largest, so that dark spots become bright ones.
+    """
+
+    shifted: tuple[str, ...] = ()
+
+
 class Pipeline(Protocol):
     """A detector of synapses, with its parameters set: immutable, picklable, free of files and network.
 
@@ -151,6 +166,14 @@ class Pipeline(Protocol):
     def working_bytes(self) -> int:
         """Memory of `summarise` and `detect` beside their input, in bytes a voxel of it (halo included)."""
         return 16
+
+    @property
+    def null(self) -> Null | None:
+        """How chance would make its detections; None where that is not known, and the run has no figure of it.
+
+        `select` must then judge each object by itself.
+        """
+        return None
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         """Return how far the result of a block reaches beyond it.

@@ -22,6 +22,7 @@ _HIGH_R = 0.95
 _MANY_SINGLE_SECTION = 0.25
 _MANY_AT_BORDER = 0.2
 _MANY_BRIGHT = 0.02
+_MANY_BY_CHANCE = 0.2
 _MOST_PAIRS = 5
 _MOST_NOTES = 12
 _MOST_SECTIONS = 5
@@ -39,7 +40,17 @@ def alerts(table: SynapseTable, standardised: Standardised, facts: RunFacts) -> 
         found += _channels(standardised)
         found += _sections(table, standardised, facts)
         found += _correlated(standardised)
+        found += _by_chance(table, facts)
     return found + _objects(table, facts)
+
+
+def _by_chance(table: SynapseTable, facts: RunFacts) -> list[str]:
+    chance = facts.chance
+    if chance.reason or chance.share < _MANY_BY_CHANCE:
+        return []
+    return [
+        f"Many by chance: {chance.words(table.n)} The column confidence tells which; a stricter threshold leaves fewer."
+    ]
 
 
 def _left_out(table: SynapseTable) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
 from nd_synapse.detection.registration import Registration
 from nd_synapse.errors import UsageError
@@ -32,6 +33,8 @@ class RunFacts:
     """Step to its duration in seconds."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Such as blocks done and failed."""
+    chance: Chance = field(default_factory=lambda: Chance(reason="it was not measured"))
+    """How many detections are expected by chance."""
     versions: Texts = field(default_factory=dict)
     links: Texts = field(default_factory=dict)
     """Label to address; only http and https become links on the page."""

@@ -111,6 +111,12 @@ def _masks_in_words(subject: Subject) -> str:
     return f"Mask outlines: {', '.join(names)}." if names else "There is no mask."
 
 
+def _by_chance(subject: Subject) -> str:
+    """Return how many detections are expected by chance, in words; empty where that is not known."""
+    chance = subject.facts.chance
+    return "" if chance.reason else f" {chance.words(subject.table.n)} {chance.limits}"
+
+
 def _whole_field(subject: Subject) -> Drawing:
     outlines = _outlines(subject)
     # thousands of outlines would hide what they surround
@@ -120,7 +126,7 @@ def _whole_field(subject: Subject) -> Drawing:
         f"{count(len(panels), 'channel')} of the searched box seen from above: at each pixel the brightest voxel of "
         f"all sections (maximum projection over z). {_masks_in_words(subject)} Masks are projected in the same way, so "
         "objects above each other merge. Grey runs from the channel's 0.5 % to its 99.8 % quantile; axes are absolute "
-        f"positions in {unit}."
+        f"positions in {unit}.{_by_chance(subject)}"
     )
     alt = f"Grey projections of {', '.join(subject.overviews)} with the outlines of the detected objects."
     return Drawing(drawn, caption, alt)

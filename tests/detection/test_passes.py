@@ -76,6 +76,7 @@ def same(one: Detection, other: Detection) -> None:
     assert one.finding == other.finding
     assert one.brightness == other.brightness
     assert one.density.as_json() == other.density.as_json()
+    assert one.chance == other.chance
     assert one.masks.keys() == other.masks.keys()
     for name, mask in one.masks.items():
         assert np.asarray(mask).tobytes() == np.asarray(other.masks[name]).tobytes()
