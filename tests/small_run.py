@@ -23,6 +23,7 @@ RUN: dict[str, Any] = {
     "source": {"voxel_size_nm_zyx": [70.0, 100.0, 100.0]},
     "roles": {"presynaptic": "SYNAPSIN", "postsynaptic": "PSD95"},
     "finding": {"threshold": 0.5},
+    "channels": {"one": {"mean": 12.5, "sd": 3.0}},
     "masks": {"All": "nomads-unsupervised-predictions"},
     "voxels": {"All": 3},
     "counts": {"synapses": 1},
