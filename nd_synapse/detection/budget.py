@@ -134,7 +134,7 @@ def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs
 
 def _blocks_bytes(plan: Plan, block: Sequence[int], run: Box) -> int:
     """Return what the parent holds for all blocks, whatever is in them."""
-    reach = (max(halo, around) for halo, around in zip(plan.halo, surroundings(plan.reach), strict=True))
+    reach = (max(halo, around) for halo, around in zip(plan.counted_halo, surroundings(plan.reach), strict=True))
     read = math.prod(
         min(2 * -(-voxels // n) + 1, -(-extent // n)) for n, voxels, extent in zip(block, reach, run.shape, strict=True)
     )

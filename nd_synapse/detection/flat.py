@@ -28,8 +28,11 @@ _SIDE = 8
 REACH = _SIDE - 1
 """Pixels around a pixel that it depends on whether it is flat."""
 
-STEP = 4
-"""Values of a channel are counted at every fourth pixel along y and x."""
+STEP = 8
+"""Values of a channel are counted at every eighth pixel along y and x."""
+
+_TRIED = 64
+"""Places that are looked at together."""
 
 _LEVELS = 34
 """Levels of `distance_levels`, up to 16 bits."""
@@ -51,18 +54,41 @@ def flat_pixels(voxels: NDArray[Any]) -> NDArray[np.bool_] | None:
 
 
 def _sections_to_search(voxels: NDArray[Any]) -> list[int]:
-    """Return the sections that may have a square: one has four points of a lattice, and all pixels between them."""
+    """Return the sections that have a square of one value: four points of a lattice, and all pixels around them."""
     half = _SIDE // 2
-    points = voxels[:, ::half, ::half]
+    points = np.ascontiguousarray(voxels[:, ::half, ::half])
     corner = points[:, :-1, :-1]
-    equal = (corner == points[:, 1:, 1:]) & (corner == points[:, 1:, :-1]) & (corner == points[:, :-1, 1:])
-    z, y, x = np.nonzero(equal)
-    y, x = y * half, x * half
-    for dy, dx in product(range(half + 1), repeat=2):
-        kept = voxels[z, y + dy, x + dx] == voxels[z, y, x]
-        z, y, x = z[kept], y[kept], x[kept]
-    sections: list[int] = np.unique(z).tolist()
-    return sections
+    equal = corner == points[:, 1:, 1:]
+    equal &= corner == points[:, 1:, :-1]
+    equal &= corner == points[:, :-1, 1:]
+    flat = np.ascontiguousarray(voxels).reshape(-1)
+    rows, columns = voxels.shape[1:]
+    z, y, x = np.unravel_index(np.flatnonzero(equal), equal.shape)
+    places, values = (z * rows + y * half) * columns + x * half, corner[z, y, x]
+    # those that tell most come first
+    for dy, dx in sorted(product(range(half), repeat=2), key=lambda step: (abs(step[0] - 2) + abs(step[1] - 2), step)):
+        kept = flat[places + (dy * columns + dx)] == values
+        places, values = places[kept], values[kept]
+    z, y, x = np.unravel_index(places, voxels.shape)
+    numbers = np.unique(z).tolist()
+    return [number for number in numbers if _has_square(voxels[number], y[z == number], x[z == number])]
+
+
+def _has_square(section: NDArray[Any], y: NDArray[np.intp], x: NDArray[np.intp]) -> bool:
+    """Return whether a square of one value begins at most three pixels before one of some points, on both axes."""
+    before = np.arange(1 - _SIDE // 2, _SIDE)
+    for first in range(0, len(y), _TRIED):
+        # beyond the border pixels are repeated: at worst a section is searched for nothing
+        rows, columns = (
+            np.clip(places[first : first + _TRIED, np.newaxis] + before, 0, n - 1)
+            for places, n in zip((y, x), section.shape, strict=True)
+        )
+        around = section[rows[:, :, np.newaxis], columns[:, np.newaxis]]
+        equal = around == around[:, -_SIDE, -_SIDE][:, np.newaxis, np.newaxis]
+        starts = product(range(_SIDE // 2), repeat=2)
+        if any(equal[:, dy : dy + _SIDE, dx : dx + _SIDE].all((1, 2)).any() for dy, dx in starts):
+            return True
+    return False
 
 
 def _opened(section: NDArray[Any]) -> NDArray[np.bool_]:
