@@ -5,7 +5,7 @@ Same passes, same bytes as on blocks on disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.store import MemoryStore
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
+from nd_synapse.detection.padding import outside_of, place_of
 from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Facts, Plan
 from nd_synapse.detection.runner import ThreadRunner
@@ -64,10 +65,12 @@ def detect_arrays(
     scores: bool = False,
     sampled: bool = False,
     block_size: tuple[int, int, int] = _BLOCK_SIZE,
+    padding: Mapping[str, Sequence[int]] | None = None,
 ) -> Found:
     """Run a pipeline on arrays (z, y, x) of uint8 or uint16, by channel; `chosen` is role to channel.
 
     With `sampled` fields it is measured what chance makes, as in a run, and the table has the column `confidence`.
+    `padding` has the values of padding by channel where they are known, as of a part of a volume.
     """
     if threads < 1 or not are_voxel_sizes(voxel_size_nm):
         what = f"voxels of {voxel_size_nm} nm, {threads} threads"
@@ -79,7 +82,9 @@ def detect_arrays(
     roles = pipeline.choose(list(channels), dict(chosen or {}))
     # nothing outlives the call, so neither a folder nor a fingerprint of the code is needed
     plan = Plan(
-        *(cast("Source", facts), box, pipeline, roles, tuple(channels), voxel_size_nm, block_size, Path()), code="none"
+        *(cast("Source", facts), box, pipeline, roles, tuple(channels), voxel_size_nm, block_size, Path()),
+        padding=padding,
+        code="none",
     )
     store = MemoryStore()
     workspace = Workspace(plan, store, channels, box)
@@ -107,7 +112,8 @@ def _grade(workspace: Workspace, pool: Executor, finding: Finding) -> dict[str, 
 
 def _scores(workspace: Workspace, finding: Finding, block: Box) -> Mapping[str, NDArray[np.float32]]:
     """Return the scores of a block."""
-    return workspace.plan.pipeline.scores(workspace.role_arrays(block), finding, workspace.place(block))
+    place = place_of(workspace, block, outside_of(workspace, block, finding))
+    return workspace.plan.pipeline.scores(workspace.role_arrays(block), finding, place)
 
 
 def _check(channels: Mapping[str, NDArray[Any]]) -> None:

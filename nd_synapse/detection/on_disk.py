@@ -188,10 +188,13 @@ def detect(
     name, synapses = plan.pipeline.name, len(detection.table["id"])
     log.info("%d objects, %d of them synapses (%s)", detection.candidates, synapses, name)
     log.info("%s", detection.chance.words(synapses))
-    return replace(
+    detection = replace(
         detection,
         images={channel: Image(plan.tiles(), plan.source, channel) for channel in plan.pulled()},
         failed_blocks=sorted(runner.failed_blocks, key=lambda failed_block: failed_block.box),
         seconds=runner.seconds,
         resumed=runner.resumed,
     )
+    tissue, padded = detection.tissue, 100 * detection.padded
+    log.info("searched %.4g um3 of tissue; %.3g %% of the box are padding", tissue.um3(plan.voxel_size_nm), padded)
+    return detection

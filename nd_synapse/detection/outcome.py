@@ -82,6 +82,13 @@ class Detection:
     resumed: dict[str, int] = field(default_factory=dict)
     """Blocks by step that an earlier run had finished."""
 
+    @property
+    def padded(self) -> float:
+        """Part of the box that is padding or the rim around it, in blocks that did not fail."""
+        box = self.labels.volume
+        failed = sum(block.box.voxels for block in self.failed_blocks)
+        return (box.voxels - failed - self.tissue.total) / box.voxels
+
     def rows(self, mask: str) -> Mapping[str, NDArray[Any]]:
         """Return the rows of the table whose objects a mask holds."""
         chosen = self.table.get(f"in_{mask}")

@@ -4,9 +4,10 @@ Flat regions (`flat`) of all blocks are joined. One that begins at a border is p
 background: there, what lies beside a region is barely above it, or thin lines are all that there is beside it, while
 pixels beside padding are tissue like any other. That is decided for each value of each channel, by
 
-- the fifth brightest percent of the pixels beside such regions, which are at least half as far from the value as those
-  of all pixels that are not flat (edges are often means of tissue and padding);
-- all pixels that are not flat, which are at least eight times as many as those beside such regions.
+- the five per cent of pixels beside such regions that are farthest from the value: at least half as far as those of all
+  pixels that are not flat (edges are often means of tissue and padding);
+- the number of all pixels that are not flat: at least eight times that of those beside such regions;
+- the length of the border that such a region takes: noise makes short ones.
 
 Padding of any searched channel is not tissue, and neither is a rim around it: edges that were resampled and filtered
 are brighter or darker than tissue for several pixels.
@@ -14,8 +15,9 @@ are brighter or darker than tissue for several pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,16 +31,32 @@ from nd_synapse.detection.flat import STEP, distance_levels
 from nd_synapse.detection.objects import RIMS, Joint
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
-from nd_synapse.pipeline.contract import Finding
+from nd_synapse.pipeline.contract import Finding, Place
 
-__all__ = ["Found", "Outside", "Padding", "decide", "learned_padding", "outside_of", "padding_kind"]
+__all__ = [
+    "OF_FINDING",
+    "RIM",
+    "Found",
+    "Outside",
+    "Padding",
+    "decide",
+    "learned_padding",
+    "outside_of",
+    "padding_kind",
+    "place_of",
+]
+
+OF_FINDING = ("padding", "padded_regions")
+"""What padding adds to a finding: its values by channel, and a fingerprint of its regions."""
+
+log = logging.getLogger(__name__)
 
 RIM = 8
 """Pixels around padding that are not tissue either. On a real volume the mean is up to six times as bright four pixels
 from padding as elsewhere, and nearly as elsewhere from eight on."""
 
 _CONTACT = 32
-"""Pixels at the border of the volume from which a region is padding: clipped noise touches it in smaller spots."""
+"""Pixels of a region at the border of the volume, in the mean over these pixels: clipped noise touches it in spots."""
 
 _THICK = 8
 _PERCENT = 95
@@ -61,6 +79,8 @@ class Padding:
     """Ids of the regions of blocks that are padding, ascending."""
     regions: NDArray[np.int64]
     """The rows of the table of the regions of the volume that are; they follow from the voxels, for any blocks."""
+    background: tuple[int, ...]
+    """Values of regions at the border that are not."""
 
     @property
     def values(self) -> list[int]:
@@ -69,23 +89,28 @@ class Padding:
         return values
 
 
-def decide(found: Found, volume: Box) -> Padding:
-    """Decide which regions of a channel are padding."""
+def decide(found: Found, volume: Box, known: Sequence[int] | None = None) -> Padding:
+    """Decide which regions of a channel are padding, or take those of `known` values."""
     joint = Joint(found.regions[:, 0], [_touching(found.runs, found.regions, volume)])
     # the id of a region is that of its first part, and its parts have one value
     names = ("id", "stop_z", *[""] * (found.regions.shape[1] - 2))
     regions = np.stack([joint.column(*column) for column in zip(names, found.regions.T, strict=True)], axis=1)
-    at_border = regions[:, 3] >= _CONTACT
-    # a channel without any pixel that is not flat is constant, which pipelines report
-    is_padding = np.zeros(len(regions), np.bool_)
-    for value in np.unique(regions[at_border, 1]).tolist() if found.values.any() else []:
-        of_value = at_border & (regions[:, 1] == value)
-        is_padding |= of_value & _ends_abruptly(value, regions[of_value, 4:].sum(axis=0), found.values)
-    return Padding(joint.part_ids[is_padding[joint.object_rows]], regions[is_padding])
+    at_border = regions[:, 3] > 0
+    values = np.unique(regions[at_border, 1]).tolist()
+    if known is None:
+        of_value = {value: regions[at_border & (regions[:, 1] == value)] for value in values}
+        known = [value for value, rows in of_value.items() if _is_padding(value, rows, found.values)]
+    is_padding = at_border & np.isin(regions[:, 1], known)
+    background = tuple(value for value in values if value not in known)
+    return Padding(joint.part_ids[is_padding[joint.object_rows]], regions[is_padding], background)
 
 
-def _ends_abruptly(value: int, beside: NDArray[np.int64], elsewhere: NDArray[np.int64]) -> bool:
-    """Return whether pixels beside regions of a value, by distance from it, are like those elsewhere, by value."""
+def _is_padding(value: int, regions: NDArray[np.int64], elsewhere: NDArray[np.int64]) -> bool:
+    """Return whether regions of a value are padding, by their rows of the table and the values of all other pixels."""
+    contact, beside = regions[:, 3], regions[:, 4:].sum(axis=0)
+    if (contact**2).sum() < _CONTACT * contact.sum() or not elsewhere.any():
+        # without any other pixel the channel is constant, which pipelines report
+        return False
     if not beside.any():
         return True
     if elsewhere.sum() * STEP**2 < _THICK * beside.sum():
@@ -123,24 +148,32 @@ def _touching(runs: NDArray[np.int64], regions: NDArray[np.int64], volume: Box) 
 
 
 def learned_padding(workspace: Workspace, found: Mapping[str, Found]) -> Finding:
-    """Decide what is padding, save it for the workers, and return it as a part of the finding; empty without any.
-
-    `padding` has the values by channel, `padded_regions` a fingerprint of the regions.
-    """
+    """Decide what is padding, save it for the workers, and return `OF_FINDING`; empty without any."""
     plan = workspace.plan
-    decided = {channel: decide(of_channel, plan.box) for channel, of_channel in found.items()}
+    known = plan.padding
+    decided = {
+        channel: decide(of_channel, plan.box, None if known is None else known.get(channel, ()))
+        for channel, of_channel in found.items()
+    }
+    for channel, padding in decided.items():
+        for value in padding.values:
+            log.info(
+                "channel %s: areas of the value %d that begin at a border are padding, and no tissue", channel, value
+            )
+        for value in padding.background:
+            log.info("channel %s: areas of the value %d at a border are a background, and tissue", channel, value)
     decided = {channel: padding for channel, padding in decided.items() if len(padding.parts)}
     if not decided:
         return {}
     places = np.unravel_index(np.concatenate([padding.parts for padding in decided.values()]) - 1, plan.box.shape)
     voxels = np.stack(places) + np.array([plan.box.start]).T
     blocks = np.unique(block_numbers(voxels, plan.box, plan.block_size))
-    known = {"blocks": blocks, **{f"of {channel}": padding.parts for channel, padding in decided.items()}}
+    regions = {"blocks": blocks, **{f"of {channel}": padding.parts for channel, padding in decided.items()}}
     finding: Finding = {
         "padding": {channel: padding.values for channel, padding in decided.items()},
         "padded_regions": digest(np.array(list(decided)), *(padding.regions for padding in decided.values())),
     }
-    workspace.store.save(padding_kind(finding), "regions", known)
+    workspace.store.save(padding_kind(finding), "regions", regions)
     return finding
 
 
@@ -201,6 +234,14 @@ def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | No
     for axis in (1, 2):
         marked = _grown(marked, axis)
     return Outside(marked, (hz, hy, hx))
+
+
+def place_of(workspace: Workspace, box: Box, outside: Outside | None) -> Place:
+    """Return where a block lies, with the tissue in it if the pipeline wants that."""
+    plan, place = workspace.plan, workspace.place(box)
+    if outside is None or not plan.pipeline.tissue_only:
+        return place
+    return replace(place, tissue=~outside.around(plan.halo))
 
 
 def _grown(marked: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:

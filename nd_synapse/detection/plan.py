@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +48,8 @@ class Plan:
     """How far the window round a synapse reaches from its centroid's voxel along z, y, x."""
     region: Box | None = None
     """What is pulled: the blocks of a part of the run with their halo; None is the whole box."""
+    padding: Mapping[str, Sequence[int]] | None = None
+    """The values of padding by channel where they are known; None is to find them."""
     code: str = ""
     """Fingerprint of the code that computes. Workers get it, so that all use one name even if files of an installation
     change while a job runs."""

@@ -135,9 +135,13 @@ def _facts(outcome: Outcome) -> RunFacts:
         requested={label: text for label, text in requested.items() if text},
         box=job.box,
         voxel_size_nm=source.voxel_size,
+        tissue=detection.tissue,
         density=detection.density,
         pipeline=job.pipeline.name,
-        parameters={name: str(value) for name, value in {**job.pipeline.settings, **detection.finding}.items()},
+        parameters={
+            name: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+            for name, value in {**job.pipeline.settings, **detection.finding}.items()
+        },
         times_s=dict(outcome.seconds),
         counts={
             "blocks": detection.blocks,

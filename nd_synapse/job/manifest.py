@@ -63,6 +63,12 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
         "masks": mask_names(job.pipeline.name, list(detection.masks)),
         "channels": {name: {"mean": b.mean, "sd": b.sd} for name, b in detection.brightness.items()},
         "finding": detection.finding,
+        "tissue": {
+            "um3": detection.tissue.um3(outcome.source.voxel_size),
+            "voxels": detection.tissue.total,
+            "fraction_of_box": detection.tissue.fraction,
+            "padding_of_box": detection.padded,
+        },
         "density": detection.density.as_json(),
         "counts": {
             "blocks": detection.blocks,

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection.features import OF_CHANNEL
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, bright_everywhere
+from nd_synapse.detection.flat import REACH
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.detection.outcome import Brightness
+from nd_synapse.detection.padding import OF_FINDING, RIM
 from nd_synapse.detection.windows import WINDOW_NM, Reach, surroundings, window
 from nd_synapse.errors import DataError
 from nd_synapse.files.csv_tables import texts
@@ -114,6 +116,13 @@ class Known:
         return self.pipeline.halo(self.voxel_size_nm)
 
     @property
+    def margin(self) -> tuple[int, int, int]:
+        """Voxels (z, y, x) at a border of a window in which other things may be found than in the box."""
+        z, y, x = self.halo
+        flat = REACH + RIM if "padding" in self.finding else 0
+        return (z, y + flat, x + flat)
+
+    @property
     def reach(self) -> Reach:
         """Voxels (z, y, x) on each side of a centroid that are measured."""
         return surroundings(window(WINDOW_NM, self.voxel_size_nm))
@@ -162,7 +171,7 @@ def recompute(known: Known, masks: Mapping[str, Volume], part: Box) -> Again:
     """Compute a part again, and compare its masks (uint8, of the box)."""
     channels = len({*known.measured, *known.roles.values()})
     most = min(_MOST_VOXELS, _MOST_VALUES // channels)
-    margin = np.maximum(_MARGIN, known.halo)
+    margin = np.maximum(_MARGIN, known.margin)
     wide = np.maximum(margin, known.reach)
     if _voxels(part.grown(wide.tolist(), known.box), known.halo) <= most:
         margin = wide
@@ -197,7 +206,9 @@ def _detected(known: Known, frame: Box) -> Found:
     names = dict.fromkeys([*known.measured, *known.roles.values()])
     channels = {name: known.source.get_cutout(name, *frame.ranges) for name in names}
     try:
-        return detect_arrays(_InWindow(known, frame), channels, known.voxel_size_nm)
+        return detect_arrays(
+            _InWindow(known, frame), channels, known.voxel_size_nm, padding=known.finding.get("padding", {})
+        )
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -223,6 +234,10 @@ class _InWindow(Pipeline):
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         return self._known.pipeline.halo(voxel_size_nm)
 
+    @property
+    def tissue_only(self) -> bool:  # type: ignore[override]
+        return self._known.pipeline.tissue_only
+
     def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
         del channels, chosen
         return dict(self._known.roles)
@@ -233,7 +248,8 @@ class _InWindow(Pipeline):
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
         del summary, channels
-        return self._known.finding
+        # which regions of the window are padding is found in it
+        return {name: value for name, value in self._known.finding.items() if name not in OF_FINDING}
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
         # what is learned may depend on the place in the box, such as on the slice
@@ -256,8 +272,8 @@ class _InWindow(Pipeline):
 
     def _whole(self) -> list[tuple[int, int]]:
         """Return between which voxels of the window objects are whole: off its borders, except those of the box."""
-        known, limits = self._known, []
-        for (start, stop), (first, last), margin in zip(self._window.ranges, known.box.ranges, known.halo, strict=True):
+        window, known, limits = self._window, self._known, []
+        for (start, stop), (first, last), margin in zip(window.ranges, known.box.ranges, known.margin, strict=True):
             low = -1 if start == first else margin
             high = stop - start + 1 if stop == last else stop - start - margin
             limits.append((low, max(high, low + 1)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
 from nd_synapse.detection.registration import Registration
+from nd_synapse.detection.tissue import Tissue
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
 
@@ -26,6 +27,7 @@ class RunFacts:
     """The box of voxels that was searched."""
     voxel_size_nm: tuple[float, float, float] | None = None
     """Extent of a voxel along z, y, x in nanometres."""
+    tissue: Tissue | None = None
     density: Density | None = None
     pipeline: str = ""
     parameters: Texts = field(default_factory=dict)

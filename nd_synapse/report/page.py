@@ -91,6 +91,9 @@ def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
     if box is not None:
         where = ", ".join(f"{axis} {a:,}\N{EN DASH}{b:,}" for axis, (a, b) in zip("zyx", box.ranges, strict=True))
         cards.append(("Box searched", _times(f"{n:,}" for n in box.shape), f"voxels {_ZYX}; {where}"))
+    if facts.tissue is not None and size is not None:
+        share = f"{100 * facts.tissue.fraction:.3g} % of the box; padding and blocks that failed are not"
+        cards.append(("Tissue searched", f"{_plain(facts.tissue.um3(size))} µm³", share))
     if size is not None:
         extent = "" if box is None else _times(_plain(n * nm / 1000) for n, nm in zip(box.shape, size, strict=True))
         whole = f"; the box is {extent} µm" if extent else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nd_synapse.blocks.shared_store import Part
+from nd_synapse.detection import detect
 from nd_synapse.detection.flat import REACH, flat_pixels
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.detection.padding import RIM
+from nd_synapse.job import recompute
 from nd_synapse.pipeline.contract import Detected, Finding, Pipeline, Place, Summary
 from nd_synapse.pipeline.roles import Role
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_parts import Memory, in_one, in_parts
-from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
+from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, plan, same
 
 Volume = NDArray[np.uint8]
 
@@ -267,3 +270,32 @@ def test_parts_of_a_run_find_the_same_padding(monkeypatch: pytest.MonkeyPatch) -
     assert one.tissue.fraction < 1
     same(one, many)
     assert np.array_equal(one.tissue.voxels, many.tissue.voxels)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_part_that_is_computed_again_has_the_padding_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """In its window, padding ends where the window does, and what touches the border of the box may be out of sight."""
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
+    monkeypatch.setattr(recompute, "_PART", (3, 100, 100))
+    monkeypatch.setattr(recompute, "_MARGIN", (3, 40, 40))
+    voxels = noise((3, 200, 200))
+    voxels[1, :90, :60] = voxels[2, :, 150:] = 0
+    source = Arrays(pre=voxels, post=noise(voxels.shape, 5))
+    of_run = plan(source, tmp_path, (3, 64, 64))
+    found = detect(of_run, 1)
+    assert found.finding["padding"] == {"pre": [0]}
+    known = recompute.Known(
+        source=source,
+        pipeline=of_run.pipeline,
+        roles=of_run.roles,
+        finding=found.finding,
+        box=source.box,
+        measured=of_run.channels,
+    )
+    box = recompute.parts(source.box, ())[part]
+    again = recompute.recompute(known, found.masks, box)
+    assert again.masks["All"].compared > 0
+    assert again.masks["All"].voxels == 0
+    assert again.rows
