@@ -283,6 +283,9 @@ class TestResults:
         assert manifest["voxels"]["All"] == np.count_nonzero(plain.mask())
         assert {"pull", "detect", "registration", "push", "plots"} <= manifest["seconds"].keys()
         assert manifest["registration"]["of_sections"] == 6
+        assert 0 < manifest["chance"]["detections"] <= manifest["counts"]["synapses"]
+        assert manifest["chance"]["expected"] <= manifest["chance"]["expected_at_most"]
+        assert "are expected by chance" in (plain.folder / "job.log").read_text()
         links = list(csv.reader((plain.folder / "NDVIS_links.csv").read_text().splitlines()))
         out = "collman_nomads/nomads_predictions"
         assert links[0] == ["All", f"http://ndwt.neurodata.io/channel_detail/{out}/{plain.folder.name}_All/"]

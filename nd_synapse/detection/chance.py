@@ -156,10 +156,9 @@ def _moved(box: Box, shift: tuple[int, int]) -> Box:
     return Box.of_shape(box.shape, (z, y + shift[0], x + shift[1]))
 
 
-def measure(workspace: Workspace, field: Box, finding: Finding, kind: str) -> None:
+def measure(workspace: Workspace, field: Box, sample: Sample, finding: Finding, kind: str) -> None:
     """Detect in a field and in its null, and save the scores."""
     plan = workspace.plan
-    sample = sample_of(plan)
     around = _Field(workspace, sample, field.grown(sample.reach, plan.box), finding)
     found = around.found_in(field).scores
     taken = around.taken()

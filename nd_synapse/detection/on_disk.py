@@ -75,7 +75,7 @@ class PoolRunner:
         failed_before = {failed_block.box for failed_block in self.failed_blocks}
         blocks = [block for block in blocks if block not in failed_before]
         missing = self.exchange.unfinished(step.kinds, blocks, step.wanted)
-        if len(missing) < len(blocks) and step.name not in self.seconds:
+        if len(missing) < len(blocks) and not step.sampled and step.name not in self.seconds:
             self.resumed[step.name] = len(blocks) - len(missing)
         self._run_missing(step, function, missing, len(blocks))
         if step.name == STATISTICS:

@@ -235,7 +235,7 @@ class Passes:
         fields = [field for field in sample.fields if not any(map(field.intersection, failed))]
         z, y, x = (a + b for a, b in zip(self.plan.halo, sample.reach, strict=True))
         step = Step("chance", (kind,), (z, y, x), shared=False, sampled=True)
-        self.runner.run(step, partial(chance.measure, finding=finding, kind=kind), fields)
+        self.runner.run(step, partial(chance.measure, sample=sample, finding=finding, kind=kind), fields)
         done = [field for field in fields if self.store.has(kind, key_of(field))]
         if not done:
             return Chance(reason="the blocks of all sample fields failed")

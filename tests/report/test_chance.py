@@ -1,0 +1,35 @@
+"""What is expected by chance, on the page."""
+
+from dataclasses import replace
+
+import pytest
+
+from nd_synapse.detection.confidence import Chance
+from nd_synapse.report.alerts import alerts
+from nd_synapse.report.figures_detections import _by_chance
+from nd_synapse.report.page import html
+from tests.report.examples import FACTS, subject, synapses
+
+CHANCE = Chance(fields=2, shifts=8, voxels=10, detections=5, share=0.25, share_at_least=0.1, share_at_most=0.4)
+TABLE = synapses(200)
+
+
+@pytest.mark.parametrize(("chance", "is_known"), [(CHANCE, True), (Chance(reason="no partner"), False)])
+def test_the_page_has_the_figure_where_it_is_known(chance: Chance, is_known: bool) -> None:
+    drawn = subject(TABLE, replace(FACTS, chance=chance))
+    page = html("title", [], drawn.table, drawn.facts, [], 0)
+    assert ("Expected by chance" in page) == is_known
+    assert ("of these, 20 at least and 80 at most" in page) == is_known
+
+
+def test_the_caption_has_the_figure_and_its_limits() -> None:
+    caption = _by_chance(subject(TABLE, replace(FACTS, chance=CHANCE)))
+    assert "Of 200 detections about 50 (20 to 80) are expected by chance" in caption
+    assert "one stain bleeds into the other channel" in caption
+
+
+@pytest.mark.parametrize(("share", "is_many"), [(0.25, True), (0.1, False)])
+def test_many_by_chance_are_an_alert(share: float, is_many: bool) -> None:
+    drawn = subject(TABLE, replace(FACTS, chance=replace(CHANCE, share=share)))
+    found = alerts(drawn.table, drawn.standardised, drawn.facts)
+    assert any(alert.startswith("Many by chance") for alert in found) == is_many
