@@ -42,10 +42,8 @@ def on_cubes() -> bool:
     """Print areas under the ROC curve and the accuracy of the type; return whether all is as it should be."""
     cubes = read_synaptograms(LABELLED)
     trivial = list(_trivial(cubes))
-    print(
-        f"\nkdm200_dev: {len(cubes)} cubes, area under the ROC curve and 95 % interval; share of types that are right"
-    )
-    print(f"{'':54s} {'any':18s} {'excitatory':18s} {'inhibitory':18s} type")
+    print("\nArea under the ROC curve, and the share of true synapses whose type is right, with 95 % intervals.\n")
+    print(f"| kdm200_dev, {len(cubes)} cubes | {' | '.join(COLUMNS)} | type | |\n|---|---|---|---|---|---|")
     met = True
     for name, given, chosen in PIPELINES:
         if name not in registry.names():
