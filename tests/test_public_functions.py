@@ -159,7 +159,6 @@ def test_the_historical_functions_on_arrays_give_a_mask_and_standardised_copies(
         {"data_dict": None},
         {"data_dict": {"a": [[[1]], [[1, 2]]]}},
         {"data_dict": {"a": "text"}},
-        {"data_dict": {"a": np.zeros(BOX.shape, np.uint8)}, "source": "x"},
         {"data_dict": {"a": np.zeros(BOX.shape, np.uint8)}, "host": None},
         {"data_dict": {"a": np.zeros(BOX.shape, np.uint8)}, "z_range": (0, math.inf)},
     ],

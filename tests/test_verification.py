@@ -243,10 +243,13 @@ class TestDamaged:
         [
             (lambda header, rows: rows.pop(4), "synapses.csv has no row of the object at z "),
             (lambda header, rows: rows.append(rows[4]), "no such object was found at z "),
-            (lambda header, rows: header.__setitem__(-1, "opinion"), "the columns opinion, score are not both in it"),
+            (
+                lambda header, rows: header.__setitem__(header.index("score"), "opinion"),
+                "the columns opinion, score are not both in it",
+            ),
             (lambda header, rows: rows[4].pop(), "synapses.csv: line 6 has"),
             (lambda header, rows: header.clear(), "synapses.csv: it has no header"),
-            (lambda header, rows: rows[4].__setitem__(1, "x"), "it is not a table of synapses"),
+            (lambda header, rows: rows[4].__setitem__(1, "x"), "is damaged, cut short, or not what its name says"),
         ],
         ids=["row missing", "row twice", "column", "cell missing", "no header", "no number"],
     )

@@ -195,7 +195,7 @@ def boss_push(
         anything is created or sent.
     """
     box = Box(z_range, y_range, x_range)
-    data_dict = _masks_of(data_dict, results_key, source)
+    data_dict = _masks_of(data_dict)
     for key, mask in data_dict.items():
         Destination(col, exp, f"{results_key}_{key}")
         check_mask(mask, box, key)
@@ -216,18 +216,11 @@ def boss_push(
     }
 
 
-def _masks_of(data_dict: Any, results_key: Any, source: Any) -> dict[str, Volume]:
+def _masks_of(data_dict: Any) -> dict[str, Volume]:
     """Return the masks by name; refuse arguments of other types."""
-    if not isinstance(results_key, str):
-        raise UsageError(
-            f"a push under {results_key!r:.100}", "a results key is text", "Give the first part of the channels' names"
-        )
     if not isinstance(data_dict, Mapping) or not all(isinstance(key, str) for key in data_dict):
         found = f"they are of the type {type(data_dict).__name__}, or a name is not text"
         raise UsageError("the masks of a push", found, "Give a dictionary of name to mask")
-    if not (source is None or isinstance(source, Frame) or isinstance(getattr(source, "frame", None), Frame)):
-        found = f"it is of the type {type(source).__name__}"
-        raise UsageError("the source of a push", found, "Give a NeuroDataResource, a Frame, or nothing")
     masks = {}
     for key, mask in data_dict.items():
         try:

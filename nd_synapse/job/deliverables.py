@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nd_synapse.errors import StorageError
+from nd_synapse.files.reading import reading
 from nd_synapse.text import system_reason
 
 __all__ = ["GROWING", "MARKER", "checksums", "deliverables", "entries", "symlinks"]
@@ -57,10 +58,7 @@ def checksums(root: Path) -> dict[str, dict[str, Any]]:
         name = path.relative_to(root).as_posix()
         if name in (MARKER, GROWING):
             continue
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                found[name] = {"bytes": file.tell(), "sha256": digest}
-        except OSError as cause:
-            raise StorageError(f"reading {path}", system_reason(cause), "Check your right to read it") from cause
+        with reading(path), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = {"bytes": file.tell(), "sha256": digest}
     return found

@@ -16,13 +16,13 @@ import numpy as np
 
 from nd_synapse import __version__
 from nd_synapse.detection.outcome import Brightness
-from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError, few
+from nd_synapse.errors import DataError, UsageError, few
+from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import MARKER
 from nd_synapse.job.job import mask_names, results_key
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.results import write_file
-from nd_synapse.text import system_reason
 
 __all__ = [
     "MOST_BYTES",
@@ -137,10 +137,10 @@ def outline_of(body: bytes) -> Outline | None:
 def outline_in(root: Path) -> Outline | None:
     """Read the outline of a folder's run.json; None if it has none of ours."""
     path = root / MARKER
-    try:
-        return outline_of(path.read_bytes()) if path.is_file() else None
-    except OSError as cause:
-        raise StorageError(f"reading {path}", system_reason(cause), "Check your right to read it") from cause
+    if not path.is_file():
+        return None
+    with reading(path):
+        return outline_of(path.read_bytes())
 
 
 def _leads_down(path: str) -> bool:
@@ -195,25 +195,17 @@ class RunFile:
 def read_run_file(folder: Path) -> RunFile:
     """Read the run.json of a result folder."""
     path = folder / MARKER
-    remedy = "Give the folder of a run that ended"
-    try:
-        if path.exists() and not path.is_file():
-            raise DataError(str(path), "it is not a file", remedy)
+    if not path.is_file():
+        found = "it has no run.json" if folder.is_dir() else "there is no such folder"
+        raise UsageError(f"result folder {folder}", found, "Give the folder of a run that ended")
+    with reading(path):
         content = json.loads(path.read_bytes())
         if content["schema"] != _SCHEMA:
             raise ValueError(f"its schema is {content['schema']!r}")
-        return _parsed(content)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        found = "it has no run.json" if folder.is_dir() else "there is no such folder"
-        raise UsageError(f"result folder {folder}", found, remedy) from error
-    except OSError as error:
-        raise StorageError(f"reading {path}", system_reason(error), "Check your right to read it") from error
-    except (*_PROBLEMS, NDSynapseError) as error:
-        if isinstance(error, DataError):
-            raise
-        found = f"it is not a valid {_SCHEMA} ({type(error).__name__}: {str(error)[:100]})"
-        remedy = "Run the job again, or take its run.json from where it was uploaded"
-        raise DataError(str(path), found, remedy) from error
+        try:
+            return _parsed(content)
+        except UsageError as error:
+            raise DataError(str(path), f"it is not a valid {_SCHEMA} ({error})", "Run the job again") from error
 
 
 def _parsed(content: Mapping[str, Any]) -> RunFile:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from nd_synapse.detection.confidence import CONFIDENCE
 from nd_synapse.detection.features import OF_CHANNEL
-from nd_synapse.errors import DataError, StorageError
+from nd_synapse.errors import DataError
 from nd_synapse.files.csv_tables import read_rows
+from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.job.recompute import Again
 from nd_synapse.job.results import TABLE
-from nd_synapse.text import system_reason
 
 __all__ = ["Row", "compare", "measured", "rows_in"]
 
@@ -24,10 +24,9 @@ Row = Mapping[str, str]
 def rows_in(path: Path, parts: Sequence[Box]) -> tuple[list[str], dict[Box, dict[int, Row]]]:
     """Read a table; return its headings, and by part the rows, by their number, whose centroid lies in it."""
     found: dict[Box, dict[int, Row]] = {part: {} for part in parts}
-    remedy = "Run the job again"
-    try:
-        if not path.is_file():
-            raise DataError(TABLE, "there is no such file", remedy)
+    if not path.is_file():
+        raise DataError(TABLE, "there is no such file", "Run the job again")
+    with reading(path):
         cells = read_rows(path, TABLE)
         headings = next(cells)
         for number, row in enumerate(cells, 1):
@@ -36,12 +35,6 @@ def rows_in(path: Path, parts: Sequence[Box]) -> tuple[list[str], dict[Box, dict
             for part in parts:
                 if all(a <= place < b for place, (a, b) in zip(centre, part.ranges, strict=True)):
                     found[part][number] = named
-    except OSError as error:
-        raise StorageError(f"reading {path}", system_reason(error), "Check your right to read it") from error
-    except (ValueError, KeyError, ArithmeticError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(TABLE, f"it is not a table of synapses ({error})", remedy) from error
     return headings, found
 
 

@@ -15,8 +15,9 @@ from nd_synapse.boss import push
 from nd_synapse.boss.connection import address_of, is_loopback
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import Token
-from nd_synapse.errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError, few
+from nd_synapse.errors import DataError, NDSynapseError, UnknownNameError, UsageError, few
 from nd_synapse.files import masks as mask_files
+from nd_synapse.files.reading import reading
 from nd_synapse.job import rows
 from nd_synapse.job.deliverables import checksums, symlinks
 from nd_synapse.job.manifest import RunFile, read_run_file
@@ -24,7 +25,6 @@ from nd_synapse.job.recompute import Differences, Known, parts, recompute
 from nd_synapse.job.results import TABLE
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
-from nd_synapse.text import system_reason
 
 __all__ = ["Check", "Request", "verify"]
 
@@ -111,12 +111,10 @@ def _files(folder: Path, run: RunFile) -> Check:
 def _mask(folder: Path, run: RunFile, name: str) -> NDArray[np.uint8]:
     """Map the pickled mask, shape (z, y, x) of the box; it is not unpickled."""
     path = folder / f"{run.masks[name]}.pkl"
-    try:
-        if not path.is_file():
-            raise DataError(path.name, "there is no such file", "Run the job again")
+    if not path.is_file():
+        raise DataError(path.name, "there is no such file", "Run the job again")
+    with reading(path):
         return mask_files.map_pickle(path, run.box.shape)
-    except OSError as error:
-        raise StorageError(f"reading {path}", system_reason(error), "Check your right to read it") from error
 
 
 def _in_boss(request: Request, run: RunFile, output: tuple[str, str], name: str) -> Check:
