@@ -29,6 +29,7 @@ from nd_synapse.blocks.packing import digest
 from nd_synapse.detection.features import block_numbers
 from nd_synapse.detection.flat import STEP, distance_levels
 from nd_synapse.detection.objects import RIMS, Joint
+from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding, Place
@@ -44,6 +45,7 @@ __all__ = [
     "outside_of",
     "padding_kind",
     "place_of",
+    "seen_around",
 ]
 
 OF_FINDING = ("padding", "padded_regions")
@@ -208,14 +210,25 @@ class Outside:
         return rims
 
 
+def _margin(halo: Reach) -> Reach:
+    """Return as far as it has to be known what is not tissue, of a block that is read with a halo."""
+    z, y, x = (max(n, 1) for n in halo)
+    return (z, y, x)
+
+
+def seen_around(halo: Reach) -> Reach:
+    """Return how far around a block padding matters, voxels (z, y, x), for a pipeline with a halo."""
+    z, y, x = _margin(halo)
+    return (z, y + RIM, x + RIM)
+
+
 def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | None:
     """Return what is not tissue in a block and as far around it as the pipeline reads; None where all is tissue."""
     if "padding" not in finding:
         return None
     plan, store = workspace.plan, workspace.store
     known = store.load(padding_kind(finding), "regions")
-    hz, hy, hx = (max(halo, 1) for halo in plan.halo)
-    wide = (hz, hy + RIM, hx + RIM)
+    margin, wide = _margin(plan.halo), seen_around(plan.halo)
     near = list(overlapping(box.grown(wide, plan.box), plan.box, plan.block_size))
     starts = np.array([block.start for block in near], np.int64).T
     is_padded = np.isin(block_numbers(starts, plan.box, plan.block_size), known["blocks"])
@@ -233,7 +246,7 @@ def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | No
         return None
     for axis in (1, 2):
         marked = _grown(marked, axis)
-    return Outside(marked, (hz, hy, hx))
+    return Outside(marked, margin)
 
 
 def place_of(workspace: Workspace, box: Box, outside: Outside | None) -> Place:

@@ -15,7 +15,9 @@ from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.on_disk import Means, PoolRunner, opened
 from nd_synapse.detection.outcome import FailedBlock
+from nd_synapse.detection.padding import seen_around
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
@@ -45,7 +47,7 @@ def detect_part(
 def _count(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[FailedBlock]:
     """Count the blocks of a part, and leave their sum as well: nobody else needs each of them."""
     kind, key = _sums_kind(plan, part), str(part.index)
-    with opened(_near(plan, mine), means) as (passes, runner):
+    with opened(_near(plan, mine, plan.counted_halo), means) as (passes, runner):
         if runner.exchange.fetch_all(kind, [key]):
             return []
         passes.count(mine)
@@ -56,21 +58,26 @@ def _count(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[Fa
 
 def _find(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[FailedBlock]:
     """Label and measure the blocks of a part."""
-    near = _near(plan, mine)
+    near = _near(plan, mine, plan.halo)
     with opened(near, means) as (passes, runner):
         finding = _finding_of_sums(plan, part, runner, passes.workspace)
         if finding is not None:
             # what is pulled is compared with their digests, and padding is in what was counted around them
             passes.count(_around(plan, mine) if "padding" in finding else mine)
             passes.find(finding, passes.whole(mine), wanted=False)
-            return runner.failed_blocks
+            return _of(mine, runner)
     # a part of the counting is not done: what is missing is counted here
     with opened(plan, means) as (passes, _):
         finding = passes.learn().finding
     with opened(near, means) as (passes, runner):
         passes.count(_around(plan, mine) if "padding" in finding else mine)
         passes.find(finding, passes.whole(mine), wanted=False)
-        return runner.failed_blocks
+        return _of(mine, runner)
+
+
+def _of(mine: Sequence[Box], runner: PoolRunner) -> list[FailedBlock]:
+    """Return which of some blocks failed."""
+    return [failed_block for failed_block in runner.failed_blocks if failed_block.box in mine]
 
 
 def _finding_of_sums(plan: Plan, part: Part, runner: PoolRunner, workspace: Workspace) -> Finding | None:
@@ -92,15 +99,10 @@ def _sums_kind(plan: Plan, part: Part) -> str:
 
 
 def _around(plan: Plan, mine: Sequence[Box]) -> list[Box]:
-    """Return some blocks, and those in which padding may show in them."""
-    return list(overlapping(_region(plan, mine), plan.box, plan.block_size))
+    """Return some blocks, and those whose padding may show in them."""
+    return list(overlapping(Box.around(mine).grown(seen_around(plan.halo), plan.box), plan.box, plan.block_size))
 
 
-def _near(plan: Plan, mine: Sequence[Box]) -> Plan:
+def _near(plan: Plan, mine: Sequence[Box], halo: Reach) -> Plan:
     """Return a plan that pulls no more than some blocks and their halo."""
-    return replace(plan, region=_region(plan, mine))
-
-
-def _region(plan: Plan, mine: Sequence[Box]) -> Box:
-    """Return some blocks with what is read around them."""
-    return Box.around(mine).grown(plan.counted_halo, plan.box)
+    return replace(plan, region=Box.around(mine).grown(halo, plan.box))

@@ -149,7 +149,8 @@ def test_a_part_pulls_its_blocks_and_their_halo_and_learns_from_the_sums_of_all(
                 part = Part(phase, index, 4)
                 detect_part(whole, part, shared_store, 1)
                 first, *_, last = part.of(whole.blocks())
-            low, high = first.start[1] - whole.counted_halo[1], last.stop[1] + whole.counted_halo[1]
+            halo = (whole.counted_halo if phase == "statistics" else whole.halo)[1]
+            low, high = first.start[1] - halo, last.stop[1] + halo
             assert min(box.start[1] for box in source.requested) == max(0, low)
             assert max(box.stop[1] for box in source.requested) == min(shape[1], high)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from nd_synapse.detection import Detection, Plan, detect
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.detection.registration import Registration, measure_registration
 from nd_synapse.geometry import Box
+from nd_synapse.pipeline import registry
 from tests.detection.test_passes import VOXEL_SIZE_NM, Arrays, same
 from tests.pipelines.variants import VARIANTS, built
 
@@ -20,6 +24,38 @@ SIZES = (WHOLE, (8, 256, 256), (3, 100, 77), (1, 1024, 1344))
 CHANNELS = ("PSD95", "SYNAPSIN", "GLUR1", "LY")
 CHOSEN = {"nomads-classifier": {"gaba": "LY"}}
 """The volume has no marker of inhibitory synapses: the fill takes its part, for the arithmetic alone."""
+
+
+BESIDE = 5
+"""Pixels beside padding."""
+
+
+def everything(channels: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Detect all that is tissue."""
+    return np.ones(next(iter(channels.values())).shape, np.bool_)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["nomads-unsupervised", "nomads-classifier"])
+def test_beside_padding_no_more_is_detected_than_elsewhere(shared_data: Path, variant: str) -> None:
+    """Nothing was imaged there, and the edges of what was are resampled: each would be a row of synapses."""
+    pipeline = built(variant)
+    volumes = {name: tifffile.imread(shared_data / "at_example" / f"{name}.tif") for name in CHANNELS}
+    chosen = {"nomads-classifier": {"gaba": "LY", "gephyrin": "GLUR1"}}.get(variant, {})
+    searched = {name: volumes[name] for name in pipeline.choose(CHANNELS, chosen).values()}
+    found = detect_arrays(pipeline, searched, VOXEL_SIZE_NM, chosen=chosen)
+    assert found.finding["padding"] == {channel: [0] for channel in searched}
+    whole = detect_arrays(registry.build(f"{__name__}:everything", {}), searched, VOXEL_SIZE_NM)
+    tissue = whole.masks["All"] != 0
+    assert np.count_nonzero(tissue) == found.tissue.total
+    distance = np.stack([ndimage.distance_transform_edt(section) for section in tissue])
+    places = [np.floor(found.table[f"centroid_{axis}_voxel"] + 0.5).astype(np.int64) for axis in "zyx"]
+    beside = distance[*places] <= BESIDE
+    zone = (distance <= BESIDE) & tissue
+    expected = np.count_nonzero(zone) / found.tissue.total
+    times = beside.mean() / expected
+    print(f"{variant}: {beside.sum()} of {len(beside)} objects beside padding, {times:.2f} times as many as elsewhere")
+    assert times <= 1.5
 
 
 @pytest.mark.slow

@@ -55,6 +55,38 @@ def test_contrast_is_the_nearest_float32_of_the_exact_value(
     assert np.array_equal(found, defined(voxels, windows).astype(np.float64).astype(np.float32))
 
 
+@given(st.integers(0, 99), st.sampled_from(SIZES), st.sampled_from([np.uint8, np.uint16]), st.integers(1, 3))
+def test_for_any_tissue_the_contrast_is_that_of_what_is_there(
+    seed: int, voxel_size_nm: tuple[float, float, float], dtype: type[np.unsignedinteger[Any]], step: int
+) -> None:
+    """Of n of N voxels of the centre, times the root of n / N: as noisy as a whole window."""
+    windows, random = Windows.of(voxel_size_nm), np.random.default_rng(seed)
+    (hz, cy, cx), (sy, sx) = windows.centre, windows.surround
+    shape = tuple(n + 2 * h for n, h in zip((2, 5, 90), windows.halo, strict=True))
+    voxels = random.integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
+    tissue = np.ones(shape, np.bool_)
+    for section in tissue:
+        section[:, : random.integers(0, 20)] = False
+        section[:, 70 + random.integers(0, 40) :] = False
+    found = contrast(voxels, windows, Scratch(), 1, step, tissue)[:, :, :90]
+    whole = contrast(voxels, windows, Scratch(), 1, step)[:, :, :90]
+    every = (2 * hz + 1) * (2 * cy + 1) * (2 * cx + 1)
+    unit = every * (2 * sy + 1) * (2 * sx + 1)
+    for (z, row, x), value in np.ndenumerate(found):
+        y = 1 + row * step
+        around = (slice(z, z + 2 * hz + 1), slice(y, y + 2 * sy + 1), slice(x, x + 2 * sx + 1))
+        inner = (slice(None), slice(sy - cy, sy + cy + 1), slice(sx - cx, sx + cx + 1))
+        window, there = voxels[around].astype(np.int64), tissue[around]
+        if not there[hz, sy, sx]:
+            assert value == 0
+        elif there.all():
+            assert value == whole[z, row, x]
+        else:
+            centre = window[inner][there[inner]]
+            expected = (centre.mean() - window[there].mean()) * np.sqrt(len(centre) / every) * unit
+            assert value == pytest.approx(expected, rel=1e-6, abs=1e-6 * unit)
+
+
 @given(st.tuples(st.integers(1, 40), st.integers(1, 300), st.integers(1, 9000)))
 def test_for_any_block_the_slabs_tile_it(shape: tuple[int, int, int]) -> None:
     covered = np.zeros(shape[:2], np.int64)
