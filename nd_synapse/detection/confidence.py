@@ -1,16 +1,15 @@
 """How many detections are expected by chance, and how sure each is: from scores in fields and in their null.
 
+The chance that a detection of some score is no synapse is the local false discovery rate (Efron 2004): detections in
+the null over those in the voxels as they are, at that score, made to fall with the score by pooling adjacent violators
+(Barlow 1972).
+
 The null pairs each punctum with any other, which is too often: the puncta of a true synapse have each other, and what
-meets them by chance makes no further object. So a null detection counts with the chance that its puncta are free: 1 for
-a punctum that takes part in no detection, else the share F of detections that are no synapses. That is sought::
-
-    F = (n0 + n1 F + n2 F^2) / detections      n0, n1, n2  null detections of which 0, 1, 2 puncta take part in one
-
-The solution up to 1 is unique if the null has fewer detections than there are, else F is 1. Where nearly all are by
-chance and puncta are dense, it would jump with the noise of the counts, so these are taken one standard error larger.
-
-The chance that a detection of some score is no synapse is the local false discovery rate (Efron 2004): weighted null
-detections over detections at that score, made to fall with the score by pooling adjacent violators (Barlow 1972).
+meets them by chance makes no further object. So each detection of the null is weighted with the chance that its puncta
+are free: 1 for one that takes part in no detection, else the chance that this detection is no synapse, by its score.
+(Around a bright punctum a mirrored image has bright rings, which are weighted alike.) That starts as 1 and is computed
+three times: it has settled where synapses are many, and more rounds would only follow the noise of the counts where
+chance makes nearly all.
 
 Barlow, R. E. et al. (1972). Statistical inference under order restrictions. Wiley.
 Efron, B. (2004). Large-scale simultaneous hypothesis testing. J. Am. Stat. Assoc. 99(465), 96-104.
@@ -39,6 +38,7 @@ _LEAST = 100
 
 _BINS = 40
 _LEAST_IN_BIN = 10
+_ROUNDS = 3
 _DIGITS = 2
 
 
@@ -74,13 +74,10 @@ class Chance:
     def of(cls, sample: Sample, fields: int, scores: Scores) -> Self:
         """Compute the figures from the scores of some fields of a sample."""
         found, null = len(scores.found), len(scores.null)
-        taken = np.count_nonzero(~np.isnan(scores.partners), axis=1)
-        by_taken = np.bincount(taken, minlength=3).tolist()
-        ratio = scores.voxels / scores.null_voxels
-        low, high = (min(ratio * count / max(found, 1), 1.0) for count in (by_taken[0], null))
-        error = math.sqrt(1 / max(found, 1) + 1 / max(null, 1))
-        share = _share(*(ratio * (1 + error) * count / max(found, 1) for count in by_taken))
-        powers = np.array([1.0, share, share * share]) * (ratio * (1 + error))
+        free = int(np.count_nonzero(np.isnan(scores.partners).all(axis=1)))
+        ratio = scores.voxels / scores.null_voxels if scores.null_voxels else 0.0
+        low, high = (min(ratio * count / max(found, 1), 1.0) for count in (free, null))
+        share, curve = _solved(scores) if found and null else (0.0, ())
         return cls(
             fields=fields,
             shifts=len(sample.shifts) if sample.moved else 0,
@@ -88,11 +85,11 @@ class Chance:
             detections=found,
             null_voxels=scores.null_voxels,
             null_detections=null,
-            free_detections=by_taken[0],
-            share=min(share, high),
+            free_detections=free,
+            share=share,
             share_at_least=low,
             share_at_most=high,
-            curve=_curve(scores, powers[taken]) if found >= _LEAST else (),
+            curve=curve if found >= _LEAST else (),
         )
 
     def confidence(self, scores: NDArray[Any]) -> NDArray[np.float32]:
@@ -137,24 +134,27 @@ class Chance:
         return asdict(self) | dict(zip(names, self.expected(detections), strict=True))
 
 
-def _share(of_free: float, of_one: float, of_two: float) -> float:
-    """Return the largest F up to 1 with F = of_free + of_one F + of_two F^2; 1 where that is no more than the sum."""
-    if of_free + of_one + of_two >= 1:
-        return 1.0
-    half = (1 - of_one) / 2
-    return of_free / (half + math.sqrt(half * half - of_two * of_free))
-
-
-def _curve(scores: Scores, weights: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
-    """Return scores and their confidence, given the weight (m,) of each null detection."""
+def _solved(scores: Scores) -> tuple[float, tuple[tuple[float, float], ...]]:
+    """Return the share of detections that is expected by chance, and scores with their confidence."""
     ordered = np.sort(scores.found)
-    bins = min(_BINS, len(ordered) // _LEAST_IN_BIN)
+    bins = max(1, min(_BINS, len(ordered) // _LEAST_IN_BIN))
     edges = np.unique(ordered[[k * len(ordered) // bins for k in range(bins)]])
-    of_found, of_null = (np.maximum(np.searchsorted(edges, s, "right") - 1, 0) for s in (ordered, scores.null))
-    counts = np.bincount(of_found, minlength=len(edges))
-    false = _falling(np.bincount(of_null, weights, len(edges)).tolist(), counts.tolist())
+
+    def bin_of(values: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.maximum(np.searchsorted(edges, values, side="right") - 1, 0)
+
+    counts = np.bincount(bin_of(ordered), minlength=len(edges))
+    partners = np.where(np.isnan(scores.partners), len(edges), bin_of(scores.partners))
+    alike, numbers = np.unique(np.column_stack([bin_of(scores.null), partners]), axis=0, return_counts=True)
+    false = np.ones(len(edges))
+    for _ in range(_ROUNDS):
+        is_free = np.append(false, 1.0)
+        weights = numbers * (is_free[alike[:, 1]] * is_free[alike[:, 2]])
+        of_chance = np.bincount(alike[:, 0], weights, len(edges)) * (scores.voxels / scores.null_voxels)
+        false = _falling(of_chance.tolist(), counts.tolist())
     middles = ordered[np.cumsum(counts) - counts + counts // 2]
-    return tuple(zip(middles.tolist(), (1 - false).tolist(), strict=True))
+    share = math.fsum((false * counts).tolist()) / len(ordered)
+    return share, tuple(zip(middles.tolist(), (1 - false).tolist(), strict=True))
 
 
 def _falling(weights: Sequence[float], counts: Sequence[int]) -> NDArray[np.float64]:

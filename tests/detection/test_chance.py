@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection import Plan, detect
 from nd_synapse.detection.chance import sample_of
-from nd_synapse.detection.confidence import Chance, _falling, _share
+from nd_synapse.detection.confidence import Chance, _falling
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.detection.padding import RIM
 from nd_synapse.geometry import Box
@@ -87,7 +87,7 @@ def planned(source: Arrays, folder: Path, size: tuple[int, int, int], pipeline: 
 
 
 def test_where_markers_are_independent_all_detections_are_expected_by_chance() -> None:
-    found = sampled(pairs_and_orphans(0, 3000))
+    found = sampled(pairs_and_orphans(0, 2000))
     assert found.chance.detections > 100
     assert found.chance.share > 0.85
     assert found.table["confidence"].mean() < 0.15
@@ -121,11 +121,12 @@ def test_of_detections_of_some_confidence_that_share_is_right() -> None:
 def test_of_one_marker_what_the_mirrored_image_has_is_expected_by_chance() -> None:
     rng = np.random.default_rng(3)
     found = sampled(Arrays(pre=spots(rng, places(rng, 300), places(rng, 0))), Spots(Null(), (("marker", "pre"),)))
-    tail = found.table["score"] <= 16
+    tail = found.table["score"] <= 14
     assert found.chance.shifts == 0
     assert found.chance.null_voxels == found.chance.voxels
-    assert 0.3 < found.chance.share < 0.9
-    assert found.table["confidence"][tail].mean() < 0.2
+    assert found.chance.share_at_least <= found.chance.share <= found.chance.share_at_most
+    assert 0.1 < found.chance.share < 0.5
+    assert found.table["confidence"][tail].mean() < 0.6
     assert found.table["confidence"][found.table["score"] > 25].mean() > 0.95
 
 
@@ -218,15 +219,6 @@ def test_a_field_that_fails_costs_the_figure_and_nothing_else(tmp_path: Path, mo
     assert len(found.table["id"]) > 400
     assert "fields failed" in found.chance.reason
     assert np.isnan(found.table["confidence"]).all()
-
-
-@settings(max_examples=100, deadline=None)
-@given(*[st.floats(0, 1)] * 3)
-def test_for_any_counts_the_share_solves_its_equation(free: float, one: float, two: float) -> None:
-    share = _share(free, one, two)
-    assert 0 <= share <= 1
-    assert share == 1 or np.isclose(share, free + one * share + two * share**2)
-    assert min(free, 1) <= share + 1e-9
 
 
 @settings(max_examples=100, deadline=None)
