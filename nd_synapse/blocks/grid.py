@@ -12,7 +12,7 @@ from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "MAX_BLOCKS", "blocks_of", "key_of", "mirrored"]
+__all__ = ["DEFAULT_BLOCK_SIZE", "DEFAULT_PULLS", "MAX_BLOCKS", "block_numbers", "blocks_of", "key_of", "mirrored"]
 
 DEFAULT_BLOCK_SIZE = (32, 512, 512)
 """Voxels along z, y, x; whole cuboids of BOSS (16 x 512 x 512), so that none is fetched twice."""
@@ -44,6 +44,14 @@ def blocks_of(box: Box, block_size: Sequence[int]) -> list[Box]:
 def key_of(box: Box) -> str:
     """Return the name of a block, ``<z>_<y>_<x>`` of its start."""
     return "_".join(str(start) for start in box.start)
+
+
+def block_numbers(points: NDArray[np.int64], volume: Box, size: Sequence[int]) -> NDArray[np.int64]:
+    """Return the numbers, in C order, of the blocks of a volume in which voxels (3, n) lie: int64 (n,)."""
+    numbers = np.zeros(points.shape[1], np.int64)
+    for places, n, (start, stop) in zip(points, size, volume.ranges, strict=True):
+        numbers = numbers * (-(-stop // n) - start // n) + (places // n - start // n)
+    return numbers
 
 
 def mirrored(volume: Volume, box: Box, halo: Sequence[int]) -> NDArray[Any]:

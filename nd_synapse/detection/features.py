@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.grid import block_numbers, key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.joining import ColumnFiles
+from nd_synapse.detection.padding import outside_of
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.shape import elongation
 from nd_synapse.detection.windows import surroundings, voxels_round, window_sums
@@ -25,7 +26,7 @@ from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.pipeline.contract import Finding
 
-__all__ = ["OF_CHANNEL", "Assigned", "assign", "block_numbers", "centres", "columns", "gather", "measure", "sums_of"]
+__all__ = ["COUNTS", "OF_CHANNEL", "Assigned", "assign", "centres", "columns", "gather", "measure", "sums_of"]
 
 Integers = NDArray[np.int64]
 
@@ -39,6 +40,10 @@ def centres(objects: Mapping[str, NDArray[Any]], rows: Integers) -> Integers:
     return np.stack([nearest_voxel(objects[f"sum_{axis}"][rows], voxels) for axis in "zyx"])
 
 
+COUNTS = ("voxels in windows", "voxels around")
+"""The names of the numbers of voxels in windows, and in windows with their shells."""
+
+
 def sums_of(channel: str) -> tuple[str, str]:
     """Return the names of the sums of a channel: of windows, and of windows with their shells."""
     return f"window {channel}", f"around {channel}"
@@ -47,21 +52,19 @@ def sums_of(channel: str) -> tuple[str, str]:
 def columns(
     plan: Plan, objects: Mapping[str, NDArray[Any]], rows: Integers, sums: Mapping[str, NDArray[Any]]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Turn sums into the features of synapses (some rows of the objects), column by column; `sums` by `sums_of`.
+    """Turn sums (by `COUNTS` and `sums_of`) into the features of synapses, some rows of the objects, column by column.
 
     `equivalent_diameter_um` (of the ball with the same volume), `elongation` (see `shape`), `window_fraction` (part of
     the window inside of the volume); for each channel ``mean_<channel>`` and ``sum_<channel>`` (in the synapse),
     ``window_mean_<channel>`` and ``window_sum_<channel>`` (in the window), ``contrast_<channel>`` (mean in the synapse
-    less mean in the shell round the window; NaN where the volume has no voxel in the shell).
+    less mean in the shell round the window; NaN where the shell has no tissue).
     """
-    volume, voxel_size_nm, reach = plan.box, plan.voxel_size_nm, plan.reach
+    voxel_size_nm, reach = plan.voxel_size_nm, plan.reach
     voxels = objects["voxels"][rows]
     yield "equivalent_diameter_um", _diameters_um(voxels, math.prod(size / 1000 for size in voxel_size_nm))
     yield "elongation", elongation(objects, rows, voxel_size_nm)
-    points = centres(objects, rows)
-    inside = voxels_round(points, reach, volume)
-    outside = voxels_round(points, surroundings(reach), volume) - inside
-    del points
+    inside, around = (sums[name] for name in COUNTS)
+    shell = around - inside
     yield "window_fraction", inside / float(np.prod([2 * n + 1 for n in reach]))
     for name in objects:
         kind, _, channel = name.partition(":")
@@ -71,10 +74,15 @@ def columns(
             mean = total / voxels
             yield f"mean_{channel}", mean
             yield f"sum_{channel}", total
-            yield f"window_mean_{channel}", within / inside
+            yield f"window_mean_{channel}", _mean(within, inside)
             yield f"window_sum_{channel}", np.asarray(within)
-            nothing = np.full(len(rows), np.nan)
-            yield f"contrast_{channel}", mean - np.divide(around - within, outside, out=nothing, where=outside > 0)
+            yield f"contrast_{channel}", mean - _mean(around - within, shell)
+
+
+def _mean(total: Integers, voxels: Integers) -> NDArray[np.float64]:
+    """Divide by the number of voxels; NaN where there is none."""
+    mean: NDArray[np.float64] = np.divide(total, voxels, out=np.full(len(total), np.nan), where=voxels > 0)
+    return mean
 
 
 def _diameters_um(voxels: Integers, voxel_um3: float) -> NDArray[np.float64]:
@@ -85,17 +93,24 @@ def _diameters_um(voxels: Integers, voxel_um3: float) -> NDArray[np.float64]:
     return np.array(roots, np.float64)[which]
 
 
-def measure(workspace: Workspace, box: Box, kind: str) -> None:
-    """Measure the windows round the synapses of one block."""
+def measure(workspace: Workspace, box: Box, kind: str, finding: Finding) -> None:
+    """Measure the windows round the synapses of one block; what is not tissue is in none."""
     plan, store = workspace.plan, workspace.store
     (number,) = _numbers_of([box], plan)
     first, stop = np.searchsorted(store.open_plain(kind, "owners"), [number, number + 1])
     points = np.stack([store.open_plain(kind, axis)[first:stop] for axis in "zyx"])
     reaches = (plan.reach, surroundings(plan.reach))
     region = box.grown(reaches[1], plan.box)
-    sums: dict[str, NDArray[Any]] = {}
+    outside = outside_of(workspace, region, finding) if plan.pipeline.tissue_only else None
+    marked = None if outside is None else outside.around((0, 0, 0))
+    if marked is None:
+        counts = [voxels_round(points, reach, plan.box) for reach in reaches]
+    else:
+        counts = window_sums((~marked).view(np.uint8), region, points, reaches)
+    sums: dict[str, NDArray[Any]] = dict(zip(COUNTS, counts, strict=True))
     for channel in plan.channels:
-        found = window_sums(workspace.voxels(channel, region), region, points, reaches)
+        voxels = workspace.voxels(channel, region)
+        found = window_sums(voxels if marked is None else np.where(marked, 0, voxels), region, points, reaches)
         sums |= dict(zip(sums_of(channel), found, strict=True))
     store.save(kind, key_of(box), sums)
 
@@ -119,14 +134,6 @@ class Assigned:
         """Return those of some blocks that have something to measure."""
         busy = np.isin(_numbers_of(blocks, plan), self.owners)
         return [block for block, has_rows in zip(blocks, busy, strict=True) if has_rows]
-
-
-def block_numbers(points: Integers, volume: Box, size: Sequence[int]) -> Integers:
-    """Return the numbers of the blocks in which voxels lie."""
-    numbers = np.zeros(points.shape[1], np.int64)
-    for places, n, (start, stop) in zip(points, size, volume.ranges, strict=True):
-        numbers = numbers * (-(-stop // n) - start // n) + (places // n - start // n)
-    return numbers
 
 
 def _numbers_of(blocks: Sequence[Box], plan: Plan) -> Integers:
@@ -164,7 +171,7 @@ def gather(
     """Return the synapses that blocks have measured, ascending, and their sums."""
     rows = assigned.rows[assigned.is_of(blocks, plan)]
     order = np.argsort(rows)
-    names = [name for channel in plan.channels for name in sums_of(channel)]
+    names = [*COUNTS, *(name for channel in plan.channels for name in sums_of(channel))]
     raw = f"raw-{assigned.kind}"
     store.drop(raw)
     for block in assigned.among(blocks, plan):

@@ -24,9 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume, overlapping
-from nd_synapse.blocks.grid import key_of, mirrored
+from nd_synapse.blocks.grid import block_numbers, key_of, mirrored
 from nd_synapse.blocks.packing import digest
-from nd_synapse.detection.features import block_numbers
 from nd_synapse.detection.flat import STEP, distance_levels
 from nd_synapse.detection.objects import RIMS, Joint
 from nd_synapse.detection.windows import Reach

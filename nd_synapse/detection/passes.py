@@ -194,7 +194,7 @@ class Passes:
         plan = self.plan
         first = next(iter(chosen.masks.values()))
         assigned = features.assign(plan, self.store, finding, joined, first)
-        function = partial(features.measure, kind=assigned.kind)
+        function = partial(features.measure, kind=assigned.kind, finding=finding)
         busy = assigned.among(self.whole(), plan)
         self.runner.run(Step("features", (assigned.kind,), surroundings(plan.reach)), function, busy)
         rows, sums = features.gather(plan, self.store, assigned, self.whole())

@@ -118,14 +118,18 @@ class Known:
     @property
     def margin(self) -> tuple[int, int, int]:
         """Voxels (z, y, x) at a border of a window in which other things may be found than in the box."""
-        z, y, x = self.halo
-        flat = REACH + RIM if "padding" in self.finding else 0
-        return (z, y + flat, x + flat)
+        return self._beyond_padding(self.halo)
 
     @property
     def reach(self) -> Reach:
-        """Voxels (z, y, x) on each side of a centroid that are measured."""
-        return surroundings(window(WINDOW_NM, self.voxel_size_nm))
+        """Voxels (z, y, x) on each side of a centroid by which its measures may differ."""
+        return self._beyond_padding(surroundings(window(WINDOW_NM, self.voxel_size_nm)))
+
+    def _beyond_padding(self, reach: Reach) -> Reach:
+        """Add how far away it may be decided what is padding, if anything is."""
+        z, y, x = reach
+        more = REACH + RIM if "padding" in self.finding else 0
+        return (z, y + more, x + more)
 
     def measures(self, points: NDArray[np.int64], frame: Box) -> NDArray[np.bool_]:
         """Return for centroids, int64 (3, n), whether a window has all voxels of the box measured round them."""

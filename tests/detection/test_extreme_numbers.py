@@ -195,6 +195,7 @@ def test_the_table_of_an_object_of_2_to_the_31_voxels_is_exact(side: tuple[int, 
     with np.errstate(all="raise", under="ignore"):
         table = dict(objects.table(measured, box, VOXEL_SIZE_NM))
         sums = {key: np.array([top * (voxels if "around" in key else 1)]) for key in features.sums_of("one")}
+        sums |= dict.fromkeys(features.COUNTS, np.array([1]))
         table |= dict(features.columns(plan, measured, np.array([0]), sums))
     assert table["voxels"].tolist() == [voxels]
     assert [table[f"centroid_{axis}_voxel"][0] for axis in "zyx"] == [(n - 1) / 2 for n in side]

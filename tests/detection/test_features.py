@@ -254,11 +254,11 @@ def test_images_are_read_from_tiles_and_what_the_cache_let_go_from_the_source(tm
     assert sorted(tmp_path.glob("tiles-*/*.npy")) == before
 
 
-def failing(workspace: Workspace, box: Box, kind: str) -> None:
+def failing(workspace: Workspace, box: Box, kind: str, finding: Finding) -> None:
     """Measure, but for one block."""
     if box == FAILS:
         raise ValueError("no windows here")
-    measure(workspace, box, kind)
+    measure(workspace, box, kind, finding)
 
 
 FAILS = Box((4, 8), (16, 32), (16, 32))

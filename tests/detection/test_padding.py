@@ -197,6 +197,26 @@ def test_an_object_beside_padding_is_marked_on_the_side_that_it_touches() -> Non
     assert set(labels[beside & (labels > 0)]) == set(found.table["id"][near])
 
 
+def test_windows_round_synapses_count_tissue_alone() -> None:
+    voxels = strip(200, 12)
+    channels = {"pre": voxels, "post": noise(seed=5)}
+    found = detect_arrays(NomadsUnsupervised(), channels, VOXEL_SIZE_NM, chosen=ROLES, block_size=(2, 60, 70))
+    tissue = ~grown(rows(voxels, 12))
+    table = found.table
+    assert table["window_fraction"].min() < 0.3
+    for row in np.flatnonzero(table["centroid_y_voxel"] < 35).tolist():
+        z, y, x = (int(np.floor(table[f"centroid_{axis}_voxel"][row] + 0.5)) for axis in "zyx")
+        window, around = (
+            tuple(slice(max(0, place - n), place + n + 1) for place, n in zip((z, y, x), reach, strict=True))
+            for reach in ((2, 5, 5), (4, 10, 10))
+        )
+        total, count = (int(values[window].sum()) for values in (voxels * tissue, tissue))
+        assert table["window_mean_pre"][row] == total / count
+        assert table["window_fraction"][row] == count / (5 * 11 * 11)
+        shell = (int((voxels * tissue)[around].sum()) - total) / (np.count_nonzero(tissue[around]) - count)
+        assert table["contrast_pre"][row] == table["mean_pre"][row] - shell
+
+
 def test_a_pipeline_that_stays_as_published_sees_no_padding_and_its_tissue_is_counted_all_the_same() -> None:
     voxels = strip(0, 20)
     found = detect_arrays(Probabilistic(), {"synapsin": voxels, "psd95": voxels}, VOXEL_SIZE_NM)
