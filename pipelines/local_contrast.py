@@ -45,18 +45,24 @@ __all__ = [
     "histogram",
     "learn",
     "levels_of_bins",
+    "negative_counts",
+    "noise_of",
     "upper_halves",
     "values_of_bins",
 ]
 
-CENTRE_NM = 100.0
-"""Half of the centre's width: a punctum is about 300 nm wide, 220 nm of blur over a vesicle cloud of 200 nm."""
+PUNCTUM_NM = 300.0
+"""Width of a punctum where it is not measured: 220 nm of blur over a vesicle cloud of 200 nm."""
 
-SURROUND_NM = 200.0
-"""Half of the surround's width: it ends at 250 nm, before half of the 554 nm between synapses at 1 / um^3."""
+_DEPTH_NM = 100.0
+"""Half of a punctum's depth, which no blur adds to: sections are cut apart before they are imaged."""
 
 _NORMAL = 1.4826
 """From the median of the absolute value of a normal deviate to its standard deviation."""
+
+_EXCEEDING = 0.05
+_NORMAL_95 = 1.96
+"""Magnitude that one in twenty normal deviates exceeds."""
 
 _STEP = 4
 """Statistics take every fourth row of the volume: neighbouring rows share most of their window anyway."""
@@ -88,17 +94,23 @@ class Windows:
     """Half width along y, x; along z it is the centre's."""
 
     @classmethod
-    def of(cls, voxel_size_nm: tuple[float, float, float]) -> Windows:
-        """Return the windows for a voxel size: the nearest whole numbers, and at least one voxel wide."""
+    def of(cls, voxel_size_nm: tuple[float, float, float], punctum_nm: float = PUNCTUM_NM) -> Windows:
+        """Return the windows for puncta of a width: the nearest odd numbers of pixels; the surround is twice as wide."""
         if min(voxel_size_nm) < _SMALLEST_NM:
             raise DataError(
                 f"windows for voxels of {' x '.join(f'{size:g}' for size in voxel_size_nm)} nm (z, y, x)",
                 f"below {_SMALLEST_NM:g} nm a punctum has more voxels than anybody has imaged",
                 "Give sizes in nanometres, or sample the volume down",
             )
-        z, y, x = (max(1, int(CENTRE_NM / size + 0.5)) for size in voxel_size_nm)
-        sy, sx = (max(c + 1, int(SURROUND_NM / size + 0.5)) for c, size in zip((y, x), voxel_size_nm[1:], strict=True))
-        return cls((z, y, x), (sy, sx))
+        z = max(1, int(_DEPTH_NM / voxel_size_nm[0] + 0.5))
+        y, x = (max(0, int((punctum_nm / size - 1) / 2 + 0.5)) for size in voxel_size_nm[1:])
+        return cls((z, y, x), (2 * y + 1, 2 * x + 1))
+
+    @property
+    def voxels(self) -> int:
+        """What a contrast is divided by to be in grey levels."""
+        (z, cy, cx), (sy, sx) = self.centre, self.surround
+        return (2 * z + 1) * (2 * cy + 1) * (2 * cx + 1) * (2 * sy + 1) * (2 * sx + 1)
 
     @property
     def halo(self) -> tuple[int, int, int]:
@@ -186,6 +198,9 @@ def _row_sums(
     shifted = [rows[:, place : place + n : step] for place in places]
     start = shifted[0] if inner is None else inner
     others = shifted[1:] if inner is None else shifted
+    if not others:
+        out[...] = start
+        return
     np.add(start, others[0], out=out)
     for row in others[1:]:
         np.add(out, row, out=out)
@@ -194,6 +209,9 @@ def _row_sums(
 def _sliding_sums(values: NDArray[Any], count: int, out: NDArray[Any]) -> None:
     """Sum `count` consecutive values from each place on that has so many; flat arrays."""
     n = len(values) - count + 1
+    if count == 1:
+        out[:n] = values
+        return
     np.add(values[:n], values[1 : n + 1], out=out[:n])
     for shift in range(2, count):
         np.add(out[:n], values[shift : shift + n], out=out[:n])
@@ -256,6 +274,28 @@ def histogram(
         if found:
             counts += np.bincount(np.concatenate(found), minlength=_BINS)
     return counts
+
+
+def negative_counts(contrasts: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Count the negative ones of float32 contrasts by their magnitude, int64 (8160,): bins of up to 3 per cent."""
+    magnitudes = -contrasts[contrasts < 0]
+    return np.bincount(magnitudes.view(np.uint32) >> np.uint32(18), minlength=_INFINITE >> 2)
+
+
+def noise_of(counts: NDArray[np.int64] | None) -> float | None:
+    """Return the noise of a channel from its `negative_counts`, in their unit; None where no contrast is negative.
+
+    It is the magnitude that one in twenty of them exceeds, over what that is where noise is normal with the standard
+    deviation 1. Within a bin the magnitudes are taken as evenly spread.
+    """
+    if counts is None or not counts.any():
+        return None
+    below = np.cumsum(counts)
+    exceeded = (1 - _EXCEEDING) * float(below[-1])
+    place = int(np.searchsorted(below, exceeded))
+    low, high = (np.arange(place, place + 2, dtype=np.uint32) << np.uint32(18)).view(np.float32).tolist()
+    part = (exceeded - float(below[place] - counts[place])) / float(counts[place])
+    return float((low + part * (high - low)) / _NORMAL_95)
 
 
 def upper_halves(numbers: NDArray[np.float32], scratch: Scratch) -> NDArray[np.uint16]:

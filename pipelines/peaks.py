@@ -14,22 +14,26 @@ _OCTAVE = np.uint16(128)
 """Bins from a value to its double."""
 
 
-def half_maximum(strengths: NDArray[np.uint16], reach: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Mark voxels with at least the strength 1, and at least half of the largest strength within `reach`.
+def half_maximum(strengths: NDArray[np.uint16], reach: tuple[int, int, int], least: float = 1.0) -> NDArray[np.bool_]:
+    """Mark voxels with at least half of the largest strength within `reach`, where that is at least `least`.
 
     `strengths` are bins, uint16 (z, y, x), with a halo of `reach`; the marks have its shape without the halo.
     """
     marks = np.empty(trimmed(strengths, reach).shape, np.bool_)
     scratch = Scratch()
     for z, y in slabs(marks.shape):
-        _mark(with_halo(strengths, z, y, reach), reach, scratch, marks[z, y])
+        _mark(with_halo(strengths, z, y, reach), (reach, least), scratch, marks[z, y])
     return marks
 
 
 def _mark(
-    strengths: NDArray[np.uint16], reach: tuple[int, int, int], scratch: Scratch, marks: NDArray[np.bool_]
+    strengths: NDArray[np.uint16],
+    peak: tuple[tuple[int, int, int], float],
+    scratch: Scratch,
+    marks: NDArray[np.bool_],
 ) -> None:
     """Fill the marks of a slab."""
+    reach, least = peak
     z, y, x = marks.shape
     planes = scratch.take("planes", (z, *strengths.shape[1:]), np.uint16)
     _largest([strengths[k : k + z] for k in range(2 * reach[0] + 1)], planes)
@@ -39,11 +43,10 @@ def _mark(
     largest = scratch.take("planes", rows.shape, np.uint16)
     flat, n = rows.reshape(-1), rows.size - 2 * reach[2]
     _largest([flat[k : k + n] for k in range(2 * reach[2] + 1)], largest.reshape(-1)[:n])
-    # where nothing is strong this wraps to a number that no strength reaches, which the second condition excludes too
+    # where no peak is high enough, a strength that none can reach; strengths below 2 ** -126 are 0
+    largest[largest < np.uint16(bin_of(least))] = np.iinfo(np.uint16).max
     np.subtract(largest, _OCTAVE, out=largest)
-    inner = trimmed(strengths, reach)
-    np.greater_equal(inner, largest[:, :, :x], out=marks)
-    marks &= inner >= np.uint16(bin_of(1.0))
+    np.greater_equal(trimmed(strengths, reach), largest[:, :, :x], out=marks)
 
 
 def _largest(shifted: list[NDArray[np.uint16]], out: NDArray[np.uint16]) -> None:

@@ -1,0 +1,261 @@
+"""Detection by the contrast of markers in units of their noise: what `nomads-unsupervised` and `puncta` share.
+
+*Width*: a window as wide as the marker's puncta, which are measured (`widths`) or given.
+
+*Noise*: a contrast (`local_contrast`) is divided by the noise of its channel, so that it means the same in every volume.
+Noise is drawn from the *negative* contrasts, since synapses are positive: the magnitude that 5 % of them exceed, over
+1.96, which is a standard deviation where noise is normal. A quantile that high is raised by uneven background and by
+the side lobes of bright bodies, as false detections are; and what is brighter than anything else by orders of magnitude
+cannot move it.
+
+*Evidence* of k markers with contrasts a, b, ...: k times their harmonic mean. The tails of noise fall off about
+exponentially, so that evidence of independent markers adds up: two markers of 3 are as rare by chance as one of 6. The
+harmonic mean instead of the sum lets no marker stand in for another.
+
+*Objects* are the voxels with at least half of the largest evidence within a punctum's reach, where that is at least the
+`strictness`: so an object reaches as far at any strictness, and synapses that touch are separated. An object's `score` is
+its largest evidence: keeping those with a score of at least s is what the strictness s does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError
+from nd_synapse.pipeline.contract import (
+    Chosen,
+    Detected,
+    Finding,
+    Objects,
+    Parameter,
+    Pipeline,
+    Place,
+    Summary,
+    check_parameters,
+)
+from pipelines import widths
+from pipelines.local_contrast import (
+    Windows,
+    bin_of,
+    contrast,
+    negative_counts,
+    noise_of,
+    upper_halves,
+    values_of_bins,
+)
+from pipelines.peaks import half_maximum
+from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
+
+__all__ = ["PARAMETERS", "EvidencePipeline"]
+
+AUTO = "auto"
+
+PARAMETERS = (
+    Parameter("strictness", 5.4, "sd of the noise", "least evidence of a synapse", minimum=0.1, maximum=1000.0),
+    Parameter("punctum_nm", AUTO, "nm", "width of a punctum in a section; auto measures it"),
+    Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse", minimum=0.0),
+    Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
+)
+"""Of the detectors by contrast."""
+
+_BAND = 4
+"""Rows that are sampled together: their windows overlap."""
+
+_SAMPLE = 2**18
+"""Voxels of a channel from which width and noise are learned, at least; a smaller volume is taken whole."""
+
+_LEAST_BANDS = 8
+
+_FAINT = np.float32(1e-6)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePipeline(Pipeline):
+    """Detects where all of its markers stand out; subclasses name the roles."""
+
+    strictness: float = 5.4
+    punctum_nm: str = AUTO
+    min_volume_um3: float = 0.0012
+    min_voxels: int = 1
+
+    parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_parameters(self)
+        self._given_nm()
+
+    def _given_nm(self) -> float | None:
+        """Return the width of a punctum that the user gave; None where it is to be measured."""
+        if self.punctum_nm == AUTO:
+            return None
+        width = Parameter("punctum_nm", 300.0, "nm", "", minimum=1.0, maximum=100_000.0).parse(self.punctum_nm)
+        return float(width)
+
+    @property
+    def working_bytes(self) -> int:
+        """Evidence of 16 bits, and marks."""
+        return 4
+
+    def _widths(self, voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
+        """Return the widths to compute contrasts with; where there are several, the outer ones do not count."""
+        given = self._given_nm()
+        return widths.candidates(voxel_size_nm) if given is None else (given,)
+
+    def _counted(self, voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
+        """Return the widths that puncta may have."""
+        every = self._widths(voxel_size_nm)
+        return every if len(every) == 1 else every[1:-1]
+
+    def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Return what the contrasts of the widest puncta and the search for their peaks reach together."""
+        sampled = [Windows.of(voxel_size_nm, width).halo for width in self._widths(voxel_size_nm)]
+        detecting = [Windows.of(voxel_size_nm, width).margin for width in self._counted(voxel_size_nm)]
+        z, y, x = (max(n) for n in zip(*detecting, *((z, y + 1, x + 1) for z, y, x in sampled), strict=True))
+        return z, y, x
+
+    def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
+        """Count the negative contrasts of each marker by width, and the votes for each width, in a sample of rows."""
+        summary: Summary = {}
+        sizes = place.voxel_size_nm
+        windows = [Windows.of(sizes, width) for width in self._widths(sizes)]
+        for role, voxels in arrays.items():
+            for rows in _sampled_rows(place):
+                responses = [self._band(voxels, place, rows, one) for one in windows]
+                counted = responses if len(responses) == 1 else responses[1:-1]
+                found = {
+                    f"{role} negative {k}": negative_counts(values[:, 1:-1, 1:-1]) for k, values in enumerate(counted)
+                }
+                if len(responses) > 1:
+                    found[f"{role} votes"] = widths.votes(responses)
+                for name, counts in found.items():
+                    summary[name] = summary[name] + counts if name in summary else counts
+        return summary
+
+    def _band(self, voxels: NDArray[Any], place: Place, rows: range, windows: Windows) -> NDArray[np.float32]:
+        """Return the contrasts in grey levels of some rows of a block and of one voxel round them, (z, rows, x)."""
+        z, y, x = (h - w for h, w in zip(self.halo(place.voxel_size_nm), windows.halo, strict=True))
+        band = (
+            slice(z, voxels.shape[0] - z),
+            slice(y + rows.start - 1, y + rows.stop + 1 + 2 * windows.halo[1]),
+            slice(x - 1, voxels.shape[2] - x + 1),
+        )
+        tissue = None if place.tissue is None else place.tissue[band]
+        found = contrast(voxels[band], windows, Scratch(), tissue=tissue)[:, :, : place.shape[2] + 2]
+        return found * np.float32(1 / windows.voxels)
+
+    def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
+        """Find the width of each marker's puncta, and its noise."""
+        finding: Finding = {}
+        for role, channel in channels.items():
+            counted = summary.get(f"{role} votes")
+            number = 0 if counted is None else widths.median(counted)
+            noise = noise_of(summary.get(f"{role} negative {number}"))
+            if noise is None:
+                raise DataError(
+                    f"detecting synapses in channel {channel!r} ({role})",
+                    "its voxels in the box have one value, or nearly so",
+                    "Choose another channel with --channels or another box",
+                )
+            finding |= {f"punctum:{role}": number, f"noise:{role}": noise}
+        return finding
+
+    def _windows(self, finding: Finding, place: Place) -> dict[str, Windows]:
+        """Return the windows of each marker."""
+        sizes = place.voxel_size_nm
+        counted = self._counted(sizes)
+        return {role.name: Windows.of(sizes, counted[finding[f"punctum:{role.name}"]]) for role in self.roles}
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        """Mark the voxels in which all markers are strong enough."""
+        windows = self._windows(finding, place)
+        z, y, x = (max(n) for n in zip(*(one.reach for one in windows.values()), strict=True))
+        reach = (z, y, x)
+        # beyond the volume it is 0: a mirrored voxel there is the image of a voxel that is within reach as well
+        evidence = np.zeros(tuple(n + 2 * r for n, r in zip(place.shape, reach, strict=True)), np.uint16)
+        window = inside(place, reach)
+        own = evidence[window]
+        scratch = Scratch()
+        for slab, found in self._slabs(arrays, finding, place, (window, reach), scratch):
+            own[slab] = upper_halves(found, scratch)[:, :, : own.shape[2]]
+        marks = half_maximum(evidence, reach, self.strictness)
+        return Detected({"All": marks}, {"evidence": trimmed(evidence, reach)})
+
+    def _slabs(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        finding: Finding,
+        place: Place,
+        region: tuple[tuple[slice, slice, slice], tuple[int, int, int]],
+        scratch: Scratch,
+    ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float32]]]:
+        """Yield the evidence of the slabs of a window in a block with a margin, (z, y, x and what means nothing).
+
+        The next slab overwrites it.
+        """
+        (window, margin), halo = region, self.halo(place.voxel_size_nm)
+        parts = []
+        for role, windows in self._windows(finding, place).items():
+            around = grown(window, windows.halo)
+            spare = tuple(h - m - w for h, m, w in zip(halo, margin, windows.halo, strict=True))
+            tissue = None if place.tissue is None else trimmed(place.tissue, spare)[around]
+            scale = np.float32(1 / (windows.voxels * finding[f"noise:{role}"]))
+            parts.append((trimmed(arrays[role], spare)[around], tissue, windows, scale))
+        shape = tuple(part.stop - part.start for part in window)
+        for z, y in slabs(shape):
+            found = []
+            for number, (voxels, tissue, windows, scale) in enumerate(parts):
+                here = None if tissue is None else with_halo(tissue, z, y, windows.halo)
+                raw = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, tissue=here)
+                ratio = scratch.take(f"ratio {number}", (*raw.shape[:2], shape[2]), np.float32)
+                found.append(np.multiply(raw[:, :, : shape[2]], scale, out=ratio))
+            yield (z, y), _joint(found, scratch)
+
+    def select(self, objects: Objects, finding: Finding) -> Chosen:
+        """Keep the objects that are strong and large enough."""
+        del finding
+        largest = objects["max_evidence"]
+        strong = largest >= bin_of(self.strictness)
+        large = (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)
+        return Chosen({"All": strong & large}, {"score": values_of_bins()[largest].astype(np.float32)})
+
+    def scores(
+        self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
+    ) -> dict[str, NDArray[np.float32]]:
+        """Grade every voxel by its evidence."""
+        scores = np.zeros(place.shape, np.float32)
+        whole = (slice(0, place.shape[0]), slice(0, place.shape[1]), slice(0, place.shape[2]))
+        for slab, found in self._slabs(arrays, finding, place, (whole, (0, 0, 0)), Scratch()):
+            scores[slab] = found
+        return {"All": scores}
+
+
+def _sampled_rows(place: Place) -> Iterator[range]:
+    """Yield the rows of a block that are sampled, counted without the halo; they follow from the volume alone."""
+    depth, rows, columns = place.volume
+    period = min(-(-depth * rows * columns // _SAMPLE) * _BAND, max(_BAND, rows // _LEAST_BANDS))
+    start, stop = place.start[1], place.start[1] + place.shape[1]
+    for first in range(start // period * period, stop, period):
+        low, high = max(first, start), min(first + _BAND, stop)
+        if low < high:
+            yield range(low - start, high - start)
+
+
+def _joint(ratios: list[NDArray[np.float32]], scratch: Scratch) -> NDArray[np.float32]:
+    """Return the number of markers times their harmonic mean, in place of the first; of one marker itself."""
+    if len(ratios) == 1:
+        return ratios[0]
+    one, two = ratios
+    total, product = one, scratch.take("product", one.shape, np.float32)
+    np.maximum(one, _FAINT, out=one)
+    np.maximum(two, _FAINT, out=two)
+    np.multiply(one, two, out=product)
+    np.add(one, two, out=total)
+    np.divide(product, total, out=total)
+    total *= np.float32(4)
+    return total

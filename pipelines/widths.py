@@ -1,0 +1,74 @@
+"""The width of a marker's puncta, measured from the data: each punctum votes for the window that answers it most.
+
+The contrast of a window to a blob is largest where the window is as wide as the blob. So in a sample of rows the contrast
+is computed with windows of several widths, and each place where it is largest both among its neighbours in the section
+and among the widths is a vote for its width, with its contrast in grey levels as weight (scale selection: Lindeberg
+1998). The median of the votes is the width. A place where the narrowest or the widest window answers most is no punctum
+and does not vote: noise is narrower, somata are wider.
+
+Lindeberg, T. (1998). Feature detection with automatic scale selection. Int. J. Comput. Vis. 30(2), 79-116.
+doi:10.1023/A:1008045108935
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["candidates", "median", "votes"]
+
+_NARROWEST_NM, _WIDEST_NM = 200.0, 720.0
+"""Widths that a synaptic punctum may have: no light microscope resolves less, and larger ones are no synapses."""
+
+_STEP = 1.4
+"""From one width to the next, if that is more than two pixels."""
+
+_FRACTION = 16
+"""Votes are whole numbers of sixteenths of a grey level, which any blocks add up to the same sum."""
+
+
+def candidates(voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
+    """Return the widths to try in nanometres, ascending: odd numbers of pixels; the first and the last cannot win."""
+    pixel = min(voxel_size_nm[1:])
+    halves = [max(1, int((_NARROWEST_NM / pixel - 1) / 2 + 0.5))]
+    while (2 * (wider := _wider(halves[-1])) + 1) * pixel <= _WIDEST_NM:
+        halves.append(wider)
+    halves = [min(halves[0] - 1, int(halves[0] / _STEP)), *halves, _wider(halves[-1])]
+    return tuple((2 * half + 1) * pixel for half in halves)
+
+
+def _wider(half: int) -> int:
+    """Return the next half width."""
+    return max(half + 1, int(half * _STEP + 0.5))
+
+
+def votes(responses: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
+    """Count the votes for each width but the first and the last, int64 (n - 2,).
+
+    `responses` are the contrasts in grey levels by width, each of the shape (z, y + 2, x + 2): votes are counted without
+    the outermost rows and columns, whose neighbours are not there.
+    """
+    largest = [_largest_around(response) for response in responses]
+    counted = []
+    for k in range(1, len(responses) - 1):
+        own = responses[k][:, 1:-1, 1:-1]
+        among = np.maximum(np.maximum(largest[k - 1], largest[k]), largest[k + 1])
+        winners = own[(own >= among) & (own > 0)]
+        counted.append(int((winners * np.float32(_FRACTION)).astype(np.int64).sum()))
+    return np.array(counted, np.int64)
+
+
+def _largest_around(response: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the largest of the nine values round each in its section, shape (z, y, x)."""
+    rows = np.maximum(np.maximum(response[:, :-2], response[:, 1:-1]), response[:, 2:])
+    largest: NDArray[np.float32] = np.maximum(np.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
+    return largest
+
+
+def median(counted: NDArray[np.int64]) -> int:
+    """Return the place of the median vote; that of the narrowest where there is none."""
+    sums = list(accumulate(counted.tolist()))
+    return next((place for place, total in enumerate(sums) if 2 * total >= sums[-1]), 0)
