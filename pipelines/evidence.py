@@ -2,19 +2,18 @@
 
 *Width*: a window as wide as the marker's puncta, which are measured (`widths`) or given.
 
-*Noise*: a contrast (`local_contrast`) is divided by the noise of its channel, so that it means the same in every volume.
-Noise is drawn from the *negative* contrasts, since synapses are positive: the magnitude that 5 % of them exceed, over
-1.96, which is a standard deviation where noise is normal. A quantile that high is raised by uneven background and by
-the side lobes of bright bodies, as false detections are; and what is brighter than anything else by orders of magnitude
-cannot move it.
+*Unit*: a contrast (`local_contrast`) is divided by its channel's *mirror level*, so that it means the same in every
+volume. Noise makes as many dark voxels as bright ones, puncta make bright ones; the mirror level is where dark ones
+are a third as many. Side lobes of bright bodies and uneven background raise it, as they raise false detections; a few
+very bright voxels cannot move it.
 
 *Evidence* of k markers with contrasts a, b, ...: k times their harmonic mean. The tails of noise fall off about
-exponentially, so that evidence of independent markers adds up: two markers of 3 are as rare by chance as one of 6. The
-harmonic mean instead of the sum lets no marker stand in for another.
+exponentially, so that the evidence of independent markers adds up: two markers of 1 are as rare by chance as one of 2.
+The harmonic mean instead of the sum lets no marker stand in for another.
 
-*Objects* are the voxels with at least half of the largest evidence within a punctum's reach, where that is at least the
-`strictness`: so an object reaches as far at any strictness, and synapses that touch are separated. An object's `score` is
-its largest evidence: keeping those with a score of at least s is what the strictness s does.
+*Objects* are the voxels with at least half of the largest evidence within a punctum's reach, where that is at least
+the `strictness`: so an object reaches as far at any strictness, and synapses that touch are separated. An object's
+`score` is its largest evidence: keeping those with a score of at least s is what the strictness s does.
 """
 
 from __future__ import annotations
@@ -40,23 +39,22 @@ from nd_synapse.pipeline.contract import (
 )
 from pipelines import widths
 from pipelines.local_contrast import (
-    Windows,
     bin_of,
     contrast,
-    negative_counts,
-    noise_of,
-    upper_halves,
+    mirror_level,
+    signed_counts,
     values_of_bins,
 )
 from pipelines.peaks import half_maximum
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
+from pipelines.windows import Windows
 
 __all__ = ["PARAMETERS", "EvidencePipeline"]
 
 AUTO = "auto"
 
 PARAMETERS = (
-    Parameter("strictness", 5.4, "sd of the noise", "least evidence of a synapse", minimum=0.1, maximum=1000.0),
+    Parameter("strictness", 2.0, "mirror levels", "least evidence of a synapse", minimum=0.1, maximum=1000.0),
     Parameter("punctum_nm", AUTO, "nm", "width of a punctum in a section; auto measures it"),
     Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse", minimum=0.0),
     Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
@@ -66,10 +64,10 @@ PARAMETERS = (
 _BAND = 4
 """Rows that are sampled together: their windows overlap."""
 
-_SAMPLE = 2**18
+_SAMPLE = 2**17
 """Voxels of a channel from which width and noise are learned, at least; a smaller volume is taken whole."""
 
-_LEAST_BANDS = 8
+_LEAST_BANDS = 4
 
 _FAINT = np.float32(1e-6)
 
@@ -78,7 +76,7 @@ _FAINT = np.float32(1e-6)
 class EvidencePipeline(Pipeline):
     """Detects where all of its markers stand out; subclasses name the roles."""
 
-    strictness: float = 5.4
+    strictness: float = 2.0
     punctum_nm: str = AUTO
     min_volume_um3: float = 0.0012
     min_voxels: int = 1
@@ -123,16 +121,15 @@ class EvidencePipeline(Pipeline):
         """Count the negative contrasts of each marker by width, and the votes for each width, in a sample of rows."""
         summary: Summary = {}
         sizes = place.voxel_size_nm
-        windows = [Windows.of(sizes, width) for width in self._widths(sizes)]
+        tried, counted = self._widths(sizes), self._counted(sizes)
         for role, voxels in arrays.items():
             for rows in _sampled_rows(place):
-                responses = [self._band(voxels, place, rows, one) for one in windows]
-                counted = responses if len(responses) == 1 else responses[1:-1]
+                responses = {width: self._band(voxels, place, rows, Windows.of(sizes, width)) for width in tried}
                 found = {
-                    f"{role} negative {k}": negative_counts(values[:, 1:-1, 1:-1]) for k, values in enumerate(counted)
+                    f"{role} {width!r}": signed_counts(responses[width][:, 1:-1, 1:-1]).ravel() for width in counted
                 }
-                if len(responses) > 1:
-                    found[f"{role} votes"] = widths.votes(responses)
+                if len(tried) > 1:
+                    found[f"{role} votes"] = widths.votes(list(responses.values()))
                 for name, counts in found.items():
                     summary[name] = summary[name] + counts if name in summary else counts
         return summary
@@ -153,23 +150,24 @@ class EvidencePipeline(Pipeline):
         """Find the width of each marker's puncta, and its noise."""
         finding: Finding = {}
         for role, channel in channels.items():
-            counted = summary.get(f"{role} votes")
-            number = 0 if counted is None else widths.median(counted)
-            noise = noise_of(summary.get(f"{role} negative {number}"))
-            if noise is None:
+            votes = f"{role} votes"
+            of_role = {name: counts for name, counts in summary.items() if name.startswith(f"{role} ")}
+            voted = of_role.pop(votes, np.zeros(1, np.int64))
+            by_width = {float(name.removeprefix(f"{role} ")): counts for name, counts in of_role.items()}
+            width = sorted(by_width)[widths.median(voted)] if by_width else 0.0
+            unit = mirror_level(by_width[width].reshape(2, -1)) if by_width else None
+            if unit is None:
                 raise DataError(
                     f"detecting synapses in channel {channel!r} ({role})",
                     "its voxels in the box have one value, or nearly so",
                     "Choose another channel with --channels or another box",
                 )
-            finding |= {f"punctum:{role}": number, f"noise:{role}": noise}
+            finding |= {f"punctum_nm:{role}": width, f"unit:{role}": unit}
         return finding
 
     def _windows(self, finding: Finding, place: Place) -> dict[str, Windows]:
         """Return the windows of each marker."""
-        sizes = place.voxel_size_nm
-        counted = self._counted(sizes)
-        return {role.name: Windows.of(sizes, counted[finding[f"punctum:{role.name}"]]) for role in self.roles}
+        return {role.name: Windows.of(place.voxel_size_nm, finding[f"punctum_nm:{role.name}"]) for role in self.roles}
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
         """Mark the voxels in which all markers are strong enough."""
@@ -182,7 +180,9 @@ class EvidencePipeline(Pipeline):
         own = evidence[window]
         scratch = Scratch()
         for slab, found in self._slabs(arrays, finding, place, (window, reach), scratch):
-            own[slab] = upper_halves(found, scratch)[:, :, : own.shape[2]]
+            bits = _joint(found, scratch).view(np.uint32)
+            bits >>= np.uint32(16)
+            own[slab] = bits[:, :, : own.shape[2]]
         marks = half_maximum(evidence, reach, self.strictness)
         return Detected({"All": marks}, {"evidence": trimmed(evidence, reach)})
 
@@ -193,10 +193,10 @@ class EvidencePipeline(Pipeline):
         place: Place,
         region: tuple[tuple[slice, slice, slice], tuple[int, int, int]],
         scratch: Scratch,
-    ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float32]]]:
-        """Yield the evidence of the slabs of a window in a block with a margin, (z, y, x and what means nothing).
+    ) -> Iterator[tuple[tuple[slice, slice], list[NDArray[np.float32]]]]:
+        """Yield the contrasts in mirror levels of each marker in the slabs of a window in a block with a margin.
 
-        The next slab overwrites it.
+        Their shape is (z, y, x and what means nothing); the next slab overwrites them.
         """
         (window, margin), halo = region, self.halo(place.voxel_size_nm)
         parts = []
@@ -204,17 +204,19 @@ class EvidencePipeline(Pipeline):
             around = grown(window, windows.halo)
             spare = tuple(h - m - w for h, m, w in zip(halo, margin, windows.halo, strict=True))
             tissue = None if place.tissue is None else trimmed(place.tissue, spare)[around]
-            scale = np.float32(1 / (windows.voxels * finding[f"noise:{role}"]))
+            scale = np.float32(1 / (windows.voxels * finding[f"unit:{role}"]))
             parts.append((trimmed(arrays[role], spare)[around], tissue, windows, scale))
         shape = tuple(part.stop - part.start for part in window)
+        # the last columns mean nothing; flat memory is faster than rows of their own
+        wide = min(voxels.shape[2] for voxels, *_ in parts)
         for z, y in slabs(shape):
             found = []
             for number, (voxels, tissue, windows, scale) in enumerate(parts):
                 here = None if tissue is None else with_halo(tissue, z, y, windows.halo)
                 raw = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, tissue=here)
-                ratio = scratch.take(f"ratio {number}", (*raw.shape[:2], shape[2]), np.float32)
-                found.append(np.multiply(raw[:, :, : shape[2]], scale, out=ratio))
-            yield (z, y), _joint(found, scratch)
+                ratio = scratch.take(f"ratio {number}", (*raw.shape[:2], wide), np.float32)
+                found.append(np.multiply(raw[:, :, :wide], scale, out=ratio))
+            yield (z, y), found
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
         """Keep the objects that are strong and large enough."""
@@ -227,11 +229,12 @@ class EvidencePipeline(Pipeline):
     def scores(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
     ) -> dict[str, NDArray[np.float32]]:
-        """Grade every voxel by its evidence."""
+        """Grade every voxel by the sum of its contrasts, which also tells apart what is no synapse."""
         scores = np.zeros(place.shape, np.float32)
         whole = (slice(0, place.shape[0]), slice(0, place.shape[1]), slice(0, place.shape[2]))
         for slab, found in self._slabs(arrays, finding, place, (whole, (0, 0, 0)), Scratch()):
-            scores[slab] = found
+            for ratio in found:
+                scores[slab] += ratio[:, :, : place.shape[2]]
         return {"All": scores}
 
 
@@ -246,16 +249,14 @@ def _sampled_rows(place: Place) -> Iterator[range]:
             yield range(low - start, high - start)
 
 
-def _joint(ratios: list[NDArray[np.float32]], scratch: Scratch) -> NDArray[np.float32]:
-    """Return the number of markers times their harmonic mean, in place of the first; of one marker itself."""
-    if len(ratios) == 1:
-        return ratios[0]
-    one, two = ratios
-    total, product = one, scratch.take("product", one.shape, np.float32)
-    np.maximum(one, _FAINT, out=one)
-    np.maximum(two, _FAINT, out=two)
-    np.multiply(one, two, out=product)
-    np.add(one, two, out=total)
-    np.divide(product, total, out=total)
-    total *= np.float32(4)
-    return total
+def _joint(ratios: list[NDArray[np.float32]], scratch: Scratch) -> NDArray[Any]:
+    """Return the number of markers times their harmonic mean, positive, in place of the first; of one marker itself."""
+    positive = [np.maximum(ratio, _FAINT, out=ratio) for ratio in ratios]
+    if len(positive) == 1:
+        return positive[0]
+    one, two = positive
+    product = np.multiply(one, two, out=scratch.take("product", one.shape, np.float32))
+    product *= np.float32(4)
+    one += two
+    np.divide(product, one, out=product)
+    return product

@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.errors import DataError
 from nd_synapse.pipeline.contract import Parameter
 from pipelines.masked_contrast import keep_to_tissue
 from pipelines.slabs import Scratch, slabs, trimmed, with_halo
+from pipelines.windows import Windows, window_sums
 
 __all__ = [
     "LEVEL",
@@ -45,30 +45,23 @@ __all__ = [
     "histogram",
     "learn",
     "levels_of_bins",
-    "negative_counts",
-    "noise_of",
+    "mirror_level",
+    "signed_counts",
     "upper_halves",
     "values_of_bins",
 ]
 
-PUNCTUM_NM = 300.0
-"""Width of a punctum where it is not measured: 220 nm of blur over a vesicle cloud of 200 nm."""
-
-_DEPTH_NM = 100.0
-"""Half of a punctum's depth, which no blur adds to: sections are cut apart before they are imaged."""
-
 _NORMAL = 1.4826
 """From the median of the absolute value of a normal deviate to its standard deviation."""
 
-_EXCEEDING = 0.05
-_NORMAL_95 = 1.96
-"""Magnitude that one in twenty normal deviates exceeds."""
+_FALSE_SHARE = 1 / 3
+_COARSE = 17
+"""Bits of a float32 that its bin in `signed_counts` does not have."""
 
 _STEP = 4
 """Statistics take every fourth row of the volume: neighbouring rows share most of their window anyway."""
 
 _BINS = 65536
-_SMALLEST_NM = 3.0
 
 LEVEL = 64
 """Levels of `levels_of_bins` for a contrast that is e times as large."""
@@ -82,52 +75,6 @@ PARAMETERS = (
     Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
 )
 """Of the detectors by local contrast."""
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """The windows of a contrast, in voxels."""
-
-    centre: tuple[int, int, int]
-    """Half width along z, y, x: a centre has ``2 n + 1`` voxels."""
-    surround: tuple[int, int]
-    """Half width along y, x; along z it is the centre's."""
-
-    @classmethod
-    def of(cls, voxel_size_nm: tuple[float, float, float], punctum_nm: float = PUNCTUM_NM) -> Windows:
-        """Return the windows for puncta of a width: the nearest odd numbers of pixels; the surround is twice as wide."""
-        if min(voxel_size_nm) < _SMALLEST_NM:
-            raise DataError(
-                f"windows for voxels of {' x '.join(f'{size:g}' for size in voxel_size_nm)} nm (z, y, x)",
-                f"below {_SMALLEST_NM:g} nm a punctum has more voxels than anybody has imaged",
-                "Give sizes in nanometres, or sample the volume down",
-            )
-        z = max(1, int(_DEPTH_NM / voxel_size_nm[0] + 0.5))
-        y, x = (max(0, int((punctum_nm / size - 1) / 2 + 0.5)) for size in voxel_size_nm[1:])
-        return cls((z, y, x), (2 * y + 1, 2 * x + 1))
-
-    @property
-    def voxels(self) -> int:
-        """What a contrast is divided by to be in grey levels."""
-        (z, cy, cx), (sy, sx) = self.centre, self.surround
-        return (2 * z + 1) * (2 * cy + 1) * (2 * cx + 1) * (2 * sy + 1) * (2 * sx + 1)
-
-    @property
-    def halo(self) -> tuple[int, int, int]:
-        """Voxels (z, y, x) around a voxel that its contrast depends on."""
-        return (self.centre[0], *self.surround)
-
-    @property
-    def reach(self) -> tuple[int, int, int]:
-        """Voxels (z, y, x) in which `half_maximum` looks for a peak: a punctum."""
-        z, y, x = self.centre
-        return (2 * z, 2 * y, 2 * x)
-
-    @property
-    def margin(self) -> tuple[int, int, int]:
-        """Voxels (z, y, x) that a contrast and the search for a peak reach together."""
-        z, y, x = (a + b for a, b in zip(self.halo, self.reach, strict=True))
-        return (z, y, x)
 
 
 def contrast(
@@ -153,68 +100,20 @@ def contrast(
 
 def _contrast(voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int, step: int) -> NDArray[np.float32]:
     """Compute contrasts of whole windows."""
-    (hz, cy, cx), (sy, sx) = windows.centre, windows.surround
-    z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
-    sections, centre, whole = 2 * hz + 1, (2 * cy + 1) * (2 * cx + 1), (2 * sy + 1) * (2 * sx + 1)
-    top = int(np.iinfo(voxels.dtype).max)
-    largest_sum = sections * whole * top
-    unsigned = np.uint16 if largest_sum < 2**16 else np.uint32 if largest_sum < 2**32 else np.uint64
+    centres, wholes = window_sums(voxels, windows, scratch, first, step)
     # the smallest type in which the difference is exact: whole numbers below 2**24 are, in float32
-    largest = sections * centre * whole * top
+    largest = windows.voxels * int(np.iinfo(voxels.dtype).max)
     exact = np.float32 if largest < 2**24 else np.int32 if largest < 2**31 else np.int64
-    shape = (z, len(range(first, y, step)), voxels.shape[2])
-    wide = scratch.take("wide", voxels.shape, unsigned)
-    wide[...] = voxels
-    columns = scratch.take("columns", (z, *voxels.shape[1:]), unsigned)
-    np.add(wide[:z], wide[1 : z + 1], out=columns)
-    for k in range(2, sections):
-        np.add(columns, wide[k : k + z], out=columns)
-    inner, outer = (scratch.take(name, shape, unsigned) for name in ("inner", "outer"))
-    _row_sums(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
-    _row_sums(inner, columns[:, first:], range(cy + 1, sy + 1), outer, step)
-    # the centre from the inner rows, the whole from the outer ones; a window begins where its result is put
-    centres, wholes = (scratch.take(name, shape, unsigned) for name in ("wide", "columns"))
-    _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, centres.reshape(-1))
-    _sliding_sums(outer.reshape(-1), 2 * sx + 1, wholes.reshape(-1))
-    difference, subtracted = (scratch.take(name, shape, exact) for name in ("inner", "outer"))
+    difference, subtracted = (scratch.take(name, centres.shape, exact) for name in ("inner", "outer"))
     difference[...], subtracted[...] = centres, wholes
-    difference *= exact(whole)
-    subtracted *= exact(centre)
+    difference *= exact(windows.whole_pixels)
+    subtracted *= exact(windows.centre_pixels)
     np.subtract(difference, subtracted, out=difference)
     if exact is np.float32:
         return difference
-    rounded: NDArray[np.float32] = scratch.take("wide", shape, np.float32)
+    rounded: NDArray[np.float32] = scratch.take("wide", centres.shape, np.float32)
     rounded[...] = difference
     return rounded
-
-
-def _row_sums(
-    inner: NDArray[Any] | None, rows: NDArray[Any], distances: range, out: NDArray[Any], step: int = 1
-) -> None:
-    """Add to `inner` (z, rows, x) the rows at these distances on both sides; distance 0 is the row itself."""
-    n = (out.shape[1] - 1) * step + 1
-    last = distances[-1]
-    places = sorted({last + side * distance for distance in distances for side in (-1, 1)})
-    shifted = [rows[:, place : place + n : step] for place in places]
-    start = shifted[0] if inner is None else inner
-    others = shifted[1:] if inner is None else shifted
-    if not others:
-        out[...] = start
-        return
-    np.add(start, others[0], out=out)
-    for row in others[1:]:
-        np.add(out, row, out=out)
-
-
-def _sliding_sums(values: NDArray[Any], count: int, out: NDArray[Any]) -> None:
-    """Sum `count` consecutive values from each place on that has so many; flat arrays."""
-    n = len(values) - count + 1
-    if count == 1:
-        out[:n] = values
-        return
-    np.add(values[:n], values[1 : n + 1], out=out[:n])
-    for shift in range(2, count):
-        np.add(out[:n], values[shift : shift + n], out=out[:n])
 
 
 def bins(contrasts: NDArray[np.float32]) -> NDArray[np.uint32]:
@@ -276,26 +175,26 @@ def histogram(
     return counts
 
 
-def negative_counts(contrasts: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Count the negative ones of float32 contrasts by their magnitude, int64 (8160,): bins of up to 3 per cent."""
-    magnitudes = -contrasts[contrasts < 0]
-    return np.bincount(magnitudes.view(np.uint32) >> np.uint32(18), minlength=_INFINITE >> 2)
+def signed_counts(contrasts: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Count float32 contrasts by sign and magnitude, int64 (2, 16320): bright, then dark; steps below 1.6 per cent.
 
-
-def noise_of(counts: NDArray[np.int64] | None) -> float | None:
-    """Return the noise of a channel from its `negative_counts`, in their unit; None where no contrast is negative.
-
-    It is the magnitude that one in twenty of them exceeds, over what that is where noise is normal with the standard
-    deviation 1. Within a bin the magnitudes are taken as evenly spread.
+    A contrast of 0 is neither.
     """
-    if counts is None or not counts.any():
+    bits = contrasts[contrasts != 0].view(np.uint32) >> np.uint32(_COARSE)
+    counts = np.bincount(bits, minlength=2 * (_SIGN >> (_COARSE - 16))).reshape(2, -1)
+    return counts[:, : _INFINITE >> (_COARSE - 16)].astype(np.int64)
+
+
+def mirror_level(counts: NDArray[np.int64]) -> float | None:
+    """Return the least magnitude from which on dark voxels are at most a fifth as many as bright ones.
+
+    `counts` are `signed_counts`; the result is in their unit. None where no contrast is negative.
+    """
+    bright, dark = (np.cumsum(side[::-1])[::-1] for side in counts)
+    if not dark[0]:
         return None
-    below = np.cumsum(counts)
-    exceeded = (1 - _EXCEEDING) * float(below[-1])
-    place = int(np.searchsorted(below, exceeded))
-    low, high = (np.arange(place, place + 2, dtype=np.uint32) << np.uint32(18)).view(np.float32).tolist()
-    part = (exceeded - float(below[place] - counts[place])) / float(counts[place])
-    return float((low + part * (high - low)) / _NORMAL_95)
+    enough = np.flatnonzero(_FALSE_SHARE * bright >= dark)
+    return float((np.uint32(enough[0]) << np.uint32(_COARSE)).view(np.float32))
 
 
 def upper_halves(numbers: NDArray[np.float32], scratch: Scratch) -> NDArray[np.uint16]:

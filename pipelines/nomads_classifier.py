@@ -54,7 +54,6 @@ from nd_synapse.pipeline.roles import Role, find_channels
 from pipelines.local_contrast import (
     LEVEL,
     PARAMETERS,
-    Windows,
     bins,
     contrast,
     histogram,
@@ -65,6 +64,7 @@ from pipelines.local_contrast import (
 )
 from pipelines.peaks import half_maximum
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
+from pipelines.windows import Windows
 
 __all__ = ["NomadsClassifier"]
 

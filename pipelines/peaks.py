@@ -43,10 +43,10 @@ def _mark(
     largest = scratch.take("planes", rows.shape, np.uint16)
     flat, n = rows.reshape(-1), rows.size - 2 * reach[2]
     _largest([flat[k : k + n] for k in range(2 * reach[2] + 1)], largest.reshape(-1)[:n])
-    # where no peak is high enough, a strength that none can reach; strengths below 2 ** -126 are 0
-    largest[largest < np.uint16(bin_of(least))] = np.iinfo(np.uint16).max
+    np.greater_equal(largest[:, :, :x], np.uint16(bin_of(least)), out=marks)
+    # below one octave this wraps to a number that no strength reaches
     np.subtract(largest, _OCTAVE, out=largest)
-    np.greater_equal(trimmed(strengths, reach), largest[:, :, :x], out=marks)
+    marks &= trimmed(strengths, reach) >= largest[:, :, :x]
 
 
 def _largest(shifted: list[NDArray[np.uint16]], out: NDArray[np.uint16]) -> None:

@@ -3,7 +3,7 @@
 A query finds one kind of synapse. It names channels of the pre-synaptic and the post-synaptic side and, for each, over
 how many slices a punctum must span. A voxel's probability is that of a punctum in the first post-synaptic channel
 there, times that of the brightest nearby pre-synaptic window, times that of the other post-synaptic channels in place.
-Detected is what exceeds the threshold; objects are ranked by their largest probability. `pipelines.punctum_maps` has the
+Detected is what exceeds the threshold; objects are ranked by their largest probability. `pipelines.probability` has the
 steps.
 
 Means and standard deviations are those of each whole slice of the requested volume, from exact integer sums.
@@ -37,7 +37,7 @@ from nd_synapse.pipeline.contract import (
     check_parameters,
 )
 from nd_synapse.pipeline.roles import Role
-from pipelines import punctum_maps
+from pipelines import probability
 from pipelines.query import Marker, Query, parse_markers, parse_query
 
 __all__ = ["Probabilistic"]
@@ -115,7 +115,7 @@ class Probabilistic(Pipeline):
         """Return how far a punctum and the search beside it reach."""
         del voxel_size_nm
         requested = self.requested
-        slices, pixels = punctum_maps.reach(
+        slices, pixels = probability.reach(
             [marker.slices for marker in requested.base],
             [marker.slices for marker in requested.adjacent],
             requested.punctum,
@@ -187,16 +187,19 @@ class Probabilistic(Pipeline):
     def _tiles(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, floor: float
     ) -> Iterator[tuple[tuple[slice, slice, slice], NDArray[np.float32]]]:
-        """Yield the tiles of a block: the slices of the block, and `punctum_maps.grade`."""
+        """Yield the tiles of a block: the slices of the block, and `probability.grade`."""
         requested, volume = self.requested, Box.of_shape(place.volume)
         for layer in Box.of_shape(place.shape, place.start).tiles((_TILE[0], *place.shape[1:])):
             base, adjacent = self._sides(arrays, finding, place, layer)
             for tile in layer.tiles(_TILE):
-                yield tile.slices(place.start), punctum_maps.grade(base, adjacent, tile, volume, requested.punctum, floor)
+                yield (
+                    tile.slices(place.start),
+                    probability.grade(base, adjacent, tile, volume, requested.punctum, floor),
+                )
 
     def _sides(
         self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, layer: Box
-    ) -> tuple[list[punctum_maps.Channel], list[punctum_maps.Channel]]:
+    ) -> tuple[list[probability.Channel], list[probability.Channel]]:
         """Return the channels of the base's and of the adjacent side, with the tables for the slices of a layer."""
         requested, halo = self.requested, self.halo(place.voxel_size_nm)
         z, y, x = (start - margin for start, margin in zip(place.start, halo, strict=True))
@@ -207,8 +210,8 @@ class Probabilistic(Pipeline):
             # the last slices are not in the finding if their blocks failed; they count as constant
             known = [*zip(finding[f"mean:{role}"], finding[f"std:{role}"], strict=True)]
             moments = {k: known[k] if k < len(known) else (0.0, 0.0) for k in held}
-            tables = {k: punctum_maps.log_table(mean, std, top, requested.punctum) for k, (mean, std) in moments.items()}
-            channels[role] = punctum_maps.Channel(arrays[role], (z, y, x), tables, marker.slices)
+            tables = {k: probability.log_table(mean, std, top, requested.punctum) for k, (mean, std) in moments.items()}
+            channels[role] = probability.Channel(arrays[role], (z, y, x), tables, marker.slices)
         post = [channel for role, channel in channels.items() if role.startswith("postsynaptic")]
         pre = [channel for role, channel in channels.items() if role.startswith("presynaptic")]
         return (post, pre) if post else (pre, [])

@@ -1,10 +1,10 @@
 """The width of a marker's puncta, measured from the data: each punctum votes for the window that answers it most.
 
-The contrast of a window to a blob is largest where the window is as wide as the blob. So in a sample of rows the contrast
-is computed with windows of several widths, and each place where it is largest both among its neighbours in the section
-and among the widths is a vote for its width, with its contrast in grey levels as weight (scale selection: Lindeberg
-1998). The median of the votes is the width. A place where the narrowest or the widest window answers most is no punctum
-and does not vote: noise is narrower, somata are wider.
+The contrast of a window to a blob is largest where the window is as wide as the blob. So in a sample of rows the
+contrast is computed with windows of several widths, and each place where it is largest both among its neighbours in the
+section and among the widths is a vote for its width, with its contrast in grey levels as weight (scale selection:
+Lindeberg 1998). The median of the votes is the width. A place where the narrowest or the widest window answers most is
+no punctum and does not vote: noise is narrower, somata are wider.
 
 Lindeberg, T. (1998). Feature detection with automatic scale selection. Int. J. Comput. Vis. 30(2), 79-116.
 doi:10.1023/A:1008045108935
@@ -48,8 +48,8 @@ def _wider(half: int) -> int:
 def votes(responses: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
     """Count the votes for each width but the first and the last, int64 (n - 2,).
 
-    `responses` are the contrasts in grey levels by width, each of the shape (z, y + 2, x + 2): votes are counted without
-    the outermost rows and columns, whose neighbours are not there.
+    `responses` are the contrasts in grey levels by width, each of the shape (z, y + 2, x + 2): votes are counted
+    without the outermost rows and columns, whose neighbours are not there.
     """
     largest = [_largest_around(response) for response in responses]
     counted = []

@@ -97,7 +97,7 @@ def test_every_pipeline_is_listed_and_described(tmp_path: Path, capsys: pytest.C
         described = capsys.readouterr().out
         assert all(f"    {parameter.name} " in described for parameter in registry.parameters(name))
         assert all(f"    {role.name} " in described for role in registry.build(name, {}).roles)
-    assert "noise_fold" in drive(tmp_path, "--pipeline", registry.DEFAULT_PIPELINE, "--help").stdout
+    assert "strictness" in drive(tmp_path, "--pipeline", registry.DEFAULT_PIPELINE, "--help").stdout
 
 
 @pytest.mark.slow
@@ -174,8 +174,8 @@ WRONG = {
         "two of them would be called mine-clashing-predictions",
     ),
     "roles-of-a-function": (["--pipeline", "mine:bright", "--channels", "a=PSD95"], "has no roles"),
-    "parameter-file-missing": (["--param", "noise_fold=@absent.txt"], "no such file"),
-    "parameter-file-of-noise": (["--param", "noise_fold=@/bin/true"], "not text|more than"),
+    "parameter-file-missing": (["--param", "strictness=@absent.txt"], "no such file"),
+    "parameter-file-of-noise": (["--param", "strictness=@/bin/true"], "not text|more than"),
     "role-that-is-needed": (["--channels", "presynaptic="], "the pipeline needs this channel"),
     "markers-missing": (["--pipeline", "nomads-classifier"], "Gaba needs gaba or gad or vgat and gephyrin"),
 }
@@ -204,9 +204,9 @@ def test_a_wrong_choice_is_one_sentence(
 @pytest.mark.slow
 def test_a_parameter_may_come_from_a_file(server: BossServer, own: Path) -> None:
     (own / "fold.txt").write_text("2.5")
-    done = run(server, own, "--param", "noise_fold=@fold.txt", "--no-push")
+    done = run(server, own, "--param", "strictness=@fold.txt", "--no-push")
     assert done.returncode == 0, done.stderr
-    assert '"noise_fold": 2.5' in next((own / "results").glob("*/run.json")).read_text()
+    assert '"strictness": 2.5' in next((own / "results").glob("*/run.json")).read_text()
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_a_box_with_an_invalid_range_is_refused(ends: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "values"),
     [
-        (NomadsUnsupervised, {"noise_fold": math.nan}),
+        (NomadsUnsupervised, {"strictness": math.nan}),
         (NomadsUnsupervised, {"min_voxels": 1.5}),
         (Nomads2018, {"marker": "neither"}),
         (NomadsClassifier, {"noise_fold": "3"}),
@@ -112,8 +112,8 @@ def test_a_pipeline_refuses_invalid_parameters_when_it_is_constructed(make: Any,
 def test_a_whole_number_of_a_pipeline_is_digits_alone(text: str) -> None:
     with pytest.raises(UsageError, match="min_voxels"):
         registry.build("nomads-unsupervised", {"min_voxels": text})
-    assert registry.build("nomads-unsupervised", {"min_voxels": "20", "noise_fold": "1e-3"}) == NomadsUnsupervised(
-        min_voxels=20, noise_fold=0.001
+    assert registry.build("nomads-unsupervised", {"min_voxels": "20", "strictness": "0.25"}) == NomadsUnsupervised(
+        min_voxels=20, strictness=0.25
     )
 
 

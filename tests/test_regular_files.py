@@ -21,7 +21,7 @@ COMMANDS = [
     ([*EVALUATE, "--detections", "PIPE", "--truth", "t.csv"], 74),
     ([*EVALUATE, "--detections", "t.csv", "--truth", "PIPE", "--voxel-size-nm", "70,100,100"], 74),
     ([*EVALUATE, "--synaptograms", "PIPE"], 74),
-    ([*JOB, "--token", "public", "--param", "noise_fold=@PIPE"], 2),
+    ([*JOB, "--token", "public", "--param", "strictness=@PIPE"], 2),
     (
         [*BOSS, "ingest", "--data", "d", "--col", "a", "--exp", "b", "--chan", "c", "--voxel-size-nm", "1,1,1", "PIPE"],
         74,

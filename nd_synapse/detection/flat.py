@@ -108,8 +108,7 @@ def _opened(section: NDArray[Any]) -> NDArray[np.bool_]:
 def _runs(equal: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     """Return where seven true values follow one another along an axis."""
     for shift in (1, 2, 3):
-        n = equal.shape[axis] - shift
-        equal = equal.take(range(n), axis) & equal.take(range(shift, n + shift), axis)
+        equal = equal[:, :-shift] & equal[:, shift:] if axis else equal[:-shift] & equal[shift:]
     return equal
 
 

@@ -261,8 +261,7 @@ def _grown(marked: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     within = 1
     while within < 2 * RIM + 1:
         step = min(within, 2 * RIM + 1 - within)
-        n = marked.shape[axis] - step
-        marked = marked.take(range(n), axis) | marked.take(range(step, n + step), axis)
+        marked = marked[:, :-step] | marked[:, step:] if axis == 1 else marked[:, :, :-step] | marked[:, :, step:]
         within += step
     return marked
 
@@ -274,6 +273,6 @@ def _padding_of(counted: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray
         channel = name.removeprefix("of ")
         if channel != name and f"flat-numbers {channel}" in counted:
             is_padding = np.isin(counted[f"flat-regions {channel}"][:, 0], ids)
-            found.append(np.concatenate([[False], is_padding])[counted[f"flat-numbers {channel}"]])
+            found.append(np.concatenate([[False], is_padding]).take(counted[f"flat-numbers {channel}"]))
     padding: NDArray[np.bool_] = np.logical_or.reduce(found)
     return padding

@@ -24,7 +24,7 @@ from nd_synapse.errors import DataError, NDSynapseError
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Place
-from pipelines import punctum_maps
+from pipelines import probability
 from tests.fuzz.cases import check_words
 from tests.pipelines.variants import EVERY, VARIANTS, VOXEL_SIZE_NM, built, channel_names, volume
 
@@ -221,7 +221,7 @@ def _elongation(side: tuple[int, int, int]) -> float:
 def test_log_probabilities_are_no_nan_whatever_the_deviation_of_a_slice(top: int, mean: float, std: float) -> None:
     """A deviation of 0, of nearly 0, and half of the type: none is above 0, the brightest voxel stands out."""
     with np.errstate(all="raise", under="ignore"):
-        logs = punctum_maps.log_table(mean * top, std * top, top, 2)
+        logs = probability.log_table(mean * top, std * top, top, 2)
     assert not np.isnan(logs).any()
     assert (logs <= 0).all()
     assert np.isfinite(logs[-1])

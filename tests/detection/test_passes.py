@@ -219,7 +219,7 @@ def test_data_that_cannot_be_had_end_the_detection(tmp_path: Path) -> None:
 
 def test_a_box_without_synapses_gives_empty_masks_and_an_empty_table(tmp_path: Path) -> None:
     voxels = noisy((4, 20, 20), np.uint8, 0)
-    large = replace(plan(voxels, tmp_path, (4, 10, 20)), pipeline=NomadsUnsupervised(min_voxels=100000))
+    large = replace(plan(voxels, tmp_path, (4, 10, 20)), pipeline=NomadsUnsupervised(min_voxels=100000, strictness=0.5))
     found = detect(large, 1)
     assert found.candidates > 0
     assert len(found.table["id"]) == 0

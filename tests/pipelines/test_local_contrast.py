@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError
 from nd_synapse.pipeline import registry
-from pipelines.local_contrast import Windows, contrast
+from pipelines.local_contrast import contrast
 from pipelines.slabs import Scratch, slabs
+from pipelines.windows import Windows
 from tests.pipelines.variants import same, volume
 
 SIZES = [(70.0, 100.0, 100.0), (50.0, 50.0, 50.0), (70.0, 64.0, 64.0), (30.0, 150.0, 100.0), (200.0, 200.0, 200.0)]

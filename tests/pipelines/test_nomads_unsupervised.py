@@ -71,16 +71,9 @@ def test_a_constant_channel_is_named(value: int, name: str) -> None:
         detect_arrays(registry.build(name, {}), channels, VOXEL_SIZE_NM)
 
 
-def test_one_voxel_that_differs_is_no_reason_to_fail() -> None:
-    """Nor is it a synapse: all the noise that there is lies around it, and is as strong."""
-    voxels = np.zeros((5, 40, 40), np.uint8)
-    voxels[2, 20, 20] = 255
-    assert not mask(voxels, voxels).any()
-
-
 def test_sizes_are_limited_in_cubic_micrometres_and_in_voxels() -> None:
     voxels = np.array([1, 2, 5, 40])
-    objects = {"voxels": voxels, "volume_um3": voxels * 0.0007, "max_strength": np.full(4, bin_of(2.0))}
+    objects = {"voxels": voxels, "volume_um3": voxels * 0.0007, "max_evidence": np.full(4, bin_of(2.0))}
     assert NomadsUnsupervised(min_volume_um3=0.0014).select(objects, {}).masks["All"].tolist() == [
         False,
         True,
@@ -136,8 +129,8 @@ def test_two_roles_may_not_be_the_same_by_accident() -> None:
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e308"])
 def test_a_threshold_that_is_no_number_to_compute_with_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=f"noise_fold={text}"):
-        registry.build("nomads-unsupervised", {"noise_fold": text})
+    with pytest.raises(UsageError, match=f"strictness={text}"):
+        registry.build("nomads-unsupervised", {"strictness": text})
 
 
 def test_a_whole_number_beyond_sixty_three_bits_is_refused() -> None:

@@ -83,14 +83,14 @@ def grade(
     if inner is None:
         return result
     grades = result[inner.slices(region.start)]
-    for plane, found in zip(grades, _punctum_maps(base[0], inner, volume, width), strict=True):
+    for plane, found in zip(grades, _probability(base[0], inner, volume, width), strict=True):
         enough = _cropped(found, plane)
         np.copyto(plane, enough, where=alone or enough >= _BASE_MINIMUM)
     if adjacent:
         _multiply_adjacent(grades, adjacent, inner, volume, width, floor)
     beside = _widened(inner, width // 2 - 1, width // 2)
     for channel in base[1:]:
-        for plane, found in zip(grades, _punctum_maps(channel, beside, volume, width), strict=True):
+        for plane, found in zip(grades, _probability(channel, beside, volume, width), strict=True):
             plane *= _cropped(_box_sums(found, width), plane) / width**2
     return result
 
@@ -114,7 +114,7 @@ def _widened(region: Box, before: int, after: int) -> Box:
     return Box(region.z, (region.y[0] - before, region.y[1] + after), (region.x[0] - before, region.x[1] + after))
 
 
-def _punctum_maps(channel: Channel, region: Box, volume: Box, width: int) -> Iterator[NDArray[np.float32]]:
+def _probability(channel: Channel, region: Box, volume: Box, width: int) -> Iterator[NDArray[np.float32]]:
     """Yield, slice by slice, the probability of each pixel to lie in a punctum that spans the channel's slices."""
     window = _widened(region, width // 2 - 1, width // 2)
     flat: dict[int, NDArray[np.float32]] = {}
@@ -180,7 +180,7 @@ def _multiply_adjacent(
 ) -> None:
     """Multiply grades, in place, by the means of all adjacent channels in the window where the first has most."""
     searched = _widened(inner, 3 * width // 2 - 1, 3 * width // 2).grown((1, 0, 0), volume)
-    sums = [_box_sums(found, width) for found in _punctum_maps(adjacent[0], searched, volume, width)]
+    sums = [_box_sums(found, width) for found in _probability(adjacent[0], searched, volume, width)]
     row = sums[0].shape[1]
     rows = (_folded(plane, np.maximum, range(0, 3 * width * row, width * row)) for plane in sums)
     largest = [_cropped(_folded(plane, np.maximum, range(0, 3 * width, width)), grades[0]) for plane in rows]
@@ -192,7 +192,7 @@ def _multiply_adjacent(
         places = np.nonzero(grades > floor)
         windows = _best_windows(np.array(sums), places, inner.z[0] - first, width)
         for channel in adjacent[1:]:
-            maps = _punctum_maps(channel, searched, volume, width)
+            maps = _probability(channel, searched, volume, width)
             others = np.concatenate([_box_sums(found, width).ravel() for found in maps])
             grades[places] *= others[windows] / width**2
 

@@ -1,0 +1,113 @@
+"""Detection by contrast in mirror levels: width, unit and strictness are what the documents say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.errors import UnknownNameError, UsageError
+from nd_synapse.pipeline import registry
+from pipelines import widths
+from pipelines.evidence import EvidencePipeline
+from pipelines.nomads_unsupervised import NomadsUnsupervised
+from pipelines.puncta import Puncta
+from tests.pipelines.variants import VOXEL_SIZE_NM, same
+
+SHAPE = (3, 160, 160)
+
+
+def blobs(sigma: float, shape: tuple[int, int, int] = SHAPE, count: int = 40, seed: int = 0) -> NDArray[np.uint8]:
+    """Gaussian blobs of all sections, with shot noise on a background of 20."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[1], : shape[2]]
+    plane = np.full(shape[1:], 20.0)
+    for _ in range(count):
+        cy, cx = rng.uniform(0, shape[1]), rng.uniform(0, shape[2])
+        plane += rng.uniform(40, 80) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * sigma**2))
+    return np.minimum(rng.poisson(plane, shape), 255).astype(np.uint8)
+
+
+def detected(pipeline: EvidencePipeline, voxels: Mapping[str, NDArray[Any]], **options: Any) -> Found:
+    return detect_arrays(pipeline, voxels, VOXEL_SIZE_NM, **options)
+
+
+@pytest.mark.parametrize(("sigma", "pixels"), [(1.2, 3), (2.2, 5), (3.2, 7)])
+def test_the_width_of_puncta_is_measured(sigma: float, pixels: int) -> None:
+    """A box answers most to a Gaussian about 0.45 times as wide."""
+    finding = detected(Puncta(), {"one": blobs(sigma)}).finding
+    assert finding["punctum_nm:marker"] == pixels * 100
+
+
+def test_binned_images_give_the_same_width_in_nanometres() -> None:
+    fine = blobs(4.4, (3, 320, 320), 40)
+    coarse = fine.reshape(3, 160, 2, 160, 2).mean((2, 4)).astype(np.uint8)
+    of_fine = detect_arrays(Puncta(), {"one": fine}, (70.0, 50.0, 50.0)).finding["punctum_nm:marker"]
+    of_coarse = detect_arrays(Puncta(), {"one": coarse}, (70.0, 100.0, 100.0)).finding["punctum_nm:marker"]
+    assert abs(of_fine - of_coarse) <= 100
+
+
+def test_a_given_width_is_taken_as_it_is() -> None:
+    assert detected(Puncta(punctum_nm="500"), {"one": blobs(1.2)}).finding["punctum_nm:marker"] == 500
+
+
+@pytest.mark.parametrize("text", ["wide", "-300", "nan", "0", "1e9"])
+def test_a_width_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="punctum_nm"):
+        registry.build("puncta", {"punctum_nm": text})
+
+
+def test_candidates_are_odd_numbers_of_pixels_with_one_more_at_each_end() -> None:
+    assert widths.candidates((70.0, 100.0, 100.0)) == (100, 300, 500, 700, 900)
+
+
+def test_gain_and_offset_of_a_channel_change_nothing() -> None:
+    """The unit is the channel's own: another exposure, bit depth or black level gives the same synapses and scores."""
+    one, two = blobs(1.2, seed=1), blobs(1.2, seed=1)[:, ::-1].copy()[:, ::-1]
+    as_they_are = detected(NomadsUnsupervised(), {"synapsin": one, "psd95": two})
+    changed = detected(
+        NomadsUnsupervised(),
+        {"synapsin": one.astype(np.uint16) * 16 + 1000, "psd95": two.astype(np.uint16) * 64},
+    )
+    assert np.array_equal(as_they_are.masks["All"], changed.masks["All"])
+    assert np.allclose(as_they_are.table["score"], changed.table["score"], rtol=0.02)
+
+
+def test_keeping_scores_is_what_the_strictness_does() -> None:
+    voxels = {"one": blobs(1.2, seed=2)}
+    loose, strict = (detected(Puncta(strictness=strictness), voxels) for strictness in (1.0, 4.0))
+    kept = loose.table["score"] >= 4.0
+    assert 0 < np.count_nonzero(kept) < len(kept)
+    assert np.array_equal(loose.table["score"][kept], strict.table["score"])
+
+
+def test_two_markers_add_their_evidence_and_none_stands_in_for_another() -> None:
+    """Twice one marker's evidence where both are equal; never four times the weaker one's."""
+    one = blobs(1.2, seed=3)
+    alone = detected(Puncta(strictness=1.0), {"one": one}).table["score"].max()
+    both = detected(NomadsUnsupervised(strictness=1.0), {"synapsin": one, "psd95": one}).table["score"].max()
+    assert both == pytest.approx(2 * alone, rel=0.02)
+    empty = np.random.default_rng(9).poisson(20, SHAPE).astype(np.uint8)
+    assert len(detected(NomadsUnsupervised(), {"synapsin": one, "psd95": empty}).table["id"]) < 5
+
+
+def test_for_any_blocks_the_result_is_the_same_also_where_only_some_rows_are_sampled() -> None:
+    voxels = {"one": blobs(1.5, (4, 300, 200), 80)}
+    whole = detected(Puncta(), voxels)
+    same(whole, detected(Puncta(), voxels, block_size=(3, 47, 61)))
+
+
+def test_noise_alone_has_few_puncta() -> None:
+    noise = np.random.default_rng(0).poisson(30, (8, 200, 200)).astype(np.uint8)
+    assert len(detected(Puncta(), {"one": noise}).table["id"]) <= 3
+
+
+def test_the_only_channel_is_the_marker_and_of_several_it_must_be_named() -> None:
+    assert Puncta().choose(["PSD95"], {}) == {"marker": "PSD95"}
+    assert Puncta().choose(["PSD95", "SYNAPSIN"], {"marker": "SYNAPSIN"}) == {"marker": "SYNAPSIN"}
+    with pytest.raises(UnknownNameError, match="--channels marker="):
+        Puncta().choose(["PSD95", "SYNAPSIN"], {})
