@@ -255,8 +255,9 @@ def _joint(ratios: list[NDArray[np.float32]], scratch: Scratch) -> NDArray[Any]:
     if len(positive) == 1:
         return positive[0]
     one, two = positive
-    product = np.multiply(one, two, out=scratch.take("product", one.shape, np.float32))
+    product = scratch.take("product", one.shape, np.float32)
+    np.multiply(one, two, out=product)
     product *= np.float32(4)
     one += two
-    np.divide(product, one, out=product)
+    product /= one
     return product

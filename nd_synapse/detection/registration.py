@@ -22,6 +22,7 @@ from nd_synapse.volumes import Volume
 __all__ = [
     "BEYOND",
     "MOST_RUNS",
+    "PUNCTUM_NM",
     "RUN_SECTIONS",
     "UNSURE",
     "WITHIN",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nd_synapse.boss import push as boss_push
 from nd_synapse.console import app
-from nd_synapse.detection.registration import BEYOND, measure_registration
+from nd_synapse.detection.registration import BEYOND, PUNCTUM_NM, measure_registration
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.job import results
 from nd_synapse.job.job import BUCKET_VARIABLE, Job, mask_names
@@ -87,8 +87,14 @@ def write_files(outcome: Outcome, root: Path) -> None:
 
 def check_registration(outcome: Outcome) -> None:
     """Measure the shifts between sections and between channels."""
+    detection = outcome.detection
+    widths = [width for name, width in detection.finding.items() if name.startswith("punctum_nm:")]
     measured = measure_registration(
-        outcome.detection.images, list(outcome.roles.values()), outcome.job.box, outcome.source.voxel_size
+        detection.images,
+        list(outcome.roles.values()),
+        outcome.job.box,
+        outcome.source.voxel_size,
+        limit_nm=max(widths, default=PUNCTUM_NM),
     )
     outcome.registration = measured
     for channels, outcomes in measured.outcomes().items():

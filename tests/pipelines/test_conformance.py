@@ -173,4 +173,4 @@ def test_channels_that_are_missing_are_named(variant: str) -> None:
         pipeline.choose([], {})
     if pipeline.roles:
         with pytest.raises((UnknownNameError, UsageError), match="DAPI"):
-            pipeline.choose(["DAPI"], {})
+            pipeline.choose(["DAPI", "LY"], {})

@@ -53,7 +53,7 @@ def built(variant: str) -> Pipeline:
 
 def channel_names(pipeline: Pipeline) -> list[str]:
     """Return names in which the pipeline finds its roles, optional ones too."""
-    return [role.markers[0] for role in pipeline.roles] or ["one", "two"]
+    return [next(iter(role.markers), role.name) for role in pipeline.roles] or ["one", "two"]
 
 
 def volume(
