@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from nd_synapse.detection.counts import add_all_counts, packed_counts
 from nd_synapse.detection.flat import REACH, REGION_COLUMNS, flat_pixels, regions_of, values_of
 from nd_synapse.detection.padding import Found, learned_padding
+from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding, Summary
@@ -32,30 +34,28 @@ def counts_of_block(workspace: Workspace, box: Box) -> dict[str, NDArray[Any]]:
     """Count one block, for `Counted.add`."""
     plan = workspace.plan
     arrays: dict[str, NDArray[Any]] = {}
-    every = [_count_flat(workspace, channel, box, arrays) for channel in dict.fromkeys(plan.roles.values())]
+    # read once: the pipeline gets the inner part
+    channels = {name: workspace.with_halo(name, box, plan.counted_halo) for name in plan.roles.values()}
+    every = [_count_flat(plan, voxels, channel, box, arrays) for channel, voxels in channels.items()]
     flat = [found for found in every if found is not None]
-    voxels, place = workspace.role_arrays(box), workspace.place(box)
-    arrays |= packed_counts(plan.pipeline.summarise(voxels, place))
+    inner = _cut(plan.counted_halo, plan.halo)
+    by_role, place = {role: channels[name][inner] for role, name in plan.roles.items()}, workspace.place(box)
+    arrays |= packed_counts(plan.pipeline.summarise(by_role, place))
     if flat and plan.pipeline.tissue_only:
-        summary = plan.pipeline.summarise(voxels, replace(place, tissue=~np.logical_or.reduce(flat)))
+        summary = plan.pipeline.summarise(by_role, replace(place, tissue=~np.logical_or.reduce(flat)))
         arrays |= {_WITHOUT: np.zeros(0), **packed_counts(summary, _WITHOUT)}
     return arrays
 
 
 def _count_flat(
-    workspace: Workspace, channel: str, box: Box, arrays: dict[str, NDArray[Any]]
+    plan: Plan, voxels: NDArray[Any], channel: str, box: Box, arrays: dict[str, NDArray[Any]]
 ) -> NDArray[np.bool_] | None:
     """Count the flat areas of a channel in a block, and return where they are, with the pipeline's halo."""
-    plan = workspace.plan
-    hz, hy, hx = plan.halo
-    # of the pixels beside the block it has to be known whether they are flat
-    my, mx = max(hy, 1), max(hx, 1)
-    voxels = workspace.with_halo(channel, box, (hz, my + REACH, mx + REACH))
+    z, y, x = plan.counted_halo
     flat = flat_pixels(voxels)
-    # with the pixels beside the block
-    z, y, x = (slice(hz, hz + box.shape[0]), slice(my - 1, my + box.shape[1] + 1), slice(mx - 1, mx + box.shape[2] + 1))
-    beside = voxels[:, REACH:-REACH, REACH:-REACH][z, y, x]
-    flat_beside = None if flat is None else flat[z, y, x]
+    # with the pixels beside the block: of these it has to be known whether they are flat
+    beside = voxels[_cut((z, y, x), (0, 1, 1))]
+    flat_beside = None if flat is None else flat[_cut((z, y - REACH, x - REACH), (0, 1, 1))]
     start = (box.y[0] - plan.box.y[0], box.x[0] - plan.box.x[0])
     arrays |= packed_counts({channel: values_of(beside, flat_beside, start)}, _VALUES)
     if flat is None or flat_beside is None:
@@ -64,7 +64,12 @@ def _count_flat(
         regions = regions_of(beside, flat_beside, box, plan.box)
         tables = (regions.numbers, regions.table, regions.runs)
         arrays |= {f"{name} {channel}": found for name, found in zip(("flat-numbers", *_TABLES), tables, strict=True)}
-    return flat[:, my - hy : flat.shape[1] - (my - hy), mx - hx : flat.shape[2] - (mx - hx)]
+    return flat[_cut((z, y - REACH, x - REACH), plan.halo)]
+
+
+def _cut(margin: Reach, kept: Reach) -> tuple[slice, ...]:
+    """Return the part of a block with a margin that has a smaller one."""
+    return tuple(slice(m - n, n - m or None) for m, n in zip(margin, kept, strict=True))
 
 
 class Counted:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import cc3d
@@ -31,8 +30,11 @@ REACH = _SIDE - 1
 STEP = 8
 """Values of a channel are counted at every eighth pixel along y and x."""
 
-_TRIED = 64
-"""Places that are looked at together."""
+_BETWEEN = ((2, 2), (1, 1), (3, 3), (1, 3), (3, 1), (0, 2), (2, 0), (2, 4), (4, 2))
+"""Pixels between four points of the lattice; others tell little more."""
+
+_MANY = 64
+"""Places from which a section is searched whatever is around them."""
 
 _LEVELS = 34
 """Levels of `distance_levels`, up to 16 bits."""
@@ -54,41 +56,33 @@ def flat_pixels(voxels: NDArray[Any]) -> NDArray[np.bool_] | None:
 
 
 def _sections_to_search(voxels: NDArray[Any]) -> list[int]:
-    """Return the sections that have a square of one value: four points of a lattice, and all pixels around them."""
+    """Return the sections that may have a square of one value: it has four points of a lattice, and what is between."""
     half = _SIDE // 2
     points = np.ascontiguousarray(voxels[:, ::half, ::half])
     corner = points[:, :-1, :-1]
     equal = corner == points[:, 1:, 1:]
     equal &= corner == points[:, 1:, :-1]
     equal &= corner == points[:, :-1, 1:]
-    flat = np.ascontiguousarray(voxels).reshape(-1)
-    rows, columns = voxels.shape[1:]
+    flat = voxels.reshape(-1)
+    _, rows, columns = voxels.shape
     z, y, x = np.unravel_index(np.flatnonzero(equal), equal.shape)
     places, values = (z * rows + y * half) * columns + x * half, corner[z, y, x]
-    # those that tell most come first
-    for dy, dx in sorted(product(range(half), repeat=2), key=lambda step: (abs(step[0] - 2) + abs(step[1] - 2), step)):
+    for dy, dx in _BETWEEN:
         kept = flat[places + (dy * columns + dx)] == values
         places, values = places[kept], values[kept]
-    z, y, x = np.unravel_index(places, voxels.shape)
-    numbers = np.unique(z).tolist()
-    return [number for number in numbers if _has_square(voxels[number], y[z == number], x[z == number])]
-
-
-def _has_square(section: NDArray[Any], y: NDArray[np.intp], x: NDArray[np.intp]) -> bool:
-    """Return whether a square of one value begins at most three pixels before one of some points, on both axes."""
-    before = np.arange(1 - _SIDE // 2, _SIDE)
-    for first in range(0, len(y), _TRIED):
-        # beyond the border pixels are repeated: at worst a section is searched for nothing
-        rows, columns = (
-            np.clip(places[first : first + _TRIED, np.newaxis] + before, 0, n - 1)
-            for places, n in zip((y, x), section.shape, strict=True)
-        )
-        around = section[rows[:, :, np.newaxis], columns[:, np.newaxis]]
-        equal = around == around[:, -_SIDE, -_SIDE][:, np.newaxis, np.newaxis]
-        starts = product(range(_SIDE // 2), repeat=2)
-        if any(equal[:, dy : dy + _SIDE, dx : dx + _SIDE].all((1, 2)).any() for dy, dx in starts):
-            return True
-    return False
+    section = places // (rows * columns)
+    many = np.bincount(section, minlength=len(voxels)) > _MANY
+    few = ~many[section]
+    # eleven pixels along each axis have all squares around a point; beyond the border, others take their place
+    before = np.arange(1 - half, _SIDE)
+    around = (places[few, np.newaxis, np.newaxis] + (before[:, np.newaxis] * columns + before)).clip(0, len(flat) - 1)
+    square = flat[around] == values[few, np.newaxis, np.newaxis]
+    for shift in (1, 2, 4):
+        square = square[:, :-shift] & square[:, shift:]
+        square = square[:, :, :-shift] & square[:, :, shift:]
+    many[section[few][square.any((1, 2))]] = True
+    sections: list[int] = np.flatnonzero(many).tolist()
+    return sections
 
 
 def _opened(section: NDArray[Any]) -> NDArray[np.bool_]:
@@ -177,8 +171,12 @@ def _numbered(voxels: NDArray[Any], flat: NDArray[np.bool_]) -> NDArray[np.uint3
     numbers = np.zeros(flat.shape, np.uint32)
     count = 0
     for section in np.flatnonzero(flat.any((1, 2))).tolist():
-        # equal values are one component, 0 is none
-        values = np.where(flat[section], voxels[section] + np.uint32(1), np.uint32(0))
+        # cc3d misreads some strided views, so it is given contiguous memory
+        values: NDArray[Any] = np.ascontiguousarray(flat[section]).view(np.uint8)
+        present = voxels[section][flat[section]]
+        if (present != present[0]).any():
+            # equal values are one component, 0 is none
+            values = np.where(flat[section], voxels[section] + np.uint32(1), np.uint32(0))
         found, n = cc3d.connected_components(values, connectivity=4, return_N=True)
         sides = np.concatenate([found[0], found[-1], found[:, 0], found[:, -1]])
         kept = np.zeros(n + 1, np.uint32)
