@@ -11,9 +11,9 @@ very bright voxels cannot move it.
 exponentially, so that the evidence of independent markers adds up: two markers of 1 are as rare by chance as one of 2.
 The harmonic mean instead of the sum lets no marker stand in for another.
 
-*Objects* are the voxels with at least half of the largest evidence within a punctum's reach, where that is at least
-the `strictness`: so an object reaches as far at any strictness, and synapses that touch are separated. An object's
-`score` is its largest evidence: keeping those with a score of at least s is what the strictness s does.
+*Objects* are the voxels near the largest evidence within a punctum's reach (`peaks`), where that is at least the
+`strictness`: so an object reaches as far at any strictness, and synapses that touch are separated. An object's `score`
+is its largest evidence: keeping those with a score of at least s is what the strictness s does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Where an object ends: at half of its peak."""
+"""Where an object ends: where its evidence has fallen to 0.71 of its peak.
+
+A contrast is the punctum blurred by a window as wide: where that has fallen to 0.71, the punctum itself has fallen to
+about half.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,12 @@ from pipelines.slabs import Scratch, slabs, trimmed, with_halo
 
 __all__ = ["half_maximum"]
 
-_OCTAVE = np.uint16(128)
-"""Bins from a value to its double."""
+_BELOW_PEAK = np.uint16(64)
+"""Bins from a value to 1.41 times as much, near enough: half of those to its double."""
 
 
 def half_maximum(strengths: NDArray[np.uint16], reach: tuple[int, int, int], least: float = 1.0) -> NDArray[np.bool_]:
-    """Mark voxels with at least half of the largest strength within `reach`, where that is at least `least`.
+    """Mark voxels with at least 0.71 of the largest strength within `reach`, where that is at least `least`.
 
     `strengths` are bins, uint16 (z, y, x), with a halo of `reach`; the marks have its shape without the halo.
     """
@@ -44,8 +48,8 @@ def _mark(
     flat, n = rows.reshape(-1), rows.size - 2 * reach[2]
     _largest([flat[k : k + n] for k in range(2 * reach[2] + 1)], largest.reshape(-1)[:n])
     np.greater_equal(largest[:, :, :x], np.uint16(bin_of(least)), out=marks)
-    # below one octave this wraps to a number that no strength reaches
-    np.subtract(largest, _OCTAVE, out=largest)
+    # below this wraps to a number that no strength reaches
+    np.subtract(largest, _BELOW_PEAK, out=largest)
     marks &= trimmed(strengths, reach) >= largest[:, :, :x]
 
 
