@@ -56,7 +56,7 @@ AUTO = "auto"
 PARAMETERS = (
     Parameter("strictness", 2.0, "mirror levels", "least evidence of a synapse", minimum=0.1, maximum=1000.0),
     Parameter("punctum_nm", AUTO, "nm", "width of a punctum in a section; auto measures it"),
-    Parameter("min_volume_um3", 0.0012, "um^3", "smallest synapse", minimum=0.0),
+    Parameter("min_volume_um3", 0.0, "um^3", "smallest synapse", minimum=0.0),
     Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
 )
 """Of the detectors by contrast."""
@@ -78,7 +78,7 @@ class EvidencePipeline(Pipeline):
 
     strictness: float = 2.0
     punctum_nm: str = AUTO
-    min_volume_um3: float = 0.0012
+    min_volume_um3: float = 0.0
     min_voxels: int = 1
 
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS

@@ -1,11 +1,7 @@
 """The pipeline `nomads-unsupervised`: two markers in, one mask of synapses out, no training, no types of synapses.
 
 A synapse is where a pre-synaptic and a post-synaptic marker both stand out from their noise (`evidence`): neither alone
-can make one. Objects smaller than `min_volume_um3` are dropped; its default is the volume that nine of ten synaptic
-clefts exceed in an electron-microscopy annotation (Collman et al. 2015).
-
-Collman, F. et al. (2015). Mapping synapses by conjugate light-electron array tomography. J. Neurosci. 35(14),
-5792-5807. doi:10.1523/JNEUROSCI.4274-14.2015
+can make one.
 """
 
 from __future__ import annotations
