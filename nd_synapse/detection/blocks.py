@@ -29,7 +29,7 @@ __all__ += ["write_masks"]
 FOUND = np.uint8(255)
 
 PADDED = "padded"
-"""Beside the faces of a block: what its padding takes from the counts of tissue."""
+"""Beside the faces of a block: what its padding takes from the counts of tissue; with a channel, from its moments."""
 
 _SETS = 8
 """Sets that a pipeline may distinguish: a bit each."""
@@ -50,15 +50,15 @@ def summarise(workspace: Workspace, box: Box, observed: Sequence[str]) -> None:
     workspace.store.save(plan.statistics_kind(), key_of(box), arrays)
 
 
-def _moments(voxels: NDArray[Any]) -> tuple[int, int]:
-    """Return the sum of some voxels, and that of their squares, exactly."""
+def _moments(voxels: NDArray[Any]) -> tuple[int, int, int]:
+    """Return the number of some voxels, their sum, and that of their squares, exactly."""
     flat = voxels.ravel()
     total = squares = 0
     for start in range(0, len(flat), _PIECE):
         piece = flat[start : start + _PIECE].astype(np.float64)
         total += int(piece.sum())
         squares += int(piece @ piece)
-    return total, squares
+    return len(flat), total, squares
 
 
 def candidates_of(detected: Detected, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -115,7 +115,10 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     store.save(f"labels-{kind}", key_of(box), saved)
     faces = faces_of(labelled)
     if outside is not None:
-        faces[PADDED] = lost_to_padding(outside.around((0, 0, 0)), list(rims.values()), box, plan.box)
+        marked = outside.around((0, 0, 0))
+        faces[PADDED] = lost_to_padding(marked, list(rims.values()), box, plan.box)
+        for channel in plan.pulled():
+            faces[f"{PADDED} {channel}"] = np.array(_moments(workspace.voxels(channel, box)[marked]), np.int64)
     store.save(f"faces-{kind}", key_of(box), faces)
     # the parts are saved last: with them the block is finished
     store.save(kind, key_of(box), parts)

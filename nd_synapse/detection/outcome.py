@@ -57,7 +57,7 @@ class Detection:
     table: Mapping[str, NDArray[Any]]
     """One row for each object of the first mask; see `objects.table_of`."""
     brightness: dict[str, Brightness]
-    """By channel, over all blocks that did not fail."""
+    """By channel, over the tissue of all blocks that did not fail."""
     overviews: dict[str, NDArray[Any]]
     """Channel to its maximum projection along z, at most 1024 pixels a side."""
     mask_overviews: dict[str, NDArray[np.uint8]]

@@ -47,11 +47,12 @@ __all__ = ["Learned", "Passes"]
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What the statistics of all blocks gave; overviews and brightness of the observed channels."""
+    """What the statistics of all blocks gave; overviews and moments of the observed channels."""
 
     finding: Finding
     overviews: dict[str, NDArray[Any]]
-    brightness: dict[str, Brightness]
+    moments: dict[str, list[int]]
+    """Channel to the number of voxels, their sum, and that of their squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,7 @@ class Passes:
         total = Counted()
         overviews: dict[str, NDArray[Any]] = {}
         whole = self._some_whole()
-        voxels = sum(block.voxels for block in whole)
-        sums = {channel: [0, 0] for channel in self.observed}
+        sums = {channel: [0, 0, 0] for channel in self.observed}
         for block in whole:
             arrays = self.store.load(self.plan.statistics_kind(), key_of(block))
             total.add(arrays)
@@ -118,8 +118,7 @@ class Passes:
             for channel, moments in sums.items():
                 # Python's integers are exact whatever the size of the box
                 moments[:] = (a + b for a, b in zip(moments, arrays[f"moments {channel}"].tolist(), strict=True))
-        brightness = {channel: Brightness.of_sums(voxels, *moments) for channel, moments in sums.items()}
-        return Learned(total.learn(self.workspace), overviews, brightness)
+        return Learned(total.learn(self.workspace), overviews, sums)
 
     def _merge_overviews(
         self, overviews: dict[str, NDArray[Any]], block: Box, arrays: Mapping[str, NDArray[Any]]
@@ -151,7 +150,8 @@ class Passes:
                 masks = self.write_masks(chosen.masks, joint, finding)
         first = next(iter(chosen.masks.values()))
         rows = np.flatnonzero(first)
-        bright = self._bright_everywhere(joined, rows, learned.brightness)
+        tissue, brightness = self._of_tissue(learned)
+        bright = self._bright_everywhere(joined, rows, brightness)
         flags = [] if bright is None else [(BRIGHT_EVERYWHERE, bright)]
         by_chance = self.chance(finding) if sampled else Chance(reason="it was not asked for")
         if sampled and plan.pipeline.null and "score" in chosen.columns:
@@ -159,12 +159,11 @@ class Passes:
             chosen = Chosen(chosen.masks, {**chosen.columns, CONFIDENCE: confidence})
         table = self._columns(finding, "table", objects.table_of(every, chosen, chain(measured, flags)))
         _refuse_contradiction(self.workspace, table, masks.voxels)
-        tissue = self._tissue(finding)
         return Detection(
             masks=masks.volumes,
             labels=self._labels(finding, joint, np.where(first, np.cumsum(first), 0)),
             table=table,
-            brightness=learned.brightness,
+            brightness=brightness,
             overviews=learned.overviews,
             mask_overviews=masks.overviews,
             mask_voxels=masks.voxels,
@@ -215,15 +214,22 @@ class Passes:
 
         return bright_everywhere(self.plan.channels, mean_in, brightness, self.plan.roles.values())
 
-    def _tissue(self, finding: Finding) -> Tissue:
-        """Return the tissue of the blocks that did not fail."""
-        whole = self.whole()
+    def _of_tissue(self, learned: Learned) -> tuple[Tissue, dict[str, Brightness]]:
+        """Return the tissue of the blocks that did not fail, and the brightness of all that is not padding."""
+        finding, whole = learned.finding, self.whole()
         tissue = Tissue.of_blocks(self.plan.box, whole)
+        sums = {channel: list(moments) for channel, moments in learned.moments.items()}
         for block in whole if "padding" in finding else []:
             faces = self.store.load(f"faces-{self.plan.parts_kind(finding)}", key_of(block))
-            if blocks.PADDED in faces:
-                tissue.without(block, self.plan.box, faces[blocks.PADDED])
-        return tissue
+            if blocks.PADDED not in faces:
+                continue
+            tissue.without(block, self.plan.box, faces[blocks.PADDED])
+            for channel, moments in sums.items():
+                lost = faces[f"{blocks.PADDED} {channel}"].tolist()
+                moments[:] = (a - b for a, b in zip(moments, lost, strict=True))
+        # where the rim of padding takes all there is nothing else to describe
+        described = {channel: moments if moments[0] else learned.moments[channel] for channel, moments in sums.items()}
+        return tissue, {channel: Brightness.of_sums(*moments) for channel, moments in described.items()}
 
     def chance(self, finding: Finding) -> Chance:
         """Detect in sample fields, and return how many detections are expected by chance."""

@@ -369,6 +369,8 @@ def test_a_block_that_failed_has_no_tissue_and_the_next_run_finds_its_padding(
     assert failed.padded == pytest.approx(28 * 160 / (160 * 200))
     found = detect(whole, 1)
     assert found.tissue.total == 2 * 132 * 200
+    tissue = source.data["pre"][:, 28:]
+    assert (found.brightness["pre"].mean, found.brightness["pre"].sd) == pytest.approx((tissue.mean(), tissue.std()))
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     assert np.array_equal(
