@@ -83,7 +83,7 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
         raise UsageError(
             "channels " + ", ".join(f"{role}={channel}" for role, channel in found.items()),
             "one channel cannot play two roles, since it agrees with itself",
-            "Choose another one with --channels",
+            "Choose another one with --channels; for one marker alone take --pipeline puncta",
         )
     return found
 
