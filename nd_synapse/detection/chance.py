@@ -88,6 +88,8 @@ class Scores:
     partners: NDArray[np.float32]
     """Of the detections in the voxels as they are that a null detection's puncta take part in, shape (m, 2): the
     shifted punctum, the other one; NaN where it takes part in none."""
+    strays: tuple[int, int]
+    """How many null detections would seem to take part in one, on each side, if they lay elsewhere in the field."""
     voxels: int
     """Voxels of tissue in the fields."""
     null_voxels: int
@@ -166,25 +168,33 @@ def measure(workspace: Workspace, field: Box, sample: Sample, finding: Finding, 
     found = around.found_in(field).scores
     taken = around.taken()
     null, partners, null_voxels = [np.empty(0, np.float32)], [np.empty((0, 2), np.float32)], 0
+    strays = np.zeros(2, np.int64)
     for shift in sample.shifts:
         here = _with_partner(field, shift, plan.box)
         if here is None:
             continue
         by_chance = around.by_chance(here, shift)
         places = [box.slices(around.box.start) for box in (_moved(here, shift), here)]
-        sides = [(f"max:{side}", taken[place]) for side, place in enumerate(places)]
+        # turned round, a field is as full, and has nothing to do with itself
+        sides = [
+            (f"max:{turn}{side}", taken[at][:, ::turn, ::turn]) for turn in (1, -1) for side, at in enumerate(places)
+        ]
         kept = ~np.isnan(by_chance.scores)
         ranks = objects.measure_voxels(by_chance.labelled, sides)
+        there, beside, *elsewhere = (ranks[name][kept] for name, _ in sides)
         null.append(by_chance.scores[kept])
         # a mirrored image has one punctum for both sides
-        both = [around.ranked[ranks[name][kept]] for name, _ in sides]
-        partners.append(np.stack(both if sample.moved else [np.full_like(both[0], _NONE), both[1]], axis=1))
+        both = [around.ranked[there if sample.moved else np.zeros_like(there)], around.ranked[beside]]
+        partners.append(np.stack(both, axis=1))
+        if sample.moved:
+            # of a ring around a bright punctum, chance makes as little in the voxels as they are
+            strays += np.count_nonzero(elsewhere, axis=1)
         null_voxels += around.tissue(here, shift)
     arrays: dict[str, NDArray[Any]] = {
         "found": found[~np.isnan(found)],
         "null": np.concatenate(null),
         "partners": np.concatenate(partners),
-        "voxels": np.array([around.tissue(field, None), null_voxels], np.int64),
+        "counts": np.array([around.tissue(field, None), null_voxels, *strays], np.int64),
     }
     workspace.store.save(kind, key_of(field), arrays)
 
@@ -193,8 +203,8 @@ def gather(store: Store | MemoryStore, fields: Sequence[Box], kind: str) -> Scor
     """Put the scores of some fields together, of which there must be one."""
     saved = [store.load(kind, key_of(field)) for field in fields]
     found, null, partners = (np.concatenate([each[name] for each in saved]) for name in ("found", "null", "partners"))
-    voxels, null_voxels = np.sum([each["voxels"] for each in saved], axis=0).tolist()
-    return Scores(found, null, partners, voxels, null_voxels)
+    voxels, null_voxels, *strays = np.sum([each["counts"] for each in saved], axis=0).tolist()
+    return Scores(found, null, partners, (strays[0], strays[1]), voxels, null_voxels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

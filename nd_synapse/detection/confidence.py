@@ -7,9 +7,9 @@ the null over those in the voxels as they are, at that score, made to fall with 
 The null pairs each punctum with any other, which is too often: the puncta of a true synapse have each other, and what
 meets them by chance makes no further object. So each detection of the null is weighted with the chance that its puncta
 are free: 1 for one that takes part in no detection, else the chance that this detection is no synapse, by its score.
-(Around a bright punctum a mirrored image has bright rings, which are weighted alike.) That starts as 1 and is computed
-three times: it has settled where synapses are many, and more rounds would only follow the noise of the counts where
-chance makes nearly all.
+Those that only happen to lie there, as many as elsewhere in the field, are free. (Around a bright punctum a mirrored
+image has bright rings, which are weighted alike.) That chance starts as 1 and is computed three times: it has settled
+where synapses are many, and more rounds would only follow the noise of the counts where chance makes nearly all.
 
 Barlow, R. E. et al. (1972). Statistical inference under order restrictions. Wiley.
 Efron, B. (2004). Large-scale simultaneous hypothesis testing. J. Am. Stat. Assoc. 99(465), 96-104.
@@ -146,15 +146,25 @@ def _solved(scores: Scores) -> tuple[float, tuple[tuple[float, float], ...]]:
     counts = np.bincount(bin_of(ordered), minlength=len(edges))
     partners = np.where(np.isnan(scores.partners), len(edges), bin_of(scores.partners))
     alike, numbers = np.unique(np.column_stack([bin_of(scores.null), partners]), axis=0, return_counts=True)
+    astray = [_astray(scores, side) for side in (0, 1)]
     false = np.ones(len(edges))
     for _ in range(_ROUNDS):
-        is_free = np.append(false, 1.0)
-        weights = numbers * (is_free[alike[:, 1]] * is_free[alike[:, 2]])
+        weights = numbers.astype(np.float64)
+        for side, stray in enumerate(astray):
+            weights *= np.append(stray + (1 - stray) * false, 1.0)[alike[:, side + 1]]
         of_chance = np.bincount(alike[:, 0], weights, len(edges)) * (scores.voxels / scores.null_voxels)
         false = _falling(of_chance.tolist(), counts.tolist())
     middles = ordered[np.cumsum(counts) - counts + counts // 2]
     share = math.fsum((false * counts).tolist()) / len(ordered)
     return share, tuple(zip(middles.tolist(), (1 - false).tolist(), strict=True))
+
+
+def _astray(scores: Scores, side: int) -> float:
+    """Return of the null detections that seem to take part in a detection on a side the share that only lies there."""
+    count, touching = len(scores.null), int(np.count_nonzero(~np.isnan(scores.partners[:, side])))
+    stray = min(scores.strays[side], touching)
+    # those that take part, t, and of the others as many as elsewhere in the field: touching = t + (1 - t) stray
+    return stray * (count - touching) / (touching * (count - stray)) if touching and stray < count else 0.0
 
 
 def _falling(weights: Sequence[float], counts: Sequence[int]) -> NDArray[np.float64]:

@@ -101,8 +101,8 @@ def test_where_all_spots_are_shared_none_is_expected_by_chance() -> None:
 
 
 def test_of_detections_of_some_confidence_that_share_is_right() -> None:
-    found = sampled(pairs_and_orphans(400, 1000))
-    shared = places(np.random.default_rng(1), 400)
+    found = sampled(pairs_and_orphans(300, 700))
+    shared = places(np.random.default_rng(1), 300)
     centres = np.stack([found.table[f"centroid_{axis}_voxel"] for axis in "zyx"], axis=1)
     distances = np.abs(centres[:, None] - shared).max(axis=2)
     right = (distances <= 1.5).any(axis=1)
@@ -111,8 +111,8 @@ def test_of_detections_of_some_confidence_that_share_is_right() -> None:
     assert abs(confidence.mean() - right.mean()) < 0.08
     assert chance.share_at_least <= chance.share <= chance.share_at_most
     for some in (confidence < 0.5, confidence >= 0.5):
-        assert np.count_nonzero(some) > 50
-        assert abs(confidence[some].mean() - right[some].mean()) < 0.12
+        assert np.count_nonzero(some) > 40
+        assert abs(confidence[some].mean() - right[some].mean()) < 0.15
     # the surer by score, the surer by confidence
     order = np.argsort(found.table["score"])
     assert (np.diff(confidence[order]) >= 0).all()
