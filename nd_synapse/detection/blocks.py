@@ -117,8 +117,9 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     if outside is not None:
         marked = outside.around((0, 0, 0))
         faces[PADDED] = lost_to_padding(marked, list(rims.values()), box, plan.box)
+        places = np.nonzero(marked)
         for channel in plan.pulled():
-            faces[f"{PADDED} {channel}"] = np.array(_moments(workspace.voxels(channel, box)[marked]), np.int64)
+            faces[f"{PADDED} {channel}"] = np.array(_moments(workspace.voxels(channel, box)[places]), np.int64)
     store.save(f"faces-{kind}", key_of(box), faces)
     # the parts are saved last: with them the block is finished
     store.save(kind, key_of(box), parts)
