@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nd_synapse.errors import DataError
 from pipelines.slabs import Scratch
 
-__all__ = ["Windows", "window_sums"]
+__all__ = ["Windows", "centre_sums", "window_sums"]
 
 PUNCTUM_NM = 300.0
 """Width of a punctum where it is not measured: 220 nm of blur over a vesicle cloud of 200 nm."""
@@ -91,25 +91,43 @@ def window_sums(
     The rows are ``first, first + step, ...``, counted without the halo; the last columns, as many as the halo has on
     both sides, mean nothing. The next call overwrites the result.
     """
+    (_, cy, _), (sy, sx) = windows.centre, windows.surround
+    columns, inner, centres = _centre_sums(voxels, windows, scratch, first, step)
+    outer = scratch.take("outer", inner.shape, inner.dtype)
+    _row_sums(inner, columns[:, first:], range(cy + 1, sy + 1), outer, step)
+    # the columns are not needed any more
+    wholes = scratch.take("columns", inner.shape, inner.dtype)
+    _sliding_sums(outer.reshape(-1), 2 * sx + 1, wholes.reshape(-1))
+    return centres, wholes
+
+
+def centre_sums(
+    voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int = 0, step: int = 1
+) -> NDArray[Any]:
+    """Return the first result of `window_sums`."""
+    return _centre_sums(voxels, windows, scratch, first, step)[-1]
+
+
+def _centre_sums(
+    voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int, step: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return the sums over the sections, over the centre's rows of these, and in the centres."""
     (_, cy, cx), (sy, sx) = windows.centre, windows.surround
     z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
     largest = windows.sections * windows.whole_pixels * int(np.iinfo(voxels.dtype).max)
     unsigned = np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64
-    shape = (z, len(range(first, y, step)), voxels.shape[2])
     wide = scratch.take("wide", voxels.shape, unsigned)
     wide[...] = voxels
     columns = scratch.take("columns", (z, *voxels.shape[1:]), unsigned)
     np.add(wide[:z], wide[1 : z + 1], out=columns)
     for k in range(2, windows.sections):
         np.add(columns, wide[k : k + z], out=columns)
-    inner, outer = (scratch.take(name, shape, unsigned) for name in ("inner", "outer"))
+    inner = scratch.take("inner", (z, len(range(first, y, step)), voxels.shape[2]), unsigned)
     _row_sums(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
-    _row_sums(inner, columns[:, first:], range(cy + 1, sy + 1), outer, step)
-    # the centre from the inner rows, the whole from the outer ones; a window begins where its result is put
-    centres, wholes = (scratch.take(name, shape, unsigned) for name in ("wide", "columns"))
+    centres = scratch.take("wide", inner.shape, unsigned)
+    # a window begins where its result is put
     _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, centres.reshape(-1))
-    _sliding_sums(outer.reshape(-1), 2 * sx + 1, wholes.reshape(-1))
-    return centres, wholes
+    return columns, inner, centres
 
 
 def _row_sums(

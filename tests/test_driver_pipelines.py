@@ -177,7 +177,7 @@ WRONG = {
     "parameter-file-missing": (["--param", "strictness=@absent.txt"], "no such file"),
     "parameter-file-of-noise": (["--param", "strictness=@/bin/true"], "not text|more than"),
     "role-that-is-needed": (["--channels", "presynaptic="], "the pipeline needs this channel"),
-    "markers-missing": (["--pipeline", "nomads-classifier"], "Gaba needs gaba or gad or vgat and gephyrin"),
+    "markers-missing": (["--pipeline", "nomads-classifier", "--channels", "synapsin="], "Glut needs two of synapsin"),
 }
 
 

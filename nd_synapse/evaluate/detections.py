@@ -51,8 +51,9 @@ def run_pipeline(
     The score of an object is the largest value in its voxels of what the pipeline grades the mask with. Where it has a
     strictness, or grades nothing, it is the column ``score`` or ``probability`` of its table, if there is one.
     """
-    if mask not in pipeline.masks:
-        found = f"{pipeline.name} has {', '.join(closest(mask, pipeline.masks))}"
+    masks = pipeline.masks_of(pipeline.choose(list(channels), dict(chosen or {})))
+    if mask not in masks:
+        found = f"{pipeline.name} makes {', '.join(closest(mask, masks))} of these channels"
         raise UnknownNameError(f"mask {mask!r}", found, "Correct --mask")
     graded = not is_adjustable(pipeline)
     return objects_of(

@@ -19,7 +19,7 @@ from nd_synapse.job.manifest import versions
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.progress import Progress
 from nd_synapse.report.facts import RunFacts
-from nd_synapse.text import describe_error
+from nd_synapse.text import describe_error, shortened
 
 if TYPE_CHECKING:
     from nd_synapse.report.entry import Report
@@ -29,6 +29,7 @@ __all__ = ["check_registration", "check_upload", "draw", "push", "step", "upload
 log = logging.getLogger(__name__)
 
 _ANY_BUCKET = "bucket"
+_LONGEST_VALUE = 300
 """Stands in where only an ACL is given, so that a misspelt one is refused before the work."""
 
 MANY_SYNAPSES = 100_000
@@ -145,7 +146,10 @@ def _facts(outcome: Outcome) -> RunFacts:
         density=detection.density,
         pipeline=job.pipeline.name,
         parameters={
-            name: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+            name: shortened(
+                ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value),
+                _LONGEST_VALUE,
+            )
             for name, value in {**job.pipeline.settings, **detection.finding}.items()
         },
         times_s=dict(outcome.seconds),

@@ -129,6 +129,10 @@ def _prepared(job: Job, folder: ResultFolder) -> _Prepared:
     log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
     roles = _roles(job, source)
     log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
+    made = job.pipeline.masks_of(roles)
+    if len(made) < len(job.pipeline.masks):
+        missing = ", ".join(name for name in job.pipeline.masks if name not in made)
+        log.info("masks %s; not %s, whose markers are missing", ", ".join(made), missing)
     return _Prepared(source, roles, _destinations(job, source, roles), plan_of(job, source, roles, folder))
 
 
@@ -205,7 +209,7 @@ def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str])
         name: push.Destination(
             job.out_collection, job.out_experiment, f"{job.results_key}_{name}", job.maker(roles), job.overwrite
         )
-        for name in job.pipeline.masks
+        for name in job.pipeline.masks_of(roles)
     }
     for destination in destinations.values():
         push.check_destination(source.remote, destination, job.box, source.frame)

@@ -215,7 +215,8 @@ def _pipeline(name: str, run: RunFile) -> Pipeline:
         raise
     except UsageError as error:
         raise DataError(f"{error.requested} in run.json", error.found, remedy) from error
-    if set(run.masks) != set(pipeline.masks):
-        found = f"{name} gives {', '.join(pipeline.masks)}"
+    masks = pipeline.masks_of(run.roles)
+    if set(run.masks) != set(masks):
+        found = f"{name} gives {', '.join(masks)}"
         raise DataError(f"masks {', '.join(run.masks)} in run.json", found, remedy)
     return pipeline

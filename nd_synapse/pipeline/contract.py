@@ -106,7 +106,7 @@ class Chosen:
     Parameters
     ----------
     masks : mapping of str to ndarray of bool
-        For each of the pipeline's masks, which objects it holds.
+        For each mask that can be made (`Pipeline.masks_of`), which objects it holds.
     columns : mapping of str to ndarray
         Further columns of the table, a value for every object: numbers, or strings such as a class.
     """
@@ -154,8 +154,24 @@ class Pipeline(Protocol):
 
     @property
     def masks(self) -> tuple[str, ...]:
-        """Names of the masks that `select` returns; the first holds every synapse."""
+        """Names of the masks that `select` can return; the first holds every synapse."""
         return ("All",)
+
+    def masks_of(self, roles: Mapping[str, str]) -> tuple[str, ...]:
+        """Return which of the masks can be made of the channels that were chosen, in their order.
+
+        Parameters
+        ----------
+        roles : mapping of str to str
+            Role to channel, from `choose`.
+
+        Returns
+        -------
+        tuple of str
+            Names of the masks that `select` returns; the first of `masks` among them.
+        """
+        del roles
+        return self.masks
 
     @property
     def settings(self) -> Mapping[str, int | float | str]:

@@ -1,0 +1,130 @@
+"""Levels: how bright a channel is in a punctum round a voxel, and how rare that is in the whole volume.
+
+A level is the exact sum over a punctum (`Windows.centre`), in steps of which 16 bits hold the largest. A level's
+*rarity* is the share of the tissue that is brighter, half of that which is as bright counted: 1 minus its quantile. It
+needs no noise model, no unit and no rule for outliers; and it comes from counts, which add up over blocks exactly::
+
+    voxels      . . . : : : | | | | | | | : : : . . .   .       .
+    rarity      1             1/2           1/10       1/1000  half a voxel of all
+
+Kept are so many levels that the rarity falls by a sixteenth from one to the next; between them it is interpolated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.slabs import Scratch, slabs, trimmed, with_halo
+from pipelines.windows import Windows, centre_sums
+
+__all__ = ["histogram", "learn", "least_level", "levels", "rarities", "unit"]
+
+_BITS = 16
+
+_STEP = 4
+"""Statistics take every fourth row of the volume: neighbouring rows share most of their punctum anyway."""
+
+_APART = 16
+"""A level is kept if its rarity is lower than that of the last one by this part of it."""
+
+
+def unit(dtype: np.dtype[Any], windows: Windows) -> int:
+    """Return how much of the sum of a punctum a level is: a power of two."""
+    largest = windows.sections * windows.centre_pixels * int(np.iinfo(dtype).max)
+    return 1 << max(largest.bit_length() - _BITS, 0)
+
+
+def levels(
+    centres: NDArray[Any], dtype: np.dtype[Any], windows: Windows, there: NDArray[Any] | None = None
+) -> NDArray[np.uint16]:
+    """Return the levels of sums in the centres of windows, (z, y, x), of voxels of a type; the sums are overwritten.
+
+    `there` is how many voxels of each centre are tissue, None if all are; its level is then that of their mean.
+    """
+    if there is not None:
+        every = windows.sections * windows.centre_pixels
+        partial = np.flatnonzero(there.reshape(-1) < every)
+        counts = np.maximum(there.reshape(-1)[partial].astype(np.int64), 1)
+        flat = centres.reshape(-1)
+        flat[partial] = flat[partial].astype(np.int64) * every // counts
+    centres >>= centres.dtype.type(unit(dtype, windows).bit_length() - 1)
+    return centres.astype(np.uint16, copy=False)
+
+
+def histogram(
+    voxels: NDArray[Any], windows: Windows, start_y: int, tissue: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """Count the levels of a block (z, y, x) with a halo of ``windows.halo``, int64 (largest level + 1,).
+
+    Every fourth row of the volume counts; `start_y` is the volume's row at which the block begins without its halo.
+    What is not `tissue`, of the shape of the voxels, is left out; None is all.
+    """
+    scratches = Scratch(), Scratch()
+    counts = np.zeros(2**_BITS, np.int64)
+    shape = trimmed(voxels, windows.halo).shape
+    for z, y in slabs(shape):
+        rows = (-(start_y + y.start) % _STEP, _STEP)
+        if rows[0] >= y.stop - y.start:
+            continue
+        here, there = with_halo(voxels, z, y, windows.halo), None
+        if tissue is not None:
+            around = with_halo(tissue, z, y, windows.halo)
+            there = centre_sums(around.view(np.uint8), windows, scratches[1], *rows)
+            here = here * around
+        centres = centre_sums(here, windows, scratches[0], *rows)
+        counted = levels(centres, voxels.dtype, windows, there)[:, :, : shape[2]]
+        if tissue is not None:
+            counted = counted[trimmed(with_halo(tissue, z, y, windows.halo), windows.halo)[:, rows[0] :: _STEP]]
+        found = np.bincount(counted.ravel())
+        counts[: len(found)] += found
+    occupied = np.flatnonzero(counts)
+    return counts[: occupied[-1] + 1 if len(occupied) else 0]
+
+
+def learn(counts: NDArray[np.int64]) -> dict[str, Any] | None:
+    """Return what `rarities` needs of a volume's `histogram`, int64 (n,), and the levels' standard deviation.
+
+    None where all have one level.
+    """
+    occupied = np.flatnonzero(counts)
+    if len(occupied) < 2:
+        return None
+    here = counts[occupied]
+    total = int(here.sum())
+    above = (2 * (total - np.cumsum(here)) + here).tolist()
+    kept = [0]
+    for place, twice in enumerate(above):
+        if _APART * (above[kept[-1]] - twice) >= above[kept[-1]] or place == len(above) - 1:
+            kept.append(place)
+    first, second = (
+        sum(n * level**power for level, n in zip(occupied.tolist(), here.tolist(), strict=True)) for power in (1, 2)
+    )
+    return {
+        "voxels": total,
+        "levels": occupied[kept].tolist(),
+        "twice_above": [above[place] for place in kept],
+        "sd": math.sqrt(total * second - first**2) / total,
+    }
+
+
+def rarities(learned: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the rarity of each level, float64 (largest level + 1,), above 0 and up to 1; the largest's goes on.
+
+    Between the levels that are known it is interpolated in whole numbers, which are the same on any processor.
+    """
+    known, above = (np.array(learned[name], np.int64) for name in ("levels", "twice_above"))
+    every = np.arange(known[-1] + 1)
+    before = np.clip(np.searchsorted(known, every, "right") - 1, 0, len(known) - 2)
+    into = np.maximum(every - known[before], 0)
+    table: NDArray[np.float64] = above[before] + np.diff(above)[before] * into // np.diff(known)[before]
+    return table / (2 * int(learned["voxels"]))
+
+
+def least_level(table: NDArray[np.float64], rarity: float) -> int:
+    """Return the lowest level that is as rare, or rarer, of a table of `rarities`; the highest if none is."""
+    return min(int(np.searchsorted(-table, -rarity)), len(table) - 1)
