@@ -117,8 +117,8 @@ class NomadsClassifier(Pipeline):
 
     @property
     def working_bytes(self) -> int:
-        """Strength, rarity and rarities of the classes, of 16 bits each, and the marks."""
-        return 12
+        """Strength, score and rarities of the classes, of 16 bits each, the marks, and a slab of each marker."""
+        return 20
 
     def masks_of(self, roles: Mapping[str, str]) -> tuple[str, ...]:
         """Return the masks of the classes that can be detected."""
@@ -241,7 +241,7 @@ class _Markers:
         self._rarities = {role: rarities(learned) for role, learned in self._learned.items()}
         self._made = made(list(voxels))
         self._parties = {one.name: one.parties(list(voxels)) for one in self._made}
-        self._scratch = {name: Scratch() for name in (*voxels, "tissue")}
+        self._scratch = Scratch()
 
     def graded(self, z: slice, y: slice) -> dict[str, NDArray[np.float64]]:
         """Return how rare the voxels of a slab are as a synapse and as what each class is graded by, (z, y, x)."""
@@ -283,15 +283,15 @@ class _Markers:
         x = slice(next(iter(self._voxels.values())).shape[2] - 2 * windows.halo[2])
         around = None if self._tissue is None else with_halo(self._tissue, z, y, windows.halo)
         if around is not None and not around.all():
-            there, wholes = window_sums(around.view(np.uint8), windows, self._scratch["tissue"])
+            there, wholes = (sums.copy() for sums in window_sums(around.view(np.uint8), windows, self._scratch))
             found.tissue = wholes[:, :, x]
         for role, voxels in self._voxels.items():
             here = with_halo(voxels, z, y, windows.halo)
             if around is not None and there is not None:
                 here = here * around
-            centres, wholes = window_sums(here, windows, self._scratch[role])
-            found.levels[role] = levels(centres, voxels.dtype, windows, there)[:, :, x]
-            found.windows[role] = wholes[:, :, x]
+            centres, wholes = window_sums(here, windows, self._scratch)
+            found.levels[role] = levels(centres, voxels.dtype, windows, there)[:, :, x].copy()
+            found.windows[role] = wholes[:, :, x].copy()
         return found
 
     def _candidates(self, found: Mapping[str, NDArray[np.uint16]], strictness: float) -> NDArray[np.bool_]:

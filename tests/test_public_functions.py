@@ -97,7 +97,7 @@ def test_a_box_with_an_invalid_range_is_refused(ends: Any) -> None:
         (NomadsUnsupervised, {"strictness": math.nan}),
         (NomadsUnsupervised, {"min_voxels": 1.5}),
         (Nomads2018, {"marker": "neither"}),
-        (NomadsClassifier, {"noise_fold": "3"}),
+        (NomadsClassifier, {"strictness": "3"}),
         (NomadsClassifier, {"min_volume_um3": -1}),
         (Probabilistic, {"punctum": None}),
         (Probabilistic, {"min_voxels": True}),
