@@ -49,7 +49,7 @@ from pipelines.peaks import half_maximum
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 from pipelines.windows import Windows
 
-__all__ = ["PARAMETERS", "EvidencePipeline"]
+__all__ = ["PARAMETERS", "EvidencePipeline", "sampled_rows"]
 
 AUTO = "auto"
 
@@ -123,7 +123,7 @@ class EvidencePipeline(Pipeline):
         sizes = place.voxel_size_nm
         tried, counted = self._widths(sizes), self._counted(sizes)
         for role, voxels in arrays.items():
-            for rows in _sampled_rows(place):
+            for rows in sampled_rows(place):
                 responses = {width: self._band(voxels, place, rows, Windows.of(sizes, width)) for width in tried}
                 found = {
                     f"{role} {width!r}": signed_counts(responses[width][:, 1:-1, 1:-1]).ravel() for width in counted
@@ -238,7 +238,7 @@ class EvidencePipeline(Pipeline):
         return {"All": scores}
 
 
-def _sampled_rows(place: Place) -> Iterator[range]:
+def sampled_rows(place: Place) -> Iterator[range]:
     """Yield the rows of a block that are sampled, counted without the halo; they follow from the volume alone."""
     depth, rows, columns = place.volume
     period = min(-(-depth * rows * columns // _SAMPLE) * _BAND, max(_BAND, rows // _LEAST_BANDS))

@@ -12,7 +12,6 @@ Kept are so many levels that the rarity falls by a sixteenth from one to the nex
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,10 +86,7 @@ def histogram(
 
 
 def learn(counts: NDArray[np.int64]) -> dict[str, Any] | None:
-    """Return what `rarities` needs of a volume's `histogram`, int64 (n,), and the levels' standard deviation.
-
-    None where all have one level.
-    """
+    """Return what `rarities` needs of a volume's `histogram`, int64 (n,); None where all have one level."""
     occupied = np.flatnonzero(counts)
     if len(occupied) < 2:
         return None
@@ -101,14 +97,10 @@ def learn(counts: NDArray[np.int64]) -> dict[str, Any] | None:
     for place, twice in enumerate(above):
         if _APART * (above[kept[-1]] - twice) >= above[kept[-1]] or place == len(above) - 1:
             kept.append(place)
-    first, second = (
-        sum(n * level**power for level, n in zip(occupied.tolist(), here.tolist(), strict=True)) for power in (1, 2)
-    )
     return {
         "voxels": total,
         "levels": occupied[kept].tolist(),
         "twice_above": [above[place] for place in kept],
-        "sd": math.sqrt(total * second - first**2) / total,
     }
 
 

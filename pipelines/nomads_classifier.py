@@ -20,10 +20,11 @@ the *score* of a voxel is minus the decadic logarithm of that, for the class in 
 for any stain, depth and number of markers. Markers of one side are not independent: what chance makes of them is
 measured in each run.
 
-Detected are voxels whose score is at least `strictness`, and whose local contrast in the weaker side, in standard
-deviations of each marker's levels, is at least half of the largest nearby: levels say what is a synapse, contrast says
-where it ends, as in `nomads-unsupervised`. Of an object's two classes it has the one of the lower mean rarity; none if
-they are equal, or both below a tenth: its markers contradict each other. Nothing is fitted.
+The *strength* of a voxel whose score is at least `strictness` is the local contrast of the weaker side, in mirror
+levels (`evidence`); detected is what lies near the largest strength within a punctum's reach (`peaks`). Levels say what
+is a synapse; contrast says where it ends, and that it is more than noise: some levels are rare in any tissue. Of an
+object's two classes it has the one of the lower mean rarity; none if they are equal, or both below a tenth: its markers
+contradict each other. Nothing is fitted.
 
 Micheva, K. D. et al. (2010). Single-synapse analysis of a diverse synapse population: proteomic imaging methods and
 markers. Neuron 68(4), 639-653. doi:10.1016/j.neuron.2010.09.024
@@ -54,8 +55,9 @@ from nd_synapse.pipeline.contract import (
     check_parameters,
 )
 from nd_synapse.pipeline.roles import Role, find_channels
+from pipelines.evidence import sampled_rows
 from pipelines.levels import histogram, learn, least_level, levels, rarities, unit
-from pipelines.local_contrast import bins, values_of_bins
+from pipelines.local_contrast import bins, contrast, mirror_level, signed_counts, values_of_bins
 from pipelines.peaks import half_maximum
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 from pipelines.synapse_classes import ANY, CLASSES, GABA, GLUT, Groups, made, present
@@ -66,8 +68,8 @@ __all__ = ["NomadsClassifier"]
 _FULL = 65535
 """A rarity of 1 where it is summed over an object."""
 
-_STRENGTHS = 1024
-"""Strengths are multiples of this part of a standard deviation: 0, from which objects do not begin, is no contrast."""
+_LEAST = 0.5
+"""Mirror levels of the weaker side at a peak: those of both sides make up one."""
 
 _BOTH = 0.1
 """An object whose mean rarity is as low in either class has markers of both."""
@@ -85,7 +87,7 @@ def _role(name: str, markers: tuple[str, ...], help_text: str, but_not: tuple[st
 class NomadsClassifier(Pipeline):
     """Detects a synapse where all parties of a class stand out, and classes it."""
 
-    strictness: float = 2.5
+    strictness: float = 2.25
     min_volume_um3: float = 0.0
     min_voxels: int = 1
 
@@ -106,7 +108,7 @@ class NomadsClassifier(Pipeline):
     )
     null = Null((ANY, "vglut1", "vglut2", "gaba", "gad", "vgat"))
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("strictness", 2.5, "-log10 of a share", "least score of a synapse", minimum=0.0, maximum=30.0),
+        Parameter("strictness", 2.25, "-log10 of a share", "least score of a synapse", minimum=0.0, maximum=30.0),
         Parameter("min_volume_um3", 0.0, "um^3", "smallest synapse", minimum=0.0),
         Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
     )
@@ -146,20 +148,29 @@ class NomadsClassifier(Pipeline):
         windows = Windows.of(place.voxel_size_nm)
         y, reach = place.start[1], windows.reach
         tissue = None if place.tissue is None else trimmed(place.tissue, reach)
-        return {role: histogram(trimmed(voxels, reach), windows, y, tissue) for role, voxels in arrays.items()}
+        summary: Summary = {}
+        for role, array in arrays.items():
+            voxels = trimmed(array, reach)
+            summary[f"levels {role}"] = histogram(voxels, windows, y, tissue)
+            summary[f"contrasts {role}"] = sum(
+                (_contrasts(voxels, tissue, rows, windows) for rows in sampled_rows(place)), np.zeros(1, np.int64)
+            )
+        return summary
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
-        """Find how rare each level of each marker is."""
+        """Find how rare each level of each marker is, and the unit of its contrast."""
         finding: Finding = {}
-        for role, counts in summary.items():
-            learned = learn(counts)
-            if learned is None:
+        for role, channel in channels.items():
+            learned = learn(summary[f"levels {role}"])
+            counts = summary[f"contrasts {role}"]
+            unit_of_contrast = mirror_level(counts.reshape(2, -1)) if counts.any() else None
+            if learned is None or unit_of_contrast is None:
                 raise DataError(
-                    f"classifying synapses by channel {channels[role]!r} ({role})",
+                    f"classifying synapses by channel {channel!r} ({role})",
                     "its voxels in the box have one value, or nearly so",
                     f"Leave it out with --channels {role}= or choose another box",
                 )
-            finding[f"levels:{role}"] = learned
+            finding |= {f"levels:{role}": learned, f"unit:{role}": unit_of_contrast}
         return finding
 
     def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
@@ -178,7 +189,7 @@ class NomadsClassifier(Pipeline):
             places, found = markers.detected(z, y, self.strictness)
             for name, values in found.items():
                 own[name][z, y][places] = values
-        marks = half_maximum(measured["strength"], windows.reach)
+        marks = half_maximum(measured["strength"], windows.reach, _LEAST)
         del measured["strength"], own
         return Detected({"All": marks}, {name: trimmed(values, windows.reach) for name, values in measured.items()})
 
@@ -216,6 +227,16 @@ class NomadsClassifier(Pipeline):
         return scores
 
 
+def _contrasts(
+    voxels: NDArray[Any], tissue: NDArray[np.bool_] | None, rows: range, windows: Windows
+) -> NDArray[np.int64]:
+    """Count the contrasts of some rows of a block with a halo of ``windows.halo``, in grey levels: `signed_counts`."""
+    band = (slice(None), slice(rows.start, rows.stop + 2 * windows.halo[1]))
+    around = None if tissue is None else tissue[band]
+    found = contrast(voxels[band], windows, Scratch(), tissue=around)
+    return signed_counts(found[:, :, : voxels.shape[2] - 2 * windows.halo[2]] * np.float32(1 / windows.voxels)).ravel()
+
+
 @dataclass(slots=True)
 class _Sums:
     """Sums of a slab by marker, (z, y, x): levels of puncta, and sums of the windows round them."""
@@ -237,8 +258,8 @@ class _Markers:
         windows: Windows,
     ) -> None:
         self._voxels, self._tissue, self._windows = voxels, tissue, windows
-        self._learned = {role: finding[f"levels:{role}"] for role in voxels}
-        self._rarities = {role: rarities(learned) for role, learned in self._learned.items()}
+        self._rarities = {role: rarities(finding[f"levels:{role}"]) for role in voxels}
+        self._units = {role: finding[f"unit:{role}"] for role in voxels}
         self._made = made(list(voxels))
         self._parties = {one.name: one.parties(list(voxels)) for one in self._made}
         self._scratch = Scratch()
@@ -256,21 +277,21 @@ class _Markers:
         """Return which voxels of a slab (z, y, x) have the score, and what is measured there, uint16 (n,)."""
         found = self._sums(z, y)
         candidates = self._candidates(found.levels, strictness)
-        # in flat memory numpy finds them in a tenth of the time
-        places = np.unravel_index(np.flatnonzero(candidates), candidates.shape)
-        rarity = {role: self._rarity(role, levels[places]) for role, levels in found.levels.items()}
+        # numpy finds and takes voxels of flat memory in a fraction of the time
+        places = np.flatnonzero(candidates)
+        rarity = {role: self._rarity(role, levels.take(places)) for role, levels in found.levels.items()}
         sums = {name: _sum_of(rarity, parties) for name, parties in self._parties.items()}
         shares = np.array([_share(sums[name], len(parties)) for name, parties in self._parties.items()])
         rare = bins((1 / shares.min(axis=0)).astype(np.float32)).astype(np.uint16)
         enough = _scores_of_bins()[rare] >= strictness
-        places = tuple(axis[enough] for axis in places)
+        places = places[enough]
         measured = {
             name: np.ceil(_FULL / len(self._parties[name]) * values[enough]).astype(np.uint16)
             for name, values in sums.items()
         }
         measured["score"] = rare[enough]
         measured["strength"] = self._strengths(found, places, shares[:, enough])
-        return places, measured
+        return np.unravel_index(places, candidates.shape), measured
 
     def _rarity(self, role: str, found: NDArray[np.uint16]) -> NDArray[np.float64]:
         """Return the rarity of levels; none lies above the largest but next to voxels that were not counted."""
@@ -284,7 +305,7 @@ class _Markers:
         around = None if self._tissue is None else with_halo(self._tissue, z, y, windows.halo)
         if around is not None and not around.all():
             there, wholes = (sums.copy() for sums in window_sums(around.view(np.uint8), windows, self._scratch))
-            found.tissue = wholes[:, :, x]
+            found.tissue = wholes[:, :, x].copy()
         for role, voxels in self._voxels.items():
             here = with_halo(voxels, z, y, windows.halo)
             if around is not None and there is not None:
@@ -311,19 +332,16 @@ class _Markers:
         assert marked is not None
         return marked
 
-    def _strengths(
-        self, found: _Sums, places: tuple[NDArray[np.intp], ...], shares: NDArray[np.float64]
-    ) -> NDArray[np.uint16]:
+    def _strengths(self, found: _Sums, places: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.uint16]:
         """Return the contrast of the weaker side of the rarer class at some places of a slab: bins, uint16 (n,)."""
         windows = self._windows
         every = windows.sections * windows.whole_pixels
-        there = every if found.tissue is None else np.maximum(found.tissue[places], 1)
+        there = every if found.tissue is None else np.maximum(found.tissue.take(places), 1)
         contrasts = {}
         for role, of_centres in found.levels.items():
-            means = of_centres[places] * (unit(self._voxels[role].dtype, windows) / windows.centre_pixels)
-            means -= found.windows[role][places] / there * windows.sections
-            sd = self._learned[role]["sd"] * (unit(self._voxels[role].dtype, windows) / windows.centre_pixels)
-            contrasts[role] = means * (_STRENGTHS / sd)
+            sums = of_centres.take(places) * float(unit(self._voxels[role].dtype, windows))
+            means = sums / (windows.sections * windows.centre_pixels) - found.windows[role].take(places) / there
+            contrasts[role] = means / max(self._units[role], 1 / windows.voxels)
         weaker = [
             reduce(np.minimum, [_mean_of(contrasts, side, np.maximum) for side in one.sides(list(contrasts))])
             for one in self._made
