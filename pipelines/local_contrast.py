@@ -186,14 +186,14 @@ def signed_counts(contrasts: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def mirror_level(counts: NDArray[np.int64]) -> float | None:
-    """Return the least magnitude from which on dark voxels are at most a fifth as many as bright ones.
+    """Return the least magnitude from which on dark voxels are at most a third as many as bright ones.
 
     `counts` are `signed_counts`; the result is in their unit. None where no contrast is negative.
     """
     bright, dark = (np.cumsum(side[::-1])[::-1] for side in counts)
     if not dark[0]:
         return None
-    enough = np.flatnonzero(_FALSE_SHARE * bright >= dark)
+    enough = np.flatnonzero((_FALSE_SHARE * bright >= dark) & (np.cumsum(counts.sum(axis=0)) > 0))
     return float((np.uint32(enough[0]) << np.uint32(_COARSE)).view(np.float32))
 
 

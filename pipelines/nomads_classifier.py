@@ -341,7 +341,7 @@ class _Markers:
         for role, of_centres in found.levels.items():
             sums = of_centres.take(places) * float(unit(self._voxels[role].dtype, windows))
             means = sums / (windows.sections * windows.centre_pixels) - found.windows[role].take(places) / there
-            contrasts[role] = means / max(self._units[role], 1 / windows.voxels)
+            contrasts[role] = means / self._units[role]
         weaker = [
             reduce(np.minimum, [_mean_of(contrasts, side, np.maximum) for side in one.sides(list(contrasts))])
             for one in self._made

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError
 from nd_synapse.pipeline import registry
-from pipelines.local_contrast import contrast
+from pipelines.local_contrast import contrast, mirror_level, signed_counts
 from pipelines.slabs import Scratch, slabs
 from pipelines.windows import Windows
 from tests.pipelines.variants import same, volume
@@ -121,3 +121,10 @@ def test_arrays_of_the_other_byte_order_are_the_same_numbers(name: str) -> None:
     other = {channel: voxels.astype(">u2") for channel, voxels in channels.items()}
     one, two = (detect_arrays(pipeline, voxels, SIZES[0]) for voxels in (channels, other))
     assert np.array_equal(one.masks["All"], two.masks["All"])
+
+
+def test_the_mirror_level_of_dark_spots_is_that_of_the_faintest_contrast() -> None:
+    """Bright voxels are more than three times as many at any magnitude."""
+    contrasts = np.array([1.0] * 40 + [-8.0] * 5 + [0.0] * 100, np.float32)
+    assert mirror_level(signed_counts(contrasts)) == 1.0
+    assert mirror_level(signed_counts(np.abs(contrasts))) is None
