@@ -126,10 +126,12 @@ class EvidencePipeline(Pipeline):
             for rows in sampled_rows(place):
                 responses = {width: self._band(voxels, place, rows, Windows.of(sizes, width)) for width in tried}
                 found = {
-                    f"{role} {width!r}": signed_counts(responses[width][:, 1:-1, 1:-1]).ravel() for width in counted
+                    f"{role} contrasts {width!r}": signed_counts(responses[width][:, 1:-1, 1:-1]).ravel()
+                    for width in counted
                 }
                 if len(tried) > 1:
-                    found[f"{role} votes"] = widths.votes(list(responses.values()))
+                    voted = widths.votes(list(responses.values()))
+                    found |= {f"{role} votes {width!r}": votes for width, votes in zip(counted, voted, strict=True)}
                 for name, counts in found.items():
                     summary[name] = summary[name] + counts if name in summary else counts
         return summary
@@ -150,19 +152,17 @@ class EvidencePipeline(Pipeline):
         """Find the width of each marker's puncta, and its noise."""
         finding: Finding = {}
         for role, channel in channels.items():
-            votes = f"{role} votes"
-            of_role = {name: counts for name, counts in summary.items() if name.startswith(f"{role} ")}
-            voted = of_role.pop(votes, np.zeros(1, np.int64))
-            by_width = {float(name.removeprefix(f"{role} ")): counts for name, counts in of_role.items()}
-            width = sorted(by_width)[widths.median(voted)] if by_width else 0.0
-            unit = mirror_level(by_width[width].reshape(2, -1)) if by_width else None
-            if unit is None:
+            units = _units(summary, role)
+            if not all(units.values()) or not units:
                 raise DataError(
                     f"detecting synapses in channel {channel!r} ({role})",
                     "its voxels in the box have one value, or nearly so",
                     "Choose another channel with --channels or another box",
                 )
-            finding |= {f"punctum_nm:{role}": width, f"unit:{role}": unit}
+            none = np.zeros(1, np.int64)
+            voted = [widths.votes_above(summary.get(f"{role} votes {w!r}", none), unit) for w, unit in units.items()]
+            width = list(units)[widths.median(voted)]
+            finding |= {f"punctum_nm:{role}": width, f"unit:{role}": units[width]}
         return finding
 
     def _windows(self, finding: Finding, place: Place) -> dict[str, Windows]:
@@ -238,7 +238,18 @@ class EvidencePipeline(Pipeline):
         return {"All": scores}
 
 
+<<<<<<< HEAD
 def sampled_rows(place: Place) -> Iterator[range]:
+=======
+def _units(summary: Summary, role: str) -> dict[float, float]:
+    """Return the unit of a marker's contrasts by width, ascending; 0 where no contrast is negative."""
+    start = f"{role} contrasts "
+    counts = {float(name.removeprefix(start)): found for name, found in summary.items() if name.startswith(start)}
+    return {width: mirror_level(counts[width].reshape(2, -1)) or 0.0 for width in sorted(counts)}
+
+
+def _sampled_rows(place: Place) -> Iterator[range]:
+>>>>>>> d8b3d05 (Weigh votes for a width that stand out from noise; keep rims of bright bodies from the mirror level)
     """Yield the rows of a block that are sampled, counted without the halo; they follow from the volume alone."""
     depth, rows, columns = place.volume
     period = min(-(-depth * rows * columns // _SAMPLE) * _BAND, max(_BAND, rows // _LEAST_BANDS))

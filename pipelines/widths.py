@@ -2,9 +2,9 @@
 
 The contrast of a window to a blob is largest where the window is as wide as the blob. So in a sample of rows the
 contrast is computed with windows of several widths, and each place where it is largest both among its neighbours in the
-section and among the widths is a vote for its width, with its contrast in grey levels as weight (scale selection:
-Lindeberg 1998). The median of the votes is the width. A place where the narrowest or the widest window answers most is
-no punctum and does not vote: noise is narrower, somata are wider.
+section and among the widths is a vote for its width, with its contrast as weight (scale selection: Lindeberg 1998). The
+median of the votes that stand out from noise is the width. A place where the narrowest or the widest window answers
+most is no punctum and does not vote: noise is narrower, somata are wider.
 
 Lindeberg, T. (1998). Feature detection with automatic scale selection. Int. J. Comput. Vis. 30(2), 79-116.
 doi:10.1023/A:1008045108935
@@ -18,7 +18,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["candidates", "median", "votes"]
+__all__ = ["candidates", "median", "votes", "votes_above"]
 
 _NARROWEST_NM, _WIDEST_NM = 200.0, 720.0
 """Widths that a synaptic punctum may have: no light microscope resolves less, and larger ones are no synapses."""
@@ -26,8 +26,10 @@ _NARROWEST_NM, _WIDEST_NM = 200.0, 720.0
 _STEP = 1.4
 """From one width to the next, if that is more than two pixels."""
 
-_FRACTION = 16
-"""Votes are whole numbers of sixteenths of a grey level, which any blocks add up to the same sum."""
+_COARSE = 22
+"""Bits of a float32 that the level of a vote does not have."""
+
+_LEVELS = 510
 
 
 def candidates(voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
@@ -45,11 +47,11 @@ def _wider(half: int) -> int:
     return max(half + 1, int(half * _STEP + 0.5))
 
 
-def votes(responses: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
-    """Count the votes for each width but the first and the last, int64 (n - 2,).
+def votes(responses: Sequence[NDArray[np.float32]]) -> list[NDArray[np.int64]]:
+    """Count the votes for each width but the first and the last, by contrast: int64 (510,), two levels to its double.
 
-    `responses` are the contrasts in grey levels by width, each of the shape (z, y + 2, x + 2): votes are counted
-    without the outermost rows and columns, whose neighbours are not there.
+    `responses` are the contrasts by width, each of the shape (z, y + 2, x + 2): votes are counted without the outermost
+    rows and columns, whose neighbours are not there.
     """
     largest = [_largest_around(response) for response in responses]
     counted = []
@@ -57,8 +59,15 @@ def votes(responses: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
         own = responses[k][:, 1:-1, 1:-1]
         among = np.maximum(np.maximum(largest[k - 1], largest[k]), largest[k + 1])
         winners = own[(own >= among) & (own > 0)]
-        counted.append(int((winners * np.float32(_FRACTION)).astype(np.int64).sum()))
-    return np.array(counted, np.int64)
+        counted.append(np.bincount(winners.view(np.uint32) >> np.uint32(_COARSE), minlength=_LEVELS))
+    return counted
+
+
+def votes_above(counted: NDArray[np.int64], least: float) -> float:
+    """Return the sum of the contrasts of those votes for a width that have at least a contrast, in whole levels."""
+    first = int(np.float32(least).view(np.uint32) >> np.uint32(_COARSE))
+    levels = np.arange(first, len(counted), dtype=np.uint32) << np.uint32(_COARSE)
+    return float(counted[first:] @ levels.view(np.float32).astype(np.float64))
 
 
 def _largest_around(response: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,7 +77,7 @@ def _largest_around(response: NDArray[np.float32]) -> NDArray[np.float32]:
     return largest
 
 
-def median(counted: NDArray[np.int64]) -> int:
+def median(counted: Sequence[float]) -> int:
     """Return the place of the median vote; that of the narrowest where there is none."""
-    sums = list(accumulate(counted.tolist()))
+    sums = list(accumulate(counted))
     return next((place for place, total in enumerate(sums) if 2 * total >= sums[-1]), 0)
