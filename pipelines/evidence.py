@@ -238,9 +238,6 @@ class EvidencePipeline(Pipeline):
         return {"All": scores}
 
 
-<<<<<<< HEAD
-def sampled_rows(place: Place) -> Iterator[range]:
-=======
 def _units(summary: Summary, role: str) -> dict[float, float]:
     """Return the unit of a marker's contrasts by width, ascending; 0 where no contrast is negative."""
     start = f"{role} contrasts "
@@ -248,8 +245,7 @@ def _units(summary: Summary, role: str) -> dict[float, float]:
     return {width: mirror_level(counts[width].reshape(2, -1)) or 0.0 for width in sorted(counts)}
 
 
-def _sampled_rows(place: Place) -> Iterator[range]:
->>>>>>> d8b3d05 (Weigh votes for a width that stand out from noise; keep rims of bright bodies from the mirror level)
+def sampled_rows(place: Place) -> Iterator[range]:
     """Yield the rows of a block that are sampled, counted without the halo; they follow from the volume alone."""
     depth, rows, columns = place.volume
     period = min(-(-depth * rows * columns // _SAMPLE) * _BAND, max(_BAND, rows // _LEAST_BANDS))

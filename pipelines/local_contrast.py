@@ -55,7 +55,6 @@ _NORMAL = 1.4826
 """From the median of the absolute value of a normal deviate to its standard deviation."""
 
 _FALSE_SHARE = 1 / 3
-_RIMS = 0.01
 _COARSE = 17
 """Bits of a float32 that its bin in `signed_counts` does not have."""
 
@@ -189,15 +188,13 @@ def signed_counts(contrasts: NDArray[np.float32]) -> NDArray[np.int64]:
 def mirror_level(counts: NDArray[np.int64]) -> float | None:
     """Return the least magnitude from which on dark voxels are at most a third as many as bright ones.
 
-    It is no more than what a hundredth of the dark ones exceed: rims of bright bodies are dark and bright alike, and
-    would decide where puncta are rare. `counts` are `signed_counts`; the result is in their unit. None where no
-    contrast is negative.
+    `counts` are `signed_counts`; the result is in their unit. None where no contrast is negative.
     """
     bright, dark = (np.cumsum(side[::-1])[::-1] for side in counts)
     if not dark[0]:
         return None
     below = np.cumsum(counts.sum(axis=0)) > 0
-    enough = np.flatnonzero(((_FALSE_SHARE * bright >= dark) | (dark <= _RIMS * dark[0])) & below)
+    enough = np.flatnonzero((_FALSE_SHARE * bright >= dark) & below)
     return float((np.uint32(enough[0]) << np.uint32(_COARSE)).view(np.float32))
 
 
