@@ -165,6 +165,25 @@ def test_another_distribution_adds_a_pipeline_by_an_entry_point(server: BossServ
     assert "the smallest value is 0" in wrong.stderr
 
 
+def test_masks_of_a_class_without_markers_are_not_made(
+    server: BossServer, own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An excitatory run: in files, in BOSS and in run.json are the masks that the log names, and verify agrees."""
+    monkeypatch.chdir(own)
+    monkeypatch.setenv("BOSS_TOKEN", server.token)
+    arguments = ["--out-exp", "excitatory", "--pipeline", "nomads-classifier", "--cpus", "1"]
+    with restored():
+        assert main("driver.py", *volume_of(server, own), *arguments) == 0
+    assert "masks All, Glut; not Gaba, whose markers are missing" in capsys.readouterr().err
+    (folder,) = (own / "results").iterdir()
+    assert list(json.loads((folder / "run.json").read_text())["masks"]) == ["All", "Glut"]
+    assert {file.name.partition(".")[0] for file in folder.glob("*.pkl")} == {"nomads-classifier-predictions", "Glut"}
+    channels = server.remote().list_channels(DEFAULT_OUT_COL, "excitatory")
+    assert sorted(channels) == [f"{folder.name}_All", f"{folder.name}_Glut"]
+    with restored():
+        assert main("nd-synapse", "verify", str(folder)) == 0
+
+
 WRONG = {
     "no-such-module": (["--pipeline", "nowhere:function"], "importing nowhere ended with ModuleNotFoundError"),
     "no-such-function": (["--pipeline", "mine:nothing"], "mine has no nothing"),
