@@ -87,7 +87,7 @@ def _role(name: str, markers: tuple[str, ...], help_text: str, but_not: tuple[st
 class NomadsClassifier(Pipeline):
     """Detects a synapse where all parties of a class stand out, and classes it."""
 
-    strictness: float = 2.25
+    strictness: float = 2.5
     min_volume_um3: float = 0.0
     min_voxels: int = 1
 
@@ -108,7 +108,7 @@ class NomadsClassifier(Pipeline):
     )
     null = Null((ANY, "vglut1", "vglut2", "gaba", "gad", "vgat"))
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("strictness", 2.25, "-log10 of a share", "least score of a synapse", minimum=0.0, maximum=30.0),
+        Parameter("strictness", 2.5, "-log10 of a share", "least score of a synapse", minimum=0.0, maximum=30.0),
         Parameter("min_volume_um3", 0.0, "um^3", "smallest synapse", minimum=0.0),
         Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
     )
