@@ -45,7 +45,7 @@ from pipelines.local_contrast import (
     signed_counts,
     values_of_bins,
 )
-from pipelines.peaks import half_maximum
+from pipelines.peaks import near_peaks
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 from pipelines.windows import Windows
 
@@ -183,7 +183,7 @@ class EvidencePipeline(Pipeline):
             bits = _joint(found, scratch).view(np.uint32)
             bits >>= np.uint32(16)
             own[slab] = bits[:, :, : own.shape[2]]
-        marks = half_maximum(evidence, reach, self.strictness)
+        marks = near_peaks(evidence, reach, self.strictness)
         return Detected({"All": marks}, {"evidence": trimmed(evidence, reach)})
 
     def _slabs(

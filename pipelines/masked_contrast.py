@@ -28,24 +28,23 @@ def keep_to_tissue(
     voxels: NDArray[Any],
     tissue: NDArray[np.bool_],
     windows: Windows,
-    rows: tuple[int, int],
 ) -> None:
-    """Compute anew, in place, the contrasts (z, rows, x) of voxels and tissue with a halo, (z, y, x), where it matters.
+    """Compute anew, in place, the contrasts (z, y, x) of voxels and tissue with a halo where it matters.
 
-    The rows are the first one and the step to the next, counted without the halo. What is not tissue has contrast 0.
+    What is not tissue has contrast 0.
     """
     hz, hy, hx = windows.halo
     own = contrasts[:, :, : voxels.shape[2] - 2 * hx]
-    inside = tissue[hz : tissue.shape[0] - hz, hy + rows[0] : tissue.shape[1] - hy : rows[1], hx : tissue.shape[2] - hx]
+    inside = tissue[hz : tissue.shape[0] - hz, hy : tissue.shape[1] - hy, hx : tissue.shape[2] - hx]
     own[~inside] = 0
     every_centre, every = (windows.sections * pixels for pixels in (windows.centre_pixels, windows.whole_pixels))
     scratches = Scratch(), Scratch()
     for x in _pieces(~tissue, hx, own.shape[2]):
         columns = slice(x.start, x.stop + 2 * hx)
         part = tissue[:, :, columns]
-        counts = window_sums(part.view(np.uint8), windows, scratches[0], *rows)
+        counts = window_sums(part.view(np.uint8), windows, scratches[0])
         partial = inside[:, :, x] & (counts[1][:, :, : x.stop - x.start] < every)
-        sums = window_sums(voxels[:, :, columns] * part, windows, scratches[1], *rows)
+        sums = window_sums(voxels[:, :, columns] * part, windows, scratches[1])
         centre, whole, of_centre, of_whole = (
             values[:, :, : x.stop - x.start][partial].astype(np.int64) for values in (*sums, *counts)
         )

@@ -58,7 +58,7 @@ from nd_synapse.pipeline.roles import Role, find_channels
 from pipelines.evidence import sampled_rows
 from pipelines.levels import histogram, learn, least_level, levels, rarities, unit
 from pipelines.local_contrast import bins, contrast, mirror_level, signed_counts, values_of_bins
-from pipelines.peaks import half_maximum
+from pipelines.peaks import near_peaks
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 from pipelines.synapse_classes import ANY, CLASSES, GABA, GLUT, Groups, made, present
 from pipelines.windows import Windows, window_sums
@@ -189,7 +189,7 @@ class NomadsClassifier(Pipeline):
             places, found = markers.detected(z, y, self.strictness)
             for name, values in found.items():
                 own[name][z, y][places] = values
-        marks = half_maximum(measured["strength"], windows.reach, _LEAST)
+        marks = near_peaks(measured["strength"], windows.reach, _LEAST)
         del measured["strength"], own
         return Detected({"All": marks}, {name: trimmed(values, windows.reach) for name, values in measured.items()})
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pipelines.local_contrast import bin_of
 from pipelines.slabs import Scratch, slabs, trimmed, with_halo
 
-__all__ = ["half_maximum"]
+__all__ = ["near_peaks"]
 
 _BELOW_PEAK = np.uint16(64)
 """Bins from a value to 1.41 times as much, near enough: half of those to its double."""
 
 
-def half_maximum(strengths: NDArray[np.uint16], reach: tuple[int, int, int], least: float = 1.0) -> NDArray[np.bool_]:
+def near_peaks(strengths: NDArray[np.uint16], reach: tuple[int, int, int], least: float = 1.0) -> NDArray[np.bool_]:
     """Mark voxels with at least 0.71 of the largest strength within `reach`, where that is at least `least`.
 
     `strengths` are bins, uint16 (z, y, x), with a halo of `reach`; the marks have its shape without the halo.

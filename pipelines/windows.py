@@ -72,7 +72,7 @@ class Windows:
 
     @property
     def reach(self) -> tuple[int, int, int]:
-        """Voxels (z, y, x) in which `half_maximum` looks for a peak: a punctum."""
+        """Voxels (z, y, x) in which `near_peaks` looks for a peak: a punctum."""
         z, y, x = self.centre
         return (2 * z, 2 * y, 2 * x)
 
@@ -83,18 +83,15 @@ class Windows:
         return (z, y, x)
 
 
-def window_sums(
-    voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int = 0, step: int = 1
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the sums in the centres and in the whole windows, unsigned integers (z, rows, x), of voxels with a halo.
+def window_sums(voxels: NDArray[Any], windows: Windows, scratch: Scratch) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the sums in the centres and in the whole windows, unsigned integers (z, y, x), of voxels with a halo.
 
-    The rows are ``first, first + step, ...``, counted without the halo; the last columns, as many as the halo has on
-    both sides, mean nothing. The next call overwrites the result.
+    The last columns, as many as the halo has on both sides, mean nothing. The next call overwrites the result.
     """
     (_, cy, _), (sy, sx) = windows.centre, windows.surround
-    columns, inner, centres = _centre_sums(voxels, windows, scratch, first, step)
+    columns, inner, centres = _centre_sums(voxels, windows, scratch, 0, 1)
     outer = scratch.take("outer", inner.shape, inner.dtype)
-    _row_sums(inner, columns[:, first:], range(cy + 1, sy + 1), outer, step)
+    _row_sums(inner, columns, range(cy + 1, sy + 1), outer)
     # the columns are not needed any more
     wholes = scratch.take("columns", inner.shape, inner.dtype)
     _sliding_sums(outer.reshape(-1), 2 * sx + 1, wholes.reshape(-1))
@@ -104,7 +101,7 @@ def window_sums(
 def centre_sums(
     voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int = 0, step: int = 1
 ) -> NDArray[Any]:
-    """Return the first result of `window_sums`."""
+    """Return the first result of `window_sums`, of the rows ``first, first + step, ...`` counted without the halo."""
     return _centre_sums(voxels, windows, scratch, first, step)[-1]
 
 
