@@ -50,7 +50,7 @@ _DIAGONAL = math.sqrt(0.5)
 _HALF = ((0.0, 1.0), (_DIAGONAL, _DIAGONAL), (1.0, 0.0), (_DIAGONAL, -_DIAGONAL))
 _COMPASS = _HALF + tuple((-y, -x) for y, x in _HALF)
 
-_BESIDE_NM = 100.0
+_BESIDE_NM = 150.0
 """How far beside a detection its puncta reach: half of a punctum's width."""
 
 _AROUND_NM = 500.0
