@@ -53,6 +53,9 @@ _COMPASS = _HALF + tuple((-y, -x) for y, x in _HALF)
 _BESIDE_NM = 150.0
 """How far beside a detection its puncta reach: half of a punctum's width."""
 
+_DEPTH_NM = 100.0
+"""How far beside a detection its dark ring reaches along z: half of a punctum's depth."""
+
 _AROUND_NM = 500.0
 """How far in its sections a bright punctum has a dark ring for a detector of spots: three standard deviations of it."""
 
@@ -242,7 +245,7 @@ class _Field:
         rank[self._order + 1] = np.arange(1, len(self._order) + 1)
         ranks: NDArray[np.uint32] = rank[self._whole.labelled.numbers]
         for axis, size in enumerate(self._plan.voxel_size_nm):
-            reach_nm = _BESIDE_NM if self._sample.moved or axis == 0 else _AROUND_NM
+            reach_nm = _BESIDE_NM if self._sample.moved else _AROUND_NM if axis else _DEPTH_NM
             for _ in range(min(round(reach_nm / size), _MOST_PIXELS)):
                 low, high = (np.moveaxis(ranks, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
                 grown = ranks.copy()
