@@ -32,6 +32,11 @@ MOVED = 37
 """Pixels along x, farther than synapses are wide: what is found then is what chance brings together."""
 RESAMPLES = 300
 HEADINGS = "| precision | recall | F1 | best F1 | at score | average precision | |\n|---|---|---|---|---|---|---|---|"
+IN_SHORT = (
+    "| data set: markers (* a trivial detector is above the interval) | nomads-unsupervised; by one marker puncta"
+    " | nomads-classifier | best trivial |\n|---|---|---|---|"
+)
+"""F1 at the default with its interval, best F1, average precision."""
 LABELLED, DRAWS = 20, 25
 """Images from which a strictness is taken, and how often they are drawn."""
 MOST_BELOW = 0.05
@@ -229,19 +234,32 @@ def judged(row: Figures, trivial: list[Figures], aims: Mapping[str, float]) -> s
     return "; ".join(notes)
 
 
-def print_rows(name: str, rows: list[tuple], trivial: list[tuple]) -> bool:
-    """Print the rows of a task; return whether no pipeline of ours is beaten or below an aim."""
+def print_rows(name: str, rows: list[tuple], trivial: list[tuple]) -> tuple[bool, dict[str, Figures], list[Figures]]:
+    """Print the rows of a task; return whether ours are neither beaten nor below an aim, ours, and the trivial ones."""
     known = {what: figures(*runs) for what, *runs in trivial}
-    met = True
+    met, ours = True, {}
     for what, *runs in rows:
-        row, pipeline, notes = figures(*runs), what.split()[0], ""
-        if pipeline in OURS:
+        row, notes = figures(*runs), ""
+        if what.split()[0] in OURS:
+            ours[what] = row
             notes = judged(row, list(known.values()), AIMS.get((name, what), {}))
         print(_line(what, row, notes), flush=True)
         met &= not notes
     for what, row in known.items():
         print(_line(what, row))
-    return met
+    return met, ours, list(known.values())
+
+
+def in_short(name: str, ours: dict[str, Figures], trivial: list[Figures]) -> str:
+    """Return the row of a task in the short table; of ours the first use of the classifier and of another pipeline."""
+    best = {of: max(row.rates[of].value for row in trivial) for of in trivial[0].rates}
+    cells = {True: "", False: ""}
+    for what, row in reversed(ours.items()):
+        figures = [f"{rate.value:.3f}{'*' if best[of] > rate.high else ''}" for of, rate in row.rates.items()]
+        figures[0] += f" ({row.rates['F1'].low:.3f} to {row.rates['F1'].high:.3f})"
+        pipeline, mask = what.split()[:2]
+        cells[pipeline == "nomads-classifier"] = " ".join([*figures, *([mask] if mask != "All" else [])])
+    return f"| {name} | {cells[False]} | {cells[True]} | {' '.join(f'{one:.3f}' for one in best.values())} |"
 
 
 def _line(what: str, row: Figures, notes: str = "") -> str:
@@ -254,7 +272,7 @@ def _line(what: str, row: Figures, notes: str = "") -> str:
 
 def on_points(sets: Iterable[DataSet]) -> bool:
     """Print the tables of data sets with points; return whether all is as it should be."""
-    met = True
+    met, short = True, []
     for data in sets:
         cache: dict = {}
         for task in TASKS.get(data.name, TASKS["synthetic"]):
@@ -262,9 +280,12 @@ def on_points(sets: Iterable[DataSet]) -> bool:
             for stratum, left_out in {"": np.empty(0, np.int64), **data.strata}.items():
                 name = f"{data.name} {stratum}".strip()
                 print(f"\n| {name}: {task.truth}, by {' and '.join(task.markers)} {HEADINGS}")
-                met &= print_rows(name, _part(rows, left_out), _part(trivial, left_out))
+                good, ours, others = print_rows(name, _part(rows, left_out), _part(trivial, left_out))
+                short.append(in_short(f"{name}: {', '.join(task.markers)}", ours, others))
+                met &= good
             if len(data.images) > LABELLED:
                 by_labels(data.name, [*rows, *trivial])
+    print(f"\n{IN_SHORT}", *short, sep="\n")
     return met
 
 

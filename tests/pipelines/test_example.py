@@ -99,12 +99,10 @@ def test_the_function_of_the_example_gives_the_same_for_any_blocks(
 def test_the_figures_on_planted_synapses_are_those_that_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     """To half a hundredth: another processor may round a random number differently."""
     accuracy.on_points([next(data_sets())])
-    printed = {row[0]: row for row in tables(capsys.readouterr().out)[0]}
-    for what, *cells in tables(section(MEASUREMENTS, "Accuracy of the pipelines"))[0]:
-        shown, now = (
-            [float(n) for n in re.findall(r"[0-9.]+", " ".join(row[:4]))] for row in (cells, printed[what][1:])
-        )
-        assert shown == pytest.approx(now, abs=0.005), what
+    shown = {row[0]: row for row in tables(section(MEASUREMENTS, "Accuracy of the pipelines"))[0]}
+    for what, *cells in tables(capsys.readouterr().out)[-1]:
+        then, now = ([float(n) for n in re.findall(r"[0-9.]+", " ".join(row))] for row in (shown[what][1:], cells))
+        assert then == pytest.approx(now, abs=0.005), what
 
 
 TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
