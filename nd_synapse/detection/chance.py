@@ -113,6 +113,9 @@ def sample_of(plan: Plan) -> Sample:
         return Sample(reason="there are no markers of two sides, which could be shifted against each other")
     if moved & still:
         return Sample(reason=f"channel {min(moved & still)} is a marker of both sides")
+    smallest = min(plan.voxel_size_nm[1:])
+    if smallest * _MOST_PIXELS < _NEAREST_NM:
+        return Sample(reason=f"pixels of {smallest:g} nm are too small to shift a marker by {_NEAREST_NM / 1000:g} µm")
     shifts = tuple(_shifts(fields, plan))
     if not shifts:
         return Sample(reason=f"the box is too narrow to shift a marker by {_NEAREST_NM / 1000:g} µm")

@@ -34,7 +34,10 @@ CONFIDENCE = "confidence"
 """Column of the table: see `Chance.confidence`."""
 
 _LEAST = 100
-"""Detections in the fields from which a confidence is computed."""
+"""Detections in the fields from which a confidence is computed; with fewer the figure is uncertain."""
+
+_MISSED = 3
+"""Detections of the null that a null without any leaves possible, at 95 % (the rule of three)."""
 
 _BINS = 40
 _LEAST_IN_BIN = 10
@@ -46,7 +49,7 @@ _DIGITS = 2
 class Chance:
     """How many of a run's detections are expected by chance."""
 
-    reason: str = ""
+    reason: str = "it was not measured"
     """Why there is no figure; empty where there is one."""
     fields: int = 0
     shifts: int = 0
@@ -74,11 +77,15 @@ class Chance:
     def of(cls, sample: Sample, fields: int, scores: Scores) -> Self:
         """Compute the figures from the scores of some fields of a sample."""
         found, null = len(scores.found), len(scores.null)
+        if not found or not scores.null_voxels:
+            return cls(reason="the sample fields hold no detection, or no tissue")
         free = int(np.count_nonzero(np.isnan(scores.partners).all(axis=1)))
-        ratio = scores.voxels / scores.null_voxels if scores.null_voxels else 0.0
-        low, high = (min(ratio * count / max(found, 1), 1.0) for count in (free, null))
-        share, curve = _solved(scores) if found and null else (0.0, ())
+        at_least, at_most, missed = (
+            min(count * scores.voxels / (scores.null_voxels * found), 1.0) for count in (free, null, _MISSED)
+        )
+        share, curve = _solved(scores) if null else (0.0, ((float(np.median(scores.found)), 1 - missed),))
         return cls(
+            reason="",
             fields=fields,
             shifts=len(sample.shifts) if sample.moved else 0,
             voxels=scores.voxels,
@@ -87,8 +94,8 @@ class Chance:
             null_detections=null,
             free_detections=free,
             share=share,
-            share_at_least=low,
-            share_at_most=high,
+            share_at_least=min(at_least, share),
+            share_at_most=max(at_most, share),
             curve=curve if found >= _LEAST else (),
         )
 
@@ -112,10 +119,11 @@ class Chance:
             return f"How many detections are expected by chance is not known: {self.reason}."
         low, share, high = (f"{n:,}" for n in self.expected(detections))
         null = f"with one side's markers shifted, {self.shifts} times" if self.shifts else "in the mirrored image"
+        few = " They are few, and the figure is uncertain." if self.detections < _LEAST else ""
         return (
             f"Of {detections:,} detections about {share} ({low} to {high}) are expected by chance: in "
             f"{self.voxels:,} voxels of {self.fields} fields there are {self.detections:,}, and {null}, "
-            f"{self.null_detections:,} in {self.null_voxels:,}."
+            f"{self.null_detections:,} in {self.null_voxels:,}.{few}"
         )
 
     @property

@@ -125,7 +125,7 @@ def density(
     counted = np.bincount(_tiles(tissue, y, x), weight, len(um3)).astype(np.float64)
     brick = Count(float(weight.sum()), (first + last) / 2 * voxel_um3)
     tiles, tile_um = int(np.count_nonzero(um3)), _tile_um(tissue, voxel_size_nm)
-    why = _no_interval(brick, tiles, tile_um)
+    why = _no_interval(brick, volume, tiles, tile_um)
     return Density(
         brick=brick,
         without_low=Count(int((~low).sum()), first * voxel_um3),
@@ -160,10 +160,12 @@ def _tile_um(tissue: Tissue, voxel_size_nm: Sequence[float]) -> tuple[float, flo
     return y, x
 
 
-def _no_interval(brick: Count, tiles: int, tile_um: Sequence[float]) -> str:
+def _no_interval(brick: Count, volume: Box, tiles: int, tile_um: Sequence[float]) -> str:
     """Return why tiles can give no interval; empty if they can."""
     if not brick.um3:
-        return "one section alone cannot show which synapses it cuts"
+        if volume.shape[0] == 1:
+            return "one section alone cannot show which synapses it cuts"
+        return "without its outermost planes and padding the box holds no tissue"
     if min(tile_um) < _SMALLEST_TILE_UM:
         y, x = tile_um
         return f"tiles of {y:.3g} x {x:.3g} µm, an eighth of the box, are hardly larger than synapses"

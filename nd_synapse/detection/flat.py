@@ -144,26 +144,42 @@ def regions_of(voxels: NDArray[Any], flat: NDArray[np.bool_], box: Box, volume: 
     """Return the regions of a block; voxels and which are flat have a margin of 1 along y and x."""
     inner = (slice(None), slice(1, -1), slice(1, -1))
     numbers = _numbered(voxels[inner], flat[inner])
+    oz, oy, ox = (b - v for b, v in zip(box.start, volume.start, strict=True))
+    # a section at a time, as a region lies in one: the places of a whole block take many times its memory
+    tables = [
+        _table_of(numbers[z], voxels[z], flat[z], (z + oz, oy, ox), volume)
+        for z in np.flatnonzero(numbers.any((1, 2))).tolist()
+    ]
+    table = np.concatenate([np.zeros((0, REGION_COLUMNS), np.int64), *tables])
+    return Regions(numbers, table, _runs_of(numbers, table[:, 0], (oz, oy, ox), volume))
+
+
+def _table_of(
+    numbers: NDArray[Any], voxels: NDArray[Any], flat: NDArray[np.bool_], origin: tuple[int, int, int], volume: Box
+) -> NDArray[np.int64]:
+    """Return the rows of `Regions.table` for one section, which has regions; voxels and flat have a margin of 1."""
     places = np.flatnonzero(numbers)
     of_places = numbers.ravel()[places]
+    # the numbers of a section follow one another
+    of_places -= of_places.min() - 1
     _, first = np.unique(of_places, return_index=True)
-    z, y, x = np.unravel_index(places, numbers.shape)
-    oz, oy, ox = (b - v for b, v in zip(box.start, volume.start, strict=True))
+    y, x = np.unravel_index(places, numbers.shape)
+    oz, oy, ox = origin
     _, ny, nx = volume.shape
     table = np.zeros((len(first), REGION_COLUMNS), np.int64)
-    table[:, 0] = (((z + oz) * ny + y + oy) * nx + x + ox + 1)[first]
-    table[:, 1] = voxels[inner].ravel()[places[first]]
+    table[:, 0] = ((oz * ny + y + oy) * nx + x + ox + 1)[first]
+    table[:, 1] = voxels[1:-1, 1:-1].ravel()[places[first]]
     table[:, 2] = np.bincount(of_places, minlength=len(first) + 1)[1:]
     for at_border in (y + oy == 0, y + oy == ny - 1, x + ox == 0, x + ox == nx - 1):
         table[:, 3] += np.bincount(of_places[at_border], minlength=len(first) + 1)[1:]
     beside = np.zeros((len(first) + 1) * _LEVELS, np.int64)
     for dy, dx, inside in ((-1, 0, y + oy > 0), (1, 0, y + oy < ny - 1), (0, -1, x + ox > 0), (0, 1, x + ox < nx - 1)):
-        there = (z, y + (1 + dy), x + (1 + dx))
+        there = (y + (1 + dy), x + (1 + dx))
         counted = inside & ~flat[there]
         distance = np.abs(voxels[there][counted].astype(np.int64) - table[of_places[counted] - 1, 1])
         beside += np.bincount(of_places[counted] * _LEVELS + distance_levels(distance), minlength=len(beside))
     table[:, 4:] = beside.reshape(-1, _LEVELS)[1:]
-    return Regions(numbers, table, _runs_of(numbers, table[:, 0], (oz, oy, ox), volume))
+    return table
 
 
 def _numbered(voxels: NDArray[Any], flat: NDArray[np.bool_]) -> NDArray[np.uint32]:

@@ -284,7 +284,7 @@ def _pair(
     shifts = [each.shift for each in compared]
     lengths = [math.hypot(y * grid.pixel_nm[0], x * grid.pixel_nm[1]) for y, x in shifts]
     r, unshifted = (
-        round(median(correlation(each.one, each.other, shift) for each, shift in zip(compared, some, strict=True)), 2)
+        median(correlation(each.one, each.other, shift) for each, shift in zip(compared, some, strict=True))
         for some in (shifts, [(0, 0)] * len(shifts))
     )
     is_beyond = median(lengths) > limit_nm
@@ -294,4 +294,4 @@ def _pair(
     y, x = (median(values) * grid.binning for values in zip(*shifts, strict=True))
     outcome = BEYOND if is_beyond else WITHIN
     length, farthest = round(median(lengths)), round(max(lengths))
-    return Pair(channels, sections, outcome, (y, x), length, farthest, r, unshifted, sure, fields)
+    return Pair(channels, sections, outcome, (y, x), length, farthest, round(r, 2), round(unshifted, 2), sure, fields)

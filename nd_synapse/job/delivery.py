@@ -29,8 +29,10 @@ __all__ = ["check_registration", "check_upload", "draw", "push", "step", "upload
 log = logging.getLogger(__name__)
 
 _ANY_BUCKET = "bucket"
-_LONGEST_VALUE = 300
 """Stands in where only an ACL is given, so that a misspelt one is refused before the work."""
+
+_LONGEST_VALUE = 300
+"""Characters of a parameter on the page; what is longer is shortened."""
 
 MANY_SYNAPSES = 100_000
 """Above it the table is written as Parquet, too."""

@@ -48,9 +48,8 @@ def _by_chance(table: SynapseTable, facts: RunFacts) -> list[str]:
     chance = facts.chance
     if chance.reason or chance.share < _MANY_BY_CHANCE:
         return []
-    return [
-        f"Many by chance: {chance.words(table.n)} The column confidence tells which; a stricter threshold leaves fewer."
-    ]
+    which = "The column confidence tells which; a" if chance.curve else "A"
+    return [f"Many by chance: {chance.words(table.n)} {which} stricter threshold leaves fewer."]
 
 
 def _left_out(table: SynapseTable) -> list[str]:
@@ -205,8 +204,9 @@ def _about_brick(facts: RunFacts) -> str:
     density = facts.density
     if density is None or not density.brick.per_um3 or not density.every.per_um3:
         return ""
+    high = "which is too high; " if density.every.per_um3 > density.brick.per_um3 else ""
     text = (
-        f" Counted as whole ones they make the density {density.every.per_um3:.3g} per µm³, which is too high; "
+        f" Counted as whole ones they make the density {density.every.per_um3:.3g} per µm³, {high}"
         f"the counting brick finds {density.brick.per_um3:.3g}: report that."
     )
     choices = sorted(count.per_um3 or 0 for count in (density.without_low, density.without_high))

@@ -35,7 +35,7 @@ class RunFacts:
     """Step to its duration in seconds."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Such as blocks done and failed."""
-    chance: Chance = field(default_factory=lambda: Chance(reason="it was not measured"))
+    chance: Chance = field(default_factory=Chance)
     """How many detections are expected by chance."""
     versions: Texts = field(default_factory=dict)
     links: Texts = field(default_factory=dict)

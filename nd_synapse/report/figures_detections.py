@@ -295,7 +295,7 @@ def _slabs(subject: Subject, cut: Layers) -> NDArray[np.float64] | None:
     else:
         starts = np.arange(0, len(density.sections_um3), cut.sections)
         by_layer = np.add.reduceat(density.sections_um3, starts)
-    return by_layer
+    return by_layer if by_layer.any() else None
 
 
 def _per_um3(values: NDArray[Any], slabs: NDArray[np.float64]) -> NDArray[np.float64]:

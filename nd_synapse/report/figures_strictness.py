@@ -55,7 +55,7 @@ def _curve(subject: Subject) -> Drawing:
     ]
     dashed = "" if own is None else f" (dashed: {own:.3g}, that of this run)"
     caption = (
-        f"How many of the {count(len(scores), 'synapse')} would be left at a higher {name}: those of at least "
+        f"About how many of the {count(len(scores), 'synapse')} would be left at a higher {name}: those of at least "
         f"that{dashed}. Where the curve is steep the count depends on the choice; labels of your own tissue decide it "
         "(nd-synapse evaluate)."
     )

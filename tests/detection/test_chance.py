@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nd_synapse.detection import Plan, detect
-from nd_synapse.detection.chance import sample_of
+from nd_synapse.detection.chance import Sample, Scores, sample_of
 from nd_synapse.detection.confidence import Chance, _falling
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.detection.padding import RIM
@@ -235,6 +235,49 @@ def test_for_any_counts_pooled_shares_fall_and_keep_their_sum(bins: list[tuple[f
 
 
 def test_a_figure_in_words_has_its_bounds() -> None:
-    chance = Chance(shifts=8, fields=2, voxels=10, detections=5, share=0.2, share_at_least=0.1, share_at_most=0.4)
+    chance = Chance(
+        reason="", shifts=8, fields=2, voxels=10, detections=5, share=0.2, share_at_least=0.1, share_at_most=0.4
+    )
     assert chance.words(1000).startswith("Of 1,000 detections about 200 (100 to 400) are expected by chance")
     assert chance.record(1000)["expected_at_most"] == 400
+
+
+def scores(found: int, null: int, null_voxels: int = 800) -> Scores:
+    ascending = np.linspace(1, 9, found, dtype=np.float32)
+    partners = np.full((null, 2), np.nan, np.float32)
+    return Scores(ascending, np.linspace(1, 9, null, dtype=np.float32), partners, (0, 0), 100, null_voxels)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 300), st.integers(0, 5000), st.integers(1, 800))
+def test_for_any_counts_the_estimate_lies_within_its_bounds(found: int, null: int, null_voxels: int) -> None:
+    chance = Chance.of(Sample(), 1, scores(found, null, null_voxels))
+    assert not chance.reason
+    assert 0 <= chance.share_at_least <= chance.share <= chance.share_at_most <= 1
+    assert bool(chance.curve) == (found >= 100)
+
+
+@pytest.mark.parametrize("without", [scores(0, 5), scores(5, 0, 0)], ids=["detections", "tissue"])
+def test_fields_without_detections_or_tissue_give_a_reason(without: Scores) -> None:
+    assert "no detection, or no tissue" in Chance.of(Sample(), 1, without).reason
+
+
+def test_a_null_without_detections_makes_all_as_sure_as_it_can_show() -> None:
+    """None in a null as large as the fields leaves three false ones possible among the hundred."""
+    confidence = Chance.of(Sample(), 1, scores(100, 0, 100)).confidence(np.array([1.0, 9.0]))
+    assert confidence.tolist() == pytest.approx([0.97, 0.97])
+
+
+def test_what_was_not_measured_is_not_zero() -> None:
+    assert "is not known" in Chance().words(3)
+
+
+def test_pixels_too_small_for_a_shift_give_a_reason() -> None:
+    facts = plan(noisy((2, 200, 200), np.uint8, 0), Path(), (2, 200, 200))
+    assert "too small to shift" in sample_of(replace(facts, voxel_size_nm=(70.0, 4.0, 4.0))).reason
+
+
+def test_a_figure_from_few_detections_says_so() -> None:
+    few = Chance(reason="", fields=2, shifts=8, voxels=10, detections=5)
+    assert "uncertain" in few.words(9)
+    assert "uncertain" not in replace(few, detections=100).words(9)

@@ -93,13 +93,14 @@ def test_the_column_adds_up_to_the_count_of_the_brick_and_any_blocks_give_the_sa
     ("shape", "reason"),
     [
         ((1, 400, 400), "one section alone"),
+        ((9, 1, 400), "holds no tissue"),
         ((9, 100, 400), "tiles of 1.25 x 5 µm"),
         ((3, 200, 200), "counted synapses are too few"),
     ],
 )
 def test_a_box_too_small_for_an_interval_says_why(shape: tuple[int, int, int], reason: str) -> None:
     mask = np.zeros(shape, np.bool_)
-    mask[shape[0] // 2, 5:100:9, 50] = True
+    mask[shape[0] // 2, :100:9, 50] = True
     found = of_mask(mask, Box.of_shape(shape))
     assert found.interval is None
     assert reason in found.no_interval

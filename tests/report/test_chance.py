@@ -10,7 +10,9 @@ from nd_synapse.report.figures_detections import _by_chance
 from nd_synapse.report.page import html
 from tests.report.examples import FACTS, subject, synapses
 
-CHANCE = Chance(fields=2, shifts=8, voxels=10, detections=5, share=0.25, share_at_least=0.1, share_at_most=0.4)
+CHANCE = Chance(
+    reason="", fields=2, shifts=8, voxels=10, detections=5, share=0.25, share_at_least=0.1, share_at_most=0.4
+)
 TABLE = synapses(200)
 
 
@@ -33,3 +35,10 @@ def test_many_by_chance_are_an_alert(share: float, is_many: bool) -> None:
     drawn = subject(TABLE, replace(FACTS, chance=replace(CHANCE, share=share)))
     found = alerts(drawn.table, drawn.standardised, drawn.facts)
     assert any(alert.startswith("Many by chance") for alert in found) == is_many
+
+
+@pytest.mark.parametrize("curve", [(), ((1.0, 0.5),)], ids=["without", "with"])
+def test_the_alert_names_the_confidence_only_where_there_is_one(curve: tuple[tuple[float, float], ...]) -> None:
+    drawn = subject(TABLE, replace(FACTS, chance=replace(CHANCE, curve=curve)))
+    found = " ".join(alerts(drawn.table, drawn.standardised, drawn.facts))
+    assert ("column confidence" in found) == bool(curve)
