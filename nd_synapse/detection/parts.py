@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nd_synapse.blocks.block_volume import overlapping
-from nd_synapse.blocks.grid import DEFAULT_PULLS
+from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
 from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.on_disk import Means, PoolRunner, opened
 from nd_synapse.detection.outcome import FailedBlock
 from nd_synapse.detection.padding import seen_around
+from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.runner import STATISTICS
 from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
@@ -61,23 +63,30 @@ def _find(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[Fai
     near = _near(plan, mine, plan.halo)
     with opened(near, means) as (passes, runner):
         finding = _finding_of_sums(plan, part, runner, passes.workspace)
-        if finding is not None:
-            # what is pulled is compared with their digests, and padding is in what was counted around them
-            passes.count(_around(plan, mine) if "padding" in finding else mine)
-            passes.find(finding, passes.whole(mine), wanted=False)
-            return _of(mine, runner)
-    # a part of the counting is not done: what is missing is counted here
+        # what is pulled is compared with their digests, and padding is in what was counted around them
+        if finding is not None and _fetch_counted(plan, _counted(plan, mine, finding), runner):
+            return _find_with(finding, plan, mine, passes, runner)
+    # a part of the counting is not done, or lost: what is missing is counted here, where all its surroundings are
     with opened(plan, means) as (passes, _):
         finding = passes.learn().finding
     with opened(near, means) as (passes, runner):
-        passes.count(_around(plan, mine) if "padding" in finding else mine)
-        passes.find(finding, passes.whole(mine), wanted=False)
-        return _of(mine, runner)
+        return _find_with(finding, plan, mine, passes, runner)
 
 
-def _of(mine: Sequence[Box], runner: PoolRunner) -> list[FailedBlock]:
-    """Return which of some blocks failed."""
+def _find_with(
+    finding: Finding, plan: Plan, mine: Sequence[Box], passes: Passes, runner: PoolRunner
+) -> list[FailedBlock]:
+    """Label and measure blocks of which all that they need is counted; return which of them failed."""
+    passes.count(_counted(plan, mine, finding))
+    passes.find(finding, passes.whole(mine), wanted=False)
     return [failed_block for failed_block in runner.failed_blocks if failed_block.box in mine]
+
+
+def _fetch_counted(plan: Plan, some: Sequence[Box], runner: PoolRunner) -> bool:
+    """Fetch what was counted in some blocks, but those that failed; return False if one is missing."""
+    kind = plan.statistics_kind()
+    failed = {failed_block.box for failed_block in runner.exchange.failed_blocks(kind, STATISTICS, some)}
+    return runner.exchange.fetch_all(kind, [key_of(block) for block in some if block not in failed])
 
 
 def _finding_of_sums(plan: Plan, part: Part, runner: PoolRunner, workspace: Workspace) -> Finding | None:
@@ -98,8 +107,10 @@ def _sums_kind(plan: Plan, part: Part) -> str:
     return f"sums-{plan.statistics_kind()}-{part.count}"
 
 
-def _around(plan: Plan, mine: Sequence[Box]) -> list[Box]:
-    """Return some blocks, and those whose padding may show in them."""
+def _counted(plan: Plan, mine: Sequence[Box], finding: Finding) -> list[Box]:
+    """Return some blocks, and where there is padding those whose padding may show in them."""
+    if "padding" not in finding:
+        return list(mine)
     return list(overlapping(Box.around(mine).grown(seen_around(plan.halo), plan.box), plan.box, plan.block_size))
 
 

@@ -219,14 +219,19 @@ class Passes:
         finding, whole = learned.finding, self.whole()
         tissue = Tissue.of_blocks(self.plan.box, whole)
         sums = {channel: list(moments) for channel, moments in learned.moments.items()}
+        for failed_block in self.runner.failed_blocks:
+            # one that failed after it was counted is in the moments
+            if failed_block.step != STATISTICS:
+                counted = self.store.load(self.plan.statistics_kind(), key_of(failed_block.box))
+                for channel, moments in sums.items():
+                    _subtract(moments, counted[f"moments {channel}"])
         for block in whole if "padding" in finding else []:
             faces = self.store.load(f"faces-{self.plan.parts_kind(finding)}", key_of(block))
             if blocks.PADDED not in faces:
                 continue
             tissue.without(block, self.plan.box, faces[blocks.PADDED])
             for channel, moments in sums.items():
-                lost = faces[f"{blocks.PADDED} {channel}"].tolist()
-                moments[:] = (a - b for a, b in zip(moments, lost, strict=True))
+                _subtract(moments, faces[f"{blocks.PADDED} {channel}"])
         # where the rim of padding takes all there is nothing else to describe
         described = {channel: moments if moments[0] else learned.moments[channel] for channel, moments in sums.items()}
         return tissue, {channel: Brightness.of_sums(*moments) for channel, moments in described.items()}
@@ -302,6 +307,11 @@ class Passes:
             return numbered
 
         return BlockVolume(read, self.plan.box, self.plan.block_size, np.int64)
+
+
+def _subtract(moments: list[int], lost: NDArray[np.int64]) -> None:
+    """Take some moments from others, in place."""
+    moments[:] = (a - b for a, b in zip(moments, lost.tolist(), strict=True))
 
 
 def _refuse_contradiction(

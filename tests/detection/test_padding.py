@@ -309,6 +309,24 @@ def test_parts_of_a_run_find_the_same_padding(monkeypatch: pytest.MonkeyPatch) -
     assert np.array_equal(one.tissue.voxels, many.tissue.voxels)
 
 
+@pytest.mark.slow
+def test_what_a_part_misses_of_the_counting_is_counted_with_all_its_surroundings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The strip lies over several blocks; a part that saw its own blocks alone would mirror it at their ends."""
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
+    monkeypatch.setattr("tests.detection.test_parts.SIZE", (2, 32, 32))
+    voxels = noise((2, 70, 100))
+    voxels[:, :36] = 0
+    source, lost = Arrays(pre=voxels, post=noise(voxels.shape, 5)), Memory()
+    expected = in_parts(source, [Part("statistics", index, 4) for index in range(4)], lost)
+    lost.things = {(kind, name): body for (kind, name), body in lost.things.items() if kind.startswith("sums-")}
+    assert lost.things
+    found = in_parts(source, [Part("detection", index, 4) for index in range(4)], lost)
+    assert np.array_equal(expected.tissue.voxels, found.tissue.voxels)
+    same(expected, found)
+
+
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3))])
 def test_a_part_that_is_computed_again_has_the_padding_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
@@ -367,6 +385,10 @@ def test_a_block_that_failed_has_no_tissue_and_the_next_run_finds_its_padding(
     assert [block.box.start for block in failed.failed_blocks] == [(0, 0, 40)]
     assert failed.tissue.total == 2 * (132 * 200 - 52 * 40)
     assert failed.padded == pytest.approx(28 * 160 / (160 * 200))
+    seen = np.ones(source.data["pre"].shape, np.bool_)
+    seen[:, :28] = seen[:, :80, 40:80] = False
+    values = source.data["pre"][seen]
+    assert (failed.brightness["pre"].mean, failed.brightness["pre"].sd) == pytest.approx((values.mean(), values.std()))
     found = detect(whole, 1)
     assert found.tissue.total == 2 * 132 * 200
     tissue = source.data["pre"][:, 28:]
