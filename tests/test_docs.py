@@ -44,9 +44,9 @@ MULTICORE = REPOSITORY / "docs" / "nd-multicore.md"
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 LIMIT_S = 120
 
-DOCUMENTED = ("run --help-all", "evaluate --help-all", "batch submit --help")
+DOCUMENTED = ("run --help-all", "batch submit --help")
 FEW_OPTIONS = (
-    *("verify --help", "multicore --help", "boss ingest --help", "batch resume --help"),
+    *("verify --help", "evaluate --help-all", "multicore --help", "boss ingest --help", "batch resume --help"),
     *("--help", "upload --help", "report --help", "pipelines --help", "demo --help"),
     *("boss serve --help", "boss sample --help", "boss token --help"),
     *("batch plan --help", "batch status --help", "batch logs --help", "batch cancel --help"),
@@ -54,10 +54,9 @@ FEW_OPTIONS = (
 HELPS = (*DOCUMENTED, *FEW_OPTIONS)
 INTRODUCTION = """# Command lines
 
-What `--help` prints of the commands with most options, shortened by `python -m tests.test_docs`: the usage has what is
-required, and what was described above stands with its name alone. Exit codes are in the
-[README](../README.md#what-you-get). `python3 driver.py`, `python -m nd_multicore` and `python -m pymeda_driver` take
-the options of `run`, `multicore` and `report`.
+What `--help` prints of the commands that run a job, shortened by `python -m tests.test_docs`: the usage has what is
+required. `python3 driver.py`, `python -m nd_multicore` and `python -m pymeda_driver` take the options of `run`,
+`multicore` and `report`.
 """
 LEFT_OUT = re.compile(r"Exit\s+codes:.*?of\s+this\s+program\.\n*|  -h, --help[^\n]+\n|\s*\[-[^]]+\]", re.DOTALL)
 """The exit codes, the option that every command has, and the options in the usage that may be left out."""
