@@ -57,7 +57,8 @@ class Entry:
     @property
     def what(self) -> str:
         """What the table calls it."""
-        return " ".join([self.name, self.mask, *self.given.values(), *self.chosen.values()])
+        chosen = [channel or f"without {role}" for role, channel in self.chosen.items()]
+        return " ".join([self.name, self.mask, *self.given.values(), *chosen])
 
 
 @dataclass(frozen=True)

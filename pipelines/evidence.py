@@ -7,7 +7,7 @@ volume. Noise makes as many dark voxels as bright ones, puncta make bright ones;
 are a third as many. Side lobes of bright bodies and uneven background raise it, as they raise false detections; a few
 very bright voxels cannot move it.
 
-*Evidence* of k markers with contrasts a, b, ...: k times their harmonic mean. The tails of noise fall off about
+*Evidence* of one marker is its contrast; of two, twice the harmonic mean of theirs. The tails of noise fall off about
 exponentially, so that the evidence of independent markers adds up: two markers of 1 are as rare by chance as one of 2.
 The harmonic mean instead of the sum lets no marker stand in for another.
 
@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.errors import DataError
+from nd_synapse.errors import DataError, UsageError
 from nd_synapse.pipeline.contract import (
     Chosen,
     Detected,
@@ -67,7 +67,8 @@ _BAND = 4
 _SAMPLE = 2**17
 """Voxels of a channel from which width and noise are learned, at least; a smaller volume is taken whole."""
 
-_LEAST_BANDS = 4
+_LEAST_BANDS, _MANY_BANDS, _FAR = 4, 16, 256
+"""At least so many bands are sampled; so many where they would lie farther apart than 256 rows."""
 
 _FAINT = np.float32(1e-6)
 
@@ -92,8 +93,13 @@ class EvidencePipeline(Pipeline):
         """Return the width of a punctum that the user gave; None where it is to be measured."""
         if self.punctum_nm == AUTO:
             return None
-        width = Parameter("punctum_nm", 300.0, "nm", "", minimum=1.0, maximum=100_000.0).parse(self.punctum_nm)
-        return float(width)
+        try:
+            return float(Parameter("punctum_nm", 300.0, "nm", "", minimum=1.0, maximum=10_000.0).parse(self.punctum_nm))
+        except UsageError as error:
+            found = "that is neither auto nor a width from 1 to 10000 nm"
+            raise UsageError(
+                f"parameter punctum_nm={self.punctum_nm:.100}", found, "Give nanometres, or auto"
+            ) from error
 
     @property
     def working_bytes(self) -> int:
@@ -156,7 +162,7 @@ class EvidencePipeline(Pipeline):
             if not all(units.values()) or not units:
                 raise DataError(
                     f"detecting synapses in channel {channel!r} ({role})",
-                    "its voxels in the box have one value, or nearly so",
+                    "its voxels in the sampled rows have one value, or nearly so",
                     "Choose another channel with --channels or another box",
                 )
             none = np.zeros(1, np.int64)
@@ -248,9 +254,12 @@ def _units(summary: Summary, role: str) -> dict[float, float]:
 def sampled_rows(place: Place) -> Iterator[range]:
     """Yield the rows of a block that are sampled, counted without the halo; they follow from the volume alone."""
     depth, rows, columns = place.volume
-    period = min(-(-depth * rows * columns // _SAMPLE) * _BAND, max(_BAND, rows // _LEAST_BANDS))
+    wanted = -(-depth * rows * columns // _SAMPLE) * _BAND
+    period = max(_BAND, min(wanted, max(_FAR, rows // _MANY_BANDS), rows // _LEAST_BANDS))
     start, stop = place.start[1], place.start[1] + place.shape[1]
-    for first in range(start // period * period, stop, period):
+    for before in range(start // period * period, stop, period):
+        # not at a border, where windows are mirrored
+        first = before + (period - _BAND) // 2
         low, high = max(first, start), min(first + _BAND, stop)
         if low < high:
             yield range(low - start, high - start)

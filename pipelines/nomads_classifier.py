@@ -245,6 +245,8 @@ class _Sums:
     windows: dict[str, NDArray[Any]]
     tissue: NDArray[Any] | None
     """How many voxels of each window are tissue; None where all are."""
+    of_centres: NDArray[Any] | None = None
+    """How many of each centre."""
 
 
 class _Markers:
@@ -277,6 +279,9 @@ class _Markers:
         """Return which voxels of a slab (z, y, x) have the score, and what is measured there, uint16 (n,)."""
         found = self._sums(z, y)
         candidates = self._candidates(found.levels, strictness)
+        if self._tissue is not None:
+            halo = self._windows.halo
+            candidates &= trimmed(with_halo(self._tissue, z, y, halo), halo)
         # numpy finds and takes voxels of flat memory in a fraction of the time
         places = np.flatnonzero(candidates)
         rarity = {role: self._rarity(role, levels.take(places)) for role, levels in found.levels.items()}
@@ -305,7 +310,7 @@ class _Markers:
         around = None if self._tissue is None else with_halo(self._tissue, z, y, windows.halo)
         if around is not None and not around.all():
             there, wholes = (sums.copy() for sums in window_sums(around.view(np.uint8), windows, self._scratch))
-            found.tissue = wholes[:, :, x].copy()
+            found.tissue, found.of_centres = wholes[:, :, x].copy(), there[:, :, x].copy()
         for role, voxels in self._voxels.items():
             here = with_halo(voxels, z, y, windows.halo)
             if around is not None and there is not None:
@@ -336,12 +341,19 @@ class _Markers:
         """Return the contrast of the weaker side of the rarer class at some places of a slab: bins, uint16 (n,)."""
         windows = self._windows
         every = windows.sections * windows.whole_pixels
-        there = every if found.tissue is None else np.maximum(found.tissue.take(places), 1)
+        there: Any = every
+        whole: Any = 1.0
+        if found.tissue is not None and found.of_centres is not None:
+            there = np.maximum(found.tissue.take(places), 1)
+            # as in `masked_contrast`: the mean of fewer voxels is noisier
+            whole = np.sqrt(found.of_centres.take(places) / (windows.sections * windows.centre_pixels))
         contrasts = {}
         for role, of_centres in found.levels.items():
-            sums = of_centres.take(places) * float(unit(self._voxels[role].dtype, windows))
+            step = unit(self._voxels[role].dtype, windows)
+            # a level is a sum rounded down: in the mean by half of what is lost at most
+            sums = of_centres.take(places) * float(step) + (step - 1) / 2
             means = sums / (windows.sections * windows.centre_pixels) - found.windows[role].take(places) / there
-            contrasts[role] = means / self._units[role]
+            contrasts[role] = means * whole / self._units[role]
         weaker = [
             reduce(np.minimum, [_mean_of(contrasts, side, np.maximum) for side in one.sides(list(contrasts))])
             for one in self._made

@@ -130,6 +130,7 @@ def advise(marked: Marked, resamples: int = 1000, seed: int = 0) -> Advice | Non
         return None
     tiles = len(marked.synapses)
     counts = np.zeros((3, tiles))
+    counts[2] = marked.synapses
     folds = np.random.default_rng(seed).permutation(tiles) % min(tiles, _MOST_FOLDS)
     for fold in range(int(folds.max()) + 1):
         held = np.flatnonzero(folds == fold)

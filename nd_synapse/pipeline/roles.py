@@ -123,8 +123,9 @@ def _by_marker(role: Role, channels: Sequence[str]) -> str:
             return candidates[0]
     if role.optional:
         return ""
+    names = f"; names with {', '.join(role.markers)}" if role.markers else ""
     raise UnknownNameError(
-        f"a {role.name} channel ({role.help}; names with {', '.join(role.markers)})",
+        f"a {role.name} channel ({role.help}{names})",
         f"the image channels are {', '.join(channels) or 'none'}",
         f"Name it with --channels {role.name}=NAME",
     )

@@ -18,7 +18,15 @@ from pipelines.slabs import Scratch, slabs
 from pipelines.windows import Windows
 from tests.pipelines.variants import same, volume
 
-SIZES = [(70.0, 100.0, 100.0), (50.0, 50.0, 50.0), (70.0, 64.0, 64.0), (30.0, 150.0, 100.0), (200.0, 200.0, 200.0)]
+SIZES = [
+    (70.0, 100.0, 100.0),
+    (50.0, 50.0, 50.0),
+    (70.0, 64.0, 64.0),
+    (30.0, 150.0, 100.0),
+    (200.0, 200.0, 200.0),
+    (70.0, 100.0, 350.0),
+    (70.0, 350.0, 350.0),
+]
 
 
 def defined(voxels: NDArray[Any], windows: Windows) -> NDArray[np.object_]:
