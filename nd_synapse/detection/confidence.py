@@ -137,7 +137,9 @@ class Chance:
         )
 
     def record(self, detections: int) -> dict[str, Any]:
-        """Return the figures for run.json."""
+        """Return the figures for run.json, or the reason why there are none."""
+        if self.reason:
+            return {"reason": self.reason}
         names = ("expected_at_least", "expected", "expected_at_most")
         return asdict(self) | dict(zip(names, self.expected(detections), strict=True))
 

@@ -270,6 +270,7 @@ def test_a_null_without_detections_makes_all_as_sure_as_it_can_show() -> None:
 
 def test_what_was_not_measured_is_not_zero() -> None:
     assert "is not known" in Chance().words(3)
+    assert Chance().record(3) == {"reason": "it was not measured"}
 
 
 def test_pixels_too_small_for_a_shift_give_a_reason() -> None:
