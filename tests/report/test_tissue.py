@@ -434,6 +434,9 @@ class TestAlerts:
         (cut,) = (text for text in self.found(table, facts) if text.startswith("Cut objects"))
         assert f"the counting brick finds {found.brick.per_um3:.3g}" in cut
         assert "more than its 95 % interval" not in cut
+        for every, is_high in ((replace(found.brick, synapses=2 * found.brick.synapses), True), (found.brick, False)):
+            said = self.found(table, replace(FACTS, density=replace(found, every=every)))
+            assert ("which is too high" in " ".join(said)) == is_high
         (uneven,) = (
             text for text in self.found(table, replace(FACTS, density=density_of(900, end=5))) if "Cut" in text
         )
