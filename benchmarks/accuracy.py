@@ -106,8 +106,7 @@ TASKS = {
         replace(entry, chosen={"vglut1": ""}) if entry.name == "nomads-classifier" else entry for entry in BOTH.entries
     )), ALONE),
     "psd95_dev": (
-        Task("excitatory", ("PSD95",), (*ALONE.entries, Entry("nomads-unsupervised", chosen=TWICE),
-                                        Entry("probabilistic", chosen=TWICE))),
+        Task("excitatory", ("PSD95",), (*ALONE.entries, Entry("probabilistic", chosen=TWICE))),
     ),
 }  # fmt: skip
 
