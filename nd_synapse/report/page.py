@@ -87,7 +87,7 @@ def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
         cards.append(("Density", f"{_plain(table.n / volume)} per µm³", f"in {_plain(volume)} µm³ of tissue"))
     if not facts.chance.reason:
         low, share, high = (f"{n:,}" for n in facts.chance.expected(table.n))
-        cards.append(("Expected by chance", share, f"of these, {low} at least and {high} at most"))
+        cards.append(("Expected by chance", share, f"of these; {low} to {high} by other assumptions"))
     if box is not None:
         where = ", ".join(f"{axis} {a:,}\N{EN DASH}{b:,}" for axis, (a, b) in zip("zyx", box.ranges, strict=True))
         cards.append(("Box searched", _times(f"{n:,}" for n in box.shape), f"voxels {_ZYX}; {where}"))

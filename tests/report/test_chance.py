@@ -21,7 +21,7 @@ def test_the_page_has_the_figure_where_it_is_known(chance: Chance, is_known: boo
     drawn = subject(TABLE, replace(FACTS, chance=chance))
     page = html("title", [], drawn.table, drawn.facts, [], 0)
     assert ("Expected by chance" in page) == is_known
-    assert ("of these, 20 at least and 80 at most" in page) == is_known
+    assert ("of these; 20 to 80 by other assumptions" in page) == is_known
 
 
 def test_the_caption_has_the_figure_and_its_limits() -> None:
