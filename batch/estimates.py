@@ -148,7 +148,8 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
         # besides blocks and sums, each child lists sums, blocks and failed blocks
         puts, gets, fetched = load.blocks + shards + shards * (sums + blocks + 1), 0, 0
     else:
-        puts, gets = load.blocks + shards * (sums + 2 * blocks + 1), shards**2 + load.blocks
+        # besides blocks, each child lists sums, failed blocks, and blocks three times
+        puts, gets = load.blocks + shards * (sums + 3 * blocks + 1), shards**2 + load.blocks
         fetched = gets // shards
     return Phase(
         name=name,
