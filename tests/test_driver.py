@@ -232,7 +232,9 @@ class TestRealVolume:
         parameters = ["--param", "evidence=one-channel", "--param", f"marker={marker}"]
         volume = where(real_boss, "weiler", "at_example", WHOLE)
         run = drive(real_boss, tmp_path, *volume, *parameters, *LOCAL, "--quiet")
-        assert (run.code, run.stderr) == (0, "")
+        assert run.code == 0
+        # the volume's sections and channels are displaced
+        assert all("WARNING registration of" in line for line in run.stderr.splitlines())
         assert len(run.table()) == objects
         mask = run.mask() > 0
         assert voxels is None or np.count_nonzero(mask) == voxels

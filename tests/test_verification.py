@@ -120,7 +120,8 @@ class TestIntact:
         pipeline = registry.build(name, SENSITIVE.get(name, {}))
         experiment = "plain" if name == OWN else "many"
         ranges = (1, 19), (5, 270), (90, 190)
-        folder = run_job(boss, tmp_path, experiment, *ranges, pipeline=pipeline, push=False)
+        chosen = {"marker": "PSD95"} if name == "puncta" else {}
+        folder = run_job(boss, tmp_path, experiment, *ranges, pipeline=pipeline, channels=chosen, push=False)
         sample = checks(folder, boss, sample=8, pipeline=OWN if name == OWN else None)["sample"]
         rows = len((folder / "synapses.csv").read_text().splitlines()) - 1
         assert rows > 0

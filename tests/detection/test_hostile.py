@@ -106,7 +106,9 @@ def test_a_hostile_volume_gives_the_same_in_blocks(
         found.append(detect(plan, 2))
     # what is planted here are points, in one place in both markers: not all that pipelines look for
     # at its published threshold a thin object is no punctum; with a lower one all are there
-    assert found[0].candidates > 0 or variant == "probabilistic"
+    # where every fifth voxel is bright at random, dark contrasts of one marker are as large as bright ones
+    crowded = variant == "puncta" and volume is dense
+    assert found[0].candidates > 0 or variant == "probabilistic" or crowded
     for other in found[1:]:
         same(found[0], other)
 

@@ -22,7 +22,7 @@ from tests.pipelines.variants import VARIANTS, built
 WHOLE = (8, 1024, 1344)
 SIZES = (WHOLE, (8, 256, 256), (3, 100, 77), (1, 1024, 1344))
 CHANNELS = ("PSD95", "SYNAPSIN", "GLUR1", "LY")
-CHOSEN = {"nomads-classifier": {"gaba": "LY"}}
+CHOSEN = {"nomads-classifier": {"gaba": "LY"}, "puncta": {"marker": "PSD95"}}
 """The volume has no marker of inhibitory synapses: the fill takes its part, for the arithmetic alone."""
 
 
