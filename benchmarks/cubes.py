@@ -96,7 +96,7 @@ def _judged(rates: Mapping[str, Rate], trivial: list[dict[str, Rate]]) -> str:
     for name, rate in rates.items():
         if any(other[name].value > rate.high for other in trivial if name in other):
             notes.append(f"{name} BEATEN")
-        if round(rate.value, 3) < AIMS[name]:  # as it is printed
+        if rate.value < AIMS[name]:
             notes.append(f"{name} BELOW {AIMS[name]:.2f}")
     return "; ".join(notes)
 
