@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.models import Channel, Collection, CoordinateFrame, Experiment
 from nd_synapse.local_boss.responses import BossError, Code
-from nd_synapse.local_boss.tokens import ANONYMOUS, Rights
+from nd_synapse.local_boss.tokens import ANONYMOUS, Right, Rights
 
 __all__ = [
     "LARGEST_JSON_BYTES",
@@ -17,11 +17,10 @@ __all__ = [
     "NotJsonError",
     "Resource",
     "UnauthorizedError",
-    "check_read",
     "check_role",
-    "check_write",
+    "forbidden",
     "identify",
-    "may_read",
+    "may",
 ]
 
 LARGEST_JSON_BYTES = 2**20
@@ -74,21 +73,9 @@ def identify(header: str | None, tokens: Mapping[str, Rights], reading: bool) ->
     return ANONYMOUS
 
 
-def may_read(rights: Rights, resource: Resource, public: bool = True) -> bool:
-    """Return whether a resource may be read; `public` is whether its public flag counts."""
-    return (public and resource.public) or resource.creator == rights.user or rights.may_read(*_names(resource))
-
-
-def check_read(rights: Rights, resource: Resource, public: bool = True) -> None:
-    """Raise 403/3001 unless the caller may read a resource."""
-    if not may_read(rights, resource, public):
-        raise _forbidden()
-
-
-def check_write(rights: Rights, resource: Resource | CoordinateFrame) -> None:
-    """Raise 403/3001 unless the caller may change or fill a resource; its creator may."""
-    if resource.creator != rights.user and not rights.may_write(*_names(resource)):
-        raise _forbidden()
+def may(rights: Rights, right: Right, resource: Resource | CoordinateFrame) -> bool:
+    """Return whether the caller has a right on a resource; its creator has all."""
+    return resource.creator == rights.user or rights.may(right, *_names(resource))
 
 
 def check_role(rights: Rights) -> None:
@@ -98,8 +85,9 @@ def check_role(rights: Rights) -> None:
         raise BossError(403, Code.MISSING_ROLE, message)
 
 
-def _forbidden() -> BossError:
-    return BossError(403, Code.MISSING_PERMISSION, "This user does not have the required permissions")
+def forbidden(message: str) -> BossError:
+    """Return the error of a right that the caller lacks."""
+    return BossError(403, Code.MISSING_PERMISSION, message)
 
 
 def _names(resource: Resource | CoordinateFrame) -> tuple[str, ...]:
@@ -111,4 +99,4 @@ def _names(resource: Resource | CoordinateFrame) -> tuple[str, ...]:
         case Channel():
             return (resource.collection, resource.experiment, resource.name)
         case CoordinateFrame():
-            return ()  # belongs to no collection: only its creator and who may write everything
+            return ()  # belongs to no collection: its creator has rights, and who has them everywhere

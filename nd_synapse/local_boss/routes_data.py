@@ -24,9 +24,10 @@ from nd_synapse.local_boss.cutouts import (
     whole,
 )
 from nd_synapse.local_boss.models import Channel, CoordinateFrame, Experiment
-from nd_synapse.local_boss.requests import Call, Resource, check_read, check_write
+from nd_synapse.local_boss.requests import Call, Resource, forbidden, may
 from nd_synapse.local_boss.responses import BossError, Code, MissingError, digest
 from nd_synapse.local_boss.routes_resources import NOT_DOWNSAMPLED
+from nd_synapse.local_boss.tokens import Right
 from nd_synapse.local_boss.voxels import CHUNK
 
 __all__ = [
@@ -43,13 +44,15 @@ __all__ = [
 LARGEST_UPLOAD_BYTES = 550 * 2**20
 """What the proxy in front of the real server lets through."""
 
+METADATA_RIGHTS: Mapping[str, Right] = {"GET": "read", "POST": "add", "PUT": "update", "DELETE": "delete"}
+
 Names = Mapping[str, str]
 
 
 def get_cutout(call: Call, names: Names) -> Response:
     """Return the voxels of a box, only those of the objects in ``filter`` if it is given."""
     check_access_mode(call.query, call.boss.strict)
-    cutout = _cutout(call, names, writing=False)
+    cutout = _cutout(call, names, "read_volumetric_data", public=True)
     wanted = call.query.get("filter")
     if wanted:
         check_annotation(cutout.channel, "objects to filter by")
@@ -67,7 +70,7 @@ def get_cutout(call: Call, names: Names) -> Response:
 
 def post_cutout(call: Call, names: Names) -> Response:
     """Lay voxels over those of a box."""
-    cutout = _cutout(call, names, writing=True)
+    cutout = _cutout(call, names, "add_volumetric_data")
     check_size(cutout)
     check_served(cutout.channel, cutout.resolution, reading=False)
     shape = cutout.shape if cutout.timed else cutout.box.shape
@@ -82,7 +85,7 @@ def post_cutout(call: Call, names: Names) -> Response:
 
 def to_black(call: Call, names: Names) -> Response:
     """Set the voxels of a box to 0."""
-    cutout = _cutout(call, names, writing=True)
+    cutout = _cutout(call, names, "add_volumetric_data")
     check_size(cutout)
     check_served(cutout.channel, cutout.resolution, reading=False)
     call.boss.voxels.erase(cutout.channel, cutout.resolution, cutout.box, cutout.times)
@@ -91,7 +94,7 @@ def to_black(call: Call, names: Names) -> Response:
 
 def ids(call: Call, names: Names) -> Response:
     """List the objects in a box."""
-    cutout = _cutout(call, names, writing=False, public=False)
+    cutout = _cutout(call, names, "read_volumetric_data")
     check_annotation(cutout.channel, "object ids")
     check_served(cutout.channel, cutout.resolution, reading=True)
     found = np.zeros(1, cutout.channel.datatype)
@@ -106,7 +109,7 @@ def bounding_box(call: Call, names: Names) -> Response:
     if how not in ("loose", "tight"):
         raise BossError(400, Code.INVALID_ARGUMENT, "Invalid type of bounding box: give loose or tight.")
     channel, experiment, _ = _place(call, names)
-    check_read(call.rights, channel, public=False)
+    _check(call, "read_volumetric_data", channel)
     resolution, wanted = int(names["resolution"]), whole(names["id"])
     check_resolution(channel, experiment, resolution)
     check_annotation(channel, "objects")
@@ -139,7 +142,7 @@ def _around(call: Call, channel: Channel, resolution: int, wanted: int, tight: b
 def reserve(call: Call, names: Names) -> Response:
     """Reserve object ids."""
     channel = _channel(call, names)
-    check_write(call.rights, channel)
+    _check(call, "add_volumetric_data", channel)
     if channel.type != "annotation":
         raise UnservedError
     first = stored_metadata.reserve_ids(call.boss.catalog.database, channel, whole(names["count"]))
@@ -149,10 +152,7 @@ def reserve(call: Call, names: Names) -> Response:
 def metadata(call: Call, names: Names) -> Response:
     """List, read, add, change or delete metadata keys."""
     resource = _resource(call, names)
-    if call.method == "GET":
-        check_read(call.rights, resource, public=False)
-    else:
-        check_write(call.rights, resource)
+    _check(call, METADATA_RIGHTS[call.method], resource)
     database, key, value = call.boss.catalog.database, call.query.get("key"), call.query.get("value")
     if call.method == "GET" and key is None:
         return JSONResponse({"keys": stored_metadata.list_metadata(database, resource)})
@@ -174,7 +174,7 @@ def metadata(call: Call, names: Names) -> Response:
 def downsample(call: Call, names: Names) -> Response:
     """Return the extent and voxel size of every level; x, y, z order."""
     channel, experiment, frame = _place(call, names)
-    check_read(call.rights, channel)
+    _check(call, "read_volumetric_data", channel, public=True)
     levels = range(channel.base_resolution, channel.base_resolution + experiment.num_hierarchy_levels)
     isotropic = experiment.hierarchy_method == "isotropic"
     scales = {level: (2**level, 2**level, 2**level if isotropic else 1) for level in levels}
@@ -190,14 +190,17 @@ def downsample(call: Call, names: Names) -> Response:
     )
 
 
-def _cutout(call: Call, names: Names, writing: bool, public: bool = True) -> Cutout:
+def _cutout(call: Call, names: Names, right: Right, public: bool = False) -> Cutout:
     """Check existence, then rights, then ranges."""
     channel, experiment, frame = _place(call, names)
-    if writing:
-        check_write(call.rights, channel)
-    else:
-        check_read(call.rights, channel, public)
+    _check(call, right, channel, public)
     return parse_cutout(channel, experiment, frame, names)
+
+
+def _check(call: Call, right: Right, resource: Resource, public: bool = False) -> None:
+    """Raise 403/3001 unless the caller has a right; `public` is whether the public flag gives it to everybody."""
+    if not (public and resource.public) and not may(call.rights, right, resource):
+        raise forbidden("This user does not have the required permissions")
 
 
 def _place(call: Call, names: Names) -> tuple[Channel, Experiment, CoordinateFrame]:

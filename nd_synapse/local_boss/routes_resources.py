@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response
 from nd_synapse.local_boss.catalog import CHANNELS, EXPERIMENTS, FRAMES, Kind
 from nd_synapse.local_boss.cutouts import UnservedError
 from nd_synapse.local_boss.models import Channel, Collection, CoordinateFrame, Experiment
-from nd_synapse.local_boss.requests import Call, check_read, check_role, check_write, may_read
+from nd_synapse.local_boss.requests import Call, check_role, forbidden, may
 from nd_synapse.local_boss.responses import BossError, Code
-from nd_synapse.local_boss.tokens import ANONYMOUS
+from nd_synapse.local_boss.tokens import ANONYMOUS, Right
 
 __all__ = ["NOT_DOWNSAMPLED", "answer", "list_names"]
 
@@ -22,6 +22,7 @@ NOT_DOWNSAMPLED = "NOT_DOWNSAMPLED"
 
 Json = dict[str, object]
 Names = Mapping[str, str]
+Item = Collection | CoordinateFrame | Experiment | Channel
 
 
 def list_names(kind: Kind[Any], call: Call, names: Names) -> Response:
@@ -34,7 +35,7 @@ def list_names(kind: Kind[Any], call: Call, names: Names) -> Response:
         found = call.boss.catalog.listed(kind, *names.values())
     except BossError as error:
         raise (UnservedError() if call.boss.strict else error) from error
-    return JSONResponse({kind.table: [item.name for item in found if may_read(call.rights, item)]})
+    return JSONResponse({kind.table: [item.name for item in found if _may_read(call, item)]})
 
 
 def answer(kind: Kind[Any], call: Call, names: Names) -> Response:
@@ -44,24 +45,24 @@ def answer(kind: Kind[Any], call: Call, names: Names) -> Response:
         case "POST":
             check_role(call.rights)
             if kind.parent is not None:
-                check_write(call.rights, catalog.get(kind.parent, *path[:-1]))
+                _check(call, "add", catalog.get(kind.parent, *path[:-1]))
             made = catalog.create(kind, *path, fields=call.fields(), creator=call.rights.user)
             return JSONResponse(_shown(call, made), 201)
         case "PUT":
-            check_write(call.rights, catalog.get(kind, *path))
+            _check(call, "update", catalog.get(kind, *path))
             return JSONResponse(_shown(call, catalog.update(kind, *path, fields=call.fields())))
         case "DELETE":
             check_role(call.rights)
             return _delete(call, kind, *path)
     found = catalog.get(kind, *path)
-    if kind is not FRAMES:  # those everybody may read
-        check_read(call.rights, found)
+    if not _may_read(call, found):
+        raise _missing("read", found)
     return JSONResponse(_shown(call, found))
 
 
 def _delete(call: Call, kind: Kind[Any], *names: str) -> Response:
     try:
-        check_write(call.rights, call.boss.catalog.get(kind, *names))
+        _check(call, "delete", call.boss.catalog.get(kind, *names))
         call.boss.catalog.delete(kind, *names)
     except BossError as error:
         if error.code != Code.MARKED_FOR_DELETION:  # to delete twice is no fault
@@ -69,7 +70,21 @@ def _delete(call: Call, kind: Kind[Any], *names: str) -> Response:
     return Response(status_code=204)
 
 
-def _shown(call: Call, item: Collection | CoordinateFrame | Experiment | Channel) -> Json:
+def _may_read(call: Call, item: Item) -> bool:
+    """Return whether the caller may read a resource; coordinate frames and what is public everybody may."""
+    return isinstance(item, CoordinateFrame) or item.public or may(call.rights, "read", item)
+
+
+def _check(call: Call, right: Right, item: Item) -> None:
+    if not may(call.rights, right, item):
+        raise _missing(right, item)
+
+
+def _missing(right: Right, item: Item) -> BossError:
+    return forbidden(f"Missing {right} permissions on the resource {item.name}")
+
+
+def _shown(call: Call, item: Item) -> Json:
     """Return what is sent of a resource."""
     match item:
         case Collection():
@@ -88,7 +103,7 @@ def _public_fields(item: Collection | Experiment | Channel) -> Json:
 
 def _collection(call: Call, item: Collection) -> Json:
     inside = call.boss.catalog.listed(EXPERIMENTS, item.name)
-    readable = [experiment.name for experiment in inside if may_read(call.rights, experiment)]
+    readable = [experiment.name for experiment in inside if _may_read(call, experiment)]
     return {**_public_fields(item), "experiments": readable}
 
 
@@ -99,7 +114,7 @@ def _experiment(call: Call, item: Experiment) -> Json:
         unit = "seconds"  # the real server says null, on which its own client stumbles
     return {
         **_public_fields(item),
-        "channels": [channel.name for channel in inside if may_read(call.rights, channel)],
+        "channels": [channel.name for channel in inside if _may_read(call, channel)],
         "collection": item.collection,
         "coord_frame": item.coord_frame,
         "num_hierarchy_levels": item.num_hierarchy_levels,

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nd_synapse.errors import StorageError, UsageError
 from nd_synapse.local_boss.catalog import LOCAL_USER
 from nd_synapse.paths import refuse_special
 from nd_synapse.text import system_reason
 
-__all__ = ["ANONYMOUS", "Rights", "load", "writing_token"]
+__all__ = ["ANONYMOUS", "Right", "Rights", "load", "writing_token"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,26 @@ PUBLIC = "public"
 """The token that everybody knows, and its user."""
 ROLES = ("none", "resource-manager", "admin")
 
+Right = Literal[
+    "read",
+    "add",
+    "update",
+    "delete",
+    "assign_group",
+    "remove_group",
+    "read_volumetric_data",
+    "add_volumetric_data",
+    "delete_volumetric_data",
+]
+"""A right as BOSS names it. Those with volumetric data concern the voxels of channels, the others descriptions."""
+ALL_RIGHTS: tuple[Right, ...] = get_args(Right)
+READING: tuple[Right, ...] = ("read", "read_volumetric_data")
+"""What ``read`` in the token file stands for."""
+CHANGING = tuple(right for right in ALL_RIGHTS if right not in READING)
+"""What ``write`` stands for."""
+
 Scope = Literal["all"] | frozenset[str]
+"""Everything, or collections, experiments (``"collection/experiment"``) and channels, each with its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +58,24 @@ class Rights:
     user: str
     """The name under which resources are created."""
     role: str
-    """``admin`` may do everything; ``resource-manager`` may create and delete where it may write; ``none`` may not."""
-    read: Scope
-    """Everything, or names of collections and of experiments (``"collection/experiment"``), each with its content."""
-    write: Scope
+    """``admin`` may do everything, ``resource-manager`` create and delete resources where its rights allow it."""
+    scopes: Mapping[Right, Scope]
+    """Where each right holds; one that is missing holds nowhere."""
 
     @property
     def manages(self) -> bool:
         """Whether the role lets create and delete resources."""
         return self.role in ("resource-manager", "admin")
 
-    def may_read(self, *names: str) -> bool:
-        """Return whether a resource may be read; a collection also by those who may read one of its experiments."""
-        return self._reaches(self.read, names) or (
-            len(names) == 1 and self.read != "all" and any(pattern.startswith(f"{names[0]}/") for pattern in self.read)
-        )
-
-    def may_write(self, *names: str) -> bool:
-        """Return whether the collection, experiment or channel of these names may be changed or filled."""
-        return self._reaches(self.write, names)
-
-    def _reaches(self, scope: Scope, names: tuple[str, ...]) -> bool:
+    def may(self, right: Right, *names: str) -> bool:
+        """Return whether a right holds on the collection, experiment or channel of these names."""
+        scope = self.scopes.get(right, frozenset())
         if self.role == "admin" or scope == "all":
             return True
-        return any("/".join(names[:depth]) in scope for depth in (1, 2))
+        return any("/".join(names[:depth]) in scope for depth in range(1, len(names) + 1))
 
 
-ANONYMOUS = Rights("anonymous", "none", frozenset(), frozenset())
+ANONYMOUS = Rights("anonymous", "none", {})
 """Callers without a token read what is public."""
 
 
@@ -131,7 +141,7 @@ def _checked(path: Path, number: int, token: str, entry: object) -> Rights:
     where = f"token number {number}"
     rights = _rights(path, where, entry)
     if token == PUBLIC:
-        if rights.user != PUBLIC or rights.role != "none" or rights.write:
+        if rights.user != PUBLIC or rights.role != "none" or any(rights.scopes[right] for right in CHANGING):
             found = f"everybody knows {where}, {PUBLIC!r}, and it may do more than read"
             raise UsageError(f"token file {path}", found, f"Give those rights to another token than {PUBLIC!r}")
         return rights
@@ -157,12 +167,21 @@ def _rights(path: Path, where: str, entry: object) -> Rights:
         raise _malformed(path, f"{where} names no user")
     if role not in ROLES:
         raise _malformed(path, f"{where} has a role that is none of {', '.join(ROLES)}")
-    return Rights(user, role, _scope(path, where, entry.get("read", [])), _scope(path, where, entry.get("write", [])))
+    given = entry.get("rights", {})
+    if not isinstance(given, Mapping) or not given.keys() <= set(ALL_RIGHTS):
+        raise _malformed(path, f"the rights of {where} are not a table by {', '.join(ALL_RIGHTS)}")
+    scopes: dict[Right, Scope] = {}
+    for short, meant in {"read": READING, "write": CHANGING}.items():
+        everywhere = _scope(path, where, entry.get(short, []))
+        for right in meant:
+            alone = _scope(path, where, given.get(right, []))
+            scopes[right] = "all" if "all" in (everywhere, alone) else frozenset({*everywhere, *alone})
+    return Rights(user, role, scopes)
 
 
 def _scope(path: Path, where: str, given: object) -> Scope:
     if given == "all":
         return "all"
     if not isinstance(given, list) or not all(isinstance(pattern, str) for pattern in given):
-        raise _malformed(path, f'the read and write rights of {where} are neither "all" nor a list of names')
+        raise _malformed(path, f'the rights of {where} are neither "all" nor a list of names')
     return frozenset(given)

@@ -88,6 +88,9 @@ BAD_TOKENS = {
     "no user": '{"tokens": {"secret-abc": {"role": "admin"}}}',
     "an unknown role": '{"tokens": {"secret-abc": {"user": "u", "role": "king"}}}',
     "rights that are no list": '{"tokens": {"secret-abc": {"user": "u", "read": "some"}}}',
+    "a right of another name": '{"tokens": {"secret-abc": {"user": "u", "rights": {"write": "all"}}}}',
+    "rights that are no table": '{"tokens": {"secret-abc": {"user": "u", "rights": ["read"]}}}',
+    "a right that is no list": '{"tokens": {"secret-abc": {"user": "u", "rights": {"read": "some"}}}}',
 }
 
 
@@ -114,6 +117,10 @@ UNSAFE_TOKENS: dict[str, tuple[dict[str, object], str]] = {
     ),
     "the user of a token that everybody knows": ({"secret-0123": {"user": "public"}}, "of the user 'public'"),
     "a known token that may write": ({"public": {"user": "public", "write": ["lab"]}}, "it may do more than read"),
+    "a known token that may fill": (
+        {"public": {"user": "public", "rights": {"add_volumetric_data": "all"}}},
+        "it may do more than read",
+    ),
     "a known token with a role": ({"public": {"user": "public", "role": "admin"}}, "it may do more than read"),
     "a known token of a user": ({"public": {"user": "ana"}}, "it may do more than read"),
 }
@@ -134,7 +141,7 @@ def test_a_token_that_lets_in_more_than_was_meant_is_refused(
 def test_the_known_token_may_read_what_it_was_given(tmp_path: Path) -> None:
     entry = {"user": "public", "role": "none", "read": ["lab"], "write": []}
     (tmp_path / "tokens.json").write_text(json.dumps({"tokens": {"public": entry}}))
-    assert tokens.load(tmp_path)["public"].may_read("lab", "pilot")
+    assert tokens.load(tmp_path)["public"].may("read", "lab", "pilot")
 
 
 @pytest.mark.parametrize(("mode", "times"), [(0o640, 1), (0o602, 1), (0o600, 0)])

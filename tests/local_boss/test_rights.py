@@ -22,6 +22,12 @@ TOKENS: dict[str, Any] = {
         "token-manager": {"user": "manager", "role": "resource-manager", "read": [], "write": []},
         "token-inner": {"user": "inner", "role": "none", "read": ["col-1/exp-3"], "write": ["col-1/exp-3"]},
         "token-outer": {"user": "outer", "role": "resource-manager", "read": ["col-1"], "write": ["col-1"]},
+        "token-describer": {"user": "describer", "role": "none", "rights": {"read": "all", "update": "all"}},
+        "token-filler": {"user": "filler", "role": "none", "rights": {"add_volumetric_data": "all"}},
+        "token-viewer": {"user": "viewer", "role": "none", "rights": {"read_volumetric_data": "all"}},
+        "token-noter": {"user": "noter", "role": "none", "rights": {"read": "all", "add": "all"}},
+        "token-maker": {"user": "maker", "role": "resource-manager", "rights": {"add": "all"}},
+        "token-channel": {"user": "channel", "role": "none", "rights": {}},
         "public": {"user": "public", "role": "none", "read": [], "write": []},
     }
 }
@@ -47,6 +53,7 @@ def place(server: BossServer) -> Place:
     allowed = {"token-inner": f"{place.collection.name}/{place.experiment.name}", "token-outer": place.collection.name}
     for token, pattern in allowed.items():
         TOKENS["tokens"][token].update(read=[pattern], write=[pattern])
+    TOKENS["tokens"]["token-channel"]["rights"] = {"read": [place.path("img")]}
     return place
 
 
@@ -72,6 +79,7 @@ def ask(place: Place, token: str | None, method: str, what: str) -> requests.Res
         "meta": f"/v1/meta/{col}/{exp}/img",
         "open meta": f"/v1/meta/{col}/{exp}/open",
         "new meta": f"/v1/meta/{col}/{exp}/img/?key=none&value=v",
+        "box": f"/v1/boundingbox/{col}/{exp}/ids/0/1/",
         "ids": f"/v1/ids/{col}/{exp}/ids/0/0:4/0:1/0:1/",
         "reserve": f"/v1/reserve/{col}/{exp}/ids/1",
         "downsample": f"/v1/downsample/{col}/{exp}/img",
@@ -104,7 +112,7 @@ MATRIX: list[tuple[str | None, str, str, tuple[int, int | None]]] = [
     ("token-manager", "GET", "cutout", DENIED),
     ("token-manager", "POST", "channel", DENIED),
     ("token-manager", "DELETE", "channel", DENIED),
-    ("token-inner", "GET", "collection", OK),
+    ("token-inner", "GET", "collection", DENIED),
     ("token-inner", "GET", "experiment", OK),
     ("token-inner", "GET", "cutout", OK),
     ("token-inner", "POST", "cutout", (201, None)),
@@ -114,6 +122,41 @@ MATRIX: list[tuple[str | None, str, str, tuple[int, int | None]]] = [
     ("token-outer", "POST", "cutout", (201, None)),
     ("token-outer", "POST", "channel", (400, 1003)),
     ("token-outer", "PUT", "frame", DENIED),
+    ("token-describer", "GET", "channel", OK),
+    ("token-describer", "PUT", "channel", OK),
+    ("token-describer", "PUT", "frame", OK),
+    ("token-describer", "GET", "cutout", DENIED),
+    ("token-describer", "GET", "downsample", DENIED),
+    ("token-describer", "GET", "ids", DENIED),
+    ("token-describer", "GET", "box", DENIED),
+    ("token-describer", "POST", "cutout", DENIED),
+    ("token-describer", "PUT", "black", DENIED),
+    ("token-describer", "GET", "meta", OK),
+    ("token-describer", "POST", "new meta", DENIED),
+    ("token-describer", "PUT", "new meta", (400, 1003)),
+    ("token-describer", "DELETE", "new meta", DENIED),
+    ("token-filler", "GET", "channel", DENIED),
+    ("token-filler", "PUT", "channel", DENIED),
+    ("token-filler", "GET", "cutout", DENIED),
+    ("token-filler", "POST", "cutout", (201, None)),
+    ("token-filler", "PUT", "black", OK),
+    ("token-filler", "GET", "reserve", OK),
+    ("token-viewer", "GET", "channel", DENIED),
+    ("token-viewer", "GET", "cutout", OK),
+    ("token-viewer", "GET", "ids", OK),
+    ("token-viewer", "GET", "downsample", OK),
+    ("token-viewer", "GET", "box", (404, 4004)),
+    ("token-viewer", "GET", "reserve", DENIED),
+    ("token-viewer", "GET", "meta", DENIED),
+    ("token-noter", "POST", "new meta", (201, None)),
+    ("token-noter", "POST", "channel", ROLE),
+    ("token-maker", "POST", "channel", (400, 1003)),
+    ("token-maker", "PUT", "channel", DENIED),
+    ("token-maker", "DELETE", "channel", DENIED),
+    ("token-channel", "GET", "channel", OK),
+    ("token-channel", "GET", "open channel", OK),
+    ("token-channel", "GET", "cutout", DENIED),
+    ("token-channel", "GET", "experiment", DENIED),
     *((token, "GET", "channel", DENIED) for token in ("public", None)),
     *((token, "GET", "cutout", DENIED) for token in ("public", None)),
     *((token, "GET", "downsample", DENIED) for token in ("public", None)),
@@ -166,7 +209,7 @@ def test_lists_show_what_the_caller_may_read(governed: Place) -> None:
     channels = f"/v1/collection/{col}/experiment/{exp}/channel/"
     assert governed.server.ask("GET", channels, token="public").json() == {"channels": ["open"]}
     assert governed.server.ask("GET", "/v1/collection//", token="public").json() == {"collections": []}
-    assert governed.server.ask("GET", "/v1/collection//", token="token-inner").json() == {"collections": [col]}
+    assert governed.server.ask("GET", "/v1/collection//", token="token-inner").json() == {"collections": []}
     assert governed.server.ask("GET", channels, token="token-reader").json() == {"channels": ["ids", "img", "open"]}
 
 
