@@ -117,7 +117,7 @@ def requested_run(command: str, argv: Sequence[str], environ: Mapping[str, str])
     ours, words = own.parse_known_args(argv)
     options = run.parse_args(words)
     job = job_from(options, environ)
-    logs.apply(logs.LogSettings(level_of(options), (job.token,)))
+    logs.apply(logs.LogSettings(level_of(options)))
     return Requested(ours, words, job, options.cpus)
 
 

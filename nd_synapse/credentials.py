@@ -1,39 +1,31 @@
-"""The BOSS token: where it comes from, and how it is kept out of all output."""
+"""The BOSS token and where it comes from; `redaction` keeps it out of all output."""
 
 from __future__ import annotations
 
 import codecs
-import json
 import logging
 import os
-import re
 import select
 import stat
 import time
-import traceback
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
-from urllib.parse import quote
 
 from nd_synapse.errors import StorageError, UsageError
 
 __all__ = [
+    "HIDDEN",
     "TOKEN_VARIABLE",
-    "Redactor",
     "Token",
     "find_token",
-    "given_secrets",
     "read_token_file",
-    "redact",
     "take_environment",
 ]
 
 log = logging.getLogger(__name__)
 
-_AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 TOKEN_VARIABLE = "BOSS_TOKEN"  # noqa: S105 - the name of the variable, not its value
 HIDDEN = "***"
 WAYS = f"Give it with --token-file FILE, {TOKEN_VARIABLE} in the environment, or token in neurodata.cfg"
@@ -44,12 +36,6 @@ _TOKEN_FILE_BYTES = 4096
 _TOKEN_FILE_S = 60.0
 # A shorter one is part of common words: removing it from messages would garble them.
 _SHORTEST = 8
-
-# The value of an Authorization header in any quoting, and a bare "Token 0a1b...", also of a token that we do not know.
-# A bare one needs a digit: sentences begin with "Token" too.
-_AUTHORIZATION = re.compile(
-    r"""((?i:authorization)["']?\s*[:=]\s*(?:b(?=["']))?["']?(?:(?i:token|bearer|basic)\s+)?|\bToken\s+(?=\S*\d)(?=\S{8}))[^\s'",;)}\]]+"""
-)
 
 
 class Token:
@@ -198,58 +184,8 @@ def _read_within(path: Path, most: int, limit_s: float) -> tuple[bytes, int]:
         return raw, os.fstat(file.fileno()).st_mode
 
 
-def given_secrets(words: Sequence[str], environ: Mapping[str, str]) -> tuple[Token, ...]:
-    """Return the secrets of a command line that is not parsed yet, and of its environment."""
-    found = [environ.get(name, "").strip() for name in (TOKEN_VARIABLE, *_AWS_SECRETS)]
-    found += [following for word, following in pairwise(words) if word == "--token"]
-    found += [word.removeprefix("--token=") for word in words if word.startswith("--token=")]
-    return tuple(Token(secret) for secret in dict.fromkeys(found) if not _fault(secret))
-
-
 def take_environment() -> dict[str, str]:
     """Return the environment, and remove the token from that of this process and of all that it starts."""
     environ = dict(os.environ)
     os.environ.pop(TOKEN_VARIABLE, None)
     return environ
-
-
-def redact(text: str, *tokens: Token) -> str:
-    """Remove tokens (as given, quoted, percent-encoded) and values of Authorization headers from a text."""
-    for token in tokens:
-        if token.is_secret:
-            secret = token.reveal()
-            quoted = {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe=""), quote(secret)}
-            # longest first, since a short form may be part of a longer one
-            for form in sorted(quoted, key=len, reverse=True):
-                text = text.replace(form, HIDDEN)
-    return _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
-
-
-class Redactor(logging.Filter):
-    """A filter that removes tokens from every record, before any handler formats it.
-
-    Attach it to handlers: a filter of a logger does not see the records of the loggers below it.
-    """
-
-    def __init__(self, *tokens: Token) -> None:
-        super().__init__()
-        self._tokens = tokens
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the message, its arguments and the exception's text."""
-        # merged here: a token split over two arguments, or inside an object, shows only then
-        try:
-            message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - filters run outside of logging's own handling of errors, and a wrong format string must not end the job
-            message = f"{record.msg if isinstance(record.msg, str) else ''} ({type(error).__name__} in its message)"
-        record.msg = redact(message, *self._tokens)
-        record.args = None
-        if record.exc_info and not record.exc_text and record.exc_info[0] is not None:
-            record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-        if record.exc_text:
-            record.exc_text = redact(record.exc_text, *self._tokens)
-            # Formatters that ignore exc_text would format exc_info anew.
-            record.exc_info = None
-        if record.stack_info:
-            record.stack_info = redact(record.stack_info, *self._tokens)
-        return True

@@ -1,4 +1,4 @@
-"""Where log records go: to standard error and, once there is a result folder, to its job.log; never with a token.
+"""Where log records go: to standard error and, once there is a result folder, to its job.log; never with a secret.
 
 Worker processes log by the same settings.
 """
@@ -16,12 +16,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nd_synapse.credentials import Redactor, Token, given_secrets, redact
+from nd_synapse.credentials import Token
 from nd_synapse.errors import StorageError
 from nd_synapse.paths import refuse_special
+from nd_synapse.redaction import Redactor, hidden, hide, words_and_environment
 from nd_synapse.text import one_line, shortened
 
-__all__ = ["LogSettings", "apply", "current", "hide", "job_log", "redacted", "start"]
+__all__ = ["LogSettings", "apply", "current", "job_log", "start"]
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,6 @@ class LogSettings:
 
     level: int | None = logging.INFO
     """Lowest level on standard error; None leaves it, and the levels of all loggers, to the program that imports us."""
-    tokens: tuple[Token, ...] = ()
-    """Removed from every record."""
     file: Path | None = None
     """The job.log."""
 
@@ -112,29 +111,12 @@ class _JobLog(logging.FileHandler):
 
 
 _CURRENT: LogSettings | None = None
-_SECRETS: tuple[Token, ...] = ()
-"""Those of the command line and its environment, and those found since."""
 
 
 def start(words: Sequence[str], environ: Mapping[str, str]) -> None:
     """Start logging for a command line; its secrets, and those of its environment, are hidden from here on."""
-    global _SECRETS
-    _SECRETS = given_secrets(words, environ)
+    hide(*words_and_environment(words, environ))
     apply(LogSettings())
-
-
-def hide(token: Token) -> None:
-    """Hide a token that was found in a file."""
-    global _SECRETS
-    if token not in _SECRETS:
-        _SECRETS = (*_SECRETS, token)
-        if _CURRENT is not None:
-            apply(_CURRENT)
-
-
-def redacted(text: str) -> str:
-    """Return a text without the tokens that are known by now."""
-    return redact(text, *_SECRETS, *(_CURRENT.tokens if _CURRENT else ()))
 
 
 def current() -> LogSettings | None:
@@ -179,7 +161,7 @@ def _restore_levels() -> None:
 
 
 def _handlers(settings: LogSettings) -> list[logging.Handler]:
-    """Build the handlers, each with the filter that removes tokens."""
+    """Build the handlers, each with the filter that removes secrets."""
     handlers: list[logging.Handler] = []
     if settings.level is not None:
         terminal = _Terminal()
@@ -200,7 +182,7 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
         file.setFormatter(_Lines(_FILE_LINE, traces=True))
         handlers.append(file)
     for handler in handlers:
-        handler.addFilter(Redactor(*{*settings.tokens, *_SECRETS}))
+        handler.addFilter(Redactor())
     return handlers
 
 
@@ -208,8 +190,9 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
 def job_log(file: Path, token: Token) -> Iterator[None]:
     """Write the log to a file too while the context lasts."""
     before = _CURRENT
-    apply(replace(before or LogSettings(level=None), tokens=(token,), file=file))
-    try:
-        yield
-    finally:
-        apply(before)
+    with hidden(token):
+        apply(replace(before or LogSettings(level=None), file=file))
+        try:
+            yield
+        finally:
+            apply(before)

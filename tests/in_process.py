@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import driver
-from nd_synapse import logs
+from nd_synapse import logs, redaction
 from nd_synapse.cli import multicore, report
 from nd_synapse.console import commands
 
@@ -48,3 +48,4 @@ def restored() -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environ)
         logs.apply(None)
+        redaction._known.clear()

@@ -105,7 +105,7 @@ def unsendable_at_two(box: Box) -> object:
 
 def children() -> set[psutil.Process]:
     """Return the workers of this process."""
-    return {child for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())}
+    return {child for child in psutil.Process().children() if "nd_synapse.blocks.worker" in str(child.cmdline())}
 
 
 @pytest.mark.parametrize("cpus", [1, 3])

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nd_synapse import credentials
-from nd_synapse.credentials import Redactor, Token, find_token, given_secrets, read_token_file, redact
+from nd_synapse.credentials import Token, find_token, read_token_file
 from nd_synapse.errors import UsageError
+from nd_synapse.redaction import Redactor, hidden, redacted, words_and_environment
 
 SECRET = "c0ffee%d00d\"quo'te\\back/slash~0123456789"
 
@@ -212,7 +213,7 @@ def test_a_token_file_that_all_may_read_is_warned_about(tmp_path, caplog, mode, 
 def test_for_any_token_no_spelling_of_it_stays_in_a_text(secret, before, after):
     token = Token(secret)
     for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]):
-        cleaned = redact(f"{before} {form} {after}", token)
+        cleaned = redacted(f"{before} {form} {after}", token)
         assert secret not in cleaned
         assert form not in cleaned
 
@@ -230,7 +231,7 @@ def test_for_any_token_no_spelling_of_it_stays_in_a_text(secret, before, after):
     ],
 )
 def test_an_authorization_value_is_removed_even_when_the_token_is_not_known(line):
-    assert "unknownsecret" not in redact(line)
+    assert "unknownsecret" not in redacted(line)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_an_authorization_value_is_removed_even_when_the_token_is_not_known(line
     ],
 )
 def test_sentences_about_tokens_stay_as_they_are(line):
-    assert redact(line, Token("public")) == line
+    assert redacted(line, Token("public")) == line
 
 
 class Holder:
@@ -295,12 +296,13 @@ def written(emit) -> str:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
-    handler.addFilter(Redactor(Token(SECRET)))
+    handler.addFilter(Redactor())
     parent = logging.getLogger("test_credentials")
     parent.addHandler(handler)
     parent.propagate = False
     try:
-        emit(parent.getChild("child"))
+        with hidden(Token(SECRET)):
+            emit(parent.getChild("child"))
     finally:
         parent.removeHandler(handler)
         parent.propagate = True
@@ -308,10 +310,10 @@ def written(emit) -> str:
 
 
 def test_the_secrets_of_a_command_line_and_its_environment_are_found_before_it_is_parsed() -> None:
-    found = given_secrets(["--token", "a-token-of-mine", "x", "--token=another-of-mine", "--token"], {})
+    found = words_and_environment(["--token", "a-token-of-mine", "x", "--token=another-of-mine", "--token"], {})
     assert {token.reveal() for token in found} == {"a-token-of-mine", "another-of-mine"}
     environ = {"BOSS_TOKEN": " of-the-environment\n", "AWS_SESSION_TOKEN": "of-aws-session", "AWS_REGION": "us-east-1"}
-    assert {token.reveal() for token in given_secrets([], environ)} == {"of-the-environment", "of-aws-session"}
+    assert {token.reveal() for token in words_and_environment([], environ)} == {"of-the-environment", "of-aws-session"}
 
 
 def test_a_token_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_job_log_has_utc_times_and_is_continued(tmp_path: Path, monkeypatch: pyt
 
 
 def test_no_handler_shows_the_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    logs.apply(logs.LogSettings(logging.DEBUG, (TOKEN,)))
+    logs.apply(logs.LogSettings(logging.DEBUG))
     with logs.job_log(tmp_path / "job.log", TOKEN):
         logging.getLogger("a").info("header %s", {"Authorization": f"Token {SECRET}"})
         try:

@@ -68,7 +68,9 @@ def kill_and_go_on(server: BossServer, path: Path, delays: list[float], victim: 
         process = subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
         time.sleep(delay)
         if victim == "worker":
-            workers = [w for w in psutil.Process(process.pid).children() if "spawn_main" in " ".join(w.cmdline())]
+            workers = [
+                w for w in psutil.Process(process.pid).children() if "nd_synapse.blocks.worker" in " ".join(w.cmdline())
+            ]
             for worker in workers[:1]:
                 worker.kill()
             _, errors = process.communicate(timeout=60)

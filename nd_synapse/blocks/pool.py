@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import subprocess
 import tempfile
 import time
 import traceback
@@ -22,7 +23,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
@@ -32,13 +32,13 @@ from nd_synapse import logs
 from nd_synapse.blocks.processes import (
     describe_death,
     end_processes,
-    quiet_environment,
     signals_held,
     start_worker,
 )
 from nd_synapse.blocks.worker import LENGTH, Done, Failed, InWorkerError, Ready, Trouble, unpacked
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.redaction import redacted
 
 __all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "InWorkerError"]
 
@@ -95,7 +95,7 @@ class Boxes:
 class _Worker:
     """A worker process as its parent sees it; it `started` when it got its block, was ready, or last sent."""
 
-    process: SpawnProcess
+    process: subprocess.Popen[bytes]
     pipe: Connection
     box: Box | None = None
     started: float = 0.0
@@ -135,12 +135,16 @@ class _Worker:
     def _loaded(self, packed: memoryview) -> Any:
         """Load a message; a result that cannot be loaded here is a failure of its block."""
         try:
-            return unpacked(packed)
+            message = unpacked(packed)
         except Exception as error:
             if self.box is None:
                 raise
             reason = f"its result cannot be loaded by the parent: {type(error).__name__}: {error}"
-            return Failed(self.box, reason, traceback.format_exc())
+            message = Failed(self.box, reason, traceback.format_exc())
+        if isinstance(message, Failed):
+            # what a function raises may hold anything, and goes into files
+            return replace(message, reason=redacted(message.reason), traceback=redacted(message.traceback))
+        return message
 
 
 class BlockPool:
@@ -164,9 +168,7 @@ class BlockPool:
             )
         self.cpus = cpus
         self._block_limit_s = block_limit_s
-        settings = logs.current()
-        # workers do not get the token, not even to keep it out of their logs
-        self._setup = (settings and replace(settings, tokens=()), setup, arguments)
+        self._setup = (logs.current(), setup, arguments)
         self._workers: list[_Worker] = []
         self._files: list[IO[bytes]] = []
 
@@ -178,8 +180,7 @@ class BlockPool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the workers: at once after a failure, for what they do is committed whole or not at all."""
-        # the helper of multiprocessing may have to be started again
-        with quiet_environment(), signals_held():
+        with signals_held():
             for worker in self._workers:
                 worker.pipe.close()
                 if kind is not None or worker.box is not None or not worker.ready:
@@ -250,7 +251,7 @@ class BlockPool:
     def _tend_idle(self) -> None:
         """Read what idle workers sent, and remove those that died: no block was the cause."""
         for worker in [worker for worker in self._workers if worker.box is None]:
-            gone = worker.process.exitcode is not None
+            gone = worker.process.poll() is not None
             if worker.pipe.poll():
                 messages = worker.messages()
                 gone = gone or messages is None
@@ -269,7 +270,7 @@ class BlockPool:
             if worker.ready:
                 self._remove(worker)
                 return False
-            # one that never started is reported by _collect, which sees its sentinel
+            # one that never started is reported by _collect, which sees its end
         worker.box, worker.started, worker.alone = box, time.monotonic(), alone
         return True
 
@@ -283,11 +284,11 @@ class BlockPool:
         """Wait until something happens, and return the outcomes that it brought."""
         now = time.monotonic()
         limits = [worker.started + self._limit_s(worker) - now for worker in busy]
-        waited: list[Any] = [thing for worker in busy for thing in (worker.pipe, worker.process.sentinel)]
+        waited: list[Any] = [worker.pipe for worker in busy]
         # while nobody may take it, news of the feed can wait; they would wake us again and again
         if feed.wakes is not None and self._room(busy) and not again:
             waited.append(feed.wakes)
-        # what the function forked may hold pipe and sentinel of a worker that died: its exit code is checked as well
+        # what the function forked may hold the pipe of a worker that died: its exit code is checked as well
         happened = wait(waited, timeout=max(0.0, min([_LOOK_EVERY_S, *limits])))
         for worker in busy:
             if worker.pipe in happened:
@@ -295,7 +296,7 @@ class BlockPool:
             elif worker.pipe.poll():
                 # it came while the outcome of another was handled: it is neither lost nor late
                 continue
-            elif worker.process.exitcode is not None:
+            elif worker.process.poll() is not None:
                 yield from self._bury(worker, again)
             elif time.monotonic() - worker.started > self._limit_s(worker):
                 yield self._cut_off(worker)
@@ -329,7 +330,7 @@ class BlockPool:
         self._remove(worker)
         if worker.box is None:
             raise AssertionError("only workers with a block are read from")
-        how, remedy = describe_death(worker.process.exitcode or 0)
+        how, remedy = describe_death(worker.process.returncode or 0)
         if not worker.alone:
             log.warning("the worker of block %s was ended %s; the block is tried again alone", worker.box, how)
             again.append(worker.box)

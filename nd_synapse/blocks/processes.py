@@ -1,39 +1,79 @@
-"""Worker processes: started without the token, ended within a limit, and what their exit codes mean."""
+"""Worker processes: started with an environment of their own, ended within a limit, and what their exit codes mean."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import re
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, Pipe
 
-from nd_synapse.blocks.worker import SIGNALS, work
+from nd_synapse.blocks.worker import SIGNALS
 from nd_synapse.credentials import TOKEN_VARIABLE
 
-__all__ = ["describe_death", "end_processes", "quiet_environment", "signals_held", "start_worker"]
+__all__ = ["describe_death", "end_processes", "environment_of_workers", "signals_held", "start_worker"]
 
 STOP_LIMIT_S = 5.0
-_JOIN_S = 0.1
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_WITHHELD = re.compile(rf"{TOKEN_VARIABLE}|AWS_.*")
+
+_PROGRAM = """
+import sys
+from multiprocessing.connection import Connection
+pipe = Connection(int(sys.argv[1]))
+try:
+    sys.path[:], sys.argv[:], orders = pipe.recv()
+except EOFError:
+    sys.exit()
+from nd_synapse.blocks.worker import work
+work(pipe, orders)
+"""
+"""It imports nothing from the working folder by itself, and never the main program of its parent: a script without the
+usual guard cannot start workers without end."""
 
 
-def start_worker(orders: str) -> tuple[SpawnProcess, Connection]:
-    """Start a worker by spawn: it shares no locks, sockets or threads with its parent, whatever that has imported."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=work, args=(there, orders), daemon=True)
-    # the helper that multiprocessing starts beside the first worker has no token in its environment either
-    with quiet_environment(), signals_held(), _main_hidden():
-        process.start()
-    there.close()
+def environment_of_workers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of workers: libraries of one thread, no token, and nothing that opens AWS."""
+    kept = {name: value for name, value in environ.items() if not _WITHHELD.fullmatch(name)}
+    # more threads than cores only get in the way
+    return {**kept, **dict.fromkeys(_THREADS, "1")}
+
+
+def start_worker(orders: str) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Start a worker: it shares no locks, sockets or threads with its parent, whatever that has imported.
+
+    Nothing of this process changes meanwhile: others of its threads may start workers, too, or ask AWS.
+    """
+    here, there = Pipe()
+    command = [sys.executable, *_flags(), "-c", _PROGRAM, str(there.fileno())]
+    try:
+        with signals_held():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                env=environment_of_workers(os.environ),
+                pass_fds=[there.fileno()],
+            )
+    except BaseException:
+        here.close()
+        raise
+    finally:
+        there.close()
+    # it may have ended; then whoever reads from it finds out. A token on the command line does not reach it
+    with suppress(BrokenPipeError, ConnectionResetError):
+        here.send((sys.path, sys.argv[:1], orders))
     return process, here
+
+
+def _flags() -> list[str]:
+    """Return the options of this Python, such as -W and -X."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # as multiprocessing does
+    return flags
 
 
 def describe_death(code: int) -> tuple[str, str]:
@@ -58,8 +98,6 @@ def signals_held() -> Iterator[None]:
 
     A process that is started meanwhile has them blocked until it unblocks them itself.
     """
-    # it is started with the first worker, and would unblock them
-    resource_tracker.ensure_running()
     came: list[int] = []
     handlers = {}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -76,45 +114,7 @@ def signals_held() -> Iterator[None]:
             signal.raise_signal(late)
 
 
-@contextmanager
-def quiet_environment() -> Iterator[None]:
-    """Give a new worker an environment of its own: libraries of one thread, and no token."""
-    # numpy's libraries read these when they are loaded, in the child; more threads than cores only get in the way
-    before = {name: os.environ.get(name) for name in (*_THREADS, TOKEN_VARIABLE)}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    os.environ.pop(TOKEN_VARIABLE, None)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keep a new worker from running the main program again, as spawn would have it, and from its command line.
-
-    It starts sooner, a script without the usual guard cannot start workers without end, and a token on the command line
-    does not reach the worker.
-    """
-    main = sys.modules["__main__"]
-    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
-    words = sys.argv
-    sys.argv = words[:1]
-    for name in hidden:
-        setattr(main, name, None)
-    try:
-        yield
-    finally:
-        sys.argv = words
-        for name, value in hidden.items():
-            setattr(main, name, value)
-
-
-def end_processes(processes: Iterable[SpawnProcess]) -> None:
+def end_processes(processes: Iterable[subprocess.Popen[bytes]]) -> None:
     """Wait for processes to end, with one limit for all of them; then kill those that did not."""
     for kill in (False, True):
         deadline = time.monotonic() + STOP_LIMIT_S
@@ -122,6 +122,5 @@ def end_processes(processes: Iterable[SpawnProcess]) -> None:
             if kill:
                 process.kill()
         for process in processes:
-            # what it forked may hold its sentinel, and `join` waits for that alone
-            while process.exitcode is None and (left_s := deadline - time.monotonic()) > 0:
-                process.join(min(left_s, _JOIN_S))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))

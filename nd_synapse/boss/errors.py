@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3 import exceptions as urllib3_errors
 
-from nd_synapse.credentials import Token, redact
+from nd_synapse.credentials import Token
 from nd_synapse.errors import (
     DataError,
     NDSynapseError,
@@ -24,6 +24,7 @@ from nd_synapse.errors import (
     UnknownNameError,
     UsageError,
 )
+from nd_synapse.redaction import redacted
 
 __all__ = ["BossReply", "parse_body", "read_reply", "reply_of", "translated", "was_deleted"]
 
@@ -123,18 +124,18 @@ def translated(requested: str, host: str, token: Token) -> Iterator[None]:
         response = getattr(error, "response", None)
         reply = read_reply(response) if isinstance(response, requests.Response) else None
         if reply is not None:
-            reply = replace(reply, message=redact(reply.message, token), location=redact(reply.location, token))
+            reply = replace(reply, message=redacted(reply.message, token), location=redacted(reply.location, token))
         ours = _translate(error, reply, requested, host)
         _hide(error, token)
         setattr(error, _REPLY, reply)
         # a server may repeat what it was sent
-        raise type(ours)(*(redact(part, token) for part in (ours.requested, ours.found, ours.remedy))) from error
+        raise type(ours)(*(redacted(part, token) for part in (ours.requested, ours.found, ours.remedy))) from error
 
 
 def _hide(error: BaseException | None, token: Token) -> None:
     """Remove the token from an exception and its causes: their texts, and the requests and replies they hold."""
     while error is not None:
-        error.args = tuple(redact(str(part), token) for part in error.args)
+        error.args = tuple(redacted(str(part), token) for part in error.args)
         for name in ("request", "response", "doc", "object"):
             if getattr(error, name, None) is not None:
                 setattr(error, name, None if name[0] == "r" else "" if name == "doc" else b"")

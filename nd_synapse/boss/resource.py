@@ -19,9 +19,10 @@ from nd_synapse.boss.connection import Address, Patience, address_of, connect
 from nd_synapse.boss.cutouts import read_cutout
 from nd_synapse.boss.destination import is_mask
 from nd_synapse.config import NeurodataConfig, read_neurodata_config
-from nd_synapse.credentials import Token, find_token, redact
+from nd_synapse.credentials import Token, find_token
 from nd_synapse.errors import DataError, PermissionDeniedError, RangeError, UsageError
 from nd_synapse.geometry import Box, Frame, Range
+from nd_synapse.redaction import redacted
 
 __all__ = ["NeuroDataResource", "get_boss_config", "get_boss_resource"]
 
@@ -91,7 +92,7 @@ class NeuroDataResource:
         found = find_experiment(self.remote, collection, experiment)
         self.channels: list[str] = sorted(found["channels"])
         # a server may repeat what it was sent
-        self.description: str = redact(str(found.get("description") or ""), self.token)
+        self.description: str = redacted(str(found.get("description") or ""), self.token)
         self.frame: Frame = read_frame(self.remote, str(found["coord_frame"]))
         whole = ((max(start, 0), stop) for start, stop in self.frame.extent.ranges)
         self.box = Box(*(all_of if given is None else given for given, all_of in zip(ranges, whole, strict=True)))

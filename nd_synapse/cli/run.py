@@ -50,7 +50,7 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     if options.list_pipelines:
         return app.write_stdout(listed())
     job = job_from(options, environ)
-    logs.apply(logs.LogSettings(level_of(options), (job.token,)))
+    logs.apply(logs.LogSettings(level_of(options)))
     if options.dry_run:
         return app.write_stdout(dry_run(job))
     with opened(job) as folder, logs.job_log(folder.root / GROWING, job.token):

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from nd_synapse import logs
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
 from nd_synapse.blocks.shared_store import Part, Phase
 from nd_synapse.cli.options import add_blocks, add_pipeline, add_ranges, add_token, add_verbosity, add_workers
@@ -18,6 +17,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.job import BUCKET_VARIABLE, DEFAULT_OUT_COL, DEFAULT_OUT_EXP, DEFAULT_PATH, Job
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
+from nd_synapse.redaction import hide
 from nd_synapse.values import parse_assignments, parse_gib, parse_int, parse_names, parse_path
 
 __all__ = ["INDEX_VARIABLE", "PHASES", "job_from", "parser"]
@@ -153,11 +153,11 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     # first of all, and hidden at once, so that no message below shows it
     token = _given_token(options, environ)
     if token is not None:
-        logs.hide(token)
+        hide(token)
     config = None if options.config is None else read_neurodata_config(options.config)
     if token is None and config is not None and config.token is not None:
         token = config.token
-        logs.hide(token)
+        hide(token)
     fields = {"host": "host", "col": "collection", "exp": "experiment"}
     fields |= {f"{axis}_range": f"{axis}_range" for axis in "zyx"}
     given: dict[str, Any] = {

@@ -12,6 +12,7 @@ from nd_synapse.credentials import find_token
 from nd_synapse.errors import REMOTE, DataError, exit_codes
 from nd_synapse.job.manifest import read_run_file
 from nd_synapse.job.verify import SAMPLE, Request, verify
+from nd_synapse.redaction import hide, redacted
 from nd_synapse.text import one_line, shortened
 from nd_synapse.values import parse_path
 
@@ -35,7 +36,7 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     read_run_file(options.folder)  # a wrong folder is reported before a missing token
     token = None if options.offline else find_token(options.token, options.token_file, environ, None)
     if token is not None:
-        logs.hide(token)
+        hide(token)
     logs.apply(logs.LogSettings(level_of(options)))
     request = Request(
         folder=options.folder,
@@ -50,7 +51,7 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     made = []
     for check in verify(request):
         # redacted before it is shortened: part of a token would not be recognized
-        found = shortened(logs.redacted(check.found), _MOST)
+        found = shortened(redacted(check.found), _MOST)
         app.write_stdout(one_line(f"{check.mark}  {check.name:<7} {found}") + "\n")
         made.append(check)
     bad = dict.fromkeys(check.name for check in made if check.good is False)

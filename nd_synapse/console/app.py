@@ -15,6 +15,7 @@ from nd_synapse import logs
 from nd_synapse.console import signals
 from nd_synapse.credentials import take_environment
 from nd_synapse.errors import LimitError, NDSynapseError, StoppedError, StorageError
+from nd_synapse.redaction import redacted
 from nd_synapse.text import describe_error, one_line, shortened
 
 __all__ = [
@@ -120,7 +121,7 @@ def write_stdout(text: str) -> int:
     """Write to standard output at once; return 0, the exit code of a command that does nothing else."""
     try:
         if text:
-            sys.stdout.write(logs.redacted(text))
+            sys.stdout.write(redacted(text))
         sys.stdout.flush()
     except (OSError, ValueError) as error:
         _give_up(sys.stdout)
@@ -133,7 +134,7 @@ def write_stdout(text: str) -> int:
 def write_stderr(text: str) -> None:
     """Write to standard error what is no log record, such as the traceback of a user's function."""
     try:
-        sys.stderr.write(logs.redacted(text))
+        sys.stderr.write(redacted(text))
         sys.stderr.flush()
     except (OSError, ValueError):
         _give_up(sys.stderr)
@@ -143,7 +144,7 @@ def log_error(error: NDSynapseError) -> int:
     """Log a failure in one line, its causes to the file only; return its exit code."""
     # redacted before it is shortened: part of a token would not be recognized
     parts = (error.requested, error.found, error.remedy)
-    log.error("%s: %s. %s.", *(one_line(shortened(logs.redacted(str(part)), _PART)) for part in parts))
+    log.error("%s: %s. %s.", *(one_line(shortened(redacted(str(part)), _PART)) for part in parts))
     log.debug("caused by", exc_info=error)
     return error.exit_code
 

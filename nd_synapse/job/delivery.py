@@ -18,6 +18,7 @@ from nd_synapse.job.job import BUCKET_VARIABLE, Job, mask_names
 from nd_synapse.job.manifest import versions
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.progress import Progress
+from nd_synapse.redaction import redacted
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.text import describe_error, shortened
 
@@ -81,7 +82,7 @@ def write_files(outcome: Outcome, root: Path) -> None:
             mask,
             voxel_size_nm=outcome.source.voxel_size,
             box=job.box,
-            description=f"Synapse mask {name}: {about}",
+            description=redacted(f"Synapse mask {name}: {about}"),
         )
     results.write_table(root, results.TABLE, detection.table)
     if outcome.synapses > MANY_SYNAPSES:

@@ -23,6 +23,7 @@ from nd_synapse.job.deliverables import MARKER
 from nd_synapse.job.job import mask_names, results_key
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.results import write_file
+from nd_synapse.redaction import redacted_values
 
 __all__ = [
     "MOST_BYTES",
@@ -96,10 +97,14 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_run_json(root: Path, content: Mapping[str, Any]) -> None:
-    """Write run.json, sorted and indented, with its schema."""
+    """Write run.json, sorted and indented, with its schema and without secrets."""
     try:
         text = json.dumps(
-            {**content, "schema": _SCHEMA}, indent=2, sort_keys=True, allow_nan=False, default=_plain_value
+            redacted_values({**content, "schema": _SCHEMA}),
+            indent=2,
+            sort_keys=True,
+            allow_nan=False,
+            default=_plain_value,
         )
     except (TypeError, ValueError) as cause:
         raise DataError(f"writing {MARKER}", str(cause), "Give numbers, strings, lists and mappings") from cause

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from nd_synapse.boss.resource import NeuroDataResource
-from nd_synapse.credentials import redact
 from nd_synapse.detection import Detection
 from nd_synapse.detection.registration import Registration
 from nd_synapse.errors import IncompleteError, NDSynapseError
@@ -41,14 +40,8 @@ class Outcome:
     """Deliveries that failed."""
 
     def __post_init__(self) -> None:
-        """Start with the times of the detection, and redact the token: a pipeline's error may contain anything."""
-        token = self.job.token
+        """Start with the times of the detection."""
         self.seconds = {**self.detection.seconds, **self.seconds}
-        redacted = [
-            replace(block, reason=redact(block.reason, token), traceback=redact(block.traceback, token))
-            for block in self.detection.failed_blocks
-        ]
-        self.detection = replace(self.detection, failed_blocks=redacted)
 
     @property
     def errors(self) -> list[NDSynapseError]:

@@ -26,6 +26,7 @@ from nd_synapse.files import csv_tables, parquet
 from nd_synapse.files import masks as mask_files
 from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
+from nd_synapse.redaction import redacted_values
 from nd_synapse.text import system_reason
 from nd_synapse.volumes import Volume
 
@@ -74,7 +75,7 @@ def write_table(root: Path, name: str, columns: Mapping[str, NDArray[Any]]) -> P
 def write_links(root: Path, links: Mapping[str, str]) -> Path:
     """Write labels and links as two columns without a header, the historical form."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(links.items())
+    csv.writer(text, lineterminator="\n").writerows(redacted_values(links).items())
     with write_file(root, LINKS) as file:
         file.write(text.getvalue().encode())
     return root / LINKS

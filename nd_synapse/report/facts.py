@@ -11,6 +11,7 @@ from nd_synapse.detection.registration import Registration
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
+from nd_synapse.redaction import redacted_values
 
 __all__ = ["RunFacts"]
 
@@ -22,7 +23,7 @@ class RunFacts:
     """What was run, on what, and with which outcome; every part may be left out."""
 
     requested: Texts = field(default_factory=dict)
-    """Label to text, in the order of the page. Never a token."""
+    """Label to text, in the order of the page."""
     box: Box | None = None
     """The box of voxels that was searched."""
     voxel_size_nm: tuple[float, float, float] | None = None
@@ -49,7 +50,9 @@ class RunFacts:
     """The data were generated; the page says so under its title."""
 
     def __post_init__(self) -> None:
-        """Check the voxel size."""
+        """Remove secrets from all texts; check the voxel size."""
+        for name in ("requested", "parameters", "links", "notes", "tracebacks"):
+            object.__setattr__(self, name, redacted_values(getattr(self, name)))
         try:
             valid = self.voxel_size_nm is None or are_voxel_sizes(self.voxel_size_nm)
         except TypeError:
