@@ -106,7 +106,8 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     detected = detected_in_tissue(plan, workspace.role_arrays(box), finding, workspace.place(box), marked)
     labelled = objects.label(candidates_of(detected, box.shape), box, plan.box)
     rims = {} if outside is None else outside.rims()
-    parts = objects.measure(labelled, box, measured_columns(detected) + list(rims.items()))
+    beside = [] if outside is None else outside.beside(rims)
+    parts = objects.measure(labelled, box, measured_columns(detected) + beside)
     saved = {"numbers": labelled.numbers, "ids": labelled.ids, **_bits(detected.sets)}
     del detected
     channels = ((f"intensity:{name}", workspace.voxels(name, box)) for name in plan.channels)

@@ -11,7 +11,7 @@ tell what to leave out, as the look-up section of a disector does (Sterio 1984, 
 doi:10.1111/j.1365-2818.1984.tb02501.x); the brick is what lies behind it: of eight sections it holds seven.
 
 The three low faces may exclude, or the three high ones. One is as right as the other, so an object counts by the mean
-of both: 1, 0.5 or 0. Padding ends the data as a face does.
+of both: 1, 0.5 or 0. Padding and blocks that failed end the data as a face does; what has no tissue counts 0.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Bools = NDArray[np.bool_]
 def excluded(
     objects: Mapping[str, NDArray[Any]], volume: Box, rows: NDArray[np.int64] | slice = slice(None)
 ) -> tuple[Bools, Bools]:
-    """Return which objects touch a low face of the volume or the low side of padding, and which a high one; (n,)."""
+    """Return which objects the data may cut on their low side, and which on their high side; (n,)."""
     # a column at a time: there may be many objects
     low, high = (objects[name][rows] != 0 for name in ("rim_low", "rim_high"))
     for axis, (start, stop) in zip("zyx", volume.ranges, strict=True):

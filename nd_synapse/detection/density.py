@@ -52,11 +52,11 @@ class Density:
     without_high: Count
     """What touches the last plane along z, y or x is left out."""
     every: Count
-    """All synapses, those that are cut included, in all of the tissue."""
+    """All synapses with a voxel of tissue, those that are cut included, in all of the tissue."""
     without_bright: Count | None
     """The brick without objects that are bright in every channel; None where these are unknown."""
     cut: int
-    """Synapses that touch the border of the box or padding."""
+    """Synapses that touch the border of the box, padding or a block that failed."""
     interval: tuple[float, float] | None
     """95 % confidence interval of the density, per cubic micrometre."""
     tiles: int
@@ -112,9 +112,12 @@ def density(
 ) -> Density:
     """Return the density of synapses, which are some rows of the objects, in the tissue of a volume.
 
-    `objects` has the integer columns `voxels`, `sum_z`, `start_z`, `stop_z` (and y, x), `rim_low`, `rim_high`;
-    `bright`, bool (n,), says which synapses are bright in every channel.
+    Those without any tissue are left out. `objects` has the integer columns `voxels`, `sum_z`, `start_z`, `stop_z`
+    (and y, x), `rim_low`, `rim_high`; `bright`, bool (n,), says which synapses are bright in every channel.
     """
+    # a pipeline that searches all of the box finds objects in padding as well
+    in_tissue = objects["rim_low"][rows] >= 0
+    rows, bright = rows[in_tissue], None if bright is None else bright[in_tissue]
     low, high = excluded(objects, volume, rows)
     weight = weights(low, high)
     z, y, x = centres(objects, rows)

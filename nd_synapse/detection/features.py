@@ -101,7 +101,7 @@ def measure(workspace: Workspace, box: Box, kind: str, finding: Finding) -> None
     points = np.stack([store.open_plain(kind, axis)[first:stop] for axis in "zyx"])
     reaches = (plan.reach, surroundings(plan.reach))
     region = box.grown(reaches[1], plan.box)
-    outside = outside_of(workspace, region, finding) if plan.pipeline.tissue_only else None
+    outside = outside_of(workspace, region, finding)
     marked = None if outside is None else outside.around((0, 0, 0))
     if marked is None:
         counts = [voxels_round(points, reach, plan.box) for reach in reaches]

@@ -16,7 +16,7 @@ from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 
-__all__ = ["ColumnFiles", "faces_of", "join_blocks", "touching"]
+__all__ = ["ColumnFiles", "faces_of", "join_blocks", "neighbour", "touching"]
 
 
 class ColumnFiles(Mapping[str, NDArray[Any]]):
@@ -65,15 +65,15 @@ def touching(workspace: Workspace, box: Box, kind: str) -> NDArray[Any]:
     for step in product((-1, 0, 1), repeat=3):
         if step <= (0, 0, 0):
             continue
-        neighbour = _neighbour(plan, box, step)
-        if neighbour is None or not store.has(kind, key_of(neighbour)):
+        beside = neighbour(plan, box, step)
+        if beside is None or not store.has(kind, key_of(beside)):
             continue
-        there = store.load(f"faces-{kind}", key_of(neighbour))
+        there = store.load(f"faces-{kind}", key_of(beside))
         pairs.append(objects.neighbours_across(_border(here, step), _border(there, tuple(-s for s in step))))
     return np.unique(np.concatenate(pairs), axis=0)
 
 
-def _neighbour(plan: Plan, box: Box, step: tuple[int, ...]) -> Box | None:
+def neighbour(plan: Plan, box: Box, step: Sequence[int]) -> Box | None:
     """Return the block next to one in a direction."""
     ranges = []
     for (start, stop), (first, end), size, direction in zip(

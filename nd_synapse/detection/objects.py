@@ -42,8 +42,8 @@ _HIGHEST = ("stop_z", "stop_y", "stop_x")
 _COORDINATE_SUMS = ("sum_z", "sum_y", "sum_x")
 
 RIMS = ("rim_low", "rim_high")
-"""Columns of parts and objects: 1 where a voxel that shares a face with the object, on its low side (-z, -y or -x) or
-on its high side, is not tissue."""
+"""Columns of parts and objects: 1 where a voxel that shares a face with the tissue in the object, on its low side (-z,
+-y or -x) or on its high side, is not tissue; -1 where it has no tissue; 2 more beside a block that failed."""
 
 
 def id_dtype(volume: Box) -> np.dtype[Any]:
@@ -125,7 +125,7 @@ def measure(labelled: Labelled, box: Box, measured: Iterable[tuple[str, NDArray[
 
 
 def measure_voxels(labelled: Labelled, measured: Iterable[tuple[str, NDArray[Any]]]) -> Parts:
-    """Reduce voxels (booleans or unsigned integers, shape (z, y, x)) to columns with a row for each part, int64.
+    """Reduce voxels (booleans or integers, shape (z, y, x)) to columns with a row for each part, int64.
 
     A column that begins with ``max:`` is a maximum, any other a sum; one array is held at a time.
     """
@@ -211,9 +211,9 @@ def table(
     `id` (1 upwards, in the order of first voxels), `centroid_z_voxel` (and y, x: mean index, absolute in BOSS; a
     voxel's index is its centre), `centroid_z_um` (and y, x: index times voxel size), `section` (that of the centroid),
     `voxels`, `volume_um3`, `slices`, `start_z`, `stop_z` (and y, x: bounding box, half-open), `touches_border` (of the
-    requested volume), `touches_padding` (a voxel that shares a face with the object is not tissue), `counted` (how much
-    the counting brick counts of it, see `brick`), `mean_<channel>` (intensity inside the object), and what the pipeline
-    had measured: `voxels_<set>`, `max_<evidence>`, `sum_<evidence>`.
+    requested volume), `touches_padding` (a voxel of it, or beside it, is not tissue), `counted` (how much the
+    counting brick counts of it, see `brick`), `mean_<channel>` (intensity inside the object), and what the pipeline had
+    measured: `voxels_<set>`, `max_<evidence>`, `sum_<evidence>`.
     """
     voxels = np.asarray(objects["voxels"])
     yield "id", np.arange(1, len(voxels) + 1, dtype=np.int64)
@@ -231,7 +231,7 @@ def table(
         yield high, objects[high]
         border |= (objects[low] == start) | (objects[high] == stop)
     yield "touches_border", border
-    yield "touches_padding", np.maximum(objects["rim_low"], objects["rim_high"]) > 0
+    yield "touches_padding", (objects["rim_low"] | objects["rim_high"]) & 1 == 1
     yield "counted", weights(*excluded(objects, volume))
     for name in objects:
         kind, _, what = name.partition(":")

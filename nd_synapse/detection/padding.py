@@ -208,6 +208,11 @@ class Outside:
             rims[name] = z | y | x
         return rims
 
+    def beside(self, rims: Mapping[str, NDArray[np.bool_]]) -> list[tuple[str, NDArray[np.int8]]]:
+        """Return what is measured in objects, given `rims`: see `objects.RIMS`."""
+        marked = self.around((0, 0, 0))
+        return [(name, np.where(marked, np.int8(-1), rim)) for name, rim in rims.items()]
+
 
 def _margin(halo: Reach) -> Reach:
     """Return as far as it has to be known what is not tissue, of a block that is read with a halo."""

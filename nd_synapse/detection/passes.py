@@ -30,6 +30,7 @@ from nd_synapse.detection import blocks, chance, features, joining, objects
 from nd_synapse.detection.confidence import CONFIDENCE, Chance
 from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.density import density
+from nd_synapse.detection.failed_faces import Face, beside_failed, faces_at, lost_beside
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, bright_everywhere
 from nd_synapse.detection.outcome import Brightness, Detection
 from nd_synapse.detection.overview import Overview
@@ -175,13 +176,19 @@ class Passes:
             chance=by_chance,
         )
 
-    def join(self, finding: Finding) -> tuple[joining.ColumnFiles, objects.Joint]:
-        """Join what touches across blocks."""
+    def join(self, finding: Finding) -> tuple[Mapping[str, NDArray[Any]], objects.Joint]:
+        """Join what touches across blocks; objects know which of the blocks beside them failed."""
         kind = self.plan.parts_kind(finding)
         whole = self._some_whole()
         function = partial(joining.touching, kind=kind)
         pairs = self.runner.results("join", function, whole if len(self.blocks) > 1 else [])
-        return joining.join_blocks(self.store, kind, whole, pairs)
+        columns, joint = joining.join_blocks(self.store, kind, whole, pairs)
+        faces = self._faces_at_failed()
+        return beside_failed(self.workspace, faces, joint, columns, kind) if faces else columns, joint
+
+    def _faces_at_failed(self) -> dict[Box, list[Face]]:
+        """Return the blocks that lie beside some that failed, with their faces there."""
+        return faces_at({failed_block.box for failed_block in self.runner.failed_blocks}, self.plan)
 
     def features(
         self, finding: Finding, joined: Mapping[str, NDArray[Any]], chosen: Chosen
@@ -225,12 +232,14 @@ class Passes:
                 counted = self.store.load(self.plan.statistics_kind(), key_of(failed_block.box))
                 for channel, moments in sums.items():
                     _subtract(moments, counted[f"moments {channel}"])
-        for block in whole if "padding" in finding else []:
+        beside = self._faces_at_failed()
+        for block in whole if "padding" in finding else beside:
             faces = self.store.load(f"faces-{self.plan.parts_kind(finding)}", key_of(block))
-            if blocks.PADDED not in faces:
-                continue
-            tissue.without(block, self.plan.box, faces[blocks.PADDED])
-            for channel, moments in sums.items():
+            if block in beside:
+                tissue.without(block, self.plan.box, lost_beside(self.workspace, block, beside[block], finding))
+            elif blocks.PADDED in faces:
+                tissue.without(block, self.plan.box, faces[blocks.PADDED])
+            for channel, moments in sums.items() if blocks.PADDED in faces else []:
                 _subtract(moments, faces[f"{blocks.PADDED} {channel}"])
         # where the rim of padding takes all there is nothing else to describe
         described = {channel: moments if moments[0] else learned.moments[channel] for channel, moments in sums.items()}

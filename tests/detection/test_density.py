@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nd_synapse.detection import objects
+from nd_synapse.detection import Plan, detect, objects
 from nd_synapse.detection.brick import excluded, weights
 from nd_synapse.detection.density import Density, density
 from nd_synapse.detection.flags import bright_everywhere
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.detection.outcome import Brightness
+from nd_synapse.detection.padding import RIM
 from nd_synapse.detection.tissue import Tissue, lost_to_padding
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss import synthetic
+from nd_synapse.pipeline.contract import Detected, Finding, Null, Pipeline, Place
+from nd_synapse.pipeline.roles import Role
+from tests.detection.given import Given
+from tests.detection.in_process import InProcessPool
 from tests.detection.test_features import BRIGHT
+from tests.detection.test_passes import Arrays
 from tests.pipelines.variants import built
 
 SIZE_NM = (70.0, 100.0, 100.0)
 UM = np.array(SIZE_NM) / 1000
 Points = NDArray[np.float64]
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
 
 
 def of_mask(mask: NDArray[np.bool_], box: Box, size_nm: tuple[float, float, float] = SIZE_NM) -> Density:
@@ -142,6 +155,104 @@ def test_padding_at_a_face_ends_the_data_as_a_face_does() -> None:
     assert (found.brick, found.without_low, found.without_high, found.cut) == (
         expected.brick, expected.without_low, expected.without_high, expected.cut,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Broken(Given):
+    """Fails on some blocks, by where they start."""
+
+    starts: tuple[tuple[int, int, int], ...] = ()
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        if place.start in self.starts:
+            raise ValueError("not this block")
+        return Given.detect(self, arrays, finding, place)
+
+
+def broken(mask: NDArray[np.bool_], folder: Path, size: tuple[int, int, int], *starts: tuple[int, int, int]) -> Any:
+    source = Arrays(mask=mask.astype(np.uint8))
+    plan = Plan(source, source.box, Broken(starts), {"mask": "mask"}, (), SIZE_NM, size, folder)
+    return detect(plan, 1)
+
+
+def test_a_failed_block_at_a_face_ends_the_data_as_a_face_does(tmp_path: Path, in_process: None) -> None:
+    """The density beside it is that of a box without it, exactly."""
+    mask = np.random.default_rng(2).random((6, 200, 240)) < 0.02
+    found = broken(mask, tmp_path, (6, 200, 40), (0, 0, 0))
+    expected = of_mask(mask[:, :, 40:], Box.of_shape((6, 200, 200), (0, 0, 40)))
+    assert found.failed_blocks[0].box == Box.of_shape((6, 200, 40))
+    for name in ("brick", "without_low", "without_high", "every", "cut"):
+        assert getattr(found.density, name) == getattr(expected, name), name
+    assert found.table["counted"].sum() == expected.brick.synapses
+    assert not found.table["touches_padding"].any()
+
+
+def test_around_a_failed_block_the_brick_has_neither_what_it_cuts_nor_the_planes_beside_it(
+    tmp_path: Path, in_process: None
+) -> None:
+    """Also where two failed blocks meet at an edge, and beside padding."""
+    mask = np.random.default_rng(3).random((8, 90, 120)) < 0.05
+    box, size = Box.of_shape(mask.shape), (4, 30, 40)
+    failed = [(4, 30, 40), (4, 60, 80), (0, 30, 80)]
+    found = broken(mask, tmp_path, size, *failed)
+    gone = np.zeros(mask.shape, np.bool_)
+    for start in failed:
+        gone[Box.of_shape(size, start).slices()] = True
+    rims = []
+    for step in (1, -1):
+        rim = np.zeros(mask.shape, np.bool_)
+        for axis in range(3):
+            beside = np.roll(gone, step, axis)
+            np.moveaxis(beside, axis, 0)[0 if step > 0 else -1] = False
+            rim |= beside
+        rims.append(rim & ~gone)
+    objects_there = objects.label(mask & ~gone, box, box)
+    parts, _ = objects.join([objects.measure(objects_there, box, list(zip(objects.RIMS, rims, strict=True)))], [])
+    tissue = Tissue.of_blocks(box, [box])
+    tissue.without(box, box, lost_to_padding(gone, rims, box, box))
+    expected = density(parts, np.arange(len(parts["id"])), tissue, box, SIZE_NM)
+    assert found.density.as_json() == expected.as_json()
+
+
+@dataclass(frozen=True, slots=True)
+class Bright(Pipeline):
+    """All that is bright in its channel, in padding or not."""
+
+    tissue_only: bool = True  # type: ignore[misc]
+    name = "bright"
+    help = "what is bright"
+    roles = (Role("image", ("image",), "where there is padding"), Role("mask", ("mask",), "what is to be found"))
+    null = Null(("mask",))
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        return Detected({"All": arrays["mask"] > 250})
+
+
+def test_a_pipeline_that_searches_padding_as_well_has_the_density_of_tissue() -> None:
+    """Objects in padding and its rim are in its masks and table, and count nothing; chance is that of all of them."""
+    rng = np.random.default_rng(4)
+    image, mask = (rng.integers(1, 100, (6, 120, 128)).astype(np.uint8) for _ in range(2))
+    image[:2, :30] = 0
+    mask[1::4, 2::9, 2::9] = mask[1::4, 3::9, 2::9] = mask[1::4, 2::9, 3::9] = 255
+    channels = {"image": image, "mask": mask}
+    one, whole = (detect_arrays(Bright(only), channels, SIZE_NM, sampled=True) for only in (True, False))
+    assert one.finding["padding"] == whole.finding["padding"] == {"image": [0]}
+    outside = np.zeros(mask.shape, np.bool_)
+    outside[:2, : 30 + RIM] = True
+    labels = np.asarray(whole.labels)
+    inside = np.unique(labels[~outside & (labels > 0)])
+    assert len(inside) < len(whole.table["id"])
+    for name in ("brick", "without_low", "without_high", "every", "cut"):
+        assert getattr(one.density, name) == getattr(whole.density, name), name
+    counted = whole.table["counted"]
+    assert counted.sum() == whole.density.brick.synapses
+    without_tissue = ~np.isin(whole.table["id"], inside)
+    assert (counted[without_tissue] == 0).all()
+    assert whole.table["touches_padding"][without_tissue].all()
+    assert whole.density.every.synapses == len(inside)
+    assert whole.chance.detections == len(whole.table["id"])
+    assert whole.chance.voxels == mask.size
+    assert one.chance.voxels == one.tissue.total
 
 
 FIELD = Box.of_shape((30, 640, 640))
