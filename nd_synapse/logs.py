@@ -1,15 +1,18 @@
 """Where log records go: to standard error and, once there is a result folder, to its job.log; never with a secret.
 
-Worker processes log by the same settings.
+Worker processes log by the same settings. Several jobs may run in threads of one process: each job.log has the records
+of its own job, and those of threads that do not say whose they are.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,6 +114,17 @@ class _JobLog(logging.FileHandler):
 
 
 _CURRENT: LogSettings | None = None
+_HANDLERS: list[logging.Handler] = []
+"""Those of the current settings."""
+
+_JOB_LOGS: list[_JobLog] = []
+"""All that jobs of this process are writing."""
+
+_JOB_FILE: ContextVar[Path | None] = ContextVar("job_file", default=None)
+"""The job.log of this thread."""
+
+_ALONE = threading.RLock()
+"""Held while handlers and levels change."""
 
 
 def start(words: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -120,29 +134,41 @@ def start(words: Sequence[str], environ: Mapping[str, str]) -> None:
 
 
 def current() -> LogSettings | None:
-    """Return the settings in force, None if the program that imports us has its own."""
-    return _CURRENT
+    """Return the settings in force, and the job.log of this thread; None if the importing program has its own."""
+    file = _JOB_FILE.get()
+    return _CURRENT if file is None else replace(_CURRENT or LogSettings(level=None), file=file)
 
 
 def apply(settings: LogSettings | None) -> None:
     """Use these settings from now on, in this process."""
     global _CURRENT
     handlers = [] if settings is None else _handlers(settings)
-    root = logging.getLogger()
-    for old in [handler for handler in root.handlers if isinstance(handler, _Terminal | _JobLog)]:
-        root.removeHandler(old)
-        old.close()
-    for handler in handlers:
-        root.addHandler(handler)
-    if settings is None or settings.level is None:
-        _restore_levels()
-    else:
-        _set_levels(min(handler.level for handler in handlers))
-    _CURRENT = settings
+    with _ALONE:
+        for old in _HANDLERS:
+            _remove(old)
+        _HANDLERS[:] = handlers
+        for handler in handlers:
+            logging.getLogger().addHandler(handler)
+        _CURRENT = settings
+        _adjust_levels()
+
+
+def _remove(handler: logging.Handler) -> None:
+    """Let nothing more be logged by a handler."""
+    logging.getLogger().removeHandler(handler)
+    handler.close()
 
 
 _BEFORE: dict[str | None, int] = {}
 """Former levels of the loggers that were changed; None is the root's name."""
+
+
+def _adjust_levels() -> None:
+    """Let all be logged that is wanted by now: a job.log takes every record, unless the program has its own levels."""
+    if _CURRENT is None or _CURRENT.level is None:
+        _restore_levels()
+    else:
+        _set_levels(logging.DEBUG if _JOB_LOGS or _CURRENT.file else _CURRENT.level)
 
 
 def _set_levels(level: int) -> None:
@@ -169,30 +195,45 @@ def _handlers(settings: LogSettings) -> list[logging.Handler]:
         terminal.setFormatter(_Lines(_LINE, traces=False))
         handlers.append(terminal)
     if settings.file is not None:
-        try:
-            if settings.file.exists():
-                refuse_special(settings.file)
-            # a word of a command line need not be UTF-8
-            file = _JobLog(settings.file, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise StorageError(
-                f"opening the log {settings.file}", str(error.strerror), "Give a --path that you may write to"
-            ) from error
-        file.setLevel(logging.DEBUG)
-        file.setFormatter(_Lines(_FILE_LINE, traces=True))
-        handlers.append(file)
+        handlers.append(_opened(settings.file))
     for handler in handlers:
         handler.addFilter(Redactor())
     return handlers
 
 
+def _opened(path: Path) -> _JobLog:
+    """Open a job.log."""
+    try:
+        if path.exists():
+            refuse_special(path)
+        # a word of a command line need not be UTF-8
+        file = _JobLog(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise StorageError(
+            f"opening the log {path}", str(error.strerror), "Give a --path that you may write to"
+        ) from error
+    file.setLevel(logging.DEBUG)
+    file.setFormatter(_Lines(_FILE_LINE, traces=True))
+    return file
+
+
 @contextmanager
 def job_log(file: Path, token: Token) -> Iterator[None]:
-    """Write the log to a file too while the context lasts."""
-    before = _CURRENT
+    """Write the log of this thread, and of those that it starts, to a file too while the context lasts."""
     with hidden(token):
-        apply(replace(before or LogSettings(level=None), file=file))
+        handler = _opened(file)
+        handler.addFilter(lambda _: _JOB_FILE.get() in (file, None))
+        handler.addFilter(Redactor())
+        before = _JOB_FILE.set(file)
+        with _ALONE:
+            _JOB_LOGS.append(handler)
+            logging.getLogger().addHandler(handler)
+            _adjust_levels()
         try:
             yield
         finally:
-            apply(before)
+            _JOB_FILE.reset(before)
+            with _ALONE:
+                _remove(handler)
+                _JOB_LOGS.remove(handler)
+                _adjust_levels()

@@ -6,6 +6,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from multiprocessing.connection import Connection, Pipe
 
 from nd_synapse.blocks.tile_schedule import TileSchedule
@@ -61,7 +62,10 @@ class TileFeed:
         self.wakes: Connection | None
         self.wakes, self._wake = Pipe(duplex=False)
         self._threads = [
-            threading.Thread(target=self._pull, args=(copy.copy(source),), name=f"pull-{number}", daemon=True)
+            # each logs to the job.log of the thread that starts it
+            threading.Thread(
+                target=copy_context().run, args=(self._pull, copy.copy(source)), name=f"pull-{number}", daemon=True
+            )
             for number in range(min(pulls, self._schedule.to_pull))
         ]
         for thread in self._threads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["ACCENT", "DIVERGING", "INK", "PALE", "QUIET", "SEQUENTIAL", "SERIES", "WIDTH_IN"]
+__all__ = ["ACCENT", "ALONE", "DIVERGING", "INK", "PALE", "QUIET", "SEQUENTIAL", "SERIES", "WIDTH_IN"]
 __all__ += ["colour_bar", "figure", "heat_map", "house_style", "label_log_axis", "legend_above", "name_channels"]
 __all__ += ["panel_grid", "png", "short", "signed", "without_frame", "write_cells"]
 
@@ -69,10 +70,14 @@ _LOOK = {
 }
 
 
+ALONE = threading.RLock()
+"""Held while settings of the whole process are others: two threads would each restore what the other had set."""
+
+
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw in the report's look, whatever the user's matplotlib settings are."""
-    with matplotlib.style.context(["default", _LOOK]), warnings.catch_warnings():
+    with ALONE, matplotlib.style.context(["default", _LOOK]), warnings.catch_warnings():
         # a channel name in a script that the font lacks shows boxes in the figure and its letters in the text
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

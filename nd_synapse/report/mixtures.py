@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nd_synapse.report.look import ALONE
 
 __all__ = ["LEAST_DISTANCE_SD", "LEAST_GAIN", "LEAST_GAIN_PER_ROW", "MOST_LEAVES", "Node"]
 __all__ += ["criterion", "grow", "label", "least_gain", "leaves", "one_thread", "smallest_part"]
@@ -142,14 +144,15 @@ def criterion(values: Floats, seed: int) -> float:
     return float(_fit(values, 2, seed, starts=1).bic(values))
 
 
-def one_thread() -> AbstractContextManager[Any]:
+@contextmanager
+def one_thread() -> Iterator[None]:
     """Keep NumPy and scikit-learn to one thread: more gain nothing at these sizes, and would show in the last bits."""
     # the limit holds for libraries that are loaded already; importing takes a second, and only reports need it
     import sklearn.mixture  # type: ignore[import-untyped]  # noqa: F401
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    limits: AbstractContextManager[Any] = threadpool_limits(1)
-    return limits
+    with ALONE, threadpool_limits(1):
+        yield
 
 
 def _fit(values: Floats, components: int, seed: int, starts: int) -> Any:
@@ -163,7 +166,7 @@ def _fit(values: Floats, components: int, seed: int, starts: int) -> Any:
         max_iter=_ITERATIONS,
         random_state=seed % 2**32,  # it takes 32 bits
     )
-    with warnings.catch_warnings():
+    with ALONE, warnings.catch_warnings():
         # a start that has not converged, or equal rows, lose by their BIC or their size
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(values)
