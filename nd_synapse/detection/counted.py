@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.detection.counts import add_all_counts, packed_counts
-from nd_synapse.detection.flat import REACH, REGION_COLUMNS, flat_pixels, regions_of, values_of
+from nd_synapse.detection.flat import REACH, flat_pixels, values_of
 from nd_synapse.detection.padding import Found, learned_padding
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.regions import REGION_COLUMNS, regions_of
 from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
@@ -62,8 +63,8 @@ def _count_flat(
         return None
     if flat_beside.any():
         regions = regions_of(beside, flat_beside, box, plan.box)
-        tables = (regions.numbers, regions.table, regions.runs)
-        arrays |= {f"{name} {channel}": found for name, found in zip(("flat-numbers", *_TABLES), tables, strict=True)}
+        tables = (regions.spans, regions.table, regions.runs)
+        arrays |= {f"{name} {channel}": found for name, found in zip(("flat-spans", *_TABLES), tables, strict=True)}
     return flat[_cut((z, y - REACH, x - REACH), plan.halo)]
 
 

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.block_volume import BlockVolume, overlapping
 from nd_synapse.blocks.grid import block_numbers, key_of, mirrored
 from nd_synapse.blocks.packing import digest
-from nd_synapse.detection.flat import STEP, distance_levels
+from nd_synapse.detection.flat import STEP
 from nd_synapse.detection.objects import RIMS, Joint
+from nd_synapse.detection.regions import distance_levels, overlaps
 from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
@@ -65,7 +66,7 @@ _PERCENT = 95
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is known of a channel in all blocks; see `flat.Regions` and `flat.values_of`."""
+    """What is known of a channel in all blocks; see `regions.Regions` and `flat.values_of`."""
 
     values: NDArray[np.int64]
     regions: NDArray[np.int64]
@@ -136,10 +137,7 @@ def _touching(runs: NDArray[np.int64], regions: NDArray[np.int64], volume: Box) 
         here = runs[runs[:, 0] == low + 1]
         there = runs[runs[:, 0] == low]
         there = there[np.argsort(there[:, 1])]
-        first = np.searchsorted(there[:, 2], here[:, 1] + across, "right")
-        count = np.maximum(np.searchsorted(there[:, 1], here[:, 2] + across, "left") - first, 0)
-        which = np.repeat(np.arange(len(here)), count)
-        other = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+        which, other = overlaps(here[:, 1:3] + across, there[:, 1:3])
         pairs.append(np.stack([here[which, 3], there[other, 3]], axis=1))
     found = np.concatenate(pairs)
     order = np.argsort(regions[:, 0])
@@ -241,7 +239,9 @@ def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | No
         return None
 
     def read(block: Box) -> NDArray[Any] | None:
-        return _padding_of(store.load(plan.statistics_kind(), key_of(block)), known) if block in padded else None
+        if block not in padded:
+            return None
+        return _padding_of(store.load(plan.statistics_kind(), key_of(block)), known, block.shape)
 
     volume = BlockVolume(read, plan.box, plan.block_size, np.bool_)
     inside = Box.of_shape(box.shape, [b - v for b, v in zip(box.start, plan.box.start, strict=True)])
@@ -271,15 +271,18 @@ def _grown(marked: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     return marked
 
 
-def _padding_of(counted: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+def _padding_of(
+    counted: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
     """Return the padding of any channel in a block, given what was counted in it and which regions are padding."""
-    found: list[NDArray[np.bool_]] = []
+    padding = np.zeros(shape, np.bool_)
     for name, ids in known.items():
         channel = name.removeprefix("of ")
-        if channel != name and f"flat-numbers {channel}" in counted:
-            numbers = counted[f"flat-numbers {channel}"]
+        if channel != name and f"flat-spans {channel}" in counted:
             is_padding = np.isin(counted[f"flat-regions {channel}"][:, 0], ids)
-            # most often all are, and comparing takes a tenth of looking up
-            found.append(numbers != 0 if is_padding.all() else np.concatenate([[False], is_padding]).take(numbers))
-    padding: NDArray[np.bool_] = np.logical_or.reduce(found)
+            spans = counted[f"flat-spans {channel}"]
+            ends = spans[is_padding[spans[:, 2]], :2].ravel()
+            # what lies between spans, and spans, in turn
+            lengths = np.diff(ends, prepend=0, append=padding.size)
+            padding |= np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape)
     return padding
