@@ -22,6 +22,7 @@ from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.job.forecast import candidates
 from nd_synapse.job.job import Job
+from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
 
 __all__ = ["BatchPlan", "Wishes", "plan_of", "planned"]
 
@@ -30,9 +31,6 @@ REPORT_CPUS = 4
 
 SINGLE_S = 900.0
 """Below it, one machine does the run, without arrays."""
-
-_SHARE = 0.9
-"""The share of a container's memory that is planned, as everywhere."""
 
 _COUNTS_BYTES = 16 * 2**10
 """The counts of a finished block; those of all blocks are on the disk of the report."""
@@ -166,11 +164,11 @@ def _with_blocks(plan: Plan, wishes: Wishes) -> Plan:
 
 def _check_memory(wishes: Wishes, whole: Needs) -> None:
     """Refuse memory that is too small to join objects: the report would fail at the very end."""
-    if wishes.memory_bytes is not None and whole.memory_bytes > wishes.memory_bytes * _SHARE:
+    if wishes.memory_bytes is not None and whole.memory_bytes > usable_bytes(wishes.memory_bytes):
         raise UsageError(
             f"a report in {wishes.memory_bytes / 2**30:,.2f} GiB of memory",
-            f"joining the objects of the whole box needs {whole.memory_bytes / _SHARE / 2**30:,.1f} GiB",
-            "Give more --memory or leave it out, or take a smaller box",
+            f"joining the objects of the whole box needs {in_gib(sufficient_bytes(whole.memory_bytes))} GiB",
+            "Give that as --memory or leave it out, or take a smaller box",
         )
 
 
@@ -205,7 +203,7 @@ def _report_cpus(plan: Plan, wishes: Wishes, pulls: int) -> int:
 
 def _size(wishes: Wishes, needs: Needs, cpus: int) -> Size:
     """Return the size of a container."""
-    needed = max(needs.memory_bytes / _SHARE, wishes.memory_bytes or 0)
+    needed = max(sufficient_bytes(needs.memory_bytes), wishes.memory_bytes or 0)
     return size_for(wishes.compute, cpus, math.ceil(needed / 2**20))
 
 

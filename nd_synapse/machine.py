@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["available_bytes", "available_cores", "default_cpus"]
+__all__ = ["available_bytes", "available_cores", "default_cpus", "in_gib", "sufficient_bytes", "usable_bytes"]
 
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
+
+_PERCENT = 90
+"""What may be used of a limit of memory: the kernel and the system's own caches count, too."""
 
 
 def available_bytes() -> int:
@@ -17,6 +20,22 @@ def available_bytes() -> int:
     limits = _limits("memory", "memory.max", "memory.limit_in_bytes")
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(int(text) for text in limits if text.isdigit())])
+
+
+def usable_bytes(limit_bytes: int) -> int:
+    """Return what may be used of a limit, whatever size it is."""
+    return limit_bytes * _PERCENT // 100
+
+
+def sufficient_bytes(used_bytes: int) -> int:
+    """Return the smallest limit of which so much may be used."""
+    return -(-used_bytes * 100 // _PERCENT)
+
+
+def in_gib(size_bytes: int) -> str:
+    """Return a size in GiB, as ``--memory`` takes it; rounded up, so that it suffices."""
+    hundredths = -(-size_bytes * 100 // 2**30)
+    return f"{hundredths // 100}.{hundredths % 100:02d}"
 
 
 def available_cores() -> int:

@@ -16,6 +16,7 @@ from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.windows import surroundings
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
 
 __all__ = ["Needs", "check_memory", "fits", "fitted", "left_bytes", "needs_of"]
 
@@ -62,9 +63,6 @@ _FILE_BYTES = 4096
 
 _BLOCK_S = (0.02, 0.1)
 """What a block takes a worker in all passes, however small it is."""
-
-_SHARE = 0.9
-"""What may be used of a limit: the kernel and the system's own caches count, too."""
 
 _SIZES = (
     DEFAULT_BLOCK_SIZE,
@@ -115,8 +113,9 @@ def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs
     voxels = math.prod(block)
     working = voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * plan.pipeline.working_bytes
     worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, max(itemsizes)), _field_bytes(plan, itemsizes))
-    parent = _PARENT_BYTES + pulls * _PULL_COPIES * voxels * max(itemsizes)
     blocks = plan.box.tile_count(plan.block_size, aligned=True)
+    in_flight = min(pulls, blocks * len(itemsizes))
+    parent = _PARENT_BYTES + in_flight * _PULL_COPIES * voxels * max(itemsizes)
     workers = min(cpus, blocks)
     files = blocks * (len(itemsizes) + len(plan.pipeline.masks) + _BLOCK_FILES)
     return Needs(
@@ -171,12 +170,7 @@ def left_bytes(plan: Plan) -> int:
 
 def fits(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> bool:
     """Return whether a plan fits a limit."""
-    return not _too_many(plan, run) and needs_of(plan, cpus, pulls, run).memory_bytes <= _usable(limit_bytes)
-
-
-def _usable(limit_bytes: int) -> int:
-    """Return what may be used of a limit, whatever size it is."""
-    return limit_bytes * round(100 * _SHARE) // 100
+    return not _too_many(plan, run) and needs_of(plan, cpus, pulls, run).memory_bytes <= usable_bytes(limit_bytes)
 
 
 def _too_many(plan: Plan, run: Box | None) -> bool:
@@ -186,10 +180,10 @@ def _too_many(plan: Plan, run: Box | None) -> bool:
 
 def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None = None) -> Plan:
     """Return a plan with the largest blocks that fit a limit."""
+    fitting = _fitting(plan, cpus, pulls, limit_bytes, run)
+    if fitting is not None:
+        return fitting
     candidates = [replace(plan, block_size=size) for size in _SIZES]
-    for candidate in candidates:
-        if fits(candidate, cpus, pulls, limit_bytes, run):
-            return candidate
     needed = [needs_of(each, cpus, pulls, run).memory_bytes for each in candidates if not _too_many(each, run)]
     if not needed:
         box = run or plan.box
@@ -199,10 +193,16 @@ def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None 
             "Take a smaller box, and the rest of it in further runs",
         )
     raise UsageError(
-        f"{cpus} workers and {pulls} pulls in {limit_bytes >> 20:,} MiB of memory",
-        f"they need {math.ceil(min(needed) / _SHARE / 2**20):,} MiB even with the smallest blocks",
-        "Give fewer --cpus or --pulls, or more --memory",
+        f"{cpus} workers and {pulls} pulls in {limit_bytes / 2**30:,.2f} GiB of memory",
+        f"they need {in_gib(sufficient_bytes(min(needed)))} GiB, whatever the size of blocks",
+        "Give fewer --cpus or --pulls, or that as --memory",
     )
+
+
+def _fitting(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None) -> Plan | None:
+    """Return a plan with the largest blocks that fit a limit; None if none do."""
+    candidates = (replace(plan, block_size=size) for size in _SIZES)
+    return next((each for each in candidates if fits(each, cpus, pulls, limit_bytes, run)), None)
 
 
 def _words(size: Sequence[int]) -> str:
@@ -229,9 +229,12 @@ def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box |
         )
     if not fits(plan, cpus, pulls, limit_bytes, run):
         needed = needs_of(plan, cpus, pulls, run).memory_bytes
-        size = ",".join(map(str, fitted(plan, cpus, pulls, limit_bytes, run).block_size))
+        fitting = _fitting(plan, cpus, pulls, limit_bytes, run)
+        other = (
+            "fewer --cpus or --pulls" if fitting is None else f"--block-size {','.join(map(str, fitting.block_size))}"
+        )
         raise UsageError(
             f"blocks of {plan.block_size} voxels with {cpus} workers and {pulls} pulls",
-            f"they need {needed / 2**20:,.0f} MiB of memory, {_usable(limit_bytes) >> 20:,} MiB may be used",
-            f"Give --block-size {size}",
+            f"they need --memory {in_gib(sufficient_bytes(needed))}, there are {limit_bytes / 2**30:,.2f} GiB",
+            f"Give {other}",
         )

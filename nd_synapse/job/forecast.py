@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,9 +15,11 @@ from nd_synapse.detection.plan import remembered_block_size
 from nd_synapse.geometry import Box
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
-from nd_synapse.machine import available_bytes
+from nd_synapse.machine import available_bytes, available_cores, in_gib, sufficient_bytes
 
-__all__ = ["candidates", "forecast", "plan_of"]
+__all__ = ["candidates", "forecast", "plan_of", "warn_of_excess"]
+
+log = logging.getLogger(__name__)
 
 
 def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folder: ResultFolder) -> Plan:
@@ -43,6 +47,22 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
     return plan
 
 
+def warn_of_excess(job: Job, plan: Plan) -> None:
+    """Warn of what this machine does not have: cores, memory, room on the disk."""
+    cores, memory = available_cores(), available_bytes()
+    if job.cpus > cores:
+        text = "--cpus %d: this machine has %d for them; more workers take memory, and no less time"
+        log.warning(text, job.cpus, cores)
+    if job.memory_bytes is not None and job.memory_bytes > memory:
+        text = "--memory %s: this machine has %.2f GiB; what takes more is ended by the system"
+        log.warning(text, in_gib(job.memory_bytes), memory / 2**30)
+    place = next(folder for folder in (plan.folder, *plan.folder.parents) if folder.exists())
+    needed, free = needs_of(plan, job.cpus, job.pulls).disk_bytes, shutil.disk_usage(place).free
+    if job.part is None and job.cache_bytes is None and needed > free:
+        text = "the scratch takes up to %.2f GiB, the disk of %s has %.2f free; give another --path, or --cache"
+        log.warning(text, needed / 2**30, place, free / 2**30)
+
+
 def candidates(source: NeuroDataResource) -> list[str]:
     """Return the image channels that the job may look at."""
     return [channel for channel in source.image_channels if channel in source.requested_channels]
@@ -51,7 +71,8 @@ def candidates(source: NeuroDataResource) -> list[str]:
 def forecast(job: Job, plan: Plan) -> str:
     """Return what a job would do and need, as text."""
     needs = needs_of(plan, job.cpus, job.pulls)
-    low, high = needs.seconds(job.cpus, job.pulls)
+    workers = min(job.cpus, needs.blocks)
+    low, high = needs.seconds(min(workers, available_cores()), job.pulls)
     whole, disk = needs.pull_bytes, needs.disk_bytes
     pulled = f"{whole / 2**30:,.2f} GiB"
     if job.cache_bytes is not None and job.cache_bytes < whole:
@@ -66,7 +87,7 @@ def forecast(job: Job, plan: Plan) -> str:
         "channels": f"{roles}; measured: {', '.join(plan.channels)}",
         "blocks": f"{needs.blocks:,} of at most {' x '.join(map(str, plan.block_size))} voxels (z, y, x)",
         "to pull": f"{pulled} before compression, {job.pulls} cutouts at a time",
-        "memory": f"at most {needs.memory_bytes / 2**20:,.0f} MiB, with {job.cpus} workers",
+        "memory": f"--memory {in_gib(sufficient_bytes(needs.memory_bytes))} (GiB) is enough for {workers} workers",
         "disk": f"{scratch}, and as much as the masks for the results",
         "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes, from {needs.assumed}",
         "results": f"{plan.folder.parent}",

@@ -17,7 +17,7 @@ from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, Us
 from nd_synapse.job import delivery
 from nd_synapse.job.deliverables import checksums
 from nd_synapse.job.folder import ResultFolder, locked
-from nd_synapse.job.forecast import candidates, forecast, plan_of
+from nd_synapse.job.forecast import candidates, forecast, plan_of, warn_of_excess
 from nd_synapse.job.job import Job, mask_names
 from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_experiment
 from nd_synapse.job.manifest import run_json, write_run_json
@@ -133,7 +133,9 @@ def _prepared(job: Job, folder: ResultFolder) -> _Prepared:
     if len(made) < len(job.pipeline.masks):
         missing = ", ".join(name for name in job.pipeline.masks if name not in made)
         log.info("masks %s; not %s, whose markers are missing", ", ".join(made), missing)
-    return _Prepared(source, roles, _destinations(job, source, roles), plan_of(job, source, roles, folder))
+    plan = plan_of(job, source, roles, folder)
+    warn_of_excess(job, plan)
+    return _Prepared(source, roles, _destinations(job, source, roles), plan)
 
 
 def _check_folder(job: Job, folder: ResultFolder) -> None:

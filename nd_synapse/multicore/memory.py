@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nd_synapse.blocks.grid import MAX_BLOCKS
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
 
 __all__ = ["Load"]
 
@@ -19,9 +20,6 @@ _COPIES = 3
 
 _BLOCK_BYTES = 4096
 """What the parent holds for a block, whatever is in it: where it lies, who waits for it, what came of it."""
-
-_SHARE = 0.9
-"""What may be used of the memory: the kernel and the system's own caches count, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +49,14 @@ class Load:
 
     def check(self, size: tuple[int, int, int], limit_bytes: int) -> None:
         """Refuse blocks that do not fit."""
-        usable = limit_bytes * round(100 * _SHARE) // 100
+        usable = usable_bytes(limit_bytes)
         needed = self.bytes_of(size)
         if needed <= usable:
             return
         fitting = next((one for one in self._others(size) if self.bytes_of(one) <= usable), None)
         raise UsageError(
             f"blocks of {size} voxels (z, y, x) with {self.cpus} workers and {self.pulls} cutouts in flight",
-            f"they need {needed / 2**20:,.0f} MiB of memory, {usable >> 20:,} MiB may be used",
+            f"they need --memory {in_gib(sufficient_bytes(needed))}, there are {limit_bytes / 2**30:,.2f} GiB",
             f"Give --block-size {','.join(map(str, fitting))}"
             if fitting
             else "Give fewer --cpus or --pulls, or more --memory",

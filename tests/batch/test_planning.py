@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -29,6 +30,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job import forecast
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
+from nd_synapse.values import parse_gib
 
 SMALL = Box.of_shape((32, 1024, 1024))
 LARGE = Box.of_shape((64, 30_000, 20_000))
@@ -378,3 +380,42 @@ def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: P
         assert found.block_size == batch.block_size
     with pytest.raises(UsageError):
         forecast.plan_of(settled, Opened(), roles, folder)  # type: ignore[arg-type]
+
+
+extents = st.tuples(st.integers(0, 500), st.integers(1, 400)).map(lambda pair: (pair[0], sum(pair)))
+wide = st.tuples(st.integers(0, 9_000), st.integers(1, 20_000)).map(lambda pair: (pair[0], sum(pair)))
+
+
+@given(
+    box=st.builds(Box, extents, wide, wide),
+    cpus=st.integers(1, 64),
+    pulls=st.integers(1, 999),
+    size=st.none() | st.sampled_from([(16, 512, 512), (8, 100, 3000), (64, 1024, 1024)]),
+    memory_gib=st.none() | st.floats(1.0, 60.0),
+)
+def test_for_any_box_the_memory_that_the_plan_prints_suffices(
+    tmp_path_factory: pytest.TempPathFactory,
+    box: Box,
+    cpus: int,
+    pulls: int,
+    size: tuple[int, int, int] | None,
+    memory_gib: float | None,
+) -> None:
+    """It used to print what is used, of which nine tenths of ``--memory`` have to be made."""
+    requested: dict[str, Any] = {"host": "h.invalid", "token": Token("x12345678"), "push": False, "pulls": pulls}
+    job = Job(**requested, collection="c", experiment="e", box=box, cpus=cpus, block_size=size)
+    roles = job.pipeline.choose(Opened.channels, {})
+    folder = ResultFolder.named(tmp_path_factory.getbasetemp() / "none", job.results_key)
+    limit = None if memory_gib is None else int(memory_gib * 2**30)
+    try:
+        first = forecast.plan_of(replace(job, memory_bytes=limit), Opened(), roles, folder)  # type: ignore[arg-type]
+    except UsageError as refused:
+        text = refused.found
+    else:
+        text = forecast.forecast(job, first)
+    printed = re.search(r"need (?:--memory )?([0-9.]+)|--memory ([0-9.]+) \(GiB\) is enough", text)
+    assert printed is not None, text
+    again = replace(job, memory_bytes=parse_gib("--memory", printed[1] or printed[2]))
+    plan = forecast.plan_of(again, Opened(), roles, folder)  # type: ignore[arg-type]
+    settled = replace(again, block_size=plan.block_size)
+    assert forecast.plan_of(settled, Opened(), roles, folder).block_size == plan.block_size  # type: ignore[arg-type]

@@ -160,7 +160,7 @@ class TestMemory:
         words = requested(sample_boss, "--no-push", "--no-plots", "--cpus", "1", "--pulls", "32")
         refused = ended(image, *words, "--block-size", "16,512,512", options=options)
         assert refused.code == 2, refused.log
-        assert "460 MiB may be used" in refused.log
+        assert "there are 0.50 GiB" in refused.log
         size = refused.log.rpartition("Give --block-size ")[2].split()[0].rstrip(".")
         assert ended(image, *words, "--block-size", size, options=options).code == 0
 
