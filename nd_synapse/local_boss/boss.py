@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nd_synapse.errors import StorageError
+from nd_synapse.errors import StorageError, few
 from nd_synapse.local_boss.catalog import Catalog
 from nd_synapse.local_boss.voxels import VoxelStore
 
@@ -21,8 +21,14 @@ class Boss:
     def __init__(self, data: Path, strict: bool = False) -> None:
         try:
             data.mkdir(parents=True, exist_ok=True)
-            self.catalog = Catalog(data, strict=strict)
             self.voxels = VoxelStore(data)
+            stored = self.voxels.channel_ids()  # before the catalog, in which a channel is made before its voxels
+            self.catalog = Catalog(data, strict=strict)
+            unknown = stored - self.catalog.channel_ids()
+            if unknown:
+                found = f"voxels/ has channels that catalog.sqlite has not: {few(sorted(map(str, unknown)))}"
+                remedy = "Put back the catalog.sqlite that belongs to these voxels, or give another data folder"
+                raise StorageError(f"data folder {data}", found, remedy)  # noqa: TRY301 - translated is what is below
         except StorageError:
             raise
         except OSError as error:

@@ -85,25 +85,21 @@ class Catalog:
             self._check_names_within(db, kind, row_id)
             return kind.made(db, _row(db, kind, *names))
 
-    def get(self, kind: Kind[T], *names: str) -> T:
-        """Return a resource."""
+    def get(self, kind: Kind[T], *names: str, deleted: bool = False) -> T:
+        """Return a resource; one that was deleted only if `deleted`."""
         with self.database.reading() as db:
-            return kind.made(db, _row(db, kind, *names))
+            return kind.made(db, _row(db, kind, *names, deleted=deleted))
 
     def listed(self, kind: Kind[T], *names: str) -> list[T]:
-        """Return the resources of a kind in the parent of these names, by name."""
+        """Return the resources of a kind in the parent of these names, as they were made."""
         with self.database.reading() as db:
             sql, values = f"{kind.select} WHERE NOT t.deleted", []
             if kind.parent is not None:
                 sql, values = f"{sql} AND t.{kind.owner} = ?", [_row(db, kind.parent, *names)["id"]]
-            return [kind.made(db, row) for row in db.execute(f"{sql} ORDER BY t.name", values)]
+            return [kind.made(db, row) for row in db.execute(f"{sql} ORDER BY t.id", values)]
 
     def update(self, kind: Kind[T], *names: str, fields: Fields) -> T:
         """Change a resource and return it; sources and related channels that are not given are taken away."""
-        readonly = sorted(kind.schema.fixed & fields.keys()) if kind is CHANNELS else []
-        if readonly:
-            message = f"Cannot update the following readonly fields: {', '.join(readonly)}"
-            raise BossError(400, Code.INVALID_POST_ARGUMENT, message)
         changes: dict[str, Any] = kind.schema.for_update(fields)
         links = {link: changes.pop(link, ()) for link in _LINKS}
         with self.database.writing() as db:
@@ -116,6 +112,11 @@ class Catalog:
                 _link(db, row["experiment_id"], row["id"], links)
             self._check_names_within(db, kind, row["id"])
             return kind.made(db, _row(db, kind, *names[:-1], str(changes.get("name", names[-1]))))
+
+    def channel_ids(self) -> set[int]:
+        """Return the numbers of all channels that were ever made."""
+        with self.database.reading() as db:
+            return {int(row["id"]) for row in db.execute("SELECT id FROM channels")}
 
     def delete(self, kind: Kind[Any], *names: str) -> None:
         """Hide a resource that no other needs, and its voxels."""
@@ -141,13 +142,13 @@ def check_total_name(*names: str) -> None:
         raise BossError(400, Code.INVALID_POST_ARGUMENT, message)
 
 
-def _row(db: sqlite3.Connection, kind: Kind[Any], *names: str) -> Row:
-    """Return the row of a resource, and refuse one that does not exist, or in whose place nothing exists."""
-    owner = None if kind.parent is None else _row(db, kind.parent, *names[:-1])
+def _row(db: sqlite3.Connection, kind: Kind[Any], *names: str, deleted: bool = False) -> Row:
+    """Return the row of a resource, and refuse one that does not exist; a deleted one only if `deleted` is not set."""
+    owner = None if kind.parent is None else _row(db, kind.parent, *names[:-1], deleted=deleted)
     row = _find(db, kind, names[-1], owner)
     if row is None:
         raise MissingError(kind.title, names[-1])
-    if row["deleted"]:
+    if row["deleted"] and not deleted:
         raise BossError(404, Code.MARKED_FOR_DELETION, f"{kind.title} {names[-1]} has been marked for deletion.")
     return row
 
@@ -214,7 +215,7 @@ def _link(db: sqlite3.Connection, experiment_id: int, channel_id: int, links: Ma
 def _linked(db: sqlite3.Connection, table: str, channel_id: int) -> tuple[str, ...]:
     sql = f"""
         SELECT h.name FROM {table} l JOIN channels h ON h.id = l.other_id
-        WHERE l.channel_id = ? AND NOT h.deleted ORDER BY h.name
+        WHERE l.channel_id = ? AND NOT h.deleted ORDER BY h.id
     """  # noqa: S608
     return tuple(row["name"] for row in db.execute(sql, [channel_id]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nd_synapse.local_boss.boss import Boss
@@ -12,24 +12,37 @@ from nd_synapse.local_boss.responses import BossError, Code
 from nd_synapse.local_boss.tokens import ANONYMOUS, Right, Rights
 
 __all__ = [
+    "BLOSC",
+    "CUTOUT_MEDIA",
+    "JSON",
     "LARGEST_JSON_BYTES",
     "Call",
     "NotJsonError",
     "Resource",
+    "UnacceptableError",
     "UnauthorizedError",
     "check_role",
     "forbidden",
     "identify",
     "may",
+    "negotiated",
 ]
 
 LARGEST_JSON_BYTES = 2**20
+
+BLOSC, JSON = "application/blosc", "application/json"
+CUTOUT_MEDIA = (BLOSC, "application/blosc-python", "application/npygz", "image/jpeg", JSON)
+"""What BOSS answers cutouts in, the default first; here, Blosc and errors in JSON."""
 
 Resource = Collection | Experiment | Channel
 
 
 class NotJsonError(Exception):
     """The body is no JSON."""
+
+
+class UnacceptableError(Exception):
+    """The request accepts no media type in which it can be answered."""
 
 
 class UnauthorizedError(Exception):
@@ -45,6 +58,8 @@ class Call:
     rights: Rights
     query: Mapping[str, str]
     """The query of the URL, decoded."""
+    media: str
+    """The media type that the reply is to have."""
     body: bytes = b""
 
     def fields(self) -> dict[str, object]:
@@ -58,6 +73,13 @@ class Call:
         if not isinstance(fields, dict):
             raise BossError(400, Code.INVALID_POST_ARGUMENT, "The body has to be a JSON object.")
         return fields
+
+
+def negotiated(accept: str, offered: Sequence[str]) -> str | None:
+    """Return which of the offered media types a header ``Accept`` asks for, exact names before wildcards; or None."""
+    wanted = {part.split(";")[0].strip().lower() for part in accept.split(",")}
+    names = [(media, f"{media.split('/')[0]}/*", "*/*") for media in offered]
+    return next((forms[0] for depth in range(3) for forms in names if forms[depth] in wanted), None)
 
 
 def identify(header: str | None, tokens: Mapping[str, Rights], reading: bool) -> Rights:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from enum import IntEnum
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-__all__ = ["BossError", "Code", "MissingError", "digest", "field_error", "refusal", "unauthorized", "web_page"]
+__all__ = ["BossError", "Code", "MissingError", "detail", "digest", "field_error", "refusal", "web_page"]
 
 
 class Code(IntEnum):
@@ -30,6 +31,7 @@ class Code(IntEnum):
     OBJECT_NOT_FOUND = 4004
     MARKED_FOR_DELETION = 4005
     BOSS_SYSTEM_ERROR = 9001
+    UNHANDLED_EXCEPTION = 9002
     UNSUPPORTED_VERSION = 9003
 
 
@@ -78,9 +80,9 @@ def refusal(error: BossError) -> Response:
     return JSONResponse(body, status_code=error.status)
 
 
-def unauthorized(detail: str) -> Response:
-    """Return the reply to a request without a valid token."""
-    return JSONResponse({"detail": detail}, status_code=401, headers={"WWW-Authenticate": "Token"})
+def detail(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the JSON reply to an error that the framework of BOSS finds."""
+    return JSONResponse({"detail": text}, status, headers)
 
 
 def web_page(status: int, title: str) -> Response:

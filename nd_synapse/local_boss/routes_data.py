@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from starlette.responses import JSONResponse, Response
 
+from nd_synapse.errors import StorageError
 from nd_synapse.local_boss import metadata as stored_metadata
 from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES, Kind, check_total_name
 from nd_synapse.local_boss.codec import pack, unpack
@@ -24,7 +26,7 @@ from nd_synapse.local_boss.cutouts import (
     whole,
 )
 from nd_synapse.local_boss.models import Channel, CoordinateFrame, Experiment
-from nd_synapse.local_boss.requests import Call, Resource, forbidden, may
+from nd_synapse.local_boss.requests import BLOSC, JSON, Call, Resource, UnacceptableError, forbidden, may
 from nd_synapse.local_boss.responses import BossError, Code, MissingError, digest
 from nd_synapse.local_boss.routes_resources import NOT_DOWNSAMPLED
 from nd_synapse.local_boss.tokens import Right
@@ -40,6 +42,8 @@ __all__ = [
     "reserve",
     "to_black",
 ]
+
+logger = logging.getLogger(__name__)
 
 LARGEST_UPLOAD_BYTES = 550 * 2**20
 """What the proxy in front of the real server lets through."""
@@ -58,6 +62,10 @@ def get_cutout(call: Call, names: Names) -> Response:
         check_annotation(cutout.channel, "objects to filter by")
     check_size(cutout)
     check_served(cutout.channel, cutout.resolution, reading=True)
+    if call.media == JSON:
+        raise UnservedError  # there the real server has its errors in JSON, but no voxels
+    if call.media != BLOSC:
+        raise UnacceptableError
     voxels = call.boss.voxels.read(cutout.channel, cutout.resolution, cutout.box, cutout.times)
     if wanted:
         largest = np.iinfo(voxels.dtype).max
@@ -65,7 +73,7 @@ def get_cutout(call: Call, names: Names) -> Response:
         voxels = np.where(np.isin(voxels, kept), voxels, np.zeros((), voxels.dtype))
     body = pack(voxels)
     # Packed voxels have no check sum, and plain HTTP has none either.
-    return Response(body, headers={"Content-Digest": digest(body)}, media_type="application/blosc")
+    return Response(body, headers={"Content-Digest": digest(body)}, media_type=BLOSC)
 
 
 def post_cutout(call: Call, names: Names) -> Response:
@@ -79,7 +87,12 @@ def post_cutout(call: Call, names: Names) -> Response:
     if cutout.resolution not in (base, base + 1):
         message = f"Error during write_cuboid: RESOLUTION_MISMATCH, resolution {cutout.resolution} cannot be written"
         raise BossError(400, Code.BOSS_SYSTEM_ERROR, message)
-    call.boss.voxels.write(cutout.channel, cutout.resolution, cutout.box, cutout.times, voxels)
+    try:
+        call.boss.voxels.write(cutout.channel, cutout.resolution, cutout.box, cutout.times, voxels)
+    except StorageError as error:
+        logger.error("%s", error)  # noqa: TRY400 - reported, not a defect
+        message = "Error during write_cuboid: the data folder cannot be written, see the log of the server"
+        raise BossError(400, Code.BOSS_SYSTEM_ERROR, message) from error
     return Response(status_code=201, media_type="text/html")
 
 
@@ -175,7 +188,7 @@ def downsample(call: Call, names: Names) -> Response:
     """Return the extent and voxel size of every level; x, y, z order."""
     channel, experiment, frame = _place(call, names)
     _check(call, "read_volumetric_data", channel, public=True)
-    levels = range(channel.base_resolution, channel.base_resolution + experiment.num_hierarchy_levels)
+    levels = range(experiment.num_hierarchy_levels)  # from 0 in BOSS, whatever the channel's base resolution is
     isotropic = experiment.hierarchy_method == "isotropic"
     scales = {level: (2**level, 2**level, 2**level if isotropic else 1) for level in levels}
     size, extent = frame.voxel_size[::-1], [b - a for a, b in zip(frame.start, frame.stop, strict=True)][::-1]

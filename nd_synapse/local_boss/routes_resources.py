@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from nd_synapse.local_boss.catalog import CHANNELS, EXPERIMENTS, FRAMES, Kind
+from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES, Kind
 from nd_synapse.local_boss.cutouts import UnservedError
 from nd_synapse.local_boss.models import Channel, Collection, CoordinateFrame, Experiment
 from nd_synapse.local_boss.requests import Call, check_role, forbidden, may
@@ -29,17 +29,20 @@ def list_names(kind: Kind[Any], call: Call, names: Names) -> Response:
     """List the resources that the caller may read; coordinate frames everybody may."""
     if kind is FRAMES:
         return JSONResponse({"coords": [item.name for item in call.boss.catalog.listed(FRAMES)]})
-    if call.rights is ANONYMOUS:
-        raise UnservedError  # the real server cannot list anything to callers without a token
+    if kind is COLLECTIONS and call.rights is ANONYMOUS:
+        raise UnservedError  # the real server cannot list these to callers without a token
     try:
         found = call.boss.catalog.listed(kind, *names.values())
     except BossError as error:
         raise (UnservedError() if call.boss.strict else error) from error
-    return JSONResponse({kind.table: [item.name for item in found if _may_read(call, item)]})
+    return JSONResponse({kind.table: [item.name for item in found if _allowed(call, "read", item)]})
 
 
 def answer(kind: Kind[Any], call: Call, names: Names) -> Response:
-    """Create, read, update or delete a resource; the role comes first, then existence, rights, and the fields."""
+    """Create, read, update or delete a resource.
+
+    The role comes first, then existence, rights, whether it was deleted, and the fields.
+    """
     catalog, path = call.boss.catalog, tuple(names.values())
     match call.method:
         case "POST":
@@ -49,20 +52,18 @@ def answer(kind: Kind[Any], call: Call, names: Names) -> Response:
             made = catalog.create(kind, *path, fields=call.fields(), creator=call.rights.user)
             return JSONResponse(_shown(call, made), 201)
         case "PUT":
-            _check(call, "update", catalog.get(kind, *path))
+            _check(call, "update", catalog.get(kind, *path, deleted=True))
             return JSONResponse(_shown(call, catalog.update(kind, *path, fields=call.fields())))
         case "DELETE":
             check_role(call.rights)
             return _delete(call, kind, *path)
-    found = catalog.get(kind, *path)
-    if not _may_read(call, found):
-        raise _missing("read", found)
-    return JSONResponse(_shown(call, found))
+    _check(call, "read", catalog.get(kind, *path, deleted=True))
+    return JSONResponse(_shown(call, catalog.get(kind, *path)))
 
 
 def _delete(call: Call, kind: Kind[Any], *names: str) -> Response:
+    _check(call, "delete", call.boss.catalog.get(kind, *names, deleted=True))
     try:
-        _check(call, "delete", call.boss.catalog.get(kind, *names))
         call.boss.catalog.delete(kind, *names)
     except BossError as error:
         if error.code != Code.MARKED_FOR_DELETION:  # to delete twice is no fault
@@ -70,18 +71,15 @@ def _delete(call: Call, kind: Kind[Any], *names: str) -> Response:
     return Response(status_code=204)
 
 
-def _may_read(call: Call, item: Item) -> bool:
-    """Return whether the caller may read a resource; coordinate frames and what is public everybody may."""
-    return isinstance(item, CoordinateFrame) or item.public or may(call.rights, "read", item)
+def _allowed(call: Call, right: Right, item: Item) -> bool:
+    """Return whether the caller has a right; coordinate frames and what is public everybody may read."""
+    open_to_all = isinstance(item, CoordinateFrame) or item.public
+    return (right == "read" and open_to_all) or may(call.rights, right, item)
 
 
 def _check(call: Call, right: Right, item: Item) -> None:
-    if not may(call.rights, right, item):
-        raise _missing(right, item)
-
-
-def _missing(right: Right, item: Item) -> BossError:
-    return forbidden(f"Missing {right} permissions on the resource {item.name}")
+    if not _allowed(call, right, item):
+        raise forbidden(f"Missing {right} permissions on the resource {item.name}")
 
 
 def _shown(call: Call, item: Item) -> Json:
@@ -103,7 +101,7 @@ def _public_fields(item: Collection | Experiment | Channel) -> Json:
 
 def _collection(call: Call, item: Collection) -> Json:
     inside = call.boss.catalog.listed(EXPERIMENTS, item.name)
-    readable = [experiment.name for experiment in inside if _may_read(call, experiment)]
+    readable = [experiment.name for experiment in inside if _allowed(call, "read", experiment)]
     return {**_public_fields(item), "experiments": readable}
 
 
@@ -114,7 +112,7 @@ def _experiment(call: Call, item: Experiment) -> Json:
         unit = "seconds"  # the real server says null, on which its own client stumbles
     return {
         **_public_fields(item),
-        "channels": [channel.name for channel in inside if _may_read(call, channel)],
+        "channels": [channel.name for channel in inside if _allowed(call, "read", channel)],
         "collection": item.collection,
         "coord_frame": item.coord_frame,
         "num_hierarchy_levels": item.num_hierarchy_levels,

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from nd_synapse.local_boss import routes_data
 from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES, Kind
-from nd_synapse.local_boss.requests import Call
+from nd_synapse.local_boss.requests import CUTOUT_MEDIA, JSON, Call
 from nd_synapse.local_boss.routes_resources import answer, list_names
 
 __all__ = ["Route", "find", "routes"]
@@ -30,8 +30,8 @@ class Route:
     path: re.Pattern[str]
     """Its named groups are the handler's arguments."""
     methods: Mapping[str, Handler]
-    cutout: bool = False
-    """Whether it answers in Blosc: there the real server turns framework errors into a 500 page."""
+    media: tuple[str, ...] = (JSON,)
+    """What the real server answers in, the default first."""
     voxels: bool = False
     """Whether it may read or write many voxels."""
 
@@ -47,8 +47,10 @@ def routes(strict: bool) -> list[Route]:
     ranges += "(?:/(?P<t>[0-9]+:[0-9]+))?"
     meta = f"(?P<collection>{name})(?:/(?P<experiment>{name})(?:/(?P<channel>{name}))?)?"
 
-    def route(path: str, methods: Mapping[str, Handler], cutout: bool = False, voxels: bool = False) -> Route:
-        return Route(re.compile(f"^/v1/{path}"), methods, cutout, cutout or voxels)
+    def route(
+        path: str, methods: Mapping[str, Handler], media: tuple[str, ...] = (JSON,), voxels: bool = False
+    ) -> Route:
+        return Route(re.compile(f"^/(?:v1|latest)/{path}"), methods, media, voxels)
 
     def every_method(path: str, handler: Handler) -> Route:
         return route(f"{path}{end}", dict.fromkeys(("GET", "POST", "PUT", "DELETE"), handler))
@@ -65,9 +67,12 @@ def routes(strict: bool) -> list[Route]:
         every_method(f"collection/{collection}", partial(answer, COLLECTIONS)),
         names("coord/{0,2}$", FRAMES),
         every_method(f"coord/(?P<frame>{name})", partial(answer, FRAMES)),
-        route(f"cutout/to_black/{data}/{ranges}/?$", {"PUT": routes_data.to_black}, cutout=True),
+        route(f"cutout/to_black/{data}/{ranges}/?$", {"PUT": routes_data.to_black}, voxels=True),
         route(
-            f"cutout/{data}/{ranges}/?$", {"GET": routes_data.get_cutout, "POST": routes_data.post_cutout}, cutout=True
+            f"cutout/{data}/{ranges}/?$",
+            {"GET": routes_data.get_cutout, "POST": routes_data.post_cutout},
+            CUTOUT_MEDIA,
+            voxels=True,
         ),
         every_method(f"meta/{meta}", routes_data.metadata),
         route(f"reserve/{data}/(?P<count>[0-9]+)/?$", {"GET": routes_data.reserve}),

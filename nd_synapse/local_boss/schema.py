@@ -46,7 +46,11 @@ class Schema:
 
     def for_update(self, fields: Mapping[str, object]) -> dict[str, Value]:
         """Return the clean values of the fields to change, the name among them if it is given."""
-        changes = self._clean({name: value for name, value in fields.items() if name not in self.fixed})
+        readonly = sorted(fields.keys() - ({"name", *self.rules} - self.fixed))
+        if self.fixed and readonly:  # of a collection, BOSS ignores what it does not know
+            message = f"Cannot update the following readonly fields: {', '.join(readonly)}"
+            raise BossError(400, Code.INVALID_POST_ARGUMENT, message)
+        changes = self._clean(fields)
         if "name" in fields:
             changes["name"] = check_name(fields["name"])
         return changes

@@ -25,8 +25,18 @@ from nd_synapse.errors import NDSynapseError, UsageError
 from nd_synapse.local_boss import routing, tokens
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.cutouts import UnservedError
-from nd_synapse.local_boss.requests import LARGEST_JSON_BYTES, Call, NotJsonError, UnauthorizedError, identify
-from nd_synapse.local_boss.responses import BossError, Code, refusal, unauthorized, web_page
+from nd_synapse.local_boss.requests import (
+    BLOSC,
+    JSON,
+    LARGEST_JSON_BYTES,
+    Call,
+    NotJsonError,
+    UnacceptableError,
+    UnauthorizedError,
+    identify,
+    negotiated,
+)
+from nd_synapse.local_boss.responses import BossError, Code, detail, refusal, web_page
 from nd_synapse.local_boss.routes_data import LARGEST_UPLOAD_BYTES
 
 __all__ = ["application", "bound", "configured", "serve"]
@@ -74,14 +84,19 @@ class _Server:
         if found is None:
             return _unknown(path)
         route, names = found
+        media = negotiated(request.headers.get("accept", "*/*"), route.media)
         try:
-            return await self._routed(request, route, names)
+            return await self._routed(request, route, names, media)
         except UnauthorizedError as error:
-            return _fault() if route.cutout and self._boss.strict else unauthorized(str(error))
+            if media != JSON and self._boss.strict:
+                return _fault()
+            return detail(401, str(error), {"WWW-Authenticate": 'Bearer realm="api"'})
+        except UnacceptableError:
+            return detail(406, "Could not satisfy the request Accept header.")
         except BossError as error:
             return _fault() if self._fails_to_refuse(route, request, error) else refusal(error)
         except NotJsonError as error:
-            return JSONResponse({"detail": f"JSON parse error - {error}"}, 400)
+            return detail(400, f"JSON parse error - {error}")
         except TooLargeError:
             return web_page(413, "413 Request Entity Too Large")
         except UnservedError:
@@ -92,15 +107,25 @@ class _Server:
         except NDSynapseError as error:
             # the path comes from the client, and may look like a log line of ours
             logger.error("%s %.200r failed: %s", request.method, path, error)  # noqa: TRY400 - reported, not a defect
-            return _fault()
+            if self._boss.strict:
+                return _fault()
+            message = "The data folder cannot be read or written, see the log of the server"
+            return refusal(BossError(500, Code.UNHANDLED_EXCEPTION, message))
 
-    async def _routed(self, request: Request, route: routing.Route, names: Mapping[str, str]) -> Response:
-        """Check the token, receive the body, and let a worker answer."""
+    async def _routed(
+        self, request: Request, route: routing.Route, names: Mapping[str, str], media: str | None
+    ) -> Response:
+        """Check the token, receive the body, and let a worker answer; `media` is what the reply is to be."""
+        if media is None:
+            # an error is then given in the default of the route, into which BOSS fails to put it if that is Blosc
+            raise UnacceptableError if route.media[0] == JSON else UnservedError
         rights = identify(request.headers.get("authorization"), self._bearers, request.method in READING)
         handler = route.methods.get(request.method)
-        if handler is None or (route.cutout and not _speaks_blosc(request)):
-            return _unfit(request, route)
-        call = Call(self._boss, request.method, rights, dict(request.query_params))
+        if handler is None:
+            return _not_allowed(request, route) if media == JSON else _fault()
+        if BLOSC in route.media and request.method == "POST" and not _sends_blosc(request):
+            return _fault()
+        call = Call(self._boss, request.method, rights, dict(request.query_params), media)
         if request.method in READING:
             workers = self._voxel_workers if route.voxels else self._catalog_workers
             return await to_thread.run_sync(handler, call, names, limiter=workers)
@@ -114,7 +139,7 @@ class _Server:
     def _fails_to_refuse(self, route: routing.Route, request: Request, error: BossError) -> bool:
         """Return whether the real server fails on this refusal: a cutout denied to a caller without a token."""
         anonymous = "authorization" not in request.headers
-        return self._boss.strict and route.cutout and anonymous and error.code == Code.MISSING_PERMISSION
+        return self._boss.strict and BLOSC in route.media and anonymous and error.code == Code.MISSING_PERMISSION
 
 
 async def _received(request: Request, limit_bytes: int) -> bytes:
@@ -215,18 +240,11 @@ def _unknown(path: str) -> Response:
     return web_page(404, "Not Found")
 
 
-def _speaks_blosc(request: Request) -> bool:
-    """Return whether a cutout request sends and accepts Blosc."""
-    accepted = {part.split(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")}
-    if not accepted & {"application/blosc", "application/*", "*/*"}:
-        return False
+def _sends_blosc(request: Request) -> bool:
+    """Return whether an upload is in Blosc, and not empty."""
     sent = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    return request.method != "POST" or (sent == "application/blosc" and _announced_bytes(request) > 0)
+    return sent == BLOSC and _announced_bytes(request) > 0
 
 
-def _unfit(request: Request, route: routing.Route) -> Response:
-    """Answer a method or a format that the route does not serve, or an empty upload."""
-    if route.cutout:
-        return web_page(500, "Server Error (500)")
-    detail = {"detail": f'Method "{request.method}" not allowed.'}
-    return JSONResponse(detail, 405, headers={"Allow": ", ".join(route.methods)})
+def _not_allowed(request: Request, route: routing.Route) -> Response:
+    return detail(405, f'Method "{request.method}" not allowed.', {"Allow": ", ".join(route.methods)})

@@ -1,6 +1,7 @@
 """The voxels of a data folder: one chunked array on disk for each channel and resolution.
 
-The arrays are Zarr version 3: ``voxels/<channel id>/<resolution>``, axes t, z, y, x.
+The arrays are Zarr version 3: ``voxels/<channel id>/<resolution>``, axes t, z, y, x. Each chunk ends with its
+checksum, so a flipped bit is an error.
 
 A chunk is written to a new file that then takes the place of the old one, so a reader sees the old chunk or the new
 one, and a killed writer leaves at most a stray ``*.partial`` file. A write of several chunks is not one transaction:
@@ -19,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import LocalStore
 
 from nd_synapse.errors import DataError, RangeError, StorageError
@@ -104,6 +105,12 @@ class VoxelStore:
             for time, part in self._stored(channel, resolution, array, times or (0, array.shape[0]), box or whole):
                 yield time, part, _array(array[(time, *part.slices())])
 
+    def channel_ids(self) -> set[int]:
+        """Return the numbers of the channels that have voxels here."""
+        if not self._folder.is_dir():
+            return set()
+        return {int(entry.name) for entry in self._folder.iterdir() if _INDEX.fullmatch(entry.name)}
+
     def sweep(self) -> int:
         """Remove the temporary files of killed writers, each under the lock of its chunk, and return how many."""
         swept = 0
@@ -176,7 +183,7 @@ class VoxelStore:
             shape=shape,
             chunks=(1, *CHUNK),
             dtype=datatype,
-            compressors=codec,
+            compressors=(codec, Crc32cCodec()),
             fill_value=0,
             dimension_names=("t", "z", "y", "x"),
         )

@@ -213,7 +213,6 @@ def test_an_access_mode_that_does_not_exist_is_refused(place: Place, query: str)
 
 UNFIT = {
     "wrong method": ("PUT", "/v1/cutout/", {}),
-    "to_black by POST": ("POST", "/v1/cutout/to_black/", BLOSC),
     "other content type": ("POST", "/v1/cutout/", {"Content-Type": "application/json"}),
     "other accept": ("GET", "/v1/cutout/", {"Accept": "image/png"}),
 }

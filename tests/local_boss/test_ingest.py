@@ -105,7 +105,7 @@ def test_channels_gather_in_one_experiment(boss):
     for name, seed in (("PSD95", 1), ("GABA", 2)):
         ingest(boss, "c", "e", name, stack(grey((3, 4, 5), seed=seed)), SIZE)
     part = ingest(boss, "c", "e", "part", stack(grey((1, 2, 2))), SIZE, origin=(2, 2, 3))
-    assert [channel.name for channel in boss.catalog.listed(CHANNELS, "c", "e")] == ["GABA", "PSD95", "part"]
+    assert [channel.name for channel in boss.catalog.listed(CHANNELS, "c", "e")] == ["PSD95", "GABA", "part"]
     whole = held(boss, part.channel, Box.of_shape((3, 4, 5)))
     assert np.array_equal(whole[2:, 2:, 3:], grey((1, 2, 2)))
     assert whole[:2].sum() == 0
