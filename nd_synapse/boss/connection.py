@@ -118,15 +118,33 @@ def connect(host: str, token: Token | str, *, patience: Patience | None = None) 
         log.warning("%s is not encrypted: others on the network can read the token", address)
     # The adapter adds the token: the client itself, whose values print and pickle, never has it.
     remote = BossRemote({"protocol": address.protocol, "host": address.host, "token": Token.PUBLIC})
+    proxies = _proxies(address)
     for service in (remote.project_service, remote.metadata_service, remote.volume_service):
-        # requests would replace the token by what ~/.netrc has for the host. REQUESTS_CA_BUNDLE is read by now.
+        # requests would replace the token by what ~/.netrc has for the host. REQUESTS_CA_BUNDLE is read by now, and
+        # proxies are given with each request.
         service.session.trust_env = False
         # Following a redirect would turn a POST into a GET, and send token and voxels to another host.
-        service.session_send_opts = {**service.session_send_opts, "allow_redirects": False}
+        service.session_send_opts = {**service.session_send_opts, "proxies": proxies, "allow_redirects": False}
         adapter = BossAdapter(patience or Patience(), token)
         service.session.mount("https://", adapter)
         service.session.mount("http://", adapter)
     return remote
+
+
+def _proxies(address: Address) -> dict[str, str]:
+    """Return the proxies that the environment names for a host; what stays on this machine needs none."""
+    if is_loopback(address):
+        return {}
+    proxies: dict[str, str] = requests.utils.get_environ_proxies(address.url)
+    chosen = requests.utils.select_proxy(address.url, proxies)
+    if chosen is None:
+        return {}
+    scheme, name = chosen.partition("://")[0].lower() if "://" in chosen else "http", chosen.rpartition("@")[2]
+    if scheme not in ("http", "https"):
+        remedy = "Set HTTPS_PROXY (HTTP_PROXY for an http:// host) to an http:// proxy, or name the host in NO_PROXY"
+        raise UsageError(f"the proxy {name} for {address}", "it is not of the kind http:// or https://", remedy)
+    log.debug("%s is reached through the proxy %s", address, name)
+    return proxies
 
 
 def create_boss_remote(config_dict: Mapping[str, Any]) -> BossRemote:

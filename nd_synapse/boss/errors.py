@@ -25,6 +25,7 @@ from nd_synapse.errors import (
     UsageError,
 )
 from nd_synapse.redaction import redacted
+from nd_synapse.text import one_line, shortened
 
 __all__ = ["BossReply", "parse_body", "read_reply", "reply_of", "translated", "was_deleted"]
 
@@ -41,8 +42,12 @@ _FOREIGN = (requests.RequestException, urllib3_errors.HTTPError, OSError, *_NONS
 
 _TRUST = "Check --host (http:// for a server without encryption); REQUESTS_CA_BUNDLE names a CA of your own"
 
-# The first match counts: urllib3 derives the first three from each other.
+_PROXY = "Check HTTPS_PROXY and HTTP_PROXY, which may have a user and a password in them, and NO_PROXY"
+
+# The first match counts: urllib3 derives the next three from each other.
 _NO_ANSWER: tuple[tuple[type[Exception], str, str], ...] = (
+    (urllib3_errors.ProxyError, "{host} cannot be reached through the proxy: {reason}", _PROXY),
+    (requests.exceptions.InvalidProxyURL, "the proxy for {host} has no valid address", _PROXY),
     (urllib3_errors.NameResolutionError, "the name of {host} is not known", "Check --host and the network"),
     (
         urllib3_errors.NewConnectionError,
@@ -156,7 +161,10 @@ def _translate(error: Exception, reply: BossReply | None, requested: str, host: 
     for kind, found, remedy in _NO_ANSWER:
         for cause in (reason, error):
             if isinstance(cause, kind):
-                return UnavailableError(requested, found.format(host=host, name=type(error).__name__), remedy)
+                why = shortened(one_line(getattr(reason, "original_error", "")), _EXCERPT)
+                return UnavailableError(
+                    requested, found.format(host=host, name=type(error).__name__, reason=why), remedy
+                )
     raise AssertionError(f"{type(error).__name__} is in no row of _NO_ANSWER")
 
 
@@ -175,6 +183,8 @@ def _refusal(reply: BossReply, requested: str, host: str) -> NDSynapseError:
             return UnknownNameError(requested, "it was deleted, and BOSS keeps its name taken", remedy)
         case 404 if reply.code is not None:
             return UnknownNameError(requested, f"there is none; {says}", "Check the name")
+        case 407:
+            return UnavailableError(requested, f"the proxy for {host} wants a user and a password", _PROXY)
         case 413:
             return DataError(requested, f"one request was too large; {says}", "Use smaller blocks")
         case 429 if reply.code is None:

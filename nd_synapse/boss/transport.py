@@ -17,7 +17,7 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import MaxRetryError, NameResolutionError, SSLError
+from urllib3.exceptions import MaxRetryError, NameResolutionError, ProxyError, SSLError
 
 from nd_synapse.boss.errors import parse_body
 from nd_synapse.credentials import Token
@@ -84,7 +84,9 @@ def _is_quota(response: urllib3.BaseHTTPResponse) -> bool:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Return whether a certificate is not trusted, a server does not encrypt, or the name of a host does not exist."""
+    """Return whether an error stays: an untrusted certificate, no encryption, an unknown host, a proxy that refuses."""
+    if isinstance(error, ProxyError) and "Tunnel connection failed: 4" in str(error.original_error):
+        return True
     if isinstance(error, NameResolutionError):
         return getattr(error.__cause__, "errno", None) != socket.EAI_AGAIN
     return isinstance(error, SSLError) and any(
@@ -133,6 +135,9 @@ class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
 class Body(io.BytesIO):
     """The whole body of a response."""
 
@@ -162,7 +167,13 @@ class BossAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Let the pools above make the connections."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Let the pools above make the connections that go through a proxy."""
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request; responses and errors hold it afterwards, without the token."""
