@@ -51,6 +51,8 @@ SHUTDOWN_LIMIT_S = 2
 # Each may hold a cutout of half a gigabyte, unpacked and packed.
 VOXEL_WORKERS = 4
 CATALOG_WORKERS = 4
+LONGEST_URL_BYTES = 8150
+"""nginx, in front of the real server, takes a request line of 8 KiB: metadata travel in it."""
 MOST_REQUESTS = 256
 """Connections and requests at once; beyond, uvicorn answers 503. A job has some ten."""
 
@@ -78,6 +80,8 @@ class _Server:
     async def answer(self, request: Request) -> Response:
         """Answer a request."""
         path = str(request.scope["path"])
+        if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > LONGEST_URL_BYTES:
+            return web_page(414, "414 Request-URI Too Large")
         if re.fullmatch("/ping/?", path):
             return JSONResponse({"ip": request.client.host if request.client else None})
         found = routing.find(self._routes, path)

@@ -155,10 +155,16 @@ class VoxelStore:
         return self._folder / str(channel.id) / str(resolution)
 
     def _existing(self, channel: Channel, resolution: int) -> Array | None:
+        """Return the array, or None; one that is not the channel's, or damaged, is an error."""
         path = self._path(channel, resolution)
         if not (path / "zarr.json").exists():
             return None
-        return zarr.open_array(LocalStore(path), mode="r+", zarr_format=3)
+        array = zarr.open_array(LocalStore(path), mode="r+", zarr_format=3)
+        found = (array.shape[1:], array.chunks, str(array.dtype), int(array.fill_value))
+        expected = (channel.frame_stop, (1, *CHUNK), channel.datatype, 0)
+        if found != expected:
+            raise ValueError(f"its array has extent, chunks, type and fill value {found}, the catalog says {expected}")
+        return array
 
     def _holding(self, channel: Channel, resolution: int, times_stop: int) -> Array:
         """Return the array, made or lengthened so that it holds the time samples before `times_stop`."""

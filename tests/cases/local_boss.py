@@ -107,6 +107,7 @@ class Server:
             "type": "http",
             "method": method,
             "path": where,
+            "raw_path": where.encode(),
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
@@ -154,6 +155,15 @@ def _damaged(asked: Callable[[Server], object]) -> Callable[[Path], str]:
         return str(asked(server))
 
     return observe
+
+
+def _of_others(server: Server) -> str:
+    """Store one section where the catalog has two, and read both."""
+    array = zarr.create_array(
+        LocalStore(server.folder / "voxels/1/0"), shape=(1, 1, *SHAPE[1:]), chunks=(1, 16, 512, 512), dtype=np.uint8
+    )
+    array[0] = VOXELS[:1]
+    return _read(server)
 
 
 def _opened(harm: Callable[[Path], object]) -> Callable[[Path], str]:
@@ -374,6 +384,13 @@ CASES: tuple[Case, ...] = (
         _said(("GET", CUTOUT), ("GET", IMG), ("GET", f"{IMG}no"), accept="text/csv"),
     ),
     Case(
+        "long-url",
+        "POST metadata with a value of 8,000 characters, of 9,000",
+        "201, 201",
+        "201, 414",
+        _said(*(("POST", f"/v1/meta/lab?key={n}&value={'v' * n}") for n in (8000, 9000))),
+    ),
+    Case(
         "levels-of-a-coarse-channel",
         "the levels in the downsample status of a channel with base resolution 1, of two levels",
         "['1', '2']",
@@ -400,6 +417,13 @@ CASES: tuple[Case, ...] = (
         "200, 0 voxels wrong",
         "200, 0 voxels wrong",
         _older_store,
+    ),
+    Case(
+        "catalog-of-others",
+        "voxels/ is that of another catalog, in which the channel has fewer sections: GET the cutout",
+        "200, 128 voxels wrong",
+        "500 9002",
+        _told(_of_others),
     ),
     Case(
         "catalog-lost",
