@@ -45,6 +45,7 @@ from pipelines.local_contrast import (
     signed_counts,
     values_of_bins,
 )
+from pipelines.masked_contrast import Partial
 from pipelines.peaks import near_peaks
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 from pipelines.windows import Windows
@@ -124,35 +125,41 @@ class EvidencePipeline(Pipeline):
         return z, y, x
 
     def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
-        """Count the negative contrasts of each marker by width, and the votes for each width, in a sample of rows."""
+        """Count the contrasts of each marker by width, and the votes for each width, in a sample of rows."""
         summary: Summary = {}
-        sizes = place.voxel_size_nm
-        tried, counted = self._widths(sizes), self._counted(sizes)
-        for role, voxels in arrays.items():
-            for rows in sampled_rows(place):
-                responses = {width: self._band(voxels, place, rows, Windows.of(sizes, width)) for width in tried}
-                found = {
-                    f"{role} contrasts {width!r}": signed_counts(responses[width][:, 1:-1, 1:-1]).ravel()
-                    for width in counted
+        sizes, scratch = place.voxel_size_nm, Scratch()
+        tried, counted = (
+            {width: Windows.of(sizes, width) for width in widths_nm}
+            for widths_nm in (self._widths(sizes), self._counted(sizes))
+        )
+        for rows in sampled_rows(place):
+            bands = {width: self._band(place, rows, windows) for width, windows in tried.items()}
+            tissue = {width: None if place.tissue is None else place.tissue[band] for width, band in bands.items()}
+            partial = {w: None if there is None else Partial.of(there, tried[w]) for w, there in tissue.items()}
+            for role, voxels in arrays.items():
+                responses = {}
+                for width, windows in tried.items():
+                    found = contrast(voxels[bands[width]], windows, scratch, partial[width])
+                    responses[width] = found[:, :, : place.shape[2] + 2] * np.float32(1 / windows.voxels)
+                counts = {
+                    f"{role} contrasts {w!r}": signed_counts(responses[w][:, 1:-1, 1:-1]).ravel() for w in counted
                 }
                 if len(tried) > 1:
                     voted = widths.votes(list(responses.values()))
-                    found |= {f"{role} votes {width!r}": votes for width, votes in zip(counted, voted, strict=True)}
-                for name, counts in found.items():
-                    summary[name] = summary[name] + counts if name in summary else counts
+                    counts |= {f"{role} votes {width!r}": votes for width, votes in zip(counted, voted, strict=True)}
+                for name, values in counts.items():
+                    summary[name] = summary[name] + values if name in summary else values
         return summary
 
-    def _band(self, voxels: NDArray[Any], place: Place, rows: range, windows: Windows) -> NDArray[np.float32]:
-        """Return the contrasts in grey levels of some rows of a block and of one voxel round them, (z, rows, x)."""
+    def _band(self, place: Place, rows: range, windows: Windows) -> tuple[slice, slice, slice]:
+        """Return where some rows of a block, one voxel round them and their windows are in the block with its halo."""
         z, y, x = (h - w for h, w in zip(self.halo(place.voxel_size_nm), windows.halo, strict=True))
-        band = (
-            slice(z, voxels.shape[0] - z),
+        depth, _, width = (n + 2 * w for n, w in zip(place.shape, windows.halo, strict=True))
+        return (
+            slice(z, z + depth),
             slice(y + rows.start - 1, y + rows.stop + 1 + 2 * windows.halo[1]),
-            slice(x - 1, voxels.shape[2] - x + 1),
+            slice(x - 1, x + width + 1),
         )
-        tissue = None if place.tissue is None else place.tissue[band]
-        found = contrast(voxels[band], windows, Scratch(), tissue=tissue)[:, :, : place.shape[2] + 2]
-        return found * np.float32(1 / windows.voxels)
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
         """Find the width of each marker's puncta, and its noise."""
@@ -205,21 +212,24 @@ class EvidencePipeline(Pipeline):
         Their shape is (z, y, x and what means nothing); the next slab overwrites them.
         """
         (window, margin), halo = region, self.halo(place.voxel_size_nm)
-        parts = []
+        parts, tissue = [], {}
         for role, windows in self._windows(finding, place).items():
             around = grown(window, windows.halo)
             spare = tuple(h - m - w for h, m, w in zip(halo, margin, windows.halo, strict=True))
-            tissue = None if place.tissue is None else trimmed(place.tissue, spare)[around]
             scale = np.float32(1 / (windows.voxels * finding[f"unit:{role}"]))
-            parts.append((trimmed(arrays[role], spare)[around], tissue, windows, scale))
+            parts.append((trimmed(arrays[role], spare)[around], windows, scale))
+            if place.tissue is not None:
+                tissue[windows] = trimmed(place.tissue, spare)[around]
         shape = tuple(part.stop - part.start for part in window)
         # the last columns mean nothing; flat memory is faster than rows of their own
         wide = min(voxels.shape[2] for voxels, *_ in parts)
         for z, y in slabs(shape):
+            partial = {
+                windows: Partial.of(with_halo(there, z, y, windows.halo), windows) for windows, there in tissue.items()
+            }
             found = []
-            for number, (voxels, tissue, windows, scale) in enumerate(parts):
-                here = None if tissue is None else with_halo(tissue, z, y, windows.halo)
-                raw = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, tissue=here)
+            for number, (voxels, windows, scale) in enumerate(parts):
+                raw = contrast(with_halo(voxels, z, y, windows.halo), windows, scratch, partial.get(windows))
                 ratio = scratch.take(f"ratio {number}", (*raw.shape[:2], wide), np.float32)
                 found.append(np.multiply(raw[:, :, :wide], scale, out=ratio))
             yield (z, y), found

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.masked_contrast import keep_to_tissue
+from pipelines.masked_contrast import Partial
 from pipelines.slabs import Scratch
 from pipelines.windows import Windows, window_sums
 
@@ -39,26 +39,33 @@ _INFINITE = 0x7F80
 
 
 def contrast(
-    voxels: NDArray[Any], windows: Windows, scratch: Scratch, tissue: NDArray[np.bool_] | None = None
+    voxels: NDArray[Any], windows: Windows, scratch: Scratch, partial: Partial | None = None
 ) -> NDArray[np.float32]:
     """Compute contrasts of uint8 or uint16 voxels (z, y, x) with a halo of ``windows.halo``: float32 (z, y, wide x).
 
-    They are the nearest float32 of the exact integers. Windows that reach out of the `tissue`, of the shape of the
-    voxels, count what is there; None is all. The last columns of each row, as many as the halo has on both sides, mean
+    They are the nearest float32 of the exact integers. Windows that are `partial` count what is tissue, and what is not
+    has contrast 0; None is all tissue. The last columns of each row, as many as the halo has on both sides, mean
     nothing: sums of columns run on over flat memory, for rows by themselves take three times as long. The next call
     overwrites the result.
     """
-    found = _contrast(voxels, windows, scratch)
-    if tissue is not None and not tissue.all():
-        keep_to_tissue(found, voxels, tissue, windows)
+    if partial is not None:
+        voxels = np.multiply(voxels, partial.tissue, out=scratch.take("tissue", voxels.shape, voxels.dtype))
+    centres, wholes = window_sums(voxels, windows, scratch)
+    if partial is None:
+        return _contrast(centres, wholes, windows, voxels.dtype, scratch)
+    anew = partial.contrasts(centres, wholes)
+    found = _contrast(centres, wholes, windows, voxels.dtype, scratch)
+    found.reshape(-1)[partial.places] = anew
+    np.copyto(found[:, :, : partial.outside.shape[2]], 0, where=partial.outside)
     return found
 
 
-def _contrast(voxels: NDArray[Any], windows: Windows, scratch: Scratch) -> NDArray[np.float32]:
-    """Compute contrasts of whole windows."""
-    centres, wholes = window_sums(voxels, windows, scratch)
+def _contrast(
+    centres: NDArray[Any], wholes: NDArray[Any], windows: Windows, dtype: np.dtype[Any], scratch: Scratch
+) -> NDArray[np.float32]:
+    """Compute contrasts of whole windows from their sums, which are in the memory `window_sums` gives."""
     # the smallest type in which the difference is exact: whole numbers below 2**24 are, in float32
-    largest = windows.voxels * int(np.iinfo(voxels.dtype).max)
+    largest = windows.voxels * int(np.iinfo(dtype).max)
     exact = np.float32 if largest < 2**24 else np.int32 if largest < 2**31 else np.int64
     difference, subtracted = (scratch.take(name, centres.shape, exact) for name in ("inner", "outer"))
     difference[...], subtracted[...] = centres, wholes

@@ -9,53 +9,67 @@ computed here, in float64 from these; so a voxel has the same contrast in any bl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.slabs import Scratch
+from pipelines.slabs import Scratch, trimmed
 from pipelines.windows import Windows, window_sums
 
-__all__ = ["keep_to_tissue"]
+__all__ = ["Partial"]
 
 _GAP = 64
 """Columns between two pieces that are computed by themselves."""
 
 
-def keep_to_tissue(
-    contrasts: NDArray[np.float32],
-    voxels: NDArray[Any],
-    tissue: NDArray[np.bool_],
-    windows: Windows,
-) -> None:
-    """Compute anew, in place, the contrasts (z, y, x) of voxels and tissue with a halo where it matters.
+@dataclass(frozen=True, slots=True, eq=False)
+class Partial:
+    """The windows of a block (z, y, x) with a halo that reach out of its tissue; the same for all channels."""
 
-    What is not tissue has contrast 0.
-    """
-    hz, hy, hx = windows.halo
-    own = contrasts[:, :, : voxels.shape[2] - 2 * hx]
-    inside = tissue[hz : tissue.shape[0] - hz, hy : tissue.shape[1] - hy, hx : tissue.shape[2] - hx]
-    own[~inside] = 0
-    every_centre, every = (windows.sections * pixels for pixels in (windows.centre_pixels, windows.whole_pixels))
-    scratches = Scratch(), Scratch()
-    for x in _pieces(~tissue, hx, own.shape[2]):
-        columns = slice(x.start, x.stop + 2 * hx)
-        part = tissue[:, :, columns]
-        counts = window_sums(part.view(np.uint8), windows, scratches[0])
-        partial = inside[:, :, x] & (counts[1][:, :, : x.stop - x.start] < every)
-        sums = window_sums(voxels[:, :, columns] * part, windows, scratches[1])
-        centre, whole, of_centre, of_whole = (
-            values[:, :, : x.stop - x.start][partial].astype(np.int64) for values in (*sums, *counts)
-        )
-        difference = (centre * of_whole - whole * of_centre) / (of_centre * of_whole)
-        difference *= np.sqrt(of_centre / every_centre)
-        own[:, :, x][partial] = difference * (every_centre * windows.whole_pixels)
+    windows: Windows
+    tissue: NDArray[np.bool_]
+    """Which voxels are, with the halo."""
+    outside: NDArray[np.bool_]
+    """Which are not, without the halo."""
+    places: NDArray[np.int64]
+    """The voxels of tissue whose windows are not whole, as C-order indices in sums with the columns of the halo."""
+    of_centres: NDArray[np.int64]
+    """Voxels of tissue in the centres of these windows."""
+    of_wholes: NDArray[np.int64]
+    """The same in all of the windows."""
+
+    @classmethod
+    def of(cls, tissue: NDArray[np.bool_], windows: Windows) -> Partial | None:
+        """Find the windows that are not whole; None where all are."""
+        if tissue.all():
+            return None
+        outside = ~trimmed(tissue, windows.halo)
+        every, scratch = windows.sections * windows.whole_pixels, Scratch()
+        found = [np.zeros((3, 0), np.int64)]
+        for x in _pieces(tissue, windows.halo[2]):
+            counts = window_sums(tissue[:, :, x.start : x.stop + 2 * windows.halo[2]].view(np.uint8), windows, scratch)
+            of_centres, of_wholes = (values[:, :, : x.stop - x.start] for values in counts)
+            partial = (of_wholes < every) & ~outside[:, :, x]
+            row, column = np.divmod(np.flatnonzero(partial), x.stop - x.start)
+            places = row * tissue.shape[2] + column + x.start
+            found.append(np.stack([places, of_centres[partial], of_wholes[partial]]))
+        return cls(windows, tissue, outside, *np.concatenate(found, axis=1))
+
+    def contrasts(self, centres: NDArray[Any], wholes: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the contrasts at `places`, given the sums of all windows over what is tissue, float64 (n,)."""
+        centre, whole = (sums.reshape(-1)[self.places].astype(np.int64) for sums in (centres, wholes))
+        every = self.windows.sections * self.windows.centre_pixels
+        difference = (centre * self.of_wholes - whole * self.of_centres) / (self.of_centres * self.of_wholes)
+        difference *= np.sqrt(self.of_centres / every)
+        contrasts: NDArray[np.float64] = difference * (every * self.windows.whole_pixels)
+        return contrasts
 
 
-def _pieces(missing: NDArray[np.bool_], reach: int, length: int) -> Iterator[slice]:
+def _pieces(tissue: NDArray[np.bool_], reach: int) -> Iterator[slice]:
     """Yield ranges of columns, counted without the halo, outside of which no window reaches a missing voxel."""
-    columns = np.flatnonzero(missing.any((0, 1)))
+    columns, length = np.flatnonzero(~tissue.all((0, 1))), tissue.shape[2] - 2 * reach
     for group in np.split(columns, np.flatnonzero(np.diff(columns) > _GAP + 2 * reach) + 1):
         start, stop = max(int(group[0]) - 2 * reach, 0), min(int(group[-1]) + 1, length)
         if start < stop:

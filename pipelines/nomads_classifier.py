@@ -58,6 +58,7 @@ from nd_synapse.pipeline.roles import Role, find_channels
 from pipelines.evidence import sampled_rows
 from pipelines.levels import histogram, learn, least_level, levels, rarities, unit
 from pipelines.local_contrast import bins, contrast, mirror_level, signed_counts, values_of_bins
+from pipelines.masked_contrast import Partial
 from pipelines.peaks import near_peaks
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 from pipelines.synapse_classes import ANY, CLASSES, GABA, GLUT, Groups, made, present
@@ -232,8 +233,8 @@ def _contrasts(
 ) -> NDArray[np.int64]:
     """Count the contrasts of some rows of a block with a halo of ``windows.halo``, in grey levels: `signed_counts`."""
     band = (slice(None), slice(rows.start, rows.stop + 2 * windows.halo[1]))
-    around = None if tissue is None else tissue[band]
-    found = contrast(voxels[band], windows, Scratch(), tissue=around)
+    partial = None if tissue is None else Partial.of(tissue[band], windows)
+    found = contrast(voxels[band], windows, Scratch(), partial)
     return signed_counts(found[:, :, : voxels.shape[2] - 2 * windows.halo[2]] * np.float32(1 / windows.voxels)).ravel()
 
 

@@ -13,6 +13,7 @@ doi:10.1023/A:1008045108935
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -32,6 +33,7 @@ _COARSE = 22
 _LEVELS = 510
 
 
+@cache
 def candidates(voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
     """Return the widths to try in nanometres, ascending: odd numbers of pixels; the first and the last cannot win."""
     pixel = min(voxel_size_nm[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Windows:
     """Half width along y, x; along z it is the centre's."""
 
     @classmethod
+    @cache
     def of(cls, voxel_size_nm: tuple[float, float, float], punctum_nm: float = PUNCTUM_NM) -> Windows:
         """Return the windows for puncta of a width: the nearest odd number of pixels, and a surround twice as wide."""
         if min(voxel_size_nm) < _SMALLEST_NM:

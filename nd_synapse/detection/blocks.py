@@ -57,7 +57,8 @@ def _moments(voxels: NDArray[Any]) -> tuple[int, int, int]:
     for start in range(0, len(flat), _PIECE):
         piece = flat[start : start + _PIECE].astype(np.float64)
         total += int(piece.sum())
-        squares += int(piece @ piece)
+        # not a product of vectors: linear algebra starts threads of its own for it
+        squares += int(np.square(piece, out=piece).sum())
     return len(flat), total, squares
 
 
@@ -118,9 +119,8 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     if outside is not None:
         marked = outside.around((0, 0, 0))
         faces[PADDED] = lost_to_padding(marked, list(rims.values()), box, plan.box)
-        places = np.nonzero(marked)
         for channel in plan.pulled():
-            faces[f"{PADDED} {channel}"] = np.array(_moments(workspace.voxels(channel, box)[places]), np.int64)
+            faces[f"{PADDED} {channel}"] = np.array(_moments(workspace.voxels(channel, box)[marked]), np.int64)
     store.save(f"faces-{kind}", key_of(box), faces)
     # the parts are saved last: with them the block is finished
     store.save(kind, key_of(box), parts)

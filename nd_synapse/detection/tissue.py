@@ -112,10 +112,11 @@ def tile_counts(marked: NDArray[np.bool_], block: Box, box: Box) -> NDArray[np.i
         for ends, start, n in zip(box.ranges[1:], block.start[1:], marked.shape[1:], strict=True)
     )
     counts = np.zeros((len(marked), len(rows) - 1, len(columns) - 1), np.int64)
-    # tiles beside the block have no voxel of it
-    for row, y in enumerate(pairwise(rows)):
-        for column, x in enumerate(pairwise(columns)):
-            counts[:, row, column] = marked[:, slice(*y), slice(*x)].sum(axis=(1, 2))
+    for section in np.flatnonzero(marked.any((1, 2))).tolist():
+        for row, y in enumerate(pairwise(rows)):
+            for column, x in enumerate(pairwise(columns)):
+                # tiles beside the block have no voxel of it
+                counts[section, row, column] = np.count_nonzero(marked[section, slice(*y), slice(*x)])
     return counts
 
 

@@ -14,6 +14,7 @@ from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError
 from nd_synapse.pipeline import registry
 from pipelines.local_contrast import contrast, mirror_level, signed_counts
+from pipelines.masked_contrast import Partial
 from pipelines.slabs import Scratch, slabs
 from pipelines.windows import Windows
 from tests.pipelines.variants import same, volume
@@ -77,7 +78,7 @@ def test_for_any_tissue_the_contrast_is_that_of_what_is_there(
     for section in tissue:
         section[:, : random.integers(0, 20)] = False
         section[:, 70 + random.integers(0, 40) :] = False
-    found = contrast(voxels, windows, Scratch(), tissue)[:, :, :90]
+    found = contrast(voxels, windows, Scratch(), Partial.of(tissue, windows))[:, :, :90]
     whole = contrast(voxels, windows, Scratch())[:, :, :90]
     every = (2 * hz + 1) * (2 * cy + 1) * (2 * cx + 1)
     unit = every * (2 * sy + 1) * (2 * sx + 1)
