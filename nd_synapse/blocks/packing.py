@@ -14,10 +14,32 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import StorageError
 
-__all__ = ["digest", "pack", "unpack", "unpacked_bytes"]
+__all__ = ["digest", "pack", "sealed", "unpack", "unpacked_bytes", "unsealed"]
 
 _HEADER = struct.Struct("<4xIII")
 """Bytes when unpacked, bytes of a piece, and bytes as it is: what Blosc says after versions and flags."""
+
+
+_SEAL_BYTES = 16
+
+
+def sealed(body: bytes, name: str) -> bytes:
+    """Return the contents of a file with its check sum behind them, in which the file's name counts."""
+    return body + _seal(body, name)
+
+
+def unsealed(file: bytes, name: str) -> bytes:
+    """Return what `sealed` was given; raise ValueError for contents that are damaged, or of another file."""
+    body = file[:-_SEAL_BYTES]
+    if file[-_SEAL_BYTES:] != _seal(body, name):
+        raise ValueError("its check sum is wrong, or that of another file")
+    return body
+
+
+def _seal(body: bytes, name: str) -> bytes:
+    digest = hashlib.blake2b(f"{name}\0".encode(), digest_size=_SEAL_BYTES)
+    digest.update(body)
+    return digest.digest()
 
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -38,6 +38,7 @@ from nd_synapse.blocks.processes import (
 from nd_synapse.blocks.worker import LENGTH, Done, Failed, InWorkerError, Ready, Trouble, unpacked
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.importing import refuse_nested
 from nd_synapse.redaction import redacted
 
 __all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "InWorkerError"]
@@ -166,6 +167,7 @@ class BlockPool:
             raise UsageError(
                 f"{cpus} worker processes", "at least one is needed", "Give --cpus a number from 1 upwards"
             )
+        refuse_nested("a pool of worker processes")
         self.cpus = cpus
         self._block_limit_s = block_limit_s
         self._setup = (logs.current(), setup, arguments)
@@ -312,8 +314,15 @@ class BlockPool:
             yield from self._bury(worker, again)
         for message in messages or ():
             self._note(worker, message)
-            if not isinstance(message, Ready):
-                worker.box = None
+            if isinstance(message, Ready):
+                continue
+            box, worker.box = worker.box, None
+            if box is None:
+                log.warning("a second outcome of %s was left out", message.box)
+            elif message.box != box:
+                yield self._contradicted(worker, box, message)
+                return
+            else:
                 yield message
 
     def _note(self, worker: _Worker, message: Any) -> None:
@@ -340,6 +349,12 @@ class BlockPool:
             raise NDSynapseError(
                 "starting a worker process", f"it was ended {how} before it could begin, twice", remedy
             )
+
+    def _contradicted(self, worker: _Worker, box: Box, message: Done | Failed) -> Failed:
+        """End a worker that answered what it was not asked."""
+        worker.process.kill()
+        self._remove(worker)
+        return Failed(box, f"the outcome of {message.box} came in its place: what the function started answered, too")
 
     def _cut_off(self, worker: _Worker) -> Failed:
         """End a worker that takes too long."""

@@ -5,6 +5,7 @@ On disk each file is whole or not there, so that a killed run goes on where it w
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import time
@@ -16,12 +17,14 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
-from nd_synapse.blocks.packing import pack, unpack, unpacked_bytes
+from nd_synapse.blocks.packing import pack, sealed, unpack, unpacked_bytes, unsealed
 from nd_synapse.blocks.scratch import translated
 from nd_synapse.errors import StorageError
 from nd_synapse.files.atomic import replacing
 
 __all__ = ["MemoryStore", "Store"]
+
+log = logging.getLogger(__name__)
 
 _REMOVAL_ORDER = ("overviews-", "", "parts-", "faces-", "labels-", "statistics-", "tiles-")
 """Kinds by their beginning; any other kind is the second. What says that blocks are finished goes before the blocks,
@@ -37,7 +40,8 @@ class Store:
     """A folder of arrays by kind and key, each committed by renaming a finished file."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        # code of the user may change the working directory
+        self.root = root.absolute()
         self.write_s = 0.0
         """Seconds that were spent on writing."""
         with translated(f"making the scratch folder {root}"):
@@ -84,15 +88,27 @@ class Store:
 
     def save(self, kind: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Save some arrays, compressed."""
-        body = pack(arrays)
+        body = sealed(pack(arrays), f"{kind}/{key}")
         self._commit(self.path(kind, key, "npz"), lambda file: file.write(body))
 
     def load(self, kind: str, key: str) -> dict[str, NDArray[Any]]:
         """Read what `save` saved."""
         try:
-            return unpack(self.body(kind, key))
+            return unpack(unsealed(self.body(kind, key), f"{kind}/{key}"))
         except ValueError as error:
             raise _damaged(self.path(kind, key, "npz"), error) from error
+
+    def sound(self, kind: str, key: str) -> bool:
+        """Return whether `save` saved something that is whole; one that is damaged, or of another block, is removed."""
+        if not self.has(kind, key):
+            return False
+        try:
+            unsealed(self.body(kind, key), f"{kind}/{key}")
+        except ValueError as error:
+            log.warning("%s of block %s is made again: %s", kind, key, error)
+            self.remove(kind, key, "npz")
+            return False
+        return True
 
     def body(self, kind: str, key: str) -> bytes:
         """Return the file of what `save` saved, as it is."""
@@ -102,7 +118,10 @@ class Store:
 
     def adopt(self, kind: str, key: str, body: bytes, max_bytes: int) -> None:
         """Save the file of another store, unless it unpacks to more than `max_bytes`."""
-        size = unpacked_bytes(body)
+        try:
+            size = unpacked_bytes(unsealed(body, f"{kind}/{key}"))
+        except ValueError:
+            size = None
         if size is None or size > max_bytes:
             found = "it is damaged" if size is None else f"it unpacks to {size:,} bytes, more than {max_bytes:,}"
             raise StorageError(f"taking over {kind} of block {key}", found, "Begin a run under another --shared")
@@ -158,6 +177,10 @@ class MemoryStore:
     def has(self, kind: str, key: str, suffix: str = "npz") -> bool:
         """Return whether something was saved."""
         return (kind, key, suffix) in self._saved
+
+    def sound(self, kind: str, key: str) -> bool:
+        """Return whether `save` saved something."""
+        return self.has(kind, key)
 
     def save(self, kind: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Save some arrays."""

@@ -20,7 +20,9 @@ from typing import Any
 from nd_synapse import logs
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.importing import importing, in_worker
 from nd_synapse.text import describe_error, format_traceback
+from nd_synapse.user_code import restored
 
 __all__ = ["LENGTH", "SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "unpacked", "work"]
 
@@ -91,6 +93,8 @@ def work(pipe: Connection, orders: str) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     # a worker whose parent is killed would otherwise work on until its block is done
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    in_worker()
+    own = os.getpid()
     try:
         packed_setup, packed_function = _read(orders)
         with _reported("setting a worker process up"):
@@ -106,7 +110,10 @@ def work(pipe: Connection, orders: str) -> None:
             if wanted != orders:
                 _give_back()
                 orders, function = wanted, _function(_read(wanted)[1])
-            _send_outcome(pipe, _attempt(function, box))
+            outcome = _attempt(function, box)
+            if os.getpid() != own:
+                os._exit(0)  # what the function forked has come back: its worker alone answers
+            _send_outcome(pipe, outcome)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         log.debug("the parent is gone, or done")
     except (NDSynapseError, Trouble) as error:
@@ -129,7 +136,7 @@ def _read(orders: str) -> tuple[bytes, bytes]:
 
 def _function(packed: bytes) -> Callable[[Box], Any]:
     """Load a function."""
-    with _reported(_LOADING):
+    with _reported(_LOADING), importing("the module of the function"):
         function: Callable[[Box], Any] = pickle.loads(packed)  # noqa: S301 - our parent wrote it
     return function
 
@@ -184,7 +191,8 @@ def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSyna
     """Run a function on a block, and return its outcome."""
     started = time.monotonic()
     try:
-        result = function(box)
+        with restored():
+            result = function(box)
     except StorageError as error:
         return error  # a disk that is full for one block is full for all
     except BaseException as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more

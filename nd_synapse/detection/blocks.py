@@ -22,8 +22,18 @@ from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Detected, Finding, Place
+from nd_synapse.user_code import array_of, mask_of, returns_once
 
-__all__ = ["FOUND", "PADDED", "candidates_of", "detect", "detected_in_tissue", "measured_columns", "summarise"]
+__all__ = [
+    "FOUND",
+    "PADDED",
+    "candidates_of",
+    "checked",
+    "detect",
+    "detected_in_tissue",
+    "measured_columns",
+    "summarise",
+]
 __all__ += ["write_masks"]
 
 FOUND = np.uint8(255)
@@ -62,16 +72,23 @@ def _moments(voxels: NDArray[Any]) -> tuple[int, int, int]:
     return len(flat), total, squares
 
 
-def candidates_of(detected: Detected, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return the union of the sets that a pipeline detected, bool (z, y, x); refuse what breaks the contract."""
-    requested = f"what was detected in a block of {shape}"
-    wrong = {name: (s.dtype, s.shape) for name, s in detected.sets.items() if s.shape != shape or s.dtype != np.bool_}
-    wrong |= {
-        name: (e.dtype, e.shape) for name, e in detected.evidence.items() if e.shape != shape or e.dtype.kind != "u"
-    }
-    if wrong or not 1 <= len(detected.sets) <= _SETS:
-        found = f"{len(detected.sets)} sets; of another form: {wrong}"
-        raise DataError(requested, found, f"Give 1 to {_SETS} sets of booleans, and evidence in unsigned integers")
+def checked(detected: Detected, shape: tuple[int, ...]) -> Detected:
+    """Return what a pipeline detected in a block as plain arrays; refuse what breaks the contract."""
+    what = f"what was detected in a block of {shape}"
+    sets = {name: mask_of(f"set {name!r}", voxels) for name, voxels in detected.sets.items()}
+    evidence = {name: array_of(f"evidence {name!r}", voxels) for name, voxels in detected.evidence.items()}
+    # whole numbers are no set: they may be labels
+    types = {name: np.asanyarray(voxels).dtype for name, voxels in detected.sets.items()}
+    wrong = {name: (types[name], s.shape) for name, s in sets.items() if s.shape != shape or types[name] != np.bool_}
+    wrong |= {name: (e.dtype, e.shape) for name, e in evidence.items() if e.shape != shape or e.dtype.kind != "u"}
+    if wrong or not 1 <= len(sets) <= _SETS:
+        found = f"{len(sets)} sets; of another form: {wrong}"
+        raise DataError(what, found, f"Give 1 to {_SETS} sets of booleans, and evidence in unsigned integers")
+    return Detected(sets, evidence)
+
+
+def candidates_of(detected: Detected) -> NDArray[np.bool_]:
+    """Return the union of the sets that a pipeline detected, bool (z, y, x)."""
     union, *others = detected.sets.values()
     for other in others:
         union = union | other
@@ -89,13 +106,14 @@ def detected_in_tissue(
     plan: Plan, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, outside: NDArray[np.bool_] | None
 ) -> Detected:
     """Run a pipeline's `detect`, and leave out what lies outside of tissue: bool (z, y, x) with the pipeline's halo."""
-    if outside is None or not plan.pipeline.tissue_only:
-        return plan.pipeline.detect(arrays, finding, place)
-    detected = plan.pipeline.detect(arrays, finding, replace(place, tissue=~outside))
-    # what breaks the contract is refused before it is used
-    candidates_of(detected, place.shape)
+    searched = None if outside is None or not plan.pipeline.tissue_only else ~outside
+    with returns_once(f"detect of {plan.pipeline.name}"):
+        detected = plan.pipeline.detect(arrays, finding, replace(place, tissue=searched))
+    detected = checked(detected, place.shape)
+    if searched is None:
+        return detected
     z, y, x = (slice(halo, halo + n) for halo, n in zip(plan.halo, place.shape, strict=True))
-    tissue = ~outside[z, y, x]
+    tissue = searched[z, y, x]
     return replace(detected, sets={name: voxels & tissue for name, voxels in detected.sets.items()})
 
 
@@ -105,7 +123,7 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     outside = outside_of(workspace, box, finding)
     marked = None if outside is None else outside.around(plan.halo)
     detected = detected_in_tissue(plan, workspace.role_arrays(box), finding, workspace.place(box), marked)
-    labelled = objects.label(candidates_of(detected, box.shape), box, plan.box)
+    labelled = objects.label(candidates_of(detected), box, plan.box)
     rims = {} if outside is None else outside.rims()
     beside = [] if outside is None else outside.beside(rims)
     parts = objects.measure(labelled, box, measured_columns(detected) + beside)

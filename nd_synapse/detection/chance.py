@@ -25,6 +25,7 @@ from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection import objects
 from nd_synapse.detection.blocks import candidates_of, detected_in_tissue, measured_columns
+from nd_synapse.detection.choice import choose
 from nd_synapse.detection.padding import outside_of
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.workspace import Workspace
@@ -313,14 +314,14 @@ class _Field:
     def _choose(self, detected: Detected, box: Box, shift: tuple[int, int] | None) -> _Objects:
         """Label and measure what was detected in a box, and let the pipeline choose."""
         plan = self._plan
-        labelled = objects.label(candidates_of(detected, box.shape), box, plan.box)
+        labelled = objects.label(candidates_of(detected), box, plan.box)
         channels = ((f"intensity:{name}", self._read(name, box, shift, (0, 0, 0))) for name in plan.channels)
         parts = objects.measure(labelled, box, measured_columns(detected))
         parts |= objects.measure_voxels(labelled, channels)
         # a pipeline gets its objects in the order of their first voxels
         order = np.argsort(parts["id"])
         table = objects.table({name: values[order] for name, values in parts.items()}, plan.box, plan.voxel_size_nm)
-        chosen = plan.pipeline.select(dict(table), self._finding)
+        chosen = choose(plan.pipeline, dict(table), self._finding)
         given = np.asarray(chosen.columns.get("score", np.zeros(len(order))), np.float32)
         scores = np.empty(len(order), np.float32)
         scores[order] = np.where(next(iter(chosen.masks.values())), given, _NONE)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.detection.choice import learn
 from nd_synapse.detection.counts import add_all_counts, packed_counts
 from nd_synapse.detection.flat import REACH, flat_pixels, values_of
 from nd_synapse.detection.padding import Found, learned_padding
@@ -115,4 +116,4 @@ class Counted:
             found[channel] = Found(values, regions, runs)
         padding = learned_padding(workspace, found)
         summary = self.without_flat if padding and plan.pipeline.tissue_only else self.everything
-        return {**plan.pipeline.learn(summary, plan.roles), **padding}
+        return {**learn(plan.pipeline, summary, plan.roles), **padding}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
 from nd_synapse.pipeline.contract import Summary
+from nd_synapse.user_code import array_of
 
 __all__ = ["add_all_counts", "add_counts", "packed_counts"]
 
@@ -20,12 +21,22 @@ _MAX_LEVELS = 2**26
 def packed_counts(summary: Summary, of: str = "") -> dict[str, NDArray[Any]]:
     """Return counts without their zeros, as ``<of>places <name>`` and ``<of>counts <name>``, int64."""
     arrays: dict[str, NDArray[Any]] = {}
-    for name, counts in summary.items():
+    for name, given in summary.items():
+        counts = _counts(name, given)
         kept = counts != 0
         kept[-1:] = True  # counts that end with zeros keep their length
         places = np.flatnonzero(kept)
         arrays[f"{of}places {name}"], arrays[f"{of}counts {name}"] = places, counts[places]
     return arrays
+
+
+def _counts(name: str, given: object) -> NDArray[np.int64]:
+    """Return counts of a pipeline as they are; sums of fractions would depend on the order of blocks."""
+    counts = array_of(f"the counts {name!r} of a block", given)
+    if counts.ndim != 1 or not np.can_cast(counts.dtype, np.int64, "safe"):
+        found = f"they are {counts.dtype} of the shape {counts.shape}"
+        raise DataError(f"the counts {name!r} of a block", found, "Return whole numbers (int64), shape (n,)")
+    return counts.astype(np.int64, copy=False)
 
 
 def add_all_counts(total: Summary, arrays: Mapping[str, NDArray[Any]], of: str = "") -> None:

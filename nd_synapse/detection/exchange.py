@@ -46,7 +46,7 @@ class Exchange:
 
     def unfinished(self, kinds: Sequence[str], blocks: Sequence[Box], wanted: bool) -> list[Box]:
         """Return the blocks that nobody finished; fetch what other parts finished, if it is wanted."""
-        missing = [block for block in blocks if not all(self.store.has(kind, key_of(block)) for kind in kinds)]
+        missing = [block for block in blocks if not all(self.store.sound(kind, key_of(block)) for kind in kinds)]
         if self.shared_store is None or not missing:
             return missing
         there = self.shared_store.names(kinds[-1])

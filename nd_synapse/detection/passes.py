@@ -27,6 +27,7 @@ from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection import blocks, chance, features, joining, objects
+from nd_synapse.detection.choice import choose
 from nd_synapse.detection.confidence import CONFIDENCE, Chance
 from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.density import density
@@ -146,7 +147,7 @@ class Passes:
             failed = len(self.runner.failed_blocks)
             joined, joint = self.join(finding)
             every = self._columns(finding, "every", objects.table(joined, plan.box, plan.voxel_size_nm))
-            chosen, measured = self.features(finding, joined, plan.pipeline.select(every, finding))
+            chosen, measured = self.features(finding, joined, choose(plan.pipeline, every, finding))
             if failed == len(self.runner.failed_blocks):
                 masks = self.write_masks(chosen.masks, joint, finding)
         first = next(iter(chosen.masks.values()))

@@ -73,7 +73,9 @@ class Plan:
 
     def for_workers(self) -> Plan:
         """Return the plan without its source: workers read what was pulled."""
-        return replace(self, source=cast("Source", Facts(self.source.identity, self._dtypes())))
+        source = cast("Source", Facts(self.source.identity, self._dtypes()))
+        # a pipeline may change the working directory
+        return replace(self, source=source, folder=self.folder.absolute())
 
     @property
     def halo(self) -> tuple[int, int, int]:

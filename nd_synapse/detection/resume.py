@@ -107,7 +107,7 @@ def drop_damaged_masks(
 ) -> None:
     """Let masks that an earlier run left be written again where they are missing or damaged."""
     for block in blocks:
-        if not store.has(overviews_kind, key_of(block)):
+        if not store.sound(overviews_kind, key_of(block)):
             continue
         known = store.load(overviews_kind, key_of(block))
         try:

@@ -18,6 +18,7 @@ from nd_synapse.detection import Detection
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import Box, Range
+from nd_synapse.importing import refuse_nested
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import locked
 from nd_synapse.job.job import BUCKET_VARIABLE, Job
@@ -76,6 +77,7 @@ def driver(
     NDSynapseError
         If a step failed; what was done by then is in the result folder.
     """
+    refuse_nested("driver")
     job = Job(
         host=host,
         token=Token.of(token),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -11,12 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.grid import key_of, mirrored
+from nd_synapse.blocks.packing import digest
+from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tiles import Tiles
-from nd_synapse.errors import NDSynapseError
+from nd_synapse.errors import NDSynapseError, StorageError
 from nd_synapse.geometry import Box
 from nd_synapse.multicore.historical import BlockFunction, DataDict
+from nd_synapse.user_code import array_of, returns_once
 
-__all__ = ["run_on_block", "set_up_worker"]
+__all__ = ["is_finished", "run_on_block", "set_up_worker"]
+
+log = logging.getLogger(__name__)
 
 _tiles: Tiles | None = None
 
@@ -32,16 +38,36 @@ def run_on_block(box: Box, function: BlockFunction, halo: tuple[int, int, int]) 
     tiles = _tiles
     if tiles is None:
         raise NDSynapseError("a block in a worker", "the worker has no volume", "Report this as a defect")
-    returned = function({channel: _voxels(tiles, channel, box, halo) for channel in tiles.channels})
+    with returns_once("the function on a block"):
+        returned = function({channel: _voxels(tiles, channel, box, halo) for channel in tiles.channels})
     began = time.monotonic()
     volumes, columns = _sorted(returned, box, halo)
+    digests = {f"volume-{name}": np.array([digest(array)]) for name, array in volumes.items()}
     for name, array in volumes.items():
         tiles.store.save_plain(f"volume-{name}", key_of(box), array)
     if columns:
         tiles.store.save("rows", key_of(box), columns)
+        digests["rows"] = np.empty(0)  # it has a check sum of its own
     # it comes last: with it the block is finished
-    tiles.store.save("done", key_of(box), {})
+    tiles.store.save("done", key_of(box), digests)
     return time.monotonic() - began
+
+
+def is_finished(store: Store, box: Box) -> bool:
+    """Return whether a block was finished, and all that was saved of it is there and whole."""
+    if not store.sound("done", key_of(box)):
+        return False
+    digests = store.load("done", key_of(box))
+    try:
+        return all(
+            store.sound(kind, key_of(box))
+            if kind == "rows"
+            else digest(store.open_plain(kind, key_of(box))) == str(known[0])
+            for kind, known in digests.items()
+        )
+    except StorageError as error:
+        log.warning("block %s is run again: %s", box, error)
+        return False
 
 
 def _voxels(tiles: Tiles, channel: str, box: Box, halo: tuple[int, int, int]) -> NDArray[Any]:
@@ -66,9 +92,7 @@ def _sorted(returned: Any, box: Box, halo: tuple[int, int, int]) -> tuple[DataDi
     for name, value in named.items():
         if not re.fullmatch(r"[\w .-]{1,100}", str(name)):
             raise ValueError(f"{name!r} is no name of a volume or column: letters, digits, blanks, _ . - only")
-        array = np.asarray(value)
-        if array.dtype.hasobject:
-            raise ValueError(f"{name!r} holds objects: numbers or texts can be saved")
+        array = array_of(f"{str(name)!r} of a block", value)
         if array.ndim == 3:
             volumes[str(name)] = _cut(array, box, halo)
         else:

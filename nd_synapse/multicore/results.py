@@ -14,6 +14,7 @@ from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.worker import Failed
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
+from nd_synapse.user_code import loses
 
 __all__ = ["Results", "assembled_rows", "assembled_volumes"]
 
@@ -73,19 +74,13 @@ def _common_dtype(name: str, dtypes: set[np.dtype[Any]]) -> np.dtype[Any]:
         common = np.result_type(*dtypes)
     except TypeError:
         common = None
-    if common is None or any(_loses(dtype, common) for dtype in dtypes):
+    if common is None or any(loses(dtype, common) for dtype in dtypes):
         raise DataError(
             f"{name!r} of all blocks",
             f"blocks returned {', '.join(sorted(map(str, dtypes)))}, and no type holds them all",
             "Return the same type always",
         )
     return common
-
-
-def _loses(dtype: np.dtype[Any], common: np.dtype[Any]) -> bool:
-    """Return whether values change in another type: numbers that become texts, large integers that become floats."""
-    large = dtype.kind in "iu" and dtype.itemsize == 8 and common.kind in "fc"
-    return large or (common.kind in "SU" and dtype.kind != common.kind)
 
 
 def assembled_rows(store: Store, keys: Sequence[str]) -> dict[str, NDArray[Any]]:

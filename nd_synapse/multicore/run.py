@@ -37,10 +37,11 @@ from nd_synapse.blocks.tile_feed import TileFeed
 from nd_synapse.blocks.tiles import Tiles
 from nd_synapse.errors import StorageError, UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.importing import refuse_nested
 from nd_synapse.machine import available_bytes, default_cpus
 from nd_synapse.multicore.historical import BlockFunction, three_numbers, zyx
 from nd_synapse.multicore.memory import Load
-from nd_synapse.multicore.on_block import run_on_block, set_up_worker
+from nd_synapse.multicore.on_block import is_finished, run_on_block, set_up_worker
 from nd_synapse.multicore.results import Results, assembled_rows, assembled_volumes
 from nd_synapse.progress import Progress, on_terminal, silent
 from nd_synapse.values import parse_int, parse_path
@@ -110,6 +111,7 @@ def run_parallel(
     """
     from nd_synapse.boss.resource import get_boss_resource  # workers import this module, and do not need it
 
+    refuse_nested("run_parallel")
     resource = get_boss_resource(config_file)
     size = zyx(block_size)
     margin = three_numbers("halo", _declared(function, "halo", (0, 0, 0)) if halo is None else halo, 0, "Give z, y, x")
@@ -129,7 +131,7 @@ def run_parallel(
         # tiles of an earlier run may be of a volume that has changed since
         store.drop("tiles")
         tiles = Tiles(store, "tiles", resource.box, size, dtypes)
-        missing = [block for block in blocks if not store.has("done", key_of(block))]
+        missing = [block for block in blocks if not is_finished(store, block)]
         feed = TileFeed(tiles, resource, missing, margin, pulls, _keep_bytes(tiles, blocks, load))
         failed = _run(
             partial(run_on_block, function=function, halo=margin),

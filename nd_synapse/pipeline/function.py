@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.importing import load_function
 from nd_synapse.pipeline.contract import Detected, Finding, Parameter, Pipeline, Place, check_parameters
+from nd_synapse.user_code import mask_of
 
 __all__ = ["FunctionPipeline"]
 
@@ -116,7 +117,7 @@ class FunctionPipeline(Pipeline):
         """Call the function."""
         del finding
         returned = _load(self.target)(dict(arrays))
-        masks = returned if isinstance(returned, dict) else {self.masks[0]: returned}
+        masks = returned if isinstance(returned, Mapping) else {self.masks[0]: returned}
         if set(masks) != set(self.masks):
             raise DataError(
                 f"{self.target} on a block",
@@ -138,14 +139,13 @@ class FunctionPipeline(Pipeline):
     def _mask(self, name: str, mask: Any, halo: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """Return a mask as booleans of the block's shape, without a halo."""
         with_halo = tuple(n + 2 * h for n, h in zip(shape, halo, strict=True))
-        voxels = np.asarray(mask)
+        voxels = mask_of(f"mask {name!r} of {self.target}", mask)
         if voxels.shape == with_halo:
             voxels = voxels[tuple(slice(h, h + n) for n, h in zip(shape, halo, strict=True))]
-        if voxels.shape != shape or voxels.dtype.kind not in "bui":
+        if voxels.shape != shape:
             raise DataError(
                 f"mask {name!r} of {self.target}",
-                f"it is {voxels.dtype} of the shape {voxels.shape}, the block has {shape}",
-                "Return booleans or whole numbers, one a voxel",
+                f"it has the shape {voxels.shape}, the block has {shape}",
+                "Return an array of the block's shape, with or without its halo",
             )
-        inside: NDArray[np.bool_] = voxels != 0
-        return inside
+        return voxels
