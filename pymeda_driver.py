@@ -10,7 +10,8 @@ if __name__ == "__main__":
 
 from collections.abc import Sequence
 
-from nd_synapse.report.entry import Report, RunFacts, draw_report, pymeda_pipeline, read_table, write_report
+from nd_synapse.report.entry import Report, RunFacts, draw_report, pymeda_pipeline, write_report
+from nd_synapse.report.table_file import read_table
 
 __all__ = ["Report", "RunFacts", "draw_report", "main", "pymeda_pipeline", "read_table", "write_report"]
 

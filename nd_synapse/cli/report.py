@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser, add_value
 from nd_synapse.errors import LOCAL, exit_codes
-from nd_synapse.report.entry import read_table
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.report import write_report
+from nd_synapse.report.table_file import read_table_file
 from nd_synapse.values import parse_path
 
 __all__ = ["main"]
@@ -28,14 +28,20 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
         requested = parser.parse_args(words)
+        table = read_table_file(requested.table)
         page = write_report(
             requested.out,
             title=requested.title or f"PyMeda of {requested.table.stem}",
-            table=read_table(requested.table),
-            facts=RunFacts(requested={"table": requested.table.name}),
+            table=table.columns,
+            facts=RunFacts(requested=_request(requested.table.name, table.how), notes=table.notes),
             overviews={},
             mask_overviews={},
         )
         return app.write_stdout(f"{page}\n")
 
     return app.run(command, argv, remedy=app.STARTS_OVER)
+
+
+def _request(name: str, how: str) -> dict[str, str]:
+    """Return the table as the page names it, and how it was read where that is not usual."""
+    return {"table": name, "read with": how} if how else {"table": name}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError, UnknownNameError, closest
 from nd_synapse.files.csv_tables import read_rows
+from nd_synapse.files.numerals import decimal_marks, evidence, parse, readings
 from nd_synapse.files.reading import reading
 
 __all__ = ["MAX_BYTES", "MAX_ROWS", "Volumes", "column", "numbers", "read_table", "read_volume"]
@@ -97,7 +98,7 @@ def _zarr_arrays(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def read_table(path: Path) -> dict[str, list[str]]:
-    """Read the columns of a CSV file with a header, as text."""
+    """Read the columns of a table with a header, as text."""
     with reading(path):
         table = read_rows(path)
         header = next(table)
@@ -106,7 +107,7 @@ def read_table(path: Path) -> dict[str, list[str]]:
         if len(rows) > most_rows:
             found = f"it has more than {most_rows:,} rows of {len(header):,} cells"
             raise DataError(str(path), found, "Evaluate on a part of the volume")
-    return {name: [row[column].strip() for row in rows] for column, name in enumerate(header)}
+    return {name: [row[place].strip() for row in rows] for place, name in enumerate(header) if name}
 
 
 def column(path: Path, table: Mapping[str, list[str]], name: str) -> list[str]:
@@ -119,16 +120,17 @@ def column(path: Path, table: Mapping[str, list[str]], name: str) -> list[str]:
 
 def numbers(path: Path, table: Mapping[str, list[str]], name: str, empty: float | None = None) -> NDArray[np.float64]:
     """Return a column as finite float64, shape (n,); `empty` is what empty cells and NaN become, refused if None."""
-    values = np.empty(len(column(path, table, name)))
-    for row, cell in enumerate(table[name]):
-        try:
-            value = float(cell or "nan")
-        except ValueError:
-            value = math.inf
+    cells = column(path, table, name)
+    mark = dict(zip(table, decimal_marks([evidence(others) for others in table.values()]), strict=True))[name]
+    values = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        value = parse(cell, mark)
         if math.isnan(value) and empty is not None:
             value = empty
         elif not math.isfinite(value):
-            found = f"row {row + 1} has {cell!r} in column {name!r}, which is no finite number"
+            several = [f"{reading:g}" for reading in readings(cell)]
+            which = f"can be {' or '.join(several)}" if several else "is no finite number"
+            found = f"row {row + 1} has {cell!r} in column {name!r}, which {which}"
             raise DataError(str(path), found, "Correct or remove the row")
         values[row] = value
     return values

@@ -26,7 +26,7 @@ _TYPE = "type"
 
 def is_table(path: Path) -> bool:
     """Return whether a file is a table of points by its name; else it is a volume."""
-    return path.suffix.lower() == ".csv"
+    return path.suffix.lower() in (".csv", ".tsv", ".txt")
 
 
 def read_points(

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
+from nd_synapse.files.csv_dialect import Dialect, recognise
+from nd_synapse.files.numerals import readings
 
 __all__ = ["check", "read_rows", "texts", "write_csv"]
 
@@ -19,27 +21,42 @@ _ROWS = 16_384
 """Rows that are turned into text at a time: bounds the memory of a table by its columns, not by its rows."""
 
 
-def read_rows(file: Path, requested: str = "") -> Iterator[list[str]]:
-    """Yield the header of a CSV file in UTF-8, then its rows, each as wide; empty lines are left out."""
+def read_rows(file: Path, requested: str = "", dialect: Dialect | None = None) -> Iterator[list[str]]:
+    """Yield the header of a table, then its rows, each as wide; lines and rows of empty cells are left out.
+
+    How it is written is recognised unless `dialect` says it. A column may lack a heading: its name is empty.
+    """
     requested = requested or str(file)
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.reader(lines, strict=True)
+    dialect = dialect or recognise(file, requested)
+    with file.open(encoding=dialect.encoding, newline="") as lines:
+        reader = csv.reader(lines, delimiter=dialect.separator, strict=True)
         try:
+            for _ in range(dialect.lines_before):
+                next(reader)
             header = [cell.strip() for cell in next(reader, [])]
-            twice = [name for name, count in Counter(header).items() if count > 1]
-            if twice or not any(header):
-                found = f"{', '.join(map(repr, twice[:8]))[:200]} heads two columns" if twice else "it has no header"
-                raise DataError(requested, found, "Give comma-separated columns, each with a heading of its own")
+            _check_header(header, requested)
             yield header
+            width = len(header)
             for row in reader:
-                if row and len(row) != len(header):
-                    found = f"line {reader.line_num} has {len(row)} cells, and the header has {len(header)}"
-                    raise DataError(requested, found, "Give every line the same number of cells")
-                if row:
-                    yield row
+                if len(row) == width:
+                    if row[0] or any(row):
+                        yield row
+                elif any(row):
+                    found = f"line {reader.line_num} has {len(row)} cells, and the header has {width}"
+                    raise DataError(requested, found, "Give every line as many, a decimal comma in quotes")
         except (UnicodeDecodeError, csv.Error) as error:
-            found = f"it is not comma-separated text in UTF-8 (after line {reader.line_num}: {error})"
-            raise DataError(requested, found, "Save it as CSV") from error
+            found = f"it is no table (after line {reader.line_num}: {error})"
+            raise DataError(requested, found, "Save it as CSV in UTF-8") from error
+
+
+def _check_header(header: list[str], requested: str) -> None:
+    """Refuse a header with a name twice, without a name, or of numbers, which is a row of a table without header."""
+    twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
+    found = f"{', '.join(map(repr, twice[:8]))[:200]} heads two columns" if twice else ""
+    if all(not name or readings(name) for name in header):
+        found = "its first line holds numbers alone" if any(header) else "it has no header"
+    if found:
+        raise DataError(requested, found, "Give each column a heading of its own")
 
 
 def check(name: str, columns: Mapping[str, NDArray[Any]]) -> None:

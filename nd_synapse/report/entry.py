@@ -1,10 +1,8 @@
-"""The report from arrays or from a table in a file: what `pymeda_driver` offers."""
+"""The report from arrays: what `pymeda_driver` offers."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +11,14 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection import objects
 from nd_synapse.detection.overview import Overview
-from nd_synapse.errors import DataError, StorageError
-from nd_synapse.files.csv_tables import read_rows
+from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
-from nd_synapse.paths import refuse_special
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.report import Report, draw_report, write_report
 from nd_synapse.report.table import check_magnitude
 from nd_synapse.values import parse_path
 
-__all__ = ["Report", "RunFacts", "draw_report", "pymeda_pipeline", "read_table", "write_report"]
-
-_MISSING = frozenset({"", "na", "nan", "none", "null"})
-_TRUTH = {"true": "1", "false": "0"}
-_CHUNK_ROWS = 50_000
-_CHUNK_CELLS = 2_000_000
-_MOST_NUMBERS = 2**28
-"""Cells of the largest table that is read: 2 GiB of numbers."""
-
-_TEXT_COLUMN, _TEXT = "class", "U40"
+__all__ = ["Report", "RunFacts", "draw_report", "pymeda_pipeline", "write_report"]
 
 
 def pymeda_pipeline(
@@ -150,78 +137,3 @@ def _overview(volume: NDArray[Any], box: Box) -> NDArray[Any]:
     """Return the maximum projection (y, x) of a volume (z, y, x); bool becomes uint8."""
     pixels = Overview.of_block(volume, box, box).pixels
     return pixels.view(np.uint8) if pixels.dtype == bool else pixels
-
-
-def read_table(file: Path) -> dict[str, NDArray[Any]]:
-    """Read the columns of numbers of a CSV file in UTF-8 with a header line.
-
-    Parameters
-    ----------
-    file : Path
-        The file; rows are observations.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (rows,)
-        The columns of numbers, or true and false: float64, or int64 where all are whole. An empty cell, ``NA`` or
-        ``NaN`` is missing. Of text, the column ``class`` only; the log names the others.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be read.
-    DataError
-        If it has no header, a name twice, rows of unequal length, or more cells than can be drawn.
-    """
-    try:
-        refuse_special(file)
-        header, chunks = _read_chunks(file, read_rows(file, f"the table {file}"))
-    except OSError as error:
-        what = error.strerror or type(error).__name__
-        raise StorageError(f"the table {file}", what, "Give the path of a CSV file that you may read") from error
-    columns = {name: _column([chunk[i] for chunk in chunks]) for i, name in enumerate(header)}
-    texts = [name for name, values in columns.items() if values is None]
-    if texts:
-        logging.getLogger(__name__).info("columns without numbers are left out: %s", ", ".join(texts))
-    return {name: values for name, values in columns.items() if values is not None}
-
-
-Chunk = list[NDArray[Any] | None]
-
-
-def _read_chunks(file: Path, rows: Iterator[list[str]]) -> tuple[list[str], list[Chunk]]:
-    """Return the names of the columns and their numbers in chunks of rows: never the whole table as text."""
-    header = next(rows)
-    chunks: list[Chunk] = []
-    most = max(1, min(_CHUNK_ROWS, _CHUNK_CELLS // len(header)))
-    while chunk := list(islice(rows, most)):
-        if (len(chunks) + 1) * most * len(header) > _MOST_NUMBERS:
-            found = f"it has more than {_MOST_NUMBERS:,} cells"
-            raise DataError(f"the table {file}", found, "Give a part of its rows or columns")
-        columns = zip(header, zip(*chunk, strict=True), strict=True)
-        chunks.append([np.array(cells, _TEXT) if name == _TEXT_COLUMN else _numbers(cells) for name, cells in columns])
-    return header, chunks or [[np.empty(0) for _ in header]]
-
-
-def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
-    """Return cells as numbers, NaN for a missing one; None where one of them is no number."""
-    try:
-        return np.fromiter(map(float, cells), np.float64, len(cells))
-    except ValueError:
-        plain = [cell.strip().lower() for cell in cells]
-    try:
-        return np.array([np.nan if cell in _MISSING else float(_TRUTH.get(cell, cell)) for cell in plain])
-    except ValueError:
-        return None
-
-
-def _column(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    """Return the chunks of a column as one; None where one of them is text."""
-    numbers = [part for part in parts if part is not None]
-    if len(numbers) < len(parts):
-        return None
-    column = np.concatenate(numbers)
-    if column.dtype.kind == "U":
-        return column
-    whole = np.isfinite(column).all() and (np.abs(column) < 2**53).all() and (column == np.trunc(column)).all()
-    return column.astype(np.int64) if whole else column

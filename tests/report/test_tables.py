@@ -179,21 +179,25 @@ def test_numbers_truth_values_and_classes_are_read_from_a_file(tmp_path):
 @pytest.mark.slow
 def test_the_command_writes_the_report_of_a_file(tmp_path):
     file = tmp_path / "my table.csv"
-    file.write_text("id,class,mean_A,in_Gaba\n1,Gaba,1.5,True\n2,Glut,2,False\n")
+    file.write_text("id;class;mean_A;in_Gaba\n1;Gaba;1,5;True\n2;Glut;2;False\n3;Glut;#REF!;False\n")
     command = [sys.executable, "-m", "pymeda_driver", str(file), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     page = Path(done.stdout.strip())
     assert page == tmp_path / "out" / "PyMeda_of-my-table.html"
     text = page.read_text(encoding="utf-8")
-    assert "All 2 rows" in text
+    assert "All 3 rows" in text
     assert "<td>Glut</td>" in text
+    assert "semicolons between cells, decimal commas" in text
+    unusable = "Column “mean_A”: 1 cell not usable, taken as missing: “#REF!” in row 3."
+    assert unusable in text
+    assert unusable in done.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(b"", 65), (b"a,a\n1,2\n", 65), (b"a,b\n1\n", 65), (b"\xff\xfe\x00a", 65), (None, 74)],
-    ids=["empty", "name twice", "ragged", "not text", "missing"],
+    [(b"", 65), (b"a,a\n1,2\n", 65), (b"a,b\n1\n", 65), (b"a,b\nx,y\n", 65), (b"a,b\0", 65), (None, 74)],
+    ids=["empty", "name twice", "ragged", "no numbers", "not text", "missing"],
 )
 def test_a_file_that_is_no_table_ends_in_one_sentence_and_its_exit_code(tmp_path, capsys, content, code):
     file = tmp_path / "t.csv"
