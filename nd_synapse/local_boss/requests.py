@@ -85,8 +85,9 @@ def negotiated(accept: str, offered: Sequence[str]) -> str | None:
 def identify(header: str | None, tokens: Mapping[str, Rights], reading: bool) -> Rights:
     """Return the rights of the caller."""
     scheme, _, token = (header or "").strip().partition(" ")
-    if scheme.lower() == "token":
-        rights = tokens.get(token.strip())
+    if scheme.lower() in ("token", "bearer"):
+        # bearers of BOSS come from its login page, which is not here
+        rights = tokens.get(token.strip()) if scheme.lower() == "token" else None
         if rights is None:
             raise UnauthorizedError("Invalid token.")
         return rights

@@ -188,6 +188,11 @@ def _frame_extent(server: Server) -> str:
     return f"{changed}, x_stop {server.ask('GET', '/v1/coord/frame').json()['x_stop']}"
 
 
+def _other_schemes(server: Server) -> str:
+    server.ask("PUT", IMG, body={"public": True})
+    return ", ".join(str(server.ask("GET", IMG, None, authorization=f"{scheme} x")) for scheme in ("Bearer", "Basic"))
+
+
 def _levels(server: Server) -> list[str]:
     server.ask("PUT", IMG, body={"base_resolution": 1})
     return list(server.ask("GET", "/v1/downsample/lab/pilot/img").json()["voxel_size"])
@@ -341,6 +346,13 @@ CASES: tuple[Case, ...] = (
         "404 4005, 404 4005, 404 4005",
         "403 3001, 404 4005, 404 4005",
         _deleted(("GET", IMG, "stranger"), ("GET", IMG), ("GET", CUTOUT, "stranger")),
+    ),
+    Case(
+        "bearer",
+        "GET a public channel with Authorization: Bearer x, Basic x",
+        "200, 200",
+        "401, 200",
+        _told(_other_schemes),
     ),
     Case(
         "unauthorized",
