@@ -20,7 +20,7 @@ from botocore import exceptions as boto_errors
 
 from nd_synapse.aws.connection import s3_client
 from nd_synapse.aws.errors import MalformedResponseError, status, translated
-from nd_synapse.errors import NDSynapseError, StorageError, UsageError
+from nd_synapse.errors import NDSynapseError, StorageError, UnavailableError, UsageError
 
 __all__ = ["Bucket", "check_bucket"]
 
@@ -101,6 +101,8 @@ class Bucket:
         self.name = name
         self._remedy = remedy
         self._client = s3_client(remedy)
+        # AWS_REQUEST_CHECKSUM_CALCULATION=when_required: the store refuses the headers of checksums
+        self._is_plain = self._client.meta.config.request_checksum_calculation == "when_required"
 
     def create_if_missing(self) -> None:
         """Create the bucket, closed to the public, where there is none."""
@@ -172,7 +174,11 @@ class Bucket:
 
     def put_new(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> bool:
         """Write an object unless there is one (a conditional write); return whether it was written."""
-        place = {"Bucket": self.name, "Key": key, "ContentType": content_type, "ChecksumAlgorithm": "SHA256"}
+        place = {"Bucket": self.name, "Key": key, "ContentType": content_type}
+        if self._is_plain:
+            place["ContentMD5"] = base64.b64encode(_md5(body).digest()).decode()
+        else:
+            place["ChecksumAlgorithm"] = "SHA256"
         with translated(f"writing s3://{self.name}/{key}", self._remedy):
             for attempt in range(1, _WRITES + 1):
                 try:
@@ -188,11 +194,14 @@ class Bucket:
         raise AssertionError("the last attempt returns or raises")
 
     def send(self, file: Path, key: str, acl: str | None = None) -> None:
-        """Upload a file, in parts if it is large; S3 checks its SHA-256. Refuse a file that changes meanwhile."""
+        """Upload a file, in parts if it is large; S3 checks its SHA-256. Refuse a file that changes meanwhile.
+
+        What a store without checksums has got is compared with the file afterwards.
+        """
         with translated(f"uploading {file.name} to s3://{self.name}/{key}", self._remedy):
             before = file.stat()
             extra = {
-                "ChecksumAlgorithm": "SHA256",
+                **({} if self._is_plain else {"ChecksumAlgorithm": "SHA256"}),
                 "ContentType": _CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream"),
                 # for readers that have no part sizes to compute S3's checksum of a large file with
                 "Metadata": {"sha256": _sha256(file, before.st_size).hex()},
@@ -209,6 +218,9 @@ class Bucket:
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             found = "it changed during the upload"
             raise StorageError(f"uploading {file}", found, "Let the program that writes it end, then upload again")
+        if self._is_plain and (found := self.difference(key, file)):
+            requested = f"uploading {file.name} to s3://{self.name}/{key}"
+            raise UnavailableError(requested, f"what the store has got is not the file: {found}", self._remedy)
 
     def delete(self, key: str) -> bool:
         """Delete an object; return whether the role may."""
@@ -223,11 +235,11 @@ class Bucket:
         return True
 
     def difference(self, key: str, file: Path, *, grows: bool = False) -> str:
-        """Say how an object differs from a file, by size and checksum; '' if not. `grows`: it may be shorter."""
+        """Say how an object differs from a file, by size and content; '' if not. `grows`: it may be shorter."""
         place = {"Bucket": self.name, "Key": key}
         with translated(f"comparing s3://{self.name}/{key}", self._remedy):
             try:
-                head = self._client.head_object(**place, ChecksumMode="ENABLED")
+                head = self._client.head_object(**place, **({} if self._is_plain else {"ChecksumMode": "ENABLED"}))
             except boto_errors.ClientError as error:
                 if status(error) != 404:
                     raise
@@ -238,9 +250,12 @@ class Bucket:
             return "" if self._is_same(place, head, file, size) else "its content differs"
 
     def _is_same(self, place: Mapping[str, str], head: Mapping[str, Any], file: Path, size: int) -> bool:
-        """Return whether an object has the first bytes of a file."""
+        """Return whether an object has the first bytes of a file: by its SHA-256, its MD5, or its bytes."""
         stored = str(head.get("ChecksumSHA256", "")).partition("-")[0]
         whole = _Digest()
+        if not stored and head.get("ETag", "").strip('"') == _digest(file, size, md5=True).hexdigest():
+            # of an object in one part that the store does not encrypt; any other tag says nothing
+            return True
         if not stored:
             # it was uploaded by other means, or the server keeps no checksums: its bytes have to be compared
             self._client.download_fileobj(*place.values(), whole, Config=_DOWNLOAD)
@@ -294,10 +309,20 @@ class _Digest:
 
 def _sha256(file: Path, size: int, start: int = 0) -> bytes:
     """Return the SHA-256 of a part of a file."""
-    digest = hashlib.sha256()
+    return _digest(file, size, start).digest()
+
+
+def _md5(data: bytes = b"") -> hashlib._Hash:
+    """Return the MD5 of bytes: what S3 calls ETag and Content-MD5, against damage and not against forgery."""
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _digest(file: Path, size: int, start: int = 0, md5: bool = False) -> hashlib._Hash:
+    """Return the SHA-256, or the MD5, of a part of a file."""
+    digest = _md5() if md5 else hashlib.sha256()
     with file.open("rb") as opened:
         opened.seek(start)
         while size > 0 and (piece := opened.read(min(_PIECE, size))):
             size -= len(piece)
             digest.update(piece)
-    return digest.digest()
+    return digest

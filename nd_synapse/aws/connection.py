@@ -1,12 +1,15 @@
-"""Clients of AWS services, with time-outs and retries."""
+"""Clients of AWS services, with time-outs and retries, and a limit for programs that give credentials."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.credentials import AssumeRoleProvider, ProcessProvider
+from botocore.exceptions import CredentialRetrievalError
 
 from nd_synapse.aws.errors import MalformedResponseError, scrub, translated, without_credentials
 from nd_synapse.errors import UsageError
@@ -27,12 +30,67 @@ _REQUIRED = {
 for an empty list, and for an upload that is done."""
 
 
+_PROGRAM_S = 120.0
+"""Limit of the program of a ``credential_process``; it may ask its user for a code."""
+
+
+class _Program(subprocess.Popen):  # type: ignore[type-arg] # botocore passes the arguments on
+    """A program that gives credentials, within the limit."""
+
+    def communicate(self, *_: Any) -> tuple[bytes, bytes]:
+        """Return what it wrote."""
+        try:
+            output: tuple[bytes, bytes] = super().communicate(timeout=_PROGRAM_S)
+        except subprocess.TimeoutExpired:
+            # what it started may hold its pipes, and is not waited for
+            self.kill()
+            self.wait()
+            for pipe in (self.stdout, self.stderr):
+                pipe.close()
+            raise
+        return output
+
+
+class _Programs(ProcessProvider):  # type: ignore[misc] # botocore publishes no types
+    """The ``credential_process`` of a profile; what is wrong with it is blamed on it."""
+
+    def _retrieve_credentials_using(self, credential_process: str) -> Any:
+        try:
+            return super()._retrieve_credentials_using(credential_process)
+        except subprocess.TimeoutExpired:
+            found = f"the program did not end within {_PROGRAM_S:g} s"
+        except (ValueError, AttributeError) as error:
+            # the error itself holds what the program wrote
+            found = f"the program wrote no credentials ({type(error).__name__})"
+        except OSError as error:
+            found = f"the program cannot be started ({error.strerror})"
+        raise CredentialRetrievalError(provider="credential_process", error_msg=found)
+
+
+def _limit_programs(session: boto3.session.Session) -> None:
+    """Limit the programs of a session: botocore waits for them for ever."""
+    core = session._session
+
+    def limited(profile_name: str) -> ProcessProvider:
+        return _Programs(profile_name, lambda: core.full_config, popen=_Program)
+
+    providers = core.get_component("credential_provider").providers
+    for place, provider in enumerate(providers):
+        if isinstance(provider, ProcessProvider):
+            providers[place] = limited(provider._profile_name)
+        elif isinstance(provider, AssumeRoleProvider):
+            # the profile that a role is taken from may have one, too
+            provider._profile_provider_builder._create_process_provider = limited
+
+
 def connect(service: str, config: Config, *, region: str | None = None, remedy: str = "") -> Any:
     """Return a client; ``AWS_ENDPOINT_URL`` and boto3's other settings are honoured."""
     requested = f"connecting to AWS ({service})"
     with translated(requested, remedy):
         try:
-            return boto3.session.Session(region_name=region).client(service, config=config)
+            session = boto3.session.Session(region_name=region)
+            _limit_programs(session)
+            return session.client(service, config=config)
         except ValueError as error:
             scrub(error)
             hint = f"Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION). {remedy}".rstrip(". ")

@@ -78,6 +78,9 @@ _BUSY_CODES = {
     "XAmzContentChecksumMismatch",
 }
 
+_LACKING_CODES = {"MissingContentLength", "XAmzContentSHA256Mismatch"}
+"""What stores other than AWS answer to headers of checksums, and to bodies with a checksum at their end."""
+
 # A password may contain a slash or a blank, although no URL may; rather hide too much than too little.
 _CREDENTIALS = re.compile(r"""(?:(?<=://)|(?<=Invalid endpoint: ))[^"'`]*@""")
 # http.client repeats a header that it refuses: request headers contain credentials and signatures.
@@ -126,6 +129,9 @@ def meaning_in_s3(error: boto_errors.ClientError) -> Meaning:
     if code in _REFUSED_CODES or number in (401, 403):
         hint = "Check the credentials; they need s3:PutObject here, and s3:DeleteObject to replace an earlier upload"
         return PermissionDeniedError, found, hint
+    if code in _LACKING_CODES or number == 501 or "checksum" in message.lower():
+        names = "AWS_REQUEST_CHECKSUM_CALCULATION and AWS_RESPONSE_CHECKSUM_VALIDATION"
+        return UsageError, found, f"If the store knows no checksums, set {names} to when_required"
     if code in _BUSY_CODES or number >= 500 or number == 429:
         return UnavailableError, f"{found}, after the retries", "Wait a while"
     if number == 404:
