@@ -82,7 +82,7 @@ def _volume(request: Request) -> _Report:
 def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, truth_file: Path) -> _Image:
     """Run pipelines on an image and match what each finds."""
     assert request.voxel_size_nm is not None
-    volumes = Volumes(folder)
+    volumes = Volumes(folder, request.voxel_size_nm)
     chosen = dict(request.channels)
     if len(volumes) == 1 and len(pipelines[0].roles) == 1:  # nothing is to be told by the name
         chosen = {pipelines[0].roles[0].name: next(iter(volumes)), **chosen}
@@ -149,7 +149,7 @@ def _matched(
 def _truth(request: Request, path: Path, extent: Extent) -> tuple[Synapses, NDArray[np.int64] | None]:
     """Read the truth of an image: points, and labels where it is a volume."""
     if not truth.is_table(path):
-        labels = truth.read_labels(path)
+        labels = truth.read_labels(path, extent.voxel_size_nm)
         if labels.shape != extent.box.shape:
             found = f"it has {labels.shape} voxels (z, y, x), and the images have {extent.box.shape}"
             raise DataError(str(path), found, "Give the truth of the same box")
@@ -241,7 +241,7 @@ def _is_of_adjustable(table: Path) -> bool:
 
 def _of_labels(request: Request, path: Path, voxel_size_nm: tuple[float, float, float]) -> Synapses:
     """Return the synapses of a label volume, counted from voxel 0 of the experiment as a run counts them."""
-    labels = truth.read_labels(path)
+    labels = truth.read_labels(path, voxel_size_nm)
     points = synapses_of_labels(labels, voxel_size_nm)[0]
     if request.box is None:
         return points

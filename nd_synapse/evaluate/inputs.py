@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from nd_synapse.errors import DataError, UnknownNameError, closest
 from nd_synapse.files.csv_tables import read_rows
 from nd_synapse.files.numerals import decimal_marks, evidence, parse, readings
 from nd_synapse.files.reading import reading
+from nd_synapse.files.slabs import Stack
 
 __all__ = ["MAX_BYTES", "MAX_ROWS", "Volumes", "column", "numbers", "read_table", "read_volume"]
 
@@ -27,74 +28,49 @@ MAX_ROWS = 5_000_000
 MAX_CELLS = 8 * MAX_ROWS
 """Cells of the largest table that is read: each is a text of its own in memory."""
 
-_TIFF = (".tif", ".tiff")
+Size = tuple[float, float, float]
 
 
-def read_volume(path: Path) -> NDArray[Any]:
+def read_volume(path: Path, voxel_size_nm: Size | None = None) -> NDArray[Any]:
     """Read a volume of bool or integers, shape (z, y, x), from a TIFF stack, a Zarr array or a .npy file."""
     # scoring a table needs no image formats
-    from nd_synapse.files.stacks import is_zarr, open_stack
+    from nd_synapse.files.stacks import open_stack
 
-    if path.is_dir() and not is_zarr(path):
-        raise DataError(str(path), "it is a folder, but no Zarr array", "Name the TIFF file or the Zarr array")
-    stack = open_stack([path])
+    return _read(lambda: open_stack([path]), voxel_size_nm)
+
+
+def _read(open_one: Callable[[], Stack], voxel_size_nm: Size | None) -> NDArray[Any]:
+    """Read a whole stack, if it fits and its file says no other voxel size."""
+    stack = open_one()
+    if voxel_size_nm is not None:
+        stack.check_voxel_size(voxel_size_nm)
     needed = stack.shape[0] * stack.slice_bytes
     if needed > MAX_BYTES:
         found = f"it has {needed / 2**30:.1f} GiB, more than the {MAX_BYTES / 2**30:.0f} GiB that are read"
-        raise DataError(str(path), found, "Evaluate on a part of the volume")
+        raise DataError(stack.name, found, "Evaluate on a part of the volume")
     return stack.read(0, stack.shape[0])
 
 
 class Volumes(Mapping[str, NDArray[Any]]):
-    """The volumes of a folder of TIFF files, a Zarr group or a TIFF file, by name; each is read when it is needed."""
+    """The channels of a folder of TIFF files, a Zarr group or an image, by name; each is read when it is needed."""
 
-    def __init__(self, path: Path) -> None:
-        from nd_synapse.files.stacks import is_zarr
+    def __init__(self, path: Path, voxel_size_nm: Size | None = None) -> None:
+        from nd_synapse.files.stacks import open_channels
 
-        with reading(path):
-            if path.is_file():
-                self._files = {_name(path): path}
-            else:
-                self._files = dict(_zarr_arrays(path) if is_zarr(path) else _tiff_files(path))
-        if not self._files:
-            wanted = "Give a folder with a TIFF stack a channel, or a Zarr group with an array a channel"
-            raise DataError(str(path), "it holds no image volume", wanted)
+        self._channels = open_channels(path)
+        self._voxel_size_nm = voxel_size_nm
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """Read a volume, shape (z, y, x)."""
-        return read_volume(self._files[name])
+        return _read(self._channels[name], self._voxel_size_nm)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, sorted."""
-        return iter(sorted(self._files))
+        return iter(sorted(self._channels))
 
     def __len__(self) -> int:
         """Return the number of volumes."""
-        return len(self._files)
-
-
-def _tiff_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the TIFF files of a folder by their stems."""
-    seen: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in _TIFF and not file.name.startswith("."):
-            name = _name(file)
-            if name in seen:
-                found = f"{seen[name].name} and {file.name} are both called {name}"
-                raise DataError(str(folder), found, "Keep one file a channel")
-            seen[name] = file
-            yield name, file
-
-
-def _name(file: Path) -> str:
-    """Return the name of the channel in a TIFF file."""
-    return file.stem.removesuffix(".ome")
-
-
-def _zarr_arrays(folder: Path) -> Iterator[tuple[str, Path]]:
-    from nd_synapse.files.zarr_arrays import array_names
-
-    return ((name, folder / name) for name in array_names(folder))
+        return len(self._channels)
 
 
 def read_table(path: Path) -> dict[str, list[str]]:

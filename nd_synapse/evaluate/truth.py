@@ -91,9 +91,9 @@ def _points(path: Path, table: Mapping[str, list[str]], names: Sequence[str]) ->
     return np.stack([numbers(path, table, name) for name in names], axis=1)
 
 
-def read_labels(path: Path) -> NDArray[np.int64]:
+def read_labels(path: Path, voxel_size_nm: tuple[float, float, float] | None = None) -> NDArray[np.int64]:
     """Read objects from a TIFF stack or Zarr array of whole numbers, shape (z, y, x); see `labelled`."""
-    voxels = read_volume(path)
+    voxels = read_volume(path, voxel_size_nm)
     if voxels.dtype.kind == "i" and voxels.min() < 0:
         raise DataError(str(path), f"it has the label {voxels.min()}", "Use 0 for background and labels above 0")
     if voxels.max() > np.iinfo(np.int64).max:

@@ -1,8 +1,8 @@
-"""A volume in local files, read a slab of slices at a time; the formats are in `tiff` and `stacks`."""
+"""A volume in local files, read a slab of slices at a time; what a file says about it is in `image`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,13 +13,36 @@ from numpy.typing import DTypeLike, NDArray
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.files.reading import reading
 
-__all__ = ["GIVE_STACK", "MAX_SLICE_BYTES", "Stack", "checked_stack", "probed", "stack_of_array"]
+__all__ = [
+    "GIVE_STACK",
+    "MAX_SLICE_BYTES",
+    "UNKNOWN_SIZE",
+    "KnownSize",
+    "Stack",
+    "checked_stack",
+    "probed",
+    "shown_size",
+]
 
 MAX_SLICE_BYTES = 4 * 2**30
 """Largest slice or Zarr chunk: one of them must fit into memory."""
 
 GIVE_STACK = "Give a stack z, y, x: a multi-page TIFF, one TIFF a slice, a Zarr array or a .npy file"
 """The remedy for everything that is no stack."""
+
+KnownSize = tuple[float | None, float | None, float | None]
+"""A voxel size in nanometres along z, y, x; None where a file does not say it."""
+
+UNKNOWN_SIZE: KnownSize = (None, None, None)
+
+
+def shown_size(size_nm: Sequence[float | None]) -> str:
+    """Return a voxel size for a message."""
+    return ",".join("?" if size is None else f"{size:.6g}" for size in size_nm)
+
+
+# files and people round; a wrong unit or order of axes is far more
+_SAME_SIZE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +57,7 @@ class Stack:
     """bool or an integer type, in the machine's byte order."""
     fetch: Callable[[int, int], NDArray[Any]]
     """``fetch(z_start, z_stop)`` returns these slices, of any type that casts to `dtype` without loss."""
+    voxel_size_nm: KnownSize = UNKNOWN_SIZE
 
     @property
     def slice_bytes(self) -> int:
@@ -50,6 +74,16 @@ class Stack:
             raise DataError(requested, f"they have the shape {slab.shape}, not {expected}", "Write the file anew")
         return slab
 
+    def check_voxel_size(self, given_nm: Sequence[float]) -> None:
+        """Raise DataError if the file says another voxel size (z, y, x)."""
+        pairs = zip(self.voxel_size_nm, given_nm, strict=True)
+        if all(there is None or abs(there - size) <= _SAME_SIZE * there for there, size in pairs):
+            return
+        known = [size if there is None else there for there, size in zip(self.voxel_size_nm, given_nm, strict=True)]
+        remedy = f"Give --voxel-size-nm {shown_size(known)}, or correct it in the file"
+        requested = f"voxel size {shown_size(given_nm)} nm of {self.name}"
+        raise DataError(requested, f"the file says {shown_size(self.voxel_size_nm)} nm (z, y, x)", remedy)
+
     def slabs(self, depth: int, origin: int = 0) -> Iterator[tuple[int, NDArray[Any]]]:
         """Read the whole stack; slabs of `depth` slices end where those of a volume do in which it starts at origin."""
         if depth < 1:
@@ -60,35 +94,21 @@ class Stack:
             yield start, self.read(start, stop)
 
 
-def stack_of_array(array: Any, name: str) -> Stack:
-    """Present anything that slices like an array as a stack: z, y, x; y, x is one slice; further axes have length 1."""
-    shape = tuple(int(n) for n in array.shape)
-    kept = list(range(len(shape)))
-    while len(kept) > 3 and (ones := [axis for axis in kept[:-2] if shape[axis] == 1]):
-        kept.remove(ones[0])
-    if len(kept) not in (2, 3):
-        raise DataError(name, f"it has the shape {shape}, not z, y, x", GIVE_STACK)
-    y, x = shape[-2:]
-
-    def fetch(z_start: int, z_stop: int) -> NDArray[Any]:
-        index: list[int | slice] = [*[0] * (len(shape) - 2), slice(None), slice(None)]
-        if len(kept) == 3:
-            index[kept[0]] = slice(z_start, z_stop)
-        return np.asarray(array[tuple(index)]).reshape(-1, y, x)
-
-    return checked_stack(name, (shape[kept[0]] if len(kept) == 3 else 1, y, x), array.dtype, fetch)
-
-
 def checked_stack(
-    name: str, shape: tuple[int, int, int], dtype: DTypeLike, fetch: Callable[[int, int], NDArray[Any]]
+    name: str,
+    shape: tuple[int, int, int],
+    dtype: DTypeLike,
+    fetch: Callable[[int, int], NDArray[Any]],
+    voxel_size_nm: KnownSize = UNKNOWN_SIZE,
 ) -> Stack:
     """Build a stack of whole numbers whose slices fit into memory, or raise DataError."""
     given = np.dtype(dtype).newbyteorder("=")
     if given.kind not in "bui":
-        raise DataError(name, f"it holds {given.name}, not whole numbers", "Save it as integers, such as uint8")
+        remedy = "Save whole numbers as integers as they are; scale others to 0 to 65535 and round them to uint16"
+        raise DataError(name, f"it holds {given.name}, not whole numbers", remedy)
     if min(shape) < 1:
         raise DataError(name, f"it has the shape {shape}, so it holds no voxel", "Give a stack with at least one slice")
-    stack = Stack(name, shape, given, fetch)
+    stack = Stack(name, shape, given, fetch, voxel_size_nm)
     if stack.slice_bytes > MAX_SLICE_BYTES:
         found = f"a slice has {stack.slice_bytes / 2**30:.1f} GiB, more than {MAX_SLICE_BYTES / 2**30:.0f} GiB"
         raise DataError(name, found, "Cut it into smaller stacks")

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import zarr
 
-from nd_synapse.errors import DataError
-from nd_synapse.files.slabs import MAX_SLICE_BYTES, Stack, probed, stack_of_array
+from nd_synapse.errors import DataError, few
+from nd_synapse.files.image import Image, axes_of_names, image_of_array, in_nanometres
+from nd_synapse.files.slabs import MAX_SLICE_BYTES, UNKNOWN_SIZE, KnownSize
 
 __all__ = ["array_names", "open_zarr"]
 
 
-def open_zarr(path: Path) -> Stack:
-    """Open an array, or the finest level of an OME-Zarr image, as a stack."""
+def open_zarr(path: Path) -> Image:
+    """Open an array, or the finest level of an OME-Zarr image."""
     node = zarr.open(path, mode="r")
-    array = _finest_level(path, node) if isinstance(node, zarr.Group) else node
+    return _of_group(path, node) if isinstance(node, zarr.Group) else _of_array(path, node)
+
+
+def array_names(path: Path) -> list[str]:
+    """Return the names of the arrays of a group that is no OME-Zarr image; empty for everything else."""
+    node = zarr.open(path, mode="r")
+    if not isinstance(node, zarr.Group) or {"multiscales", "bioformats2raw.layout"} & set(_ome(node)):
+        return []
+    return sorted(name for name, _ in node.arrays())
+
+
+def _of_array(path: Path, array: Any, axes: str | None = None, size_nm: KnownSize = UNKNOWN_SIZE) -> Image:
+    """Return an array as an image, its axes named by itself or by the group that it is in."""
     if "pickle" in str(array.metadata.to_dict()):
         # decoding such a chunk runs any program that its writer put there
         raise DataError(str(path), "its chunks are pickles, which may run code", "Save it with another codec")
@@ -26,29 +40,102 @@ def open_zarr(path: Path) -> Stack:
     if size > MAX_SLICE_BYTES:
         found = f"its chunks of {chunk} have {size / 2**30:.1f} GiB, more than {MAX_SLICE_BYTES / 2**30:.0f} GiB"
         raise DataError(str(path), found, "Save it in smaller chunks")
-    return probed(stack_of_array(array, str(path)))
+    own = _own_axes(path, array)
+    if own is not None and axes is not None and own != axes:
+        found = f"its axes are {', '.join(own)}, and the group says {', '.join(axes)}"
+        raise DataError(str(path), found, "Correct the names of its axes")
+    if (own or axes) and size_nm == UNKNOWN_SIZE:
+        size_nm = _own_size(array.attrs, own or axes or "")
+    return image_of_array(array, str(path), own or axes, size_nm)
 
 
-def array_names(path: Path) -> list[str]:
-    """Return the names of the arrays of a group; DataError where it is a single array, or has none."""
-    node = zarr.open(path, mode="r")
-    names = sorted(name for name, _ in node.arrays()) if isinstance(node, zarr.Group) else []
-    if not names:
-        found = "it is a group without arrays" if isinstance(node, zarr.Group) else "it is a single array"
-        raise DataError(str(path), found, "Give a Zarr group with an array z, y, x for each channel")
-    return names
+def _own_axes(path: Path, array: Any) -> str | None:
+    """Return the axes that an array names: as Zarr 3 does, or xarray, or funlib."""
+    names = getattr(array.metadata, "dimension_names", None)
+    names = names or array.attrs.get("_ARRAY_DIMENSIONS") or array.attrs.get("axis_names")
+    if not names or not all(names):
+        return None
+    if len(names) != array.ndim:
+        raise DataError(str(path), f"it names {len(names)} axes and has {array.ndim}", "Correct the names of its axes")
+    # funlib marks a channel so
+    return axes_of_names([str(name).removesuffix("^") for name in names])
 
 
-def _finest_level(path: Path, group: zarr.Group) -> Any:
-    """Return the array of full resolution of an OME-Zarr image."""
+def _own_size(attributes: Any, axes: str) -> KnownSize:
+    """Return the voxel size (z, y, x) that funlib writes beside the names of axes."""
+    sizes = attributes.get("voxel_size") or attributes.get("resolution") or ()
+    units = attributes.get("units") or ()
+    space = [axis for axis in axes if axis in "zyx"]
+    if not len(sizes) == len(units) == len(space):
+        return UNKNOWN_SIZE
+    return _by_axis({axis: in_nanometres(float(n), unit) for axis, n, unit in zip(space, sizes, units, strict=True)})
+
+
+def _by_axis(sizes: Mapping[str, float | None]) -> KnownSize:
+    return sizes.get("z"), sizes.get("y"), sizes.get("x")
+
+
+def _ome(group: zarr.Group) -> dict[str, Any]:
+    """Return the metadata of OME-Zarr: under ``ome`` since 0.5."""
     attributes = dict(group.attrs)
     ome = attributes.get("ome", attributes)
-    multiscales = ome.get("multiscales") if isinstance(ome, dict) else None
-    if not multiscales:
-        names = ", ".join(sorted(name for name, _ in group.arrays())[:8]) or "none"
-        found = f"it is a Zarr group without OME-Zarr metadata; its arrays: {names}"
-        raise DataError(str(path), found, f"Name one of them, such as {path}/NAME")
-    axes = [axis["name"] if isinstance(axis, dict) else axis for axis in multiscales[0].get("axes", [])]
-    if axes and axes[-3:] != ["z", "y", "x"]:
-        raise DataError(str(path), f"its axes are {', '.join(axes)}", "Save it with the axes z, y, x last")
-    return group[multiscales[0]["datasets"][0]["path"]]
+    return dict(ome) if isinstance(ome, dict) else {}
+
+
+def _of_group(path: Path, group: zarr.Group) -> Image:
+    """Return the full resolution of the OME-Zarr image that a group is."""
+    ome = _ome(group)
+    if "bioformats2raw.layout" in ome and "0" in group:
+        return open_zarr(path / "0")
+    scales: list[Any] = ome.get("multiscales") or []
+    if not scales:
+        raise _no_image(path, group, ome)
+    if len(scales) > 1:
+        raise DataError(str(path), f"it has {len(scales)} multiscale images", "Save each as an image of its own")
+    datasets, axes = scales[0]["datasets"], scales[0].get("axes", [])
+    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
+    first = datasets[0]["path"]
+    array: Any = group[first]
+    names = axes_of_names([axis["name"] for axis in axes])
+    if names is not None and len(names) != array.ndim:
+        raise DataError(str(path), f"it names {len(names)} axes and has {array.ndim}", "Correct its axes")
+    image = _of_array(path, array, names, _size(names or "", axes, [datasets[0], scales[0]]))
+    labels = [channel.get("label") for channel in ome.get("omero", {}).get("channels", [])]
+    channels = tuple(map(str, labels)) if all(labels) else ()
+    return Image(image.name, image.axes, image.shape, image.dtype, image.fetch, image.voxel_size_nm, channels)
+
+
+def _size(names: str, axes: Sequence[Mapping[str, Any]], scaled: Sequence[Mapping[str, Any]]) -> KnownSize:
+    """Return the voxel size that scales, one after the other, and the units of axes give."""
+    factors = [1.0] * len(names)
+    found = False
+    for one in scaled:
+        for transformation in one.get("coordinateTransformations", ()):
+            if transformation.get("type") == "scale":
+                found = True
+                factors = [a * float(b) for a, b in zip(factors, transformation["scale"], strict=True)]
+    if not found:
+        return UNKNOWN_SIZE
+    sizes = (in_nanometres(n, str(axis.get("unit", ""))) for n, axis in zip(factors, axes, strict=True))
+    return _by_axis(dict(zip(names, sizes, strict=True)))
+
+
+def _no_image(path: Path, group: zarr.Group, ome: Mapping[str, Any]) -> DataError:
+    """Return the error for a group that is no image, with what it is."""
+    members = sorted(name for name, _ in group.members())
+    shown = few(members) or "nothing"
+    example = f"{path}/{members[0] if members else 'NAME'}"
+    images = [name for name, one in group.groups() if "multiscales" in _ome(one)]
+    if "plate" in ome or "well" in ome:
+        kind = "plate" if "plate" in ome else "well"
+        return DataError(
+            str(path), f"it is a {kind} of OME-Zarr, with several images", f"Name one image in it, below {example}"
+        )
+    if images:
+        return DataError(
+            str(path),
+            f"it is a group of {len(images)} images: {few(sorted(images))}",
+            f"Name one of them, such as {example}",
+        )
+    found = f"it is a Zarr group without OME-Zarr metadata; it holds {shown}"
+    return DataError(str(path), found, f"Name one of them, such as {example}")

@@ -73,6 +73,7 @@ def ingest(
     _check_names(collection, experiment, channel)
     box = _placed(stack, origin)
     _check_voxel_size(voxel_size_nm)
+    stack.check_voxel_size(voxel_size_nm)
     wanted = {"type": _channel_type(stack, kind), "datatype": stack.dtype.name}
     fields = {"public": public, "description": description}
     with catalog_errors(f"channel {collection}/{experiment}/{channel}"):
@@ -98,9 +99,10 @@ def _for_boss(stack: Stack) -> Stack:
     if stack.dtype == np.bool_:
         return replace(stack, dtype=np.dtype(np.uint8))
     if stack.dtype.name not in _TYPES:
-        wanted = "uint64 (annotation)" if stack.dtype.name in ("uint32", "int32", "int64") else "uint8 or uint16"
+        wanted = "uint64 (annotation)" if stack.dtype.itemsize > 2 else "uint16"
         found = f"it holds {stack.dtype.name}, and BOSS holds {', '.join(_TYPES)}"
-        raise DataError(stack.name, found, f"Convert it to {wanted} first")
+        remedy = f"Save it as {wanted}, after making sure that no value is negative or too large for that"
+        raise DataError(stack.name, found, remedy)
     return stack
 
 
@@ -281,6 +283,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Z,Y,X",
         help="where the first voxel lies in the experiment; default: 0,0,0",
     )
+    parser.add_argument(
+        "--pattern",
+        metavar="NAME",
+        help="which of the files are the slices, and what counts them: {z} for the number, * for any text",
+    )
     parser.add_argument("--public", action="store_true", help="let everybody read it")
     parser.add_argument("--overwrite", action="store_true", help="make a channel that holds data equal to the stack")
     parser.add_argument(
@@ -296,7 +303,7 @@ def run(args: argparse.Namespace) -> int:
     """Run ``ingest``."""
     # tifffile logs what it finds wrong with a file; our error follows, in one line
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    stack = open_stack(args.files)
+    stack = open_stack(args.files, args.pattern)
     boss = Boss(args.data)
     try:
         with _shown(stack.shape[0], args.chan) as progress:

@@ -1,0 +1,69 @@
+"""Formats that are not read: files and folders of other programs are known by how they begin, and named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nd_synapse.errors import DataError
+
+__all__ = ["is_zarr", "refuse_foreign"]
+
+_ZARR_MARKERS = ("zarr.json", ".zarray", ".zgroup")
+_TO_TIFF = "Save it as a TIFF stack (in Fiji: File > Save As > Tiff)"
+_TO_ZARR = "Save it as Zarr or TIFF"
+_UNPACK = "Unpack it, and name the array in it"
+
+# (where it stands, what stands there, the format, what to do)
+_MAGIC = (
+    (0, b"\x89PNG", "a PNG picture", _TO_TIFF),
+    (0, b"\xff\xd8\xff", "a JPEG picture", _TO_TIFF),
+    (0, b"GIF8", "a GIF picture", _TO_TIFF),
+    (0, b"BM", "a BMP picture", _TO_TIFF),
+    (8, b"WEBP", "a WebP picture", _TO_TIFF),
+    (4, b"jP  \r\n", "a JPEG 2000 picture", _TO_TIFF),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", _TO_TIFF),
+    (0, b"\x89HDF", "an HDF5 file (such as .h5, .ims or .mat)", _TO_TIFF),
+    (0, b"ZISRAWFILE", "a Zeiss CZI file", _TO_TIFF),
+    (0, b"\xda\xce\xbe\x0a", "a Nikon ND2 file", _TO_TIFF),
+    (0, b"\x70\0\0\0", "a Leica LIF file", _TO_TIFF),
+    (0, b"\xd0\xcf\x11\xe0", "an OLE file (such as .oib or .zvi)", _TO_TIFF),
+    (0, b"NRRD", "an NRRD file", _TO_TIFF),
+    (208, b"MAP ", "an MRC file", _TO_TIFF),
+    (344, b"n+1\0", "a NIfTI file", _TO_TIFF),
+    (128, b"DICM", "a DICOM file", _TO_TIFF),
+    (0, b"P5", "a PGM picture", _TO_TIFF),
+    (0, b"%PDF", "a PDF document", _TO_TIFF),
+    (0, b"PK\3\4", "a ZIP archive (such as .npz or a zipped Zarr)", _UNPACK),
+    (0, b"\x1f\x8b", "a gzip archive", _UNPACK),
+)
+_HEAD = max(offset + len(magic) for offset, magic, _, _ in _MAGIC)
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder is a Zarr array or group."""
+    return any((path / marker).is_file() for marker in _ZARR_MARKERS)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise DataError if a file or a folder has a format that is known and not read."""
+    if path.is_dir():
+        _refuse_folder(path)
+        return
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    for offset, magic, name, remedy in _MAGIC:
+        if head[offset:].startswith(magic):
+            raise DataError(str(path), f"it is {name}", remedy)
+
+
+def _refuse_folder(path: Path) -> None:
+    if (path / "attributes.json").is_file():
+        raise DataError(str(path), "it is an N5 container", _TO_ZARR)
+    if (path / "info").is_file():
+        try:
+            is_precomputed = "scales" in json.loads((path / "info").read_bytes())
+        except ValueError:
+            return
+        if is_precomputed:
+            raise DataError(str(path), "it is a volume of Neuroglancer (precomputed)", _TO_ZARR)

@@ -1,0 +1,142 @@
+"""An image in local files as the file itself describes it: named axes, type, voxel size, names of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError
+from nd_synapse.files.slabs import GIVE_STACK, UNKNOWN_SIZE, KnownSize, Stack, checked_stack
+
+__all__ = ["Image", "axes_of_names", "image_of_array", "in_nanometres"]
+
+_LETTERS = {
+    **dict.fromkeys(("z", "plane", "slice", "section", "depth"), "z"),
+    **dict.fromkeys(("y", "row", "height"), "y"),
+    **dict.fromkeys(("x", "col", "column", "width"), "x"),
+    **dict.fromkeys(("c", "ch", "channel"), "c"),
+    **dict.fromkeys(("t", "time"), "t"),
+}
+_NANOMETRES = {
+    **dict.fromkeys(("angstrom", "å"), 0.1),
+    **dict.fromkeys(("nm", "nanometer"), 1.0),
+    **dict.fromkeys(("um", "micrometer", "micron"), 1e3),
+    **dict.fromkeys(("mm", "millimeter"), 1e6),
+    **dict.fromkeys(("cm", "centimeter"), 1e7),
+    **dict.fromkeys(("inch", "in"), 2.54e7),
+    **dict.fromkeys(("m", "meter"), 1e9),
+}
+_SPLIT = "Save each channel as a stack of its own (in Fiji: Image > Color > Split Channels)"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image whose voxels are read later."""
+
+    name: str
+    """The file, or the first and last of several, for messages."""
+    axes: str
+    """A letter an axis, in the order of the file: t, c, z, y, x; s for the samples of a pixel, ? without a name."""
+    shape: tuple[int, ...]
+    """Extents along `axes`."""
+    dtype: np.dtype[Any]
+    fetch: Callable[[tuple[slice, ...]], NDArray[Any]]
+    """Returns the part in an index that has a slice for each of `axes`."""
+    voxel_size_nm: KnownSize = UNKNOWN_SIZE
+    channels: tuple[str, ...] = ()
+    """Names of the channels, if the file has them."""
+
+    def __post_init__(self) -> None:
+        """Forget names that are not one for each channel."""
+        if len(self.channels) != self.channel_count:
+            object.__setattr__(self, "channels", ())
+
+    @property
+    def channel_count(self) -> int:
+        """Number of channels."""
+        return self.shape[self.axes.index("c")] if "c" in self.axes else 1
+
+    def stack(self, channel: int | None = None) -> Stack:
+        """Return the stack z, y, x in it: of one channel, or of the only one; DataError if there is more."""
+        self._check_axes(channel)
+        where = {axis: place for place, axis in enumerate(self.axes)}
+        extents = [self.shape[where[axis]] if axis in where else 1 for axis in "zyx"]
+        order = [place for axis, place in where.items() if axis in "zyx"]
+        order.sort(key=lambda place: "zyx".index(self.axes[place]))
+        others = [place for place in range(len(self.axes)) if place not in order]
+
+        def fetch(z_start: int, z_stop: int) -> NDArray[Any]:
+            index = [slice(None) if axis in "yx" else slice(0, 1) for axis in self.axes]
+            if "z" in where:
+                index[where["z"]] = slice(z_start, z_stop)
+            if channel is not None and "c" in where:
+                index[where["c"]] = slice(channel, channel + 1)
+            part = np.asarray(self.fetch(tuple(index)))
+            return part.transpose(*others, *order).reshape(z_stop - z_start, *extents[1:])
+
+        z, y, x = extents
+        return checked_stack(self.name, (z, y, x), self.dtype, fetch, self.voxel_size_nm)
+
+    def _check_axes(self, channel: int | None) -> None:
+        """Raise DataError if it has more than z, y, x."""
+        long = [(axis, n) for axis, n in zip(self.axes, self.shape, strict=True) if n != 1 or axis in "zyx"]
+        names, extents = "".join(axis for axis, _ in long), tuple(n for _, n in long)
+        told = f"(axes {', '.join(names)}, extents {extents})"
+        flat = dict(long).get("z", 1) == 1
+        if "s" in names:
+            raise DataError(self.name, f"its pixels have several colours {told}", _SPLIT)
+        if "t" in names:
+            also = _slices_of("Frames", dict(long)["t"]) if flat else ""
+            remedy = f"Save one time as a stack (in Fiji: Image > Duplicate){also}"
+            raise DataError(self.name, f"it has several times {told}", remedy)
+        if "c" in names and channel is None:
+            called = f": {', '.join(self.channels)}" if self.channels else ""
+            also = _slices_of("Channels", dict(long)["c"]) if flat else ""
+            raise DataError(self.name, f"it has several channels{called} {told}", f"{_SPLIT}{also}")
+        space = names.replace("c", "")
+        if len(set(space)) < len(space) or not {"y", "x"} <= set(space) <= set("zyx"):
+            unknown = " (? has a name that is not known)" if "?" in self.axes else ""
+            found = f"its axes are {', '.join(self.axes)}{unknown} with extents {self.shape}"
+            raise DataError(self.name, found, GIVE_STACK)
+
+
+def _slices_of(axis: str, number: int) -> str:
+    """Return what to do where slices stand under another axis."""
+    return f"; if they are slices, say so in the file (in Fiji: Image > Properties, {axis} 1, Slices {number})"
+
+
+def image_of_array(array: Any, name: str, axes: str | None = None, voxel_size_nm: KnownSize = UNKNOWN_SIZE) -> Image:
+    """Present anything that slices like an array; without `axes` it is z, y, x after axes of length 1."""
+    shape = tuple(int(n) for n in array.shape)
+    if axes is None:
+        axes = _unnamed_axes(shape, name)
+    return Image(name, axes, shape, array.dtype, lambda index: np.asarray(array[index]), voxel_size_nm)
+
+
+def _unnamed_axes(shape: tuple[int, ...], name: str) -> str:
+    """Return z, y, x for the last axes; axes of length 1 do not count where there are more than three."""
+    kept = list(range(len(shape)))
+    while len(kept) > 3 and (ones := [axis for axis in kept[:-2] if shape[axis] == 1]):
+        kept.remove(ones[0])
+    if len(kept) not in (2, 3):
+        raise DataError(name, f"it has the shape {shape}, not z, y, x", GIVE_STACK)
+    letters = dict(zip(kept, "zyx"[-len(kept) :], strict=True))
+    return "".join(letters.get(axis, "?") for axis in range(len(shape)))
+
+
+def axes_of_names(names: Sequence[object]) -> str | None:
+    """Return the axes of names such as ``x``, ``channel`` or ``row``; None if none of them is known."""
+    axes = "".join(_LETTERS.get(str(name).lower(), "?") for name in names)
+    return axes if axes.strip("?") else None
+
+
+def in_nanometres(size: float, unit: str) -> float | None:
+    """Return a length in nanometres, None if it is no size or the unit is no length."""
+    plain = unit.strip().lower().replace("\\u00b5", "u").replace("\N{MICRO SIGN}", "u").replace("\u03bc", "u")
+    plain = plain.replace("metre", "meter")
+    factor = _NANOMETRES.get(plain) or _NANOMETRES.get(plain.removesuffix("s"))
+    return size * factor if factor and size > 0 else None
