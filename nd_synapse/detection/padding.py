@@ -16,14 +16,15 @@ are brighter or darker than tissue for several pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.block_volume import BlockVolume, overlapping
+from nd_synapse.blocks.block_volume import overlapping
 from nd_synapse.blocks.grid import block_numbers, key_of, mirrored
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection.flat import STEP
@@ -230,27 +231,21 @@ def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | No
         return None
     plan, store = workspace.plan, workspace.store
     known = store.load(padding_kind(finding), "regions")
-    margin, wide = _margin(plan.halo), seen_around(plan.halo)
-    near = list(overlapping(box.grown(wide, plan.box), plan.box, plan.block_size))
+    near = list(overlapping(box.grown(seen_around(plan.halo), plan.box), plan.box, plan.block_size))
     starts = np.array([block.start for block in near], np.int64).T
     is_padded = np.isin(block_numbers(starts, plan.box, plan.block_size), known["blocks"])
-    padded = {block for block, is_one in zip(near, is_padded.tolist(), strict=True) if is_one}
-    if not padded:
-        return None
-
-    def read(block: Box) -> NDArray[Any] | None:
-        if block not in padded:
-            return None
-        return _padding_of(store.load(plan.statistics_kind(), key_of(block)), known, block.shape)
-
-    volume = BlockVolume(read, plan.box, plan.block_size, np.bool_)
-    inside = Box.of_shape(box.shape, [b - v for b, v in zip(box.start, plan.box.start, strict=True)])
-    marked = mirrored(volume, inside, wide)
+    spans = [np.zeros((0, 4), np.int64)]
+    for block, is_one in zip(near, is_padded.tolist(), strict=True):
+        if is_one:
+            spans += _spans_of(store.load(plan.statistics_kind(), key_of(block)), known, block)
+    margin = _margin(plan.halo)
+    around = box.grown(margin, plan.box)
+    marked = _with_rim(np.concatenate(spans), around)
     if not marked.any():
         return None
-    for axis in (1, 2):
-        marked = _grown(marked, axis)
-    return Outside(marked, margin)
+    inside = Box.of_shape(box.shape, [b - v for b, v in zip(box.start, around.start, strict=True)])
+    # what is mirrored lies nearer than its images, so that its rim is mirrored with it
+    return Outside(mirrored(marked, inside, margin), margin)
 
 
 def place_of(workspace: Workspace, box: Box, outside: Outside | None) -> Place:
@@ -261,28 +256,38 @@ def place_of(workspace: Workspace, box: Box, outside: Outside | None) -> Place:
     return replace(place, tissue=~outside.around(plan.halo))
 
 
-def _grown(marked: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    """Mark what is at most `RIM` from a mark along an axis, without a margin of as many voxels."""
+def _with_rim(spans: NDArray[np.int64], box: Box) -> NDArray[np.bool_]:
+    """Mark what is at most `RIM` along y and along x from some spans, in a box: bool (z, y, x)."""
+    depth, rows, columns = shape = (box.shape[0], box.shape[1] + 2 * RIM, box.shape[2])
+    z, y, start, stop = (spans - np.array(box.start)[[0, 1, 2, 2]] + (0, RIM, -RIM, RIM)).T
+    ends = np.clip([start, stop], 0, columns) + (z * rows + y) * columns
+    ends = ends[:, (z >= 0) & (z < depth) & (y >= 0) & (y < rows)]
+    start, stop = ends[:, np.argsort(ends[0], kind="stable")]
+    # of spans that overlap, the next begins where those before it end
+    stop = np.maximum.accumulate(stop)
+    start[1:] = np.maximum(start[1:], stop[:-1])
+    lengths = np.diff(np.stack([start, stop], axis=1).ravel(), prepend=0, append=math.prod(shape))
+    marked = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape)
     within = 1
     while within < 2 * RIM + 1:
         step = min(within, 2 * RIM + 1 - within)
-        marked = marked[:, :-step] | marked[:, step:] if axis == 1 else marked[:, :, :-step] | marked[:, :, step:]
+        marked = marked[:, :-step] | marked[:, step:]
         within += step
     return marked
 
 
-def _padding_of(
-    counted: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
-) -> NDArray[np.bool_]:
-    """Return the padding of any channel in a block, given what was counted in it and which regions are padding."""
-    padding = np.zeros(shape, np.bool_)
+def _spans_of(
+    counted: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]], block: Box
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the padding of each channel in a block, given what was counted in it and which regions are padding.
+
+    A row for each run of pixels along x: z, y, the first x and the one after the last, int64 (n, 4).
+    """
     for name, ids in known.items():
         channel = name.removeprefix("of ")
         if channel != name and f"flat-spans {channel}" in counted:
             is_padding = np.isin(counted[f"flat-regions {channel}"][:, 0], ids)
             spans = counted[f"flat-spans {channel}"]
-            ends = spans[is_padding[spans[:, 2]], :2].ravel()
-            # what lies between spans, and spans, in turn
-            lengths = np.diff(ends, prepend=0, append=padding.size)
-            padding |= np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape)
-    return padding
+            first, stop, _ = spans[is_padding[spans[:, 2]]].T
+            z, y, x = np.unravel_index(first, block.shape)
+            yield np.stack([z, y, x, x + stop - first], axis=1) + np.array(block.start)[[0, 1, 2, 2]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,11 +112,12 @@ def tile_counts(marked: NDArray[np.bool_], block: Box, box: Box) -> NDArray[np.i
         for ends, start, n in zip(box.ranges[1:], block.start[1:], marked.shape[1:], strict=True)
     )
     counts = np.zeros((len(marked), len(rows) - 1, len(columns) - 1), np.int64)
-    for section in np.flatnonzero(marked.any((1, 2))).tolist():
-        for row, y in enumerate(pairwise(rows)):
-            for column, x in enumerate(pairwise(columns)):
-                # tiles beside the block have no voxel of it
-                counts[section, row, column] = np.count_nonzero(marked[section, slice(*y), slice(*x)])
+    # tiles beside the block have no voxel of it
+    there = [
+        [(tile, slice(*ends)) for tile, ends in enumerate(pairwise(axis)) if np.ptp(ends)] for axis in (rows, columns)
+    ]
+    for section, ((row, y), (column, x)) in product(np.flatnonzero(marked.any((1, 2))).tolist(), product(*there)):
+        counts[section, row, column] = np.count_nonzero(marked[section, y, x])
     return counts
 
 
