@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nd_synapse.errors import StorageError, few
-from nd_synapse.local_boss.catalog import Catalog
+from nd_synapse.local_boss.catalog import CATALOG_FILE, Catalog
 from nd_synapse.local_boss.voxels import VoxelStore
 
 __all__ = ["Boss"]
@@ -23,12 +23,13 @@ class Boss:
             data.mkdir(parents=True, exist_ok=True)
             self.voxels = VoxelStore(data)
             stored = self.voxels.channel_ids()  # before the catalog, in which a channel is made before its voxels
+            if stored and not (data / CATALOG_FILE).exists():
+                raise _without_catalog(data, stored)  # and no file is made in its place
             self.catalog = Catalog(data, strict=strict)
             unknown = stored - self.catalog.channel_ids()
             if unknown:
-                found = f"voxels/ has channels that catalog.sqlite has not: {few(sorted(map(str, unknown)))}"
-                remedy = "Put back the catalog.sqlite that belongs to these voxels, or give another data folder"
-                raise StorageError(f"data folder {data}", found, remedy)  # noqa: TRY301 - translated is what is below
+                self.close()
+                raise _without_catalog(data, unknown)
         except StorageError:
             raise
         except OSError as error:
@@ -40,3 +41,9 @@ class Boss:
     def close(self) -> None:
         """Close the database."""
         self.catalog.close()
+
+
+def _without_catalog(data: Path, unknown: set[int]) -> StorageError:
+    found = f"voxels/ has channels that {CATALOG_FILE} has not: {few(sorted(map(str, unknown)))}"
+    remedy = f"Put back the {CATALOG_FILE} that belongs to these voxels, or give another data folder"
+    return StorageError(f"data folder {data}", found, remedy)

@@ -13,8 +13,19 @@ from nd_synapse.local_boss.database import Database
 from nd_synapse.local_boss.models import Channel, Collection, CoordinateFrame, Experiment
 from nd_synapse.local_boss.responses import BossError, Code, MissingError, field_error
 
-__all__ = ["CHANNELS", "COLLECTIONS", "EXPERIMENTS", "FRAMES", "LOCAL_USER", "Catalog", "Kind", "check_total_name"]
+__all__ = [
+    "CATALOG_FILE",
+    "CHANNELS",
+    "COLLECTIONS",
+    "EXPERIMENTS",
+    "FRAMES",
+    "LOCAL_USER",
+    "Catalog",
+    "Kind",
+    "check_total_name",
+]
 
+CATALOG_FILE = "catalog.sqlite"
 LOCAL_USER = "local"
 """The creator of what ingest and sample make."""
 
@@ -58,7 +69,7 @@ class Catalog:
     """
 
     def __init__(self, root: Path, strict: bool = False) -> None:
-        self.database = Database(root / "catalog.sqlite")
+        self.database = Database(root / CATALOG_FILE)
         self._strict = strict
 
     def close(self) -> None:

@@ -166,19 +166,24 @@ def _of_others(server: Server) -> str:
     return _read(server)
 
 
-def _opened(harm: Callable[[Path], object]) -> Callable[[Path], str]:
-    """Return a case that writes ``img``, does harm to the data folder, and opens it again."""
+def _with_catalog(harm: Callable[[Path, Path], object]) -> Callable[[Path], str]:
+    """Return a case that does harm to the catalog of a folder with voxels, given one without channels, and opens it."""
 
     def observe(folder: Path) -> str:
+        empty = folder / "empty"
+        Boss(empty).close()
         server = Server(folder)
         server.ask("POST", CUTOUT, body=VOXELS)
         server.boss.close()
-        harm(folder)
+        catalog = folder / "catalog.sqlite"
+        harm(catalog, empty / "catalog.sqlite")
+        was_there = catalog.exists()
         try:
             Boss(folder).close()
+            said = "it opens"
         except NDSynapseError as error:
-            return f"{type(error).__name__}: {error.found}"
-        return "it opens"
+            said = f"{type(error).__name__}: {error.found}"
+        return said if catalog.exists() == was_there else f"{said}, with a new catalog"
 
     return observe
 
@@ -440,8 +445,15 @@ CASES: tuple[Case, ...] = (
     Case(
         "catalog-lost",
         "catalog.sqlite is gone, voxels/ is there",
+        "it opens, with a new catalog",
+        "StorageError: voxels/ has channels that catalog.sqlite has not: 1",
+        _with_catalog(lambda catalog, _empty: catalog.unlink()),
+    ),
+    Case(
+        "catalog-older",
+        "catalog.sqlite is one from before the channel was made",
         "it opens",
         "StorageError: voxels/ has channels that catalog.sqlite has not: 1",
-        _opened(lambda folder: (folder / "catalog.sqlite").unlink()),
+        _with_catalog(lambda catalog, empty: empty.replace(catalog)),
     ),
 )
