@@ -370,7 +370,7 @@ class TestExamples:
 
     def test_the_example_runs_from_the_shell_as_well(self, sample: BossServer, tmp_path: Path) -> None:
         _, program, _ = blocks_of_example()
-        (tmp_path / "puncta.py").write_text(program.partition("results =")[0])
+        (tmp_path / "puncta.py").write_text(program)
         words = ("-m", "nd_synapse", "multicore", "neurodata.cfg", "puncta:puncta", "--block-size", "8,128,256")
         assert run_example(program, tmp_path, sample, *words) == "0_0_0\n0_128_0\n8_0_0\n8_128_0\n"
 
@@ -378,6 +378,8 @@ class TestExamples:
         blocks = fenced(section(README, "As a library"))
         (program,) = (block for block in blocks if block.startswith("import nd_multicore"))
         assert re.fullmatch(r"1 blocks, \d+ bright voxels\n", run_example(program, tmp_path, sample))
+        words = ("-m", "nd_synapse", "multicore", "neurodata.cfg", "example:bright")
+        assert run_example(program, tmp_path, sample, *words) == "0_0_0\n10_0_0\n"
 
 
 if __name__ == "__main__":
