@@ -25,7 +25,7 @@ _KINDS = "biufcSUmM"
 """Kinds of NumPy's types that are numbers, texts or times: all else holds objects or records."""
 
 _MASKED = "it is a masked array, whose mask would be lost"
-_FILLED = "Return its filled(VALUE), with a value that stands for what is masked"
+_FILLED = "Give its filled(VALUE), with a value that stands for what is masked"
 _FORK_S = 1.0
 """How long a child that the user's code forked, and that is still alive, may take to come back as well."""
 
@@ -40,13 +40,13 @@ def array_of(what: str, value: Any) -> NDArray[Any]:
         raise DataError(what, _MASKED, _FILLED)
     if type(array) not in (np.ndarray, np.memmap):
         name = type(array).__name__
-        raise DataError(what, f"it is a {name}, which is more than an array", "Return numpy.asarray(...) of it")
+        raise DataError(what, f"it is a {name}, which is more than an array", "Give numpy.asarray(...) of it")
     if array.dtype.kind not in _KINDS:
         found = f"it holds objects or records ({_held(value, array)})"
-        raise DataError(what, found, "Return numbers or texts; of a sparse array its toarray(), of a table its columns")
+        raise DataError(what, found, "Give numbers or texts; of a sparse array its toarray(), of a table its columns")
     if isinstance(value, list | tuple) and not _same(array, value):
         found = f"its values are of several types, and would change as {array.dtype}"
-        raise DataError(what, found, "Return values of one type, or an array")
+        raise DataError(what, found, "Give values of one type, or an array")
     return np.asarray(array)
 
 
@@ -58,7 +58,7 @@ def mask_of(what: str, value: Any) -> NDArray[np.bool_]:
     array = array_of(what, value)
     if array.dtype.kind not in "bui":
         found = f"it is {array.dtype}, of which nothing says which values belong to the mask"
-        raise DataError(what, found, "Return booleans or whole numbers, one a voxel, such as values > 0.5")
+        raise DataError(what, found, "Give booleans or whole numbers, one a voxel, such as values > 0.5")
     # also of booleans: the bytes of a True may be others than 1, in a view of the bytes 255
     belongs: NDArray[np.bool_] = (array.view(np.uint8) if array.dtype == np.bool_ else array) != 0
     return belongs
@@ -70,7 +70,7 @@ def _converted(what: str, value: Any) -> NDArray[Any]:
         return np.asanyarray(value)
     except Exception as error:  # lists of unequal length, and whatever an __array__ raises
         found = f"NumPy makes no array of this {type(value).__name__}: {describe_error(error)}"
-        raise DataError(what, found, "Return a NumPy array, or a list of values") from error
+        raise DataError(what, found, "Give a NumPy array, or a list of values") from error
 
 
 def _held(value: Any, array: NDArray[Any]) -> str:

@@ -30,6 +30,7 @@ from nd_synapse.boss.links import historical_link, neuroglancer_link
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box, Frame, Range
+from nd_synapse.user_code import mask_of
 from nd_synapse.volumes import Source, Volume
 
 __all__ = [
@@ -221,15 +222,12 @@ def _masks_of(data_dict: Any) -> dict[str, Volume]:
     if not isinstance(data_dict, Mapping) or not all(isinstance(key, str) for key in data_dict):
         found = f"they are of the type {type(data_dict).__name__}, or a name is not text"
         raise UsageError("the masks of a push", found, "Give a dictionary of name to mask")
-    masks = {}
-    for key, mask in data_dict.items():
-        try:
-            masks[key] = mask if hasattr(mask, "shape") and hasattr(mask, "dtype") else np.asarray(mask)
-        except ValueError as error:
-            raise DataError(
-                f"mask {key}", "it is not an array: its rows differ in length", "Masks are z, y, x"
-            ) from error
-    return masks
+    return {key: mask if _is_volume(mask) else mask_of(f"mask {key}", mask) for key, mask in data_dict.items()}
+
+
+def _is_volume(mask: Any) -> bool:
+    """Return whether a mask can be read piece by piece, as one on disk."""
+    return hasattr(mask, "shape") and hasattr(mask, "dtype") and not isinstance(mask, np.ma.MaskedArray)
 
 
 def push_mask(

@@ -28,6 +28,7 @@ from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
 from nd_synapse.pipeline.contract import Finding, Pipeline
+from nd_synapse.user_code import array_of, blamed
 from nd_synapse.volumes import Source
 
 __all__ = ["Found", "detect_arrays"]
@@ -75,6 +76,7 @@ def detect_arrays(
     if threads < 1 or not are_voxel_sizes(voxel_size_nm):
         what = f"voxels of {voxel_size_nm} nm, {threads} threads"
         raise UsageError("a detection in arrays", what, f"Give {VOXEL_SIZES} along z, y, x, and at least one thread")
+    channels = {name: array_of(f"channel {name!r}", voxels) for name, voxels in channels.items()}
     channels = {name: v.astype(v.dtype.newbyteorder("="), copy=False) for name, v in channels.items()}
     _check(channels)
     box = Box.of_shape(next(iter(channels.values())).shape)
@@ -113,7 +115,16 @@ def _grade(workspace: Workspace, pool: Executor, finding: Finding) -> dict[str, 
 def _scores(workspace: Workspace, finding: Finding, block: Box) -> Mapping[str, NDArray[np.float32]]:
     """Return the scores of a block."""
     place = place_of(workspace, block, outside_of(workspace, block, finding))
-    return workspace.plan.pipeline.scores(workspace.role_arrays(block), finding, place)
+    what = f"scores of {workspace.plan.pipeline.name}"
+    with blamed(what):
+        scores = workspace.plan.pipeline.scores(workspace.role_arrays(block), finding, place)
+    arrays = {name: array_of(f"{name!r} of {what}", values) for name, values in scores.items()}
+    wrong = {
+        name: (v.dtype, v.shape) for name, v in arrays.items() if v.shape != block.shape or v.dtype.kind not in "biuf"
+    }
+    if wrong:
+        raise DataError(what, f"on a block of {block.shape} they are {wrong}", "Give real numbers, one a voxel")
+    return arrays
 
 
 def _check(channels: Mapping[str, NDArray[Any]]) -> None:

@@ -25,6 +25,7 @@ from nd_synapse.job.job import BUCKET_VARIABLE, Job
 from nd_synapse.job.steps import finish, opened, run
 from nd_synapse.pipeline import registry
 from nd_synapse.progress import silent
+from nd_synapse.user_code import array_of
 from nd_synapse.values import parse_path
 
 __all__ = ["driver", "get_data", "load_and_preproc", "run_nomads", "upload_results"]
@@ -199,7 +200,7 @@ def _arrays(data_dict: object) -> dict[str, NDArray[Any]]:
     if not isinstance(data_dict, Mapping):
         found = f"they are of the type {type(data_dict).__name__}"
         raise UsageError("channels in memory", found, "Give a dictionary of channel to array (z, y, x)")
-    arrays = {name: np.asarray(voxels) for name, voxels in data_dict.items()}
+    arrays = {name: array_of(f"channel {name!r}", voxels) for name, voxels in data_dict.items()}
     other = [name for name, voxels in arrays.items() if voxels.dtype.kind not in "buif"]
     if other:
         raise DataError(f"channel {other[0]!r}", "it does not consist of numbers", "Give arrays (z, y, x)")

@@ -16,6 +16,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.report import Report, draw_report, write_report
 from nd_synapse.report.table import check_magnitude
+from nd_synapse.user_code import array_of
 from nd_synapse.values import parse_path
 
 __all__ = ["Report", "RunFacts", "draw_report", "pymeda_pipeline", "write_report"]
@@ -97,10 +98,7 @@ def _arrays(kind: str, given: Mapping[Any, Any]) -> dict[str, NDArray[Any]]:
     """Return what a caller passed as arrays of real numbers."""
     arrays = {}
     for key, value in given.items():
-        try:
-            array = np.asarray(value)
-        except ValueError as error:
-            raise DataError(f"{kind} {key!r}", "its rows differ in length", "Give an array z, y, x") from error
+        array = array_of(f"{kind} {key!r}", value)
         if array.dtype.kind not in "buif":
             raise DataError(f"{kind} {key!r}", f"it holds {array.dtype}", "Give real numbers")
         check_magnitude(f"{kind} {key!r}", array)

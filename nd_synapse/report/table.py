@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE
 from nd_synapse.errors import DataError
+from nd_synapse.user_code import array_of
 
 __all__ = [
     "CHANNEL_PREFIX",
@@ -88,13 +89,7 @@ class SynapseTable:
     @classmethod
     def of(cls, columns: Mapping[str, ArrayLike]) -> SynapseTable:
         """Return the table of anything that NumPy reads as columns."""
-        named = {}
-        for name, values in columns.items():
-            try:
-                named[str(name)] = np.asarray(values)
-            except ValueError as error:
-                raise DataError(f"column {name!r}", "it is no array", "Give one number a row") from error
-        return cls(named)
+        return cls({str(name): array_of(f"column {name!r}", values) for name, values in columns.items()})
 
     @property
     def n(self) -> int:
