@@ -102,15 +102,15 @@ def measure(workspace: Workspace, box: Box, kind: str, finding: Finding) -> None
     reaches = (plan.reach, surroundings(plan.reach))
     region = box.grown(reaches[1], plan.box)
     outside = outside_of(workspace, region, finding)
-    marked = None if outside is None else outside.around((0, 0, 0))
-    if marked is None:
+    tissue = None if outside is None else ~outside.around((0, 0, 0))
+    if tissue is None:
         counts = [voxels_round(points, reach, plan.box) for reach in reaches]
     else:
-        counts = window_sums((~marked).view(np.uint8), region, points, reaches)
+        counts = window_sums(tissue.view(np.uint8), region, points, reaches)
     sums: dict[str, NDArray[Any]] = dict(zip(COUNTS, counts, strict=True))
     for channel in plan.channels:
         voxels = workspace.voxels(channel, region)
-        found = window_sums(voxels if marked is None else np.where(marked, 0, voxels), region, points, reaches)
+        found = window_sums(voxels if tissue is None else voxels * tissue, region, points, reaches)
         sums |= dict(zip(sums_of(channel), found, strict=True))
     store.save(kind, key_of(box), sums)
 

@@ -209,8 +209,8 @@ class Outside:
 
     def beside(self, rims: Mapping[str, NDArray[np.bool_]]) -> list[tuple[str, NDArray[np.int8]]]:
         """Return what is measured in objects, given `rims`: see `objects.RIMS`."""
-        marked = self.around((0, 0, 0))
-        return [(name, np.where(marked, np.int8(-1), rim)) for name, rim in rims.items()]
+        marked = -self.around((0, 0, 0)).view(np.int8)
+        return [(name, marked | rim.view(np.int8)) for name, rim in rims.items()]
 
 
 def _margin(halo: Reach) -> Reach:

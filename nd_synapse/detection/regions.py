@@ -96,13 +96,11 @@ def _spans_of(
     y, start = np.divmod(places[first], flat.shape[1])
     stop = start + np.diff(first, append=len(places))
     spans = np.stack([np.full(len(y), section), y - 1, start - 1, stop - 1, of_places[first]], axis=1)
-    beside = [np.zeros((0, 2), np.int64)]
-    for step in (-flat.shape[1], -1, 1, flat.shape[1]):
-        # none of them is in the mirrored margin beyond a border: it is as flat as the border
-        there = np.flatnonzero(~flat.ravel()[places + step])
-        distance = np.abs(voxels.ravel()[places[there] + step].astype(np.int64) - of_places[there])
-        beside.append(np.stack([of_span[there], distance_levels(distance)], axis=1))
-    return spans, np.concatenate(beside)
+    steps = np.array([-flat.shape[1], -1, 1, flat.shape[1]])
+    # none of them is in the mirrored margin beyond a border: it is as flat as the border
+    place, side = np.nonzero(~flat.ravel()[places[:, np.newaxis] + steps])
+    distance = np.abs(voxels.ravel()[places[place] + steps[side]].astype(np.int64) - of_places[place])
+    return spans, np.stack([of_span[place], distance_levels(distance)], axis=1)
 
 
 def _table_of(

@@ -82,14 +82,12 @@ def lost_to_padding(
     `outside`, bool (z, y, x), is what is not tissue; `rims` are the voxels with such a neighbour on their low, and on
     their high side.
     """
-    lost = []
-    for part, marked in zip(_in_bricks(block, box), (outside, *(outside | rim for rim in rims)), strict=True):
-        inside = np.zeros_like(marked)
+    lost = np.zeros((3, len(outside), *(len(_edges(ends)) - 1 for ends in box.ranges[1:])), np.int64)
+    for of_region, part, rim in zip(lost, _in_bricks(block, box), (outside, *rims), strict=True):
         if part is not None:
             here = part.slices(block.start)
-            inside[here] = marked[here]
-        lost.append(tile_counts(inside, block, box))
-    return np.stack(lost)
+            of_region[here[0]] = tile_counts(outside[here] | rim[here], part, box)
+    return lost
 
 
 def _in_bricks(block: Box, box: Box) -> list[Box | None]:
@@ -113,9 +111,9 @@ def tile_counts(marked: NDArray[np.bool_], block: Box, box: Box) -> NDArray[np.i
     )
     counts = np.zeros((len(marked), len(rows) - 1, len(columns) - 1), np.int64)
     # tiles beside the block have no voxel of it
-    there = [
+    there = (
         [(tile, slice(*ends)) for tile, ends in enumerate(pairwise(axis)) if np.ptp(ends)] for axis in (rows, columns)
-    ]
+    )
     for section, ((row, y), (column, x)) in product(np.flatnonzero(marked.any((1, 2))).tolist(), product(*there)):
         counts[section, row, column] = np.count_nonzero(marked[section, y, x])
     return counts
