@@ -22,7 +22,7 @@ RUN cd /opt/venv/lib/python3.*/site-packages \
 # of imagecodecs those that decode TIFF stay, with the libraries that they load
 RUN cd /opt/venv/lib/python3.*/site-packages \
     && find imagecodecs -name '_*.abi3.so' | grep -vE '/_(imcd|shared|shared_cython|ccitt|deflate|jpeg2k|jpeg8|jpegsof3|jpegxl|jpegxr|lerc|ljpeg|lzma|pixarlog|png|webp|zlib|zstd)\.' | xargs rm \
-    && find imagecodecs.libs -type f | grep -vE '/lib(brotli|deflate|jpeg|jxl|jxr|lcms2|Lerc|lzma|openjp2|png|webp|zstd)' | xargs rm
+    && find imagecodecs.libs -type f | grep -vE '/lib(brotli|deflate|jpeg|jxl|jxr|lcms2|Lerc|lzma|openjp2|png|sharpyuv|webp|zstd)' | xargs rm
 # a job compiles what jobs import, once: the root of a container may be read-only
 RUN cd /tmp && /opt/venv/bin/nd-synapse demo && rm -r /tmp/demo
 

@@ -19,6 +19,7 @@ __all__ = ["Described", "described"]
 
 # printers and scanners go down to some 10 um; finer pixels are those of a microscope
 _FINEST_PRINT_NM = 10_000
+_PRINT = ("inch", "cm")
 _SIGNED = (-32768, 1)
 
 
@@ -44,8 +45,7 @@ def described(path: Path, tif: tifffile.TiffFile) -> Described:
     if tif.is_imagej:
         return _by_imagej(path, page, dict(tif.imagej_metadata or {}))
     unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof(296, 2)), "")
-    y, x = (n if n is not None and n < _FINEST_PRINT_NM else None for n in _resolution(page, unit))
-    return Described((None, y, x), planes=_shaped(tif))
+    return Described((None, *_resolution(page, unit)), planes=_shaped(tif))
 
 
 def _resolution(page: Any, unit: str) -> tuple[float | None, float | None]:
@@ -53,8 +53,14 @@ def _resolution(page: Any, unit: str) -> tuple[float | None, float | None]:
     found = []
     for code in (283, 282):
         number, parts = page.tags.valueof(code, (0, 0))
-        found.append(in_nanometres(parts / number, unit) if number and parts else None)
+        found.append(_length(parts / number, unit) if number else None)
     return found[0], found[1]
+
+
+def _length(size: float, unit: str) -> float | None:
+    """Return a length in nanometres, None for that of a dot on paper or on a screen."""
+    length = in_nanometres(size, unit)
+    return None if unit in _PRINT and length is not None and length > _FINEST_PRINT_NM else length
 
 
 def _shaped(tif: tifffile.TiffFile) -> tuple[int, ...]:
@@ -73,7 +79,7 @@ def _by_imagej(path: Path, page: Any, said: dict[str, Any]) -> Described:
     if "images" in said:
         planes.append(int(said["images"]))
     unit = str(said.get("unit", ""))
-    spacing = in_nanometres(float(said["spacing"]), unit) if "spacing" in said else None
+    spacing = _length(float(said["spacing"]), unit) if "spacing" in said else None
     calibration = (said.get("c0", 0), said.get("c1", 1))
     is_signed = calibration == _SIGNED and said.get("cf", 0) == 0 and page.dtype == "uint16"
     if not is_signed and (calibration != (0, 1) or said.get("cf", 0) != 0):

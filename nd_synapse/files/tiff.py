@@ -215,9 +215,15 @@ def _check_pages(path: Path, tif: tifffile.TiffFile) -> None:
     for z, one in enumerate(pages):
         page = one.aspage()
         if page.hash != first.hash:
-            found = f"slice {z} has another shape or is stored otherwise: {page.dtype} {page.shape}, not "
-            raise DataError(str(path), f"{found}{first.dtype} {first.shape}", "Give slices of one shape and kind")
+            found = f"slice {z} is {_stored(page)}, and the first is {_stored(first)}"
+            raise DataError(str(path), found, "Give slices of one shape and kind")
         _check_end(path, tif, page)
+
+
+def _stored(page: Any) -> str:
+    """Return how a page is stored, for a message."""
+    named = (getattr(one, "name", str(one)) for one in (page.photometric, page.compression))
+    return f"{page.shape} {page.dtype} ({', '.join(named)})"
 
 
 def _check_end(path: Path, tif: tifffile.TiffFile, page: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import zarr
 
@@ -96,6 +96,11 @@ def _of_group(path: Path, group: zarr.Group) -> Image:
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
     first = datasets[0]["path"]
     array: Any = group[first]
+    for level in (one["path"] for one in datasets[1:] if one["path"] in group):
+        shape = cast(zarr.Array[Any], group[level]).shape
+        if math.prod(shape) > math.prod(array.shape):
+            found = f"its first level {first} has the shape {array.shape}, and {level} has {shape}"
+            raise DataError(str(path), found, f"Name the level that you mean, such as {path}/{level}")
     names = axes_of_names([axis["name"] for axis in axes])
     if names is not None and len(names) != array.ndim:
         raise DataError(str(path), f"it names {len(names)} axes and has {array.ndim}", "Correct its axes")

@@ -178,6 +178,15 @@ def companion(folder: Path) -> Path:
     return pages(volume(3, 2, 3), xml)(folder)
 
 
+def white_page(folder: Path) -> Path:
+    """Write what ImageJ calls a stack of three, the last page of which has white as 0."""
+    with tifffile.TiffWriter(folder / "a.tif") as writer:
+        for number, kind in enumerate(["minisblack", "minisblack", "miniswhite"]):
+            text = imagej(images=3, slices=3) if number == 0 else None
+            writer.write(V3[number], photometric=kind, description=text, contiguous=False, metadata=None)
+    return folder / "a.tif"
+
+
 def two_images(folder: Path) -> Path:
     with tifffile.TiffWriter(folder / "a.ome.tif", ome=True) as writer:
         for first in (1, 2):
@@ -299,6 +308,16 @@ def put_image(
 
 def image(axes: str, voxels: np.ndarray, **how: Any) -> Callable[[Path], Path]:
     return lambda folder: put_image(folder / "a.zarr", axes, voxels, **how)
+
+
+def upside_down(folder: Path) -> Path:
+    """Write an OME-Zarr image that names its coarse level first."""
+    path = put_image(folder / "a.zarr", "zyx", V3)
+    made = zarr.open_group(path)
+    ome: Any = made.attrs["ome"]
+    ome["multiscales"][0]["datasets"].reverse()
+    made.attrs["ome"] = ome
+    return path
 
 
 def layout(folder: Path) -> Path:

@@ -49,7 +49,9 @@ from tests.cases._files import (
     two_folders,
     two_images,
     upper_case,
+    upside_down,
     volume,
+    white_page,
 )
 
 NAMES = (
@@ -476,6 +478,16 @@ TIFFS = (
         "5x2x3 uint8: 10 20 30 40 50",
         "65: a.tif: it announces 3 planes and holds 5. Copy or write it anew.",
         pages(V5, '{"shape": [3, 2, 3], "axes": "ZYX"}'),
+    ),
+    read(
+        "imagej-page-white-is-zero",
+        "the third page of an ImageJ stack has white as 0",
+        "3x2x3 uint8: 10 20 30",
+        (
+            "65: a.tif: slice 2 is (2, 3) uint8 (MINISWHITE, NONE), and the first is (2, 3) uint8"
+            " (MINISBLACK, NONE). Give slices of one shape and kind."
+        ),
+        white_page,
     ),
     read(
         "ome-against-names",
@@ -1090,6 +1102,26 @@ ZARRS = (
         image("czyx", np.stack([V3, V3]), omero={"channels": [{"label": "PSD95"}, {"label": "GABA"}]}),
     ),
     read(
+        "ome-zarr-times",
+        "OME-Zarr with two times",
+        "65: a.zarr: it has the shape (2, 3, 2, 3), not z, y, x",
+        (
+            "65: a.zarr: it has several times (axes t, z, y, x, extents (2, 3, 2, 3)). Save one "
+            "time as a stack (in Fiji: Image > Duplicate)."
+        ),
+        image("tzyx", np.stack([V3, V3])),
+    ),
+    read(
+        "ome-zarr-coarse-first",
+        "OME-Zarr that names its coarse level first",
+        "3x2x2 uint8: 10 20 30",
+        (
+            "65: a.zarr: its first level 1 has the shape (3, 2, 2), and 0 has (3, 2, 3). Name the"
+            " level that you mean, such as a.zarr/0."
+        ),
+        upside_down,
+    ),
+    read(
         "bioformats2raw",
         "two series in the layout of bioformats2raw: the first is read",
         "65: a.zarr: it is a Zarr group without OME-Zarr metadata; its arrays: none",
@@ -1197,6 +1229,13 @@ SIZES = (
             "--voxel-size-nm 70,200,200, or correct it in the file."
         ),
         ingested(tiff(V3, resolution=(50000, 50000), resolutionunit=3, metadata=None)),
+    ),
+    Case(
+        "resolution-of-a-screen-by-imagej",
+        "ImageJ says 72 pixels an inch",
+        "0: Stored 3 x 2 x 3 voxels (z, y, x) of uint8 as image c/e/h, z 0:3 y 0:2 x 0:3.",
+        "0: Stored 3 x 2 x 3 voxels (z, y, x) of uint8 as image c/e/h, z 0:3 y 0:2 x 0:3.",
+        ingested(fiji("inch", 1, 72)),
     ),
     Case(
         "resolution-of-a-printer",
