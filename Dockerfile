@@ -13,15 +13,17 @@ RUN python3 -m venv --without-pip /opt/venv \
 COPY . /build/
 RUN python3 -m pip --python /opt/venv/bin/python3 install --no-build-isolation --no-deps /build \
     && python3 -m pip --python /opt/venv/bin/python3 uninstall --yes editables hatchling setuptools wheel
-# what no job opens goes: tests, headers and debug symbols of the libraries, and descriptions of AWS services that we do not call
+# what no job opens goes: tests, headers and debug symbols of the libraries, fonts of PDF, and descriptions of AWS services that we do not call
 RUN cd /opt/venv/lib/python3.*/site-packages \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && find . -type f \( -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.py[ix]' -o -name '*.pxd' \) -exec rm {} + \
     && find . -type f \( -name '*.cpython-*.so' -o -name '*.abi3.so' \) -exec strip --strip-unneeded {} + \
+    && rm -r matplotlib/mpl-data/sample_data matplotlib/mpl-data/fonts/afm matplotlib/mpl-data/fonts/pdfcorefonts \
     && find botocore/data -mindepth 1 -maxdepth 1 -type d | grep -vE '/(batch|logs|s3|signin|sso|sso-oidc|sts)$' | xargs rm -r
 # of imagecodecs those that decode TIFF stay, with the libraries that they load
 RUN cd /opt/venv/lib/python3.*/site-packages \
-    && find imagecodecs -name '_*.abi3.so' | grep -vE '/_(imcd|shared|shared_cython|ccitt|deflate|jpeg2k|jpeg8|jpegsof3|jpegxl|jpegxr|lerc|ljpeg|lzma|pixarlog|png|webp|zlib|zstd)\.' | xargs rm \
+    && codecs='ccitt|deflate|jpeg2k|jpeg8|jpegsof3|jpegxl|jpegxr|lerc|ljpeg|lzma|pixarlog|png|webp|zlib|zstd' \
+    && find imagecodecs -name '_*.abi3.so' | grep -vE "/_(imcd|shared|shared_cython|$codecs)\." | xargs rm \
     && find imagecodecs.libs -type f | grep -vE '/lib(brotli|deflate|jpeg|jxl|jxr|lcms2|Lerc|lzma|openjp2|png|sharpyuv|webp|zstd)' | xargs rm
 # a job compiles what jobs import, once: the root of a container may be read-only
 RUN cd /tmp && /opt/venv/bin/nd-synapse demo && rm -r /tmp/demo

@@ -19,6 +19,7 @@ from nd_synapse.detection.counts import add_counts
 from nd_synapse.errors import DataError
 from nd_synapse.evaluate.metrics import Rate, area_under_roc, balanced_accuracy, bootstrap
 from nd_synapse.files.reading import reading
+from nd_synapse.files.slabs import check_voxel_size
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Pipeline, Place, Summary
 
@@ -108,8 +109,9 @@ def read_synaptograms(path: Path, voxel_size_nm: tuple[float, float, float] | No
         if stored["label"].shape != (len(images),) or not np.isin(stored["label"], np.arange(len(names))).all():
             raise DataError(str(path), f"its label is not {len(images)} indices of label_names", "Correct label")
         kind = np.array([_kind(path, name) for name in names], np.str_)[stored["label"]]
-        size_nm = voxel_size_nm or tuple(stored.get("voxel_size_nm", ASSUMED_VOXEL_SIZE_NM))
-        z, y, x = (float(extent) for extent in size_nm)
+        z, y, x = (float(extent) for extent in stored.get("voxel_size_nm", voxel_size_nm or ASSUMED_VOXEL_SIZE_NM))
+        if voxel_size_nm is not None:
+            check_voxel_size(str(path), (z, y, x), voxel_size_nm)
     return Synaptograms(images, tuple(str(name) for name in stored["channels"]), kind, (z, y, x))
 
 

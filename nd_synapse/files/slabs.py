@@ -45,6 +45,17 @@ def shown_size(size_nm: Sequence[float | None]) -> str:
 _SAME_SIZE = 0.01
 
 
+def check_voxel_size(name: str, there_nm: KnownSize, given_nm: Sequence[float]) -> None:
+    """Raise DataError if a file says another voxel size (z, y, x) than the user."""
+    pairs = list(zip(there_nm, given_nm, strict=True))
+    if all(there is None or abs(there - size) <= _SAME_SIZE * there for there, size in pairs):
+        return
+    right = shown_size([size if there is None else there for there, size in pairs])
+    remedy = f"Give --voxel-size-nm {right}, or correct it in the file"
+    requested = f"voxel size {shown_size(given_nm)} nm of {name}"
+    raise DataError(requested, f"the file says {shown_size(there_nm)} nm (z, y, x)", remedy)
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """A volume of whole numbers that is read piece by piece."""
@@ -76,13 +87,7 @@ class Stack:
 
     def check_voxel_size(self, given_nm: Sequence[float]) -> None:
         """Raise DataError if the file says another voxel size (z, y, x)."""
-        pairs = zip(self.voxel_size_nm, given_nm, strict=True)
-        if all(there is None or abs(there - size) <= _SAME_SIZE * there for there, size in pairs):
-            return
-        known = [size if there is None else there for there, size in zip(self.voxel_size_nm, given_nm, strict=True)]
-        remedy = f"Give --voxel-size-nm {shown_size(known)}, or correct it in the file"
-        requested = f"voxel size {shown_size(given_nm)} nm of {self.name}"
-        raise DataError(requested, f"the file says {shown_size(self.voxel_size_nm)} nm (z, y, x)", remedy)
+        check_voxel_size(self.name, self.voxel_size_nm, given_nm)
 
     def slabs(self, depth: int, origin: int = 0) -> Iterator[tuple[int, NDArray[Any]]]:
         """Read the whole stack; slabs of `depth` slices end where those of a volume do in which it starts at origin."""

@@ -375,6 +375,23 @@ def evaluated(make: Callable[[Path], Path], size: str = "70,100,100", *options: 
     return observe
 
 
+def synaptograms(size: str) -> Callable[[Path], str]:
+    """Return what evaluates cubes whose archive says 70 x 100 x 100 nm."""
+
+    def observe(folder: Path) -> str:
+        images = np.random.default_rng(0).integers(0, 99, (6, 2, 5, 5, 5)).astype(np.uint8)
+        about: dict[str, Any] = {
+            "channels": ["PSD95", "Synapsin"],
+            "label": [0, 1, 0, 1, 0, 1],
+            "label_names": ["none", "glut"],
+        }
+        np.savez(folder / "a.npz", images_uint8=images, voxel_size_nm=[70, 100, 100], **about)
+        words = ("--synaptograms", folder / "a.npz", "--voxel-size-nm", size, "--resamples", 9)
+        return commanded(evaluate.main, folder, *words)
+
+    return observe
+
+
 def sized(z: float, y: float, x: float, unit: str = "\N{MICRO SIGN}m") -> Callable[[Path], Path]:
     """Return what writes an OME-TIFF with a voxel size."""
     said = {f"PhysicalSize{axis}": n for axis, n in zip("ZYX", (z, y, x), strict=True)}

@@ -42,6 +42,7 @@ from tests.cases._files import (
     series,
     sized,
     slices,
+    synaptograms,
     tag,
     tiff,
     trailing,
@@ -1298,6 +1299,16 @@ SIZES = (
             "Give --voxel-size-nm 70,100,100, or correct it in the file."
         ),
         evaluated(sized(0.07, 0.1, 0.1), "0.07,0.1,0.1", "--pipeline", "puncta"),
+    ),
+    Case(
+        "size-of-synaptograms",
+        "evaluate --voxel-size-nm 100,100,70 of cubes whose archive says 70, 100, 100 nm",
+        "0: nomads-unsupervised on 6 synaptograms of a.npz",
+        (
+            "65: voxel size 100,100,70 nm of a.npz: the file says 70,100,100 nm (z, y, x). Give "
+            "--voxel-size-nm 70,100,100, or correct it in the file."
+        ),
+        synaptograms("100,100,70"),
     ),
     Case(
         "channels-by-names-in-ingest",

@@ -129,6 +129,20 @@ class TestContents:
         done = ended(image, "python3", "-c", textwrap.dedent(script), options=HARDENED)
         assert done.code == 0, done.log
 
+    def test_what_people_compress_tiff_with_is_decoded(self, image: str) -> None:
+        """The image has a part of imagecodecs alone."""
+        script = """
+            import io, numpy, tifffile
+            voxels = numpy.arange(3072, dtype="u1").reshape(3, 32, 32)
+            for kind in "lzw zstd zlib lzma packbits jpeg jpeg2000 jpegxl jpegxr png lerc".split():
+                file = io.BytesIO()
+                tifffile.imwrite(file, voxels, compression=kind, photometric="minisblack")
+                file.seek(0)
+                assert tifffile.imread(file).shape == voxels.shape, kind
+        """
+        done = ended(image, "python3", "-c", textwrap.dedent(script), options=HARDENED)
+        assert done.code == 0, done.log
+
 
 class TestSecrets:
     """What lies in the folder where the image is built."""
