@@ -51,8 +51,8 @@ _DIAGONAL = math.sqrt(0.5)
 _HALF = ((0.0, 1.0), (_DIAGONAL, _DIAGONAL), (1.0, 0.0), (_DIAGONAL, -_DIAGONAL))
 _COMPASS = _HALF + tuple((-y, -x) for y, x in _HALF)
 
-_BESIDE_NM = 150.0
-"""How far beside a detection its puncta reach: half of a punctum's width."""
+_BESIDE_NM = 225.0
+"""How far beside a detection its puncta reach: half of a punctum's width, and half of the 150 nm between the two."""
 
 _DEPTH_NM = 100.0
 """How far beside a detection its dark ring reaches along z: half of a punctum's depth."""
@@ -92,8 +92,9 @@ class Scores:
     partners: NDArray[np.float32]
     """Of the detections in the voxels as they are that a null detection's puncta take part in, shape (m, 2): the
     shifted punctum, the other one; NaN where it takes part in none."""
-    strays: tuple[int, int]
-    """How many null detections would seem to take part in one, on each side, if they lay elsewhere in the field."""
+    elsewhere: NDArray[np.float32]
+    """The same as `partners` where the null detection lies elsewhere in the field, shape (m, 2): what lies in one place
+    by chance; NaN of one marker."""
     voxels: int
     """Voxels of tissue in the fields."""
     null_voxels: int
@@ -174,8 +175,8 @@ def measure(workspace: Workspace, field: Box, sample: Sample, finding: Finding, 
     around = _Field(workspace, sample, field.grown(sample.reach, plan.box), finding)
     found = around.found_in(field).scores
     taken = around.taken()
-    null, partners, null_voxels = [np.empty(0, np.float32)], [np.empty((0, 2), np.float32)], 0
-    strays = np.zeros(2, np.int64)
+    null, null_voxels = [np.empty(0, np.float32)], 0
+    partners, elsewhere = ([np.empty((0, 2), np.float32)] for _ in range(2))
     for shift in sample.shifts:
         here = _with_partner(field, shift, plan.box)
         if here is None:
@@ -188,20 +189,21 @@ def measure(workspace: Workspace, field: Box, sample: Sample, finding: Finding, 
         ]
         kept = ~np.isnan(by_chance.scores)
         ranks = objects.measure_voxels(by_chance.labelled, sides)
-        there, beside, *elsewhere = (ranks[name][kept] for name, _ in sides)
+        there, beside, *turned = (ranks[name][kept] for name, _ in sides)
         null.append(by_chance.scores[kept])
-        # a mirrored image has one punctum for both sides
-        both = [around.ranked[there if sample.moved else np.zeros_like(there)], around.ranked[beside]]
-        partners.append(np.stack(both, axis=1))
-        if sample.moved:
-            # of a ring around a bright punctum, chance makes as little in the voxels as they are
-            strays += np.count_nonzero(elsewhere, axis=1)
+        if not sample.moved:
+            # a mirrored image has one punctum for both sides, and of a ring around a bright one chance makes as little
+            # in the voxels as they are
+            there, turned = np.zeros_like(there), [np.zeros_like(there)] * 2
+        partners.append(np.stack([around.ranked[there], around.ranked[beside]], axis=1))
+        elsewhere.append(np.stack([around.ranked[ranks_of] for ranks_of in turned], axis=1))
         null_voxels += around.tissue(here, shift)
     arrays: dict[str, NDArray[Any]] = {
         "found": found[~np.isnan(found)],
         "null": np.concatenate(null),
         "partners": np.concatenate(partners),
-        "counts": np.array([around.tissue(field, None), null_voxels, *strays], np.int64),
+        "elsewhere": np.concatenate(elsewhere),
+        "counts": np.array([around.tissue(field, None), null_voxels], np.int64),
     }
     workspace.store.save(kind, key_of(field), arrays)
 
@@ -209,9 +211,11 @@ def measure(workspace: Workspace, field: Box, sample: Sample, finding: Finding, 
 def gather(store: Store | MemoryStore, fields: Sequence[Box], kind: str) -> Scores:
     """Put the scores of some fields together, of which there must be one."""
     saved = [store.load(kind, key_of(field)) for field in fields]
-    found, null, partners = (np.concatenate([each[name] for each in saved]) for name in ("found", "null", "partners"))
-    voxels, null_voxels, *strays = np.sum([each["counts"] for each in saved], axis=0).tolist()
-    return Scores(found, null, partners, (strays[0], strays[1]), voxels, null_voxels)
+    found, null, partners, elsewhere = (
+        np.concatenate([each[name] for each in saved]) for name in ("found", "null", "partners", "elsewhere")
+    )
+    voxels, null_voxels = np.sum([each["counts"] for each in saved], axis=0).tolist()
+    return Scores(found, null, partners, elsewhere, voxels, null_voxels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,11 +5,14 @@ the null over those in the voxels as they are, at that score, made to fall with 
 (Barlow 1972).
 
 The null pairs each punctum with any other, which is too often: the puncta of a true synapse have each other, and what
-meets them by chance makes no further object. So each detection of the null is weighted with the chance that its puncta
-are free: 1 for one that takes part in no detection, else the chance that this detection is no synapse, by its score.
-Those that only happen to lie there, as many as elsewhere in the field, are free. (Around a bright punctum a mirrored
-image has bright rings, which are weighted alike.) That chance starts as 1 and is computed three times: it has settled
-where synapses are many, and more rounds would only follow the noise of the counts where chance makes nearly all.
+meets them by chance makes no further object. So each detection of the null is weighted with the chance that the places
+of its two puncta are free: 1 for one within reach of no detection, else the chance that this detection is no synapse,
+by its score. (Around a bright punctum a mirrored image has bright rings, which are weighted alike.) In the voxels as
+they are two puncta that meet are in one place, which must be free once and not twice: so the sum is divided by the mean
+weight of a place anywhere, measured where the detections of the null lie in the field turned round.
+
+That chance starts as 1 and is computed three times: it has settled where synapses are many, and more rounds would only
+follow the noise of the counts where chance makes nearly all.
 
 Barlow, R. E. et al. (1972). Statistical inference under order restrictions. Wiley.
 Efron, B. (2004). Large-scale simultaneous hypothesis testing. J. Am. Stat. Assoc. 99(465), 96-104.
@@ -154,27 +157,22 @@ def _solved(scores: Scores) -> tuple[float, tuple[tuple[float, float], ...]]:
         return np.maximum(np.searchsorted(edges, values, side="right") - 1, 0)
 
     counts = np.bincount(bin_of(ordered), minlength=len(edges))
-    partners = np.where(np.isnan(scores.partners), len(edges), bin_of(scores.partners))
+    partners, elsewhere = (
+        np.where(np.isnan(those), len(edges), bin_of(those)) for those in (scores.partners, scores.elsewhere)
+    )
+    places = np.bincount(elsewhere.ravel(), minlength=len(edges) + 1)
     alike, numbers = np.unique(np.column_stack([bin_of(scores.null), partners]), axis=0, return_counts=True)
-    astray = [_astray(scores, side) for side in (0, 1)]
     false = np.ones(len(edges))
     for _ in range(_ROUNDS):
-        weights = numbers.astype(np.float64)
-        for side, stray in enumerate(astray):
-            weights *= np.append(stray + (1 - stray) * false, 1.0)[alike[:, side + 1]]
-        of_chance = np.bincount(alike[:, 0], weights, len(edges)) * (scores.voxels / scores.null_voxels)
+        free = np.append(false, 1.0)
+        weights = numbers * free[alike[:, 1]] * free[alike[:, 2]]
+        anywhere = math.fsum((free * places).tolist()) / int(places.sum())
+        scale = scores.voxels / (scores.null_voxels * anywhere) if anywhere else 0.0
+        of_chance = np.bincount(alike[:, 0], weights, len(edges)) * scale
         false = _falling(of_chance.tolist(), counts.tolist())
     middles = ordered[np.cumsum(counts) - counts + counts // 2]
     share = math.fsum((false * counts).tolist()) / len(ordered)
     return share, tuple(zip(middles.tolist(), (1 - false).tolist(), strict=True))
-
-
-def _astray(scores: Scores, side: int) -> float:
-    """Return of the null detections that seem to take part in a detection on a side the share that only lies there."""
-    count, touching = len(scores.null), int(np.count_nonzero(~np.isnan(scores.partners[:, side])))
-    stray = min(scores.strays[side], touching)
-    # those that take part, t, and of the others as many as elsewhere in the field: touching = t + (1 - t) stray
-    return stray * (count - touching) / (touching * (count - stray)) if touching and stray < count else 0.0
 
 
 def _falling(weights: Sequence[float], counts: Sequence[int]) -> NDArray[np.float64]:

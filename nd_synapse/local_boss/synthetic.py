@@ -117,6 +117,8 @@ class SyntheticVolume:
     channels: dict[str, NDArray[np.uint8]]
     """Name of the channel to uint8, shape (z, y, x)."""
     synapses: Synapses
+    orphans_um: dict[str, Points]
+    """Name of the channel to the centres of its puncta without a partner, bright and dim, shape (n, 3): z, y, x."""
     voxel_size_nm: tuple[float, float, float]
     """z, y, x in nanometres."""
     seed: int
@@ -147,7 +149,7 @@ def generate(
     size_um = np.asarray(voxel_size_nm, dtype=np.float64) / 1000
     synapses = _plant(streams[0], shape, size_um, drawn)
     autofluorescent = _autofluorescent(streams[1], shape, size_um, drawn)
-    channels = {}
+    channels, orphans_um = {}, {}
     for name, rng, dim_rng in zip(CHANNELS, streams[2 : 2 + count], streams[2 + count :], strict=True):
         fraction = {"Synapsin": drawn.orphan_synapsin_fraction, "PSD95": drawn.orphan_psd95_fraction}.get(name, 0.0)
         orphans = round(fraction * len(synapses)), round(drawn.dim_orphan_fraction * len(synapses))
@@ -157,6 +159,7 @@ def generate(
             _orphans(rng, name, orphans[0], shape, size_um, drawn),
             _orphans(dim_rng, name, orphans[1], shape, size_um, dim),
         ]
+        orphans_um[name] = np.concatenate([some.centre_um for some in blobs[1:]])
         # the same objects shine in every channel, each time with another brightness
         shine = rng.uniform(0.7, 1.0, len(autofluorescent.peak))
         blobs.append(_Blobs(autofluorescent.centre_um, autofluorescent.width_um, autofluorescent.peak * shine))
@@ -164,7 +167,7 @@ def generate(
         for some in blobs:
             _stamp(signal, some, size_um)
         channels[name] = _imaged(rng, signal, drawn)
-    return SyntheticVolume(channels, synapses, voxel_size_nm, seed, drawn)
+    return SyntheticVolume(channels, synapses, orphans_um, voxel_size_nm, seed, drawn)
 
 
 def _check(shape: tuple[int, int, int], voxel_size_nm: tuple[float, float, float], seed: int) -> None:

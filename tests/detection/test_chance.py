@@ -108,11 +108,11 @@ def test_of_detections_of_some_confidence_that_share_is_right() -> None:
     right = (distances <= 1.5).any(axis=1)
     confidence, chance = found.table["confidence"], found.chance
     assert 0.2 < right.mean() < 0.8
-    assert abs(confidence.mean() - right.mean()) < 0.08
+    assert abs(confidence.mean() - right.mean()) < 0.06
     assert chance.share_at_least <= chance.share <= chance.share_at_most
     for some in (confidence < 0.5, confidence >= 0.5):
-        assert np.count_nonzero(some) > 40
-        assert abs(confidence[some].mean() - right[some].mean()) < 0.15
+        assert np.count_nonzero(some) > 30
+        assert abs(confidence[some].mean() - right[some].mean()) < 0.1
     # the surer by score, the surer by confidence
     order = np.argsort(found.table["score"])
     assert (np.diff(confidence[order]) >= 0).all()
@@ -245,7 +245,7 @@ def test_a_figure_in_words_has_its_bounds() -> None:
 def scores(found: int, null: int, null_voxels: int = 800) -> Scores:
     ascending = np.linspace(1, 9, found, dtype=np.float32)
     partners = np.full((null, 2), np.nan, np.float32)
-    return Scores(ascending, np.linspace(1, 9, null, dtype=np.float32), partners, (0, 0), 100, null_voxels)
+    return Scores(ascending, np.linspace(1, 9, null, dtype=np.float32), partners, partners, 100, null_voxels)
 
 
 @settings(max_examples=50, deadline=None)
