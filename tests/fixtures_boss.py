@@ -121,10 +121,10 @@ def start_boss(
 ) -> Iterator[BossServer]:
     """Run ``nd-synapse boss serve`` on a data folder; it is stopped at the end.
 
-    ``--faults``, ``--delay-ms`` and ``--rate-mb-s`` are options of `tests.serve_boss`; `limits` are options of the
-    shell's ``ulimit`` for it, and `log` gets its standard error.
+    ``--faults``, ``--delay-ms``, ``--rate-mb-s`` and ``--lag-s`` are options of `tests.serve_boss`; `limits` are
+    options of the shell's ``ulimit`` for it, and `log` gets its standard error.
     """
-    is_plain = not {"--faults", "--delay-ms", "--rate-mb-s"} & set(arguments)
+    is_plain = not {"--faults", "--delay-ms", "--rate-mb-s", "--lag-s"} & set(arguments)
     module = ["nd_synapse", "boss", "serve"] if is_plain else ["tests.serve_boss"]
     command = [sys.executable, "-m", *module, "--data", str(data), "--port", str(port), *arguments]
     if limits:

@@ -1,4 +1,4 @@
-"""``nd-synapse boss serve`` with faults or a slow link: ``python -m tests.serve_boss --faults PLAN --delay-ms N``."""
+"""``nd-synapse boss serve`` with faults: ``python -m tests.serve_boss --faults PLAN --delay-ms N --lag-s N``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nd_synapse.local_boss import server, tokens
 from nd_synapse.local_boss.boss import Boss
 from tests.faults.boss_faults import FaultyBoss
 from tests.faults.boss_plan import FaultPlan
+from tests.late_boss import LateVoxels
 from tests.throttle import Link, Throttle
 
 
@@ -23,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--rate-mb-s", type=float, default=math.inf)
+    parser.add_argument("--lag-s", type=float, help="carry out writes and erases late, see tests.late_boss")
     parser.add_argument("--faults", help="a plan in JSON, or @FILE with it")
     options, rest = parser.parse_known_args()
     text = options.faults
@@ -31,6 +33,8 @@ def main() -> int:
     build = server.application
 
     def application(boss: Boss, bearers: Mapping[str, tokens.Rights]) -> ASGIApp:
+        if options.lag_s is not None:
+            boss.voxels = LateVoxels(boss.data, lambda _: float(options.lag_s))
         wrapped: ASGIApp = build(boss, bearers)
         # the faults are outermost: they reach for the connection
         return FaultyBoss(Throttle(wrapped, link) if link.is_slow else wrapped, plan)

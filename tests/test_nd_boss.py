@@ -42,7 +42,7 @@ from nd_synapse.errors import (
 )
 from nd_synapse.geometry import Box, Frame
 from NeuroDataResource import NeuroDataResource
-from tests.faulty_boss import HTML, boss_error, faulty_boss, resets, says
+from tests.faulty_boss import HTML, Handler, boss_error, faulty_boss, resets, says
 from tests.fixtures_boss import Place, make_place, new_name
 
 BRISK = Patience(connect_s=5, read_s=20, attempts=3, pause_s=0.02, longest_pause_s=0.05)
@@ -131,14 +131,30 @@ def test_an_empty_mask_erases_and_still_makes_the_channel(boss_server, destinati
     assert not read_all(boss_server, destination).any()
 
 
-def test_the_same_mask_again_sends_nothing(boss_server, destination):
+def test_the_same_mask_again_is_written_again_and_nothing_is_erased(boss_server, destination):
+    """The voxels that BOSS shows may be about to be erased."""
     mask = masks(BOX, 1)
     with faulty_boss(boss_server.url) as between:
         remote = remote_of(boss_server, between.url)
-        push_mask(remote, destination, BOX, mask, FRAME)
+        first = push_mask(remote, destination, BOX, mask, FRAME)
         between.clear()
-        report = push_mask(remote, destination, BOX, mask, FRAME)
-        assert between.count("^(POST|PUT)") == 0
+        again = push_mask(remote, destination, BOX, mask, FRAME)
+        assert between.count("^PUT") == 0
+    assert (again.blocks_erased, again.blocks_written, again.bytes_sent) == (0, first.blocks_written, first.bytes_sent)
+
+
+def test_a_mask_that_became_empty_is_erased_and_zeros_are_written_that_reads_wait_for(boss_server, destination):
+    empty = np.zeros(BOX.shape, bool)
+    with faulty_boss(boss_server.url) as between:
+        remote = remote_of(boss_server, between.url)
+        push_mask(remote, destination, BOX, masks(BOX, 1), FRAME)
+        between.clear()
+        report = push_mask(remote, destination, BOX, empty, FRAME)
+        changes = [seen.method for seen in between.seen if seen.method in ("PUT", "POST")]
+        assert changes == ["POST", *["PUT", "POST"] * report.blocks_erased]
+        between.clear()
+        report = push_mask(remote, destination, BOX, empty, FRAME)
+        assert between.count("^PUT|^POST") == 1, "a zero, to try out the rights"
     assert (report.blocks_erased, report.blocks_written, report.bytes_sent) == (0, 0, 0)
 
 
@@ -585,12 +601,12 @@ def test_an_erase_that_boss_carries_out_late_removes_nothing_from_the_mask(boss_
     push_mask(remote, destination, box, first, FRAME)
     with faulty_boss(boss_server.url) as between:
         between.add("PUT .*to_black", give_up)
-        # the read before the push, and the verification
-        between.add("GET /v1/cutout", lambda handler: handler.forward(), carry_out)
+        # the right to read is tried out, the block is compared, and verified
+        between.add("GET /v1/cutout", Handler.forward, Handler.forward, carry_out)
         report = push_mask(remote_of(boss_server, between.url), destination, box, second, FRAME)
         assert between.count("GET /v1/cutout") == 4
     np.testing.assert_array_equal(read_all(boss_server, destination), expected((box, second)))
-    assert report.blocks_repaired == 1
+    assert (report.blocks_written, report.blocks_repaired) == (2, 0)
     assert "1 blocks of" in caplog.text
     assert "needed several attempts" in caplog.text
 

@@ -28,7 +28,16 @@ from nd_synapse.boss.errors import reply_of
 from nd_synapse.errors import DataError, UnavailableError
 from nd_synapse.geometry import Box
 
-__all__ = ["CUBOID", "REQUEST_VOXELS", "erase_block", "pieces_of", "read_cutout", "request_size", "write_block"]
+__all__ = [
+    "CUBOID",
+    "REQUEST_VOXELS",
+    "check_access",
+    "erase_block",
+    "pieces_of",
+    "read_cutout",
+    "request_size",
+    "write_block",
+]
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +137,22 @@ def erase_block(remote: BossRemote, channel: ChannelResource, box: Box) -> int:
     return _repeats(_request(remote, channel, box, f"erasing {box} of {_name(channel)}", "PUT"))
 
 
+def check_access(remote: BossRemote, channel: ChannelResource, box: Box) -> None:
+    """Refuse a channel whose voxels may not be read or cannot be written now; no voxel is changed."""
+    read_cutout(remote, channel, _first_voxel(box))
+    _write_nothing(remote, channel, box)
+
+
+def _write_nothing(remote: BossRemote, channel: ChannelResource, box: Box) -> None:
+    """Write a zero, which changes no voxel but needs all that a write needs."""
+    first = _first_voxel(box)
+    write_block(remote, channel, first, np.zeros(first.shape, channel.datatype))
+
+
+def _first_voxel(box: Box) -> Box:
+    return Box(*((start, start + 1) for start in box.start))
+
+
 def _repeats(response: requests.Response) -> int:
     """Return the attempts that failed before this response; a client that `connect` did not make has none."""
     return int(getattr(response.raw, "repeats", 0))
@@ -155,6 +180,8 @@ def _request(
         if reply is not None and reply.status == 500:
             # BOSS answers so to a token that it does not know, too; a request for JSON gets the true reason.
             call(remote, requested, remote.list_collections)
+            if method == "PUT":  # and to an erase in a locked channel; a write gets the true reason
+                _write_nothing(remote, channel, box)
         raise
 
 

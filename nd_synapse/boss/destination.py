@@ -1,4 +1,4 @@
-"""The channel in BOSS that a mask goes to: found, or created; it writes no voxels, see `boss.push`."""
+"""The channel in BOSS that a mask goes to: found, or created; it changes no voxels, see `boss.push`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from intern.resource.boss.resource import (
     ExperimentResource,
 )
 
-from nd_synapse.boss.catalog import check_name, read_frame
+from nd_synapse.boss.catalog import RESOLUTION, check_name, read_frame
 from nd_synapse.boss.connection import call, describe_resource
+from nd_synapse.boss.cutouts import check_access
 from nd_synapse.boss.errors import reply_of, was_deleted
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box, Frame
@@ -97,6 +98,9 @@ def ensure_channel(
     fields, is_new = _ensure(remote, requested, wanted)
     _check_kind(requested, fields)
     _check_maker(requested, fields, destination)
+    if not is_new:
+        # a token may have the right to sign and not to write: it would lock the channel's owner out
+        check_access(remote, wanted, box)
     if fields.get("description") != destination.description:
         _sign(remote, requested, wanted, fields)
     return wanted, is_new
@@ -135,11 +139,12 @@ def _channel(destination: Destination) -> tuple[str, ChannelResource]:
 
 def _check_kind(requested: str, fields: Mapping[str, Any]) -> None:
     """Refuse a channel that cannot hold a mask."""
-    if (fields.get("type"), fields.get("datatype")) != ("image", "uint8"):
+    kind, datatype, base = fields.get("type"), fields.get("datatype"), fields.get("base_resolution") or RESOLUTION
+    if (kind, datatype, base) != ("image", "uint8", RESOLUTION):
         raise DataError(
             requested,
-            f"it exists already, with type {fields.get('type')} and {fields.get('datatype')}",
-            "A mask needs an image channel of uint8: choose another experiment with --out-exp NAME",
+            f"it exists already, with type {kind} and {datatype}, and {base} as its base resolution",
+            "A mask needs an image channel of uint8 and resolution 0: choose another experiment with --out-exp NAME",
         )
 
 

@@ -27,9 +27,20 @@ from nd_synapse.errors import (
 from nd_synapse.redaction import redacted
 from nd_synapse.text import one_line, shortened
 
-__all__ = ["BossReply", "parse_body", "read_reply", "reply_of", "translated", "was_deleted"]
+__all__ = [
+    "BossReply",
+    "is_storage_trouble",
+    "parse_body",
+    "read_reply",
+    "reply_of",
+    "translated",
+    "was_deleted",
+]
 
 _DELETED = 4005
+_SYSTEM_ERROR = 9001
+# BOSS answers a write so whatever went wrong in its storage, and in these two cases, which stay as they are
+_LOCKED, _RESOLUTION = "excessive write errors", "RESOLUTION_MISMATCH"
 _REPLY = "boss_reply"
 """Attribute of a foreign error that keeps the error response."""
 
@@ -105,6 +116,11 @@ def _host_in(url: str) -> str:
     except ValueError:
         return ""
     return f"{target.scheme}://{target.netloc}" if target.scheme and target.netloc else ""
+
+
+def is_storage_trouble(code: int | None, message: str) -> bool:
+    """Return whether a write failed by trouble in BOSS's own storage, so that another attempt may succeed."""
+    return code == _SYSTEM_ERROR and _LOCKED not in message and _RESOLUTION not in message
 
 
 def reply_of(error: NDSynapseError) -> BossReply | None:
@@ -196,6 +212,16 @@ def _refusal(reply: BossReply, requested: str, host: str) -> NDSynapseError:
         case status if 300 <= status < 400:
             found = f"{host} redirects to {reply.location or 'another address'}"
             return UsageError(requested, found, "Give that as --host")
+        case 400 if is_storage_trouble(reply.code, reply.message):
+            return UnavailableError(
+                requested, f"{says}, after the retries", "Try again later: finished blocks are kept"
+            )
+        case 400 if reply.code == _SYSTEM_ERROR and _LOCKED in reply.message:
+            remedy = "Ask BOSS to unlock it, or choose another experiment with --out-exp NAME"
+            return UnavailableError(requested, f"{host} has locked the channel after too many failed writes", remedy)
+        case 400 if reply.code == _SYSTEM_ERROR:
+            remedy = "Choose another experiment with --out-exp NAME; missing channels are created to fit"
+            return DataError(requested, f"{host} cannot write this resolution of the channel", remedy)
         case 400 | 409:
             return UsageError(requested, f"it was refused; {says}", "Check names and ranges")
         case status if status >= 500:

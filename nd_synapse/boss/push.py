@@ -1,11 +1,16 @@
 """Pushes masks to BOSS: afterwards the channel equals the mask, read back and compared.
 
 BOSS keeps its own voxels where zeros are written: a second mask written over a first gives the union of both. So every
-block is compared with what BOSS holds, erased where the mask has fewer voxels, and only then written. A block that is
-right already is not sent, so an interrupted push is cheap to repeat.
+block is compared with what BOSS holds, and erased where the mask has fewer voxels.
 
-BOSS may carry out an erase late, after the attempt was given up and the mask was written and read back. So blocks that
-needed several attempts are read once more at the end, when such attempts have had time to end.
+BOSS queues writes and erases, and carries them out in this order for each cuboid; a read waits for queued writes to its
+cuboids, and not for erases. So a voxel that is shown may be about to be erased, by an earlier push or by somebody else;
+what is shown empty stays empty. Hence a block is trusted only where the mask is empty and BOSS shows it empty. Every
+other block is written, also with zeros alone: that changes no voxel, but lets the read that verifies the block wait for
+all that was queued before.
+
+An attempt that was given up may still reach the queue. So blocks that needed several attempts are written and verified
+once more at the end, when such attempts have had time to end.
 """
 
 from __future__ import annotations
@@ -96,30 +101,31 @@ class _Push:
 
     def write(self, block: Box, existing: NDArray[Any], wanted: NDArray[Any]) -> None:
         """Make a block of BOSS equal to `wanted`, shape (z, y, x), unless another job took the channel over."""
-        erase, write = _needs(existing, wanted)
-        if erase or write:
-            refuse_taken(self.remote, self.destination)
+        erase = bool(np.any((wanted == 0) & (existing != 0)))
+        if not erase and not wanted.any():
+            return
+        refuse_taken(self.remote, self.destination)
         repeats = 0
         if erase:
             repeats += erase_block(self.remote, self.channel, block)
             self.erased += 1
-        if write:
-            repeats += write_block(self.remote, self.channel, block, wanted)
-            self.written += 1
-            self.sent += wanted.nbytes
+        repeats += write_block(self.remote, self.channel, block, wanted)
+        self.written += 1
+        self.sent += wanted.nbytes
         if repeats:
             self.repeats += repeats
             self.repeated[block] = time.monotonic()
 
-    def wait_for_late_erases(self) -> None:
-        """Wait until attempts that were given up have had time to end."""
+    def wait_for_late_attempts(self) -> list[Box]:
+        """Wait until attempts that were given up have had time to end; return the blocks that needed them."""
         if not self.repeated:
-            return
+            return []
         waited = time.monotonic() - max(self.repeated.values())
         pause = max(0.0, patience_of(self.remote).settling_s(self.repeats) - waited)
-        text = "%d blocks of %s needed several attempts, which BOSS may carry out late: verifying them again in %.1f s"
+        text = "%d blocks of %s needed several attempts, which BOSS may carry out late: writing them again in %.1f s"
         log.info(text, len(self.repeated), self.channel.name, pause)
         time.sleep(pause)
+        return list(self.repeated)
 
     def verify(self, block: Box, wanted: NDArray[Any]) -> None:
         """Read a block back and compare it; send it again once, and refuse if it still differs."""
@@ -287,9 +293,10 @@ def push_mask(
     for done, block in enumerate(blocks, len(blocks) + 1):
         push.verify(block, _as_mask(mask[block.slices(box.start)]))
         report_progress(done, 2 * len(blocks))
-    push.wait_for_late_erases()
-    for block in list(push.repeated):
-        push.verify(block, _as_mask(mask[block.slices(box.start)]))
+    for block in push.wait_for_late_attempts():
+        wanted = _as_mask(mask[block.slices(box.start)])
+        push.write(block, wanted, wanted)
+        push.verify(block, wanted)
     # The mask that was verified is another job's if that took the channel over meanwhile.
     refuse_taken(remote, destination)
     seconds = time.monotonic() - start
@@ -353,10 +360,3 @@ def _as_mask(voxels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return 255 where voxels, shape (z, y, x), are not zero: a new array of that shape, uint8."""
     mask: NDArray[np.uint8] = np.multiply(np.not_equal(voxels, 0), FOUND, dtype=np.uint8)
     return mask
-
-
-def _needs(existing: NDArray[Any], wanted: NDArray[Any]) -> tuple[bool, bool]:
-    """Return whether a block must be erased, and whether it must be written afterwards."""
-    erase = bool(np.any((wanted == 0) & (existing != 0)))
-    differs = wanted != 0 if erase else (wanted != 0) & (existing != wanted)
-    return erase, bool(np.any(differs))

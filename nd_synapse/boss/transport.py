@@ -19,15 +19,16 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import MaxRetryError, NameResolutionError, ProxyError, SSLError
 
-from nd_synapse.boss.errors import parse_body
+from nd_synapse.boss.errors import is_storage_trouble, parse_body
 from nd_synapse.credentials import Token
 
 __all__ = ["BossAdapter", "BossRetry", "Patience"]
 
 log = logging.getLogger(__name__)
 
-# BOSS answers 500 while a cuboid is being written. A proxy before it answers 429; BOSS itself does for its quota.
-_TRANSIENT_STATUS = frozenset({429, 500, 502, 503, 504})
+# BOSS answers 500 while a cuboid is being written, and 400 to writes that its storage could not take. A proxy before it
+# answers 429. What else BOSS answers with 400 and 429 is final, see `_is_final`.
+_TRANSIENT_STATUS = frozenset({400, 429, 500, 502, 503, 504})
 _LONGEST_RETRY_AFTER_S = 120
 
 _RESPONSE_S = 900.0
@@ -69,8 +70,7 @@ class BossRetry(urllib3.Retry):
         _stacktrace: Any = None,
     ) -> BossRetry:
         """Count an attempt that failed, or raise if there is no further one."""
-        is_final = _is_permanent(error) if error is not None else _is_quota(response)
-        if is_final:
+        if _is_permanent(error) if error is not None else _is_final(response):
             raise MaxRetryError(_pool, str(url), error)
         retry = super().increment(method, url, response, error, _pool, _stacktrace)
         if error is None:  # urllib3 itself logs connections that break
@@ -78,9 +78,12 @@ class BossRetry(urllib3.Retry):
         return retry
 
 
-def _is_quota(response: urllib3.BaseHTTPResponse) -> bool:
-    """Return whether BOSS refuses because a user's monthly quota is used up: it says so with a code of its own."""
-    return response.status == 429 and "code" in parse_body(response.data)
+def _is_final(response: urllib3.BaseHTTPResponse) -> bool:
+    """Return whether BOSS refuses by a code of its own: a monthly quota that is used up, or an invalid request."""
+    fields = parse_body(response.data)
+    if response.status == 400:
+        return not is_storage_trouble(fields.get("code"), str(fields.get("message")))
+    return response.status == 429 and "code" in fields
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -11,7 +11,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,10 +77,14 @@ class _Killable(uvicorn.Server):
 
 
 class FaultyServer:
-    """A local BOSS on its own port; its plan may be changed while it runs, and it restarts when killed."""
+    """A local BOSS on its own port; its plan may be changed while it runs, and it restarts when killed.
 
-    def __init__(self, data: Path) -> None:
+    `opened` opens its data folder.
+    """
+
+    def __init__(self, data: Path, opened: Callable[[Path], Boss] = Boss) -> None:
         self.data = data
+        self._opened = opened
         self.plan = FaultPlan([])
         fill(data, "given", "volume", volume())
         self.token = tokens.writing_token(data)
@@ -123,7 +127,7 @@ class FaultyServer:
 
     def _live(self, listener: socket.socket) -> None:
         while True:
-            boss = Boss(self.data)
+            boss = self._opened(self.data)
             answering = application(boss, tokens.load(self.data))
             self._server = _Killable(configured(_Replanned(self, answering)))
             self._ready.set()
