@@ -1,18 +1,49 @@
-"""Limits of this machine, or of the container on it: memory and cores."""
+"""Limits of this machine, or of the container on it, memory and cores; and what its environment says of threads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["available_bytes", "available_cores", "default_cpus", "in_gib", "sufficient_bytes", "usable_bytes"]
+from nd_synapse.errors import UsageError
+
+__all__ = [
+    "available_bytes",
+    "available_cores",
+    "check_threads",
+    "default_cpus",
+    "in_gib",
+    "sufficient_bytes",
+    "usable_bytes",
+]
 
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 
 _PERCENT = 90
 """What may be used of a limit of memory: the kernel and the system's own caches count, too."""
+
+
+_MOST_THREADS = {
+    **dict.fromkeys((f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS")), 4096),
+    **dict.fromkeys(("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "LOKY_MAX_CPU_COUNT"), 4096),
+    "BLOSC_NTHREADS": 256,
+    "JOBLIB_MULTIPROCESSING": 1,
+}
+"""The largest number in each variable that libraries of ours read; what they do with another text is not said where
+it happens: a block fails, or a figure, or an import."""
+
+
+def check_threads(environ: Mapping[str, str]) -> None:
+    """Refuse a setting of threads that is no number, or one too large."""
+    for name, most in _MOST_THREADS.items():
+        # OpenMP takes a list, for threads that start threads
+        for number in environ.get(name, "").split(",") if name.startswith("OMP") else [environ.get(name, "")]:
+            plain = number.strip()
+            if plain and not (plain.isascii() and plain.isdigit() and int(plain) <= most):
+                found = f"{plain[:40]!r} is no whole number up to {most}"
+                raise UsageError(f"{name} in the environment", found, "Correct it, or unset it")
 
 
 def available_bytes() -> int:

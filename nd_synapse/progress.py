@@ -1,10 +1,11 @@
-"""Progress of the steps of a job: bars on a terminal, a log line at the end of each step elsewhere."""
+"""Progress of the steps of a job: bars on a terminal; elsewhere log lines as a step begins, goes on, and ends."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -14,6 +15,9 @@ from tqdm import tqdm
 __all__ = ["Progress", "on_terminal", "reporting", "silent"]
 
 log = logging.getLogger(__name__)
+
+_PAUSE_S = 60.0
+"""Time between two log lines of a step."""
 
 
 class Progress(Protocol):
@@ -37,14 +41,20 @@ def reporting(shown: bool) -> Iterator[Progress]:
     """Report to the user."""
     bar: tqdm | None = None
     watched = shown and on_terminal()
+    began, said_s = "", 0.0
 
     def report(step: str, done: int, total: int, note: str = "") -> None:
-        nonlocal bar
+        nonlocal bar, began, said_s
         if not shown:
             return
         if not watched:
-            if done == total:
+            if step != began and done < total:
+                log.info("%s: %d blocks to do", step, total - done)
+            elif done == total or time.monotonic() - said_s >= _PAUSE_S:
                 log.info("%s: %d of %d blocks%s", step, done, total, f", {note}" if note else "")
+            else:
+                return
+            began, said_s = step, time.monotonic()
             return
         if bar is not None and bar.desc.split(":")[0].strip() != step:
             bar.close()

@@ -147,10 +147,19 @@ def command(*words: str) -> int:
 
 @pytest.mark.slow
 def test_from_the_shell_the_keys_are_printed(config: Path, tmp_path: Path) -> None:
-    done = shell(str(config), "tests.test_nd_multicore:save", "--block-size", "5,20,30", "--cpus", "1", folder=tmp_path)
+    done = shell(
+        str(config),
+        "tests.test_nd_multicore:save",
+        "--block-size",
+        "5,20,30",
+        "--cpus",
+        "1",
+        "--verbose",
+        folder=tmp_path,
+    )
     assert (done.returncode, done.stdout) == (0, "1_0_3\n")
     assert len(list(tmp_path.iterdir())) == 1
-    line = r"INFO block z 1:5 y 0:20 x 3:30 pull_s=\d+\.\d{3} compute_s=\d+\.\d{3} write_s=\d+\.\d{3} peak_mib=\d+$"
+    line = r"DEBUG block z 1:5 y 0:20 x 3:30 pull_s=\d+\.\d{3} compute_s=\d+\.\d{3} write_s=\d+\.\d{3} peak_mib=\d+$"
     assert len(re.findall(line, done.stderr, re.MULTILINE)) == 1
     assert "blocks: 1 of 1 blocks" in done.stderr
 

@@ -22,14 +22,29 @@ def _undone() -> Iterator[None]:
     logs.apply(None)
 
 
-def test_elsewhere_it_is_one_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_elsewhere_it_is_a_line_as_a_step_begins_and_one_as_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
     logs.apply(logs.LogSettings(logging.INFO))
     with progress.reporting(shown=True) as report:
         for step in ("pull", "detect"):
             for done in range(4):
                 report(step, done, 3, "2.0 million voxels/s")
     lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
-    assert lines == [f"INFO {step}: 3 of 3 blocks, 2.0 million voxels/s" for step in ("pull", "detect")]
+    both = ("3 blocks to do", "3 of 3 blocks, 2.0 million voxels/s")
+    assert lines == [f"INFO {step}: {words}" for step in ("pull", "detect") for words in both]
+
+
+def test_a_long_step_says_how_far_it_is_once_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    logs.apply(logs.LogSettings(logging.INFO))
+    with progress.reporting(shown=True) as report:
+        for done in range(8):
+            report("push", done, 100)
+    lines = [line.rpartition("push: ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines[0] == "100 blocks to do"
+    assert 1 < len(lines) < 5
 
 
 def test_on_a_terminal_it_is_a_bar_with_speed_time_left_and_failures() -> None:

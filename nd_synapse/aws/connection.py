@@ -45,7 +45,7 @@ class _Program(subprocess.Popen):  # type: ignore[type-arg] # botocore passes th
             # what it started may hold its pipes, and is not waited for
             self.kill()
             self.wait()
-            for pipe in (self.stdout, self.stderr):
+            for pipe in filter(None, (self.stdout, self.stderr)):
                 pipe.close()
             raise
         return output
@@ -93,7 +93,8 @@ def connect(service: str, config: Config, *, region: str | None = None, remedy: 
             return session.client(service, config=config)
         except ValueError as error:
             scrub(error)
-            hint = f"Correct AWS_ENDPOINT_URL and the region (AWS_DEFAULT_REGION). {remedy}".rstrip(". ")
+            settings = "AWS_ENDPOINT_URL, the region (AWS_DEFAULT_REGION), and numbers in variables AWS_*"
+            hint = f"Correct {settings}. {remedy}".rstrip(". ")
             raise UsageError(requested, without_credentials(str(error).rstrip(".")), hint) from error
 
 

@@ -39,6 +39,7 @@ from nd_synapse.blocks.worker import LENGTH, Done, Failed, InWorkerError, Ready,
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.importing import refuse_nested
+from nd_synapse.machine import check_threads
 from nd_synapse.redaction import redacted
 
 __all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "InWorkerError"]
@@ -168,6 +169,7 @@ class BlockPool:
                 f"{cpus} worker processes", "at least one is needed", "Give --cpus a number from 1 upwards"
             )
         refuse_nested("a pool of worker processes")
+        check_threads(os.environ)
         self.cpus = cpus
         self._block_limit_s = block_limit_s
         self._setup = (logs.current(), setup, arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from nd_synapse.console import app
@@ -13,6 +14,8 @@ from nd_synapse.report.table_file import read_table_file
 from nd_synapse.values import parse_path
 
 __all__ = ["main"]
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> int:
@@ -29,6 +32,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
         requested = parser.parse_args(words)
         table = read_table_file(requested.table)
+        log.info("drawing the report of %s", requested.table)
         page = write_report(
             requested.out,
             title=requested.title or f"PyMeda of {requested.table.stem}",

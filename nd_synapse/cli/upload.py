@@ -58,6 +58,7 @@ def _upload(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
         raise UsageError(f"uploading {options.folder}", "there is no such folder", "Give a result folder")
     with locked(options.folder):
         key, is_all = _key_of(options.folder, bucket)
+        log.info("sending %s to s3://%s/%s/, where it is not there yet", options.folder, bucket, key)
         with ended_at_once(app.GOES_ON):
             uploaded = upload.upload_folder(options.folder, bucket, key, acl=options.acl)
         log.info("%d files are in s3://%s/%s/", len(uploaded), bucket, key)

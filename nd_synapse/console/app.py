@@ -14,7 +14,8 @@ from typing import IO, NoReturn
 from nd_synapse import logs
 from nd_synapse.console import signals
 from nd_synapse.credentials import take_environment
-from nd_synapse.errors import LimitError, NDSynapseError, StoppedError, StorageError
+from nd_synapse.errors import LimitError, NDSynapseError, StoppedError, StorageError, UsageError
+from nd_synapse.machine import check_threads
 from nd_synapse.redaction import redacted
 from nd_synapse.text import describe_error, one_line, shortened
 
@@ -80,6 +81,7 @@ def run(command: Command, argv: Sequence[str] | None, *, remedy: str = GOES_ON, 
 
     def work() -> int:
         _check_folder()
+        check_threads(environ)
         code = command(arguments, environ)
         write_stdout("")  # flushes what others have printed
         return code
@@ -168,6 +170,10 @@ def log_startup_error(error: BaseException) -> int:
     """Log an error that ended a command while it was being imported."""
     if logs.current() is None:
         logs.start(sys.argv[1:], os.environ)
+    try:
+        check_threads(os.environ)
+    except UsageError as fault:  # it may be what an import failed on
+        return log_error(fault)
     return log_uncaught(error)
 
 

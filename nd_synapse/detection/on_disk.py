@@ -26,7 +26,7 @@ from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import BlockFunction, Workspace, run_in_worker, set_up_worker
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
-from nd_synapse.progress import Progress, on_terminal, silent
+from nd_synapse.progress import Progress, silent
 
 __all__ = ["Means", "PoolRunner", "detect", "opened"]
 
@@ -139,17 +139,14 @@ class PoolRunner:
                 self.failed_blocks.append(FailedBlock(outcome.box, step.name, outcome.reason, outcome.traceback))
             return
         write_s = outcome.result.write_s
-        # on a terminal the bar reports; a line a block is for the log file
-        level = logging.DEBUG if on_terminal() else logging.INFO
         text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
-        log.log(
-            level, text, step.name, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20
-        )
+        log.debug(text, step.name, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20)
 
     def results(self, name: str, function: BlockFunction, blocks: Sequence[Box]) -> list[Any]:
         """Return what a function returns for each block."""
         started = time.monotonic()
-        results = []
+        results: list[Any] = []
+        self._means.progress(name, 0, len(blocks))
         for outcome in self._pool.run(partial(run_in_worker, function=function), Boxes(blocks)):
             if isinstance(outcome, Failed):
                 raise DataError(
@@ -158,6 +155,7 @@ class PoolRunner:
                     "The same command goes on where it was; give it more memory, or fewer --cpus",
                 )
             results.append(outcome.result.value)
+            self._means.progress(name, len(results), len(blocks))
         self._add_seconds(name, time.monotonic() - started)
         return results
 

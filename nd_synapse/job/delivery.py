@@ -39,10 +39,22 @@ MANY_SYNAPSES = 100_000
 """Above it the table is written as Parquet, too."""
 
 
+_BEGINNING = {
+    "files": "writing masks and table",
+    "registration": "measuring the shifts between sections and between channels",
+    "plots": "drawing the report",
+    "push": "writing the masks to BOSS",
+    "record": "computing checksums",
+    "upload": "sending the result folder to S3",
+}
+"""What the log says when a step begins: each may take minutes."""
+
+
 @contextmanager
 def step(outcome: Outcome, name: str, collect: bool = True) -> Iterator[None]:
     """Time a step; with `collect`, its failure is noted in the outcome and does not stop the steps after it."""
     started = time.monotonic()
+    log.info("%s", _BEGINNING[name])
     try:
         yield
     except NDSynapseError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 
 __all__ = ["Check", "Request", "verify"]
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 4
 
@@ -93,6 +96,7 @@ def verify(request: Request) -> Iterator[Check]:
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
     """Make a check; one that cannot be made does not prevent the others."""
+    log.info("checking: %s", name)
     try:
         return check()
     except (DataError, UnknownNameError) as error:

@@ -43,7 +43,7 @@ from nd_synapse.multicore.historical import BlockFunction, three_numbers, zyx
 from nd_synapse.multicore.memory import Load
 from nd_synapse.multicore.on_block import is_finished, run_on_block, set_up_worker
 from nd_synapse.multicore.results import Results, assembled_rows, assembled_volumes
-from nd_synapse.progress import Progress, on_terminal, silent
+from nd_synapse.progress import Progress, silent
 from nd_synapse.values import parse_int, parse_path
 
 __all__ = ["run_parallel"]
@@ -184,11 +184,9 @@ class _Report:
             self._failed += 1
             log.error("block %s failed: %s", outcome.box, outcome.reason)
         else:
-            # on a terminal the bar reports; a line a block is for the log file
-            level = logging.DEBUG if on_terminal() else logging.INFO
             pull_s, write_s = self._feed.pull_s.get(outcome.box, 0.0), outcome.result
             text = "block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
-            log.log(level, text, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20)
+            log.debug(text, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20)
         speed = f"{self._voxels / (time.monotonic() - self._started) / 1e6:.1f} million voxels/s"
         note = f"{speed}, {self._failed} failed" if self._failed else speed
         self._progress("blocks", self._done, self._total, note)

@@ -188,7 +188,7 @@ def test_a_failed_block_is_empty_and_the_next_run_tries_it_alone(
         (tmp_path / folder).mkdir(exist_ok=True)
         return Plan(source, source.box, pipeline, ROLES, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path / folder)
 
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         found = detect(plan(Fragile(), "a"), 2)
     failed_block = Box((4, 8), (16, 32), (16, 32))
     assert [(failed.box, failed.step) for failed in found.failed_blocks] == [(failed_block, "detect")]
