@@ -170,8 +170,6 @@ def marked(data: DataSet, truth: str, found: list[Synapses]) -> Marked:
 def of_pipelines(data: DataSet, task: Task, cache: dict) -> Iterator[tuple[str, Marked, Marked | None]]:
     """Yield what a pipeline is called, what it marks by default, and all that has a score."""
     for entry in task.entries:
-        if entry.name not in registry.names():
-            continue
         runs = []
         for given in (dict(entry.given), permissive(entry.name, entry.given)):
             key = (entry.name, *sorted(given.items()), *sorted(entry.chosen.items()))
@@ -270,6 +268,15 @@ def _line(what: str, row: Figures, notes: str = "") -> str:
     return f"| {' | '.join([what, f'{row.precision:.3f}', f'{row.recall:.3f}', *rates, notes])} |"
 
 
+def all_ran(task: Task, rows: Iterable[tuple]) -> bool:
+    """Return whether every pipeline of ours has its row; print those that lack it."""
+    there = {what for what, *_ in rows}
+    lacking = [entry.what for entry in task.entries if entry.name in OURS and entry.what not in there]
+    for what in lacking:
+        print(f"{what}: NO FIGURES")
+    return not lacking
+
+
 def on_points(sets: Iterable[DataSet]) -> bool:
     """Print the tables of data sets with points; return whether all is as it should be."""
     met, short = True, []
@@ -277,6 +284,7 @@ def on_points(sets: Iterable[DataSet]) -> bool:
         cache: dict = {}
         for task in TASKS.get(data.name, TASKS["synthetic"]):
             rows, trivial = list(of_pipelines(data, task, cache)), list(of_baselines(data, task))
+            met &= all_ran(task, rows)
             for stratum, left_out in {"": np.empty(0, np.int64), **data.strata}.items():
                 name = f"{data.name} {stratum}".strip()
                 print(f"\n| {name}: {task.truth}, by {' and '.join(task.markers)} {HEADINGS}")

@@ -180,7 +180,10 @@ class Pipeline(Protocol):
 
     @property
     def working_bytes(self) -> int:
-        """Memory of `summarise` and `detect` beside their input, in bytes a voxel of it (halo included)."""
+        """Memory of `summarise` and `detect` beside their input, in bytes a voxel of it (halo included).
+
+        Some 12 MiB that do not grow with the block, such as tables, are not part of it: every worker has room for them.
+        """
         return 16
 
     @property

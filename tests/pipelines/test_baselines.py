@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import Figures, judged
+from benchmarks import accuracy
+from benchmarks.accuracy import BOTH, Entry, Figures, judged, on_points
 from benchmarks.baselines import BASELINES, maxima, response, thresholds
+from benchmarks.data_sets import DataSet, Labelled
+from nd_synapse.errors import UsageError
 from nd_synapse.evaluate.metrics import Rate
 
 SIZE_NM = (70.0, 100.0, 100.0)
@@ -55,3 +61,28 @@ def test_a_pipeline_below_a_trivial_detector_is_marked() -> None:
     assert "F1 BEATEN" in judged(row(0.8), [row(0.5), row(0.86)], {})
     assert "F1 0.06 BELOW TRIVIAL" in judged(row(0.8), [row(0.86)], {})
     assert judged(row(0.8), [row(0.5)], {"F1": 0.9}) == "F1 BELOW 0.90"
+
+
+@pytest.mark.parametrize(("broken", "good", "message"), [
+    ("nomads-unsupervised", False, "nomads-unsupervised All: NO FIGURES"),
+    ("nomads-2018", True, "nomads-2018 All does not run: it is broken"),
+])  # fmt: skip
+def test_a_pipeline_of_ours_that_does_not_run_is_a_failure(
+    broken: str, good: bool, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that was published by others is left out."""
+    run = accuracy.detections
+
+    def run_others(entry: Entry, *arguments: Any) -> Any:
+        if entry.name == broken:
+            raise UsageError(broken, "it is broken", "Mend it")
+        return run(entry, *arguments)
+
+    entries = (Entry("nomads-unsupervised"), Entry("nomads-2018"))
+    monkeypatch.setitem(accuracy.TASKS, "synthetic", (replace(BOTH, entries=entries),))
+    monkeypatch.setattr(accuracy, "detections", run_others)
+    monkeypatch.setattr(accuracy, "judged", lambda *_: "")
+    channels = {"Synapsin": blobs(PLACES[:3], 0), "PSD95": blobs([*PLACES[:2], PLACES[3]], 1)}
+    image = Labelled(channels, SIZE_NM, {"excitatory": np.array(PLACES[:2]) * SIZE_NM / 1000})
+    assert on_points([DataSet("two blobs", [image], 300.0)]) == good
+    assert message in capsys.readouterr().out
