@@ -101,6 +101,21 @@ def test_for_any_blocks_the_result_is_the_same_also_where_only_some_rows_are_sam
     same(whole, detected(Puncta(), voxels, block_size=(3, 47, 61)))
 
 
+@pytest.mark.parametrize("size", [(1, 65, 97), (3, 21, 160)])
+def test_for_any_blocks_two_markers_of_different_widths_give_the_same(size: tuple[int, int, int]) -> None:
+    """Each marker has its own windows, whose halos differ; so has what is cut from a block for each."""
+    narrow, wide = blobs(1.2, seed=1), blobs(3.2, seed=1)
+    for strip in (narrow, wide):
+        strip[1, :20] = 0
+    for voxels in ({"synapsin": narrow, "psd95": wide}, {"synapsin": wide, "psd95": narrow}):
+        whole = detected(NomadsUnsupervised(), voxels, block_size=SHAPE, scores=True)
+        of_sides = {whole.finding[f"punctum_nm:{side}"] for side in ("presynaptic", "postsynaptic")}
+        assert of_sides == {300, 700}
+        assert len(whole.table["id"]) > 20
+        assert whole.tissue.fraction < 1
+        same(whole, detected(NomadsUnsupervised(), voxels, block_size=size, scores=True))
+
+
 def test_noise_alone_has_few_puncta() -> None:
     noise = np.random.default_rng(0).poisson(30, (8, 200, 200)).astype(np.uint8)
     assert len(detected(Puncta(), {"one": noise}).table["id"]) <= 3

@@ -107,12 +107,13 @@ def test_an_excitatory_run_finds_what_is_excitatory_and_makes_no_other_mask() ->
 
 
 def test_a_stricter_run_finds_the_surest_of_the_same_synapses() -> None:
+    """But a few: what is below the strictness has no strength, and outshines nothing beside it."""
     channels = generate((12, 160, 160), seed=3).channels
     loose, strict = (detect_arrays(NomadsClassifier(strictness=s), channels, VOXEL_SIZE_NM) for s in (2.0, 3.0))
     assert strict.table["score"].min() >= 3.0
     assert 0 < len(strict.table["id"]) < len(loose.table["id"])
-    assert len(strict.table["id"]) == pytest.approx(np.count_nonzero(loose.table["score"] >= 3.0), rel=0.05)
-    assert np.mean(loose.masks["All"][strict.masks["All"] > 0] > 0) > 0.9
+    assert len(strict.table["id"]) == pytest.approx(np.count_nonzero(loose.table["score"] >= 3.0), rel=0.02)
+    assert np.mean(loose.masks["All"][strict.masks["All"] > 0] > 0) > 0.99
 
 
 def test_a_channel_at_another_depth_gives_the_same_synapses() -> None:
