@@ -19,7 +19,7 @@ from nd_synapse.blocks import pool as block_pool
 from nd_synapse.blocks import processes, worker
 from nd_synapse.blocks.pool import BlockPool, Boxes, Done, Failed, InWorkerError
 from nd_synapse.blocks.processes import signals_held
-from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError
+from nd_synapse.errors import DataError, LimitError, NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
 
 BOXES = list(Box.of_shape((6, 1, 1)).tiles((1, 1, 1)))
@@ -262,7 +262,7 @@ def test_a_later_function_that_workers_cannot_load_ends_its_run() -> None:
     [
         (fail_to_start, NDSynapseError, "setting a worker process up: ZeroDivisionError: no such set-up", 1),
         (refuse_to_start, DataError, "a set-up: it has no data", 1),
-        (die_at_start, NDSynapseError, "ended by SIGKILL before it could begin, twice.*--block-size", 2),
+        (die_at_start, LimitError, "ended by SIGKILL before it could begin, twice.*--block-size", 2),
     ],
     ids=["raise", "refuse", "die"],
 )
@@ -283,7 +283,7 @@ def test_a_worker_that_never_begins_is_ended_at_its_limit(monkeypatch: pytest.Mo
     monkeypatch.setattr(block_pool, "_START_LIMIT_S", 2.0)
     ballast = os.urandom(2**20)
     started = time.monotonic()
-    with pytest.raises(NDSynapseError, match="could not begin within 2 s"), BlockPool(1, stop_at_start) as pool:
+    with pytest.raises(LimitError, match="could not begin within 2 s"), BlockPool(1, stop_at_start) as pool:
         list(pool.run(lambda box: len(ballast), Boxes(BOXES)))
     assert time.monotonic() - started < LIMIT_S
     assert not children()

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
@@ -36,7 +37,7 @@ from nd_synapse.blocks.processes import (
     start_worker,
 )
 from nd_synapse.blocks.worker import LENGTH, Done, Failed, InWorkerError, Ready, Trouble, unpacked
-from nd_synapse.errors import NDSynapseError, StorageError, UsageError
+from nd_synapse.errors import LimitError, StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.importing import refuse_nested
 from nd_synapse.machine import check_threads
@@ -52,6 +53,7 @@ BLOCK_LIMIT_S = 3600.0
 _START_LIMIT_S = 120.0
 _LOOK_EVERY_S = 1.0
 _PIECE_BYTES = 1 << 20
+_OPEN_FILE = "/proc/{}/fd/{}"
 
 
 class Feed(Protocol):
@@ -232,7 +234,13 @@ class BlockPool:
             raise StorageError(
                 requested, str(error.strerror), "Free space there, or set TMPDIR to another folder"
             ) from error
-        return f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        place = _OPEN_FILE.format(os.getpid(), file.fileno())
+        if not Path(place).exists():
+            remedy = "Mount it (mount -t proc proc /proc)"
+            raise StorageError(
+                "starting worker processes", "there is no /proc, by which they read their orders", remedy
+            )
+        return place
 
     def _hand_out(self, orders: str, feed: Feed, again: deque[Box]) -> None:
         """Give blocks to idle workers; a block whose worker died is tried when no other is at work."""
@@ -348,9 +356,7 @@ class BlockPool:
         elif worker.ready:
             yield Failed(worker.box, f"its worker process was ended {how}, twice; {remedy}")
         else:
-            raise NDSynapseError(
-                "starting a worker process", f"it was ended {how} before it could begin, twice", remedy
-            )
+            raise LimitError("starting a worker process", f"it was ended {how} before it could begin, twice", remedy)
 
     def _contradicted(self, worker: _Worker, box: Box, message: Done | Failed) -> Failed:
         """End a worker that answered what it was not asked."""
@@ -367,7 +373,7 @@ class BlockPool:
             raise AssertionError("only a worker with a block can be late")
         if not worker.ready:
             remedy = "See what keeps the machine busy, or what the function's module does when it is imported"
-            raise NDSynapseError("starting a worker process", f"it could not begin within {limit_s:.0f} s", remedy)
+            raise LimitError("starting a worker process", f"it could not begin within {limit_s:.0f} s", remedy)
         return Failed(worker.box, f"it took longer than {limit_s:.0f} s and was ended")
 
     def _remove(self, worker: _Worker) -> None:

@@ -14,7 +14,9 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
 
 from nd_synapse.blocks.worker import SIGNALS
+from nd_synapse.console import app
 from nd_synapse.credentials import TOKEN_VARIABLE
+from nd_synapse.errors import StorageError
 
 __all__ = ["describe_death", "end_processes", "environment_of_workers", "signals_held", "start_worker"]
 
@@ -52,7 +54,7 @@ def start_worker(orders: str) -> tuple[subprocess.Popen[bytes], Connection]:
     here, there = Pipe()
     command = [sys.executable, *_flags(), "-c", _PROGRAM, str(there.fileno())]
     try:
-        with signals_held():
+        with signals_held(), _started():
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -68,6 +70,20 @@ def start_worker(orders: str) -> tuple[subprocess.Popen[bytes], Connection]:
     with suppress(BrokenPipeError, ConnectionResetError):
         here.send((sys.path, sys.argv[:1], orders))
     return process, here
+
+
+@contextmanager
+def _started() -> Iterator[None]:
+    """Name what this machine lacks to start a process."""
+    requested = "starting a worker process"
+    try:
+        yield
+    except OSError as error:
+        limit = app.limit_of(requested, error)
+        if limit is not None:
+            raise limit from error
+        remedy = "Use the Python that nd-synapse was installed for"
+        raise StorageError(requested, f"{error.filename or sys.executable}: {error.strerror}", remedy) from error
 
 
 def _flags() -> list[str]:

@@ -10,7 +10,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nd_synapse import logs
+from nd_synapse.console import app
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.importing import importing, in_worker
@@ -143,12 +144,19 @@ def _function(packed: bytes) -> Callable[[Box], Any]:
 
 @contextmanager
 def _reported(what: str) -> Iterator[None]:
-    """Raise any failure to start as `Trouble`."""
+    """Raise any failure to start as `Trouble`, but for what the machine lacks."""
     try:
         yield
     except NDSynapseError:
         raise
     except BaseException as error:
+        limit = app.limit_of(what, error)
+        if limit is not None:
+            raise limit from error
+        if isinstance(error, OSError) and what != _LOADING:
+            raise StorageError(
+                what, describe_error(error), "Check the folder for temporary files, and /proc"
+            ) from error
         raise Trouble(what, describe_error(error), format_traceback(error)) from error
 
 
@@ -202,7 +210,8 @@ def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSyna
 
 def _peak_bytes() -> int:
     """Return the largest memory that this process had; getrusage would count what its parent had when it started it."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    with suppress(OSError):  # not every system lets it be read
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     return 0

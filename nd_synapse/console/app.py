@@ -24,6 +24,7 @@ __all__ = [
     "STARTS_OVER",
     "end",
     "guarded",
+    "limit_of",
     "log_error",
     "log_startup_error",
     "log_uncaught",
@@ -179,10 +180,9 @@ def log_startup_error(error: BaseException) -> int:
 
 def translated(error: BaseException) -> NDSynapseError | None:
     """Return the error of ours for a limit of the machine, a full disk or a missing module; None for any other."""
-    for cause in _causes(error):
-        limit = _limit_of(cause)
-        if limit is not None:
-            return LimitError("the command", *limit)
+    limit = limit_of("the command", error)
+    if limit is not None:
+        return limit
     if isinstance(error, ModuleNotFoundError):
         found = f"there is no module {error.name}"
         return StorageError("the command", found, "Install what requirements.txt names, or use the Python that has it")
@@ -190,6 +190,12 @@ def translated(error: BaseException) -> NDSynapseError | None:
         requested, found = f"the file {os.fsdecode(error.filename)}", str(error.strerror).lower()
         return StorageError(requested, found, "Check its name, its permissions, and the room on its disk")
     return None
+
+
+def limit_of(requested: str, error: BaseException) -> LimitError | None:
+    """Return the error of ours for a limit of the machine; None for any other."""
+    limits = (_limit_of(cause) for cause in _causes(error))
+    return next((LimitError(requested, *limit) for limit in limits if limit is not None), None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
