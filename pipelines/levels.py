@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.slabs import Scratch, slabs, trimmed, with_halo
 from pipelines.windows import Windows, centre_sums
 
-__all__ = ["histogram", "learn", "least_level", "levels", "rarities", "unit"]
+__all__ = ["histograms", "learn", "least_level", "levels", "rarities", "unit"]
 
 _BITS = 16
 
@@ -39,68 +39,73 @@ def unit(dtype: np.dtype[Any], windows: Windows) -> int:
 
 
 def levels(
-    centres: NDArray[Any], dtype: np.dtype[Any], windows: Windows, there: NDArray[Any] | None = None
+    centres: NDArray[Any],
+    dtype: np.dtype[Any],
+    windows: Windows,
+    partial: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> NDArray[np.uint16]:
     """Return the levels of sums in the centres of windows, (z, y, x), of voxels of a type; the sums are overwritten.
 
-    `there` is how many voxels of each centre are tissue, None if all are; its level is then that of their mean.
+    `partial` are C-order indices of centres that reach out of the tissue, and how many of their voxels are tissue, both
+    int64 (n,): their level is that of their mean. None if there are none.
     """
-    if there is not None:
-        every = windows.sections * windows.centre_pixels
-        partial = np.flatnonzero(there.reshape(-1) < every)
-        counts = np.maximum(there.reshape(-1)[partial].astype(np.int64), 1)
+    if partial is not None:
+        places, there = partial
         flat = centres.reshape(-1)
-        flat[partial] = flat[partial].astype(np.int64) * every // counts
+        flat[places] = flat[places].astype(np.int64) * (windows.sections * windows.centre_pixels) // there
     centres >>= centres.dtype.type(unit(dtype, windows).bit_length() - 1)
     return centres.astype(np.uint16, copy=False)
 
 
-def histogram(
-    voxels: NDArray[Any], windows: Windows, start_y: int, tissue: NDArray[np.bool_] | None = None
-) -> NDArray[np.int64]:
-    """Count the levels of a block (z, y, x) with a halo of ``windows.halo``, int64 (largest level + 1,).
+def histograms(
+    arrays: Mapping[str, NDArray[Any]], windows: Windows, start_y: int, tissue: NDArray[np.bool_] | None = None
+) -> dict[str, NDArray[np.int64]]:
+    """Count the levels of markers in a block (z, y, x) with a halo of ``windows.halo``, int64 (largest level + 1,).
 
     Every fourth row of the volume counts; `start_y` is the volume's row at which the block begins without its halo.
     What is not `tissue`, of the shape of the voxels, is left out; None is all.
     """
-    scratches = Scratch(), Scratch()
-    counts = np.zeros(2**_BITS, np.int64)
-    shape = trimmed(voxels, windows.halo).shape
-    for z, y in slabs(shape):
+    scratch = Scratch()
+    counts = {role: np.zeros(2**_BITS, np.int64) for role in arrays}
+    depth, height, width = trimmed(next(iter(arrays.values())), windows.halo).shape
+    for z, y in slabs((depth, height, width)):
         rows = (-(start_y + y.start) % _STEP, _STEP)
         if rows[0] >= y.stop - y.start:
             continue
-        here, there = with_halo(voxels, z, y, windows.halo), None
-        if tissue is not None:
-            around = with_halo(tissue, z, y, windows.halo)
-            there = centre_sums(around.view(np.uint8), windows, scratches[1], *rows)
-            here = here * around
-        centres = centre_sums(here, windows, scratches[0], *rows)
-        counted = levels(centres, voxels.dtype, windows, there)[:, :, : shape[2]]
-        if tissue is not None:
-            counted = counted[trimmed(with_halo(tissue, z, y, windows.halo), windows.halo)[:, rows[0] :: _STEP]]
-        found = np.bincount(counted.ravel())
-        counts[: len(found)] += found
-    occupied = np.flatnonzero(counts)
-    return counts[: occupied[-1] + 1 if len(occupied) else 0]
+        partial, outside = None, np.zeros(0, np.int64)
+        around = None if tissue is None else with_halo(tissue, z, y, windows.halo)
+        if around is not None and not around.all():
+            own = trimmed(around, windows.halo)[:, rows[0] :: _STEP]
+            outside = np.flatnonzero(~own)
+            there = centre_sums(around.view(np.uint8), windows, scratch, *rows)
+            places = np.flatnonzero(there < windows.sections * windows.centre_pixels)
+            partial = places, np.maximum(there.reshape(-1)[places].astype(np.int64), 1)
+        for role, voxels in arrays.items():
+            here = with_halo(voxels, z, y, windows.halo)
+            centres = centre_sums(here if partial is None else here * around, windows, scratch, *rows)
+            counted = levels(centres, voxels.dtype, windows, partial)[:, :, :width].ravel()
+            found = np.bincount(counted)
+            counts[role][: len(found)] += found
+            counts[role][: len(found)] -= np.bincount(counted[outside], minlength=len(found))
+    return {role: np.trim_zeros(values, "b") for role, values in counts.items()}
 
 
 def learn(counts: NDArray[np.int64]) -> dict[str, Any] | None:
-    """Return what `rarities` needs of a volume's `histogram`, int64 (n,); None where all have one level."""
+    """Return what `rarities` needs of a volume's `histograms`, int64 (n,); None where all have one level."""
     occupied = np.flatnonzero(counts)
     if len(occupied) < 2:
         return None
     here = counts[occupied]
     total = int(here.sum())
-    above = (2 * (total - np.cumsum(here)) + here).tolist()
+    above = 2 * (total - np.cumsum(here)) + here
     kept = [0]
-    for place, twice in enumerate(above):
-        if _APART * (above[kept[-1]] - twice) >= above[kept[-1]] or place == len(above) - 1:
-            kept.append(place)
+    while kept[-1] < len(above) - 1:
+        most = (_APART - 1) * int(above[kept[-1]]) // _APART
+        kept.append(min(int(np.searchsorted(-above, -most)), len(above) - 1))
     return {
         "voxels": total,
         "levels": occupied[kept].tolist(),
-        "twice_above": [above[place] for place in kept],
+        "twice_above": above[kept].tolist(),
     }
 
 

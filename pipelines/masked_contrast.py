@@ -57,6 +57,20 @@ class Partial:
             found.append(np.stack([places, of_centres[partial], of_wholes[partial]]))
         return cls(windows, tissue, outside, *np.concatenate(found, axis=1))
 
+    def at(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the voxels of tissue in centres and windows at C-order indices without the halo's columns, (n,)."""
+        depth, rows, columns = self.outside.shape
+        place = places + places // columns * (self.tissue.shape[2] - columns)
+        counts = []
+        for of_whole, partial in (
+            (self.windows.centre_pixels, self.of_centres),
+            (self.windows.whole_pixels, self.of_wholes),
+        ):
+            every = np.full(depth * rows * self.tissue.shape[2], self.windows.sections * of_whole)
+            every[self.places] = partial
+            counts.append(every[place])
+        return counts[0], counts[1]
+
     def contrasts(self, centres: NDArray[Any], wholes: NDArray[Any]) -> NDArray[np.float64]:
         """Return the contrasts at `places`, given the sums of all windows over what is tissue, float64 (n,)."""
         centre, whole = (sums.reshape(-1)[self.places].astype(np.int64) for sums in (centres, wholes))

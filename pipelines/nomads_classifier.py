@@ -56,7 +56,7 @@ from nd_synapse.pipeline.contract import (
 )
 from nd_synapse.pipeline.roles import Role, find_channels
 from pipelines.evidence import sampled_rows
-from pipelines.levels import histogram, learn, least_level, levels, rarities, unit
+from pipelines.levels import histograms, learn, least_level, levels, rarities, unit
 from pipelines.local_contrast import bins, contrast, mirror_level, signed_counts, values_of_bins
 from pipelines.masked_contrast import Partial
 from pipelines.peaks import near_peaks
@@ -147,15 +147,19 @@ class NomadsClassifier(Pipeline):
     def summarise(self, arrays: Mapping[str, NDArray[Any]], place: Place) -> Summary:
         """Count the levels of each marker."""
         windows = Windows.of(place.voxel_size_nm)
-        y, reach = place.start[1], windows.reach
-        tissue = None if place.tissue is None else trimmed(place.tissue, reach)
-        summary: Summary = {}
-        for role, array in arrays.items():
-            voxels = trimmed(array, reach)
-            summary[f"levels {role}"] = histogram(voxels, windows, y, tissue)
-            summary[f"contrasts {role}"] = sum(
-                (_contrasts(voxels, tissue, rows, windows) for rows in sampled_rows(place)), np.zeros(1, np.int64)
-            )
+        tissue = None if place.tissue is None else trimmed(place.tissue, windows.reach)
+        voxels = {role: trimmed(array, windows.reach) for role, array in arrays.items()}
+        levels_of = histograms(voxels, windows, place.start[1], tissue)
+        summary: Summary = {f"levels {role}": counts for role, counts in levels_of.items()}
+        summary |= {f"contrasts {role}": np.zeros(1, np.int64) for role in arrays}
+        for rows in sampled_rows(place):
+            band = (slice(None), slice(rows.start, rows.stop + 2 * windows.halo[1]))
+            partial = None if tissue is None else Partial.of(tissue[band], windows)
+            for role, array in voxels.items():
+                # in grey levels
+                found = contrast(array[band], windows, Scratch(), partial)[:, :, : place.shape[2]]
+                counts = signed_counts(found * np.float32(1 / windows.voxels)).ravel()
+                summary[f"contrasts {role}"] = summary[f"contrasts {role}"] + counts
         return summary
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
@@ -228,26 +232,14 @@ class NomadsClassifier(Pipeline):
         return scores
 
 
-def _contrasts(
-    voxels: NDArray[Any], tissue: NDArray[np.bool_] | None, rows: range, windows: Windows
-) -> NDArray[np.int64]:
-    """Count the contrasts of some rows of a block with a halo of ``windows.halo``, in grey levels: `signed_counts`."""
-    band = (slice(None), slice(rows.start, rows.stop + 2 * windows.halo[1]))
-    partial = None if tissue is None else Partial.of(tissue[band], windows)
-    found = contrast(voxels[band], windows, Scratch(), partial)
-    return signed_counts(found[:, :, : voxels.shape[2] - 2 * windows.halo[2]] * np.float32(1 / windows.voxels)).ravel()
-
-
 @dataclass(slots=True)
 class _Sums:
     """Sums of a slab by marker, (z, y, x): levels of puncta, and sums of the windows round them."""
 
     levels: dict[str, NDArray[np.uint16]]
     windows: dict[str, NDArray[Any]]
-    tissue: NDArray[Any] | None
-    """How many voxels of each window are tissue; None where all are."""
-    of_centres: NDArray[Any] | None = None
-    """How many of each centre."""
+    partial: Partial | None
+    """The windows that reach out of the tissue; None where all are whole."""
 
 
 class _Markers:
@@ -280,9 +272,8 @@ class _Markers:
         """Return which voxels of a slab (z, y, x) have the score, and what is measured there, uint16 (n,)."""
         found = self._sums(z, y)
         candidates = self._candidates(found.levels, strictness)
-        if self._tissue is not None:
-            halo = self._windows.halo
-            candidates &= trimmed(with_halo(self._tissue, z, y, halo), halo)
+        if found.partial is not None:
+            candidates &= ~found.partial.outside
         # numpy finds and takes voxels of flat memory in a fraction of the time
         places = np.flatnonzero(candidates)
         rarity = {role: self._rarity(role, levels.take(places)) for role, levels in found.levels.items()}
@@ -305,19 +296,17 @@ class _Markers:
 
     def _sums(self, z: slice, y: slice) -> _Sums:
         """Sum the markers of a slab."""
-        found, windows, there = _Sums({}, {}, None), self._windows, None
-        # columns after those of the slab mean nothing
-        x = slice(next(iter(self._voxels.values())).shape[2] - 2 * windows.halo[2])
-        around = None if self._tissue is None else with_halo(self._tissue, z, y, windows.halo)
-        if around is not None and not around.all():
-            there, wholes = (sums.copy() for sums in window_sums(around.view(np.uint8), windows, self._scratch))
-            found.tissue, found.of_centres = wholes[:, :, x].copy(), there[:, :, x].copy()
+        windows, partial = self._windows, None
+        if self._tissue is not None:
+            partial = Partial.of(with_halo(self._tissue, z, y, windows.halo), windows)
+        found = _Sums({}, {}, partial)
         for role, voxels in self._voxels.items():
             here = with_halo(voxels, z, y, windows.halo)
-            if around is not None and there is not None:
-                here = here * around
-            centres, wholes = window_sums(here, windows, self._scratch)
-            found.levels[role] = levels(centres, voxels.dtype, windows, there)[:, :, x].copy()
+            centres, wholes = window_sums(here if partial is None else here * partial.tissue, windows, self._scratch)
+            not_whole = None if partial is None else (partial.places, partial.of_centres)
+            # columns after those of the slab mean nothing
+            x = slice(here.shape[2] - 2 * windows.halo[2])
+            found.levels[role] = levels(centres, voxels.dtype, windows, not_whole)[:, :, x].copy()
             found.windows[role] = wholes[:, :, x].copy()
         return found
 
@@ -341,19 +330,19 @@ class _Markers:
     def _strengths(self, found: _Sums, places: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.uint16]:
         """Return the contrast of the weaker side of the rarer class at some places of a slab: bins, uint16 (n,)."""
         windows = self._windows
-        every = windows.sections * windows.whole_pixels
-        there: Any = every
+        of_centre, of_whole = (windows.sections * n for n in (windows.centre_pixels, windows.whole_pixels))
+        there: Any = of_whole
         whole: Any = 1.0
-        if found.tissue is not None and found.of_centres is not None:
-            there = np.maximum(found.tissue.take(places), 1)
+        if found.partial is not None:
             # as in `masked_contrast`: the mean of fewer voxels is noisier
-            whole = np.sqrt(found.of_centres.take(places) / (windows.sections * windows.centre_pixels))
+            centres, there = found.partial.at(places)
+            whole = np.sqrt(centres / of_centre)
         contrasts = {}
         for role, of_centres in found.levels.items():
             step = unit(self._voxels[role].dtype, windows)
             # a level is a sum rounded down: in the mean by half of what is lost at most
             sums = of_centres.take(places) * float(step) + (step - 1) / 2
-            means = sums / (windows.sections * windows.centre_pixels) - found.windows[role].take(places) / there
+            means = sums / of_centre - found.windows[role].take(places) / there
             contrasts[role] = means * whole / self._units[role]
         weaker = [
             reduce(np.minimum, [_mean_of(contrasts, side, np.maximum) for side in one.sides(list(contrasts))])

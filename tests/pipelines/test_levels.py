@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.levels import histogram, learn, least_level, levels, rarities, unit
+from pipelines.levels import histograms, learn, least_level, levels, rarities, unit
 from pipelines.windows import Windows
 
 WINDOWS = Windows.of((70.0, 100.0, 100.0))
@@ -38,7 +38,7 @@ def test_levels_are_the_exact_sums_in_steps_that_fit_16_bits(windows: Windows, d
     sums = boxed(voxels, windows.centre)
     found = levels(sums.astype(np.uint64), voxels.dtype, windows)
     assert np.array_equal(found, sums // unit(voxels.dtype, windows))
-    counted = histogram(with_halo(voxels, windows), windows, 0)
+    counted = histograms({"a": with_halo(voxels, windows)}, windows, 0)["a"]
     assert np.array_equal(counted, np.bincount(found[:, ::4].ravel()))
     if (windows, dtype) == (WINDOWS, np.uint8):
         assert unit(voxels.dtype, windows) == 1
@@ -49,7 +49,7 @@ def test_a_punctum_that_reaches_out_of_the_tissue_has_the_mean_of_what_is_there(
     voxels = rng.integers(0, 256, (5, 20, 20), np.uint8)
     tissue = np.ones(voxels.shape, np.bool_)
     tissue[:, :7] = tissue[2, :, 15:] = False
-    counted = histogram(with_halo(voxels, WINDOWS), WINDOWS, 0, with_halo(tissue, WINDOWS))
+    counted = histograms({"a": with_halo(voxels, WINDOWS)}, WINDOWS, 0, with_halo(tissue, WINDOWS))["a"]
     sums, there = boxed(np.where(tissue, voxels, 0), WINDOWS.centre), boxed(tissue, WINDOWS.centre)
     expected = (sums * 27 // np.maximum(there, 1))[:, ::4][tissue[:, ::4]]
     assert np.array_equal(counted, np.bincount(expected))
@@ -59,10 +59,10 @@ def test_a_punctum_that_reaches_out_of_the_tissue_has_the_mean_of_what_is_there(
 def test_counts_of_blocks_add_up_to_those_of_the_whole(dtype: type[np.unsignedinteger]) -> None:
     voxels = np.random.default_rng(0).integers(0, 3000, (6, 50, 30)).astype(dtype)
     padded = with_halo(voxels, WINDOWS)
-    whole = histogram(padded, WINDOWS, 0)
+    whole = histograms({"a": padded}, WINDOWS, 0)["a"]
     total = np.zeros_like(whole)
     for start, stop in ((0, 3), (3, 17), (17, 50)):
-        part = histogram(padded[:, start : stop + 2 * WINDOWS.halo[1]], WINDOWS, start)
+        part = histograms({"a": padded[:, start : stop + 2 * WINDOWS.halo[1]]}, WINDOWS, start)["a"]
         total[: len(part)] += part
     assert np.array_equal(total, whole)
 
