@@ -1,16 +1,21 @@
-"""Files that a command reads: tables of the report and of truth, and run.json."""
+"""Files that a command reads: tables of the report and of truth, run.json, and images."""
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tifffile
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pymeda_driver
 from nd_synapse.evaluate import truth
+from nd_synapse.files.stacks import open_channels, open_stack
 from nd_synapse.job.manifest import read_run_file
 from tests.fuzz.cases import mutated_bytes, mutated_json, numbers, result_or_error, words
 from tests.small_run import RUN
@@ -86,3 +91,58 @@ def test_the_run_json_that_is_changed_below_is_valid(tmp_path: Path) -> None:
 def test_any_run_json_is_read_or_an_error(tmp_path: Path, body: bytes) -> None:
     with result_or_error():
         read_run(tmp_path, body)
+
+
+def tiff(**how: Any) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.arange(600, dtype=np.uint16).reshape(2, 15, 20), **{"photometric": "minisblack", **how})
+    return file.getvalue()
+
+
+SIZE: dict[str, Any] = {f"PhysicalSize{axis}": 0.1 for axis in "XYZ"}
+TIFFS = [
+    tiff(metadata={"axes": "ZYX"}),
+    tiff(ome=True, metadata={"axes": "ZYX", **SIZE}, compression="lzw"),
+    tiff(imagej=True, resolution=(10, 10), metadata={"axes": "ZYX", "unit": "um", "spacing": 0.07}),
+    tiff(description="ImageJ=1.54f\nimages=2\nslices=2\ncf=0\nc0=-32768\nc1=1\n", metadata=None),
+]
+
+
+def read_whole(path: Path) -> None:
+    """Read a file as a stack and as channels."""
+    with result_or_error():
+        stack = open_stack([path])
+        assert stack.read(0, stack.shape[0]).shape == stack.shape
+    with result_or_error():
+        for opened in open_channels(path).values():
+            assert min(opened().shape) > 0
+
+
+def test_the_images_that_are_changed_below_are_valid(tmp_path: Path) -> None:
+    for number, body in enumerate(TIFFS):
+        (tmp_path / f"{number}.tif").write_bytes(body)
+        assert open_stack([tmp_path / f"{number}.tif"]).shape == (2, 15, 20)
+
+
+@given(mutated_bytes(TIFFS))
+def test_any_tiff_is_a_stack_or_an_error(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "a.tif").write_bytes(body)
+    read_whole(tmp_path / "a.tif")
+
+
+AXES = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
+SCALE = [{"type": "scale", "scale": [0.07, 0.1, 0.1]}]
+LEVELS = [{"path": "0", "coordinateTransformations": SCALE}, {"path": "0"}]
+OME: dict[str, Any] = {
+    "ome": {"multiscales": [{"axes": AXES, "datasets": LEVELS}], "omero": {"channels": [{"label": "PSD95"}]}}
+}
+
+
+@given(mutated_json([OME, {"plate": {}}, {"bioformats2raw.layout": 3}]))
+def test_any_metadata_of_ome_zarr_are_a_stack_or_an_error(tmp_path: Path, attributes: Any) -> None:
+    group = zarr.create_group(tmp_path / "a.zarr", overwrite=True)
+    group.create_array("0", data=np.ones((2, 3, 4), np.uint8))
+    document = json.loads((tmp_path / "a.zarr" / "zarr.json").read_bytes())
+    document["attributes"] = attributes
+    (tmp_path / "a.zarr" / "zarr.json").write_text(json.dumps(document, default=str))
+    read_whole(tmp_path / "a.zarr")
