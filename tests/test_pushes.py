@@ -91,7 +91,7 @@ def test_the_late_boss_has_the_order_of_boss(tmp_path):
 @pytest.mark.slow
 def test_a_mask_pushed_again_at_once_after_an_empty_one_stays_though_the_server_is_killed(tmp_path):
     """With real seconds: the erases of the empty mask were queued when its push was cut off."""
-    lag_s = 1.5
+    lag_s = 6
     with start_boss(tmp_path, "--lag-s", str(lag_s)) as server:
         push(server, "mask")
         remote = connect(server.url, server.token, patience=PATIENT)
