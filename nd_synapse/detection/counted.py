@@ -6,20 +6,20 @@ whether it is padding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection.choice import learn
 from nd_synapse.detection.counts import add_all_counts, packed_counts
 from nd_synapse.detection.flat import REACH, flat_pixels, values_of
 from nd_synapse.detection.padding import Found, learned_padding
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.regions import REGION_COLUMNS, regions_of
-from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding, Summary
@@ -38,26 +38,38 @@ def counts_of_block(workspace: Workspace, box: Box) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     # read once: the pipeline gets the inner part
     channels = {name: workspace.with_halo(name, box, plan.counted_halo) for name in plan.roles.values()}
-    every = [_count_flat(plan, voxels, channel, box, arrays) for channel, voxels in channels.items()]
+    # sections beyond the volume are images of others, and as flat
+    depth = Box((box.z[0] - plan.box.z[0], box.z[1] - plan.box.z[0]), (0, 1), (0, 1))
+    own = depth.grown((plan.halo[0], 0, 0), Box.of_shape((plan.box.shape[0], 1, 1))).z
+    before = depth.z[0] - own[0]
+    first = plan.halo[0] - before
+    there = {channel: voxels[first : first + own[1] - own[0]] for channel, voxels in channels.items()}
+    every = [_count_flat(plan, voxels, (channel, box, before), arrays) for channel, voxels in there.items()]
     flat = [found for found in every if found is not None]
     inner = _cut(plan.counted_halo, plan.halo)
     by_role, place = {role: channels[name][inner] for role, name in plan.roles.items()}, workspace.place(box)
     arrays |= packed_counts(plan.pipeline.summarise(by_role, place))
     if flat and plan.pipeline.tissue_only:
-        summary = plan.pipeline.summarise(by_role, replace(place, tissue=~np.logical_or.reduce(flat)))
+        shown = mirrored(np.arange(plan.box.shape[0]).reshape(-1, 1, 1), depth, (plan.halo[0], 0, 0)).ravel() - own[0]
+        tissue = ~np.logical_or.reduce(flat)[shown]
+        summary = plan.pipeline.summarise(by_role, replace(place, tissue=tissue))
         arrays |= {_WITHOUT: np.zeros(0), **packed_counts(summary, _WITHOUT)}
     return arrays
 
 
 def _count_flat(
-    plan: Plan, voxels: NDArray[Any], channel: str, box: Box, arrays: dict[str, NDArray[Any]]
+    plan: Plan, voxels: NDArray[Any], what: tuple[str, Box, int], arrays: dict[str, NDArray[Any]]
 ) -> NDArray[np.bool_] | None:
-    """Count the flat areas of a channel in a block, and return where they are, with the pipeline's halo."""
-    z, y, x = plan.counted_halo
+    """Count the flat areas of a channel in a block, and return where they are, with the pipeline's halo along y and x.
+
+    The voxels have sections of the volume alone, so many `before` those of the block.
+    """
+    (channel, box, before), (_, y, x) = what, plan.counted_halo
     flat = flat_pixels(voxels)
     # with the pixels beside the block: of these it has to be known whether they are flat
-    beside = voxels[_cut((z, y, x), (0, 1, 1))]
-    flat_beside = None if flat is None else flat[_cut((z, y - REACH, x - REACH), (0, 1, 1))]
+    inner = slice(before, before + box.shape[0])
+    beside = voxels[inner, y - 1 : 1 - y, x - 1 : 1 - x]
+    flat_beside = None if flat is None else flat[(inner, *_cut((y - REACH, x - REACH), (1, 1)))]
     start = (box.y[0] - plan.box.y[0], box.x[0] - plan.box.x[0])
     arrays |= packed_counts({channel: values_of(beside, flat_beside, start)}, _VALUES)
     if flat is None or flat_beside is None:
@@ -66,10 +78,10 @@ def _count_flat(
         regions = regions_of(beside, flat_beside, box, plan.box)
         tables = (regions.spans, regions.table, regions.runs)
         arrays |= {f"{name} {channel}": found for name, found in zip(("flat-spans", *_TABLES), tables, strict=True)}
-    return flat[_cut((z, y - REACH, x - REACH), plan.halo)]
+    return flat[(slice(None), *_cut((y - REACH, x - REACH), plan.halo[1:]))]
 
 
-def _cut(margin: Reach, kept: Reach) -> tuple[slice, ...]:
+def _cut(margin: Sequence[int], kept: Sequence[int]) -> tuple[slice, ...]:
     """Return the part of a block with a margin that has a smaller one."""
     return tuple(slice(m - n, n - m or None) for m, n in zip(margin, kept, strict=True))
 
