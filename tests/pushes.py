@@ -118,7 +118,8 @@ class _Sequence:
     rng: random.Random
     channel: str
     result: Result
-    around: NDArray[np.uint8] = field(init=False)
+    around: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(FRAME.extent.shape, np.uint8))
+    """Voxels around the box."""
 
     def run(self) -> None:
         drawn = {name: draw(np.random.default_rng(self.rng.getrandbits(32))) for name, draw in MASKS.items()}
@@ -178,7 +179,7 @@ class _Sequence:
             self.result.wrong.append(f"a push reported done, and {np.count_nonzero(different)} voxels differ {when}")
         outside = np.ones(held.shape, bool)
         outside[BOX.slices()] = False
-        if hasattr(self, "around") and (held != self.around)[outside].any():
+        if (held != self.around)[outside].any():
             self.result.wrong.append(f"voxels outside of the box differ {when}")
 
     def _surround(self) -> None:
