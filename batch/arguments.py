@@ -16,9 +16,10 @@ from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.console.parser import Parser, add_number
 from nd_synapse.errors import REMOTE, UsageError, exit_codes
 from nd_synapse.job.job import Job
+from nd_synapse.redaction import is_known_in
 from nd_synapse.values import parse_assignments
 
-__all__ = ["COMMANDS", "Requested", "for_container", "parser_of", "requested_run"]
+__all__ = ["COMMANDS", "Requested", "for_container", "parser_of", "requested_run", "without_secrets"]
 
 COMMANDS = {
     "plan": "print what a run would do, need and cost, and do nothing",
@@ -152,10 +153,19 @@ def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
         if option == "--param" and value is not None:
             ((name, text),) = parse_assignments([value]).items()
             value = f"{name}={text}"
+        without_secrets(option, [] if value is None else [value])
         kept += [option] if value is None else [option, value]
     if bucket is not None and "--bucket" not in kept and "--no-upload" not in kept:
         kept += ["--bucket", bucket]
     return tuple(kept)
+
+
+def without_secrets(option: str, values: list[str]) -> list[str]:
+    """Return values that a job description will show; refuse a secret of this machine in them."""
+    if any(map(is_known_in, values)):
+        found = "a secret of this machine is in it, and everyone who may describe the job could read it"
+        raise UsageError(f"{option} on AWS Batch", found, "Leave it out")
+    return values
 
 
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batch import requests, status, submission
-from batch.arguments import COMMANDS, for_container, parser_of, requested_run
+from batch.arguments import COMMANDS, for_container, parser_of, requested_run, without_secrets
 from batch.client import BatchClient
 from batch.machines import Queue, bounded
 from batch.prices import read_prices
@@ -63,7 +63,7 @@ def _submit(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     bucket = job.bucket or ours.run_bucket
     check_bucket(bucket, job.acl)
     options = for_container(requested.words, bucket)
-    tags = parse_pairs("--tag", ours.tag)
+    tags = parse_pairs("--tag", without_secrets("--tag", ours.tag))
     client = BatchClient()
     definition = client.definition(ours.job_definition)
     submission.check_definition(definition, ours.secret)

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from nd_synapse.errors import NDSynapseError, UnknownNameError, UsageError
-from nd_synapse.text import describe_error
+from nd_synapse.redaction import describe_error
 from nd_synapse.user_code import restored
 
 __all__ = ["importing", "in_worker", "load_function", "refuse_nested"]

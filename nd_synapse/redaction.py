@@ -21,8 +21,24 @@ from urllib.parse import quote, unquote, urlsplit
 
 from nd_synapse.credentials import HIDDEN, TOKEN_VARIABLE, Token
 from nd_synapse.errors import UsageError
+from nd_synapse.text import one_line, shortened
 
-__all__ = ["Redactor", "hidden", "hide", "is_known_in", "redacted", "redacted_values", "words_and_environment"]
+__all__ = [
+    "REASON",
+    "TRACEBACK",
+    "Redactor",
+    "describe_error",
+    "format_traceback",
+    "hidden",
+    "hide",
+    "is_known_in",
+    "redacted",
+    "redacted_values",
+    "words_and_environment",
+]
+
+REASON, TRACEBACK = 500, 8000
+"""Characters of an error, and of a traceback, that are kept."""
 
 _SECRET_VARIABLES = (
     TOKEN_VARIABLE,
@@ -41,9 +57,8 @@ _URL_VARIABLES = re.compile(r"(?i:(https?|all|ftp)_proxy)|AWS_ENDPOINT_URL.*")
 _AUTHORIZATION = r"""(?i:authorization)["']?\s*[:=]\s*(?:b(?=["']))?["']?(?:(?i:token|bearer|basic)\s+)?"""
 _BARE = r"\bToken\s+(?=\S*\d)(?=\S{8})"
 # As in ~/.aws/credentials, in the answer of a credential_process, in an environment that is printed, in a signed link.
-_NAMED = (
-    r"""(?i:secret_?access_?key|session_?token|x-amz-(?:signature|security-token|credential))["']?\s*[:=]\s*["']?"""
-)
+_NAMES = "boss_token|secret_?access_?key|session_?token|x-amz-(?:signature|security-token|credential)"
+_NAMED = rf"""(?i:{_NAMES})["']?\s*[:=]\s*["']?"""
 _VALUES = re.compile(rf"""({_AUTHORIZATION}|{_BARE}|{_NAMED})[^\s'",;&)}}\]\\]+""")
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 _USER_IN_URL = re.compile(r"""(?<=://)[^\s/@"'`<>?#]+@""")
@@ -141,6 +156,24 @@ def redacted_values(value: Any) -> Any:
 def is_known_in(text: str) -> bool:
     """Return whether a text has a secret in it that this process knows."""
     return any(form in text for secret in _all() if secret.is_secret for form in _forms(secret))
+
+
+def describe_error(error: BaseException, most: int = REASON) -> str:
+    """Return an exception in one line without secrets, also if its class fails to print itself."""
+    name = type(error).__name__
+    try:
+        text = shortened(redacted(str(error)), most)
+    except BaseException as failure:  # noqa: BLE001 - a user's class may raise anything
+        return f"{name}, which cannot be printed ({type(failure).__name__})"
+    return one_line(f"{name}: {text}")
+
+
+def format_traceback(error: BaseException, most: int = TRACEBACK) -> str:
+    """Return the traceback of an exception without secrets, of bounded length."""
+    try:
+        return shortened(redacted("".join(traceback.format_exception(error))), most)
+    except BaseException as failure:  # noqa: BLE001 - the same, of its notes and causes
+        return f"{type(error).__name__}, whose traceback cannot be printed ({type(failure).__name__})\n"
 
 
 class Redactor(logging.Filter):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError, NDSynapseError
-from nd_synapse.text import describe_error
+from nd_synapse.redaction import describe_error
 
 __all__ = ["array_of", "blamed", "loses", "mask_of", "restored", "returns_once"]
 

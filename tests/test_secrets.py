@@ -289,6 +289,23 @@ class TestDriver:
         assert "all that I know" in written.read_text()
         looked.done(code)
 
+    @pytest.mark.slow
+    def test_no_secret_of_the_environment_is_in_the_results_of_a_function_that_raises_all_it_finds(
+        self, boss: BossServer, tmp_path: Path
+    ) -> None:
+        """Keys of AWS were in run.json, whose folder is uploaded."""
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "BOSS_TOKEN")
+        given = {**dict.fromkeys(names, MARK), "FTP_PROXY": "http://me:of-a-proxy@127.0.0.1:1"}
+        looked = Looked("driver.py, a function that raises the environments of worker and parent")
+        words = [*where(boss), "--path", str(tmp_path), "--no-push", "--block-size", "4,16,16", "--cpus", "1"]
+        run(looked, ["driver.py", *words, "--pipeline", "tests.test_secrets:nosy", "--verbose"], 3, **given)
+        looked.below(tmp_path)
+        record = next(tmp_path.glob("*/run.json")).read_text()
+        assert "all that I know" in record
+        assert "AWS_SECRET_ACCESS_KEY=***" in record
+        assert not any(b"of-a-proxy" in path.read_bytes() for path in tmp_path.glob("*/*") if path.is_file())
+        looked.done(3)
+
     def test_a_server_that_repeats_the_token_is_not_repeated(self, echo: str, tmp_path: Path) -> None:
         looked = Looked("driver.py --token, a server that repeats it")
         run(looked, ["driver.py", *where(echo), "--path", str(tmp_path), "--verbose", "--token", MARK], 2)
@@ -359,6 +376,14 @@ def partly(data_dict: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any
     """A pipeline that fails on some blocks."""
     if int(next(iter(data_dict.values())).sum()) % 2:
         raise RuntimeError(f"all that I know: {dict(os.environ)} {sys.argv}")
+    return says(data_dict)
+
+
+def nosy(data_dict: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """A pipeline that fails on some blocks with all that it finds, the environment of its parent included."""
+    if int(next(iter(data_dict.values())).sum()) % 2:
+        parent = Path(f"/proc/{os.getppid()}/environ").read_text().split("\0")
+        raise RuntimeError(f"all that I know: {parent} {dict(os.environ)}")
     return says(data_dict)
 
 

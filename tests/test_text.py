@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from nd_synapse.blocks.pool import BlockPool, Boxes, Failed
 from nd_synapse.geometry import Box
-from nd_synapse.text import describe_error, format_traceback, one_line, shortened
+from nd_synapse.redaction import describe_error, format_traceback
+from nd_synapse.text import one_line, shortened
 
 
 class SilentError(Exception):

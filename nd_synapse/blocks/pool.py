@@ -41,7 +41,8 @@ from nd_synapse.errors import LimitError, StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.importing import refuse_nested
 from nd_synapse.machine import check_threads
-from nd_synapse.redaction import redacted
+from nd_synapse.redaction import REASON, TRACEBACK, redacted
+from nd_synapse.text import shortened
 
 __all__ = ["BlockPool", "Boxes", "Done", "Failed", "Feed", "InWorkerError"]
 
@@ -147,7 +148,8 @@ class _Worker:
             message = Failed(self.box, reason, traceback.format_exc())
         if isinstance(message, Failed):
             # what a function raises may hold anything, and goes into files
-            return replace(message, reason=redacted(message.reason), traceback=redacted(message.traceback))
+            reason, trace = redacted(message.reason), redacted(message.traceback)
+            return replace(message, reason=shortened(reason, REASON), traceback=shortened(trace, TRACEBACK))
         return message
 
 

@@ -22,7 +22,7 @@ from nd_synapse.console import app
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.importing import importing, in_worker
-from nd_synapse.text import describe_error, format_traceback
+from nd_synapse.redaction import describe_error, format_traceback
 from nd_synapse.user_code import restored
 
 __all__ = ["LENGTH", "SIGNALS", "Done", "Failed", "InWorkerError", "Ready", "Trouble", "unpacked", "work"]
@@ -36,6 +36,9 @@ LENGTH = struct.Struct("!Q")
 """The length before each message to the parent, which reads in pieces: a worker may die, or stop, in the middle."""
 
 _PR_SET_PDEATHSIG = 1
+
+_MOST = 100_000
+"""Characters of a failure that the parent gets, which knows the secrets, and shortens it once they are removed."""
 _LOADING = "loading the function in a worker process"
 
 
@@ -167,8 +170,8 @@ def _send_outcome(pipe: Connection, outcome: Done | Failed | NDSynapseError) -> 
     except BaseException as error:
         if not isinstance(outcome, Done):
             raise
-        reason = f"its result cannot be sent to the parent: {describe_error(error)}"
-        packed = ForkingPickler.dumps(Failed(outcome.box, reason, format_traceback(error)))
+        reason = f"its result cannot be sent to the parent: {describe_error(error, _MOST)}"
+        packed = ForkingPickler.dumps(Failed(outcome.box, reason, format_traceback(error, _MOST)))
     _send_packed(pipe, packed)
 
 
@@ -204,7 +207,7 @@ def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSyna
     except StorageError as error:
         return error  # a disk that is full for one block is full for all
     except BaseException as error:  # noqa: BLE001 - whatever a pipeline raises costs its block, and no more
-        return Failed(box, describe_error(error), format_traceback(error))
+        return Failed(box, describe_error(error, _MOST), format_traceback(error, _MOST))
     return Done(box, result, time.monotonic() - started, _peak_bytes())
 
 

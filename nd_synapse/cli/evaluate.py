@@ -29,7 +29,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.manifest import read_run_file
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
-from nd_synapse.text import describe_error
+from nd_synapse.redaction import describe_error
 
 __all__ = ["main"]
 

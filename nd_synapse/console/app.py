@@ -16,8 +16,8 @@ from nd_synapse.console import signals
 from nd_synapse.credentials import take_environment
 from nd_synapse.errors import LimitError, NDSynapseError, StoppedError, StorageError, UsageError
 from nd_synapse.machine import check_threads
-from nd_synapse.redaction import redacted
-from nd_synapse.text import describe_error, one_line, shortened
+from nd_synapse.redaction import describe_error, redacted
+from nd_synapse.text import one_line, shortened
 
 __all__ = [
     "GOES_ON",

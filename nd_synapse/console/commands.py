@@ -9,7 +9,7 @@ from importlib import metadata
 from nd_synapse import __version__
 from nd_synapse.console import app
 from nd_synapse.errors import StorageError, UnknownNameError, UsageError, closest
-from nd_synapse.text import describe_error
+from nd_synapse.redaction import describe_error
 
 __all__ = ["ENTRY_POINTS", "run"]
 

@@ -18,9 +18,9 @@ from nd_synapse.job.job import BUCKET_VARIABLE, Job, mask_names
 from nd_synapse.job.manifest import versions
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.progress import Progress
-from nd_synapse.redaction import redacted
+from nd_synapse.redaction import describe_error, redacted
 from nd_synapse.report.facts import RunFacts
-from nd_synapse.text import describe_error, shortened
+from nd_synapse.text import shortened
 
 if TYPE_CHECKING:
     from nd_synapse.report.entry import Report

@@ -15,7 +15,7 @@ from nd_synapse.errors import StorageError, UnknownNameError, closest
 from nd_synapse.pipeline.contract import Parameter, Pipeline
 from nd_synapse.pipeline.function import FunctionPipeline
 from nd_synapse.pipeline.parameters import parse_parameters
-from nd_synapse.text import describe_error
+from nd_synapse.redaction import describe_error
 
 __all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "is_ours", "names", "parameters"]
 
