@@ -30,6 +30,8 @@ _NANOMETRES = {
     **dict.fromkeys(("inch", "in"), 2.54e7),
     **dict.fromkeys(("m", "meter"), 1e9),
 }
+# no volume of tissue is so narrow and so deep; images with slices or colours last are
+_FEW, _MANY = 16, 64
 _SPLIT = "Save each channel as a stack of its own (in Fiji: Image > Color > Split Channels)"
 
 
@@ -124,6 +126,10 @@ def _unnamed_axes(shape: tuple[int, ...], name: str) -> str:
         kept.remove(ones[0])
     if len(kept) not in (2, 3):
         raise DataError(name, f"it has the shape {shape}, not z, y, x", GIVE_STACK)
+    extents = [shape[axis] for axis in kept]
+    if len(kept) == 3 and extents[2] <= _FEW and min(extents[:2]) >= _MANY:
+        found = f"it has the shape {shape} and no names of axes; it looks like y, x and slices or colours"
+        raise DataError(name, found, "Save it as z, y, x, or as Zarr with dimension_names")
     letters = dict(zip(kept, "zyx"[-len(kept) :], strict=True))
     return "".join(letters.get(axis, "?") for axis in range(len(shape)))
 

@@ -41,7 +41,7 @@ def opened(paths: Sequence[Path], folder: Path, *more: Any) -> str:
         voxels = stack.read(0, stack.shape[0])
     except NDSynapseError as error:
         return f"{error.exit_code}: {plain(str(error), folder)}"
-    values = " ".join(str(value) for value in voxels[:, 0, 0])
+    values = " ".join(str(value) for value in voxels[:12, 0, 0]) + (" ..." if len(voxels) > 12 else "")
     return f"{'x'.join(map(str, stack.shape))} {stack.dtype}: {values}"
 
 
@@ -258,6 +258,16 @@ def two_folders(folder: Path) -> list[Path]:
     for name in "ab":
         (folder / name).mkdir()
     return [tiff(V3[n], f"{name}/s{n}.tif", metadata=None)(folder) for n, name in enumerate("ab")]
+
+
+def npy(*shape: int) -> Callable[[Path], Path]:
+    """Return what writes an array without names of axes."""
+
+    def make(folder: Path) -> Path:
+        np.save(folder / "a.npy", np.ones(shape, np.uint8))
+        return folder / "a.npy"
+
+    return make
 
 
 def npys(folder: Path) -> list[Path]:

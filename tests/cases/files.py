@@ -30,6 +30,7 @@ from tests.cases._files import (
     imagej,
     ingested,
     layout,
+    npy,
     npys,
     npz,
     ome,
@@ -953,6 +954,26 @@ FORMATS = (
         npz,
     ),
     read(
+        "npy-slices-last",
+        "a .npy file of 64 x 80 x 8 voxels, as y, x, z",
+        "64x80x8 uint8: 1 1 1 1 1 1 1 1 1 1 1 1 ...",
+        (
+            "65: a.npy: it has the shape (64, 80, 8) and no names of axes; it looks like y, x and"
+            " slices or colours. Save it as z, y, x, or as Zarr with dimension_names."
+        ),
+        npy(64, 80, 8),
+    ),
+    read(
+        "npy-colours",
+        "a .npy file of 64 x 80 x 3 voxels, as y, x and colours",
+        "64x80x3 uint8: 1 1 1 1 1 1 1 1 1 1 1 1 ...",
+        (
+            "65: a.npy: it has the shape (64, 80, 3) and no names of axes; it looks like y, x and"
+            " slices or colours. Save it as z, y, x, or as Zarr with dimension_names."
+        ),
+        npy(64, 80, 3),
+    ),
+    read(
         "npy-slices",
         "two .npy files",
         ("65: s0.npy: the file is damaged, cut short, or not what its name says (not a TIFF file: header=b'\\x93NUM')"),
@@ -1044,6 +1065,23 @@ ZARRS = (
             "Fiji: Image > Properties, Frames 1, Slices 3)."
         ),
         array(V3, ["time", "y", "x"]),
+    ),
+    read(
+        "zarr-slices-last",
+        "a Zarr array of 64 x 80 x 8 voxels without names",
+        "64x80x8 uint8: 1 1 1 1 1 1 1 1 1 1 1 1 ...",
+        (
+            "65: a.zarr: it has the shape (64, 80, 8) and no names of axes; it looks like y, x "
+            "and slices or colours. Save it as z, y, x, or as Zarr with dimension_names."
+        ),
+        array(np.ones((64, 80, 8), np.uint8)),
+    ),
+    read(
+        "zarr-slices-last-named",
+        "a Zarr array of 64 x 80 x 8 voxels with dimension_names z, y, x",
+        "64x80x8 uint8: 1 1 1 1 1 1 1 1 1 1 1 1 ...",
+        "64x80x8 uint8: 1 1 1 1 1 1 1 1 1 1 1 1 ...",
+        array(np.ones((64, 80, 8), np.uint8), "zyx"),
     ),
     read(
         "zarr-one-channel",
