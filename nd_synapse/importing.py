@@ -45,8 +45,8 @@ def refuse_nested(call: str) -> None:
     if place:
         raise UsageError(
             f"{call} {place}",
-            "a module that calls it at its top level would call it again in every worker process",
-            'Put the call below: if __name__ == "__main__"',
+            "every worker would call it again",
+            'In a module, put the call below: if __name__ == "__main__"',
         )
 
 

@@ -35,29 +35,29 @@ def array_of(what: str, value: Any) -> NDArray[Any]:
 
     Masked arrays, sparse ones, subclasses of arrays, objects, records, and lists whose values would change are refused.
     """
-    array = _converted(what, value)
-    if isinstance(array, np.ma.MaskedArray):
+    if _is_masked(value) or _is_masked(array := _converted(what, value)):
         raise DataError(what, _MASKED, _FILLED)
     if type(array) not in (np.ndarray, np.memmap):
         name = type(array).__name__
         raise DataError(what, f"it is a {name}, which is more than an array", "Give numpy.asarray(...) of it")
     if array.dtype.kind not in _KINDS:
-        found = f"it holds objects or records ({_held(value, array)})"
+        found = f"it holds objects or records ({_held(array)})"
         raise DataError(what, found, "Give numbers or texts; of a sparse array its toarray(), of a table its columns")
     if isinstance(value, list | tuple) and not _same(array, value):
-        found = f"its values are of several types, and would change as {array.dtype}"
-        raise DataError(what, found, "Give values of one type, or an array")
+        found = f"NumPy would change its values, to those of {array.dtype}"
+        raise DataError(what, found, "Give an array, or values of one type, which do not end with zero bytes")
     return np.asarray(array)
 
 
 def mask_of(what: str, value: Any) -> NDArray[np.bool_]:
     """Return a mask of the user as booleans: True where it is True, or a whole number other than 0, and not masked."""
-    array = _converted(what, value)
-    if isinstance(array, np.ma.MaskedArray) and array.dtype.kind in "bui":
-        array = value = np.asarray(array.filled(0))
+    if not isinstance(value, np.ndarray):
+        value = _converted(what, value)
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "bui":
+        value = value.filled(0)
     array = array_of(what, value)
     if array.dtype.kind not in "bui":
-        found = f"it is {array.dtype}, of which nothing says which values belong to the mask"
+        found = f"it is {array.dtype}, and nothing says which values belong"
         raise DataError(what, found, "Give booleans or whole numbers, one a voxel, such as values > 0.5")
     # also of booleans: the bytes of a True may be others than 1, in a view of the bytes 255
     belongs: NDArray[np.bool_] = (array.view(np.uint8) if array.dtype == np.bool_ else array) != 0
@@ -66,17 +66,29 @@ def mask_of(what: str, value: Any) -> NDArray[np.bool_]:
 
 def _converted(what: str, value: Any) -> NDArray[Any]:
     """Return what NumPy makes of a value, of the class that an object makes of itself."""
+    if value is None:
+        raise DataError(what, "it is None", "Give an array; a function without return returns None")
     try:
         return np.asanyarray(value)
     except Exception as error:  # lists of unequal length, and whatever an __array__ raises
-        found = f"NumPy makes no array of this {type(value).__name__}: {describe_error(error)}"
-        raise DataError(what, found, "Give a NumPy array, or a list of values") from error
+        listed = isinstance(value, list | tuple)
+        found = "its parts differ in shape" if listed else f"NumPy makes no array of it: {describe_error(error)}"
+        raise DataError(what, found, "Give an array, or a list of values; several results as a dictionary") from error
 
 
-def _held(value: Any, array: NDArray[Any]) -> str:
-    """Return the type of what an array of objects holds."""
-    first = next(iter(array.flat), value)
-    return type(first).__name__ if array.dtype.hasobject else str(array.dtype)
+def _is_masked(value: Any) -> bool:
+    """Return whether a value is a masked array, or a list that has one in it."""
+    if isinstance(value, list | tuple):
+        inner = [kind for kind in set(map(type, value)) if issubclass(kind, list | tuple | np.ma.MaskedArray)]
+        return bool(inner) and any(map(_is_masked, value))
+    return isinstance(value, np.ma.MaskedArray)
+
+
+def _held(array: NDArray[Any]) -> str:
+    """Return the type of what NumPy holds as an object, or that of the records."""
+    if not array.dtype.hasobject:
+        return str(array.dtype)
+    return next((type(one).__name__ for one in array.flat if np.asarray(one).dtype.hasobject), "large numbers")
 
 
 def loses(dtype: np.dtype[Any], common: np.dtype[Any]) -> bool:
@@ -92,8 +104,6 @@ def _same(array: Any, given: Any) -> bool:
         if types in ({bool}, {float}) or (types == {int} and array.dtype.kind in "iu"):
             return True
         return all(map(_same, array, given))
-    if isinstance(given, np.ma.MaskedArray):
-        return False
     if isinstance(given, np.ndarray):
         return not loses(given.dtype, array.dtype)
     # Python compares whole numbers and fractions exactly

@@ -152,7 +152,7 @@ def test_a_mask_in_the_same_experiment_is_no_input_of_the_next_run(server: BossS
 def test_a_function_that_returns_another_shape_fails(server: BossServer, own: Path) -> None:
     done = run(server, own, "--pipeline", "mine:broken", "--no-push")
     assert done.returncode == 65
-    assert "of the shape (6, 2, 70)" in done.stderr
+    assert "it has the shape (6, 2, 70)" in done.stderr
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import blosc
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.errors import StorageError
+from nd_synapse.errors import DataError
 
 __all__ = ["digest", "pack", "sealed", "unpack", "unpacked_bytes", "unsealed"]
 
@@ -21,6 +21,8 @@ _HEADER = struct.Struct("<4xIII")
 
 
 _SEAL_BYTES = 16
+_HEADERS = 2**20
+"""Room for the headers and names of packed arrays."""
 
 
 def sealed(body: bytes, name: str) -> bytes:
@@ -44,13 +46,13 @@ def _seal(body: bytes, name: str) -> bytes:
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return some arrays as bytes."""
+    nbytes = sum(array.nbytes for array in arrays.values())
+    if nbytes > blosc.MAX_BUFFERSIZE - _HEADERS:
+        found = f"they take {nbytes:,} bytes, more than {blosc.MAX_BUFFERSIZE - _HEADERS:,}"
+        raise DataError("the arrays of a block", found, "Give a smaller --block-size")
     packed = io.BytesIO()
     # numbered, since any name may be given: some mean something to numpy
     np.savez(packed, *arrays.values(), allow_pickle=False, names=np.array(list(arrays), np.str_))
-    size = packed.getbuffer().nbytes
-    if size > blosc.MAX_BUFFERSIZE:
-        found = f"they take {size:,} bytes, more than {blosc.MAX_BUFFERSIZE:,}"
-        raise StorageError("packing the arrays of a block", found, "Give a smaller --block-size")
     body: bytes = blosc.compress(packed.getbuffer(), typesize=4, clevel=1, shuffle=blosc.SHUFFLE, cname="lz4")
     return body
 

@@ -88,7 +88,7 @@ class Passes:
         if not whole:
             raise DataError(
                 f"{self.plan.pipeline.name} on {self.plan.box}",
-                f"it failed on every block, on the first with {self.runner.failed_blocks[0].reason}",
+                f"it failed on every block, on the first with {self.runner.failed_blocks[0].reason.removesuffix('.')}",
                 "Check the pipeline; job.log has the traceback",
             )
         return whole
