@@ -56,7 +56,7 @@ def contrast(
     anew = partial.contrasts(centres, wholes)
     found = _contrast(centres, wholes, windows, voxels.dtype, scratch)
     found.reshape(-1)[partial.places] = anew
-    np.copyto(found[:, :, : partial.outside.shape[2]], 0, where=partial.outside)
+    found.reshape(-1)[partial.missing] = 0
     return found
 
 

@@ -29,46 +29,55 @@ class Partial:
     """The windows of a block (z, y, x) with a halo that reach out of its tissue; the same for all channels."""
 
     windows: Windows
-    tissue: NDArray[np.bool_]
-    """Which voxels are, with the halo."""
-    outside: NDArray[np.bool_]
-    """Which are not, without the halo."""
+    tissue: NDArray[np.uint8]
+    """1 where a voxel is, 0 where it is not, with the halo."""
     places: NDArray[np.int64]
     """The voxels of tissue whose windows are not whole, as C-order indices in sums with the columns of the halo."""
     of_centres: NDArray[np.int64]
     """Voxels of tissue in the centres of these windows."""
     of_wholes: NDArray[np.int64]
     """The same in all of the windows."""
+    missing: NDArray[np.int64]
+    """The voxels that are no tissue, as `places`."""
 
     @classmethod
     def of(cls, tissue: NDArray[np.bool_], windows: Windows) -> Partial | None:
         """Find the windows that are not whole; None where all are."""
         if tissue.all():
             return None
-        outside = ~trimmed(tissue, windows.halo)
-        every, scratch = windows.sections * windows.whole_pixels, Scratch()
-        found = [np.zeros((3, 0), np.int64)]
+        every, scratch, wide = windows.sections * windows.whole_pixels, Scratch(), tissue.shape[2]
+        own, marks = trimmed(tissue, windows.halo), tissue.view(np.uint8)
+        found, missing = [np.zeros((3, 0), np.int64)], [np.zeros(0, np.int64)]
         for x in _pieces(tissue, windows.halo[2]):
-            counts = window_sums(tissue[:, :, x.start : x.stop + 2 * windows.halo[2]].view(np.uint8), windows, scratch)
-            of_centres, of_wholes = (values[:, :, : x.stop - x.start] for values in counts)
-            partial = (of_wholes < every) & ~outside[:, :, x]
-            row, column = np.divmod(np.flatnonzero(partial), x.stop - x.start)
-            places = row * tissue.shape[2] + column + x.start
-            found.append(np.stack([places, of_centres[partial], of_wholes[partial]]))
-        return cls(windows, tissue, outside, *np.concatenate(found, axis=1))
+            piece = marks[:, :, x.start : x.stop + 2 * windows.halo[2]]
+            of_centres, of_wholes = window_sums(piece, windows, scratch)
+            inside = own[:, :, x]
+            partial = of_wholes < every
+            partial[:, :, inside.shape[2] :] = False
+            partial[:, :, : inside.shape[2]] &= inside
+            here = np.flatnonzero(partial)
+            row, column = np.divmod(here, piece.shape[2])
+            places = row * wide + column + x.start
+            found.append(np.stack([places, of_centres.reshape(-1)[here], of_wholes.reshape(-1)[here]]))
+            row, column = np.divmod(np.flatnonzero(~inside), inside.shape[2])
+            missing.append(row * wide + column + x.start)
+        places, *counts = np.concatenate(found, axis=1)
+        return cls(windows, marks, places, counts[0], counts[1], np.concatenate(missing))
 
     def at(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the voxels of tissue in centres and windows at C-order indices without the halo's columns, (n,)."""
-        depth, rows, columns = self.outside.shape
-        place = places + places // columns * (self.tissue.shape[2] - columns)
+        depth, rows, columns = (n - 2 * h for n, h in zip(self.tissue.shape, self.windows.halo, strict=True))
+        wide = self.tissue.shape[2]
+        there = places + places // columns * (wide - columns)
         counts = []
-        for of_whole, partial in (
+        for pixels, partial in (
             (self.windows.centre_pixels, self.of_centres),
             (self.windows.whole_pixels, self.of_wholes),
         ):
-            every = np.full(depth * rows * self.tissue.shape[2], self.windows.sections * of_whole)
+            every = np.full(depth * rows * wide, self.windows.sections * pixels)
             every[self.places] = partial
-            counts.append(every[place])
+            every[self.missing] = 0
+            counts.append(every[there])
         return counts[0], counts[1]
 
     def contrasts(self, centres: NDArray[Any], wholes: NDArray[Any]) -> NDArray[np.float64]:
@@ -83,7 +92,7 @@ class Partial:
 
 def _pieces(tissue: NDArray[np.bool_], reach: int) -> Iterator[slice]:
     """Yield ranges of columns, counted without the halo, outside of which no window reaches a missing voxel."""
-    columns, length = np.flatnonzero(~tissue.all((0, 1))), tissue.shape[2] - 2 * reach
+    columns, length = np.flatnonzero(~tissue.all(1).all(0)), tissue.shape[2] - 2 * reach
     for group in np.split(columns, np.flatnonzero(np.diff(columns) > _GAP + 2 * reach) + 1):
         start, stop = max(int(group[0]) - 2 * reach, 0), min(int(group[-1]) + 1, length)
         if start < stop:

@@ -272,10 +272,10 @@ class _Markers:
         """Return which voxels of a slab (z, y, x) have the score, and what is measured there, uint16 (n,)."""
         found = self._sums(z, y)
         candidates = self._candidates(found.levels, strictness)
-        if found.partial is not None:
-            candidates &= ~found.partial.outside
         # numpy finds and takes voxels of flat memory in a fraction of the time
         places = np.flatnonzero(candidates)
+        if found.partial is not None:
+            places = places[found.partial.at(places)[1] > 0]
         rarity = {role: self._rarity(role, levels.take(places)) for role, levels in found.levels.items()}
         sums = {name: _sum_of(rarity, parties) for name, parties in self._parties.items()}
         shares = np.array([_share(sums[name], len(parties)) for name, parties in self._parties.items()])

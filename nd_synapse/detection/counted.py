@@ -75,7 +75,7 @@ def _count_flat(
     if flat is None or flat_beside is None:
         return None
     if flat_beside.any():
-        regions = regions_of(beside, flat_beside, box, plan.box)
+        regions = regions_of(voxels[inner], flat[inner], box, plan.box)
         tables = (regions.spans, regions.table, regions.runs)
         arrays |= {f"{name} {channel}": found for name, found in zip(("flat-spans", *_TABLES), tables, strict=True)}
     return flat[(slice(None), *_cut((y - REACH, x - REACH), plan.halo[1:]))]

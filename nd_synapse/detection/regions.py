@@ -18,6 +18,9 @@ __all__ = ["REGION_COLUMNS", "Regions", "distance_levels", "overlaps", "regions_
 _LEVELS = 34
 """Levels of `distance_levels`, up to 16 bits."""
 
+_PIXELS = 2**17
+"""Flat pixels that are described at a time, with those of one section."""
+
 REGION_COLUMNS = 4 + _LEVELS
 """Columns of the table of `Regions`."""
 
@@ -46,14 +49,17 @@ class Regions:
 
 
 def regions_of(voxels: NDArray[Any], flat: NDArray[np.bool_], box: Box, volume: Box) -> Regions:
-    """Return the regions of a block; voxels and which are flat have a margin of 1 along y and x."""
+    """Return the regions of a block; voxels and which are flat have margins along y and x, of 1 or more."""
     found, around, count = [np.zeros((0, 5), np.int64)], [np.zeros((0, 2), np.int64)], 0
-    # a section at a time, as a region lies in one: the pixels of a whole block take many times its memory
-    for section in np.flatnonzero(flat.any((1, 2))).tolist():
-        spans, beside = _spans_of(voxels[section], flat[section], section)
+    # some sections at a time: the places of a whole block would take many times its memory
+    group = np.cumsum([np.count_nonzero(section) for section in flat]) // _PIXELS
+    for start in np.flatnonzero(np.diff(group, prepend=-1)).tolist():
+        some = slice(start, start + np.count_nonzero(group == group[start]))
+        spans, beside = _spans_of(voxels[some], flat[some], box.shape[1:])
+        spans[:, 0] += start
+        beside[:, 0] += count
         found.append(spans)
         around.append(beside)
-        beside[:, 0] += count
         count += len(spans)
     spans, beside = np.concatenate(found), np.concatenate(around)
     z, y, start, stop, value = spans.T
@@ -79,28 +85,37 @@ def regions_of(voxels: NDArray[Any], flat: NDArray[np.bool_], box: Box, volume: 
 
 
 def _spans_of(
-    voxels: NDArray[Any], flat: NDArray[np.bool_], section: int
+    voxels: NDArray[Any], flat: NDArray[np.bool_], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the runs of flat pixels of one value in a section with a margin of 1, and what lies beside them.
+    """Return the runs of flat pixels of one value in sections of a shape, both with margins, and what lies beside them.
 
     Runs have z, y, x, the end along x, and the value, int64 (n, 5). A pixel that is not flat beside one that is, has
     the run and the level of the distance of their values, int64 (m, 2).
     """
-    own = np.zeros_like(flat)
-    own[1:-1, 1:-1] = flat[1:-1, 1:-1]
-    places = np.flatnonzero(own)
-    of_places = voxels.ravel()[places]
-    begins = np.ones(len(places), np.bool_)
-    begins[1:] = (np.diff(places) > 1) | (of_places[1:] != of_places[:-1])
-    first, of_span = np.flatnonzero(begins), np.cumsum(begins) - 1
-    y, start = np.divmod(places[first], flat.shape[1])
-    stop = start + np.diff(first, append=len(places))
-    spans = np.stack([np.full(len(y), section), y - 1, start - 1, stop - 1, of_places[first]], axis=1)
-    steps = np.array([-flat.shape[1], -1, 1, flat.shape[1]])
+    row, x = np.divmod(np.flatnonzero(flat), flat.shape[2])
+    z, y = np.divmod(row, flat.shape[1])
+    y, x = y - (flat.shape[1] - shape[0]) // 2, x - (flat.shape[2] - shape[1]) // 2
+    inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
+    z, y, x = z[inside], y[inside], x[inside]
+
+    def at(array: NDArray[Any], z: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[Any]:
+        # where they lie: a copy without margins would take most of the time
+        my, mx = (array.shape[1] - shape[0]) // 2, (array.shape[2] - shape[1]) // 2
+        values: NDArray[Any] = array.reshape(-1)[((z * array.shape[1]) + y + my) * array.shape[2] + x + mx]
+        return values
+
+    value = at(voxels, z, y, x)
+    begins = np.ones(len(value), np.bool_)
+    begins[1:] = (np.diff(x) != 1) | (np.diff(y) != 0) | (value[1:] != value[:-1])
+    first, run = np.flatnonzero(begins), np.cumsum(begins) - 1
+    stop = x[first] + np.diff(first, append=len(value))
+    spans = np.stack([z[first], y[first], x[first], stop, value[first]], axis=1)
+    dy, dx = np.array([[-1, 0, 0, 1], [0, -1, 1, 0]])
     # none of them is in the mirrored margin beyond a border: it is as flat as the border
-    place, side = np.nonzero(~flat.ravel()[places[:, np.newaxis] + steps])
-    distance = np.abs(voxels.ravel()[places[place] + steps[side]].astype(np.int64) - of_places[place])
-    return spans, np.stack([of_span[place], distance_levels(distance)], axis=1)
+    free = np.flatnonzero(~at(flat, z, y + dy[:, np.newaxis], x + dx[:, np.newaxis]))
+    side, near = free // max(len(value), 1), free % max(len(value), 1)
+    distance = np.abs(at(voxels, z[near], y[near] + dy[side], x[near] + dx[side]).astype(np.int64) - value[near])
+    return spans, np.stack([run[near], distance_levels(distance)], axis=1)
 
 
 def _table_of(
