@@ -2,14 +2,15 @@
 
 *Width*: a window as wide as the marker's puncta, which are measured (`widths`) or given.
 
-*Unit*: a contrast (`local_contrast`) is divided by its channel's *mirror level*, so that it means the same in every
-volume. Noise makes as many dark voxels as bright ones, puncta make bright ones; the mirror level is where dark ones
-are a third as many. Side lobes of bright bodies and uneven background raise it, as they raise false detections; a few
-very bright voxels cannot move it.
+*Unit*: a contrast (`local_contrast`) is divided by its channel's *dark depth*, so that it means the same in every
+volume. Noise makes dark places as deep as bright ones are high, and puncta make bright ones alone. The dark depth is
+the larger of two levels: what one dark contrast in a hundred exceeds, and where dark ones are a third as many as bright
+ones. Where puncta are dense, the gaps between them deepen the first, and the second is too low; where they are rare in
+noise, the first is too low. A few very bright voxels cannot move either.
 
-*Evidence* of one marker is its contrast; of two, twice the harmonic mean of theirs. The tails of noise fall off about
-exponentially, so that the evidence of independent markers adds up: two markers of 1 are as rare by chance as one of 2.
-The harmonic mean instead of the sum lets no marker stand in for another.
+*Evidence* of one marker is its contrast; of two, the root of 2 times the harmonic mean of theirs. For normal noise the
+squares of the evidence of independent markers add up: two of 1 are as rare by chance as one of the root of 2. The
+harmonic mean instead of the root of the sum of squares lets no marker stand in for another.
 
 *Objects* are the voxels near the largest evidence within a punctum's reach (`peaks`), where that is at least the
 `strictness`: so an object reaches as far at any strictness, and synapses that touch are separated. An object's `score`
@@ -41,6 +42,7 @@ from pipelines import widths
 from pipelines.local_contrast import (
     bin_of,
     contrast,
+    dark_level,
     mirror_level,
     signed_counts,
     values_of_bins,
@@ -55,7 +57,7 @@ __all__ = ["PARAMETERS", "EvidencePipeline", "sampled_rows"]
 AUTO = "auto"
 
 PARAMETERS = (
-    Parameter("strictness", 2.0, "mirror levels", "least evidence of a synapse", minimum=0.1, maximum=1000.0),
+    Parameter("strictness", 1.6, "dark depths", "least evidence of a synapse", minimum=0.1, maximum=1000.0),
     Parameter("punctum_nm", AUTO, "nm", "width of a punctum in a section; auto measures it"),
     Parameter("min_volume_um3", 0.0, "um^3", "smallest synapse", minimum=0.0),
     Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
@@ -73,12 +75,14 @@ _LEAST_BANDS, _MANY_BANDS, _FAR = 4, 16, 256
 
 _FAINT = np.float32(1e-6)
 
+_ROOT_8 = np.float32(8**0.5)
+
 
 @dataclass(frozen=True, slots=True)
 class EvidencePipeline(Pipeline):
     """Detects where all of its markers stand out; subclasses name the roles."""
 
-    strictness: float = 2.0
+    strictness: float = 1.6
     punctum_nm: str = AUTO
     min_volume_um3: float = 0.0
     min_voxels: int = 1
@@ -207,7 +211,7 @@ class EvidencePipeline(Pipeline):
         region: tuple[tuple[slice, slice, slice], tuple[int, int, int]],
         scratch: Scratch,
     ) -> Iterator[tuple[tuple[slice, slice], list[NDArray[np.float32]]]]:
-        """Yield the contrasts in mirror levels of each marker in the slabs of a window in a block with a margin.
+        """Yield the contrasts in dark depths of each marker in the slabs of a window in a block with a margin.
 
         Their shape is (z, y, x and what means nothing); the next slab overwrites them.
         """
@@ -258,7 +262,12 @@ def _units(summary: Summary, role: str) -> dict[float, float]:
     """Return the unit of a marker's contrasts by width, ascending; 0 where no contrast is negative."""
     start = f"{role} contrasts "
     counts = {float(name.removeprefix(start)): found for name, found in summary.items() if name.startswith(start)}
-    return {width: mirror_level(counts[width].reshape(2, -1)) or 0.0 for width in sorted(counts)}
+    return {width: _dark_depth(counts[width].reshape(2, -1)) for width in sorted(counts)}
+
+
+def _dark_depth(counts: NDArray[np.int64]) -> float:
+    """Return the unit of contrasts of which these are `signed_counts`; 0 where none is negative."""
+    return max(mirror_level(counts) or 0.0, dark_level(counts))
 
 
 def sampled_rows(place: Place) -> Iterator[range]:
@@ -276,14 +285,14 @@ def sampled_rows(place: Place) -> Iterator[range]:
 
 
 def _joint(ratios: list[NDArray[np.float32]], scratch: Scratch) -> NDArray[Any]:
-    """Return the number of markers times their harmonic mean, positive, in place of the first; of one marker itself."""
+    """Return the root of 2 times the harmonic mean of two markers, positive, in place of the first; of one itself."""
     positive = [np.maximum(ratio, _FAINT, out=ratio) for ratio in ratios]
     if len(positive) == 1:
         return positive[0]
     one, two = positive
     product = scratch.take("product", one.shape, np.float32)
     np.multiply(one, two, out=product)
-    product *= np.float32(4)
+    product *= _ROOT_8
     one += two
     product /= one
     return product

@@ -34,7 +34,7 @@ _APART = 16
 
 def unit(dtype: np.dtype[Any], windows: Windows) -> int:
     """Return how much of the sum of a punctum a level is: a power of two."""
-    largest = windows.sections * windows.centre_pixels * int(np.iinfo(dtype).max)
+    largest = windows.section_weights * windows.centre_pixels * int(np.iinfo(dtype).max)
     return 1 << max(largest.bit_length() - _BITS, 0)
 
 
@@ -52,7 +52,7 @@ def levels(
     if partial is not None:
         places, there = partial
         flat = centres.reshape(-1)
-        flat[places] = flat[places].astype(np.int64) * (windows.sections * windows.centre_pixels) // there
+        flat[places] = flat[places].astype(np.int64) * (windows.section_weights * windows.centre_pixels) // there
     centres >>= centres.dtype.type(unit(dtype, windows).bit_length() - 1)
     return centres.astype(np.uint16, copy=False)
 
@@ -78,7 +78,7 @@ def histograms(
             own = trimmed(around, windows.halo)[:, rows[0] :: _STEP]
             outside = np.flatnonzero(~own)
             there = centre_sums(around.view(np.uint8), windows, scratch, *rows)
-            places = np.flatnonzero(there < windows.sections * windows.centre_pixels)
+            places = np.flatnonzero(there < windows.section_weights * windows.centre_pixels)
             partial = places, np.maximum(there.reshape(-1)[places].astype(np.int64), 1)
         for role, voxels in arrays.items():
             here = with_halo(voxels, z, y, windows.halo)

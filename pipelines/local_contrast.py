@@ -6,9 +6,10 @@
     s c c c s
     s c c c s       contrast = area(c and s) * sum(c) - area(c) * sum(c and s)
     s c c c s
-    s s s s s       divided by both areas and the sections: mean of the centre minus mean of all, in grey levels
+    s s s s s       divided by both areas and the weights: mean of the centre minus mean of all, in grey levels
 
-The surround lies in the section alone: sections are stained and imaged one by one, and differ in gain and background.
+Neighbouring sections count less the farther they are, as those of a punctum do: 1, 2, 1 for a window of three. The
+surround lies in the section alone: sections are stained and imaged one by one, and differ in gain and background.
 A slow background is gone; so is the halo of a large bright body, except at its rim. The sums are integers, shifted and
 added in one order, so that blocks cannot show.
 
@@ -26,10 +27,13 @@ from pipelines.masked_contrast import Partial
 from pipelines.slabs import Scratch
 from pipelines.windows import Windows, window_sums
 
-__all__ = ["bin_of", "bins", "contrast", "mirror_level", "signed_counts", "values_of_bins"]
+__all__ = ["bin_of", "bins", "contrast", "dark_level", "mirror_level", "signed_counts", "values_of_bins"]
 
 _FALSE_SHARE = 1 / 3
 """Dark voxels to a bright one at the mirror level."""
+
+_EXCEEDED = 100
+"""One dark contrast in so many exceeds the dark level."""
 
 _COARSE = 17
 """Bits of a float32 that its bin in `signed_counts` does not have."""
@@ -119,3 +123,13 @@ def mirror_level(counts: NDArray[np.int64]) -> float | None:
     below = np.cumsum(counts.sum(axis=0)) > 0
     enough = np.flatnonzero((_FALSE_SHARE * bright >= dark) & below)
     return float((np.uint32(enough[0]) << np.uint32(_COARSE)).view(np.float32))
+
+
+def dark_level(counts: NDArray[np.int64]) -> float:
+    """Return the magnitude that one in a hundred negative contrasts exceeds; 0 where none is negative.
+
+    `counts` are `signed_counts`; the result is in their unit.
+    """
+    below = np.cumsum(counts[1])
+    last = np.searchsorted(_EXCEEDED * below, (_EXCEEDED - 1) * below[-1])
+    return float((np.uint32(last) << np.uint32(_COARSE)).view(np.float32))

@@ -1,9 +1,9 @@
 """Local contrast where a window reaches out of the tissue: mean of the centre minus mean of all, of what is there.
 
-In the units of `local_contrast`, a contrast is the difference of the means times the voxels of both windows, over the
-sections. The mean of n of N voxels of the centre is noisier; times the root of n / N its noise is that of whole
-windows, which thresholds are made for. Sums and counts are exact integers, and only windows that are not whole are
-computed here, in float64 from these; so a voxel has the same contrast in any block.
+In the units of `local_contrast`, a contrast is the difference of the means times the weights of both windows, over
+those of the sections. The mean of a part of the centre is noisier; times the root of its share of the weight its noise
+is about that of whole windows, which thresholds are made for. Sums and counts are exact integers, and only windows that
+are not whole are computed here, in float64 from these; so a voxel has the same contrast in any block.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Partial:
     places: NDArray[np.int64]
     """The voxels of tissue whose windows are not whole, as C-order indices in sums with the columns of the halo."""
     of_centres: NDArray[np.int64]
-    """Voxels of tissue in the centres of these windows."""
+    """Weight of the tissue in the centres of these windows."""
     of_wholes: NDArray[np.int64]
     """The same in all of the windows."""
     missing: NDArray[np.int64]
@@ -45,7 +45,7 @@ class Partial:
         """Find the windows that are not whole; None where all are."""
         if tissue.all():
             return None
-        every, scratch, wide = windows.sections * windows.whole_pixels, Scratch(), tissue.shape[2]
+        every, scratch, wide = windows.section_weights * windows.whole_pixels, Scratch(), tissue.shape[2]
         own, marks = trimmed(tissue, windows.halo), tissue.view(np.uint8)
         found, missing = [np.zeros((3, 0), np.int64)], [np.zeros(0, np.int64)]
         for x in _pieces(tissue, windows.halo[2]):
@@ -74,7 +74,7 @@ class Partial:
             (self.windows.centre_pixels, self.of_centres),
             (self.windows.whole_pixels, self.of_wholes),
         ):
-            every = np.full(depth * rows * wide, self.windows.sections * pixels)
+            every = np.full(depth * rows * wide, self.windows.section_weights * pixels)
             every[self.places] = partial
             every[self.missing] = 0
             counts.append(every[there])
@@ -83,7 +83,7 @@ class Partial:
     def contrasts(self, centres: NDArray[Any], wholes: NDArray[Any]) -> NDArray[np.float64]:
         """Return the contrasts at `places`, given the sums of all windows over what is tissue, float64 (n,)."""
         centre, whole = (sums.reshape(-1)[self.places].astype(np.int64) for sums in (centres, wholes))
-        every = self.windows.sections * self.windows.centre_pixels
+        every = self.windows.section_weights * self.windows.centre_pixels
         difference = (centre * self.of_wholes - whole * self.of_centres) / (self.of_centres * self.of_wholes)
         difference *= np.sqrt(self.of_centres / every)
         contrasts: NDArray[np.float64] = difference * (every * self.windows.whole_pixels)

@@ -330,7 +330,7 @@ class _Markers:
     def _strengths(self, found: _Sums, places: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.uint16]:
         """Return the contrast of the weaker side of the rarer class at some places of a slab: bins, uint16 (n,)."""
         windows = self._windows
-        of_centre, of_whole = (windows.sections * n for n in (windows.centre_pixels, windows.whole_pixels))
+        of_centre, of_whole = (windows.section_weights * n for n in (windows.centre_pixels, windows.whole_pixels))
         there: Any = of_whole
         whole: Any = 1.0
         if found.partial is not None:

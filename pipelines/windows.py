@@ -48,9 +48,9 @@ class Windows:
         return cls((z, y, x), (2 * y + 1, 2 * x + 1))
 
     @property
-    def sections(self) -> int:
-        """Sections of a window."""
-        return 2 * self.centre[0] + 1
+    def section_weights(self) -> int:
+        """Sum of the weights of a window's sections: 1, 2, ... in the middle, ... 2, 1."""
+        return (self.centre[0] + 1) ** 2
 
     @property
     def centre_pixels(self) -> int:
@@ -65,7 +65,7 @@ class Windows:
     @property
     def voxels(self) -> int:
         """What a contrast is divided by to be in grey levels."""
-        return self.sections * self.centre_pixels * self.whole_pixels
+        return self.section_weights * self.centre_pixels * self.whole_pixels
 
     @property
     def halo(self) -> tuple[int, int, int]:
@@ -110,17 +110,22 @@ def centre_sums(
 def _centre_sums(
     voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int, step: int
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the sums over the sections, over the centre's rows of these, and in the centres."""
+    """Return the weighted sums over the sections, over the centre's rows of these, and in the centres."""
     (_, cy, cx), (sy, sx) = windows.centre, windows.surround
     z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
-    largest = windows.sections * windows.whole_pixels * int(np.iinfo(voxels.dtype).max)
+    largest = windows.section_weights * windows.whole_pixels * int(np.iinfo(voxels.dtype).max)
     unsigned = np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64
     wide = scratch.take("wide", voxels.shape, unsigned)
     wide[...] = voxels
     columns = scratch.take("columns", (z, *voxels.shape[1:]), unsigned)
-    np.add(wide[:z], wide[1 : z + 1], out=columns)
-    for k in range(2, windows.sections):
-        np.add(columns, wide[k : k + z], out=columns)
+    # sums of consecutive sections, and of consecutive sums, have the triangle of weights
+    half = windows.centre[0] + 1
+    sums = scratch.take("sums", (z + half - 1, *voxels.shape[1:]), unsigned)
+    for values, into in ((wide, sums), (sums, columns)):
+        n = len(into)
+        np.add(values[:n], values[1 : n + 1], out=into)
+        for k in range(2, half):
+            np.add(into, values[k : k + n], out=into)
     inner = scratch.take("inner", (z, len(range(first, y, step)), voxels.shape[2]), unsigned)
     _row_sums(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
     centres = scratch.take("wide", inner.shape, unsigned)

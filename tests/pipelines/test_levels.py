@@ -19,10 +19,11 @@ WIDE = Windows.of((40.0, 30.0, 50.0))
 
 
 def boxed(voxels: NDArray[Any], half: tuple[int, ...]) -> NDArray[np.int64]:
-    """Sum boxes of voxels that are mirrored at the border, shape of the voxels."""
+    """Sum boxes, with a triangle of weights along z, of voxels that are mirrored at the border; of their shape."""
     sums = voxels.astype(np.int64)
     for axis, n in enumerate(half):
-        sums = ndimage.correlate1d(sums, np.ones(2 * n + 1, np.int64), axis=axis, mode="reflect")
+        weights = np.ones(2 * n + 1, np.int64) if axis else n + 1 - np.abs(np.arange(-n, n + 1))
+        sums = ndimage.correlate1d(sums, weights, axis=axis, mode="reflect")
     return sums
 
 
@@ -51,7 +52,7 @@ def test_a_punctum_that_reaches_out_of_the_tissue_has_the_mean_of_what_is_there(
     tissue[:, :7] = tissue[2, :, 15:] = False
     counted = histograms({"a": with_halo(voxels, WINDOWS)}, WINDOWS, 0, with_halo(tissue, WINDOWS))["a"]
     sums, there = boxed(np.where(tissue, voxels, 0), WINDOWS.centre), boxed(tissue, WINDOWS.centre)
-    expected = (sums * 27 // np.maximum(there, 1))[:, ::4][tissue[:, ::4]]
+    expected = (sums * 36 // np.maximum(there, 1))[:, ::4][tissue[:, ::4]]
     assert np.array_equal(counted, np.bincount(expected))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError
 from nd_synapse.pipeline import registry
-from pipelines.local_contrast import contrast, mirror_level, signed_counts
+from pipelines.local_contrast import contrast, dark_level, mirror_level, signed_counts
 from pipelines.masked_contrast import Partial
 from pipelines.slabs import Scratch, slabs
 from pipelines.windows import Windows
@@ -41,7 +41,7 @@ def defined(voxels: NDArray[Any], windows: Windows) -> NDArray[np.object_]:
         for dz in range(-hz, hz + 1):
             for dy in range(-ny, ny + 1):
                 for dx in range(-nx, nx + 1):
-                    total += wide[hz + dz :, sy + dy :, sx + dx :][:z, :y, :x]
+                    total += (hz + 1 - abs(dz)) * wide[hz + dz :, sy + dy :, sx + dx :][:z, :y, :x]
         return total
 
     centre, whole = (2 * cy + 1) * (2 * cx + 1), (2 * sy + 1) * (2 * sx + 1)
@@ -69,7 +69,7 @@ def test_contrast_is_the_nearest_float32_of_the_exact_value(
 def test_for_any_tissue_the_contrast_is_that_of_what_is_there(
     seed: int, voxel_size_nm: tuple[float, float, float], dtype: type[np.unsignedinteger[Any]]
 ) -> None:
-    """Of n of N voxels of the centre, times the root of n / N: as noisy as a whole window."""
+    """Times the root of the share of the centre's weight that is there: as noisy as a whole window."""
     windows, random = Windows.of(voxel_size_nm), np.random.default_rng(seed)
     (hz, cy, cx), (sy, sx) = windows.centre, windows.surround
     shape = tuple(n + 2 * h for n, h in zip((2, 5, 90), windows.halo, strict=True))
@@ -80,19 +80,20 @@ def test_for_any_tissue_the_contrast_is_that_of_what_is_there(
         section[:, 70 + random.integers(0, 40) :] = False
     found = contrast(voxels, windows, Scratch(), Partial.of(tissue, windows))[:, :, :90]
     whole = contrast(voxels, windows, Scratch())[:, :, :90]
-    every = (2 * hz + 1) * (2 * cy + 1) * (2 * cx + 1)
+    every = (hz + 1) ** 2 * (2 * cy + 1) * (2 * cx + 1)
+    weights = (hz + 1 - np.abs(np.arange(-hz, hz + 1)))[:, np.newaxis, np.newaxis]
     unit = every * (2 * sy + 1) * (2 * sx + 1)
     for (z, y, x), value in np.ndenumerate(found):
         around = (slice(z, z + 2 * hz + 1), slice(y, y + 2 * sy + 1), slice(x, x + 2 * sx + 1))
         inner = (slice(None), slice(sy - cy, sy + cy + 1), slice(sx - cx, sx + cx + 1))
-        window, there = voxels[around].astype(np.int64), tissue[around]
+        window, there = voxels[around].astype(np.int64), tissue[around] * weights
         if not there[hz, sy, sx]:
             assert value == 0
-        elif there.all():
+        elif tissue[around].all():
             assert value == whole[z, y, x]
         else:
-            centre = window[inner][there[inner]]
-            expected = (centre.mean() - window[there].mean()) * np.sqrt(len(centre) / every) * unit
+            means = [np.average(window[part], weights=there[part]) for part in (inner, slice(None))]
+            expected = (means[0] - means[1]) * np.sqrt(there[inner].sum() / every) * unit
             assert value == pytest.approx(expected, rel=1e-6, abs=1e-6 * unit)
 
 
@@ -136,3 +137,10 @@ def test_the_mirror_level_of_dark_spots_is_that_of_the_faintest_contrast() -> No
     contrasts = np.array([1.0] * 40 + [-8.0] * 5 + [0.0] * 100, np.float32)
     assert mirror_level(signed_counts(contrasts)) == 1.0
     assert mirror_level(signed_counts(np.abs(contrasts))) is None
+
+
+def test_the_dark_level_is_the_magnitude_that_one_in_a_hundred_negative_contrasts_exceeds() -> None:
+    contrasts = np.array([1.0] * 400 + [-2.0] * 198 + [-8.0] * 2 + [0.0] * 100, np.float32)
+    assert dark_level(signed_counts(contrasts)) == 2.0
+    assert dark_level(signed_counts(np.append(contrasts, np.float32(-8)))) == 8.0
+    assert dark_level(signed_counts(np.abs(contrasts))) == 0.0
