@@ -18,8 +18,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
+
+from nd_synapse.wording import as_arguments, in_command
 
 __all__ = [
     "LOCAL",
@@ -35,6 +38,7 @@ __all__ = [
     "UnavailableError",
     "UnknownNameError",
     "UsageError",
+    "called",
     "closest",
     "exit_codes",
     "few",
@@ -46,6 +50,8 @@ _FEW = 5
 
 class NDSynapseError(Exception):
     """A failure, in three parts that a user can act on.
+
+    Its parts name options, as commands have them; those from functions that programs call name arguments (`called`).
 
     Parameters
     ----------
@@ -66,6 +72,16 @@ class NDSynapseError(Exception):
         self.requested = requested
         self.found = found
         self.remedy = remedy
+        self._written = (requested, found, remedy)
+        self._names: dict[str, str | Callable[[str], str]] = {}
+
+    def call(self, names: Mapping[str, str | Callable[[str], str]]) -> None:
+        """Name arguments in the place of options; those of an inner function stay where an outer one has no name."""
+        self._names |= {name.replace("_", "-"): argument for name, argument in names.items()}
+        others = not in_command()
+        self.requested, self.found, self.remedy = (
+            as_arguments(part, self._names, others=others) for part in self._written
+        )
 
     def __str__(self) -> str:
         """Return the failure as one plain line."""
@@ -142,6 +158,20 @@ LOCAL = (UsageError, DataError, StorageError)
 
 REMOTE = (*LOCAL, UnavailableError, PermissionDeniedError)
 """How a command that asks BOSS or AWS may fail."""
+
+
+@contextmanager
+def called(*, anywhere: bool = False, **names: str | Callable[[str], str]) -> Iterator[None]:
+    """Let errors of a function that programs call name its arguments in the place of options, see `wording`.
+
+    `names` are option (with _) to argument where they differ; with `anywhere`, these alone, and in commands as well.
+    """
+    try:
+        yield
+    except NDSynapseError as error:
+        if anywhere or not in_command():
+            error.call(names)
+        raise
 
 
 def exit_codes(*kinds: type[NDSynapseError]) -> str:

@@ -21,7 +21,7 @@ from intern.resource.boss.resource import ChannelResource, CollectionResource, E
 from nd_synapse.boss.errors import translated
 from nd_synapse.boss.transport import BossAdapter, Patience
 from nd_synapse.credentials import Token
-from nd_synapse.errors import UsageError
+from nd_synapse.errors import UsageError, called
 
 __all__ = [
     "Address",
@@ -147,7 +147,8 @@ def _proxies(address: Address) -> dict[str, str]:
     return proxies
 
 
-def create_boss_remote(config_dict: Mapping[str, Any]) -> BossRemote:
+@called()
+def create_boss_remote(config_dict: object) -> BossRemote:
     """Return a client of `intern` with time limits and retries, as the historical function did.
 
     Parameters
@@ -165,6 +166,9 @@ def create_boss_remote(config_dict: Mapping[str, Any]) -> BossRemote:
     UsageError
         If a value is missing or invalid.
     """
+    if not isinstance(config_dict, Mapping):
+        found = f"its type is {type(config_dict).__name__}"
+        raise UsageError("a connection to BOSS", found, "Give a dictionary with host and token")
     missing = [key for key in ("host", "token") if key not in config_dict]
     if missing:
         raise UsageError("a connection to BOSS", f"there is no {' and no '.join(missing)}", "Give host and token")

@@ -114,7 +114,7 @@ def refuse_taken(remote: BossRemote, destination: Destination) -> None:
         raise UsageError(
             requested,
             f"another job took it over during this push; its description: {there[:200] or 'none'}",
-            "Make sure that no other job writes to it; then replace its mask with --overwrite (overwrite=True), or"
+            "Make sure that no other job writes to it; then replace its mask with --overwrite, or"
             " choose another experiment with --out-exp NAME",
         )
 
@@ -155,7 +155,7 @@ def _check_maker(requested: str, fields: Mapping[str, Any], destination: Destina
         raise UsageError(
             requested,
             f"another run or user made it; its description: {there[:200] or 'none'}",
-            "Replace its mask with --overwrite (overwrite=True), or choose another experiment with --out-exp NAME",
+            "Replace its mask with --overwrite, or choose another experiment with --out-exp NAME",
         )
 
 

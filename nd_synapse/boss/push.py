@@ -33,7 +33,7 @@ from nd_synapse.boss.cutouts import erase_block, read_cutout, request_size, writ
 from nd_synapse.boss.destination import Destination, check_destination, ensure_channel, refuse_taken
 from nd_synapse.boss.links import historical_link, neuroglancer_link
 from nd_synapse.credentials import Token
-from nd_synapse.errors import DataError, UnknownNameError, UsageError
+from nd_synapse.errors import DataError, UnknownNameError, UsageError, called
 from nd_synapse.geometry import Box, Frame, Range
 from nd_synapse.user_code import mask_of
 from nd_synapse.volumes import Source, Volume
@@ -147,6 +147,7 @@ class _Push:
             )
 
 
+@called(out_col="col", out_exp="exp")
 def boss_push(
     token: Token | str,
     col: str,

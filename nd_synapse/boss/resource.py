@@ -20,7 +20,7 @@ from nd_synapse.boss.cutouts import read_cutout
 from nd_synapse.boss.destination import is_mask
 from nd_synapse.config import NeurodataConfig, read_neurodata_config
 from nd_synapse.credentials import Token, find_token
-from nd_synapse.errors import DataError, PermissionDeniedError, RangeError, UsageError
+from nd_synapse.errors import DataError, PermissionDeniedError, RangeError, UsageError, called
 from nd_synapse.geometry import Box, Frame, Range
 from nd_synapse.redaction import redacted
 
@@ -64,6 +64,7 @@ class NeuroDataResource:
         If BOSS does not answer.
     """
 
+    @called()
     def __init__(
         self,
         host: str,
@@ -196,6 +197,7 @@ class NeuroDataResource:
         """Return the state without the connection: sockets cannot be sent to another process."""
         return {**self.__dict__, "_remote": None, "_remote_pid": 0}
 
+    @called()
     def get_cutout(self, chan: str, zRange: Range, yRange: Range, xRange: Range) -> NDArray[Any]:  # noqa: N803 - as ever
         """Read voxels of a channel.
 
@@ -290,6 +292,11 @@ def _check_within(box: Box, frame: Frame) -> None:
             )
 
 
+_KEYS = {key: f"{key} in neurodata.cfg" for key in ("host", "z_range", "y_range", "x_range")}
+_KEYS |= {"col": "collection in neurodata.cfg", "exp": "experiment in neurodata.cfg"}
+
+
+@called(anywhere=True, **_KEYS)
 def get_boss_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Read a neurodata.cfg that names a host, an experiment and a box.
 
@@ -335,6 +342,7 @@ def _required(config: NeurodataConfig, key: str, section: str) -> Any:
     return value
 
 
+@called(anywhere=True, **_KEYS)
 def get_boss_resource(path: Path | str) -> NeuroDataResource:
     """Open the experiment and box of a neurodata.cfg.
 

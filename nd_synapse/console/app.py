@@ -11,7 +11,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import IO, NoReturn
 
-from nd_synapse import logs
+from nd_synapse import logs, wording
 from nd_synapse.console import signals
 from nd_synapse.credentials import take_environment
 from nd_synapse.errors import LimitError, NDSynapseError, StoppedError, StorageError, UsageError
@@ -87,7 +87,8 @@ def run(command: Command, argv: Sequence[str] | None, *, remedy: str = GOES_ON, 
         write_stdout("")  # flushes what others have printed
         return code
 
-    return guarded(work, StoppedError("the command", "it was stopped by a signal", remedy))
+    with wording.command():
+        return guarded(work, StoppedError("the command", "it was stopped by a signal", remedy))
 
 
 def guarded(work: Callable[[], int], stopped: StoppedError) -> int:

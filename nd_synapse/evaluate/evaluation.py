@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.errors import DataError, UsageError
+from nd_synapse.errors import DataError, UsageError, called
 from nd_synapse.evaluate.matching import Candidates, gains, match, overlapping, within_distance
 from nd_synapse.evaluate.metrics import Curve, Rate, f1_of_counts, precision_recall_curve, proportion
 from nd_synapse.evaluate.synapses import Extent, Synapses, synapses_of_labels
@@ -114,6 +114,7 @@ class Evaluation:
         }
 
 
+@called()
 def evaluate_points(
     truth: Synapses,
     detections: Synapses,
@@ -139,6 +140,7 @@ def evaluate_points(
     return evaluation if may_be_empty else with_synapses(evaluation)
 
 
+@called()
 def evaluate_labels(
     truth: NDArray[Any],
     detected: NDArray[Any],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection.counts import add_counts
-from nd_synapse.errors import DataError
+from nd_synapse.errors import DataError, called
 from nd_synapse.evaluate.metrics import Rate, area_under_roc, balanced_accuracy, bootstrap
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import check_voxel_size
@@ -183,6 +183,7 @@ def score_cubes(
     return roles, largest, sums
 
 
+@called()
 def evaluate_synaptograms(
     pipeline: Pipeline,
     synaptograms: Synaptograms,

@@ -16,7 +16,7 @@ from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import Token
 from nd_synapse.detection import Detection
 from nd_synapse.detection.in_memory import detect_arrays
-from nd_synapse.errors import DataError, UsageError
+from nd_synapse.errors import DataError, UsageError, called, few
 from nd_synapse.geometry import Box, Range
 from nd_synapse.importing import refuse_nested
 from nd_synapse.job.deliverables import GROWING
@@ -36,6 +36,7 @@ _VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 """That of the volumes which the historical function was written for."""
 
 
+@called(col="col", exp="exp")
 def driver(
     host: str,
     token: Token | str,
@@ -104,6 +105,7 @@ def driver(
     return info, results, {name: link for name, link in outcome.links.items() if name in masks}
 
 
+@called(col="col", exp="exp")
 def get_data(
     host: str, token: Token | str, col: str, exp: str, z_range: Range, y_range: Range, x_range: Range
 ) -> tuple[dict[str, NDArray[Any]], tuple[float, float, float]]:
@@ -137,6 +139,7 @@ def get_data(
     return {name: source.get_cutout(name, *source.box.ranges) for name in channels}, source.voxel_size
 
 
+@called(channels=lambda _: "the names in data_dict")
 def run_nomads(
     data_dict: Mapping[str, NDArray[Any]], *, voxel_size_nm: tuple[float, float, float] | None = None
 ) -> NDArray[np.uint8]:
@@ -145,7 +148,8 @@ def run_nomads(
     Parameters
     ----------
     data_dict : mapping of str to ndarray
-        Channel to voxels, shape (z, y, x), as `get_data` returns them; those that are not uint8 or uint16 are left out.
+        Channel to voxels, shape (z, y, x), as `get_data` returns them; those that are not uint8 or uint16 are left out,
+        and the log names them.
     voxel_size_nm : tuple of float, optional
         Size of a voxel along z, y, x; by default (70, 100, 100), with a warning.
 
@@ -162,11 +166,25 @@ def run_nomads(
     if voxel_size_nm is None:
         log.warning("voxels are taken to have z, y, x %s nm; give voxel_size_nm for others", _VOXEL_SIZE_NM)
         voxel_size_nm = _VOXEL_SIZE_NM
-    channels = {name: v for name, v in _arrays(data_dict).items() if v.dtype in (np.uint8, np.uint16)}
+    channels = _images(_arrays(data_dict))
     found = detect_arrays(registry.build(registry.DEFAULT_PIPELINE, {}), channels, voxel_size_nm)
     return next(iter(found.masks.values()))
 
 
+def _images(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the channels of uint8 or uint16, in the byte order of this machine."""
+    native = {name: voxels.astype(voxels.dtype.newbyteorder("="), copy=False) for name, voxels in arrays.items()}
+    images = {name: voxels for name, voxels in native.items() if voxels.dtype in (np.uint8, np.uint16)}
+    others = few([f"{name} ({voxels.dtype})" for name, voxels in native.items() if name not in images])
+    if not images:
+        found = f"none of them is uint8 or uint16: {others}" if others else "there is none"
+        raise DataError("channels in memory", found, "Give images (z, y, x) of uint8 or uint16")
+    if others:
+        log.warning("left out, for they are not uint8 or uint16: %s", others)
+    return images
+
+
+@called()
 def load_and_preproc(data_dict: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
     """Standardise channels: subtract the mean of each, and divide by its standard deviation.
 
@@ -183,10 +201,13 @@ def load_and_preproc(data_dict: Mapping[str, NDArray[Any]]) -> dict[str, NDArray
     Raises
     ------
     DataError
-        If a channel is empty, or all of its voxels are equal.
+        If a channel is empty, has values that are not finite, or all of its voxels are equal.
     """
     standardised = {}
     for name, voxels in _arrays(data_dict).items():
+        if not np.isfinite(voxels).all():
+            found = f"{np.count_nonzero(~np.isfinite(voxels)):,} of its values are not finite"
+            raise DataError(f"channel {name!r}", found, "Replace them, or leave it out")
         if voxels.size == 0 or voxels.min() == voxels.max():
             raise DataError(f"channel {name!r}", "its voxels do not differ", "Leave it out")
         values = voxels.astype(np.float64)
@@ -207,6 +228,7 @@ def _arrays(data_dict: object) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+@called()
 def upload_results(path: str | Path, results_key: str) -> None:
     """Upload every file under a folder to ``s3://$RESULTS_BUCKET/<results_key>/...``.
 

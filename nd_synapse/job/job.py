@@ -15,7 +15,7 @@ from nd_synapse.blocks.shared_store import Part
 from nd_synapse.boss.connection import address_of
 from nd_synapse.credentials import Token
 from nd_synapse.detection.fingerprint import code_of
-from nd_synapse.errors import UnknownNameError, UsageError, closest
+from nd_synapse.errors import UnknownNameError, UsageError, called, closest
 from nd_synapse.geometry import Box
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
@@ -153,6 +153,7 @@ class Job:
     part: Part | None = None
     """The part of the run that this job does; None does all, or what the parts left."""
 
+    @called()
     def __post_init__(self) -> None:
         """Refuse values that no job can have."""
         if isinstance(self.pipeline, str):

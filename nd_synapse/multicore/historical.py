@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.grid import blocks_of, key_of
-from nd_synapse.errors import UsageError
+from nd_synapse.errors import UsageError, called
 from nd_synapse.geometry import Box, Range
 
 if TYPE_CHECKING:
     from nd_synapse.boss.resource import NeuroDataResource
 
-__all__ = ["Block", "BlockFunction", "compute_blocks", "get_data", "job", "three_numbers", "zyx"]
+__all__ = ["Block", "BlockFunction", "compute_blocks", "get_data", "in_xyz", "job", "three_numbers", "zyx"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,12 @@ class Block:
         return key_of(self.box)
 
 
+def in_xyz(value: str) -> str:
+    """Return a block size of z, y, x as the historical argument."""
+    return f"block_size=({', '.join(reversed(value.split(',')))})" if value[:1].isdigit() else "block_size"
+
+
+@called(block_size=in_xyz)
 def compute_blocks(resource: NeuroDataResource, block_size: Sequence[int] = (1000, 1000, 10)) -> list[Block]:
     """Cut the box of a resource into blocks.
 
@@ -88,6 +94,7 @@ def three_numbers(what: str, given: Sequence[int], least: int, remedy: str) -> t
     return first, second, third
 
 
+@called()
 def get_data(resource: NeuroDataResource, block: Block) -> Block:
     """Pull the requested channels of a block.
 
@@ -96,19 +103,19 @@ def get_data(resource: NeuroDataResource, block: Block) -> Block:
     resource : NeuroDataResource
         The resource.
     block : Block
-        The block; it is not changed.
+        The block; its `data` become channel to voxels, shape (z, y, x), in the channel's type.
 
     Returns
     -------
     Block
-        The same block with `data`: channel to voxels, shape (z, y, x), in the channel's type.
+        The same block.
     """
-    filled = Block(*block.box.ranges)
     channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
-    filled.data = {channel: resource.get_cutout(channel, *block.box.ranges) for channel in channels}
-    return filled
+    block.data = {channel: resource.get_cutout(channel, *block.box.ranges) for channel in channels}
+    return block
 
 
+@called()
 def job(block: Block, resource: NeuroDataResource, function: BlockFunction | None = None) -> str | None:
     """Run a function on the data of one block.
 
@@ -132,7 +139,8 @@ def job(block: Block, resource: NeuroDataResource, function: BlockFunction | Non
     NDSynapseError
         If the data cannot be pulled.
     """
-    data = get_data(resource, block).data
+    # a block of its own: that of the caller does not keep the voxels
+    data = get_data(resource, Block(*block.box.ranges)).data
     try:
         if function is not None:
             function(data or {})

@@ -35,11 +35,11 @@ from nd_synapse.blocks.scratch import locked
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tile_feed import TileFeed
 from nd_synapse.blocks.tiles import Tiles
-from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.errors import StorageError, UsageError, called
 from nd_synapse.geometry import Box
 from nd_synapse.importing import refuse_nested
 from nd_synapse.machine import available_bytes, default_cpus
-from nd_synapse.multicore.historical import BlockFunction, three_numbers, zyx
+from nd_synapse.multicore.historical import BlockFunction, in_xyz, three_numbers, zyx
 from nd_synapse.multicore.memory import Load
 from nd_synapse.multicore.on_block import is_finished, run_on_block, set_up_worker
 from nd_synapse.multicore.results import Results, assembled_rows, assembled_volumes
@@ -59,6 +59,7 @@ _KEEP_BYTES = 2**33
 """What pulled blocks may take on disk before those that are done are removed, where others may still need them."""
 
 
+@called(block_size=in_xyz)
 def run_parallel(
     config_file: str | Path,
     function: BlockFunction,

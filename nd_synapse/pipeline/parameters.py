@@ -149,7 +149,7 @@ def parse_parameters(declared: Sequence[Parameter], given: Mapping[str, str]) ->
             raise UsageError(
                 f"parameter {name!r}",
                 f"there is no such parameter; the pipeline has {', '.join(closest(name, known)) or 'none'}",
-                "Correct the name after --param",
+                "Correct the name in --param",
             )
     return {
         name: parameter.parse(given[name]) if name in given else parameter.default for name, parameter in known.items()

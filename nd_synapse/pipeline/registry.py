@@ -11,7 +11,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from nd_synapse.errors import StorageError, UnknownNameError, closest
+from nd_synapse.errors import StorageError, UnknownNameError, called, closest
 from nd_synapse.pipeline.contract import Parameter, Pipeline
 from nd_synapse.pipeline.function import FunctionPipeline
 from nd_synapse.pipeline.parameters import parse_parameters
@@ -92,6 +92,7 @@ def parameters(name: str) -> Sequence[Parameter]:
     return declared
 
 
+@called()
 def build(name: str, given: Mapping[str, str]) -> Pipeline:
     """Build a pipeline with its parameters set."""
     pipeline: Pipeline = factory(name)(**parse_parameters(parameters(name), given))

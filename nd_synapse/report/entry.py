@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection import objects
 from nd_synapse.detection.overview import Overview
-from nd_synapse.errors import DataError
+from nd_synapse.errors import DataError, called
 from nd_synapse.geometry import Box
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.report import Report, draw_report, write_report
@@ -22,6 +22,7 @@ from nd_synapse.values import parse_path
 __all__ = ["Report", "RunFacts", "draw_report", "pymeda_pipeline", "write_report"]
 
 
+@called()
 def pymeda_pipeline(
     results: NDArray[Any] | Mapping[str, NDArray[Any]],
     norm_data: Mapping[str, NDArray[Any]],

@@ -170,7 +170,7 @@ def test_every_parameter_has_a_help_and_a_default_that_parses(variant: str) -> N
 @every_pipeline
 def test_wrong_parameters_are_refused(variant: str) -> None:
     name, _ = VARIANTS[variant]
-    with pytest.raises(UsageError, match=r"Correct the name after --param"):
+    with pytest.raises(UsageError, match=r"Correct the name in parameters"):
         registry.build(name, {"no_such_parameter": "1"})
     for parameter in registry.parameters(name):
         wrong = "no such choice" if parameter.choices else "not a number"
