@@ -28,7 +28,7 @@ __all__ = ["Counted", "counts_of_block"]
 
 _WITHOUT = "without-flat-"
 _VALUES = "values-"
-_TABLES = {"flat-regions": REGION_COLUMNS, "flat-runs": 4}
+_TABLES = {"flat-regions": REGION_COLUMNS, "flat-runs": 4, "flat-inner": 2}
 """Tables of each channel, and their columns."""
 
 
@@ -75,8 +75,9 @@ def _count_flat(
     if flat is None or flat_beside is None:
         return None
     if flat_beside.any():
-        regions = regions_of(voxels[inner], flat[inner], box, plan.box)
-        tables = (regions.spans, regions.table, regions.runs)
+        whole = None if plan.padding is None else plan.padding.volume
+        regions = regions_of(voxels[inner], flat[inner], box, plan.box, whole)
+        tables = (regions.spans, regions.table, regions.runs, regions.inner)
         arrays |= {f"{name} {channel}": found for name, found in zip(("flat-spans", *_TABLES), tables, strict=True)}
     return flat[(slice(None), *_cut((y - REACH, x - REACH), plan.halo[1:]))]
 
@@ -121,11 +122,11 @@ class Counted:
         found = {}
         for channel, values in self._values.items():
             tables = [self._tables.get(f"{name} {channel}", []) for name in _TABLES]
-            regions, runs = (
+            regions, runs, inner = (
                 np.concatenate([np.zeros((0, width), np.int64), *rows])
                 for rows, width in zip(tables, _TABLES.values(), strict=True)
             )
-            found[channel] = Found(values, regions, runs)
+            found[channel] = Found(values, regions, runs, inner)
         padding = learned_padding(workspace, found)
         summary = self.without_flat if padding and plan.pipeline.tissue_only else self.everything
         return {**learn(plan.pipeline, summary, plan.roles), **padding}

@@ -5,7 +5,7 @@ Same passes, same bytes as on blocks on disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
 from nd_synapse.detection.padding import outside_of, place_of
 from nd_synapse.detection.passes import Passes
-from nd_synapse.detection.plan import Facts, Plan
+from nd_synapse.detection.plan import Facts, KnownPadding, Plan
 from nd_synapse.detection.runner import ThreadRunner
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.detection.workspace import Workspace
@@ -66,12 +66,12 @@ def detect_arrays(
     scores: bool = False,
     sampled: bool = False,
     block_size: tuple[int, int, int] = _BLOCK_SIZE,
-    padding: Mapping[str, Sequence[int]] | None = None,
+    padding: KnownPadding | None = None,
 ) -> Found:
     """Run a pipeline on arrays (z, y, x) of uint8 or uint16, by channel; `chosen` is role to channel.
 
     With `sampled` fields it is measured what chance makes, as in a run, and the table has the column `confidence`.
-    `padding` has the values of padding by channel where they are known, as of a part of a volume.
+    `padding` is what is known of it where the arrays are a window of a volume.
     """
     if threads < 1 or not are_voxel_sizes(voxel_size_nm):
         what = f"voxels of {voxel_size_nm} nm, {threads} threads"

@@ -28,8 +28,9 @@ from nd_synapse.blocks.block_volume import overlapping
 from nd_synapse.blocks.grid import block_numbers, key_of, mirrored
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection.flat import STEP
-from nd_synapse.detection.objects import RIMS, Joint
-from nd_synapse.detection.regions import distance_levels, overlaps
+from nd_synapse.detection.objects import RIMS, Joint, rows_of_objects
+from nd_synapse.detection.plan import KnownPadding
+from nd_synapse.detection.regions import NEAR_SIDE, distance_levels, overlaps
 from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
@@ -49,8 +50,9 @@ __all__ = [
     "seen_around",
 ]
 
-OF_FINDING = ("padding", "padded_regions")
-"""What padding adds to a finding: its values by channel, and a fingerprint of its regions."""
+OF_FINDING = ("padding", "padded_regions", "flat_tissue", "doubtful_padding")
+"""What padding adds to a finding: its values by channel, a fingerprint of its regions; where there is any, by channel
+the section and value of flat areas of such values that are tissue; in a window, whether areas may be either."""
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class Found:
     values: NDArray[np.int64]
     regions: NDArray[np.int64]
     runs: NDArray[np.int64]
+    inner: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,10 @@ class Padding:
     """The rows of the table of the regions of the volume that are; they follow from the voxels, for any blocks."""
     background: tuple[int, ...]
     """Values of regions at the border that are not."""
+    tissue: NDArray[np.int64]
+    """Section and value of flat regions of the values of padding that are tissue, int64 (n, 2), ascending."""
+    is_doubtful: bool = False
+    """Whether regions may be either, which end at a window."""
 
     @property
     def values(self) -> list[int]:
@@ -92,20 +99,44 @@ class Padding:
         return values
 
 
-def decide(found: Found, volume: Box, known: Sequence[int] | None = None) -> Padding:
-    """Decide which regions of a channel are padding, or take those of `known` values."""
+def decide(found: Found, volume: Box, channel: str, known: KnownPadding | None = None) -> Padding:
+    """Decide which regions of a channel are padding; of a window, by what is `known` of its volume."""
     joint = Joint(found.regions[:, 0], [_touching(found.runs, found.regions, volume)])
     # the id of a region is that of its first part, and its parts have one value
     names = ("id", "stop_z", *[""] * (found.regions.shape[1] - 2))
     regions = np.stack([joint.column(*column) for column in zip(names, found.regions.T, strict=True)], axis=1)
     at_border = regions[:, 3] > 0
     values = np.unique(regions[at_border, 1]).tolist()
+    _, ny, nx = volume.shape
+    where = np.stack([(regions[:, 0] - 1) // (ny * nx), regions[:, 1]], axis=1)
+    doubtful = np.zeros(len(regions), np.bool_)
     if known is None:
         of_value = {value: regions[at_border & (regions[:, 1] == value)] for value in values}
-        known = [value for value, rows in of_value.items() if _is_padding(value, rows, found.values)]
-    is_padding = at_border & np.isin(regions[:, 1], known)
-    background = tuple(value for value in values if value not in known)
-    return Padding(joint.part_ids[is_padding[joint.object_rows]], regions[is_padding], background)
+        padded = [value for value, rows in of_value.items() if _is_padding(value, rows, found.values)]
+        is_padding = at_border & np.isin(regions[:, 1], padded)
+    else:
+        padded = list(known.values.get(channel, ()))
+        has_value = np.isin(regions[:, 1], padded)
+        # elsewhere in such a section all flat areas are padding
+        beside_tissue = _are_in(where, np.array(known.tissue.get(channel, ()), np.int64).reshape(-1, 2))
+        near = rows_of_objects(joint, found.runs[found.runs[:, 0] == NEAR_SIDE, 3])
+        doubtful[near] = True
+        doubtful &= has_value & beside_tissue
+        is_padding = has_value & np.where(doubtful, known.doubtful, at_border | ~beside_tissue)
+    flat = np.concatenate([where[~is_padding], found.inner])
+    return Padding(
+        joint.part_ids[is_padding[joint.object_rows]],
+        regions[is_padding],
+        tuple(value for value in values if value not in padded),
+        np.unique(flat[np.isin(flat[:, 1], padded)], axis=0),
+        bool(doubtful.any()),
+    )
+
+
+def _are_in(some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows of section and value are among others."""
+    found: NDArray[np.bool_] = np.isin(some[:, 0] << 16 | some[:, 1], others[:, 0] << 16 | others[:, 1])
+    return found
 
 
 def _is_padding(value: int, regions: NDArray[np.int64], elsewhere: NDArray[np.int64]) -> bool:
@@ -150,11 +181,7 @@ def _touching(runs: NDArray[np.int64], regions: NDArray[np.int64], volume: Box) 
 def learned_padding(workspace: Workspace, found: Mapping[str, Found]) -> Finding:
     """Decide what is padding, save it for the workers, and return `OF_FINDING`; empty without any."""
     plan = workspace.plan
-    known = plan.padding
-    decided = {
-        channel: decide(of_channel, plan.box, None if known is None else known.get(channel, ()))
-        for channel, of_channel in found.items()
-    }
+    decided = {channel: decide(of_channel, plan.box, channel, plan.padding) for channel, of_channel in found.items()}
     for channel, padding in decided.items():
         for value in padding.values:
             log.info(
@@ -162,9 +189,10 @@ def learned_padding(workspace: Workspace, found: Mapping[str, Found]) -> Finding
             )
         for value in padding.background:
             log.info("channel %s: areas of the value %d at a border are a background, and tissue", channel, value)
+    doubtful: Finding = {"doubtful_padding": True} if any(one.is_doubtful for one in decided.values()) else {}
     decided = {channel: padding for channel, padding in decided.items() if len(padding.parts)}
     if not decided:
-        return {}
+        return doubtful
     places = np.unravel_index(np.concatenate([padding.parts for padding in decided.values()]) - 1, plan.box.shape)
     voxels = np.stack(places) + np.array([plan.box.start]).T
     blocks = np.unique(block_numbers(voxels, plan.box, plan.block_size))
@@ -173,8 +201,11 @@ def learned_padding(workspace: Workspace, found: Mapping[str, Found]) -> Finding
         "padding": {channel: padding.values for channel, padding in decided.items()},
         "padded_regions": digest(np.array(list(decided)), *(padding.regions for padding in decided.values())),
     }
+    tissue = {channel: padding.tissue.tolist() for channel, padding in decided.items() if len(padding.tissue)}
+    if tissue:
+        finding["flat_tissue"] = tissue
     workspace.store.save(padding_kind(finding), "regions", regions)
-    return finding
+    return finding | doubtful
 
 
 def padding_kind(finding: Finding) -> str:

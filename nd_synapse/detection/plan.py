@@ -21,10 +21,25 @@ from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding, Pipeline
 from nd_synapse.volumes import Source
 
-__all__ = ["Facts", "Plan", "remembered_block_size"]
+__all__ = ["Facts", "KnownPadding", "Plan", "remembered_block_size"]
 
 _NOTE_BYTES = 1000
 """Largest note of a block size."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPadding:
+    """What a detection found of the padding of a volume, for one in a window of it."""
+
+    values: Mapping[str, Sequence[int]]
+    """The values of padding by channel."""
+    tissue: Mapping[str, Sequence[Sequence[int]]]
+    """By channel, section and value wherever a flat area of such a value is tissue; sections count from the window's
+    first."""
+    volume: Box
+    """The volume; the window begins at 0."""
+    doubtful: bool = True
+    """Whether areas that end at the window, and may be either, are padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +63,8 @@ class Plan:
     """How far the window round a synapse reaches from its centroid's voxel along z, y, x."""
     region: Box | None = None
     """What is pulled: the blocks of a part of the run with their halo; None is the whole box."""
-    padding: Mapping[str, Sequence[int]] | None = None
-    """The values of padding by channel where they are known; None is to find them."""
+    padding: KnownPadding | None = None
+    """What is known of the padding; None is to find it."""
     code: str = ""
     """Fingerprint of the code that computes. Workers get it, so that all use one name even if files of an installation
     change while a job runs."""

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.detection.flat import REACH
 from nd_synapse.geometry import Box
 
-__all__ = ["REGION_COLUMNS", "Regions", "distance_levels", "overlaps", "regions_of"]
+__all__ = ["NEAR_SIDE", "REGION_COLUMNS", "Regions", "distance_levels", "overlaps", "regions_of"]
 
 _LEVELS = 34
 """Levels of `distance_levels`, up to 16 bits."""
@@ -45,11 +46,22 @@ class Regions:
     that are not flat. All but the first two add up over blocks."""
     runs: NDArray[np.int64]
     """Where regions end at other blocks, a row for each run: face (0 and 1 low and high y, 2 and 3 low and high x),
-    first place and the one after the last, as indices in the volume along the face, id."""
+    first place and the one after the last, as indices in the volume along the face, id. Of a window, also the regions
+    that may go on beyond it: `NEAR_SIDE`, 0, 0, id."""
+    inner: NDArray[np.int64]
+    """Section in the volume and value of flat regions that end at no side, int64 (n, 2), each once."""
 
 
-def regions_of(voxels: NDArray[Any], flat: NDArray[np.bool_], box: Box, volume: Box) -> Regions:
-    """Return the regions of a block; voxels and which are flat have margins along y and x, of 1 or more."""
+NEAR_SIDE = 4
+
+
+def regions_of(
+    voxels: NDArray[Any], flat: NDArray[np.bool_], box: Box, volume: Box, whole: Box | None = None
+) -> Regions:
+    """Return the regions of a block; voxels and which are flat have margins along y and x, of 1 or more.
+
+    The borders are those of a larger volume, `whole`, if `volume` is a window of it.
+    """
     found, around, count = [np.zeros((0, 5), np.int64)], [np.zeros((0, 2), np.int64)], 0
     # some sections at a time: the places of a whole block would take many times its memory
     group = np.cumsum([np.count_nonzero(section) for section in flat]) // _PIXELS
@@ -77,11 +89,35 @@ def regions_of(voxels: NDArray[Any], flat: NDArray[np.bool_], box: Box, volume: 
     spans[:, :4] += np.subtract(box.start, volume.start)[[0, 1, 2, 2]]
     levels = np.bincount(number[beside[:, 0]] * _LEVELS + beside[:, 1], minlength=(len(first) + 1) * _LEVELS)
     kept = number < len(first)
-    table = np.concatenate(
-        [_table_of(spans[kept], spans[first], number[kept], volume), levels.reshape(-1, _LEVELS)[:-1]], axis=1
+    borders = volume if whole is None else whole
+    counts = _table_of(spans[kept], spans[first], number[kept], volume, borders)
+    table = np.concatenate([counts, levels.reshape(-1, _LEVELS)[:-1]], axis=1)
+    ids = table[number[kept], 0]
+    runs = [_runs_of(spans[kept], ids, box, volume), _near_sides(spans[kept], ids, volume, borders)]
+    inner = np.unique(spans[~kept][:, 0] << 16 | spans[~kept][:, 4])
+    return Regions(
+        np.column_stack([ends, number])[kept],
+        table,
+        np.concatenate(runs),
+        np.stack([inner >> 16, inner & 0xFFFF], axis=1),
     )
-    runs = _runs_of(spans[kept], table[number[kept], 0], box, volume)
-    return Regions(np.column_stack([ends, number])[kept], table, runs)
+
+
+def _borders(volume: Box, whole: Box) -> tuple[int, int, int, int]:
+    """Return the first and the last row, and the first and the last column of a volume, from those of a window."""
+    (y, x), (y_stop, x_stop) = (np.subtract(ends, volume.start)[1:].tolist() for ends in (whole.start, whole.stop))
+    return y, y_stop - 1, x, x_stop - 1
+
+
+def _near_sides(spans: NDArray[np.int64], ids: NDArray[np.int64], volume: Box, whole: Box) -> NDArray[np.int64]:
+    """Return the rows of `Regions.runs` for regions that a window cuts, or that may be flat only as it is mirrored."""
+    _, y, start, stop, _ = spans.T
+    _, ny, nx = volume.shape
+    first_y, last_y, first_x, last_x = _borders(volume, whole)
+    near = (y < REACH) & (first_y < 0) | (y >= ny - REACH) & (last_y >= ny)
+    near |= (start < REACH) & (first_x < 0) | (stop > nx - REACH) & (last_x >= nx)
+    cut = np.unique(ids[near])
+    return np.column_stack([np.tile([NEAR_SIDE, 0, 0], (len(cut), 1)), cut])
 
 
 def _spans_of(
@@ -119,7 +155,7 @@ def _spans_of(
 
 
 def _table_of(
-    spans: NDArray[np.int64], first: NDArray[np.int64], number: NDArray[np.int64], volume: Box
+    spans: NDArray[np.int64], first: NDArray[np.int64], number: NDArray[np.int64], volume: Box, whole: Box
 ) -> NDArray[np.int64]:
     """Return the first columns of `Regions.table`, given the first span of each region, and the region of each."""
     _, ny, nx = volume.shape
@@ -128,8 +164,10 @@ def _table_of(
     table[:, 1] = first[:, 4]
     _, y, start, stop, _ = spans.T
     length = stop - start
+    first_y, last_y, first_x, last_x = _borders(volume, whole)
+    contact = length * (y == first_y) + length * (y == last_y) + (start == first_x) + (stop == last_x + 1)
     np.add.at(table[:, 2], number, length)
-    np.add.at(table[:, 3], number, length * (y == 0) + length * (y == ny - 1) + (start == 0) + (stop == nx))
+    np.add.at(table[:, 3], number, contact)
     return table
 
 

@@ -1,7 +1,9 @@
 """Parts of a run's masks and rows, computed again from the voxels that BOSS holds now.
 
 A part is computed in a window larger than itself, so that its objects are whole. Objects that may reach out of the
-window, or to a failed block, are not compared; the window grows until the part has none of them, up to a limit.
+window, or to a failed block, are not compared; the window grows until the part has none of them, up to a limit. What is
+padding is decided as in the run; where an area that ends at the window may be padding or tissue, both are tried, and
+what differs is not compared.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from nd_synapse.detection.flat import REACH
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.detection.outcome import Brightness
 from nd_synapse.detection.padding import OF_FINDING, RIM
+from nd_synapse.detection.plan import KnownPadding
 from nd_synapse.detection.windows import WINDOW_NM, Reach, surroundings, window
 from nd_synapse.errors import DataError
 from nd_synapse.files.csv_tables import texts
@@ -184,8 +187,7 @@ def recompute(known: Known, masks: Mapping[str, Volume], part: Box) -> Again:
         undecided = {name: Differences(undecided=part.voxels) for name in masks}
         return Again(part, undecided, [], known, part, np.ones(part.shape, np.bool_))
     while True:
-        found = _detected(known, frame)
-        cut = found.masks[_CUT] != 0
+        found, cut = _decided(known, frame)
         inside = part.slices(frame.start)
         margin *= 2
         larger = part.grown(margin.tolist(), known.box)
@@ -197,7 +199,8 @@ def recompute(known: Known, masks: Mapping[str, Volume], part: Box) -> Again:
         name: Differences.between(mask[here], found.masks[name][inside], part, cut[inside])
         for name, mask in masks.items()
     }
-    return Again(part, differences, _rows(found.table, known, frame, part), known, frame, cut)
+    compared = np.asarray(found.table[f"in_{_CUT}"] == 0) & ~_are_cut(found.table, cut)
+    return Again(part, differences, _rows(found.table, compared, known, frame, part), known, frame, cut)
 
 
 def _voxels(frame: Box, halo: Sequence[int]) -> int:
@@ -205,14 +208,49 @@ def _voxels(frame: Box, halo: Sequence[int]) -> int:
     return math.prod(extent + 2 * n for extent, n in zip(frame.shape, halo, strict=True))
 
 
-def _detected(known: Known, frame: Box) -> Found:
-    """Detect in a window."""
+def _decided(known: Known, frame: Box) -> tuple[Found, NDArray[np.bool_]]:
+    """Detect in a window; return also the voxels that are not decided, bool (z, y, x)."""
+    found = _detected(known, frame, True)
+    cut = found.masks[_CUT] != 0
+    if "doubtful_padding" in found.finding:
+        other = _detected(known, frame, False)
+        for name, mask in other.masks.items():
+            cut |= mask != found.masks[name]
+        cut |= other.masks[_CUT] != 0
+        cut |= _differing(found, other)
+    return found, cut
+
+
+def _differing(found: Found, other: Found) -> NDArray[np.bool_]:
+    """Return the voxels of objects that another detection measures otherwise, bool (z, y, x)."""
+    rows, others = (
+        list(zip(*(values.tolist() for name, values in one.table.items() if name != "id"), strict=True))
+        for one in (found, other)
+    )
+    same = set(others)
+    numbers = [number for number, row in enumerate(rows, 1) if row not in same]
+    return np.isin(np.asarray(found.labels), numbers)
+
+
+def _are_cut(table: Mapping[str, NDArray[Any]], cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which objects have a voxel in their bounding box that is not decided, bool (n,)."""
+    bounds = zip(*(table[f"{end}_{axis}"].tolist() for axis in "zyx" for end in ("start", "stop")), strict=True)
+    return np.array([cut[a:b, c:d, e:f].any() for a, b, c, d, e, f in bounds], np.bool_)
+
+
+def _detected(known: Known, frame: Box, doubtful: bool) -> Found:
+    """Detect in a window; areas that may be padding are, if `doubtful`."""
     names = dict.fromkeys([*known.measured, *known.roles.values()])
     channels = {name: known.source.get_cutout(name, *frame.ranges) for name in names}
+    z, y, x = (stop - start for start, stop in zip(frame.start, known.box.start, strict=True))
+    tissue = {
+        channel: [(section + z, value) for section, value in those]
+        for channel, those in known.finding.get("flat_tissue", {}).items()
+    }
+    whole = Box.of_shape(known.box.shape, (z, y, x))
+    padding = KnownPadding(known.finding.get("padding", {}), tissue, whole, doubtful)
     try:
-        return detect_arrays(
-            _InWindow(known, frame), channels, known.voxel_size_nm, padding=known.finding.get("padding", {})
-        )
+        return detect_arrays(_InWindow(known, frame), channels, known.voxel_size_nm, padding=padding)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -284,12 +322,15 @@ class _InWindow(Pipeline):
         return limits
 
 
-def _rows(table: Mapping[str, NDArray[Any]], known: Known, frame: Box, part: Box) -> list[dict[str, str]]:
-    """Return the rows of a part that can be compared, as the table of the whole box has them."""
+def _rows(
+    table: Mapping[str, NDArray[Any]], decided: NDArray[np.bool_], known: Known, frame: Box, part: Box
+) -> list[dict[str, str]]:
+    """Return the rows of a part that can be compared, of those that are decided, as the table of the box has them."""
     voxels = table["voxels"]
     columns = dict(table)
     border = np.zeros(len(voxels), np.bool_)
-    compared = ~np.asarray(columns.pop(f"in_{_CUT}"), np.bool_)
+    del columns[f"in_{_CUT}"]
+    compared = decided.copy()
     centres = np.empty((3, len(voxels)), np.int64)
     for number, axis in enumerate("zyx"):
         # a mean of so many whole numbers is exact enough to give their sum back

@@ -4,11 +4,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 
 from nd_synapse.detection.in_memory import detect_arrays
 from tests.cases import Case
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_density import SIZE_NM, Bright, broken
+from tests.detection.test_padding import again_of, with_hole
 
 
 def _in_padding(_folder: Path) -> str:
@@ -31,6 +33,13 @@ def _beside_failed(folder: Path) -> str:
     return f"{found.density.cut} of {len(found.table['id'])} cut"
 
 
+def _verified(folder: Path) -> str:
+    """Compute a part again beside a flat area in tissue that has the value of padding and crosses its window."""
+    with pytest.MonkeyPatch.context() as patch:
+        _, again = again_of(with_hole(0), folder, patch)
+    return f"{sum(part.masks['All'].voxels for part in again)} voxels differ"
+
+
 CASES: tuple[Case, ...] = (
     Case(
         "density-of-a-pipeline-that-searches-padding",
@@ -45,5 +54,13 @@ CASES: tuple[Case, ...] = (
         "0 of 12 cut",
         "12 of 12 cut",
         _beside_failed,
+    ),
+    Case(
+        "verify-beside-a-hole-in-tissue",
+        "a flat area in tissue, of the value of padding, that no window has all of",
+        "165 voxels differ",
+        "0 voxels differ",
+        _verified,
+        slow=True,
     ),
 )

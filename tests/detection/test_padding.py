@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nd_synapse.blocks.shared_store import Part
-from nd_synapse.detection import detect
+from nd_synapse.detection import Detection, detect
 from nd_synapse.detection.flat import REACH, flat_pixels
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.detection.padding import RIM
@@ -354,6 +354,47 @@ def test_a_part_that_is_computed_again_has_the_padding_of_the_whole(
     assert again.masks["All"].compared > 0
     assert again.masks["All"].voxels == 0
     assert again.rows
+
+
+def again_of(source: Arrays, folder: Path, patch: pytest.MonkeyPatch) -> tuple[Detection, list[recompute.Again]]:
+    """Detect, and compute some parts again, each in a window that cannot grow to all of the box."""
+    patch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
+    patch.setattr(recompute, "_PART", (3, 100, 100))
+    patch.setattr(recompute, "_MARGIN", (3, 40, 40))
+    of_run = plan(source, folder, (3, 64, 64))
+    found = detect(of_run, 1)
+    known = recompute.Known(
+        source=source,
+        pipeline=of_run.pipeline,
+        roles=of_run.roles,
+        finding=found.finding,
+        box=source.box,
+        measured=of_run.channels,
+    )
+    patch.setattr(recompute, "_MOST_VOXELS", 9 * 240 * 240)
+    return found, [recompute.recompute(known, found.masks, part) for part in recompute.parts(source.box, ())[::4]]
+
+
+def with_hole(value: int) -> Arrays:
+    """A strip of padding, in another section a flat area inside of tissue, and in the last one both."""
+    voxels = noise((3, 300, 300))
+    voxels[:2, :, :40] = 0
+    voxels[1:, 40:260, 90:230] = value
+    return Arrays(pre=voxels, post=noise(voxels.shape, 5))
+
+
+@pytest.mark.parametrize("value", [0, pytest.param(9, marks=pytest.mark.slow)])
+def test_a_part_that_is_computed_again_takes_for_tissue_what_the_run_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: int
+) -> None:
+    """An area in tissue crosses the windows of all parts; whether it is padding cannot be seen in them."""
+    found, again = again_of(with_hole(value), tmp_path, monkeypatch)
+    assert found.finding["padding"] == {"pre": [0]}
+    assert found.finding.get("flat_tissue") == ({"pre": [[1, 0], [2, 0]]} if value == 0 else None)
+    assert found.tissue.total == 3 * 300 * 300 - 2 * 300 * (40 + RIM)
+    assert all(part.masks["All"].voxels == 0 for part in again)
+    assert all(part.masks["All"].compared > 0.98 * 3 * 100 * 100 for part in again)
+    assert sum(len(part.rows) for part in again) > 50
 
 
 @dataclass(frozen=True, slots=True)
