@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,10 @@ __all__ = [
     "in_gib",
     "sufficient_bytes",
     "usable_bytes",
+    "warn_of_workers",
 ]
+
+log = logging.getLogger(__name__)
 
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
@@ -83,6 +87,13 @@ def available_cores() -> int:
 def default_cpus() -> int:
     """Return the default number of worker processes: all cores but one, at least one."""
     return max(1, available_cores() - 1)
+
+
+def warn_of_workers(cpus: int) -> None:
+    """Warn of more workers than cores."""
+    cores = available_cores()
+    if cpus > cores:
+        log.warning("--cpus %d: this machine has %d cores; more workers take memory, and no less time", cpus, cores)
 
 
 def _limits(controller: str, name: str, old_name: str) -> Iterator[str]:

@@ -42,9 +42,8 @@ def test_what_it_writes_are_the_credentials(
     assert [one["Name"] for one in s3_env.client().list_buckets()["Buckets"]] == ["mine"]
 
 
-@pytest.mark.parametrize("profile", ["plain", "role"])
-def test_one_that_hangs_is_ended(configured: Path, monkeypatch: pytest.MonkeyPatch, profile: str) -> None:
-    monkeypatch.setenv("AWS_PROFILE", profile)
+def test_one_that_hangs_is_ended_also_below_a_role(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "role")
     monkeypatch.setattr(connection, "_PROGRAM_S", 0.3)
     configured.write_text("import time; time.sleep(1000)")
     started = time.monotonic()
@@ -56,12 +55,11 @@ def test_one_that_hangs_is_ended(configured: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("program", "found"),
     [
-        ("print('never-to-be-shown')", r"the program wrote no credentials \(JSONDecodeError\)"),
-        ("print('[]')", r"the program wrote no credentials \(AttributeError\)"),
+        ("print('never-to-be-shown')", "the program wrote no credentials"),
         ("raise SystemExit('log in first')", "log in first"),
         (None, r"the program cannot be started \(No such file or directory\)"),
     ],
-    ids=["no JSON", "no object", "fails", "missing"],
+    ids=["no JSON", "fails", "missing"],
 )
 def test_one_that_gives_no_credentials_is_blamed(
     configured: Path, monkeypatch: pytest.MonkeyPatch, program: str | None, found: str

@@ -126,6 +126,8 @@ def meaning_in_s3(error: boto_errors.ClientError) -> Meaning:
     number, found = status(error), f"S3 answered {code} ({message})"
     if code == "BucketAlreadyExists":
         return PermissionDeniedError, f"{found}, of another account", "Choose another bucket name"
+    if code == "RequestTimeTooSkewed":
+        return StorageError, found, "Set the clock of this machine"
     if code in _REFUSED_CODES or number in (401, 403):
         hint = "Check the credentials; they need s3:PutObject here, and s3:DeleteObject to replace an earlier upload"
         return PermissionDeniedError, found, hint
@@ -170,6 +172,8 @@ def _meaning(error: BaseException) -> Meaning:
         return UsageError, found, "Copy AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN etc. again, without line ends"
     if isinstance(error, _DAMAGED):
         return UnavailableError, f"the data were damaged on the way ({found})", "Check the network; then try again"
+    if isinstance(error, boto_errors.ProxyConnectionError):
+        return UnavailableError, found, "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
     if isinstance(error, boto_errors.SSLError):
         return UnavailableError, found, "Check AWS_ENDPOINT_URL, AWS_CA_BUNDLE if it is set, and proxies"
     if isinstance(error, _NO_RESPONSE):

@@ -358,6 +358,8 @@ class BlockPool:
         elif worker.ready:
             yield Failed(worker.box, f"its worker process was ended {how}, twice; {remedy}")
         else:
+            if worker.process.returncode > 0:
+                remedy = "See what it wrote to standard error"
             raise LimitError("starting a worker process", f"it was ended {how} before it could begin, twice", remedy)
 
     def _contradicted(self, worker: _Worker, box: Box, message: Done | Failed) -> Failed:

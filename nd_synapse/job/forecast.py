@@ -15,7 +15,7 @@ from nd_synapse.detection.plan import remembered_block_size
 from nd_synapse.geometry import Box
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
-from nd_synapse.machine import available_bytes, available_cores, in_gib, sufficient_bytes
+from nd_synapse.machine import available_bytes, available_cores, in_gib, sufficient_bytes, warn_of_workers
 
 __all__ = ["candidates", "forecast", "plan_of", "warn_of_excess"]
 
@@ -49,10 +49,8 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
 
 def warn_of_excess(job: Job, plan: Plan) -> None:
     """Warn of what this machine does not have: cores, memory, room on the disk."""
-    cores, memory = available_cores(), available_bytes()
-    if job.cpus > cores:
-        text = "--cpus %d: this machine has %d for them; more workers take memory, and no less time"
-        log.warning(text, job.cpus, cores)
+    warn_of_workers(job.cpus)
+    memory = available_bytes()
     if job.memory_bytes is not None and job.memory_bytes > memory:
         text = "--memory %s: this machine has %.2f GiB; what takes more is ended by the system"
         log.warning(text, in_gib(job.memory_bytes), memory / 2**30)
@@ -71,8 +69,8 @@ def candidates(source: NeuroDataResource) -> list[str]:
 def forecast(job: Job, plan: Plan) -> str:
     """Return what a job would do and need, as text."""
     needs = needs_of(plan, job.cpus, job.pulls)
-    workers = min(job.cpus, needs.blocks)
-    low, high = needs.seconds(min(workers, available_cores()), job.pulls)
+    workers, pulls = min(job.cpus, needs.blocks), min(job.pulls, needs.blocks * len(plan.pulled()))
+    low, high = needs.seconds(min(workers, available_cores()), pulls)
     whole, disk = needs.pull_bytes, needs.disk_bytes
     pulled = f"{whole / 2**30:,.2f} GiB"
     if job.cache_bytes is not None and job.cache_bytes < whole:
@@ -86,7 +84,7 @@ def forecast(job: Job, plan: Plan) -> str:
         "box": f"{job.box}, {job.box.voxels:,} voxels",
         "channels": f"{roles}; measured: {', '.join(plan.channels)}",
         "blocks": f"{needs.blocks:,} of at most {' x '.join(map(str, plan.block_size))} voxels (z, y, x)",
-        "to pull": f"{pulled} before compression, {job.pulls} cutouts at a time",
+        "to pull": f"{pulled} before compression, {pulls} cutouts at a time",
         "memory": f"--memory {in_gib(sufficient_bytes(needs.memory_bytes))} (GiB) is enough for {workers} workers",
         "disk": f"{scratch}, and as much as the masks for the results",
         "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes, from {needs.assumed}",

@@ -38,7 +38,7 @@ from nd_synapse.blocks.tiles import Tiles
 from nd_synapse.errors import StorageError, UsageError, called
 from nd_synapse.geometry import Box
 from nd_synapse.importing import refuse_nested
-from nd_synapse.machine import available_bytes, default_cpus
+from nd_synapse.machine import available_bytes, default_cpus, warn_of_workers
 from nd_synapse.multicore.historical import BlockFunction, in_xyz, three_numbers, zyx
 from nd_synapse.multicore.memory import Load
 from nd_synapse.multicore.on_block import is_finished, run_on_block, set_up_worker
@@ -118,6 +118,7 @@ def run_parallel(
     margin = three_numbers("halo", _declared(function, "halo", (0, 0, 0)) if halo is None else halo, 0, "Give z, y, x")
     workers = default_cpus() if cpus is None else parse_int("--cpus", cpus, 1, MAX)
     pulls = parse_int("--pulls", pulls, 1, MAX)
+    warn_of_workers(workers)
     limit = available_bytes() if memory_bytes is None else parse_int("memory_bytes", memory_bytes, 1, _MAX_BYTES)
     # where none was requested by name, one that cannot be read is left out
     channels = [channel for channel in resource.requested_channels if channel in resource.readable_channels]
