@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,33 @@ def test_workers_log_to_the_same_file_and_do_not_know_the_token(
         "block z 0:2 y 0:4 x 0:4 with None",
         "block z 2:4 y 0:4 x 0:4 with None",
     ]
+
+
+def test_jobs_in_threads_log_each_to_its_own_file_and_none_has_the_token_of_another(tmp_path: Path) -> None:
+    """The one that ended last put back the handlers and tokens of the other."""
+    before = list(logging.root.handlers)
+    turns = {name: threading.Barrier(2, timeout=30) for name in ("begun", "logged", "first ended")}
+    tokens = {"one": TOKEN, "other": Token("f" * 40)}
+
+    def job(name: str) -> None:
+        with logs.job_log(tmp_path / name, tokens[name]):
+            turns["begun"].wait()
+            logging.getLogger("driver").warning("%s knows %s", name, [token.reveal() for token in tokens.values()])
+            turns["logged"].wait()
+            if name == "other":
+                turns["first ended"].wait()
+                logging.getLogger("driver").warning("other goes on with %s", tokens["other"].reveal())
+        if name == "one":
+            turns["first ended"].wait()
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(job, tokens))
+    written = {name: [line.split("] ", 1)[1] for line in (tmp_path / name).read_text().splitlines()] for name in tokens}
+    assert written == {
+        "one": ["one knows ['***', '***']"],
+        "other": ["other knows ['***', '***']", "other goes on with ***"],
+    }
+    assert logging.root.handlers == before
 
 
 def test_log_on_a_full_disk_is_given_up_with_one_warning(tmp_path: Path) -> None:
