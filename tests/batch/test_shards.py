@@ -49,8 +49,8 @@ def test_for_any_volume_the_estimate_is_near_what_listing_tiles_gives(shape: tup
         count += len(tiles)
     near, near_tiles = pulled_by(box, SIZE, shards, HALO)
     assert near >= box.voxels
-    assert 0.7 * voxels <= near <= 1.4 * voxels
-    assert 0.7 * count <= near_tiles <= 1.4 * count
+    assert 0.8 * voxels <= near <= 1.35 * voxels
+    assert 0.75 * count <= near_tiles <= 1.1 * count
 
 
 class Counting(Memory):

@@ -150,6 +150,7 @@ def test_padding_is_no_part_of_the_fields(tmp_path: Path, monkeypatch: pytest.Mo
     assert expected.chance.voxels == SHAPE[0] * SHAPE[1] * (SHAPE[2] - 100 - RIM)
     assert expected.chance.null_voxels < 8 * expected.chance.voxels
     assert abs(expected.chance.share_at_most - whole.share_at_most) < 0.1
+    assert abs(expected.chance.share - whole.share) < 0.1
 
 
 @settings(max_examples=30, deadline=None)
