@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
 
 from nd_synapse.blocks.worker import SIGNALS
-from nd_synapse.console import app
 from nd_synapse.credentials import TOKEN_VARIABLE
 from nd_synapse.errors import StorageError
+from nd_synapse.limits import limit_of
 
 __all__ = ["describe_death", "end_processes", "environment_of_workers", "signals_held", "start_worker"]
 
@@ -79,7 +79,7 @@ def _started() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        limit = app.limit_of(requested, error)
+        limit = limit_of(requested, error)
         if limit is not None:
             raise limit from error
         remedy = "Use the Python that nd-synapse was installed for"

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from nd_synapse import logs
-from nd_synapse.console import app
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.importing import importing, in_worker
+from nd_synapse.limits import limit_of
 from nd_synapse.redaction import describe_error, format_traceback
 from nd_synapse.user_code import restored
 
@@ -153,7 +153,7 @@ def _reported(what: str) -> Iterator[None]:
     except NDSynapseError:
         raise
     except BaseException as error:
-        limit = app.limit_of(what, error)
+        limit = limit_of(what, error)
         if limit is not None:
             raise limit from error
         if isinstance(error, OSError) and what != _LOADING:

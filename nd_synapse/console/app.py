@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from traceback import extract_tb
 from typing import IO, NoReturn
@@ -14,7 +14,8 @@ from typing import IO, NoReturn
 from nd_synapse import logs, wording
 from nd_synapse.console import signals
 from nd_synapse.credentials import take_environment
-from nd_synapse.errors import LimitError, NDSynapseError, StoppedError, StorageError, UsageError
+from nd_synapse.errors import NDSynapseError, StoppedError, StorageError, UsageError
+from nd_synapse.limits import limit_of
 from nd_synapse.machine import check_threads
 from nd_synapse.redaction import describe_error, redacted
 from nd_synapse.text import one_line, shortened
@@ -24,7 +25,6 @@ __all__ = [
     "STARTS_OVER",
     "end",
     "guarded",
-    "limit_of",
     "log_error",
     "log_startup_error",
     "log_uncaught",
@@ -44,23 +44,6 @@ STARTS_OVER = "The same command starts over"
 
 _PART = 600
 """Characters of each part of an error that are logged."""
-
-_OPEN_FILES = "it may open no more files", "Raise the limit with ulimit -n, or give smaller --cpus and --pulls"
-_MEMORY = "it may have no more memory", "Raise the limit of ulimit -v or of the container, or use a larger machine"
-_PROCESSES = "it may start no more processes or threads", "Raise the limit of ulimit -u or of the container"
-_LIMITS = {
-    errno.EMFILE: _OPEN_FILES,
-    errno.ENFILE: ("this machine may open no more files", "End other programs, or raise fs.file-max"),
-    errno.ENOMEM: _MEMORY,
-    errno.EAGAIN: _PROCESSES,
-}
-_WORDS = {
-    "failed to map segment": _MEMORY,
-    "cannot allocate memory": _MEMORY,
-    "can't start new thread": _PROCESSES,
-    "too many open files": _OPEN_FILES,
-}
-"""Messages of libraries, and of Python itself, that come without an error number."""
 
 _OF_FILES = {
     errno.EACCES,
@@ -190,33 +173,6 @@ def translated(error: BaseException) -> NDSynapseError | None:
     if isinstance(error, OSError) and error.errno in _OF_FILES and error.filename is not None:
         requested, found = f"the file {os.fsdecode(error.filename)}", str(error.strerror).lower()
         return StorageError(requested, found, "Check its name, its permissions, and the room on its disk")
-    return None
-
-
-def limit_of(requested: str, error: BaseException) -> LimitError | None:
-    """Return the error of ours for a limit of the machine; None for any other."""
-    limits = (_limit_of(cause) for cause in _causes(error))
-    return next((LimitError(requested, *limit) for limit in limits if limit is not None), None)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and its causes; of an ImportError also its context, since libraries import in `except`."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or (error.__context__ if isinstance(error, ImportError) else None)
-
-
-def _limit_of(error: BaseException) -> tuple[str, str] | None:
-    """Return the limit that an exception is about, and a remedy."""
-    if isinstance(error, MemoryError):
-        return _MEMORY
-    if isinstance(error, OSError) and error.errno in _LIMITS:
-        return _LIMITS[error.errno]
-    if isinstance(error, ImportError | RuntimeError | OSError):
-        text = describe_error(error).lower()
-        return next((limit for words, limit in _WORDS.items() if words in text), None)
     return None
 
 

@@ -19,7 +19,7 @@ __all__ = ["code", "code_of", "covered_files"]
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 _FOLDERS = ("blocks", "detection", "pipeline")
-_MODULES = ("geometry.py", "files/atomic.py")
+_MODULES = ("geometry.py", "user_code.py", "files/atomic.py")
 
 _LIBRARIES = ("numpy", "connected-components-3d")
 """Libraries whose versions may show in a block."""

@@ -21,12 +21,15 @@ WITHOUT_EFFECT = {
     "nd_synapse/errors.py": "what is raised",
     "nd_synapse/files/__init__.py": "empty",
     "nd_synapse/importing.py": "finds the function of a pipeline, which is covered itself",
+    "nd_synapse/limits.py": "names what ended a worker",
     "nd_synapse/logs.py": "what is logged",
     "nd_synapse/machine.py": "sizes of the machine",
     "nd_synapse/paths.py": "names of files",
     "nd_synapse/progress.py": "what is reported",
+    "nd_synapse/redaction.py": "keeps secrets out of texts",
     "nd_synapse/text.py": "texts of messages",
     "nd_synapse/values.py": "reads options",
+    "nd_synapse/wording.py": "names of options in messages",
     "nd_synapse/volumes.py": "the contract of a source; its voxels are compared by digests",
 }
 """Modules that workers import and that cannot change a byte of a block."""
