@@ -93,7 +93,7 @@ def warn_of_workers(cpus: int) -> None:
     """Warn of more workers than cores."""
     cores = available_cores()
     if cpus > cores:
-        log.warning("--cpus %d: this machine has %d cores; more workers take memory, and no less time", cpus, cores)
+        log.warning("%d workers: this machine has %d cores; more workers take memory, and no less time", cpus, cores)
 
 
 def _limits(controller: str, name: str, old_name: str) -> Iterator[str]:

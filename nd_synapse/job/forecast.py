@@ -52,12 +52,12 @@ def warn_of_excess(job: Job, plan: Plan) -> None:
     warn_of_workers(job.cpus)
     memory = available_bytes()
     if job.memory_bytes is not None and job.memory_bytes > memory:
-        text = "--memory %s: this machine has %.2f GiB; what takes more is ended by the system"
+        text = "%s GiB of memory: this machine has %.2f; what takes more is ended by the system"
         log.warning(text, in_gib(job.memory_bytes), memory / 2**30)
     place = next(folder for folder in (plan.folder, *plan.folder.parents) if folder.exists())
     needed, free = needs_of(plan, job.cpus, job.pulls).disk_bytes, shutil.disk_usage(place).free
     if job.part is None and job.cache_bytes is None and needed > free:
-        text = "the scratch takes up to %.2f GiB, the disk of %s has %.2f free; give another --path, or --cache"
+        text = "the scratch takes up to %.2f GiB, the disk of %s has %.2f free; take another folder, or hold less of it"
         log.warning(text, needed / 2**30, place, free / 2**30)
 
 
