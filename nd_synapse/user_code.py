@@ -113,9 +113,10 @@ def _same(array: Any, given: Any) -> bool:
 
 @contextmanager
 def blamed(what: str) -> Iterator[None]:
-    """Raise what code of the user raises as an error that says so; ours as they are."""
+    """Raise what code of the user raises as an error that says so, ours as they are; NumPy gets its handling back."""
     try:
-        yield
+        with np.errstate():
+            yield
     except NDSynapseError:
         raise
     except Exception as error:

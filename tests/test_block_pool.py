@@ -93,6 +93,14 @@ def die_once(box: Box) -> int:
     return box.z[0]
 
 
+def answer_twice(box: Box) -> int:
+    """Send each outcome twice, from the first block on."""
+    if box.z[0] == 0:
+        send: Any = worker._send_outcome
+        worker._send_outcome = lambda pipe, outcome: [send(pipe, outcome), send(pipe, outcome)][0]
+    return double(box)
+
+
 def hang_at_two(box: Box) -> int:
     if box.z[0] == 2:
         time.sleep(1000)
@@ -142,6 +150,13 @@ def test_a_block_that_fails_costs_itself_alone(function: object, words: str, cpu
     assert [outcome.box.z[0] for outcome in failed] == [2]
     assert words in failed[0].reason
     assert ("ZeroDivisionError" in failed[0].traceback) == (function is fail_at_two)
+
+
+def test_an_outcome_that_comes_again_counts_once() -> None:
+    """It was taken for that of the next block, whose own outcome ended the run."""
+    with BlockPool(1) as pool:
+        outcomes = list(pool.run(answer_twice, Boxes(BOXES)))
+    assert [(o.box, o.result) for o in outcomes if isinstance(o, Done)] == [(box, 2 * box.z[0]) for box in BOXES]
 
 
 def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,14 +328,11 @@ class BlockPool:
             self._note(worker, message)
             if isinstance(message, Ready):
                 continue
-            box, worker.box = worker.box, None
-            if box is None:
-                log.warning("a second outcome of %s was left out", message.box)
-            elif message.box != box:
-                yield self._contradicted(worker, box, message)
-                return
-            else:
-                yield message
+            if message.box != worker.box:
+                log.warning("an outcome of block %s came again, and is left out", message.box)
+                continue
+            worker.box = None
+            yield message
 
     def _note(self, worker: _Worker, message: Any) -> None:
         """Note that a worker is ready; raise what ends the run."""
@@ -361,12 +358,6 @@ class BlockPool:
             if worker.process.returncode > 0:
                 remedy = "See what it wrote to standard error"
             raise LimitError("starting a worker process", f"it was ended {how} before it could begin, twice", remedy)
-
-    def _contradicted(self, worker: _Worker, box: Box, message: Done | Failed) -> Failed:
-        """End a worker that answered what it was not asked."""
-        worker.process.kill()
-        self._remove(worker)
-        return Failed(box, f"the outcome of {message.box} came in its place: what the function started answered, too")
 
     def _cut_off(self, worker: _Worker) -> Failed:
         """End a worker that takes too long."""

@@ -75,6 +75,8 @@ def _moments(voxels: NDArray[Any]) -> tuple[int, int, int]:
 def checked(detected: Detected, shape: tuple[int, ...]) -> Detected:
     """Return what a pipeline detected in a block as plain arrays; refuse what breaks the contract."""
     what = f"what was detected in a block of {shape}"
+    if not isinstance(detected, Detected):
+        raise DataError(what, f"it is of the type {type(detected).__name__}", "Return Detected from detect")
     sets = {name: mask_of(f"set {name!r}", voxels) for name, voxels in detected.sets.items()}
     evidence = {name: array_of(f"evidence {name!r}", voxels) for name, voxels in detected.evidence.items()}
     # whole numbers are no set: they may be labels

@@ -26,6 +26,8 @@ def choose(pipeline: Pipeline, objects: Objects, finding: Finding) -> Chosen:
     what = f"select of {pipeline.name}"
     with blamed(what):
         chosen = pipeline.select(objects, finding)
+    if not isinstance(chosen, Chosen):
+        raise DataError(what, f"it returned {type(chosen).__name__}", "Return Chosen")
     masks = {name: mask_of(f"mask {name!r} of {what}", is_in) for name, is_in in chosen.masks.items()}
     columns = {name: array_of(f"column {name!r} of {what}", values) for name, values in chosen.columns.items()}
     rows = (len(objects["id"]),)

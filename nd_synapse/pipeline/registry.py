@@ -11,7 +11,8 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from nd_synapse.errors import StorageError, UnknownNameError, called, closest
+from nd_synapse.errors import NDSynapseError, StorageError, UnknownNameError, called, closest
+from nd_synapse.importing import importing
 from nd_synapse.pipeline.contract import Parameter, Pipeline
 from nd_synapse.pipeline.function import FunctionPipeline
 from nd_synapse.pipeline.parameters import parse_parameters
@@ -74,8 +75,9 @@ def factory(name: str) -> Any:
             "Correct --pipeline, or name a function of your own as package.module:function",
         )
     try:
-        return points[name].load()
-    except KeyboardInterrupt:
+        with importing(f"the module {points[name].module}"):
+            return points[name].load()
+    except (KeyboardInterrupt, NDSynapseError):
         raise
     except BaseException as error:
         raise UnknownNameError(
