@@ -34,7 +34,7 @@ PIPELINES: dict[str, tuple[tuple[str, ...], str]] = {
 
 EIGHT = (0.7, 0.85)
 """Where about eight of ten are to be right."""
-MOST_OFF, EIGHT_OFF = 0.05, 0.15
+MOST_OFF, EIGHT_OFF = 0.05, 0.1
 """Most that the mean confidence of all detections may differ from the share that is right, and of those at `EIGHT`."""
 
 
