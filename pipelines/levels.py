@@ -72,17 +72,20 @@ def histograms(
         rows = (-(start_y + y.start) % _STEP, _STEP)
         if rows[0] >= y.stop - y.start:
             continue
-        partial, outside = None, np.zeros(0, np.int64)
+        marks, partial, outside = None, None, np.zeros(0, np.int64)
         around = None if tissue is None else with_halo(tissue, z, y, windows.halo)
         if around is not None and not around.all():
             own = trimmed(around, windows.halo)[:, rows[0] :: _STEP]
             outside = np.flatnonzero(~own)
-            there = centre_sums(around.view(np.uint8), windows, scratch, *rows)
+            marks = around.view(np.uint8)
+            there = centre_sums(marks, windows, scratch, *rows)
             places = np.flatnonzero(there < windows.section_weights * windows.centre_pixels)
             partial = places, np.maximum(there.reshape(-1)[places].astype(np.int64), 1)
         for role, voxels in arrays.items():
             here = with_halo(voxels, z, y, windows.halo)
-            centres = centre_sums(here if partial is None else here * around, windows, scratch, *rows)
+            if marks is not None:
+                here = np.multiply(here, marks, out=scratch.take("kept", here.shape, here.dtype))
+            centres = centre_sums(here, windows, scratch, *rows)
             counted = levels(centres, voxels.dtype, windows, partial)[:, :, :width].ravel()
             found = np.bincount(counted)
             counts[role][: len(found)] += found

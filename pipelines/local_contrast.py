@@ -53,7 +53,7 @@ def contrast(
     overwrites the result.
     """
     if partial is not None:
-        voxels = np.multiply(voxels, partial.tissue, out=scratch.take("tissue", voxels.shape, voxels.dtype))
+        voxels = partial.kept(voxels, scratch)
     centres, wholes = window_sums(voxels, windows, scratch)
     if partial is None:
         return _contrast(centres, wholes, windows, voxels.dtype, scratch)

@@ -64,7 +64,13 @@ class Partial:
         places, *counts = np.concatenate(found, axis=1)
         return cls(windows, marks, places, counts[0], counts[1], np.concatenate(missing))
 
-    def at(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def kept(self, voxels: NDArray[Any], scratch: Scratch) -> NDArray[Any]:
+        """Return voxels with a halo, with 0 for what is no tissue, in memory that the next call overwrites."""
+        kept = scratch.take("kept", voxels.shape, voxels.dtype)
+        np.multiply(voxels, self.tissue, out=kept)
+        return kept
+
+    def at(self, places: NDArray[np.int64], scratch: Scratch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the voxels of tissue in centres and windows at C-order indices without the halo's columns, (n,)."""
         depth, rows, columns = (n - 2 * h for n, h in zip(self.tissue.shape, self.windows.halo, strict=True))
         wide = self.tissue.shape[2]
@@ -74,7 +80,8 @@ class Partial:
             (self.windows.centre_pixels, self.of_centres),
             (self.windows.whole_pixels, self.of_wholes),
         ):
-            every = np.full(depth * rows * wide, self.windows.section_weights * pixels)
+            every = scratch.take("every", (depth * rows * wide,), np.int64)
+            every.fill(self.windows.section_weights * pixels)
             every[self.places] = partial
             every[self.missing] = 0
             counts.append(every[there])

@@ -275,7 +275,7 @@ class _Markers:
         # numpy finds and takes voxels of flat memory in a fraction of the time
         places = np.flatnonzero(candidates)
         if found.partial is not None:
-            places = places[found.partial.at(places)[1] > 0]
+            places = places[found.partial.at(places, self._scratch)[1] > 0]
         rarity = {role: self._rarity(role, levels.take(places)) for role, levels in found.levels.items()}
         sums = {name: _sum_of(rarity, parties) for name, parties in self._parties.items()}
         shares = np.array([_share(sums[name], len(parties)) for name, parties in self._parties.items()])
@@ -302,7 +302,9 @@ class _Markers:
         found = _Sums({}, {}, partial)
         for role, voxels in self._voxels.items():
             here = with_halo(voxels, z, y, windows.halo)
-            centres, wholes = window_sums(here if partial is None else here * partial.tissue, windows, self._scratch)
+            centres, wholes = window_sums(
+                here if partial is None else partial.kept(here, self._scratch), windows, self._scratch
+            )
             not_whole = None if partial is None else (partial.places, partial.of_centres)
             # columns after those of the slab mean nothing
             x = slice(here.shape[2] - 2 * windows.halo[2])
@@ -335,7 +337,7 @@ class _Markers:
         whole: Any = 1.0
         if found.partial is not None:
             # as in `masked_contrast`: the mean of fewer voxels is noisier
-            centres, there = found.partial.at(places)
+            centres, there = found.partial.at(places, self._scratch)
             whole = np.sqrt(centres / of_centre)
         contrasts = {}
         for role, of_centres in found.levels.items():
