@@ -228,8 +228,10 @@ def _differing(found: Found, other: Found) -> NDArray[np.bool_]:
         for one in (found, other)
     )
     same = set(others)
-    numbers = [number for number, row in enumerate(rows, 1) if row not in same]
-    return np.isin(np.asarray(found.labels), numbers)
+    # 0 is the background
+    differs = np.array([False, *(row not in same for row in rows)])
+    voxels: NDArray[np.bool_] = differs[np.asarray(found.labels)]
+    return voxels
 
 
 def _are_cut(table: Mapping[str, NDArray[Any]], cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
