@@ -1,15 +1,18 @@
-"""What a pipeline decides in the parent: what it learns from the counts, and which objects it chooses."""
+"""What a pipeline decides: what it learns from the counts, how it grades voxels, which objects it chooses."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
-from nd_synapse.pipeline.contract import Chosen, Finding, Objects, Pipeline, Summary
+from nd_synapse.pipeline.contract import Chosen, Finding, Objects, Pipeline, Place, Summary
 from nd_synapse.user_code import array_of, blamed, mask_of
 
-__all__ = ["choose", "learn"]
+__all__ = ["choose", "learn", "scores"]
 
 
 def learn(pipeline: Pipeline, summary: Summary, roles: Mapping[str, str]) -> Finding:
@@ -19,6 +22,20 @@ def learn(pipeline: Pipeline, summary: Summary, roles: Mapping[str, str]) -> Fin
         # it goes into run.json, and into the names of what depends on it
         json.dumps(finding)
     return finding
+
+
+def scores(
+    pipeline: Pipeline, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place
+) -> dict[str, NDArray[Any]]:
+    """Let a pipeline grade the voxels of a block; refuse what breaks the contract."""
+    what = f"scores of {pipeline.name}"
+    with blamed(what):
+        graded = pipeline.scores(arrays, finding, place)
+    given = {name: array_of(f"{name!r} of {what}", values) for name, values in graded.items()}
+    wrong = {n: (v.dtype, v.shape) for n, v in given.items() if v.shape != place.shape or v.dtype.kind not in "biuf"}
+    if wrong:
+        raise DataError(what, f"on a block of {place.shape} they are {wrong}", "Give real numbers, one a voxel")
+    return given
 
 
 def choose(pipeline: Pipeline, objects: Objects, finding: Finding) -> Chosen:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.store import MemoryStore
+from nd_synapse.detection.choice import scores as scores_of
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
 from nd_synapse.detection.padding import outside_of, place_of
@@ -28,7 +29,7 @@ from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import VOXEL_SIZES, Box, are_voxel_sizes
 from nd_synapse.pipeline.contract import Finding, Pipeline
-from nd_synapse.user_code import array_of, blamed
+from nd_synapse.user_code import array_of
 from nd_synapse.volumes import Source
 
 __all__ = ["Found", "detect_arrays"]
@@ -115,16 +116,7 @@ def _grade(workspace: Workspace, pool: Executor, finding: Finding) -> dict[str, 
 def _scores(workspace: Workspace, finding: Finding, block: Box) -> Mapping[str, NDArray[np.float32]]:
     """Return the scores of a block."""
     place = place_of(workspace, block, outside_of(workspace, block, finding))
-    what = f"scores of {workspace.plan.pipeline.name}"
-    with blamed(what):
-        scores = workspace.plan.pipeline.scores(workspace.role_arrays(block), finding, place)
-    arrays = {name: array_of(f"{name!r} of {what}", values) for name, values in scores.items()}
-    wrong = {
-        name: (v.dtype, v.shape) for name, v in arrays.items() if v.shape != block.shape or v.dtype.kind not in "biuf"
-    }
-    if wrong:
-        raise DataError(what, f"on a block of {block.shape} they are {wrong}", "Give real numbers, one a voxel")
-    return arrays
+    return scores_of(workspace.plan.pipeline, workspace.role_arrays(block), finding, place)
 
 
 def _check(channels: Mapping[str, NDArray[Any]]) -> None:

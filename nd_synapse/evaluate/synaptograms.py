@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.grid import mirrored
-from nd_synapse.detection.counts import add_counts
+from nd_synapse.detection.choice import learn, scores
+from nd_synapse.detection.counts import add_all_counts, packed_counts
 from nd_synapse.errors import DataError, called
 from nd_synapse.evaluate.metrics import Rate, area_under_roc, balanced_accuracy, bootstrap
 from nd_synapse.files.reading import reading
@@ -171,10 +172,9 @@ def score_cubes(
 
     summary: Summary = {}
     for cube in synaptograms.images:
-        for name, counts in pipeline.summarise(arrays(cube), place).items():
-            add_counts(summary, name, np.arange(len(counts)), counts)
-    finding = pipeline.learn(summary, roles)
-    graded = [pipeline.scores(arrays(cube), finding, place) for cube in synaptograms.images]
+        add_all_counts(summary, packed_counts(pipeline.summarise(arrays(cube), place)))
+    finding = learn(pipeline, summary, roles)
+    graded = [scores(pipeline, arrays(cube), finding, place) for cube in synaptograms.images]
     if not graded[0]:
         raise DataError(f"scores of {pipeline.name}", "it grades no voxels", "Choose a pipeline that has scores")
     middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in place.shape)
