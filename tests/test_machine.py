@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nd_synapse import machine
+from nd_synapse.errors import UsageError
+from nd_synapse.values import parse_gib
 
 HUGE = 2**62
 """More than any machine has; older kernels say such a number where there is no limit."""
@@ -68,3 +72,23 @@ def test_there_is_at_least_one_worker(groups: Path, monkeypatch: pytest.MonkeyPa
     """The historical pool had none on a machine of one core."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
     assert machine.default_cpus() == workers
+
+
+@given(used=st.integers(1, 2**45))
+def test_for_any_memory_that_is_used_the_limit_that_is_printed_suffices_and_is_little_more(used: int) -> None:
+    limit = parse_gib("--memory", machine.in_gib(machine.sufficient_bytes(used)))
+    assert used <= machine.usable_bytes(limit)
+    assert limit <= used / 0.9 + 2**30 / 100 + 1
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"OMP_NUM_THREADS": "4,2"}, {"MKL_NUM_THREADS": " 8 "}, {"LOKY_MAX_CPU_COUNT": ""}]
+)
+def test_settings_of_threads_that_libraries_take_are_taken(environ: dict[str, str]) -> None:
+    machine.check_threads(environ)
+
+
+@pytest.mark.parametrize("number", ["abc", "-1", "1.5", "4,x", "99999", "٣"])
+def test_any_other_setting_of_threads_is_named(number: str) -> None:
+    with pytest.raises(UsageError, match="OMP_NUM_THREADS in the environment"):
+        machine.check_threads({"OMP_NUM_THREADS": number})
