@@ -47,7 +47,7 @@ def read_points(
     scores = None if score is None else numbers(path, table, score, empty=-np.inf)
     volume = numbers(path, table, _VOLUME) if _VOLUME in table else None
     points = Synapses(centre_um, kinds, scores, volume)
-    return points if mask is None else points.take(np.array(column(path, table, f"in_{mask}"), np.str_) == "True")
+    return points if mask is None else points.take(numbers(path, table, f"in_{mask}", empty=0.0) != 0)
 
 
 def _centres(

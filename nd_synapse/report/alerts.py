@@ -236,5 +236,5 @@ def _bright(table: SynapseTable, facts: RunFacts) -> list[str]:
 
 def _flagged(table: SynapseTable, column: str) -> tuple[int, float]:
     """Return how many rows a column flags, and their share; zeros where there is no such column."""
-    flagged = int((table.columns[column] != 0).sum()) if table.has(column) else 0
+    flagged = int(table.flags(column).sum()) if table.has(column) else 0
     return flagged, flagged / table.n

@@ -102,6 +102,8 @@ def _arrays(kind: str, given: Mapping[Any, Any]) -> dict[str, NDArray[Any]]:
         array = array_of(f"{kind} {key!r}", value)
         if array.dtype.kind not in "buif":
             raise DataError(f"{kind} {key!r}", f"it holds {array.dtype}", "Give real numbers")
+        if kind == "mask" and np.isnan(array).any():
+            raise DataError(f"{kind} {key!r}", "it has NaN, which is neither synapse nor background", "Give 0 or 255")
         check_magnitude(f"{kind} {key!r}", array)
         arrays[str(key)] = array
     return arrays

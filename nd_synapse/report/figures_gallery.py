@@ -222,7 +222,8 @@ def _label(
 
 def _name(subject: Subject, row: int) -> str:
     columns = subject.table.columns
-    return f"synapse {int(columns['id'][row])}" if "id" in columns else f"row {row + 1}"
+    known = "id" in columns and np.isfinite(columns["id"][row])
+    return f"synapse {int(columns['id'][row])}" if known else f"row {row + 1}"
 
 
 def _caption(subject: Subject, words: str, window: Window, channels: int, outlined: bool, brief: bool) -> str:

@@ -116,7 +116,7 @@ class SynapseTable:
 
     def _masks(self) -> dict[str, NDArray[np.bool_]]:
         return {
-            name.removeprefix(MASK_PREFIX): values != 0
+            name.removeprefix(MASK_PREFIX): self.flags(name)
             for name, values in self.columns.items()
             if name.startswith(MASK_PREFIX) and values.dtype.kind != "U"
         }
@@ -142,6 +142,11 @@ class SynapseTable:
     def has(self, *names: str) -> bool:
         """Return whether all of these columns are here."""
         return all(name in self.columns for name in names)
+
+    def flags(self, name: str) -> NDArray[np.bool_]:
+        """Return where a column of numbers or bool is set, shape (n,): not where its value is missing."""
+        values = self.columns[name]
+        return np.asarray((values != 0) & (values == values))  # a NaN equals nothing
 
     def need_rows(self) -> None:
         """Raise NothingToDrawError for an empty table."""

@@ -125,27 +125,30 @@ def _read(file: Path, requested: str) -> TableFile:
     if COMMA in marks:
         log.info("%s has decimal commas", file.name)
     how = ", ".join(filter(None, (dialect.words, "decimal commas" if COMMA in marks else "")))
-    kept = {name: raw[place] for place, name in enumerate(header) if place in numbers or raw[place].dtype.kind == "U"}
-    if not keep.all():
-        kept = {name: values[keep] for name, values in kept.items()}
-    return TableFile({name: _finished(values) for name, values in kept.items()}, how, tuple(notes))
+    columns, whole = {}, bool(keep.all())
+    for place, name in enumerate(header):
+        values, raw[place] = raw[place], np.empty(0)  # no column is held twice
+        if place in numbers or values.dtype.kind == "U":
+            columns[name] = _finished(values if whole else values[keep])
+    return TableFile(columns, how, tuple(notes))
 
 
 def _columns(rows: Iterator[list[str]], requested: str, read: Reader) -> tuple[list[NDArray[Any]], list[list[str]]]:
     """Return all columns and the last rows, never the whole table as text."""
     header = next(rows)
-    chunks: list[list[NDArray[Any]]] = []
+    parts: list[list[NDArray[Any]]] = [[] for _ in header]
     tail: list[list[str]] = []
     most = max(1, min(_CHUNK_ROWS, _CHUNK_CELLS // len(header)))
     while chunk := list(islice(rows, most)):
-        if (len(chunks) + 1) * most * len(header) > _MOST_NUMBERS:
+        if (len(parts[0]) + 1) * most * len(header) > _MOST_NUMBERS:
             found = f"it has more than {_MOST_NUMBERS:,} cells"
             raise DataError(requested, found, "Give a part of its rows or columns")
-        columns = enumerate(zip(*chunk, strict=True))
-        chunks.append([np.array(c, _TEXT) if header[i] == _TEXT_COLUMN else read(i, c) for i, c in columns])
+        for place, cells in enumerate(zip(*chunk, strict=True)):
+            parts[place].append(np.array(cells, _TEXT) if header[place] == _TEXT_COLUMN else read(place, cells))
         tail = [*tail, *chunk][-_LAST_ROWS - 1 :]
-    empty = [[np.empty(0, _TEXT if name == _TEXT_COLUMN else np.float64) for name in header]]
-    return [np.concatenate(parts) for parts in zip(*(chunks or empty), strict=True)], tail
+    empty = [np.empty(0, _TEXT if name == _TEXT_COLUMN else np.float64) for name in header]
+    # one column after another: the parts of a column go when it is whole
+    return [np.concatenate(parts.pop(0) or [empty[place]]) for place in range(len(header))], tail
 
 
 def _plain(cells: Sequence[str], dialect: Dialect) -> Floats:

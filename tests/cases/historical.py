@@ -316,6 +316,13 @@ CASES: tuple[Case, ...] = (
     ),
     Case("pymeda", "pymeda_pipeline(results, norm_data, title=, path=)", "as now", "PyMeda_t.html", _pymeda, slow=True),
     Case(
+        "pymeda-not-a-number",
+        "pymeda_pipeline of a mask with a NaN",
+        "it counted as a synapse",
+        "Give 0 or 255",
+        _advice(lambda folder: pymeda_driver.pymeda_pipeline(np.array([[[0, np.nan]]]), {}, path=folder)),
+    ),
+    Case(
         "advice-block-size",
         "compute_blocks with a million blocks too many",
         "Give --block-size 4,32,32",

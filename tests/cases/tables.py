@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nd_synapse.errors import DataError
 from nd_synapse.evaluate.truth import read_points
+from nd_synapse.report.table import SynapseTable
 from nd_synapse.report.table_file import read_table_file
 from tests.cases import Case
 
@@ -43,6 +44,18 @@ def _truth(body: str, name: str = "truth.csv") -> Callable[[Path], str]:
         return "; ".join(" ".join(f"{value:g}" for value in centre) for centre in centres)
 
     return observe
+
+
+def _masked(folder: Path) -> str:
+    (folder / "synapses.csv").write_text("z_um,y_um,x_um,in_Gaba\n1,2,3,TRUE\n4,5,6,FALSE\n7,8,9,\n")
+    centres = read_points(folder / "synapses.csv", None, mask="Gaba").centre_um
+    return "; ".join(" ".join(f"{value:g}" for value in centre) for centre in centres) or "no point"
+
+
+def _groups(folder: Path) -> str:
+    (folder / "table.csv").write_text("id,A,in_Gaba,touches_border\n1,2.5,1,0\n2,3.5,,\n3,4.5,#N/A,?\n")
+    table = SynapseTable.of(read_table_file(folder / "table.csv").columns)
+    return f"{table.groups['Gaba'].sum()} in Gaba, {table.flags('touches_border').sum()} at the border"
 
 
 CASES: tuple[Case, ...] = (
@@ -289,5 +302,19 @@ CASES: tuple[Case, ...] = (
         "65: row 2 has '#DIV/0!' in column 'z', which is no finite number",
         "65: row 2 has '#DIV/0!' in column 'z', which is no finite number",
         _truth("z,y,x\n1.5,2,3\n#DIV/0!,2,3\n"),
+    ),
+    Case(
+        "mask-of-a-spreadsheet",
+        "--mask of a table whose True a spreadsheet made TRUE",
+        "no point",
+        "1 2 3",
+        _masked,
+    ),
+    Case(
+        "flags-without-a-value",
+        "columns in_Gaba and touches_border with an empty cell, #N/A and ?",
+        "in_Gaba left out without a word; an empty cell alone counted as in Gaba and as at the border",
+        "1 in Gaba, 0 at the border",
+        _groups,
     ),
 )
