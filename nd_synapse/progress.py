@@ -45,7 +45,7 @@ def reporting(shown: bool) -> Iterator[Progress]:
 
     def report(step: str, done: int, total: int, note: str = "") -> None:
         nonlocal bar, began, said_s
-        if not shown:
+        if not shown or total == 0:
             return
         if not watched:
             if step != began and done < total:
