@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 
 from nd_synapse import logs
@@ -10,6 +11,7 @@ from nd_synapse.blocks.pool import InWorkerError
 from nd_synapse.cli.options import add_blocks, add_verbosity, add_workers, level_of, search_working_folder
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser, add_value
+from nd_synapse.credentials import TOKEN_VARIABLE
 from nd_synapse.errors import REMOTE, IncompleteError, NDSynapseError, StoppedError, exit_codes
 from nd_synapse.importing import load_function
 from nd_synapse.multicore import run
@@ -22,11 +24,10 @@ __all__ = ["main", "parser"]
 def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse multicore") -> int:
     """Run the command and return its exit code."""
 
-    def command(words: list[str], _environ: Mapping[str, str]) -> int:
-        return _run(parser(prog).parse_args(words))
+    def command(words: list[str], environ: Mapping[str, str]) -> int:
+        return _run(parser(prog).parse_args(words), environ)
 
-    # the token stays in the environment, where the historical function looks for it; workers do not get it
-    return app.run(command, argv, keep_token=True)
+    return app.run(command, argv)
 
 
 def parser(prog: str) -> Parser:
@@ -47,11 +48,14 @@ def parser(prog: str) -> Parser:
     return p
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run what the command line requests; return the exit code."""
     logs.apply(logs.LogSettings(level_of(options)))
     search_working_folder(options.function)
     function = load_function(options.function)
+    if TOKEN_VARIABLE in environ:
+        # where `run_parallel` looks for it; the user's module was imported without it, and workers do not get it
+        os.environ[TOKEN_VARIABLE] = environ[TOKEN_VARIABLE]
     z, y, x = options.block_size
     try:
         with reporting(not options.quiet) as progress:

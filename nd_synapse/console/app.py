@@ -56,11 +56,11 @@ _OF_FILES = {
 }
 
 
-def run(command: Command, argv: Sequence[str] | None, *, remedy: str = GOES_ON, keep_token: bool = False) -> int:
+def run(command: Command, argv: Sequence[str] | None, *, remedy: str = GOES_ON) -> int:
     """Run a command; return its exit code, whatever happens."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     signals.handle()
-    environ = dict(os.environ) if keep_token else take_environment()
+    environ = take_environment()
     logs.start(arguments, environ)
 
     def work() -> int:

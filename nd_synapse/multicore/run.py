@@ -44,6 +44,7 @@ from nd_synapse.multicore.memory import Load
 from nd_synapse.multicore.on_block import is_finished, run_on_block, set_up_worker
 from nd_synapse.multicore.results import Results, assembled_rows, assembled_volumes
 from nd_synapse.progress import Progress, silent
+from nd_synapse.redaction import hidden
 from nd_synapse.values import parse_int, parse_path
 
 __all__ = ["run_parallel"]
@@ -129,7 +130,7 @@ def run_parallel(
     names = [(channel, str(dtype)) for channel, dtype in dtypes.items()]
     store = _store(scratch, function, [resource.identity, names, resource.box.ranges, size, margin])
     blocks = blocks_of(resource.box, size)
-    with locked(store.root):
+    with locked(store.root), hidden(resource.token):
         # tiles of an earlier run may be of a volume that has changed since
         store.drop("tiles")
         tiles = Tiles(store, "tiles", resource.box, size, dtypes)
