@@ -73,7 +73,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("encrypts", [False, True], ids=["tags are MD5", "tags are not MD5"])
+@pytest.mark.parametrize(
+    "encrypts",
+    [
+        pytest.param(False, id="tags are MD5"),
+        pytest.param(True, id="tags are not MD5", marks=pytest.mark.slow),
+    ],
+)
 def test_a_folder_is_uploaded_and_compared_without_checksums(store: type[Plain], folder: Path, encrypts: bool) -> None:
     store.encrypts = encrypts
     assert [one.sent for one in upload_folder(folder, "plain", "key")] == [True] * 3
@@ -85,7 +91,7 @@ def test_a_folder_is_uploaded_and_compared_without_checksums(store: type[Plain],
     assert compare_folder(folder, "plain", "key") == {"key/synapses.csv": "its content differs"}
 
 
-@pytest.mark.parametrize("name", ["mask.pkl", "run.json"])
+@pytest.mark.parametrize("name", [pytest.param("mask.pkl", marks=pytest.mark.slow), "run.json"])
 def test_what_was_damaged_on_the_way_is_no_upload(store: type[Plain], folder: Path, name: str) -> None:
     target = Bucket("plain", "Upload it again")
     store.damages = True
