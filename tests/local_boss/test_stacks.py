@@ -210,7 +210,7 @@ def test_for_any_order_of_named_axes_the_stack_is_z_y_x(tmp_path, order, form):
     turned = voxels.transpose(["zyx".index(axis) for axis in order])
     sizes = {"z": 70, "y": 101, "x": 102}
     if form == "names":
-        attributes = {"voxel_size": [sizes[axis] for axis in order], "units": ["nm"] * 3}
+        attributes: dict[str, Any] = {"voxel_size": [sizes[axis] for axis in order], "units": ["nm"] * 3}
         zarr.create_array(tmp_path / "a.zarr", data=turned, dimension_names=order, attributes=attributes)
     else:
         group = zarr.create_group(tmp_path / "a.zarr")
