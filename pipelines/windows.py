@@ -96,7 +96,7 @@ def window_sums(voxels: NDArray[Any], windows: Windows, scratch: Scratch) -> tup
     _row_sums(inner, columns, range(cy + 1, sy + 1), outer)
     # the columns are not needed any more
     wholes = scratch.take("columns", inner.shape, inner.dtype)
-    _sliding_sums(outer.reshape(-1), 2 * sx + 1, wholes.reshape(-1))
+    _sliding_sums(outer.reshape(-1), 2 * sx + 1, scratch, wholes.reshape(-1))
     return centres, wholes
 
 
@@ -130,7 +130,7 @@ def _centre_sums(
     _row_sums(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
     centres = scratch.take("wide", inner.shape, unsigned)
     # a window begins where its result is put
-    _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, centres.reshape(-1))
+    _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, scratch, centres.reshape(-1))
     return columns, inner, centres
 
 
@@ -152,12 +152,14 @@ def _row_sums(
         np.add(out, row, out=out)
 
 
-def _sliding_sums(values: NDArray[Any], count: int, out: NDArray[Any]) -> None:
-    """Sum `count` consecutive values from each place on that has so many; flat arrays."""
+def _sliding_sums(values: NDArray[Any], count: int, scratch: Scratch, out: NDArray[Any]) -> None:
+    """Sum an odd `count` of consecutive values from each place on that has so many; flat arrays."""
     n = len(values) - count + 1
     if count == 1:
         out[:n] = values
         return
-    np.add(values[:n], values[1 : n + 1], out=out[:n])
-    for shift in range(2, count):
-        np.add(out[:n], values[shift : shift + n], out=out[:n])
+    pairs = scratch.take("pairs", (len(values) - 1,), values.dtype)
+    np.add(values[:-1], values[1:], out=pairs)
+    np.add(pairs[:n], values[count - 1 :], out=out[:n])
+    for shift in range(2, count - 1, 2):
+        np.add(out[:n], pairs[shift : shift + n], out=out[:n])
