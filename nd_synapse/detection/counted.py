@@ -38,20 +38,20 @@ def counts_of_block(workspace: Workspace, box: Box) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     # read once: the pipeline gets the inner part
     channels = {name: workspace.with_halo(name, box, plan.counted_halo) for name in plan.roles.values()}
-    # sections beyond the volume are images of others, and as flat
-    depth = Box((box.z[0] - plan.box.z[0], box.z[1] - plan.box.z[0]), (0, 1), (0, 1))
-    own = depth.grown((plan.halo[0], 0, 0), Box.of_shape((plan.box.shape[0], 1, 1))).z
-    before = depth.z[0] - own[0]
-    first = plan.halo[0] - before
-    there = {channel: voxels[first : first + own[1] - own[0]] for channel, voxels in channels.items()}
+    z, halo = box.z[0] - plan.box.z[0], plan.halo[0]
+    # sections beyond the volume mirror others, and are as flat: which sections there are, with the halo
+    depth = Box((z, z + box.shape[0]), (0, 1), (0, 1))
+    shown = mirrored(np.arange(plan.box.shape[0]).reshape(-1, 1, 1), depth, (halo, 0, 0)).ravel()
+    before = z - int(shown.min())
+    own = slice(halo - before, halo - before + int(np.ptp(shown)) + 1)
+    there = {channel: voxels[own] for channel, voxels in channels.items()}
     every = [_count_flat(plan, voxels, (channel, box, before), arrays) for channel, voxels in there.items()]
     flat = [found for found in every if found is not None]
     inner = _cut(plan.counted_halo, plan.halo)
     by_role, place = {role: channels[name][inner] for role, name in plan.roles.items()}, workspace.place(box)
     arrays |= packed_counts(plan.pipeline.summarise(by_role, place))
     if flat and plan.pipeline.tissue_only:
-        shown = mirrored(np.arange(plan.box.shape[0]).reshape(-1, 1, 1), depth, (plan.halo[0], 0, 0)).ravel() - own[0]
-        tissue = ~np.logical_or.reduce(flat)[shown]
+        tissue = ~np.logical_or.reduce(flat)[shown - shown.min()]
         summary = plan.pipeline.summarise(by_role, replace(place, tissue=tissue))
         arrays |= {_WITHOUT: np.zeros(0), **packed_counts(summary, _WITHOUT)}
     return arrays
