@@ -68,7 +68,7 @@ _BAND = 4
 """Rows that are sampled together: their windows overlap."""
 
 _SAMPLE = 2**17
-"""Voxels of a channel from which width and noise are learned, at least; a smaller volume is taken whole."""
+"""Voxels of a channel from which width and unit are learned, at least; a smaller volume is taken whole."""
 
 _LEAST_BANDS, _MANY_BANDS, _FAR = 4, 16, 256
 """At least so many bands are sampled; so many where they would lie farther apart than 256 rows."""
@@ -166,7 +166,7 @@ class EvidencePipeline(Pipeline):
         )
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
-        """Find the width of each marker's puncta, and its noise."""
+        """Find the width of each marker's puncta, and the unit of its contrasts."""
         finding: Finding = {}
         for role, channel in channels.items():
             units = _units(summary, role)

@@ -46,8 +46,8 @@ def levels(
 ) -> NDArray[np.uint16]:
     """Return the levels of sums in the centres of windows, (z, y, x), of voxels of a type; the sums are overwritten.
 
-    `partial` are C-order indices of centres that reach out of the tissue, and how many of their voxels are tissue, both
-    int64 (n,): their level is that of their mean. None if there are none.
+    `partial` are C-order indices of centres that reach out of the tissue, and the weight of their tissue, both int64
+    (n,): their level is that of their mean. None if there are none.
     """
     if partial is not None:
         places, there = partial

@@ -2,8 +2,8 @@
 
 In the units of `local_contrast`, a contrast is the difference of the means times the weights of both windows, over
 those of the sections. The mean of a part of the centre is noisier; times the root of its share of the weight its noise
-is about that of whole windows, which thresholds are made for. Sums and counts are exact integers, and only windows that
-are not whole are computed here, in float64 from these; so a voxel has the same contrast in any block.
+is about that of whole windows, which thresholds are made for. Sums and weights are exact integers, and only windows
+that are not whole are computed here, in float64 from these; so a voxel has the same contrast in any block.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Partial:
         return kept
 
     def at(self, places: NDArray[np.int64], scratch: Scratch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the voxels of tissue in centres and windows at C-order indices without the halo's columns, (n,)."""
+        """Return the weight of tissue in centres and windows at C-order indices without the halo's columns, (n,)."""
         depth, rows, columns = (n - 2 * h for n, h in zip(self.tissue.shape, self.windows.halo, strict=True))
         wide = self.tissue.shape[2]
         there = places + places // columns * (wide - columns)
@@ -91,7 +91,8 @@ class Partial:
         """Return the contrasts at `places`, given the sums of all windows over what is tissue, float64 (n,)."""
         centre, whole = (sums.reshape(-1)[self.places].astype(np.int64) for sums in (centres, wholes))
         every = self.windows.section_weights * self.windows.centre_pixels
-        difference = (centre * self.of_wholes - whole * self.of_centres) / (self.of_centres * self.of_wholes)
+        # means, since products of sums and weights would not fit 64 bits where voxels are small
+        difference = centre / self.of_centres - whole / self.of_wholes
         difference *= np.sqrt(self.of_centres / every)
         contrasts: NDArray[np.float64] = difference * (every * self.windows.whole_pixels)
         return contrasts

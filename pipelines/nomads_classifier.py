@@ -21,10 +21,10 @@ for any stain, depth and number of markers. Markers of one side are not independ
 measured in each run.
 
 The *strength* of a voxel whose score is at least `strictness` is the local contrast of the weaker side, in mirror
-levels (`evidence`); detected is what lies near the largest strength within a punctum's reach (`peaks`). Levels say what
-is a synapse; contrast says where it ends, and that it is more than noise: some levels are rare in any tissue. Of an
-object's two classes it has the one of the lower mean rarity; none if they are equal, or both below a tenth: its markers
-contradict each other. Nothing is fitted.
+levels (`local_contrast`); detected is what lies near the largest strength within a punctum's reach (`peaks`). Levels
+say what is a synapse; contrast says where it ends, and that it is more than noise: some levels are rare in any tissue.
+Of an object's two classes it has the one of the lower mean rarity; none if they are equal, or both below a tenth: its
+markers contradict each other. Nothing is fitted.
 
 Micheva, K. D. et al. (2010). Single-synapse analysis of a diverse synapse population: proteomic imaging methods and
 markers. Neuron 68(4), 639-653. doi:10.1016/j.neuron.2010.09.024

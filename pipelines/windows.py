@@ -22,6 +22,9 @@ _DEPTH_NM = 100.0
 
 _SMALLEST_NM = 3.0
 
+_LARGEST = 2**47
+"""Of `Windows.voxels`: so many times the brightest voxel of 16 bits is what an int64 holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -38,14 +41,21 @@ class Windows:
         """Return the windows for puncta of a width: the nearest odd number of pixels, and a surround twice as wide."""
         if min(voxel_size_nm) < _SMALLEST_NM:
             raise DataError(
-                f"windows for voxels of {' x '.join(f'{size:g}' for size in voxel_size_nm)} nm (z, y, x)",
+                f"windows for voxels of {_in_words(voxel_size_nm)}",
                 f"below {_SMALLEST_NM:g} nm a punctum has more voxels than anybody has imaged",
                 "Give sizes in nanometres, or sample the volume down",
             )
         z = max(1, int(_DEPTH_NM / voxel_size_nm[0] + 0.5))
         # one pixel is a centre only where that is what was asked for
         y, x = (max(int(punctum_nm > size), int((punctum_nm / size - 1) / 2 + 0.5)) for size in voxel_size_nm[1:])
-        return cls((z, y, x), (2 * y + 1, 2 * x + 1))
+        windows = cls((z, y, x), (2 * y + 1, 2 * x + 1))
+        if windows.voxels > _LARGEST:
+            raise DataError(
+                f"windows for puncta of {punctum_nm:g} nm in voxels of {_in_words(voxel_size_nm)}",
+                "they have more voxels than can be summed",
+                "Give a smaller punctum_nm, or sample the volume down",
+            )
+        return windows
 
     @property
     def section_weights(self) -> int:
@@ -83,6 +93,11 @@ class Windows:
         """Voxels (z, y, x) that a contrast and the search for a peak reach together."""
         z, y, x = (a + b for a, b in zip(self.halo, self.reach, strict=True))
         return (z, y, x)
+
+
+def _in_words(voxel_size_nm: tuple[float, float, float]) -> str:
+    """Return a voxel size in words."""
+    return f"{' x '.join(f'{size:g}' for size in voxel_size_nm)} nm (z, y, x)"
 
 
 def window_sums(voxels: NDArray[Any], windows: Windows, scratch: Scratch) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError
 from nd_synapse.pipeline import registry
+from pipelines import widths
 from pipelines.local_contrast import contrast, dark_level, mirror_level, signed_counts
 from pipelines.masked_contrast import Partial
 from pipelines.slabs import Scratch, slabs
@@ -118,9 +119,29 @@ def test_for_other_voxel_sizes_too_the_result_is_that_of_one_block(
     same(whole, parts)
 
 
+def test_sums_over_many_small_voxels_at_padding_fit() -> None:
+    """Half of the widest windows of voxels of 3 nm: as bright within as around, and then with a dark surround."""
+    windows = Windows.of((3.0, 3.0, 3.0), 760.0)
+    of_centre, of_whole = (windows.section_weights * n // 2 for n in (windows.centre_pixels, windows.whole_pixels))
+    centre, whole = (np.array([[[n]]], np.int64) for n in (of_centre, of_whole))
+    place = np.zeros(1, np.int64)
+    partial = Partial(windows, np.ones((1, 1, 1), np.uint8), place, centre.ravel(), whole.ravel(), place[:0])
+    top = np.iinfo(np.uint16).max
+    assert partial.contrasts(centre * top, whole * top) == [0]
+    seen = partial.contrasts(centre * top, centre * top) / windows.voxels
+    assert seen == pytest.approx(top * (1 - of_centre / of_whole) * 0.5**0.5, rel=1e-3)
+
+
 def test_voxel_sizes_in_micrometres_are_refused() -> None:
     with pytest.raises(DataError, match="Give sizes in nanometres"):
         Windows.of((0.07, 0.1, 0.1))
+
+
+def test_puncta_that_are_too_wide_to_be_summed_are_refused() -> None:
+    with pytest.raises(DataError, match=r"10000 nm in voxels of 10 x 10 x 10 nm.*more voxels than can be summed"):
+        Windows.of((10.0, 10.0, 10.0), 10_000.0)
+    widest = widths.candidates((3.0, 3.0, 3.0))[-1]
+    assert Windows.of((3.0, 3.0, 3.0), widest).voxels * np.iinfo(np.uint16).max <= np.iinfo(np.int64).max
 
 
 @pytest.mark.parametrize("name", ["nomads-unsupervised", "nomads-classifier", "probabilistic"])
