@@ -106,8 +106,19 @@ def _separator(text: str, requested: str) -> str:
     if len(even) > 1:
         found = f"its cells can be taken as separated by {' or by '.join(_NAMES[separator] for separator in even)}"
         raise DataError(requested, found, "Put a line above the header that says which, such as sep=;")
+    if not several and (words := _words(text)):
+        # read as one column, "1 100" would be the number 1100
+        found = f"each of its lines is of {words} words, which blanks may separate, or which may be one cell"
+        raise DataError(requested, found, "Put commas, semicolons or tabs between cells")
     # of lines that differ in length the reader will name the first
     return even[0] if even else max(several, key=lambda s: several[s].count(several[s][0]), default=",")
+
+
+def _words(text: str) -> int:
+    """Return how many words each line has, 0 where that differs or is one."""
+    lines = text.splitlines()[: -1 if len(text) >= _SAMPLE else None]
+    counts = {len(line.split()) for line in lines} - {0}
+    return max(counts) if len(counts) == 1 and counts != {1} else 0
 
 
 def _widths(text: str, separator: str) -> list[int]:

@@ -102,6 +102,13 @@ CASES: tuple[Case, ...] = (
         _report("a,b;c,d\n1,5;2,5\n"),
     ),
     Case(
+        "blanks",
+        "blanks between cells: 1 100 is no 1100",
+        "no column (0 objects)",
+        "65: each of its lines is of 2 words, which blanks may separate, or which may be one cell",
+        _report("id A\n1 100\n2 120\n"),
+    ),
+    Case(
         "quoted-decimal-comma",
         'commas between cells, "2,5"',
         "id 1 2 (2 objects)",
