@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nd_synapse.errors import DataError
 from nd_synapse.files.slabs import GIVE_STACK, UNKNOWN_SIZE, KnownSize, Stack, checked_stack
 
-__all__ = ["Image", "axes_of_names", "image_of_array", "in_nanometres"]
+__all__ = ["Image", "axes_of_names", "image_of_array", "in_nanometres", "refuse_slices_last"]
 
 _LETTERS = {
     **dict.fromkeys(("z", "plane", "slice", "section", "depth"), "z"),
@@ -127,11 +127,16 @@ def _unnamed_axes(shape: tuple[int, ...], name: str) -> str:
     if len(kept) not in (2, 3):
         raise DataError(name, f"it has the shape {shape}, not z, y, x", GIVE_STACK)
     extents = [shape[axis] for axis in kept]
-    if len(kept) == 3 and extents[2] <= _FEW and min(extents[:2]) >= _MANY:
-        found = f"it has the shape {shape} and no names of axes; it looks like y, x and slices or colours"
-        raise DataError(name, found, "Save it as z, y, x, or as Zarr with dimension_names")
+    refuse_slices_last(extents, name)
     letters = dict(zip(kept, "zyx"[-len(kept) :], strict=True))
     return "".join(letters.get(axis, "?") for axis in range(len(shape)))
+
+
+def refuse_slices_last(shape: Sequence[int], name: str) -> None:
+    """Raise DataError for extents without names that look like y, x, z."""
+    if len(shape) == 3 and shape[2] <= _FEW and min(shape[:2]) >= _MANY:
+        found = f"it has the shape {tuple(shape)} and no names of axes; it looks like y, x and slices or colours"
+        raise DataError(name, found, "Save it as z, y, x, or as Zarr with dimension_names")
 
 
 def axes_of_names(names: Sequence[object]) -> str | None:

@@ -30,8 +30,10 @@ _SLICE = ("z", "sec", "section", "slice", "plane", "depth")
 _RIBBON = ("ribbon", "strip", "wafer")
 _OTHER = {
     **dict.fromkeys(("c", "ch", "chan", "channel", "w", "wavelength", "color", "colour"), "channels"),
+    **dict.fromkeys(("laser", "filter", "cam", "camera", "dye", "stain", "marker"), "channels"),
     **dict.fromkeys(("t", "tp", "time", "timepoint"), "times"),
     **dict.fromkeys(("r", "row", "col", "column", "x", "y", "tile", "pos", "position", "site", "fov"), "tiles"),
+    **dict.fromkeys(("field", "view", "angle", "well", "roi"), "tiles"),
     **dict.fromkeys(("round", "session", "cycle"), "rounds"),
 }
 """What a word before a number says that it counts, other than slices."""
@@ -70,17 +72,34 @@ def natural_order(paths: Sequence[Path], pattern: str | None = None) -> list[Pat
     readings, errors = {}, []
     for form in _forms([stem(path.name) for path in paths]):
         try:
-            order, clear = _Names.read(paths, form).in_order()
-            readings[clear] = order
+            order, counted = _Names.read(paths, form).in_order()
+            readings[counted] = order
         except UsageError as error:
             errors.append(error)
     if not readings:
         raise errors[0]
     first, *others = readings.values()
+    which = " or ".join(map(_option, readings))
     if any(other != first for other in others):
         reason = "a hyphen or a dot in their names may separate a number, or be part of it"
-        raise UsageError(f"{first[0].name} to {first[-1].name}", reason, f"Say which: {' or '.join(readings)}")
+        raise UsageError(f"{first[0].name} to {first[-1].name}", reason, f"Say which: {which}")
+    _refuse_lone_step(first, next(iter(readings)), which)
     return first
+
+
+def _refuse_lone_step(paths: list[Path], pattern: str, which: str) -> None:
+    """Raise UsageError for two files some numbers apart: slices with others missing, or two wavelengths."""
+    before, *others = _numbers(paths, pattern).values()
+    if len(others) != 1:
+        return
+    step = next(b - a for a, b in zip(before, others[0], strict=True) if a != b)
+    if step > 1 and step.denominator == 1:
+        found = f"their numbers are {step} apart, so slices may be missing, or they are no slices of one channel"
+        raise UsageError(f"{paths[0].name} and {paths[1].name}", found, f"If they follow each other, say {which}")
+
+
+def _option(pattern: str) -> str:
+    return f"--pattern '{pattern}'"
 
 
 def _forms(stems: Sequence[str]) -> list[re.Pattern[str]]:
@@ -119,7 +138,7 @@ class _Names:
         return cls(ordered, parts[ordered[0]][0::2], [parts[path][1::2] for path in ordered])
 
     def in_order(self) -> tuple[list[Path], str]:
-        """Return the files in the order of their slices, and the option that says it; or raise UsageError."""
+        """Return the files in the order of their slices, and the pattern that says it; or raise UsageError."""
         columns = self._counting()
         keys = [tuple(_number(texts[column]) for column in columns) for texts in self.texts]
         return _checked(self.paths, keys), self._pattern(columns)
@@ -153,25 +172,26 @@ class _Names:
         """Return the error of names that say too little."""
         name = f"{self.paths[0].name} to {self.paths[-1].name}"
         # one that made slices of channels would do harm
-        how = f"as in {self._pattern(counting)}" if counting else "with {z} for it in --pattern"
+        how = f"as in {_option(self._pattern(counting))}" if counting else "with {z} for it in --pattern"
         return UsageError(
             name, found, f"Give the slices of one channel, time and tile alone, or say what counts them, {how}"
         )
 
     def _pattern(self, counting: list[int]) -> str:
-        """Return the option for which these numbers count the slices; of channels, times and tiles it has the first."""
+        """Return the pattern in which these numbers count the slices; of channels, times, tiles it has the first."""
         texts = list(self.texts[0])
         for place in self._varying():
             texts[place] = "{z}" if place in counting else texts[place] if self._word(place) in _OTHER else "*"
         mixed = [part for pair in zip(self.words, [*texts, ""], strict=True) for part in pair]
-        return f"--pattern '{''.join(mixed)}.tif'"
+        return f"{''.join(mixed)}.tif"
 
     def _word(self, place: int) -> str:
         """Return the word right before a number; a letter alone must touch it."""
         found = _WORD.search(self.words[place])
         if found is None:
             return ""
-        word = re.split(r"(?<=[a-z])(?=[A-Z])", found[1])[-1].lower()
+        whole = found[1].lower()  # TimePoint
+        word = whole if whole in _OTHER else re.split(r"(?<=[a-z])(?=[A-Z])", found[1])[-1].lower()
         return "" if found[2] and len(word) == 1 and word not in _SLICE else word
 
     def _is_stamp(self, place: int) -> bool:
@@ -187,12 +207,7 @@ def _by_pattern(paths: Sequence[Path], pattern: str) -> list[Path]:
     """Return the files that match a pattern, in the order of its numbers."""
     if "{z}" not in pattern:
         raise UsageError(f"--pattern {pattern!r}", "it has no {z}", "Put {z} where the number of the slice stands")
-    expression = re.escape(stem(pattern)).replace(r"\*", ".*?")
-    # after any text a hyphen is part of that text
-    expression = expression.replace(r".*?\{z\}", r".*?(?<!\d)(?<!\d[.,])(\d+(?:[.,]\d+)?)(?!\d)")
-    expression = expression.replace(r"\{z\}", r"(-?\d+(?:[.,]\d+)?)(?!\d)")
-    found = {path: re.fullmatch(expression, stem(path.name)) for path in dict.fromkeys(paths)}
-    keys = {path: tuple(map(_number, match.groups())) for path, match in found.items() if match}
+    keys = _numbers(paths, pattern)
     if not keys:
         names = f"none of the {len(paths)} files is called so, such as {paths[0].name}"
         raise UsageError(f"--pattern {pattern!r}", names, "Write a name with {z} for the number and * for any text")
@@ -200,6 +215,16 @@ def _by_pattern(paths: Sequence[Path], pattern: str) -> list[Path]:
         logger.info("%d of %d files match the pattern; the others are left out", len(keys), len(paths))
     ordered = sorted(keys, key=lambda path: keys[path])
     return _checked(ordered, [keys[path] for path in ordered])
+
+
+def _numbers(paths: Sequence[Path], pattern: str) -> dict[Path, Numbers]:
+    """Return the numbers of each file that matches a pattern."""
+    expression = re.escape(stem(pattern)).replace(r"\*", ".*?")
+    # after any text a hyphen is part of that text
+    expression = expression.replace(r".*?\{z\}", r".*?(?<!\d)(?<!\d[.,])(\d+(?:[.,]\d+)?)(?!\d)")
+    expression = expression.replace(r"\{z\}", r"(-?\d+(?:[.,]\d+)?)(?!\d)")
+    found = {path: re.fullmatch(expression, stem(path.name)) for path in dict.fromkeys(paths)}
+    return {path: tuple(map(_number, match.groups())) for path, match in found.items() if match}
 
 
 def _checked(paths: list[Path], keys: list[Numbers]) -> list[Path]:

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
-from nd_synapse.files.image import Image
+from nd_synapse.files.image import Image, refuse_slices_last
 from nd_synapse.files.metadata import Described, described
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import shown_size
@@ -45,7 +45,7 @@ def _open(path: Path, *, alone: bool) -> tuple[Image, Described]:
             raise DataError(str(path), found, "Save it as one file, or give all files of one slice each")
         _check_compression(path, series.keyframe)
         _check_brightness(path, series.keyframe, is_imagej=tif.is_imagej)
-        shape, axes = tuple(int(n) for n in series.shape), _axes(series)
+        shape, axes = tuple(int(n) for n in series.shape), _axes(path, series)
         if "s" in axes:
             return Image(str(path), axes, shape, np.dtype(series.dtype), _no_fetch), said
         planes = math.prod(shape[:-2])
@@ -91,13 +91,14 @@ def _no_fetch(index: tuple[slice, ...]) -> NDArray[Any]:
     raise AssertionError(index)
 
 
-def _axes(series: tifffile.TiffPageSeries) -> str:
+def _axes(path: Path, series: tifffile.TiffPageSeries) -> str:
     """Return the axes of a series; the pages of a file that does not name them are slices."""
-    axes = series.axes.lower()
-    nameless = [axis for axis, n in zip(axes, series.shape, strict=True) if axis in _NAMELESS and n > 1]
+    axes = list(series.axes.lower())
+    nameless = [place for place, n in enumerate(series.shape) if axes[place] in _NAMELESS and n > 1]
     if "z" not in axes and len(nameless) == 1:
-        axes = axes.replace(nameless[0], "z")
-    return axes
+        axes[nameless[0]] = "z"
+        refuse_slices_last([n for n in series.shape if n > 1], str(path))
+    return "".join(axes)
 
 
 def _contiguous(path: Path, tif: tifffile.TiffFile, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -223,6 +223,54 @@ NAMES = (
         slices("ribbon1_sec0.tif", "ribbon1_sec1.tif", "ribbon1_sec3.tif", "ribbon2_sec0.tif"),
     ),
     read(
+        "two-far-apart",
+        "s1.tif, s5.tif: nothing else shows what a step is",
+        "2x2x3 uint8: 10 20",
+        (
+            "2: s1.tif and s5.tif: their numbers are 4 apart, so slices may be missing, or they are no slices of "
+            "one channel. If they follow each other, say --pattern 's{z}.tif'."
+        ),
+        slices("s1.tif", "s5.tif"),
+    ),
+    read(
+        "two-wavelengths-without-a-word",
+        "img_z1_488nm.tif, img_z1_561nm.tif",
+        "2x2x3 uint8: 10 20",
+        (
+            "2: img_z1_488nm.tif and img_z1_561nm.tif: their numbers are 73 apart, so slices may be missing, or they "
+            "are no slices of one channel. If they follow each other, say --pattern 'img_z1_{z}nm.tif'."
+        ),
+        slices("img_z1_488nm.tif", "img_z1_561nm.tif"),
+    ),
+    read(
+        "two-far-apart-by-pattern",
+        "s1.tif, s5.tif with --pattern 's{z}.tif'",
+        "no such option",
+        "2x2x3 uint8: 10 20",
+        slices("s1.tif", "s5.tif"),
+        "s{z}.tif",
+    ),
+    read(
+        "times-as-one-word",
+        "TimePoint_1.tif, TimePoint_2.tif",
+        "2x2x3 uint8: 10 20",
+        (
+            "2: TimePoint_1.tif to TimePoint_2.tif: a number in their names counts times (timepoint 1 to 2). Give the "
+            "slices of one channel, time and tile alone, or say what counts them, with {z} for it in --pattern."
+        ),
+        slices("TimePoint_1.tif", "TimePoint_2.tif"),
+    ),
+    read(
+        "views",
+        "view1.tif, view2.tif",
+        "2x2x3 uint8: 10 20",
+        (
+            "2: view1.tif to view2.tif: a number in their names counts tiles (view 1 to 2). Give the slices of one "
+            "channel, time and tile alone, or say what counts them, with {z} for it in --pattern."
+        ),
+        slices("view1.tif", "view2.tif"),
+    ),
+    read(
         "gap-beside-a-date",
         "s1_20180105.tif, s2_20180106.tif, s4_20180109.tif",
         "3x2x3 uint8: 10 20 30",
@@ -952,6 +1000,23 @@ FORMATS = (
         ),
         ("65: a.npz: it is a ZIP archive (such as .npz or a zipped Zarr). Unpack it, and name the array in it."),
         npz,
+    ),
+    read(
+        "tiff-slices-last",
+        "a TIFF of 64 pages of 80 x 8 pixels without names, as y, x, z",
+        "64x80x8 uint8: 1 1 1 1 1 1 1 1 1 1 1 1 ...",
+        (
+            "65: a.tif: it has the shape (64, 80, 8) and no names of axes; it looks like y, x and"
+            " slices or colours. Save it as z, y, x, or as Zarr with dimension_names."
+        ),
+        tiff(np.ones((64, 80, 8), np.uint8), photometric="minisblack"),
+    ),
+    read(
+        "tiff-axis-of-one",
+        "a TIFF of tifffile with the shape (3, 1, 2, 3)",
+        "3x2x3 uint8: 10 20 30",
+        "3x2x3 uint8: 10 20 30",
+        tiff(volume(3, 2, 3).reshape(3, 1, 2, 3)),
     ),
     read(
         "npy-slices-last",
