@@ -109,9 +109,9 @@ def window_sums(voxels: NDArray[Any], windows: Windows, scratch: Scratch) -> tup
     columns, inner, centres = _centre_sums(voxels, windows, scratch, 0, 1)
     outer = scratch.take("outer", inner.shape, inner.dtype)
     _row_sums(inner, columns, range(cy + 1, sy + 1), outer)
-    # the columns are not needed any more
+    # neither the columns nor the inner rows are needed any more
     wholes = scratch.take("columns", inner.shape, inner.dtype)
-    _sliding_sums(outer.reshape(-1), 2 * sx + 1, scratch, wholes.reshape(-1))
+    _sliding_sums(outer.reshape(-1), 2 * sx + 1, inner.reshape(-1), wholes.reshape(-1))
     return centres, wholes
 
 
@@ -135,7 +135,7 @@ def _centre_sums(
     columns = scratch.take("columns", (z, *voxels.shape[1:]), unsigned)
     # sums of consecutive sections, and of consecutive sums, have the triangle of weights
     half = windows.centre[0] + 1
-    sums = scratch.take("sums", (z + half - 1, *voxels.shape[1:]), unsigned)
+    sums = scratch.take("outer", (z + half - 1, *voxels.shape[1:]), unsigned)
     for values, into in ((wide, sums), (sums, columns)):
         n = len(into)
         np.add(values[:n], values[1 : n + 1], out=into)
@@ -143,9 +143,9 @@ def _centre_sums(
             np.add(into, values[k : k + n], out=into)
     inner = scratch.take("inner", (z, len(range(first, y, step)), voxels.shape[2]), unsigned)
     _row_sums(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
-    centres = scratch.take("wide", inner.shape, unsigned)
+    centres, pairs = (scratch.take(name, inner.shape, unsigned) for name in ("wide", "outer"))
     # a window begins where its result is put
-    _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, scratch, centres.reshape(-1))
+    _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, pairs.reshape(-1), centres.reshape(-1))
     return columns, inner, centres
 
 
@@ -167,14 +167,13 @@ def _row_sums(
         np.add(out, row, out=out)
 
 
-def _sliding_sums(values: NDArray[Any], count: int, scratch: Scratch, out: NDArray[Any]) -> None:
-    """Sum an odd `count` of consecutive values from each place on that has so many; flat arrays."""
+def _sliding_sums(values: NDArray[Any], count: int, pairs: NDArray[Any], out: NDArray[Any]) -> None:
+    """Sum an odd `count` of consecutive values from each place on that has so many; flat arrays; fill `pairs`."""
     n = len(values) - count + 1
     if count == 1:
         out[:n] = values
         return
-    pairs = scratch.take("pairs", (len(values) - 1,), values.dtype)
-    np.add(values[:-1], values[1:], out=pairs)
+    np.add(values[:-1], values[1:], out=pairs[: len(values) - 1])
     np.add(pairs[:n], values[count - 1 :], out=out[:n])
     for shift in range(2, count - 1, 2):
         np.add(out[:n], pairs[shift : shift + n], out=out[:n])
