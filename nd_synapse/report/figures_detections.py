@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import cycle
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -20,6 +18,7 @@ from nd_synapse.report.captions import TIMES, count, quantile_rows
 from nd_synapse.report.depth import Layers, layers
 from nd_synapse.report.fields import grey_range
 from nd_synapse.report.look import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, short
+from nd_synapse.report.outlines import enlarged, grey, paint_outlines
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 
@@ -28,12 +27,12 @@ __all__ = ["DETECTIONS"]
 _OUTLINES = ("#ffb000", "#56b4e9", "#ff6fb5", "#00d19a")  # bright on grey, and distinct for colour-blind readers
 _MOST_DEPTH_BINS = 60
 _MOST_MAP_BINS = 72
-_MANY_OUTLINES = 2000
 _DETAIL_SHARE = 5  # the side of the projection over that of the detail
+_ENLARGED = 3  # pixels a pixel of the detail, between which its outlines run
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 Extent = tuple[float, float, float, float]
-Segments = list[NDArray[np.float64]]
+Part = tuple[slice, slice]
 
 
 def _image_extent(subject: Subject, shape: tuple[int, ...]) -> tuple[Extent, str]:
@@ -43,17 +42,6 @@ def _image_extent(subject: Subject, shape: tuple[int, ...]) -> tuple[Extent, str
         if x and y:
             return (*x, y[1], y[0]), unit
     return (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5), "pixels of the projection"
-
-
-def _outline(mask: NDArray[Any], extent: Extent) -> Segments:
-    """Return the borders of a mask as polygons of (x, y) in the coordinates of `extent`."""
-    if not mask.any():
-        return []
-    padded = np.pad(np.asarray(mask != 0, dtype=np.float64), 1)
-    lines = Figure().add_subplot().contour(padded, levels=[0.5]).allsegs[0]
-    left, right, bottom, top = extent
-    scale = np.array([(right - left) / mask.shape[1], (bottom - top) / mask.shape[0]])
-    return [(line - 0.5) * scale + (left, top) for line in lines]
 
 
 def _grid(panels: int, aspect: float, extra_in: float) -> tuple[Figure, list[Axes]]:
@@ -67,20 +55,26 @@ def _grid(panels: int, aspect: float, extra_in: float) -> tuple[Figure, list[Axe
     return drawn, list(grid.flat[:panels])
 
 
-def _panels(subject: Subject, outlines: Mapping[str, Segments], width: float) -> tuple[Figure, list[Axes], str]:
-    """Draw each projection in grey with the outlines over it; return figure, panels and the unit of the axes."""
+def _first(subject: Subject) -> NDArray[Any]:
+    """Return the first projection (y, x)."""
     if not subject.overviews:
         raise NothingToDrawError("The report was drawn without projections of the images.")
-    first = next(iter(subject.overviews.values()))
+    return next(iter(subject.overviews.values()))
+
+
+def _panels(subject: Subject, part: Part, by: int) -> tuple[Figure, list[Axes], str]:
+    """Draw a part of each projection in grey with the outlines; return figure, panels and the unit of the axes."""
+    first = _first(subject)
     extent, unit = _image_extent(subject, first.shape)
+    extent = _extent_of(part, extent, first.shape)
     aspect = abs((extent[2] - extent[3]) / (extent[1] - extent[0]))
     drawn, panels = _grid(len(subject.overviews), aspect, extra_in=0.75)
+    masks = [enlarged(np.asarray(mask[part]) != 0, (by, by)) for mask in subject.masks.values()]
     for axes, (name, image) in zip(panels, subject.overviews.items(), strict=True):
-        low, high = grey_range(image, 0.005, 0.998)
-        axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="antialiased")
+        shown = enlarged(grey(image[part], *grey_range(image, 0.005, 0.998)), (by, by))
+        paint_outlines(shown, masks, cycle(_OUTLINES))
+        axes.imshow(shown, extent=extent, interpolation="antialiased")
         axes.set_title(short(name, 30))
-        for lines, colour in zip(outlines.values(), cycle(_OUTLINES), strict=False):
-            axes.add_collection(LineCollection(lines, colors=colour, linewidths=width), autolim=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=2)
         for ticks in (axes.xaxis, axes.yaxis):
@@ -90,20 +84,19 @@ def _panels(subject: Subject, outlines: Mapping[str, Segments], width: float) ->
     drawn.supylabel(f"y ({unit})")
     handles = [
         Line2D([], [], color=colour, linewidth=2.5, label=short(name, 40))
-        for name, colour in zip(outlines, cycle(_OUTLINES), strict=False)
+        for name, colour in zip(subject.masks, cycle(_OUTLINES), strict=False)
     ]
     if handles:
         drawn.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=None, labelcolor=INK)
     return drawn, panels, unit
 
 
-def _outlines(subject: Subject) -> dict[str, Segments]:
-    """Return the outline of each mask in the coordinates of the projections."""
-    shapes = [image.shape for image in subject.overviews.values()]
-    if not shapes:
-        return {}
-    extent, _ = _image_extent(subject, shapes[0])
-    return {name: _outline(mask, extent) for name, mask in subject.masks.items()}
+def _extent_of(part: Part, extent: Extent, shape: tuple[int, ...]) -> Extent:
+    """Return the extent of a part (y, x) of a projection of this extent and shape."""
+    left, right, bottom, top = extent
+    x = [left + (right - left) * edge / shape[1] for edge in (part[1].start, part[1].stop)]
+    y = [top + (bottom - top) * edge / shape[0] for edge in (part[0].stop, part[0].start)]
+    return (x[0], x[1], y[0], y[1])
 
 
 def _masks_in_words(subject: Subject) -> str:
@@ -118,10 +111,8 @@ def _by_chance(subject: Subject) -> str:
 
 
 def _whole_field(subject: Subject) -> Drawing:
-    outlines = _outlines(subject)
-    # thousands of outlines would hide what they surround
-    most = max((len(lines) for lines in outlines.values()), default=0)
-    drawn, panels, unit = _panels(subject, outlines, width=0.35 if most < _MANY_OUTLINES else 0.2)
+    height, width = _first(subject).shape
+    drawn, panels, unit = _panels(subject, (slice(0, height), slice(0, width)), by=1)
     caption = (
         f"{count(len(panels), 'channel')} of the searched box seen from above: at each pixel the brightest voxel of "
         f"all sections (maximum projection over z). {_masks_in_words(subject)} Masks are projected in the same way, so "
@@ -132,7 +123,7 @@ def _whole_field(subject: Subject) -> Drawing:
     return Drawing(drawn, caption, alt)
 
 
-def _typical_tile(mask: NDArray[Any]) -> tuple[slice, slice]:
+def _typical_tile(mask: NDArray[Any]) -> Part:
     """Return the tile (y, x) whose mask area is the median of those with any; the central tile without a mask."""
     height, width = (max(n // _DETAIL_SHARE, min(n, 32)) for n in mask.shape)
     tiles = [
@@ -146,15 +137,9 @@ def _typical_tile(mask: NDArray[Any]) -> tuple[slice, slice]:
 
 
 def _detail(subject: Subject) -> Drawing:
-    outlines = _outlines(subject)
-    drawn, panels, unit = _panels(subject, outlines, width=1.0)
-    first = next(iter(subject.overviews.values()))
+    first = _first(subject)
     mask = next(iter(subject.masks.values()), np.zeros(first.shape, dtype=np.uint8))
-    rows, columns = _typical_tile(mask)
-    (left, right, bottom, top), _ = _image_extent(subject, first.shape)
-    for axes in panels:
-        axes.set_xlim(*(left + (right - left) * edge / mask.shape[1] for edge in (columns.start, columns.stop)))
-        axes.set_ylim(*(top + (bottom - top) * edge / mask.shape[0] for edge in (rows.stop, rows.start)))
+    drawn, _, unit = _panels(subject, _typical_tile(mask), _ENLARGED)
     caption = (
         "A part of the projections above, enlarged: of all tiles of a fifth of the projection's width, the one whose "
         f"mask area is the median of those with any. {_masks_in_words(subject)} A good detection lies on puncta: "

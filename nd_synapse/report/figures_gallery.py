@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from nd_synapse.geometry import nearest_voxel
 from nd_synapse.report.captions import TIMES, count
-from nd_synapse.report.look import INK, QUIET, WIDTH_IN, short
+from nd_synapse.report.look import DPI, INK, QUIET, WIDTH_IN, short
+from nd_synapse.report.outlines import enlarged, grey, paint_outlines
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 from nd_synapse.volumes import Volume
@@ -28,12 +27,10 @@ _SECTIONS_EACH_SIDE = 2
 _MOST_CHANNELS = 12
 _A_ROW = 3
 _RANDOM = 6
-_OUTSIDE = 0.86
 _OUTLINE = "#ffb000"
-_GAP = 1
+_GAP = 2
+_BAR_UM = 0.5
 _HEAD_IN = 0.36
-
-Segments = list[list[tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +77,6 @@ def cut_out(volume: Volume, centre: Sequence[int], window: Window) -> NDArray[np
     return found
 
 
-def edges_of(mask: NDArray[np.bool_]) -> Segments:
-    """Return the borders of a mask, bool (y, x), along the edges of pixels, in (x, y); pixel i spans i to i + 1."""
-    padded = np.pad(mask, 1)
-    lines: Segments = []
-    for y, x in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1]).tolist():
-        lines.append([(x, y), (x + 1, y)])
-    for y, x in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1]).tolist():
-        lines.append([(x, y), (x, y + 1)])
-    return lines
-
-
 def _centres(subject: Subject) -> NDArray[np.float64]:
     """Return the centroids in voxels, float64 (n, 3), NaN where missing."""
     subject.table.need_rows()
@@ -132,92 +118,113 @@ def _draw(subject: Subject, shots: Sequence[Shot], words: str, brief: bool = Tru
     window = window_of(subject)
     names = list(subject.images)[:_MOST_CHANNELS]
     start = subject.facts.origin
-    mask = next(iter(subject.mask_volumes.values()), None)
-    left_in, right_in, gap_in = 0.72, 0.02, 0.14
+    left_in, right_in, gap_in, foot_in = 0.62, 0.02, 0.1, 0.16
     wide = (WIDTH_IN - left_in - right_in - gap_in * (_A_ROW - 1)) / _A_ROW
-    depth, height, width = window.shape
-    _, y_nm, x_nm = subject.facts.voxel_size_nm or (1, 1, 1)
-    mosaic_x = depth * (width + _GAP) - _GAP
-    mosaic_y = len(names) * (height + _GAP) - _GAP
-    tall = wide * mosaic_y * (y_nm / x_nm) / mosaic_x
+    tiles = _Tiles.of(subject, window, names, round(wide * DPI))
+    tall = tiles.shape[0] / DPI
     rows = math.ceil(len(shots) / _A_ROW)
-    total = rows * (tall + _HEAD_IN + 0.16) + 0.02
-    drawn = Figure(figsize=(WIDTH_IN, total))
+    total = math.ceil((rows * (tall + _HEAD_IN + foot_in) + 0.02) * DPI) / DPI
+    drawn = Figure(figsize=(WIDTH_IN, total), dpi=DPI)
     for i, shot in enumerate(shots):
         row, column = divmod(i, _A_ROW)
-        bottom = total - (row + 1) * (tall + _HEAD_IN + 0.16) + 0.16
-        axes = drawn.add_axes(
-            ((left_in + column * (wide + gap_in)) / WIDTH_IN, bottom / total, wide / WIDTH_IN, tall / total)
-        )
+        left, bottom = left_in + column * (wide + gap_in), total - (row + 1) * (tall + _HEAD_IN + foot_in) + foot_in
         place = [int(nearest_voxel(c)) - s for c, s in zip(centres[shot.row].tolist(), start, strict=True)]
-        _synaptogram(axes, subject, names, place, window, mask)
-        _label(axes, subject, shot, centres[shot.row], names if column == 0 else [], window)
-    caption = _caption(subject, words, window, len(names), mask is not None, brief)
-    alt = f"Synaptograms of {count(len(shots), 'synapse')}: {len(names)} channels by {depth} sections each."
+        # pixel by pixel: an outline of one pixel would not survive another scale
+        corner = round(left * DPI), round(bottom * DPI)
+        drawn.figimage(tiles.draw(subject, place), *corner, origin="upper")
+        _label(drawn, subject, shot, centres[shot.row], names if column == 0 else [], tiles, corner)
+    caption = _caption(subject, words, window, len(names), brief)
+    alt = f"Synaptograms of {count(len(shots), 'synapse')}: {len(names)} channels by {window.shape[0]} sections each."
     return Drawing(drawn, caption, alt, _numbers(subject, shots, centres, names))
 
 
-def _synaptogram(
-    axes: Axes,
-    subject: Subject,
-    names: Sequence[str],
-    place: Sequence[int],
-    window: Window,
-    mask: Volume | None,
-) -> None:
-    """Draw channels by sections as one image, and the mask's outline on each tile."""
-    depth, height, width = window.shape
-    mosaic = np.ones((len(names) * (height + _GAP) - _GAP, depth * (width + _GAP) - _GAP, 3), dtype=np.float32)
-    corners = [
-        (row * (height + _GAP), column * (width + _GAP), row, column)
-        for row in range(len(names))
-        for column in range(depth)
-    ]
-    tiles = []
-    for name in names:
-        low, high = subject.fields.contrast[name]
-        tiles.append(np.clip((cut_out(subject.images[name], place, window) - low) / (high - low), 0, 1))
-    for top, left, row, column in corners:
-        tile = tiles[row][column]
-        mosaic[top : top + height, left : left + width] = np.where(np.isnan(tile), _OUTSIDE, tile)[..., np.newaxis]
-    axes.imshow(mosaic, extent=(0, mosaic.shape[1], mosaic.shape[0], 0), aspect="auto", interpolation="nearest")
-    axes.set_axis_off()
-    if mask is not None:
-        found = np.nan_to_num(cut_out(mask, place, window)) != 0
-        edges = [edges_of(section) for section in found]
-        lines = [[(x + left, y + top) for x, y in line] for top, left, _, column in corners for line in edges[column]]
-        axes.add_collection(LineCollection(lines, colors=_OUTLINE, linewidths=0.7), autolim=False)
+@dataclass(frozen=True, slots=True)
+class _Tiles:
+    """How a synaptogram is laid out in pixels: channels from top to bottom, sections from left to right."""
+
+    names: Sequence[str]
+    window: Window
+    by: tuple[int, int]
+    """Pixels of a voxel along y and x."""
+    bar: int
+    """Pixels of the scale bar; 0 without a voxel size."""
+
+    @classmethod
+    def of(cls, subject: Subject, window: Window, names: Sequence[str], width: int) -> _Tiles:
+        """Return the largest tiles of which a row fits into so many pixels."""
+        depth, _, across = window.shape
+        _, y_nm, x_nm = subject.facts.voxel_size_nm or (1, 1, 1)
+        x = max(1, (width - (depth - 1) * _GAP) // (depth * across))
+        bar = 0 if subject.facts.voxel_size_nm is None else round(_BAR_UM * 1000 / x_nm * x)
+        return cls(names, window, (max(1, round(x * y_nm / x_nm)), x), bar)
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Pixels of a tile along y and x."""
+        return self.window.shape[1] * self.by[0], self.window.shape[2] * self.by[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pixels of the whole along y and x."""
+        height, width = self.tile
+        return len(self.names) * (height + _GAP) - _GAP, self.window.shape[0] * (width + _GAP) - _GAP
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        """Return the first pixel (y, x) of a tile."""
+        return row * (self.tile[0] + _GAP), column * (self.tile[1] + _GAP)
+
+    def draw(self, subject: Subject, place: Sequence[int]) -> NDArray[np.uint8]:
+        """Return the synaptogram of a place as uint8 (y, x, 3), with outlines and the scale bar."""
+        shown = np.full((*self.shape, 3), 255, dtype=np.uint8)
+        mask = next(iter(subject.mask_volumes.values()), None)
+        found = None if mask is None else np.nan_to_num(cut_out(mask, place, self.window)) != 0
+        height, width = self.tile
+        for row, name in enumerate(self.names):
+            low, high = subject.fields.contrast[name]
+            for column, section in enumerate(cut_out(subject.images[name], place, self.window)):
+                tile = enlarged(grey(section, low, high), self.by)
+                if found is not None:
+                    paint_outlines(tile, [enlarged(found[column], self.by)], [_OUTLINE])
+                top, left = self.corner(row, column)
+                shown[top : top + height, left : left + width] = tile
+        if self.bar:
+            top, left = self.corner(len(self.names) - 1, self.window.sections)
+            bottom, end = top + height - 4, left + width - 4
+            shown[bottom - 4 : bottom + 1, end - self.bar - 1 : end + 1] = 0
+            shown[bottom - 3 : bottom, end - self.bar : end] = 255
+        return shown
 
 
 def _label(
-    axes: Axes, subject: Subject, shot: Shot, centre: NDArray[Any], names: Sequence[str], window: Window
+    drawn: Figure,
+    subject: Subject,
+    shot: Shot,
+    centre: NDArray[Any],
+    names: Sequence[str],
+    tiles: _Tiles,
+    corner: tuple[int, int],
 ) -> None:
-    """Write id, reason and position above, section numbers below, channel names beside."""
-    depth, height, width = window.shape
+    """Write id, reason and position above, section numbers below, channel names beside; `corner` is the lower left."""
+
+    def write(x: float, y: float, text: str, **options: Any) -> None:
+        """Write at a pixel, counted from the upper left corner of the tiles."""
+        drawn.text((corner[0] + x) / size_x, (corner[1] + tiles.shape[0] - y) / size_y, text, **options)
+
+    size_x, size_y = drawn.get_size_inches() * DPI
     why = f" \N{MIDDLE DOT} {shot.why}" if shot.why else ""
     where = "  ".join(f"{axis} {value:,.0f}" for axis, value in zip("zyx", centre, strict=True))
-    for text, above, size, colour, weight in (
-        (f"{_name(subject, shot.row)}{why}", 12, 7.5, INK, "bold"),
-        (where, 3, 7, QUIET, "normal"),
-    ):
-        axes.annotate(
-            text,
-            (0, 1),
-            (0, above),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            fontsize=size,
-            color=colour,
-            weight=weight,
-        )
-    for column in range(depth):
-        offset = column - window.sections
+    point = DPI / 72
+    write(0, -12 * point, f"{_name(subject, shot.row)}{why}", fontsize=7.5, color=INK, weight="bold")
+    write(0, -3 * point, where, fontsize=7, color=QUIET)
+    height, width = tiles.tile
+    for column in range(tiles.window.shape[0]):
+        offset = column - tiles.window.sections
         text = "0" if offset == 0 else f"{offset:+d}".replace("-", "\N{MINUS SIGN}")
-        x = (column * (width + _GAP) + width / 2) / (depth * (width + _GAP) - _GAP)
-        axes.text(x, -0.01, text, transform=axes.transAxes, ha="center", va="top", fontsize=6.5, color=QUIET)
+        x = tiles.corner(0, column)[1] + width / 2
+        write(x, tiles.shape[0] + point, text, ha="center", va="top", fontsize=6.5, color=QUIET)
     for row, name in enumerate(names):
-        y = row * (height + _GAP) + height / 2
-        axes.text(-2, y, short(name, 11), ha="right", va="center", fontsize=7, color=INK, clip_on=False)
+        y = tiles.corner(row, 0)[0] + height / 2
+        write(-2 * point, y, short(name, 10), ha="right", va="center", fontsize=7, color=INK)
 
 
 def _name(subject: Subject, row: int) -> str:
@@ -226,7 +233,7 @@ def _name(subject: Subject, row: int) -> str:
     return f"synapse {int(columns['id'][row])}" if known else f"row {row + 1}"
 
 
-def _caption(subject: Subject, words: str, window: Window, channels: int, outlined: bool, brief: bool) -> str:
+def _caption(subject: Subject, words: str, window: Window, channels: int, brief: bool) -> str:
     size = subject.facts.voxel_size_nm
     _, height, width = window.shape
     side = (
@@ -235,13 +242,16 @@ def _caption(subject: Subject, words: str, window: Window, channels: int, outlin
         else f"{width * size[2] / 1000:.3g} {TIMES} {height * size[1] / 1000:.3g} µm"
     )
     of = f" the first {channels} of {len(subject.images)}" if channels < len(subject.images) else ""
-    outline = f" Orange: outline of the mask “{short(next(iter(subject.mask_volumes)), 40)}”." if outlined else ""
+    outline = (
+        f" Orange: outline of the mask “{short(next(iter(subject.mask_volumes)), 40)}”." if subject.mask_volumes else ""
+    )
+    bar = "" if size is None else f" The bar is {_BAR_UM:g} µm."
     if brief:
         return f"{words} Layout and contrast are those of the random synapses above."
     return (
         f"{words} Each block is one synapse: channels{of} from top to bottom, consecutive sections from left to "
-        f"right (0 is the section of its centroid), centred on the centroid, {side} a tile.{outline} Pale tiles lie "
-        "outside of the searched box. Grey is the same for all tiles of a channel, so that brightness can be compared: "
+        f"right (0 is the section of its centroid), centred on the centroid, {side} a tile.{bar}{outline} Pale tiles "
+        "lie outside of the searched box. Grey is the same for all tiles of a channel, so that they can be compared: "
         "black is its 1 % quantile, white its 99.5 % quantile; the grey values are in the numbers. Positions are in "
         "voxels, from the origin of the experiment."
     )

@@ -21,12 +21,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["ACCENT", "ALONE", "DIVERGING", "INK", "PALE", "QUIET", "SEQUENTIAL", "SERIES", "WIDTH_IN"]
+__all__ = ["ACCENT", "ALONE", "DIVERGING", "DPI", "INK", "PALE", "QUIET", "SEQUENTIAL", "SERIES", "WIDTH_IN"]
 __all__ += ["colour_bar", "figure", "heat_map", "house_style", "label_log_axis", "legend_above", "name_channels"]
 __all__ += ["panel_grid", "png", "short", "signed", "without_frame", "write_cells"]
 
 WIDTH_IN = 6.2
-_DPI = 195
+DPI = 195
 _PAPER = 248
 
 INK = "#1d2733"
@@ -90,7 +90,7 @@ def figure(height_in: float, square_pixels: bool = False) -> Figure:
 
 def png(drawn: Figure) -> bytes:
     """Return the figure as a PNG of at most 256 colours; the same figure gives the same bytes."""
-    drawn.set_dpi(_DPI)
+    drawn.set_dpi(DPI)
     canvas = FigureCanvasAgg(drawn)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
