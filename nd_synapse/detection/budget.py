@@ -192,10 +192,11 @@ def fitted(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box | None 
             f"it has {box.voxels:,} voxels, too many for {MAX_BLOCKS:,} blocks of {_words(DEFAULT_BLOCK_SIZE)}",
             "Take a smaller box, and the rest of it in further runs",
         )
+    least = in_gib(sufficient_bytes(min(needed)))
     raise UsageError(
         f"{cpus} workers and {pulls} pulls in {limit_bytes / 2**30:,.2f} GiB of memory",
-        f"they need {in_gib(sufficient_bytes(min(needed)))} GiB, whatever the size of blocks",
-        "Give fewer --cpus or --pulls, or that as --memory",
+        f"they need {least} GiB, whatever the size of blocks",
+        f"Give fewer --cpus or --pulls, or --memory {least}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ _LETTERS = {
     **dict.fromkeys(("c", "ch", "channel"), "c"),
     **dict.fromkeys(("t", "time"), "t"),
 }
+_NO_NAME = re.compile(r"(phony_)?(dim|axis)_?\d+")
+"""What xarray and netCDF call an axis without a name."""
 _NANOMETRES = {
     **dict.fromkeys(("angstrom", "å"), 0.1),
     **dict.fromkeys(("nm", "nanometer"), 1.0),
@@ -140,9 +143,10 @@ def refuse_slices_last(shape: Sequence[int], name: str) -> None:
 
 
 def axes_of_names(names: Sequence[object]) -> str | None:
-    """Return the axes of names such as ``x``, ``channel`` or ``row``; None if none of them is known."""
-    axes = "".join(_LETTERS.get(str(name).lower(), "?") for name in names)
-    return axes if axes.strip("?") else None
+    """Return the axes of names such as ``x``, ``x_um``, ``channel`` or ``row``; None where they stand for none."""
+    if all(_NO_NAME.fullmatch(str(name).lower()) for name in names):
+        return None
+    return "".join(_LETTERS.get(re.split("[^a-z]", str(name).lower())[0], "?") for name in names)
 
 
 def in_nanometres(size: float, unit: str) -> float | None:

@@ -53,12 +53,11 @@ def _own_axes(path: Path, array: Any) -> str | None:
     """Return the axes that an array names: as Zarr 3 does, or xarray, or funlib."""
     names = getattr(array.metadata, "dimension_names", None)
     names = names or array.attrs.get("_ARRAY_DIMENSIONS") or array.attrs.get("axis_names")
-    if not names or not all(names):
+    if not names or not any(names):
         return None
     if len(names) != array.ndim:
         raise DataError(str(path), f"it names {len(names)} axes and has {array.ndim}", "Correct the names of its axes")
-    # funlib marks a channel so
-    return axes_of_names([str(name).removesuffix("^") for name in names])
+    return axes_of_names(names)
 
 
 def _own_size(attributes: Any, axes: str) -> KnownSize:

@@ -66,7 +66,8 @@ def is_finished(store: Store, box: Box) -> bool:
             for kind, known in digests.items()
         )
     except StorageError as error:
-        log.warning("block %s is run again: %s", box, error)
+        # its remedy is for a run that cannot go on
+        log.warning("block %s is run again: %s: %s", box, error.requested, error.found)
         return False
 
 

@@ -15,7 +15,11 @@ def _now(case: Case) -> str:
 def main(chosen: list[str]) -> int:
     """Print a row a case, of the chosen kinds or of all."""
     wrong = cases = 0
-    for kind, its_cases in kinds().items():
+    known = kinds()
+    if unknown := set(chosen) - set(known):
+        print(f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        return 2
+    for kind, its_cases in known.items():
         if chosen and kind not in chosen:
             continue
         print(f"\n## {kind}\n\n| case | given | before | now |\n|---|---|---|---|")

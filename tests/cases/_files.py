@@ -280,7 +280,7 @@ def npys(folder: Path) -> list[Path]:
 
 
 def array(
-    voxels: np.ndarray, names: Sequence[str] | None = None, form: Literal[2, 3] = 3, **attributes: Any
+    voxels: np.ndarray, names: Sequence[str | None] | None = None, form: Literal[2, 3] = 3, **attributes: Any
 ) -> Callable[[Path], Path]:
     """Return what writes a Zarr array, with names of its axes."""
 

@@ -1099,6 +1099,33 @@ ZARRS = (
         array(V3, ["dim_0", "dim_1", "dim_2"]),
     ),
     read(
+        "zarr-names-with-units",
+        "_ARRAY_DIMENSIONS x_um, y_um, z_um",
+        "3x2x3 uint8: 10 1 1",
+        "3x2x3 uint8: 10 20 30",
+        array(XYZ, form=2, _ARRAY_DIMENSIONS=["x_um", "y_um", "z_um"]),
+    ),
+    read(
+        "zarr-partly-named",
+        "dimension_names x, none, z",
+        "3x2x3 uint8: 10 1 1",
+        (
+            "65: a.zarr: its axes are x, ?, z (? has a name that is not known) with extents (3, 2, 3). Give a stack "
+            "z, y, x: a multi-page TIFF, one TIFF a slice, a Zarr array or a .npy file."
+        ),
+        array(XYZ, ["x", None, "z"]),
+    ),
+    read(
+        "zarr-foreign-names",
+        "dimension_names i, j, k",
+        "3x2x3 uint8: 10 20 30",
+        (
+            "65: a.zarr: its axes are ?, ?, ? (? has a name that is not known) with extents (3, 2, 3). Give a stack "
+            "z, y, x: a multi-page TIFF, one TIFF a slice, a Zarr array or a .npy file."
+        ),
+        array(V3, ["i", "j", "k"]),
+    ),
+    read(
         "zarr-cyx",
         "dimension_names c, y, x",
         "3x2x3 uint8: 10 20 30",
