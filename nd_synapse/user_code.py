@@ -51,7 +51,7 @@ def array_of(what: str, value: Any) -> NDArray[Any]:
 
 def mask_of(what: str, value: Any) -> NDArray[np.bool_]:
     """Return a mask of the user as booleans: True where it is True, or a whole number other than 0, and not masked."""
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray | list | tuple):  # NumPy drops the masks of what is in a list
         value = _converted(what, value)
     if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "bui":
         value = value.filled(0)

@@ -111,6 +111,11 @@ def masked_array(channels: Channels) -> Any:
     return np.ma.masked_where(channels["ramp"] <= 240, np.ones(BOX.shape, np.uint8))
 
 
+def masked_list(channels: Channels) -> Any:
+    """Return a masked array, section by section."""
+    return list(masked_array(channels))
+
+
 def fractions(channels: Channels) -> Any:
     """Return probabilities, some of them not known."""
     return np.where(channels["ramp"] > 240, 0.9, np.nan)
@@ -482,6 +487,13 @@ CASES: tuple[Case, ...] = (
         _plain("masked_array"),
         "masks of [256] voxels; voxels [256]",
         "masks of [15] voxels; voxels [15]",
+    ),
+    _case(
+        "pipeline-masked-sections",
+        "a plain function that returns a list of masked sections",
+        _plain("masked_list"),
+        "masks of [256] voxels; voxels [256]",
+        "DataError: mask 'All' of tests.cases.user_code:masked_list: it is a masked array, whose mask would be lost",
     ),
     _case(
         "pipeline-fractions",
