@@ -77,10 +77,15 @@ def test_gain_and_offset_of_a_channel_change_nothing() -> None:
     assert np.allclose(as_they_are.table["score"], changed.table["score"], rtol=0.02)
 
 
-def test_keeping_scores_is_what_the_strictness_does() -> None:
+@pytest.mark.parametrize("at_a_score", [False, True])
+def test_keeping_scores_is_what_the_strictness_does(at_a_score: bool) -> None:
+    """Also where the strictness is the largest number whose first 16 bits are those of a detection's evidence."""
     voxels = {"one": blobs(1.2, seed=2)}
-    loose, strict = (detected(Puncta(strictness=strictness), voxels) for strictness in (1.0, 4.0))
-    kept = loose.table["score"] >= 4.0
+    loose = detected(Puncta(strictness=1.0), voxels)
+    middle = np.sort(loose.table["score"])[len(loose.table["id"]) // 2 :][:1].view(np.uint32)
+    strictness = float((middle | np.uint32(0xFFFF)).view(np.float32)[0]) if at_a_score else 4.0
+    strict = detected(Puncta(strictness=strictness), voxels)
+    kept = loose.table["score"] >= strictness
     assert 0 < np.count_nonzero(kept) < len(kept)
     assert np.array_equal(loose.table["score"][kept], strict.table["score"])
 
