@@ -10,7 +10,6 @@ from batch.planning import BatchPlan, plan_of
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse import logs
-from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.cli.options import add_verbosity, level_of
 from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.console.parser import Parser, add_number
@@ -102,12 +101,7 @@ class Requested:
 
     def plan(self, compute: Compute) -> BatchPlan:
         """Open the volume and plan its run."""
-        job = self.job
-        z, y, x = job.box.ranges
-        source = NeuroDataResource(
-            job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z
-        )
-        return plan_of(job, source, compute, self.ours.shards, self.cpus)
+        return plan_of(self.job, self.job.open_source(), compute, self.ours.shards, self.cpus)
 
 
 def requested_run(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Requested:
@@ -150,6 +144,8 @@ def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
             continue
         if option in _REFUSED:
             raise UsageError(f"{option} on AWS Batch", _REFUSED[option], "Leave it out")
+        if option == "--source" and value is not None and "://" not in value:
+            raise UsageError(f"{option} on AWS Batch", _HERE, "Copy the volume to S3, and give its s3:// address")
         if option == "--param" and value is not None:
             ((name, text),) = parse_assignments([value]).items()
             value = f"{name}={text}"

@@ -15,7 +15,6 @@ from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import shards_for
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
-from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection.budget import Needs, check_memory, fitted, needs_of
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import UsageError
@@ -23,6 +22,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.forecast import candidates
 from nd_synapse.job.job import Job
 from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
+from nd_synapse.volumes import Source
 
 __all__ = ["BatchPlan", "Wishes", "plan_of", "planned"]
 
@@ -77,7 +77,7 @@ class Wishes:
 
 def plan_of(
     job: Job,
-    source: NeuroDataResource,
+    source: Source,
     compute: Compute = "EC2",
     shards: int | None = None,
     cpus: int | None = None,
@@ -90,7 +90,7 @@ def plan_of(
         pipeline=job.pipeline,
         roles=job.pipeline.choose(channels, job.channels),
         channels=job.measured(channels),
-        voxel_size_nm=source.voxel_size,
+        voxel_size_nm=source.frame.voxel_size_nm,
         block_size=job.block_size or DEFAULT_BLOCK_SIZE,
         folder=job.path,
     )
@@ -102,7 +102,7 @@ def plan_of(
         memory_bytes=job.memory_bytes,
         cache_bytes=job.cache_bytes,
         keeps_blocks=job.block_size is not None,
-        push=job.push,
+        push=bool(job.push),
     )
     return planned(plan, wishes)
 

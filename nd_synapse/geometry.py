@@ -10,7 +10,7 @@ from typing import Any
 
 from nd_synapse.errors import DataError, RangeError
 
-__all__ = ["NANOMETRES", "VOXEL_SIZES", "Box", "Frame", "Range", "are_voxel_sizes", "nearest_voxel"]
+__all__ = ["NANOMETRES", "VOXEL_SIZES", "Box", "Frame", "Range", "are_voxel_sizes", "check_within", "nearest_voxel"]
 
 Range = tuple[int, int]
 
@@ -250,3 +250,14 @@ class Frame:
     def size_text(self) -> str:
         """Return the voxel size as ``z 70 y 100 x 100 nm``."""
         return " ".join(f"{axis} {size:g}" for axis, size in zip("zyx", self.voxel_size_nm, strict=True)) + " nm"
+
+
+def check_within(box: Box, frame: Frame) -> None:
+    """Refuse a box that leaves the volume, or that starts below voxel 0, where no source has voxels."""
+    for axis, (start, stop), (first, end) in zip("zyx", box.ranges, frame.extent.ranges, strict=True):
+        if start < max(first, 0) or stop > end:
+            raise RangeError(
+                f"{axis} range {start},{stop}",
+                f"the volume has {axis} {max(first, 0)},{end}",
+                f"Give --{axis}-range within it; the end is not included, so {end} reaches the last voxel",
+            )

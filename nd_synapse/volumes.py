@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.geometry import Box, Frame, Range
 
-__all__ = ["Source", "Volume"]
+__all__ = ["JobSource", "Source", "Volume"]
 
 
 class Volume(Protocol):
@@ -66,3 +66,22 @@ class Source(Protocol):
 
     def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
         """Return the voxels of a channel in three half-open ranges: C order, shape (z, y, x), of `dtype(channel)`."""
+
+
+class JobSource(Source, Protocol):
+    """A source that a job reads: it says also what may be read in it, and what it is."""
+
+    @property
+    def readable_channels(self) -> list[str]:
+        """Names of the channels of uint8, uint16 or uint64 that may be read."""
+
+    @property
+    def forbidden_channels(self) -> list[str]:
+        """Names of the channels that exist and may not be read."""
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the volume was generated."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what this is as values for JSON, without secrets."""

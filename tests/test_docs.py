@@ -141,7 +141,9 @@ class TestCommandLine:
         jobs = [words[2:] for words in commands(README) if words[1] == "run"]
         assert jobs
         for words in jobs:
-            job = job_from(parser().parse_args(words), {"BOSS_TOKEN": "a-token-of-a-test"})
+            # a volume that is not there has no extent
+            ranges = [f"--{axis}-range=0,1" for axis in "zyx"] if "--source" in words else []
+            job = job_from(parser().parse_args([*words, *ranges]), {"BOSS_TOKEN": "a-token-of-a-test"})
             assert job.box.voxels > 0
 
     def test_every_call_of_the_readme_has_arguments_that_exist(self) -> None:

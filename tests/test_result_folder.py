@@ -16,7 +16,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import deliverables
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import mask_names, results_key
-from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_experiment
+from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_volume
 from nd_synapse.job.manifest import write_run_json
 from nd_synapse.job.results import write_links
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> ResultFolder:
 def test_the_results_key_is_the_historical_one() -> None:
     box = Box(z=(2, 10), y=(0, 1024), x=(30, 1344))
     key = "nomads-unsupervised_collman_M247514_z_2_10_y_0_1024_x_30_1344"
-    assert results_key("nomads-unsupervised", "collman", "M247514", box) == key
+    assert results_key("nomads-unsupervised", ("collman", "M247514"), box) == key
 
 
 def test_the_first_mask_is_named_for_its_pipeline_and_the_others_for_themselves() -> None:
@@ -96,16 +96,16 @@ def test_a_folder_that_cannot_be_created_is_a_storage_error(tmp_path: Path, path
 
 
 def test_a_folder_of_another_experiment_with_the_same_key_is_refused(tmp_path: Path) -> None:
-    key = results_key("p", "a_b", "c", BOX)
-    assert key == results_key("p", "a", "b_c", BOX)
+    key = results_key("p", ("a_b", "c"), BOX)
+    assert key == results_key("p", ("a", "b_c"), BOX)
     folder = ResultFolder(tmp_path, key)
-    refuse_other_experiment(folder.root, "a", "b_c")
+    refuse_other_volume(folder.root, ("a", "b_c"))
     write_run_json(folder.root, {"asked": {"collection": "a_b", "experiment": "c"}, "files": {}})
-    refuse_other_experiment(folder.root, "a_b", "c")
+    refuse_other_volume(folder.root, ("a_b", "c"))
     with pytest.raises(UsageError, match="it has those of a_b/c"):
-        refuse_other_experiment(folder.root, "a", "b_c")
+        refuse_other_volume(folder.root, ("a", "b_c"))
     (folder.root / "run.json").write_text("{")
-    refuse_other_experiment(folder.root, "a", "b_c")
+    refuse_other_volume(folder.root, ("a", "b_c"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])

@@ -98,9 +98,9 @@ def connect(service: str, config: Config, *, region: str | None = None, remedy: 
             raise UsageError(requested, without_credentials(str(error).rstrip(".")), hint) from error
 
 
-def s3_client(remedy: str = "") -> Any:
-    """Return a client of S3 that refuses malformed responses."""
-    client = connect("s3", _CONFIG, remedy=remedy)
+def s3_client(remedy: str = "", config: Config | None = None) -> Any:
+    """Return a client of S3 that refuses malformed responses; `config` adds to ours."""
+    client = connect("s3", _CONFIG.merge(config or Config()), remedy=remedy)
     client.meta.events.register("after-call.s3", _check_response)
     return client
 

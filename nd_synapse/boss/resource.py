@@ -21,7 +21,7 @@ from nd_synapse.boss.destination import is_mask
 from nd_synapse.config import NeurodataConfig, read_neurodata_config
 from nd_synapse.credentials import Token, find_token
 from nd_synapse.errors import DataError, PermissionDeniedError, RangeError, UsageError, called
-from nd_synapse.geometry import Box, Frame, Range
+from nd_synapse.geometry import Box, Frame, Range, check_within
 from nd_synapse.redaction import redacted
 
 __all__ = ["NeuroDataResource", "get_boss_config", "get_boss_resource"]
@@ -97,7 +97,7 @@ class NeuroDataResource:
         self.frame: Frame = read_frame(self.remote, str(found["coord_frame"]))
         whole = ((max(start, 0), stop) for start, stop in self.frame.extent.ranges)
         self.box = Box(*(all_of if given is None else given for given, all_of in zip(ranges, whole, strict=True)))
-        _check_within(self.box, self.frame)
+        check_within(self.box, self.frame)
         names = [name for name in wanted if name]
         for name in names:
             self._resource(name)
@@ -223,7 +223,7 @@ class NeuroDataResource:
             If BOSS refuses or does not answer.
         """
         box = Box(zRange, yRange, xRange)
-        _check_within(box, self.frame)
+        check_within(box, self.frame)
         return read_cutout(self.remote, self._resource(chan), box)
 
     def dtype(self, channel: str) -> np.dtype[Any]:
@@ -241,7 +241,7 @@ class NeuroDataResource:
     def correct_range(self, z_range: Range, y_range: Range, x_range: Range) -> bool:
         """Return whether three half-open ranges, pairs of int, are valid and lie within the volume."""
         try:
-            _check_within(Box(z_range, y_range, x_range), self.frame)
+            check_within(Box(z_range, y_range, x_range), self.frame)
         except RangeError:
             return False
         return True
@@ -279,17 +279,6 @@ def _names(channels: Sequence[str]) -> list[str]:
             f"requested channels {channels!r:.100}", "they are not a list of text", "Give names, or [] for all channels"
         )
     return list(channels)
-
-
-def _check_within(box: Box, frame: Frame) -> None:
-    """Refuse a box that leaves the volume, or that starts below voxel 0, where BOSS has no cutouts."""
-    for axis, (start, stop), (first, end) in zip("zyx", box.ranges, frame.extent.ranges, strict=True):
-        if start < max(first, 0) or stop > end:
-            raise RangeError(
-                f"{axis} range {start},{stop}",
-                f"the volume has {axis} {max(first, 0)},{end}",
-                f"Give --{axis}-range within it; the end is not included, so {end} reaches the last voxel",
-            )
 
 
 _KEYS = {key: f"{key} in neurodata.cfg" for key in ("host", "z_range", "y_range", "x_range")}

@@ -9,27 +9,59 @@ from pathlib import Path
 
 from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.console.parser import add_number, add_value
+from nd_synapse.errors import UsageError
 from nd_synapse.job.job import MOST
 from nd_synapse.pipeline import registry
-from nd_synapse.values import parse_block_size, parse_gib, parse_pairs, parse_range
+from nd_synapse.sources.location import Location
+from nd_synapse.values import parse_block_size, parse_gib, parse_lengths, parse_pairs, parse_range
 
 __all__ = [
     "add_blocks",
     "add_pipeline",
     "add_ranges",
+    "add_source",
+    "add_source_details",
     "add_token",
     "add_verbosity",
     "add_workers",
     "level_of",
+    "location_of",
     "parse_roles",
     "search_working_folder",
 ]
+
+
+_MOST_LEVELS = 99
 
 
 def add_ranges(p: argparse._ActionsContainer, what: str) -> None:
     """Add ``--z-range``, ``--y-range``, ``--x-range``; `what` has a place for the axis."""
     for axis in "zyx":
         add_value(p, f"--{axis}-range", parse_range, what.format(axis), metavar="START,STOP")
+
+
+def add_source(p: argparse._ActionsContainer) -> None:
+    """Add a volume in files or in a bucket, and what its metadata may lack."""
+    p.add_argument("--source", metavar="URI", help="Zarr, TIFF, a folder of TIFF files, or s3:// or https:// of a Zarr")
+    add_source_details(p)
+
+
+def add_source_details(p: argparse._ActionsContainer) -> None:
+    """Add what the metadata of a volume may lack."""
+    add_value(p, "--voxel-size-nm", parse_lengths, "voxel size, where the metadata do not say it", metavar="Z,Y,X")
+    add_number(p, "--resolution", 0, _MOST_LEVELS, "level of an OME-Zarr; default: 0, the finest")
+    p.add_argument("--name", help="what results of --source are named after; default: its last part")
+
+
+def location_of(options: argparse.Namespace) -> Location | None:
+    """Return the location that ``--source`` and the options beside it give."""
+    if options.source is not None:
+        return Location(options.source, options.resolution or 0, options.voxel_size_nm, options.name or "")
+    for option in ("resolution", "voxel_size_nm", "name"):
+        if getattr(options, option) is not None:
+            found = "BOSS says it itself, and only level 0 is read" if option == "resolution" else "BOSS says it itself"
+            raise UsageError(f"--{option.replace('_', '-')} without --source", found, "Leave it out")
+    return None
 
 
 def add_token(p: argparse._ActionsContainer) -> None:

@@ -8,8 +8,17 @@ from typing import Any, get_args
 
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
 from nd_synapse.blocks.shared_store import Part, Phase
-from nd_synapse.cli.options import add_blocks, add_pipeline, add_ranges, add_token, add_verbosity, add_workers
-from nd_synapse.config import read_neurodata_config
+from nd_synapse.cli.options import (
+    add_blocks,
+    add_pipeline,
+    add_ranges,
+    add_source,
+    add_token,
+    add_verbosity,
+    add_workers,
+    location_of,
+)
+from nd_synapse.config import NeurodataConfig, read_neurodata_config
 from nd_synapse.console.parser import Parser, add_number, add_value
 from nd_synapse.credentials import TOKEN_VARIABLE, Token, find_token
 from nd_synapse.errors import REMOTE, IncompleteError, UsageError, exit_codes
@@ -18,6 +27,7 @@ from nd_synapse.job.job import BUCKET_VARIABLE, DEFAULT_OUT_COL, DEFAULT_OUT_EXP
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.redaction import hide
+from nd_synapse.sources.source import box_of
 from nd_synapse.values import parse_assignments, parse_gib, parse_int, parse_names, parse_path
 
 __all__ = ["INDEX_VARIABLE", "PHASES", "job_from", "parser"]
@@ -32,6 +42,7 @@ PHASES = (*get_args(Phase), "report")
 
 _RARE = (
     *("--list-pipelines", "--feature-channels", "--block-size", "--pulls", "--cache"),
+    *("--resolution", "--name", "--config", "--token", "--overwrite"),
     *("--acl", "--out-col", "--out-exp", "--no-plots", "--shared", "--phase", "--shards", "--shard"),
 )
 
@@ -41,17 +52,18 @@ def parser(prog: str = "nd-synapse run") -> Parser:
     p = Parser(
         prog=prog,
         rare=_RARE,
-        usage="%(prog)s --host HOST --col NAME --exp NAME --z-range START,STOP "
-        "--y-range START,STOP\n       --x-range START,STOP [options]",
-        description="Find synapses in a box of a BOSS experiment; save, plot, push and upload them.",
+        usage="%(prog)s --source URI [options]\n       %(prog)s --host HOST --col NAME --exp NAME "
+        "--z-range START,STOP\n       --y-range START,STOP --x-range START,STOP [options]",
+        description="Find synapses in a volume in files, in a bucket or in BOSS; save, plot, push and upload them.",
         epilog="Axes are always z, y, x. Ranges are half-open, in voxels: 0,8 or 0:8 is the slices 0 to 7. The same "
         "command resumes a run that was stopped. " + exit_codes(IncompleteError, *REMOTE),
     )
     volume = p.add_argument_group("what to read")
+    add_source(volume)
     volume.add_argument("--host", help="BOSS: a host name (for https) or a URL with its scheme")
     volume.add_argument("--col", metavar="NAME", help="collection")
     volume.add_argument("--exp", metavar="NAME", help="experiment")
-    add_ranges(volume, "voxels along {}, such as 0,8 or 0:8")
+    add_ranges(volume, "voxels along {}, such as 0,8 or 0:8; default with --source: all")
     volume.add_argument("--config", metavar="FILE", help="neurodata.cfg: for options above that are not given")
     add_token(volume)
     _add_work(p)
@@ -148,6 +160,30 @@ def _given_token(options: argparse.Namespace, environ: Mapping[str, str]) -> Tok
     return find_token(options.token, options.token_file, environ, None)
 
 
+def _volume(options: argparse.Namespace, config: NeurodataConfig | None) -> dict[str, Any]:
+    """Return the fields of a job that say what to read."""
+    fields = {f"{axis}_range": f"{axis}_range" for axis in "zyx"}
+    if options.source is None:
+        fields |= {"host": "host", "col": "collection", "exp": "experiment"}
+    given: dict[str, Any] = {
+        option: getattr(config, field, None) if getattr(options, option) is None else getattr(options, option)
+        for option, field in fields.items()
+    }
+    ranges = [given[f"{axis}_range"] for axis in "zyx"]
+    location = location_of(options)
+    if location is not None:
+        if options.host or options.col or options.exp:
+            raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
+        z, y, x = ranges
+        return {"source": location, "box": box_of(location, (z, y, x))}
+    missing = [f"--{option.replace('_', '-')}" for option, value in given.items() if value is None]
+    if missing:
+        raise UsageError(
+            "a job", f"{', '.join(missing)} not given", "Give them, or --source, or --config neurodata.cfg"
+        )
+    return {"host": given["host"], "collection": given["col"], "experiment": given["exp"], "box": Box(*ranges)}
+
+
 def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     """Return the job of parsed options; what they leave out comes from neurodata.cfg."""
     # first of all, and hidden at once, so that no message below shows it
@@ -158,21 +194,9 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
     if token is None and config is not None and config.token is not None:
         token = config.token
         hide(token)
-    fields = {"host": "host", "col": "collection", "exp": "experiment"}
-    fields |= {f"{axis}_range": f"{axis}_range" for axis in "zyx"}
-    given: dict[str, Any] = {
-        option: getattr(config, field, None) if getattr(options, option) is None else getattr(options, option)
-        for option, field in fields.items()
-    }
-    missing = [f"--{option.replace('_', '-')}" for option, value in given.items() if value is None]
-    if missing:
-        raise UsageError("a job", f"{', '.join(missing)} not given", "Give them, or --config neurodata.cfg")
     bucket = (environ.get(BUCKET_VARIABLE) or None) if options.bucket is None else options.bucket
     return Job(
-        host=given["host"],
-        collection=given["col"],
-        experiment=given["exp"],
-        box=Box(given["z_range"], given["y_range"], given["x_range"]),
+        **_volume(options, config),
         pipeline=registry.build(options.pipeline or registry.DEFAULT_PIPELINE, parse_assignments(options.param)),
         channels=options.channels,
         only_channels=config.channels if config else (),
@@ -188,11 +212,11 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         memory_bytes=options.memory,
         cache_bytes=options.cache,
         fresh=options.fresh,
-        push=not options.no_push,
+        push=False if options.no_push else None,
         overwrite=options.overwrite,
         plots=not options.no_plots,
         shared=options.shared,
         part=_part(options, environ),
         # last, so that a wrong range or parameter is reported before a missing token
-        token=find_token(None, None, {}, token),
+        token=find_token(None, None, {}, token if options.source is None else Token(Token.PUBLIC)),
     )

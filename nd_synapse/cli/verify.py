@@ -33,8 +33,9 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     """Check a folder; all checks are made and printed before the first failure is raised."""
     options = parser(prog).parse_args(argv)
     search_working_folder(options.pipeline)
-    read_run_file(options.folder)  # a wrong folder is reported before a missing token
-    token = None if options.offline else find_token(options.token, options.token_file, environ, None)
+    # a wrong folder is reported before a missing token
+    in_boss = read_run_file(options.folder).source is None
+    token = None if options.offline or not in_boss else find_token(options.token, options.token_file, environ, None)
     if token is not None:
         hide(token)
     logs.apply(logs.LogSettings(level_of(options)))
@@ -42,6 +43,7 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
         folder=options.folder,
         token=token,
         host=options.host,
+        source=options.source,
         bucket=options.bucket or None,
         remote=not options.offline,
         pipeline=options.pipeline,
@@ -72,6 +74,7 @@ def parser(prog: str) -> Parser:
     )
     add_value(p, "folder", parse_path, "result folder of a run that ended")
     p.add_argument("--host", help="BOSS, if it has moved; default: that of the run")
+    p.add_argument("--source", metavar="URI", help="the volume, if it has moved; default: that of the run")
     add_token(p)
     p.add_argument("--bucket", metavar="NAME", help="S3 bucket, if it is another one; default: that of the run")
     p.add_argument("--offline", action="store_true", help="check the folder only; needs no token")

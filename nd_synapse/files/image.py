@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
-from nd_synapse.files.slabs import GIVE_STACK, UNKNOWN_SIZE, KnownSize, Stack, checked_stack
+from nd_synapse.files.reading import reading
+from nd_synapse.files.slabs import GIVE_STACK, UNKNOWN_SIZE, KnownSize, Stack, check_whole_numbers, checked_stack
 
-__all__ = ["Image", "axes_of_names", "image_of_array", "in_nanometres", "refuse_slices_last"]
+__all__ = ["Image", "ImageVolume", "axes_of_names", "image_of_array", "in_nanometres", "refuse_slices_last"]
 
 _LETTERS = {
     **dict.fromkeys(("z", "plane", "slice", "section", "depth"), "z"),
@@ -65,26 +67,36 @@ class Image:
         """Number of channels."""
         return self.shape[self.axes.index("c")] if "c" in self.axes else 1
 
-    def stack(self, channel: int | None = None) -> Stack:
-        """Return the stack z, y, x in it: of one channel, or of the only one; DataError if there is more."""
+    def volume(self, channel: int | None = None) -> ImageVolume:
+        """Return one channel, or the only one, as a volume z, y, x; DataError if there is more in it."""
         self._check_axes(channel)
         where = {axis: place for place, axis in enumerate(self.axes)}
-        extents = [self.shape[where[axis]] if axis in where else 1 for axis in "zyx"]
-        order = [place for axis, place in where.items() if axis in "zyx"]
-        order.sort(key=lambda place: "zyx".index(self.axes[place]))
+        z, y, x = (self.shape[where[axis]] if axis in where else 1 for axis in "zyx")
+        order = [where[axis] for axis in "zyx" if axis in where]
         others = [place for place in range(len(self.axes)) if place not in order]
 
-        def fetch(z_start: int, z_stop: int) -> NDArray[Any]:
-            index = [slice(None) if axis in "yx" else slice(0, 1) for axis in self.axes]
-            if "z" in where:
-                index[where["z"]] = slice(z_start, z_stop)
-            if channel is not None and "c" in where:
-                index[where["c"]] = slice(channel, channel + 1)
-            part = np.asarray(self.fetch(tuple(index)))
-            return part.transpose(*others, *order).reshape(z_stop - z_start, *extents[1:])
+        def fetch(index: tuple[slice, slice, slice]) -> NDArray[Any]:
+            along = dict(zip("zyx", index, strict=True))
+            if channel is not None:
+                along["c"] = slice(channel, channel + 1)
+            part = np.asarray(self.fetch(tuple(along.get(axis, slice(0, 1)) for axis in self.axes)))
+            shape = [n.stop - n.start for n in index]
+            # another shape is refused by the volume
+            return part.transpose(*others, *order).reshape(shape) if part.size == math.prod(shape) else part
 
-        z, y, x = extents
-        return checked_stack(self.name, (z, y, x), self.dtype, fetch, self.voxel_size_nm)
+        return ImageVolume(self.name, (z, y, x), self.dtype.newbyteorder("="), fetch, self.voxel_size_nm)
+
+    def stack(self, channel: int | None = None) -> Stack:
+        """Return the stack z, y, x in it: of one channel, or of the only one; DataError if there is more."""
+        volume = self.volume(channel)
+        y, x = (slice(0, n) for n in volume.shape[1:])
+        return checked_stack(
+            self.name,
+            volume.shape,
+            self.dtype,
+            lambda start, stop: volume.fetch((slice(start, stop), y, x)),
+            self.voxel_size_nm,
+        )
 
     def _check_axes(self, channel: int | None) -> None:
         """Raise DataError if it has more than z, y, x."""
@@ -107,6 +119,36 @@ class Image:
             unknown = " (? has a name that is not known)" if "?" in self.axes else ""
             found = f"its axes are {', '.join(self.axes)}{unknown} with extents {self.shape}"
             raise DataError(self.name, found, GIVE_STACK)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageVolume:
+    """A volume of whole numbers in files, of which any part can be read."""
+
+    name: str
+    """The file, or the first and last of several, for messages."""
+    shape: tuple[int, int, int]
+    """Extents z, y, x, all at least 1."""
+    dtype: np.dtype[Any]
+    """bool or an integer type, in the machine's byte order."""
+    fetch: Callable[[tuple[slice, slice, slice]], NDArray[Any]]
+    """Returns the part in three slices with both ends, of any type that casts to `dtype` without loss."""
+    voxel_size_nm: KnownSize = UNKNOWN_SIZE
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with fractions, and a volume without voxels."""
+        check_whole_numbers(self.name, self.shape, self.dtype)
+
+    def __getitem__(self, index: tuple[slice, slice, slice], /) -> NDArray[Any]:
+        """Read the part in three slices with both ends: C order, shape (z, y, x), of `dtype`."""
+        z, y, x = (f"{axis} {n.start}:{n.stop}" for axis, n in zip("zyx", index, strict=True))
+        requested = f"{z} {y} {x} of {self.name}"
+        with reading(requested):
+            part = np.asarray(self.fetch(index)).astype(self.dtype, order="C", copy=False)
+        expected = tuple(n.stop - n.start for n in index)
+        if part.shape != expected:
+            raise DataError(requested, f"it has the shape {part.shape}, not {expected}", "Write the file anew")
+        return part
 
 
 def _slices_of(axis: str, number: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nd_synapse.errors import UsageError
 
-__all__ = ["is_tiff_name", "natural_order", "stem"]
+__all__ = ["by_channel", "is_tiff_name", "natural_order", "stem"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ _LONE_Z_DECIMAL = re.compile(r"(?<![a-z])z[ _=]?-?\d+[.,]\d", re.IGNORECASE)
 _LONE_Z_MINUS = re.compile(r"(?<![a-z])z[ _=]?-\d", re.IGNORECASE)
 
 _SLICE = ("z", "sec", "section", "slice", "plane", "depth")
+_COUNTS = re.compile(rf"(?:(?<![a-z])(?:{'|'.join(_SLICE)}))?[ _=-]*$", re.IGNORECASE)
+"""What stands before the number of a slice, and is no part of the channel's name."""
 _RIBBON = ("ribbon", "strip", "wafer")
 _OTHER = {
     **dict.fromkeys(("c", "ch", "chan", "channel", "w", "wavelength", "color", "colour"), "channels"),
@@ -57,6 +59,33 @@ def is_tiff_name(name: str) -> bool:
 def stem(name: str) -> str:
     """Return a name without the ending of its format: ``.tif``, ``.TIFF``, ``.ome.tif``, ``.ome.zarr``, ``.npy``."""
     return _SUFFIX.sub("", name)
+
+
+def by_channel(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Sort files of one slice each by channel: names of one channel have the same words, and one number that varies.
+
+    The name of a channel is what is left of the words, "" where that is nothing.
+    """
+    groups: dict[tuple[str, ...], list[Path]] = {}
+    for path in paths:
+        groups.setdefault(tuple(_PLAIN.split(stem(path.name))[0::2]), []).append(path)
+    channels: dict[str, list[Path]] = {}
+    for words, group in groups.items():
+        numbers = [_PLAIN.split(stem(path.name))[1::2] for path in group]
+        varying = [place for place in range(len(words) - 1) if len({texts[place] for texts in numbers}) > 1]
+        if len(varying) > 1:
+            found = "several numbers in their names vary, and one of them may count channels"
+            remedy = "Put the slices of each channel into a folder of its own, in one folder, and give that"
+            raise UsageError(f"{group[0].name} to {group[-1].name}", found, remedy)
+        texts = [*numbers[0], ""]
+        for place in varying:
+            texts[place] = ""
+        parts = list(words)
+        for place in varying:
+            parts[place] = _COUNTS.sub("", parts[place])
+        name = "".join(part for pair in zip(parts, texts, strict=True) for part in pair).strip(" _-.=")
+        channels.setdefault(name, []).extend(group)
+    return channels
 
 
 def natural_order(paths: Sequence[Path], pattern: str | None = None) -> list[Path]:

@@ -19,6 +19,8 @@ __all__ = [
     "UNKNOWN_SIZE",
     "KnownSize",
     "Stack",
+    "check_voxel_size",
+    "check_whole_numbers",
     "checked_stack",
     "probed",
     "shown_size",
@@ -99,6 +101,15 @@ class Stack:
             yield start, self.read(start, stop)
 
 
+def check_whole_numbers(name: str, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
+    """Raise DataError if a volume (z, y, x) has numbers with fractions, or no voxel."""
+    if dtype.kind not in "bui":
+        remedy = "Save whole numbers as integers as they are; scale others to 0 to 65535 and round them to uint16"
+        raise DataError(name, f"it holds {dtype.name}, not whole numbers", remedy)
+    if min(shape) < 1:
+        raise DataError(name, f"it has the shape {shape}, so it holds no voxel", "Give a stack with at least one slice")
+
+
 def checked_stack(
     name: str,
     shape: tuple[int, int, int],
@@ -108,11 +119,7 @@ def checked_stack(
 ) -> Stack:
     """Build a stack of whole numbers whose slices fit into memory, or raise DataError."""
     given = np.dtype(dtype).newbyteorder("=")
-    if given.kind not in "bui":
-        remedy = "Save whole numbers as integers as they are; scale others to 0 to 65535 and round them to uint16"
-        raise DataError(name, f"it holds {given.name}, not whole numbers", remedy)
-    if min(shape) < 1:
-        raise DataError(name, f"it has the shape {shape}, so it holds no voxel", "Give a stack with at least one slice")
+    check_whole_numbers(name, shape, given)
     stack = Stack(name, shape, given, fetch, voxel_size_nm)
     if stack.slice_bytes > MAX_SLICE_BYTES:
         found = f"a slice has {stack.slice_bytes / 2**30:.1f} GiB, more than {MAX_SLICE_BYTES / 2**30:.0f} GiB"

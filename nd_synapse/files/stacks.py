@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.files.formats import is_zarr, refuse_foreign
-from nd_synapse.files.image import Image, image_of_array
-from nd_synapse.files.names import is_tiff_name, natural_order, stem
+from nd_synapse.files.image import Image, ImageVolume, image_of_array
+from nd_synapse.files.names import by_channel, is_tiff_name, natural_order, stem
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import Stack, probed
 from nd_synapse.files.tiff import open_slices, open_tiff
 
-__all__ = ["Stack", "natural_order", "open_channels", "open_image", "open_stack", "stack_of_array"]
+if TYPE_CHECKING:
+    from nd_synapse.files.zarr_arrays import Node
+
+__all__ = [
+    "Stack",
+    "natural_order",
+    "open_channels",
+    "open_image",
+    "open_stack",
+    "open_volumes",
+    "stack_of_array",
+    "volumes_of_node",
+]
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -72,28 +84,118 @@ def stack_of_array(array: Any, name: str) -> Stack:
 
 
 def open_channels(path: Path) -> dict[str, Callable[[], Stack]]:
-    """Return how to open each channel, by name: of a folder of TIFF files, a Zarr group, or an image."""
+    """Return how to open each channel, by name, as a stack; see `open_volumes`."""
+    return {name: partial(_opened_stack, opener) for name, opener in _channels(path).items()}
+
+
+def open_volumes(path: Path) -> dict[str, Callable[[], ImageVolume]]:
+    """Return how to open each channel, by name: of a folder of TIFF files, a Zarr group, or an image.
+
+    A folder has a stack a channel, or one file a slice: the words of their names, or folders in it, are the channels.
+    """
+    return {name: partial(_opened_volume, opener) for name, opener in _channels(path).items()}
+
+
+_Opener = Callable[[], tuple[Image, int | None]]
+"""Opens the image that a channel is in, and says which of its channels it is; None where it has only one."""
+
+
+def _opened_stack(opener: _Opener) -> Stack:
+    return _stack(*opener())
+
+
+def _opened_volume(opener: _Opener) -> ImageVolume:
+    image, place = opener()
+    with reading(image.name):
+        return image.volume(place)
+
+
+def _channels(path: Path) -> dict[str, _Opener]:
     with reading(path):
-        if path.is_dir() and not is_zarr(path):
-            refuse_foreign(path)
-            files = [file for file in sorted(path.iterdir()) if is_tiff_name(file.name) and file.name[0] != "."]
-            if not files:
-                wanted = "Give a folder with a TIFF stack a channel, or a Zarr group with an array a channel"
-                raise DataError(str(path), "it holds no image volume", wanted)
-            return _by_name(path, [(stem(file.name), partial(open_stack, [file])) for file in files])
         if is_zarr(path):
-            from nd_synapse.files.zarr_arrays import array_names
+            from nd_synapse.files.zarr_arrays import open_node
 
-            if names := array_names(path):
-                return {name: partial(open_stack, [path / name]) for name in names}
-    image = open_image(path)
+            return _node_channels(stem(path.name), str(path), open_node(path), 0)
+        if path.is_dir():
+            refuse_foreign(path)
+            return _by_name(path, _of_folder(path))
+    return _by_name(path, _of_image(stem(path.name), open_image(path)))
+
+
+def volumes_of_node(title: str, name: str, node: Node, level: int = 0) -> dict[str, Callable[[], ImageVolume]]:
+    """Return how to open each channel of an open Zarr array or group; `title` is that of one without a name."""
+    channels = _node_channels(title, name, node, level)
+    return {channel: partial(_opened_volume, opener) for channel, opener in channels.items()}
+
+
+def _node_channels(title: str, name: str, node: Node, level: int) -> dict[str, _Opener]:
+    from nd_synapse.files.zarr_arrays import array_names, image_of
+
+    if names := array_names(node):
+        group: Any = node
+        return {each: partial(_of_node, f"{name}/{each}", group[each], level) for each in names}
+    return _by_name(name, _of_image(title, image_of(name, node, level)))
+
+
+def _of_node(name: str, node: Node, level: int) -> tuple[Image, None]:
+    from nd_synapse.files.zarr_arrays import image_of
+
+    return image_of(name, node, level), None
+
+
+def _of_image(title: str, image: Image) -> list[tuple[str, _Opener]]:
+    """Return the channels of one image; `title` names the only one."""
     if image.channel_count == 1:
-        return {stem(path.name): partial(_stack, image)}
+        return [(image.channels[0] if image.channels else title, partial(_in_image, image, None))]
     called = image.channels or map(str, range(image.channel_count))
-    return _by_name(path, [(name, partial(_stack, image, place)) for place, name in enumerate(called)])
+    return [(name, partial(_in_image, image, place)) for place, name in enumerate(called)]
 
 
-def _by_name(path: Path, channels: list[tuple[str, Callable[[], Stack]]]) -> dict[str, Callable[[], Stack]]:
+def _in_image(image: Image, place: int | None) -> tuple[Image, int | None]:
+    return image, place
+
+
+def _of_folder(path: Path) -> list[tuple[str, _Opener]]:
+    """Return the channels of a folder: its folders of slices, or its stacks, or its slices by the words in names."""
+    files = _tiffs(path)
+    folders = [] if files else [entry for entry in sorted(path.iterdir()) if entry.is_dir() and _tiffs(entry)]
+    if folders:
+        return [(folder.name, partial(_slices, _tiffs(folder))) for folder in folders]
+    if not files:
+        wanted = (
+            "Give a folder with a TIFF stack a channel, or with its slices, or a Zarr group with an array a channel"
+        )
+        raise DataError(str(path), "it holds no image volume", wanted)
+    if len(files) > 1 and _is_plane(files[0]):
+        groups = by_channel(files)
+        if len(groups) < len(files):
+            return [(name or stem(path.name), partial(_slices, group)) for name, group in groups.items()]
+    return [(stem(file.name), partial(_alone, file)) for file in files]
+
+
+def _tiffs(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if is_tiff_name(file.name) and file.name[0] != "."]
+
+
+def _is_plane(path: Path) -> bool:
+    """Return whether a file is one slice of one channel; one that is damaged is reported when its channel is opened."""
+    try:
+        with reading(path):
+            image = open_tiff(path)
+    except DataError:
+        return False
+    return all(n == 1 for axis, n in zip(image.axes, image.shape, strict=True) if axis not in "yx")
+
+
+def _slices(files: Sequence[Path]) -> tuple[Image, None]:
+    return (open_image(files[0]) if len(files) == 1 else open_slices(natural_order(files))), None
+
+
+def _alone(path: Path) -> tuple[Image, None]:
+    return open_image(path), None
+
+
+def _by_name(path: Path | str, channels: list[tuple[str, _Opener]]) -> dict[str, _Opener]:
     names = [name for name, _ in channels]
     for name in names:
         if names.count(name) > 1:

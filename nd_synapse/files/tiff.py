@@ -68,9 +68,15 @@ def _paged(path: Path, flags: dict[str, Any], axes: str, shape: tuple[int, ...],
 
     def fetch(index: tuple[slice, ...]) -> NDArray[Any]:
         chosen = np.asarray(numbers[index[:-2]])
+        rows, columns = index[-2:]
+        parts = []
         with tifffile.TiffFile(path, **flags) as again:
-            pages: NDArray[Any] = again.asarray(key=chosen.ravel().tolist(), series=0, maxworkers=1)
-        return pages.reshape(*chosen.shape, *shape[-2:])[..., index[-2], index[-1]]
+            # one page at a time: a block of a wide stack has fewer voxels than its pages
+            for number in chosen.ravel().tolist():
+                page: Any = again.series[0].pages[number]
+                mapped = {"out": "memmap"} if page.keyframe.is_memmappable else {"maxworkers": 1}
+                parts.append(np.array(page.asarray(**mapped).reshape(shape[-2:])[rows, columns]))
+        return np.stack(parts).reshape(*chosen.shape, *parts[0].shape)
 
     return Image(str(path), axes, shape, dtype, fetch)
 
@@ -135,7 +141,8 @@ def open_slices(paths: list[Path]) -> Image:
         parts = []
         for path, one in list(zip(paths, slices, strict=True))[index[0]]:
             with reading(path):
-                parts.append(one.fetch((*[slice(0, 1)] * (len(one.shape) - 2), *index[1:])).reshape(1, *one.shape[-2:]))
+                part = one.fetch((*[slice(0, 1)] * (len(one.shape) - 2), *index[1:]))
+                parts.append(part.reshape(1, *part.shape[-2:]))
         return np.concatenate(parts)
 
     return Image(name, "zyx", (len(paths), *first.shape[-2:]), first.dtype, fetch, first.voxel_size_nm)

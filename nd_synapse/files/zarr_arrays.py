@@ -8,55 +8,81 @@ from pathlib import Path
 from typing import Any, cast
 
 import zarr
+from zarr.abc.store import Store
 
-from nd_synapse.errors import DataError, few
+from nd_synapse.errors import DataError, UnknownNameError, few
 from nd_synapse.files.image import Image, axes_of_names, image_of_array, in_nanometres
 from nd_synapse.files.slabs import MAX_SLICE_BYTES, UNKNOWN_SIZE, KnownSize
 
-__all__ = ["array_names", "open_zarr"]
+__all__ = ["Node", "array_names", "image_of", "levels", "open_node", "open_zarr"]
+
+Node = zarr.Group | zarr.Array[Any]
 
 
 def open_zarr(path: Path) -> Image:
     """Open an array, or the finest level of an OME-Zarr image."""
-    node = zarr.open(path, mode="r")
-    return _of_group(path, node) if isinstance(node, zarr.Group) else _of_array(path, node)
+    return image_of(str(path), open_node(path))
 
 
-def array_names(path: Path) -> list[str]:
+def open_node(place: Path | Store) -> Node:
+    """Open an array or a group in a folder, or in a store."""
+    return zarr.open(place, mode="r")
+
+
+def image_of(name: str, node: Node, level: int = 0) -> Image:
+    """Return an array, or a level of an OME-Zarr image, 0 being the finest; `name` is for messages."""
+    if isinstance(node, zarr.Group):
+        return _of_group(name, node, level)
+    if level:
+        raise UnknownNameError(f"level {level} of {name}", "it is one array without levels", "Leave --resolution out")
+    return _of_array(name, node)
+
+
+def array_names(node: Node) -> list[str]:
     """Return the names of the arrays of a group that is no OME-Zarr image; empty for everything else."""
-    node = zarr.open(path, mode="r")
     if not isinstance(node, zarr.Group) or {"multiscales", "bioformats2raw.layout"} & set(_ome(node)):
         return []
     return sorted(name for name, _ in node.arrays())
 
 
-def _of_array(path: Path, array: Any, axes: str | None = None, size_nm: KnownSize = UNKNOWN_SIZE) -> Image:
+def levels(node: Node) -> int:
+    """Return the number of levels of an OME-Zarr image; 1 for everything else."""
+    if not isinstance(node, zarr.Group):
+        return 1
+    ome = _ome(node)
+    if "bioformats2raw.layout" in ome and "0" in node:
+        return levels(node["0"])
+    scales = ome.get("multiscales") or []
+    return len(scales[0]["datasets"]) if scales else 1
+
+
+def _of_array(path: str, array: Any, axes: str | None = None, size_nm: KnownSize = UNKNOWN_SIZE) -> Image:
     """Return an array as an image, its axes named by itself or by the group that it is in."""
     if "pickle" in str(array.metadata.to_dict()):
         # decoding such a chunk runs any program that its writer put there
-        raise DataError(str(path), "its chunks are pickles, which may run code", "Save it with another codec")
+        raise DataError(path, "its chunks are pickles, which may run code", "Save it with another codec")
     chunk = array.shards or array.chunks
     size = math.prod(chunk) * array.dtype.itemsize
     if size > MAX_SLICE_BYTES:
         found = f"its chunks of {chunk} have {size / 2**30:.1f} GiB, more than {MAX_SLICE_BYTES / 2**30:.0f} GiB"
-        raise DataError(str(path), found, "Save it in smaller chunks")
+        raise DataError(path, found, "Save it in smaller chunks")
     own = _own_axes(path, array)
     if own is not None and axes is not None and own != axes:
         found = f"its axes are {', '.join(own)}, and the group says {', '.join(axes)}"
-        raise DataError(str(path), found, "Correct the names of its axes")
+        raise DataError(path, found, "Correct the names of its axes")
     if (own or axes) and size_nm == UNKNOWN_SIZE:
         size_nm = _own_size(array.attrs, own or axes or "")
-    return image_of_array(array, str(path), own or axes, size_nm)
+    return image_of_array(array, path, own or axes, size_nm)
 
 
-def _own_axes(path: Path, array: Any) -> str | None:
+def _own_axes(path: str, array: Any) -> str | None:
     """Return the axes that an array names: as Zarr 3 does, or xarray, or funlib."""
     names = getattr(array.metadata, "dimension_names", None)
     names = names or array.attrs.get("_ARRAY_DIMENSIONS") or array.attrs.get("axis_names")
     if not names or not any(names):
         return None
     if len(names) != array.ndim:
-        raise DataError(str(path), f"it names {len(names)} axes and has {array.ndim}", "Correct the names of its axes")
+        raise DataError(path, f"it names {len(names)} axes and has {array.ndim}", "Correct the names of its axes")
     return axes_of_names(names)
 
 
@@ -81,29 +107,33 @@ def _ome(group: zarr.Group) -> dict[str, Any]:
     return dict(ome) if isinstance(ome, dict) else {}
 
 
-def _of_group(path: Path, group: zarr.Group) -> Image:
-    """Return the full resolution of the OME-Zarr image that a group is."""
+def _of_group(path: str, group: zarr.Group, level: int) -> Image:
+    """Return a level of the OME-Zarr image that a group is."""
     ome = _ome(group)
     if "bioformats2raw.layout" in ome and "0" in group:
-        return open_zarr(path / "0")
+        return image_of(f"{path}/0", group["0"], level)
     scales: list[Any] = ome.get("multiscales") or []
     if not scales:
         raise _no_image(path, group, ome)
     if len(scales) > 1:
-        raise DataError(str(path), f"it has {len(scales)} multiscale images", "Save each as an image of its own")
+        raise DataError(path, f"it has {len(scales)} multiscale images", "Save each as an image of its own")
     datasets, axes = scales[0]["datasets"], scales[0].get("axes", [])
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
     first = datasets[0]["path"]
     array: Any = group[first]
-    for level in (one["path"] for one in datasets[1:] if one["path"] in group):
-        shape = cast(zarr.Array[Any], group[level]).shape
+    for other in (one["path"] for one in datasets[1:] if one["path"] in group):
+        shape = cast(zarr.Array[Any], group[other]).shape
         if math.prod(shape) > math.prod(array.shape):
-            found = f"its first level {first} has the shape {array.shape}, and {level} has {shape}"
-            raise DataError(str(path), found, f"Name the level that you mean, such as {path}/{level}")
+            found = f"its first level {first} has the shape {array.shape}, and {other} has {shape}"
+            raise DataError(path, found, f"Name the level that you mean, such as {path}/{other}")
+    if level >= len(datasets) or datasets[level]["path"] not in group:
+        found = f"it has the levels 0 to {len(datasets) - 1}" if level >= len(datasets) else "its array is missing"
+        raise UnknownNameError(f"level {level} of {path}", found, "Give another --resolution")
+    array = group[datasets[level]["path"]]
     names = axes_of_names([axis["name"] for axis in axes])
     if names is not None and len(names) != array.ndim:
-        raise DataError(str(path), f"it names {len(names)} axes and has {array.ndim}", "Correct its axes")
-    image = _of_array(path, array, names, _size(names or "", axes, [datasets[0], scales[0]]))
+        raise DataError(path, f"it names {len(names)} axes and has {array.ndim}", "Correct its axes")
+    image = _of_array(path, array, names, _size(names or "", axes, [datasets[level], scales[0]]))
     labels = [channel.get("label") for channel in ome.get("omero", {}).get("channels", [])]
     channels = tuple(map(str, labels)) if all(labels) else ()
     return Image(image.name, image.axes, image.shape, image.dtype, image.fetch, image.voxel_size_nm, channels)
@@ -124,7 +154,7 @@ def _size(names: str, axes: Sequence[Mapping[str, Any]], scaled: Sequence[Mappin
     return _by_axis(dict(zip(names, sizes, strict=True)))
 
 
-def _no_image(path: Path, group: zarr.Group, ome: Mapping[str, Any]) -> DataError:
+def _no_image(path: str, group: zarr.Group, ome: Mapping[str, Any]) -> DataError:
     """Return the error for a group that is no image, with what it is."""
     members = sorted(name for name, _ in group.members())
     shown = few(members) or "nothing"
@@ -133,13 +163,13 @@ def _no_image(path: Path, group: zarr.Group, ome: Mapping[str, Any]) -> DataErro
     if "plate" in ome or "well" in ome:
         kind = "plate" if "plate" in ome else "well"
         return DataError(
-            str(path), f"it is a {kind} of OME-Zarr, with several images", f"Name one image in it, below {example}"
+            path, f"it is a {kind} of OME-Zarr, with several images", f"Name one image in it, below {example}"
         )
     if images:
         return DataError(
-            str(path),
+            path,
             f"it is a group of {len(images)} images: {few(sorted(images))}",
             f"Name one of them, such as {example}",
         )
     found = f"it is a Zarr group without OME-Zarr metadata; it holds {shown}"
-    return DataError(str(path), found, f"Name one of them, such as {example}")
+    return DataError(path, found, f"Name one of them, such as {example}")

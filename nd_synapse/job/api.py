@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse import logs
-from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import Token
 from nd_synapse.detection import Detection
 from nd_synapse.detection.in_memory import detect_arrays
@@ -25,6 +24,8 @@ from nd_synapse.job.job import BUCKET_VARIABLE, Job
 from nd_synapse.job.steps import finish, opened, run
 from nd_synapse.pipeline import registry
 from nd_synapse.progress import silent
+from nd_synapse.sources.location import Location
+from nd_synapse.sources.source import Ranges, box_of
 from nd_synapse.user_code import array_of
 from nd_synapse.values import parse_path
 
@@ -32,20 +33,28 @@ __all__ = ["driver", "get_data", "load_and_preproc", "run_nomads", "upload_resul
 
 log = logging.getLogger(__name__)
 
+_Boss = tuple[str | None, Token | str | None, str | None, str | None]
+"""Host, token, collection, experiment."""
+
 _VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 """That of the volumes which the historical function was written for."""
 
 
 @called(col="col", exp="exp")
 def driver(
-    host: str,
-    token: Token | str,
-    col: str,
-    exp: str,
-    z_range: Range,
-    y_range: Range,
-    x_range: Range,
+    host: str | None = None,
+    token: Token | str | None = None,
+    col: str | None = None,
+    exp: str | None = None,
+    z_range: Range | None = None,
+    y_range: Range | None = None,
+    x_range: Range | None = None,
     path: str | Path = "./results/",
+    *,
+    source: str | Path | None = None,
+    voxel_size_nm: tuple[float, float, float] | None = None,
+    resolution: int = 0,
+    name: str = "",
     **options: Any,
 ) -> tuple[dict[str, Any], NDArray[np.uint8] | dict[str, NDArray[np.uint8]], dict[str, str]]:
     """Do one job, as the historical function did.
@@ -62,6 +71,15 @@ def driver(
         Half-open ranges.
     path : str or Path
         Folder that holds the result folders.
+    source : str or Path, optional
+        A volume in the place of one in BOSS: a Zarr, a TIFF or a folder of TIFF files, or ``s3://`` or ``https://`` of
+        a Zarr. Of the arguments before `path` it takes the ranges alone; without them it is read whole.
+    voxel_size_nm : tuple of float, optional
+        Size of a voxel of `source` along z, y, x in nanometres, where its metadata do not say it.
+    resolution : int
+        Level of `source`, an OME-Zarr; 0 is the finest.
+    name : str
+        What the results of `source` are named after; by default its last part.
     **options
         Further fields of `nd_synapse.job.job.Job`, such as ``pipeline``, ``channels``, ``bucket``, ``push``, ``cpus``.
 
@@ -81,11 +99,9 @@ def driver(
     """
     refuse_nested("driver")
     job = Job(
-        host=host,
-        token=Token.of(token),
-        collection=col,
-        experiment=exp,
-        box=Box(z_range, y_range, x_range),
+        **_volume(
+            (host, token, col, exp), (z_range, y_range, x_range), _location(source, voxel_size_nm, resolution, name)
+        ),
         path=parse_path("path", path),
         **options,
     )
@@ -105,9 +121,45 @@ def driver(
     return info, results, {name: link for name, link in outcome.links.items() if name in masks}
 
 
+def _location(
+    source: str | Path | None, voxel_size_nm: tuple[float, float, float] | None, resolution: int, name: str
+) -> Location | None:
+    """Return where a volume lies that is not in BOSS."""
+    if source is not None:
+        return Location(str(source), resolution, voxel_size_nm, name)
+    if voxel_size_nm is not None or resolution or name:
+        raise UsageError("--voxel-size-nm, --resolution and --name", "--source is not given", "Leave them out")
+    return None
+
+
+def _volume(boss: _Boss, ranges: Ranges, location: Location | None) -> dict[str, Any]:
+    """Return the fields of a job that say what to read."""
+    if location is not None:
+        if any(given is not None for given in boss):
+            raise UsageError("--source with --host, --token, --col or --exp", "each names a volume", "Give one of them")
+        return {"source": location, "box": box_of(location, ranges)}
+    host, token, col, exp = boss
+    named = dict(zip(("host", "token", "col", "exp", "z-range", "y-range", "x-range"), (*boss, *ranges), strict=True))
+    missing = [f"--{option}" for option, given in named.items() if given is None]
+    if missing or token is None:
+        raise UsageError("a volume", f"{', '.join(missing)} not given", "Give them, or --source")
+    z_y_x: Any = ranges
+    return {"host": host, "token": Token.of(token), "collection": col, "experiment": exp, "box": Box(*z_y_x)}
+
+
 @called(col="col", exp="exp")
 def get_data(
-    host: str, token: Token | str, col: str, exp: str, z_range: Range, y_range: Range, x_range: Range
+    host: str | None = None,
+    token: Token | str | None = None,
+    col: str | None = None,
+    exp: str | None = None,
+    z_range: Range | None = None,
+    y_range: Range | None = None,
+    x_range: Range | None = None,
+    *,
+    source: str | Path | None = None,
+    voxel_size_nm: tuple[float, float, float] | None = None,
+    resolution: int = 0,
 ) -> tuple[dict[str, NDArray[Any]], tuple[float, float, float]]:
     """Pull all channels of a box that can be read into memory.
 
@@ -121,6 +173,12 @@ def get_data(
         Collection and experiment.
     z_range, y_range, x_range : tuple of int
         Half-open ranges.
+    source : str or Path, optional
+        A volume in the place of one in BOSS, as for `driver`.
+    voxel_size_nm : tuple of float, optional
+        Size of a voxel of `source` along z, y, x in nanometres, where its metadata do not say it.
+    resolution : int
+        Level of `source`, an OME-Zarr; 0 is the finest.
 
     Returns
     -------
@@ -134,9 +192,12 @@ def get_data(
     NDSynapseError
         If the data cannot be read.
     """
-    source = NeuroDataResource(host, token, col, exp, [], x_range, y_range, z_range)
-    channels = source.readable_channels
-    return {name: source.get_cutout(name, *source.box.ranges) for name in channels}, source.voxel_size
+    ranges = (z_range, y_range, x_range)
+    volume = Job(
+        **_volume((host, token, col, exp), ranges, _location(source, voxel_size_nm, resolution, ""))
+    ).open_source()
+    channels = volume.readable_channels
+    return {name: volume.get_cutout(name, *volume.box.ranges) for name in channels}, volume.frame.voxel_size_nm
 
 
 @called(channels=lambda _: "the names in data_dict")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nd_synapse.boss import push as boss_push
+from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.console import app
 from nd_synapse.detection.registration import BEYOND, PUNCTUM_NM, measure_registration
 from nd_synapse.errors import NDSynapseError
@@ -83,7 +84,7 @@ def write_files(outcome: Outcome, root: Path) -> None:
     """Write masks and table."""
     job, detection = outcome.job, outcome.detection
     files = mask_names(job.pipeline.name, list(detection.masks))
-    about = f"{job.pipeline.name} on {job.collection}/{job.experiment}, {job.box}. {outcome.source.description}"
+    about = f"{job.pipeline.name} on {job.title}, {job.box}. {outcome.source.description}"
     boxes = "; ".join(str(block.box) for block in detection.failed_blocks)
     if boxes:
         about += f" Not computed, and 0 here, because blocks failed: {boxes}."
@@ -92,7 +93,7 @@ def write_files(outcome: Outcome, root: Path) -> None:
             root,
             files[name],
             mask,
-            voxel_size_nm=outcome.source.voxel_size,
+            voxel_size_nm=outcome.source.frame.voxel_size_nm,
             box=job.box,
             description=redacted(f"Synapse mask {name}: {about}"),
         )
@@ -109,7 +110,7 @@ def check_registration(outcome: Outcome) -> None:
         detection.images,
         list(outcome.roles.values()),
         outcome.job.box,
-        outcome.source.voxel_size,
+        outcome.source.frame.voxel_size_nm,
         limit_nm=max(widths, default=PUNCTUM_NM),
     )
     outcome.registration = measured
@@ -125,7 +126,7 @@ def draw(outcome: Outcome) -> Report:
     from nd_synapse.report.entry import draw_report
 
     return draw_report(
-        title=f"Synapses in {outcome.job.collection}/{outcome.job.experiment}",
+        title=f"Synapses in {outcome.job.title}",
         table=outcome.detection.table,
         facts=_facts(outcome),
         overviews=outcome.detection.overviews,
@@ -146,7 +147,7 @@ def _facts(outcome: Outcome) -> RunFacts:
     job, source, detection = outcome.job, outcome.source, outcome.detection
     requested = {
         "BOSS": job.host,
-        "Experiment": f"{job.collection}/{job.experiment}",
+        **({"Experiment": job.title} if job.source is None else {"Source": job.source.uri}),
         "About the experiment": source.description,
         **{f"Channel, {role}": channel for role, channel in outcome.roles.items()},
         **{f"Mask {name} in BOSS": state for name, state in outcome.in_boss.items()},
@@ -156,7 +157,7 @@ def _facts(outcome: Outcome) -> RunFacts:
     return RunFacts(
         requested={label: text for label, text in requested.items() if text},
         box=job.box,
-        voxel_size_nm=source.voxel_size,
+        voxel_size_nm=source.frame.voxel_size_nm,
         tissue=detection.tissue,
         density=detection.density,
         pipeline=job.pipeline.name,
@@ -188,6 +189,7 @@ def _facts(outcome: Outcome) -> RunFacts:
 def push(outcome: Outcome, destinations: Mapping[str, boss_push.Destination], progress: Progress) -> None:
     """Push every mask; one that BOSS refuses does not stop the others."""
     source = outcome.source
+    assert isinstance(source, NeuroDataResource), "a job pushes only into the BOSS that it reads"
     images = [(source.collection, source.experiment, channel) for channel in outcome.roles.values()]
     views = {}
     for name, mask in outcome.detection.masks.items():
@@ -207,7 +209,7 @@ def push(outcome: Outcome, destinations: Mapping[str, boss_push.Destination], pr
         outcome.in_boss[name] = f"{destinations[name]}, {pushed.voxels_found:,} voxels, read back and equal"
         outcome.links[name] = pushed.link
         views[f"{name} neuroglancer"] = boss_push.neuroglancer_link(
-            source.remote, images, destinations[name], source.box, source.voxel_size
+            source.remote, images, destinations[name], source.box, source.frame.voxel_size_nm
         )
     outcome.links.update(views)
 

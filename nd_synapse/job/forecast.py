@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
-from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection import Plan
 from nd_synapse.detection.budget import check_memory, fits, fitted, needs_of
 from nd_synapse.detection.plan import remembered_block_size
@@ -16,13 +15,14 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
 from nd_synapse.machine import available_bytes, available_cores, in_gib, sufficient_bytes, warn_of_workers
+from nd_synapse.volumes import Source
 
 __all__ = ["candidates", "forecast", "plan_of", "warn_of_excess"]
 
 log = logging.getLogger(__name__)
 
 
-def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folder: ResultFolder) -> Plan:
+def plan_of(job: Job, source: Source, roles: Mapping[str, str], folder: ResultFolder) -> Plan:
     """Plan the detection of a job, within its memory."""
     plan = Plan(
         source=source,
@@ -30,7 +30,7 @@ def plan_of(job: Job, source: NeuroDataResource, roles: Mapping[str, str], folde
         pipeline=job.pipeline,
         roles=roles,
         channels=job.measured(candidates(source)),
-        voxel_size_nm=source.voxel_size,
+        voxel_size_nm=source.frame.voxel_size_nm,
         block_size=job.block_size or DEFAULT_BLOCK_SIZE,
         folder=folder.work,
     )
@@ -61,7 +61,7 @@ def warn_of_excess(job: Job, plan: Plan) -> None:
         log.warning(text, needed / 2**30, place, free / 2**30)
 
 
-def candidates(source: NeuroDataResource) -> list[str]:
+def candidates(source: Source) -> list[str]:
     """Return the image channels that the job may look at."""
     return [channel for channel in source.image_channels if channel in source.requested_channels]
 

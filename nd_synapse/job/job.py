@@ -13,6 +13,7 @@ from typing import Any
 from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.boss.connection import address_of
+from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.credentials import Token
 from nd_synapse.detection.fingerprint import code_of
 from nd_synapse.errors import UnknownNameError, UsageError, called, closest
@@ -20,7 +21,10 @@ from nd_synapse.geometry import Box
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline, check_parameters
+from nd_synapse.sources.location import Location
+from nd_synapse.sources.source import open_source
 from nd_synapse.values import parse_int, parse_path
+from nd_synapse.volumes import JobSource
 
 __all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "mask_names", "results_key"]
 
@@ -51,19 +55,23 @@ _TYPES: dict[str, Any] = {
     "out_collection": str,
     "out_experiment": str,
     "fresh": bool,
-    "push": bool,
+    "push": bool | None,
     "plots": bool,
     "overwrite": bool,
     "shared": _Text,
     "part": Part | None,
+    "source": Location | None,
 }
 """Types of fields; a program may pass anything, such as push="no"."""
 
 
-def results_key(pipeline: str, col: str, exp: str, box: Box) -> str:
-    """Name the results of a job: its folder, its prefix in S3, and the start of its channel names."""
+def results_key(pipeline: str, volume: Sequence[str], box: Box) -> str:
+    """Name the results of a job: its folder, its prefix in S3, and the start of its channel names.
+
+    `volume` is collection and experiment, or the name of a source.
+    """
     ranges = (f"{axis}_{start}_{stop}" for axis, (start, stop) in zip("zyx", box.ranges, strict=True))
-    return "_".join([pipeline, col, exp, *ranges])
+    return "_".join([pipeline, *volume, *ranges])
 
 
 def mask_names(pipeline: str, masks: Sequence[str]) -> dict[str, str]:
@@ -112,11 +120,13 @@ def _extents(size: Any) -> tuple[int, int, int]:
 class Job:
     """What to read, which pipeline to run, and where the results go."""
 
-    host: str
+    host: str = ""
     """BOSS: a host name, or a URL with its scheme."""
-    token: Token
-    collection: str
-    experiment: str
+    token: Token = field(default_factory=lambda: Token(Token.PUBLIC))
+    collection: str = ""
+    experiment: str = ""
+    source: Location | None = None
+    """A volume in files or in a bucket, in the place of one in BOSS."""
     box: Box
     pipeline: Pipeline = field(default_factory=lambda: registry.build(registry.DEFAULT_PIPELINE, {}))
     channels: Mapping[str, str] = field(default_factory=dict)
@@ -144,7 +154,8 @@ class Job:
     """Disk for pulled voxels; None for no limit."""
     fresh: bool = False
     """Start over instead of resuming."""
-    push: bool = True
+    push: bool | None = None
+    """Whether masks go to BOSS; None does so where the volume is in BOSS."""
     plots: bool = True
     overwrite: bool = False
     """Whether masks of other runs in BOSS may be replaced."""
@@ -164,7 +175,8 @@ class Job:
         if not all(hasattr(self.pipeline, part) for part in ("name", "masks", "parameters", "detect")):
             raise _wrong_type("pipeline", self.pipeline)
         check_parameters(self.pipeline)
-        address_of(self.host)
+        if self.source is None:
+            address_of(self.host)
         for role, channel in self.channels.items():
             _texts("channels", (role, channel))
         converted: dict[str, Any] = {
@@ -173,6 +185,7 @@ class Job:
             "path": parse_path("--path", self.path),
             "cpus": _number("--cpus", self.cpus, MOST),
             "pulls": _number("--pulls", self.pulls, MOST),
+            "push": self.source is None if self.push is None else self.push,
         }
         for name in ("memory_bytes", "cache_bytes"):
             if getattr(self, name) is not None:
@@ -191,6 +204,10 @@ class Job:
         if self.shared is not None and self.block_size is None:
             found = "each job would choose blocks that fit its own memory"
             raise UsageError("a run in parts without --block-size", found, "Give all of them one --block-size Z,Y,X")
+        if self.source is not None and (self.host or self.collection or self.experiment):
+            raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
+        if self.source is not None and self.push:
+            raise UsageError("a push of masks to BOSS", "the volume is not in BOSS", "Leave push out")
         mask_names(self.pipeline.name, self.pipeline.masks)
         if len(self.results_key.encode(errors="replace")) > _LONGEST_NAME:
             raise UsageError(
@@ -202,7 +219,25 @@ class Job:
     @property
     def results_key(self) -> str:
         """Name of the result folder and of the prefix in S3, and start of the channel names."""
-        return results_key(self.pipeline.name, self.collection, self.experiment, self.box)
+        return results_key(self.pipeline.name, self.volume if self.source is None else [self.source.name], self.box)
+
+    @property
+    def volume(self) -> tuple[str, ...]:
+        """What other volumes with the same results key differ by: collection and experiment, or the URI."""
+        return (self.collection, self.experiment) if self.source is None else (self.source.uri,)
+
+    @property
+    def title(self) -> str:
+        """Name of the volume for people."""
+        return f"{self.collection}/{self.experiment}" if self.source is None else self.source.name
+
+    def open_source(self) -> JobSource:
+        """Open the volume; its names, bounds and types are checked."""
+        if self.source is not None:
+            return open_source(self.source).part(self.box.ranges, self.only_channels)
+        z, y, x = self.box.ranges
+        names = list(self.only_channels)
+        return NeuroDataResource(self.host, self.token, self.collection, self.experiment, names, x, y, z)
 
     def maker(self, roles: Mapping[str, str]) -> str:
         """Identify the job in the channel's description: the same job may write there again, others may not."""
@@ -231,6 +266,7 @@ class Job:
             "host": self.host,
             "collection": self.collection,
             "experiment": self.experiment,
+            "source": None if self.source is None else self.source.as_json(),
             "z_range": list(self.box.z),
             "y_range": list(self.box.y),
             "x_range": list(self.box.x),

@@ -13,19 +13,19 @@ from nd_synapse.job.manifest import outline_in
 from nd_synapse.job.results import LINKS, TABLE
 from nd_synapse.text import system_reason
 
-__all__ = ["clear_results", "refuse_foreign", "refuse_other_experiment"]
+__all__ = ["clear_results", "refuse_foreign", "refuse_other_volume"]
 
 _NAMES = frozenset({MARKER, TABLE, "synapses.parquet", LINKS})
 _PAGES = re.compile(r"PyMeda_[^/]*\.html|figures/[^/]*\.png")
 
 
-def refuse_other_experiment(root: Path, collection: str, experiment: str) -> None:
-    """Refuse a folder with results of another experiment: a_b/c and a/b_c have the same results key."""
+def refuse_other_volume(root: Path, volume: tuple[str, ...]) -> None:
+    """Refuse a folder with results of another volume: a_b/c and a/b_c have the same results key."""
     before = outline_in(root)
-    if before is not None and before.experiment != (collection, experiment):
+    if before is not None and before.volume != volume:
         raise UsageError(
-            f"results of {collection}/{experiment} in {root}",
-            f"it has those of {'/'.join(before.experiment)}, whose results key is the same",
+            f"results of {'/'.join(volume)} in {root}",
+            f"it has those of {'/'.join(before.volume)}, whose results key is the same",
             "Give another --path",
         )
 

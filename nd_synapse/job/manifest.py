@@ -24,6 +24,7 @@ from nd_synapse.job.job import mask_names, results_key
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.results import write_file
 from nd_synapse.redaction import redacted_values
+from nd_synapse.sources.location import Location
 
 __all__ = [
     "MOST_BYTES",
@@ -65,7 +66,7 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
         "channels": {name: {"mean": b.mean, "sd": b.sd} for name, b in detection.brightness.items()},
         "finding": detection.finding,
         "tissue": {
-            "um3": detection.tissue.um3(outcome.source.voxel_size),
+            "um3": detection.tissue.um3(outcome.source.frame.voxel_size_nm),
             "voxels": detection.tissue.total,
             "fraction_of_box": detection.tissue.fraction,
             "padding_of_box": detection.padded,
@@ -121,9 +122,9 @@ def _plain_value(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Experiment (collection, experiment) and paths of the files that a run.json lists."""
+    """Volume, as `Job.volume`, and paths of the files that a run.json lists."""
 
-    experiment: tuple[str, str]
+    volume: tuple[str, ...]
     files: frozenset[str]
 
 
@@ -133,8 +134,10 @@ def outline_of(body: bytes) -> Outline | None:
         content = json.loads(body)
         if content["schema"] != _SCHEMA:
             return None
-        collection, experiment = (_text(content["asked"][name]) for name in ("collection", "experiment"))
-        return Outline((collection, experiment), frozenset(filter(_leads_down, content["files"])))
+        requested = content["asked"]
+        source = requested.get("source")
+        volume = [requested[name] for name in ("collection", "experiment")] if source is None else [source["uri"]]
+        return Outline(tuple(map(_text, volume)), frozenset(filter(_leads_down, content["files"])))
     except _PROBLEMS:
         return None
 
@@ -163,6 +166,8 @@ class RunFile:
     host: str
     collection: str
     experiment: str
+    source: Location | None
+    """The volume, where it is not in BOSS."""
     box: Box
     pipeline: str
     parameters: Mapping[str, str]
@@ -218,12 +223,15 @@ def _parsed(content: Mapping[str, Any]) -> RunFile:
     requested = content["asked"]
     box = Box(*(requested[f"{axis}_range"] for axis in "zyx"))
     pipeline, collection, experiment = (_text(requested[name]) for name in ("pipeline", "collection", "experiment"))
+    # run.json of versions that read BOSS alone have none
+    source = None if requested.get("source") is None else Location.of_json(requested["source"])
     output = _text(requested["out_collection"]), _text(requested["out_experiment"])
     return RunFile(
-        key=results_key(pipeline, collection, experiment, box),
+        key=results_key(pipeline, [collection, experiment] if source is None else [source.name], box),
         host=_text(requested["host"]),
         collection=collection,
         experiment=experiment,
+        source=source,
         box=box,
         pipeline=pipeline,
         parameters={name: str(value) for name, value in requested["parameters"].items()},

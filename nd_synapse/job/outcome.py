@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection import Detection
 from nd_synapse.detection.registration import Registration
 from nd_synapse.errors import IncompleteError, NDSynapseError
 from nd_synapse.job.job import Job
+from nd_synapse.volumes import JobSource
 
 __all__ = ["Outcome"]
 
@@ -22,7 +22,7 @@ class Outcome:
     """The outcome of a job; filled step by step."""
 
     job: Job
-    source: NeuroDataResource
+    source: JobSource
     roles: dict[str, str]
     """Role to channel."""
     detection: Detection

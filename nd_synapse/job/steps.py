@@ -19,11 +19,12 @@ from nd_synapse.job.deliverables import checksums
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.forecast import candidates, forecast, plan_of, warn_of_excess
 from nd_synapse.job.job import Job, mask_names
-from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_experiment
+from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_volume
 from nd_synapse.job.manifest import run_json, write_run_json
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.results import write_links
 from nd_synapse.progress import Progress
+from nd_synapse.volumes import JobSource
 
 __all__ = ["dry_run", "finish", "opened", "run", "run_part"]
 
@@ -116,7 +117,7 @@ def dry_run(job: Job) -> str:
 class _Prepared(NamedTuple):
     """A job whose volume is open and whose every name is checked."""
 
-    source: NeuroDataResource
+    source: JobSource
     roles: dict[str, str]
     destinations: dict[str, push.Destination]
     plan: Plan
@@ -124,8 +125,7 @@ class _Prepared(NamedTuple):
 
 def _prepared(job: Job, folder: ResultFolder) -> _Prepared:
     """Open the volume, choose channels, check where masks go, and plan: all that can be refused before the work."""
-    z, y, x = job.box.ranges
-    source = NeuroDataResource(job.host, job.token, job.collection, job.experiment, list(job.only_channels), x, y, z)
+    source = job.open_source()
     log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
     roles = _roles(job, source)
     log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
@@ -140,7 +140,7 @@ def _prepared(job: Job, folder: ResultFolder) -> _Prepared:
 
 def _check_folder(job: Job, folder: ResultFolder) -> None:
     """Refuse a folder with files that a run may neither remove nor keep."""
-    refuse_other_experiment(folder.root, job.collection, job.experiment)
+    refuse_other_volume(folder.root, job.volume)
     refuse_foreign(folder.root, _mask_files(job))
 
 
@@ -177,7 +177,7 @@ def _clear(folder: ResultFolder) -> None:
         log.warning("%s", error)
 
 
-def _roles(job: Job, source: NeuroDataResource) -> dict[str, str]:
+def _roles(job: Job, source: JobSource) -> dict[str, str]:
     """Choose the channel of each role; a channel that the token may not read is not silently replaced by another."""
     readable = candidates(source)
     forbidden = [channel for channel in source.forbidden_channels if channel in source.requested_channels]
@@ -203,9 +203,9 @@ def _chosen(job: Job, channels: Sequence[str]) -> dict[str, str] | UsageError | 
         return error
 
 
-def _destinations(job: Job, source: NeuroDataResource, roles: Mapping[str, str]) -> dict[str, push.Destination]:
+def _destinations(job: Job, source: JobSource, roles: Mapping[str, str]) -> dict[str, push.Destination]:
     """Return the channel of each mask; what BOSS would refuse after the work is refused now."""
-    if not job.push:
+    if not isinstance(source, NeuroDataResource) or not job.push:
         return {}
     destinations = {
         name: push.Destination(

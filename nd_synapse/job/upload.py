@@ -146,10 +146,10 @@ def _earlier(target: Bucket, root: Path, key_prefix: str) -> _Earlier:
             "it has a complete run, and the folder has no run.json, for its own run did not end",
             "Let the run end, or choose another bucket",
         )
-    if before.experiment != now.experiment:
+    if before.volume != now.volume:
         raise UsageError(
             place,
-            f"it has a run of {'/'.join(before.experiment)}, the folder has one of {'/'.join(now.experiment)}",
+            f"it has a run of {'/'.join(before.volume)}, the folder has one of {'/'.join(now.volume)}",
             "Their results keys are the same: choose another bucket",
         )
     kept = {path.relative_to(root).as_posix() for path in deliverables(root)} | now.files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from nd_synapse.job.recompute import Differences, Known, parts, recompute
 from nd_synapse.job.results import TABLE
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
+from nd_synapse.sources.source import open_source
+from nd_synapse.volumes import Source
 
 __all__ = ["Check", "Request", "verify"]
 
@@ -64,6 +66,8 @@ class Request:
     """A token that may read; None skips BOSS and the sample."""
     host: str | None = None
     """BOSS; None for that of the run, see `_host`."""
+    source: str | None = None
+    """Where the volume lies, if it is not in BOSS; None for where the run found it."""
     bucket: str | None = None
     """S3 bucket; None for that of the run."""
     remote: bool = True
@@ -170,7 +174,7 @@ def _in_s3(request: Request, run: RunFile) -> Check:
 
 def _sample(request: Request, run: RunFile) -> Check:
     """Compute some parts of the masks, and the rows in them, again."""
-    if request.sample == 0 or request.token is None:
+    if request.sample == 0 or (request.token is None and run.source is None):
         return _nothing("that takes a token and a --sample above 0")
     if run.pipeline not in registry.names() and request.pipeline is None:
         return _nothing(f"{run.pipeline} is not an installed pipeline; name yours with --pipeline")
@@ -178,11 +182,8 @@ def _sample(request: Request, run: RunFile) -> Check:
     all_parts = parts(run.box, run.failed_blocks)
     chosen = random.Random(request.seed).sample(all_parts, min(request.sample, len(all_parts)))  # noqa: S311
     headings, in_parts = rows.rows_in(request.folder / TABLE, chosen)
-    z, y, x = run.box.ranges
-    host = _host(request, request.token, run)
-    channels = list(run.roles.values())
     known = Known(
-        source=NeuroDataResource(host, request.token, run.collection, run.experiment, channels, x, y, z),
+        source=_source(request, run),
         pipeline=_pipeline(request.pipeline or run.pipeline, run),
         roles=run.roles,
         finding=run.finding,
@@ -203,6 +204,18 @@ def _sample(request: Request, run: RunFile) -> Check:
     compared_rows = few(faults, "; ") if faults else f"{equal:,} rows are equal"
     found = f"{len(chosen)} of {len(all_parts)} parts computed again: {total}; {compared_rows}"
     return Check("sample", found, not (total.voxels or faults))
+
+
+def _source(request: Request, run: RunFile) -> Source:
+    """Open the volume of a run."""
+    z, y, x = run.box.ranges
+    channels = list(run.roles.values())
+    if run.source is not None:
+        location = run.source if request.source is None else replace(run.source, uri=request.source)
+        return open_source(location).part((z, y, x), channels)
+    assert request.token is not None
+    host = _host(request, request.token, run)
+    return NeuroDataResource(host, request.token, run.collection, run.experiment, channels, x, y, z)
 
 
 def _nothing(reason: str) -> Check:

@@ -26,7 +26,7 @@ from nd_synapse.boss.cutouts import pieces_of, request_size
 from nd_synapse.credentials import Token
 from nd_synapse.detection.budget import check_memory, needs_of
 from nd_synapse.errors import UsageError
-from nd_synapse.geometry import Box
+from nd_synapse.geometry import Box, Frame
 from nd_synapse.job import forecast
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
@@ -317,7 +317,7 @@ class Opened:
     """What a plan asks an opened volume for."""
 
     channels = image_channels = requested_channels = ("PSD95_1", "synapsin_1", "DAPI")
-    voxel_size = (70.0, 100.0, 100.0)
+    frame = Frame("opened", LARGE, (70.0, 100.0, 100.0))
     identity = "opened"
 
     def dtype(self, channel: str) -> np.dtype[Any]:

@@ -31,7 +31,7 @@ from nd_synapse.console import app
 from nd_synapse.credentials import Token
 from nd_synapse.detection import Plan
 from nd_synapse.errors import NDSynapseError
-from nd_synapse.geometry import Box
+from nd_synapse.geometry import Box, Frame
 from nd_synapse.job import delivery, forecast
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
@@ -216,7 +216,7 @@ class Opened:
     """What a plan asks an opened volume for."""
 
     channels = image_channels = requested_channels = ("PSD95_1", "synapsin_1", "DAPI")
-    voxel_size = (70.0, 100.0, 100.0)
+    frame = Frame("opened", Box.of_shape((64, 4000, 4000)), (70.0, 100.0, 100.0))
     identity = "opened"
 
     def dtype(self, _channel: str) -> np.dtype[Any]:
