@@ -40,6 +40,15 @@ class Count:
         """Synapses per cubic micrometre; None without tissue."""
         return self.synapses / self.um3 if self.um3 > 0 else None
 
+    def __str__(self) -> str:
+        """Return the synapses per cubic micrometre with the digits that so many carry: one below 10, two below 100."""
+        return f"{self.per_um3 or 0:.{self.digits}g}"
+
+    @property
+    def digits(self) -> int:
+        """Significant digits of the density: chance alone changes a count n by its square root."""
+        return 1 if self.synapses < 10 else 2 if self.synapses < 100 else 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Density:
@@ -74,8 +83,12 @@ class Density:
         """Return the density in words, such as ``0.692 per um3 of tissue (95 % 0.64 to 0.744)``."""
         if self.brick.per_um3 is None:
             return f"unknown density: {self.no_interval}"
-        ends = "no interval" if self.interval is None else "95 % {:.3g} to {:.3g}".format(*self.interval)
-        return f"{self.brick.per_um3:.3g} per um3 of tissue ({ends})"
+        ends = (
+            "no interval"
+            if self.interval is None
+            else "95 % {:.{n}g} to {:.{n}g}".format(*self.interval, n=self.brick.digits)
+        )
+        return f"{self.brick} per um3 of tissue ({ends})"
 
     def as_json(self) -> dict[str, Any]:
         """Return what run.json holds."""

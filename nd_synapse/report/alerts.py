@@ -206,8 +206,8 @@ def _about_brick(facts: RunFacts) -> str:
         return ""
     high = "which is too high; " if density.every.per_um3 > density.brick.per_um3 else ""
     text = (
-        f" Counted as whole ones they make the density {density.every.per_um3:.3g} per µm³, {high}"
-        f"the counting brick finds {density.brick.per_um3:.3g}: report that."
+        f" Counted as whole ones they make the density {density.every} per µm³, {high}"
+        f"the counting brick finds {density.brick}: report that."
     )
     choices = sorted(count.per_um3 or 0 for count in (density.without_low, density.without_high))
     if density.interval is not None and choices[1] > density.interval[1]:
@@ -230,7 +230,7 @@ def _bright(table: SynapseTable, facts: RunFacts) -> list[str]:
     )
     without = facts.density and facts.density.without_bright
     if share >= _MANY_BRIGHT and without and without.per_um3:
-        text += f" Without them the density is {without.per_um3:.3g} per µm³."
+        text += f" Without them the density is {without} per µm³."
     return [text]
 
 

@@ -16,7 +16,7 @@ from nd_synapse.report import look, mixtures
 from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, fitted_rows, left_out
 from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.figures_pairs import PAIR_PLOT
-from nd_synapse.report.look import DIVERGING, INK, QUIET, SERIES, short, signed
+from nd_synapse.report.look import DIVERGING, INK, MARKS, QUIET, SERIES, short, signed
 from nd_synapse.report.mixtures import Node
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
@@ -28,7 +28,6 @@ _GAP = 0.045
 _BAR = 0.035
 _PALE = 0.35
 _ORDINALS = ("first split", "second split", "third split")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 Floats = NDArray[np.float64]
 
@@ -320,13 +319,13 @@ def _mean_lines(subject: Subject) -> Drawing:
     for i, mean in enumerate(clusters.means()):
         label = f"cluster {i + 1} ({100 * shares[i]:.3g} %)"
         width = 0.8 + 3 * math.sqrt(shares[i])
-        axes.plot(mean, range(d), color=SERIES[i], marker=_MARKERS[i], markersize=5.5, linewidth=width, label=label)
+        axes.plot(mean, range(d), color=SERIES[i], marker=MARKS[i], markersize=5.5, linewidth=width, label=label)
     axes.axvline(0, color=INK, linewidth=0.7, linestyle=":")
     axes.set_yticks(range(d), [short(name) for name in clusters.names])
     axes.set(xlabel=f"Mean {TRANSFORMED_AXIS[0].lower()}{TRANSFORMED_AXIS[1:]}", ylim=(d - 0.6, -0.4))
     axes.grid(axis="both")
     axes.tick_params(axis="y", length=0)
-    look.legend_above(axes, columns=4, columnspacing=1.2)
+    look.legend_above(axes)
     caption = (
         f"The same means as lines, one for each cluster of {count(len(clusters.labels), 'synapse')}; a thicker line is "
         "a larger cluster, and the line between channels only guides the eye. Where lines are far apart, the channel "

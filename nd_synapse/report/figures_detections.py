@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from nd_synapse.detection.density import Count
 from nd_synapse.report import look
 from nd_synapse.report.captions import TIMES, count, quantile_rows
 from nd_synapse.report.depth import Layers, layers
@@ -24,7 +24,6 @@ from nd_synapse.report.table import NothingToDrawError
 
 __all__ = ["DETECTIONS"]
 
-_OUTLINES = ("#ffb000", "#56b4e9", "#ff6fb5", "#00d19a")  # bright on grey, and distinct for colour-blind readers
 _MOST_DEPTH_BINS = 60
 _MOST_MAP_BINS = 72
 _DETAIL_SHARE = 5  # the side of the projection over that of the detail
@@ -70,9 +69,10 @@ def _panels(subject: Subject, part: Part, by: int) -> tuple[Figure, list[Axes], 
     aspect = abs((extent[2] - extent[3]) / (extent[1] - extent[0]))
     drawn, panels = _grid(len(subject.overviews), aspect, extra_in=0.75)
     masks = [enlarged(np.asarray(mask[part]) != 0, (by, by)) for mask in subject.masks.values()]
+    colours = [subject.group_colours[name] for name in subject.masks]
     for axes, (name, image) in zip(panels, subject.overviews.items(), strict=True):
         shown = enlarged(grey(image[part], *grey_range(image, 0.005, 0.998)), (by, by))
-        paint_outlines(shown, masks, cycle(_OUTLINES))
+        paint_outlines(shown, masks, colours)
         axes.imshow(shown, extent=extent, interpolation="antialiased")
         axes.set_title(short(name, 30))
         axes.spines[:].set_visible(False)
@@ -84,10 +84,11 @@ def _panels(subject: Subject, part: Part, by: int) -> tuple[Figure, list[Axes], 
     drawn.supylabel(f"y ({unit})")
     handles = [
         Line2D([], [], color=colour, linewidth=2.5, label=short(name, 40))
-        for name, colour in zip(subject.masks, cycle(_OUTLINES), strict=False)
+        for name, colour in zip(subject.masks, colours, strict=True)
     ]
     if handles:
-        drawn.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=None, labelcolor=INK)
+        columns = look.legend_columns([short(name, 40) for name in subject.masks])
+        drawn.legend(handles=handles, loc="outside upper left", ncols=columns, labelcolor=INK)
     return drawn, panels, unit
 
 
@@ -259,7 +260,7 @@ def _depth(subject: Subject) -> Drawing:
     if slabs is not None:
         words = _density_band(panels[1], edges, counts, slabs)
         if subject.facts.density is not None and subject.facts.density.brick.per_um3:
-            words += f" The density to report is that of the counting brick, {subject.facts.density.brick.per_um3:.3g}."
+            words += f" The density to report is that of the counting brick, {subject.facts.density.brick}."
         header, columns = [*header, "Per µm³"], [*columns, _per_um3(counts, slabs)]
     caption = (
         f"Where along z the synapses lie ({counts.sum():,}), by their centroids: number in each {cut.name}.{words} "
@@ -292,16 +293,16 @@ def _per_um3(values: NDArray[Any], slabs: NDArray[np.float64]) -> NDArray[np.flo
 def _density_band(axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.int64], slabs: NDArray[np.float64]) -> str:
     """Draw the density with the band of chance, and return the sentences that explain it."""
     density, band = _per_um3(counts, slabs), _per_um3(2 * np.sqrt(counts), slabs)
-    mean = float(counts.sum() / slabs.sum())
+    mean = Count(float(counts.sum()), float(slabs.sum()))
     upper = density + band
     axes.stairs(upper, edges, baseline=np.maximum(density - band, 0), fill=True, color=ACCENT, alpha=0.25, linewidth=0)
     axes.stairs(density, edges, baseline=None, color=ACCENT, linewidth=1.4, label="density")
-    axes.axhline(mean, color=INK, linewidth=1, linestyle="--", label=f"mean {mean:.3g}")
+    axes.axhline(mean.per_um3 or 0, color=INK, linewidth=1, linestyle="--", label=f"mean {mean}")
     axes.set(ylabel="Synapses per µm³", title="Density", ylim=(0, float(upper.max()) * 1.08 or 1))
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
     return (
         " Below: the same per µm³ of tissue, with a band of ± 2 √n, the scatter of a count n by chance alone; dashed: "
-        f"the mean of the box, {mean:.3g} per µm³, with the objects that its border cuts, many of which lie in the "
+        f"the mean of the box, {mean} per µm³, with the objects that its border cuts, many of which lie in the "
         "first and the last section. Mammalian cortex holds about 1 per µm³."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,6 @@ _SECTIONS_EACH_SIDE = 2
 _MOST_CHANNELS = 12
 _A_ROW = 3
 _RANDOM = 6
-_OUTLINE = "#ffb000"
 _GAP = 2
 _BAR_UM = 0.5
 _HEAD_IN = 0.36
@@ -176,15 +176,17 @@ class _Tiles:
     def draw(self, subject: Subject, place: Sequence[int]) -> NDArray[np.uint8]:
         """Return the synaptogram of a place as uint8 (y, x, 3), with outlines and the scale bar."""
         shown = np.full((*self.shape, 3), 255, dtype=np.uint8)
-        mask = next(iter(subject.mask_volumes.values()), None)
-        found = None if mask is None else np.nan_to_num(cut_out(mask, place, self.window)) != 0
+        found = {
+            name: np.nan_to_num(cut_out(mask, place, self.window)) != 0
+            for name, mask in islice(subject.mask_volumes.items(), 1)
+        }
         height, width = self.tile
         for row, name in enumerate(self.names):
             low, high = subject.fields.contrast[name]
             for column, section in enumerate(cut_out(subject.images[name], place, self.window)):
                 tile = enlarged(grey(section, low, high), self.by)
-                if found is not None:
-                    paint_outlines(tile, [enlarged(found[column], self.by)], [_OUTLINE])
+                for mask, inside in found.items():
+                    paint_outlines(tile, [enlarged(inside[column], self.by)], [subject.group_colours[mask]])
                 top, left = self.corner(row, column)
                 shown[top : top + height, left : left + width] = tile
         if self.bar:
@@ -243,7 +245,9 @@ def _caption(subject: Subject, words: str, window: Window, channels: int, brief:
     )
     of = f" the first {channels} of {len(subject.images)}" if channels < len(subject.images) else ""
     outline = (
-        f" Orange: outline of the mask “{short(next(iter(subject.mask_volumes)), 40)}”." if subject.mask_volumes else ""
+        f" Coloured: outline of the mask “{short(next(iter(subject.mask_volumes)), 40)}”."
+        if subject.mask_volumes
+        else ""
     )
     bar = "" if size is None else f" The bar is {_BAR_UM:g} µm."
     if brief:

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from nd_synapse.detection.density import Count
 from nd_synapse.report import look
 from nd_synapse.report.captions import count
 from nd_synapse.report.depth import layers
-from nd_synapse.report.look import INK, QUIET, SERIES, short
+from nd_synapse.report.look import INK, MARKS, QUIET, SERIES, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError, SynapseTable
 
@@ -21,7 +22,6 @@ __all__ = ["CLUSTERS_IN_TISSUE", "GROUPS"]
 _MOST_GROUPS = 6
 _FEWEST_IN_GROUP = 20
 _MOST_LAYERS = 24
-_MARKS = "osD^vPX"
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -86,16 +86,20 @@ def _drawn(groups: dict[str, Bools]) -> list[tuple[int, Bools]]:
     return [(i, rows) for i, rows in enumerate(groups.values()) if i == 0 or int(rows.sum()) >= _FEWEST_IN_GROUP]
 
 
-def _style(i: int) -> dict[str, str]:
-    return {"color": INK if i == 0 else SERIES[i - 1], "marker": _MARKS[i]}
+def _styles(subject: Subject, groups: dict[str, Bools]) -> list[dict[str, str]]:
+    """Return colour and mark of each group; all synapses together are no mask or class, and black."""
+    return [
+        {"color": subject.group_colours.get(name, INK), "marker": mark}
+        for name, mark in zip(groups, MARKS, strict=False)
+    ]
 
 
 def _group_counts(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
     counts = [int(rows.sum()) for rows in groups.values()]
-    axes.barh(range(len(counts)), counts, color=[_style(i)["color"] for i in range(len(counts))], height=0.62)
+    axes.barh(range(len(counts)), counts, color=[style["color"] for style in _styles(subject, groups)], height=0.62)
     volume = subject.facts.volume_um3
     for i, n in enumerate(counts):
-        text = f" {n:,}" if volume is None else f" {n:,}  ({n / volume:.3g} per µm³)"
+        text = f" {n:,}" if volume is None else f" {n:,}  ({Count(n, volume)} per µm³)"
         axes.text(n, i, text, va="center", fontsize=7.5)
     axes.set_yticks(range(len(groups)), [short(name, 14) for name in groups])
     axes.set(title="Number", xlabel="Synapses", xlim=(0, 1.9 * max(*counts, 1)), ylim=(len(groups) - 0.4, -0.6))
@@ -104,6 +108,7 @@ def _group_counts(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> Non
 
 
 def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
+    styles = _styles(subject, groups)
     name, unit = subject.table.size_column()
     sizes = subject.table.columns[name].astype(np.float64)
     low, high = math.inf, 0.0
@@ -112,21 +117,22 @@ def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None
         if len(found):
             q05, q25, q50, q75, q95 = np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
             low, high = min(low, q05), max(high, q95)
-            colour = _style(i)["color"]
+            colour = styles[i]["color"]
             axes.plot([q05, q95], [i, i], color=colour, linewidth=1)
             axes.plot([q25, q75], [i, i], color=colour, linewidth=4, solid_capstyle="butt")
-            axes.plot(q50, i, marker=_style(i)["marker"], color=colour, markersize=6, markeredgecolor="white")
+            axes.plot(q50, i, marker=styles[i]["marker"], color=colour, markersize=6, markeredgecolor="white")
     if high > 0:
         look.label_log_axis(axes, low / 1.3, high * 1.3)
     axes.set(title="Size", xlabel=f"Size ({unit}, log scale)", yticks=[], ylim=(len(groups) - 0.4, -0.6))
 
 
 def _group_depths(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
+    styles = _styles(subject, groups)
     cut = layers(subject.table, subject.facts, _MOST_LAYERS)
     for i, rows in _drawn(groups):
         found = cut.counts(rows)
         share = 100 * found / max(int(found.sum()), 1)
-        colour, mark = _style(i)["color"], _style(i)["marker"]
+        colour, mark = styles[i]["color"], styles[i]["marker"]
         axes.plot(cut.middles, share, color=colour, marker=mark, markersize=3.2, linewidth=1.2)
     axes.set(title="Depth", xlabel=f"Depth z ({cut.unit})", ylabel="Share of the group (%)")
     axes.set_xlim(cut.edges[0], cut.edges[-1])
@@ -134,6 +140,7 @@ def _group_depths(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> Non
 
 
 def _group_brightness(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
+    styles = _styles(subject, groups)
     names, values = subject.standardised.names, subject.standardised.values
     x = np.arange(len(names))
     for i, rows in _drawn(groups):
@@ -142,7 +149,7 @@ def _group_brightness(axes: Axes, subject: Subject, groups: dict[str, Bools]) ->
             error = 1.96 * found.std(axis=0) / math.sqrt(len(found))
             shift = (i - (len(groups) - 1) / 2) * 0.6 / len(groups)
             axes.errorbar(
-                x + shift, found.mean(axis=0), error, fmt=_style(i)["marker"], color=_style(i)["color"], markersize=4
+                x + shift, found.mean(axis=0), error, fmt=styles[i]["marker"], color=styles[i]["color"], markersize=4
             )
     axes.axhline(0, color=QUIET, linewidth=0.7)
     axes.set(title="Brightness", ylabel="sd from the mean of all", xlim=(-0.5, len(names) - 0.5))
@@ -158,7 +165,7 @@ def _group_numbers(subject: Subject, groups: dict[str, Bools]) -> Numbers:
         n = int(members.sum())
         row = [name, f"{n:,}", f"{100 * n / subject.table.n:.1f} %"]
         if volume is not None:
-            row.append(f"{n / volume:.4g}")
+            row.append(str(Count(n, volume)))
         found = subject.standardised.values[members[subject.standardised.rows]]
         row += [f"{mean:+.3f}" for mean in found.mean(axis=0)] if len(found) else [""] * len(channels)
         rows.append(row)
@@ -184,12 +191,12 @@ def _clusters_by_depth(subject: Subject) -> Drawing:
     for i, (share, wide) in enumerate(zip(100 * shares, 100 * band, strict=True)):
         colour = SERIES[i % len(SERIES)]
         axes.fill_between(cut.middles, share - wide, share + wide, color=colour, alpha=0.18, linewidth=0)
-        mark = _MARKS[i % len(_MARKS)]
+        mark = MARKS[i % len(MARKS)]
         axes.plot(cut.middles, share, color=colour, marker=mark, markersize=4, linewidth=1.2, label=f"cluster {i + 1}")
     axes.set(xlabel=f"Depth z ({cut.unit})", ylabel="Share of the synapses there (%)")
     axes.set_xlim(cut.edges[0], cut.edges[-1])
     axes.set_ylim(0, min(105, float(np.nanmax(100 * (shares + band))) * 1.08))
-    look.legend_above(axes, columns=clusters.number)
+    look.legend_above(axes)
     caption = (
         "Whether the clusters are equally frequent at all depths: their shares of the "
         f"{count(int(together.sum()), 'synapse')} in each {cut.name}, with a band of ± 2 standard errors, the scatter "

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator
+
 from nd_synapse.detection.registration import BEYOND, UNSURE, WITHIN, Pair, Registration, count_outcomes
 from nd_synapse.report import look
 from nd_synapse.report.captions import count
-from nd_synapse.report.look import INK, SERIES, short
+from nd_synapse.report.look import INK, MARKS, SERIES, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 
 __all__ = ["REGISTRATION", "registration_alerts"]
 
 _MOST_NAMED = 3
-_MARKS = "osD^vPX"
 
 
 def registration_alerts(registration: Registration | None) -> list[str]:
@@ -84,11 +85,12 @@ def _registration(subject: Subject) -> Drawing:
         sure = [pair for pair in pairs if pair.shift_nm is not None]
         unsure = [pair.sections[1] for pair in pairs if pair.shift_nm is None]
         places, lengths = [pair.sections[1] for pair in sure], [float(pair.shift_nm or 0) for pair in sure]
-        look_of: dict[str, Any] = {"color": SERIES[i], "marker": _MARKS[i], "markersize": 3.5}
+        look_of: dict[str, Any] = {"color": SERIES[i], "marker": MARKS[i], "markersize": 3.5}
         axes.plot(places, lengths, linewidth=0.8, label=_name(pairs), **look_of)
         axes.plot(unsure, [0.0] * len(unsure), linewidth=0, fillstyle="none", **look_of)
     axes.axhline(registration.limit_nm, color=INK, linewidth=1, linestyle="--")
     axes.set(xlabel="Section", ylabel="Shift in the plane (nm)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=-0.05 * axes.get_ylim()[1])
     drawn.legend(loc="outside right upper")
     y, x = registration.farthest_px

@@ -13,7 +13,7 @@ from nd_synapse.geometry import nearest_voxel
 from nd_synapse.report import look
 from nd_synapse.report.captions import TIMES, count
 from nd_synapse.report.fields import Field
-from nd_synapse.report.look import ACCENT, QUIET, SERIES, short
+from nd_synapse.report.look import ACCENT, MARKS, QUIET, SERIES, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 
@@ -202,11 +202,10 @@ def _cross_correlation(subject: Subject) -> Drawing:
     axes = drawn.subplots()
     for a, b in pairs[_MOST_LINES:]:
         axes.plot(x, r[:, a, b], color="#c6ced6", linewidth=0.8, zorder=1)
-    marks = "osD^vP"
     for i, (a, b) in enumerate(pairs[:_MOST_LINES]):
         label = f"{short(names[a], 14)} and {short(names[b], 14)}"
         (line,) = axes.plot(x, r[:, a, b], label=label, color=SERIES[i], linewidth=1.3, zorder=9 - i)
-        line.set(marker=marks[i], markersize=3.5)
+        line.set(marker=MARKS[i], markersize=3.5)
     axes.axhline(0, color=QUIET, linewidth=0.7)
     axes.set(xlabel=f"Shift of one channel along x ({unit})", ylabel="Pearson's r of voxels", xlim=(0, x[-1] or 1))
     drawn.legend(loc="outside right upper")

@@ -21,8 +21,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["ACCENT", "ALONE", "DIVERGING", "DPI", "INK", "PALE", "QUIET", "SEQUENTIAL", "SERIES", "WIDTH_IN"]
-__all__ += ["colour_bar", "figure", "heat_map", "house_style", "label_log_axis", "legend_above", "name_channels"]
+__all__ = ["ACCENT", "ALONE", "DIVERGING", "DPI", "GROUPS", "INK", "MARKS", "PALE", "QUIET"]
+__all__ += ["SEQUENTIAL", "SERIES", "WIDTH_IN"]
+__all__ += ["colour_bar", "figure", "heat_map", "house_style", "label_log_axis", "legend_above"]
+__all__ += ["legend_columns", "name_channels"]
 __all__ += ["panel_grid", "png", "short", "signed", "without_frame", "write_cells"]
 
 WIDTH_IN = 6.2
@@ -34,10 +36,15 @@ QUIET = "#6b7785"
 ACCENT = "#0072b2"
 # Okabe and Ito's colours, which colour-blind readers can distinguish; yellow is last, being faint on white
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#f0e442")
+MARKS = ("o", "s", "D", "^", "v", "P", "X")
+# masks and classes: bright enough for outlines on grey images, dark enough for bars on white
+GROUPS = ("#ffb000", "#56b4e9", "#ff6fb5", "#00b585", "#b08cff", "#e8602c")
 PALE = "#d4dae0"
 SEQUENTIAL = "cividis"
 DIVERGING = "RdBu_r"
 _DARK = 0.55
+_LEGEND_LETTERS, _HANDLE_LETTERS = 76, 8
+"""What fits beside each other in a legend: letters in all, of which a handle and the space after it take some."""
 
 _LOOK = {
     "font.family": "DejaVu Sans",
@@ -185,9 +192,16 @@ def signed(number: float) -> str:
     return f"{number:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
 
 
-def legend_above(axes: Axes, columns: int = 2, **options: Any) -> None:
+def legend_columns(labels: Sequence[str]) -> int:
+    """Return in how many columns a legend of these labels fits the width of a figure."""
+    longest = max(map(len, labels), default=0) + _HANDLE_LETTERS
+    return max(1, min(len(labels), _LEGEND_LETTERS // longest))
+
+
+def legend_above(axes: Axes) -> None:
     """Add a legend above the upper left corner of the axes."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, **options)
+    columns = legend_columns(axes.get_legend_handles_labels()[1])
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
 
 
 def panel_grid(panels: int) -> tuple[int, int]:

@@ -41,5 +41,5 @@ def enlarged(image: NDArray[Any], by: Sequence[int]) -> NDArray[Any]:
 
 def paint_outlines(shown: Pixels, masks: Iterable[NDArray[np.bool_]], colours: Iterable[str]) -> None:
     """Paint the ring of each mask (y, x) into `shown`, uint8 (y, x, 3), in its colour."""
-    for mask, colour in zip(masks, colours, strict=False):
+    for mask, colour in zip(masks, colours, strict=True):
         shown[ring(mask)] = np.rint(255 * np.array(to_rgb(colour)))

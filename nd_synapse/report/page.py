@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from nd_synapse.detection.density import Density
+from nd_synapse.detection.density import Count, Density
 from nd_synapse.errors import StorageError
 from nd_synapse.files.atomic import replacing
 from nd_synapse.report.captions import TIMES
@@ -39,6 +39,20 @@ class Chapter:
     title: str
     lead: str
     plots: Sequence[Shown]
+
+    @property
+    def drawn(self) -> list[Shown]:
+        """The plots with an image, and those that should have one and failed."""
+        return [plot for plot in self.plots if plot.failed or plot.image is not None]
+
+    @property
+    def absent(self) -> dict[str, list[Shown]]:
+        """The other plots by the reason why there is no image."""
+        found: dict[str, list[Shown]] = {}
+        for plot in self.plots:
+            if not plot.failed and plot.image is None:
+                found.setdefault(plot.reason, []).append(plot)
+        return found
 
 
 def file_name(title: str) -> str:
@@ -84,7 +98,7 @@ def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
     if facts.density is not None:
         cards.append(_density_card(facts.density))
     elif volume is not None:
-        cards.append(("Density", f"{_plain(table.n / volume)} per µm³", f"in {_plain(volume)} µm³ of tissue"))
+        cards.append(("Density", f"{Count(table.n, volume)} per µm³", f"in {_plain(volume)} µm³ of tissue"))
     if not facts.chance.reason:
         low, share, high = (f"{n:,}" for n in facts.chance.expected(table.n))
         cards.append(("Expected by chance", share, f"of these; {low} to {high} by other assumptions"))
@@ -108,19 +122,17 @@ def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:
 
 def _density_card(density: Density) -> tuple[str, str, str]:
     """Return the density with its interval, and what other rules of counting give."""
-    every, without_low, without_high = (
-        f"{count.per_um3 or 0:.3g}" for count in (density.every, density.without_low, density.without_high)
-    )
     volume = f"in {_plain(density.every.um3)} µm³ of tissue"
-    cut = f"with the {density.cut:,} cut at a border as whole ones {every}"
+    cut = f"with the {density.cut:,} cut at a border as whole ones {density.every}"
     if density.brick.per_um3 is None:
         return ("Density", "unknown", f"{density.no_interval}; {cut}; {volume}")
     between = f"no interval: {density.no_interval}"
     if density.interval is not None:
         low, high = density.interval
-        between = f"95 % interval {low:.3g} to {high:.3g}, from {density.tiles} tiles"
-    choices = f"excluding at first faces {without_low}, at last ones {without_high}"
-    return ("Density", f"{density.brick.per_um3:.3g} per µm³", f"{between}; {choices}; {cut}; {volume}")
+        digits = density.brick.digits
+        between = f"95 % interval {low:.{digits}g} to {high:.{digits}g}, from {density.tiles} tiles"
+    choices = f"excluding at first faces {density.without_low}, at last ones {density.without_high}"
+    return ("Density", f"{density.brick} per µm³", f"{between}; {choices}; {cut}; {volume}")
 
 
 def _times(extents: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import cycle
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from nd_synapse.report.clusters import Clusters, cluster
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.fields import Fields
-from nd_synapse.report.look import house_style, png
+from nd_synapse.report.look import GROUPS, house_style, png
 from nd_synapse.report.table import NothingToDrawError, Standardised, SynapseTable
 from nd_synapse.volumes import Volume
 
@@ -39,6 +40,11 @@ class Subject:
     images: Mapping[str, Volume] = field(default_factory=dict)
     """Voxels of each channel in the box of the facts, (z, y, x); empty if only the table is known."""
     mask_volumes: Mapping[str, Volume] = field(default_factory=dict)
+
+    @cached_property
+    def group_colours(self) -> dict[str, str]:
+        """The colour of each mask and class, the same in every figure."""
+        return dict(zip(dict.fromkeys([*self.masks, *self.mask_volumes, *self.table.groups]), cycle(GROUPS)))
 
     @cached_property
     def fields(self) -> Fields:

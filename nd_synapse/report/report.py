@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ from nd_synapse.report.table import Standardised, SynapseTable, standardise
 from nd_synapse.volumes import Volume
 
 __all__ = ["CHAPTERS", "Report", "draw_report", "write_report"]
+
+log = logging.getLogger(__name__)
 
 CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
     (
@@ -84,8 +88,14 @@ def draw_report(
     synapses = SynapseTable.of(table)
     standardised = standardise(list(synapses.channels), synapses.brightness())
     subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed, images or {}, mask_volumes or {})
+    every = [plot for *_, plots in CHAPTERS for plot in plots]
+    shown = {}
+    for number, plot in enumerate(every, start=1):
+        started = time.monotonic()
+        shown[plot.slug] = show(plot, subject)
+        log.info("figure %d of %d: %s, %.1f s", number, len(every), plot.title, time.monotonic() - started)
     chapters = [
-        page.Chapter(slug, heading, lead, [show(plot, subject) for plot in plots])
+        page.Chapter(slug, heading, lead, [shown[plot.slug] for plot in plots])
         for slug, heading, lead, plots in CHAPTERS
     ]
     return Report(title, synapses, standardised, chapters, seed)

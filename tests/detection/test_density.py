@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection import Plan, detect, objects
 from nd_synapse.detection.brick import excluded, weights
-from nd_synapse.detection.density import Density, density
+from nd_synapse.detection.density import Count, Density, density
 from nd_synapse.detection.flags import bright_everywhere
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.detection.outcome import Brightness
@@ -49,6 +49,11 @@ def plates(shape: tuple[int, int, int], apart: tuple[int, int, int], extent: tup
     """Return a lattice of cuboids."""
     along = [np.arange(n) % a < e for n, a, e in zip(shape, apart, extent, strict=True)]
     return np.logical_and.outer(np.logical_and.outer(along[0], along[1]), along[2])
+
+
+@pytest.mark.parametrize(("synapses", "words"), [(0, "0"), (2, "0.0004"), (12, "0.0024"), (123, "0.0246")])
+def test_a_density_has_the_digits_that_its_count_carries(synapses: int, words: str) -> None:
+    assert str(Count(synapses, 5000.0)) == words
 
 
 @pytest.mark.parametrize("extent", [(1, 1, 1), (3, 4, 6), (4, 8, 2)])

@@ -236,6 +236,13 @@ def test_the_dark_page_and_the_printed_one_are_whole(browser, page):
     browser.call("Emulation.setEmulatedMedia", features=[])
     pdf = base64.b64decode(browser.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69)["data"])
     assert pdf.startswith(b"%PDF")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    folded = "[...document.querySelectorAll('article details table')].map(table => table.checkVisibility())"
+    shown = browser.evaluate(folded)
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert len(shown) > 10
+    assert all(shown), "paper cannot be unfolded"
+    assert not any(browser.evaluate(folded))
     (ARTEFACTS / "print.pdf").write_bytes(pdf)
     assert browser.said() == []
 

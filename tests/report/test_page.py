@@ -15,17 +15,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import tifffile
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
 from nd_synapse.errors import StorageError
 from nd_synapse.report import report
+from nd_synapse.report.look import figure, house_style, legend_above, legend_columns
 from nd_synapse.report.page import file_name
 from nd_synapse.report.plot import Drawing, Plot, show
 from nd_synapse.report.table import NothingToDrawError
 from pymeda_driver import RunFacts, draw_report, pymeda_pipeline, write_report
 from tests.report.conftest import Page, Written
-from tests.report.examples import FACTS, PLOTS, ROOT, VOXEL_NM, drawn, subject, synapses
+from tests.report.examples import BOX, FACTS, PLOTS, ROOT, VOXEL_NM, draw, drawn, subject, synapses, volumes
 
 
 def test_the_page_is_called_pymeda(whole):
@@ -51,7 +53,7 @@ def test_any_title_gives_a_plain_file_name(title, name):
 def test_every_figure_is_drawn_and_saved(whole):
     assert set(whole.figures) == set(PLOTS)
     assert whole.text.count("data:image/png;base64,") == len(PLOTS)
-    assert "No figure." not in whole.page.text
+    assert "Not drawn" not in whole.page.text
     assert "could not be drawn" not in whole.page.text
     for path in whole.figures.values():
         with Image.open(path) as image:
@@ -231,9 +233,56 @@ def test_figures_whose_columns_are_missing_are_replaced_by_the_reason(tmp_path):
         "The report was drawn from the table alone, without the voxels of the images.",
     ):
         assert reason in page.text
+    assert page.text.count("without projections") == 1, "one sentence for all figures of a chapter"
+    assert {slug for slug, plot in PLOTS.items() if plot.title in page.text} == set(PLOTS)
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    contents = {link.removeprefix("#") for link in page.all("a", "href")}
+    assert contents & set(PLOTS) == drawn, "the contents lead to figures, not to empty places"
     assert "could not be drawn" not in page.text
     assert (tmp_path / "figures" / "correlation-matrix.png").exists()
     assert (tmp_path / "figures" / "colocalisation.png").exists()
+
+
+def test_the_log_names_each_figure_as_it_is_drawn(monkeypatch, caplog):
+    monkeypatch.setattr(report, "CHAPTERS", (("all", "All", "Two plots.", (PLOTS["sizes"], PLOTS["scree"])),))
+    with caplog.at_level("INFO", logger="nd_synapse.report"):
+        draw_report(title="t", table=synapses(30), facts=FACTS, overviews={}, mask_overviews={})
+    said = [record.getMessage().rsplit(",", 1)[0] for record in caplog.records]
+    assert said == ["figure 1 of 2: Sizes", "figure 2 of 2: Scree Plot"]
+
+
+def test_a_mask_has_the_same_colour_in_every_figure():
+    table = {**synapses(400), "in_Gaba": np.arange(400) < 100, "class": np.array(["exc", "inh"])[np.arange(400) % 2]}
+    images, masks = volumes(table)
+    masks["Gaba"] = masks["synapses"] * (np.arange(BOX.shape[2]) < 100).astype(np.uint8)
+    made = subject(table, images=images, masks=masks)
+    of = replace(
+        made, masks={name: mask.max(0) for name, mask in masks.items()}, overviews={"A": images["GABA"].max(0)}
+    )
+    (legend,) = draw("outlines", of).figure.legends
+    outlined = {
+        text.get_text(): to_hex(line.get_color()) for text, line in zip(legend.texts, legend.get_lines(), strict=True)
+    }
+    bars = draw("groups", of).figure.axes[0]
+    names = [label.get_text() for label in bars.get_yticklabels()]
+    coloured = {name: to_hex(bar.get_facecolor()) for name, bar in zip(names, bars.patches, strict=True)}
+    assert list(coloured) == ["synapses", "Gaba", "exc", "inh"]
+    assert outlined == {name: coloured[name] for name in ("synapses", "Gaba")}
+    assert len(set(coloured.values())) == 4
+
+
+def test_a_legend_that_would_be_wider_than_the_figure_gets_more_rows():
+    assert legend_columns(["cluster 1", "cluster 2", "cluster 3", "cluster 4"]) == 4
+    assert legend_columns(["cluster 1 (97.3 %)"] * 4) == 2
+    assert legend_columns(["a mask of a name of so and so many letters"] * 16) == 1
+    with house_style():
+        drawn = figure(3)
+        axes = drawn.subplots()
+        for i in range(4):
+            axes.plot([0, 1], [0, i], label=f"cluster {i} (27.3 %)")
+        legend_above(axes)
+        drawn.canvas.draw()
+        assert axes.get_legend().get_window_extent().x1 <= drawn.bbox.x1
 
 
 def test_a_figure_that_fails_does_not_cost_the_others_and_is_logged(tmp_path, monkeypatch, caplog):
