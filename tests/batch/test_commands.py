@@ -673,7 +673,7 @@ class TestWords:
         "words",
         [
             *(["--fresh"], ["--dry-run"], ["--path", "x"], ["--path=x"], ["--shared", "s3://abc/d"], ["--shard=1"]),
-            *(["--phase", "report"], ["--config", "neurodata.cfg"], ["--list-pipelines"]),
+            *(["--phase", "report"], ["--config", "neurodata.cfg"], ["--list-pipelines"], ["--source", "a.zarr"]),
         ],
     )
     def test_options_that_mean_nothing_in_a_container_are_refused(self, words: list[str]) -> None:
@@ -684,6 +684,10 @@ class TestWords:
     def test_options_that_are_of_use_here_alone_are_left_out(self) -> None:
         words = ["--token-file", "t", "--block-size=8,8,8", "--quiet", "--token-file=t", "--exp", "slice"]
         assert for_container(words, None) == ("--quiet", "--exp", "slice")
+
+    def test_a_volume_in_a_bucket_is_read_by_the_containers(self) -> None:
+        words = ["--source", "s3://lab/a.zarr", "--resolution=1"]
+        assert for_container(words, None) == ("--source", "s3://lab/a.zarr", "--resolution", "1")
 
     def test_a_parameter_from_a_file_travels_as_its_text(self, tmp_path: Path) -> None:
         (tmp_path / "fold").write_text("4.5")
