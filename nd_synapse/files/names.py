@@ -35,7 +35,7 @@ _OTHER = {
     **dict.fromkeys(("laser", "filter", "cam", "camera", "dye", "stain", "marker"), "channels"),
     **dict.fromkeys(("t", "tp", "time", "timepoint"), "times"),
     **dict.fromkeys(("r", "row", "col", "column", "x", "y", "tile", "pos", "position", "site", "fov"), "tiles"),
-    **dict.fromkeys(("field", "view", "angle", "well", "roi"), "tiles"),
+    **dict.fromkeys(("xy", "m", "mosaic", "scene", "field", "view", "angle", "well", "roi"), "tiles"),
     **dict.fromkeys(("round", "session", "cycle"), "rounds"),
 }
 """What a word before a number says that it counts, other than slices."""
@@ -118,10 +118,10 @@ def natural_order(paths: Sequence[Path], pattern: str | None = None) -> list[Pat
 
 def _refuse_lone_step(paths: list[Path], pattern: str, which: str) -> None:
     """Raise UsageError for two files some numbers apart: slices with others missing, or two wavelengths."""
-    before, *others = _numbers(paths, pattern).values()
-    if len(others) != 1:
+    keys = list(_numbers(paths, pattern).values())
+    if len(keys) != 2:
         return
-    step = next(b - a for a, b in zip(before, others[0], strict=True) if a != b)
+    step = next(after - before for before, after in zip(*keys, strict=True) if before != after)
     if step > 1 and step.denominator == 1:
         found = f"their numbers are {step} apart, so slices may be missing, or they are no slices of one channel"
         raise UsageError(f"{paths[0].name} and {paths[1].name}", found, f"If they follow each other, say {which}")

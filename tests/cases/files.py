@@ -261,14 +261,14 @@ NAMES = (
         slices("TimePoint_1.tif", "TimePoint_2.tif"),
     ),
     read(
-        "views",
-        "view1.tif, view2.tif",
+        "positions",
+        "img_xy1.tif, img_xy2.tif",
         "2x2x3 uint8: 10 20",
         (
-            "2: view1.tif to view2.tif: a number in their names counts tiles (view 1 to 2). Give the slices of one "
+            "2: img_xy1.tif to img_xy2.tif: a number in their names counts tiles (xy 1 to 2). Give the slices of one "
             "channel, time and tile alone, or say what counts them, with {z} for it in --pattern."
         ),
-        slices("view1.tif", "view2.tif"),
+        slices("img_xy1.tif", "img_xy2.tif"),
     ),
     read(
         "gap-beside-a-date",
