@@ -159,6 +159,8 @@ def _remove(handler: logging.Handler) -> None:
     handler.close()
 
 
+_VERBOSE = ("botocore", "boto3", "s3transfer", "urllib3", "matplotlib", "PIL", "asyncio", "zarr", "numcodecs")
+
 _BEFORE: dict[str | None, int] = {}
 """Former levels of the loggers that were changed; None is the root's name."""
 
@@ -173,10 +175,16 @@ def _adjust_levels() -> None:
 
 def _set_levels(level: int) -> None:
     """Set the root to a level, and verbose libraries to warnings."""
-    for name in (None, "botocore", "boto3", "s3transfer", "urllib3", "matplotlib", "PIL", "asyncio"):
+    # tifffile logs what it finds wrong with a file; our error follows, in one line
+    levels: dict[str | None, int] = {
+        None: level,
+        **dict.fromkeys(_VERBOSE, logging.WARNING),
+        "tifffile": logging.CRITICAL,
+    }
+    for name, wanted in levels.items():
         logger = logging.getLogger(name)
         _BEFORE.setdefault(name, logger.level)
-        logger.setLevel(level if name is None else logging.WARNING)
+        logger.setLevel(wanted)
 
 
 def _restore_levels() -> None:

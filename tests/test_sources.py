@@ -334,6 +334,7 @@ class TestRun:
         write("ome05.zarr", tmp_path / "a.zarr", CHANNELS)
         assert found_by(put(s3_env, tmp_path / "a.zarr"), tmp_path / "s3", block_size=(4, 32, 32)) == expected
         folder = tmp_path / "s3" / "nomads-unsupervised_a_z_0_6_y_0_60_x_0_70"
+        assert not re.search("numcodecs|zarr\\.core", (folder / "job.log").read_text())
         run = json.loads((folder / "run.json").read_text())
         assert run["asked"]["source"]["uri"] == "s3://volumes/lab/a.zarr"
         printed = io.StringIO()

@@ -346,7 +346,6 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 def _run(arguments: list[str], _environ: Mapping[str, str]) -> int:
     request = request_of(parser().parse_args(arguments))
     logs.apply(logs.LogSettings(logging.WARNING))  # the report says it all
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # our error follows, in one line
     evaluate = _volume if request.images else _table if request.detections else _cubes
     report = evaluate(request)
     if request.out is not None:
