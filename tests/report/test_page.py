@@ -282,7 +282,9 @@ def test_a_legend_that_would_be_wider_than_the_figure_gets_more_rows():
             axes.plot([0, 1], [0, i], label=f"cluster {i} (27.3 %)")
         legend_above(axes)
         drawn.canvas.draw()
-        assert axes.get_legend().get_window_extent().x1 <= drawn.bbox.x1
+        legend = axes.get_legend()
+        assert legend is not None
+        assert legend.get_window_extent().x1 <= drawn.bbox.x1
 
 
 def test_a_figure_that_fails_does_not_cost_the_others_and_is_logged(tmp_path, monkeypatch, caplog):
