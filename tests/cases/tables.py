@@ -263,7 +263,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "no-text",
         "an Excel workbook",
-        "PK\x03\x04\x14\x00\x06\x00  (0 objects)",
+        "the first bytes as the name of a channel (0 objects)",
         "65: it is an Excel workbook, or another zip file",
         _report(b"PK\x03\x04\x14\x00\x06\x00"),
     ),
