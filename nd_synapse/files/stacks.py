@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nd_synapse.errors import DataError, UsageError
+from nd_synapse.errors import DataError, UsageError, few
 from nd_synapse.files.formats import is_zarr, refuse_foreign
 from nd_synapse.files.image import Image, ImageVolume, image_of_array
 from nd_synapse.files.names import by_channel, is_tiff_name, natural_order, stem
@@ -30,6 +31,8 @@ __all__ = [
     "stack_of_array",
     "volumes_of_node",
 ]
+
+log = logging.getLogger(__name__)
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -166,6 +169,8 @@ def _of_folder(path: Path) -> list[tuple[str, _Opener]]:
             "Give a folder with a TIFF stack a channel, or with its slices, or a Zarr group with an array a channel"
         )
         raise DataError(str(path), "it holds no image volume", wanted)
+    if others := [entry.name for entry in sorted(path.iterdir()) if _is_volume(entry) and entry not in files]:
+        log.warning("%s: its TIFF files are read, and not %s", path, few(others))
     if len(files) > 1 and _is_plane(files[0]):
         groups = by_channel(files)
         if len(groups) < len(files):
@@ -175,6 +180,10 @@ def _of_folder(path: Path) -> list[tuple[str, _Opener]]:
 
 def _tiffs(folder: Path) -> list[Path]:
     return [file for file in sorted(folder.iterdir()) if is_tiff_name(file.name) and file.name[0] != "."]
+
+
+def _is_volume(path: Path) -> bool:
+    return path.suffix == ".npy" or (path.is_dir() and (is_zarr(path) or bool(_tiffs(path))))
 
 
 def _is_plane(path: Path) -> bool:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UnknownNameError, UsageError
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import Stack
-from nd_synapse.files.stacks import natural_order, open_stack, stack_of_array
+from nd_synapse.files.stacks import natural_order, open_channels, open_stack, stack_of_array
 
 REPOSITORY = Path(__file__).parents[2]
 GREY: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
@@ -536,3 +536,13 @@ def test_an_array_in_memory_is_a_stack():
     assert np.array_equal(stack.read(1, 2), volume[1:2])
     with pytest.raises(UsageError):
         next(stack.slabs(0))
+
+
+def test_volumes_of_other_formats_beside_tiff_files_are_named_in_the_log(tmp_path, caplog):
+    voxels = np.ones((3, 4, 5), np.uint8)
+    tifffile.imwrite(tmp_path / "PSD95.tif", voxels, **GREY)
+    zarr.create_array(tmp_path / "GABA.zarr", data=voxels)
+    np.save(tmp_path / "Synapsin.npy", voxels)
+    (tmp_path / "figures").mkdir()
+    assert list(open_channels(tmp_path)) == ["PSD95"]
+    assert caplog.messages == [f"{tmp_path}: its TIFF files are read, and not GABA.zarr, Synapsin.npy"]
