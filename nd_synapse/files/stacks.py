@@ -170,7 +170,7 @@ def _of_folder(path: Path) -> list[tuple[str, _Opener]]:
         )
         raise DataError(str(path), "it holds no image volume", wanted)
     if others := [entry.name for entry in sorted(path.iterdir()) if _is_volume(entry) and entry not in files]:
-        log.warning("%s: its TIFF files are read, and not %s", path, few(others))
+        log.info("%s: its TIFF files are read, and not %s", path, few(others))
     if len(files) > 1 and _is_plane(files[0]):
         groups = by_channel(files)
         if len(groups) < len(files):

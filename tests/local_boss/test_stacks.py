@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import pickle
 import subprocess
 import sys
@@ -544,5 +545,6 @@ def test_volumes_of_other_formats_beside_tiff_files_are_named_in_the_log(tmp_pat
     zarr.create_array(tmp_path / "GABA.zarr", data=voxels)
     np.save(tmp_path / "Synapsin.npy", voxels)
     (tmp_path / "figures").mkdir()
-    assert list(open_channels(tmp_path)) == ["PSD95"]
+    with caplog.at_level(logging.INFO):
+        assert list(open_channels(tmp_path)) == ["PSD95"]
     assert caplog.messages == [f"{tmp_path}: its TIFF files are read, and not GABA.zarr, Synapsin.npy"]
