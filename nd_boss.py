@@ -1,8 +1,8 @@
 """Pushes masks to BOSS: the historical module; the code is in `nd_synapse.boss`."""
 
+from nd_synapse.boss.address import DEFAULT_HOST
 from nd_synapse.boss.connection import create_boss_remote
 from nd_synapse.boss.push import (
-    DEFAULT_HOST,
     Destination,
     Patience,
     PushReport,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from batch.planning import BatchPlan, plan_of
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse import logs
@@ -18,7 +18,10 @@ from nd_synapse.job.job import Job
 from nd_synapse.redaction import is_known_in
 from nd_synapse.values import parse_assignments
 
-__all__ = ["COMMANDS", "Requested", "for_container", "parser_of", "requested_run", "without_secrets"]
+if TYPE_CHECKING:
+    from batch.plan import BatchPlan
+
+__all__ = ["COMMANDS", "PLANNED", "Requested", "for_container", "parser_of", "requested_run", "without_secrets"]
 
 COMMANDS = {
     "plan": "print what a run would do, need and cost, and do nothing",
@@ -29,7 +32,7 @@ COMMANDS = {
     "resume": "submit what is missing of a run",
 }
 
-_PLANNED = ("plan", "submit")
+PLANNED = ("plan", "submit")
 """Commands that take the options of a run, too."""
 
 _LEAST_MIB, _MOST_MIB = 512, 32 * 2**20
@@ -50,7 +53,7 @@ def parser_of(command: str) -> Parser:
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
         epilog=exit_codes(*REMOTE),
     )
-    if command in _PLANNED:
+    if command in PLANNED:
         p.appendix = _REST
         add_number(p, "--shards", 1, MOST_CHILDREN, "children of each array; default: as planned")
     else:
@@ -101,6 +104,8 @@ class Requested:
 
     def plan(self, compute: Compute) -> BatchPlan:
         """Open the volume and plan its run."""
+        from batch.planning import plan_of  # intern is imported only where it is used
+
         return plan_of(self.job, self.job.open_source(), compute, self.ours.shards, self.cpus)
 
 

@@ -17,8 +17,6 @@ from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from nd_synapse.credentials import Token
 from nd_synapse.errors import StorageError
 from nd_synapse.paths import refuse_special
@@ -55,7 +53,12 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is gener
             return  # it is closed
         # logging would print a traceback to where nothing can be written
         with suppress(OSError, ValueError):
-            tqdm.write(self.format(record), file=sys.stderr)
+            if sys.stderr.isatty():
+                from tqdm import tqdm  # only a terminal has bars
+
+                tqdm.write(self.format(record), file=sys.stderr)
+            else:
+                sys.stderr.write(f"{self.format(record)}\n")
 
 
 class _Lines(logging.Formatter):

@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["Progress", "on_terminal", "reporting", "silent"]
 
@@ -60,6 +61,8 @@ def reporting(shown: bool) -> Iterator[Progress]:
             bar.close()
             bar = None
         if bar is None:
+            from tqdm import tqdm  # only a terminal has bars
+
             # tqdm draws no bar on a terminal of unknown size
             columns, rows = shutil.get_terminal_size((100, 24))
             bar = tqdm(total=total, initial=done, desc=step, unit="block", leave=False, ncols=columns, nrows=rows)

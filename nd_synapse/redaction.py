@@ -13,7 +13,7 @@ import re
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
@@ -134,7 +134,12 @@ def redacted(text: str, *more: Token) -> str:
     They are removed as given, quoted and percent-encoded; so are values of Authorization headers, user and password in
     URLs, and what AWS calls a key.
     """
-    for secret in _all(*more):
+    return _without(_all(*more), text)
+
+
+def _without(secrets: Iterable[Token], text: str) -> str:
+    """Remove secrets from a text, and what is written where a secret stands."""
+    for secret in secrets:
         if secret.is_secret:
             for form in _forms(secret):
                 text = text.replace(form, HIDDEN)
@@ -144,13 +149,18 @@ def redacted(text: str, *more: Token) -> str:
 
 def redacted_values(value: Any) -> Any:
     """Return plain values, such as those of JSON, with every text in them redacted."""
-    if isinstance(value, str):
-        return redacted(value)
-    if isinstance(value, Mapping):
-        return {redacted_values(name): redacted_values(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(redacted_values, value))
-    return value
+    secrets = _all()  # once: reading the environment takes longer than a text
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return _without(secrets, value)
+        if isinstance(value, Mapping):
+            return {clean(name): clean(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(clean, value))
+        return value
+
+    return clean(value)
 
 
 def is_known_in(text: str) -> bool:

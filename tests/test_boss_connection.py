@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
 
 from nd_synapse.boss import transport
-from nd_synapse.boss.connection import Patience, address_of, connect, describe_resource
+from nd_synapse.boss.address import address_of
+from nd_synapse.boss.connection import Patience, connect, describe_resource
 from nd_synapse.boss.cutouts import erase_block, read_cutout, write_block
 from nd_synapse.boss.transport import BossAdapter
 from nd_synapse.credentials import Token

@@ -52,6 +52,7 @@ COMMANDS = [
 ]
 DRIVER = [sys.executable, str(REPOSITORY / "driver.py")]
 REPORT = [sys.executable, "-m", "pymeda_driver"]
+LIBRARIES = ["boto3", "botocore", "intern", "matplotlib", "requests", "scipy", "sklearn"]
 LIMIT_S = 120
 """Against hangs."""
 
@@ -112,6 +113,19 @@ class TestOutput:
 def test_every_command_has_a_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(*command, "--help") == 0
     assert capsys.readouterr().out.startswith("usage: ")
+
+
+def test_a_help_imports_no_library_of_the_work() -> None:
+    """They take most of a second."""
+    program = f"""
+import sys
+from tests.in_process import main
+for command in {COMMANDS!r}:
+    main(*command, "--help")
+print(*(name for name in {LIBRARIES!r} if name in sys.modules), file=sys.stderr)
+"""
+    done = run([sys.executable, "-c", program])
+    assert (done.returncode, done.stderr) == (0, "\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -195,7 +209,7 @@ class TestMachine:
             [sys.executable, "-S", "-E", "driver.py"], cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT_S
         )
         assert done.returncode == StorageError.exit_code
-        assert "No module named" in done.stderr
+        assert "there is no module numpy" in done.stderr
         assert "requirements.txt" in done.stderr
         assert done.stderr.count("\n") == 1
 

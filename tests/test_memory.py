@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from nd_synapse.cli.run_options import job_from, parser
-from nd_synapse.detection import Plan, detect
 from nd_synapse.detection.budget import check_memory, needs_of
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps

@@ -27,6 +27,7 @@ from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
+from nd_synapse.boss.address import DEFAULT_HOST
 from nd_synapse.boss.catalog import find_channel
 from nd_synapse.boss.connection import Patience, connect, patience_of
 from nd_synapse.boss.cutouts import erase_block, read_cutout, request_size, write_block
@@ -39,7 +40,6 @@ from nd_synapse.user_code import mask_of
 from nd_synapse.volumes import Source, Volume
 
 __all__ = [
-    "DEFAULT_HOST",
     "Destination",
     "Patience",
     "PushReport",
@@ -54,9 +54,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-# The host of the historical program, api.boss.neurodata.io, is no more; this is where BOSS is served today.
-DEFAULT_HOST = "api.bossdb.io"
 
 FOUND = np.uint8(255)
 

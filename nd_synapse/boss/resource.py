@@ -14,8 +14,9 @@ from intern.remote.boss import BossRemote
 from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
+from nd_synapse.boss.address import Address, address_of
 from nd_synapse.boss.catalog import find_channel, find_experiment, read_frame, unknown
-from nd_synapse.boss.connection import Address, Patience, address_of, connect
+from nd_synapse.boss.connection import Patience, connect
 from nd_synapse.boss.cutouts import read_cutout
 from nd_synapse.boss.destination import is_mask
 from nd_synapse.config import NeurodataConfig, read_neurodata_config

@@ -16,16 +16,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser
 from nd_synapse.errors import NDSynapseError, StorageError, UnavailableError, UsageError
-from nd_synapse.evaluate.evaluation import evaluate_points
-from nd_synapse.evaluate.truth import read_points
 from nd_synapse.geometry import Box
-from nd_synapse.local_boss.boss import Boss
-from nd_synapse.local_boss.sample import COLLECTION, DESCRIPTION, EXPERIMENT, SampleInfo, write_sample
-from nd_synapse.local_boss.tokens import writing_token
+
+if TYPE_CHECKING:
+    from nd_synapse.local_boss.sample import SampleInfo
 
 __all__ = ["main", "make_room"]
 
@@ -57,6 +56,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _demonstrate(path: Path) -> int:
     """Write the sample, serve it, run the job, and verify and score its results."""
+    # a help appears sooner without them
+    from nd_synapse.local_boss.boss import Boss
+    from nd_synapse.local_boss.sample import COLLECTION, DESCRIPTION, EXPERIMENT, write_sample
+    from nd_synapse.local_boss.tokens import writing_token
+
     make_room(path)
     data = path / "boss"
     _write(f"1. A sample: writing {COLLECTION}/{EXPERIMENT} ({DESCRIPTION.lower()}) to {data}")
@@ -120,12 +124,17 @@ def make_room(path: Path) -> None:
 
 
 def _arguments(url: str, box: Box) -> list[str]:
+    from nd_synapse.local_boss.sample import COLLECTION, EXPERIMENT
+
     ranges = [text for axis, (a, b) in zip("zyx", box.ranges, strict=True) for text in (f"--{axis}-range", f"{a},{b}")]
     return ["--host", url, "--col", COLLECTION, "--exp", EXPERIMENT, *ranges]
 
 
 def _write_score(folder: Path, sample: SampleInfo) -> None:
     """Print how the table compares with the planted synapses."""
+    from nd_synapse.evaluate.evaluation import evaluate_points
+    from nd_synapse.evaluate.truth import read_points
+
     planted, detected = read_points(sample.truth_csv, None), read_points(folder / "synapses.csv", None)
     result = evaluate_points(planted, detected, _MATCH_NM)
     _write(

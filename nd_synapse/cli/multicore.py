@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from nd_synapse import logs
-from nd_synapse.blocks.pool import InWorkerError
+from nd_synapse.blocks.worker import InWorkerError
 from nd_synapse.cli.options import add_blocks, add_verbosity, add_workers, level_of, search_working_folder
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser, add_value

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser, add_value
 from nd_synapse.errors import LOCAL, exit_codes
-from nd_synapse.report.facts import RunFacts
-from nd_synapse.report.report import write_report
-from nd_synapse.report.table_file import read_table_file
 from nd_synapse.values import parse_path
 
 __all__ = ["main"]
@@ -31,6 +28,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
         requested = parser.parse_args(words)
+        # a help appears sooner without matplotlib
+        from nd_synapse.report.facts import RunFacts
+        from nd_synapse.report.report import write_report
+        from nd_synapse.report.table_file import read_table_file
+
         table = read_table_file(requested.table)
         log.info("drawing the report of %s", requested.table)
         page = write_report(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nd_synapse import logs
 from nd_synapse.cli.options import level_of, search_working_folder
@@ -18,10 +19,11 @@ from nd_synapse.console import app
 from nd_synapse.errors import StoppedError
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import ResultFolder
-from nd_synapse.job.outcome import Outcome
-from nd_synapse.job.steps import dry_run, finish, opened, run, run_part
 from nd_synapse.pipeline.listing import described, listed
 from nd_synapse.progress import reporting
+
+if TYPE_CHECKING:
+    from nd_synapse.job.outcome import Outcome
 
 __all__ = ["main"]
 
@@ -49,6 +51,8 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     options = options_of(argv, prog)
     if options.list_pipelines:
         return app.write_stdout(listed())
+    from nd_synapse.job.steps import dry_run, opened, run, run_part  # a help appears sooner without the work
+
     job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options)))
     if options.dry_run:
@@ -83,6 +87,8 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
 
 def _uploaded(outcome: Outcome, folder: ResultFolder) -> int:
     """Upload the results of a job and log what fails; return the exit code of a defect."""
+    from nd_synapse.job.steps import finish
+
     before, job = len(outcome.failures), outcome.job
     remedy = app.GOES_ON
     if job.bucket is not None:

@@ -27,7 +27,6 @@ from nd_synapse.job.job import BUCKET_VARIABLE, DEFAULT_OUT_COL, DEFAULT_OUT_EXP
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.redaction import hide
-from nd_synapse.sources.source import box_of
 from nd_synapse.values import parse_assignments, parse_gib, parse_int, parse_names, parse_path
 
 __all__ = ["INDEX_VARIABLE", "PHASES", "job_from", "parser"]
@@ -174,6 +173,8 @@ def _volume(options: argparse.Namespace, config: NeurodataConfig | None) -> dict
     if location is not None:
         if options.host or options.col or options.exp:
             raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
+        from nd_synapse.sources.source import box_of  # files are opened only where they are read
+
         z, y, x = ranges
         return {"source": location, "box": box_of(location, (z, y, x))}
     missing = [f"--{option.replace('_', '-')}" for option, value in given.items() if value is None]

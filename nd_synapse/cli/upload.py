@@ -18,7 +18,6 @@ from nd_synapse.errors import REMOTE, DataError, StoppedError, StorageError, Usa
 from nd_synapse.job.deliverables import MARKER, checksums, symlinks
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.job import BUCKET_VARIABLE
-from nd_synapse.job.manifest import read_run_file
 from nd_synapse.values import parse_path
 
 __all__ = ["ended_at_once", "main", "parser"]
@@ -47,8 +46,6 @@ def parser(prog: str) -> Parser:
 
 def _upload(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     """Upload the folder that a command line names."""
-    from nd_synapse.job import upload
-
     options = parser(prog).parse_args(argv)
     bucket = options.bucket or environ.get(BUCKET_VARIABLE)
     logs.apply(logs.LogSettings(level_of(options)))
@@ -58,6 +55,8 @@ def _upload(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
         raise UsageError(f"uploading {options.folder}", "there is no such folder", "Give a result folder")
     with locked(options.folder):
         key, is_all = _key_of(options.folder, bucket)
+        from nd_synapse.job import upload  # boto3 is imported only where it is used
+
         log.info("sending %s to s3://%s/%s/, where it is not there yet", options.folder, bucket, key)
         with ended_at_once(app.GOES_ON):
             uploaded = upload.upload_folder(options.folder, bucket, key, acl=options.acl)
@@ -88,6 +87,8 @@ def _key_of(folder: Path, bucket: str) -> tuple[str, bool]:
             "Replace them by files, or remove them",
         )
     if (folder / MARKER).is_file():
+        from nd_synapse.job.manifest import read_run_file  # `run` imports this module, too
+
         run = read_run_file(folder)
         differs = run.unlike(checksums(folder))
         if differs:

@@ -7,7 +7,6 @@ import inspect
 import sys
 from collections.abc import Iterable
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 from nd_synapse.importing import load_function
@@ -36,6 +35,8 @@ def covered_files() -> list[Path]:
 @cache
 def code() -> str:
     """Return a fingerprint of our code and of the libraries."""
+    from importlib import metadata  # workers, which get the fingerprint, start sooner without it
+
     return _digest([*_contents(covered_files()), *(metadata.version(name).encode() for name in _LIBRARIES)])
 
 

@@ -166,18 +166,12 @@ class Joint:
     """Which parts are one object, from the ids (n,) of all parts, in any order, and the pairs (m, 2) that touch."""
 
     def __init__(self, ids: NDArray[Any], pairs: Sequence[NDArray[Any]]) -> None:
-        # workers measure and never join: they start sooner without scipy
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
         order = np.argsort(ids)
         self.part_ids = ids[order]
         """The ids of all parts, sorted."""
         n = len(ids)
         touching = np.unique(np.concatenate([*pairs, np.empty((0, 2), ids.dtype)]), axis=0)
-        a, b = (np.searchsorted(self.part_ids, touching[:, side]) for side in (0, 1))
-        graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
-        _, component = connected_components(graph, directed=False) if n else (0, np.empty(0, np.int32))
+        component = _components(n, *(np.searchsorted(self.part_ids, touching[:, side]) for side in (0, 1)))
         # parts are sorted by id: the first part of a component holds the object's first voxel
         _, first_part, object_of_part = np.unique(component, return_index=True, return_inverse=True)
         rank = np.empty(len(first_part), np.int64)
@@ -194,6 +188,19 @@ class Joint:
             ids: NDArray[Any] = values[self._gather[self._first]]
             return ids
         return _reduce(_reduction(name), values[self._gather], self._first)
+
+
+def _components(n: int, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[Any]:
+    """Return for each of n things the number of the component that pairs, some a and b, join it to."""
+    if not len(a):
+        return np.arange(n, dtype=np.int32)
+    # most workers join nothing, and neither does a box of one block: importing scipy takes longer than either
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
+    component: NDArray[Any] = connected_components(graph, directed=False)[1]
+    return component
 
 
 def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, Joint]:

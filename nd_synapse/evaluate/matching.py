@@ -28,9 +28,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
-from scipy.spatial import cKDTree
 
 from nd_synapse.errors import DataError
 
@@ -78,6 +75,8 @@ def within_distance(
     if not len(truth_um) or not len(detections_um):
         none = np.empty(0, np.int64)
         return Candidates(none, none, np.empty(0), len(truth_um), len(detections_um))
+    from scipy.spatial import cKDTree  # scipy is imported only where it is used
+
     # a distance of three voxels of 0.1 um is 0.30000000000000004 um
     reach = max_distance_um * (1 + 1e-9)
     trees = cKDTree(truth_um), cKDTree(detections_um)
@@ -118,6 +117,9 @@ def _batches(candidates: Candidates) -> Iterator[NDArray[np.int64]]:
     """Yield rows of `candidates`, connected ones together: connected parts can be matched on their own."""
     if not len(candidates.truth):
         return
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     nodes = candidates.truths + candidates.detections
     ends = (candidates.truth, candidates.detection + candidates.truths)
     _, parts = connected_components(coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(nodes, nodes)), False)
@@ -131,6 +133,9 @@ def _batches(candidates: Candidates) -> Iterator[NDArray[np.int64]]:
 
 def _assign(candidates: Candidates, edges: NDArray[np.int64]) -> NDArray[np.int64]:
     """Match the synapses of some rows of `candidates`; return the rows that are chosen."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
     truths, row = np.unique(candidates.truth[edges], return_inverse=True)
     detections, column = np.unique(candidates.detection[edges], return_inverse=True)
     n, m = len(truths), len(detections)

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 from nd_synapse.evaluate.evaluation import Evaluation
 from nd_synapse.evaluate.metrics import Rate, ratio, resampled
@@ -162,6 +161,8 @@ def ratio_of_sums(part: NDArray[np.float64], whole: NDArray[np.float64], resampl
     The percentiles are those that Student's t takes for so few tiles (Hesterberg 2015). At a border a hit may count in
     another tile than its synapse, so that a resample may exceed 1.
     """
+    from scipy.special import ndtr, stdtrit  # scipy is imported only where it is used
+
     tiles = len(part)
     beyond = 100 * float(ndtr(-stdtrit(max(tiles - 1, 1), 0.975) * math.sqrt(tiles / max(tiles - 1, 1))))
     values = resampled(

@@ -6,28 +6,28 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse import logs
 from nd_synapse.credentials import Token
-from nd_synapse.detection import Detection
-from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError, UsageError, called, few
 from nd_synapse.geometry import Box, Range
 from nd_synapse.importing import refuse_nested
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import locked
 from nd_synapse.job.job import BUCKET_VARIABLE, Job
-from nd_synapse.job.steps import finish, opened, run
 from nd_synapse.pipeline import registry
 from nd_synapse.progress import silent
 from nd_synapse.sources.location import Location
-from nd_synapse.sources.source import Ranges, box_of
 from nd_synapse.user_code import array_of
 from nd_synapse.values import parse_path
+
+if TYPE_CHECKING:
+    from nd_synapse.detection.outcome import Detection
+    from nd_synapse.sources.source import Ranges
 
 __all__ = ["driver", "get_data", "load_and_preproc", "run_nomads", "upload_results"]
 
@@ -97,6 +97,8 @@ def driver(
     NDSynapseError
         If a step failed; what was done by then is in the result folder.
     """
+    from nd_synapse.job.steps import finish, opened, run  # not needed by a help of the command
+
     refuse_nested("driver")
     job = Job(
         **_volume(
@@ -137,6 +139,8 @@ def _volume(boss: _Boss, ranges: Ranges, location: Location | None) -> dict[str,
     if location is not None:
         if any(given is not None for given in boss):
             raise UsageError("--source with --host, --token, --col or --exp", "each names a volume", "Give one of them")
+        from nd_synapse.sources.source import box_of
+
         return {"source": location, "box": box_of(location, ranges)}
     host, token, col, exp = boss
     named = dict(zip(("host", "token", "col", "exp", "z-range", "y-range", "x-range"), (*boss, *ranges), strict=True))
@@ -224,6 +228,8 @@ def run_nomads(
     NDSynapseError
         If the arrays cannot be used.
     """
+    from nd_synapse.detection.in_memory import detect_arrays
+
     if voxel_size_nm is None:
         log.warning("voxels are taken to have z, y, x %s nm; give voxel_size_nm for others", _VOXEL_SIZE_NM)
         voxel_size_nm = _VOXEL_SIZE_NM

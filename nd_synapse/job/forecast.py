@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
-from nd_synapse.detection import Plan
 from nd_synapse.detection.budget import check_memory, fits, fitted, needs_of
-from nd_synapse.detection.plan import remembered_block_size
+from nd_synapse.detection.plan import Plan, remembered_block_size
 from nd_synapse.geometry import Box
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job

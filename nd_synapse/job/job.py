@@ -12,8 +12,7 @@ from typing import Any
 
 from nd_synapse.blocks.grid import DEFAULT_PULLS
 from nd_synapse.blocks.shared_store import Part
-from nd_synapse.boss.connection import address_of
-from nd_synapse.boss.resource import NeuroDataResource
+from nd_synapse.boss.address import address_of
 from nd_synapse.credentials import Token
 from nd_synapse.detection.fingerprint import code_of
 from nd_synapse.errors import UnknownNameError, UsageError, called, closest
@@ -22,7 +21,6 @@ from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline, check_parameters
 from nd_synapse.sources.location import Location
-from nd_synapse.sources.source import open_source
 from nd_synapse.values import parse_int, parse_path
 from nd_synapse.volumes import JobSource
 
@@ -234,7 +232,11 @@ class Job:
     def open_source(self) -> JobSource:
         """Open the volume; its names, bounds and types are checked."""
         if self.source is not None:
+            from nd_synapse.sources.source import open_source
+
             return open_source(self.source).part(self.box.ranges, self.only_channels)
+        from nd_synapse.boss.resource import NeuroDataResource  # intern is imported only where it is used
+
         z, y, x = self.box.ranges
         names = list(self.only_channels)
         return NeuroDataResource(self.host, self.token, self.collection, self.experiment, names, x, y, z)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nd_synapse.detection import Detection
+from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.registration import Registration
 from nd_synapse.errors import IncompleteError, NDSynapseError
 from nd_synapse.job.job import Job

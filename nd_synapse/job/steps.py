@@ -11,8 +11,10 @@ from typing import NamedTuple
 from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.boss import push
 from nd_synapse.boss.resource import NeuroDataResource
-from nd_synapse.detection import Detection, Plan, detect
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
+from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UsageError
 from nd_synapse.job import delivery
 from nd_synapse.job.deliverables import checksums

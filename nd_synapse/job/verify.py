@@ -12,9 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.boss import push
-from nd_synapse.boss.connection import address_of, is_loopback
-from nd_synapse.boss.resource import NeuroDataResource
+from nd_synapse.boss.address import DEFAULT_HOST, address_of, is_loopback
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, NDSynapseError, UnknownNameError, UsageError, few
 from nd_synapse.files import masks as mask_files
@@ -131,6 +129,8 @@ def _in_boss(request: Request, run: RunFile, output: tuple[str, str], name: str)
         return Check("BOSS", f"{name} was to be pushed, and is not there: {run.not_in_boss[name]}", good=False)
     if request.token is None:
         return Check("BOSS", f"{name} was not compared: there is no token", good=None)
+    from nd_synapse.boss import push  # intern is imported only where it is used
+
     mask = _mask(request.folder, run, name)
     destination = push.Destination(*output, f"{run.key}_{name}")
     total = Differences()
@@ -145,7 +145,7 @@ def _host(request: Request, token: Token, run: RunFile) -> str:
     if request.host is not None:
         return request.host
     address = address_of(run.host)
-    if token.is_secret and address != address_of(push.DEFAULT_HOST) and not is_loopback(address):
+    if token.is_secret and address != address_of(DEFAULT_HOST) and not is_loopback(address):
         raise UsageError(
             f"BOSS at {address}",
             "only run.json names it, which may come from anybody, and your token would be sent there",
@@ -213,6 +213,8 @@ def _source(request: Request, run: RunFile) -> Source:
     if run.source is not None:
         location = run.source if request.source is None else replace(run.source, uri=request.source)
         return open_source(location).part((z, y, x), channels)
+    from nd_synapse.boss.resource import NeuroDataResource
+
     assert request.token is not None
     host = _host(request, request.token, run)
     return NeuroDataResource(host, request.token, run.collection, run.experiment, channels, x, y, z)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from nd_synapse.console import app
 from nd_synapse.errors import DataError, RangeError, UsageError
@@ -341,6 +340,8 @@ def _summary(done: Ingested, data: Path) -> str:
 def _shown(slices: int, name: str) -> Iterator[Progress]:
     """Show progress as a bar on a terminal, as a log line for every tenth part elsewhere."""
     if sys.stderr.isatty():
+        from tqdm import tqdm
+
         with tqdm(total=slices, unit="slice", desc=name) as bar:
             yield bar.update
         return

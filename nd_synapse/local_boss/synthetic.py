@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from nd_synapse.errors import RangeError
 
@@ -204,6 +203,8 @@ def _plant(rng: Generator, shape: tuple[int, int, int], size_um: Points, drawn: 
 
 def _spaced(rng: Generator, count: int, extent: Points, spacing: float) -> Points:
     """Draw uniform points of which no two are closer than `spacing`; fewer than `count` where they find no room."""
+    from scipy.spatial import cKDTree  # a help appears sooner without scipy
+
     points = np.empty((0, 3))
     for _ in range(20):
         if len(points) >= count:

@@ -89,7 +89,11 @@ def factory(name: str) -> Any:
 
 def parameters(name: str) -> Sequence[Parameter]:
     """Return what the user may set of a pipeline."""
-    build_it = factory(name)
+    return _declared(factory(name))
+
+
+def _declared(build_it: Any) -> Sequence[Parameter]:
+    """Return the parameters of what builds a pipeline."""
     declared: Sequence[Parameter] = getattr(build_it, "func", build_it).parameters
     return declared
 
@@ -97,5 +101,6 @@ def parameters(name: str) -> Sequence[Parameter]:
 @called()
 def build(name: str, given: Mapping[str, str]) -> Pipeline:
     """Build a pipeline with its parameters set."""
-    pipeline: Pipeline = factory(name)(**parse_parameters(parameters(name), given))
+    build_it = factory(name)
+    pipeline: Pipeline = build_it(**parse_parameters(_declared(build_it), given))
     return pipeline

@@ -19,8 +19,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from batch import actions as batch_actions
 from batch import client as batch_client
-from batch import command as batch_command
 from batch import submission
 from batch.arguments import for_container
 from batch.client import BatchClient
@@ -213,7 +213,7 @@ class TestSubmit:
         self, command: Callable[..., Said], requested: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Also in the same second, when all that the two records say is the same."""
-        monkeypatch.setattr(batch_command, "datetime", mock.Mock(now=lambda zone: datetime(2026, 1, 2, tzinfo=zone)))
+        monkeypatch.setattr(batch_actions, "datetime", mock.Mock(now=lambda zone: datetime(2026, 1, 2, tzinfo=zone)))
         command(*place.submit, *requested)
         first = place.job("report")
         said = command(*place.submit, *requested)
@@ -298,7 +298,7 @@ class TestSubmit:
         place: Place,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("batch.command.BatchClient", lambda: pytest.fail("AWS was asked"))
+        monkeypatch.setattr("batch.actions.BatchClient", lambda: pytest.fail("AWS was asked"))
         said = command(*place.submit, *requested, *words)
         assert said.code == 2
         assert found in said.err

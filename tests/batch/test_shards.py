@@ -15,8 +15,8 @@ from batch.estimates import array, load_of, report
 from batch.shards import CHILD_S, MOST_CHILDREN, pulled_by, shards_for
 from nd_synapse.blocks.block_volume import overlapping
 from nd_synapse.blocks.shared_store import Part
-from nd_synapse.detection import detect
 from nd_synapse.detection.budget import needs_of
+from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box

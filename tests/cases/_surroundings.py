@@ -29,7 +29,7 @@ from nd_synapse.boss.connection import connect
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.console import app
 from nd_synapse.credentials import Token
-from nd_synapse.detection import Plan
+from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.geometry import Box, Frame
 from nd_synapse.job import delivery, forecast

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nd_synapse.detection import Plan, detect
 from nd_synapse.detection.chance import Sample, Scores, sample_of
 from nd_synapse.detection.confidence import Chance, _falling
 from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.padding import RIM
+from nd_synapse.detection.plan import Plan
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Null, Objects, Pipeline, Place
 from tests.detection.in_process import InProcessPool

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nd_synapse.detection import Plan, detect, objects
+from nd_synapse.detection import objects
 from nd_synapse.detection.brick import excluded, weights
 from nd_synapse.detection.density import Count, Density, density
 from nd_synapse.detection.flags import bright_everywhere
 from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Brightness
 from nd_synapse.detection.padding import RIM
+from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.tissue import Tissue, lost_to_padding
 from nd_synapse.geometry import Box
 from nd_synapse.local_boss import synthetic

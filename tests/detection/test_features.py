@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nd_synapse.cli.run_options import job_from, parser
-from nd_synapse.detection import Detection, Plan, detect, objects
+from nd_synapse.detection import objects
 from nd_synapse.detection.blocks import detect as detect_block
 from nd_synapse.detection.blocks import write_masks
 from nd_synapse.detection.features import measure
 from nd_synapse.detection.in_memory import detect_arrays
-from nd_synapse.detection.outcome import Brightness
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Brightness, Detection
+from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.shape import elongation
 from nd_synapse.detection.windows import WINDOW_NM, surroundings, voxels_round, window, window_sums
 from nd_synapse.detection.workspace import Workspace

@@ -23,8 +23,8 @@ from nd_synapse.blocks.pool import Done
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tile_feed import TileFeed
 from nd_synapse.blocks.tiles import Image, Tiles
-from nd_synapse.detection import Plan, detect
-from nd_synapse.detection.plan import remembered_block_size
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.plan import Plan, remembered_block_size
 from nd_synapse.errors import DataError, StorageError, UnavailableError, UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.pipeline import registry

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from scipy import ndimage
 
 from nd_synapse.detection import objects
 from nd_synapse.geometry import Box
+from tests.conftest import REPOSITORY
 
 VOXEL_SIZE_NM = (70.0, 100.0, 100.0)
 
@@ -120,6 +124,18 @@ def test_a_thread_through_many_blocks_is_one_object() -> None:
     _, count = ndimage.label(mask, np.ones((3, 3, 3)))
     assert len(found["id"]) == count
     assert found["voxels"].sum() == np.count_nonzero(mask)
+
+
+def test_what_touches_nothing_is_joined_without_scipy() -> None:
+    """Its import takes longer than a small box."""
+    program = """
+import sys
+import numpy as np
+from nd_synapse.detection.objects import Joint
+assert Joint(np.array([5, 2, 9]), [np.empty((0, 2), int)]).object_rows.tolist() == [0, 1, 2]
+assert "scipy" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True, timeout=60)
 
 
 def test_ids_fit_a_volume_beyond_thirty_two_bits() -> None:

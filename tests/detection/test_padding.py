@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nd_synapse.blocks.shared_store import Part
-from nd_synapse.detection import Detection, detect
 from nd_synapse.detection.flat import REACH, flat_pixels
 from nd_synapse.detection.in_memory import Found, detect_arrays
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.padding import RIM
 from nd_synapse.errors import DataError
 from nd_synapse.job import recompute

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.shared_store import Part
 from nd_synapse.blocks.store import Store
-from nd_synapse.detection import Detection, Plan, detect
 from nd_synapse.detection.exchange import Exchange
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
+from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, StorageError, UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.pipeline.contract import Detected, Finding, Place, Summary

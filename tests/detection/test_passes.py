@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.grid import mirrored
-from nd_synapse.detection import Detection, Plan, detect
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.overview import Overview
+from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, UnavailableError
 from nd_synapse.geometry import Box, Frame, Range
 from pipelines.nomads_unsupervised import NomadsUnsupervised

@@ -11,8 +11,10 @@ import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nd_synapse.detection import Detection, Plan, detect
 from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Detection
+from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.registration import Registration, measure_registration
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry

@@ -13,7 +13,8 @@ import pytest
 
 from nd_synapse.blocks.scratch import locked
 from nd_synapse.blocks.store import Store
-from nd_synapse.detection import Detection, detect
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.passes import Passes
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.job import folder as result_folder

@@ -13,8 +13,10 @@ import numpy as np
 
 from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.blocks.shared_store import Part
-from nd_synapse.detection import Detection, Plan, detect
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
+from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import NDSynapseError
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_passes import noisy, plan
