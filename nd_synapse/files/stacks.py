@@ -197,7 +197,16 @@ def _is_plane(path: Path) -> bool:
 
 
 def _slices(files: Sequence[Path]) -> tuple[Image, None]:
-    return (open_image(files[0]) if len(files) == 1 else open_slices(natural_order(files))), None
+    if len(files) == 1:
+        return open_image(files[0]), None
+    try:
+        return open_slices(natural_order(files)), None
+    except UsageError as error:
+        if "--pattern" not in error.remedy:
+            raise
+        # which is for files that are named one by one
+        remedy = "Rename the files, so that one number in their names counts the slices, in steps of 1"
+        raise UsageError(error.requested, error.found, remedy) from error
 
 
 def _alone(path: Path) -> tuple[Image, None]:

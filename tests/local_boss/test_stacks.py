@@ -548,3 +548,11 @@ def test_volumes_of_other_formats_beside_tiff_files_are_named_in_the_log(tmp_pat
     with caplog.at_level(logging.INFO):
         assert list(open_channels(tmp_path)) == ["PSD95"]
     assert caplog.messages == [f"{tmp_path}: its TIFF files are read, and not GABA.zarr, Synapsin.npy"]
+
+
+def test_a_folder_of_slices_that_no_number_orders_is_to_be_renamed(tmp_path):
+    """Commands that take folders have no --pattern."""
+    for name in ("PSD95_1.tif", "PSD95_5.tif"):
+        tifffile.imwrite(tmp_path / name, np.ones((4, 5), np.uint8), **GREY)
+    with pytest.raises(UsageError, match=r"4 apart.*Rename the files"):
+        open_channels(tmp_path)["PSD95"]()
