@@ -29,6 +29,7 @@ _MOST_CHANNELS = 12
 _A_ROW = 3
 _RANDOM = 6
 _GAP = 2
+_BETWEEN = 150  # grey of the gaps: seen beside black tiles and white ones
 _BAR_UM = 0.5
 _HEAD_IN = 0.36
 
@@ -175,7 +176,7 @@ class _Tiles:
 
     def draw(self, subject: Subject, place: Sequence[int]) -> NDArray[np.uint8]:
         """Return the synaptogram of a place as uint8 (y, x, 3), with outlines and the scale bar."""
-        shown = np.full((*self.shape, 3), 255, dtype=np.uint8)
+        shown = np.full((*self.shape, 3), _BETWEEN, dtype=np.uint8)
         found = {
             name: np.nan_to_num(cut_out(mask, place, self.window)) != 0
             for name, mask in islice(subject.mask_volumes.items(), 1)
