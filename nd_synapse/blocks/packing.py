@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
 
-__all__ = ["digest", "pack", "sealed", "unpack", "unpacked_bytes", "unsealed"]
+__all__ = ["PARSING", "digest", "pack", "sealed", "unpack", "unpacked_bytes", "unsealed"]
 
 _HEADER = struct.Struct("<4xIII")
 """Bytes when unpacked, bytes of a piece, and bytes as it is: what Blosc says after versions and flags."""
 
+PARSING = threading.Lock()
+"""Held where NumPy reads the header of an array: it parses Python, which Python 3.11 can fail at in several threads."""
 
 _SEAL_BYTES = 16
 _HEADERS = 2**20
@@ -60,7 +63,8 @@ def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 def unpack(body: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of `pack`; raise ValueError for damaged bytes."""
     try:
-        with np.load(io.BytesIO(blosc.decompress(body)), allow_pickle=False) as arrays:
+        unpacked = io.BytesIO(blosc.decompress(body))
+        with PARSING, np.load(unpacked, allow_pickle=False) as arrays:
             return {str(name): arrays[f"arr_{number}"] for number, name in enumerate(arrays["names"])}
     except Exception as error:  # blosc, zipfile and numpy raise a dozen different ones
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
-from nd_synapse.blocks.packing import pack, sealed, unpack, unpacked_bytes, unsealed
+from nd_synapse.blocks.packing import PARSING, pack, sealed, unpack, unpacked_bytes, unsealed
 from nd_synapse.blocks.scratch import translated
 from nd_synapse.errors import StorageError
 from nd_synapse.files.atomic import replacing
@@ -64,7 +64,8 @@ class Store:
         path = self.path(kind, key, "npy")
         with translated(f"reading {path}"):
             try:
-                array: NDArray[Any] = open_memmap(path, mode="r")
+                with PARSING:
+                    array: NDArray[Any] = open_memmap(path, mode="r")
             except OSError:
                 raise
             except Exception as error:  # numpy parses the header as Python, and raises what that raises
