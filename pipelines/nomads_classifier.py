@@ -69,8 +69,8 @@ __all__ = ["NomadsClassifier"]
 _FULL = 65535
 """A rarity of 1 where it is summed over an object."""
 
-_LEAST = 0.5
-"""Mirror levels of the weaker side at a peak: those of both sides make up one."""
+_LEAST = 0.71
+"""Mirror levels of the weaker side at a peak: the squares of two such sides make up one, as in `evidence`."""
 
 _BOTH = 0.1
 """An object whose mean rarity is as low in either class has markers of both."""

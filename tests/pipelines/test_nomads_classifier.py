@@ -121,7 +121,7 @@ def test_a_channel_at_another_depth_gives_the_same_synapses() -> None:
     channels = generate((6, 160, 160), seed=3).channels
     deep = {name: voxels.astype(np.uint16) * 257 for name, voxels in channels.items()}
     one, other = (detect_arrays(NomadsClassifier(), each, VOXEL_SIZE_NM).masks["All"] > 0 for each in (channels, deep))
-    assert np.count_nonzero(one != other) < 0.03 * np.count_nonzero(one)
+    assert np.count_nonzero(one != other) < 0.025 * np.count_nonzero(one)
 
 
 def test_noise_alone_has_rare_levels_and_few_synapses() -> None:
@@ -129,4 +129,4 @@ def test_noise_alone_has_rare_levels_and_few_synapses() -> None:
     channels = {name: rng.poisson(20, (12, 160, 160)).astype(np.uint8) for name in ["Synapsin", *GLUT, *GABA]}
     found = detect_arrays(NomadsClassifier(), channels, VOXEL_SIZE_NM)
     per_um3 = len(found.table["id"]) / found.tissue.um3(VOXEL_SIZE_NM)
-    assert per_um3 < 0.3, "where synapses are, there is one"
+    assert per_um3 < 0.05, "where synapses are, there is one"
