@@ -207,7 +207,7 @@ class TestStop:
         self, image: str, slow_boss: BossServer, sample_boss: BossServer, local: Run, volume: str, tmp_path: Path
     ) -> None:
         options = (*HARDENED, *HOST, *with_token(slow_boss), "--volume", f"{volume}:/app/results")
-        words = ["--no-push", "--no-plots", *BLOCKS]
+        words = ["--no-push", "--no-plots", "--verbose", *BLOCKS]
         with started(image, *requested(slow_boss, *words), options=options) as container:
             log_has(container, "statistics: block")
             before = time.monotonic()
