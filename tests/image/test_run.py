@@ -157,7 +157,8 @@ class TestMemory:
         self, image: str, sample_boss: BossServer
     ) -> None:
         options = (*HARDENED, *HOST, *with_token(sample_boss), "--memory", "512m")
-        words = requested(sample_boss, "--no-push", "--no-plots", "--cpus", "1", "--pulls", "32")
+        # it keeps more of a block in memory than the default does
+        words = requested(sample_boss, "--no-push", "--no-plots", "--cpus", "1", "--pipeline", "nomads-classifier")
         refused = ended(image, *words, "--block-size", "16,512,512", options=options)
         assert refused.code == 2, refused.log
         assert "there are 0.50 GiB" in refused.log
