@@ -227,7 +227,7 @@ class TestRefusals:
         [
             (SMALL, {"shards": 5}, "a block of its own"),
             (SMALL, {"compute": "FARGATE", "cpus": 17}, "fewer --cpus"),
-            (SMALL, {"memory_bytes": 2**28}, "more --memory"),
+            (SMALL, {"memory_bytes": 2**28}, "or --memory 0"),
             (SMALL, {"memory_bytes": 2**29, "keeps_blocks": True}, "--block-size"),
             (LARGE, {"compute": "FARGATE", "shards": 2}, "--cache"),
             (LARGE, {"memory_bytes": 2**30}, "joining the objects"),
