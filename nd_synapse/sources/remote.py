@@ -142,19 +142,19 @@ class _RemoteStore(Store):
             yield name
 
     def list(self) -> AsyncIterator[str]:
-        """Refuse: nothing here needs it."""
+        """Refuse: a method that stores of Zarr must have, and that reading does not need."""
         raise NotImplementedError
 
     def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Refuse: nothing here needs it."""
+        """Refuse: a method that stores of Zarr must have, and that reading does not need."""
         raise NotImplementedError
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Refuse."""
+        """Refuse: the store of a source is read only."""
         raise NotImplementedError
 
     async def delete(self, key: str) -> None:
-        """Refuse."""
+        """Refuse: the store of a source is read only."""
         raise NotImplementedError
 
 
