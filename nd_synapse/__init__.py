@@ -1,3 +1,27 @@
-"""Finds synapses in array-tomography volumes, block by block; everything inside of the job is here."""
+"""Finds synapses in array-tomography volumes, block by block.
 
-__version__ = "0.2.0"
+::
+
+    import nd_synapse
+
+    found = nd_synapse.detect({"Synapsin": synapsin, "PSD95": psd95}, voxel_size_nm=(70, 100, 100))
+    found.mask, found.labels, found.table
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from nd_synapse.version import __version__
+
+if TYPE_CHECKING:
+    from nd_synapse.detection.library import Detected, detect
+
+__all__ = ["Detected", "__version__", "detect"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs large libraries when it is asked for."""
+    if name in ("Detected", "detect"):
+        from nd_synapse.detection import library
+
+        return getattr(library, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 
-from nd_synapse import __version__
 from nd_synapse.console import app
 from nd_synapse.errors import StorageError, UnknownNameError, UsageError, closest
 from nd_synapse.redaction import describe_error
+from nd_synapse.version import __version__
 
 __all__ = ["ENTRY_POINTS", "run"]
 

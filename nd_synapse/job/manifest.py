@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from nd_synapse import __version__
 from nd_synapse.detection.outcome import Brightness
 from nd_synapse.errors import DataError, UsageError, few
 from nd_synapse.files.reading import reading
@@ -25,6 +24,7 @@ from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.results import write_file
 from nd_synapse.redaction import redacted_values
 from nd_synapse.sources.location import Location
+from nd_synapse.version import __version__
 
 __all__ = [
     "MOST_BYTES",
