@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
@@ -114,29 +113,6 @@ def _smooth_density(column: Floats, x: Floats, bandwidth: float) -> Floats:
     counts, _ = np.histogram(column, edges)
     smooth: Floats = gaussian_filter1d(counts.astype(np.float64), bandwidth / step, mode="constant", truncate=4)
     return smooth[pad : pad + len(x)]
-
-
-def _one_d_heatmap(subject: Subject) -> Drawing:
-    subject.standardised.need()
-    names, values = subject.standardised.names, subject.standardised.values
-    low, high, beyond = _range(values)
-    per_sd = int(np.clip(round(len(values) ** (1 / 3) / 2), 2, 16))
-    edges = np.linspace(low, high, int((high - low) * per_sd) + 1)
-    shares = np.stack([np.histogram(column, edges)[0] for column in values.T]) / len(values) * 100
-    drawn = look.figure(max(1.9, 0.24 * len(names) + 1.2))
-    axes = drawn.subplots()
-    norm = PowerNorm(0.5, vmin=0, vmax=float(shares.max()))
-    extent = (low, high, len(names) - 0.5, -0.5)
-    image = look.heat_map(axes, shares, names, cmap=SEQUENTIAL, norm=norm, aspect="auto", extent=extent)
-    axes.tick_params(axis="x", length=3.5)
-    axes.set_xlabel("Brightness (sd from the channel's mean)")
-    look.colour_bar(drawn, image, axes, "% of synapses")
-    caption = (
-        f"The same distributions as histograms: share of the {count(len(values), 'synapse')} in each bin of "
-        f"{1 / per_sd:.2g} sd, one channel a row. Colours are on a square-root scale, so that long tails show beside "
-        f"narrow peaks. {STANDARDISED} {beyond}{left_out(subject.standardised)}"
-    )
-    return Drawing(drawn, caption, f"Histograms of {', '.join(names)} as rows of colour.")
 
 
 def _locations(subject: Subject) -> tuple[tuple[str, ...], Floats]:
@@ -263,7 +239,6 @@ def _scree(subject: Subject) -> Drawing:
 CHANNELS = (
     Plot("representative-heatmap", "Representative Heatmap", _representative),
     Plot("ridge-line", "Ridge Line Plot", _ridge_lines),
-    Plot("one-d-heatmap", "1-d Heatmap", _one_d_heatmap),
     Plot("location-heatmap", "Location Heatmap", _location_heatmap),
     Plot("location-lines", "Location Lines", _location_lines),
     Plot("correlation-matrix", "Correlation Matrix", _correlation),

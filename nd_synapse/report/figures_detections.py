@@ -22,7 +22,7 @@ from nd_synapse.report.outlines import enlarged, grey, paint_outlines
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 
-__all__ = ["DETECTIONS"]
+__all__ = ["DETECTIONS", "IMAGES"]
 
 _MOST_DEPTH_BINS = 60
 _MOST_MAP_BINS = 72
@@ -344,11 +344,15 @@ def _map(subject: Subject) -> Drawing:
     return Drawing(drawn, caption, alt, Numbers(("At most in", label), rows))
 
 
-DETECTIONS = (
+IMAGES = (
     Plot("outlines", "Masks on the channels", _whole_field),
     Plot("outlines-detail", "A closer look", _detail),
-    Plot("sizes", "Sizes", _sizes),
+)
+"""The images with the outlines of the masks."""
+
+DETECTIONS = (
     Plot("depth", "Count and density by depth", _depth),
     Plot("density-map", "Density in the plane", _map),
+    Plot("sizes", "Sizes", _sizes),
 )
 """The figures of the detections in the order of the page."""

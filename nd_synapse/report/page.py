@@ -19,6 +19,7 @@ from nd_synapse.errors import StorageError
 from nd_synapse.files.atomic import replacing
 from nd_synapse.report.captions import TIMES
 from nd_synapse.report.facts import RunFacts
+from nd_synapse.report.interactive import Interactive
 from nd_synapse.report.plot import Numbers, Shown
 from nd_synapse.report.table import SynapseTable
 
@@ -64,7 +65,13 @@ def file_name(title: str) -> str:
 
 
 def html(
-    title: str, chapters: Sequence[Chapter], table: SynapseTable, facts: RunFacts, alerts: Sequence[str], seed: int
+    title: str,
+    chapters: Sequence[Chapter],
+    table: SynapseTable,
+    facts: RunFacts,
+    alerts: Sequence[str],
+    interactive: Interactive,
+    seed: int,
 ) -> str:
     """Return the page."""
     environment = jinja2.Environment(
@@ -74,11 +81,13 @@ def html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (_HERE / "style.css").read_text(encoding="utf-8")
+    environment.filters["data_uri"] = _data_uri
+    style = (_HERE / "style.css").read_text(encoding="utf-8") + interactive.style
     return environment.get_template("template.html").render(
         title=" ".join(title.split()) or "PyMeda report",
         style=Markup(style),  # noqa: S704 - our own file; a stylesheet is not text of the page
-        chapters=chapters,
+        chapters={chapter.slug: chapter for chapter in chapters},
+        interactive=interactive,
         cards=_cards(table, facts),
         alerts=alerts,
         facts=facts,
@@ -87,8 +96,11 @@ def html(
         rows=_first_rows(table),
         n=table.n,
         seed=seed,
-        data_uri=lambda image: "data:image/png;base64," + base64.b64encode(image).decode("ascii"),
     )
+
+
+def _data_uri(image: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(image).decode("ascii")
 
 
 def _cards(table: SynapseTable, facts: RunFacts) -> list[tuple[str, str, str]]:

@@ -16,13 +16,14 @@ from nd_synapse.report.alerts import alerts
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.figures_channels import CHANNELS
 from nd_synapse.report.figures_clusters import CLUSTERS
-from nd_synapse.report.figures_detections import DETECTIONS
+from nd_synapse.report.figures_detections import DETECTIONS, IMAGES
 from nd_synapse.report.figures_gallery import CLUSTER_GALLERY, GALLERY
 from nd_synapse.report.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
 from nd_synapse.report.figures_registration import REGISTRATION
 from nd_synapse.report.figures_strictness import STRICTNESS
 from nd_synapse.report.figures_tissue import TISSUE
 from nd_synapse.report.figures_voxels import VOXELS
+from nd_synapse.report.interactive import Interactive, interactive
 from nd_synapse.report.plot import Plot, Subject, show
 from nd_synapse.report.table import Standardised, SynapseTable, standardise
 from nd_synapse.volumes import Volume
@@ -32,27 +33,28 @@ __all__ = ["CHAPTERS", "Report", "draw_report", "write_report"]
 log = logging.getLogger(__name__)
 
 CHAPTERS: tuple[tuple[str, str, str, tuple[Plot, ...]], ...] = (
+    ("viewer", "Viewer", "The channels that were searched, with the outlines of what was found.", IMAGES),
+    ("table", "Table and gallery", "Every synapse, one by one.", (*STRICTNESS, *GALLERY)),
     (
-        "detections",
-        "Detections",
-        "Where synapses were found, how many, and how large they are.",
-        (*DETECTIONS, *STRICTNESS, *REGISTRATION),
+        "quality",
+        "Quality",
+        "What speaks for the detections, and what against them.",
+        (*DETECTIONS, *REGISTRATION, *VOXELS),
     ),
-    ("gallery", "Synapses one by one", "Single synapses through their sections, channel by channel.", GALLERY),
     (
-        "tissue",
-        "Synapses in the tissue",
-        "How the synapses relate to the images and to each other.",
-        (*VOXELS, *TISSUE, *GROUPS),
+        "populations",
+        "Populations",
+        "Which kinds of synapses there are.",
+        (*GROUPS, *CLUSTER_GALLERY, *CLUSTERS_IN_TISSUE),
     ),
-    ("channels", "Brightness by channel", "How bright the synapses are in each channel: the PyMeda plots.", CHANNELS),
     (
-        "clusters",
-        "Clusters",
-        "Whether the synapses fall into populations, and how those differ.",
-        (*CLUSTERS, *CLUSTER_GALLERY, *CLUSTERS_IN_TISSUE),
+        "appendix",
+        "Appendix",
+        "The PyMeda plots under their names, and two figures more.",
+        (*CHANNELS, *CLUSTERS, *TISSUE),
     ),
 )
+"""The sections of the page that hold figures: id, heading, what they answer in a sentence, and the plots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,13 @@ class Report:
     synapses: SynapseTable
     standardised: Standardised
     chapters: list[page.Chapter]
+    interactive: Interactive
     seed: int
 
     def write(self, path: Path, facts: RunFacts) -> Path:
         """Write the page, and each figure as a PNG; the same input gives the same bytes."""
         warnings = alerts(self.synapses, self.standardised, facts)
-        text = page.html(self.title, self.chapters, self.synapses, facts, warnings, self.seed)
+        text = page.html(self.title, self.chapters, self.synapses, facts, warnings, self.interactive, self.seed)
         plots = [plot for chapter in self.chapters for plot in chapter.plots]
         return page.write(Path(path), page.file_name(self.title), text, plots)
 
@@ -98,7 +101,7 @@ def draw_report(
         page.Chapter(slug, heading, lead, [shown[plot.slug] for plot in plots])
         for slug, heading, lead, plots in CHAPTERS
     ]
-    return Report(title, synapses, standardised, chapters, seed)
+    return Report(title, synapses, standardised, chapters, interactive(subject), seed)
 
 
 def write_report(
