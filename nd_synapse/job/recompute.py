@@ -27,6 +27,7 @@ from nd_synapse.detection.windows import WINDOW_NM, Reach, surroundings, window
 from nd_synapse.errors import DataError
 from nd_synapse.files.csv_tables import texts
 from nd_synapse.geometry import Box, nearest_voxel
+from nd_synapse.job.digits import rounded, voxel_of
 from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Objects, Pipeline, Place, Summary
 from nd_synapse.volumes import Source, Volume
 
@@ -343,9 +344,13 @@ def _rows(
         columns |= {f"start_{axis}": start, f"stop_{axis}": stop}
         first, last = known.box.ranges[number]
         border |= (start == first) | (stop == last)
-        centres[number] = nearest_voxel(total, voxels)
+        if axis == "z":
+            columns["section"] = nearest_voxel(total, voxels)
+        # as it is read from the table
+        name = f"centroid_{axis}_voxel"
+        centres[number] = voxel_of(rounded(name, columns[name]), voxels)
         compared &= (centres[number] >= part.ranges[number][0]) & (centres[number] < part.ranges[number][1])
-    columns |= {"touches_border": border, "section": centres[0]}
+    columns["touches_border"] = border
     compared &= known.measures(centres, frame)
     bright = bright_everywhere(
         known.measured, lambda channel: table[f"mean_{channel}"], known.brightness, known.roles.values()
@@ -354,5 +359,7 @@ def _rows(
         columns[BRIGHT_EVERYWHERE] = bright
     not_measured = set(known.roles.values()) - set(known.measured)
     left_out = {"id"} | {kind + channel for kind in OF_CHANNEL for channel in not_measured}
-    cells = {name: texts(name, values[compared]) for name, values in columns.items() if name not in left_out}
+    cells = {
+        name: texts(name, rounded(name, values[compared])) for name, values in columns.items() if name not in left_out
+    }
     return [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]

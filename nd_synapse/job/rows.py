@@ -11,7 +11,8 @@ from nd_synapse.detection.features import OF_CHANNEL
 from nd_synapse.errors import DataError
 from nd_synapse.files.csv_tables import read_rows
 from nd_synapse.files.reading import reading
-from nd_synapse.geometry import Box, nearest_voxel
+from nd_synapse.geometry import Box
+from nd_synapse.job.digits import voxel_of
 from nd_synapse.job.recompute import Again
 from nd_synapse.job.results import TABLE
 
@@ -83,7 +84,4 @@ def _bounds(row: Row) -> Box:
 
 def _centre(row: Row) -> tuple[int, ...]:
     """Return the voxel (z, y, x) of a row's centroid."""
-    voxels = int(row["voxels"])
-    # a mean of so many whole numbers is exact enough to give their sum back
-    sums = [round(float(row[f"centroid_{axis}_voxel"]) * voxels) for axis in "zyx"]
-    return tuple(nearest_voxel(total, voxels) for total in sums)
+    return tuple(int(voxel_of(float(row[f"centroid_{axis}_voxel"]), int(row["voxels"]))) for axis in "zyx")

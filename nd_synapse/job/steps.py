@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.boss import push
 from nd_synapse.boss.resource import NeuroDataResource
+from nd_synapse.detection.joining import ColumnFiles
 from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
@@ -18,6 +20,7 @@ from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UsageError
 from nd_synapse.job import delivery
 from nd_synapse.job.deliverables import checksums
+from nd_synapse.job.digits import rounded_columns
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.forecast import candidates, forecast, plan_of, warn_of_excess
 from nd_synapse.job.job import Job, mask_names
@@ -56,7 +59,9 @@ def run(
     ready.plan.remember()
     # from here on the folder is this run's; run.json comes last, and marks the run as complete
     clear_results(folder.root, _mask_files(job))
-    detection = detect(ready.plan, job.cpus, progress, shared_store=shared_store, **_pulling(job))
+    found = detect(ready.plan, job.cpus, progress, shared_store=shared_store, **_pulling(job))
+    table = ColumnFiles(ready.plan.store(), "rounded", rounded_columns(found.table))
+    detection = replace(found, table=table)
     outcome = Outcome(job=job, source=ready.source, roles=ready.roles, detection=detection, started=started)
     if on_masks is not None:
         on_masks(detection)
