@@ -7,7 +7,9 @@ import pytest
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.report.alerts import alerts
 from nd_synapse.report.figures_detections import _by_chance
-from nd_synapse.report.page import html
+from nd_synapse.report.interactive import Interactive
+from nd_synapse.report.page import Chapter, html
+from nd_synapse.report.report import CHAPTERS
 from tests.report.examples import FACTS, subject, synapses
 
 CHANCE = Chance(
@@ -19,7 +21,8 @@ TABLE = synapses(200)
 @pytest.mark.parametrize(("chance", "is_known"), [(CHANCE, True), (Chance(reason="no partner"), False)])
 def test_the_page_has_the_figure_where_it_is_known(chance: Chance, is_known: bool) -> None:
     drawn = subject(TABLE, replace(FACTS, chance=chance))
-    page = html("title", [], drawn.table, drawn.facts, [], 0)
+    sections = [Chapter(slug, title, lead, []) for slug, title, lead, _ in CHAPTERS]
+    page = html("title", sections, drawn.table, drawn.facts, [], Interactive(), 0)
     assert ("Expected by chance" in page) == is_known
     assert ("of these; 20 to 80 by other assumptions" in page) == is_known
 
