@@ -75,7 +75,8 @@ def in_gib(size_bytes: int) -> str:
 
 def available_cores() -> int:
     """Return the cores that this process may run on, within the limit of its container."""
-    limits = [float(len(os.sched_getaffinity(0)))]
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    limits = [float(len(affinity(0)) if affinity else os.cpu_count() or 1)]
     for text in _limits("cpu", "cpu.max", "cpu.cfs_quota_us"):
         quota, _, period = text.partition(" ")
         if quota.isdigit():

@@ -126,7 +126,7 @@ def blamed(what: str) -> Iterator[None]:
 @contextmanager
 def restored() -> Iterator[None]:
     """Give the process back its working directory, and NumPy its handling of errors, which code of the user may set."""
-    folder = os.open(".", os.O_PATH)
+    folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     try:
         with np.errstate():
             yield

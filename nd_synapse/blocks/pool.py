@@ -54,7 +54,7 @@ BLOCK_LIMIT_S = 3600.0
 _START_LIMIT_S = 120.0
 _LOOK_EVERY_S = 1.0
 _PIECE_BYTES = 1 << 20
-_OPEN_FILE = "/proc/{}/fd/{}"
+_PROCESSES = Path("/proc")
 
 
 class Feed(Protocol):
@@ -227,7 +227,9 @@ class BlockPool:
                 "Let it hold no locks, open files or connections",
             ) from error
         try:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - workers of later runs read it as well
+            # without a name where there is /proc: nothing is left of it when this process is killed
+            opened = _PROCESSES / f"{os.getpid()}/fd"
+            file: IO[bytes] = tempfile.TemporaryFile() if opened.is_dir() else tempfile.NamedTemporaryFile()  # noqa: SIM115
             self._files.append(file)
             pickle.dump(packed, file)
             file.flush()
@@ -236,13 +238,7 @@ class BlockPool:
             raise StorageError(
                 requested, str(error.strerror), "Free space there, or set TMPDIR to another folder"
             ) from error
-        place = _OPEN_FILE.format(os.getpid(), file.fileno())
-        if not Path(place).exists():
-            remedy = "Mount it (mount -t proc proc /proc)"
-            raise StorageError(
-                "starting worker processes", "there is no /proc, by which they read their orders", remedy
-            )
-        return place
+        return file.name if isinstance(file.name, str) else str(opened / str(file.fileno()))
 
     def _hand_out(self, orders: str, feed: Feed, again: deque[Box]) -> None:
         """Give blocks to idle workers; a block whose worker died is tried when no other is at work."""

@@ -95,8 +95,9 @@ def work(pipe: Connection, orders: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    # a worker whose parent is killed would otherwise work on until its block is done
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # a worker whose parent is killed would otherwise work on until its block is done; only Linux has this
+    with suppress(AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     in_worker()
     own = os.getpid()
     try:

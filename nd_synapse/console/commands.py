@@ -18,6 +18,7 @@ ENTRY_POINTS = "nd_synapse.commands"
 
 _PURPOSES = {
     "run": "find synapses in a box of an experiment",
+    "sources": "say what is in a volume in files or in a bucket",
     "verify": "check a result folder",
     "upload": "send a result folder to S3",
     "evaluate": "compare a pipeline, or a table, with truth",
@@ -27,6 +28,7 @@ _PURPOSES = {
     "batch": "plan, submit and follow a run on AWS Batch",
     "boss": "serve a BOSS on this machine, and fill it",
     "demo": "run a job on a synthetic sample",
+    "doctor": "say what this machine has, for a report of a problem",
 }
 
 

@@ -84,6 +84,11 @@ def raises_all(_box: Box) -> None:
     raise RuntimeError(f"{dict(os.environ)}")
 
 
+def says_so(_box: Box) -> None:
+    """A function of a user that ran."""
+    raise ValueError("it ran")
+
+
 def failed(function: Callable[[Box], object], setup: Callable[..., None] | None = None) -> Failed:
     """Return what the parent gets of a function that raises."""
     with BlockPool(1, setup) as pool:
@@ -303,8 +308,8 @@ def no_memory() -> None:
 
 
 def without_proc(_folder: Path) -> str:
-    with mock.patch.object(pools, "_OPEN_FILE", "/no/proc/{}/{}"):
-        return refusal(lambda: failed(raises_all))
+    with mock.patch.object(pools, "_PROCESSES", Path("/no/proc")):
+        return failed(says_so).reason
 
 
 def without_python(_folder: Path) -> str:
