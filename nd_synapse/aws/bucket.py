@@ -172,9 +172,13 @@ class Bucket:
                 return None
         return body.getvalue()
 
-    def put_new(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> bool:
-        """Write an object unless there is one (a conditional write); return whether it was written."""
+    def put_new(
+        self, key: str, body: bytes, content_type: str = "application/octet-stream", *, replaces: bool = False
+    ) -> bool:
+        """Write an object, unless there is one (a conditional write) that it does not replace; return if it did."""
         place = {"Bucket": self.name, "Key": key, "ContentType": content_type}
+        if not replaces:
+            place["IfNoneMatch"] = "*"
         if self._is_plain:
             place["ContentMD5"] = base64.b64encode(_md5(body).digest()).decode()
         else:
@@ -182,7 +186,7 @@ class Bucket:
         with translated(f"writing s3://{self.name}/{key}", self._remedy):
             for attempt in range(1, _WRITES + 1):
                 try:
-                    self._client.put_object(**place, Body=body, IfNoneMatch="*")
+                    self._client.put_object(**place, Body=body)
                 except boto_errors.ClientError as error:
                     if status(error) == _EXISTS:
                         return False

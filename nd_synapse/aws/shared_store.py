@@ -32,6 +32,6 @@ class S3SharedStore:
         """Fetch one object; None if it has more bytes."""
         return self._bucket.read(f"{self._prefix}/{kind}/{name}", most_bytes)
 
-    def put(self, kind: str, name: str, body: bytes) -> None:
-        """Write one object unless it is there: two attempts of one part cannot spoil each other."""
-        self._bucket.put_new(f"{self._prefix}/{kind}/{name}", body)
+    def put(self, kind: str, name: str, body: bytes, *, replaces: bool = False) -> None:
+        """Write one object unless a whole one is there: two attempts of one part cannot spoil each other."""
+        self._bucket.put_new(f"{self._prefix}/{kind}/{name}", body, replaces=replaces)

@@ -17,7 +17,7 @@ Phase = Literal["statistics", "detection"]
 
 
 class SharedStore(Protocol):
-    """Where the jobs of one run leave finished blocks for each other; what is there never changes."""
+    """Where the jobs of one run leave finished blocks for each other; what is whole there never changes."""
 
     def names(self, kind: str) -> set[str]:
         """List what is there of a kind."""
@@ -27,8 +27,8 @@ class SharedStore(Protocol):
         """Fetch one thing; None, before it is in memory, if it has more bytes."""
         ...
 
-    def put(self, kind: str, name: str, body: bytes) -> None:
-        """Leave one thing, unless it is there already."""
+    def put(self, kind: str, name: str, body: bytes, *, replaces: bool = False) -> None:
+        """Leave one thing, unless it is there already; `replaces`: what is there is damaged."""
         ...
 
 

@@ -118,14 +118,10 @@ class Store:
             return path.read_bytes()
 
     def adopt(self, kind: str, key: str, body: bytes, max_bytes: int) -> None:
-        """Save the file of another store, unless it unpacks to more than `max_bytes`."""
-        try:
-            size = unpacked_bytes(unsealed(body, f"{kind}/{key}"))
-        except ValueError:
-            size = None
+        """Save the file of another store; raise ValueError if it is damaged, or unpacks to more than `max_bytes`."""
+        size = unpacked_bytes(unsealed(body, f"{kind}/{key}"))
         if size is None or size > max_bytes:
-            found = "it is damaged" if size is None else f"it unpacks to {size:,} bytes, more than {max_bytes:,}"
-            raise StorageError(f"taking over {kind} of block {key}", found, "Begin a run under another --shared")
+            raise ValueError(f"{kind} unpacks to {size} bytes, and a block of this plan to {max_bytes:,} at most")
         self._commit(self.path(kind, key, "npz"), lambda file: file.write(body))
 
     def write_note(self, name: str, text: str) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.packing import sealed, unsealed
 from nd_synapse.blocks.shared_store import SharedStore
 from nd_synapse.blocks.store import Store
 from nd_synapse.detection.outcome import FailedBlock
-from nd_synapse.errors import StorageError
 from nd_synapse.geometry import Box
 
 __all__ = ["Exchange"]
+
+log = logging.getLogger(__name__)
 
 _FETCHES = 16
 """Blocks that are fetched at the same time."""
@@ -30,64 +33,79 @@ _FAILED_BLOCK_BYTES = 2**20
 """Largest note of a block that failed: twice so many characters, escaped."""
 
 _LENGTH = struct.Struct("<Q")
-_REMEDY = "Begin a run under another --shared, where nobody else may write"
 
 
 class Exchange:
     """The store of a run, and the shared block store of its parts, if it has any.
 
     What a pass finishes of a block may be several kinds of things; the last kind says that the block is finished.
+    What is damaged in the shared store, or of another block, counts as absent: who finds it makes it again.
     """
 
     def __init__(self, store: Store, shared_store: SharedStore | None, max_bytes: int) -> None:
         self.store = store
         self.shared_store = shared_store
         self._max_bytes = max_bytes  # what one thing of a block may unpack to
+        self._damaged: set[tuple[str, str]] = set()
 
     def unfinished(self, kinds: Sequence[str], blocks: Sequence[Box], wanted: bool) -> list[Box]:
         """Return the blocks that nobody finished; fetch what other parts finished, if it is wanted."""
         missing = [block for block in blocks if not all(self.store.sound(kind, key_of(block)) for kind in kinds)]
         if self.shared_store is None or not missing:
             return missing
-        there = self.shared_store.names(kinds[-1])
-        shared = [block for block in missing if _name_of(key_of(block)) in there]
-        if wanted:
-            self._fetch(kinds, [key_of(block) for block in shared], self.shared_store)
-        finished = set(shared)
-        return [block for block in missing if block not in finished]
+        there = self._names(kinds[-1], self.shared_store)
+        shared = [key_of(block) for block in missing if _name_of(key_of(block)) in there]
+        finished = self._fetch(kinds, shared, self.shared_store) if wanted else set(shared)
+        return [block for block in missing if key_of(block) not in finished]
 
-    def _fetch(self, kinds: Sequence[str], keys: Sequence[str], shared_store: SharedStore) -> None:
-        """Fetch things by their keys; the kind that says that a block is finished is saved last."""
+    def _names(self, kind: str, shared_store: SharedStore) -> set[str]:
+        """List what is there of a kind, but for what was found damaged."""
+        return {name for name in shared_store.names(kind) if (kind, name) not in self._damaged}
+
+    def _fetch(self, kinds: Sequence[str], keys: Sequence[str], shared_store: SharedStore) -> set[str]:
+        """Fetch things by their keys, and return those that are whole; the last kind is saved last."""
         # what cannot be compressed is a little longer when it is packed
         limit = (self._max_bytes + self._max_bytes // 64) * len(kinds)
         alone = Lock()
 
-        def fetch(key: str) -> None:
+        def fetch(key: str) -> bool:
             packed = shared_store.get(kinds[-1], _name_of(key), min(_AT_ONCE_BYTES, limit))
             if packed is not None:
-                adopt(key, packed)
-                return
+                return adopt(key, packed)
             with alone:
-                adopt(key, _within(limit, shared_store.get(kinds[-1], _name_of(key), limit), f"{kinds[-1]}/{key}"))
+                return adopt(key, shared_store.get(kinds[-1], _name_of(key), limit))
 
-        def adopt(key: str, packed: bytes) -> None:
-            bodies = _unpacked(packed, len(kinds), f"{kinds[-1]}/{key}")
-            for kind, body in zip(kinds, bodies, strict=True):
-                self.store.adopt(kind, key, body, self._max_bytes)
+        def adopt(key: str, packed: bytes | None) -> bool:
+            try:
+                bodies = _unpacked(_within(limit, packed), len(kinds))
+                for kind, body in zip(kinds, bodies, strict=True):
+                    self.store.adopt(kind, key, body, self._max_bytes)
+            except ValueError as error:
+                self._make_again(kinds[-1], _name_of(key), error)
+                return False
+            return True
 
         pool = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
         try:
-            for _ in pool.map(fetch, keys):
-                pass
+            return {key for key, is_whole in zip(keys, pool.map(fetch, keys), strict=True) if is_whole}
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def _make_again(self, kind: str, name: str, error: Exception) -> None:
+        """Let what is damaged in the shared store count as absent, and be replaced."""
+        log.warning("%s/%s in the shared block store is made again: %s", kind, name, error)
+        self._damaged.add((kind, name))
+
     def fetch_all(self, kind: str, keys: Sequence[str]) -> bool:
         """Fetch things that are of use only together; return False if one is missing."""
-        if self.shared_store is None or not {_name_of(key) for key in keys} <= self.shared_store.names(kind):
+        if self.shared_store is None or not set(map(_name_of, keys)) <= self._names(kind, self.shared_store):
             return False
-        self._fetch((kind,), keys, self.shared_store)
-        return True
+        return self._fetch((kind,), keys, self.shared_store) == set(keys)
+
+    def _leave(self, kind: str, name: str, body: bytes) -> None:
+        """Leave one thing for the other parts."""
+        if self.shared_store is not None:
+            self.shared_store.put(kind, name, body, replaces=(kind, name) in self._damaged)
 
     def leave(self, kinds: Sequence[str], key: str) -> None:
         """Leave what was made of a block for the other parts.
@@ -97,53 +115,44 @@ class Exchange:
         if self.shared_store is not None:
             bodies = [self.store.body(kind, key) for kind in kinds]
             packed = b"".join(part for body in bodies for part in (_LENGTH.pack(len(body)), body))
-            self.shared_store.put(kinds[-1], _name_of(key), packed)
+            self._leave(kinds[-1], _name_of(key), packed)
 
     def leave_failed_block(self, kind: str, failed_block: FailedBlock) -> None:
         """Record for the other parts that a block failed."""
-        if self.shared_store is not None:
-            reason, traceback = failed_block.reason[:_TEXT_CHARACTERS], failed_block.traceback[-_TEXT_CHARACTERS:]
-            note = json.dumps({"reason": reason, "traceback": traceback}).encode()
-            self.shared_store.put(_failed_kind(kind), f"{key_of(failed_block.box)}.json", note)
+        reason, traceback = failed_block.reason[:_TEXT_CHARACTERS], failed_block.traceback[-_TEXT_CHARACTERS:]
+        note = json.dumps({"reason": reason, "traceback": traceback}).encode()
+        kind, name = f"failed-{kind}", f"{key_of(failed_block.box)}.note"
+        self._leave(kind, name, sealed(note, f"{kind}/{name}"))
 
     def failed_blocks(self, kind: str, step: str, blocks: Sequence[Box]) -> list[FailedBlock]:
         """Return which blocks failed in other parts."""
         if self.shared_store is None:
             return []
-        kind = _failed_kind(kind)
-        there = self.shared_store.names(kind)
+        kind = f"failed-{kind}"
+        there = self._names(kind, self.shared_store)
         found = []
         for block in blocks:
-            name = f"{key_of(block)}.json"
+            name = f"{key_of(block)}.note"
             if name not in there:
                 continue
-            body = _within(
-                _FAILED_BLOCK_BYTES, self.shared_store.get(kind, name, _FAILED_BLOCK_BYTES), f"{kind}/{name}"
-            )
+            body = self.shared_store.get(kind, name, _FAILED_BLOCK_BYTES)
             try:
-                note = json.loads(body)
+                note = json.loads(unsealed(_within(_FAILED_BLOCK_BYTES, body), f"{kind}/{name}"))
                 found.append(FailedBlock(block, step, str(note["reason"]), str(note["traceback"])))
             except (ValueError, LookupError, TypeError, RecursionError) as error:
-                requested = f"{kind}/{name} in the shared block store"
-                raise StorageError(requested, f"it is no note of a failed block ({error})", _REMEDY) from error
+                self._make_again(kind, name, error)
         return found
 
 
-def _failed_kind(kind: str) -> str:
-    """Return the name of the notes of failed blocks."""
-    return f"failed-{kind}"
-
-
-def _within(limit: int, body: bytes | None, name: str) -> bytes:
-    """Refuse what was too large to be fetched."""
+def _within(limit: int, body: bytes | None) -> bytes:
+    """Return what was fetched; raise ValueError for what was too large."""
     if body is None:
-        found = f"it has more than the {limit:,} bytes that a run of this plan leaves"
-        raise StorageError(f"{name} in the shared block store", found, _REMEDY)
+        raise ValueError(f"it has more than the {limit:,} bytes that a run of this plan leaves")
     return body
 
 
-def _unpacked(packed: bytes, count: int, name: str) -> list[bytes]:
-    """Return the files that `leave` put together."""
+def _unpacked(packed: bytes, count: int) -> list[bytes]:
+    """Return the files that `leave` put together; raise ValueError if they are not so many."""
     bodies: list[bytes] = []
     at = 0
     while len(bodies) < count and at + _LENGTH.size <= len(packed):
@@ -152,8 +161,7 @@ def _unpacked(packed: bytes, count: int, name: str) -> list[bytes]:
         bodies.append(packed[at : at + length])
         at += length
     if len(bodies) != count or at != len(packed):
-        found = f"it has {len(packed)} bytes, which are not {count} files"
-        raise StorageError(f"{name} in the shared block store", found, _REMEDY)
+        raise ValueError(f"it has {len(packed):,} bytes, which are not {count} files")
     return bodies
 
 

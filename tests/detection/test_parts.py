@@ -22,7 +22,7 @@ from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
-from nd_synapse.errors import DataError, StorageError, UsageError
+from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.pipeline.contract import Detected, Finding, Place, Summary
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -45,11 +45,14 @@ class Memory:
     def names(self, kind: str) -> set[str]:
         return {name for of, name in self.things if of == kind}
 
-    def get(self, kind: str, name: str, most_bytes: int) -> bytes:
-        return self.things[kind, name]
+    def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
+        body = self.things[kind, name]
+        return body if len(body) <= most_bytes else None
 
-    def put(self, kind: str, name: str, body: bytes) -> None:
+    def put(self, kind: str, name: str, body: bytes, *, replaces: bool = False) -> None:
         self.left.append((kind, name))
+        if replaces:
+            self.things.pop((kind, name))
         self.things.setdefault((kind, name), body)
 
 
@@ -230,12 +233,21 @@ def test_what_two_attempts_made_of_a_block_is_never_mixed() -> None:
         }
 
 
-@pytest.mark.parametrize("body", [b"", b"\x09", (3).to_bytes(8, "little") + b"ab", (1).to_bytes(8, "little") + b"abc"])
-def test_damaged_shared_blocks_are_reported(tmp_path: Path, body: bytes) -> None:
-    shared_store = Memory()
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\x09", (3).to_bytes(8, "little") + b"ab", (1).to_bytes(8, "little") + b"abc", bytes(2**21)],
+    ids=["empty", "one-byte", "short", "long", "too-large-to-be-fetched"],
+)
+def test_what_is_no_finished_block_counts_as_absent_and_is_replaced(tmp_path: Path, body: bytes) -> None:
+    shared_store, store = Memory(), Store(tmp_path)
     shared_store.put("parts", "0_0_0.npz", body)
-    with pytest.raises(StorageError, match="another --shared"):
-        Exchange(Store(tmp_path), shared_store, 2**20).unfinished(("parts",), [Box.of_shape((1, 1, 1))], wanted=True)
+    exchange = Exchange(store, shared_store, 2**20)
+    block = Box.of_shape((1, 1, 1))
+    assert exchange.unfinished(("parts",), [block], wanted=True) == [block]
+    assert not exchange.fetch_all("parts", ["0_0_0"])
+    store.save("parts", "0_0_0", {"a": np.zeros(1)})
+    exchange.leave(("parts",), "0_0_0")
+    assert shared_store.things["parts", "0_0_0.npz"] != body
 
 
 def test_voxels_that_changed_between_the_parts_end_the_run() -> None:
