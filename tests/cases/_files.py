@@ -1,4 +1,8 @@
-"""Writers of odd files and readers of them, for the cases in `files`."""
+"""Writers of odd files and readers of them, for the cases of files.
+
+A case writes an odd file and opens it as ``boss ingest`` and ``evaluate`` do; what they print is shown in a line. Of
+voxels that are read these are the shape, the type, and the first voxel of each slice; of a refusal the exit code.
+"""
 
 from __future__ import annotations
 
