@@ -49,7 +49,8 @@ WHOLE = Box((0, 8), (0, 1024), (0, 1344))
 FAR_CORNER = Box((2, 8), (640, 1024), (900, 1344))
 SMALL = Box((0, 6), (0, 60), (0, 70))
 PREDICTIONS = "nomads-unsupervised-predictions"
-BYTES = (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv")
+POINTS = [f"synapses.annotations/{name}" for name in ("info", "by_id/0.shard", "spatial0/0.shard")]
+BYTES = (f"{PREDICTIONS}.pkl", f"{PREDICTIONS}.ome.tiff", "synapses.csv", *POINTS)
 LOCAL = ("--no-push", "--no-plots")
 LIMIT_S = 120
 
@@ -292,7 +293,7 @@ class TestResults:
         out = "collman_nomads/nomads_predictions"
         assert links[0] == ["All", f"http://ndwt.neurodata.io/channel_detail/{out}/{plain.folder.name}_All/"]
         assert [name for name, _ in links] == ["All", "All neuroglancer"]
-        names = {path.name for path in plain.folder.iterdir()}
+        names = {path.relative_to(plain.folder).as_posix() for path in plain.folder.rglob("*")}
         assert {"job.log", "run.json", *BYTES} <= names
         assert not any(name.startswith(".") for name in names)
         assert small_boss.token not in plain.stderr

@@ -161,8 +161,9 @@ class TestWhatIsNotOfARun:
     def test_what_a_run_left_is_removed_whether_it_ended_or_not(self, folder: ResultFolder, ended: bool) -> None:
         names = [f"{mask}{suffix}" for mask in self.MASKS for suffix in (".pkl", ".ome.tiff")]
         names += ["synapses.csv", "synapses.parquet", "NDVIS_links.csv", "PyMeda_a-b.html", "figures/a.png"]
-        (folder.root / "figures").mkdir()
+        names += [f"synapses.annotations/{name}" for name in ("info", "by_id/0.shard", "spatial10/0.shard")]
         for name in (*names, "job.log"):
+            (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
             (folder.root / name).touch()
         if ended:
             (folder.root / "of-then.pkl").touch()

@@ -81,7 +81,7 @@ def check_upload(job: Job) -> None:
 
 
 def write_files(outcome: Outcome, root: Path) -> None:
-    """Write masks and table."""
+    """Write masks, table and points."""
     job, detection = outcome.job, outcome.detection
     files = mask_names(job.pipeline.name, list(detection.masks))
     about = f"{job.pipeline.name} on {job.title}, {job.box}. {outcome.source.description}"
@@ -98,6 +98,7 @@ def write_files(outcome: Outcome, root: Path) -> None:
             description=redacted(f"Synapse mask {name}: {about}"),
         )
     results.write_table(root, results.TABLE, detection.table)
+    results.write_points(root, detection.table, job.box, outcome.source.frame.voxel_size_nm)
     if outcome.synapses > MANY_SYNAPSES:
         results.write_table(root, "synapses.parquet", detection.table)
 

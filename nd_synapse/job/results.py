@@ -5,6 +5,7 @@
     <path>/<results_key>/
         nomads-unsupervised-predictions.pkl        the mask, a pickled uint8 array (z, y, x)
         nomads-unsupervised-predictions.ome.tiff   the same mask for Fiji and Bio-Formats
+        synapses.annotations/                      the rows of the table as points for neuroglancer
         synapses.csv  NDVIS_links.csv  run.json  job.log
         .work/                                     scratch, never delivered
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,16 +25,29 @@ from numpy.typing import NDArray
 from nd_synapse.errors import DataError, StorageError
 from nd_synapse.files import csv_tables, parquet
 from nd_synapse.files import masks as mask_files
+from nd_synapse.files import points as point_files
 from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
 from nd_synapse.redaction import redacted_values
 from nd_synapse.text import system_reason
 from nd_synapse.volumes import Volume
 
-__all__ = ["LINKS", "TABLE", "write_file", "write_links", "write_mask", "write_table"]
+__all__ = ["LINKS", "POINTS", "TABLE", "write_file", "write_links", "write_mask", "write_points", "write_table"]
 
 TABLE = "synapses.csv"
+POINTS = "synapses.annotations"
 LINKS = "NDVIS_links.csv"
+
+_PROPERTIES = {
+    "id": ("id", np.uint32),
+    "score": ("score", np.float32),
+    "probability": ("probability", np.float32),
+    "confidence": ("confidence", np.float32),
+    "volume_um3": ("volume_um3", np.float32),
+}
+"""Property of a point to the column that it is, and its type; a column without any number is left out."""
+
+_MOST_CLASSES = 256
 
 
 @contextmanager
@@ -70,6 +84,32 @@ def write_table(root: Path, name: str, columns: Mapping[str, NDArray[Any]]) -> P
     with write_file(root, name) as file:
         (parquet.write_parquet if name.endswith(".parquet") else csv_tables.write_csv)(file, columns)
     return root / name
+
+
+def write_points(
+    root: Path, table: Mapping[str, NDArray[Any]], box: Box, voxel_size_nm: tuple[float, float, float]
+) -> None:
+    """Write the rows of a table (columns of shape (n,)) as points with `_PROPERTIES` and the class as properties."""
+    properties = {
+        name: np.asarray(table[column], kind)
+        for name, (column, kind) in _PROPERTIES.items()
+        if column in table and (kind == np.uint32 or not len(table[column]) or not np.isnan(table[column]).all())
+    }
+    labels: dict[str, list[str]] = {}
+    if "class" in table:
+        classes, codes = np.unique(table["class"], return_inverse=True)
+        if len(classes) <= _MOST_CLASSES:
+            labels["class"] = classes.tolist()
+            properties["class"] = codes.astype(np.uint8)
+    z, y, x = (np.asarray(table[f"centroid_{axis}_voxel"]) + 0.5 for axis in "zyx")
+    points = point_files.Points(box, voxel_size_nm, (z, y, x), properties, labels)
+
+    def create(name: str) -> AbstractContextManager[BinaryIO]:
+        path = f"{POINTS}/{name}"
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        return write_file(root, path)
+
+    point_files.write_points(create, points)
 
 
 def write_links(root: Path, links: Mapping[str, str]) -> Path:
