@@ -11,7 +11,7 @@ from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.look import ACCENT, INK
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 
-__all__ = ["STRICTNESS", "kept"]
+__all__ = ["STRICTNESS", "kept", "strictness_of"]
 
 _SHARES = (1, 0.9, 0.75, 0.5, 0.25, 0.1, 0.01)
 _MOST_STEPS = 600
@@ -25,7 +25,7 @@ def kept(scores: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.
     return found
 
 
-def _strictness_of(facts: RunFacts) -> float | None:
+def strictness_of(facts: RunFacts) -> float | None:
     """Return the strictness of the run; None where its pipeline has none."""
     try:
         return float(facts.parameters["strictness"])
@@ -35,7 +35,7 @@ def _strictness_of(facts: RunFacts) -> float | None:
 
 def _curve(subject: Subject) -> Drawing:
     scores = subject.table.column("score")
-    own = _strictness_of(subject.facts)
+    own = strictness_of(subject.facts)
     name = "score" if own is None else "strictness"
     low, high = float(scores.min()), float(np.quantile(scores, _SHOWN))
     low = low if own is None else min(low, own)

@@ -20,13 +20,19 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.text = ""
+        self.script = ""  # the last one
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "script":
+            self.script = ""
 
     def handle_data(self, data):
-        self.text += data
+        if self.cdata_elem == "script":
+            self.script += data
+        else:
+            self.text += data
 
     def all(self, tag: str, attribute: str) -> list[str]:
         return [attributes[attribute] for name, attributes in self.elements if name == tag and attribute in attributes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -52,7 +53,7 @@ def test_any_title_gives_a_plain_file_name(title, name):
 
 def test_every_figure_is_drawn_and_saved(whole):
     assert set(whole.figures) == set(PLOTS)
-    assert whole.text.count("data:image/png;base64,") == len(PLOTS)
+    assert len(whole.page.all("img", "src")) == len(PLOTS)
     assert "Not drawn" not in whole.page.text
     assert "could not be drawn" not in whole.page.text
     for path in whole.figures.values():
@@ -88,9 +89,12 @@ def test_the_sections_come_in_their_order(whole):
 
 def test_the_page_forbids_every_load_and_requests_none(whole):
     page = whole.page
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     assert [a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"] == [policy]
-    assert not any(tag in {"script", "iframe", "object", "embed", "base", "form"} for tag, _ in page.elements)
+    scripts = [attributes for tag, attributes in page.elements if tag == "script"]
+    assert scripts == [{"type": "application/json", "id": "live-data"}, {}]
+    assert not any(tag in {"iframe", "object", "embed", "base", "form"} for tag, _ in page.elements)
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert all(source.startswith("data:image/png;base64,") for source in page.all("img", "src"))
     assert page.all("link", "href") == ["data:,"]
