@@ -272,7 +272,7 @@ class TestTable:
         assert len(capsys.readouterr().err.splitlines()) == 1
 
     def test_of_thousands_of_columns_the_first_are_drawn_and_the_page_says_so(self) -> None:
-        from nd_synapse.report.alerts import alerts
+        from nd_synapse.report.checks import checks
         from nd_synapse.report.facts import RunFacts
         from nd_synapse.report.table import standardise
 
@@ -280,6 +280,7 @@ class TestTable:
             {f"c{n}": [1.0, 2.0, 4.0 + n] for n in range(3000)} | {f"in_{n}": [1, 0, 1] for n in range(50)}
         )
         assert list(table.channels) == [f"c{n}" for n in range(64)]
-        said = alerts(table, standardise(list(table.channels), table.brightness()), RunFacts())
+        found = checks(table, standardise(list(table.channels), table.brightness()), RunFacts())
+        said = [sentence for check in found for sentence in check.more]
         assert "2,936 further channels of the table are not drawn: the figures show the first 64." in said
         assert "34 further masks of the table are not drawn: the figures show the first 16." in said

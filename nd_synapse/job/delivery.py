@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nd_synapse.boss import push as boss_push
 from nd_synapse.boss.resource import NeuroDataResource
@@ -162,13 +162,11 @@ def _facts(outcome: Outcome) -> RunFacts:
         tissue=detection.tissue,
         density=detection.density,
         pipeline=job.pipeline.name,
-        parameters={
-            name: shortened(
-                ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value),
-                _LONGEST_VALUE,
-            )
-            for name, value in {**job.pipeline.settings, **detection.finding}.items()
-        },
+        roles=dict(outcome.roles),
+        table_file=results.TABLE,
+        mask_files=[f"{name}.ome.tiff" for name in mask_names(job.pipeline.name, list(detection.masks)).values()],
+        parameters=_texts(job.pipeline.settings),
+        finding=_texts(detection.finding),
         times_s=dict(outcome.seconds),
         counts={
             "blocks": detection.blocks,
@@ -185,6 +183,16 @@ def _facts(outcome: Outcome) -> RunFacts:
         registration=outcome.registration,
         synthetic=source.is_synthetic,
     )
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return values as the page shows them."""
+    return {
+        name: shortened(
+            ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value), _LONGEST_VALUE
+        )
+        for name, value in values.items()
+    }
 
 
 def push(outcome: Outcome, destinations: Mapping[str, boss_push.Destination], progress: Progress) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.table import Standardised
 
 __all__ = ["STANDARDISED", "TIMES", "TRANSFORMED", "TRANSFORMED_AXIS"]
-__all__ += ["count", "fitted_rows", "left_out", "quantile_rows"]
+__all__ += ["count", "fitted_rows", "left_out", "plain", "quantile_rows", "times"]
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -28,6 +28,16 @@ TRANSFORMED_AXIS = "Transformed brightness (sd from the channel's mean)"
 def count(number: int, noun: str) -> str:
     """Return ``1 synapse``, ``2,078 synapses``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def plain(value: float) -> str:
+    """Return a number with three digits, or all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def times(extents: Iterable[str]) -> str:
+    """Return extents with a times sign between them."""
+    return f" {TIMES} ".join(extents)
 
 
 def left_out(standardised: Standardised) -> str:

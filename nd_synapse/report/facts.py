@@ -31,7 +31,11 @@ class RunFacts:
     tissue: Tissue | None = None
     density: Density | None = None
     pipeline: str = ""
+    roles: Texts = field(default_factory=dict)
+    """Role to the channel that was searched."""
     parameters: Texts = field(default_factory=dict)
+    finding: Texts = field(default_factory=dict)
+    """What the pipeline learned from the volume, such as thresholds."""
     times_s: Mapping[str, float] = field(default_factory=dict)
     """Step to its duration in seconds."""
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -42,16 +46,20 @@ class RunFacts:
     links: Texts = field(default_factory=dict)
     """Label to address; only http and https become links on the page."""
     notes: Sequence[str] = ()
-    """Sentences shown first among the alerts."""
+    """Sentences shown first among the checks."""
     tracebacks: Texts = field(default_factory=dict)
     """Failed block to the pipeline's traceback."""
     registration: Registration | None = None
+    table_file: str = ""
+    """Name of the table beside the page; empty where there is none."""
+    mask_files: Sequence[str] = ()
+    """Names of the masks' TIFF files beside the page."""
     synthetic: bool = False
     """The data were generated; the page says so under its title."""
 
     def __post_init__(self) -> None:
         """Remove secrets from all texts; check the voxel size."""
-        for name in ("requested", "parameters", "links", "notes", "tracebacks"):
+        for name in ("requested", "roles", "parameters", "finding", "links", "notes", "tracebacks"):
             object.__setattr__(self, name, redacted_values(getattr(self, name)))
         try:
             valid = self.voxel_size_nm is None or are_voxel_sizes(self.voxel_size_nm)

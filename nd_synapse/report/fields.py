@@ -16,7 +16,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.report.table import NothingToDrawError
 from nd_synapse.volumes import Volume
 
-__all__ = ["Field", "Fields", "grey_range"]
+__all__ = ["Field", "Fields", "grey_range", "piled_up"]
 
 SIZE = (8, 256, 256)
 MOST_FIELDS = 12
@@ -65,6 +65,14 @@ class Fields:
         parts = [field.voxels[name][:, ::2, ::2].ravel() for field in self.all]
         return grey_range(np.concatenate(parts), _BLACK, _WHITE)
 
+    @cached_property
+    def at_top(self) -> dict[str, float]:
+        """Share of the voxels that have a channel's largest value, if they pile up there (else 0); 1 if all do."""
+        return {
+            name: piled_up(np.concatenate([field.voxels[name][:, ::2, ::2].ravel() for field in self.all]))
+            for name in self.images
+        }
+
     def need(self) -> None:
         """Raise NothingToDrawError if there are no images, or reading them has failed."""
         if self._unreadable:
@@ -85,6 +93,19 @@ def chosen(shape: tuple[int, int, int], channels: int, seed: int) -> list[Box]:
         corner = [int(i) * side for i, side in zip(np.unravel_index(index, grid), size, strict=True)]
         boxes.append(Box(*((start, start + side) for start, side in zip(corner, size, strict=True))))
     return boxes
+
+
+def piled_up(values: NDArray[Any]) -> float:
+    """Return the share of values at the largest one, 0 unless more are there than in the twentieth below it."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0
+    low, top = values.min(), values.max()
+    if low == top:
+        return 1.0
+    at_top = int(np.count_nonzero(values == top))
+    near = int(np.count_nonzero(values >= top - (float(top) - float(low)) / 20)) - at_top
+    return at_top / values.size if values.dtype.kind in "iu" and at_top > near else 0.0
 
 
 def grey_range(values: NDArray[Any], black: float, white: float) -> tuple[float, float]:

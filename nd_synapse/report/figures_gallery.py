@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from nd_synapse.geometry import nearest_voxel
 from nd_synapse.report.captions import TIMES, count
-from nd_synapse.report.look import DPI, INK, QUIET, WIDTH_IN, short
+from nd_synapse.report.look import DPI, INK, QUIET, WIDTH_IN, short, to_png
 from nd_synapse.report.outlines import enlarged, grey, paint_outlines
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 from nd_synapse.volumes import Volume
 
-__all__ = ["CLUSTER_GALLERY", "GALLERY"]
+__all__ = ["CLUSTER_GALLERY", "GALLERY", "Samples", "draw_samples"]
 
 _REACH_UM = 0.85
 _REACH_VOXELS = (6, 14)
@@ -28,6 +28,8 @@ _SECTIONS_EACH_SIDE = 2
 _MOST_CHANNELS = 12
 _A_ROW = 3
 _RANDOM = 6
+_MOST_SAMPLED = 6
+_SAMPLE_PIXELS = 380  # twice as wide as on the page, for dense screens
 _GAP = 2
 _BETWEEN = 150  # grey of the gaps: seen beside black tiles and white ones
 _BAR_UM = 0.5
@@ -84,10 +86,10 @@ def _centres(subject: Subject) -> NDArray[np.float64]:
     return subject.table.centroids(units=("voxel",))[0]
 
 
-def _random(subject: Subject) -> list[Shot]:
+def _random(subject: Subject) -> list[int]:
     n = subject.table.n
     picked = np.random.default_rng(subject.seed).choice(n, min(_RANDOM, n), replace=False)
-    return [Shot(int(row), "") for row in np.sort(picked)]
+    return [int(row) for row in np.sort(picked)]
 
 
 def _extreme(subject: Subject) -> list[Shot]:
@@ -252,7 +254,7 @@ def _caption(subject: Subject, words: str, window: Window, channels: int, brief:
     )
     bar = "" if size is None else f" The bar is {_BAR_UM:g} µm."
     if brief:
-        return f"{words} Layout and contrast are those of the random synapses above."
+        return f"{words} Layout and contrast are those of the extreme synapses above."
     return (
         f"{words} Each block is one synapse: channels{of} from top to bottom, consecutive sections from left to "
         f"right (0 is the section of its centroid), centred on the centroid, {side} a tile.{bar}{outline} Pale tiles "
@@ -275,10 +277,34 @@ def _numbers(subject: Subject, shots: Sequence[Shot], centres: NDArray[np.float6
     return Numbers(("Shown", "Why", "Centroid z, y, x (voxels)", "Voxels"), rows)
 
 
-def _random_gallery(subject: Subject) -> Drawing:
-    _centres(subject)
-    shots = _random(subject)
-    return _draw(subject, shots, f"{len(shots)} of {count(subject.table.n, 'synapse')}, drawn at random.", brief=False)
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Synaptograms of synapses drawn at random."""
+
+    channels: tuple[str, ...] = ()
+    """From top to bottom."""
+    images: tuple[tuple[str, str, bytes], ...] = ()
+    """Name and place of a synapse, and its PNG."""
+    reason: str = ""
+    """Why there is none, as a sentence."""
+
+
+def draw_samples(subject: Subject) -> Samples:
+    """Draw the synaptograms of six random synapses."""
+    try:
+        subject.fields.need()
+        centres = _centres(subject)
+        names = tuple(subject.images)[:_MOST_SAMPLED]
+        tiles = _Tiles.of(subject, window_of(subject), names, _SAMPLE_PIXELS)
+        found = []
+        for row in _random(subject):
+            if np.isfinite(centres[row]).all():
+                place = (nearest_voxel(centres[row]) - subject.facts.origin).astype(int).tolist()
+                where = ", ".join(f"{axis} {value:,.0f}" for axis, value in zip("zyx", centres[row], strict=True))
+                found.append((_name(subject, row), where, to_png(tiles.draw(subject, place))))
+    except NothingToDrawError as why:
+        return Samples(reason=str(why))
+    return Samples(names, tuple(found), "" if found else "No synapse has a position.")
 
 
 def _extreme_gallery(subject: Subject) -> Drawing:
@@ -287,7 +313,7 @@ def _extreme_gallery(subject: Subject) -> Drawing:
         f"The extremes of {count(subject.table.n, 'synapse')}: the brightest and the dimmest over all channels (mean "
         "of the standardised channels), and those with the most voxels. Errors of a detection show here."
     )
-    return _draw(subject, _extreme(subject), words)
+    return _draw(subject, _extreme(subject), words, brief=False)
 
 
 def _cluster_gallery(subject: Subject) -> Drawing:
@@ -304,11 +330,8 @@ def _cluster_gallery(subject: Subject) -> Drawing:
     return _draw(subject, shots, words)
 
 
-GALLERY = (
-    Plot("synaptograms-random", "Synaptograms: random synapses", _random_gallery),
-    Plot("synaptograms-extreme", "Synaptograms: extreme synapses", _extreme_gallery),
-)
-"""The galleries that need no clusters, in the order of the page."""
+GALLERY = (Plot("synaptograms-extreme", "Synaptograms: extreme synapses", _extreme_gallery),)
+"""The gallery that needs no clusters."""
 
 CLUSTER_GALLERY = (Plot("synaptograms-clusters", "Synaptograms: typical of each cluster", _cluster_gallery),)
 """What the clusters look like; it follows the figures that explain them."""

@@ -14,18 +14,19 @@ from nd_synapse.report.look import INK, MARKS, SERIES, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
 
-__all__ = ["REGISTRATION", "registration_alerts"]
+__all__ = ["REGISTRATION", "displaced", "unsure"]
 
 _MOST_NAMED = 3
 
 
-def registration_alerts(registration: Registration | None) -> list[str]:
-    """Return a sentence for each channel, and for each two, that is displaced, or cannot be told."""
-    if registration is None:
-        return []
-    relations = registration.relations().values()
-    displaced = [_displaced(pairs, registration.limit_nm) for pairs in relations]
-    return [*filter(None, displaced), *filter(None, map(_unsure, relations))]
+def displaced(registration: Registration) -> list[str]:
+    """Return a sentence for each channel, and for each two, that is displaced."""
+    return [*filter(None, (_displaced(pairs, registration.limit_nm) for pairs in registration.relations().values()))]
+
+
+def unsure(registration: Registration) -> list[str]:
+    """Return a sentence for each channel of which most sections cannot be compared with their neighbours."""
+    return [*filter(None, map(_unsure, registration.relations().values()))]
 
 
 def _displaced(pairs: Sequence[Pair], limit_nm: float) -> str:
@@ -43,18 +44,18 @@ def _displaced(pairs: Sequence[Pair], limit_nm: float) -> str:
     named = ", ".join(map(_in_words, beyond[:_MOST_NAMED]))
     more = f" and {len(beyond) - _MOST_NAMED:,} more" if len(beyond) > _MOST_NAMED else ""
     return (
-        f"Not registered: {what} by more than the width of a punctum ({limit_nm:,.0f} nm) in "
+        f"{what} by more than the width of a punctum ({limit_nm:,.0f} nm) in "
         f"{len(beyond):,} of {count(len(pairs), noun)}: {named}{more}. {to_do}, and run again; run.json has all."
     )
 
 
 def _unsure(pairs: Sequence[Pair]) -> str:
-    """Report a channel of which most sections cannot be compared with their neighbours; two channels may differ."""
+    """Report a channel of which most sections cannot be compared; two channels may differ."""
     unsure = sum(pair.outcome == UNSURE for pair in pairs)
     if not pairs[0].is_neighbours or 2 * unsure <= len(pairs):
         return ""
     return (
-        f"Registration unknown: {pairs[0].channels[0]} has too little in common in {unsure:,} of "
+        f"{pairs[0].channels[0]} has too little in common in {unsure:,} of "
         f"{count(len(pairs), 'pair')} of neighbouring sections. They are sparse, or displaced by more than was looked "
         "for: look at a synaptogram."
     )

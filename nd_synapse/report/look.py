@@ -25,7 +25,7 @@ __all__ = ["ACCENT", "ALONE", "DIVERGING", "DPI", "GROUPS", "INK", "MARKS", "PAL
 __all__ += ["SEQUENTIAL", "SERIES", "WIDTH_IN"]
 __all__ += ["colour_bar", "figure", "heat_map", "house_style", "label_log_axis", "legend_above"]
 __all__ += ["legend_columns", "name_channels"]
-__all__ += ["panel_grid", "png", "short", "signed", "without_frame", "write_cells"]
+__all__ += ["panel_grid", "png", "short", "signed", "to_png", "without_frame", "write_cells"]
 
 WIDTH_IN = 6.2
 DPI = 195
@@ -104,6 +104,13 @@ def png(drawn: Figure) -> bytes:
     image = Image.fromarray(pixels).convert("RGB")
     out = io.BytesIO()
     image.quantize(palette=_palette(pixels), dither=Image.Dither.NONE).save(out, "PNG", compress_level=4)
+    return out.getvalue()
+
+
+def to_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return uint8 (y, x, 3) as a PNG."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", compress_level=6)
     return out.getvalue()
 
 

@@ -12,20 +12,20 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from nd_synapse.report import page
-from nd_synapse.report.alerts import alerts
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.figures_channels import CHANNELS
 from nd_synapse.report.figures_clusters import CLUSTERS
 from nd_synapse.report.figures_detections import DETECTIONS, IMAGES
-from nd_synapse.report.figures_gallery import CLUSTER_GALLERY, GALLERY
+from nd_synapse.report.figures_gallery import CLUSTER_GALLERY, GALLERY, draw_samples
 from nd_synapse.report.figures_groups import CLUSTERS_IN_TISSUE, GROUPS
 from nd_synapse.report.figures_registration import REGISTRATION
 from nd_synapse.report.figures_strictness import STRICTNESS
 from nd_synapse.report.figures_tissue import TISSUE
 from nd_synapse.report.figures_voxels import VOXELS
 from nd_synapse.report.interactive import Interactive, interactive
-from nd_synapse.report.plot import Plot, Subject, show
-from nd_synapse.report.table import Standardised, SynapseTable, standardise
+from nd_synapse.report.plot import Plot, Shown, Subject, show
+from nd_synapse.report.table import NothingToDrawError, Standardised, SynapseTable, standardise
+from nd_synapse.report.verdict import Looked, verdict
 from nd_synapse.volumes import Volume
 
 __all__ = ["CHAPTERS", "Report", "draw_report", "write_report"]
@@ -65,13 +65,14 @@ class Report:
     synapses: SynapseTable
     standardised: Standardised
     chapters: list[page.Chapter]
+    looked: Looked
     interactive: Interactive
     seed: int
 
     def write(self, path: Path, facts: RunFacts) -> Path:
         """Write the page, and each figure as a PNG; the same input gives the same bytes."""
-        warnings = alerts(self.synapses, self.standardised, facts)
-        text = page.html(self.title, self.chapters, self.synapses, facts, warnings, self.interactive, self.seed)
+        found = verdict(self.synapses, self.standardised, facts, self.looked)
+        text = page.html(self.title, self.chapters, self.synapses, facts, found, self.interactive, self.seed)
         plots = [plot for chapter in self.chapters for plot in chapter.plots]
         return page.write(Path(path), page.file_name(self.title), text, plots)
 
@@ -101,7 +102,23 @@ def draw_report(
         page.Chapter(slug, heading, lead, [shown[plot.slug] for plot in plots])
         for slug, heading, lead, plots in CHAPTERS
     ]
-    return Report(title, synapses, standardised, chapters, interactive(subject), seed)
+    return Report(title, synapses, standardised, chapters, _look(subject, shown), interactive(subject), seed)
+
+
+def _look(subject: Subject, shown: Mapping[str, Shown]) -> Looked:
+    """Return what the verdict needs of the voxels."""
+    against = shown.get("against-random")
+    areas = (
+        {row[0]: float(row[-1].removesuffix(" %")) / 100 for row in against.numbers.rows}
+        if (against is not None and against.numbers is not None)
+        else {}
+    )
+    samples = draw_samples(subject)
+    try:
+        at_top = subject.fields.at_top
+    except NothingToDrawError:
+        at_top = None
+    return Looked(colours=subject.group_colours, samples=samples, at_top=at_top, areas=areas)
 
 
 def write_report(

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from nd_synapse.detection.registration import BEYOND, UNSURE, WITHIN, Pair, Registration
 from nd_synapse.geometry import Box
+from nd_synapse.report.checks import Check, checks
 from nd_synapse.report.look import house_style
 from nd_synapse.report.plot import Drawing, Numbers, Subject
 from nd_synapse.report.report import CHAPTERS
@@ -118,6 +119,16 @@ def subject(
     known = SynapseTable.of(table)
     standardised = standardise(list(known.channels), known.brightness())
     return Subject(known, standardised, facts, {}, {}, seed, images or {}, masks or {})
+
+
+def checked(of: Subject, facts: RunFacts | None = None) -> dict[str, Check]:
+    """Return the checks of a report by name."""
+    return {check.name: check for check in checks(of.table, of.standardised, facts or of.facts)}
+
+
+def said(of: Subject, facts: RunFacts | None = None) -> str:
+    """Return all that the checks of a report say."""
+    return "\n".join("\n".join((f"{check.name}: {check.reason}", *check.more)) for check in checked(of, facts).values())
 
 
 def draw(slug: str, of: Subject) -> Drawing:

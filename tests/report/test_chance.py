@@ -5,26 +5,30 @@ from dataclasses import replace
 import pytest
 
 from nd_synapse.detection.confidence import Chance
-from nd_synapse.report.alerts import alerts
+from nd_synapse.report.checks import LOOK, checks
 from nd_synapse.report.figures_detections import _by_chance
+from nd_synapse.report.figures_gallery import Samples
 from nd_synapse.report.interactive import Interactive
 from nd_synapse.report.page import Chapter, html
 from nd_synapse.report.report import CHAPTERS
+from nd_synapse.report.verdict import Looked, verdict
 from tests.report.examples import FACTS, subject, synapses
 
 CHANCE = Chance(
     reason="", fields=2, shifts=8, voxels=10, detections=5, share=0.25, share_at_least=0.1, share_at_most=0.4
 )
 TABLE = synapses(200)
+LOOKED = Looked(colours={}, samples=Samples(), at_top=None, areas={})
 
 
 @pytest.mark.parametrize(("chance", "is_known"), [(CHANCE, True), (Chance(reason="no partner"), False)])
 def test_the_page_has_the_figure_where_it_is_known(chance: Chance, is_known: bool) -> None:
     drawn = subject(TABLE, replace(FACTS, chance=chance))
     sections = [Chapter(slug, title, lead, []) for slug, title, lead, _ in CHAPTERS]
-    page = html("title", sections, drawn.table, drawn.facts, [], Interactive(), 0)
-    assert ("Expected by chance" in page) == is_known
-    assert ("of these; 20 to 80 by other assumptions" in page) == is_known
+    found = verdict(drawn.table, drawn.standardised, drawn.facts, LOOKED)
+    page = html("title", sections, drawn.table, drawn.facts, found, Interactive(), 0)
+    assert ("25 % by chance" in page) == is_known
+    assert ("50 expected; 20 to 80 by other assumptions" in page) == is_known
 
 
 def test_the_caption_has_the_figure_and_its_limits() -> None:
@@ -34,14 +38,14 @@ def test_the_caption_has_the_figure_and_its_limits() -> None:
 
 
 @pytest.mark.parametrize(("share", "is_many"), [(0.25, True), (0.1, False)])
-def test_many_by_chance_are_an_alert(share: float, is_many: bool) -> None:
+def test_many_by_chance_are_to_be_looked_at(share: float, is_many: bool) -> None:
     drawn = subject(TABLE, replace(FACTS, chance=replace(CHANCE, share=share)))
-    found = alerts(drawn.table, drawn.standardised, drawn.facts)
-    assert any(alert.startswith("Many by chance") for alert in found) == is_many
+    (found,) = (check for check in checks(drawn.table, drawn.standardised, drawn.facts) if check.name == "Chance")
+    assert (found.light == LOOK) == is_many
 
 
 @pytest.mark.parametrize("curve", [(), ((1.0, 0.5),)], ids=["without", "with"])
-def test_the_alert_names_the_confidence_only_where_there_is_one(curve: tuple[tuple[float, float], ...]) -> None:
+def test_the_check_names_the_confidence_only_where_there_is_one(curve: tuple[tuple[float, float], ...]) -> None:
     drawn = subject(TABLE, replace(FACTS, chance=replace(CHANCE, curve=curve)))
-    found = " ".join(alerts(drawn.table, drawn.standardised, drawn.facts))
-    assert ("column confidence" in found) == bool(curve)
+    (found,) = (check for check in checks(drawn.table, drawn.standardised, drawn.facts) if check.name == "Chance")
+    assert ("column confidence" in " ".join(found.more)) == bool(curve)

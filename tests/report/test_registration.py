@@ -4,33 +4,42 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nd_synapse.detection.registration import UNSURE, WITHIN, Pair
-from nd_synapse.report.figures_registration import registration_alerts
+from nd_synapse.detection.registration import UNSURE, WITHIN, Pair, Registration
+from nd_synapse.report.checks import BAD, GOOD, LOOK, UNKNOWN, Check
 from nd_synapse.report.plot import show
-from tests.report.examples import FACTS, PLOTS, REGISTERED, numbers, subject, synapses
+from tests.report.examples import FACTS, PLOTS, REGISTERED, checked, numbers, subject, synapses
 
 
-def test_an_alert_names_sections_shift_and_what_to_do() -> None:
-    (alert,) = registration_alerts(REGISTERED)
-    assert alert.startswith("Not registered: PSD95 is displaced between neighbouring sections")
-    assert "more than the width of a punctum (300 nm) in 2 of 2 pairs" in alert
-    assert "100 to 101 by 2,360 nm, up to 3,581 nm (y +14, x -19.5 pixels)" in alert
-    assert "101 to 102 by 400 nm (y +4, x +0 pixels)." in alert
-    assert "align the sections" in alert
+def registered(registration: Registration | None) -> Check:
+    return checked(subject(synapses(9)), replace(FACTS, registration=registration))["Registration"]
 
 
-def test_what_is_within_or_unsure_or_was_not_measured_is_no_alert() -> None:
+def test_shifts_beyond_the_width_of_a_punctum_are_bad_and_named_the_largest_first() -> None:
+    found = registered(REGISTERED)
+    assert (found.light, found.reason) == (BAD, "shifts beyond 300 nm")
+    (sentence,) = found.more
+    assert sentence.startswith("PSD95 is displaced between neighbouring sections by more than the width of a punctum")
+    assert (
+        "in 2 of 2 pairs: 100 to 101 by 2,360 nm, up to 3,581 nm (y +14, x -19.5 pixels), 101 to 102 by 400 nm"
+        in sentence
+    )
+    assert "align the sections" in sentence
+
+
+def test_what_is_within_is_good_and_what_was_not_measured_is_not_known() -> None:
     within = tuple(pair for pair in REGISTERED.pairs if not pair.is_neighbours)
     assert within[0].outcome == WITHIN
-    assert registration_alerts(replace(REGISTERED, pairs=within)) == []
-    assert registration_alerts(None) == []
+    found = registered(replace(REGISTERED, pairs=within))
+    assert (found.light, found.reason, found.more) == (GOOD, "1 of 2 pairs within 300 nm", ())
+    assert registered(None).light == registered(replace(REGISTERED, pairs=())).light == UNKNOWN
 
 
-def test_a_channel_of_which_most_sections_cannot_be_told_is_an_alert_and_two_channels_are_none() -> None:
+def test_a_channel_of_which_most_sections_cannot_be_told_is_to_be_looked_at_and_two_channels_are_not() -> None:
     neighbours = [Pair(("PSD95", "PSD95"), (z, z + 1), UNSURE, fields=9) for z in range(3)]
     across = [Pair(("SYNAPSIN", "PSD95"), (z, z), UNSURE, fields=9) for z in range(3)]
-    (alert,) = registration_alerts(replace(REGISTERED, pairs=(*neighbours, *across)))
-    assert alert.startswith("Registration unknown: PSD95 has too little in common in 3 of 3 pairs")
+    found = registered(replace(REGISTERED, pairs=(*neighbours, *across)))
+    assert found.light == LOOK
+    assert found.more[0].startswith("PSD95 has too little in common in 3 of 3 pairs")
 
 
 def test_the_figure_counts_what_is_within_beyond_and_unsure() -> None:

@@ -18,12 +18,12 @@ from scipy import ndimage
 import pymeda_driver
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.report.alerts import alerts
+from nd_synapse.report.checks import BAD, LOOK, UNKNOWN, checks
 from nd_synapse.report.entry import measure
 from nd_synapse.report.plot import show
 from nd_synapse.report.table import SynapseTable, standardise
 from pymeda_driver import RunFacts, pymeda_pipeline, read_table
-from tests.report.examples import FACTS, PLOTS, ROOT, VOXEL_NM, subject, synapses
+from tests.report.examples import FACTS, PLOTS, ROOT, VOXEL_NM, checked, said, subject, synapses
 
 brightness = hnp.arrays(
     np.float64,
@@ -57,10 +57,12 @@ def test_constant_and_missing_values_are_named_and_left_out():
     table["mean_B"][5:9] = np.inf
     table["volume_um3"][:3] = np.nan
     of = subject(table)
-    found = "\n".join(alerts(of.table, of.standardised, FACTS))
-    assert "Constant channel: SAME" in found
-    assert "Empty channel: EMPTY" in found
-    assert "Missing values: 9 synapses" in found
+    found = checked(of)["Channels"]
+    assert found.light == BAD
+    assert found.reason == "constant, empty, with missing values"
+    assert "Constant: SAME" in said(of)
+    assert "Empty: EMPTY" in said(of)
+    assert "With missing values: 9 synapses" in said(of)
     assert all(show(PLOTS[slug], of).image for slug in ("sizes", "ridge-line", "location-heatmap"))
 
 
@@ -139,7 +141,7 @@ def test_empty_masks_give_a_report(tmp_path):
     nothing = np.zeros((3, 20, 20), dtype=np.uint8)
     page = pymeda_pipeline({"All": nothing, "Gaba": nothing}, {}, path=tmp_path, voxel_size_nm=VOXEL_NM)
     text = page.read_text(encoding="utf-8")
-    assert "No synapse was found" in text
+    assert "no synapse was found" in text
     assert "objects of the mask “All”" in text
 
 
@@ -217,16 +219,35 @@ def test_a_header_without_rows_is_an_empty_table(tmp_path):
     assert {name: len(values) for name, values in read_table(file).items()} == {"id": 0, "mean_A": 0}
 
 
-def test_alerts_name_correlated_channels_and_single_section_objects():
+def test_checks_name_failed_blocks_correlated_channels_and_single_section_objects():
     table = synapses(200, ("A", "B"))
     table["mean_B"] = table["mean_A"] * 2 + 1
     table["slices"] = np.ones(200, dtype=int)
     table["touches_border"] = np.ones(200, dtype=bool)
     of = subject(table)
-    found = "\n".join(alerts(of.table, of.standardised, replace(FACTS, notes=["2 blocks failed."])))
-    assert found.startswith("2 blocks failed.")
-    assert "A and B (r = 1.000)" in found
-    assert "Single-section objects: 100 %" in found
-    assert "Cut objects: 100 %" in found
+    facts = replace(FACTS, notes=["Not delivered: x."], counts={"blocks": 4, "blocks that failed": 2})
+    found = checked(of, facts)
+    assert found["Notes"].more == ("Not delivered: x.",)
+    assert (found["Failed blocks"].light, found["Failed blocks"].reason) == (BAD, "holes: 2 of 4 blocks")
+    assert "A and B (r = 1.000)" in said(of)
+    assert (found["Single-section objects"].light, found["Single-section objects"].reason) == (LOOK, "100 % of all")
+    assert found["Cut objects"].reason == "100 % touch the border of the box"
     flat = replace(FACTS, box=Box(z=(0, 1), y=(0, 5), x=(0, 5)))
-    assert "Single-section" not in "\n".join(alerts(of.table, of.standardised, flat))
+    assert checked(of, flat)["Single-section objects"].light == UNKNOWN
+
+
+def test_saturated_and_constant_images_are_named():
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 200, (4, 40, 40))
+    images = {"fine": noise, "full": np.minimum(noise * 2, 255), "flat": np.full(noise.shape, 7), "real": noise * 0.1}
+    of = subject(synapses(100), images={name: np.asarray(image) for name, image in images.items()})
+    at_top = of.fields.at_top
+    assert (at_top["fine"], at_top["flat"], at_top["real"]) == (0, 1, 0)
+    assert at_top["full"] == pytest.approx(0.36, abs=0.03)
+    (found,) = (c for c in checks(of.table, of.standardised, FACTS, at_top) if c.name == "Channels")
+    assert (found.light, found.reason) == (BAD, "constant, saturated")
+
+
+def test_what_cannot_be_checked_is_not_good():
+    of = subject({"mean_A": np.arange(99.0), "mean_B": np.sin(np.arange(99.0))}, RunFacts())
+    assert {name for name, check in checked(of).items() if check.light != UNKNOWN} == {"Channels"}

@@ -17,7 +17,7 @@ from nd_synapse.errors import UnavailableError
 from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.report import figures_gallery as gallery
 from nd_synapse.report import outlines
-from nd_synapse.report.alerts import alerts
+from nd_synapse.report.checks import GOOD, LOOK, UNKNOWN
 from nd_synapse.report.depth import layers, sections
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.fields import SIZE, Field, Fields, chosen
@@ -33,6 +33,7 @@ from tests.report.examples import (
     FACTS,
     PLOTS,
     VOXEL_NM,
+    checked,
     draw,
     numbers,
     subject,
@@ -90,7 +91,7 @@ class TestSynaptograms:
     def test_the_tiles_of_a_drawn_synaptogram_are_the_voxels_at_one_contrast_a_channel(self):
         table = synapses(400)
         of = with_images(table)
-        drawing = draw("synaptograms-random", of)
+        drawing = draw("synaptograms-extreme", of)
         assert drawing.numbers is not None
         shown = np.asarray(drawing.figure.images[0].get_array())[..., 0]
         row = int(drawing.numbers.rows[0][0].removeprefix("synapse ")) - 1
@@ -174,8 +175,8 @@ class TestSynaptograms:
                 raise UnavailableError("channel A", "BOSS does not answer", "Try again")
 
         of = subject(synapses(20), images={"A": Broken(), "B": Broken()})
-        shown = {slug: show(PLOTS[slug], of) for slug in ("synaptograms-random", "cross-correlation", "neighbours")}
-        assert "BOSS does not answer" in shown["synaptograms-random"].reason
+        shown = {slug: show(PLOTS[slug], of) for slug in ("synaptograms-extreme", "cross-correlation", "neighbours")}
+        assert "BOSS does not answer" in shown["synaptograms-extreme"].reason
         assert "BOSS does not answer" in shown["cross-correlation"].reason
         assert len(requested) == 1, "a service that does not answer is not asked again by every figure"
         assert shown["neighbours"].image is not None
@@ -353,7 +354,7 @@ class TestSizesAndDepth:
 
 
 class TestSections:
-    """Figures, alerts and table put a synapse in one and the same section."""
+    """Figures, checks and table put a synapse in one and the same section."""
 
     @settings(max_examples=100, deadline=None)
     @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 10**6)), min_size=1, max_size=50), st.integers(1, 9))
@@ -370,81 +371,82 @@ class TestSections:
             counts = np.bincount(exact[exact >= 0], minlength=BOX.shape[0])
             assert np.array_equal(layers(table, facts, 60).counts(), counts)
 
-    def test_the_sections_that_the_alert_counts_are_those_of_the_figure(self):
+    def test_the_sections_that_the_check_counts_are_those_of_the_figure(self):
         """The centroid of an object in two sections lies on the border of both: there they differed."""
         table = synapses(1200)
         table["centroid_z_voxel"] = np.repeat(np.arange(100, 112), 100) + np.tile([0.0, 0.5], 600)
         table["centroid_z_voxel"][:100] = 101.5
         table["centroid_z_um"] = table["centroid_z_voxel"] * 0.07
         of = subject(table)
-        (text,) = (text for text in alerts(of.table, of.standardised, FACTS) if text.startswith("Suspicious sections:"))
+        text = checked(of)["Odd sections"].more[0]
         rows = numbers("depth", of).rows
         assert f"section 100 with {rows[0][2]}" in text
         assert rows[0][2] == "0"
 
 
-class TestAlerts:
+class TestChecks:
     """A section that stands out is named; chance alone is not."""
 
     def found(self, table, facts=FACTS):
-        of = subject(table, facts)
-        return alerts(of.table, of.standardised, facts)
+        return checked(subject(table, facts), facts)
 
     @pytest.mark.parametrize("seed", range(8))
-    def test_chance_alone_raises_no_suspicion(self, seed):
-        assert not [text for text in self.found(synapses(2000, seed=seed)) if "uspicious" in text]
+    def test_chance_alone_makes_no_section_odd(self, seed):
+        found = self.found(synapses(2000, seed=seed))["Odd sections"]
+        assert (found.light, found.reason) == (GOOD, "none of 12")
 
     def test_a_section_with_too_many_and_one_with_none_are_named(self):
         table = synapses(3000)
         table["centroid_z_voxel"] = np.round(table["centroid_z_voxel"])
         table["centroid_z_voxel"][table["centroid_z_voxel"] == 104] = 105
-        (text,) = (text for text in self.found(table) if text.startswith("Suspicious sections:"))
-        assert "section 104 with 0" in text
-        assert "section 105 with" in text
+        found = self.found(table)["Odd sections"]
+        assert (found.light, found.reason) == (LOOK, "2 of 12 sections")
+        assert "section 104 with 0" in found.more[0]
+        assert "section 105 with" in found.more[0]
 
     def test_a_section_that_is_brighter_in_one_channel_is_named(self):
         table = synapses(3000)
         table["mean_GABA"][np.round(table["centroid_z_voxel"]) == 107] *= 3
-        (text,) = (text for text in self.found(table) if "Suspicious" in text)
-        assert text.startswith("Suspicious sections in GABA:")
-        assert " 107 (+" in text
+        found = self.found(table)["Odd sections"]
+        assert found.reason == "1 of 12 sections"
+        assert found.more[0].startswith("In GABA")
+        assert " 107 (+" in found.more[0]
 
     def test_a_thousand_notes_do_not_bury_the_page(self):
-        said = self.found(synapses(100), replace(FACTS, notes=[f"Failed block {i}." for i in range(1000)]))
-        assert len(said) < 20
-        assert "988 more notes" in " ".join(said)
+        found = self.found(synapses(100), replace(FACTS, notes=[f"Failed block {i}." for i in range(1000)]))["Notes"]
+        assert len(found.more) < 20
+        assert "988 more notes" in found.more[-1]
 
     def test_objects_that_are_no_synapses_are_counted_with_what_to_do(self):
         table = {**synapses(200), "touches_padding": np.arange(200) < 3, "bright_everywhere": np.arange(200) < 10}
-        found = density_of(200, table["bright_everywhere"])
-        said = self.found(table, replace(FACTS, density=found))
-        (padding,) = (text for text in said if text.startswith("At padding: 3 objects (1.5 %)"))
-        assert "leave them out of comparisons" in padding
-        (everywhere,) = (text for text in said if text.startswith("Bright in every channel: 10 objects (5 %)"))
-        assert (
-            f"Without them the density is {found.as_json()['without_bright_everywhere']['per_um3']:.3g} per"
-            in everywhere
-        )
-        assert not [text for text in self.found(synapses(200)) if text.startswith(("At padding", "Bright in"))]
+        density = density_of(200, table["bright_everywhere"])
+        found = self.found(table, replace(FACTS, density=density))
+        assert (found["Padding"].light, found["Padding"].reason) == (LOOK, "3 objects at its edge")
+        assert "leave them out of comparisons" in found["Padding"].more[0]
+        everywhere = found["Bright in every channel"]
+        assert (everywhere.light, everywhere.reason) == (LOOK, "10 objects (5 %)")
+        without = density.as_json()["without_bright_everywhere"]["per_um3"]
+        assert f"Without them the density is {without:.3g} per" in everywhere.more[0]
+        clean = self.found(synapses(200))
+        assert {clean[name].light for name in ("Padding", "Bright in every channel")} == {UNKNOWN}
 
-    def test_the_card_and_the_alert_say_the_density_of_the_brick(self, tmp_path):
+    def test_the_verdict_and_the_check_say_the_density_of_the_brick(self, tmp_path):
         found = density_of(900)
         assert found.interval is not None
         table = {**synapses(900), "touches_border": np.ones(900, bool)}
         facts = replace(FACTS, density=found)
-        (cut,) = (text for text in self.found(table, facts) if text.startswith("Cut objects"))
+        cut = " ".join(self.found(table, facts)["Cut objects"].more)
         assert f"the counting brick finds {found.brick.per_um3:.3g}" in cut
         assert "more than its 95 % interval" not in cut
         for every, is_high in ((replace(found.brick, synapses=2 * found.brick.synapses), True), (found.brick, False)):
-            said = self.found(table, replace(FACTS, density=replace(found, every=every)))
-            assert ("which is too high" in " ".join(said)) == is_high
-        (uneven,) = (
-            text for text in self.found(table, replace(FACTS, density=density_of(900, end=5))) if "Cut" in text
-        )
-        assert "more than its 95 % interval holds" in uneven
+            of_every = self.found(table, replace(FACTS, density=replace(found, every=every)))
+            assert ("which is too high" in " ".join(of_every["Cut objects"].more)) == is_high
+        uneven = self.found(table, replace(FACTS, density=density_of(900, end=5)))["Cut objects"]
+        assert "more than its 95 % interval holds" in " ".join(uneven.more)
         page = draw_report(title="D", table=table, facts=facts, overviews={}, mask_overviews={}).write(tmp_path, facts)
         text = page.read_text()
         low, high = found.interval
         assert f"{found.brick.per_um3:.3g} per µm³" in text
+        assert f"95 % interval {low:.3g} to {high:.3g}; range by choice of faces" in text
         assert f"95 % interval {low:.3g} to {high:.3g}, from 64 tiles" in text
         assert f"excluding at first faces {found.without_low.per_um3:.3g}" in text
