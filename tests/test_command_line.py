@@ -113,7 +113,7 @@ def test_valid_options_are_taken() -> None:
 
 def test_an_invalid_index_of_batch_and_one_of_the_user_have_different_messages() -> None:
     parts = ["--shared", "s3://b/p", "--block-size", "1,4,4", "--phase", "statistics", "--shards", "3"]
-    with pytest.raises(UsageError, match="Leave it to AWS Batch, or give --shard"):
+    with pytest.raises(UsageError, match="Leave it to the scheduler, or give --shard"):
         requested(*parts, AWS_BATCH_JOB_ARRAY_INDEX="-1")
     with pytest.raises(UsageError, match=r"--shard: .* Give a number from 0") as caught:
         requested(*parts, "--shard=-1")
@@ -121,6 +121,8 @@ def test_an_invalid_index_of_batch_and_one_of_the_user_have_different_messages()
     part = requested(*parts, AWS_BATCH_JOB_ARRAY_INDEX="2").part
     assert part is not None
     assert part.index == 2
+    with pytest.raises(UsageError, match="no scheduler gives this part its number"):
+        requested(*parts)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,27 @@
-"""A run in parts: processes that meet on S3 alone, like the jobs of an array, end with the bytes of one job."""
+"""A run in parts: processes that meet on S3 or in a folder, as those of an array do, end with the bytes of one job."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import random
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from nd_synapse.aws.shared_store import S3SharedStore
+from nd_synapse.blocks.shared_store import SharedStore
 from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.geometry import Box
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, fill, spots, start_boss
@@ -68,43 +75,99 @@ def results(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in [*(folder / name for name in SAME), *figures]}
 
 
+@pytest.fixture(params=["s3", "folder"])
+def shared(request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path) -> str:
+    """Return where the parts of a run meet: the same commands work on S3 and on a folder."""
+    # a name of its own, for all runs of this file are in one bucket
+    name = f"run-{secrets.token_hex(4)}"
+    return f"s3://parts/{name}" if request.param == "s3" else f"file://{tmp_path}/{name}"
+
+
+def bodies(shared: str, s3_server: S3Server) -> dict[str, bytes]:
+    """Return all that a run left in its shared store, past the code under test."""
+    if shared.startswith("file://"):
+        root = Path(shared.removeprefix("file://"))
+        return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+    client, prefix = s3_server.client(), shared.removeprefix("s3://parts/") + "/"
+    keys = [key for key in s3_server.keys("parts") if key.startswith(prefix)]
+    return {key.removeprefix(prefix): client.get_object(Bucket="parts", Key=key)["Body"].read() for key in keys}
+
+
+@pytest.fixture(scope="module")
+def single(server: BossServer, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what one job comes to."""
+    path = tmp_path_factory.mktemp("single")
+    assert run(command(server, path), environment).returncode == 0
+    return path
+
+
 @pytest.mark.slow
 def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
-    server: BossServer, environment: dict[str, str], s3_server: S3Server, tmp_path: Path
+    server: BossServer, environment: dict[str, str], s3_server: S3Server, single: Path, shared: str, tmp_path: Path
 ) -> None:
-    assert run(command(server, tmp_path / "single"), environment).returncode == 0
-    shared = ["--shared", "s3://parts/run", "--shards", str(SHARDS)]
+    parts = ["--shared", shared, "--shards", str(SHARDS)]
     for phase in ("statistics", "detection"):
         for index in range(SHARDS):
             # each in a folder of its own, as on a machine of its own; the first attempt of some is killed in the middle
             index_in_array = {"AWS_BATCH_JOB_ARRAY_INDEX": str(index)}
             path = tmp_path / f"{phase}-{index}"
-            line = command(server, path / "first", *shared, "--phase", phase)
+            line = command(server, path / "first", *parts, "--phase", phase)
             if index == 1:
-                before = len(s3_server.keys("parts"))
+                before = len(bodies(shared, s3_server))
                 killed = subprocess.Popen(
                     line, cwd=REPOSITORY, env={**environment, **index_in_array}, stderr=subprocess.DEVNULL
                 )
                 deadline = time.monotonic() + 60
-                while len(s3_server.keys("parts")) < before + 4 and killed.poll() is None:
+                while len(bodies(shared, s3_server)) < before + 4 and killed.poll() is None:
                     assert time.monotonic() < deadline
                 killed.kill()
                 killed.wait(60)
-                line = command(server, path / "second", *shared, "--phase", phase)
+                line = command(server, path / "second", *parts, "--phase", phase)
             done = run(line, environment, **index_in_array)
             assert done.returncode == 0, done.stderr
             assert f"part {index} of {SHARDS} is done, 0 of its blocks failed" in done.stderr
-    last = run(command(server, tmp_path / "last", *shared[:2], "--phase", "report"), environment)
+    last = run(command(server, tmp_path / "last", *parts[:2], "--phase", "report"), environment)
     assert last.returncode == 0, last.stderr
-    assert results(tmp_path / "last") == results(tmp_path / "single")
+    assert results(tmp_path / "last") == results(single)
     manifest = json.loads(next((tmp_path / "last").glob("*/run.json")).read_text())
-    single = json.loads(next((tmp_path / "single").glob("*/run.json")).read_text())
-    assert manifest["density"] == single["density"]
+    alone = json.loads(next(single.glob("*/run.json")).read_text())
+    assert manifest["density"] == alone["density"]
     blocks = manifest["counts"]["blocks"]
     assert manifest["resumed_blocks"] == {"statistics": blocks, "detect": blocks}
     # nothing that was left there holds the token
-    for key in s3_server.keys("parts"):
-        assert server.token.encode() not in s3_server.client().get_object(Bucket="parts", Key=key)["Body"].read()
+    for body in bodies(shared, s3_server).values():
+        assert server.token.encode() not in body
+
+
+def attempts(line: list[str], environment: dict[str, str], index: int, kills: random.Random, root: Path) -> None:
+    """Do a part by two attempts at once, one of which is killed at any moment and begun again."""
+
+    def attempt(name: str) -> subprocess.Popen[bytes]:
+        options = ["--shard", str(index), "--path", str(root / name)]
+        return subprocess.Popen([*line, *options], cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE)
+
+    killed, other = attempt("killed"), attempt("other")
+    time.sleep(kills.uniform(0.5, 4))
+    killed.kill()
+    killed.communicate()
+    for process in (other, attempt("again")):
+        _, messages = process.communicate(timeout=120)
+        assert process.returncode == 0, messages.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 3, 7])
+def test_any_number_of_parts_each_done_twice_at_once_after_kills_ends_with_the_bytes_of_one_job(
+    server: BossServer, environment: dict[str, str], single: Path, shared: str, shards: int, tmp_path: Path
+) -> None:
+    kills = random.Random(shards)
+    for phase in ("statistics", "detection"):
+        line = command(server, tmp_path, "--shared", shared, "--shards", str(shards), "--phase", phase)
+        for index in range(shards):
+            attempts(line, environment, index, kills, tmp_path / f"{phase}-{index}")
+    done = run(command(server, tmp_path / "last", "--shared", shared, "--phase", "report"), environment)
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "last") == results(single)
 
 
 def test_parts_without_a_common_block_size_are_refused(
@@ -116,21 +179,33 @@ def test_parts_without_a_common_block_size_are_refused(
 
 
 @pytest.fixture
-def shared_store(s3_server: S3Server, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> S3SharedStore:
+def shared_store(
+    s3_server: S3Server, environment: dict[str, str], shared: str, monkeypatch: pytest.MonkeyPatch
+) -> SharedStore:
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, environment[name])
-    return S3SharedStore("s3://parts/shared")
+    return S3SharedStore(shared) if shared.startswith("s3:") else SharedFolder(shared)
 
 
-def test_what_is_in_the_shared_store_never_changes(shared_store: S3SharedStore) -> None:
+def test_what_is_in_the_shared_store_never_changes(shared_store: SharedStore) -> None:
     shared_store.put("kind", "a.npz", b"first")
     shared_store.put("kind", "a.npz", b"second")
     shared_store.put("kind", "b.npz", b"")
     assert shared_store.names("kind") == {"a.npz", "b.npz"}
     assert shared_store.names("other") == set()
     assert (shared_store.get("kind", "a.npz", 100), shared_store.get("kind", "b.npz", 100)) == (b"first", b"")
+    assert (shared_store.get("kind", "a.npz", 4), shared_store.get("kind", "a.npz", 5)) == (None, b"first")
 
 
+def test_of_many_writes_at_once_one_is_there_whole(shared_store: SharedStore) -> None:
+    written = [bytes([number]) * 2**20 for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(partial(shared_store.put, "kind", "a.npz"), written))
+    assert shared_store.get("kind", "a.npz", 2**20) in written
+    assert shared_store.names("kind") == {"a.npz"}
+
+
+@pytest.mark.parametrize("shared", ["s3"], indirect=True)
 def test_a_shared_store_lists_more_than_one_answer_of_s3_holds(
     shared_store: S3SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,8 +219,49 @@ def test_a_shared_store_lists_more_than_one_answer_of_s3_holds(
     assert shared_store.names("many") == {f"{number}.npz" for number in range(5)}
 
 
-def test_a_bucket_that_is_not_there_is_a_plain_sentence(shared_store: S3SharedStore) -> None:
+@pytest.mark.usefixtures("shared_store")
+@pytest.mark.parametrize("shared", ["s3"], indirect=True)
+def test_a_bucket_that_is_not_there_is_a_plain_sentence() -> None:
     missing = S3SharedStore("s3://no-such-bucket-here/run")
     for ask in (lambda: missing.names("kind"), lambda: missing.get("k", "a", 1), lambda: missing.put("k", "a", b"")):
         with pytest.raises((UsageError, StorageError), match="no-such-bucket-here"):
             ask()
+
+
+def test_a_writer_that_was_killed_leaves_nothing_that_counts(tmp_path: Path) -> None:
+    store = SharedFolder(str(tmp_path / "run"))
+    with (
+        mock.patch("nd_synapse.files.shared_folder._link", side_effect=KeyboardInterrupt),
+        mock.patch("pathlib.Path.unlink"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        store.put("kind", "a.npz", b"half")
+    assert len(list((tmp_path / "run" / "kind").iterdir())) == 1
+    assert store.names("kind") == set()
+    store.put("kind", "a.npz", b"whole")
+    assert (store.names("kind"), store.get("kind", "a.npz", 9)) == ({"a.npz"}, b"whole")
+
+
+@pytest.mark.parametrize(
+    "url", ["file://host/run", "file:run", "http://host/run", "file:///tmp/../etc", "", "/no-such-disk/mounted/run"]
+)
+def test_a_shared_folder_that_may_be_another_on_each_machine_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="--shared"):
+        SharedFolder(url)
+
+
+def test_a_folder_is_the_same_as_a_path_and_as_a_url(tmp_path: Path) -> None:
+    named = SharedFolder(f"file://{tmp_path}/a%20run")
+    assert named.root == SharedFolder(f"{tmp_path}/a run/").root == tmp_path / "a run"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSPC, errno.EACCES])
+def test_what_a_file_system_refuses_is_a_plain_sentence(tmp_path: Path, number: int) -> None:
+    store = SharedFolder(str(tmp_path / "run"))
+    with (
+        mock.patch("pathlib.Path.hardlink_to", side_effect=OSError(number, os.strerror(number))),
+        pytest.raises(StorageError, match=os.strerror(number)) as error,
+    ):
+        store.put("kind", "a.npz", b"x")
+    assert ("another file system" in str(error.value)) == (number in (errno.EPERM, errno.ENOTSUP))
+    assert list((tmp_path / "run" / "kind").iterdir()) == []

@@ -46,7 +46,7 @@ class Part:
             raise UsageError(
                 f"part {self.index} of {self.count} of the {self.phase}",
                 "parts are counted from 0",
-                "Give --shards the number of all, and --shard (or AWS_BATCH_JOB_ARRAY_INDEX) one below it",
+                "Give --shards the number of all, and --shard one from 0 to one below it",
             )
 
     def of(self, blocks: Sequence[T]) -> list[T]:

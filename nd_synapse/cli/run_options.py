@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
 from nd_synapse.blocks.shared_store import Part, Phase
+from nd_synapse.cli.array_index import array_index
 from nd_synapse.cli.options import (
     add_blocks,
     add_pipeline,
@@ -27,15 +28,12 @@ from nd_synapse.job.job import BUCKET_VARIABLE, DEFAULT_OUT_COL, DEFAULT_OUT_EXP
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.redaction import hide
-from nd_synapse.values import parse_assignments, parse_gib, parse_int, parse_names, parse_path
+from nd_synapse.values import parse_assignments, parse_gib, parse_names, parse_path
 
-__all__ = ["INDEX_VARIABLE", "PHASES", "job_from", "parser"]
+__all__ = ["PHASES", "job_from", "parser"]
 
 _MOST_PARTS = 1_000_000
 """Parts of a phase, at most: one for each block."""
-
-INDEX_VARIABLE = "AWS_BATCH_JOB_ARRAY_INDEX"
-"""Index of the part, in a job of an AWS Batch array."""
 
 PHASES = (*get_args(Phase), "report")
 
@@ -116,8 +114,10 @@ def _add_results(p: Parser) -> None:
     out.add_argument("--no-push", action="store_true", help="write no masks to BOSS")
     out.add_argument("--no-upload", action="store_true", help="upload nothing to S3")
     out.add_argument("--no-plots", action="store_true", help="draw no plots and write no report")
-    parts = p.add_argument_group("a run in parts, as nd-synapse batch submits it (docs/batch.md)")
-    parts.add_argument("--shared", metavar="URL", help="s3://BUCKET/PREFIX, where parts leave finished blocks")
+    parts = p.add_argument_group("a run in parts (docs/batch.md, docs/clusters.md)")
+    parts.add_argument(
+        "--shared", metavar="URL", help="s3://BUCKET/PREFIX or a folder, where parts leave finished blocks"
+    )
     parts.add_argument("--phase", choices=PHASES, help="phase of which this job does a part; report: all that remains")
     add_number(parts, "--shards", 1, _MOST_PARTS, "parts of the phase")
     add_number(
@@ -125,7 +125,7 @@ def _add_results(p: Parser) -> None:
         "--shard",
         0,
         _MOST_PARTS - 1,
-        f"number of this part, from 0; default: {INDEX_VARIABLE}, or 0",
+        "number of this part, from 0; default: that of the array of AWS Batch, Slurm, Grid Engine or PBS",
         metavar="I",
     )
 
@@ -143,13 +143,10 @@ def _part(options: argparse.Namespace, environ: Mapping[str, str]) -> Part | Non
         return None
     if options.shards is None:
         raise UsageError(f"--phase {options.phase}", "--shards is not given", "Give the number of parts")
-    if options.shard is not None:
-        return Part(options.phase, options.shard, options.shards)
-    index = environ.get(INDEX_VARIABLE, "0")
-    try:
-        return Part(options.phase, parse_int(INDEX_VARIABLE, index, 0, _MOST_PARTS - 1), options.shards)
-    except UsageError as error:
-        raise UsageError(f"{INDEX_VARIABLE}={index}", error.found, "Leave it to AWS Batch, or give --shard") from error
+    index = array_index(environ, options.shards) if options.shard is None else options.shard
+    if index is None and options.shards > 1:
+        raise UsageError(f"--phase {options.phase}", "no scheduler gives this part its number", "Give --shard")
+    return Part(options.phase, index or 0, options.shards)
 
 
 def _given_token(options: argparse.Namespace, environ: Mapping[str, str]) -> Token | None:

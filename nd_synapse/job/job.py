@@ -158,7 +158,7 @@ class Job:
     overwrite: bool = False
     """Whether masks of other runs in BOSS may be replaced."""
     shared: str | None = None
-    """``s3://bucket/prefix`` where parts of a run share finished blocks."""
+    """``s3://bucket/prefix``, or a folder, where parts of a run share finished blocks."""
     part: Part | None = None
     """The part of the run that this job does; None does all, or what the parts left."""
 

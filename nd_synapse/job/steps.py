@@ -18,6 +18,7 @@ from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UsageError
+from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.job import delivery
 from nd_synapse.job.deliverables import checksums
 from nd_synapse.job.digits import rounded_columns
@@ -166,6 +167,8 @@ def _settle(outcome: Outcome, folder: ResultFolder) -> None:
 
 def _shared_store(url: str) -> SharedStore:
     """Open the store where parts of a run share finished blocks."""
+    if not url.startswith("s3:"):
+        return SharedFolder(url)
     from nd_synapse.aws.shared_store import S3SharedStore  # boto3 is imported only where it is used
 
     return S3SharedStore(url)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nd_synapse import credentials
 from nd_synapse.cli import evaluate_options, run_options
+from nd_synapse.cli.array_index import INDEX_VARIABLES
 from nd_synapse.cli.run import options_of
 from nd_synapse.config import read_neurodata_config
 from nd_synapse.job import job
@@ -101,7 +102,7 @@ WRONG_RUN: Options = {
     "--token": words,
 }
 PART: Options = {
-    "--shared": st.builds(lambda bucket, name: f"s3://{bucket}/runs/{name}", buckets, names),
+    "--shared": st.builds(lambda bucket, name: f"s3://{bucket}/runs/{name}", buckets, names) | names,
     "--phase": st.sampled_from(run_options.PHASES),
     "--shards": st.integers(8, 99).map(str),
     "--shard": sometimes(st.integers(0, 7).map(str)),
@@ -114,12 +115,12 @@ WRONG_PART: Options = {
 }
 ENVIRONMENT: Options = {
     "BOSS_TOKEN": st.just(TOKEN),
-    run_options.INDEX_VARIABLE: sometimes(st.integers(0, 7).map(str)),
+    INDEX_VARIABLES[0]: st.integers(0, 7).map(str),
     job.BUCKET_VARIABLE: sometimes(buckets),
 }
 WRONG_ENVIRONMENT: Options = {
     "BOSS_TOKEN": words | st.just(ABSENT),
-    run_options.INDEX_VARIABLE: words | numbers.map(str),
+    INDEX_VARIABLES[0]: words | numbers.map(str),
     job.BUCKET_VARIABLE: words,
 }
 
