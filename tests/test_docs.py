@@ -67,6 +67,7 @@ OF_OTHERS = {
         *("--build-arg", "--cap-drop", "--init", "--network", "--no-deps", "--read-only", "--rm", "--security-opt"),
         *("--tmpfs", "--user", "--volumes"),
     },
+    "clusters.md": {"--rm", "--user"},
     "CONTRIBUTING.md": {"--osv-url"},
 }
 OF_OTHERS["batch.md"] = OF_OTHERS["README.md"] = {

@@ -187,13 +187,15 @@ def shared_store(
     return S3SharedStore(shared) if shared.startswith("s3:") else SharedFolder(shared)
 
 
-def test_what_is_in_the_shared_store_never_changes(shared_store: SharedStore) -> None:
+def test_what_is_in_the_shared_store_never_changes_unless_it_was_damaged(shared_store: SharedStore) -> None:
     shared_store.put("kind", "a.npz", b"first")
     shared_store.put("kind", "a.npz", b"second")
     shared_store.put("kind", "b.npz", b"")
     assert shared_store.names("kind") == {"a.npz", "b.npz"}
     assert shared_store.names("other") == set()
     assert (shared_store.get("kind", "a.npz", 100), shared_store.get("kind", "b.npz", 100)) == (b"first", b"")
+    shared_store.put("kind", "b.npz", b"instead", replaces=True)
+    assert shared_store.get("kind", "b.npz", 100) == b"instead"
     assert (shared_store.get("kind", "a.npz", 4), shared_store.get("kind", "a.npz", 5)) == (None, b"first")
 
 

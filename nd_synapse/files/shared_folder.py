@@ -47,8 +47,8 @@ class SharedFolder:
         with _reported(f"reading {self.root / kind / name}"), (self.root / kind / name).open("rb") as file:
             return file.read() if os.fstat(file.fileno()).st_size <= most_bytes else None
 
-    def put(self, kind: str, name: str, body: bytes) -> None:
-        """Write one object unless it is there: two attempts of one part cannot spoil each other.
+    def put(self, kind: str, name: str, body: bytes, *, replaces: bool = False) -> None:
+        """Write one object unless a whole one is there: two attempts of one part cannot spoil each other.
 
         It is written under another name, then linked to its own, which fails where that exists, on NFS, too. A killed
         process leaves ``.<name>.<random>.part``.
@@ -63,7 +63,10 @@ class SharedFolder:
                     file.write(body)
                     file.flush()
                     os.fsync(file.fileno())
-                _link(part, path)
+                if replaces:
+                    part.replace(path)
+                else:
+                    _link(part, path)
             finally:
                 part.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What is damaged in a shared block store on S3, or of another block, costs its block, and does not show."""
+"""What is damaged in a shared block store, or of another block, costs its block, and does not show."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from nd_synapse.aws.shared_store import S3SharedStore
-from nd_synapse.blocks.shared_store import Part, Phase
+from nd_synapse.blocks.shared_store import Part, Phase, SharedStore
 from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
+from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.pipeline.contract import Place, Summary
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.in_process import InProcessPool
@@ -46,7 +47,7 @@ class Failing(NomadsUnsupervised):
         return NomadsUnsupervised.summarise(self, arrays, place)
 
 
-def do(parts: list[Part], shared_store: S3SharedStore | None) -> Detection:
+def do(parts: list[Part], shared_store: SharedStore | None) -> Detection:
     """Do parts, each in a folder of its own as on a machine of its own, then what ends the run."""
     for part in [*parts, None]:
         with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +89,7 @@ class Bucket:
     """The objects of a run that is whole, and what it comes to."""
 
     server: S3Server
-    shared_store: S3SharedStore
+    shared_store: SharedStore
     wanted: Detection
     whole: Bodies
 
@@ -102,11 +103,31 @@ class Bucket:
             self.server.client().put_object(Bucket="parts", Key=key, Body=body)
 
 
-@pytest.fixture
-def bucket(s3_env: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+@dataclass(frozen=True)
+class Folder(Bucket):
+    """The same in a folder."""
+
+    root: Path
+
+    def bodies(self) -> Bodies:
+        files = [file for file in self.root.rglob("*") if file.is_file()]
+        return {str(file.relative_to(self.root)): file.read_bytes() for file in files}
+
+    def put(self, bodies: Bodies) -> None:
+        for key, body in bodies.items():
+            (self.root / key).write_bytes(body)
+
+
+@pytest.fixture(params=["s3", "folder"])
+def bucket(request: pytest.FixtureRequest, s3_env: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
     s3_env.client().create_bucket(Bucket="parts")
-    made = Bucket(s3_env, S3SharedStore("s3://parts/run"), do([], None), {})
+    wanted = do([], None)
+    made = (
+        Bucket(s3_env, S3SharedStore("s3://parts/run"), wanted, {})
+        if request.param == "s3"
+        else Folder(s3_env, SharedFolder(f"{tmp_path}/run"), wanted, {}, tmp_path)
+    )
     same(do([*parts_of("statistics"), *parts_of("detection")], made.shared_store), made.wanted)
     return replace(made, whole=made.bodies())
 
