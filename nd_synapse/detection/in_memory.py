@@ -45,7 +45,7 @@ class Found:
     masks: dict[str, NDArray[np.uint8]]
     """Name to mask, 0 and 255, shape (z, y, x); the first holds every synapse."""
     labels: BlockVolume
-    """The number of the object that a voxel belongs to, int64, as in the table's `id`; 0 is background."""
+    """The `id` in the table of the object that a voxel belongs to, uint32 (uint64 where needed); 0 is background."""
     table: dict[str, NDArray[Any]]
     """One row for each object of the first mask; see `objects.table_of`."""
     finding: Finding

@@ -53,7 +53,7 @@ class Detection:
     masks: dict[str, BlockVolume]
     """Name to mask: uint8, 0 and 255, shape (z, y, x) of the box, read from disk. The first holds all."""
     labels: BlockVolume
-    """The number of the object that a voxel belongs to, as in the table's `id`; 0 is background."""
+    """The `id` in the table of the object that a voxel belongs to, uint32 (uint64 where needed); 0 is background."""
     table: Mapping[str, NDArray[Any]]
     """One row for each object of the first mask; see `objects.table_of`."""
     brightness: dict[str, Brightness]

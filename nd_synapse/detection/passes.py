@@ -33,6 +33,7 @@ from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.density import density
 from nd_synapse.detection.failed_faces import Face, beside_failed, faces_at, lost_beside
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, bright_everywhere
+from nd_synapse.detection.labels import labels_of
 from nd_synapse.detection.outcome import Brightness, Detection
 from nd_synapse.detection.overview import Overview
 from nd_synapse.detection.resume import drop_damaged_masks
@@ -163,7 +164,9 @@ class Passes:
         _refuse_contradiction(self.workspace, table, masks.voxels)
         return Detection(
             masks=masks.volumes,
-            labels=self._labels(finding, joint, np.where(first, np.cumsum(first), 0)),
+            labels=labels_of(
+                plan, self.store, f"labels-{plan.parts_kind(finding)}", joint, first, frozenset(self.whole())
+            ),
             table=table,
             brightness=brightness,
             overviews=learned.overviews,
@@ -301,22 +304,6 @@ class Passes:
             return self.store.open_plain(kind, key_of(block)) if block in whole else None
 
         return BlockVolume(read, self.plan.box, self.plan.block_size, np.uint8)
-
-    def _labels(self, finding: Finding, joint: objects.Joint, numbers: NDArray[np.int64]) -> BlockVolume:
-        """Return the labels as one volume, int64, numbered as in the table."""
-        kind = f"labels-{self.plan.parts_kind(finding)}"
-        whole = frozenset(self.whole())
-
-        def read(block: Box) -> NDArray[Any] | None:
-            if block not in whole:
-                return None
-            saved = self.store.load(kind, key_of(block))
-            value = np.zeros(len(saved["ids"]) + 1, np.int64)
-            value[1:] = numbers[objects.rows_of_objects(joint, saved["ids"])]
-            numbered: NDArray[Any] = value[saved["numbers"]]
-            return numbered
-
-        return BlockVolume(read, self.plan.box, self.plan.block_size, np.int64)
 
 
 def _subtract(moments: list[int], lost: NDArray[np.int64]) -> None:

@@ -78,7 +78,7 @@ def permissive(name: str, given: Mapping[str, str]) -> dict[str, str]:
 
 def objects_of(found_all: Found, mask: str) -> Detections:
     """Return the objects of a mask of a detection."""
-    labels = np.where(found_all.masks[mask] != 0, np.asarray(found_all.labels), 0)
+    labels = np.where(found_all.masks[mask] != 0, np.asarray(found_all.labels, np.int64), 0)
     table = _rows(found_all, mask)
     scores, scored_by = _scores(found_all, mask, table, labels)
     synapses = Synapses(

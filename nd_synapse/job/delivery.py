@@ -15,7 +15,8 @@ from nd_synapse.console import app
 from nd_synapse.detection.registration import BEYOND, PUNCTUM_NM, measure_registration
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.job import results
-from nd_synapse.job.job import BUCKET_VARIABLE, Job, mask_names
+from nd_synapse.job.folder import ResultFolder
+from nd_synapse.job.job import BUCKET_VARIABLE, Job, label_names, mask_names
 from nd_synapse.job.manifest import versions
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.progress import Progress
@@ -41,7 +42,7 @@ MANY_SYNAPSES = 100_000
 
 
 _BEGINNING = {
-    "files": "writing masks and table",
+    "files": "writing masks, labels and table",
     "registration": "measuring the shifts between sections and between channels",
     "plots": "drawing the report",
     "push": "writing the masks to BOSS",
@@ -80,8 +81,9 @@ def check_upload(job: Job) -> None:
         check_bucket(_ANY_BUCKET if job.bucket is None else job.bucket, job.acl)
 
 
-def write_files(outcome: Outcome, root: Path) -> None:
-    """Write masks, table and points."""
+def write_files(outcome: Outcome, folder: ResultFolder) -> None:
+    """Write masks, labels, table and points."""
+    root = folder.root
     job, detection = outcome.job, outcome.detection
     files = mask_names(job.pipeline.name, list(detection.masks))
     about = f"{job.pipeline.name} on {job.title}, {job.box}. {outcome.source.description}"
@@ -97,6 +99,16 @@ def write_files(outcome: Outcome, root: Path) -> None:
             box=job.box,
             description=redacted(f"Synapse mask {name}: {about}"),
         )
+    labelled = label_names(list(detection.masks))
+    results.write_labels(
+        root,
+        folder.work,
+        {labelled[name]: mask for name, mask in detection.masks.items()},
+        detection.labels,
+        voxel_size_nm=outcome.source.frame.voxel_size_nm,
+        box=job.box,
+        name=next(iter(files.values())),
+    )
     results.write_table(root, results.TABLE, detection.table)
     results.write_points(root, detection.table, job.box, outcome.source.frame.voxel_size_nm)
     if outcome.synapses > MANY_SYNAPSES:

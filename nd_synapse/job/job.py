@@ -24,7 +24,7 @@ from nd_synapse.sources.location import Location
 from nd_synapse.values import parse_int, parse_path
 from nd_synapse.volumes import JobSource
 
-__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "mask_names", "results_key"]
+__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "label_names", "mask_names", "results_key"]
 
 DEFAULT_OUT_COL = "collman_nomads"
 DEFAULT_OUT_EXP = "nomads_predictions"
@@ -75,7 +75,7 @@ def results_key(pipeline: str, volume: Sequence[str], box: Box) -> str:
 def mask_names(pipeline: str, masks: Sequence[str]) -> dict[str, str]:
     """Give every mask of a pipeline the name of its files, without the suffix."""
     names = {mask: mask if place else f"{pipeline}-predictions" for place, mask in enumerate(masks)}
-    for given in (list(masks), list(names.values())):
+    for given in (list(masks), list(names.values()), list(label_names(masks).values())):
         twice = [name for name, count in Counter(map(str.casefold, given)).items() if count > 1]
         if twice:
             raise UsageError(
@@ -84,6 +84,11 @@ def mask_names(pipeline: str, masks: Sequence[str]) -> dict[str, str]:
                 "Rename the masks",
             )
     return names
+
+
+def label_names(masks: Sequence[str]) -> dict[str, str]:
+    """Give every mask the name of the label image with the ids in it."""
+    return {mask: mask if place else "synapses" for place, mask in enumerate(masks)}
 
 
 def _wrong_type(name: str, value: object) -> UsageError:

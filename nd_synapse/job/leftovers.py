@@ -10,13 +10,13 @@ from nd_synapse.errors import StorageError, UsageError, few
 from nd_synapse.files import masks as mask_files
 from nd_synapse.job.deliverables import GROWING, MARKER, deliverables, entries
 from nd_synapse.job.manifest import outline_in
-from nd_synapse.job.results import LINKS, POINTS, TABLE
+from nd_synapse.job.results import LABELS, LINKS, POINTS, TABLE
 from nd_synapse.text import system_reason
 
 __all__ = ["clear_results", "refuse_foreign", "refuse_other_volume"]
 
 _NAMES = frozenset({MARKER, TABLE, "synapses.parquet", LINKS})
-_PAGES = re.compile(rf"PyMeda_[^/]*\.html|figures/[^/]*\.png|{POINTS}/(info|(by_id|spatial\d+)/0\.shard)")
+_NAMED = re.compile(rf"PyMeda_[^/]*\.html|figures/[^/]*\.png|{LABELS}/.*|{POINTS}/(info|(by_id|spatial\d+)/0\.shard)")
 
 
 def refuse_other_volume(root: Path, volume: tuple[str, ...]) -> None:
@@ -47,8 +47,13 @@ def clear_results(root: Path, masks: Iterable[str]) -> None:
     """Remove the results of an earlier run, except its log and its scratch folder."""
     try:
         # run.json goes first: without it the folder counts as incomplete
-        for path in sorted(_left(root, masks), key=lambda path: path.name != MARKER):
+        left = sorted(_left(root, masks), key=lambda path: path.name != MARKER)
+        for path in left:
             path.unlink()
+        # inner folders first
+        for folder in sorted({above for path in left for above in path.parents if root in above.parents}, reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
     except OSError as cause:
         raise StorageError(
             f"removing the results of an earlier run in {root}", system_reason(cause), "Remove them by hand"
@@ -64,5 +69,5 @@ def _left(root: Path, masks: Iterable[str]) -> list[Path]:
     else:
         # it did not end
         files = {f"{mask}{suffix}" for mask in masks for suffix in mask_files.SUFFIXES} | _NAMES
-        names = {name for name in here if name in files or _PAGES.fullmatch(name)}
+        names = {name for name in here if name in files or _NAMED.fullmatch(name)}
     return [here[name] for name in names]

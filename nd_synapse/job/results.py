@@ -5,6 +5,7 @@
     <path>/<results_key>/
         nomads-unsupervised-predictions.pkl        the mask, a pickled uint8 array (z, y, x)
         nomads-unsupervised-predictions.ome.tiff   the same mask for Fiji and Bio-Formats
+        synapses.ome.zarr/                         the same mask, and the ids of the table, for viewers
         synapses.annotations/                      the rows of the table as points for neuroglancer
         synapses.csv  NDVIS_links.csv  run.json  job.log
         .work/                                     scratch, never delivered
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -32,8 +35,20 @@ from nd_synapse.redaction import redacted_values
 from nd_synapse.text import system_reason
 from nd_synapse.volumes import Volume
 
-__all__ = ["LINKS", "POINTS", "TABLE", "write_file", "write_links", "write_mask", "write_points", "write_table"]
+__all__ = [
+    "LABELS",
+    "LINKS",
+    "POINTS",
+    "TABLE",
+    "write_file",
+    "write_labels",
+    "write_links",
+    "write_mask",
+    "write_points",
+    "write_table",
+]
 
+LABELS = "synapses.ome.zarr"
 TABLE = "synapses.csv"
 POINTS = "synapses.annotations"
 LINKS = "NDVIS_links.csv"
@@ -53,9 +68,15 @@ _MOST_CLASSES = 256
 @contextmanager
 def write_file(root: Path, name: str) -> Iterator[BinaryIO]:
     """Give a file to write that takes the place of `name` once it is complete and on the device."""
+    with _writing(root, name), replacing(root / name) as file:
+        yield file
+
+
+@contextmanager
+def _writing(root: Path, name: str) -> Iterator[None]:
+    """Name what could not be written."""
     try:
-        with replacing(root / name) as file:
-            yield file
+        yield
     except OSError as cause:
         raise StorageError(
             f"writing {name} in {root}",
@@ -76,6 +97,33 @@ def write_mask(
     with write_file(root, f"{name}.ome.tiff") as file:
         mask_files.write_tiff(file, mask, xml)
     return root / f"{name}.pkl", root / f"{name}.ome.tiff"
+
+
+def write_labels(
+    root: Path,
+    scratch: Path,
+    masks: Mapping[str, Volume],
+    labels: Volume,
+    *,
+    voxel_size_nm: tuple[float, float, float],
+    box: Box,
+    name: str,
+) -> Path:
+    """Write masks, by the names of their label images, and the ids in them as OME-Zarr, holding one shard at a time.
+
+    It is made in `scratch`, on the same disk, and has its name once all of it is on the device.
+    """
+    from nd_synapse.files import multiscale  # zarr is imported only where it is used
+
+    made = scratch / LABELS
+    with _writing(root, LABELS):
+        shutil.rmtree(made, ignore_errors=True)
+        multiscale.write_labelled(made, name, masks, labels, multiscale.Pyramid(box, voxel_size_nm))
+        for path in filter(Path.is_file, made.rglob("*")):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        made.rename(root / LABELS)
+    return root / LABELS
 
 
 def write_table(root: Path, name: str, columns: Mapping[str, NDArray[Any]]) -> Path:

@@ -19,9 +19,10 @@ from nd_synapse.files import masks as mask_files
 from nd_synapse.files.reading import reading
 from nd_synapse.job import rows
 from nd_synapse.job.deliverables import checksums, symlinks
+from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.manifest import RunFile, read_run_file
 from nd_synapse.job.recompute import Differences, Known, parts, recompute
-from nd_synapse.job.results import TABLE
+from nd_synapse.job.results import LABELS, TABLE
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.sources.source import open_source
@@ -39,7 +40,7 @@ class Check:
     """The result of one check."""
 
     name: str
-    """``files``, ``BOSS``, ``S3`` or ``sample``."""
+    """``files``, ``labels``, ``BOSS``, ``S3`` or ``sample``."""
     found: str
     good: bool | None = True
     """None for a check that was not made."""
@@ -85,6 +86,7 @@ def verify(request: Request) -> Iterator[Check]:
         found = f"the run was one of {run.pipeline}"
         raise UsageError(f"--pipeline {request.pipeline}", found, "Name the pipeline of the run")
     yield _guarded("files", partial(_files, request.folder, run))
+    yield _guarded("labels", partial(_labels, request.folder, run))
     if not request.remote:
         return
     if run.output is None:
@@ -112,6 +114,13 @@ def _files(folder: Path, run: RunFile) -> Check:
     held, linked = checksums(folder), symlinks(folder)
     bad = "; ".join(filter(None, [run.unlike(held), f"symbolic links: {few(linked)}" if linked else ""]))
     return Check("files", bad or f"{len(held)} files are as run.json lists them", not bad)
+
+
+def _labels(folder: Path, run: RunFile) -> Check:
+    """Compare the labels with masks and table."""
+    if not any(name.startswith(f"{LABELS}/") for name in run.files):
+        return Check("labels", f"the run wrote no {LABELS}", good=None)
+    return Check("labels", *compare_labels(folder, list(run.masks), partial(_mask, folder, run)))
 
 
 def _mask(folder: Path, run: RunFile, name: str) -> NDArray[np.uint8]:

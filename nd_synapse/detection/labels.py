@@ -1,0 +1,73 @@
+"""The labels of a detection as one volume: which row of the table each voxel belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.blocks.block_volume import BlockVolume
+from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.store import MemoryStore, Store
+from nd_synapse.detection.objects import Joint, rows_of_objects
+from nd_synapse.detection.plan import Plan
+from nd_synapse.geometry import Box
+
+__all__ = ["labels_of"]
+
+_KEPT_BYTES = 64 * 2**20
+"""What is kept of blocks that were unpacked: a reader whose pieces are cut elsewhere asks for each several times."""
+
+_Sparse = tuple[NDArray[np.uint32], NDArray[np.unsignedinteger]]
+"""Indices of the voxels of a block that belong to synapses, and their ids: few do."""
+
+
+class _Blocks:
+    """Reads the labels of blocks; those read last stay in memory, as indices and ids."""
+
+    def __init__(self, store: Store | MemoryStore, kind: str, joint: Joint, ids: NDArray[np.unsignedinteger]) -> None:
+        self._store, self._kind, self._joint, self._ids = store, kind, joint, ids
+        self._kept: dict[Box, _Sparse] = {}
+
+    def __call__(self, block: Box) -> NDArray[np.unsignedinteger]:
+        """Return the id of every voxel of a block, shape (z, y, x)."""
+        if block not in self._kept:
+            found = self._unpacked(block)
+            while self._kept and self._kept_bytes() + _bytes(found) > _KEPT_BYTES:
+                del self._kept[next(iter(self._kept))]
+            self._kept[block] = found
+        places, ids = self._kept[block]
+        dense = np.zeros(block.shape, self._ids.dtype)
+        dense.ravel()[places] = ids
+        return dense
+
+    def _kept_bytes(self) -> int:
+        return sum(map(_bytes, self._kept.values()))
+
+    def _unpacked(self, block: Box) -> _Sparse:
+        saved = self._store.load(self._kind, key_of(block))
+        value = np.zeros(len(saved["ids"]) + 1, self._ids.dtype)
+        value[1:] = self._ids[rows_of_objects(self._joint, saved["ids"])]
+        numbers = saved["numbers"].ravel()
+        # booleans are searched faster than numbers
+        places = np.flatnonzero(numbers != 0)
+        ids = value[numbers[places]]
+        return places[ids != 0].astype(np.uint32), ids[ids != 0]
+
+
+def _bytes(found: _Sparse) -> int:
+    return sum(values.nbytes for values in found)
+
+
+def labels_of(
+    plan: Plan, store: Store | MemoryStore, kind: str, joint: Joint, chosen: NDArray[np.bool_], whole: Collection[Box]
+) -> BlockVolume:
+    """Return the labels as one volume, uint32 (uint64 where needed), numbered as the table's `id`.
+
+    Background is 0, and so are objects that are not chosen, and blocks that are not among the `whole` ones.
+    """
+    synapses = int(np.count_nonzero(chosen))
+    dtype = np.uint32 if synapses < 2**32 else np.uint64
+    read = _Blocks(store, kind, joint, np.where(chosen, np.cumsum(chosen), 0).astype(dtype))
+    return BlockVolume(lambda block: read(block) if block in whole else None, plan.box, plan.block_size, dtype)

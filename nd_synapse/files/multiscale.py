@@ -1,0 +1,176 @@
+"""OME-Zarr 0.5: a mask as a multiscale image, and the ids of its objects as label images, written shard by shard.
+
+::
+
+    zarr.json                  multiscales: the mask, uint8, 0 and 255
+    0/ 1/ ...                  its levels
+    labels/zarr.json           the names of the label images
+    labels/<name>/             multiscales and image-label: ids, 0 is background
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+from zarr.codecs import ZstdCodec
+from zarr.storage import LocalStore
+
+from nd_synapse.geometry import Box
+from nd_synapse.volumes import Volume
+
+__all__ = ["Pyramid", "halved", "open_finest", "write_labelled"]
+
+CHUNK = (16, 256, 256)
+"""What a viewer fetches at once (z, y, x)."""
+
+SHARD = (16, 1024, 1024)
+"""What one file holds (z, y, x): few files for a large volume, and all that is in memory of it."""
+
+_PIECE = (16, 256, 256)
+"""What is made of a coarser level at once."""
+
+_PLANE = 512
+"""Largest extent along y and x of the coarsest level."""
+
+_VERSION = "0.5"
+_ZSTD_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pyramid:
+    """The levels of a box of voxels: how often each axis is halved."""
+
+    box: Box
+    voxel_size_nm: tuple[float, float, float]
+
+    def factors(self) -> list[tuple[int, int, int]]:
+        """Return how many voxels of the box a voxel of each level is wide (z, y, x), powers of 2.
+
+        Axes whose voxels are not twice as wide as the narrowest are halved, until y and x have at most 512 voxels:
+        thick sections stay whole until voxels are as wide as they are thick.
+        """
+        levels = [(1, 1, 1)]
+        while max(self.shape(levels[-1])[1:]) > _PLANE:
+            factors = levels[-1]
+            sizes = [n * size for n, size in zip(factors, self.voxel_size_nm, strict=True)]
+            shape = self.shape(factors)
+            narrowest = min(size for size, extent in zip(sizes, shape, strict=True) if extent > 1)
+            z, y, x = (
+                2 * n if extent > 1 and size < 2 * narrowest else n
+                for n, size, extent in zip(factors, sizes, shape, strict=True)
+            )
+            levels.append((z, y, x))
+        return levels
+
+    def shape(self, factors: Sequence[int]) -> tuple[int, int, int]:
+        """Return the extents (z, y, x) of a level."""
+        z, y, x = (-(-extent // n) for extent, n in zip(self.box.shape, factors, strict=True))
+        return (z, y, x)
+
+    def multiscales(self, name: str) -> list[dict[str, Any]]:
+        """Return the metadata: where the centre of a voxel lies, in nanometres from that of voxel 0 of the volume."""
+        datasets = []
+        for level, factors in enumerate(self.factors()):
+            scale = [n * size for n, size in zip(factors, self.voxel_size_nm, strict=True)]
+            centre = [start + (n - 1) / 2 for start, n in zip(self.box.start, factors, strict=True)]
+            translation = [place * size for place, size in zip(centre, self.voxel_size_nm, strict=True)]
+            moves = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": translation}]
+            datasets.append({"path": str(level), "coordinateTransformations": moves})
+        axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+        return [{"name": name, "axes": axes, "datasets": datasets, "type": "maximum"}]
+
+
+def halved(voxels: NDArray[Any], steps: Sequence[int]) -> NDArray[Any]:
+    """Return the maximum of each 1 or 2 voxels along z, y and x, by `steps`; the last may be of fewer.
+
+    The largest id wins: nothing vanishes that touches nothing, however small it is, and no id is made up. A stride
+    loses three of four voxels in the plane, and most often the most frequent id is the background.
+    """
+    for axis, step in enumerate(steps):
+        if step == 1:
+            continue
+        before = (slice(None),) * axis
+        odd = voxels[*before, 1::2]
+        voxels = voxels[*before, ::2].copy()
+        first = voxels[*before, : odd.shape[axis]]
+        np.maximum(first, odd, out=first)
+    return voxels
+
+
+def write_labelled(folder: Path, name: str, masks: Mapping[str, Volume], labels: Volume, pyramid: Pyramid) -> None:
+    """Write a mask as an image and the ids in it, and in the others, as label images; `folder` must not exist.
+
+    `masks` (uint8, 0 and 255, shape (z, y, x) of the box) come by the names of their label images, that of the image
+    first; `labels` is of the same shape, uint32 or uint64. `name` is that of the image.
+    """
+    root = zarr.create_group(
+        LocalStore(folder), attributes={"ome": {"version": _VERSION, "multiscales": pyramid.multiscales(name)}}
+    )
+    about = {"version": _VERSION, "labels": list(masks)}
+    group = root.create_group("labels", attributes={"ome": about})
+    outputs = {}
+    for label in masks:
+        ome = {
+            "version": _VERSION,
+            "multiscales": pyramid.multiscales(label),
+            "image-label": {"version": _VERSION, "source": {"image": "../../"}, "properties": []},
+        }
+        outputs[label] = _levels(group.create_group(label, attributes={"ome": ome}), pyramid, labels.dtype)
+    image = _levels(root, pyramid, np.uint8)
+    first = next(iter(masks))
+    for shard in Box.of_shape(pyramid.box.shape).tiles(SHARD):
+        ids = labels[shard.slices()]
+        for label, mask in masks.items():
+            inside = mask[shard.slices()] != 0
+            if not inside.any():
+                continue
+            if label == first:
+                image[0][shard.slices()] = inside * np.uint8(255)
+            outputs[label][0][shard.slices()] = np.where(inside, ids, 0)
+    for levels in (image, *outputs.values()):
+        _coarsen(levels, pyramid)
+
+
+def open_finest(folder: Path, label: str | None = None) -> zarr.Array[Any]:
+    """Open the finest level of the image that `write_labelled` wrote, or of one of its label images, to be read."""
+    return zarr.open_array(folder / ("0" if label is None else f"labels/{label}/0"), mode="r")
+
+
+def _levels(group: zarr.Group, pyramid: Pyramid, dtype: DTypeLike) -> list[Any]:
+    """Create the arrays of an image, the finest first."""
+    return [
+        group.create_array(
+            str(level),
+            shape=pyramid.shape(factors),
+            dtype=dtype,
+            chunks=CHUNK,
+            shards=SHARD,
+            compressors=ZstdCodec(level=_ZSTD_LEVEL),
+            fill_value=0,
+            dimension_names=tuple("zyx"),
+        )
+        for level, factors in enumerate(pyramid.factors())
+    ]
+
+
+def _coarsen(levels: Sequence[Any], pyramid: Pyramid) -> None:
+    """Write every level but the first from the one before it."""
+    factors = pyramid.factors()
+    for level in range(1, len(levels)):
+        upper, lower = levels[level - 1 : level + 1]
+        steps = [b // a for a, b in zip(factors[level - 1], factors[level], strict=True)]
+        finer = Box.of_shape(upper.shape)
+        for shard in Box.of_shape(lower.shape).tiles(SHARD):
+            voxels = np.zeros(shard.shape, lower.dtype)
+            for piece in shard.tiles(_PIECE):
+                part = Box(*((a * n, b * n) for (a, b), n in zip(piece.ranges, steps, strict=True))).intersection(finer)
+                assert part is not None
+                voxels[piece.slices(shard.start)] = halved(upper[part.slices()], steps)
+            if voxels.any():
+                lower[shard.slices()] = voxels

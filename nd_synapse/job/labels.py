@@ -1,0 +1,105 @@
+"""The labels of a result folder, compared with its table and its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nd_synapse.errors import DataError, few
+from nd_synapse.files.csv_tables import read_rows
+from nd_synapse.files.reading import reading
+from nd_synapse.geometry import Box
+from nd_synapse.job.job import label_names
+from nd_synapse.job.results import LABELS, TABLE
+
+__all__ = ["compare_labels"]
+
+_SHOWN = 3
+"""Ids that are named of those with another number of voxels."""
+
+
+def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], NDArray[np.uint8]]) -> tuple[str, bool]:
+    """Compare every label image with its mask, which `mask_of` reads, and with the table; say what was found.
+
+    The ids are those of the mask's rows, each with as many voxels as its row says, and lie exactly where the mask does.
+    """
+    from nd_synapse.files.multiscale import open_finest  # zarr is imported only where it is used
+
+    rows = _Rows.read(root / TABLE, masks)
+    faults, ids = [], 0
+    with reading(str(root / LABELS)):
+        for place, (name, label) in enumerate(label_names(masks).items()):
+            mask = mask_of(name)
+            if place == 0:
+                faults += _unlike("the image", open_finest(root / LABELS), mask)
+            array = open_finest(root / LABELS, label)
+            expected = rows.voxels(name)
+            faults += _unlike(f"labels {label}", array, mask)
+            faults += _miscounted(f"labels {label}", _counted(array, len(expected)), expected)
+            ids += int(np.count_nonzero(expected))
+    found = f"{ids:,} ids in {len(masks)} label images have the voxels of table and masks"
+    return "; ".join(faults) or found, not faults
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The numbers of voxels in a table, by column; int64, by id from 0."""
+
+    columns: Mapping[str, NDArray[np.int64]]
+
+    @classmethod
+    def read(cls, path: Path, masks: Sequence[str]) -> _Rows:
+        """Read the columns of voxels and of membership in masks."""
+        with reading(path):
+            cells = read_rows(path, TABLE)
+            header = next(cells)
+            wanted = {"voxels", *(f"{kind}_{name}" for kind in ("voxels", "in") for name in masks)} & set(header)
+            places = {name: header.index(name) for name in (*wanted, "id")}
+            found: dict[str, list[int]] = {name: [0] for name in wanted}
+            for number, row in enumerate(cells, 1):
+                if int(row[places["id"]]) != number:
+                    raise DataError(TABLE, f"row {number} has the id {row[places['id']]}", "Run the job again")
+                for name in wanted:
+                    cell = row[places[name]]
+                    found[name].append(cell == "True" if name.startswith("in_") else int(cell))
+        return cls({name: np.array(values, np.int64) for name, values in found.items()})
+
+    def voxels(self, mask: str) -> NDArray[np.int64]:
+        """Return the voxels of each id in a mask."""
+        inside = self.columns.get(f"in_{mask}", 1)
+        return self.columns.get(f"voxels_{mask}", self.columns["voxels"]) * inside
+
+
+def _unlike(what: str, array: Any, mask: NDArray[np.uint8]) -> list[str]:
+    """Say where an array is 0 and a mask is not, or the other way round."""
+    if array.shape != mask.shape:
+        return [f"{what} have the shape {array.shape}, the mask has {mask.shape}"]
+    shards = Box.of_shape(array.shape).tiles(array.shards or array.chunks)
+    differing = sum(int(np.count_nonzero((array[s] != 0) != (mask[s] != 0))) for s in (one.slices() for one in shards))
+    return [f"{what} and the mask differ in {differing:,} voxels"] if differing else []
+
+
+def _counted(array: Any, most: int) -> NDArray[np.int64]:
+    """Return the voxels of each id, at least `most` numbers; background counts 0."""
+    counts = np.zeros(most, np.int64)
+    for shard in Box.of_shape(array.shape).tiles(array.shards or array.chunks):
+        ids = array[shard.slices()]
+        ids = ids[ids != 0]
+        if ids.size and ids.max() >= len(counts):
+            raise DataError(LABELS, f"it has the id {ids.max()}, the table ends at {most - 1}", "Run the job again")
+        counts += np.bincount(ids, minlength=len(counts))
+    return counts
+
+
+def _miscounted(what: str, counts: NDArray[np.int64], expected: NDArray[np.int64]) -> list[str]:
+    """Say which ids have other numbers of voxels than the table."""
+    wrong = np.flatnonzero(counts != expected)
+    if not len(wrong):
+        return []
+    shown = few([f"{i} has {counts[i]:,}, not {expected[i]:,}" for i in wrong[:_SHOWN].tolist()])
+    return [f"{what}: {len(wrong):,} ids have other numbers of voxels than the table: {shown}"]

@@ -1,0 +1,245 @@
+"""The labels of a run: the ids of the table beside the mask, as an OME-Zarr that depends on the result alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import driver
+from nd_synapse.files import masks as mask_files
+from nd_synapse.files import multiscale
+from nd_synapse.files.multiscale import Pyramid, halved, write_labelled
+from nd_synapse.geometry import Box
+from nd_synapse.job.labels import compare_labels
+from nd_synapse.job.manifest import read_run_file
+from tests.volumes_on_disk import SIZE_NM, write
+
+SHAPE = (7, 70, 90)
+STEM = "nomads-unsupervised-predictions"
+
+
+def blobs() -> dict[str, np.ndarray]:
+    """Return two channels with puncta in the same places, some across any cut."""
+    rng = np.random.default_rng(4)
+    pre, post = (rng.poisson(12, SHAPE).astype(np.uint8) for _ in range(2))
+    for z, y, x in rng.integers((1, 3, 3), (6, 67, 87), (40, 3)):
+        for channel in (pre, post):
+            channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] = 150
+    return {"SYNAPSIN": pre, "PSD95": post}
+
+
+def run(source: Path, path: Path, *more: str) -> Path:
+    words = ["--source", str(source), "--path", str(path), "--no-plots", "--no-upload", "--quiet", *more]
+    assert driver.main(words) == 0
+    (folder,) = path.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("labels") / "volume.zarr"
+    write("ome05.zarr", place, blobs())
+    return place
+
+
+@pytest.fixture(scope="module")
+def made(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a part of the volume that begins nowhere in particular."""
+    return run(source, tmp_path_factory.mktemp("made"), "--z-range", "1,7", "--y-range", "5,70", "--x-range", "8,90")
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / made.name))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "synapses.csv").read_text().splitlines()))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    inside = folder / "synapses.ome.zarr"
+    files = (path for path in inside.rglob("*") if path.is_file())
+    return {str(path.relative_to(inside)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def found_in(folder: Path) -> tuple[str, bool]:
+    file = read_run_file(folder)
+    names = file.masks
+    return compare_labels(
+        folder, list(names), lambda name: mask_files.map_pickle(folder / f"{names[name]}.pkl", file.box.shape)
+    )
+
+
+def test_a_voxel_of_the_mask_has_the_id_of_its_row(made: Path) -> None:
+    box = read_run_file(made).box
+    group = zarr.open_group(made / "synapses.ome.zarr", mode="r")
+    ids: Any = group["labels/synapses/0"]
+    assert ids.dtype == np.uint32
+    voxels = ids[:]
+    mask = mask_files.map_pickle(made / f"{STEM}.pkl", box.shape)
+    table = rows(made)
+    assert len(table) > 20
+    np.testing.assert_array_equal(voxels != 0, mask != 0)
+    np.testing.assert_array_equal(group["0"][:], mask)  # type: ignore[index]
+    for row in table:
+        places = np.argwhere(voxels == int(row["id"]))
+        assert len(places) == int(row["voxels"])
+        centre = [float(row[f"centroid_{axis}_voxel"]) for axis in "zyx"]
+        np.testing.assert_allclose(places.mean(axis=0) + box.start, centre, atol=1e-3)
+
+
+def test_the_image_lies_where_the_source_does(made: Path) -> None:
+    """The centre of voxel i of the volume is i times its size, at every level, as in the source."""
+    said = json.loads((made / "synapses.ome.zarr" / "zarr.json").read_text())["attributes"]["ome"]
+    (scales,) = said["multiscales"]
+    assert said["version"] == "0.5"
+    assert [(axis["name"], axis["unit"]) for axis in scales["axes"]] == [(axis, "nanometer") for axis in "zyx"]
+    first = {one["type"]: one[one["type"]] for one in scales["datasets"][0]["coordinateTransformations"]}
+    assert first == {"scale": list(SIZE_NM), "translation": [70.0, 500.0, 800.0]}
+    labels = json.loads((made / "synapses.ome.zarr/labels/synapses/zarr.json").read_text())["attributes"]["ome"]
+    assert labels["image-label"]["source"] == {"image": "../../"}
+    assert labels["multiscales"][0]["datasets"] == scales["datasets"]
+
+
+@pytest.mark.parametrize("size", ["4,32,32", "3,29,90"])
+def test_blocks_do_not_show_in_any_file(made: Path, source: Path, tmp_path: Path, size: str) -> None:
+    box = ["--z-range", "1,7", "--y-range", "5,70", "--x-range", "8,90"]
+    other = run(source, tmp_path, *box, "--block-size", size, "--cpus", "1")
+    assert digests(other) == digests(made)
+
+
+def test_each_class_has_a_label_image_with_the_ids_of_the_one_table(tmp_path: Path) -> None:
+    pre, post = blobs().values()
+    rng = np.random.default_rng(7)
+    other = rng.poisson(12, SHAPE).astype(np.uint8)
+    write(
+        "ome05.zarr",
+        tmp_path / "v.zarr",
+        {"SYNAPSIN": pre, "PSD95": post, "VGLUT1": pre, "GABA": other, "gephyrin": other},
+    )
+    folder = run(tmp_path / "v.zarr", tmp_path / "made", "--pipeline", "nomads-classifier")
+    said = json.loads((folder / "synapses.ome.zarr/labels/zarr.json").read_text())["attributes"]["ome"]
+    masks = list(read_run_file(folder).masks)
+    assert said["labels"] == ["synapses", *masks[1:]]
+    assert len(masks) > 1
+    assert len(rows(folder)) > 0
+    assert found_in(folder) == (found_in(folder)[0], True)
+
+
+def test_a_run_without_synapses_has_labels_of_zeros_alone(tmp_path: Path) -> None:
+    write("ome05.zarr", tmp_path / "v.zarr", blobs())
+    folder = run(tmp_path / "v.zarr", tmp_path / "made", "--param", "min_voxels=500")
+    assert rows(folder) == []
+    assert found_in(folder) == ("0 ids in 1 label images have the voxels of table and masks", True)
+
+
+class TestVerify:
+    """What `nd-synapse verify` finds wrong with labels."""
+
+    def labels(self, folder: Path) -> Any:
+        return zarr.open_array(folder / "synapses.ome.zarr/labels/synapses/0", mode="r+")
+
+    def test_an_id_that_became_another(self, folder: Path) -> None:
+        array = self.labels(folder)
+        voxels = array[:]
+        n = np.count_nonzero(voxels == 1)
+        array[:] = np.where(voxels == 1, 2, voxels)
+        text, good = found_in(folder)
+        assert not good
+        assert text.startswith(f"labels synapses: 2 ids have other numbers of voxels than the table: 1 has 0, not {n}")
+
+    def test_a_voxel_outside_of_the_mask(self, folder: Path) -> None:
+        array = self.labels(folder)
+        z, y, x = np.argwhere(array[:] == 0)[0]
+        array[z, y, x] = 1
+        text, good = found_in(folder)
+        assert not good
+        assert "labels synapses and the mask differ in 1 voxels" in text
+
+    def test_an_image_that_is_not_the_mask(self, folder: Path) -> None:
+        array = zarr.open_array(folder / "synapses.ome.zarr/0", mode="r+")
+        array[:] = 0
+        assert "the image and the mask differ in" in found_in(folder)[0]
+
+    @pytest.mark.parametrize("name", ["labels/synapses/0/c/0/0/0", "labels/synapses/0/zarr.json", "zarr.json"])
+    def test_a_file_that_is_damaged_or_missing(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], name: str
+    ) -> None:
+        (folder / "synapses.ome.zarr" / name).write_bytes(b"damaged")
+        assert driver.main(["verify", str(folder), "--offline", "--quiet"]) == 65
+        first = capsys.readouterr().out.splitlines()[0]
+        assert first == f"BAD  files   changed: synapses.ome.zarr/{name}"
+
+
+# the levels
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    voxels=hnp.arrays(np.uint32, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7)),
+    steps=st.tuples(*[st.sampled_from((1, 2))] * 3),
+)
+def test_halving_takes_the_largest_id_of_each_window(voxels: np.ndarray, steps: tuple[int, int, int]) -> None:
+    found = halved(voxels, steps)
+    assert found.shape == tuple(-(-n // step) for n, step in zip(voxels.shape, steps, strict=True))
+    for index in np.ndindex(found.shape):
+        window = tuple(slice(i * step, (i + 1) * step) for i, step in zip(index, steps, strict=True))
+        assert found[index] == voxels[window].max()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "factors"),
+    [
+        ((4, 512, 512), (70, 100, 100), [(1, 1, 1)]),
+        ((4, 513, 20), (70, 100, 100), [(1, 1, 1), (2, 2, 2)]),
+        ((9, 3000, 100), (70, 4, 4), [(1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8)]),
+        (
+            (9, 20000, 900),
+            (70, 10, 10),
+            [(1, 1, 1), (1, 2, 2), (1, 4, 4), (2, 8, 8), (4, 16, 16), (8, 32, 32), (16, 64, 64)],
+        ),
+        ((1, 1, 2000), (70, 4, 100), [(1, 1, 1), (1, 1, 2), (1, 1, 4)]),
+    ],
+)
+def test_thick_sections_stay_whole_until_voxels_are_isotropic(
+    shape: tuple[int, int, int], size: tuple[float, float, float], factors: list[tuple[int, int, int]]
+) -> None:
+    assert Pyramid(Box.of_shape(shape), size).factors() == factors
+
+
+def test_a_level_is_halved_from_the_one_before_it_across_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiscale, "CHUNK", (2, 8, 8))
+    monkeypatch.setattr(multiscale, "SHARD", (4, 16, 16))
+    monkeypatch.setattr(multiscale, "_PIECE", (2, 8, 8))
+    monkeypatch.setattr(multiscale, "_PLANE", 20)
+    rng = np.random.default_rng(2)
+    ids = (rng.integers(1, 2**31, (9, 70, 45)) * (rng.random((9, 70, 45)) < 0.05)).astype(np.uint32)
+    mask = (ids != 0) * np.uint8(255)
+    pyramid = Pyramid(Box.of_shape(ids.shape, (1, 2, 3)), (70.0, 50.0, 50.0))
+    write_labelled(tmp_path / "x.zarr", "mask", {"synapses": mask}, ids, pyramid)
+    group = zarr.open_group(tmp_path / "x.zarr", mode="r")
+    levels = [np.asarray(group[f"labels/synapses/{level}"]) for level in range(3)]
+    assert levels[0].tobytes() == ids.tobytes()
+    for level, steps in ((1, (2, 2, 2)), (2, (2, 2, 2))):
+        np.testing.assert_array_equal(levels[level], halved(levels[level - 1], steps))
+        np.testing.assert_array_equal(np.asarray(group[str(level)]) != 0, levels[level] != 0)
+    said: Any = group.attrs["ome"]
+    second = said["multiscales"][0]["datasets"][1]["coordinateTransformations"]
+    assert second == [
+        {"type": "scale", "scale": [140.0, 100.0, 100.0]},
+        {"type": "translation", "translation": [105.0, 125.0, 175.0]},
+    ]
