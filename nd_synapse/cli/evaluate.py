@@ -17,7 +17,7 @@ from nd_synapse import logs
 from nd_synapse.cli.evaluate_options import Request, parser, request_of
 from nd_synapse.console import app
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError, closest
-from nd_synapse.evaluate import printout, truth
+from nd_synapse.evaluate import marks, printout, truth
 from nd_synapse.evaluate.detections import Detections, is_adjustable, permissive, run_pipeline
 from nd_synapse.evaluate.evaluation import Evaluation, evaluate_labels, evaluate_points, join, with_synapses
 from nd_synapse.evaluate.inputs import Volumes
@@ -27,9 +27,11 @@ from nd_synapse.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_syn
 from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
 from nd_synapse.job.manifest import read_run_file
+from nd_synapse.job.results import TABLE
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.redaction import describe_error
+from nd_synapse.report.table_file import read_table as read_numbers
 
 __all__ = ["main"]
 
@@ -316,6 +318,24 @@ def _cubes(request: Request) -> _Report:
     return _Report(printout.synaptograms_as_text(score, subject), figures, files)
 
 
+def _marked(request: Request) -> _Report:
+    """Say what marks on the page of a run tell of it."""
+    assert request.labels is not None
+    assert request.folder is not None
+    given, file = marks.read_marks(request.labels), request.folder / TABLE
+    run = read_run_file(request.folder)
+    if given.pipeline not in ("", run.pipeline):
+        remedy = "Give the folder of the run whose page was marked"
+        raise DataError(str(request.labels), f"they are of {given.pipeline}, and the run is of {run.pipeline}", remedy)
+    table = read_numbers(file)
+    rows = marks.rows_of(given, table, str(file))
+    scores = table.get("score") if _is_of_adjustable(file) else None
+    judged = marks.judge(given, rows, len(next(iter(table.values()))), scores, request.precision)
+    subject = f"{len(rows):,} rows of {request.folder} ({run.pipeline}), marked in {request.labels}"
+    about = {"labels_file": str(request.labels), "folder": str(request.folder), "pipeline": run.pipeline}
+    return _Report(marks.as_text(judged, subject), {**about, **marks.as_json(judged)}, {})
+
+
 def _image(name: str, voxels: NDArray[Any]) -> NDArray[Any]:
     voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
     if voxels.dtype not in (np.uint8, np.uint16):
@@ -346,7 +366,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 def _run(arguments: list[str], _environ: Mapping[str, str]) -> int:
     request = request_of(parser().parse_args(arguments))
     logs.apply(logs.LogSettings(logging.WARNING))  # the report says it all
-    evaluate = _volume if request.images else _table if request.detections else _cubes
+    evaluate = _volume if request.images else _table if request.detections else _marked if request.labels else _cubes
     report = evaluate(request)
     if request.out is not None:
         _write(request.out, report.files)

@@ -37,7 +37,12 @@ class Request:
     images: tuple[Path, ...]
     detections: tuple[Path, ...]
     synaptograms: Path | None
-    """One of these three is given."""
+    labels: Path | None
+    """One of these four is given."""
+    folder: Path | None
+    """The result folder whose rows were marked."""
+    precision: float
+    """The wanted precision, for `labels`."""
     truth: tuple[Path, ...]
     """One for each of the images or detections, in their order."""
     out: Path | None
@@ -69,14 +74,16 @@ def parser() -> Parser:
     """Return the parser."""
     p = Parser(
         prog="nd-synapse evaluate",
-        rare=("--threads", "--type-column", "--types", "--border-nm", "--seed", "--resamples"),
+        rare=("--precision", "--threads", "--type-column", "--types", "--border-nm", "--seed", "--resamples"),
         usage="%(prog)s (--images DIR ... | --detections FILE ...) --truth FILE ... [options]\n"
-        "       %(prog)s --synaptograms FILE [options]",
-        description="Compare detections of synapses with truth, or scores with expert-labelled synaptograms.",
+        "       %(prog)s --synaptograms FILE [options]\n"
+        "       %(prog)s --labels FILE FOLDER [--precision SHARE]",
+        description="Compare detections of synapses with truth, or with marks made on a report page; or scores with "
+        "expert-labelled synaptograms.",
         epilog="Axes are always z, y, x. Ranges are half-open, in voxels: 0,8 or 0:8 is the slices 0 to 7. "
         + exit_codes(*LOCAL),
     )
-    what = p.add_argument_group("what to evaluate (one of --images, --detections, --synaptograms)")
+    what = p.add_argument_group("what to evaluate (one of --images, --detections, --synaptograms, --labels)")
     for option, metavar, text in (
         ("--images", "DIR", "folder of TIFF stacks, one for each channel, or Zarr group; or TIFF of the one channel"),
         ("--detections", "FILE", "table of a run, such as synapses.csv"),
@@ -84,6 +91,8 @@ def parser() -> Parser:
     ):
         add_value(what, option, _paths, text, metavar=metavar, nargs="+", default=())
     add_value(what, "--synaptograms", parse_path, ".npz of labelled cubes", metavar="FILE")
+    add_value(what, "--labels", parse_path, "labels.csv of a report page, for the run in FOLDER", metavar="FILE")
+    what.add_argument("folder", nargs="?", metavar="FOLDER", help="result folder of the run, for --labels")
     how = p.add_argument_group("the pipeline, for --images and --synaptograms")
     add_pipeline(how)
     how.add_argument("--mask", metavar="NAME", help="which of its masks; default: the first, every synapse")
@@ -131,22 +140,27 @@ def _add_output(p: Parser) -> None:
     output = p.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print JSON instead of text")
     add_value(output, "--out", parse_path, "folder for pictures and tables of the synapses", metavar="DIR")
+    add_value(
+        output, "--precision", _precision, "wanted, for --labels; default: %(default)s", metavar="SHARE", default=0.9
+    )
     add_number(output, "--seed", 0, _LARGEST_SEED, "of the bootstrap; default: %(default)s", default=0)
     add_number(output, "--resamples", 1, _MOST_RESAMPLES, "of the bootstrap; default: %(default)s", default=RESAMPLES)
 
 
 def request_of(options: argparse.Namespace) -> Request:
     """Return the request of parsed options; refuse options that do not go together."""
-    sources = ("images", "detections", "synaptograms")
+    sources = ("images", "detections", "synaptograms", "labels")
     given = [f"--{name}" for name in sources if getattr(options, name)]
     if len(given) != 1:
         found = f"{' and '.join(given)} are given" if given else "nothing to evaluate is given"
-        raise UsageError("the command line", found, "Give one of --images, --detections and --synaptograms")
-    same = [name for name in Request.__dataclass_fields__ if hasattr(options, name) and name != "pipeline"]
+        raise UsageError("the command line", found, "Give one of --images, --detections, --synaptograms, --labels")
+    own = ("pipeline", "folder")
+    same = [name for name in Request.__dataclass_fields__ if hasattr(options, name) and name not in own]
     request = Request(
         pipeline=options.pipeline or registry.DEFAULT_PIPELINE,
         parameters=parse_assignments(options.param),
         box=_box(options),
+        folder=None if options.folder is None else parse_path("FOLDER", options.folder),
         as_json=options.json,
         **{name: getattr(options, name) for name in same},
     )
@@ -158,14 +172,29 @@ def request_of(options: argparse.Namespace) -> Request:
 def _check(request: Request, pipeline_options: Sequence[str]) -> None:
     """Refuse options that do not go together."""
     for wrong, what, remedy in (
-        (not request.truth and request.synaptograms is None, "there is no truth", "Give --truth FILE"),
+        (
+            (request.labels is None) != (request.folder is None),
+            "--labels and FOLDER go together",
+            "Give both, such as --labels labels.csv FOLDER, or neither",
+        ),
+        (
+            request.labels is not None and bool(request.truth or pipeline_options),
+            "--labels are the truth, and no pipeline is run",
+            "Leave out --truth and the options of the pipeline",
+        ),
+        (
+            not request.truth and request.synaptograms is None and request.labels is None,
+            "there is no truth",
+            "Give --truth FILE",
+        ),
         (
             bool(request.truth) and request.synaptograms is not None,
             "synaptograms contain their truth",
             "Leave --truth out",
         ),
         (
-            request.synaptograms is None and len(request.truth) != len(request.images or request.detections),
+            bool(request.images or request.detections)
+            and len(request.truth) != len(request.images or request.detections),
             f"there are {len(request.images or request.detections)} inputs and {len(request.truth)} truths",
             "Give one truth for each, in the same order",
         ),
@@ -212,6 +241,11 @@ def _check(request: Request, pipeline_options: Sequence[str]) -> None:
 
 def _paths(option: str, texts: Sequence[str]) -> tuple[Path, ...]:
     return tuple(parse_path(option, text) for text in texts)
+
+
+def _precision(option: str, text: str) -> float:
+    """Read a share."""
+    return parse_number(option, text, 1.0)
 
 
 def _voxel_size(option: str, text: str) -> tuple[float, float, float]:

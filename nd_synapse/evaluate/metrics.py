@@ -1,5 +1,8 @@
 """Figures of merit: rates with their intervals, curves over thresholds, areas.
 
+Clopper, C. J. and Pearson, E. S. (1934). The use of confidence or fiducial limits illustrated in the case of the
+binomial. Biometrika 26(4), 404-413. doi:10.1093/biomet/26.4.404
+
 Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference. JASA 22(158), 209-212.
 doi:10.1080/01621459.1927.10502953
 
@@ -23,6 +26,7 @@ __all__ = [
     "area_under_roc",
     "balanced_accuracy",
     "bootstrap",
+    "exact_proportion",
     "f1_of_counts",
     "precision_recall_curve",
     "proportion",
@@ -70,6 +74,16 @@ def proportion(hits: int, of: int) -> Rate:
     half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
     # at 0 and 1 the ends are exact; rounding may put them beside the value
     return Rate(share, 0.0 if hits == 0 else middle - half, 1.0 if hits == of else middle + half)
+
+
+def exact_proportion(hits: int, of: int) -> Rate:
+    """Return a proportion with the exact interval, which covers at least 95 % (Clopper and Pearson 1934)."""
+    from scipy.special import betaincinv  # scipy is imported only where it is used
+
+    if not of:
+        return Rate(math.nan, math.nan, math.nan)
+    low = 0.0 if hits == 0 else float(betaincinv(hits, of - hits + 1, 0.025))
+    return Rate(hits / of, low, 1.0 if hits == of else float(betaincinv(hits + 1, of - hits, 0.975)))
 
 
 def f1_of_counts(hits: int, missed: int, false_alarms: int) -> Rate:

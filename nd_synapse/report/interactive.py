@@ -23,7 +23,7 @@ from nd_synapse.report.interactive_voxels import rows_in_part, voxels_of
 from nd_synapse.report.plot import Subject
 from nd_synapse.report.table import CHANNEL_PREFIX, MASK_PREFIX, NothingToDrawError
 
-__all__ = ["MOST_ROWS", "Interactive", "interactive", "script"]
+__all__ = ["MOST_ROWS", "Interactive", "interactive", "marked_rows", "script"]
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def interactive(subject: Subject) -> Interactive:
         "unit": unit,
         "curve": _curve(subject),
     }
-    marks = _marks([axis[:sample] for axis in places], subject.seed)
+    marks = marked_rows([axis[:sample] for axis in places], subject.seed)
     try:
         data["voxels"], shown = voxels_of(subject, rows[marks])
         data["marks"] = marks[:shown].tolist()
@@ -130,7 +130,7 @@ def _rows(subject: Subject, row_bytes: int) -> tuple[NDArray[np.intp], int]:
     return np.concatenate([sample, others]), most
 
 
-def _marks(places: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.intp]:
+def marked_rows(places: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.intp]:
     """Return which rows are offered for marking, in a random order; one without a place cannot be shown."""
     known = np.flatnonzero(np.isfinite(places).all(axis=0)) if places else np.empty(0, np.intp)
     return np.random.default_rng([seed, 1]).permutation(known)  # another draw than that of the rows
