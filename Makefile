@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PINNED := requirements.txt requirements-demo.txt requirements-dev.txt requirements-build.txt requirements-tools.txt
+PINNED := requirements.txt requirements-demo.txt requirements-dev.txt requirements-build.txt requirements-tools.txt requirements-docs.txt
 # the registry of PyPI itself; where it cannot be reached, for example -s osv --osv-url=URL
 AUDIT_SERVICE ?= -s pypi
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -11,7 +11,7 @@ UV := $(VENV)/tools/bin/uv pip compile -q --universal --python-version 3.11 --fo
 # CI measures which lines the tests reach; for people that would be a third of the time
 COVERAGE := $(if $(CI),--cov --cov-report=term:skip-covered)
 
-.PHONY: demo test chromium test-image test-slow test-wheel wheel audit fuzz check format bench lock clean help
+.PHONY: demo test chromium test-image test-slow test-wheel wheel audit fuzz check format bench lock docs clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -96,6 +96,18 @@ lock: $(VENV)/tools/.made  ## pin requirements*.txt anew from pyproject.toml and
 	$(UV) requirements-demo.in -o requirements-demo.txt
 	$(UV) requirements-dev.in -o requirements-dev.txt
 	$(UV) requirements-tools.in -o requirements-tools.txt
+	$(UV) requirements-docs.in -o requirements-docs.txt
+
+$(VENV)/docs/.made: requirements-docs.txt $(VENV)/.runtime
+	$(PYTHON) -m venv $(VENV)/docs
+	$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
+	@# the package and what it needs are in the environment around this one
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> $$($(VENV)/docs/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/around.pth
+	touch $@
+
+docs: $(VENV)/docs/.made  ## build the site into site/html, without a warning
+	$(VENV)/docs/bin/python -m sphinx -q -W --keep-going -b html -d site/doctrees docs site/html
 
 clean:  ## remove the virtual environment and what runs left
-	rm -rf $(VENV) demo dist results
+	rm -rf $(VENV) demo dist results site

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from nd_synapse.version import __version__
 
 if TYPE_CHECKING:
-    from nd_synapse.detection.library import Detected, detect
+    from nd_synapse.job.library import Result, detect
 
-__all__ = ["Detected", "__version__", "detect"]
+__all__ = ["Result", "__version__", "detect"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs large libraries when it is asked for."""
-    if name in ("Detected", "detect"):
-        from nd_synapse.detection import library
+    if name in ("Result", "detect"):
+        from nd_synapse.job import library
 
         return getattr(library, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

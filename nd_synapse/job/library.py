@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import UsageError, called
+from nd_synapse.job.digits import rounded_columns
 from nd_synapse.machine import available_cores
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 
-__all__ = ["Detected", "detect"]
+__all__ = ["Result", "detect"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detected:
+class Result:
     """What was found in some arrays."""
 
     mask: NDArray[np.uint8]
@@ -45,7 +46,7 @@ def detect(
     parameters: Mapping[str, object] | None = None,
     channels: Mapping[str, str] | None = None,
     threads: int | None = None,
-) -> Detected:
+) -> Result:
     """Find the synapses in images that lie in memory; the same as a job finds in the same voxels.
 
     Parameters
@@ -65,7 +66,7 @@ def detect(
 
     Returns
     -------
-    Detected
+    Result
         Mask, labels, table and density; ``pandas.DataFrame(found.table)`` gives a data frame.
 
     Raises
@@ -84,10 +85,10 @@ def detect(
         pipeline, images, voxel_size_nm, chosen=channels, threads=threads or available_cores(), sampled=True
     )
     density = found.density
-    return Detected(
+    return Result(
         next(iter(found.masks.values())),
         np.asarray(found.labels, np.uint32),
-        found.table,
+        dict(rounded_columns(found.table)),
         found.masks,
         density.brick.per_um3,
         density.interval,
