@@ -64,7 +64,7 @@ class Counting(Memory):
         self.requested["names"] += 1
         return super().names(kind)
 
-    def get(self, kind: str, name: str, most_bytes: int) -> bytes:
+    def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
         self.requested["get"] += 1
         return super().get(kind, name, most_bytes)
 
