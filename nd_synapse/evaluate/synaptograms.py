@@ -19,6 +19,7 @@ from nd_synapse.detection.choice import learn, scores
 from nd_synapse.detection.counts import add_all_counts, packed_counts
 from nd_synapse.errors import DataError, called
 from nd_synapse.evaluate.metrics import Rate, area_under_roc, balanced_accuracy, bootstrap
+from nd_synapse.files.formats import refuse_foreign
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import check_voxel_size
 from nd_synapse.geometry import Box
@@ -103,41 +104,83 @@ class SynaptogramEvaluation:
 def read_synaptograms(path: Path, voxel_size_nm: tuple[float, float, float] | None = None) -> Synaptograms:
     """Read synaptograms."""
     with reading(path):
-        with np.load(path, allow_pickle=False) as archive:
-            stored = {name: archive[name] for name in archive.files}
+        stored = _arrays(path)
         images = _images(path, stored)
-        names = [str(name) for name in stored["label_names"]]
-        if stored["label"].shape != (len(images),) or not np.isin(stored["label"], np.arange(len(names))).all():
+        names = _texts(stored["label_names"])
+        label = stored["label"]
+        if label.shape != (len(images),) or label.dtype.kind not in "iu" or not np.isin(label, range(len(names))).all():
             raise DataError(str(path), f"its label is not {len(images)} indices of label_names", "Correct label")
-        kind = np.array([_kind(path, name) for name in names], np.str_)[stored["label"]]
-        z, y, x = (float(extent) for extent in stored.get("voxel_size_nm", voxel_size_nm or ASSUMED_VOXEL_SIZE_NM))
+        kind = np.array([_kind(path, name) for name in names], np.str_)[label]
+        size = _voxel_size(path, stored) or voxel_size_nm or ASSUMED_VOXEL_SIZE_NM
         if voxel_size_nm is not None:
-            check_voxel_size(str(path), (z, y, x), voxel_size_nm)
-    return Synaptograms(images, tuple(str(name) for name in stored["channels"]), kind, (z, y, x))
+            check_voxel_size(str(path), size, voxel_size_nm)
+    return Synaptograms(images, tuple(_texts(stored["channels"])), kind, size)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an archive that have a meaning here."""
+    wanted = f"Give an archive (.npz) with {' or '.join(_IMAGES)}, channels, label and label_names"
+    if path.is_dir():
+        raise DataError(str(path), "it is a folder", wanted)
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head != b"PK\3\4":
+        try:
+            refuse_foreign(path)
+        except DataError as error:
+            raise DataError(str(path), error.found, wanted) from error
+        kind = "one array (.npy)" if head == b"\x93NUM" else "no archive of arrays"
+        raise DataError(str(path), f"it is {kind}", wanted)
+    with np.load(path, allow_pickle=False) as archive:
+        missing = [name for name in ("channels", "label", "label_names") if name not in archive.files]
+        if missing or not set(_IMAGES) & set(archive.files):
+            found = f"it holds {', '.join(sorted(archive.files)) or 'nothing'}"
+            raise DataError(str(path), found, wanted)
+        stored: dict[str, NDArray[Any]] = {}
+        for name in (*_IMAGES, "channels", "label", "label_names", "voxel_size_nm", "centre_float64"):
+            if name in archive.files:
+                with reading(f"{name} of {path}"):
+                    stored[name] = archive[name]
+    return stored
+
+
+def _texts(values: NDArray[Any]) -> list[str]:
+    """Return texts of any type of text."""
+    return [str(value) for value in values.reshape(-1).astype(np.str_)]
+
+
+def _voxel_size(path: Path, stored: Mapping[str, NDArray[Any]]) -> tuple[float, float, float] | None:
+    """Return the voxel size that an archive states."""
+    size = stored.get("voxel_size_nm")
+    if size is None:
+        return None
+    try:
+        z, y, x = (float(extent) for extent in size.reshape(-1))
+    except (ValueError, TypeError):
+        z = y = x = np.nan
+    if not (np.isfinite((z, y, x)).all() and min(z, y, x) > 0):
+        raise DataError(str(path), f"its voxel_size_nm is {size.tolist()}", "Give three sizes in nanometres: z, y, x")
+    return z, y, x
 
 
 def _images(path: Path, stored: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Return the cubes (n, channels, z, y, x) with their centres restored."""
-    name = next((name for name in _IMAGES if name in stored), None)
-    missing = [wanted for wanted in ("channels", "label", "label_names") if wanted not in stored]
-    if name is None or missing:
-        found = f"it holds {', '.join(sorted(stored)) or 'nothing'}"
-        wanted = f"Give an archive with {' or '.join(_IMAGES)}, channels, label and label_names"
-        raise DataError(str(path), found, wanted)
+    name = next(name for name in _IMAGES if name in stored)
     images = stored[name]
     dtype = np.dtype(name.removeprefix("images_"))
     sides = images.shape[2:]
     if images.dtype != dtype or len(sides) != 3 or any(n < 3 or n % 2 == 0 for n in sides) or not len(images):
         found = f"{name} is {images.dtype} of the shape {images.shape}"
         raise DataError(str(path), found, f"Give {dtype} (n, channel, z, y, x), extents odd and at least 3")
-    if len(stored["channels"]) != images.shape[1]:
-        found = f"it names {len(stored['channels'])} channels and holds {images.shape[1]}"
+    if stored["channels"].size != images.shape[1]:
+        found = f"it names {stored['channels'].size} channels and holds {images.shape[1]}"
         raise DataError(str(path), found, "Name each channel")
     centre = stored.get("centre_float64")
     if centre is None:
         return images
-    if centre.shape != images.shape[:2] or not np.isfinite(centre).all():
-        raise DataError(str(path), f"centre_float64 has the shape {centre.shape}, or NaN", "Give (n, channel) numbers")
+    if centre.dtype.kind not in "fiu" or centre.shape != images.shape[:2] or not np.isfinite(centre).all():
+        found = f"centre_float64 is {centre.dtype} of the shape {centre.shape}, or has NaN"
+        raise DataError(str(path), found, "Give (n, channel) numbers")
     rebuilt = images.copy()
     middle = tuple(n // 2 for n in sides)
     rebuilt[(slice(None), slice(None), *middle)] = np.clip(np.rint(centre), 0, np.iinfo(dtype).max)

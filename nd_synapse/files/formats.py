@@ -7,33 +7,34 @@ from pathlib import Path
 
 from nd_synapse.errors import DataError
 
-__all__ = ["is_zarr", "refuse_foreign"]
+__all__ = ["TO_TIFF", "is_zarr", "refuse_foreign"]
 
 _ZARR_MARKERS = ("zarr.json", ".zarray", ".zgroup")
-_TO_TIFF = "Save it as a TIFF stack (in Fiji: File > Save As > Tiff)"
+TO_TIFF = "Save it as a TIFF stack (in Fiji: File > Save As > Tiff)"
 _TO_ZARR = "Save it as Zarr or TIFF"
 _UNPACK = "Unpack it, and name the array in it"
 
 # (where it stands, what stands there, the format, what to do)
 _MAGIC = (
-    (0, b"\x89PNG", "a PNG picture", _TO_TIFF),
-    (0, b"\xff\xd8\xff", "a JPEG picture", _TO_TIFF),
-    (0, b"GIF8", "a GIF picture", _TO_TIFF),
-    (0, b"BM", "a BMP picture", _TO_TIFF),
-    (8, b"WEBP", "a WebP picture", _TO_TIFF),
-    (4, b"jP  \r\n", "a JPEG 2000 picture", _TO_TIFF),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", _TO_TIFF),
-    (0, b"\x89HDF", "an HDF5 file (such as .h5, .ims or .mat)", _TO_TIFF),
-    (0, b"ZISRAWFILE", "a Zeiss CZI file", _TO_TIFF),
-    (0, b"\xda\xce\xbe\x0a", "a Nikon ND2 file", _TO_TIFF),
-    (0, b"\x70\0\0\0", "a Leica LIF file", _TO_TIFF),
-    (0, b"\xd0\xcf\x11\xe0", "an OLE file (such as .oib or .zvi)", _TO_TIFF),
-    (0, b"NRRD", "an NRRD file", _TO_TIFF),
-    (208, b"MAP ", "an MRC file", _TO_TIFF),
-    (344, b"n+1\0", "a NIfTI file", _TO_TIFF),
-    (128, b"DICM", "a DICOM file", _TO_TIFF),
-    (0, b"P5", "a PGM picture", _TO_TIFF),
-    (0, b"%PDF", "a PDF document", _TO_TIFF),
+    (0, b"\x89PNG", "a PNG picture", TO_TIFF),
+    (0, b"\xff\xd8\xff", "a JPEG picture", TO_TIFF),
+    (0, b"GIF8", "a GIF picture", TO_TIFF),
+    (0, b"BM", "a BMP picture", TO_TIFF),
+    (8, b"WEBP", "a WebP picture", TO_TIFF),
+    (4, b"jP  \r\n", "a JPEG 2000 picture", TO_TIFF),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", TO_TIFF),
+    (0, b"\x89HDF", "an HDF5 file (such as .h5, .ims or .mat)", TO_TIFF),
+    (0, b"ZISRAWFILE", "a Zeiss CZI file", TO_TIFF),
+    (0, b"\xda\xce\xbe\x0a", "a Nikon ND2 file", TO_TIFF),
+    (0, b"\x70\0\0\0", "a Leica LIF file", TO_TIFF),
+    (0, b"\xd0\xcf\x11\xe0", "an OLE file (such as .oib or .zvi)", TO_TIFF),
+    (0, b"NRRD", "an NRRD file", TO_TIFF),
+    (208, b"MAP ", "an MRC file", TO_TIFF),
+    (344, b"n+1\0", "a NIfTI file", TO_TIFF),
+    (128, b"DICM", "a DICOM file", TO_TIFF),
+    (0, b"P5", "a PGM picture", TO_TIFF),
+    *((0, b"\x80" + bytes([n]), "a Python pickle, which could run code when read", _TO_ZARR) for n in range(2, 6)),
+    (0, b"%PDF", "a PDF document", TO_TIFF),
     (0, b"PK\3\4", "a ZIP archive (such as .npz or a zipped Zarr)", _UNPACK),
     (0, b"\x1f\x8b", "a gzip archive", _UNPACK),
 )

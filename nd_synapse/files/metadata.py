@@ -20,7 +20,7 @@ __all__ = ["Described", "described"]
 # printers and scanners go down to some 10 um; finer pixels are those of a microscope
 _FINEST_PRINT_NM = 10_000
 _PRINT = ("inch", "cm")
-_SIGNED = (-32768, 1)
+_SIGNED = (-32768.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,12 @@ def _by_imagej(path: Path, page: Any, said: dict[str, Any]) -> Described:
     if "images" in said:
         planes.append(int(said["images"]))
     unit = str(said.get("unit", ""))
-    spacing = _length(float(said["spacing"]), unit) if "spacing" in said else None
-    calibration = (said.get("c0", 0), said.get("c1", 1))
+    spacing = _length(_number(said.get("spacing", 0)), unit)
+    calibration = (_number(said.get("c0", 0)), _number(said.get("c1", 1)))
     is_signed = calibration == _SIGNED and said.get("cf", 0) == 0 and page.dtype == "uint16"
-    if not is_signed and (calibration != (0, 1) or said.get("cf", 0) != 0):
-        found = f"ImageJ calibrates its values (function {said.get('cf', 0)}, coefficients {calibration})"
+    if not is_signed and (calibration != (0.0, 1.0) or said.get("cf", 0) != 0):
+        coefficients = f"({said.get('c0', 0)}, {said.get('c1', 1)})"
+        found = f"ImageJ calibrates its values (function {said.get('cf', 0)}, coefficients {coefficients})"
         raise DataError(
             str(path), found, "Save it without (in Fiji: Analyze > Calibrate, None keeps the stored values)"
         )
@@ -110,7 +111,15 @@ def _by_ome(path: Path, xml: str) -> Described:
 def _physical(said: dict[str, str], axis: str) -> float | None:
     """Return the extent of a voxel in nanometres along an axis."""
     size, unit = said.get(f"PhysicalSize{axis}"), said.get(f"PhysicalSize{axis}Unit", "um")
-    return in_nanometres(float(size), unit) if size else None
+    return in_nanometres(_number(size), unit) if size else None
+
+
+def _number(value: Any) -> float:
+    """Return a number that may have a decimal comma, as some programs write; NaN for anything else."""
+    try:
+        return float(str(value).replace(",", "."))
+    except ValueError:
+        return math.nan
 
 
 def _place(

@@ -46,6 +46,9 @@ def reading(source: Path | str) -> Iterator[None]:
             found = f"its compression needs the imagecodecs package ({_first_line(error)})"
             remedy = "Install it (pip install imagecodecs), or save the file uncompressed or with deflate (zip)"
             raise DataError(requested, found, remedy) from error
+        if "Object arrays" in str(error) or "Python objects" in str(error):
+            remedy = "Save it as numbers or text of one type (in NumPy: array.astype)"
+            raise DataError(requested, "it holds Python objects, which could run code when read", remedy) from error
         found = f"the file is damaged, cut short, or not what its name says ({_first_line(error)})"
         raise DataError(requested, found, "Copy or write it anew") from error
     except OSError as error:

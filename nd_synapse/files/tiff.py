@@ -12,6 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
+from nd_synapse.files.formats import TO_TIFF
 from nd_synapse.files.image import Image, refuse_slices_last
 from nd_synapse.files.metadata import Described, described
 from nd_synapse.files.reading import reading
@@ -32,6 +33,8 @@ def _open(path: Path, *, alone: bool) -> tuple[Image, Described]:
     """Open a file as an image, and return also what its metadata say; one of several is a plane by itself."""
     flags: dict[str, Any] = {} if alone else {"is_ome": False}
     with tifffile.TiffFile(path, **flags) as tif:
+        if tif.is_lsm:  # has a thumbnail beside each slice
+            raise DataError(str(path), "it is a Zeiss LSM file", TO_TIFF)
         _check_list(path, tif)
         said = described(path, tif)
         if len(tif.series) != 1:

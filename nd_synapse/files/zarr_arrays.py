@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,7 +54,7 @@ def levels(node: Node) -> int:
     if "bioformats2raw.layout" in ome and "0" in node:
         return levels(node["0"])
     scales = ome.get("multiscales") or []
-    return len(scales[0]["datasets"]) if scales else 1
+    return len(_multiscale(node.name, scales[0]).paths) if scales else 1
 
 
 def _of_array(path: str, array: Any, axes: str | None = None, size_nm: KnownSize = UNKNOWN_SIZE) -> Image:
@@ -117,26 +118,60 @@ def _of_group(path: str, group: zarr.Group, level: int) -> Image:
         raise _no_image(path, group, ome)
     if len(scales) > 1:
         raise DataError(path, f"it has {len(scales)} multiscale images", "Save each as an image of its own")
-    datasets, axes = scales[0]["datasets"], scales[0].get("axes", [])
-    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
-    first = datasets[0]["path"]
+    said = _multiscale(path, scales[0])
+    first = said.paths[0]
+    if level >= len(said.paths):
+        found = f"it has the levels 0 to {len(said.paths) - 1}"
+        raise UnknownNameError(f"level {level} of {path}", found, "Give another --resolution")
+    if lacking := [one for one in (first, said.paths[level]) if one not in group]:
+        raise DataError(path, f"its metadata name an array {lacking[0]} that is not there", "Copy it anew")
     array: Any = group[first]
-    for other in (one["path"] for one in datasets[1:] if one["path"] in group):
+    for other in (one for one in said.paths[1:] if one in group):
         shape = cast(zarr.Array[Any], group[other]).shape
         if math.prod(shape) > math.prod(array.shape):
             found = f"its first level {first} has the shape {array.shape}, and {other} has {shape}"
             raise DataError(path, found, f"Name the level that you mean, such as {path}/{other}")
-    if level >= len(datasets) or datasets[level]["path"] not in group:
-        found = f"it has the levels 0 to {len(datasets) - 1}" if level >= len(datasets) else "its array is missing"
-        raise UnknownNameError(f"level {level} of {path}", found, "Give another --resolution")
-    array = group[datasets[level]["path"]]
-    names = axes_of_names([axis["name"] for axis in axes])
-    if names is not None and len(names) != array.ndim:
-        raise DataError(path, f"it names {len(names)} axes and has {array.ndim}", "Correct its axes")
-    image = _of_array(path, array, names, _size(names or "", axes, [datasets[level], scales[0]]))
-    labels = [channel.get("label") for channel in ome.get("omero", {}).get("channels", [])]
-    channels = tuple(map(str, labels)) if all(labels) else ()
-    return Image(image.name, image.axes, image.shape, image.dtype, image.fetch, image.voxel_size_nm, channels)
+    array = group[said.paths[level]]
+    if said.axes is not None and len(said.axes) != array.ndim:
+        raise DataError(path, f"it names {len(said.axes)} axes and has {array.ndim}", "Correct its axes")
+    image = _of_array(path, array, said.axes, said.sizes_nm[level])
+    labels = _labels(ome.get("omero"))
+    return Image(image.name, image.axes, image.shape, image.dtype, image.fetch, image.voxel_size_nm, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Multiscale:
+    """What the metadata of an OME-Zarr image say of its levels, the finest first."""
+
+    paths: tuple[str, ...]
+    axes: str | None
+    sizes_nm: tuple[KnownSize, ...]
+
+
+def _multiscale(path: str, said: Any) -> _Multiscale:
+    """Return what the metadata say; DataError where they are not as the format has them."""
+    try:
+        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in said.get("axes") or ()]
+        names = axes_of_names([axis["name"] for axis in axes])
+        paths = tuple(one["path"] for one in said["datasets"])
+        sizes = tuple(_size(names or "", axes, (one, said)) for one in said["datasets"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _malformed(path, f"{error} is missing" if isinstance(error, KeyError) else error) from error
+    if not paths:
+        raise _malformed(path, "they name no level")
+    return _Multiscale(paths, names, sizes)
+
+
+def _malformed(path: str, why: object) -> DataError:
+    found = f"its OME-Zarr metadata are not as the format has them ({why})"
+    return DataError(path, found, "Correct its multiscales (in zarr.json or .zattrs)")
+
+
+def _labels(omero: Any) -> tuple[str, ...]:
+    """Return the names of channels that a program saved for its display, if there are any."""
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    labels = [channel.get("label") for channel in channels or () if isinstance(channel, dict)]
+    return tuple(map(str, labels)) if all(labels) else ()
 
 
 def _size(names: str, axes: Sequence[Mapping[str, Any]], scaled: Sequence[Mapping[str, Any]]) -> KnownSize:
@@ -144,10 +179,13 @@ def _size(names: str, axes: Sequence[Mapping[str, Any]], scaled: Sequence[Mappin
     factors = [1.0] * len(names)
     found = False
     for one in scaled:
-        for transformation in one.get("coordinateTransformations", ()):
-            if transformation.get("type") == "scale":
+        for transformation in one.get("coordinateTransformations") or ():
+            # an empty scale says nothing
+            if names and transformation.get("type") == "scale" and (scale := transformation.get("scale")):
                 found = True
-                factors = [a * float(b) for a, b in zip(factors, transformation["scale"], strict=True)]
+                if len(scale) != len(names):
+                    raise ValueError(f"a scale of {len(scale)} numbers for {len(names)} axes")
+                factors = [a * float(b) for a, b in zip(factors, scale, strict=True)]
     if not found:
         return UNKNOWN_SIZE
     sizes = (in_nanometres(n, str(axis.get("unit", ""))) for n, axis in zip(factors, axes, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -191,6 +192,18 @@ def white_page(folder: Path) -> Path:
     return folder / "a.tif"
 
 
+def lsm(folder: Path) -> Path:
+    """Write slices of a Zeiss LSM file, each with its thumbnail behind it."""
+    # magic and size; extents x, y, z, channels, times; type; thumbnail; voxel size and origin in metres; kind of scan
+    head = struct.pack("<II8i6dHHI", 67127628, 96, 3, 2, 3, 1, 1, 1, 3, 1, 1e-7, 1e-7, 7e-8, 0, 0, 0, 0, 0, 0)
+    with tifffile.TiffWriter(folder / "a.lsm", byteorder="<") as writer:
+        for z, one in enumerate(V3):
+            info = [] if z else [(34412, 1, len(head), head, False)]
+            writer.write(one, extratags=info, contiguous=False, **GREY)
+            writer.write(one[:1], subfiletype=1, contiguous=False, **GREY)
+    return folder / "a.lsm"
+
+
 def two_images(folder: Path) -> Path:
     with tifffile.TiffWriter(folder / "a.ome.tif", ome=True) as writer:
         for first in (1, 2):
@@ -274,6 +287,16 @@ def npy(*shape: int) -> Callable[[Path], Path]:
     return make
 
 
+def saved(values: np.ndarray) -> Callable[[Path], Path]:
+    """Return what writes an array of any type."""
+
+    def make(folder: Path) -> Path:
+        np.save(folder / "a.npy", values)
+        return folder / "a.npy"
+
+    return make
+
+
 def npys(folder: Path) -> list[Path]:
     for n in range(2):
         np.save(folder / f"s{n}.npy", V3[n])
@@ -322,6 +345,25 @@ def put_image(
 
 def image(axes: str, voxels: np.ndarray, **how: Any) -> Callable[[Path], Path]:
     return lambda folder: put_image(folder / "a.zarr", axes, voxels, **how)
+
+
+def said(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], Path]:
+    """Return what writes an OME-Zarr image of 70 x 100 x 100 nm and changes its metadata."""
+
+    def make(folder: Path) -> Path:
+        path = put_image(folder / "a.zarr", "zyx", V3, scale=(0.07, 0.1, 0.1), unit="micrometer")
+        made = zarr.open_group(path)
+        ome: Any = made.attrs["ome"]
+        change(ome)
+        made.attrs["ome"] = ome
+        return path
+
+    return make
+
+
+def scales(*values: Any) -> Callable[[Path], Path]:
+    """Return what writes an OME-Zarr image with these transformations of its first level."""
+    return said(lambda ome: ome["multiscales"][0]["datasets"][0].update(coordinateTransformations=list(values)))
 
 
 def upside_down(folder: Path) -> Path:
@@ -389,19 +431,25 @@ def evaluated(make: Callable[[Path], Path], size: str = "70,100,100", *options: 
     return observe
 
 
-def synaptograms(size: str) -> Callable[[Path], str]:
-    """Return what evaluates cubes whose archive says 70 x 100 x 100 nm."""
+def cubes(name: str = "a.npz", **more: Any) -> Callable[[Path], Path]:
+    """Return what writes an archive of six cubes, with other entries."""
+
+    def make(folder: Path) -> Path:
+        images = np.random.default_rng(0).integers(0, 99, (6, 2, 5, 5, 5)).astype(np.uint8)
+        about = {"channels": ["PSD95", "Synapsin"], "label": [0, 1, 0, 1, 0, 1], "label_names": ["none", "glut"]}
+        np.savez(folder / name, **{"images_uint8": images, **about, **more})
+        return folder / name
+
+    return make
+
+
+def synaptograms(make: Callable[[Path], Path], *options: str) -> Callable[[Path], str]:
+    """Return what evaluates cubes."""
 
     def observe(folder: Path) -> str:
-        images = np.random.default_rng(0).integers(0, 99, (6, 2, 5, 5, 5)).astype(np.uint8)
-        about: dict[str, Any] = {
-            "channels": ["PSD95", "Synapsin"],
-            "label": [0, 1, 0, 1, 0, 1],
-            "label_names": ["none", "glut"],
-        }
-        np.savez(folder / "a.npz", images_uint8=images, voxel_size_nm=[70, 100, 100], **about)
-        words = ("--synaptograms", folder / "a.npz", "--voxel-size-nm", size, "--resamples", 9)
-        return commanded(evaluate.main, folder, *words)
+        (folder / "in").mkdir()
+        words = ("--synaptograms", make(folder / "in"), "--resamples", 9, *options)
+        return commanded(evaluate.main, folder / "in", *words)
 
     return observe
 
@@ -412,7 +460,7 @@ def sized(z: float, y: float, x: float, unit: str = "\N{MICRO SIGN}m") -> Callab
     return ome(volume(3, 20, 30), **said, **{f"PhysicalSize{axis}Unit": unit for axis in "ZYX"})
 
 
-def fiji(unit: str, spacing: float, pixels: float) -> Callable[[Path], Path]:
+def fiji(unit: str, spacing: float | str, pixels: float) -> Callable[[Path], Path]:
     """Return what writes a TIFF of ImageJ with a voxel size."""
     return tiff(
         V3, imagej=True, resolution=(pixels, pixels), metadata={"axes": "ZYX", "unit": unit, "spacing": spacing}

@@ -1,18 +1,10 @@
 """Formats: what is no TIFF and no Zarr array is read, or named for what it is."""
 
+import pickle
+
 import numpy as np
 
-from tests.cases._files import (
-    bytes_as,
-    folder_of,
-    npy,
-    npys,
-    npz,
-    picture,
-    read,
-    tiff,
-    volume,
-)
+from tests.cases._files import V3, bytes_as, folder_of, lsm, npy, npys, npz, picture, read, saved, tiff, volume
 
 CASES = (
     read(
@@ -184,5 +176,51 @@ CASES = (
         "2: a: it is a folder, not a Zarr array. Name its files instead: a/*.tif",
         "65: a: it is a volume of Neuroglancer (precomputed). Save it as Zarr or TIFF.",
         folder_of({"info": {"scales": []}}),
+    ),
+    read(
+        "lsm",
+        "a file of Zeiss with a thumbnail for each slice",
+        (
+            "65: a.lsm: it holds 2 images of unequal shape ((3, 2, 3), (3, 1, 3)). Save one of them "
+            "as a file of its own."
+        ),
+        ("65: a.lsm: it is a Zeiss LSM file. Save it as a TIFF stack (in Fiji: File > Save As > Tiff)."),
+        lsm,
+    ),
+    read(
+        "npy-objects",
+        "a .npy file of Python objects",
+        (
+            "65: a.npy: the file is damaged, cut short, or not what its name says (Array can't be "
+            "memory-mapped: Python objects in dtype.). Copy or write it anew."
+        ),
+        (
+            "65: a.npy: it holds Python objects, which could run code when read. Save it as numbers "
+            "or text of one type (in NumPy: array.astype)."
+        ),
+        saved(V3.astype(object)),
+    ),
+    read(
+        "npy-objects-in-fields",
+        "a .npy file of records, one field of which are Python objects",
+        (
+            "65: a.npy: the file is damaged, cut short, or not what its name says (Array can't be "
+            "memory-mapped: Python objects in dtype.). Copy or write it anew."
+        ),
+        (
+            "65: a.npy: it holds Python objects, which could run code when read. Save it as numbers "
+            "or text of one type (in NumPy: array.astype)."
+        ),
+        saved(np.zeros((3, 2, 3), [("a", "u1"), ("b", "O")])),
+    ),
+    read(
+        "pickle-called-npy",
+        "a pickled array called .npy",
+        (
+            "65: a.npy: the file is damaged, cut short, or not what its name says (not a TIFF file: "
+            "header=b'\\x80\\x04\\x95\\x9f'). Copy or write it anew."
+        ),
+        ("65: a.npy: it is a Python pickle, which could run code when read. Save it as Zarr or TIFF."),
+        bytes_as("a.npy", pickle.dumps(V3)),
     ),
 )

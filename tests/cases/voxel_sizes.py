@@ -1,17 +1,26 @@
 """Voxel sizes that a file contradicts, and what the commands make of files."""
 
+import pickle
+
 import numpy as np
 
 from tests.cases import Case
 from tests.cases._files import (
     V3,
+    WORDS,
     XYZ,
     ZYX,
     array,
+    bytes_as,
+    changed,
+    cubes,
     evaluated,
     fiji,
     image,
+    imagej,
     ingested,
+    pages,
+    saved,
     sized,
     slices,
     synaptograms,
@@ -176,7 +185,7 @@ CASES = (
             "65: voxel size 100,100,70 nm of a.npz: the file says 70,100,100 nm (z, y, x). Give "
             "--voxel-size-nm 70,100,100, or correct it in the file."
         ),
-        synaptograms("100,100,70"),
+        synaptograms(cubes(voxel_size_nm=[70, 100, 100]), "--voxel-size-nm", "100,100,70"),
     ),
     Case(
         "channels-by-names-in-ingest",
@@ -280,5 +289,184 @@ CASES = (
             "dark."
         ),
         evaluated(tiff(V3, photometric="miniswhite", metadata=None), "70,100,100", "--pipeline", "puncta"),
+    ),
+    Case(
+        "decimal-comma-of-imagej",
+        "ImageJ says spacing=0,07",
+        (
+            "65: a.tif: the file is damaged, cut short, or not what its name says (could not convert "
+            "string to float: '0,07'). Copy or write it anew."
+        ),
+        "0: Stored 3 x 2 x 3 voxels (z, y, x) of uint8 as image c/e/h, z 0:3 y 0:2 x 0:3.",
+        ingested(fiji("um", "0,07", 10)),
+    ),
+    Case(
+        "other-decimal-comma-of-imagej",
+        "ImageJ says spacing=0,05",
+        (
+            "65: a.tif: the file is damaged, cut short, or not what its name says (could not convert "
+            "string to float: '0,05'). Copy or write it anew."
+        ),
+        (
+            "65: voxel size 70,100,100 nm of a.tif: the file says 50,100,100 nm (z, y, x). Give "
+            "--voxel-size-nm 50,100,100, or correct it in the file."
+        ),
+        ingested(fiji("um", "0,05", 10)),
+    ),
+    Case(
+        "no-number-of-imagej",
+        "ImageJ says spacing=unknown",
+        (
+            "65: a.tif: the file is damaged, cut short, or not what its name says (could not convert "
+            "string to float: 'unknown'). Copy or write it anew."
+        ),
+        "0: Stored 3 x 2 x 3 voxels (z, y, x) of uint8 as image c/e/h, z 0:3 y 0:2 x 0:3.",
+        ingested(fiji("um", "unknown", 10)),
+    ),
+    Case(
+        "decimal-comma-of-calibration",
+        "ImageJ says c0=-32768,0 and c1=1,0 of uint16",
+        (
+            "65: a.tif: ImageJ calibrates its values (function 0, coefficients ('-32768,0', '1,0')). "
+            "Save it without (in Fiji: Analyze > Calibrate, None keeps the stored values)."
+        ),
+        (
+            "65: a.tif: it holds int16, and BOSS holds uint8, uint16, uint64. Save it as uint16, "
+            "after making sure that no value is negative or too large for that."
+        ),
+        ingested(pages(WORDS + np.uint16(32768), imagej(images=3, slices=3, cf=0, c0="-32768,0", c1="1,0"))),
+    ),
+    Case(
+        "decimal-comma-of-ome",
+        "OME-XML says PhysicalSizeZ 0,05",
+        (
+            "65: a.ome.tif: the file is damaged, cut short, or not what its name says (could not "
+            "convert string to float: '0,05'). Copy or write it anew."
+        ),
+        (
+            "65: voxel size 70,100,100 nm of a.ome.tif: the file says 50,100,100 nm (z, y, x). Give "
+            "--voxel-size-nm 50,100,100, or correct it in the file."
+        ),
+        ingested(changed(sized(0.05, 0.1, 0.1), (b"0.05", b"0,05"))),
+    ),
+    Case(
+        "synaptograms-as-npy",
+        "evaluate --synaptograms of a .npy file",
+        (
+            "65: a.npy: the file is damaged, cut short, or not what its name says ('numpy.ndarray' "
+            "object does not support the context manager protocol). Copy or write it anew."
+        ),
+        (
+            "65: a.npy: it is one array (.npy). Give an archive (.npz) with images_uint8 or "
+            "images_uint16, channels, label and label_names."
+        ),
+        synaptograms(saved(V3)),
+    ),
+    Case(
+        "synaptograms-as-tiff",
+        "evaluate --synaptograms of a TIFF",
+        (
+            "65: a.tif: the file is damaged, cut short, or not what its name says (This file "
+            "contains pickled (object) data. If you trust the file you can load it unsafely using "
+            "the `allow_pickle=` keyword argument or `pickle.load()`.). Copy or write it anew."
+        ),
+        (
+            "65: a.tif: it is no archive of arrays. Give an archive (.npz) with images_uint8 or "
+            "images_uint16, channels, label and label_names."
+        ),
+        synaptograms(tiff(V3)),
+    ),
+    Case(
+        "synaptograms-as-zarr",
+        "evaluate --synaptograms of a Zarr array",
+        "74: a.zarr: it cannot be read (Is a directory). Check the path and your right to read it.",
+        (
+            "65: a.zarr: it is a folder. Give an archive (.npz) with images_uint8 or images_uint16, "
+            "channels, label and label_names."
+        ),
+        synaptograms(array(V3)),
+    ),
+    Case(
+        "synaptograms-as-pickle",
+        "evaluate --synaptograms of a pickle",
+        (
+            "65: a.pkl: the file is damaged, cut short, or not what its name says (This file "
+            "contains pickled (object) data. If you trust the file you can load it unsafely using "
+            "the `allow_pickle=` keyword argument or `pickle.load()`.). Copy or write it anew."
+        ),
+        (
+            "65: a.pkl: it is a Python pickle, which could run code when read. Give an archive "
+            "(.npz) with images_uint8 or images_uint16, channels, label and label_names."
+        ),
+        synaptograms(bytes_as("a.pkl", pickle.dumps(V3))),
+    ),
+    Case(
+        "synaptograms-named-by-objects",
+        "label_names of synaptograms are Python objects",
+        (
+            "65: a.npz: the file is damaged, cut short, or not what its name says (Object arrays "
+            "cannot be loaded when allow_pickle=False). Copy or write it anew."
+        ),
+        (
+            "65: label_names of a.npz: it holds Python objects, which could run code when read. Save "
+            "it as numbers or text of one type (in NumPy: array.astype)."
+        ),
+        synaptograms(cubes(label_names=np.array(["none", "glut"], object))),
+    ),
+    Case(
+        "synaptograms-beside-objects",
+        "an archive of synaptograms has an entry of Python objects beside",
+        (
+            "65: a.npz: the file is damaged, cut short, or not what its name says (Object arrays "
+            "cannot be loaded when allow_pickle=False). Copy or write it anew."
+        ),
+        "0: nomads-unsupervised on 6 synaptograms of a.npz",
+        synaptograms(cubes(note=np.array([None]))),
+    ),
+    Case(
+        "synaptograms-named-by-bytes",
+        "channels of synaptograms are bytes",
+        (
+            "2: channel 'PSD95' as postsynaptic: there is no such image channel; there are b'PSD95', "
+            "b'Synapsin'. Correct the name in --channels."
+        ),
+        "0: nomads-unsupervised on 6 synaptograms of a.npz",
+        synaptograms(
+            cubes(channels=[b"PSD95", b"Synapsin"]),
+            "--channels",
+            "presynaptic=Synapsin",
+            "--channels",
+            "postsynaptic=PSD95",
+        ),
+    ),
+    Case(
+        "synaptograms-labelled-by-fractions",
+        "labels of synaptograms are float64",
+        (
+            "65: a.npz: the file is damaged, cut short, or not what its name says (arrays used as "
+            "indices must be of integer (or boolean) type). Copy or write it anew."
+        ),
+        "65: a.npz: its label is not 6 indices of label_names. Correct label.",
+        synaptograms(cubes(label=[0.0, 1, 0, 1, 0, 1])),
+    ),
+    Case(
+        "size-of-synaptograms-in-two",
+        "voxel_size_nm of synaptograms has two numbers",
+        (
+            "65: a.npz: the file is damaged, cut short, or not what its name says (not enough values "
+            "to unpack (expected 3, got 2)). Copy or write it anew."
+        ),
+        "65: a.npz: its voxel_size_nm is [70, 100]. Give three sizes in nanometres: z, y, x.",
+        synaptograms(cubes(voxel_size_nm=[70, 100])),
+    ),
+    Case(
+        "size-of-synaptograms-is-nan",
+        "voxel_size_nm of synaptograms has NaN",
+        (
+            "65: nomads-unsupervised on these images: ValueError: cannot convert float NaN to "
+            "integer. Correct the pipeline."
+        ),
+        ("65: a.npz: its voxel_size_nm is [70.0, nan, 100.0]. Give three sizes in nanometres: z, y, x."),
+        synaptograms(cubes(voxel_size_nm=[70, np.nan, 100])),
     ),
 )

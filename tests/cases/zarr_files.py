@@ -10,6 +10,8 @@ from tests.cases._files import (
     image,
     layout,
     read,
+    said,
+    scales,
     series,
     upside_down,
 )
@@ -232,5 +234,128 @@ CASES = (
         "65: a.zarr: it is a Zarr group without OME-Zarr metadata; its arrays: none",
         ("65: a.zarr: it is a Zarr group without OME-Zarr metadata; it holds A. Name one of them, such as a.zarr/A."),
         group(),
+    ),
+    read(
+        "ome-zarr-empty-scale",
+        "OME-Zarr whose scale is empty: it says nothing",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says (zip() argument 2 "
+            "is shorter than argument 1). Copy or write it anew."
+        ),
+        "3x2x3 uint8: 10 20 30",
+        scales({"type": "scale", "scale": []}),
+    ),
+    read(
+        "ome-zarr-scale-without-numbers",
+        "OME-Zarr with a transformation of the type scale and no scale",
+        ("65: a.zarr: the file is damaged, cut short, or not what its name says ('scale'). Copy or write it anew."),
+        "3x2x3 uint8: 10 20 30",
+        scales({"type": "scale"}),
+    ),
+    read(
+        "ome-zarr-no-transformations",
+        "OME-Zarr whose coordinateTransformations are null",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says ('NoneType' "
+            "object is not iterable). Copy or write it anew."
+        ),
+        "3x2x3 uint8: 10 20 30",
+        said(lambda ome: ome["multiscales"][0].update(coordinateTransformations=None)),
+    ),
+    read(
+        "ome-zarr-short-scale",
+        "OME-Zarr with three axes and a scale of two numbers",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says (zip() argument 2 "
+            "is shorter than argument 1). Copy or write it anew."
+        ),
+        (
+            "65: a.zarr: its OME-Zarr metadata are not as the format has them (a scale of 2 numbers "
+            "for 3 axes). Correct its multiscales (in zarr.json or .zattrs)."
+        ),
+        scales({"type": "scale", "scale": [0.1, 0.1]}),
+    ),
+    read(
+        "ome-zarr-scale-of-words",
+        "OME-Zarr with a word in its scale",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says (could not "
+            "convert string to float: 'wide'). Copy or write it anew."
+        ),
+        (
+            "65: a.zarr: its OME-Zarr metadata are not as the format has them (could not convert "
+            "string to float: 'wide'). Correct its multiscales (in zarr.json or .zattrs)."
+        ),
+        scales({"type": "scale", "scale": ["wide", 0.1, 0.1]}),
+    ),
+    read(
+        "ome-zarr-no-axes",
+        "OME-Zarr whose axes are null",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says ('NoneType' "
+            "object is not iterable). Copy or write it anew."
+        ),
+        "3x2x3 uint8: 10 20 30",
+        said(lambda ome: ome["multiscales"][0].update(axes=None)),
+    ),
+    read(
+        "ome-zarr-scale-without-axes",
+        "OME-Zarr with a scale and no axes",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says (zip() argument 2 "
+            "is longer than argument 1). Copy or write it anew."
+        ),
+        "3x2x3 uint8: 10 20 30",
+        said(lambda ome: ome["multiscales"][0].update(axes=[])),
+    ),
+    read(
+        "ome-zarr-axis-without-name",
+        "OME-Zarr with an axis that has no name",
+        ("65: a.zarr: the file is damaged, cut short, or not what its name says ('name'). Copy or write it anew."),
+        (
+            "65: a.zarr: its OME-Zarr metadata are not as the format has them ('name' is missing). "
+            "Correct its multiscales (in zarr.json or .zattrs)."
+        ),
+        said(lambda ome: ome["multiscales"][0]["axes"][0].pop("name")),
+    ),
+    read(
+        "ome-zarr-no-levels",
+        "OME-Zarr that names no level",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says (list index out "
+            "of range). Copy or write it anew."
+        ),
+        (
+            "65: a.zarr: its OME-Zarr metadata are not as the format has them (they name no level). "
+            "Correct its multiscales (in zarr.json or .zattrs)."
+        ),
+        said(lambda ome: ome["multiscales"][0].update(datasets=[])),
+    ),
+    read(
+        "ome-zarr-missing-level",
+        "OME-Zarr that names an array 5, which is not there",
+        ("65: a.zarr: the file is damaged, cut short, or not what its name says ('5'). Copy or write it anew."),
+        "65: a.zarr: its metadata name an array 5 that is not there. Copy it anew.",
+        said(lambda ome: ome["multiscales"][0].update(datasets=[{"path": "5"}])),
+    ),
+    read(
+        "ome-zarr-no-display",
+        "OME-Zarr whose omero, which is for display, is null",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says ('NoneType' "
+            "object has no attribute 'get'). Copy or write it anew."
+        ),
+        "3x2x3 uint8: 10 20 30",
+        said(lambda ome: ome.update(omero=None)),
+    ),
+    read(
+        "ome-zarr-display-without-channels",
+        "OME-Zarr whose omero has null for channels",
+        (
+            "65: a.zarr: the file is damaged, cut short, or not what its name says ('NoneType' "
+            "object is not iterable). Copy or write it anew."
+        ),
+        "3x2x3 uint8: 10 20 30",
+        said(lambda ome: ome.update(omero={"channels": None})),
     ),
 )

@@ -119,7 +119,7 @@ def test_balanced_accuracy_is_given_where_scores_lie_on_both_sides_of_0() -> Non
         ({"images_uint8": np.zeros((6, 2, 5, 5, 5))}, "float64"),
         ({"images_uint8": np.zeros((0, 2, 5, 5, 5), np.uint8), "label": np.zeros(0, int)}, "shape"),
         ({"centre_float64": np.full((6, 2), np.nan)}, "NaN"),
-        ({"images_uint8": np.array([{}] * 6, object)}, "not what its name says"),
+        ({"images_uint8": np.array([{}] * 6, object)}, "it holds Python objects"),
     ],
     ids=["no-label", "bad-label", "unknown-name", "channels", "even", "float", "none", "nan", "pickle"],
 )
