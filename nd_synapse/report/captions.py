@@ -12,7 +12,7 @@ from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.table import Standardised
 
 __all__ = ["STANDARDISED", "TIMES", "TRANSFORMED", "TRANSFORMED_AXIS"]
-__all__ += ["count", "fitted_rows", "left_out", "plain", "quantile_rows", "times"]
+__all__ += ["count", "fitted_rows", "left_out", "listed", "plain", "quantile_rows", "strongest", "times"]
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -38,6 +38,25 @@ def plain(value: float) -> str:
 def times(extents: Iterable[str]) -> str:
     """Return extents with a times sign between them."""
     return f" {TIMES} ".join(extents)
+
+
+def listed(parts: Iterable[str], most: int = 6) -> str:
+    """Return the first few parts with commas between them, and how many more there are."""
+    every = list(parts)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return f"{', '.join(every[:most])}{more}"
+
+
+def strongest(names: Sequence[str], values: NDArray[np.float64]) -> str:
+    """Return the pair of channels with the largest value of a matrix (channels, channels), and that with the least."""
+    upper = np.where(np.triu(np.isfinite(values), 1), values, np.nan)
+    if np.isnan(upper).all():
+        return "no two channels can be compared"
+    ends = [divmod(int(of(upper)), len(names)) for of in (np.nanargmax, np.nanargmin)]
+    return "; ".join(
+        f"{word} {names[a]} and {names[b]} ({upper[a, b]:.3g})"
+        for word, (a, b) in zip(("most", "least"), ends, strict=True)
+    )
 
 
 def left_out(standardised: Standardised) -> str:

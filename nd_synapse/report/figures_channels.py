@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from nd_synapse.report import look
-from nd_synapse.report.captions import STANDARDISED, count, left_out
+from nd_synapse.report.captions import STANDARDISED, count, left_out, listed, strongest
 from nd_synapse.report.look import ACCENT, DIVERGING, INK, QUIET, SEQUENTIAL, SERIES, short, signed
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.spectrum import elbow, principal_axes
@@ -54,7 +54,14 @@ def _representative(subject: Subject) -> Drawing:
         f"{by} the first principal component, so that similar synapses are neighbours. Colours end at ± {_LIMIT_SD:g} "
         f"sd; {100 * clipped:.2g} % of the cells lie beyond.{left_out(subject.standardised)}"
     )
-    return Drawing(drawn, caption, f"Heat map of {len(sample):,} synapses by {len(names)} channels.")
+    return Drawing(drawn, caption, _spread(names, sample))
+
+
+def _spread(names: tuple[str, ...], sample: Floats) -> str:
+    """Say in which channels synapses are far brighter than the mean."""
+    shares = 100 * (sample > 1).mean(axis=0)
+    far = listed(f"{name} {share:.0f} %" for name, share in zip(names, shares, strict=True))
+    return f"Heat map of {len(sample):,} synapses; brighter than the mean by more than 1 sd: {far}."
 
 
 def _cluster_strip(axes: Axes, labels: NDArray[np.int8], number: int) -> None:
@@ -77,8 +84,10 @@ def _ridge_lines(subject: Subject) -> Drawing:
     drawn = look.figure(0.42 * len(names) + 1.3)
     axes = drawn.subplots()
     x = np.linspace(low, high, 512)
+    peaks = []
     for i, column in enumerate(values.T):
         curve = _smooth_density(column, x, bandwidth)
+        peaks.append(f"{names[i]} {signed(float(x[curve.argmax()]))}")
         base, top = -i, 1.45 * curve / curve.max()
         axes.fill_between(x, base, base + top, facecolor=ACCENT, alpha=0.55, linewidth=0, zorder=i)
         axes.plot(x, base + top, color="white", linewidth=2.2, zorder=i)
@@ -95,7 +104,7 @@ def _ridge_lines(subject: Subject) -> Drawing:
         f"and heights do not. {STANDARDISED} Two humps hint at two kinds of synapses. {beyond}"
         f"{left_out(subject.standardised)}"
     )
-    return Drawing(drawn, caption, f"Density curves of {', '.join(names)}, one above the other.")
+    return Drawing(drawn, caption, f"Density curves, one a channel; they peak at (sd): {listed(peaks)}.")
 
 
 def _range(values: Floats) -> tuple[float, float, str]:
@@ -140,6 +149,10 @@ def _location_numbers(names: tuple[str, ...], found: Floats) -> Numbers:
     return Numbers(header, rows)
 
 
+def _middles(names: tuple[str, ...], found: Floats) -> str:
+    return listed(f"{name} {a:,.3g} and {b:,.3g}" for name, a, b in zip(names, found[1], found[3], strict=True))
+
+
 def _location_heatmap(subject: Subject) -> Drawing:
     names, found = _locations(subject)
     shown = found[[1, 3]]
@@ -154,7 +167,7 @@ def _location_heatmap(subject: Subject) -> Drawing:
         "standardised, in the grey values of the images. A mean well above the median means that few "
         "synapses are very bright."
     )
-    return Drawing(drawn, caption, f"Mean and median of {', '.join(names)}.", _location_numbers(names, found))
+    return Drawing(drawn, caption, f"Mean and median: {_middles(names, found)}.", _location_numbers(names, found))
 
 
 def _location_lines(subject: Subject) -> Drawing:
@@ -181,7 +194,8 @@ def _location_lines(subject: Subject) -> Drawing:
         "absolute deviation (MAD), which shows how much synapses differ. Grey values as measured; the line between "
         "channels only guides the eye."
     )
-    return Drawing(drawn, caption, f"Mean and median of {', '.join(names)} as lines.", _location_numbers(names, found))
+    alt = f"Mean and median as lines: {_middles(names, found)}."
+    return Drawing(drawn, caption, alt, _location_numbers(names, found))
 
 
 def _correlation(subject: Subject) -> Drawing:
@@ -204,7 +218,7 @@ def _correlation(subject: Subject) -> Drawing:
     numbers = Numbers(
         ("Channel", *names), [[n, *(f"{r:.3f}" for r in row)] for n, row in zip(names, found, strict=True)]
     )
-    return Drawing(drawn, caption, f"Correlation matrix of {', '.join(names)}.", numbers)
+    return Drawing(drawn, caption, f"Correlations of {d} channels: {strongest(names, found)}.", numbers)
 
 
 def _scree(subject: Subject) -> Drawing:
@@ -232,7 +246,7 @@ def _scree(subject: Subject) -> Drawing:
         f"sum.{words}{left_out(subject.standardised)}"
     )
     rows = [[str(i), f"{a:.2f}", f"{b:.2f}"] for i, a, b in zip(components, shares, together, strict=True)]
-    alt = f"The first component holds {shares[0]:.0f} % of the variance."
+    alt = f"Variance along each principal component: {listed(f'{share:.0f} %' for share in shares)}."
     return Drawing(drawn, caption, alt, Numbers(("Component", "Variance (%)", "Sum (%)"), rows))
 
 

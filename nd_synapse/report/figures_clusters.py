@@ -13,7 +13,7 @@ from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from nd_synapse.report import look, mixtures
-from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, fitted_rows, left_out
+from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, fitted_rows, left_out, listed
 from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.figures_pairs import PAIR_PLOT
 from nd_synapse.report.look import DIVERGING, INK, MARKS, QUIET, SERIES, short, signed
@@ -126,7 +126,7 @@ def _dendrogram(subject: Subject) -> Drawing:
     axes.xaxis.tick_top()
     axes.set(xlim=(-0.02, levels + 0.3 * levels + 0.1), ylim=(places[-1][1] + 0.02, -0.02), yticks=[])
     look.without_frame(axes)
-    alt = f"Tree of splits that ends in {clusters.number} clusters."
+    alt = f"Tree of splits that ends in {clusters.number} clusters of {listed(f'{n:,}' for n in clusters.sizes)}."
     return Drawing(drawn, _tree_caption(subject, clusters), alt, _tree_numbers(clusters))
 
 
@@ -251,7 +251,7 @@ def _stacked_means(subject: Subject) -> Drawing:
         f"{count(len(clusters.labels), 'synapse')}, and its colours are the mean brightness in each channel. Red: "
         f"brighter than the mean of all synapses, blue: dimmer. {TRANSFORMED}{left_out(subject.standardised)}"
     )
-    alt = f"Mean brightness of the populations after each of {count(levels, 'split')}, as columns of colour."
+    alt = f"Mean brightness of the populations after each of {count(levels, 'split')}: {_marked(clusters)}."
     return Drawing(drawn, caption, alt)
 
 
@@ -271,6 +271,15 @@ def _merged(clusters: Clusters, block: Sequence[_Branch]) -> tuple[Floats, NDArr
 def _limit(means: Floats) -> float:
     """Return the limit of the colours: the largest mean, rounded up to half a standard deviation."""
     return max(0.5, math.ceil(2 * float(np.nanmax(np.abs(means)))) / 2)
+
+
+def _marked(clusters: Clusters) -> str:
+    """Name for each cluster the channel in which it differs most from the mean of all synapses."""
+    found = []
+    for i, means in enumerate(np.nan_to_num(clusters.means())):
+        j = int(np.abs(means).argmax())
+        found.append(f"cluster {i + 1} {clusters.names[j]} {signed(float(means[j]))} sd")
+    return ", ".join(found)
 
 
 def _mean_numbers(clusters: Clusters) -> Numbers:
@@ -307,7 +316,7 @@ def _mean_heatmap(subject: Subject) -> Drawing:
         f"so that small clusters can be read. Red: brighter than the mean of {count(len(clusters.labels), 'synapse')}, "
         f"blue: dimmer. {TRANSFORMED}{left_out(subject.standardised)}"
     )
-    return Drawing(drawn, caption, f"Means of {clusters.number} clusters by channel.", _mean_numbers(clusters))
+    return Drawing(drawn, caption, f"Means by channel: {_marked(clusters)}.", _mean_numbers(clusters))
 
 
 def _mean_lines(subject: Subject) -> Drawing:
@@ -331,7 +340,7 @@ def _mean_lines(subject: Subject) -> Drawing:
         "a larger cluster, and the line between channels only guides the eye. Where lines are far apart, the channel "
         f"separates the clusters. {TRANSFORMED}{left_out(subject.standardised)}"
     )
-    return Drawing(drawn, caption, f"Means of {clusters.number} clusters as lines.", _mean_numbers(clusters))
+    return Drawing(drawn, caption, f"Means as lines: {_marked(clusters)}.", _mean_numbers(clusters))
 
 
 CLUSTERS = (

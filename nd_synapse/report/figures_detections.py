@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection.density import Count
 from nd_synapse.report import look
-from nd_synapse.report.captions import TIMES, count, quantile_rows
+from nd_synapse.report.captions import TIMES, count, listed, quantile_rows
 from nd_synapse.report.depth import Layers, layers
 from nd_synapse.report.fields import grey_range
 from nd_synapse.report.look import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, short
@@ -105,6 +105,12 @@ def _masks_in_words(subject: Subject) -> str:
     return f"Mask outlines: {', '.join(names)}." if names else "There is no mask."
 
 
+def _objects(subject: Subject) -> str:
+    """Return how many objects there are, and of which masks."""
+    masks = f" in the masks {listed(subject.masks)}" if len(subject.masks) > 1 else ""
+    return f"{count(subject.table.n, 'object')}{masks}"
+
+
 def _by_chance(subject: Subject) -> str:
     """Return how many detections are expected by chance, in words; empty where that is not known."""
     chance = subject.facts.chance
@@ -120,7 +126,7 @@ def _whole_field(subject: Subject) -> Drawing:
         "objects above each other merge. Grey runs from the channel's 0.5 % to its 99.8 % quantile; axes are absolute "
         f"positions in {unit}.{_by_chance(subject)}"
     )
-    alt = f"Grey projections of {', '.join(subject.overviews)} with the outlines of the detected objects."
+    alt = f"Grey projections of {listed(subject.overviews)}, with the outlines of {_objects(subject)}."
     return Drawing(drawn, caption, alt)
 
 
@@ -140,13 +146,15 @@ def _typical_tile(mask: NDArray[Any]) -> Part:
 def _detail(subject: Subject) -> Drawing:
     first = _first(subject)
     mask = next(iter(subject.masks.values()), np.zeros(first.shape, dtype=np.uint8))
-    drawn, _, unit = _panels(subject, _typical_tile(mask), _ENLARGED)
+    part = _typical_tile(mask)
+    drawn, _, unit = _panels(subject, part, _ENLARGED)
     caption = (
         "A part of the projections above, enlarged: of all tiles of a fifth of the projection's width, the one whose "
         f"mask area is the median of those with any. {_masks_in_words(subject)} A good detection lies on puncta: "
         f"compact spots, bright in the channels that were searched. Grey as above; absolute positions in {unit}."
     )
-    alt = f"An enlarged part of {', '.join(subject.overviews)} with the outlines of the detected objects."
+    area = float(np.count_nonzero(mask[part]) / mask[part].size)
+    alt = f"An enlarged part of {listed(subject.overviews)}; outlined objects cover {100 * area:.2g} % of it."
     return Drawing(drawn, caption, alt)
 
 
@@ -165,13 +173,16 @@ def _sizes(subject: Subject) -> Drawing:
         f"How large the detected synapses are ({len(sizes):,}), in {unit} on a logarithmic axis; the dashed line is "
         f"the median{_cut_in_words(cut, name, unit, subject)}"
     )
+    single = ""
     if spanned:
+        single = f"; {100 * (subject.table.column('slices') == 1).mean():.0f} % lie in a single section"
         _span_bars(panels[1], subject.table.column("slices"))
         words = (
             f"Left: {words[0].lower()}{words[1:]} Right: how many sections an object spans. One that lies in a single "
             "section (orange) may be noise, since most synapses are thicker than a section."
         )
-    alt = f"Histogram of sizes; the median is {np.median(sizes):,.3g} {unit}."
+    low, middle, high = np.quantile(sizes, (0.05, 0.5, 0.95))
+    alt = f"Histogram of sizes: median {middle:,.3g} {unit}, 90 % between {low:,.3g} and {high:,.3g}{single}."
     return Drawing(drawn, words, alt, Numbers(("Quantile", f"Size ({unit})"), quantile_rows(_QUANTILES, sizes)))
 
 
@@ -267,7 +278,8 @@ def _depth(subject: Subject) -> Drawing:
         "Check a section that differs much from its neighbours: it may be folded, out of focus, or stained differently."
     )
     rows = [[f"{value:,.5g}" for value in row] for row in zip(*columns, strict=True)]
-    alt = f"Counts along z in {len(counts)} bins, from {counts.min():,} to {counts.max():,} synapses."
+    ends = [f"{counts[i]:,} at {cut.middles[i]:.3g} {unit}" for i in (counts.argmin(), counts.argmax())]
+    alt = f"Counts along z in {len(counts)} layers: from {ends[0]} to {ends[1]}, median {np.median(counts):,.0f}."
     return Drawing(drawn, caption, alt, Numbers(header, rows))
 
 
@@ -338,7 +350,8 @@ def _map(subject: Subject) -> Drawing:
         f"{'synapses' if volume is None else 'synapses per µm³ of tissue'} in bins of {side}, by their centroids. "
         f"Axes are absolute positions in {unit}. Dark spots are often nuclei and vessels."
     )
-    alt = f"Map of {len(positions):,} synapses in {bins[1]} {TIMES} {bins[0]} bins."
+    least, middle, most = (f"{value:.3g}" for value in np.nanquantile(shown, (0, 0.5, 1)))
+    alt = f"Map of {len(positions):,} synapses, {label[0].lower()}{label[1:]}: median {middle}, {least} to {most}."
     rows = quantile_rows(_QUANTILES, shown, of=" of the bins")
     rows.append(["variance over mean of the counts (chance: 1)", f"{counts.var() / counts.mean():.3g}"])
     return Drawing(drawn, caption, alt, Numbers(("At most in", label), rows))

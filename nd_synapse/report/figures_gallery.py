@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from nd_synapse.geometry import nearest_voxel
-from nd_synapse.report.captions import TIMES, count
+from nd_synapse.report.captions import TIMES, count, listed
 from nd_synapse.report.look import DPI, INK, QUIET, WIDTH_IN, short, to_png
 from nd_synapse.report.outlines import enlarged, grey, paint_outlines
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
@@ -137,7 +137,8 @@ def _draw(subject: Subject, shots: Sequence[Shot], words: str, brief: bool = Tru
         drawn.figimage(tiles.draw(subject, place), *corner, origin="upper")
         _label(drawn, subject, shot, centres[shot.row], names if column == 0 else [], tiles, corner)
     caption = _caption(subject, words, window, len(names), brief)
-    alt = f"Synaptograms of {count(len(shots), 'synapse')}: {len(names)} channels by {window.shape[0]} sections each."
+    shown = listed(" ".join((_name(subject, shot.row), shot.why)).strip() for shot in shots)
+    alt = f"Synaptograms, {len(names)} channels by {window.shape[0]} sections: {shown}."
     return Drawing(drawn, caption, alt, _numbers(subject, shots, centres, names))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection.density import Count
 from nd_synapse.report import look
-from nd_synapse.report.captions import count
+from nd_synapse.report.captions import count, listed
 from nd_synapse.report.depth import layers
 from nd_synapse.report.look import INK, MARKS, QUIET, SERIES, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
@@ -58,7 +58,8 @@ def _groups(subject: Subject) -> Drawing:
         if bright:
             _group_brightness(next(lower), subject, groups)
     caption = _group_caption(subject, sized, deep, bright, len(_drawn(groups)) < len(groups))
-    return Drawing(drawn, caption, f"Comparison of {', '.join(groups)}.", _group_numbers(subject, groups))
+    alt = f"Groups side by side: {listed(f'{name} {int(rows.sum()):,}' for name, rows in groups.items())}."
+    return Drawing(drawn, caption, alt, _group_numbers(subject, groups))
 
 
 def _group_caption(subject: Subject, sized: bool, deep: bool, bright: bool, small: bool) -> str:
@@ -173,6 +174,11 @@ def _group_numbers(subject: Subject, groups: dict[str, Bools]) -> Numbers:
     return Numbers(("Group", "Synapses", "Share", *density, *(f"{channel} (sd)" for channel in channels)), rows)
 
 
+def _ends(shares: Floats) -> list[tuple[float, float]]:
+    """Return the least and the largest of each row; NaN counts as nothing."""
+    return [(float(np.nanmin(row)), float(np.nanmax(row))) for row in shares]
+
+
 def _clusters_by_depth(subject: Subject) -> Drawing:
     subject.table.need_rows()
     subject.table.positions("z")
@@ -208,7 +214,8 @@ def _clusters_by_depth(subject: Subject) -> Drawing:
         for low, high, column in zip(cut.edges[:-1], cut.edges[1:], counts.T, strict=True)
     ]
     header = ("From", f"to ({cut.unit})", *(f"cluster {i + 1}" for i in range(clusters.number)))
-    alt = f"Shares of {clusters.number} clusters along z."
+    of = (f"cluster {i + 1} {low:.0f} to {high:.0f} %" for i, (low, high) in enumerate(_ends(100 * shares)))
+    alt = f"Shares of the clusters along z: {listed(of)}."
     return Drawing(drawn, caption, alt, Numbers(header, rows))
 
 

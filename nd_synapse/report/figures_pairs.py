@@ -10,7 +10,7 @@ from matplotlib.ticker import MultipleLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
-from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, left_out
+from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, left_out, strongest
 from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.look import ACCENT, INK, PALE, SEQUENTIAL, SERIES, WIDTH_IN, short
 from nd_synapse.report.plot import Drawing, Plot, Subject
@@ -72,7 +72,8 @@ def _pair_plot(subject: Subject) -> Drawing:
     drawn.supxlabel(TRANSFORMED_AXIS, y=0.008)
     if clusters.number > 1:
         _legend(drawn, clusters)
-    alt = f"Points and two-dimensional histograms of {', '.join(names)}, two by two."
+    r = np.asarray(np.corrcoef(values.T))
+    alt = f"{count(len(values), 'synapse')} in {len(names)} channels, two by two; Pearson's r: {strongest(names, r)}."
     return Drawing(drawn, _caption(subject, d, len(shown)), alt)
 
 

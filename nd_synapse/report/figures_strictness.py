@@ -59,7 +59,8 @@ def _curve(subject: Subject) -> Drawing:
         f"that{dashed}. Where the curve is steep the count depends on the choice; labels of your own tissue decide it "
         "(nd-synapse evaluate)."
     )
-    alt = f"Synapses left at a {name} from {low:.3g} to {high:.3g}: from {rows[0][1]} down."
+    left = f"{rows[0][1]} to {rows[-1][1]}; half of them at {rows[3][0]}"
+    alt = f"Synapses left at a {name} from {low:.3g} to {high:.3g}: {left}."
     return Drawing(drawn, caption, alt, Numbers((name.capitalize(), "Synapses", "Share"), rows))
 
 

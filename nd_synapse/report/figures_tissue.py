@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from nd_synapse.report import look
-from nd_synapse.report.captions import count, quantile_rows
+from nd_synapse.report.captions import count, quantile_rows, strongest
 from nd_synapse.report.look import ACCENT, DIVERGING, QUIET
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
@@ -66,9 +66,8 @@ def _at_synapses(subject: Subject) -> Drawing:
         [name, f"{100 * top:.1f}", *("" if not np.isfinite(v) else f"{v:.1f}" for v in row)]
         for name, top, row in zip(names, tops, shown, strict=True)
     ]
-    return Drawing(
-        drawn, caption, f"Matrix of {len(names)} channels.", Numbers(("Of the brightest in", "By chance", *names), rows)
-    )
+    alt = f"Shares in percent of the brightest that two channels have in common: {strongest(names, shown)}."
+    return Drawing(drawn, caption, alt, Numbers(("Of the brightest in", "By chance", *names), rows))
 
 
 def nearest(positions: Floats, queried: NDArray[np.intp]) -> Floats:
@@ -122,7 +121,7 @@ def _neighbours(subject: Subject) -> Drawing:
     )
     rows = quantile_rows(_QUANTILES, found, chance)
     middle = f"{np.median(found):.3g} {unit}, by chance {np.median(chance):.3g}"
-    alt = f"Histogram of nearest distances; the median is {middle}."
+    alt = f"Histogram of nearest distances; the median is {middle}; the mean is {ratio:.2f} times that of chance."
     return Drawing(drawn, caption, alt, Numbers(("Quantile", f"Detected ({unit})", f"Random ({unit})"), rows))
 
 

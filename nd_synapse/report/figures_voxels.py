@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.geometry import nearest_voxel
 from nd_synapse.report import look
-from nd_synapse.report.captions import TIMES, count
+from nd_synapse.report.captions import TIMES, count, listed
 from nd_synapse.report.fields import Field
 from nd_synapse.report.look import ACCENT, MARKS, QUIET, SERIES, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
@@ -136,7 +136,7 @@ def _against_random(subject: Subject) -> Drawing:
         f"{_shape(fields[0])} voxels."
     )
     header = ("Channel", "Median, detected", "Median, random", "Detected brighter")
-    alt = f"Histograms of brightness at detected and random places in {', '.join(names)}."
+    alt = f"Detected places are brighter than random ones: {listed(f'{row[0]} {row[-1]}' for row in numbers)}."
     return Drawing(drawn, caption, alt, Numbers(header, numbers))
 
 
@@ -224,7 +224,8 @@ def _cross_correlation(subject: Subject) -> Drawing:
         [f"{names[a]}, {names[b]}", *(f"{v:.3f}" for v in (r[0, a, b], r[-1, a, b], r[0, a, b] - r[-1, a, b]))]
         for a, b in pairs
     ]
-    alt = f"Curves of correlation over shift for {count(len(pairs), 'pair')} of channels."
+    lost = listed(f"{row[0]} from {row[1]} to {row[2]}" for row in rows)
+    alt = f"Pearson's r over a shift of up to {x[-1]:.3g} {unit}: {lost}."
     return Drawing(drawn, caption, alt, Numbers(header, rows))
 
 
