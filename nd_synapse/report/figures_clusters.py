@@ -19,6 +19,7 @@ from nd_synapse.report.figures_pairs import PAIR_PLOT
 from nd_synapse.report.look import DIVERGING, INK, MARKS, QUIET, SERIES, short, signed
 from nd_synapse.report.mixtures import Node
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
+from nd_synapse.report.populations import several
 from nd_synapse.report.table import NothingToDrawError
 
 __all__ = ["CLUSTERS"]
@@ -67,14 +68,6 @@ class _Branch:
 
 def _root(clusters: Clusters) -> _Branch:
     return _Branch(clusters.tree, 0, 0, clusters.number)
-
-
-def _several(subject: Subject) -> Clusters:
-    """Return the clusters of a subject; raise NothingToDrawError if there is one only."""
-    subject.standardised.need()
-    if subject.clusters.number == 1:
-        raise NothingToDrawError("One population: there are no clusters to compare.")
-    return subject.clusters
 
 
 def _why_one(subject: Subject, clusters: Clusters) -> str:
@@ -222,7 +215,7 @@ def _tree_numbers(clusters: Clusters) -> Numbers:
 
 
 def _stacked_means(subject: Subject) -> Drawing:
-    clusters = _several(subject)
+    clusters = several(subject)
     branches = list(_root(clusters).all())
     levels = max(branch.level for branch in branches)
     blocks = [_at_level(branches, level) for level in range(1, levels + 1)]
@@ -295,7 +288,7 @@ def _mean_numbers(clusters: Clusters) -> Numbers:
 
 
 def _mean_heatmap(subject: Subject) -> Drawing:
-    clusters = _several(subject)
+    clusters = several(subject)
     means = clusters.means()
     limit = _limit(means)
     d = len(clusters.names)
@@ -320,7 +313,7 @@ def _mean_heatmap(subject: Subject) -> Drawing:
 
 
 def _mean_lines(subject: Subject) -> Drawing:
-    clusters = _several(subject)
+    clusters = several(subject)
     d = len(clusters.names)
     shares = clusters.sizes / len(clusters.labels)
     drawn = look.figure(max(2.4, 0.24 * d + 1.1))

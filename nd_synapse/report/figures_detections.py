@@ -17,7 +17,7 @@ from nd_synapse.report import look
 from nd_synapse.report.captions import TIMES, count, listed, quantile_rows
 from nd_synapse.report.depth import Layers, layers
 from nd_synapse.report.fields import grey_range
-from nd_synapse.report.look import ACCENT, INK, SEQUENTIAL, SERIES, WIDTH_IN, short
+from nd_synapse.report.look import ACCENT, INK, PALE, SEQUENTIAL, SERIES, WIDTH_IN, short
 from nd_synapse.report.outlines import enlarged, grey, paint_outlines
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.table import NothingToDrawError
@@ -28,6 +28,7 @@ _MOST_DEPTH_BINS = 60
 _MOST_MAP_BINS = 72
 _DETAIL_SHARE = 5  # the side of the projection over that of the detail
 _ENLARGED = 3  # pixels a pixel of the detail, between which its outlines run
+_LEAST_TISSUE = 0.1  # of a bin whose density is shown
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 Extent = tuple[float, float, float, float]
@@ -326,6 +327,31 @@ def _map_bins(n: int, height: float, width: float) -> tuple[int, int]:
     return max(1, round(along * height / longest)), max(1, round(along * width / longest))
 
 
+def _tissue_shares(subject: Subject, bins: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the share of tissue in each bin (y, x): that of its tile; none where all projections are black."""
+    tissue = subject.facts.tissue
+    if tissue is None or tissue.fraction == 1:
+        return np.ones(bins)
+    sides = np.multiply.outer(np.diff(tissue.y_edges), np.diff(tissue.x_edges)) * len(tissue.voxels)
+    tiles = tissue.voxels.sum(axis=0) / sides
+    y, x = ((np.arange(n) + 0.5) / n for n in bins)
+    shares: NDArray[np.float64] = tiles[np.ix_((y * tiles.shape[0]).astype(int), (x * tiles.shape[1]).astype(int))]
+    if subject.overviews:
+        lit = np.any([image != 0 for image in subject.overviews.values()], axis=0)
+        y, x = (np.arange(n) * length // n for n, length in zip(bins, lit.shape, strict=True))
+        inside = np.add.reduceat(np.add.reduceat(lit.astype(np.float64), y, axis=0), x, axis=1)
+        pixels = np.multiply.outer(np.diff(np.append(y, lit.shape[0])), np.diff(np.append(x, lit.shape[1])))
+        shares = np.where(inside < pixels / 2, 0, shares)
+    return shares
+
+
+def _masked(known: NDArray[np.bool_]) -> str:
+    """Say how many bins hold too little tissue to be shown."""
+    if known.all():
+        return ""
+    return f" Pale: {100 * (1 - known.mean()):.2g} % of the bins hold little or no tissue."
+
+
 def _map(subject: Subject) -> Drawing:
     positions, unit = subject.table.positions("yx")
     faces = []
@@ -335,25 +361,33 @@ def _map(subject: Subject) -> Drawing:
     (y0, y1), (x0, x1) = faces
     bins = _map_bins(len(positions), y1 - y0, x1 - x0)
     counts, _, _ = np.histogram2d(positions[:, 0], positions[:, 1], bins=bins, range=faces)
-    volume = subject.facts.volume_um3
-    shown = counts if volume is None else counts / (volume / counts.size)
+    volume, tissue = subject.facts.volume_um3, _tissue_shares(subject, bins)
+    known = tissue >= _LEAST_TISSUE
+    whole = tissue if volume is None else tissue * volume / counts.size
+    shown = np.divide(counts, whole, out=np.full(counts.shape, np.nan), where=known)
+    if not known.any():
+        raise NothingToDrawError("No bin holds enough tissue.")
     label = "Synapses per bin" if volume is None else "Synapses per µm³"
     height = min(max(4.8 * (y1 - y0) / (x1 - x0), 1.6), 8.5)
     drawn = look.figure(height + 0.4, square_pixels=True)
     axes = drawn.subplots()
-    image = axes.imshow(shown, cmap=SEQUENTIAL, extent=(x0, x1, y1, y0), vmin=0, vmax=max(shown.max(), 1e-12))
+    image = axes.imshow(
+        shown, cmap=SEQUENTIAL, extent=(x0, x1, y1, y0), vmin=0, vmax=max(float(np.nanmax(shown)), 1e-12)
+    )
+    axes.set_facecolor(PALE)
     look.colour_bar(drawn, image, axes, label)
     axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
     side = f"{(x1 - x0) / bins[1]:.3g} {TIMES} {(y1 - y0) / bins[0]:.3g} {unit}"
     caption = (
         f"Where in the plane the {count(len(positions), 'synapse')} lie, seen from above, all depths together: "
         f"{'synapses' if volume is None else 'synapses per µm³ of tissue'} in bins of {side}, by their centroids. "
-        f"Axes are absolute positions in {unit}. Dark spots are often nuclei and vessels."
+        f"Axes are absolute positions in {unit}. Dark spots are often nuclei and vessels.{_masked(known)}"
     )
     least, middle, most = (f"{value:.3g}" for value in np.nanquantile(shown, (0, 0.5, 1)))
     alt = f"Map of {len(positions):,} synapses, {label[0].lower()}{label[1:]}: median {middle}, {least} to {most}."
-    rows = quantile_rows(_QUANTILES, shown, of=" of the bins")
-    rows.append(["variance over mean of the counts (chance: 1)", f"{counts.var() / counts.mean():.3g}"])
+    some = counts[known]
+    rows = quantile_rows(_QUANTILES, shown[known], of=" of the bins")
+    rows.append(["variance over mean of the counts (chance: 1)", f"{some.var() / max(some.mean(), 1e-12):.3g}"])
     return Drawing(drawn, caption, alt, Numbers(("At most in", label), rows))
 
 

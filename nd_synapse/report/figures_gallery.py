@@ -17,6 +17,7 @@ from nd_synapse.report.captions import TIMES, count, listed
 from nd_synapse.report.look import DPI, INK, QUIET, WIDTH_IN, short, to_png
 from nd_synapse.report.outlines import enlarged, grey, paint_outlines
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
+from nd_synapse.report.populations import surviving
 from nd_synapse.report.table import NothingToDrawError
 from nd_synapse.volumes import Volume
 
@@ -319,14 +320,13 @@ def _extreme_gallery(subject: Subject) -> Drawing:
 
 def _cluster_gallery(subject: Subject) -> Drawing:
     _centres(subject)
-    subject.standardised.need()
-    found = subject.clusters
-    if found.number < 2:
-        raise NothingToDrawError("One population was found; random synapses are typical of it.")
-    shots = [Shot(int(row), f"cluster {i + 1}") for i, rows in enumerate(found.typical(_A_ROW)) for row in rows]
+    kept, others = surviving(subject)
+    typical = subject.clusters.typical(_A_ROW)
+    shots = [Shot(int(row), f"cluster {i + 1}") for i in kept for row in typical[i]]
     words = (
-        f"What the clusters look like: for each of the {found.number} clusters, the {_A_ROW} synapses nearest to its "
-        "mean, one cluster a row. The clusters were found by mean brightness alone, not from the images."
+        f"What the clusters look like: for each of {len(kept)} of the {len(typical)} clusters, the {_A_ROW} synapses "
+        f"nearest to its mean, one cluster a row.{others} They were found by mean brightness alone, not from the "
+        "images; the appendix has their brightness."
     )
     return _draw(subject, shots, words)
 

@@ -15,13 +15,13 @@ from nd_synapse.report.captions import count, listed
 from nd_synapse.report.depth import layers
 from nd_synapse.report.look import INK, MARKS, QUIET, SERIES, short
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
+from nd_synapse.report.populations import MOST_LAYERS, several, uneven
 from nd_synapse.report.table import NothingToDrawError, SynapseTable
 
 __all__ = ["CLUSTERS_IN_TISSUE", "GROUPS"]
 
 _MOST_GROUPS = 6
 _FEWEST_IN_GROUP = 20
-_MOST_LAYERS = 24
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -129,7 +129,7 @@ def _group_sizes(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None
 
 def _group_depths(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
     styles = _styles(subject, groups)
-    cut = layers(subject.table, subject.facts, _MOST_LAYERS)
+    cut = layers(subject.table, subject.facts, MOST_LAYERS)
     for i, rows in _drawn(groups):
         found = cut.counts(rows)
         share = 100 * found / max(int(found.sum()), 1)
@@ -182,12 +182,9 @@ def _ends(shares: Floats) -> list[tuple[float, float]]:
 def _clusters_by_depth(subject: Subject) -> Drawing:
     subject.table.need_rows()
     subject.table.positions("z")
-    subject.standardised.need()
-    clusters = subject.clusters
-    if clusters.number < 2:
-        raise NothingToDrawError("One population was found; there are no clusters to compare.")
+    clusters = several(subject)
     labels = clusters.of_all_rows()
-    cut = layers(subject.table, subject.facts, _MOST_LAYERS)
+    cut = layers(subject.table, subject.facts, MOST_LAYERS)
     counts = np.stack([cut.counts(labels == i) for i in range(clusters.number)])
     together = counts.sum(axis=0)
     shares = np.divide(counts, together, out=np.full(counts.shape, np.nan), where=together > 0)
@@ -201,13 +198,15 @@ def _clusters_by_depth(subject: Subject) -> Drawing:
         axes.plot(cut.middles, share, color=colour, marker=mark, markersize=4, linewidth=1.2, label=f"cluster {i + 1}")
     axes.set(xlabel=f"Depth z ({cut.unit})", ylabel="Share of the synapses there (%)")
     axes.set_xlim(cut.edges[0], cut.edges[-1])
+    odd = listed(str(i + 1) for i in np.flatnonzero(uneven(counts)))
+    verdict = f" Cluster {odd} differs too much to be a kind of synapse." if odd else " None differs too much."
     axes.set_ylim(0, min(105, float(np.nanmax(100 * (shares + band))) * 1.08))
     look.legend_above(axes)
     caption = (
         "Whether the clusters are equally frequent at all depths: their shares of the "
         f"{count(int(together.sum()), 'synapse')} in each {cut.name}, with a band of ± 2 standard errors, the scatter "
         "by chance alone. Populations of synapses seldom depend on depth within a few micrometres; staining, "
-        "focus and the border of the box do."
+        f"focus and the border of the box do.{verdict}"
     )
     rows = [
         [f"{low:,.5g}", f"{high:,.5g}", *(f"{n:,}" for n in column)]

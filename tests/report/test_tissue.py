@@ -26,6 +26,7 @@ from nd_synapse.report.figures_gallery import GALLERY
 from nd_synapse.report.figures_tissue import nearest, shared_tops
 from nd_synapse.report.figures_voxels import VOXELS, brighter_share, shifted_correlation
 from nd_synapse.report.plot import show
+from nd_synapse.report.populations import uneven
 from nd_synapse.report.table import SynapseTable
 from pymeda_driver import draw_report
 from tests.report.examples import (
@@ -317,6 +318,42 @@ class TestGroups:
         counts = np.array([[int(n.replace(",", "")) for n in row[2:]] for row in rows])
         assert counts.sum() == 900
         assert counts[0].max() > 290
+
+
+class TestPopulations:
+    """Clusters that follow the sections are no kinds of synapses."""
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_shares_that_chance_alone_moves_survive(self, seed):
+        counts = np.random.default_rng(seed).multinomial(300, [0.6, 0.37, 0.03], size=12).T
+        assert not uneven(counts).any()
+
+    def test_a_cluster_of_one_section_does_not_survive_and_the_others_do(self):
+        counts = np.array([[60, 62, 55, 61], [40, 38, 45, 39], [50, 0, 0, 1]])
+        assert uneven(counts).tolist() == [False, False, True]
+
+    def test_a_bright_section_leaves_no_populations_and_says_why(self):
+        table = two_populations(900)
+        table["centroid_z_voxel"][-300:] = 100
+        reason = show(PLOTS["synaptograms-clusters"], with_images(table)).reason
+        assert reason.startswith("No two clusters are as frequent in all sections.")
+        assert "no kind of synapse" in reason
+
+
+class TestDensityMap:
+    """The map divides by tissue, and leaves out what is padding."""
+
+    def test_padding_is_masked_and_the_rest_is_a_density_of_tissue(self):
+        table = synapses(2000)
+        left = table["centroid_x_voxel"] < 2150
+        table = {name: values[~left] for name, values in table.items()}
+        half = Box(BOX.z, BOX.y, (2150, 2300))
+        tissue = Tissue.of_blocks(BOX, [half])
+        rows = numbers("density-map", subject(table, replace(FACTS, tissue=tissue))).rows
+        middle = float(next(row[1] for row in rows if row[0].startswith("50 %")))
+        assert middle == pytest.approx(int((~left).sum()) / (half.voxels * 7e-4), rel=0.15)
+        assert "Pale: 5" in draw("density-map", subject(table, replace(FACTS, tissue=tissue))).caption
+        assert "Pale" not in draw("density-map", subject(table)).caption
 
 
 class TestSizesAndDepth:
