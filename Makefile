@@ -11,7 +11,7 @@ UV := $(VENV)/tools/bin/uv pip compile -q --universal --python-version 3.11 --fo
 # CI measures which lines the tests reach; for people that would be a third of the time
 COVERAGE := $(if $(CI),--cov --cov-report=term:skip-covered)
 
-.PHONY: demo test chromium test-image test-slow test-wheel wheel audit fuzz check format bench lock docs clean help
+.PHONY: demo test chromium test-image test-slow test-wheel wheel audit fuzz check format bench lock docs release clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -105,6 +105,9 @@ $(VENV)/docs/.made: requirements-docs.txt $(VENV)/.runtime
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
 		> $$($(VENV)/docs/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/around.pth
 	touch $@
+
+release: wheel $(VENV)/tools/.made $(VENV)/.dev  ## build and check what is published: wheel, sdist, SBOM, image, on every Python that is here
+	.ci/release
 
 docs: $(VENV)/docs/.made  ## build the site into site/html, without a warning
 	$(VENV)/docs/bin/python -m sphinx -q -W --keep-going -b html -d site/doctrees docs site/html
