@@ -10,12 +10,27 @@ from nd_synapse.credentials import Token
 from nd_synapse.errors import RangeError, StorageError, UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.paths import refuse_special
-from nd_synapse.values import parse_path, parse_range
+from nd_synapse.values import parse_int, parse_lengths, parse_pairs, parse_path, parse_range
 
-__all__ = ["NeurodataConfig", "read_neurodata_config"]
+__all__ = ["NeurodataConfig", "SourceSection", "read_neurodata_config"]
 
 _FILE_BYTES = 1 << 16
+_SOURCE = ("uri", "channels", "voxel_size_nm", "resolution", "name", "scale_float")
+_MOST_LEVELS = 99
 _EXAMPLE = "neurodata.cfg.example shows the form"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSection:
+    """The section ``[source]``: a volume that is not in BOSS, or its channels that lie apart."""
+
+    uri: str = ""
+    channels: tuple[tuple[str, str], ...] = ()
+    """Name and URI."""
+    voxel_size_nm: tuple[float, float, float] | None = None
+    resolution: int = 0
+    name: str = ""
+    scale_float: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,7 @@ class NeurodataConfig:
     x_range: Range | None
     resolution: int
     """0, the native one."""
+    source: SourceSection | None = None
 
 
 def read_neurodata_config(path: Path | str) -> NeurodataConfig:
@@ -61,6 +77,35 @@ def read_neurodata_config(path: Path | str) -> NeurodataConfig:
         y_range=_range(path, parser, "y_range"),
         x_range=_range(path, parser, "x_range"),
         resolution=_resolution(path, _value(parser, "resolution", "Parallel") or "0"),
+        source=_source(path, parser) if parser.has_section("source") else None,
+    )
+
+
+def _source(path: Path, parser: configparser.ConfigParser) -> SourceSection:
+    """Read the section of a volume that is not in BOSS."""
+    given = {name: _value(parser, name, "source") or "" for name in _SOURCE}
+    unknown = set(parser.options("source")) - set(_SOURCE) - set(parser.defaults())
+    where = f"[source] of {path}"
+    if unknown:
+        raise UsageError(f"{min(unknown)} in {where}", "there is no such key", f"Known are {', '.join(_SOURCE)}")
+    if bool(given["uri"]) == bool(given["channels"]):
+        raise UsageError(f"uri and channels in {where}", "one of them names what to read", "Give one of them")
+    if given["uri"].startswith(("boss://", "bossdb://")):
+        found = "it leads to BOSS, which has keys of its own"
+        raise UsageError(f"uri in {where}", found, "Give host in [Default], collection and experiment in [shared]")
+    if _value(parser, "host", "Default"):
+        raise UsageError(f"{where} beside host", "each names a volume", "Leave one of them out")
+    size = given["voxel_size_nm"].replace(" ", "")
+    lines = [line.strip() for line in given["channels"].splitlines() if line.strip()]
+    if given["scale_float"] not in ("", "yes", "no"):
+        raise UsageError(f"scale_float in {where}", "it is neither yes nor no", _EXAMPLE)
+    return SourceSection(
+        uri=given["uri"],
+        channels=tuple(parse_pairs(f"channels in {where}", lines).items()),
+        voxel_size_nm=parse_lengths(f"voxel_size_nm in {where}", size) if size else None,
+        resolution=parse_int(f"resolution in {where}", given["resolution"] or "0", 0, _MOST_LEVELS),
+        name=given["name"],
+        scale_float=given["scale_float"] == "yes",
     )
 
 

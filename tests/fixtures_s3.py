@@ -93,6 +93,7 @@ def s3_env(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     s3_server.reset()
     settings = {
         "AWS_ENDPOINT_URL": s3_server.url,
+        "STORAGE_EMULATOR_HOST": s3_server.url,  # it has the XML API of Google's store, too
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",

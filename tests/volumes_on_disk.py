@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorstore
 import tifffile
 import zarr
 from numpy.typing import NDArray
 
-__all__ = ["FORMS", "SIZE_NM", "write"]
+__all__ = ["FORMS", "SIZE_NM", "uri_of", "write"]
 
 SIZE_NM = (70.0, 100.0, 100.0)
 """Voxel size of every volume."""
@@ -23,6 +24,11 @@ Channels = Mapping[str, NDArray[Any]]
 def write(form: str, place: Path | Any, channels: Channels) -> None:
     """Write a volume in a form, to a path or, for a Zarr, also to a store."""
     FORMS[form](place, channels)
+
+
+def uri_of(form: str, place: str | Path) -> str:
+    """Return the URI of a volume in a form: those that have no mark of their own say what they are."""
+    return {"n5": "n5://", "precomputed": "precomputed://", "shards": "precomputed://"}.get(form, "") + str(place)
 
 
 def _group(place: Any, channels: Channels, zarr_format: Any) -> None:
@@ -93,6 +99,43 @@ def _ome_tiff(path: Path, channels: Channels) -> None:
     tifffile.imwrite(path, np.stack(list(channels.values())), metadata=metadata, compression="zlib", ome=True)
 
 
+def _n5(path: Path, channels: Channels) -> None:
+    for name, voxels in channels.items():
+        metadata = {
+            "dimensions": voxels.shape[::-1],
+            "blockSize": (32, 32, 2),
+            "dataType": str(voxels.dtype),
+            "axes": ["x", "y", "z"],
+            "resolution": SIZE_NM[::-1],
+            "units": ["nm"] * 3,
+            "compression": {"type": "gzip"},
+        }
+        _tensorstore({"driver": "n5", "metadata": metadata}, path / name, voxels.T)
+
+
+def _precomputed(path: Path, channels: Channels, **more: Any) -> None:
+    for name, voxels in channels.items():
+        scale = {"size": voxels.shape[::-1], "encoding": "raw", "chunk_size": (32, 32, 2), "resolution": SIZE_NM[::-1]}
+        metadata = {"data_type": str(voxels.dtype), "num_channels": 1, "type": "image"}
+        spec = {"multiscale_metadata": metadata, "scale_metadata": {**scale, "voxel_offset": (5, 6, 7), **more}}
+        _tensorstore({"driver": "neuroglancer_precomputed", **spec}, path / name, voxels.T[..., None])
+
+
+def _tensorstore(spec: dict[str, Any], path: Path, voxels: NDArray[Any]) -> None:
+    spec["kvstore"] = {"driver": "file", "path": f"{path}/"}
+    tensorstore.open(spec, create=True).result().write(voxels).result()
+
+
+_SHARDS = {
+    "@type": "neuroglancer_uint64_sharded_v1",
+    "preshift_bits": 1,
+    "minishard_bits": 2,
+    "shard_bits": 2,
+    "hash": "murmurhash3_x86_128",
+    "minishard_index_encoding": "gzip",
+    "data_encoding": "gzip",
+}
+
 FORMS: dict[str, Callable[[Any, Channels], None]] = {
     "zarr2.zarr": lambda place, channels: _group(place, channels, 2),
     "zarr3.zarr": lambda place, channels: _group(place, channels, 3),
@@ -102,5 +145,8 @@ FORMS: dict[str, Callable[[Any, Channels], None]] = {
     "slices": _slices,
     "folders": _folders,
     "one.ome.tif": _ome_tiff,
+    "n5": _n5,
+    "precomputed": _precomputed,
+    "shards": lambda place, channels: _precomputed(place, channels, sharding=_SHARDS),
 }
 """File name to what writes it."""

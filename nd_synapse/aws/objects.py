@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 from typing import Any
@@ -42,11 +43,13 @@ class Objects:
         with translated(f"reading {self.url}/{key}", of_response=_meaning):
             try:
                 found = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{key}", **more)
-                return bytes(found["Body"].read())
+                body = bytes(found["Body"].read())
             except boto_errors.ClientError as error:
                 if code_and_message(error)[0] in _ABSENT:
                     return None
                 raise
+        # as a web client would: some writers of volumes pack the objects
+        return gzip.decompress(body) if found.get("ContentEncoding") == "gzip" and not more else body
 
     def names(self, folder: str) -> list[str]:
         """Return the names of objects and folders right below a folder, "" being the prefix itself."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from nd_synapse.errors import UsageError
 
-__all__ = ["DEFAULT_HOST", "Address", "address_of", "is_loopback"]
+__all__ = ["DEFAULT_HOST", "Address", "address_of", "is_loopback", "volume_of_uri"]
 
 # The host of the historical program, api.boss.neurodata.io, is no more; this is where BOSS is served today.
 DEFAULT_HOST = "api.bossdb.io"
@@ -73,6 +73,19 @@ def _is_host(name: str) -> bool:
         return True
     label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
     return len(name) <= 253 and re.fullmatch(rf"{label}(\.{label})*\.?", name.lower()) is not None
+
+
+def volume_of_uri(uri: str) -> tuple[str, str, str] | None:
+    """Return host, collection and experiment of ``boss://HOST/COL/EXP`` or ``bossdb://COL/EXP``; None for others."""
+    if not uri.startswith(("boss://", "bossdb://")):
+        return None
+    # bossdb:// means BossDB, where the historical URIs of intern lead
+    whole = f"boss://{DEFAULT_HOST}/{uri[9:]}" if uri.startswith("bossdb://") else uri
+    form = re.fullmatch(r"boss://((?:https?://)?[^/]+)/([^/]+)/([^/]+)/?", whole)
+    if form is None:
+        found = "it is not of the form boss://HOST/COL/EXP or bossdb://COL/EXP"
+        raise UsageError(f"--source {uri.rpartition('@')[2]}", found, "Write it so; HOST may begin with http://")
+    return form[1], form[2], form[3]
 
 
 def is_loopback(address: Address) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from nd_synapse.blocks.grid import DEFAULT_PULLS
+from nd_synapse.boss.address import volume_of_uri
+from nd_synapse.config import NeurodataConfig, SourceSection
 from nd_synapse.console.parser import add_number, add_value
 from nd_synapse.errors import UsageError
 from nd_synapse.job.job import MOST
@@ -16,6 +19,7 @@ from nd_synapse.sources.location import Location
 from nd_synapse.values import parse_block_size, parse_gib, parse_lengths, parse_pairs, parse_range
 
 __all__ = [
+    "FORMS",
     "add_blocks",
     "add_pipeline",
     "add_ranges",
@@ -24,12 +28,16 @@ __all__ = [
     "add_token",
     "add_verbosity",
     "add_workers",
+    "boss_volume_of",
     "level_of",
     "location_of",
     "parse_roles",
     "search_working_folder",
 ]
 
+
+FORMS = "Zarr, TIFF, a folder of TIFF files; s3://, gs:// or https:// of a Zarr; precomputed:// or n5:// before either"
+"""What a source may be."""
 
 _MOST_LEVELS = 99
 
@@ -42,26 +50,65 @@ def add_ranges(p: argparse._ActionsContainer, what: str) -> None:
 
 def add_source(p: argparse._ActionsContainer) -> None:
     """Add a volume in files or in a bucket, and what its metadata may lack."""
-    p.add_argument("--source", metavar="URI", help="Zarr, TIFF, a folder of TIFF files, or s3:// or https:// of a Zarr")
+    p.add_argument("--source", metavar="URI", help=FORMS)
     add_source_details(p)
 
 
 def add_source_details(p: argparse._ActionsContainer) -> None:
-    """Add what the metadata of a volume may lack."""
+    """Add channels that lie apart, and what the metadata of a volume may lack."""
+    p.add_argument(
+        "--channel",
+        action="append",
+        default=[],
+        metavar="NAME=URI",
+        help="a channel that lies apart, repeatable, in the place of --source; all have one shape and voxel size",
+    )
     add_value(p, "--voxel-size-nm", parse_lengths, "voxel size, where the metadata do not say it", metavar="Z,Y,X")
-    add_number(p, "--resolution", 0, _MOST_LEVELS, "level of an OME-Zarr; default: 0, the finest")
+    add_number(p, "--resolution", 0, _MOST_LEVELS, "level of a volume that has several; default: 0, the finest")
+    p.add_argument("--scale-float", action="store_true", help="read values v of 0 to 1 as 65535 v, rounded")
     p.add_argument("--name", help="what results of --source are named after; default: its last part")
 
 
-def location_of(options: argparse.Namespace) -> Location | None:
-    """Return the location that ``--source`` and the options beside it give."""
-    if options.source is not None:
-        return Location(options.source, options.resolution or 0, options.voxel_size_nm, options.name or "")
-    for option in ("resolution", "voxel_size_nm", "name"):
-        if getattr(options, option) is not None:
-            found = "BOSS says it itself, and only level 0 is read" if option == "resolution" else "BOSS says it itself"
-            raise UsageError(f"--{option.replace('_', '-')} without --source", found, "Leave it out")
-    return None
+def boss_volume_of(options: argparse.Namespace) -> tuple[str, str, str] | None:
+    """Return host, collection and experiment, if ``--source`` is a URI of BOSS."""
+    named = volume_of_uri(options.source or "")
+    if named is not None:
+        _refuse_details(options)
+    return named
+
+
+def _refuse_details(options: argparse.Namespace) -> None:
+    """Refuse what only a volume that is not in BOSS may lack."""
+    for option in ("resolution", "voxel_size_nm", "name", "scale_float"):
+        if getattr(options, option) not in (None, False):
+            more = ", and only level 0 is read" if option == "resolution" else ""
+            raise UsageError(
+                f"--{option.replace('_', '-')} for a volume in BOSS", f"BOSS says it itself{more}", "Leave it out"
+            )
+
+
+def location_of(options: argparse.Namespace, config: NeurodataConfig | None = None) -> Location | None:
+    """Return the location that ``--source``, ``--channel`` and the options beside them give, or else neurodata.cfg."""
+    there = config.source if config is not None and not (options.host or options.col or options.exp) else None
+    given = options.source is not None or bool(options.channel)
+    if options.source is not None and options.channel:
+        raise UsageError("--source with --channel", "each names what to read", "Give one of them")
+    if not given and there is None:
+        _refuse_details(options)
+        return None
+    beside = there or SourceSection()
+    if given:
+        channels = tuple(parse_pairs("--channel", options.channel).items())
+        beside = replace(beside, uri=options.source or "", channels=channels)
+    return Location.of_section(
+        replace(
+            beside,
+            resolution=beside.resolution if options.resolution is None else options.resolution,
+            voxel_size_nm=options.voxel_size_nm or beside.voxel_size_nm,
+            name=options.name or beside.name,
+            scale_float=options.scale_float or beside.scale_float,
+        )
+    )
 
 
 def add_token(p: argparse._ActionsContainer) -> None:

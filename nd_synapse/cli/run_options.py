@@ -17,6 +17,7 @@ from nd_synapse.cli.options import (
     add_token,
     add_verbosity,
     add_workers,
+    boss_volume_of,
     location_of,
 )
 from nd_synapse.config import NeurodataConfig, read_neurodata_config
@@ -39,7 +40,7 @@ PHASES = (*get_args(Phase), "report")
 
 _RARE = (
     *("--list-pipelines", "--feature-channels", "--block-size", "--pulls", "--cache"),
-    *("--resolution", "--name", "--config", "--token", "--overwrite"),
+    *("--channel", "--resolution", "--scale-float", "--name", "--config", "--token", "--overwrite"),
     *("--acl", "--out-col", "--out-exp", "--no-plots", "--shared", "--phase", "--shards", "--shard"),
 )
 
@@ -156,30 +157,32 @@ def _given_token(options: argparse.Namespace, environ: Mapping[str, str]) -> Tok
     return find_token(options.token, options.token_file, environ, None)
 
 
-def _volume(options: argparse.Namespace, config: NeurodataConfig | None) -> dict[str, Any]:
+def _volume(options: argparse.Namespace, config: NeurodataConfig | None, token: Token | None) -> dict[str, Any]:
     """Return the fields of a job that say what to read."""
-    fields = {f"{axis}_range": f"{axis}_range" for axis in "zyx"}
-    if options.source is None:
-        fields |= {"host": "host", "col": "collection", "exp": "experiment"}
-    given: dict[str, Any] = {
-        option: getattr(config, field, None) if getattr(options, option) is None else getattr(options, option)
-        for option, field in fields.items()
-    }
-    ranges = [given[f"{axis}_range"] for axis in "zyx"]
-    location = location_of(options)
+    z, y, x = (getattr(options, f"{axis}_range") or getattr(config, f"{axis}_range", None) for axis in "zyx")
+    if (options.source or options.channel) and (options.host or options.col or options.exp):
+        raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
+    named = boss_volume_of(options)
+    location = None if named else location_of(options, config)
     if location is not None:
-        if options.host or options.col or options.exp:
-            raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
         from nd_synapse.sources.source import box_of  # files are opened only where they are read
 
-        z, y, x = ranges
-        return {"source": location, "box": box_of(location, (z, y, x))}
-    missing = [f"--{option.replace('_', '-')}" for option, value in given.items() if value is None]
-    if missing:
+        return {"source": location, "box": box_of(location, (z, y, x)), "token": Token(Token.PUBLIC)}
+    if named is not None:
+        from nd_synapse.job.in_boss import fields_of
+
+        return fields_of(*named, token, (z, y, x))
+    given: dict[str, Any] = {
+        option: getattr(config, field, None) if getattr(options, option) is None else getattr(options, option)
+        for option, field in {"host": "host", "col": "collection", "exp": "experiment"}.items()
+    }
+    given |= {"z-range": z, "y-range": y, "x-range": x}
+    missing = [f"--{option}" for option, value in given.items() if value is None]
+    if missing or z is None or y is None or x is None:
         raise UsageError(
             "a job", f"{', '.join(missing)} not given", "Give them, or --source, or --config neurodata.cfg"
         )
-    return {"host": given["host"], "collection": given["col"], "experiment": given["exp"], "box": Box(*ranges)}
+    return {"host": given["host"], "collection": given["col"], "experiment": given["exp"], "box": Box(z, y, x)}
 
 
 def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
@@ -193,8 +196,10 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         token = config.token
         hide(token)
     bucket = (environ.get(BUCKET_VARIABLE) or None) if options.bucket is None else options.bucket
+    volume = _volume(options, config, token)
+    known = volume.pop("token", None)
     return Job(
-        **_volume(options, config),
+        **volume,
         pipeline=registry.build(options.pipeline or registry.DEFAULT_PIPELINE, parse_assignments(options.param)),
         channels=options.channels,
         only_channels=config.channels if config else (),
@@ -216,5 +221,5 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         shared=options.shared,
         part=_part(options, environ),
         # last, so that a wrong range or parameter is reported before a missing token
-        token=find_token(None, None, {}, token if options.source is None else Token(Token.PUBLIC)),
+        token=known or find_token(None, None, {}, token),
     )

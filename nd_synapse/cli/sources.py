@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from nd_synapse import logs
-from nd_synapse.cli.options import add_source_details, location_of
+from nd_synapse.cli.options import FORMS, add_source_details, location_of
 from nd_synapse.console import app
 from nd_synapse.console.parser import Parser
-from nd_synapse.errors import REMOTE, NDSynapseError, exit_codes
+from nd_synapse.errors import REMOTE, NDSynapseError, UsageError, exit_codes
 from nd_synapse.files.slabs import shown_size
 from nd_synapse.pipeline import registry
 from nd_synapse.sources.contents import Contents, contents_of
@@ -30,13 +30,18 @@ def _sources(argv: Sequence[str], _environ: Mapping[str, str]) -> int:
         description="Say what is in a volume, and how to find synapses in it. No voxel is read.",
         epilog=exit_codes(*REMOTE),
     )
-    p.add_argument("source", metavar="URI", help="Zarr, TIFF, a folder of TIFF files, or s3:// or https:// of a Zarr")
+    p.add_argument("source", metavar="URI", nargs="?", help=FORMS)
     add_source_details(p)
     options = p.parse_args(argv)
     logs.apply(logs.LogSettings(logging.WARNING))
+    if options.source is None and not options.channel:
+        raise UsageError("nd-synapse sources", "it has no URI", "Give one, or --channel NAME=URI")
     location = location_of(options)
-    assert location is not None, "the command has a URI"
-    return app.write_stdout(described(contents_of(location), argv))
+    assert location is not None, "a source is given"
+    words = list(argv)
+    if options.source is not None:
+        words.insert(words.index(options.source), "--source")
+    return app.write_stdout(described(contents_of(location), words))
 
 
 def described(contents: Contents, words: Sequence[str]) -> str:
@@ -52,7 +57,7 @@ def described(contents: Contents, words: Sequence[str]) -> str:
         "voxel": f"{shown_size(size)} nm (z, y, x){'; ? is not in the metadata' if more else ''}",
         "levels": f"0 to {levels - 1}; this is {contents.location.resolution}" if levels > 1 else "one",
         **{name: _roles(contents.images, name) for name in registry.names()},
-        "to run": shlex.join(["nd-synapse", "run", "--source", *words, *more]),
+        "to run": shlex.join(["nd-synapse", "run", *words, *more]),
     }
     width = max(map(len, lines))
     return "".join(f"{name:<{width}}  {text}\n" for name, text in lines.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nd_synapse.errors import DataError
 
-__all__ = ["TO_TIFF", "is_zarr", "refuse_foreign"]
+__all__ = ["TO_TIFF", "container", "is_zarr", "refuse_foreign"]
 
 _ZARR_MARKERS = ("zarr.json", ".zarray", ".zgroup")
 TO_TIFF = "Save it as a TIFF stack (in Fiji: File > Save As > Tiff)"
@@ -58,13 +58,18 @@ def refuse_foreign(path: Path) -> None:
             raise DataError(str(path), f"it is {name}", remedy)
 
 
-def _refuse_folder(path: Path) -> None:
+def container(path: Path) -> str:
+    """Return ``n5`` or ``precomputed`` for a folder of such a format, and nothing for everything else."""
     if (path / "attributes.json").is_file():
-        raise DataError(str(path), "it is an N5 container", _TO_ZARR)
-    if (path / "info").is_file():
-        try:
-            is_precomputed = "scales" in json.loads((path / "info").read_bytes())
-        except ValueError:
-            return
-        if is_precomputed:
-            raise DataError(str(path), "it is a volume of Neuroglancer (precomputed)", _TO_ZARR)
+        return "n5"
+    try:
+        is_precomputed = (path / "info").is_file() and "scales" in json.loads((path / "info").read_bytes())
+    except (ValueError, TypeError):
+        return ""
+    return "precomputed" if is_precomputed else ""
+
+
+def _refuse_folder(path: Path) -> None:
+    kind = {"n5": "an N5 container", "precomputed": "a volume of Neuroglancer (precomputed)"}.get(container(path))
+    if kind is not None:
+        raise DataError(str(path), f"it is {kind}", _TO_ZARR)

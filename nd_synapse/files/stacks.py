@@ -12,7 +12,7 @@ import numpy as np
 
 from nd_synapse.errors import DataError, UsageError, few
 from nd_synapse.files.formats import is_zarr, refuse_foreign
-from nd_synapse.files.image import Image, ImageVolume, image_of_array
+from nd_synapse.files.image import Image, image_of_array
 from nd_synapse.files.names import by_channel, is_tiff_name, natural_order, stem
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import Stack, probed
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     from nd_synapse.files.zarr_arrays import Node
 
 __all__ = [
+    "Opener",
     "Stack",
+    "channels_of",
+    "images_of_node",
     "natural_order",
     "open_channels",
     "open_image",
+    "open_images",
     "open_stack",
-    "open_volumes",
     "stack_of_array",
-    "volumes_of_node",
 ]
 
 log = logging.getLogger(__name__)
@@ -87,57 +89,42 @@ def stack_of_array(array: Any, name: str) -> Stack:
 
 
 def open_channels(path: Path) -> dict[str, Callable[[], Stack]]:
-    """Return how to open each channel, by name, as a stack; see `open_volumes`."""
-    return {name: partial(_opened_stack, opener) for name, opener in _channels(path).items()}
+    """Return how to open each channel, by name, as a stack; see `open_images`."""
+    return {name: partial(_opened_stack, opener) for name, opener in open_images(path).items()}
 
 
-def open_volumes(path: Path) -> dict[str, Callable[[], ImageVolume]]:
+Opener = Callable[[], tuple[Image, int | None]]
+"""Opens the image that a channel is in, and says which of its channels it is; None where it has only one."""
+
+
+def _opened_stack(opener: Opener) -> Stack:
+    return _stack(*opener())
+
+
+def open_images(path: Path) -> dict[str, Opener]:
     """Return how to open each channel, by name: of a folder of TIFF files, a Zarr group, or an image.
 
     A folder has a stack a channel, or one file a slice: the words of their names, or folders in it, are the channels.
     """
-    return {name: partial(_opened_volume, opener) for name, opener in _channels(path).items()}
-
-
-_Opener = Callable[[], tuple[Image, int | None]]
-"""Opens the image that a channel is in, and says which of its channels it is; None where it has only one."""
-
-
-def _opened_stack(opener: _Opener) -> Stack:
-    return _stack(*opener())
-
-
-def _opened_volume(opener: _Opener) -> ImageVolume:
-    image, place = opener()
-    with reading(image.name):
-        return image.volume(place)
-
-
-def _channels(path: Path) -> dict[str, _Opener]:
     with reading(path):
         if is_zarr(path):
             from nd_synapse.files.zarr_arrays import open_node
 
-            return _node_channels(stem(path.name), str(path), open_node(path), 0)
+            return images_of_node(stem(path.name), str(path), open_node(path), 0)
         if path.is_dir():
             refuse_foreign(path)
             return _by_name(path, _of_folder(path))
-    return _by_name(path, _of_image(stem(path.name), open_image(path)))
+    return channels_of(stem(path.name), str(path), open_image(path))
 
 
-def volumes_of_node(title: str, name: str, node: Node, level: int = 0) -> dict[str, Callable[[], ImageVolume]]:
+def images_of_node(title: str, name: str, node: Node, level: int = 0) -> dict[str, Opener]:
     """Return how to open each channel of an open Zarr array or group; `title` is that of one without a name."""
-    channels = _node_channels(title, name, node, level)
-    return {channel: partial(_opened_volume, opener) for channel, opener in channels.items()}
-
-
-def _node_channels(title: str, name: str, node: Node, level: int) -> dict[str, _Opener]:
     from nd_synapse.files.zarr_arrays import array_names, image_of
 
     if names := array_names(node):
         group: Any = node
         return {each: partial(_of_node, f"{name}/{each}", group[each], level) for each in names}
-    return _by_name(name, _of_image(title, image_of(name, node, level)))
+    return channels_of(title, name, image_of(name, node, level))
 
 
 def _of_node(name: str, node: Node, level: int) -> tuple[Image, None]:
@@ -146,19 +133,19 @@ def _of_node(name: str, node: Node, level: int) -> tuple[Image, None]:
     return image_of(name, node, level), None
 
 
-def _of_image(title: str, image: Image) -> list[tuple[str, _Opener]]:
-    """Return the channels of one image; `title` names the only one."""
+def channels_of(title: str, name: str, image: Image) -> dict[str, Opener]:
+    """Return the channels of one open image; `title` names the only one."""
     if image.channel_count == 1:
-        return [(image.channels[0] if image.channels else title, partial(_in_image, image, None))]
+        return {image.channels[0] if image.channels else title: partial(_in_image, image, None)}
     called = image.channels or map(str, range(image.channel_count))
-    return [(name, partial(_in_image, image, place)) for place, name in enumerate(called)]
+    return _by_name(name, [(each, partial(_in_image, image, place)) for place, each in enumerate(called)])
 
 
 def _in_image(image: Image, place: int | None) -> tuple[Image, int | None]:
     return image, place
 
 
-def _of_folder(path: Path) -> list[tuple[str, _Opener]]:
+def _of_folder(path: Path) -> list[tuple[str, Opener]]:
     """Return the channels of a folder: its folders of slices, or its stacks, or its slices by the words in names."""
     files = _tiffs(path)
     folders = [] if files else [entry for entry in sorted(path.iterdir()) if entry.is_dir() and _tiffs(entry)]
@@ -213,7 +200,7 @@ def _alone(path: Path) -> tuple[Image, None]:
     return open_image(path), None
 
 
-def _by_name(path: Path | str, channels: list[tuple[str, _Opener]]) -> dict[str, _Opener]:
+def _by_name(path: Path | str, channels: list[tuple[str, Opener]]) -> dict[str, Opener]:
     names = [name for name, _ in channels]
     for name in names:
         if names.count(name) > 1:

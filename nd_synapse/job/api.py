@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse import logs
+from nd_synapse.boss.address import volume_of_uri
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, UsageError, called, few
 from nd_synapse.geometry import Box, Range
 from nd_synapse.importing import refuse_nested
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import locked
+from nd_synapse.job.in_boss import fields_of
 from nd_synapse.job.job import BUCKET_VARIABLE, Job
 from nd_synapse.pipeline import registry
 from nd_synapse.progress import silent
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["driver", "get_data", "load_and_preproc", "run_nomads", "upload_results"]
 
 log = logging.getLogger(__name__)
+
+_Given = str | Path | Mapping[str, str | Path] | None
 
 _Boss = tuple[str | None, Token | str | None, str | None, str | None]
 """Host, token, collection, experiment."""
@@ -51,10 +55,11 @@ def driver(
     x_range: Range | None = None,
     path: str | Path = "./results/",
     *,
-    source: str | Path | None = None,
+    source: str | Path | Mapping[str, str | Path] | None = None,
     voxel_size_nm: tuple[float, float, float] | None = None,
     resolution: int = 0,
     name: str = "",
+    scale_float: bool = False,
     **options: Any,
 ) -> tuple[dict[str, Any], NDArray[np.uint8] | dict[str, NDArray[np.uint8]], dict[str, str]]:
     """Do one job, as the historical function did.
@@ -71,15 +76,18 @@ def driver(
         Half-open ranges.
     path : str or Path
         Folder that holds the result folders.
-    source : str or Path, optional
-        A volume in the place of one in BOSS: a Zarr, a TIFF or a folder of TIFF files, or ``s3://`` or ``https://`` of
-        a Zarr. Of the arguments before `path` it takes the ranges alone; without them it is read whole.
+    source : str, Path or mapping of str to str or Path, optional
+        A volume by its URI, as ``--source`` takes it; channels that lie apart are a mapping of name to URI. Of the
+        arguments before `path` it takes the ranges, and the token where the URI leads to BOSS; without ranges it is
+        read whole.
     voxel_size_nm : tuple of float, optional
         Size of a voxel of `source` along z, y, x in nanometres, where its metadata do not say it.
     resolution : int
-        Level of `source`, an OME-Zarr; 0 is the finest.
+        Level of `source`; 0 is the finest.
     name : str
         What the results of `source` are named after; by default its last part.
+    scale_float : bool
+        Whether values v of 0 to 1 in channels of floating point are read as 65535 v, rounded.
     **options
         Further fields of `nd_synapse.job.job.Job`, such as ``pipeline``, ``channels``, ``bucket``, ``push``, ``cpus``.
 
@@ -102,7 +110,9 @@ def driver(
     refuse_nested("driver")
     job = Job(
         **_volume(
-            (host, token, col, exp), (z_range, y_range, x_range), _location(source, voxel_size_nm, resolution, name)
+            (host, token, col, exp),
+            (z_range, y_range, x_range),
+            _location(source, voxel_size_nm, resolution, name, scale_float),
         ),
         path=parse_path("path", path),
         **options,
@@ -124,18 +134,27 @@ def driver(
 
 
 def _location(
-    source: str | Path | None, voxel_size_nm: tuple[float, float, float] | None, resolution: int, name: str
-) -> Location | None:
-    """Return where a volume lies that is not in BOSS."""
-    if source is not None:
-        return Location(str(source), resolution, voxel_size_nm, name)
-    if voxel_size_nm is not None or resolution or name:
-        raise UsageError("--voxel-size-nm, --resolution and --name", "--source is not given", "Leave them out")
-    return None
+    source: _Given, voxel_size_nm: tuple[float, float, float] | None, resolution: int, name: str, scale_float: bool
+) -> Location | tuple[str, str, str] | None:
+    """Return where a volume lies that is not in BOSS; host, collection and experiment of a URI of BOSS."""
+    named = volume_of_uri(source) if isinstance(source, str) else None
+    if source is not None and named is None:
+        channels = tuple((str(each), str(uri)) for each, uri in source.items()) if isinstance(source, Mapping) else ()
+        uri = "" if isinstance(source, Mapping) else str(source)
+        return Location(uri, resolution, voxel_size_nm, name, channels, scale_float)
+    if voxel_size_nm is not None or resolution or name or scale_float:
+        found = "--source is not given, or it is in BOSS"
+        raise UsageError("--voxel-size-nm, --resolution, --name and --scale-float", found, "Leave them out")
+    return named
 
 
-def _volume(boss: _Boss, ranges: Ranges, location: Location | None) -> dict[str, Any]:
+def _volume(boss: _Boss, ranges: Ranges, location: Location | tuple[str, str, str] | None) -> dict[str, Any]:
     """Return the fields of a job that say what to read."""
+    if isinstance(location, tuple):
+        host, token, col, exp = boss
+        if (host, col, exp) != (None, None, None):
+            raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
+        return fields_of(*location, None if token is None else Token.of(token), ranges)
     if location is not None:
         if any(given is not None for given in boss):
             raise UsageError("--source with --host, --token, --col or --exp", "each names a volume", "Give one of them")
@@ -161,9 +180,10 @@ def get_data(
     y_range: Range | None = None,
     x_range: Range | None = None,
     *,
-    source: str | Path | None = None,
+    source: str | Path | Mapping[str, str | Path] | None = None,
     voxel_size_nm: tuple[float, float, float] | None = None,
     resolution: int = 0,
+    scale_float: bool = False,
 ) -> tuple[dict[str, NDArray[Any]], tuple[float, float, float]]:
     """Pull all channels of a box that can be read into memory.
 
@@ -177,12 +197,14 @@ def get_data(
         Collection and experiment.
     z_range, y_range, x_range : tuple of int
         Half-open ranges.
-    source : str or Path, optional
-        A volume in the place of one in BOSS, as for `driver`.
+    source : str, Path or mapping of str to str or Path, optional
+        A volume by its URI, or its channels by theirs, as for `driver`.
     voxel_size_nm : tuple of float, optional
         Size of a voxel of `source` along z, y, x in nanometres, where its metadata do not say it.
     resolution : int
-        Level of `source`, an OME-Zarr; 0 is the finest.
+        Level of `source`; 0 is the finest.
+    scale_float : bool
+        Whether values v of 0 to 1 in channels of floating point are read as 65535 v, rounded.
 
     Returns
     -------
@@ -198,7 +220,7 @@ def get_data(
     """
     ranges = (z_range, y_range, x_range)
     volume = Job(
-        **_volume((host, token, col, exp), ranges, _location(source, voxel_size_nm, resolution, ""))
+        **_volume((host, token, col, exp), ranges, _location(source, voxel_size_nm, resolution, "", scale_float))
     ).open_source()
     channels = volume.readable_channels
     return {name: volume.get_cutout(name, *volume.box.ranges) for name in channels}, volume.frame.voxel_size_nm

@@ -24,6 +24,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import FunctionType
@@ -35,6 +36,8 @@ from nd_synapse.blocks.scratch import locked
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tile_feed import TileFeed
 from nd_synapse.blocks.tiles import Tiles
+from nd_synapse.config import read_neurodata_config
+from nd_synapse.credentials import Token
 from nd_synapse.errors import StorageError, UsageError, called
 from nd_synapse.geometry import Box
 from nd_synapse.importing import refuse_nested
@@ -46,6 +49,7 @@ from nd_synapse.multicore.results import Results, assembled_rows, assembled_volu
 from nd_synapse.progress import Progress, silent
 from nd_synapse.redaction import hidden
 from nd_synapse.values import parse_int, parse_path
+from nd_synapse.volumes import JobSource
 
 __all__ = ["run_parallel"]
 
@@ -111,10 +115,8 @@ def run_parallel(
     NDSynapseError
         If data are not available, or the disk is full.
     """
-    from nd_synapse.boss.resource import get_boss_resource  # workers import this module, and do not need it
-
     refuse_nested("run_parallel")
-    resource = get_boss_resource(config_file)
+    resource, token = _opened(config_file)
     size = zyx(block_size)
     margin = three_numbers("halo", _declared(function, "halo", (0, 0, 0)) if halo is None else halo, 0, "Give z, y, x")
     workers = default_cpus() if cpus is None else parse_int("--cpus", cpus, 1, MAX)
@@ -130,7 +132,7 @@ def run_parallel(
     names = [(channel, str(dtype)) for channel, dtype in dtypes.items()]
     store = _store(scratch, function, [resource.identity, names, resource.box.ranges, size, margin])
     blocks = blocks_of(resource.box, size)
-    with locked(store.root), hidden(resource.token):
+    with locked(store.root), nullcontext() if token is None else hidden(token):
         # tiles of an earlier run may be of a volume that has changed since
         store.drop("tiles")
         tiles = Tiles(store, "tiles", resource.box, size, dtypes)
@@ -147,6 +149,21 @@ def run_parallel(
     keys = [key_of(block) for block in blocks if block not in failed]
     named = {key_of(block): failed[block] for block in blocks if block in failed}
     return Results(keys, named, assembled_volumes(store, keys, resource.box, size), assembled_rows(store, keys))
+
+
+def _opened(config_file: str | Path) -> tuple[JobSource, Token | None]:
+    """Open the volume of a neurodata.cfg; with its token, if it is in BOSS."""
+    config = read_neurodata_config(config_file)
+    if config.source is not None:
+        from nd_synapse.sources.location import Location  # workers import this module, and need neither
+        from nd_synapse.sources.source import open_source
+
+        ranges = (config.z_range, config.y_range, config.x_range)
+        return open_source(Location.of_section(config.source)).part(ranges, config.channels), None
+    from nd_synapse.boss.resource import get_boss_resource
+
+    resource = get_boss_resource(config_file)
+    return resource, resource.token
 
 
 def _run(

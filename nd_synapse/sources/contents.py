@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nd_synapse.errors import DataError, UnknownNameError, few
-from nd_synapse.files.formats import is_zarr
-from nd_synapse.files.image import ImageVolume
+from nd_synapse.files.chunked import Objects
+from nd_synapse.files.floats import scaled
+from nd_synapse.files.formats import container, is_zarr
+from nd_synapse.files.image import Image, ImageVolume
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import KnownSize, check_voxel_size
-from nd_synapse.files.stacks import open_volumes, volumes_of_node
+from nd_synapse.files.stacks import Opener, channels_of, images_of_node, open_images
 from nd_synapse.sources.location import Location
+from nd_synapse.sources.objects import objects_at
 
 __all__ = ["IMAGES", "Contents", "contents_of"]
 
@@ -31,7 +36,7 @@ class Contents:
     volumes: Mapping[str, ImageVolume]
     """By channel, sorted; one of them at least is an image."""
     levels: int
-    """Levels of an OME-Zarr image; 1 for everything else."""
+    """Levels of the channel that has the fewest."""
     voxel_size_nm: KnownSize
     """Of the metadata, None along an axis of which they say nothing; the user's, if it is given."""
 
@@ -52,8 +57,10 @@ def contents_of(location: Location) -> Contents:
     volumes, refused = {}, []
     for name, opener in sorted(openers.items()):
         try:
-            volumes[name] = opener()
+            volumes[name] = _volume(opener, location)
         except DataError as error:
+            if location.channels:  # each was asked for
+                raise
             refused.append(error)
     if refused and not any(volume.dtype.name in IMAGES for volume in volumes.values()):
         raise refused[0]
@@ -67,28 +74,97 @@ def contents_of(location: Location) -> Contents:
     return Contents(location, volumes, levels, _voxel_size(location, volumes))
 
 
-def _openers(location: Location) -> tuple[dict[str, Callable[[], ImageVolume]], int]:
+def _openers(location: Location) -> tuple[dict[str, Opener], int]:
     """Return how to open each channel, and the number of levels."""
-    path = Path(location.uri)
+    if location.channels:
+        chosen, levels = {}, []
+        for name, uri in location.channels:
+            found, count = _openers(location.of(uri))
+            chosen[name] = _one_of(found, name, uri)
+            levels.append(count)
+        return chosen, min(levels)
+    match location.format or _format(location):
+        case "tiff":
+            if location.resolution:
+                requested = f"level {location.resolution} of {location.uri}"
+                raise UnknownNameError(requested, "a TIFF has no levels", "Leave --resolution out")
+            return open_images(Path(location.place)), 1
+        case "zarr":
+            return _of_zarr(location)
+        case "n5":
+            from nd_synapse.files import n5
+
+            return _of_paths(location, n5.datasets, n5.open_dataset, n5.level_count)
+    from nd_synapse.files import precomputed
+
+    return _of_paths(location, precomputed.volumes, precomputed.open_scale, precomputed.level_count)
+
+
+def _format(location: Location) -> str:
+    """Return the format of a location that does not say it; a URL is that of a Zarr."""
+    path = Path(location.place)
+    if location.is_remote or is_zarr(path):
+        return "zarr"
+    return container(path) or "tiff"
+
+
+def _one_of(found: Mapping[str, Opener], name: str, uri: str) -> Opener:
+    """Return a channel that lies apart: the only one there, or that of its name."""
+    if name not in found and len(found) != 1:
+        raise DataError(
+            f"--channel {name}={uri}", f"it has the channels {few(list(found))}", "Name one of them, or its URI"
+        )
+    return found[name] if name in found else next(iter(found.values()))
+
+
+def _of_zarr(location: Location) -> tuple[dict[str, Opener], int]:
     # zarr takes a third of a second to import, and most local volumes are TIFF files
+    from nd_synapse.files.zarr_arrays import levels, open_node
+
     if location.is_remote:
         from nd_synapse.sources.remote import open_remote
 
-        node = open_remote(location.uri)
-    elif is_zarr(path):
-        from nd_synapse.files.zarr_arrays import open_node
-
-        with reading(path):
-            node = open_node(path)
+        node = open_remote(location.place)
     else:
-        if location.resolution:
-            requested = f"level {location.resolution} of {location.uri}"
-            raise UnknownNameError(requested, "only OME-Zarr has levels", "Leave --resolution out")
-        return open_volumes(path), 1
-    from nd_synapse.files.zarr_arrays import levels
-
+        with reading(Path(location.place)):
+            node = open_node(Path(location.place))
     with reading(location.uri):
-        return volumes_of_node(location.name, location.uri, node, location.resolution), levels(node)
+        return images_of_node(location.name, location.uri, node, location.resolution), levels(node)
+
+
+def _of_paths(
+    location: Location,
+    members: Callable[[Objects, str], Mapping[str, str]],
+    opened: Callable[[Objects, str, str, int], Image],
+    count: Callable[[Objects, str, str], int],
+) -> tuple[dict[str, Opener], int]:
+    """Return the channels of a format that describes its volumes itself."""
+    objects = objects_at(location.place)
+    paths = members(objects, location.uri)
+    levels = min(count(objects, path, location.uri) for path in paths.values())
+    if "" in paths:
+        image = opened(objects, "", location.uri, location.resolution)
+        return channels_of(location.name, location.uri, image), levels
+    return {
+        name: partial(_alone, opened, objects, path, f"{location.uri}/{name}", location.resolution)
+        for name, path in paths.items()
+    }, levels
+
+
+def _alone(opened: Callable[[Objects, str, str, int], Image], *which: Any) -> tuple[Image, None]:
+    return opened(*which), None
+
+
+def _volume(opener: Opener, location: Location) -> ImageVolume:
+    """Open a channel; floating point is scaled on request, and refused without."""
+    image, place = opener()
+    if image.dtype.kind == "f":
+        if not location.scale_float:
+            remedy = "Give --scale-float if they are within 0 to 1; save whole numbers as uint16"
+            raise DataError(image.name, f"it holds {image.dtype.name}, not whole numbers", remedy)
+        image = scaled(image)
+    with reading(image.name):
+        return image.volume(place)
 
 
 def _voxel_size(location: Location, volumes: Mapping[str, ImageVolume]) -> KnownSize:

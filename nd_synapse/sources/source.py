@@ -66,8 +66,13 @@ class FileSource:
     def _stamp(self) -> str:
         """Digest of the types of channels, and of the sizes and times of local TIFF files: one that changed shows."""
         facts = [f"{name} {self.contents.volumes[name].dtype}" for name in self.channels]
-        root = Path(self.location.uri)
-        if not self.location.is_remote:
+        if self.location.scale_float:
+            facts.append("floats are scaled")
+        for uri in dict.fromkeys(uri for _, uri in self.location.channels) or [self.location.uri]:
+            location = self.location.of(uri)
+            if location.is_remote:
+                continue
+            root = Path(location.place)
             files = [root] if root.is_file() else [*root.glob("*.[tT][iI][fF]*"), *root.glob("*/*.[tT][iI][fF]*")]
             with reading(root):
                 for file in sorted(files):
