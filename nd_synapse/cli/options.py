@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-FORMS = "Zarr, TIFF, a folder of TIFF files; s3://, gs:// or https:// of a Zarr; precomputed:// or n5:// before either"
+FORMS = "Zarr or TIFF by path or URL; precomputed://..., n5://..., boss://..."
 """What a source may be."""
 
 _MOST_LEVELS = 99
