@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.masked_contrast import Partial
 from pipelines.slabs import Scratch, slabs, trimmed, with_halo
 from pipelines.windows import Windows, centre_sums
 
@@ -42,17 +43,15 @@ def levels(
     centres: NDArray[Any],
     dtype: np.dtype[Any],
     windows: Windows,
-    partial: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    partial: Partial | None = None,
 ) -> NDArray[np.uint16]:
     """Return the levels of sums in the centres of windows, (z, y, x), of voxels of a type; the sums are overwritten.
 
-    `partial` are C-order indices of centres that reach out of the tissue, and the weight of their tissue, both int64
-    (n,): their level is that of their mean. None if there are none.
+    The level of a centre that is `partial` is that of the mean of its tissue. None is all tissue.
     """
     if partial is not None:
-        places, there = partial
-        flat = centres.reshape(-1)
-        flat[places] = flat[places].astype(np.int64) * (windows.section_weights * windows.centre_pixels) // there
+        flat, every = centres.reshape(-1), windows.section_weights * windows.centre_pixels
+        flat[partial.places] = flat.take(partial.places).astype(np.int64) * every // partial.of_centres
     centres >>= centres.dtype.type(unit(dtype, windows).bit_length() - 1)
     return centres.astype(np.uint16, copy=False)
 
@@ -72,24 +71,16 @@ def histograms(
         rows = (-(start_y + y.start) % _STEP, _STEP)
         if rows[0] >= y.stop - y.start:
             continue
-        marks, partial, outside = None, None, np.zeros(0, np.int64)
-        around = None if tissue is None else with_halo(tissue, z, y, windows.halo)
-        if around is not None and not around.all():
-            own = trimmed(around, windows.halo)[:, rows[0] :: _STEP]
-            outside = np.flatnonzero(~own)
-            marks = around.view(np.uint8)
-            there = centre_sums(marks, windows, scratch, *rows)
-            places = np.flatnonzero(there < windows.section_weights * windows.centre_pixels)
-            partial = places, np.maximum(there.reshape(-1)[places].astype(np.int64), 1)
+        partial = None if tissue is None else Partial.of(with_halo(tissue, z, y, windows.halo), windows, rows)
+        absent, outside = ((), ()) if partial is None else (partial.absent, partial.outside)
         for role, voxels in arrays.items():
             here = with_halo(voxels, z, y, windows.halo)
-            if marks is not None:
-                here = np.multiply(here, marks, out=scratch.take("kept", here.shape, here.dtype))
-            centres = centre_sums(here, windows, scratch, *rows)
-            counted = levels(centres, voxels.dtype, windows, partial)[:, :, :width].ravel()
-            found = np.bincount(counted)
+            centres = centre_sums(here, windows, scratch, absent, rows)
+            counted = levels(centres, voxels.dtype, windows, partial)[:, :, :width]
+            found = np.bincount(counted.ravel())
             counts[role][: len(found)] += found
-            counts[role][: len(found)] -= np.bincount(counted[outside], minlength=len(found))
+            for x, gone in outside:
+                counts[role][: len(found)] -= np.bincount(counted[:, :, x][gone], minlength=len(found))
     return {role: np.trim_zeros(values, "b") for role, values in counts.items()}
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipelines.masked_contrast import Partial
 from pipelines.slabs import Scratch
-from pipelines.windows import Windows, window_sums
+from pipelines.windows import Windows, clear, window_sums
 
 __all__ = ["bin_of", "bins", "contrast", "dark_level", "mirror_level", "signed_counts", "values_of_bins"]
 
@@ -52,15 +52,12 @@ def contrast(
     nothing: sums of columns run on over flat memory, for rows by themselves take three times as long. The next call
     overwrites the result.
     """
-    if partial is not None:
-        voxels = partial.kept(voxels, scratch)
-    centres, wholes = window_sums(voxels, windows, scratch)
-    if partial is None:
-        return _contrast(centres, wholes, windows, voxels.dtype, scratch)
-    anew = partial.contrasts(centres, wholes)
+    centres, wholes = window_sums(voxels, windows, scratch, () if partial is None else partial.absent)
+    anew = None if partial is None else partial.contrasts(centres, wholes, windows)
     found = _contrast(centres, wholes, windows, voxels.dtype, scratch)
-    found.reshape(-1)[partial.places] = anew
-    found.reshape(-1)[partial.missing] = 0
+    if partial is not None:
+        found.reshape(-1)[partial.places] = anew
+        clear(found, partial.outside)
     return found
 
 

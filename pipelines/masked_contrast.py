@@ -8,6 +8,7 @@ that are not whole are computed here, in float64 from these; so a voxel has the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.slabs import Scratch, trimmed
-from pipelines.windows import Windows, window_sums
+from pipelines.windows import EVERY_ROW, Absent, Rows, Windows, window_sums
 
 __all__ = ["Partial"]
 
@@ -28,80 +29,74 @@ _GAP = 64
 class Partial:
     """The windows of a block (z, y, x) with a halo that reach out of its tissue; the same for all channels."""
 
-    windows: Windows
-    tissue: NDArray[np.uint8]
-    """1 where a voxel is, 0 where it is not, with the halo."""
+    absent: Absent
+    """What is no tissue in the block with its halo."""
+    outside: Absent
+    """The same without the halo, of the rows that count."""
     places: NDArray[np.int64]
     """The voxels of tissue whose windows are not whole, as C-order indices in sums with the columns of the halo."""
-    of_centres: NDArray[np.int64]
-    """Weight of the tissue in the centres of these windows."""
-    of_wholes: NDArray[np.int64]
+    of_centres: NDArray[Any]
+    """Weight of the tissue in the centres of these windows, unsigned integers."""
+    of_wholes: NDArray[Any]
     """The same in all of the windows."""
-    missing: NDArray[np.int64]
-    """The voxels that are no tissue, as `places`."""
 
     @classmethod
-    def of(cls, tissue: NDArray[np.bool_], windows: Windows) -> Partial | None:
-        """Find the windows that are not whole; None where all are."""
+    def of(cls, tissue: NDArray[np.bool_], windows: Windows, rows: Rows = EVERY_ROW) -> Partial | None:
+        """Find the windows that are not whole, of some rows; None where all of the block is tissue."""
         if tissue.all():
             return None
         every, scratch, wide = windows.section_weights * windows.whole_pixels, Scratch(), tissue.shape[2]
-        own, marks = trimmed(tissue, windows.halo), tissue.view(np.uint8)
-        found, missing = [np.zeros((3, 0), np.int64)], [np.zeros(0, np.int64)]
-        for x in _pieces(tissue, windows.halo[2]):
-            piece = marks[:, :, x.start : x.stop + 2 * windows.halo[2]]
-            of_centres, of_wholes = window_sums(piece, windows, scratch)
-            inside = own[:, :, x]
+        own, reach = trimmed(tissue, windows.halo)[:, rows[0] :: rows[1]], windows.halo[2]
+        absent, outside = [], []
+        found: list[list[NDArray[Any]]] = [[np.zeros(0, np.int64)], [np.zeros(0, np.uint8)], [np.zeros(0, np.uint8)]]
+        for gone, x in _pieces(tissue, reach):
+            absent.append((gone, ~tissue[:, :, gone]))
+            outside.append((x, ~own[:, :, x]))
+            piece = tissue[:, :, x.start : x.stop + 2 * reach]
+            of_centres, of_wholes = window_sums(piece, windows, scratch, rows=rows)
             partial = of_wholes < every
-            partial[:, :, inside.shape[2] :] = False
-            partial[:, :, : inside.shape[2]] &= inside
+            partial[:, :, x.stop - x.start :] = False
+            partial[:, :, : x.stop - x.start] &= own[:, :, x]
             here = np.flatnonzero(partial)
-            row, column = np.divmod(here, piece.shape[2])
-            places = row * wide + column + x.start
-            found.append(np.stack([places, of_centres.reshape(-1)[here], of_wholes.reshape(-1)[here]]))
-            row, column = np.divmod(np.flatnonzero(~inside), inside.shape[2])
-            missing.append(row * wide + column + x.start)
-        places, *counts = np.concatenate(found, axis=1)
-        return cls(windows, marks, places, counts[0], counts[1], np.concatenate(missing))
+            row = here // piece.shape[2]
+            row *= wide - piece.shape[2]
+            row += x.start
+            for kept, values in zip(found, (here + row, of_centres.take(here), of_wholes.take(here)), strict=True):
+                kept.append(values)
+        return cls(absent, outside, *map(np.concatenate, found))
 
-    def kept(self, voxels: NDArray[Any], scratch: Scratch) -> NDArray[Any]:
-        """Return voxels with a halo, with 0 for what is no tissue, in memory that the next call overwrites."""
-        kept = scratch.take("kept", voxels.shape, voxels.dtype)
-        np.multiply(voxels, self.tissue, out=kept)
-        return kept
-
-    def at(self, places: NDArray[np.int64], scratch: Scratch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the weight of tissue in centres and windows at C-order indices without the halo's columns, (n,)."""
-        depth, rows, columns = (n - 2 * h for n, h in zip(self.tissue.shape, self.windows.halo, strict=True))
-        wide = self.tissue.shape[2]
-        there = places + places // columns * (wide - columns)
-        counts = []
-        for pixels, partial in (
-            (self.windows.centre_pixels, self.of_centres),
-            (self.windows.whole_pixels, self.of_wholes),
-        ):
-            every = scratch.take("every", (depth * rows * wide,), np.int64)
-            every.fill(self.windows.section_weights * pixels)
-            every[self.places] = partial
-            every[self.missing] = 0
-            counts.append(every[there])
-        return counts[0], counts[1]
-
-    def contrasts(self, centres: NDArray[Any], wholes: NDArray[Any]) -> NDArray[np.float64]:
+    def contrasts(self, centres: NDArray[Any], wholes: NDArray[Any], windows: Windows) -> NDArray[np.float64]:
         """Return the contrasts at `places`, given the sums of all windows over what is tissue, float64 (n,)."""
-        centre, whole = (sums.reshape(-1)[self.places].astype(np.int64) for sums in (centres, wholes))
-        every = self.windows.section_weights * self.windows.centre_pixels
+        every = windows.section_weights * windows.centre_pixels
         # means, since products of sums and weights would not fit 64 bits where voxels are small
-        difference = centre / self.of_centres - whole / self.of_wholes
-        difference *= np.sqrt(self.of_centres / every)
-        contrasts: NDArray[np.float64] = difference * (every * self.windows.whole_pixels)
+        difference, of_whole = (
+            np.divide(sums.take(self.places), weights, dtype=np.float64)
+            for sums, weights in ((centres, self.of_centres), (wholes, self.of_wholes))
+        )
+        difference -= of_whole
+        difference *= np.sqrt(np.divide(self.of_centres, every, dtype=np.float64))
+        difference *= every * windows.whole_pixels
+        contrasts: NDArray[np.float64] = difference
         return contrasts
 
+    def weights_at(
+        self, places: NDArray[np.int64], windows: Windows, shape: tuple[int, ...]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the weight of tissue in centres and windows at voxels of tissue, C-order indices in a shape, (n,)."""
+        # the columns of the halo are those of sums alone
+        own = self.places - self.places // (shape[2] + 2 * windows.halo[2]) * (2 * windows.halo[2])
+        counts = []
+        for pixels, partial in ((windows.centre_pixels, self.of_centres), (windows.whole_pixels, self.of_wholes)):
+            whole = windows.section_weights * pixels
+            every = np.full(math.prod(shape), whole, np.min_scalar_type(whole))
+            every[own] = partial
+            counts.append(every.take(places))
+        return counts[0], counts[1]
 
-def _pieces(tissue: NDArray[np.bool_], reach: int) -> Iterator[slice]:
-    """Yield ranges of columns, counted without the halo, outside of which no window reaches a missing voxel."""
+
+def _pieces(tissue: NDArray[np.bool_], reach: int) -> Iterator[tuple[slice, slice]]:
+    """Yield columns with missing voxels, and those, counted without the halo, from which a window reaches them."""
     columns, length = np.flatnonzero(~tissue.all(1).all(0)), tissue.shape[2] - 2 * reach
     for group in np.split(columns, np.flatnonzero(np.diff(columns) > _GAP + 2 * reach) + 1):
-        start, stop = max(int(group[0]) - 2 * reach, 0), min(int(group[-1]) + 1, length)
-        if start < stop:
-            yield slice(start, stop)
+        first, last = int(group[0]), int(group[-1])
+        yield slice(first, last + 1), slice(max(first - 2 * reach, 0), min(last + 1, length))

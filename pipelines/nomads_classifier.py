@@ -62,7 +62,7 @@ from pipelines.masked_contrast import Partial
 from pipelines.peaks import near_peaks
 from pipelines.slabs import Scratch, grown, inside, slabs, trimmed, with_halo
 from pipelines.synapse_classes import ANY, CLASSES, GABA, GLUT, Groups, made, present
-from pipelines.windows import Windows, window_sums
+from pipelines.windows import Windows, clear, window_sums
 
 __all__ = ["NomadsClassifier"]
 
@@ -272,10 +272,10 @@ class _Markers:
         """Return which voxels of a slab (z, y, x) have the score, and what is measured there, uint16 (n,)."""
         found = self._sums(z, y)
         candidates = self._candidates(found.levels, strictness)
+        if found.partial is not None:
+            clear(candidates, found.partial.outside)
         # numpy finds and takes voxels of flat memory in a fraction of the time
         places = np.flatnonzero(candidates)
-        if found.partial is not None:
-            places = places[found.partial.at(places, self._scratch)[1] > 0]
         rarity = {role: self._rarity(role, levels.take(places)) for role, levels in found.levels.items()}
         sums = {name: _sum_of(rarity, parties) for name, parties in self._parties.items()}
         shares = np.array([_share(sums[name], len(parties)) for name, parties in self._parties.items()])
@@ -302,13 +302,11 @@ class _Markers:
         found = _Sums({}, {}, partial)
         for role, voxels in self._voxels.items():
             here = with_halo(voxels, z, y, windows.halo)
-            centres, wholes = window_sums(
-                here if partial is None else partial.kept(here, self._scratch), windows, self._scratch
-            )
-            not_whole = None if partial is None else (partial.places, partial.of_centres)
+            absent = () if partial is None else partial.absent
+            centres, wholes = window_sums(here, windows, self._scratch, absent)
             # columns after those of the slab mean nothing
             x = slice(here.shape[2] - 2 * windows.halo[2])
-            found.levels[role] = levels(centres, voxels.dtype, windows, not_whole)[:, :, x].copy()
+            found.levels[role] = levels(centres, voxels.dtype, windows, partial)[:, :, x].copy()
             found.windows[role] = wholes[:, :, x].copy()
         return found
 
@@ -337,7 +335,8 @@ class _Markers:
         whole: Any = 1.0
         if found.partial is not None:
             # as in `masked_contrast`: the mean of fewer voxels is noisier
-            centres, there = found.partial.at(places, self._scratch)
+            shape = next(iter(found.levels.values())).shape
+            centres, there = found.partial.weights_at(places, windows, shape)
             whole = np.sqrt(centres / of_centre)
         contrasts = {}
         for role, of_centres in found.levels.items():

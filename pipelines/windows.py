@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 from nd_synapse.errors import DataError
 from pipelines.slabs import Scratch
 
-__all__ = ["Windows", "centre_sums", "window_sums"]
+__all__ = ["EVERY_ROW", "Absent", "Rows", "Windows", "centre_sums", "clear", "window_sums"]
+
+Absent = Sequence[tuple[slice, NDArray[np.bool_]]]
+"""Columns of a block (z, y, x), and which of their voxels are not there."""
+
+Rows = tuple[int, int]
+"""The rows ``first, first + step, ...`` of a block, counted without its halo."""
+
+EVERY_ROW: Rows = (0, 1)
 
 PUNCTUM_NM = 300.0
 """Width of a punctum where it is not measured: 220 nm of blur over a vesicle cloud of 200 nm."""
@@ -100,15 +109,24 @@ def _in_words(voxel_size_nm: tuple[float, float, float]) -> str:
     return f"{' x '.join(f'{size:g}' for size in voxel_size_nm)} nm (z, y, x)"
 
 
-def window_sums(voxels: NDArray[Any], windows: Windows, scratch: Scratch) -> tuple[NDArray[Any], NDArray[Any]]:
+def clear(values: NDArray[Any], absent: Absent) -> None:
+    """Put 0 where voxels are absent, in place."""
+    for x, gone in absent:
+        np.copyto(values[:, :, x], values.dtype.type(0), where=gone)
+
+
+def window_sums(
+    voxels: NDArray[Any], windows: Windows, scratch: Scratch, absent: Absent = (), rows: Rows = EVERY_ROW
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the sums in the centres and in the whole windows, unsigned integers (z, y, x), of voxels with a halo.
 
-    The last columns, as many as the halo has on both sides, mean nothing. The next call overwrites the result.
+    Voxels are booleans, uint8 or uint16; those that are `absent` count 0. The last columns, as many as the halo has on
+    both sides, mean nothing. The next call overwrites the result.
     """
     (_, cy, _), (sy, sx) = windows.centre, windows.surround
-    columns, inner, centres = _centre_sums(voxels, windows, scratch, 0, 1)
+    columns, inner, centres = _centre_sums(voxels, windows, scratch, absent, rows)
     outer = scratch.take("outer", inner.shape, inner.dtype)
-    _row_sums(inner, columns, range(cy + 1, sy + 1), outer)
+    _row_sums(inner, columns[:, rows[0] :], range(cy + 1, sy + 1), outer, rows[1])
     # neither the columns nor the inner rows are needed any more
     wholes = scratch.take("columns", inner.shape, inner.dtype)
     _sliding_sums(outer.reshape(-1), 2 * sx + 1, inner.reshape(-1), wholes.reshape(-1))
@@ -116,22 +134,24 @@ def window_sums(voxels: NDArray[Any], windows: Windows, scratch: Scratch) -> tup
 
 
 def centre_sums(
-    voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int = 0, step: int = 1
+    voxels: NDArray[Any], windows: Windows, scratch: Scratch, absent: Absent = (), rows: Rows = EVERY_ROW
 ) -> NDArray[Any]:
-    """Return the first result of `window_sums`, of the rows ``first, first + step, ...`` counted without the halo."""
-    return _centre_sums(voxels, windows, scratch, first, step)[-1]
+    """Return the first result of `window_sums`."""
+    return _centre_sums(voxels, windows, scratch, absent, rows)[-1]
 
 
 def _centre_sums(
-    voxels: NDArray[Any], windows: Windows, scratch: Scratch, first: int, step: int
+    voxels: NDArray[Any], windows: Windows, scratch: Scratch, absent: Absent, rows: Rows
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return the weighted sums over the sections, over the centre's rows of these, and in the centres."""
     (_, cy, cx), (sy, sx) = windows.centre, windows.surround
     z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
-    largest = windows.section_weights * windows.whole_pixels * int(np.iinfo(voxels.dtype).max)
-    unsigned = np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64
+    first, step = rows
+    brightest = 1 if voxels.dtype == np.bool_ else int(np.iinfo(voxels.dtype).max)
+    unsigned = np.min_scalar_type(windows.section_weights * windows.whole_pixels * brightest)
     wide = scratch.take("wide", voxels.shape, unsigned)
     wide[...] = voxels
+    clear(wide, absent)
     columns = scratch.take("columns", (z, *voxels.shape[1:]), unsigned)
     # sums of consecutive sections, and of consecutive sums, have the triangle of weights
     half = windows.centre[0] + 1

@@ -124,11 +124,10 @@ def test_sums_over_many_small_voxels_at_padding_fit() -> None:
     windows = Windows.of((3.0, 3.0, 3.0), 760.0)
     of_centre, of_whole = (windows.section_weights * n // 2 for n in (windows.centre_pixels, windows.whole_pixels))
     centre, whole = (np.array([[[n]]], np.int64) for n in (of_centre, of_whole))
-    place = np.zeros(1, np.int64)
-    partial = Partial(windows, np.ones((1, 1, 1), np.uint8), place, centre.ravel(), whole.ravel(), place[:0])
+    partial = Partial([], [], np.zeros(1, np.int64), centre.ravel(), whole.ravel())
     top = np.iinfo(np.uint16).max
-    assert partial.contrasts(centre * top, whole * top) == [0]
-    seen = partial.contrasts(centre * top, centre * top) / windows.voxels
+    assert partial.contrasts(centre * top, whole * top, windows) == [0]
+    seen = partial.contrasts(centre * top, centre * top, windows) / windows.voxels
     assert seen == pytest.approx(top * (1 - of_centre / of_whole) * 0.5**0.5, rel=1e-3)
 
 
