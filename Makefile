@@ -1,4 +1,4 @@
-# The same targets serve people and CI. Nothing is installed outside of .venv, but by chromium and test-image, which say so.
+# The same targets serve people and CI. Nothing is installed outside of .venv, but by chromium, slurm and test-image, which say so.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ UV := $(VENV)/tools/bin/uv pip compile -q --universal --python-version 3.11 --fo
 # CI measures which lines the tests reach; for people that would be a third of the time
 COVERAGE := $(if $(CI),--cov --cov-report=term:skip-covered)
 
-.PHONY: demo test chromium test-image test-slow test-wheel wheel audit fuzz check format bench lock docs release clean help
+.PHONY: demo test chromium slurm test-image test-slow test-wheel wheel audit fuzz check format bench lock docs release clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ test: $(VENV)/.dev  ## run the tests that take less than four minutes together
 
 chromium:  ## install the browser in which a slow test opens the report, where there is none
 	command -v chromium || command -v google-chrome || { $(ROOT) apt-get update && $(ROOT) apt-get install --yes --no-install-recommends chromium; }
+
+slurm:  ## install the scheduler in which a slow test runs a job in parts, where there is none
+	command -v slurmctld || $(ROOT) sh -c 'apt-get update && apt-get install --yes --no-install-recommends slurm-wlm munge'
 
 test-slow: $(VENV)/.dev  ## run the slow tests
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadscope

@@ -1,4 +1,4 @@
-"""What the commands of `nd-synapse batch` do: plan, submit, status, logs, cancel, resume."""
+"""What the commands of `nd-synapse batch` do: plan, script, submit, status, logs, cancel, resume."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batch import requests, submission
-from batch.arguments import Requested, for_container, without_secrets
+from batch.arguments import Requested, for_container, for_script, without_secrets
 from batch.client import BatchClient
 from batch.machines import Queue, bounded
 from batch.prices import read_prices
 from batch.requests import Phase, Run
 from batch.runs import Records, Submitted
+from batch.script import slurm_script
 from batch.status import JobState, status_text
 from nd_synapse.aws.bucket import check_bucket
 from nd_synapse.console.app import write_stdout
 from nd_synapse.errors import UnknownNameError, UsageError
 from nd_synapse.job.delivery import check_upload
+from nd_synapse.job.steps import open_shared_store
 from nd_synapse.text import one_line
 from nd_synapse.values import parse_pairs
 
-__all__ = ["cancel", "logs", "plan", "resume", "status", "submit"]
+__all__ = ["cancel", "logs", "plan", "resume", "script", "status", "submit"]
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,18 @@ def plan(requested: Requested) -> int:
     planned = requested.plan("FARGATE" if requested.ours.compute == "fargate" else "EC2")
     _write(f"{json.dumps(planned.as_json(), indent=1)}\n" if requested.ours.json else planned.as_text())
     return 0
+
+
+def script(requested: Requested) -> int:
+    """Print the script that submits a run to a scheduler."""
+    ours, job = requested.ours, requested.job
+    options = for_script(requested.words)
+    check_upload(job)
+    shared = open_shared_store(ours.shared).url
+    planned = requested.plan("EC2")
+    # BOSS is one service for all children; files have a disk each, or a file system as wide as the cluster
+    at_once = planned.children_at_once if job.source is None else None
+    return write_stdout(slurm_script(planned, options, shared, job.path.absolute(), at_once))
 
 
 def submit(requested: Requested) -> int:

@@ -21,10 +21,20 @@ from nd_synapse.values import parse_assignments
 if TYPE_CHECKING:
     from batch.plan import BatchPlan
 
-__all__ = ["COMMANDS", "PLANNED", "Requested", "for_container", "parser_of", "requested_run", "without_secrets"]
+__all__ = [
+    "COMMANDS",
+    "PLANNED",
+    "Requested",
+    "for_container",
+    "for_script",
+    "parser_of",
+    "requested_run",
+    "without_secrets",
+]
 
 COMMANDS = {
     "plan": "print what a run would do, need and cost, and do nothing",
+    "script": "print the script that submits a run to the scheduler of a cluster",
     "submit": "submit a run",
     "status": "print the state of a run, and its cost until now",
     "logs": "print the last lines that containers of a run wrote",
@@ -32,7 +42,7 @@ COMMANDS = {
     "resume": "submit what is missing of a run",
 }
 
-PLANNED = ("plan", "submit")
+PLANNED = ("plan", "script", "submit")
 """Commands that take the options of a run, too."""
 
 _LEAST_MIB, _MOST_MIB = 512, 32 * 2**20
@@ -41,9 +51,9 @@ _LEAST_MIB, _MOST_MIB = 512, 32 * 2**20
 _MOST_LINES = 10_000
 
 _REST = """All other options are those of `nd-synapse run`: what to read, which pipeline, where results go.
-The volume is opened for the plan, with a token from BOSS_TOKEN or --token-file; the containers
-take theirs from Secrets Manager.
+The volume is opened for the plan, with a token from BOSS_TOKEN or --token-file; {jobs}.
 """
+_TOKENS = {"script": "the jobs\ntake theirs from there, too", "": "the containers\ntake theirs from Secrets Manager"}
 
 
 def parser_of(command: str) -> Parser:
@@ -54,7 +64,7 @@ def parser_of(command: str) -> Parser:
         epilog=exit_codes(*REMOTE),
     )
     if command in PLANNED:
-        p.appendix = _REST
+        p.appendix = _REST.format(jobs=_TOKENS.get(command, _TOKENS[""]))
         add_number(p, "--shards", 1, MOST_CHILDREN, "children of each array; default: as planned")
     else:
         p.add_argument("run", metavar="RUN", help="address of the run, s3://BUCKET/PREFIX, as submit printed it")
@@ -63,6 +73,10 @@ def parser_of(command: str) -> Parser:
         choices = [name.lower() for name in COMPUTE]
         p.add_argument("--compute", choices=choices, default="ec2", help="default: %(default)s")
         p.add_argument("--json", action="store_true", help="JSON instead of text")
+    if command == "script":
+        p.add_argument("--scheduler", required=True, choices=["slurm"], help="for which the script is")
+        where = "folder that all machines have, or s3://BUCKET/PREFIX, where jobs leave finished blocks"
+        p.add_argument("--shared", required=True, metavar="URL", help=where)
     if command == "submit":
         _add_submission(p)
     if command in ("submit", "resume"):
@@ -124,10 +138,7 @@ def requested_run(command: str, argv: Sequence[str], environ: Mapping[str, str])
 _MINE = "the run sets it itself"
 _HERE = "it names a file of this machine, which containers do not have"
 
-_REFUSED = {
-    "--token": "everyone who may describe the job could read it; Secrets Manager has the token of a job definition",
-    "--config": _HERE,
-    "--path": "the files of a container are lost with it; results go to S3",
+_NEVER = {
     "--dry-run": "`nd-synapse batch plan` does that",
     "--list-pipelines": "`nd-synapse pipelines` does that",
     "--fresh": "every run starts from the beginning, unless it is resumed",
@@ -135,37 +146,57 @@ _REFUSED = {
     "--shard": _MINE,
     "--shared": _MINE,
 }
-"""Options of a run that are impossible on Batch, and why."""
+"""Options of a run that are impossible for one in parts, and why."""
 
-_TAKEN_OUT = ("--token-file", "--block-size")
-"""Options that are used here: the token opens the volume for the plan, and the plan sets the size of the blocks."""
+_NOT_ON_BATCH = {
+    "--token": "everyone who may describe the job could read it; Secrets Manager has the token of a job definition",
+    "--config": _HERE,
+    "--path": "the files of a container are lost with it; results go to S3",
+}
+
+_NOT_IN_A_SCRIPT = {"--token": "everyone who may read the script could read it; use BOSS_TOKEN or --token-file"}
 
 
 def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
     """Return the options of the job in a container."""
     kept: list[str] = []
-    for option, value in _pairs(words):
-        if option in _TAKEN_OUT:
-            continue
-        if option in _REFUSED:
-            raise UsageError(f"{option} on AWS Batch", _REFUSED[option], "Leave it out")
+    # the token opens the volume for the plan, and the plan sets the size of the blocks
+    for option, value in _kept(words, "on AWS Batch", _NEVER | _NOT_ON_BATCH, ("--token-file", "--block-size")):
         if option == "--source" and value is not None and "://" not in value:
             raise UsageError(f"{option} on AWS Batch", _HERE, "Copy the volume to S3, and give its s3:// address")
-        if option == "--param" and value is not None:
-            ((name, text),) = parse_assignments([value]).items()
-            value = f"{name}={text}"
-        without_secrets(option, [] if value is None else [value])
         kept += [option] if value is None else [option, value]
     if bucket is not None and "--bucket" not in kept and "--no-upload" not in kept:
         kept += ["--bucket", bucket]
     return tuple(kept)
 
 
-def without_secrets(option: str, values: list[str]) -> list[str]:
+def for_script(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the options of all jobs of a cluster."""
+    kept = _kept(words, "in a script", _NEVER | _NOT_IN_A_SCRIPT, ("--path", "--block-size"))
+    return tuple(word for pair in kept for word in pair if word is not None)
+
+
+def _kept(
+    words: Sequence[str], where: str, refused: Mapping[str, str], taken_out: Sequence[str]
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the options that go on into a job, with their values, and no secret among them."""
+    for option, value in _pairs(words):
+        if option in refused:
+            raise UsageError(f"{option} {where}", refused[option], "Leave it out")
+        if option in taken_out:
+            continue
+        if option == "--param" and value is not None:
+            ((name, text),) = parse_assignments([value]).items()
+            value = f"{name}={text}"
+        without_secrets(option, [] if value is None else [value], where)
+        yield option, value
+
+
+def without_secrets(option: str, values: list[str], where: str = "on AWS Batch") -> list[str]:
     """Return values that a job description will show; refuse a secret of this machine in them."""
     if any(map(is_known_in, values)):
         found = "a secret of this machine is in it, and everyone who may describe the job could read it"
-        raise UsageError(f"{option} on AWS Batch", found, "Leave it out")
+        raise UsageError(f"{option} {where}", found, "Leave it out")
     return values
 
 

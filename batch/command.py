@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run a command; return its exit code."""
-    p = Parser(prog="nd-synapse batch", description="A run on AWS Batch.")
+    p = Parser(prog="nd-synapse batch", description="A run in parts, on AWS Batch or another cluster.")
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)
@@ -30,7 +30,7 @@ def _command(arguments: list[str], environ: Mapping[str, str]) -> int:
         requested = requested_run(command, words, environ)
         from batch import actions  # a help appears sooner without boto3
 
-        return actions.plan(requested) if command == "plan" else actions.submit(requested)
+        return {"plan": actions.plan, "script": actions.script, "submit": actions.submit}[command](requested)
     ours = parser_of(command).parse_args(words)
     logs.apply(logs.LogSettings(level_of(ours)))
     from batch import actions

@@ -13,6 +13,7 @@ from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
 __all__ = [
+    "ARRAYS",
     "Phase",
     "Resources",
     "Run",
@@ -28,7 +29,8 @@ SECRET_VARIABLE = "BOSS_TOKEN"  # noqa: S105 - the name of the variable, not its
 
 RUN_TAG = "nd-synapse-run"
 
-_ARRAYS: tuple[Phase, ...] = ("statistics", "detection")
+ARRAYS: tuple[Phase, ...] = ("statistics", "detection")
+"""The phases that many children do."""
 
 _OVERRIDES_BYTES = 8192
 """The limit of ECS for the overrides of a task, as JSON."""
@@ -94,11 +96,11 @@ class Run:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """Its jobs; each depends on the one before."""
-        return ("report",) if self.shards == 1 else (*_ARRAYS, "report")
+        return ("report",) if self.shards == 1 else (*ARRAYS, "report")
 
     def children(self, phase: Phase) -> int:
         """Return how many containers a phase has."""
-        return self.shards if phase in _ARRAYS else 1
+        return self.shards if phase in ARRAYS else 1
 
     def as_json(self) -> dict[str, Any]:
         """Return the run as plain values."""
@@ -122,7 +124,7 @@ class Run:
 def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, Any]:
     """Return the request that submits a job of a run."""
     tags = {**run.tags, RUN_TAG: run.run_id}
-    resources = run.child if phase in _ARRAYS else run.report
+    resources = run.child if phase in ARRAYS else run.report
     request: dict[str, Any] = {
         "jobName": f"nd-synapse-{run.run_id}-{phase}",
         "jobQueue": run.queue,
@@ -133,7 +135,7 @@ def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, An
         "tags": tags,
         "propagateTags": True,
     }
-    if phase in _ARRAYS:
+    if phase in ARRAYS:
         request["arrayProperties"] = {"size": run.shards}
     if after is not None:
         request["dependsOn"] = [{"jobId": after}]

@@ -49,7 +49,7 @@ FEW_OPTIONS = (
     *("verify --help", "evaluate --help-all", "multicore --help", "boss ingest --help", "batch resume --help"),
     *("--help", "sources --help", "upload --help", "report --help", "pipelines --help", "demo --help"),
     *("boss serve --help", "boss sample --help", "boss token --help"),
-    *("batch plan --help", "batch status --help", "batch logs --help", "batch cancel --help"),
+    *("batch plan --help", "batch script --help", "batch status --help", "batch logs --help", "batch cancel --help"),
 )
 HELPS = (*DOCUMENTED, *FEW_OPTIONS)
 INTRODUCTION = """# Command lines

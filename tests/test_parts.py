@@ -69,7 +69,8 @@ def run(line: list[str], environment: dict[str, str], **more: str) -> subprocess
 
 def results(path: Path) -> dict[str, bytes]:
     """Return masks, table and figures: all that a run comes to, but for the time that it took."""
-    (folder,) = path.iterdir()
+    (marker,) = path.glob("*/run.json")
+    folder = marker.parent
     figures = sorted((folder / "figures").iterdir())
     assert len(figures) > 15
     return {file.name: file.read_bytes() for file in [*(folder / name for name in SAME), *figures]}

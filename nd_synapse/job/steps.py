@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from nd_synapse.blocks.shared_store import Part, SharedStore
+from nd_synapse.blocks.shared_store import Part
 from nd_synapse.boss import push
 from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection.joining import ColumnFiles
@@ -32,7 +32,10 @@ from nd_synapse.job.results import write_links
 from nd_synapse.progress import Progress
 from nd_synapse.volumes import JobSource
 
-__all__ = ["dry_run", "finish", "opened", "run", "run_part"]
+if TYPE_CHECKING:
+    from nd_synapse.aws.shared_store import S3SharedStore
+
+__all__ = ["dry_run", "finish", "open_shared_store", "opened", "run", "run_part"]
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ def run(
     """Do a job up to run.json; a delivery that fails is noted in the outcome, and the others are made."""
     started = datetime.now(UTC)
     delivery.check_upload(job)
-    shared_store = None if job.shared is None else _shared_store(job.shared)
+    shared_store = None if job.shared is None else open_shared_store(job.shared)
     ready = _prepared(job, folder)
     ready.plan.remember()
     # from here on the folder is this run's; run.json comes last, and marks the run as complete
@@ -104,7 +107,7 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
 
     Blocks that fail end nothing: the job that does what remains tries them again, and names them.
     """
-    shared_store = _shared_store(job.shared or "")
+    shared_store = open_shared_store(job.shared or "")
     ready = _prepared(job, folder)
     log.info("part %d of %d (%s)", part.index, part.count, part.phase)
     failed = detect_part(ready.plan, part, shared_store, job.cpus, progress, **_pulling(job))
@@ -165,7 +168,7 @@ def _settle(outcome: Outcome, folder: ResultFolder) -> None:
         _clear(folder)
 
 
-def _shared_store(url: str) -> SharedStore:
+def open_shared_store(url: str) -> SharedFolder | S3SharedStore:
     """Open the store where parts of a run share finished blocks."""
     if not url.startswith("s3:"):
         return SharedFolder(url)

@@ -1,0 +1,154 @@
+"""The script for a cluster, run by a stand-in for sbatch, and in a real Slurm to the bytes of one job."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.fixtures_boss import spots
+from tests.slurm import Slurm, missing, start_slurm
+from tests.test_parts import results
+from tests.volumes_on_disk import write
+
+SHAPE = (12, 96, 96)
+PROGRAM = f"{sys.executable} -m nd_synapse"
+
+SBATCH = """#!/bin/bash
+printf '%s\\0' "$@" >> sbatch.txt
+printf '\\n' >> sbatch.txt
+body=$(cat)
+for index in 0 6; do SLURM_ARRAY_TASK_ID=$index bash -c "$body" >> jobs.txt || exit; done
+echo $((10 + $(wc -l < sbatch.txt)))
+"""
+"""Notes its options, and runs two jobs of each array at once."""
+
+SHOW = """#!/bin/bash
+printf '%s\\0' "$@"
+echo
+"""
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a volume whose name needs quotes everywhere."""
+    path = tmp_path_factory.mktemp("volumes") / "it's $(one) volume"
+    write("zarr2.zarr", path, spots(SHAPE, 12))
+    return path
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "ND_SYNAPSE": PROGRAM, **more}
+
+
+def script(volume: Path, folder: Path, *words: str, code: int = 0) -> str:
+    """Print a script, and write it to a file; return its text, or the error."""
+    line = [*PROGRAM.split(), "batch", "script", "--scheduler", "slurm", "--source", str(volume), *words]
+    done = subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    (folder / "submit").write_text(done.stdout)
+    return done.stderr if code else done.stdout
+
+
+def executable(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def test_each_job_gets_the_options_of_the_user_and_what_the_plan_says(volume: Path, tmp_path: Path) -> None:
+    script(
+        volume, tmp_path, "--shards", "7", "--shared", "a 'shared' $x", "--path", "my results", "--block-size=4,32,32"
+    )
+    executable(tmp_path / "bin" / "sbatch", SBATCH)
+    show = executable(tmp_path / "show", SHOW)
+    done = subprocess.run(
+        ["bash", "submit"],
+        cwd=tmp_path,
+        env=environment(PATH=f"{tmp_path}/bin:{os.environ['PATH']}", ND_SYNAPSE=str(show)),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "statistics 11, detection 12, report 13\n"), done.stderr
+    submitted = [line.split("\0")[:-1] for line in (tmp_path / "sbatch.txt").read_text().splitlines()]
+    arrays = [[option for option in options if option.startswith("--array")] for options in submitted]
+    assert arrays == [["--array=0-6"], ["--array=0-6"], []]
+    after = [[option for option in options if option.startswith("--dependency")] for options in submitted]
+    assert after == [[], ["--dependency=afterok:11"], ["--dependency=afterok:12"]]
+    assert all({"--parsable", "--kill-on-invalid-dep=yes", "--requeue"} <= set(options) for options in submitted)
+    jobs = [line.split("\0")[:-1] for line in (tmp_path / "jobs.txt").read_text().splitlines()]
+    shared = ["--block-size", "4,32,32", "--shared", f"{tmp_path}/a 'shared' $x", "--phase"]
+    for job, phase, index in zip(jobs, ["statistics"] * 2 + ["detection"] * 2, [0, 6] * 2, strict=False):
+        assert job[:3] == ["run", "--source", str(volume)]
+        assert job[job.index("--block-size") : -2] == [*shared, phase, "--shards", "7", "--shard", str(index)]
+        # a folder of its own, which is gone
+        assert job[-2] == "--path"
+        assert not Path(job[-1]).exists()
+    assert (
+        jobs[4]
+        == jobs[5]
+        == [*jobs[4][: jobs[4].index("--block-size")], *shared, "report", "--path", f"{tmp_path}/my results"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [(["--token", "a" * 40], "use BOSS_TOKEN"), (["--fresh"], "--fresh"), (["--dry-run"], "batch plan")],
+)
+def test_what_no_script_may_have_is_refused(volume: Path, tmp_path: Path, words: list[str], found: str) -> None:
+    assert found in script(volume, tmp_path, "--shared", "shared", *words, code=2)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    if names := missing():
+        pytest.skip(f"{', '.join(names)} not installed: make slurm, on Debian")
+    with start_slurm(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+@pytest.mark.slow
+def test_a_run_in_slurm_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
+    slurm: Slurm, volume: Path, tmp_path: Path
+) -> None:
+    options = ["--block-size", "4,32,32", "--cpus", "1"]
+    line = [*PROGRAM.split(), "run", "--source", str(volume), "--path", str(tmp_path / "single"), *options]
+    subprocess.run(line, env=environment(), check=True, stderr=subprocess.DEVNULL)
+    script(volume, tmp_path, *options, "--shards", "7", "--shared", "shared")
+    said = slurm.run("bash", "submit", environment=environment(), cwd=tmp_path)
+    ids = [word.split()[1] for word in said.split(",")]
+    kills = random.Random(7)
+    killed = [f"{phase}_{kills.randrange(7)}" for phase in ids[:2]]
+    for child in killed:
+        # ended by SIGKILL while it runs, and begun again by Slurm
+        while "JobState=RUNNING" not in slurm.run("scontrol", "show", "job", child):
+            time.sleep(0.1)
+        time.sleep(kills.uniform(0, 1.5))
+        slurm.run("scontrol", "requeue", child)
+    slurm.await_end(240)
+    assert results(tmp_path / "results") == results(tmp_path / "single")
+    for child in killed:
+        assert " Restarts=1 " in slurm.run("scontrol", "show", "job", child)
+    ended = [job for job in slurm.accounting() if job["JobState"] == "COMPLETED"]
+    for phase, job_id in zip(("statistics", "detection"), ids, strict=False):
+        children = [job for job in ended if job.get("ArrayJobId") == job_id]
+        assert sorted(job["ArrayTaskId"] for job in children) == [str(index) for index in range(7)], phase
+    last = [job for job in ended if job["JobId"] == ids[2]]
+    assert len(last) == 1
+    assert last[0]["StartTime"] >= max(job["EndTime"] for job in ended if job is not last[0])
+
+
+@pytest.mark.slow
+def test_a_phase_that_fails_ends_the_run(slurm: Slurm, volume: Path, tmp_path: Path) -> None:
+    script(volume, tmp_path, "--block-size", "4,32,32", "--shards", "2", "--shared", "shared")
+    slurm.run("bash", "submit", environment=environment(ND_SYNAPSE="false"), cwd=tmp_path)
+    slurm.await_end(60)
+    assert not list((tmp_path / "results").glob("*/run.json"))
