@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,8 +52,8 @@ def levels(node: Node) -> int:
     if not isinstance(node, zarr.Group):
         return 1
     ome = _ome(node)
-    if "bioformats2raw.layout" in ome and "0" in node:
-        return levels(node["0"])
+    if "bioformats2raw.layout" in ome and (series := _series(node)):
+        return levels(node[series[0]])
     scales = ome.get("multiscales") or []
     return len(_multiscale(node.name, scales[0]).paths) if scales else 1
 
@@ -108,11 +109,20 @@ def _ome(group: zarr.Group) -> dict[str, Any]:
     return dict(ome) if isinstance(ome, dict) else {}
 
 
+def _series(group: zarr.Group) -> list[str]:
+    """Return the paths of the images that bioformats2raw wrote: as ``OME`` lists them, or else 0, 1, 2, ..."""
+    listed = _ome(cast(zarr.Group, group["OME"])).get("series") if "OME" in group else None
+    return list(map(str, listed or takewhile(group.__contains__, map(str, count()))))
+
+
 def _of_group(path: str, group: zarr.Group, level: int) -> Image:
     """Return a level of the OME-Zarr image that a group is."""
     ome = _ome(group)
-    if "bioformats2raw.layout" in ome and "0" in group:
-        return image_of(f"{path}/0", group["0"], level)
+    if "bioformats2raw.layout" in ome and (series := _series(group)):
+        if len(series) > 1:
+            found = f"it has {len(series)} series: {few(series)}"
+            raise DataError(path, found, f"Name one of them, such as {path}/{series[0]}")
+        return image_of(f"{path}/{series[0]}", group[series[0]], level)
     scales: list[Any] = ome.get("multiscales") or []
     if not scales:
         raise _no_image(path, group, ome)

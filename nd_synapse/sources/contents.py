@@ -15,7 +15,7 @@ from nd_synapse.files.floats import scaled
 from nd_synapse.files.formats import container, is_zarr
 from nd_synapse.files.image import Image, ImageVolume
 from nd_synapse.files.reading import reading
-from nd_synapse.files.slabs import KnownSize, check_voxel_size
+from nd_synapse.files.slabs import KnownSize, check_voxel_size, shown_size
 from nd_synapse.files.stacks import Opener, channels_of, images_of_node, open_images
 from nd_synapse.sources.location import Location
 from nd_synapse.sources.objects import objects_at
@@ -111,9 +111,8 @@ def _format(location: Location) -> str:
 def _one_of(found: Mapping[str, Opener], name: str, uri: str) -> Opener:
     """Return a channel that lies apart: the only one there, or that of its name."""
     if name not in found and len(found) != 1:
-        raise DataError(
-            f"--channel {name}={uri}", f"it has the channels {few(list(found))}", "Name one of them, or its URI"
-        )
+        held = f"it has the channels {few(sorted(found))}"
+        raise DataError(f"--channel {name}={uri}", held, "Call it as one of them is called, or give its own URI")
     return found[name] if name in found else next(iter(found.values()))
 
 
@@ -177,8 +176,15 @@ def _voxel_size(location: Location, volumes: Mapping[str, ImageVolume]) -> Known
             raise DataError(location.uri, found, "Give channels of one shape (z, y, x)")
         size = [here or there for here, there in zip(size, volume.voxel_size_nm, strict=True)]
     given = location.voxel_size_nm
-    for volume in volumes.values():
-        check_voxel_size(volume.name, volume.voxel_size_nm, given or [n or 1.0 for n in size])
+    for name, volume in volumes.items():
+        try:
+            check_voxel_size(volume.name, volume.voxel_size_nm, given or [n or 1.0 for n in size])
+        except DataError:
+            if given:
+                raise
+            here, there = (shown_size(each.voxel_size_nm) for each in (one, volume))
+            found = f"voxels of {first} have {here} nm (z, y, x), and those of {name} {there}"
+            raise DataError(location.uri, found, "Give channels of one voxel size") from None
     # 0.07 um are not 70 nm to the last bit
     return given or (_rounded(size[0]), _rounded(size[1]), _rounded(size[2]))
 

@@ -209,9 +209,9 @@ CASES = (
     ),
     read(
         "bioformats2raw",
-        "two series in the layout of bioformats2raw: the first is read",
-        "65: a.zarr: it is a Zarr group without OME-Zarr metadata; its arrays: none",
-        "3x2x3 uint8: 10 20 30",
+        "two series in the layout of bioformats2raw",
+        "3x2x3 uint8: 10 20 30, which is the first, and nothing of the other",
+        "65: a.zarr: it has 2 series: 0, 1. Name one of them, such as a.zarr/0.",
         layout,
     ),
     read(
