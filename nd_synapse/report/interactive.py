@@ -27,10 +27,10 @@ __all__ = ["MOST_ROWS", "Interactive", "interactive", "marked_rows", "script"]
 
 log = logging.getLogger(__name__)
 
-MOST_ROWS, _MOST_MORE = 10_000, 2_000
+MOST_ROWS, _MOST_MORE = 12_000, 2_000
 """Rows that the page holds; of a longer table they are drawn at random."""
 
-_MOST_BYTES = 1_500_000
+_MOST_BYTES = 750_000
 _MOST_COLUMNS = 32
 _CURVE_STEPS = 200
 _HERE = Path(__file__).parent
@@ -75,7 +75,9 @@ def interactive(subject: Subject) -> Interactive:
     """Return the interactive part of a page; the same input gives the same bytes."""
     table = subject.table
     columns = _columns(subject)
-    rows, sample = _rows(subject, sum(values.dtype.itemsize for values in columns.values()))
+    # a class is a number of two bytes at most
+    row_bytes = sum(2 if values.dtype.kind == "U" else values.dtype.itemsize for values in columns.values())
+    rows, sample = _rows(subject, row_bytes + 3 * 4)
     places, unit = _places(subject, rows)
     data: dict[str, Any] = {
         "n": table.n,
@@ -144,7 +146,8 @@ def _columns(subject: Subject) -> dict[str, NDArray[Any]]:
     left_out = {f"{end}_{axis}" for end in ("start", "stop") for axis in "zyx"}
     left_out |= {f"centroid_{axis}_{unit}" for axis in "zyx" for unit in ("voxel", "um")}
     order = dict.fromkeys([*first, *channels, *every])
-    names = [name for name in order if name in every and name not in left_out]
+    sums = ("sum_", "window_sum_")  # the means beside them say the same
+    names = [name for name in order if name in every and name not in left_out and not name.startswith(sums)]
     return {name: _small(every[name]) for name in names[:_MOST_COLUMNS]}
 
 

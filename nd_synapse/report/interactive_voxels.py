@@ -22,7 +22,7 @@ from nd_synapse.volumes import Volume
 
 __all__ = ["MOST_BYTES", "rows_in_part", "voxels_of"]
 
-MOST_BYTES = 2_200_000
+MOST_BYTES = 1_700_000
 """Bytes of all sheets together; as text in the page they are a third more."""
 
 _MOST_SECTIONS = 16
@@ -60,9 +60,14 @@ class _Range:
 
 def shown_channels(subject: Subject) -> list[str]:
     """Return up to four channels: those that were searched first."""
-    roles = [text for label, text in subject.facts.requested.items() if label.startswith("Channel, ")]
-    searched = [name for name in dict.fromkeys(roles) if name in subject.images]
+    searched = _searched(subject)
     return [*searched, *(name for name in subject.images if name not in searched)][:_MOST_CHANNELS]
+
+
+def _searched(subject: Subject) -> list[str]:
+    """Return the channels that were searched; all where that is not known."""
+    known = [name for name in dict.fromkeys(subject.facts.roles.values()) if name in subject.images]
+    return known or list(subject.images)
 
 
 def voxels_of(subject: Subject, marks: NDArray[np.intp]) -> tuple[dict[str, Any], int]:
@@ -71,7 +76,8 @@ def voxels_of(subject: Subject, marks: NDArray[np.intp]) -> tuple[dict[str, Any]
     `marks` are rows of the table in the order in which they are offered, each with a position.
     """
     subject.fields.need()
-    names = shown_channels(subject)
+    names, searched = shown_channels(subject), _searched(subject)
+    colours = ["#ffffff", *_COLOURS] if len(searched) == 1 else _COLOURS
     images = {name: subject.images[name] for name in names}
     masks = dict(islice(subject.mask_volumes.items(), _MOST_MASKS))
     part = chosen_part(subject, len(names))
@@ -93,7 +99,8 @@ def voxels_of(subject: Subject, marks: NDArray[np.intp]) -> tuple[dict[str, Any]
         "channels": [
             {
                 "name": name,
-                "colour": _COLOURS[i],
+                "colour": colours[i],
+                "shown": name in searched,
                 "low": ranges[name].low,
                 "high": ranges[name].high,
                 "white": ranges[name].white,

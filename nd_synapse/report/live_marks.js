@@ -181,8 +181,9 @@ function startMarks() {
   // single keys act only in the panel: elsewhere they belong to the browser and its helpers
   $("mark-panel").addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT") return;
-    if (LABELS[event.key]) mark(LABELS[event.key]);
-    else if (event.key === "b") back();
+    const letter = event.key.toLowerCase();
+    if (LABELS[letter]) mark(LABELS[letter]);
+    else if (letter === "b") back();
   });
   for (const [id, label] of [["mark-true", "true"], ["mark-false", "false"], ["mark-unsure", "unsure"]]) {
     $(id).addEventListener("click", () => mark(label));

@@ -108,7 +108,7 @@ async function decodeVoxels() {
   const near = (address) => Sheet.of(address, held.nearAcross, nearHeight, nearWidth);
   voxels = {
     channels: await Promise.all(held.channels.map(async (channel) => ({
-      ...channel, shown: true, black: 0, part: await part(channel.part), near: await near(channel.near),
+      ...channel, black: 0, part: await part(channel.part), near: await near(channel.near),
     }))),
     masks: held.masks.map((mask, i) => ({ ...mask, shown: i === 0 })),
     partMasks: held.partMasks ? await part(held.partMasks) : null,
@@ -176,16 +176,23 @@ function sharp(canvas, width, height) {
   return context;
 }
 
-/** Draw the tile of one section: `pick` gives red, green and blue of a voxel, or null outside of the image. */
+const scratch = element("canvas");
+
+/** Draw the tile of one section: `pick` gives red, green and blue of a voxel, or null outside of what the page holds. */
 function drawTile(context, pick, height, width, left, top, stepX, stepY) {
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
+  Object.assign(scratch, { height, width });
+  const small = scratch.getContext("2d");
+  const image = small.createImageData(width, height);
+  for (let y = 0, to = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, to += 4) {
       const found = pick(y, x);
-      context.fillStyle = found ? `rgb(${found.join(" ")})` : colour("--line");
-      // a little more than a voxel, so that no seam shows between two
-      context.fillRect(left + x * stepX, top + y * stepY, stepX + 0.35, stepY + 0.35);
+      if (found) image.data.set([...found, 255], to);
     }
   }
+  small.putImageData(image, 0, 0);
+  context.fillStyle = colour("--line");
+  context.fillRect(left, top, width * stepX, height * stepY);
+  context.drawImage(scratch, left, top, width * stepX, height * stepY);
 }
 
 function strokeMasks(context, near, section, height, width, left, top, stepX, stepY) {
@@ -216,7 +223,7 @@ function drawSynaptogram(canvas, row, most) {
   const [depth, height, width] = data.voxels.window;
   const [, yUm, xUm] = data.voxelUm || [1, 1, 1];
   const [label, gap, foot] = [76, 3, 18];
-  const stepX = Math.max(1, Math.min(6, (most - label - gap * depth) / (depth * width)));
+  const stepX = Math.max(1, Math.min(8, (most - label - gap * depth) / (depth * width)));
   const stepY = (stepX * yUm) / xUm;
   const [tileX, tileY] = [width * stepX, height * stepY];
   const total = label + depth * (tileX + gap);

@@ -36,7 +36,7 @@ function applyTable() {
   drawPlot();
 }
 
-const pageSize = () => (table.gallery ? TILES : PAGE);
+const pageSize = () => (table.gallery ? (window.innerWidth < 640 ? TILES / 2 : TILES) : PAGE);
 const listed = () => (table.gallery ? table.order.filter((row) => around(row)) : table.order);
 
 function showPage() {
@@ -77,7 +77,7 @@ function tableRow(row) {
 function showGallery(rows) {
   $("live-gallery").replaceChildren(...rows.map((row) => {
     const canvas = element("canvas");
-    drawOverlay(canvas, row, 104);
+    drawOverlay(canvas, row, 92);
     const button = element("button", { type: "button", className: "tile" }, canvas, element("span", { textContent: capital(nameOf(row)) }));
     if (row === selection.row) button.setAttribute("aria-current", "true");
     button.dataset.row = row;
@@ -129,7 +129,7 @@ let plot = null;
 
 const axis = (label) => ({
   label, stroke: () => colour("--quiet"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false },
-  font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 18, size: label === "" ? 40 : 44,
+  font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 20, labelGap: 0, gap: 4, size: 46,
 });
 
 function extent(cells) {
@@ -184,6 +184,12 @@ function drawPlot() {
   plot?.destroy();
   const across = plotted[$("plot-x").value], up = plotted[$("plot-y").value];
   if (!across) return;
+  const kinds = up && classes ? classes.values : [];
+  $("plot-legend").replaceChildren(...kinds.map((kind) => {
+    const swatch = element("span", { className: "swatch" });
+    swatch.style.background = kind.colour || colour("--link");
+    return element("span", {}, swatch, kind.name);
+  }));
   const { values, series, scales } = up ? scatter(across, up) : histogram(across);
   plot = new uPlot({
     width: $("plot").clientWidth, height: 240, series, scales, legend: { show: false },

@@ -188,7 +188,7 @@ function channelControls(channel) {
     });
     return element("label", {}, element("span", { textContent: label }), input);
   };
-  const shown = element("input", { type: "checkbox", checked: true });
+  const shown = element("input", { type: "checkbox", checked: channel.shown });
   shown.addEventListener("change", () => { channel.shown = shown.checked; redraw(true); });
   const tint = element("input", { type: "color", value: channel.colour, ariaLabel: `Colour of ${channel.name}` });
   tint.addEventListener("input", () => { channel.colour = tint.value; redraw(true); });
@@ -257,10 +257,12 @@ function listenToCanvas(canvas) {
 function showSelected(row, from) {
   if (from === "contrast") return;
   const at = row < 0 ? null : inPart(row);
-  if (at && from !== "viewer") {
-    zoomTo(view.zoom, at[1], at[2]);
-    goTo(at[0]);
-  } else if (at && Math.abs(at[0] - view.section) > 0 && from === "viewer") goTo(at[0]);
+  if (at) {
+    const { tall, wide } = seen();
+    const hidden = at[1] < view.y || at[1] >= view.y + tall || at[2] < view.x || at[2] >= view.x + wide;
+    if (hidden) zoomTo(view.zoom, at[1], at[2]);
+    if (at[0] !== view.section) goTo(at[0]);
+  }
   const note = $("viewer-selected");
   note.textContent = row < 0 ? "" : at ? `${capital(nameOf(row))} is selected: ` : `${capital(nameOf(row))} lies outside of this part; the map shows where. `;
   if (row >= 0) note.append(element("a", { href: "#detail", textContent: "its row and synaptogram" }));
@@ -277,6 +279,8 @@ async function startViewer() {
   $("viewer-next").addEventListener("click", () => nextInPart(1));
   $("viewer-channels").append(...voxels.channels.map(channelControls));
   $("viewer-masks").append(...voxels.masks.map(maskControls));
+  const ranges = AXES.map((axis, i) => `${axis} ${data.voxels.start[i]}–${data.voxels.start[i] + data.voxels.shape[i] - 1}`);
+  $("viewer-where").textContent = `A part of the volume (${ranges.join(", ")})`;
   listenToCanvas($("viewer-canvas"));
   goTo(Math.floor(data.voxels.shape[0] / 2));
   drawMap();

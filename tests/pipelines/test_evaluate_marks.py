@@ -68,7 +68,7 @@ def test_the_advised_strictness_has_about_the_wanted_precision():
 def test_the_interval_is_that_of_clopper_and_pearson(hits, of, low, high):
     """Their tables."""
     found = exact_proportion(hits, of)
-    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert [found.low, found.high] == pytest.approx([low, high], abs=1e-4)
 
 
 def test_unsure_rows_count_neither_way_and_are_named():

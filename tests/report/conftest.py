@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from pymeda_driver import Report, RunFacts
 from tests.report import examples
+from tests.report.browser import ARTEFACTS, CHROMIUM, Browser
 
 
 class Page(HTMLParser):
@@ -75,3 +77,16 @@ def many_channels(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """The report of 17 channels with long names, more than any figure shows in full."""
     table = {**examples.synapses(300, examples.MANY), "in_Gaba": np.arange(300) < 99}
     return Written.of(examples.drawn(table, examples.MANY), tmp_path_factory.mktemp("many"))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if not CHROMIUM:
+        words = "there is no chromium on the PATH; on Debian: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(words)
+        pytest.skip(words)
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    started = Browser(tmp_path_factory.mktemp("chromium"))
+    yield started
+    started.close()
