@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
     )
     add_value(parser, "table", parse_path, "rows are observations; columns of numbers are used", metavar="TABLE.csv")
     add_value(parser, "--out", parse_path, "folder of the report, made when missing", metavar="DIR", required=True)
+    parser.add_argument("--figures", action="store_true", help="figures as SVG beside the PNG files, for talks")
     parser.add_argument("--title", help="title of the page; default: the name of the table")
 
     def command(words: list[str], _environ: Mapping[str, str]) -> int:
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nd-synapse report") -> 
             facts=RunFacts(requested=_request(requested.table.name, table.how), notes=table.notes),
             overviews={},
             mask_overviews={},
+            svg=requested.figures,
         )
         return app.write_stdout(f"{page}\n")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.geometry import nearest_voxel
 from nd_synapse.report.captions import TIMES, count, listed
-from nd_synapse.report.look import DPI, INK, QUIET, WIDTH_IN, short, to_png
+from nd_synapse.report.look import DPI, INK, QUIET, SERIES, WIDTH_IN, short, to_png
 from nd_synapse.report.outlines import enlarged, grey, paint_outlines
 from nd_synapse.report.plot import Drawing, Numbers, Plot, Subject
 from nd_synapse.report.populations import surviving
@@ -39,10 +39,11 @@ _HEAD_IN = 0.36
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A synapse to show: its row in the table, and why it was chosen."""
+    """A synapse to show: its row in the table, why it was chosen, and the colour of its name."""
 
     row: int
     why: str
+    colour: str = INK
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ def _label(
     why = f" \N{MIDDLE DOT} {shot.why}" if shot.why else ""
     where = "  ".join(f"{axis} {value:,.0f}" for axis, value in zip("zyx", centre, strict=True))
     point = DPI / 72
-    write(0, -12 * point, f"{_name(subject, shot.row)}{why}", fontsize=7.5, color=INK, weight="bold")
+    write(0, -12 * point, f"{_name(subject, shot.row)}{why}", fontsize=7.5, color=shot.colour, weight="bold")
     write(0, -3 * point, where, fontsize=7, color=QUIET)
     height, width = tiles.tile
     for column in range(tiles.window.shape[0]):
@@ -322,7 +323,7 @@ def _cluster_gallery(subject: Subject) -> Drawing:
     _centres(subject)
     kept, others = surviving(subject)
     typical = subject.clusters.typical(_A_ROW)
-    shots = [Shot(int(row), f"cluster {i + 1}") for i in kept for row in typical[i]]
+    shots = [Shot(int(row), f"cluster {i + 1}", SERIES[i]) for i in kept for row in typical[i]]
     words = (
         f"What the clusters look like: for each of {len(kept)} of the {len(typical)} clusters, the {_A_ROW} synapses "
         f"nearest to its mean, one cluster a row.{others} They were found by mean brightness alone, not from the "

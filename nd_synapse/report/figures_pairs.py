@@ -22,6 +22,7 @@ _MOST_PAIRED = 6
 _MOST_POINTS = 1000
 _QUANTILES = (0.002, 0.998)
 _MARGIN = 0.03
+_LABEL_LETTERS = 66  # bold ones that fit beside each other
 _POINT_SIZE = 15.0
 
 Floats = NDArray[np.float64]
@@ -59,7 +60,15 @@ def _pair_plot(subject: Subject) -> Drawing:
         axes.set_xlim(limits[column])
         if row == column:
             _histograms(axes, places[:, row], clusters, limits[row], bins)
-            axes.text(0.05, 0.96, short(names[row], 14), transform=axes.transAxes, va="top", fontsize=8, weight="bold")
+            axes.text(
+                0.05,
+                0.96,
+                short(names[row], _LABEL_LETTERS // d),
+                transform=axes.transAxes,
+                va="top",
+                fontsize=8,
+                weight="bold",
+            )
         elif row > column:
             _scatter(axes, values[shown][:, [column, row]], clusters.labels[shown], colours, _POINT_SIZE / d)
             axes.set_ylim(limits[row])

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nd_synapse.files.atomic import replacing
 from nd_synapse.report import methods
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.interactive import Interactive
+from nd_synapse.report.look import short
 from nd_synapse.report.plot import Numbers, Shown
 from nd_synapse.report.table import SynapseTable
 from nd_synapse.report.verdict import Verdict
@@ -80,7 +82,7 @@ def html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_uri"] = _data_uri
+    environment.filters |= {"data_uri": _data_uri, "short": partial(short, most=14)}
     style = (_HERE / "style.css").read_text(encoding="utf-8") + interactive.style
     return environment.get_template("template.html").render(
         title=" ".join(title.split()) or "PyMeda report",
@@ -124,11 +126,12 @@ def write(path: Path, name: str, text: str, plots: Sequence[Shown]) -> Path:
     try:
         figures.mkdir(parents=True, exist_ok=True)
         for plot in plots:
-            image = figures / f"{plot.slug}.png"
-            if plot.image is None:
-                image.unlink(missing_ok=True)
-            else:
-                _put(image, plot.image)
+            for suffix, content in (("png", plot.image), ("svg", plot.svg)):
+                image = figures / f"{plot.slug}.{suffix}"
+                if content is None:
+                    image.unlink(missing_ok=True)
+                else:
+                    _put(image, content)
         # a title from the command line may hold bytes that are no text
         _put(page, text.encode(errors="replace"))
     except OSError as error:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nd_synapse.report.clusters import Clusters, cluster
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.fields import Fields
-from nd_synapse.report.look import GROUPS, house_style, png
+from nd_synapse.report.look import GROUPS, house_style, png, svg
 from nd_synapse.report.table import NothingToDrawError, Standardised, SynapseTable
 from nd_synapse.volumes import Volume
 
@@ -94,6 +94,8 @@ class Shown:
     title: str
     image: bytes | None = None
     """The PNG."""
+    svg: bytes | None = None
+    """The same as SVG, where it was requested."""
     caption: str = ""
     alt: str = ""
     numbers: Numbers | None = None
@@ -103,15 +105,16 @@ class Shown:
     """The reason is a defect, not the input."""
 
 
-def show(plot: Plot, subject: Subject) -> Shown:
+def show(plot: Plot, subject: Subject, with_svg: bool = False) -> Shown:
     """Draw a plot; if it fails, the report shows the reason in its place and the log has the traceback."""
     try:
         with house_style():
             drawing = plot.draw(subject)
             image = png(drawing.figure)
+            vectors = svg(drawing.figure) if with_svg else None
     except NothingToDrawError as why:
         return Shown(plot.slug, plot.title, reason=str(why))
     except Exception as failure:  # a defect in one figure must not cost the others
         logger.exception("figure %s failed", plot.slug)
         return Shown(plot.slug, plot.title, reason=f"{type(failure).__name__}: {failure}", failed=True)
-    return Shown(plot.slug, plot.title, image, drawing.caption, drawing.alt, drawing.numbers)
+    return Shown(plot.slug, plot.title, image, vectors, drawing.caption, drawing.alt, drawing.numbers)

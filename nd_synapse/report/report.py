@@ -87,6 +87,7 @@ def draw_report(
     images: Mapping[str, Volume] | None = None,
     mask_volumes: Mapping[str, Volume] | None = None,
     seed: int = 0,
+    svg: bool = False,
 ) -> Report:
     """Draw the figures of a run; parameters as in `write_report`. Images are read now, and not kept."""
     synapses = SynapseTable.of(table)
@@ -96,7 +97,7 @@ def draw_report(
     shown = {}
     for number, plot in enumerate(every, start=1):
         started = time.monotonic()
-        shown[plot.slug] = show(plot, subject)
+        shown[plot.slug] = show(plot, subject, svg)
         log.info("figure %d of %d: %s, %.1f s", number, len(every), plot.title, time.monotonic() - started)
     chapters = [
         page.Chapter(slug, heading, lead, [shown[plot.slug] for plot in plots])
@@ -132,6 +133,7 @@ def write_report(
     images: Mapping[str, Volume] | None = None,
     mask_volumes: Mapping[str, Volume] | None = None,
     seed: int = 0,
+    svg: bool = False,
 ) -> Path:
     """Write the report of a run: one HTML file, and each figure as a PNG in ``figures``.
 
@@ -158,6 +160,8 @@ def write_report(
         Voxels of each mask in the box.
     seed : int
         Seed of every random choice.
+    svg : bool
+        Write each figure as an SVG, too.
 
     Returns
     -------
@@ -180,5 +184,6 @@ def write_report(
         images=images,
         mask_volumes=mask_volumes,
         seed=seed,
+        svg=svg,
     )
     return report.write(path, facts)

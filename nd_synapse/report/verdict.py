@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nd_synapse.detection.density import Count, Density
-from nd_synapse.report.captions import TIMES, plain, times
+from nd_synapse.report.captions import TIMES, listed, plain, times
 from nd_synapse.report.checks import UNKNOWN, Check, checks
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.figures_gallery import Samples
+from nd_synapse.report.look import short
 from nd_synapse.report.table import Standardised, SynapseTable
 
 __all__ = ["Card", "Looked", "Verdict", "verdict"]
@@ -91,7 +92,7 @@ def _searched(table: SynapseTable, facts: RunFacts) -> Card:
     """Return the markers that were searched, and where."""
     markers = list(dict.fromkeys(facts.roles.values())) or list(table.channels)
     label = "Searched" if facts.roles else "Channels"
-    value = _some(markers) or "none"
+    value = listed(map(short, markers), _MOST_MARKERS) or "none"
     where = []
     if facts.box is not None:
         size = facts.voxel_size_nm
@@ -102,22 +103,18 @@ def _searched(table: SynapseTable, facts: RunFacts) -> Card:
     return Card(label, value, "; ".join(where) or f"{len(markers):,} columns of the table")
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_MARKERS} more" if len(names) > _MOST_MARKERS else ""
-    return ", ".join(names[:_MOST_MARKERS]) + more
-
-
 def _how_sure(table: SynapseTable, facts: RunFacts, areas: Mapping[str, float]) -> Card:
     """Return the detections expected by chance, and how much brighter detected places are than random ones."""
     first = [name for name in dict.fromkeys(facts.roles.values()) if name in areas]
-    shown = [f"{name} {areas[name]:.2f}" for name in [*first, *(n for n in areas if n not in first)]]
-    words = f"area against random places: {_some(shown)}" if shown else ""
+    shown = [f"{short(name)} {areas[name]:.2f}" for name in [*first, *(n for n in areas if n not in first)]]
     if facts.chance.reason:
-        if shown:
-            return Card(
-                "How sure", shown[0].rpartition(" ")[2], f"{words}. By chance: not known, {facts.chance.reason}"
-            )
-        return Card("How sure", "not known", f"by chance: {facts.chance.reason}")
+        unknown = f"by chance: not known, {facts.chance.reason}"
+        if not shown:
+            return Card("How sure", "not known", unknown)
+        more = f" ({listed(shown[1:], _MOST_MARKERS)})" if shown[1:] else ""
+        below = f"area under the curve of synapses against random places, 0.5 if unrelated{more}; {unknown}"
+        return Card("How sure", shown[0], below)
+    words = f"area against random places: {listed(shown, _MOST_MARKERS)}" if shown else ""
     low, share, high = facts.chance.expected(table.n)
     by = f"{100 * facts.chance.share:.2g} % by chance"
     of = f"{share:,} expected; {low:,} to {high:,} by other assumptions"

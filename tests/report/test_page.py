@@ -312,6 +312,14 @@ def test_a_figure_that_fails_does_not_cost_the_others_and_is_logged(tmp_path, mo
     assert "Traceback" in caplog.text
 
 
+def test_figures_for_talks_are_the_same_bytes_each_time_with_text_to_edit():
+    of = subject(synapses(60))
+    first, again = (show(PLOTS["scree"], of, with_svg=True).svg for _ in range(2))
+    assert first == again
+    assert b"Principal component</text>" in (first or b"")
+    assert show(PLOTS["scree"], of).svg is None
+
+
 def test_a_figure_without_input_has_a_reason_and_has_not_failed():
     def absent(subject):
         raise NothingToDrawError("Not today.")
