@@ -11,7 +11,7 @@ UV := $(VENV)/tools/bin/uv pip compile -q --universal --python-version 3.11 --fo
 # CI measures which lines the tests reach; for people that would be a third of the time
 COVERAGE := $(if $(CI),--cov --cov-report=term:skip-covered)
 
-.PHONY: demo test chromium slurm test-image test-slow test-wheel wheel audit fuzz check format bench lock docs release clean help
+.PHONY: demo test chromium peers slurm test-image test-slow test-wheel wheel audit fuzz check format bench lock docs release clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,7 +47,14 @@ chromium:  ## install the browser in which a slow test opens the report, where t
 slurm:  ## install the scheduler in which a slow test runs a job in parts, where there is none
 	command -v slurmctld || $(ROOT) sh -c 'apt-get update && apt-get install --yes --no-install-recommends slurm-wlm munge'
 
-test-slow: $(VENV)/.dev  ## run the slow tests
+$(VENV)/peers/.made: requirements-peers.txt
+	$(PYTHON) -m venv $(VENV)/peers
+	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.txt
+	touch $@
+
+peers: $(VENV)/peers/.made  ## install programs of others that write and read the same formats, for the slow tests
+
+test-slow: $(VENV)/.dev $(VENV)/peers/.made  ## run the slow tests
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadscope
 
 wheel: $(VENV)/.runtime  ## build dist/*.whl
@@ -99,6 +106,7 @@ lock: $(VENV)/tools/.made  ## pin requirements*.txt anew from pyproject.toml and
 	$(UV) requirements-demo.in -o requirements-demo.txt
 	$(UV) requirements-dev.in -o requirements-dev.txt
 	$(UV) requirements-tools.in -o requirements-tools.txt
+	$(UV) requirements-peers.in -o requirements-peers.txt
 	$(UV) requirements-docs.in -o requirements-docs.txt
 
 $(VENV)/docs/.made: requirements-docs.txt $(VENV)/.runtime

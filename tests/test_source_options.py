@@ -6,6 +6,7 @@ import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,6 +167,7 @@ def test_a_uri_of_boss_reads_the_whole_volume(boss_server: BossServer, tmp_path:
     with restored(), redirect_stdout(printed):
         assert main("nd-synapse", *words) == 0
     assert "nomads-unsupervised_by_uri_z_0_6_y_0_60_x_0_70" in printed.getvalue()
-    for more in ({"name": "a"}, {"host": boss_server.url}):
+    refused: list[dict[str, Any]] = [{"name": "a"}, {"host": boss_server.url}]
+    for more in refused:
         with pytest.raises(UsageError):
             driver.driver(source=uri, token=boss_server.token, path=tmp_path, **more)

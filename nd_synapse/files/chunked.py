@@ -19,7 +19,7 @@ from nd_synapse.errors import DataError
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import MAX_SLICE_BYTES
 
-__all__ = ["AT_ONCE", "Chunked", "Folder", "Objects", "metadata_of"]
+__all__ = ["AT_ONCE", "Chunked", "Folder", "Objects", "cut", "metadata_of"]
 
 AT_ONCE = 16
 """Chunks that are read at the same time."""
@@ -55,13 +55,23 @@ class Folder:
                     start, _, last = range_header.removeprefix("bytes=").partition("-")
                     file.seek(int(start))
                     return file.read(int(last) + 1 - int(start))
-            return gzip.decompress(packed.read_bytes()) if packed.is_file() else None
+            return cut(gzip.decompress(packed.read_bytes()), range_header) if packed.is_file() else None
 
     def names(self, folder: str) -> list[str]:
         """Return what is right below a folder, "" being the address itself."""
         place = self.root / folder
         with reading(place):
             return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+
+
+def cut(body: bytes, range_header: str | None) -> bytes:
+    """Return the part of a whole object that a header such as ``bytes=0-9`` names; all without one."""
+    if range_header is None:
+        return body
+    start, _, last = range_header.removeprefix("bytes=").partition("-")
+    if not start:
+        return body[-int(last) :]
+    return body[int(start) : int(last) + 1 if last else None]
 
 
 def metadata_of(objects: Objects, key: str, name: str) -> Mapping[str, Any] | None:

@@ -13,7 +13,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from nd_synapse.errors import PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
-from nd_synapse.files.chunked import AT_ONCE, Folder, Objects
+from nd_synapse.files.chunked import AT_ONCE, Folder, Objects, cut
 
 __all__ = ["objects_at"]
 
@@ -53,7 +53,8 @@ class _Web:
         if response.status_code in (404, 410):
             return None
         body = response.content
-        return body if range_header is None or response.status_code == 206 else _cut(body, range_header)
+        # some servers know no ranges, and send the whole
+        return body if response.status_code == 206 else cut(body, range_header)
 
     def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Return a response of success, or one that there is nothing."""
@@ -72,14 +73,6 @@ class _Web:
         """Refuse: a group has to name its arrays itself."""
         found = "a web server does not list a folder, and no metadata say what is in it"
         raise UsageError(f"{self.url}/{folder}".rstrip("/"), found, "Name one volume in it")
-
-
-def _cut(body: bytes, range_header: str) -> bytes:
-    """Return the part of a whole body that was requested from a server without ranges."""
-    start, _, last = range_header.removeprefix("bytes=").partition("-")
-    if not start:
-        return body[-int(last) :]
-    return body[int(start) : int(last) + 1 if last else None]
 
 
 class _Google(_Web):
