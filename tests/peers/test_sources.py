@@ -69,8 +69,8 @@ class TestOthers:
 def _zarr_of_tensorstore(path: Path, driver: str, dtype: str) -> None:
     for name, voxels in CHANNELS.items():
         spec: dict[str, Any] = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/{name}"}}
-        schema: dict[str, Any] = {"dtype": dtype, "domain": {"shape": voxels.shape, "labels": ["z", "y", "x"]}}
-        tensorstore.open(spec, schema=tensorstore.Schema(schema), create=True).result().write(voxels).result()
+        spec["schema"] = {"dtype": dtype, "domain": {"shape": voxels.shape, "labels": ["z", "y", "x"]}}
+        tensorstore.open(spec, create=True).result().write(voxels).result()
     zarr.create_group(path, zarr_format=2 if driver == "zarr" else 3)
 
 
@@ -87,7 +87,12 @@ def test_n5_of_tensorstore_in_every_compression(tmp_path: Path, packing: str) ->
         compression: dict[str, Any] = {"type": packing}
         if packing == "blosc":
             compression |= {"cname": "lz4", "clevel": 5, "shuffle": 1}
-        metadata = {"dimensions": (70, 45, 13), "blockSize": (32, 16, 5), "dataType": "uint16", "axes": ["x", "y", "z"]}
+        metadata: dict[str, Any] = {
+            "dimensions": (70, 45, 13),
+            "blockSize": (32, 16, 5),
+            "dataType": "uint16",
+            "axes": ["x", "y", "z"],
+        }
         metadata |= {"compression": compression, "resolution": (0.1, 0.1, 70), "units": ["um", "um", "nm"]}
         spec = {"driver": "n5", "metadata": metadata, "kvstore": {"driver": "file", "path": f"{tmp_path}/{name}"}}
         tensorstore.open(spec, create=True).result().write(voxels.T.astype(np.uint16)).result()

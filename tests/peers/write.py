@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -55,7 +56,8 @@ def ome_zarr(folder, channels, form):
         scale_factors=[2],
     )
     omero = {"channels": [{"label": name, "color": "FFFFFF"} for name in channels]}
-    group.attrs.update({"ome": {**group.attrs["ome"], "omero": omero}} if form.version == "0.5" else {"omero": omero})
+    attributes: dict[str, Any] = dict(group.attrs)
+    group.attrs.update({"ome": attributes["ome"] | {"omero": omero}} if form.version == "0.5" else {"omero": omero})
 
 
 def main(voxels, folder):
