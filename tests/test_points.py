@@ -48,16 +48,16 @@ def test_each_synapse_is_found_by_its_id_with_its_place_and_its_properties(n: in
     folder = written(tmp_path, columns)
     reader = READER(f"file://{folder}/")
     unknown = ["confidence"] if n == 0 else []
-    assert [spec.id for spec in reader.properties] == ["id", "score", *unknown, "volume_um3", "class"]
+    assert [spec.id for spec in reader.properties] == ["score", *unknown, "volume_um3", "class"]
     by_name = json.loads((folder / "info").read_bytes())["properties"][-1]
     assert by_name["enum_labels"] == sorted(set(classes))
     for row in {0, 1, n // 2, n - 2, n - 1} & set(range(n)):
         found = reader.by_id[row + 1]
         place = [columns[f"centroid_{axis}_voxel"][row] + 0.5 for axis in "xyz"]
         assert np.array_equal(found.point, np.array(place, np.float32))
-        assert found.props[0] == row + 1
-        assert found.props[1] == columns["score"][row]
-        assert by_name["enum_labels"][found.props[3]] == classes[row]
+        assert int(found.id) == row + 1
+        assert found.props[0] == columns["score"][row]
+        assert by_name["enum_labels"][found.props[-1]] == classes[row]
     assert reader.by_id.get(n + 1).result() is None
 
 

@@ -19,6 +19,7 @@ ENTRY_POINTS = "nd_synapse.commands"
 _PURPOSES = {
     "run": "find synapses in a box of an experiment",
     "sources": "say what is in a volume in files or in a bucket",
+    "view": "show the synapses of a run on its images",
     "verify": "check a result folder",
     "upload": "send a result folder to S3",
     "evaluate": "compare a pipeline, or a table, with truth",

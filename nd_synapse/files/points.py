@@ -30,7 +30,7 @@ _MOST_IN_CELL = 10_000
 _AT_ONCE = 9
 """Bits of an id that share one index of a shard: 512 entries of 24 bytes are loaded to find one."""
 
-_KINDS = {"uint32": "<u4", "float32": "<f4", "uint8": "|u1"}
+_KINDS = {"float32": "<f4", "uint8": "|u1"}
 """Properties in the order of their alignment."""
 
 Integers = NDArray[np.int64]
@@ -45,7 +45,7 @@ class Points:
     positions: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     """Each float (n,); they lie in the box. The id of row i is i + 1."""
     properties: Mapping[str, NDArray[Any]]
-    """Name to uint32, float32 or uint8 values (n,)."""
+    """Name to float32 or uint8 values (n,)."""
     labels: Mapping[str, Sequence[str]]
     """Property of uint8 to the words that its values 0, 1, 2 ... stand for."""
 

@@ -53,14 +53,8 @@ TABLE = "synapses.csv"
 POINTS = "synapses.annotations"
 LINKS = "NDVIS_links.csv"
 
-_PROPERTIES = {
-    "id": ("id", np.uint32),
-    "score": ("score", np.float32),
-    "probability": ("probability", np.float32),
-    "confidence": ("confidence", np.float32),
-    "volume_um3": ("volume_um3", np.float32),
-}
-"""Property of a point to the column that it is, and its type; a column without any number is left out."""
+_PROPERTIES = ("score", "probability", "confidence", "volume_um3")
+"""Columns that are properties of a point, beside its class; one without any number is left out."""
 
 _MOST_CLASSES = 256
 
@@ -139,9 +133,9 @@ def write_points(
 ) -> None:
     """Write the rows of a table (columns of shape (n,)) as points with `_PROPERTIES` and the class as properties."""
     properties = {
-        name: np.asarray(table[column], kind)
-        for name, (column, kind) in _PROPERTIES.items()
-        if column in table and (kind == np.uint32 or not len(table[column]) or not np.isnan(table[column]).all())
+        name: np.asarray(table[name], np.float32)
+        for name in _PROPERTIES
+        if name in table and not (len(table[name]) and np.isnan(table[name]).all())
     }
     labels: dict[str, list[str]] = {}
     if "class" in table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.sources.source import open_source
 from nd_synapse.volumes import Source
 
-__all__ = ["Check", "Request", "verify"]
+__all__ = ["Check", "Request", "mask_of", "source_of", "verify"]
 
 log = logging.getLogger(__name__)
 
@@ -120,10 +120,10 @@ def _labels(folder: Path, run: RunFile) -> Check:
     """Compare the labels with masks and table."""
     if not any(name.startswith(f"{LABELS}/") for name in run.files):
         return Check("labels", f"the run wrote no {LABELS}", good=None)
-    return Check("labels", *compare_labels(folder, list(run.masks), partial(_mask, folder, run)))
+    return Check("labels", *compare_labels(folder, list(run.masks), partial(mask_of, folder, run)))
 
 
-def _mask(folder: Path, run: RunFile, name: str) -> NDArray[np.uint8]:
+def mask_of(folder: Path, run: RunFile, name: str) -> NDArray[np.uint8]:
     """Map the pickled mask, shape (z, y, x) of the box; it is not unpickled."""
     path = folder / f"{run.masks[name]}.pkl"
     if not path.is_file():
@@ -140,7 +140,7 @@ def _in_boss(request: Request, run: RunFile, output: tuple[str, str], name: str)
         return Check("BOSS", f"{name} was not compared: there is no token", good=None)
     from nd_synapse.boss import push  # intern is imported only where it is used
 
-    mask = _mask(request.folder, run, name)
+    mask = mask_of(request.folder, run, name)
     destination = push.Destination(*output, f"{run.key}_{name}")
     total = Differences()
     remote = push.connect(_host(request, request.token, run), request.token)
@@ -187,12 +187,12 @@ def _sample(request: Request, run: RunFile) -> Check:
         return _nothing("that takes a token and a --sample above 0")
     if run.pipeline not in registry.names() and request.pipeline is None:
         return _nothing(f"{run.pipeline} is not an installed pipeline; name yours with --pipeline")
-    masks = {name: _mask(request.folder, run, name) for name in run.masks}
+    masks = {name: mask_of(request.folder, run, name) for name in run.masks}
     all_parts = parts(run.box, run.failed_blocks)
     chosen = random.Random(request.seed).sample(all_parts, min(request.sample, len(all_parts)))  # noqa: S311
     headings, in_parts = rows.rows_in(request.folder / TABLE, chosen)
     known = Known(
-        source=_source(request, run),
+        source=source_of(request, run, list(run.roles.values())),
         pipeline=_pipeline(request.pipeline or run.pipeline, run),
         roles=run.roles,
         finding=run.finding,
@@ -215,10 +215,9 @@ def _sample(request: Request, run: RunFile) -> Check:
     return Check("sample", found, not (total.voxels or faults))
 
 
-def _source(request: Request, run: RunFile) -> Source:
-    """Open the volume of a run."""
+def source_of(request: Request, run: RunFile, channels: Sequence[str]) -> Source:
+    """Open the volume of a run, with some of its channels, none meaning all."""
     z, y, x = run.box.ranges
-    channels = list(run.roles.values())
     if run.source is not None:
         location = run.source if request.source is None else replace(run.source, uri=request.source)
         return open_source(location).part((z, y, x), channels)
