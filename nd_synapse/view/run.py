@@ -13,8 +13,8 @@ from nd_synapse.errors import DataError, UsageError
 from nd_synapse.files.csv_tables import read_rows
 from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
-from nd_synapse.job.manifest import RunFile, read_run_file
 from nd_synapse.job.job import label_names
+from nd_synapse.job.manifest import RunFile, read_run_file
 from nd_synapse.job.results import LABELS, POINTS, TABLE
 from nd_synapse.job.verify import Request, mask_of, source_of
 from nd_synapse.view.layer import Layer, Read, outlines
@@ -22,6 +22,7 @@ from nd_synapse.view.scene import Places, Scene
 from nd_synapse.volumes import Source
 
 __all__ = ["OpenRun", "open_run"]
+
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
@@ -52,10 +53,9 @@ def open_run(request: Request) -> OpenRun:
     if lost := [name for name in run.roles.values() if name not in images]:
         found = f"it has no image {', '.join(lost)}, which the run searched"
         raise DataError(f"the volume of {request.folder}", found, "Give the volume of the run with --source or --host")
-    read, dtype = _labels(request.folder, run)
-    volumes = {"labels": read, "outlines": outlines(read, run.box)}
-    labels = {name: Layer(run.box, size_nm, dtype, each, labels=True) for name, each in volumes.items()}
-    return OpenRun(run, source, scene, images, labels, request.folder / POINTS)
+    labels = Layer(run.box, size_nm, *_labels(request.folder, run), labels=True)
+    layers = {"labels": labels, "outlines": outlines(labels)}
+    return OpenRun(run, source, scene, images, layers, request.folder / POINTS)
 
 
 def _image(source: Source, channel: str) -> Layer:
@@ -67,8 +67,8 @@ def _image(source: Source, channel: str) -> Layer:
     return Layer(source.frame.extent, source.frame.voxel_size_nm, source.dtype(channel), read)
 
 
-def _labels(folder: Path, run: RunFile) -> tuple[Read, np.dtype[Any]]:
-    """Return how to read the labels of the first mask, or that mask where an earlier version left none; and a type."""
+def _labels(folder: Path, run: RunFile) -> tuple[np.dtype[Any], Read]:
+    """Return the labels of the first mask, or that mask where a run left none: their type, and how to read a box."""
     mask, origin = next(iter(run.masks)), run.box.start
     if (folder / LABELS).is_dir():
         from nd_synapse.files.multiscale import open_finest  # zarr takes a third of a second to import
@@ -85,7 +85,7 @@ def _labels(folder: Path, run: RunFile) -> tuple[Read, np.dtype[Any]]:
         with reading(folder):
             return np.asarray(volume[box.slices(origin)])
 
-    return read, np.dtype(volume.dtype)
+    return np.dtype(volume.dtype), read
 
 
 def _places(path: Path) -> Places:

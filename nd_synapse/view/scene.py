@@ -25,7 +25,9 @@ _COLOURS = ("#ff40ff", "#30ff30", "#ffb000", "#40a0ff")
 _OTHER = "#c0c0c0"
 _OUTLINE = "#ffe040"
 
-_SHADER = "#uicontrol invlerp normalized\n#uicontrol vec3 colour color\nvoid main() { emitRGB(colour * normalized()); }\n"
+_SHADER = (
+    "#uicontrol invlerp normalized\n#uicontrol vec3 colour color\nvoid main() { emitRGB(colour * normalized()); }\n"
+)
 _POINTS = "void main() { setColor(vec3(1.0, 0.88, 0.25)); setPointMarkerSize(4.0); setPointMarkerBorderWidth(0.0); }\n"
 
 _BRIGHT_SD = 6.0

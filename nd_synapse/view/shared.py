@@ -40,14 +40,12 @@ def _only_here(place: str) -> UsageError:
 
 def _in_zarr(source: FileSource, voxel_size_nm: tuple[float, float, float]) -> list[ImageLayer]:
     """Return the channels of a Zarr on a server as neuroglancer reads them."""
-    from nd_synapse.files.zarr_arrays import array_names, levels
+    from nd_synapse.files.zarr_arrays import array_names
     from nd_synapse.sources.remote import open_remote
 
     uri, channels = source.location.uri, source.image_channels
     node = open_remote(uri)
-    sizes: Mapping[str, Any] = {
-        axis: [nm * 1e-9, "m"] for axis, nm in zip("zyx", voxel_size_nm, strict=True)
-    }
+    sizes: Mapping[str, Any] = {axis: [nm * 1e-9, "m"] for axis, nm in zip("zyx", voxel_size_nm, strict=True)}
     plain = {"transform": {"outputDimensions": sizes}}
     if array_names(node):
         return [ImageLayer(name, {"url": f"zarr://{uri}/{quote(name)}/", **plain}) for name in channels]
