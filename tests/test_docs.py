@@ -47,7 +47,7 @@ LIMIT_S = 120
 DOCUMENTED = ("run --help-all", "batch submit --help")
 FEW_OPTIONS = (
     *("verify --help", "evaluate --help-all", "multicore --help", "boss ingest --help", "batch resume --help"),
-    *("--help", "sources --help", "upload --help", "report --help", "pipelines --help", "demo --help"),
+    *("--help", "view --help", "sources --help", "upload --help", "report --help", "pipelines --help", "demo --help"),
     *("boss serve --help", "boss sample --help", "boss token --help"),
     *("batch plan --help", "batch script --help", "batch status --help", "batch logs --help", "batch cancel --help"),
 )

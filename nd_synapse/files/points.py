@@ -73,7 +73,7 @@ class Points:
         return {
             "@type": "neuroglancer_annotations_v1",
             "annotation_type": "point",
-            "dimensions": {axis: [nm * 1e-9, "m"] for axis, nm in zip("xyz", self.voxel_size_nm[::-1], strict=True)},
+            "dimensions": {axis: [nm / 1e9, "m"] for axis, nm in zip("xyz", self.voxel_size_nm[::-1], strict=True)},
             "lower_bound": [float(n) for n in self.box.start[::-1]],
             "upper_bound": [float(n) for n in self.box.stop[::-1]],
             "relationships": [],

@@ -20,7 +20,7 @@ from nd_synapse.files.stacks import Opener, channels_of, images_of_node, open_im
 from nd_synapse.sources.location import Location
 from nd_synapse.sources.objects import objects_at
 
-__all__ = ["IMAGES", "Contents", "contents_of"]
+__all__ = ["IMAGES", "Contents", "contents_of", "openers_of"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Contents:
 
 def contents_of(location: Location) -> Contents:
     """Read the metadata of a volume, and no voxel; raises as `nd_synapse.sources.source.open_source` does."""
-    openers, levels = _openers(location)
+    openers, levels = openers_of(location)
     volumes, refused = {}, []
     for name, opener in sorted(openers.items()):
         try:
@@ -74,12 +74,12 @@ def contents_of(location: Location) -> Contents:
     return Contents(location, volumes, levels, _voxel_size(location, volumes))
 
 
-def _openers(location: Location) -> tuple[dict[str, Opener], int]:
+def openers_of(location: Location) -> tuple[dict[str, Opener], int]:
     """Return how to open each channel, and the number of levels."""
     if location.channels:
         chosen, levels = {}, []
         for name, uri in location.channels:
-            found, count = _openers(location.of(uri))
+            found, count = openers_of(location.of(uri))
             chosen[name] = _one_of(found, name, uri)
             levels.append(count)
         return chosen, min(levels)

@@ -97,18 +97,21 @@ class Scene:
     brightness: Mapping[str, Brightness]
     places: Places
 
-    def state(self, images: Sequence[ImageLayer], base: str | None, at: int | None = None) -> dict[str, Any]:
+    def state(
+        self, images: Sequence[ImageLayer], base: str | None, at: int | None = None, centre: float = 0.5
+    ) -> dict[str, Any]:
         """Return the state for some channels, and the labels and points of a server at the URL `base`.
 
-        Without one, points near the place are in the state itself. `at` is the id of the synapse to show.
+        Without one, points near the place are in the state itself. `at` is the id of the synapse to show, `centre` is
+        where neuroglancer has the centre of voxel 0 of these channels.
         """
         row = self.places.densest(self.voxel_size_nm) if at is None else self.places.row_of(at)
-        middle = [(start + stop) / 2 for start, stop in self.box.ranges]
-        place = np.array(middle) if row is None else self.places.centroids[row] + 0.5
+        middle = [(start + stop - 1) / 2 for start, stop in self.box.ranges]
+        place = (np.array(middle) if row is None else self.places.centroids[row]) + centre
         smallest = min(self.voxel_size_nm)
         width_nm = max(extent * nm for extent, nm in zip(self.box.shape, self.voxel_size_nm, strict=True))
         seen_nm = min(_FIELD_NM if at is None else _CLOSE_NM, width_nm)
-        found = [self._near(place)] if base is None else _results(base)
+        found = [self._near(place, centre)] if base is None else _results(base)
         chosen = {} if at is None or base is None else {"selection": _selection(at)}
         return {
             "title": self.title,
@@ -125,7 +128,7 @@ class Scene:
         }
 
     def _dimensions(self) -> dict[str, Any]:
-        return {axis: [nm * 1e-9, "m"] for axis, nm in zip("xyz", self.voxel_size_nm[::-1], strict=True)}
+        return {axis: [nm / 1e9, "m"] for axis, nm in zip("xyz", self.voxel_size_nm[::-1], strict=True)}
 
     def _ordered(self, images: Sequence[ImageLayer]) -> list[ImageLayer]:
         """Return the searched channels, in the order of their roles, then the others."""
@@ -156,14 +159,14 @@ class Scene:
             **image.more,
         }
 
-    def _near(self, place: NDArray[np.float64]) -> dict[str, Any]:
+    def _near(self, place: NDArray[np.float64], centre: float) -> dict[str, Any]:
         """Return the points that are nearest to a place, as a layer."""
-        away = (((self.places.centroids + 0.5 - place) * self.voxel_size_nm) ** 2).sum(axis=1)
+        away = (((self.places.centroids + centre - place) * self.voxel_size_nm) ** 2).sum(axis=1)
         points = [
             {
                 "type": "point",
                 "id": str(self.places.ids[row]),
-                "point": (self.places.centroids[row][::-1] + 0.5).round(2).tolist(),
+                "point": (self.places.centroids[row][::-1] + centre).round(2).tolist(),
             }
             for row in np.argsort(away, kind="stable")[:_MOST_NAMED]
         ]

@@ -6,10 +6,10 @@ import asyncio
 import importlib.util
 import logging
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from anyio import CapacityLimiter, to_thread
@@ -44,7 +44,7 @@ def client_folder() -> Path:
     found = importlib.util.find_spec("neuroglancer")
     folder = Path(found.origin).parent / "static" / "client" if found and found.origin else Path()
     if not (folder / "index.html").is_file():
-        requested, remedy = "the viewer", "Install it: pip install 'nd-synapse[view]', or pip install neuroglancer"
+        requested, remedy = "the viewer", "Install it: pip install neuroglancer"
         raise StorageError(requested, "the package neuroglancer, which has it, is not installed", remedy)
     return folder
 
@@ -130,20 +130,22 @@ def bound(port: int) -> socket.socket:
 
 def serve(opened: OpenRun, listener: socket.socket, at: int | None) -> None:
     """Serve a run until SIGINT or SIGTERM, which end the process with exit code 0; print the URL when ready."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
     base = f"http://{_HOST}:{listener.getsockname()[1]}"
     config = uvicorn.Config(application(opened, base, at), ws="none", lifespan="off", log_config=None, access_log=False)
     _Announced(config, base).run(sockets=[listener])
-    os._exit(0)
 
 
 class _Announced(uvicorn.Server):
-    """A server that prints its address once it accepts connections."""
+    """A server that prints its address once it accepts connections, and ends at once: it holds nothing to be saved."""
 
     def __init__(self, config: uvicorn.Config, url: str) -> None:
         super().__init__(config)
         self._url = url
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End; connections of browsers would stay open."""
+        del sig, frame
+        os._exit(os.EX_OK)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then print the URL."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+import zarr
+
 from nd_synapse.boss.address import address_of, is_loopback
 from nd_synapse.errors import UsageError
+from nd_synapse.sources.contents import openers_of
+from nd_synapse.sources.remote import open_remote
 from nd_synapse.sources.source import FileSource
 from nd_synapse.view.run import OpenRun
 from nd_synapse.view.scene import PUBLIC, ImageLayer, link
@@ -22,9 +26,11 @@ def shared_link(opened: OpenRun, at: int | None = None) -> str:
     """Return the link, with points near the place in it; no token is part of it."""
     run, source = opened.run, opened.source
     if isinstance(source, FileSource):
-        if not source.location.is_remote:
+        remote = all(source.location.of(uri).is_remote for _, uri in source.location.channels)
+        if not (remote if source.location.channels else source.location.is_remote):
             raise _only_here(source.location.uri)
-        return link(PUBLIC, opened.scene.state(_in_zarr(source, opened.scene.voxel_size_nm), None, at))
+        layers, centre = _of_server(source, opened.scene.voxel_size_nm)
+        return link(PUBLIC, opened.scene.state(layers, None, at, centre))
     host = address_of(run.host)
     if is_loopback(host):
         raise _only_here(host.url)
@@ -38,15 +44,31 @@ def _only_here(place: str) -> UsageError:
     return UsageError(f"a link to {place}", found, "Leave --print out: nd-synapse view serves it here")
 
 
-def _in_zarr(source: FileSource, voxel_size_nm: tuple[float, float, float]) -> list[ImageLayer]:
-    """Return the channels of a Zarr on a server as neuroglancer reads them."""
-    from nd_synapse.files.zarr_arrays import array_names
-    from nd_synapse.sources.remote import open_remote
+def _of_server(source: FileSource, voxel_size_nm: Sequence[float]) -> tuple[list[ImageLayer], float]:
+    """Return the channels of a volume on a server as neuroglancer reads them, and where the centre of voxel 0 is."""
+    openers, _ = openers_of(source.location)
+    layers, centre = [], 0.5
+    for channel in source.image_channels:
+        image, place = openers[channel]()
+        if source.location.format or image.name.startswith(("precomputed://", "n5://")):
+            layers.append(ImageLayer(channel, image.name))
+            continue
+        address: dict[str, Any] = {"url": f"zarr://{image.name}/"}
+        if isinstance(open_remote(image.name), zarr.Group):
+            centre = 0.0  # OME-Zarr places centres of voxels, and neuroglancer follows it
+        else:
+            # an array may lack names and sizes of axes
+            sizes = {axis: [nm / 1e9, "m"] for axis, nm in zip("zyx", voxel_size_nm, strict=True)}
+            address["transform"] = {"outputDimensions": {_axis(a): sizes.get(a, [1, ""]) for a in image.axes}}
+        local = [axis for axis in image.axes if axis not in "zyx"]
+        more = {
+            "localDimensions": {_axis(axis): [1, ""] for axis in local},
+            "localPosition": [place or 0 if axis == "c" else 0 for axis in local],
+        }
+        layers.append(ImageLayer(channel, address, more if local else {}))
+    return layers, centre
 
-    uri, channels = source.location.uri, source.image_channels
-    node = open_remote(uri)
-    sizes: Mapping[str, Any] = {axis: [nm * 1e-9, "m"] for axis, nm in zip("zyx", voxel_size_nm, strict=True)}
-    plain = {"transform": {"outputDimensions": sizes}}
-    if array_names(node):
-        return [ImageLayer(name, {"url": f"zarr://{uri}/{quote(name)}/", **plain}) for name in channels]
-    return []
+
+def _axis(axis: str) -> str:
+    """Return the name of an axis in neuroglancer; one that is not space is of its layer alone."""
+    return axis if axis in "zyx" else f"{axis}'"

@@ -30,12 +30,13 @@ PIECE_PX = 6000
 class Browser:
     """A headless Chromium and its one page, spoken to in the DevTools protocol: JSON, each message ended by a zero."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         to_it, self.outgoing = os.pipe()
         self.incoming, from_it = os.pipe()
         # high numbers first, so that neither is overwritten by the other
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (to_it, from_it)]
-        command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage"]
+        command += flags or ("--disable-gpu",)
         command += ["--no-first-run", "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe"]
         self.process = subprocess.Popen(
             [sys.executable, "-c", START, *map(str, high), *command, f"--user-data-dir={folder}", "about:blank"],
