@@ -44,7 +44,11 @@ _ZSTD_LEVEL = 3
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """The levels of a box of voxels: how often each axis is halved."""
+    """The levels of a box of voxels: how often each axis is halved.
+
+    Voxels that become one are counted from voxel 0 of the volume: two boxes have the same levels where they overlap,
+    but at their borders.
+    """
 
     box: Box
     voxel_size_nm: tuple[float, float, float]
@@ -56,10 +60,10 @@ class Pyramid:
         thick sections stay whole until voxels are as wide as they are thick.
         """
         levels = [(1, 1, 1)]
-        while max(self.shape(levels[-1])[1:]) > _PLANE:
+        while max(self.at(levels[-1]).shape[1:]) > _PLANE:
             factors = levels[-1]
             sizes = [n * size for n, size in zip(factors, self.voxel_size_nm, strict=True)]
-            shape = self.shape(factors)
+            shape = self.at(factors).shape
             narrowest = min(size for size, extent in zip(sizes, shape, strict=True) if extent > 1)
             z, y, x = (
                 2 * n if extent > 1 and size < 2 * narrowest else n
@@ -68,17 +72,20 @@ class Pyramid:
             levels.append((z, y, x))
         return levels
 
-    def shape(self, factors: Sequence[int]) -> tuple[int, int, int]:
-        """Return the extents (z, y, x) of a level."""
-        z, y, x = (-(-extent // n) for extent, n in zip(self.box.shape, factors, strict=True))
-        return (z, y, x)
+    def at(self, factors: Sequence[int]) -> Box:
+        """Return the voxels of a level, in its own voxels from voxel 0 of the volume."""
+        return Box(*((start // n, -(-stop // n)) for (start, stop), n in zip(self.box.ranges, factors, strict=True)))
+
+    def boxes(self) -> list[Box]:
+        """Return the voxels of every level."""
+        return [self.at(factors) for factors in self.factors()]
 
     def multiscales(self, name: str) -> list[dict[str, Any]]:
         """Return the metadata: where the centre of a voxel lies, in nanometres from that of voxel 0 of the volume."""
         datasets = []
         for level, factors in enumerate(self.factors()):
             scale = [n * size for n, size in zip(factors, self.voxel_size_nm, strict=True)]
-            centre = [start + (n - 1) / 2 for start, n in zip(self.box.start, factors, strict=True)]
+            centre = [start * n + (n - 1) / 2 for start, n in zip(self.at(factors).start, factors, strict=True)]
             translation = [place * size for place, size in zip(centre, self.voxel_size_nm, strict=True)]
             moves = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": translation}]
             datasets.append({"path": str(level), "coordinateTransformations": moves})
@@ -147,7 +154,7 @@ def _levels(group: zarr.Group, pyramid: Pyramid, dtype: DTypeLike) -> list[Any]:
     return [
         group.create_array(
             str(level),
-            shape=pyramid.shape(factors),
+            shape=box.shape,
             dtype=dtype,
             chunks=CHUNK,
             shards=SHARD,
@@ -155,22 +162,30 @@ def _levels(group: zarr.Group, pyramid: Pyramid, dtype: DTypeLike) -> list[Any]:
             fill_value=0,
             dimension_names=tuple("zyx"),
         )
-        for level, factors in enumerate(pyramid.factors())
+        for level, box in enumerate(pyramid.boxes())
     ]
 
 
 def _coarsen(levels: Sequence[Any], pyramid: Pyramid) -> None:
     """Write every level but the first from the one before it."""
-    factors = pyramid.factors()
+    factors, boxes = pyramid.factors(), pyramid.boxes()
     for level in range(1, len(levels)):
-        upper, lower = levels[level - 1 : level + 1]
         steps = [b // a for a, b in zip(factors[level - 1], factors[level], strict=True)]
-        finer = Box.of_shape(upper.shape)
-        for shard in Box.of_shape(lower.shape).tiles(SHARD):
-            voxels = np.zeros(shard.shape, lower.dtype)
+        for shard in boxes[level].tiles(SHARD):
+            voxels = np.zeros(shard.shape, levels[level].dtype)
             for piece in shard.tiles(_PIECE):
-                part = Box(*((a * n, b * n) for (a, b), n in zip(piece.ranges, steps, strict=True))).intersection(finer)
-                assert part is not None
-                voxels[piece.slices(shard.start)] = halved(upper[part.slices()], steps)
+                voxels[piece.slices(shard.start)] = halved(
+                    _windows(levels[level - 1], boxes[level - 1], piece, steps), steps
+                )
             if voxels.any():
-                lower[shard.slices()] = voxels
+                levels[level][shard.slices(boxes[level].start)] = voxels
+
+
+def _windows(array: Any, box: Box, piece: Box, steps: Sequence[int]) -> NDArray[Any]:
+    """Read what becomes a piece of the next level; 0 beyond the box that the array holds."""
+    whole = Box(*((a * n, b * n) for (a, b), n in zip(piece.ranges, steps, strict=True)))
+    inside = whole.intersection(box)
+    assert inside is not None
+    voxels = np.zeros(whole.shape, array.dtype)
+    voxels[inside.slices(whole.start)] = array[inside.slices(box.start)]
+    return voxels
