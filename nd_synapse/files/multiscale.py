@@ -24,7 +24,7 @@ from zarr.storage import LocalStore
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
-__all__ = ["Pyramid", "halved", "open_finest", "write_labelled"]
+__all__ = ["CHUNK", "Pyramid", "halved", "open_level", "write_labelled"]
 
 CHUNK = (16, 256, 256)
 """What a viewer fetches at once (z, y, x)."""
@@ -144,9 +144,9 @@ def write_labelled(folder: Path, name: str, masks: Mapping[str, Volume], labels:
         _coarsen(levels, pyramid)
 
 
-def open_finest(folder: Path, label: str | None = None) -> zarr.Array[Any]:
-    """Open the finest level of the image that `write_labelled` wrote, or of one of its label images, to be read."""
-    return zarr.open_array(folder / ("0" if label is None else f"labels/{label}/0"), mode="r")
+def open_level(folder: Path, level: int, label: str | None = None) -> zarr.Array[Any]:
+    """Open a level of the image that `write_labelled` wrote, or of one of its label images, to be read."""
+    return zarr.open_array(folder / (f"{level}" if label is None else f"labels/{label}/{level}"), mode="r")
 
 
 def _levels(group: zarr.Group, pyramid: Pyramid, dtype: DTypeLike) -> list[Any]:

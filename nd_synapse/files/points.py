@@ -8,21 +8,18 @@ The libraries that write it either make a file for each point and hold all point
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.files.sharded import Create, Entries, interleaved, sharding, write_shard
 from nd_synapse.geometry import Box
 
 __all__ = ["Points", "write_points"]
-
-Create = Callable[[str], AbstractContextManager[BinaryIO]]
-"""Gives a file to write, by its path below the folder of the annotations."""
 
 _MOST_IN_CELL = 10_000
 """Points of a cell of the coarsest grid, which a viewer loads at once; what is more comes in finer grids."""
@@ -94,27 +91,23 @@ def write_points(create: Create, points: Points) -> None:
     n = len(points.positions[0])
     bits = (n >> _AT_ONCE).bit_length()
     with create("by_id/0.shard") as file:
-        _write_shard(file, bits, _by_id(points, n))
+        write_shard(file, bits, _by_id(points, n))
     spatial = []
     for level, grid, cells in _levels(points, n):
         with create(f"spatial{level}/0.shard") as file:
-            _write_shard(file, 0, [(0, _in_cells(points, cells))])
+            write_shard(file, 0, [(0, _in_cells(points, cells))])
         spatial.append(
             {
                 "key": f"spatial{level}",
                 "grid_shape": [int(n) for n in grid],
                 "chunk_size": [float(n) for n in _cell_size(points.box, grid)],
                 "limit": _MOST_IN_CELL,
-                "sharding": _sharding(0, 0),
+                "sharding": sharding(0, 0),
             }
         )
-    info = points.info() | {"by_id": {"key": "by_id", "sharding": _sharding(_AT_ONCE, bits)}, "spatial": spatial}
+    info = points.info() | {"by_id": {"key": "by_id", "sharding": sharding(_AT_ONCE, bits)}, "spatial": spatial}
     with create("info") as file:
         file.write(json.dumps(info, indent=1).encode())
-
-
-Entries = Iterator[tuple[list[int], list[int], bytes]]
-"""Keys, ascending, the number of bytes of each, and all of these bytes."""
 
 
 def _by_id(points: Points, n: int) -> Iterator[tuple[int, Entries]]:
@@ -183,19 +176,12 @@ def _cell_size(box: Box, grid: Integers) -> NDArray[np.float64]:
 def _keys(points: Points, grid: Integers, rows: Integers) -> NDArray[np.uint64]:
     """Return the key of the cell of each point: the bits of its places along x, y, z in turn, as many as each needs."""
     bits = [int(n - 1).bit_length() for n in grid]
-    keys = np.zeros(len(rows), np.uint64)
     sizes, starts = _cell_size(points.box, grid), points.box.start[::-1]
     axes = []
     for values, start, size, cells in zip(points.positions[::-1], starts, sizes, grid, strict=True):
         places = np.floor((np.asarray(values, np.float64)[rows] - start) / size)
         axes.append(np.clip(places, 0, cells - 1).astype(np.uint64))
-    place = 0
-    for bit in range(max(bits)):
-        for axis, needed in zip(axes, bits, strict=True):
-            if bit < needed:
-                keys |= (axis >> np.uint64(bit) & np.uint64(1)) << np.uint64(place)
-                place += 1
-    return keys
+    return interleaved(axes, bits)
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -204,40 +190,3 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
-
-
-def _sharding(preshift: int, bits: int) -> dict[str, Any]:
-    """Describe one shard with 2**bits indices."""
-    return {
-        "@type": "neuroglancer_uint64_sharded_v1",
-        "hash": "identity",
-        "preshift_bits": preshift,
-        "minishard_bits": bits,
-        "shard_bits": 0,
-        "minishard_index_encoding": "raw",
-        "data_encoding": "raw",
-    }
-
-
-def _write_shard(file: BinaryIO, bits: int, parts: Iterable[tuple[int, Entries]]) -> None:
-    """Write a shard: where its 2**bits indices lie, then for each index what is in it, and the index itself."""
-    places = np.zeros((2**bits, 2), "<u8")
-    file.write(places.tobytes())
-    end = 0
-    for number, entries in parts:
-        first, keys, sizes = end, list[int](), list[int]()
-        for some_keys, some_sizes, body in entries:
-            file.write(body)
-            keys += some_keys
-            sizes += some_sizes
-            end += len(body)
-        index = np.zeros((3, len(keys)), "<u8")
-        if keys:
-            index[0] = np.diff(keys, prepend=0)
-            index[1, 0] = first
-            index[2] = sizes
-        file.write(index.tobytes())
-        places[number] = end, end + index.nbytes
-        end += index.nbytes
-    file.seek(0)
-    file.write(places.tobytes())

@@ -28,7 +28,7 @@ def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], ND
 
     The ids are those of the mask's rows, each with as many voxels as its row says, and lie exactly where the mask does.
     """
-    from nd_synapse.files.multiscale import open_finest  # zarr is imported only where it is used
+    from nd_synapse.files.multiscale import open_level  # zarr is imported only where it is used
 
     rows = _Rows.read(root / TABLE, masks)
     faults, ids = [], 0
@@ -36,8 +36,8 @@ def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], ND
         for place, (name, label) in enumerate(label_names(masks).items()):
             mask = mask_of(name)
             if place == 0:
-                faults += _unlike("the image", open_finest(root / LABELS), mask)
-            array = open_finest(root / LABELS, label)
+                faults += _unlike("the image", open_level(root / LABELS, 0), mask)
+            array = open_level(root / LABELS, 0, label)
             expected = rows.voxels(name)
             faults += _unlike(f"labels {label}", array, mask)
             faults += _miscounted(f"labels {label}", _counted(array, len(expected)), expected)
