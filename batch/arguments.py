@@ -164,6 +164,8 @@ def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
     for option, value in _kept(words, "on AWS Batch", _NEVER | _NOT_ON_BATCH, ("--token-file", "--block-size")):
         if option == "--source" and value is not None and "://" not in value:
             raise UsageError(f"{option} on AWS Batch", _HERE, "Copy the volume to S3, and give its s3:// address")
+        if option == "--out" and value is not None and "s3://" not in value:
+            raise UsageError(f"{option} on AWS Batch", _HERE, "Give an s3:// address")
         kept += [option] if value is None else [option, value]
     if bucket is not None and "--bucket" not in kept and "--no-upload" not in kept:
         kept += ["--bucket", bucket]

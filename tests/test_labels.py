@@ -24,33 +24,14 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.manifest import read_run_file
 from tests.volumes_on_disk import SIZE_NM, write
+from tests.volumes_with_puncta import SHAPE, blobs, run, write_blobs
 
-SHAPE = (7, 70, 90)
 STEM = "nomads-unsupervised-predictions"
-
-
-def blobs() -> dict[str, np.ndarray]:
-    """Return two channels with puncta in the same places, some across any cut."""
-    rng = np.random.default_rng(4)
-    pre, post = (rng.poisson(12, SHAPE).astype(np.uint8) for _ in range(2))
-    for z, y, x in rng.integers((1, 3, 3), (6, 67, 87), (40, 3)):
-        for channel in (pre, post):
-            channel[z - 1 : z + 2, y - 2 : y + 2, x - 2 : x + 2] = 150
-    return {"SYNAPSIN": pre, "PSD95": post}
-
-
-def run(source: Path, path: Path, *more: str) -> Path:
-    words = ["--source", str(source), "--path", str(path), "--no-plots", "--no-upload", "--quiet", *more]
-    assert driver.main(words) == 0
-    (folder,) = path.iterdir()
-    return folder
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("labels") / "volume.zarr"
-    write("ome05.zarr", place, blobs())
-    return place
+    return write_blobs(tmp_path_factory.mktemp("labels") / "volume.zarr")
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +120,7 @@ def test_each_class_has_a_label_image_with_the_ids_of_the_one_table(tmp_path: Pa
 
 
 def test_a_run_without_synapses_has_labels_of_zeros_alone(tmp_path: Path) -> None:
-    write("ome05.zarr", tmp_path / "v.zarr", blobs())
-    folder = run(tmp_path / "v.zarr", tmp_path / "made", "--param", "min_voxels=500")
+    folder = run(write_blobs(tmp_path / "v.zarr"), tmp_path / "made", "--param", "min_voxels=500")
     assert rows(folder) == []
     assert found_in(folder) == ("0 ids in 1 label images have the voxels of table and masks", True)
 

@@ -41,7 +41,7 @@ PHASES = (*get_args(Phase), "report")
 _RARE = (
     *("--list-pipelines", "--feature-channels", "--block-size", "--pulls", "--cache"),
     *("--channel", "--resolution", "--scale-float", "--name", "--config", "--token", "--overwrite"),
-    *("--acl", "--out-col", "--out-exp", "--no-plots", "--shared", "--phase", "--shards", "--shard"),
+    *("--acl", "--out", "--out-col", "--out-exp", "--no-plots", "--shared", "--phase", "--shards", "--shard"),
 )
 
 
@@ -103,6 +103,12 @@ def _add_results(p: Parser) -> None:
     add_value(out, "--path", parse_path, "default: %(default)s", metavar="FOLDER", default=DEFAULT_PATH)
     out.add_argument(
         "--bucket", metavar="NAME", help=f"S3 bucket; default: {BUCKET_VARIABLE} in the environment, or none"
+    )
+    out.add_argument(
+        "--out",
+        metavar="URI",
+        help="a folder or s3://BUCKET/PATH that gets labels, mask and points as well, or"
+        " precomputed:// before it for a segmentation",
     )
     out.add_argument("--acl", metavar="NAME", help="canned ACL of the objects; default: private objects, no ACL sent")
     out.add_argument(
@@ -207,6 +213,7 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         path=parse_path("--path", options.path),
         bucket=None if options.no_upload else bucket,
         acl=options.acl,
+        out=options.out,
         out_collection=options.out_col,
         out_experiment=options.out_exp,
         cpus=default_cpus() if options.cpus is None else options.cpus,

@@ -1,4 +1,4 @@
-"""Shards of neuroglancer's precomputed formats: many small things by their number in one file.
+"""Writes shards of neuroglancer's precomputed formats: many small things, by their numbers, in one file.
 
 The format is https://github.com/google/neuroglancer/blob/master/src/datasource/precomputed/sharded.md
 """

@@ -14,7 +14,7 @@ from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.console import app
 from nd_synapse.detection.registration import BEYOND, PUNCTUM_NM, measure_registration
 from nd_synapse.errors import NDSynapseError
-from nd_synapse.job import results
+from nd_synapse.job import out, results
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import BUCKET_VARIABLE, Job, label_names, mask_names
 from nd_synapse.job.manifest import versions
@@ -27,7 +27,17 @@ from nd_synapse.text import shortened
 if TYPE_CHECKING:
     from nd_synapse.report.entry import Report
 
-__all__ = ["check_registration", "check_upload", "draw", "push", "step", "upload", "write_files", "write_page"]
+__all__ = [
+    "check_registration",
+    "check_upload",
+    "draw",
+    "push",
+    "step",
+    "upload",
+    "write_files",
+    "write_out",
+    "write_page",
+]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +56,7 @@ _BEGINNING = {
     "registration": "measuring the shifts between sections and between channels",
     "plots": "drawing the report",
     "push": "writing the masks to BOSS",
+    "out": "writing labels, mask and points to --out",
     "record": "computing checksums",
     "upload": "sending the result folder to S3",
 }
@@ -164,6 +175,7 @@ def _facts(outcome: Outcome) -> RunFacts:
         "About the experiment": source.description,
         **{f"Channel, {role}": channel for role, channel in outcome.roles.items()},
         **{f"Mask {name} in BOSS": state for name, state in outcome.in_boss.items()},
+        "Labels, mask and points": outcome.out,
         "Upload": f"s3://{job.bucket}/{job.results_key}/" if job.bucket else "not requested",
     }
     failed = detection.failed_blocks
@@ -233,6 +245,14 @@ def push(outcome: Outcome, destinations: Mapping[str, boss_push.Destination], pr
             source.remote, images, destinations[name], source.box, source.frame.voxel_size_nm
         )
     outcome.links.update(views)
+
+
+def write_out(outcome: Outcome, folder: ResultFolder) -> None:
+    """Write what `Job.out` is to hold."""
+    outcome.out = "failed"
+    size_nm = outcome.source.frame.voxel_size_nm
+    outcome.out = out.deliver(outcome.job, folder.root, folder.work, list(outcome.detection.masks), size_nm)
+    log.info("%s", outcome.out)
 
 
 def upload(outcome: Outcome, root: Path) -> None:

@@ -17,6 +17,7 @@ from nd_synapse.credentials import Token
 from nd_synapse.detection.fingerprint import code_of
 from nd_synapse.errors import UnknownNameError, UsageError, called, closest
 from nd_synapse.geometry import Box
+from nd_synapse.job.places import Target
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline, check_parameters
@@ -50,6 +51,7 @@ _TYPES: dict[str, Any] = {
     "channels": Mapping,
     "bucket": _Text,
     "acl": _Text,
+    "out": _Text,
     "out_collection": str,
     "out_experiment": str,
     "fresh": bool,
@@ -144,6 +146,8 @@ class Job:
     """S3 bucket; None uploads nothing."""
     acl: str | None = None
     """Canned ACL of the objects; None sends none."""
+    out: str | None = None
+    """Where labels, masks and points are written as well: a folder, ``s3://BUCKET/PATH``, or ``precomputed://`` one."""
     out_collection: str = DEFAULT_OUT_COL
     out_experiment: str = DEFAULT_OUT_EXP
     cpus: int = field(default_factory=default_cpus)
@@ -211,6 +215,8 @@ class Job:
             raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
         if self.source is not None and self.push:
             raise UsageError("a push of masks to BOSS", "the volume is not in BOSS", "Leave push out")
+        if self.out is not None:
+            object.__setattr__(self, "out", Target.of(self.out).uri)
         mask_names(self.pipeline.name, self.pipeline.masks)
         if len(self.results_key.encode(errors="replace")) > _LONGEST_NAME:
             raise UsageError(
@@ -284,6 +290,7 @@ class Job:
             "feature_channels": list(self.feature_channels),
             "path": str(self.path),
             "bucket": self.bucket,
+            "out": self.out,
             "out_collection": self.out_collection,
             "out_experiment": self.out_experiment,
             "cpus": self.cpus,

@@ -88,6 +88,7 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "resumed_blocks": detection.resumed,
         "in_boss": outcome.in_boss,
+        "out": outcome.out or None,
         "links": outcome.links,
         "failures": [str(failure) for failure in outcome.failures],
         "started": outcome.started.isoformat(timespec="seconds"),
@@ -190,6 +191,9 @@ class RunFile:
     failures: tuple[str, ...]
     """Deliveries that failed, without the upload, which comes after run.json."""
     bucket: str | None
+    out: str | None
+    """Where labels, masks and points were written as well."""
+    voxel_size_nm: tuple[float, float, float]
 
     def unlike(self, held: Mapping[str, Mapping[str, Any]]) -> str:
         """Describe how the checksums of a folder differ from those of the run; empty if they do not."""
@@ -245,7 +249,14 @@ def _parsed(content: Mapping[str, Any]) -> RunFile:
         not_in_boss={m: state for m, state in _texts(content["in_boss"]).items() if state.startswith("failed")},
         failures=tuple(map(_text, content["failures"])),
         bucket=None if requested["bucket"] is None else _text(requested["bucket"]),
+        out=None if requested.get("out") is None else _text(requested["out"]),
+        voxel_size_nm=_size(content["source"]["voxel_size_nm_zyx"]),
     )
+
+
+def _size(values: Any) -> tuple[float, float, float]:
+    z, y, x = map(float, values)
+    return (z, y, x)
 
 
 def _text(value: object) -> str:

@@ -29,6 +29,8 @@ class Outcome:
     started: datetime
     in_boss: dict[str, str] = field(default_factory=dict)
     """Mask to its state in BOSS, in words; begins with "failed" where the push failed."""
+    out: str = ""
+    """What was written to `Job.out`, in words; begins with "failed" where that failed."""
     links: dict[str, str] = field(default_factory=dict)
     """Label to link; the masks' channels in BOSS, by mask, come first."""
     registration: Registration | None = None

@@ -27,7 +27,7 @@ class Target:
     """Where ``--out`` leads, and in which form."""
 
     uri: str
-    """As it was given."""
+    """Form and place; a folder with its whole path."""
     where: str
     """A folder, or ``s3://BUCKET/PATH``."""
     is_precomputed: bool
@@ -44,8 +44,9 @@ class Target:
         elif "://" in where:
             raise UsageError(f"--out {uri}", "results cannot be written there", _FORMS)
         else:
-            parse_path("--out", where)
-        return cls(uri, where, uri.startswith(_PRECOMPUTED))
+            where = str(parse_path("--out", where).absolute())
+        is_precomputed = uri.startswith(_PRECOMPUTED)
+        return cls(f"{_PRECOMPUTED if is_precomputed else ''}{where}", where, is_precomputed)
 
     @property
     def is_remote(self) -> bool:

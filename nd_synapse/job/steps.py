@@ -19,7 +19,7 @@ from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UsageError
 from nd_synapse.files.shared_folder import SharedFolder
-from nd_synapse.job import delivery
+from nd_synapse.job import delivery, out
 from nd_synapse.job.deliverables import checksums
 from nd_synapse.job.digits import rounded_columns
 from nd_synapse.job.folder import ResultFolder, locked
@@ -60,6 +60,7 @@ def run(
     delivery.check_upload(job)
     shared_store = None if job.shared is None else open_shared_store(job.shared)
     ready = _prepared(job, folder)
+    out.claim(job, folder.work)
     ready.plan.remember()
     # from here on the folder is this run's; run.json comes last, and marks the run as complete
     clear_results(folder.root, _mask_files(job))
@@ -85,6 +86,9 @@ def run(
             delivery.push(outcome, ready.destinations, progress)
             write_links(folder.root, outcome.links)
             delivery.write_page(report, outcome, folder.root)
+    if job.out is not None:
+        with delivery.step(outcome, "out"):
+            delivery.write_out(outcome, folder)
     with delivery.step(outcome, "record"):
         write_run_json(folder.root, run_json(outcome, checksums(folder.root)))
     if job.bucket is None:
@@ -136,6 +140,7 @@ class _Prepared(NamedTuple):
 
 def _prepared(job: Job, folder: ResultFolder) -> _Prepared:
     """Open the volume, choose channels, check where masks go, and plan: all that can be refused before the work."""
+    out.check_out(job, folder.root)
     source = job.open_source()
     log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
     roles = _roles(job, source)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from nd_synapse.job import rows
 from nd_synapse.job.deliverables import checksums, symlinks
 from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.manifest import RunFile, read_run_file
+from nd_synapse.job.out import compare_out
 from nd_synapse.job.recompute import Differences, Known, parts, recompute
 from nd_synapse.job.results import LABELS, TABLE
 from nd_synapse.pipeline import registry
@@ -40,7 +42,7 @@ class Check:
     """The result of one check."""
 
     name: str
-    """``files``, ``labels``, ``BOSS``, ``S3`` or ``sample``."""
+    """``files``, ``labels``, ``BOSS``, ``out``, ``S3`` or ``sample``."""
     found: str
     good: bool | None = True
     """None for a check that was not made."""
@@ -94,6 +96,8 @@ def verify(request: Request) -> Iterator[Check]:
     else:
         for name in run.masks:
             yield _guarded("BOSS", partial(_in_boss, request, run, run.output, name))
+    if run.out is not None:
+        yield _guarded("out", partial(_in_out, request.folder, run, run.out))
     yield _guarded("S3", partial(_in_s3, request, run))
     yield _guarded("sample", partial(_sample, request, run))
 
@@ -161,6 +165,13 @@ def _host(request: Request, token: Token, run: RunFile) -> str:
             f"If the token is for that host, add --host {address}; otherwise --token public, or --offline",
         )
     return run.host
+
+
+def _in_out(folder: Path, run: RunFile, uri: str) -> Check:
+    """Compare what was written to ``--out`` with the folder."""
+    with TemporaryDirectory() as scratch:
+        wrong = compare_out(uri, folder, Path(scratch), list(run.masks), run.box, run.voxel_size_nm)
+    return Check("out", f"{uri}: {wrong}" if wrong else f"{uri} has what the folder has", not wrong)
 
 
 def _in_s3(request: Request, run: RunFile) -> Check:
