@@ -89,13 +89,15 @@ def volumes(table: Table, channels: Sequence[str] = CHANNELS) -> tuple[Table, Ta
     return {name: (blurred * 8 + noise[name]).clip(0, 255).astype(np.uint8) for name in channels}, {"synapses": mask}
 
 
-def drawn(table: Mapping[str, Any], channels: Sequence[str] = CHANNELS, projections: bool = True) -> Report:
+def drawn(
+    table: Mapping[str, Any], channels: Sequence[str] = CHANNELS, projections: bool = True, facts: RunFacts = FACTS
+) -> Report:
     """Return the report of a table with images."""
     images, masks = volumes(dict(table), channels)
     return draw_report(
         title="PyMeda Plots",
         table=table,
-        facts=FACTS,
+        facts=facts,
         overviews={name: image.max(axis=0) for name, image in images.items() if projections},
         mask_overviews={name: mask.max(axis=0) for name, mask in masks.items() if projections},
         images=images,
