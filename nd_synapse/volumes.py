@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.geometry import Box, Frame, Range
 
-__all__ = ["JobSource", "Source", "Volume"]
+__all__ = ["Cutouts", "JobSource", "Source", "Volume"]
 
 
 class Volume(Protocol):
@@ -27,7 +27,14 @@ class Volume(Protocol):
         """Return a part of it, which must not be written to."""
 
 
-class Source(Protocol):
+class Cutouts(Protocol):
+    """Channels whose voxels can be read; their types are known elsewhere."""
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        """Return the voxels of a channel in three half-open ranges: C order, shape (z, y, x), of the channel's type."""
+
+
+class Source(Cutouts, Protocol):
     """Channels of one volume that share a frame.
 
     A source can be pickled to a worker process, and is read there by one thread at a time.
@@ -64,9 +71,6 @@ class Source(Protocol):
     def dtype(self, channel: str) -> np.dtype[Any]:
         """Return the type of a channel's voxels: uint8, uint16 or uint64."""
 
-    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
-        """Return the voxels of a channel in three half-open ranges: C order, shape (z, y, x), of `dtype(channel)`."""
-
 
 class JobSource(Source, Protocol):
     """A source that a job reads: it says also what may be read in it, and what it is."""
@@ -78,6 +82,10 @@ class JobSource(Source, Protocol):
     @property
     def forbidden_channels(self) -> list[str]:
         """Names of the channels that exist and may not be read."""
+
+    @property
+    def is_service(self) -> bool:
+        """Whether a server answers for its voxels, which is to be asked once for each; buckets and files are read."""
 
     @property
     def is_synthetic(self) -> bool:

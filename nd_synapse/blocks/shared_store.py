@@ -24,7 +24,7 @@ class SharedStore(Protocol):
         ...
 
     def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
-        """Fetch one thing; None, before it is in memory, if it has more bytes."""
+        """Fetch one thing; None, before it is in memory, if it has more bytes; `UnknownNameError` if there is none."""
         ...
 
     def put(self, kind: str, name: str, body: bytes, *, replaces: bool = False) -> None:

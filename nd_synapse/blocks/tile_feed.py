@@ -13,7 +13,7 @@ from nd_synapse.blocks.tile_schedule import TileSchedule
 from nd_synapse.blocks.tiles import Tiles
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
-from nd_synapse.volumes import Source
+from nd_synapse.volumes import Cutouts
 
 __all__ = ["TileFeed"]
 
@@ -31,7 +31,7 @@ class TileFeed:
     def __init__(
         self,
         tiles: Tiles,
-        source: Source,
+        source: Cutouts,
         blocks: Sequence[Box],
         halo: Sequence[int],
         pulls: int,
@@ -105,7 +105,7 @@ class TileFeed:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _pull(self, source: Source) -> None:
+    def _pull(self, source: Cutouts) -> None:
         """Pull tiles until there are none left: the life of a thread."""
         try:
             while (tile := self._next()) is not None:

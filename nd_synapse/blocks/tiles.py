@@ -17,7 +17,7 @@ from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.store import Store
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
-from nd_synapse.volumes import Source
+from nd_synapse.volumes import Cutouts
 
 __all__ = ["Image", "Tiles"]
 
@@ -43,14 +43,14 @@ class Tiles:
         self.size = size
         self.dtypes = dict(dtypes)
 
-    def _key(self, channel: str, tile: Box) -> str:
+    def key(self, channel: str, tile: Box) -> str:
         """Return the key of a tile of a channel; the channel by its number, for its name may be any text."""
         return f"{self.channels.index(channel)}_{key_of(tile)}"
 
     def has(self, tile: Box) -> bool:
         """Return whether all channels of a tile are there, and the tile was checked."""
         return not self.store.has(self.kind, key_of(tile)) and all(
-            self.store.has(self.kind, self._key(channel, tile), "npy") for channel in self.channels
+            self.store.has(self.kind, self.key(channel, tile), "npy") for channel in self.channels
         )
 
     def mark_unchecked(self, tile: Box) -> None:
@@ -66,10 +66,10 @@ class Tiles:
         """Return the size of a tile."""
         return tile.voxels * sum(dtype.itemsize for dtype in self.dtypes.values())
 
-    def pull(self, source: Source, tile: Box) -> None:
+    def pull(self, source: Cutouts, tile: Box) -> None:
         """Pull what is missing of a tile."""
         for channel in self.channels:
-            key = self._key(channel, tile)
+            key = self.key(channel, tile)
             if self.store.has(self.kind, key, "npy"):
                 continue
             voxels = source.get_cutout(channel, *tile.ranges)
@@ -84,14 +84,14 @@ class Tiles:
     def drop(self, tile: Box) -> None:
         """Remove a tile."""
         for channel in self.channels:
-            self.store.remove(self.kind, self._key(channel, tile), "npy")
+            self.store.remove(self.kind, self.key(channel, tile), "npy")
         self.mark_checked(tile)
 
     def channel(self, name: str) -> BlockVolume:
         """Return a channel as an array that reads the tiles it needs."""
 
         def read(tile: Box) -> NDArray[Any]:
-            return self.store.open_plain(self.kind, self._key(name, tile))
+            return self.store.open_plain(self.kind, self.key(name, tile))
 
         return BlockVolume(read, self.volume, self.size, self.dtypes[name])
 
@@ -103,7 +103,7 @@ class Tiles:
 class Image:
     """A channel of the requested volume, read like an array: from the tiles that are kept, else from the source."""
 
-    def __init__(self, tiles: Tiles, source: Source, channel: str) -> None:
+    def __init__(self, tiles: Tiles, source: Cutouts, channel: str) -> None:
         self._tiles = tiles
         self._source = source
         self._channel = channel

@@ -162,6 +162,11 @@ class NeuroDataResource:
         return channel in self._named or not is_mask(resource.raw)
 
     @property
+    def is_service(self) -> bool:
+        """Whether a server answers for the voxels."""
+        return True
+
+    @property
     def is_synthetic(self) -> bool:
         """Whether the experiment's description begins with "synthetic"."""
         return self.description.lower().startswith("synthetic")

@@ -13,6 +13,7 @@ from typing import Any
 from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
 from nd_synapse.blocks.pool import BlockPool, Boxes, Done, Failed
 from nd_synapse.blocks.shared_store import SharedStore
+from nd_synapse.blocks.shared_tiles import SharedTiles
 from nd_synapse.blocks.tile_feed import TileFeed
 from nd_synapse.blocks.tiles import Image
 from nd_synapse.detection.budget import left_bytes
@@ -27,6 +28,7 @@ from nd_synapse.detection.workspace import BlockFunction, Workspace, run_in_work
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
 from nd_synapse.progress import Progress, silent
+from nd_synapse.volumes import Cutouts
 
 __all__ = ["Means", "PoolRunner", "detect", "opened"]
 
@@ -48,6 +50,14 @@ class Means:
     """What pulled tiles may take on disk."""
     shared_store: SharedStore | None = None
     """What the parts of a run share."""
+    shares_tiles: bool = False
+    """Whether they share what they pull, too."""
+
+    def cutouts(self, plan: Plan) -> Cutouts:
+        """Return what gives the voxels of a plan."""
+        if self.shared_store is None or not self.shares_tiles:
+            return plan.source
+        return SharedTiles(plan.source, self.shared_store, replace(plan, region=None).tiles())
 
 
 class PoolRunner:
@@ -122,7 +132,7 @@ class PoolRunner:
         """Return the feed of blocks whose tiles are pulled as they are needed."""
         plan, means = self._plan, self._means
         check = None if step.name == STATISTICS else self._check_tile
-        return TileFeed(plan.tiles(), plan.source, missing, halo, means.pulls, means.keep_bytes, check)
+        return TileFeed(plan.tiles(), means.cutouts(plan), missing, halo, means.pulls, means.keep_bytes, check)
 
     def _check_tile(self, tile: Box) -> None:
         """Refuse a tile that is not what was counted."""
@@ -176,9 +186,11 @@ def detect(
     pulls: int = DEFAULT_PULLS,
     keep_bytes: int = _KEEP_BYTES,
     shared_store: SharedStore | None = None,
+    shares_tiles: bool = False,
 ) -> Detection:
     """Run a pipeline over a box, or finish what an earlier run with the same plan, or parts of this one, began."""
-    with opened(plan, Means(cpus, progress, pulls, keep_bytes, shared_store)) as (passes, runner):
+    means = Means(cpus, progress, pulls, keep_bytes, shared_store, shares_tiles)
+    with opened(plan, means) as (passes, runner):
         check_source(plan, runner.exchange)
         learned = passes.learn()
         forget_other_runs(plan, runner.exchange.store, learned.finding)
@@ -188,7 +200,7 @@ def detect(
     log.info("%s", detection.chance.words(synapses))
     detection = replace(
         detection,
-        images={channel: Image(plan.tiles(), plan.source, channel) for channel in plan.pulled()},
+        images={channel: Image(plan.tiles(), means.cutouts(plan), channel) for channel in plan.pulled()},
         failed_blocks=sorted(runner.failed_blocks, key=lambda failed_block: failed_block.box),
         seconds=runner.seconds,
         resumed=runner.resumed,

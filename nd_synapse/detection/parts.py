@@ -37,12 +37,13 @@ def detect_part(
     *,
     pulls: int = DEFAULT_PULLS,
     keep_bytes: int = 2**62,
+    shares_tiles: bool = False,
 ) -> list[FailedBlock]:
     """Do a part of one phase of a detection."""
     mine = part.of(plan.blocks())
     if not mine:
         return []
-    means = Means(cpus, progress, pulls, keep_bytes, shared_store)
+    means = Means(cpus, progress, pulls, keep_bytes, shared_store, shares_tiles)
     return (_count if part.phase == "statistics" else _find)(plan, part, mine, means)
 
 

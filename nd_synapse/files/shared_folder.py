@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.errors import StorageError, UnknownNameError, UsageError
 from nd_synapse.values import parse_path
 
 __all__ = ["SharedFolder"]
@@ -91,5 +91,7 @@ def _reported(requested: str) -> Iterator[None]:
         yield
     except StorageError:
         raise
+    except FileNotFoundError as error:
+        raise UnknownNameError(requested, "there is no such file", _REMEDY) from error
     except OSError as error:
         raise StorageError(requested, error.strerror or type(error).__name__, _REMEDY) from error

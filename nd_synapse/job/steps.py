@@ -64,7 +64,9 @@ def run(
     ready.plan.remember()
     # from here on the folder is this run's; run.json comes last, and marks the run as complete
     clear_results(folder.root, _mask_files(job))
-    found = detect(ready.plan, job.cpus, progress, shared_store=shared_store, **_pulling(job))
+    found = detect(
+        ready.plan, job.cpus, progress, shared_store=shared_store, shares_tiles=ready.source.is_service, **_pulling(job)
+    )
     table = ColumnFiles(ready.plan.store(), "rounded", rounded_columns(found.table))
     detection = replace(found, table=table)
     outcome = Outcome(job=job, source=ready.source, roles=ready.roles, detection=detection, started=started)
@@ -114,7 +116,8 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
     shared_store = open_shared_store(job.shared or "")
     ready = _prepared(job, folder)
     log.info("part %d of %d (%s)", part.index, part.count, part.phase)
-    failed = detect_part(ready.plan, part, shared_store, job.cpus, progress, **_pulling(job))
+    is_service = ready.source.is_service
+    failed = detect_part(ready.plan, part, shared_store, job.cpus, progress, shares_tiles=is_service, **_pulling(job))
     log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(failed))
     _clear(folder)
 

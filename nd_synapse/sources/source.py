@@ -43,6 +43,7 @@ class FileSource:
         self.image_channels: list[str] = contents.images
         self.description = ""
         self.forbidden_channels: list[str] = []
+        self.is_service = "http://" in self.location.uri or "https://" in self.location.uri
         self.is_synthetic = False
         self.frame = _frame(contents)
         whole = self.frame.extent.ranges

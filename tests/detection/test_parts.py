@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.shared_store import Part
+from nd_synapse.blocks.shared_store import Part, Phase
 from nd_synapse.blocks.store import Store
 from nd_synapse.detection.exchange import Exchange
 from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
-from nd_synapse.errors import DataError, UsageError
+from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.pipeline.contract import Detected, Finding, Place, Summary
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -32,6 +32,7 @@ from tests.pipelines.variants import built, volume
 
 SIZE = (2, 6, 7)
 BOX = Box.of_shape((4, 15, 20))
+PHASES: tuple[Phase, ...] = ("statistics", "detection")
 BLOCKS = len(list(BOX.tiles(SIZE, aligned=True)))
 
 
@@ -46,6 +47,8 @@ class Memory:
         return {name for of, name in self.things if of == kind}
 
     def get(self, kind: str, name: str, most_bytes: int) -> bytes | None:
+        if (kind, name) not in self.things:
+            raise UnknownNameError(f"{kind}/{name}", "it is not there", "Leave it")
         body = self.things[kind, name]
         return body if len(body) <= most_bytes else None
 
@@ -273,3 +276,52 @@ def test_for_any_number_of_parts_each_block_is_in_one_and_they_are_of_one_size(c
 def test_a_part_that_is_none_is_refused(index: int, count: int) -> None:
     with pytest.raises(UsageError, match="counted from 0"):
         Part("detection", index, count)
+
+
+def in_parts_that_share(source: Watching, shared_store: Memory) -> Detection:
+    """Do a detection in parts that leave what they pull for each other."""
+    for part in (Part(phase, index, 2) for phase in PHASES for index in range(2)):
+        with tempfile.TemporaryDirectory() as folder:
+            whole = plan(source, Path(folder), SIZE)
+            assert detect_part(whole, part, shared_store, 1, pulls=1, shares_tiles=True) == []
+    with tempfile.TemporaryDirectory() as folder:
+        whole = plan(source, Path(folder), SIZE)
+        return loaded(detect(whole, 1, pulls=1, shared_store=shared_store, shares_tiles=True))
+
+
+def tiles_in(shared_store: Memory) -> list[tuple[str, str]]:
+    """Return what was left of tiles."""
+    return sorted(thing for thing in shared_store.things if thing[0].startswith("tiles-"))
+
+
+def test_parts_that_share_their_tiles_read_every_voxel_of_the_source_once() -> None:
+    source, shared_store = Watching(**noisy(BOX.shape, np.uint8, 3).data), Memory()
+    source.requested = []
+    alone = in_one(source)
+    source.requested.clear()
+
+    together = in_parts_that_share(source, shared_store)
+
+    same(alone, together)
+    assert len(tiles_in(shared_store)) == BLOCKS * len(source.channels)
+    # the blocks that the last job compares with the source, to see whether it changed, come on top
+    once = BOX.voxels * len(source.channels)
+    compared = sum(box.voxels for box in source.requested) - once
+    assert 0 <= compared <= 9 * SIZE[0] * SIZE[1] * SIZE[2] * len(source.channels)
+
+
+@pytest.mark.slow
+def test_a_shared_tile_that_is_damaged_or_of_another_place_is_pulled_again() -> None:
+    source, shared_store = Watching(**noisy(BOX.shape, np.uint8, 3).data), Memory()
+    source.requested = []
+    alone = in_parts_that_share(source, shared_store)
+    first, second, third, *_ = tiles_in(shared_store)
+    things = shared_store.things
+    whole = {name: things[name] for name in (first, second, third)}
+    things[first] = things[first][:-1]
+    things[second], things[third] = things[third], things[second]
+    for name in [name for name in things if not name[0].startswith("tiles-")]:
+        del things[name]
+
+    same(alone, in_parts_that_share(source, shared_store))
+    assert {name: things[name] for name in whole} == whole
