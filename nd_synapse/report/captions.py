@@ -11,18 +11,23 @@ from numpy.typing import NDArray
 from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.table import Standardised
 
-__all__ = ["STANDARDISED", "TIMES", "TRANSFORMED", "TRANSFORMED_AXIS"]
-__all__ += ["count", "fitted_rows", "left_out", "listed", "plain", "quantile_rows", "strongest", "times"]
+__all__ = ["STANDARDISED", "TIMES", "TRANSFORMED_AXIS"]
+__all__ += ["count", "fitted_rows", "left_out", "listed", "plain", "quantile_rows", "scale_of", "strongest", "times"]
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 STANDARDISED = "Each channel is standardised: 0 is its mean over all synapses, 1 its standard deviation (sd)."
 
-TRANSFORMED = (
+_TRANSFORMED = (
     "Brightness is shown as it was clustered: logarithmic where a channel has a long tail of bright synapses, then in "
     "standard deviations (sd) from the channel's mean over all synapses."
 )
 TRANSFORMED_AXIS = "Transformed brightness (sd from the channel's mean)"
+
+
+def scale_of(logarithmic: Sequence[bool]) -> str:
+    """Return how brightness is shown, given which channels are logarithmic."""
+    return _TRANSFORMED if any(logarithmic) else STANDARDISED
 
 
 def count(number: int, noun: str) -> str:

@@ -79,9 +79,12 @@ def cluster(table: SynapseTable, standardised: Standardised, seed: int) -> Clust
     sample = np.arange(rows)
     if rows > _MOST_FITTED:
         sample = np.sort(np.random.default_rng(seed).choice(rows, _MOST_FITTED, replace=False))
-    with mixtures.one_thread():
-        values, logarithmic = to_gaussian_scales(standardised.values, sample, seed)
-        tree = mixtures.grow(values[sample], seed) if channels else Node(rows)
-        labels = mixtures.label(tree, values)
-    names, n = standardised.names, table.n
+    names, n, values, logarithmic = standardised.names, table.n, standardised.values, (False,) * channels
+    tree, labels = Node(rows), np.zeros(rows, np.int8)
+    # scikit-learn takes a second to import: not where nothing can be split
+    if channels and rows >= 2 * mixtures.smallest_part(channels):
+        with mixtures.one_thread():
+            values, logarithmic = to_gaussian_scales(values, sample, seed)
+            tree = mixtures.grow(values[sample], seed)
+            labels = mixtures.label(tree, values)
     return Clusters(names, values, logarithmic, labels, standardised.rows, n, tree, fitted=len(sample))

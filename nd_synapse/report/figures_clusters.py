@@ -13,7 +13,7 @@ from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from nd_synapse.report import look, mixtures
-from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, fitted_rows, left_out, listed
+from nd_synapse.report.captions import TRANSFORMED_AXIS, count, fitted_rows, left_out, listed, scale_of
 from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.figures_pairs import PAIR_PLOT
 from nd_synapse.report.look import DIVERGING, INK, MARKS, QUIET, SERIES, short, signed
@@ -191,6 +191,8 @@ def _tree_caption(subject: Subject, clusters: Clusters) -> str:
 
 def _scales(clusters: Clusters) -> str:
     """Return a sentence on the channels that were transformed."""
+    if len(clusters.labels) < 2 * mixtures.smallest_part(len(clusters.names)):
+        return "Brightness was taken as measured."
     by_log = [name for name, log in zip(clusters.names, clusters.logarithmic, strict=True) if log]
     if not by_log:
         return "Brightness was taken as measured: a logarithm improves no channel."
@@ -242,7 +244,7 @@ def _stacked_means(subject: Subject) -> Drawing:
     caption = (
         "How the populations differ, split by split: each column is a population, as wide as its share of "
         f"{count(len(clusters.labels), 'synapse')}, and its colours are the mean brightness in each channel. Red: "
-        f"brighter than the mean of all synapses, blue: dimmer. {TRANSFORMED}{left_out(subject.standardised)}"
+        f"brighter than the mean of all synapses, blue: dimmer. {scale_of(clusters.logarithmic)}{left_out(subject.standardised)}"
     )
     alt = f"Mean brightness of the populations after each of {count(levels, 'split')}: {_marked(clusters)}."
     return Drawing(drawn, caption, alt)
@@ -307,7 +309,7 @@ def _mean_heatmap(subject: Subject) -> Drawing:
     caption = (
         f"Mean brightness of the {clusters.number} clusters in each channel, in numbers; all columns are equally wide, "
         f"so that small clusters can be read. Red: brighter than the mean of {count(len(clusters.labels), 'synapse')}, "
-        f"blue: dimmer. {TRANSFORMED}{left_out(subject.standardised)}"
+        f"blue: dimmer. {scale_of(clusters.logarithmic)}{left_out(subject.standardised)}"
     )
     return Drawing(drawn, caption, f"Means by channel: {_marked(clusters)}.", _mean_numbers(clusters))
 
@@ -331,7 +333,7 @@ def _mean_lines(subject: Subject) -> Drawing:
     caption = (
         f"The same means as lines, one for each cluster of {count(len(clusters.labels), 'synapse')}; a thicker line is "
         "a larger cluster, and the line between channels only guides the eye. Where lines are far apart, the channel "
-        f"separates the clusters. {TRANSFORMED}{left_out(subject.standardised)}"
+        f"separates the clusters. {scale_of(clusters.logarithmic)}{left_out(subject.standardised)}"
     )
     return Drawing(drawn, caption, f"Means as lines: {_marked(clusters)}.", _mean_numbers(clusters))
 

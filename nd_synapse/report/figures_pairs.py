@@ -10,7 +10,7 @@ from matplotlib.ticker import MultipleLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
-from nd_synapse.report.captions import TRANSFORMED, TRANSFORMED_AXIS, count, left_out, strongest
+from nd_synapse.report.captions import TRANSFORMED_AXIS, count, left_out, scale_of, strongest
 from nd_synapse.report.clusters import Clusters
 from nd_synapse.report.look import ACCENT, INK, PALE, SEQUENTIAL, SERIES, WIDTH_IN, short
 from nd_synapse.report.plot import Drawing, Plot, Subject
@@ -164,7 +164,7 @@ def _caption(subject: Subject, d: int, points: int) -> str:
     return (
         f"{of}, two by two, for {count(n, 'synapse')}. Below the diagonal: {some} as points{coloured}. Above it: how "
         "many of all synapses lie where (brighter colour: more, on a logarithmic scale; white: none). On it: the "
-        f"histogram of all synapses{lines}. {TRANSFORMED} Axes span little more than the 0.2 to 99.8 % "
+        f"histogram of all synapses{lines}. {scale_of(clusters.logarithmic)} Axes span little more than the 0.2 to 99.8 % "
         f"quantiles.{left_out(subject.standardised)}"
     )
 

@@ -33,6 +33,17 @@ def one_thread():
         yield
 
 
+def test_too_few_synapses_for_a_split_are_one_population_without_scikit_learn():
+    program = (
+        "import sys; from nd_synapse.report.plot import show;"
+        "from tests.report.examples import PLOTS, subject, synapses; of = subject(synapses(90));"
+        "assert of.clusters.number == 1;"
+        "assert 'Brightness was taken as measured' in show(PLOTS['dendrogram'], of).reason;"
+        "assert not [name for name in sys.modules if name.startswith('sklearn')]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
 def subject_of(values, seed=0):
     """Return the subject of an array of shape (rows, channels)."""
     table = {f"mean_C{i}": column for i, column in enumerate(np.asarray(values).T)}
