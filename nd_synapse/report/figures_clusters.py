@@ -244,7 +244,8 @@ def _stacked_means(subject: Subject) -> Drawing:
     caption = (
         "How the populations differ, split by split: each column is a population, as wide as its share of "
         f"{count(len(clusters.labels), 'synapse')}, and its colours are the mean brightness in each channel. Red: "
-        f"brighter than the mean of all synapses, blue: dimmer. {scale_of(clusters.logarithmic)}{left_out(subject.standardised)}"
+        f"brighter than the mean of all synapses, blue: dimmer. {scale_of(clusters.logarithmic)}"
+        f"{left_out(subject.standardised)}"
     )
     alt = f"Mean brightness of the populations after each of {count(levels, 'split')}: {_marked(clusters)}."
     return Drawing(drawn, caption, alt)

@@ -164,8 +164,8 @@ def _caption(subject: Subject, d: int, points: int) -> str:
     return (
         f"{of}, two by two, for {count(n, 'synapse')}. Below the diagonal: {some} as points{coloured}. Above it: how "
         "many of all synapses lie where (brighter colour: more, on a logarithmic scale; white: none). On it: the "
-        f"histogram of all synapses{lines}. {scale_of(clusters.logarithmic)} Axes span little more than the 0.2 to 99.8 % "
-        f"quantiles.{left_out(subject.standardised)}"
+        f"histogram of all synapses{lines}. {scale_of(clusters.logarithmic)} Axes span little more than the "
+        f"0.2 to 99.8 % quantiles.{left_out(subject.standardised)}"
     )
 
 
