@@ -11,8 +11,9 @@ from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse import logs
 from nd_synapse.cli.options import add_verbosity, level_of
-from nd_synapse.cli.run_options import job_from, parser
+from nd_synapse.cli.run_options import job_from, parser, speeds_from
 from nd_synapse.console.parser import Parser, add_number
+from nd_synapse.detection.speeds import Speeds
 from nd_synapse.errors import REMOTE, UsageError, exit_codes
 from nd_synapse.job.job import Job
 from nd_synapse.redaction import is_known_in
@@ -115,12 +116,13 @@ class Requested:
     job: Job
     cpus: int | None
     """Workers, if the user gives them: those of `job` fit this machine."""
+    speeds: Speeds
 
     def plan(self, compute: Compute) -> BatchPlan:
         """Open the volume and plan its run."""
         from batch.planning import plan_of  # intern is imported only where it is used
 
-        return plan_of(self.job, self.job.open_source(), compute, self.ours.shards, self.cpus)
+        return plan_of(self.job, self.job.open_source(), compute, self.ours.shards, self.cpus, self.speeds)
 
 
 def requested_run(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Requested:
@@ -132,7 +134,7 @@ def requested_run(command: str, argv: Sequence[str], environ: Mapping[str, str])
     options = run.parse_args(words)
     job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options)))
-    return Requested(ours, words, job, options.cpus)
+    return Requested(ours, words, job, options.cpus, speeds_from(options))
 
 
 _MINE = "the run sets it itself"
@@ -154,14 +156,17 @@ _NOT_ON_BATCH = {
     "--path": "the files of a container are lost with it; results go to S3",
 }
 
+_PLANNED_WITH = ("--block-size", "--calibrate")
+"""Options that are used here: the plan sets the size of the blocks."""
+
 _NOT_IN_A_SCRIPT = {"--token": "everyone who may read the script could read it; use BOSS_TOKEN or --token-file"}
 
 
 def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
     """Return the options of the job in a container."""
     kept: list[str] = []
-    # the token opens the volume for the plan, and the plan sets the size of the blocks
-    for option, value in _kept(words, "on AWS Batch", _NEVER | _NOT_ON_BATCH, ("--token-file", "--block-size")):
+    # the token opens the volume for the plan
+    for option, value in _kept(words, "on AWS Batch", _NEVER | _NOT_ON_BATCH, ("--token-file", *_PLANNED_WITH)):
         if option == "--source" and value is not None and "://" not in value:
             raise UsageError(f"{option} on AWS Batch", _HERE, "Copy the volume to S3, and give its s3:// address")
         if option == "--out" and value is not None and "s3://" not in value:
@@ -174,7 +179,7 @@ def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
 
 def for_script(words: Sequence[str]) -> tuple[str, ...]:
     """Return the options of all jobs of a cluster."""
-    kept = _kept(words, "in a script", _NEVER | _NOT_IN_A_SCRIPT, ("--path", "--block-size"))
+    kept = _kept(words, "in a script", _NEVER | _NOT_IN_A_SCRIPT, ("--path", *_PLANNED_WITH))
     return tuple(word for pair in kept for word in pair if word is not None)
 
 

@@ -41,12 +41,11 @@ _FETCHES_A_S = (100.0, 1000.0)
 _MASK_BYTES_S = (20e6, 200e6)
 
 ASSUMED = (
-    f"voxels: {Needs.assumed}",
     f"an attempt: {_START_S[0]:.0f} to {_START_S[1]:.0f} s until its first request (machine, image, Python)",
     f"S3: {_FETCHES_A_S[0]:.0f} to {_FETCHES_A_S[1]:,.0f} objects a second, fetched by a job 16 at a time",
     f"masks: {_MASK_BYTES_S[0] / 1e6:.0f} to {_MASK_BYTES_S[1] / 1e6:.0f} MB/s to BOSS and back, mostly zeros",
 )
-"""The assumptions behind the times, for the reader of a plan."""
+"""The assumptions behind the times, besides the speeds, for the reader of a plan."""
 
 _PAGE = 1000
 """Names in a page of S3."""

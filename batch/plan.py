@@ -12,6 +12,7 @@ from batch.prices import PATH, Range
 from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import MOST_CHILDREN
+from nd_synapse.detection.speeds import Speeds
 from nd_synapse.geometry import Box
 
 __all__ = ["BatchPlan", "duration", "size"]
@@ -55,6 +56,12 @@ class BatchPlan:
     request_bytes: int
     """The largest response of BOSS, uncompressed."""
     cost: Cost
+    speeds: Speeds
+
+    @property
+    def assumed(self) -> list[str]:
+        """What the times are computed from."""
+        return [f"voxels: {self.speeds}", *ASSUMED]
 
     @property
     def children_at_once(self) -> int:
@@ -96,12 +103,16 @@ class BatchPlan:
             "pulled_bytes": self.pulled_bytes,
             "boss_requests": self.boss_requests,
             "seconds": list(self.seconds),
-            "assumed": list(ASSUMED),
+            "assumed": self.assumed,
         }
 
     def as_text(self) -> str:
         """Return the plan as text."""
-        shown = [*_facts(self), *(("note", text) for text in _notes(self)), *(("assumed", text) for text in ASSUMED)]
+        shown = [
+            *_facts(self),
+            *(("note", text) for text in _notes(self)),
+            *(("assumed", text) for text in self.assumed),
+        ]
         return "".join(f"{name:<{_WIDTH}} {text}\n" for name, text in shown)
 
 

@@ -17,6 +17,7 @@ from batch.shards import shards_for
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
 from nd_synapse.detection.budget import Needs, check_memory, fitted, needs_of
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.speeds import ASSUMED, Speeds
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.job.forecast import candidates
@@ -58,6 +59,7 @@ class Wishes:
     """Whether the user gave the block size."""
     push: bool = True
     """Whether the masks go to BOSS."""
+    speeds: Speeds = ASSUMED
 
     @property
     def child_cpus(self) -> int:
@@ -81,6 +83,7 @@ def plan_of(
     compute: Compute = "EC2",
     shards: int | None = None,
     cpus: int | None = None,
+    speeds: Speeds = ASSUMED,
 ) -> BatchPlan:
     """Plan the run of a job."""
     channels = candidates(source)
@@ -103,6 +106,7 @@ def plan_of(
         cache_bytes=job.cache_bytes,
         keeps_blocks=job.block_size is not None,
         push=bool(job.push),
+        speeds=speeds,
     )
     return planned(plan, wishes)
 
@@ -112,12 +116,13 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
     plan = _with_blocks(plan, wishes)
     load = load_of(plan, wishes.push)
     near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls, plan.box)
+    near = replace(near, speeds=wishes.speeds)
     shards = wishes.shards or _shards(plan, wishes, load, near)
     at_once = min(shards, wishes.most_at_once)
     # the report has BOSS for itself; where the user limits the memory, more pulls would not fit
     pulls = wishes.pulls * (at_once if wishes.memory_bytes is None else 1)
     cpus = _report_cpus(plan, wishes, pulls)
-    whole = needs_of(plan, cpus, pulls)
+    whole = replace(needs_of(plan, cpus, pulls), speeds=wishes.speeds)
     _check_memory(wishes, whole)
     if shards == 1:
         phases: tuple[Phase, ...] = (single(load, whole, cpus, pulls),)
@@ -149,6 +154,7 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
         volume_bytes=plan.box.voxels * load.voxel_bytes,
         request_bytes=load.request_bytes,
         cost=cost_of(prices or read_prices(), wishes.compute, phases, each),
+        speeds=wishes.speeds,
     )
 
 
@@ -181,7 +187,8 @@ def _crop(plan: Plan, cpus: int) -> Plan:
 
 def _shards(plan: Plan, wishes: Wishes, load: Load, near: Needs) -> int:
     """Choose the number of shards."""
-    alone = single(load, needs_of(plan, wishes.report_cpus, wishes.pulls), wishes.report_cpus, wishes.pulls)
+    whole = replace(needs_of(plan, wishes.report_cpus, wishes.pulls), speeds=wishes.speeds)
+    alone = single(load, whole, wishes.report_cpus, wishes.pulls)
     if middle(alone.child_s) <= SINGLE_S:
         return 1
 

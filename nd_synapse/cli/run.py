@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from nd_synapse import logs
 from nd_synapse.cli.options import level_of, search_working_folder
-from nd_synapse.cli.run_options import job_from, parser
+from nd_synapse.cli.run_options import job_from, parser, speeds_from
 from nd_synapse.cli.upload import ended_at_once
 from nd_synapse.console import app
-from nd_synapse.errors import StoppedError
+from nd_synapse.errors import StoppedError, UsageError
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.pipeline.listing import described, listed
@@ -56,7 +56,11 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     job = job_from(options, environ)
     logs.apply(logs.LogSettings(level_of(options)))
     if options.dry_run:
-        return app.write_stdout(dry_run(job))
+        return app.write_stdout(dry_run(job, speeds_from(options)))
+    if options.calibrate is not None:
+        raise UsageError(
+            "--calibrate without --dry-run", "only a plan has a use for it", "Give --dry-run, or leave it out"
+        )
     with opened(job) as folder, logs.job_log(folder.root / GROWING, job.token):
         outcomes: list[Outcome] = []
 

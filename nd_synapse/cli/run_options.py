@@ -23,15 +23,17 @@ from nd_synapse.cli.options import (
 from nd_synapse.config import NeurodataConfig, read_neurodata_config
 from nd_synapse.console.parser import Parser, add_number, add_value
 from nd_synapse.credentials import TOKEN_VARIABLE, Token, find_token
+from nd_synapse.detection.speeds import ASSUMED, Speeds
 from nd_synapse.errors import REMOTE, IncompleteError, UsageError, exit_codes
 from nd_synapse.geometry import Box
+from nd_synapse.job.calibration import read_speeds
 from nd_synapse.job.job import BUCKET_VARIABLE, DEFAULT_OUT_COL, DEFAULT_OUT_EXP, DEFAULT_PATH, Job
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
 from nd_synapse.redaction import hide
 from nd_synapse.values import parse_assignments, parse_gib, parse_names, parse_path
 
-__all__ = ["PHASES", "job_from", "parser"]
+__all__ = ["PHASES", "job_from", "parser", "speeds_from"]
 
 _MOST_PARTS = 1_000_000
 """Parts of a phase, at most: one for each block."""
@@ -39,7 +41,7 @@ _MOST_PARTS = 1_000_000
 PHASES = (*get_args(Phase), "report")
 
 _RARE = (
-    *("--list-pipelines", "--feature-channels", "--block-size", "--pulls", "--cache"),
+    *("--list-pipelines", "--calibrate", "--feature-channels", "--block-size", "--pulls", "--cache"),
     *("--channel", "--resolution", "--scale-float", "--name", "--config", "--token", "--overwrite"),
     *("--acl", "--out", "--out-col", "--out-exp", "--no-plots", "--shared", "--phase", "--shards", "--shard"),
 )
@@ -95,6 +97,8 @@ def _add_work(p: Parser) -> None:
     )
     what.add_argument("--fresh", action="store_true", help="start over instead of resuming a stopped run")
     what.add_argument("--dry-run", action="store_true", help="print the plan and what it needs, and do nothing")
+    help_ = "result folder or run.json of a run, whose speeds the plan takes in place of assumptions"
+    add_value(what, "--calibrate", parse_path, help_, metavar="RUN")
 
 
 def _add_results(p: Parser) -> None:
@@ -189,6 +193,11 @@ def _volume(options: argparse.Namespace, config: NeurodataConfig | None, token: 
             "a job", f"{', '.join(missing)} not given", "Give them, or --source, or --config neurodata.cfg"
         )
     return {"host": given["host"], "collection": given["col"], "experiment": given["exp"], "box": Box(z, y, x)}
+
+
+def speeds_from(options: argparse.Namespace) -> Speeds:
+    """Return the speeds that a plan assumes, or those of the run that it is calibrated with."""
+    return ASSUMED if options.calibrate is None else read_speeds(options.calibrate)
 
 
 def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:

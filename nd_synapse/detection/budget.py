@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, MAX_BLOCKS
 from nd_synapse.detection.chance import sample_of
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.speeds import ASSUMED, Speeds
 from nd_synapse.detection.windows import surroundings
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
@@ -94,14 +95,17 @@ class Needs:
     files: int
     """Files in the scratch folder."""
 
-    assumed = "2 to 20 MB/s a cutout in flight, at most 200 MB/s in all; 5 to 20 million voxels/s a worker"
+    speeds: Speeds = ASSUMED
     """What the time is computed from; only a run shows it."""
 
     def seconds(self, cpus: int, pulls: int) -> tuple[float, float]:
         """Return how long it may take, from what it takes at best to what it takes at worst."""
         quick, slow = (self.blocks * seconds / min(cpus, self.blocks) for seconds in _BLOCK_S)
-        best = max(self.pull_bytes / min(pulls * 20e6, 200e6), self.voxels / (cpus * 20e6), quick)
-        worst = self.pull_bytes / min(pulls * 2e6, 200e6) + max(self.voxels / (cpus * 5e6), slow)
+        least, most = self.speeds.cutout_bytes_s
+        slowly, quickly = (self.pull_bytes / min(pulls * speed, self.speeds.most_bytes_s) for speed in (least, most))
+        least, most = self.speeds.worker_voxels_s
+        best = max(quickly, self.voxels / (cpus * most), quick)
+        worst = slowly + max(self.voxels / (cpus * least), slow)
         return best, worst
 
 

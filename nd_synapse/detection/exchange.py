@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from typing import Any
 
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import sealed, unsealed
@@ -29,8 +30,11 @@ _AT_ONCE_BYTES = 2**25
 _TEXT_CHARACTERS = 2**15
 """Characters that other parts get of a reason (its beginning) and of a traceback (its end)."""
 
-_FAILED_BLOCK_BYTES = 2**20
-"""Largest note of a block that failed: twice so many characters, escaped."""
+_NOTE_BYTES = 2**20
+"""Largest note, which is of a block that failed: twice so many characters, escaped."""
+
+_SAMPLE = 64
+"""Notes that are read where a sample suffices."""
 
 _LENGTH = struct.Struct("<Q")
 
@@ -120,9 +124,12 @@ class Exchange:
     def leave_failed_block(self, kind: str, failed_block: FailedBlock) -> None:
         """Record for the other parts that a block failed."""
         reason, traceback = failed_block.reason[:_TEXT_CHARACTERS], failed_block.traceback[-_TEXT_CHARACTERS:]
-        note = json.dumps({"reason": reason, "traceback": traceback}).encode()
-        kind, name = f"failed-{kind}", f"{key_of(failed_block.box)}.note"
-        self._leave(kind, name, sealed(note, f"{kind}/{name}"))
+        self.leave_note(f"failed-{kind}", key_of(failed_block.box), {"reason": reason, "traceback": traceback})
+
+    def leave_note(self, kind: str, key: str, content: Mapping[str, Any]) -> None:
+        """Leave plain values for the other parts."""
+        name = f"{key}.note"
+        self._leave(kind, name, sealed(json.dumps(content).encode(), f"{kind}/{name}"))
 
     def failed_blocks(self, kind: str, step: str, blocks: Sequence[Box]) -> list[FailedBlock]:
         """Return which blocks failed in other parts."""
@@ -133,15 +140,27 @@ class Exchange:
         found = []
         for block in blocks:
             name = f"{key_of(block)}.note"
-            if name not in there:
-                continue
-            body = self.shared_store.get(kind, name, _FAILED_BLOCK_BYTES)
-            try:
-                note = json.loads(unsealed(_within(_FAILED_BLOCK_BYTES, body), f"{kind}/{name}"))
-                found.append(FailedBlock(block, step, str(note["reason"]), str(note["traceback"])))
-            except (ValueError, LookupError, TypeError, RecursionError) as error:
-                self._make_again(kind, name, error)
+            note = self._note(kind, name, self.shared_store) if name in there else None
+            if note is not None:
+                found.append(FailedBlock(block, step, str(note.get("reason")), str(note.get("traceback"))))
         return found
+
+    def notes(self, kind: str) -> list[dict[str, Any]]:
+        """Return some of the notes that other parts left, spread over all; what many parts say a sample says."""
+        if self.shared_store is None:
+            return []
+        names = sorted(self._names(kind, self.shared_store))
+        some = names[:: max(1, len(names) // _SAMPLE)]
+        return [note for name in some if (note := self._note(kind, name, self.shared_store)) is not None]
+
+    def _note(self, kind: str, name: str, shared_store: SharedStore) -> dict[str, Any] | None:
+        """Read a note; None if it is damaged."""
+        body = shared_store.get(kind, name, _NOTE_BYTES)
+        try:
+            return dict(json.loads(unsealed(_within(_NOTE_BYTES, body), f"{kind}/{name}")))
+        except (ValueError, TypeError, RecursionError) as error:
+            self._make_again(kind, name, error)
+            return None
 
 
 def _within(limit: int, body: bytes | None) -> bytes:

@@ -23,6 +23,7 @@ from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.resume import check_source, forget_other_runs, refuse_changed_tile
 from nd_synapse.detection.runner import STATISTICS, Step
+from nd_synapse.detection.speeds import Measured
 from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import BlockFunction, Workspace, run_in_worker, set_up_worker
 from nd_synapse.errors import DataError
@@ -30,9 +31,12 @@ from nd_synapse.geometry import Box
 from nd_synapse.progress import Progress, silent
 from nd_synapse.volumes import Cutouts
 
-__all__ = ["Means", "PoolRunner", "detect", "opened"]
+__all__ = ["MEASURED", "Means", "PoolRunner", "detect", "opened"]
 
 log = logging.getLogger(__name__)
+
+MEASURED = "speeds"
+"""Kind of the notes in which parts leave how fast they were."""
 
 _KEEP_BYTES = 2**62
 """What tiles may take on disk where nobody sets a limit."""
@@ -70,6 +74,7 @@ class PoolRunner:
     def __init__(self, plan: Plan, pool: BlockPool, means: Means) -> None:
         self.failed_blocks: list[FailedBlock] = []
         self.seconds: dict[str, float] = {}
+        self.measured = Measured()
         self.resumed: dict[str, int] = {}
         """Blocks by step that an earlier run, or another part of this one, had finished."""
         self.exchange = Exchange(plan.store(), means.shared_store, left_bytes(plan))
@@ -122,6 +127,8 @@ class PoolRunner:
                 tile_feed.close()
         if tile_feed is not None:
             self._add_seconds("pull", tile_feed.seconds)
+            pulled = sum(map(self._plan.tiles().bytes_of, tile_feed.pull_s))
+            self.measured.add_pulls(pulled, sum(tile_feed.pull_s.values()), tile_feed.seconds)
         self._add_seconds(name, time.monotonic() - started)
 
     def _add_seconds(self, name: str, seconds: float) -> None:
@@ -148,6 +155,8 @@ class PoolRunner:
             if not step.sampled:
                 self.failed_blocks.append(FailedBlock(outcome.box, step.name, outcome.reason, outcome.traceback))
             return
+        if not step.sampled:
+            self.measured.add_block(step.name, outcome.box.voxels, outcome.seconds)
         write_s = outcome.result.write_s
         text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
         log.debug(text, step.name, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20)
@@ -195,6 +204,8 @@ def detect(
         learned = passes.learn()
         forget_other_runs(plan, runner.exchange.store, learned.finding)
         detection = passes.detect(learned)
+    for note in runner.exchange.notes(MEASURED):
+        runner.measured.add(Measured.of_json(note))
     name, synapses = plan.pipeline.name, len(detection.table["id"])
     log.info("%d objects, %d of them synapses (%s)", detection.candidates, synapses, name)
     log.info("%s", detection.chance.words(synapses))
@@ -204,6 +215,7 @@ def detect(
         failed_blocks=sorted(runner.failed_blocks, key=lambda failed_block: failed_block.box),
         seconds=runner.seconds,
         resumed=runner.resumed,
+        measured=runner.measured,
     )
     tissue, padded = detection.tissue, 100 * detection.padded
     log.info("searched %.4g um3 of tissue; %.3g %% of the box are padding", tissue.um3(plan.voxel_size_nm), padded)

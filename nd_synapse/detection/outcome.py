@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
+from nd_synapse.detection.speeds import Measured
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
@@ -81,6 +82,8 @@ class Detection:
     """Time by step."""
     resumed: dict[str, int] = field(default_factory=dict)
     """Blocks by step that an earlier run had finished."""
+    measured: Measured = field(default_factory=Measured)
+    """How fast workers and cutouts were, in all parts of the run."""
 
     @property
     def padded(self) -> float:

@@ -13,7 +13,7 @@ from nd_synapse.blocks.block_volume import overlapping
 from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
 from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.detection.counted import Counted
-from nd_synapse.detection.on_disk import Means, PoolRunner, opened
+from nd_synapse.detection.on_disk import MEASURED, Means, PoolRunner, opened
 from nd_synapse.detection.outcome import FailedBlock
 from nd_synapse.detection.padding import seen_around
 from nd_synapse.detection.passes import Passes
@@ -56,6 +56,7 @@ def _count(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[Fa
         passes.count(mine)
         runner.exchange.store.save(kind, key, passes.total(passes.whole(mine)).packed())
         runner.exchange.leave((kind,), key)
+        _leave_speeds(part, runner)
         return runner.failed_blocks
 
 
@@ -66,21 +67,28 @@ def _find(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[Fai
         finding = _finding_of_sums(plan, part, runner, passes.workspace)
         # what is pulled is compared with their digests, and padding is in what was counted around them
         if finding is not None and _fetch_counted(plan, _counted(plan, mine, finding), runner):
-            return _find_with(finding, plan, mine, passes, runner)
+            return _find_with(finding, plan, part, passes, runner)
     # a part of the counting is not done, or lost: what is missing is counted here, where all its surroundings are
     with opened(plan, means) as (passes, _):
         finding = passes.learn().finding
     with opened(near, means) as (passes, runner):
-        return _find_with(finding, plan, mine, passes, runner)
+        return _find_with(finding, plan, part, passes, runner)
 
 
-def _find_with(
-    finding: Finding, plan: Plan, mine: Sequence[Box], passes: Passes, runner: PoolRunner
-) -> list[FailedBlock]:
+def _find_with(finding: Finding, plan: Plan, part: Part, passes: Passes, runner: PoolRunner) -> list[FailedBlock]:
     """Label and measure blocks of which all that they need is counted; return which of them failed."""
+    mine = part.of(plan.blocks())
     passes.count(_counted(plan, mine, finding))
     passes.find(finding, passes.whole(mine), wanted=False)
+    _leave_speeds(part, runner)
     return [failed_block for failed_block in runner.failed_blocks if failed_block.box in mine]
+
+
+def _leave_speeds(part: Part, runner: PoolRunner) -> None:
+    """Leave how fast a part was, unless it did nothing."""
+    if runner.measured.passes:
+        key = f"{part.phase}-{part.index}-of-{part.count}"
+        runner.exchange.leave_note(MEASURED, key, runner.measured.as_json())
 
 
 def _fetch_counted(plan: Plan, some: Sequence[Box], runner: PoolRunner) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE
 from nd_synapse.detection.budget import check_memory, fits, fitted, needs_of
 from nd_synapse.detection.plan import Plan, remembered_block_size
+from nd_synapse.detection.speeds import ASSUMED, Speeds
 from nd_synapse.geometry import Box
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
@@ -65,9 +66,9 @@ def candidates(source: Source) -> list[str]:
     return [channel for channel in source.image_channels if channel in source.requested_channels]
 
 
-def forecast(job: Job, plan: Plan) -> str:
+def forecast(job: Job, plan: Plan, speeds: Speeds = ASSUMED) -> str:
     """Return what a job would do and need, as text."""
-    needs = needs_of(plan, job.cpus, job.pulls)
+    needs = replace(needs_of(plan, job.cpus, job.pulls), speeds=speeds)
     workers, pulls = min(job.cpus, needs.blocks), min(job.pulls, needs.blocks * len(plan.pulled()))
     low, high = needs.seconds(min(workers, available_cores()), pulls)
     whole, disk = needs.pull_bytes, needs.disk_bytes
@@ -86,7 +87,7 @@ def forecast(job: Job, plan: Plan) -> str:
         "to pull": f"{pulled} before compression, {pulls} cutouts at a time",
         "memory": f"--memory {in_gib(sufficient_bytes(needs.memory_bytes))} (GiB) is enough for {workers} workers",
         "disk": f"{scratch}, and as much as the masks for the results",
-        "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes, from {needs.assumed}",
+        "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes, from {speeds}",
         "results": f"{plan.folder.parent}",
     }
     return "".join(f"{name:<9} {text}\n" for name, text in lines.items())

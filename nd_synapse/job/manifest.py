@@ -94,6 +94,7 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
         "started": outcome.started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {step: round(seconds, 3) for step, seconds in outcome.seconds.items()},
+        "speeds": detection.measured.as_json(),
         "versions": versions(),
     }
 

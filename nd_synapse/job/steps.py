@@ -17,6 +17,7 @@ from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.speeds import ASSUMED, Speeds
 from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UsageError
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.job import delivery, out
@@ -122,14 +123,14 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
     _clear(folder)
 
 
-def dry_run(job: Job) -> str:
+def dry_run(job: Job, speeds: Speeds = ASSUMED) -> str:
     """Return what a job would do and need; nothing is pulled and nothing written."""
     delivery.check_upload(job)
     folder = ResultFolder.named(job.path, job.results_key)
     folder.check_place()
     if folder.root.exists():
         _check_folder(job, folder)
-    return forecast(job, _prepared(job, folder).plan)
+    return forecast(job, _prepared(job, folder).plan, speeds)
 
 
 class _Prepared(NamedTuple):
