@@ -14,6 +14,7 @@ from batch.retry import Compute
 from batch.shards import pulled_by
 from nd_synapse.boss.cutouts import REQUEST_VOXELS, request_size
 from nd_synapse.detection.budget import Needs
+from nd_synapse.detection.exchange import NOTES_SAMPLED
 from nd_synapse.detection.plan import Plan
 from nd_synapse.geometry import Box
 
@@ -144,11 +145,11 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
     all_s = every.seconds(at_once * cpus, at_once * pulls)
     sums, blocks = _pages(shards), _pages(load.blocks)
     if name == "statistics":
-        # besides blocks and sums, each child lists sums, blocks and failed blocks
-        puts, gets, fetched = load.blocks + shards + shards * (sums + blocks + 1), 0, 0
+        # besides blocks, sums and its speeds, each child lists sums, blocks and failed blocks
+        puts, gets, fetched = load.blocks + 2 * shards + shards * (sums + blocks + 1), 0, 0
     else:
-        # besides blocks, each child lists sums, failed blocks, and blocks three times
-        puts, gets = load.blocks + shards * (sums + 3 * blocks + 1), shards**2 + load.blocks
+        # besides blocks and its speeds, each child lists sums, failed blocks, and blocks three times
+        puts, gets = load.blocks + shards * (1 + sums + 3 * blocks + 1), shards**2 + load.blocks
         fetched = gets // shards
     return Phase(
         name=name,
@@ -163,16 +164,18 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
     )
 
 
-def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
+def report(load: Load, needs: Needs, cpus: int, pulls: int, shards: int) -> Phase:
     """Estimate the job that joins the blocks of the arrays, measures, draws and delivers."""
+    # it reads how fast some of the children were
+    gets = 2 * load.blocks + min(2 * shards, NOTES_SAMPLED)
     return Phase(
         name="report",
         jobs=1,
         at_once=1,
         pulled_bytes=load.box.voxels * load.voxel_bytes,
         boss_requests=round(load.blocks * load.tile_requests) + load.push_requests,
-        s3_puts=load.blocks + 4 * _pages(load.blocks),
-        s3_gets=2 * load.blocks,
+        s3_puts=load.blocks + 4 * _pages(load.blocks) + _pages(2 * shards),
+        s3_gets=gets,
         fixed_s=added(_START_S, _fetching(2 * load.blocks)),
         work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
     )
@@ -181,7 +184,7 @@ def report(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
 def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
     """Estimate a run in one job, which writes its blocks to S3, too, for it may be interrupted."""
     puts = 3 * load.blocks + 4 * _pages(load.blocks)
-    return replace(report(load, needs, cpus, pulls), name="single", s3_puts=puts, s3_gets=0, fixed_s=_START_S)
+    return replace(report(load, needs, cpus, pulls, 0), name="single", s3_puts=puts, s3_gets=0, fixed_s=_START_S)
 
 
 def _pages(names: int) -> int:

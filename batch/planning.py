@@ -131,7 +131,7 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
             array(name, load, near, shards, at_once, wishes.child_cpus, wishes.pulls)
             for name in ("statistics", "detection")
         )
-        phases = (*arrays, report(load, whole, cpus, pulls))
+        phases = (*arrays, report(load, whole, cpus, pulls, shards))
     last = _container(wishes, whole, cpus, pulls, phases[-1:])
     child = last if shards == 1 else _container(wishes, near, wishes.child_cpus, wishes.pulls, phases[:-1])
     child_disk_gib, report_disk_gib = _disks_gib(plan, wishes, load, phases)

@@ -17,7 +17,7 @@ from nd_synapse.blocks.store import Store
 from nd_synapse.detection.outcome import FailedBlock
 from nd_synapse.geometry import Box
 
-__all__ = ["Exchange"]
+__all__ = ["NOTES_SAMPLED", "Exchange"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _TEXT_CHARACTERS = 2**15
 _NOTE_BYTES = 2**20
 """Largest note, which is of a block that failed: twice so many characters, escaped."""
 
-_SAMPLE = 64
+NOTES_SAMPLED = 64
 """Notes that are read where a sample suffices."""
 
 _LENGTH = struct.Struct("<Q")
@@ -150,7 +150,7 @@ class Exchange:
         if self.shared_store is None:
             return []
         names = sorted(self._names(kind, self.shared_store))
-        some = names[:: max(1, len(names) // _SAMPLE)]
+        some = names[:: max(1, -(-len(names) // NOTES_SAMPLED))]
         return [note for name in some if (note := self._note(kind, name, self.shared_store)) is not None]
 
     def _note(self, kind: str, name: str, shared_store: SharedStore) -> dict[str, Any] | None:

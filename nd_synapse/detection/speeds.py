@@ -124,7 +124,7 @@ def _rate(done: tuple[int, float]) -> float | None:
 
 
 def _as_json(unit: str, done: tuple[int, float]) -> dict[str, float]:
-    return {unit: done[0], "seconds": round(done[1], 3)}
+    return {unit: done[0], "seconds": round(done[1], 6)}
 
 
 def _of_json(unit: str, content: Mapping[str, Any]) -> tuple[int, float]:

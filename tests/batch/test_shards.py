@@ -100,7 +100,7 @@ def test_the_estimate_is_near_what_real_parts_pull_and_leave(monkeypatch: pytest
     with tempfile.TemporaryDirectory() as folder:
         whole = plan(source, Path(folder), size)
         detect(whole, 2, shared_store=shared_store)
-    last = report(load_of(whole, push=False), needs_of(whole, 2, 8), 2, 8)
+    last = report(load_of(whole, push=False), needs_of(whole, 2, 8), 2, 8, shards)
     compared = 9 * size[0] * size[1] * size[2] * channels
     assert sum(box.voxels for box in source.requested) <= last.pulled_bytes + compared
     assert last.s3_gets == shared_store.requested["get"]
