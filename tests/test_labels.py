@@ -19,7 +19,8 @@ from hypothesis.extra import numpy as hnp
 import driver
 from nd_synapse.files import masks as mask_files
 from nd_synapse.files import multiscale
-from nd_synapse.files.multiscale import Pyramid, halved, write_labelled
+from nd_synapse.files.halving import halved
+from nd_synapse.files.multiscale import Pyramid, write_labelled
 from nd_synapse.geometry import Box
 from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.manifest import read_run_file

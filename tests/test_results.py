@@ -110,6 +110,32 @@ def test_a_description_with_any_characters_gives_xml_that_can_be_read(folder: Re
     assert "海馬" in "".join(ome_of(path).itertext())
 
 
+def test_large_slices_are_cut_into_tiles_and_have_levels(folder: ResultFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to a stated size they are in strips, which ImageJ itself reads, too."""
+    monkeypatch.setattr(mask_files, "_STRIPS", 100)
+    monkeypatch.setattr(mask_files, "_TILE", (32, 32))
+    mask = (np.random.default_rng(5).random((3, 70, 101)) > 0.99) * np.uint8(255)
+    mask.flags.writeable = False
+    _, path = write_mask(folder.root, "mask", mask, box=Box.of_shape(mask.shape), **ABOUT)
+    with tifffile.TiffFile(path) as file:
+        (series,) = file.series
+        assert file.is_ome
+        assert {page.tile for page in file.pages} == {(32, 32)}
+        levels = [level.asarray() for level in series.levels]
+    np.testing.assert_array_equal(levels[0], mask)
+    assert [level.shape for level in levels] == [(3, 70, 101), (3, 35, 51), (3, 18, 26)]
+    for y, x in np.ndindex(18, 26):
+        assert (levels[2][:, y, x] == mask[:, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].max(axis=(1, 2))).all()
+
+
+def test_a_mask_beyond_what_a_tiff_is_good_for_has_none(
+    folder: ResultFolder, mask: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mask_files, "MOST_TIFF_VOXELS", mask.size - 1)
+    assert write_mask(folder.root, "mask", mask, box=BOX, **ABOUT) == (folder.root / "mask.pkl",)
+    assert [path.name for path in deliverables(folder.root)] == ["mask.pkl"]
+
+
 def test_a_mask_beyond_four_gigabytes_becomes_a_big_tiff(
     folder: ResultFolder, mask: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import struct
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,16 +18,21 @@ import tifffile
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
+from nd_synapse.files.halving import halved
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
-__all__ = ["map_pickle", "ome_xml", "write_pickle", "write_tiff"]
+__all__ = ["MOST_TIFF_VOXELS", "map_pickle", "ome_xml", "write_pickle", "write_tiff"]
 
 SUFFIXES = (".pkl", ".ome.tiff")
 """Of the two files of a mask."""
 
 # beyond this a classic TIFF's 32-bit offsets could overflow, even where compression gains nothing
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
+# of more voxels only OME-Zarr and pickle are written: no program for TIFF handles them
+MOST_TIFF_VOXELS = 2**35
+_STRIPS = 2048
+_TILE = (512, 512)
 _PICKLE_TAIL = pickle.TUPLE3 + pickle.REDUCE + pickle.STOP
 _OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 # The root of the names of our images; version 5 UUIDs below it depend on the content alone.
@@ -92,18 +97,55 @@ def map_pickle(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def write_tiff(file: BinaryIO, mask: Volume, xml: bytes) -> None:
-    """Write a mask as a TIFF of one compressed page a slice, `xml` in the first page's description."""
-    with tifffile.TiffWriter(file, bigtiff=math.prod(mask.shape) > _CLASSIC_TIFF_BYTES, byteorder="<") as tiff:
-        tiff.write(
-            (np.ascontiguousarray(mask[z : z + 1, :, :][0]) for z in range(mask.shape[0])),
-            shape=mask.shape,
-            dtype=np.uint8,
-            photometric="minisblack",
-            compression="zlib",
-            description=xml,
-            metadata=None,
-            software=False,
-        )
+    """Write a mask as a TIFF of one compressed page a slice, `xml` in the first page's description.
+
+    Slices of more than 2048 voxels a side are cut into tiles, and have levels: SubIFDs, each half as wide, with the
+    largest voxel of those that become one. Smaller ones are in strips, which more programs read.
+    """
+    steps = _steps(mask.shape)
+    large = math.prod(mask.shape) * (4 / 3 if steps[1:] else 1) > _CLASSIC_TIFF_BYTES
+    tile = _TILE if steps[1:] else None
+    with tifffile.TiffWriter(file, bigtiff=large, byteorder="<") as tiff:
+        for step in steps:
+            slices = (_halved_often(np.ascontiguousarray(mask[z : z + 1, :, :]), step)[0] for z in range(mask.shape[0]))
+            shape = (mask.shape[0], *(-(-n // step) for n in mask.shape[1:]))
+            first = {"description": xml, "subifds": len(steps) - 1} if step == 1 else {"subfiletype": 1}
+            tiff.write(
+                slices if tile is None else (part for plane in slices for part in _tiles(plane)),
+                shape=shape,
+                dtype=np.uint8,
+                tile=tile,
+                photometric="minisblack",
+                compression="zlib",
+                metadata=None,
+                software=False,
+                maxworkers=1,
+                **first,
+            )
+
+
+def _steps(shape: Sequence[int]) -> list[int]:
+    """Return how many voxels of a slice a voxel of each level is wide; 1 alone where the slices are small."""
+    steps = [1]
+    while max(shape[1:]) > _STRIPS and -(-max(shape[1:]) // steps[-1]) > _TILE[0]:
+        steps.append(2 * steps[-1])
+    return steps
+
+
+def _halved_often(voxels: NDArray[Any], step: int) -> NDArray[Any]:
+    """Return the maximum of each `step` voxels along y and x, a power of 2."""
+    while step > 1:
+        voxels, step = halved(voxels, (1, 2, 2)), step // 2
+    return voxels
+
+
+def _tiles(plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Cut a slice (y, x) into tiles, those at the end filled with 0."""
+    height, width = _TILE
+    for y in range(0, plane.shape[0], height):
+        for x in range(0, plane.shape[1], width):
+            part = plane[y : y + height, x : x + width]
+            yield np.pad(part, [(0, n - extent) for n, extent in zip(_TILE, part.shape, strict=True)])
 
 
 def ome_xml(name: str, box: Box, voxel_size_nm: Sequence[float], description: str, digest: bytes) -> bytes:

@@ -21,10 +21,11 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
 
+from nd_synapse.files.halving import halved
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
-__all__ = ["CHUNK", "Pyramid", "halved", "open_level", "write_labelled"]
+__all__ = ["CHUNK", "Pyramid", "open_level", "write_labelled"]
 
 CHUNK = (16, 256, 256)
 """What a viewer fetches at once (z, y, x)."""
@@ -91,23 +92,6 @@ class Pyramid:
             datasets.append({"path": str(level), "coordinateTransformations": moves})
         axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
         return [{"name": name, "axes": axes, "datasets": datasets, "type": "maximum"}]
-
-
-def halved(voxels: NDArray[Any], steps: Sequence[int]) -> NDArray[Any]:
-    """Return the maximum of each 1 or 2 voxels along z, y and x, by `steps`; the last may be of fewer.
-
-    The largest id wins: nothing vanishes that touches nothing, however small it is, and no id is made up. A stride
-    loses three of four voxels in the plane, and most often the most frequent id is the background.
-    """
-    for axis, step in enumerate(steps):
-        if step == 1:
-            continue
-        before = (slice(None),) * axis
-        odd = voxels[*before, 1::2]
-        voxels = voxels[*before, ::2].copy()
-        first = voxels[*before, : odd.shape[axis]]
-        np.maximum(first, odd, out=first)
-    return voxels
 
 
 def write_labelled(folder: Path, name: str, masks: Mapping[str, Volume], labels: Volume, pyramid: Pyramid) -> None:

@@ -81,12 +81,17 @@ def _writing(root: Path, name: str) -> Iterator[None]:
 
 def write_mask(
     root: Path, name: str, mask: Volume, *, voxel_size_nm: Sequence[float], box: Box, description: str
-) -> tuple[Path, Path]:
-    """Write a mask (uint8, z, y, x) as a pickled array and as an OME-TIFF, holding one slice at a time."""
+) -> tuple[Path, ...]:
+    """Write a mask (uint8, z, y, x) as a pickled array and, up to 32 Gi voxels, as an OME-TIFF.
+
+    One slice at a time is in memory.
+    """
     if mask.dtype != np.uint8 or mask.shape != box.shape:
         raise DataError(f"mask {name}", f"it is {mask.dtype} of shape {mask.shape}", f"Give uint8 of shape {box.shape}")
     with write_file(root, f"{name}.pkl") as file:
         digest = mask_files.write_pickle(file, name, mask)
+    if box.voxels > mask_files.MOST_TIFF_VOXELS:
+        return (root / f"{name}.pkl",)
     xml = mask_files.ome_xml(name, box, voxel_size_nm, description, digest)
     with write_file(root, f"{name}.ome.tiff") as file:
         mask_files.write_tiff(file, mask, xml)

@@ -71,10 +71,10 @@ def _labels(folder: Path, run: RunFile) -> tuple[np.dtype[Any], Read]:
     """Return the labels of the first mask, or that mask where a run left none: their type, and how to read a box."""
     mask, origin = next(iter(run.masks)), run.box.start
     if (folder / LABELS).is_dir():
-        from nd_synapse.files.multiscale import open_finest  # zarr takes a third of a second to import
+        from nd_synapse.files.multiscale import open_level  # zarr takes a third of a second to import
 
         with reading(folder / LABELS):
-            volume: Any = open_finest(folder / LABELS, label_names(list(run.masks))[mask])
+            volume: Any = open_level(folder / LABELS, 0, label_names(list(run.masks))[mask])
     else:
         volume = mask_of(folder, run, mask)
     if volume.shape != run.box.shape:
