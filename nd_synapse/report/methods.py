@@ -116,8 +116,8 @@ def snippets(facts: RunFacts) -> list[tuple[str, str]]:
         return found
     mask = facts.mask_files[0]
     size = facts.voxel_size_nm or (1, 1, 1)
-    corner, scale = (", ".join(f"{n:g}" for n in numbers) for numbers in (facts.origin, size))
-    place = ", ".join(f"{n * nm:g}" for n, nm in zip(facts.origin, size, strict=True))
+    corner, scale = (", ".join(f"{n:.12g}" for n in numbers) for numbers in (facts.origin, size))
+    place = ", ".join(f"{n * nm:.12g}" for n, nm in zip(facts.origin, size, strict=True))
     read_mask = f'import tifffile\nmask = tifffile.imread("{mask}")  # z, y, x; 255 at synapses'
     found += [
         ("The mask, in Python", read_mask),
@@ -132,7 +132,9 @@ def snippets(facts: RunFacts) -> list[tuple[str, str]]:
             "import neuroglancer\nviewer = neuroglancer.Viewer()\n"
             f'space = neuroglancer.CoordinateSpace(names=["z", "y", "x"], units="nm", scales=[{scale}])\n'
             "with viewer.txn() as state:\n"
-            "    volume = neuroglancer.LocalVolume(mask, space, voxel_offset=[" + corner + "])\n"
+            "    volume = neuroglancer.LocalVolume(\n"
+            f'        mask, space, volume_type="segmentation", voxel_offset=[{corner}]\n'
+            "    )\n"
             '    state.layers["mask"] = neuroglancer.SegmentationLayer(source=volume)\n'
             "print(viewer)",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,21 @@ def test_every_link_of_the_contents_leads_to_its_section(browser, page, size):
         assert link["seen"], link
         assert link["heading"].startswith(link["link"]), link
     assert browser.said() == []
+
+
+@pytest.mark.parametrize("size", [(1440, 900), PHONE], ids=["1440", "390"])
+def test_the_verdict_fits_on_one_screen_with_its_six_synaptograms(browser, page, size):
+    browser.open(page, size)
+    assert browser.evaluate("document.querySelectorAll('#verdict img').length") == 6
+    assert browser.evaluate("document.getElementById('verdict').getBoundingClientRect().bottom") <= size[1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_do_not_glare_in_the_dark(browser, page, scheme):
+    browser.open(page, DESKTOP, **{"prefers-color-scheme": scheme})
+    ground = browser.evaluate("getComputedStyle(document.querySelector('.paper')).backgroundColor")
+    brightest = max(map(int, re.findall(r"\d+", ground)))
+    assert brightest == 255 if scheme == "light" else brightest < 210
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
