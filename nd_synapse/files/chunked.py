@@ -53,6 +53,9 @@ class Folder:
                     if range_header is None:
                         return file.read()
                     start, _, last = range_header.removeprefix("bytes=").partition("-")
+                    if not start:  # the last bytes
+                        file.seek(max(0, path.stat().st_size - int(last)))
+                        return file.read()
                     file.seek(int(start))
                     return file.read(int(last) + 1 - int(start))
             return cut(gzip.decompress(packed.read_bytes()), range_header) if packed.is_file() else None

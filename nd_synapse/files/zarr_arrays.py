@@ -15,6 +15,7 @@ from zarr.abc.store import Store
 from nd_synapse.errors import DataError, UnknownNameError, few
 from nd_synapse.files.image import Image, axes_of_names, image_of_array, in_nanometres
 from nd_synapse.files.slabs import MAX_SLICE_BYTES, UNKNOWN_SIZE, KnownSize
+from nd_synapse.files.zarr_chunks import chunked
 
 __all__ = ["Node", "array_names", "image_of", "levels", "open_node", "open_zarr"]
 
@@ -74,7 +75,7 @@ def _of_array(path: str, array: Any, axes: str | None = None, size_nm: KnownSize
         raise DataError(path, found, "Correct the names of its axes")
     if (own or axes) and size_nm == UNKNOWN_SIZE:
         size_nm = _own_size(array.attrs, own or axes or "")
-    return image_of_array(array, path, own or axes, size_nm)
+    return image_of_array(chunked(path, array) or array, path, own or axes, size_nm)
 
 
 def _own_axes(path: str, array: Any) -> str | None:

@@ -43,9 +43,9 @@ class _RemoteStore(Store):
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, reader: Objects) -> None:
+    def __init__(self, objects: Objects) -> None:
         super().__init__(read_only=True)
-        self._reader = reader
+        self.objects = objects
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="source")
         self.refused: PermissionDeniedError | None = None
 
@@ -58,7 +58,7 @@ class _RemoteStore(Store):
         """Return an object or a part of it; None if there is none."""
         loop = asyncio.get_running_loop()
         try:
-            body = await loop.run_in_executor(self._threads, self._reader.read, key, _range_header(byte_range))
+            body = await loop.run_in_executor(self._threads, self.objects.read, key, _range_header(byte_range))
         except PermissionDeniedError as error:
             if key.rpartition("/")[2] not in _METADATA:
                 raise
@@ -74,11 +74,11 @@ class _RemoteStore(Store):
 
     async def exists(self, key: str) -> bool:
         """Return whether there is an object; only small ones, of metadata, are asked for."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._reader.read, key) is not None
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.objects.read, key) is not None
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield what is right below a folder."""
-        names = await asyncio.get_running_loop().run_in_executor(self._threads, self._reader.names, prefix.strip("/"))
+        names = await asyncio.get_running_loop().run_in_executor(self._threads, self.objects.names, prefix.strip("/"))
         for name in names:
             yield name
 
