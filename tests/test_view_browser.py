@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -79,15 +81,19 @@ def test_the_viewer_shows_a_synapse_with_its_label_and_no_error(browser: Browser
         assert browser.evaluate(VALUE_AT % "synapses") == str(number)
 
 
-def test_the_link_for_others_shows_the_same_voxels(browser: Browser, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["", "precomputed://"])
+def test_the_link_for_others_shows_the_same_voxels_and_labels(browser: Browser, tmp_path: Path, form: str) -> None:
     write("ome05.zarr", tmp_path / "a.zarr", CHANNELS)
-    folder = ran(tmp_path, source=tmp_path / "a.zarr")
+    folder = ran(tmp_path, source=tmp_path / "a.zarr", out=f"{form}{tmp_path / 'out'}")
+    number = max(range(1, 20), key=lambda n: int(row(folder, n)["voxels"]))
     with served(tmp_path) as web, viewed(folder) as viewer:
         opened = open_run(Request(folder=folder, source=f"{web}/a.zarr"))
-        state = shared_link(opened, 2).partition("#!")[2]
-        shown(browser, f"{viewer.url}v/view/#!{state}", "link")
+        opened = replace(opened, run=replace(opened.run, out=f"{form}s3://bucket/out"))
+        state = unquote(shared_link(opened, number)).partition("#!")[2].replace("s3://bucket", web)
+        shown(browser, f"{viewer.url}v/view/#!{quote(state)}", "link")
         # which metadata a Zarr has is found by trying
         assert [fault for fault in faults(browser) if fault.get("entry", {}).get("source") != "network"] == []
         x, y, z = (round(n) for n in browser.evaluate("Array.from(viewer.navigationState.position.value)"))
         name = next(iter(opened.scene.roles.values()))
         assert browser.evaluate(VALUE_AT % name) == str(CHANNELS[name][z, y, x])
+        assert browser.evaluate(VALUE_AT % "synapses") == str(number)

@@ -15,7 +15,7 @@ from nd_synapse.detection.outcome import Brightness
 from nd_synapse.errors import UnknownNameError
 from nd_synapse.geometry import Box
 
-__all__ = ["PUBLIC", "ImageLayer", "Places", "Scene", "link"]
+__all__ = ["POINT_SHADER", "PUBLIC", "ImageLayer", "Places", "Scene", "link"]
 
 PUBLIC = "https://neuroglancer-demo.appspot.com/"
 """A neuroglancer that anybody may use; a state stays in the browser, behind the # of the address."""
@@ -28,7 +28,9 @@ _OUTLINE = "#ffe040"
 _SHADER = (
     "#uicontrol invlerp normalized\n#uicontrol vec3 colour color\nvoid main() { emitRGB(colour * normalized()); }\n"
 )
-_POINTS = "void main() { setColor(vec3(1.0, 0.88, 0.25)); setPointMarkerSize(4.0); setPointMarkerBorderWidth(0.0); }\n"
+POINT_SHADER = (
+    "void main() { setColor(vec3(1.0, 0.88, 0.25)); setPointMarkerSize(4.0); setPointMarkerBorderWidth(0.0); }\n"
+)
 
 _BRIGHT_SD = 6.0
 """Standard deviations above the mean of a channel that are drawn in full colour: puncta are that bright."""
@@ -192,7 +194,7 @@ def _results(base: str) -> list[dict[str, Any]]:
             "selectedAlpha": 0.9,
             "pick": False,
         },
-        {"type": "annotation", "name": "points", "source": f"precomputed://{base}/points", "shader": _POINTS},
+        {"type": "annotation", "name": "points", "source": f"precomputed://{base}/points", "shader": POINT_SHADER},
     ]
 
 

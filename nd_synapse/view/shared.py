@@ -10,11 +10,14 @@ import zarr
 
 from nd_synapse.boss.address import address_of, is_loopback
 from nd_synapse.errors import UsageError
+from nd_synapse.job.job import label_names
+from nd_synapse.job.places import Target
+from nd_synapse.job.results import LABELS, POINTS
 from nd_synapse.sources.contents import openers_of
 from nd_synapse.sources.remote import open_remote
 from nd_synapse.sources.source import FileSource
 from nd_synapse.view.run import OpenRun
-from nd_synapse.view.scene import PUBLIC, ImageLayer, link
+from nd_synapse.view.scene import POINT_SHADER, PUBLIC, ImageLayer, link
 
 __all__ = ["shared_link"]
 
@@ -30,7 +33,9 @@ def shared_link(opened: OpenRun, at: int | None = None) -> str:
         if not (remote if source.location.channels else source.location.is_remote):
             raise _only_here(source.location.uri)
         layers, centre = _of_server(source, opened.scene.voxel_size_nm)
-        return link(PUBLIC, opened.scene.state(layers, None, at, centre))
+        state = opened.scene.state(layers, None, at, centre)
+        state["layers"][-1:] = _results(opened, centre) or state["layers"][-1:]
+        return link(PUBLIC, state)
     host = address_of(run.host)
     if is_loopback(host):
         raise _only_here(host.url)
@@ -67,6 +72,34 @@ def _of_server(source: FileSource, voxel_size_nm: Sequence[float]) -> tuple[list
         }
         layers.append(ImageLayer(channel, address, more if local else {}))
     return layers, centre
+
+
+def _results(opened: OpenRun, centre: float) -> list[dict[str, Any]]:
+    """Return the labels and the points that ``--out`` put on a server, moved to where its images are; or nothing."""
+    target = None if opened.run.out is None else Target.of(opened.run.out)
+    if target is None or not target.is_remote:
+        return []
+    label = next(iter(label_names(list(opened.run.masks)).values()))
+    zarr_url, precomputed = f"zarr://{target.where}/{LABELS}/labels/{label}/", f"precomputed://{target.where}"
+    # OME-Zarr has the centre of voxel 0 at 0, and precomputed volumes at 0.5
+    where = (precomputed, "xyz", 0.5) if target.is_precomputed else (zarr_url, "zyx", 0.0)
+    return [
+        {"type": "segmentation", "name": "synapses", "source": _moved(opened, *where, centre), "selectedAlpha": 0.4},
+        {
+            "type": "annotation",
+            "name": "points",
+            "source": _moved(opened, f"{precomputed}/{POINTS}", "xyz", 0.5, centre),
+            "shader": POINT_SHADER,
+        },
+    ]
+
+
+def _moved(opened: OpenRun, url: str, axes: str, centre: float, wanted: float) -> dict[str, Any]:
+    """Return a data source whose centre of voxel 0 is moved from one place to another, in voxels."""
+    sizes = dict(zip("zyx", opened.scene.voxel_size_nm, strict=True))
+    matrix = [[float(row == column) for column in range(3)] + [wanted - centre] for row in range(3)]
+    space = {axis: [sizes[axis] / 1e9, "m"] for axis in axes}
+    return {"url": url, "transform": {"outputDimensions": space, "matrix": matrix}}
 
 
 def _axis(axis: str) -> str:
