@@ -47,13 +47,13 @@ function showMark() {
   if (!ended) drawSynaptogram($("mark-canvas"), data.marks[marking.at], Math.min(760, $("mark-panel").clientWidth - 34));
   for (const id of ["mark-true", "mark-false", "mark-unsure"]) $(id).disabled = ended;
   $("mark-back").disabled = marking.at === 0;
-  $("mark-download").disabled = $("mark-reveal").disabled = marked() === 0;
+  for (const id of ["mark-download", "mark-reveal", "mark-clear"]) $(id).disabled = marked() === 0;
   if (marking.revealed) showPrecision();
 }
 
 function labelsCsv() {
   const place = data.unit === "voxels" ? AXES : AXES.map((axis) => `${axis}_um`);
-  const pipeline = `"${data.pipeline.replaceAll('"', '""')}"`;
+  const pipeline = `"${data.pipeline.replace(/"/g, '""')}"`;
   const lines = marking.labels.flatMap((label, i) => {
     const row = data.marks[i];
     return label ? [[ids ? ids.cells[row] : rowNumbers[row] + 1, ...placeOf(row), label, pipeline, data.strictness ?? ""].join(",")] : [];
@@ -131,18 +131,18 @@ function drawCurve() {
   if (!box || !data.curve) return;
   marking.chart?.destroy();
   const points = marking.revealed && scores ? overStrictness() : [];
-  const [low, high] = [data.curve.strictness[0], data.curve.strictness.at(-1)];
+  const [low, high] = [data.curve.strictness[0], data.curve.strictness[data.curve.strictness.length - 1]];
   const joined = uPlot.join([[data.curve.strictness, data.curve.left],
     ...(points.length ? [[points.map(({ least }) => least), ...["value", "low", "high"].map((name) => points.map((point) => point[name]))]] : [])]);
   const line = (tint, width, scale, dash) => ({ stroke: tint, width, scale, dash, spanGaps: true, points: { show: false } });
   const orange = "#d55e00";
-  const right = { ...axis("precision"), scale: "share", side: 1, grid: { show: false } };
+  const right = { ...axis("precision", 40), scale: "share", side: 1, grid: { show: false } };
   marking.chart = new uPlot({
     width: box.clientWidth, height: 240, legend: { show: false }, cursor: { drag: { x: false, y: false } },
     scales: { x: { time: false, range: [low, high] }, y: { range: (_, __, most) => [0, most * 1.05] }, share: { range: [0, 1.02] } },
     series: [{}, line(colour("--link"), 2, "y"), ...(points.length ? [line(orange, 2, "share"), line(orange, 0.5, "share", [4, 4]), line(orange, 0.5, "share", [4, 4])] : [])],
     bands: points.length ? [{ series: [4, 3], fill: "#d55e0022" }] : [],
-    axes: [axis(data.strictness === null ? "score" : "strictness"), axis("synapses left"), ...(points.length ? [right] : [])],
+    axes: [axis(data.strictness === null ? "score" : "strictness"), axis("synapses left", 56), ...(points.length ? [right] : [])],
     hooks: {
       setCursor: [(made) => {
         const at = made.cursor.idx;
@@ -166,7 +166,7 @@ function drawCurve() {
 
 function nearestCount(least) {
   const at = data.curve.strictness.findIndex((value) => value >= least);
-  return data.curve.left.at(at).toLocaleString("en");
+  return data.curve.left[at < 0 ? data.curve.left.length - 1 : at].toLocaleString("en");
 }
 
 function startMarks() {

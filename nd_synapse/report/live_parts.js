@@ -65,7 +65,7 @@ async function copy(text, button) {
 }
 
 /** A quoted word of a POSIX shell. */
-const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, "'\\''")}'`);
 
 /** The folder of this page where it was opened from a disk. */
 function folder() {

@@ -111,13 +111,15 @@ function drawOverlay(canvas, row, across) {
 
 function showFilters() {
   const chip = (text, remove) => {
-    const button = element("button", { type: "button", className: "chip", textContent: `${text} ✕`, ariaLabel: `Remove the filter ${text}` });
+    const button = element("button", { type: "button", className: "chip", textContent: `${text} ✕` });
+    button.setAttribute("aria-label", `Remove the filter ${text}`);
     button.addEventListener("click", () => { remove(); applyTable(); $("table-group").focus(); });
     return button;
   };
   const chips = [...table.ranges].map(([column, [low, high]]) =>
     chip(`${column.label} ${written(low)} to ${written(high)}`, () => table.ranges.delete(column)));
   $("table-filters").replaceChildren(...chips);
+  $("table-clear").hidden = !chips.length && !table.group;
   const range = table.ranges.get(plotted[$("plot-x").value]);
   $("plot-from").value = range && Number.isFinite(range[0]) ? Number(range[0].toPrecision(4)) : "";
   $("plot-to").value = range && Number.isFinite(range[1]) ? Number(range[1].toPrecision(4)) : "";
@@ -127,9 +129,9 @@ function showFilters() {
 
 let plot = null;
 
-const axis = (label) => ({
-  label, stroke: () => colour("--quiet"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false },
-  font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 20, labelGap: 0, gap: 4, size: 46,
+const axis = (label, size = 26) => ({
+  label, size, stroke: () => colour("--quiet"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false },
+  font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 20, labelGap: 0, gap: 4,
 });
 
 function extent(cells) {
@@ -193,7 +195,7 @@ function drawPlot() {
   const { values, series, scales } = up ? scatter(across, up) : histogram(across);
   plot = new uPlot({
     width: $("plot").clientWidth, height: 240, series, scales, legend: { show: false },
-    axes: [axis(across.label), axis(up ? up.label : "synapses")],
+    axes: [axis(across.label), axis(up ? up.label : "synapses", 56)],
     cursor: { drag: { x: true, y: Boolean(up), setScale: false }, points: { show: false }, y: Boolean(up) },
     hooks: { setSelect: [(made) => brushed(made, across, up)] },
   }, values, $("plot"));
@@ -307,6 +309,7 @@ function startTable() {
     table.group = null;
     $("table-group").value = "";
     applyTable();
+    $("table-group").focus();
   });
   for (const id of ["detail-copy-place", "detail-copy-command"]) {
     $(id).addEventListener("click", (event) => copy($(event.target.dataset.copies).textContent, event.target));

@@ -7,7 +7,7 @@ const rgb = (hex) => [1, 3, 5].map((from) => parseInt(hex.slice(from, from + 2),
 /** Paint the channels of the section into a canvas of one pixel a voxel. */
 function paintSection() {
   const [, height, width] = data.voxels.shape;
-  view.base ??= element("canvas", { width, height });
+  view.base = view.base || element("canvas", { width, height });
   const context = view.base.getContext("2d");
   const image = context.createImageData(width, height);
   const layers = voxels.channels.filter((channel) => channel.shown)
@@ -99,7 +99,7 @@ function drawScaleBar(context, stepX, down) {
 /** Draw again, once a frame. */
 function redraw(paint) {
   if (paint) paintSection();
-  view.frame ||= requestAnimationFrame(drawViewer);
+  view.frame = view.frame || requestAnimationFrame(drawViewer);
 }
 
 function goTo(section) {
@@ -121,7 +121,7 @@ function zoomTo(zoom, y = view.y + data.voxels.shape[1] / view.zoom / 2, x = vie
 
 /** The rows whose centroid is in the part, by section, then from top to bottom. */
 function rowsInPart() {
-  view.rows ??= [...places[0]?.keys() ?? []].map((row) => ({ row, at: inPart(row) })).filter(({ at }) => at)
+  view.rows = view.rows || [...places[0]?.keys() ?? []].map((row) => ({ row, at: inPart(row) })).filter(({ at }) => at)
     .sort((a, b) => a.at[0] - b.at[0] || a.at[1] - b.at[1] || a.at[2] - b.at[2]);
   return view.rows;
 }
@@ -190,7 +190,8 @@ function channelControls(channel) {
   };
   const shown = element("input", { type: "checkbox", checked: channel.shown });
   shown.addEventListener("change", () => { channel.shown = shown.checked; redraw(true); });
-  const tint = element("input", { type: "color", value: channel.colour, ariaLabel: `Colour of ${channel.name}` });
+  const tint = element("input", { type: "color", value: channel.colour });
+  tint.setAttribute("aria-label", `Colour of ${channel.name}`);
   tint.addEventListener("input", () => { channel.colour = tint.value; redraw(true); });
   const box = element("fieldset", {}, element("legend", { textContent: channel.name }));
   box.append(element("label", {}, shown, "show"), tint, range("black", "black"), range("white", "white"));
@@ -237,7 +238,7 @@ function listenToCanvas(canvas) {
   canvas.addEventListener("pointermove", (event) => {
     if (!drag || view.zoom <= 1) return;
     const { stepX, stepY } = seen();
-    drag.moved ||= Math.hypot(event.offsetX - drag.x, event.offsetY - drag.y) > 4;
+    drag.moved = drag.moved || Math.hypot(event.offsetX - drag.x, event.offsetY - drag.y) > 4;
     view.x = drag.viewX - (event.offsetX - drag.x) / stepX;
     view.y = drag.viewY - (event.offsetY - drag.y) / stepY;
     redraw(false);
