@@ -16,6 +16,7 @@ from typing import Any
 from batch import requests, submission
 from batch.arguments import Requested, for_container, for_script, without_secrets
 from batch.client import BatchClient
+from batch.comparison import comparison_text
 from batch.machines import Queue, bounded
 from batch.prices import read_prices
 from batch.requests import Phase, Run
@@ -98,6 +99,7 @@ def submit(requested: Requested) -> int:
         prefix=prefix,
         attempts=ours.attempts,
         tags=tags,
+        planned=planned.times,
     )
     run = _bounded(_with_memory(run, ours.memory_mib), queue)
     _confirm(ours.yes, f"Submit {run.address} to {run.queue}?")
@@ -131,9 +133,12 @@ def status(ours: argparse.Namespace) -> int:
 
     jobs = records.jobs()
     last = submission.latest(jobs)
-    states = {phase: _states(client, run, job) for phase, job in last.items()}
-    earlier = [state for job in jobs if job not in last.values() for state in _states(client, run, job)]
-    _write(status_text(run, created, states, earlier, records.finished(), price, time.time()))
+    rounds = [(job, _states(client, run, job)) for job in jobs]
+    states = {job.phase: found for job, found in rounds if job in last.values()}
+    earlier = [state for job, found in rounds if job not in last.values() for state in found]
+    now_s = time.time()
+    _write(status_text(run, created, states, earlier, records.finished(), price, now_s))
+    _write(comparison_text(run, [(job.phase, found) for job, found in rounds], price, now_s))
     return 0
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from batch.estimates import ASSUMED, BOSS_PULLS, Cost, Phase
 from batch.machines import FREE_DISK_GIB
 from batch.prices import PATH, Range
-from batch.requests import Resources
+from batch.requests import ARRAYS, Planned, Resources
+from batch.requests import Phase as PhaseName
 from batch.retry import Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse.detection.speeds import Speeds
@@ -88,6 +89,15 @@ class BatchPlan:
         """From start to end, without interruptions."""
         least, most = zip(*(phase.seconds for phase in self.phases), strict=True)
         return sum(least), sum(most)
+
+    @property
+    def times(self) -> dict[PhaseName, Planned]:
+        """What each phase is to take; a single job is all of it and the report."""
+        names: list[PhaseName] = [*ARRAYS, "report"]
+        return {
+            name: Planned(phase.seconds, phase.machine_s)
+            for name, phase in zip(names[-len(self.phases) :], self.phases, strict=True)
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values."""

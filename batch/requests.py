@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from nd_synapse.geometry import Box
 __all__ = [
     "ARRAYS",
     "Phase",
+    "Planned",
     "Resources",
     "Run",
     "check_place",
@@ -62,6 +63,16 @@ class Resources:
     """Cutouts in flight; None leaves them to the job."""
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a phase was planned to take, least and most."""
+
+    seconds: tuple[float, float]
+    """From start to end."""
+    container_s: tuple[float, float]
+    """Of all containers together, which is paid for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run, from which all of its requests follow."""
@@ -87,6 +98,7 @@ class Run:
     """Limit of the attempts of a job."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the jobs, and of the tasks that they become, for the bill."""
+    planned: Mapping[Phase, Planned] = field(default_factory=dict, compare=False)
 
     @property
     def address(self) -> str:
@@ -117,8 +129,15 @@ class Run:
             "block_size": (size_z, size_y, size_x),
             "child": Resources(**values["child"]),
             "report": Resources(**values["report"]),
+            "planned": {phase: _planned(**times) for phase, times in values["planned"].items()},
         }
         return cls(**{**values, **made})
+
+
+def _planned(seconds: Sequence[float], container_s: Sequence[float]) -> Planned:
+    """Convert JSON values."""
+    (least, most), (least_paid, most_paid) = seconds, container_s
+    return Planned((float(least), float(most)), (float(least_paid), float(most_paid)))
 
 
 def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, Any]:
