@@ -31,7 +31,8 @@ MOST_ROWS, _MOST_MORE = 12_000, 2_000
 """Rows that the page holds; of a longer table they are drawn at random."""
 
 _MOST_BYTES = 750_000
-_MOST_COLUMNS = 32
+_MOST_COLUMNS = 24
+_MOST_CLASSES = 40  # more are no classes, but names of the rows
 _CURVE_STEPS = 200
 _HERE = Path(__file__).parent
 _SCRIPTS = (
@@ -79,13 +80,14 @@ def interactive(subject: Subject) -> Interactive:
     row_bytes = sum(2 if values.dtype.kind == "U" else values.dtype.itemsize for values in columns.values())
     rows, sample = _rows(subject, row_bytes + 3 * 4)
     places, unit = _places(subject, rows)
+    shown = [_column(subject, name, values[rows]) for name, values in columns.items()]
     data: dict[str, Any] = {
         "n": table.n,
         "sample": sample,
         "strictness": strictness_of(subject.facts),
         "pipeline": subject.facts.pipeline,
         "voxelUm": None if subject.facts.voxel_size_nm is None else [nm / 1000 for nm in subject.facts.voxel_size_nm],
-        "columns": [_column(subject, name, values[rows]) for name, values in columns.items()],
+        "columns": [column for column in shown if len(column.get("values", ())) <= _MOST_CLASSES],
         "rows": _packed(rows),
         "places": [_packed(values) for values in places],
         "unit": unit,
@@ -93,8 +95,8 @@ def interactive(subject: Subject) -> Interactive:
     }
     marks = marked_rows([axis[:sample] for axis in places], subject.seed)
     try:
-        data["voxels"], shown = voxels_of(subject, rows[marks])
-        data["marks"] = marks[:shown].tolist()
+        data["voxels"], held = voxels_of(subject, rows[marks])
+        data["marks"] = marks[:held].tolist()
     except NothingToDrawError as why:
         data["voxels"], data["why"] = None, str(why)
     except NDSynapseError as error:

@@ -22,11 +22,11 @@ from nd_synapse.volumes import Volume
 
 __all__ = ["MOST_BYTES", "rows_in_part", "voxels_of"]
 
-MOST_BYTES = 1_700_000
+MOST_BYTES = 1_400_000
 """Bytes of all sheets together; as text in the page they are a third more."""
 
 _MOST_SECTIONS = 16
-_MOST_PIXELS = 6_000_000
+_MOST_PIXELS = 5_000_000
 _MOST_SIDE = 640
 _MOST_CHANNELS = 4
 _MOST_MASKS = 8  # a bit each

@@ -89,6 +89,13 @@ def test_every_column_comes_back_from_the_page():
         assert numbers(place) == pytest.approx(table[f"centroid_{axis}_voxel"], abs=0.006)
 
 
+def test_a_column_of_many_texts_is_no_class():
+    names = np.array([f"row {i}" for i in range(50)])
+    for values, held in ((names, False), (names[np.arange(50) % 40], True)):
+        data = data_of(examples.subject({**examples.synapses(50), "class": values}))
+        assert ("class" in [column["name"] for column in data["columns"]]) == held
+
+
 def test_of_a_long_table_the_page_holds_a_random_sample_and_the_rows_of_the_viewer(monkeypatch):
     monkeypatch.setattr(module, "MOST_ROWS", 200)
     data = data_of(of(examples.synapses(3000)))

@@ -282,6 +282,17 @@ def test_axe_finds_nothing_serious(open_page, size, scheme):
     assert {url.partition(":")[0] for url in browser.requests()[1:]} <= {"data"}
 
 
+def test_paper_has_the_static_page(open_page):
+    browser = open_page()
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    seen = browser.evaluate(
+        "[...document.querySelectorAll('.live, #strictness')].map(part => [part.className, part.checkVisibility()])"
+    )
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert len(seen) > 3
+    assert all(shown == (name != "live") for name, shown in seen)
+
+
 def test_without_scripts_the_page_is_the_static_one(browser, folder):
     page = next(folder.glob("PyMeda_*.html"))
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
