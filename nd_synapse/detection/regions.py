@@ -128,30 +128,42 @@ def _spans_of(
     Runs have z, y, x, the end along x, and the value, int64 (n, 5). A pixel that is not flat beside one that is, has
     the run and the level of the distance of their values, int64 (m, 2).
     """
-    row, x = np.divmod(np.flatnonzero(flat), flat.shape[2])
-    z, y = np.divmod(row, flat.shape[1])
-    y, x = y - (flat.shape[1] - shape[0]) // 2, x - (flat.shape[2] - shape[1]) // 2
-    inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
-    z, y, x = z[inside], y[inside], x[inside]
+    ny, nx = shape
+    own = np.flatnonzero(_trimmed(flat, shape))
+    row = own // nx
+    section, y = np.divmod(np.arange(len(flat) * ny), ny)
 
-    def at(array: NDArray[Any], z: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[Any]:
+    def places(array: NDArray[Any]) -> NDArray[np.int64]:
         # where they lie: a copy without margins would take most of the time
-        my, mx = (array.shape[1] - shape[0]) // 2, (array.shape[2] - shape[1]) // 2
-        values: NDArray[Any] = array.reshape(-1)[((z * array.shape[1]) + y + my) * array.shape[2] + x + mx]
-        return values
+        _, rows, columns = array.shape
+        first = (section * rows + y + (rows - ny) // 2) * columns + (columns - nx) // 2
+        found: NDArray[np.int64] = own + (first - np.arange(len(first)) * nx)[row]
+        return found
 
-    value = at(voxels, z, y, x)
-    begins = np.ones(len(value), np.bool_)
-    begins[1:] = (np.diff(x) != 1) | (np.diff(y) != 0) | (value[1:] != value[:-1])
-    first, run = np.flatnonzero(begins), np.cumsum(begins) - 1
-    stop = x[first] + np.diff(first, append=len(value))
-    spans = np.stack([z[first], y[first], x[first], stop, value[first]], axis=1)
-    dy, dx = np.array([[-1, 0, 0, 1], [0, -1, 1, 0]])
+    in_voxels, in_flat = places(voxels), places(flat)
+    value = voxels.reshape(-1).take(in_voxels)
+    begins = np.ones(len(own), np.bool_)
+    begins[1:] = (np.diff(own) != 1) | (np.diff(row) != 0) | (value[1:] != value[:-1])
+    first = np.flatnonzero(begins)
+    length = np.diff(first, append=len(own))
+    start = own[first] - row[first] * nx
+    spans = np.stack([section[row[first]], y[row[first]], start, start + length, value[first]], axis=1)
+    run = np.cumsum(begins) - 1
+    beside = [np.zeros((0, 2), np.int64)]
+    every = slice(None)
     # none of them is in the mirrored margin beyond a border: it is as flat as the border
-    free = np.flatnonzero(~at(flat, z, y + dy[:, np.newaxis], x + dx[:, np.newaxis]))
-    side, near = free // max(len(value), 1), free % max(len(value), 1)
-    distance = np.abs(at(voxels, z[near], y[near] + dy[side], x[near] + dx[side]).astype(np.int64) - value[near])
-    return spans, np.stack([run[near], distance_levels(distance)], axis=1)
+    for of, dy, dx in ((every, -1, 0), (every, 1, 0), (first, 0, -1), (first + length - 1, 0, 1)):
+        free = ~flat.reshape(-1).take(in_flat[of] + (dy * flat.shape[2] + dx))
+        near = in_voxels[of][free] + (dy * voxels.shape[2] + dx)
+        distance = np.abs(voxels.reshape(-1).take(near).astype(np.int64) - value[of][free])
+        beside.append(np.stack([run[of][free], distance_levels(distance)], axis=1))
+    return spans, np.concatenate(beside)
+
+
+def _trimmed(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return sections (z, y, x) without their margins."""
+    y, x = ((have - n) // 2 for have, n in zip(array.shape[1:], shape, strict=True))
+    return array[:, y : y + shape[0], x : x + shape[1]]
 
 
 def _table_of(
