@@ -1,7 +1,7 @@
 """Where log records go: to standard error and, once there is a result folder, to its job.log; never with a secret.
 
-Worker processes log by the same settings. Several jobs may run in threads of one process: each job.log has the records
-of its own job, and those of threads that do not say whose they are.
+Worker processes send their records to their parent (`blocks/output.py`). Several jobs may run in threads of one
+process: each job.log has the records of its own job, and those of threads that do not say whose they are.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 from nd_synapse.credentials import Token
 from nd_synapse.errors import StorageError
@@ -23,7 +24,7 @@ from nd_synapse.paths import refuse_special
 from nd_synapse.redaction import Redactor, hidden, hide, words_and_environment
 from nd_synapse.text import one_line, shortened
 
-__all__ = ["LogSettings", "apply", "current", "job_log", "start"]
+__all__ = ["LogSettings", "apply", "current", "job_log", "show", "start"]
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +50,21 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is gener
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        if sys.stderr is None:
-            return  # it is closed
-        # logging would print a traceback to where nothing can be written
-        with suppress(OSError, ValueError):
-            if sys.stderr.isatty():
-                from tqdm import tqdm  # only a terminal has bars
+        show(f"{self.format(record)}\n", sys.stderr)
 
-                tqdm.write(self.format(record), file=sys.stderr)
-            else:
-                sys.stderr.write(f"{self.format(record)}\n")
+
+def show(text: str, stream: TextIO | None) -> None:
+    """Write a text, above a progress bar if there is one; where nothing can be written it is lost."""
+    if stream is None:
+        return  # it is closed
+    with suppress(OSError, ValueError):
+        if stream.isatty():
+            from tqdm import tqdm  # only a terminal has bars
+
+            tqdm.write(text, file=stream, end="")
+        else:
+            stream.write(text.encode(stream.encoding or "utf-8", "backslashreplace").decode(stream.encoding or "utf-8"))
+            stream.flush()
 
 
 class _Lines(logging.Formatter):
@@ -142,10 +148,10 @@ def current() -> LogSettings | None:
     return _CURRENT if file is None else replace(_CURRENT or LogSettings(level=None), file=file)
 
 
-def apply(settings: LogSettings | None) -> None:
-    """Use these settings from now on, in this process."""
+def apply(settings: LogSettings | None, handler: logging.Handler | None = None) -> None:
+    """Use these settings from now on, in this process; a worker has a `handler` for all that they ask for."""
     global _CURRENT
-    handlers = [] if settings is None else _handlers(settings)
+    handlers = [] if settings is None else [handler] if handler is not None else _handlers(settings)
     with _ALONE:
         for old in _HANDLERS:
             _remove(old)

@@ -1,4 +1,4 @@
-"""Limits of this machine, or of the container on it, memory and cores; and what its environment says of threads."""
+"""Limits of this machine, or of the container on it, memory and cores; and settings of libraries in its environment."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from nd_synapse.errors import UsageError
 __all__ = [
     "available_bytes",
     "available_cores",
-    "check_threads",
+    "check_environment",
     "default_cpus",
     "in_gib",
+    "settings_of_libraries",
     "sufficient_bytes",
     "usable_bytes",
     "warn_of_workers",
@@ -28,26 +29,46 @@ _OWN = Path("/proc/self/cgroup")
 _PERCENT = 90
 """What may be used of a limit of memory: the kernel and the system's own caches count, too."""
 
+_CORRECT = "Correct it, or unset it"
 
 _MOST_THREADS = {
     **dict.fromkeys((f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS")), 4096),
     **dict.fromkeys(("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "LOKY_MAX_CPU_COUNT"), 4096),
     "BLOSC_NTHREADS": 256,
     "JOBLIB_MULTIPROCESSING": 1,
+    "SOURCE_DATE_EPOCH": 2**33,
 }
-"""The largest number in each variable that libraries of ours read; what they do with another text is not said where
-it happens: a block fails, or a figure, or an import."""
+"""The largest number in each variable that libraries of ours read: of threads, and the date of figures. What they do
+with another text is not said where it happens: a block fails, or a figure, or an import."""
 
 
-def check_threads(environ: Mapping[str, str]) -> None:
-    """Refuse a setting of threads that is no number, or one too large."""
+_WORDS = {
+    "BLOSC_COMPRESSOR": ("blosclz", "lz4", "lz4hc", "zlib", "zstd"),
+    "BLOSC_SPLITMODE": ("ALWAYS", "AUTO", "FORWARD_COMPAT", "NEVER"),
+    "BLOSC_CLEVEL": tuple("0123456789"),
+}
+"""What Blosc takes in each variable that it puts in the place of our arguments. It fails at any other text, an empty
+one too, without a word; as a level it takes that for 0, which is no compression."""
+
+
+def check_environment(environ: Mapping[str, str]) -> None:
+    """Refuse a setting that is no number, or one too large; and one of Blosc that it fails at."""
     for name, most in _MOST_THREADS.items():
         # OpenMP takes a list, for threads that start threads
         for number in environ.get(name, "").split(",") if name.startswith("OMP") else [environ.get(name, "")]:
             plain = number.strip()
             if plain and not (plain.isascii() and plain.isdigit() and int(plain) <= most):
                 found = f"{plain[:40]!r} is no whole number up to {most}"
-                raise UsageError(f"{name} in the environment", found, "Correct it, or unset it")
+                raise UsageError(f"{name} in the environment", found, _CORRECT)
+    for name, words in _WORDS.items():
+        if environ.get(name, words[0]) not in words:
+            found = f"{environ[name][:40]!r} is none of {', '.join(words)}"
+            raise UsageError(f"{name} in the environment", found, _CORRECT)
+
+
+def settings_of_libraries(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables that tqdm and zarr take for settings of any kind: one that is wrong looks like a defect."""
+    return sorted(name for name in environ if name.startswith(("TQDM_", "ZARR_")))
 
 
 def available_bytes() -> int:

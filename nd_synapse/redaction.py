@@ -1,7 +1,8 @@
 """The secrets that this process knows, and their removal from every text that leaves it.
 
 There is one set of them: the token, those of AWS and of proxies in the environment, and what was found in files since.
-Logs, messages, `run.json`, the report, results of workers and standard output all go through `redacted`.
+Logs, messages, `run.json`, the report, what workers print, log and fail with, and standard output all go through
+`redacted`.
 """
 
 from __future__ import annotations

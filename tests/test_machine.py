@@ -85,10 +85,10 @@ def test_for_any_memory_that_is_used_the_limit_that_is_printed_suffices_and_is_l
     "environ", [{}, {"OMP_NUM_THREADS": "4,2"}, {"MKL_NUM_THREADS": " 8 "}, {"LOKY_MAX_CPU_COUNT": ""}]
 )
 def test_settings_of_threads_that_libraries_take_are_taken(environ: dict[str, str]) -> None:
-    machine.check_threads(environ)
+    machine.check_environment(environ)
 
 
 @pytest.mark.parametrize("number", ["abc", "-1", "1.5", "4,x", "99999", "٣"])
 def test_any_other_setting_of_threads_is_named(number: str) -> None:
     with pytest.raises(UsageError, match="OMP_NUM_THREADS in the environment"):
-        machine.check_threads({"OMP_NUM_THREADS": number})
+        machine.check_environment({"OMP_NUM_THREADS": number})

@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,7 @@ import pytest
 import tifffile
 
 import driver
+import nd_multicore
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import Job
@@ -290,6 +292,19 @@ class TestDriver:
         looked.done(code)
 
     @pytest.mark.slow
+    def test_a_pipeline_that_has_it_from_elsewhere_and_prints_and_logs_it_does_not_show_it(
+        self, boss: BossServer, tmp_path: Path
+    ) -> None:
+        """Workers do not know the secrets, so what they wrote themselves was redacted by its form alone."""
+        looked = Looked("driver.py, a function that prints and logs the token, which its module holds")
+        words = [*where(boss), "--path", str(tmp_path), "--no-push", "--block-size", "4,48,56", "--no-plots"]
+        run(looked, ["driver.py", *words, "--pipeline", "tests.test_secrets:confiding"], 0, BOSS_TOKEN=MARK)
+        looked.below(tmp_path)
+        assert looked.printed.count("all that I know: ***") >= 5
+        assert next(tmp_path.glob("*/job.log")).read_text().count("all that I know: ***") >= 2
+        looked.done(0)
+
+    @pytest.mark.slow
     def test_no_secret_of_the_environment_is_in_the_results_of_a_function_that_raises_all_it_finds(
         self, boss: BossServer, tmp_path: Path
     ) -> None:
@@ -384,6 +399,33 @@ def nosy(data_dict: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     if int(next(iter(data_dict.values())).sum()) % 2:
         parent = Path(f"/proc/{os.getppid()}/environ").read_text().split("\0")
         raise RuntimeError(f"all that I know: {parent} {dict(os.environ)}")
+    return says(data_dict)
+
+
+def confides(secret: str) -> None:
+    """Print and log a secret that this process knows of its own, in every way in which a program writes."""
+    print("all that I know:", secret, repr(secret), quote(secret), json.dumps({"token": secret}))
+    print(f"not the end of a line: {secret}", end="", file=sys.stderr, flush=True)
+    log = logging.getLogger(__name__)
+    log.warning("all that I know: %s", secret)
+    try:
+        raise ValueError(secret)  # noqa: TRY301
+    except ValueError:
+        log.exception("all that I know", stack_info=True)
+    for descriptor in (1, 2):
+        os.write(descriptor, f"all that I know: {secret[:20]}".encode())
+        os.write(descriptor, f"{secret[20:]}\n".encode())
+    subprocess.run([sys.executable, "-c", f"print('all that I know: {secret}')"], check=True)
+    print("x" * 4_400_000 + secret + "x" * 900_000)
+    if os.fork() == 0:
+        log.warning("all that I know: %s", secret)
+        os._exit(0)
+    os.wait()
+
+
+def confiding(data_dict: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """A pipeline whose module holds the token."""
+    confides(MARK)
     return says(data_dict)
 
 
@@ -670,6 +712,23 @@ class TestImported:
                     looked.at("pickle of causes", pickle.dumps(cause))
                 cause = cause.__cause__ or cause.__context__
         looked.below(tmp_path)
+        looked.done(0)
+
+    def test_a_function_that_prints_and_logs_what_it_was_given_does_not_show_it(
+        self, boss: BossServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """In its closure and in its arguments; workers import no program that they could ask for it."""
+        looked = Looked("nd_multicore.run_parallel(), a function that prints and logs the token in its closure")
+        secret = MARK
+
+        def function(given: str, data_dict: Mapping[str, object]) -> None:
+            confides(secret)
+            confides(given)
+
+        cfg = config(tmp_path / "neurodata.cfg", boss.url)
+        nd_multicore.run_parallel(cfg, partial(function, MARK), 1, block_size=(56, 48, 4))
+        looked.at("output", "".join(capfd.readouterr()))
+        looked.at("records", caplog.text)
         looked.done(0)
 
     def test_programs_that_print_what_is_sent_do_not_print_it(

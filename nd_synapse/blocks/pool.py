@@ -30,6 +30,7 @@ from typing import IO, Any, Protocol, Self
 import cloudpickle
 
 from nd_synapse import logs
+from nd_synapse.blocks.output import Output, join_all
 from nd_synapse.blocks.processes import (
     describe_death,
     end_processes,
@@ -40,7 +41,7 @@ from nd_synapse.blocks.worker import LENGTH, Done, Failed, InWorkerError, Ready,
 from nd_synapse.errors import LimitError, StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.importing import refuse_nested
-from nd_synapse.machine import check_threads
+from nd_synapse.machine import check_environment
 from nd_synapse.redaction import REASON, TRACEBACK, redacted
 from nd_synapse.text import shortened
 
@@ -102,6 +103,7 @@ class _Worker:
 
     process: subprocess.Popen[bytes]
     pipe: Connection
+    output: Output
     box: Box | None = None
     started: float = 0.0
     ready: bool = False
@@ -173,7 +175,7 @@ class BlockPool:
                 f"{cpus} worker processes", "at least one is needed", "Give --cpus a number from 1 upwards"
             )
         refuse_nested("a pool of worker processes")
-        check_threads(os.environ)
+        check_environment(os.environ)
         self.cpus = cpus
         self._block_limit_s = block_limit_s
         self._setup = (logs.current(), setup, arguments)
@@ -194,6 +196,7 @@ class BlockPool:
                 if kind is not None or worker.box is not None or not worker.ready:
                     worker.process.terminate()
             end_processes([worker.process for worker in self._workers])
+            join_all([worker.output for worker in self._workers])
             for file in self._files:
                 file.close()
             self._workers.clear()
@@ -286,7 +289,8 @@ class BlockPool:
 
     def _start(self, orders: str) -> _Worker:
         """Start a worker."""
-        worker = _Worker(*start_worker(orders))
+        process, pipe = start_worker(orders)
+        worker = _Worker(process, pipe, Output(process))
         self._workers.append(worker)
         return worker
 
@@ -370,6 +374,7 @@ class BlockPool:
     def _remove(self, worker: _Worker) -> None:
         """Remove a worker that ended, or is about to."""
         end_processes([worker.process])
+        join_all([worker.output])
         self._workers.remove(worker)
         worker.pipe.close()
 

@@ -58,6 +58,8 @@ def start_worker(orders: str) -> tuple[subprocess.Popen[bytes], Connection]:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env=environment_of_workers(os.environ),
                 pass_fds=[there.fileno()],
             )

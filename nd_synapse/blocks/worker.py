@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import logging
 import os
 import pickle
 import signal
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nd_synapse import logs
+from nd_synapse.blocks.output import RecordSender, write_all
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.importing import importing, in_worker
@@ -99,12 +102,14 @@ def work(pipe: Connection, orders: str) -> None:
     with suppress(AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     in_worker()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a worker that is killed has printed what it said
     own = os.getpid()
     try:
         packed_setup, packed_function = _read(orders)
         with _reported("setting a worker process up"):
             settings, setup, arguments = pickle.loads(packed_setup)  # noqa: S301 - our parent wrote it
-            logs.apply(settings)
+            logs.apply(settings, RecordSender())
             if setup is not None:
                 setup(*arguments)
         function = _function(packed_function)
@@ -183,20 +188,13 @@ def _send(pipe: Connection, message: object) -> None:
 
 def _send_packed(pipe: Connection, packed: Any) -> None:
     """Send the length of a message, and the message."""
-    _write(pipe.fileno(), LENGTH.pack(len(packed)))
-    _write(pipe.fileno(), packed)
+    write_all(pipe.fileno(), LENGTH.pack(len(packed)))
+    write_all(pipe.fileno(), packed)
 
 
 def unpacked(packed: Any) -> Any:
     """Load a message of a worker."""
     return pickle.loads(packed)  # noqa: S301 - our worker wrote it
-
-
-def _write(descriptor: int, data: Any) -> None:
-    """Write bytes, all of them."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
 
 
 def _attempt(function: Callable[[Box], Any], box: Box) -> Done | Failed | NDSynapseError:

@@ -16,7 +16,7 @@ from nd_synapse.console import signals
 from nd_synapse.credentials import take_environment
 from nd_synapse.errors import NDSynapseError, StoppedError, StorageError, UsageError
 from nd_synapse.limits import limit_of
-from nd_synapse.machine import check_threads
+from nd_synapse.machine import check_environment, settings_of_libraries
 from nd_synapse.redaction import describe_error, redacted
 from nd_synapse.text import one_line, shortened
 
@@ -65,7 +65,7 @@ def run(command: Command, argv: Sequence[str] | None, *, remedy: str = GOES_ON) 
 
     def work() -> int:
         _check_folder()
-        check_threads(environ)
+        check_environment(environ)
         code = command(arguments, environ)
         write_stdout("")  # flushes what others have printed
         return code
@@ -144,8 +144,12 @@ def log_uncaught(error: BaseException) -> int:
     place = "".join(
         f", at {Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-1:]
     )
+    suspects = settings_of_libraries(os.environ)
     log.critical(
-        "a defect of nd-synapse, please report it, with job.log if there is one: %s%s", describe_error(error), place
+        "a defect of nd-synapse, please report it, with job.log if there is one: %s%s%s",
+        describe_error(error),
+        place,
+        f"; or one of {', '.join(suspects)} in the environment, which go to libraries: try without" if suspects else "",
     )
     log.debug("traceback", exc_info=error)
     return NDSynapseError.exit_code
@@ -156,7 +160,7 @@ def log_startup_error(error: BaseException) -> int:
     if logs.current() is None:
         logs.start(sys.argv[1:], os.environ)
     try:
-        check_threads(os.environ)
+        check_environment(os.environ)
     except UsageError as fault:  # it may be what an import failed on
         return log_error(fault)
     return log_uncaught(error)

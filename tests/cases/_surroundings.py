@@ -302,6 +302,17 @@ def setting(name: str, value: str) -> Callable[[Path], str]:
     return observe
 
 
+def suspected(name: str, value: str) -> Callable[[Path], str]:
+    """Return what is said of an error of a library in an environment."""
+
+    def observe(_folder: Path) -> str:
+        with given(**{name: value}), logged() as lines:
+            code = app.log_uncaught(ValueError("no number"))
+        return f"{code}: {lines[0]}"
+
+    return observe
+
+
 def no_memory() -> None:
     """Set a worker up where no memory is left."""
     raise MemoryError

@@ -18,6 +18,7 @@ from tests.cases._surroundings import (
     secret_that_is_cut,
     setting,
     slow_worker,
+    suspected,
     variables_of_a_worker,
     without_proc,
     without_python,
@@ -205,6 +206,69 @@ CASES: tuple[Case, ...] = (
         "65: the pipeline failed on every block. Check the pipeline",
         "2: BLOSC_NTHREADS in the environment: '9999' is no whole number up to 256. Correct it, or unset it.",
         setting("BLOSC_NTHREADS", "9999"),
+    ),
+    Case(
+        "blosc-compressor",
+        "BLOSC_COMPRESSOR=abc",
+        "65: it failed on every block, on the first with error: Error -1 while compressing data. Check the pipeline",
+        "2: BLOSC_COMPRESSOR in the environment: 'abc' is none of blosclz, lz4, lz4hc, zlib, zstd. "
+        "Correct it, or unset it.",
+        setting("BLOSC_COMPRESSOR", "abc"),
+    ),
+    Case(
+        "blosc-compressor-empty",
+        "BLOSC_COMPRESSOR=",
+        "65: it failed on every block, on the first with error: Error -1 while compressing data. Check the pipeline",
+        "2: BLOSC_COMPRESSOR in the environment: '' is none of blosclz, lz4, lz4hc, zlib, zstd. "
+        "Correct it, or unset it.",
+        setting("BLOSC_COMPRESSOR", ""),
+    ),
+    Case(
+        "blosc-split-mode",
+        "BLOSC_SPLITMODE=abc",
+        "65: it failed on every block, on the first with error: Error -1 while compressing data. Check the pipeline",
+        "2: BLOSC_SPLITMODE in the environment: 'abc' is none of ALWAYS, AUTO, FORWARD_COMPAT, NEVER. "
+        "Correct it, or unset it.",
+        setting("BLOSC_SPLITMODE", "abc"),
+    ),
+    Case(
+        "blosc-level-too-high",
+        "BLOSC_CLEVEL=10",
+        "65: it failed on every block, on the first with error: Error -10 while compressing data. Check the pipeline",
+        "2: BLOSC_CLEVEL in the environment: '10' is none of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9. Correct it, or unset it.",
+        setting("BLOSC_CLEVEL", "10"),
+    ),
+    Case(
+        "blosc-level",
+        "BLOSC_CLEVEL=abc, which Blosc takes for 0",
+        "0, and nothing that is kept is compressed",
+        "2: BLOSC_CLEVEL in the environment: 'abc' is none of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9. Correct it, or unset it.",
+        setting("BLOSC_CLEVEL", "abc"),
+    ),
+    Case(
+        "date-of-figures",
+        "SOURCE_DATE_EPOCH=abc",
+        "1: the step plots: ValueError: invalid literal for int(). Please report this defect, with job.log",
+        "2: SOURCE_DATE_EPOCH in the environment: 'abc' is no whole number up to 8589934592. Correct it, or unset it.",
+        setting("SOURCE_DATE_EPOCH", "abc"),
+    ),
+    Case(
+        "tqdm",
+        "TQDM_NCOLS=abc",
+        "1: a defect of nd-synapse, please report it, with job.log if there is one: ValueError: invalid literal for "
+        "int() with base 10: 'abc', at utils.py:72",
+        "1: a defect of nd-synapse, please report it, with job.log if there is one: ValueError: no number; or one of "
+        "TQDM_NCOLS in the environment, which go to libraries: try without",
+        suspected("TQDM_NCOLS", "abc"),
+    ),
+    Case(
+        "zarr",
+        "ZARR_ASYNC__CONCURRENCY=abc, with --source",
+        "1: a defect of nd-synapse, please report it, with job.log if there is one: TypeError: '<' not supported "
+        "between instances of 'str' and 'int', at locks.py:347",
+        "1: a defect of nd-synapse, please report it, with job.log if there is one: ValueError: no number; or one of "
+        "ZARR_ASYNC__CONCURRENCY in the environment, which go to libraries: try without",
+        suspected("ZARR_ASYNC__CONCURRENCY", "abc"),
     ),
     Case(
         "memory-that-is-printed",
