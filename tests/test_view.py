@@ -313,11 +313,29 @@ class TestLink:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    """Lets pages of others read, and answers ranges, as buckets do."""
+
+    def do_GET(self) -> None:
+        wanted, path = self.headers.get("Range"), Path(self.translate_path(self.path))
+        if wanted is None or not path.is_file():
+            super().do_GET()
+            return
+        body = path.read_bytes()
+        first, last = (int(end) if end else None for end in wanted.removeprefix("bytes=").split("-"))
+        part = body[-(last or 0) :] if first is None else body[first : None if last is None else last + 1]
+        start = len(body) - len(part) if first is None else first
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part)
+
     def log_message(self, *_: Any) -> None:
         pass
 
     def end_headers(self) -> None:
         self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Access-Control-Expose-Headers", "Content-Range")
         super().end_headers()
 
 
