@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from nd_synapse.detection.speeds import ASSUMED, Measured, Speeds
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.job.calibration import read_speeds
+from tests.conftest import REPOSITORY
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_passes import noisy, plan
 from tests.fixtures_boss import spots
@@ -142,3 +145,14 @@ def test_a_plan_for_batch_computes_with_the_speeds_of_a_run() -> None:
     json.dumps(calibrated.as_json())
     needs = needs_of(plan_over(TERAVOXEL), 2, 8)
     assert replace(needs, speeds=ASSUMED).seconds(2, 8) == needs.seconds(2, 8)
+
+
+def test_a_run_on_files_imports_nothing_of_boss_and_s3(ended: tuple[str, Path], tmp_path: Path) -> None:
+    """They take a fifth of a second, as long as the work on a small box."""
+    program = (
+        "import sys; from tests.in_process import main; code = main('nd-synapse', *sys.argv[1:]); "
+        "print(code, *({'intern', 'boto3', 'requests', 'matplotlib'} & set(sys.modules)))"
+    )
+    words = ["run", "--source", ended[0], "--path", str(tmp_path), "--no-plots", "--quiet", "--no-upload"]
+    done = subprocess.run([sys.executable, "-c", program, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")

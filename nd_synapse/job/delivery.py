@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nd_synapse.boss import push as boss_push
-from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.console import app
 from nd_synapse.detection.registration import BEYOND, PUNCTUM_NM, measure_registration
 from nd_synapse.errors import NDSynapseError
@@ -25,6 +23,7 @@ from nd_synapse.report.facts import RunFacts
 from nd_synapse.text import shortened
 
 if TYPE_CHECKING:
+    from nd_synapse.boss.push import Destination
     from nd_synapse.report.entry import Report
 
 __all__ = [
@@ -219,8 +218,11 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def push(outcome: Outcome, destinations: Mapping[str, boss_push.Destination], progress: Progress) -> None:
+def push(outcome: Outcome, destinations: Mapping[str, Destination], progress: Progress) -> None:
     """Push every mask; one that BOSS refuses does not stop the others."""
+    from nd_synapse.boss import push as boss_push  # intern is imported only where it is used
+    from nd_synapse.boss.resource import NeuroDataResource
+
     source = outcome.source
     assert isinstance(source, NeuroDataResource), "a job pushes only into the BOSS that it reads"
     images = [(source.collection, source.experiment, channel) for channel in outcome.roles.values()]

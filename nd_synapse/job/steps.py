@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from nd_synapse.blocks.shared_store import Part
-from nd_synapse.boss import push
-from nd_synapse.boss.resource import NeuroDataResource
 from nd_synapse.detection.joining import ColumnFiles
 from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
@@ -35,6 +33,7 @@ from nd_synapse.volumes import JobSource
 
 if TYPE_CHECKING:
     from nd_synapse.aws.shared_store import S3SharedStore
+    from nd_synapse.boss.push import Destination
 
 __all__ = ["dry_run", "finish", "open_shared_store", "opened", "run", "run_part"]
 
@@ -138,7 +137,7 @@ class _Prepared(NamedTuple):
 
     source: JobSource
     roles: dict[str, str]
-    destinations: dict[str, push.Destination]
+    destinations: dict[str, Destination]
     plan: Plan
 
 
@@ -225,9 +224,14 @@ def _chosen(job: Job, channels: Sequence[str]) -> dict[str, str] | UsageError | 
         return error
 
 
-def _destinations(job: Job, source: JobSource, roles: Mapping[str, str]) -> dict[str, push.Destination]:
+def _destinations(job: Job, source: JobSource, roles: Mapping[str, str]) -> dict[str, Destination]:
     """Return the channel of each mask; what BOSS would refuse after the work is refused now."""
-    if not isinstance(source, NeuroDataResource) or not job.push:
+    if not job.push:
+        return {}
+    from nd_synapse.boss import push  # intern is imported only where it is used
+    from nd_synapse.boss.resource import NeuroDataResource
+
+    if not isinstance(source, NeuroDataResource):
         return {}
     destinations = {
         name: push.Destination(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-
 from nd_synapse.errors import PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
 from nd_synapse.files.chunked import AT_ONCE, Folder, Objects, cut
+
+if TYPE_CHECKING:
+    import requests
 
 __all__ = ["objects_at"]
 
@@ -39,6 +39,10 @@ class _Web:
     """The files below a URL; a web server has no lists of them."""
 
     def __init__(self, url: str) -> None:
+        import requests  # they are imported only where there is a web server
+        import urllib3
+        from requests.adapters import HTTPAdapter
+
         self.url = url
         self._session = requests.Session()
         retries = urllib3.Retry(4, connect=2, status_forcelist=_BUSY, backoff_factor=0.5, raise_on_status=False)
@@ -58,6 +62,8 @@ class _Web:
 
     def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Return a response of success, or one that there is nothing."""
+        import requests
+
         try:
             response = self._session.get(url, headers=dict(headers), timeout=_LIMITS_S)
         except requests.RequestException as error:
