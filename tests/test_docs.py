@@ -37,6 +37,8 @@ from tests.in_process import restored
 from tests.markdown import anchors, code, fenced, section, tables
 
 README = REPOSITORY / "README.md"
+RUNNING = REPOSITORY / "docs" / "running.md"
+LIBRARY = REPOSITORY / "docs" / "library.md"
 COMMAND_LINE = REPOSITORY / "docs" / "command-line.md"
 RESULTS = REPOSITORY / "docs" / "results.md"
 PIPELINES = REPOSITORY / "docs" / "pipelines.md"
@@ -70,7 +72,8 @@ OF_OTHERS = {
     "clusters.md": {"--rm", "--user"},
     "CONTRIBUTING.md": {"--osv-url"},
 }
-OF_OTHERS["batch.md"] = OF_OTHERS["README.md"] = {
+OF_OTHERS["README.md"] = {"--rm"}
+OF_OTHERS["batch.md"] = {
     *("--aws-service-name", "--capabilities", "--cli-input-json", "--container-overrides", "--job-name", "--job-queue"),
     *("--parameter-overrides", "--password-stdin", "--query", "--secret-id", "--secret-string", "--stack-name"),
     *("--template-file", "--username"),
@@ -138,8 +141,9 @@ class TestCommandLine:
         named = set(re.findall(r"(?<![\w<!-])--[a-z][a-z-]+", document.read_text(encoding="utf-8")))
         assert named - existing <= OF_OTHERS.get(document.name, set())
 
-    def test_every_job_of_the_readme_is_valid(self) -> None:
-        jobs = [words[2:] for words in commands(README) if words[1] == "run"]
+    @pytest.mark.parametrize("document", [README, RUNNING], ids=lambda file: file.name)
+    def test_every_job_that_is_shown_is_valid(self, document: Path) -> None:
+        jobs = [words[2:] for words in commands(document) if words[1] == "run"]
         assert jobs
         for words in jobs:
             # a volume that is not there has no extent
@@ -147,8 +151,8 @@ class TestCommandLine:
             job = job_from(parser().parse_args([*words, *ranges]), {"BOSS_TOKEN": "a-token-of-a-test"})
             assert job.box.voxels > 0
 
-    def test_every_call_of_the_readme_has_arguments_that_exist(self) -> None:
-        (example,) = (block for block in fenced(section(README, "As a library")) if block.startswith("import driver"))
+    def test_every_call_that_is_shown_has_arguments_that_exist(self) -> None:
+        (example,) = (block for block in fenced(section(LIBRARY, "A job")) if block.startswith("import driver"))
         calls = [node for node in ast.walk(ast.parse(example)) if isinstance(node, ast.Call)]
         assert calls
         for call in calls:
@@ -161,11 +165,11 @@ class TestCommandLine:
 class TestFacts:
     """What is written twice is the same twice."""
 
-    def test_exit_codes_of_the_readme_are_those_of_the_errors(self) -> None:
+    def test_exit_codes_in_the_documents_are_those_of_the_errors(self) -> None:
         classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
         kinds: list[type[errors.NDSynapseError]] = [c for c in classes if issubclass(c, errors.NDSynapseError)]
         meanings = {0: "done", **{kind.exit_code: kind.meaning for kind in kinds}}
-        _, rows = tables(section(README, "What you get"))
+        (rows,) = tables(section(RUNNING, "Exit codes"))
         assert [int(number) for number, _ in rows] == sorted(meanings)
         for number, meaning in rows:
             assert meaning.startswith(meanings[int(number)])
@@ -269,10 +273,10 @@ class TestDemonstration:
         assert f"{found / planted:.1%} of the {planted:,} planted".replace("%", " %") in text
 
     @pytest.mark.slow
-    def test_the_plan_of_the_readme_is_that_of_the_sample(self, demonstration: Demonstration) -> None:
+    def test_the_plan_that_is_shown_is_that_of_the_sample(self, demonstration: Demonstration) -> None:
         """The volume is that of the demonstration; where its server is differs from run to run."""
-        (words,) = (words for words in commands(README) if "--dry-run" in words)
-        (shown,) = (block for block in fenced(README.read_text(encoding="utf-8")) if block.startswith("volume "))
+        (words,) = (words for words in commands(RUNNING) if "--dry-run" in words)
+        (shown,) = (block for block in fenced(RUNNING.read_text(encoding="utf-8")) if block.startswith("volume "))
         folder = demonstration.folder.parents[1]
         with start_boss(folder / "boss") as server:
             line = [sys.executable, "-m", "nd_synapse", *words[1:]]
@@ -285,7 +289,7 @@ class TestDemonstration:
 
     def test_every_file_of_a_result_folder_is_documented(self, demonstration: Demonstration) -> None:
         rows = tables(section(README, "What you get"))[0]
-        patterns = [re.sub("<[^>]+>", "*", code(row[0])[0]) for row in rows]
+        patterns = [re.sub("/$", "/*", re.sub("<[^>]+>", "*", code(row[0])[0])) for row in rows]
         root = demonstration.folder
         files = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
         assert [file for file in files if not any(fnmatchcase(file, p) for p in patterns)] == []
@@ -377,9 +381,10 @@ class TestExamples:
         words = ("-m", "nd_synapse", "multicore", "neurodata.cfg", "puncta:puncta", "--block-size", "8,128,256")
         assert run_example(program, tmp_path, sample, *words) == "0_0_0\n0_128_0\n8_0_0\n8_128_0\n"
 
-    def test_the_function_of_the_readme_runs_on_every_block(self, sample: BossServer, tmp_path: Path) -> None:
-        blocks = fenced(section(README, "As a library"))
-        (program,) = (block for block in blocks if block.startswith("import nd_multicore"))
+    def test_the_shorter_example_runs_on_every_block(self, sample: BossServer, tmp_path: Path) -> None:
+        (program,) = (
+            text for text in fenced(section(MULTICORE, "A shorter one")) if text.startswith("import nd_multicore")
+        )
         assert re.fullmatch(r"1 blocks, \d+ bright voxels\n", run_example(program, tmp_path, sample))
         words = ("-m", "nd_synapse", "multicore", "neurodata.cfg", "example:bright")
         assert run_example(program, tmp_path, sample, *words) == "0_0_0\n10_0_0\n"

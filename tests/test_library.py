@@ -17,8 +17,11 @@ import nd_synapse
 from nd_synapse.errors import DataError, NDSynapseError, UnknownNameError, UsageError
 from nd_synapse.files.csv_tables import write_csv
 from pipelines.puncta import Puncta
+from tests.conftest import REPOSITORY
 from tests.fixtures_boss import blobs
+from tests.markdown import fenced, section
 
+README = REPOSITORY / "README.md"
 VOXEL_SIZE = (70.0, 100.0, 100.0)
 
 
@@ -43,6 +46,12 @@ def test_a_call_finds_what_a_job_finds(images: dict[str, NDArray[Any]], tmp_path
     assert len(found.table["id"]) > 5
     assert (tmp_path / "table.csv").read_text() == table.read_text()
     np.testing.assert_array_equal(found.mask, mask)
+
+
+def test_the_example_of_the_readme_runs(images: dict[str, NDArray[Any]]) -> None:
+    (program,) = fenced(section(README, "In Python"))
+
+    exec(program, {"synapsin": images["SYNAPSIN"], "psd95": images["PSD95"]})
 
 
 def test_mask_labels_and_table_tell_of_the_same_synapses(images: dict[str, NDArray[Any]]) -> None:

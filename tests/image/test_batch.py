@@ -119,9 +119,9 @@ def definition(image: str, server: S3Server) -> dict[str, Any]:
     return {**written, "jobDefinitionName": "nd-synapse-ec2"}
 
 
-def of_readme(server: BossServer, *more: str) -> list[str]:
-    """Return the words of the README's submission, with a BOSS and a volume in the place of names."""
-    (block,) = (text for text in fenced(section(REPOSITORY / "README.md", "On AWS Batch")) if "submit-job" in text)
+def of_documents(server: BossServer, *more: str) -> list[str]:
+    """Return the words of the documented submission, with a BOSS and a volume in the place of names."""
+    (block,) = (text for text in fenced(section(REPOSITORY / "docs" / "batch.md", "One job")) if "submit-job" in text)
     words = shlex.split(block.replace("\\\n", " "))
     overrides = json.loads(words[-1])
     command = overrides["command"]
@@ -150,7 +150,7 @@ def mask_in_boss(server: BossServer, key: str) -> NDArray[np.uint8]:
 def test_a_job_submitted_as_the_readme_says_succeeds_with_the_results_of_a_local_run(
     aws: Aws, sample_boss: BossServer, local: Run
 ) -> None:
-    submitted = aws.run(*of_readme(sample_boss))
+    submitted = aws.run(*of_documents(sample_boss))
     job = aws.ended(submitted["jobId"])
     assert job["status"] == "SUCCEEDED", aws.log_of(job)
     client, key = aws.server.client(), local.folder.name
@@ -166,7 +166,7 @@ def test_a_job_submitted_as_the_readme_says_succeeds_with_the_results_of_a_local
 
 
 def test_a_job_that_fails_says_why_in_its_log(aws: Aws, sample_boss: BossServer) -> None:
-    submitted = aws.run(*of_readme(sample_boss, "--exp", "no-such-experiment"))
+    submitted = aws.run(*of_documents(sample_boss, "--exp", "no-such-experiment"))
     job = aws.ended(submitted["jobId"])
     assert job["status"] == "FAILED"
     log = aws.log_of(job)
