@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.report.clusters import Clusters
-from nd_synapse.report.table import Standardised
+if TYPE_CHECKING:  # it imports matplotlib, and readers of tables need these words only
+    from nd_synapse.report.clusters import Clusters
+    from nd_synapse.report.table import Standardised
 
 __all__ = ["STANDARDISED", "TIMES", "TRANSFORMED_AXIS"]
 __all__ += ["count", "fitted_rows", "left_out", "listed", "plain", "quantile_rows", "scale_of", "strongest", "times"]

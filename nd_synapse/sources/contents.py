@@ -18,7 +18,6 @@ from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import KnownSize, check_voxel_size, shown_size
 from nd_synapse.files.stacks import Opener, channels_of, images_of_node, open_images
 from nd_synapse.sources.location import Location
-from nd_synapse.sources.objects import objects_at
 
 __all__ = ["IMAGES", "Contents", "contents_of", "openers_of"]
 
@@ -138,6 +137,8 @@ def _of_paths(
     count: Callable[[Objects, str, str], int],
 ) -> tuple[dict[str, Opener], int]:
     """Return the channels of a format that describes its volumes itself."""
+    from nd_synapse.sources.objects import objects_at  # requests is imported only where it is used
+
     objects = objects_at(location.place)
     paths = members(objects, location.uri)
     levels = min(count(objects, path, location.uri) for path in paths.values())
