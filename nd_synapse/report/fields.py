@@ -97,7 +97,7 @@ def chosen(shape: tuple[int, int, int], channels: int, seed: int) -> list[Box]:
 
 def piled_up(values: NDArray[Any]) -> float:
     """Return the share of values at the largest one, 0 unless more are there than in the twentieth below it."""
-    values = values[np.isfinite(values)]
+    values = values.astype(np.uint8) if values.dtype == bool else values[np.isfinite(values)]
     if not values.size:
         return 0.0
     low, top = values.min(), values.max()
@@ -110,7 +110,7 @@ def piled_up(values: NDArray[Any]) -> float:
 
 def grey_range(values: NDArray[Any], black: float, white: float) -> tuple[float, float]:
     """Return two quantiles of the finite values, at least 1 apart if they coincide; 0 and 1 without any."""
-    values = values[np.isfinite(values)]
+    values = values.astype(np.uint8) if values.dtype == bool else values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
     low, high = (float(limit) for limit in np.quantile(values, (black, white)))

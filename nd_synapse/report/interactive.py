@@ -102,6 +102,9 @@ def interactive(subject: Subject) -> Interactive:
     except NDSynapseError as error:
         log.warning("the page has no viewer: %s", error)
         data["voxels"], data["why"] = None, f"The voxels could not be read: {error}"
+    except Exception as failure:  # a defect in the viewer must not cost the report
+        log.exception("the viewer of the page failed")
+        data["voxels"], data["why"] = None, f"{type(failure).__name__}: {failure}"
     text, name = script()
     # "<" would end the element or start a comment; "&" and ">" do not
     packed = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -53,7 +53,7 @@ class _Range:
 
     def bytes_of(self, voxels: NDArray[Any]) -> Sections:
         """Return voxels as uint8; what is outside of the image is black."""
-        share = (voxels.astype(np.float32) - np.float32(self.low)) * np.float32(255 / (self.high - self.low))
+        share = (voxels.astype(np.float64) - self.low) * (255 / (self.high - self.low))
         steps: Sections = np.rint(np.nan_to_num(share).clip(0, 255)).astype(np.uint8)
         return steps
 

@@ -43,6 +43,7 @@ function drawViewer() {
   view.frame = 0;
   const { tall, wide, stepX, stepY, across, down } = seen();
   const context = sharp($("viewer-canvas"), across, down);
+  $("viewer-canvas").style.touchAction = view.zoom > 1 ? "none" : "pan-y"; // a finger moves the part, else the page
   context.drawImage(view.base, view.x, view.y, wide, tall, 0, 0, across, down);
   const [top, left] = [Math.floor(view.y), Math.floor(view.x)];
   const [rows, breadth] = [Math.min(Math.ceil(tall) + 1, data.voxels.shape[1] - top), Math.min(Math.ceil(wide) + 1, data.voxels.shape[2] - left)];

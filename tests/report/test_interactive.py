@@ -158,6 +158,29 @@ def test_searched_channels_come_first_and_are_shown():
     assert [channel["shown"] for channel in channels] == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((12, 200, 300)),
+        np.full((12, 200, 300), np.nan),
+        np.arange(12 * 200 * 300).reshape(12, 200, 300) % 3 == 0,
+        np.random.default_rng(0).random((12, 200, 300)) * 1e-40,
+        np.random.default_rng(0).random((12, 200, 300)).astype(np.float32) * np.float32(3e38),
+        np.arange(15, dtype=np.uint64).reshape(1, 3, 5) << np.uint64(59),
+    ],
+    ids=["constant", "no numbers", "bool", "tiny", "huge", "15 voxels"],
+)
+def test_unusual_images_have_a_viewer(image):
+    assert interactive(examples.subject(examples.synapses(60), images={"a": image})).viewer
+
+
+def test_a_defect_of_the_viewer_does_not_cost_the_report(monkeypatch, caplog):
+    monkeypatch.setattr(module, "voxels_of", lambda *_: 1 / 0)
+    found = interactive(of(examples.synapses(60)))
+    assert (found.viewer, found.why) == (False, "ZeroDivisionError: division by zero")
+    assert "the viewer of the page failed" in caplog.text
+
+
 def test_a_table_alone_has_no_viewer_and_nothing_to_mark():
     found = interactive(examples.subject(examples.synapses(50)))
     assert not found.viewer

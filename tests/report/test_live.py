@@ -264,12 +264,13 @@ def test_all_of_it_works_by_keys_alone(open_page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_axe_finds_nothing_serious(open_page, size, scheme):
+def test_axe_finds_nothing_serious(open_page, size, scheme, request):
     browser = open_page(size, **{"prefers-color-scheme": scheme})
     browser.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     browser.evaluate("document.querySelector('#live-body button').click()")
     for name in ("mark-start", "mark-true", "mark-reveal"):
         click(browser, name)
+    browser.screenshots(f"live-{request.node.callspec.id}")
     browser.evaluate(f"{AXE}; 0")
     found = browser.evaluate("axe.run().then(found => found.violations)")
     serious = [
