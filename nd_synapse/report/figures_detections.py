@@ -321,21 +321,21 @@ def _density_band(axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.int
 
 
 def _map_bins(n: int, height: float, width: float) -> tuple[int, int]:
-    """Return numbers of square bins (y, x): about three synapses in each, within limits."""
-    along = int(np.clip(math.sqrt(n / 3), 6, _MOST_MAP_BINS))
+    """Return numbers of square bins (y, x): about eight synapses in each, within limits."""
+    along = int(np.clip(math.sqrt(n / 8), 6, _MOST_MAP_BINS))
     longest = max(height, width)
     return max(1, round(along * height / longest)), max(1, round(along * width / longest))
 
 
 def _tissue_shares(subject: Subject, bins: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the share of tissue in each bin (y, x): that of its tile; none where all projections are black."""
+    """Return the share of tissue in each bin (y, x): that of its tiles; none where all projections are black."""
     tissue = subject.facts.tissue
     if tissue is None or tissue.fraction == 1:
         return np.ones(bins)
     sides = np.multiply.outer(np.diff(tissue.y_edges), np.diff(tissue.x_edges)) * len(tissue.voxels)
     tiles = tissue.voxels.sum(axis=0) / sides
-    y, x = ((np.arange(n) + 0.5) / n for n in bins)
-    shares: NDArray[np.float64] = tiles[np.ix_((y * tiles.shape[0]).astype(int), (x * tiles.shape[1]).astype(int))]
+    y, x = (_overlaps(n, edges) for n, edges in zip(bins, (tissue.y_edges, tissue.x_edges), strict=True))
+    shares: NDArray[np.float64] = y @ tiles @ x.T
     if subject.overviews:
         lit = np.any([image != 0 for image in subject.overviews.values()], axis=0)
         y, x = (np.arange(n) * length // n for n, length in zip(bins, lit.shape, strict=True))
@@ -343,6 +343,14 @@ def _tissue_shares(subject: Subject, bins: tuple[int, int]) -> NDArray[np.float6
         pixels = np.multiply.outer(np.diff(np.append(y, lit.shape[0])), np.diff(np.append(x, lit.shape[1])))
         shares = np.where(inside < pixels / 2, 0, shares)
     return shares
+
+
+def _overlaps(bins: int, edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how much of each of equal bins lies in each tile, shape (bins, tiles)."""
+    ends = np.linspace(edges[0], edges[-1], bins + 1)
+    low, high = np.maximum.outer(ends[:-1], edges[:-1]), np.minimum.outer(ends[1:], edges[1:])
+    found: NDArray[np.float64] = np.maximum(high - low, 0) / (ends[1] - ends[0])
+    return found
 
 
 def _masked(known: NDArray[np.bool_]) -> str:

@@ -29,7 +29,7 @@ _SECTIONS_EACH_SIDE = 2
 _MOST_CHANNELS = 12
 _A_ROW = 3
 _RANDOM = 6
-_MOST_SAMPLED = 6
+_MOST_SAMPLED = 4
 _SAMPLE_PIXELS = 380  # twice as wide as on the page, for dense screens
 _GAP = 2
 _BETWEEN = 150  # grey of the gaps: seen beside black tiles and white ones
@@ -286,6 +286,8 @@ class Samples:
 
     channels: tuple[str, ...] = ()
     """From top to bottom."""
+    of_channels: int = 0
+    """How many there are in all."""
     images: tuple[tuple[str, str, bytes], ...] = ()
     """Name and place of a synapse, and its PNG."""
     reason: str = ""
@@ -307,7 +309,7 @@ def draw_samples(subject: Subject) -> Samples:
                 found.append((_name(subject, row), where, to_png(tiles.draw(subject, place))))
     except NothingToDrawError as why:
         return Samples(reason=str(why))
-    return Samples(names, tuple(found), "" if found else "No synapse has a position.")
+    return Samples(names, len(subject.images), tuple(found), "" if found else "No synapse has a position.")
 
 
 def _extreme_gallery(subject: Subject) -> Drawing:

@@ -37,9 +37,11 @@ def _has_depths(table: SynapseTable) -> bool:
 def _groups(subject: Subject) -> Drawing:
     table = subject.table
     table.need_rows()
-    groups = dict(list(table.groups.items())[: _MOST_GROUPS - 1])
+    # one that holds all synapses is no other group
+    others = [(name, rows) for name, rows in table.groups.items() if not rows.all()]
+    groups = dict(others[: _MOST_GROUPS - 1])
     if not groups:
-        raise NothingToDrawError("The table has one mask and no classes; there is nothing to compare.")
+        raise NothingToDrawError("All synapses are in one mask and of one class; there is nothing to compare.")
     whole = "all" if len(subject.masks) < 2 else next(iter(subject.masks))
     groups = {whole: np.ones(table.n, dtype=bool), **{name: rows for name, rows in groups.items() if name != whole}}
     sized, deep = table.has("voxels") or table.has("volume_um3"), _has_depths(table)

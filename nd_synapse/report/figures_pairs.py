@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MultipleLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
@@ -149,7 +149,7 @@ def _ticks(axes: Axes, row: int, column: int, d: int) -> None:
     axes.tick_params(length=2, labelsize=7.5)
     axes.spines[:].set_color(PALE)
     for ticks, shown in ((axes.xaxis, row == d - 1), (axes.yaxis, column == 0 and row > 0)):
-        ticks.set_major_locator(MultipleLocator(2) if shown else NullLocator())
+        ticks.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]) if shown else NullLocator())
 
 
 def _caption(subject: Subject, d: int, points: int) -> str:

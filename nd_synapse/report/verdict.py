@@ -16,6 +16,7 @@ from nd_synapse.report.table import Standardised, SynapseTable
 __all__ = ["Card", "Looked", "Verdict", "verdict"]
 
 _MOST_MARKERS = 4
+_LETTERS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,23 +91,24 @@ def _brick(density: Density) -> Card:
 
 def _searched(table: SynapseTable, facts: RunFacts) -> Card:
     """Return the markers that were searched, and where."""
-    markers = list(dict.fromkeys(facts.roles.values())) or list(table.channels)
-    label = "Searched" if facts.roles else "Channels"
-    value = listed(map(short, markers), _MOST_MARKERS) or "none"
-    where = []
+    markers, channels = list(dict.fromkeys(facts.roles.values())), list(table.channels)
+    named = listed(map(short, markers or channels), _MOST_MARKERS)
+    where = [] if markers or not channels else [named]
     if facts.box is not None:
         size = facts.voxel_size_nm
         of = f" of {times(f'{nm:g}' for nm in size)} nm" if size else ""
         where.append(f"{times(f'{n:,}' for n in facts.box.shape)} voxels (z {TIMES} y {TIMES} x){of}")
     if facts.tissue is not None and facts.voxel_size_nm is not None:
         where.append(f"{plain(facts.tissue.um3(facts.voxel_size_nm))} µm³ of tissue")
-    return Card(label, value, "; ".join(where) or f"{len(markers):,} columns of the table")
+    if markers:
+        return Card("Searched", named, "; ".join(where))
+    return Card("Channels", f"{len(channels) + table.channels_left_out:,}", "; ".join(where))
 
 
 def _how_sure(table: SynapseTable, facts: RunFacts, areas: Mapping[str, float]) -> Card:
     """Return the detections expected by chance, and how much brighter detected places are than random ones."""
     first = [name for name in dict.fromkeys(facts.roles.values()) if name in areas]
-    shown = [f"{short(name)} {areas[name]:.2f}" for name in [*first, *(n for n in areas if n not in first)]]
+    shown = [f"{short(name, _LETTERS)} {areas[name]:.2f}" for name in first or areas]
     if facts.chance.reason:
         unknown = f"by chance: not known, {facts.chance.reason}"
         if not shown:

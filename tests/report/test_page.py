@@ -235,7 +235,7 @@ def test_figures_whose_columns_are_missing_are_replaced_by_the_reason(tmp_path):
         "The table has no column “voxels”.",
         "The table has no centroids along z.",
         "The table has no centroids in voxels along z, y, x.",
-        "The table has one mask and no classes; there is nothing to compare.",
+        "All synapses are in one mask and of one class; there is nothing to compare.",
         "The report was drawn from the table alone, without the voxels of the images.",
     ):
         assert reason in page.text

@@ -132,7 +132,7 @@ def test_the_historical_call_writes_a_report_and_leaves_its_inputs_alone(tmp_pat
     assert before == (mask.tobytes(), {name: array.tobytes() for name, array in data.items()})
     text = page.read_text(encoding="utf-8")
     assert f"{ndimage.label(mask, np.ones((3, 3, 3)))[1]:,}" in text
-    reasons = ("one mask and no classes", "One population", "It was not measured.", "no column “score”")
+    reasons = ("one mask and of one class", "One population", "It was not measured.", "no column “score”")
     assert "Not drawn" in text
     assert all(any(reason in why for reason in reasons) for why in re.findall("<dd>([^<]*)</dd>", text))
 

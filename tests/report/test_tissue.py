@@ -352,7 +352,7 @@ class TestDensityMap:
         rows = numbers("density-map", subject(table, replace(FACTS, tissue=tissue))).rows
         middle = float(next(row[1] for row in rows if row[0].startswith("50 %")))
         assert middle == pytest.approx(int((~left).sum()) / (half.voxels * 7e-4), rel=0.15)
-        assert "Pale: 5" in draw("density-map", subject(table, replace(FACTS, tissue=tissue))).caption
+        assert "Pale: 45 %" in draw("density-map", subject(table, replace(FACTS, tissue=tissue))).caption
         assert "Pale" not in draw("density-map", subject(table)).caption
 
 
