@@ -23,6 +23,7 @@ from nd_synapse.files.halving import halved
 from nd_synapse.files.multiscale import Pyramid, write_labelled
 from nd_synapse.geometry import Box
 from nd_synapse.job.labels import compare_labels
+from nd_synapse.job.leftovers import clear_results
 from nd_synapse.job.manifest import read_run_file
 from tests.volumes_on_disk import SIZE_NM, write
 from tests.volumes_with_puncta import SHAPE, blobs, run, write_blobs
@@ -225,3 +226,22 @@ def test_a_level_is_halved_from_the_one_before_it_across_shards(
         {"type": "scale", "scale": [140.0, 100.0, 100.0]},
         {"type": "translation", "translation": [35.0, 125.0, 125.0]},
     ]
+
+
+def test_a_run_that_was_killed_over_its_labels_goes_on_to_the_same_bytes(
+    made: Path, source: Path, tmp_path: Path
+) -> None:
+    """What it left is its own, whether it has its name by then or not."""
+    folder = Path(shutil.copytree(made, tmp_path / made.name))
+    (folder / "run.json").unlink()
+    (folder / "synapses.ome.zarr/labels/synapses/0/c/0/0/0").write_bytes(b"")
+    shutil.copytree(folder / "synapses.ome.zarr", folder / ".work/synapses.ome.zarr")
+    run(source, tmp_path, "--z-range", "1,7", "--y-range", "5,70", "--x-range", "8,90")
+    assert digests(folder) == digests(made)
+    assert not (folder / ".work").exists()
+
+
+def test_the_folder_of_an_earlier_run_goes_with_its_files(made: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / made.name))
+    clear_results(folder, [STEM])
+    assert [path.name for path in folder.iterdir()] == ["job.log"]

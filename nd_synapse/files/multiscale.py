@@ -123,9 +123,9 @@ def write_labelled(folder: Path, name: str, masks: Mapping[str, Volume], labels:
                 continue
             if label == first:
                 image[0][shard.slices()] = inside * np.uint8(255)
-            outputs[label][0][shard.slices()] = np.where(inside, ids, 0)
-    for levels in (image, *outputs.values()):
-        _coarsen(levels, pyramid)
+            outputs[label][0][shard.slices()] = ids * inside
+    for label, levels in outputs.items():
+        _coarsen(levels, pyramid, image if label == first else None)
 
 
 def open_level(folder: Path, level: int, label: str | None = None) -> zarr.Array[Any]:
@@ -150,8 +150,8 @@ def _levels(group: zarr.Group, pyramid: Pyramid, dtype: DTypeLike) -> list[Any]:
     ]
 
 
-def _coarsen(levels: Sequence[Any], pyramid: Pyramid) -> None:
-    """Write every level but the first from the one before it."""
+def _coarsen(levels: Sequence[Any], pyramid: Pyramid, image: Sequence[Any] | None) -> None:
+    """Write every level but the first from the one before it; an image is 255 where there is an id."""
     factors, boxes = pyramid.factors(), pyramid.boxes()
     for level in range(1, len(levels)):
         steps = [b // a for a, b in zip(factors[level - 1], factors[level], strict=True)]
@@ -161,8 +161,11 @@ def _coarsen(levels: Sequence[Any], pyramid: Pyramid) -> None:
                 voxels[piece.slices(shard.start)] = halved(
                     _windows(levels[level - 1], boxes[level - 1], piece, steps), steps
                 )
-            if voxels.any():
-                levels[level][shard.slices(boxes[level].start)] = voxels
+            if not voxels.any():
+                continue
+            levels[level][shard.slices(boxes[level].start)] = voxels
+            if image is not None:
+                image[level][shard.slices(boxes[level].start)] = (voxels != 0) * np.uint8(255)
 
 
 def _windows(array: Any, box: Box, piece: Box, steps: Sequence[int]) -> NDArray[Any]:
