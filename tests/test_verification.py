@@ -18,6 +18,7 @@ from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 
 import driver
+from nd_synapse.boss.destination import Destination
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, StorageError, UnavailableError, UsageError
 from nd_synapse.files import masks
@@ -147,6 +148,33 @@ class TestIntact:
         assert [line.split()[:2] for line in lines] == marks
         assert code == 0
         assert boss.token not in "".join(lines)
+
+
+class TestLabelsInBoss:
+    """The ids, as an annotation channel."""
+
+    def test_they_are_pushed_read_back_and_compared_at_any_later_time(self, boss: BossServer, tmp_path: Path) -> None:
+        ranges = (1, 19), (5, 100), (90, 190)
+        folder = run_job(boss, tmp_path / "a", "plain", *ranges, push_labels=True)
+        run = json.loads((folder / "run.json").read_text())
+        channel = f"collman_nomads/nomads_predictions/{folder.name}_All_ids"
+        assert run["in_boss"]["All_ids"].startswith(f"{channel}, {run['voxels']['All']:,} voxels, read back and equal")
+        assert "%22type%22%3A%22segmentation%22" in run["links"]["All_ids neuroglancer"]
+        request = Request(folder=folder, token=Token(boss.token), host=boss.url, sample=0)
+        found = [check for check in verify(request) if check.name == "BOSS"]
+        assert [check.good for check in found] == [True, True]
+        assert found[1].found.startswith(f"{channel}: 0 voxels differ of ")
+        # other ids in the same places: what is not zero is replaced as well
+        other = run_job(boss, tmp_path / "b", "plain", *ranges, push_labels=True, overwrite=True,
+                        pipeline=registry.build("nomads-unsupervised", {"min_voxels": "60"}))  # fmt: skip
+        assert json.loads((other / "run.json").read_text())["failures"] == []
+        assert [check.good for check in verify(request) if check.name == "BOSS"] == [False, False]
+
+    def test_a_channel_of_another_type_is_refused_before_the_work(self, boss: BossServer, tmp_path: Path) -> None:
+        destination = Destination("a", "b", "c", datatype="uint64")
+        assert (destination.kind, Destination("a", "b", "c").kind) == ("annotation", "image")
+        with pytest.raises(UsageError, match="nothing is pushed"):
+            run_job(boss, tmp_path, "plain", (1, 19), (5, 100), (90, 190), push=False, push_labels=True)
 
 
 class TestS3:

@@ -52,15 +52,15 @@ _READ_ATTEMPTS = 3
 _BLOSC_HEADER_BYTES = 16
 
 
-def request_size(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Choose the size of one request for a box: whole cuboids, long in x rather than deep."""
+def request_size(shape: Sequence[int], itemsize: int = 1) -> tuple[int, int, int]:
+    """Choose the size of one request for a box: whole cuboids, long in x rather than deep, of as many bytes at most."""
     cuboids = [1, 1, 1]
     for axis in (2, 1, 0):
         # One more than fits in: a box may begin in the middle of a cuboid.
         while cuboids[axis] * CUBOID[axis] < shape[axis] + CUBOID[axis]:
             longer = [n + (a == axis) for a, n in enumerate(cuboids)]
             extents = (n * size for n, size in zip(longer, CUBOID, strict=True))
-            if math.prod(min(extent, whole) for extent, whole in zip(extents, shape, strict=True)) > REQUEST_VOXELS:
+            if itemsize * math.prod(map(min, extents, shape)) > REQUEST_VOXELS:
                 break
             cuboids = longer
     z, y, x = (n * size for n, size in zip(cuboids, CUBOID, strict=True))

@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 # BOSS accepts a channel whose three names are longer together, and then fails at every cutout of it.
 _NAMES_TOGETHER = 255
 
-_CONTENT = "Mask: 255 where something was found, 0 elsewhere"
+_CONTENTS = {
+    "uint8": "Mask: 255 where something was found, 0 elsewhere",
+    "uint64": "Labels: the row of the table that a voxel belongs to, 0 elsewhere",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Destination:
     """What makes the mask. It stands in the channel's description and identifies a run when it is repeated."""
     overwrite: bool = False
     """Whether the mask may replace that of another maker."""
+    datatype: str = "uint8"
+    """uint8 for a mask, uint64 for labels, which BOSS keeps in annotation channels."""
 
     def __post_init__(self) -> None:
         """Refuse names that BOSS would change or not find again."""
@@ -64,12 +69,18 @@ class Destination:
     @property
     def description(self) -> str:
         """The channel's description in BOSS."""
-        return f"{_CONTENT}; made by {self.maker}" if self.maker else _CONTENT
+        content = _CONTENTS[self.datatype]
+        return f"{content}; made by {self.maker}" if self.maker else content
+
+    @property
+    def kind(self) -> str:
+        """The channel's type in BOSS."""
+        return "image" if self.datatype == "uint8" else "annotation"
 
 
 def is_mask(fields: Mapping[str, Any]) -> bool:
-    """Return whether a channel is a mask of ours, by its description in BOSS."""
-    return str(fields.get("description") or "").startswith(_CONTENT)
+    """Return whether a channel is a mask of ours, or labels, by its description in BOSS."""
+    return str(fields.get("description") or "").startswith(tuple(_CONTENTS.values()))
 
 
 def check_destination(remote: BossRemote, destination: Destination, box: Box, source: Frame | None) -> None:
@@ -85,7 +96,7 @@ def check_destination(remote: BossRemote, destination: Destination, box: Box, so
     requested, wanted = _channel(destination)
     fields = _look_up(remote, requested, wanted)
     if fields is not None:
-        _check_kind(requested, fields)
+        _check_kind(requested, fields, destination)
         _check_maker(requested, fields, destination)
 
 
@@ -96,7 +107,7 @@ def ensure_channel(
     _ensure_experiment(remote, destination, box, source)
     requested, wanted = _channel(destination)
     fields, is_new = _ensure(remote, requested, wanted)
-    _check_kind(requested, fields)
+    _check_kind(requested, fields, destination)
     _check_maker(requested, fields, destination)
     if not is_new:
         # a token may have the right to sign and not to write: it would lock the channel's owner out
@@ -131,20 +142,21 @@ def _channel(destination: Destination) -> tuple[str, ChannelResource]:
         destination.channel,
         destination.collection,
         destination.experiment,
-        type="image",
-        datatype="uint8",
+        type=destination.kind,
+        datatype=destination.datatype,
         description=destination.description,
     )
 
 
-def _check_kind(requested: str, fields: Mapping[str, Any]) -> None:
-    """Refuse a channel that cannot hold a mask."""
+def _check_kind(requested: str, fields: Mapping[str, Any], destination: Destination) -> None:
+    """Refuse a channel that cannot hold a mask, or labels."""
     kind, datatype, base = fields.get("type"), fields.get("datatype"), fields.get("base_resolution") or RESOLUTION
-    if (kind, datatype, base) != ("image", "uint8", RESOLUTION):
+    if (kind, datatype, base) != (destination.kind, destination.datatype, RESOLUTION):
         raise DataError(
             requested,
             f"it exists already, with type {kind} and {datatype}, and {base} as its base resolution",
-            "A mask needs an image channel of uint8 and resolution 0: choose another experiment with --out-exp NAME",
+            f"{destination.kind.capitalize()} of {destination.datatype} and resolution 0 is needed:"
+            " choose another experiment with --out-exp NAME",
         )
 
 

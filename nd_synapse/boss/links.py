@@ -22,6 +22,8 @@ _SHADER = (
     "void main() { if (toNormalized(getDataValue()) > 0.0) emitRGB(vec3(1.0, 0.2, 0.2)); else emitTransparent(); }"
 )
 
+_IMAGE = {"type": "image", "blend": "additive"}
+
 
 def historical_link(destination: Destination) -> str:
     """Return the link of a channel as the historical program wrote it."""
@@ -37,7 +39,7 @@ def neuroglancer_link(
     *,
     image_url: str | None = None,
 ) -> str:
-    """Return a link that shows a mask over the channels that it was computed from; the token is not part of it.
+    """Return a link that shows a mask, or labels, over the channels that they are of; the token is not part of it.
 
     Parameters
     ----------
@@ -60,8 +62,9 @@ def neuroglancer_link(
         The link.
     """
     metres = {axis: [size * 1e-9, "m"] for axis, size in zip("zyx", voxel_size_nm, strict=True)}
-    layers = [_layer(name, f"{image_url or url_for(remote)}/{col}/{exp}/{name}", "") for col, exp, name in images]
-    layers.append(_layer(destination.channel, f"{url_for(remote)}/{destination}", _SHADER))
+    layers = [_layer(name, f"{image_url or url_for(remote)}/{col}/{exp}/{name}", _IMAGE) for col, exp, name in images]
+    look = {"type": "image", "shader": _SHADER} if destination.kind == "image" else {"type": "segmentation"}
+    layers.append(_layer(destination.channel, f"{url_for(remote)}/{destination}", look))
     state = {
         "dimensions": {axis: metres[axis] for axis in "xyz"},
         "position": [(start + stop) / 2 for start, stop in reversed(box.ranges)],
@@ -71,7 +74,6 @@ def neuroglancer_link(
     return _NEUROGLANCER + quote(json.dumps(state, separators=(",", ":")), safe="")
 
 
-def _layer(name: str, source: str, shader: str) -> dict[str, Any]:
-    """Describe one image layer."""
-    look = {"shader": shader} if shader else {"blend": "additive"}
-    return {"type": "image", "name": name, "source": f"boss://{source}", **look}
+def _layer(name: str, source: str, look: dict[str, str]) -> dict[str, Any]:
+    """Describe one layer."""
+    return {"name": name, "source": f"boss://{source}", **look}

@@ -254,8 +254,8 @@ def push_mask(
     box : Box
         Where the mask lies.
     mask : ndarray
-        Shape (z, y, x) of `box`, bool or whole numbers; what is not zero becomes 255. It is read block by block, so a
-        memory map may be larger than memory.
+        Shape (z, y, x) of `box`, bool or whole numbers; what is not zero becomes 255, but stays as it is where the
+        destination is of labels. It is read block by block, so a memory map may be larger than memory.
     source_frame : Frame or None
         What the mask was computed from; None if the experiment exists.
     progress : callable, optional
@@ -279,20 +279,22 @@ def push_mask(
     check_mask(mask, box, destination.channel)
     start = time.monotonic()
     channel, is_new = ensure_channel(remote, destination, box, source_frame)
-    blocks = list(box.tiles(request_size(box.shape), aligned=True))
+    itemsize = np.dtype(destination.datatype).itemsize
+    blocks = list(box.tiles(request_size(box.shape, itemsize), aligned=True))
+    converted = _as_mask if destination.datatype == "uint8" else _as_labels
     report_progress = progress or (lambda *_: None)
     push = _Push(remote, destination, channel)
     for done, block in enumerate(blocks, 1):
-        wanted = _as_mask(mask[block.slices(box.start)])
+        wanted = converted(mask[block.slices(box.start)])
         push.found += int(np.count_nonzero(wanted))
         existing = np.zeros_like(wanted) if is_new else read_cutout(remote, channel, block)
         push.write(block, existing, wanted)
         report_progress(done, 2 * len(blocks))
     for done, block in enumerate(blocks, len(blocks) + 1):
-        push.verify(block, _as_mask(mask[block.slices(box.start)]))
+        push.verify(block, converted(mask[block.slices(box.start)]))
         report_progress(done, 2 * len(blocks))
     for block in push.wait_for_late_attempts():
-        wanted = _as_mask(mask[block.slices(box.start)])
+        wanted = converted(mask[block.slices(box.start)])
         push.write(block, wanted, wanted)
         push.verify(block, wanted)
     # The mask that was verified is another job's if that took the channel over meanwhile.
@@ -315,7 +317,8 @@ def push_mask(
 def held_blocks(remote: BossRemote, destination: Destination, box: Box) -> Iterator[tuple[Box, NDArray[Any]]]:
     """Yield blocks that cover a box once, each with the voxels of the channel: shape (z, y, x), the channel's dtype."""
     channel = find_channel(remote, destination.collection, destination.experiment, destination.channel)
-    for block in box.tiles(request_size(box.shape), aligned=True):
+    itemsize = np.dtype(channel.datatype).itemsize
+    for block in box.tiles(request_size(box.shape, itemsize), aligned=True):
         yield block, read_cutout(remote, channel, block)
 
 
@@ -358,3 +361,8 @@ def _as_mask(voxels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return 255 where voxels, shape (z, y, x), are not zero: a new array of that shape, uint8."""
     mask: NDArray[np.uint8] = np.multiply(np.not_equal(voxels, 0), FOUND, dtype=np.uint8)
     return mask
+
+
+def _as_labels(voxels: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return ids, shape (z, y, x), as BOSS keeps them."""
+    return voxels.astype(np.uint64)

@@ -43,7 +43,18 @@ PHASES = (*get_args(Phase), "report")
 _RARE = (
     *("--list-pipelines", "--calibrate", "--feature-channels", "--block-size", "--pulls", "--cache"),
     *("--channel", "--resolution", "--scale-float", "--name", "--config", "--token", "--overwrite"),
-    *("--acl", "--out", "--out-col", "--out-exp", "--no-plots", "--shared", "--phase", "--shards", "--shard"),
+    *(
+        "--acl",
+        "--out",
+        "--push-labels",
+        "--out-col",
+        "--out-exp",
+        "--no-plots",
+        "--shared",
+        "--phase",
+        "--shards",
+        "--shard",
+    ),
 )
 
 
@@ -123,6 +134,9 @@ def _add_results(p: Parser) -> None:
     )
     out.add_argument("--overwrite", action="store_true", help="replace masks in BOSS that another run made")
     out.add_argument("--no-push", action="store_true", help="write no masks to BOSS")
+    out.add_argument(
+        "--push-labels", action="store_true", help="write the ids to BOSS, too: an annotation channel of uint64"
+    )
     out.add_argument("--no-upload", action="store_true", help="upload nothing to S3")
     out.add_argument("--no-plots", action="store_true", help="draw no plots and write no report")
     parts = p.add_argument_group("a run in parts (docs/batch.md, docs/clusters.md)")
@@ -232,6 +246,7 @@ def job_from(options: argparse.Namespace, environ: Mapping[str, str]) -> Job:
         cache_bytes=options.cache,
         fresh=options.fresh,
         push=False if options.no_push else None,
+        push_labels=options.push_labels,
         overwrite=options.overwrite,
         plots=not options.no_plots,
         shared=options.shared,

@@ -14,13 +14,14 @@ from nd_synapse.detection.registration import BEYOND, PUNCTUM_NM, measure_regist
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.job import out, results
 from nd_synapse.job.folder import ResultFolder
-from nd_synapse.job.job import BUCKET_VARIABLE, Job, label_names, mask_names
+from nd_synapse.job.job import BUCKET_VARIABLE, Job, label_names, labels_channel, mask_names
 from nd_synapse.job.manifest import versions
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.progress import Progress
 from nd_synapse.redaction import describe_error, redacted
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.text import shortened
+from nd_synapse.volumes import Volume
 
 if TYPE_CHECKING:
     from nd_synapse.boss.push import Destination
@@ -218,8 +219,8 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def push(outcome: Outcome, destinations: Mapping[str, Destination], progress: Progress) -> None:
-    """Push every mask; one that BOSS refuses does not stop the others."""
+def push(outcome: Outcome, destinations: Mapping[str, Destination], root: Path, progress: Progress) -> None:
+    """Push every mask, and the labels if they have a destination; one that BOSS refuses does not stop the others."""
     from nd_synapse.boss import push as boss_push  # intern is imported only where it is used
     from nd_synapse.boss.resource import NeuroDataResource
 
@@ -227,13 +228,13 @@ def push(outcome: Outcome, destinations: Mapping[str, Destination], progress: Pr
     assert isinstance(source, NeuroDataResource), "a job pushes only into the BOSS that it reads"
     images = [(source.collection, source.experiment, channel) for channel in outcome.roles.values()]
     views = {}
-    for name, mask in outcome.detection.masks.items():
+    for name, volume in _pushed(outcome, destinations, root).items():
         try:
             pushed = boss_push.push_mask(
                 source.remote,
                 destinations[name],
                 source.box,
-                mask,
+                volume,
                 source.frame,
                 progress=lambda done, total: progress("push", done, total),
             )
@@ -247,6 +248,18 @@ def push(outcome: Outcome, destinations: Mapping[str, Destination], progress: Pr
             source.remote, images, destinations[name], source.box, source.frame.voxel_size_nm
         )
     outcome.links.update(views)
+
+
+def _pushed(outcome: Outcome, destinations: Mapping[str, Destination], root: Path) -> dict[str, Volume]:
+    """Return what is pushed, by the end of its channel's name."""
+    volumes: dict[str, Volume] = dict(outcome.detection.masks)
+    masks = list(volumes)
+    if labels_channel(masks) in destinations:
+        from nd_synapse.files.multiscale import open_level  # zarr is imported only where it is used
+
+        labels: Any = open_level(root / results.LABELS, 0, label_names(masks)[masks[0]])
+        volumes[labels_channel(masks)] = labels
+    return volumes
 
 
 def write_out(outcome: Outcome, folder: ResultFolder) -> None:

@@ -25,7 +25,16 @@ from nd_synapse.sources.location import Location
 from nd_synapse.values import parse_int, parse_path
 from nd_synapse.volumes import JobSource
 
-__all__ = ["DEFAULT_OUT_COL", "DEFAULT_OUT_EXP", "DEFAULT_PATH", "Job", "label_names", "mask_names", "results_key"]
+__all__ = [
+    "DEFAULT_OUT_COL",
+    "DEFAULT_OUT_EXP",
+    "DEFAULT_PATH",
+    "Job",
+    "label_names",
+    "labels_channel",
+    "mask_names",
+    "results_key",
+]
 
 DEFAULT_OUT_COL = "collman_nomads"
 DEFAULT_OUT_EXP = "nomads_predictions"
@@ -56,6 +65,7 @@ _TYPES: dict[str, Any] = {
     "out_experiment": str,
     "fresh": bool,
     "push": bool | None,
+    "push_labels": bool,
     "plots": bool,
     "overwrite": bool,
     "shared": _Text,
@@ -91,6 +101,11 @@ def mask_names(pipeline: str, masks: Sequence[str]) -> dict[str, str]:
 def label_names(masks: Sequence[str]) -> dict[str, str]:
     """Give every mask the name of the label image with the ids in it."""
     return {mask: mask if place else "synapses" for place, mask in enumerate(masks)}
+
+
+def labels_channel(masks: Sequence[str]) -> str:
+    """Return the name of the channel of the labels in BOSS, as masks have theirs."""
+    return f"{masks[0]}_ids"
 
 
 def _wrong_type(name: str, value: object) -> UsageError:
@@ -163,6 +178,8 @@ class Job:
     """Start over instead of resuming."""
     push: bool | None = None
     """Whether masks go to BOSS; None does so where the volume is in BOSS."""
+    push_labels: bool = False
+    """Whether the labels go to BOSS as well, to an annotation channel."""
     plots: bool = True
     overwrite: bool = False
     """Whether masks of other runs in BOSS may be replaced."""
@@ -215,6 +232,8 @@ class Job:
             raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
         if self.source is not None and self.push:
             raise UsageError("a push of masks to BOSS", "the volume is not in BOSS", "Leave push out")
+        if self.push_labels and not self.push:
+            raise UsageError("a push of labels to BOSS", "nothing is pushed", "Leave --push-labels or --no-push out")
         if self.out is not None:
             object.__setattr__(self, "out", Target.of(self.out).uri)
         mask_names(self.pipeline.name, self.pipeline.masks)
@@ -297,6 +316,7 @@ class Job:
             "block_size": None if self.block_size is None else list(self.block_size),
             "pulls": self.pulls,
             "push": self.push,
+            "push_labels": self.push_labels,
             "overwrite": self.overwrite,
             "shared": self.shared,
             "plots": self.plots,

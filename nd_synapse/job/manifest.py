@@ -191,6 +191,8 @@ class RunFile:
     """Masks whose push failed, and why."""
     failures: tuple[str, ...]
     """Deliveries that failed, without the upload, which comes after run.json."""
+    has_labels_in_boss: bool
+    """Whether the labels were pushed, too."""
     bucket: str | None
     out: str | None
     """Where labels, masks and points were written as well."""
@@ -249,6 +251,7 @@ def _parsed(content: Mapping[str, Any]) -> RunFile:
         output=output if requested["push"] else None,
         not_in_boss={m: state for m, state in _texts(content["in_boss"]).items() if state.startswith("failed")},
         failures=tuple(map(_text, content["failures"])),
+        has_labels_in_boss=requested.get("push_labels") is True,
         bucket=None if requested["bucket"] is None else _text(requested["bucket"]),
         out=None if requested.get("out") is None else _text(requested["out"]),
         voxel_size_nm=_size(content["source"]["voxel_size_nm_zyx"]),

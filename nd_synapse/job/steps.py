@@ -23,7 +23,7 @@ from nd_synapse.job.deliverables import checksums
 from nd_synapse.job.digits import rounded_columns
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.forecast import candidates, forecast, plan_of, warn_of_excess
-from nd_synapse.job.job import Job, mask_names
+from nd_synapse.job.job import Job, labels_channel, mask_names
 from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_volume
 from nd_synapse.job.manifest import run_json, write_run_json
 from nd_synapse.job.outcome import Outcome
@@ -85,7 +85,7 @@ def run(
             delivery.write_page(report, outcome, folder.root)
     if job.push:
         with delivery.step(outcome, "push"):
-            delivery.push(outcome, ready.destinations, progress)
+            delivery.push(outcome, ready.destinations, folder.root, progress)
             write_links(folder.root, outcome.links)
             delivery.write_page(report, outcome, folder.root)
     if job.out is not None:
@@ -239,6 +239,10 @@ def _destinations(job: Job, source: JobSource, roles: Mapping[str, str]) -> dict
         )
         for name in job.pipeline.masks_of(roles)
     }
+    if job.push_labels:
+        first = next(iter(destinations))
+        labels = replace(destinations[first], channel=f"{job.results_key}_{labels_channel([first])}", datatype="uint64")
+        destinations[labels_channel([first])] = labels
     for destination in destinations.values():
         push.check_destination(source.remote, destination, job.box, source.frame)
     return destinations

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from nd_synapse.files import masks as mask_files
 from nd_synapse.files.reading import reading
 from nd_synapse.job import rows
 from nd_synapse.job.deliverables import checksums, symlinks
+from nd_synapse.job.job import label_names, labels_channel
 from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.manifest import RunFile, read_run_file
 from nd_synapse.job.out import compare_out
@@ -94,7 +96,7 @@ def verify(request: Request) -> Iterator[Check]:
     if run.output is None:
         yield Check("BOSS", "the run pushed nothing", good=None)
     else:
-        for name in run.masks:
+        for name in (*run.masks, *([labels_channel(list(run.masks))] if run.has_labels_in_boss else [])):
             yield _guarded("BOSS", partial(_in_boss, request, run, run.output, name))
     if run.out is not None:
         yield _guarded("out", partial(_in_out, request.folder, run, run.out))
@@ -144,13 +146,21 @@ def _in_boss(request: Request, run: RunFile, output: tuple[str, str], name: str)
         return Check("BOSS", f"{name} was not compared: there is no token", good=None)
     from nd_synapse.boss import push  # intern is imported only where it is used
 
-    mask = mask_of(request.folder, run, name)
+    pushed = mask_of(request.folder, run, name) if name in run.masks else _first_labels(request.folder, run)
     destination = push.Destination(*output, f"{run.key}_{name}")
     total = Differences()
     remote = push.connect(_host(request, request.token, run), request.token)
     for block, held in push.held_blocks(remote, destination, run.box):
-        total += Differences.between(mask[block.slices(run.box.start)], held, block)
+        total += Differences.between(pushed[block.slices(run.box.start)], held, block)
     return Check("BOSS", f"{destination}: {total}", not total.voxels)
+
+
+def _first_labels(folder: Path, run: RunFile) -> Any:
+    """Open the labels of the first mask, shape (z, y, x) of the box."""
+    from nd_synapse.files.multiscale import open_level  # zarr is imported only where it is used
+
+    with reading(folder / LABELS):
+        return open_level(folder / LABELS, 0, next(iter(label_names(list(run.masks)).values())))
 
 
 def _host(request: Request, token: Token, run: RunFile) -> str:
