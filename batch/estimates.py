@@ -39,11 +39,13 @@ BOSS_PULLS = 100
 
 _START_S = (30.0, 180.0)
 _FETCHES_A_S = (100.0, 1000.0)
+_OBJECT_BYTES_S = (10e6, 50e6)
 _MASK_BYTES_S = (20e6, 200e6)
 
 ASSUMED = (
     f"an attempt: {_START_S[0]:.0f} to {_START_S[1]:.0f} s until its first request (machine, image, Python)",
     f"S3: {_FETCHES_A_S[0]:.0f} to {_FETCHES_A_S[1]:,.0f} objects a second, fetched by a job 16 at a time",
+    f"voxels in S3: {_OBJECT_BYTES_S[0] / 1e6:.0f} to {_OBJECT_BYTES_S[1] / 1e6:.0f} MB/s an object in flight",
     f"masks: {_MASK_BYTES_S[0] / 1e6:.0f} to {_MASK_BYTES_S[1] / 1e6:.0f} MB/s to BOSS and back, mostly zeros",
 )
 """The assumptions behind the times, besides the speeds, for the reader of a plan."""
@@ -67,6 +69,8 @@ class Load:
     """Requests to BOSS for a tile in all channels, on average."""
     request_bytes: int
     """The largest of these, uncompressed."""
+    shared_channels: int
+    """Channels whose tiles the parts share in S3, so that BOSS is asked once for each: all or none."""
     push_requests: int
     """Of the masks: each part is read, written and read back, at most."""
     push_bytes: int
@@ -84,6 +88,8 @@ class Phase:
     """Containers that run at the same time."""
     pulled_bytes: int
     """From BOSS, uncompressed."""
+    shared_bytes: int
+    """Voxels from S3, where another job left them, uncompressed."""
     boss_requests: int
     """With those of the push."""
     s3_puts: int
@@ -110,7 +116,7 @@ class Phase:
         return scaled(self.child_s, self.jobs / self.at_once if self.jobs > self.at_once else 1.0)
 
 
-def load_of(plan: Plan, push: bool) -> Load:
+def load_of(plan: Plan, push: bool, shares_tiles: bool = False) -> Load:
     """Return the load of a detection."""
     channels = plan.pulled()
     shape = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
@@ -124,6 +130,7 @@ def load_of(plan: Plan, push: bool) -> Load:
         voxel_bytes=sum(sizes),
         tile_requests=_requests(shape) * len(channels),
         request_bytes=min(math.prod(shape), REQUEST_VOXELS) * max(sizes),
+        shared_channels=len(channels) if shares_tiles else 0,
         push_requests=3 * masks * plan.box.tile_count(request_size(plan.box.shape), aligned=True),
         push_bytes=2 * masks * plan.box.voxels,
     )
@@ -140,23 +147,29 @@ def _requests(shape: Sequence[int]) -> float:
 def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: int, pulls: int) -> Phase:
     """Estimate a phase that is an array."""
     voxels, tiles = pulled_by(load.box, load.block_size, shards, load.halo)
+    from_s3 = bool(load.shared_channels) and name != "statistics"
+    if load.shared_channels:
+        voxels = load.box.voxels * tiles // load.blocks if from_s3 else load.box.voxels
     total = voxels * load.voxel_bytes
     every = replace(needs, pull_bytes=total, voxels=load.box.voxels, blocks=load.blocks)
-    all_s = every.seconds(at_once * cpus, at_once * pulls)
+    all_s = (_of_s3(every) if from_s3 else every).seconds(at_once * cpus, at_once * pulls)
     sums, blocks = _pages(shards), _pages(load.blocks)
+    asked = round(tiles * load.shared_channels)
     if name == "statistics":
-        # besides blocks, sums and its speeds, each child lists sums, blocks and failed blocks
-        puts, gets, fetched = load.blocks + 2 * shards + shards * (sums + blocks + 1), 0, 0
+        # besides blocks, sums and its speeds, each child lists sums, blocks and failed blocks; it leaves its tiles
+        left = load.blocks * load.shared_channels
+        puts, gets, fetched = load.blocks + 2 * shards + shards * (sums + blocks + 1) + left, asked, 0
     else:
         # besides blocks and its speeds, each child lists sums, failed blocks, and blocks three times
-        puts, gets = load.blocks + shards * (1 + sums + 3 * blocks + 1), shards**2 + load.blocks
-        fetched = gets // shards
+        puts, gets = load.blocks + shards * (1 + sums + 3 * blocks + 1), shards**2 + load.blocks + asked
+        fetched = (shards**2 + load.blocks) // shards
     return Phase(
         name=name,
         jobs=shards,
         at_once=at_once,
-        pulled_bytes=total,
-        boss_requests=round(tiles * load.tile_requests),
+        pulled_bytes=0 if from_s3 else total,
+        shared_bytes=total if from_s3 else 0,
+        boss_requests=0 if from_s3 else round((load.blocks if load.shared_channels else tiles) * load.tile_requests),
         s3_puts=puts,
         s3_gets=gets,
         fixed_s=added(_START_S, _fetching(fetched)),
@@ -167,24 +180,34 @@ def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: 
 def report(load: Load, needs: Needs, cpus: int, pulls: int, shards: int) -> Phase:
     """Estimate the job that joins the blocks of the arrays, measures, draws and delivers."""
     # it reads how fast some of the children were
-    gets = 2 * load.blocks + min(2 * shards, NOTES_SAMPLED)
+    gets = 2 * load.blocks + min(2 * shards, NOTES_SAMPLED) + load.blocks * load.shared_channels
+    from_s3 = bool(load.shared_channels)
+    total = load.box.voxels * load.voxel_bytes
     return Phase(
         name="report",
         jobs=1,
         at_once=1,
-        pulled_bytes=load.box.voxels * load.voxel_bytes,
-        boss_requests=round(load.blocks * load.tile_requests) + load.push_requests,
+        pulled_bytes=0 if from_s3 else total,
+        shared_bytes=total if from_s3 else 0,
+        boss_requests=(0 if from_s3 else round(load.blocks * load.tile_requests)) + load.push_requests,
         s3_puts=load.blocks + 4 * _pages(load.blocks) + _pages(2 * shards),
         s3_gets=gets,
         fixed_s=added(_START_S, _fetching(2 * load.blocks)),
-        work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
+        work_s=added((_of_s3(needs) if from_s3 else needs).seconds(cpus, pulls), _pushing(load)),
     )
+
+
+def _of_s3(needs: Needs) -> Needs:
+    """Return needs whose voxels come from S3, which is as wide as what reads it."""
+    return replace(needs, speeds=replace(needs.speeds, cutout_bytes_s=_OBJECT_BYTES_S, most_bytes_s=math.inf))
 
 
 def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
     """Estimate a run in one job, which writes its blocks to S3, too, for it may be interrupted."""
-    puts = 3 * load.blocks + 4 * _pages(load.blocks)
-    return replace(report(load, needs, cpus, pulls, 0), name="single", s3_puts=puts, s3_gets=0, fixed_s=_START_S)
+    left = load.blocks * load.shared_channels
+    puts = 3 * load.blocks + 4 * _pages(load.blocks) + left
+    alone = report(replace(load, shared_channels=0), needs, cpus, pulls, 0)
+    return replace(alone, name="single", s3_puts=puts, s3_gets=left, fixed_s=_START_S)
 
 
 def _pages(names: int) -> int:
@@ -228,6 +251,8 @@ class Cost:
     """Containers with the arrays on Spot, without interruptions."""
     s3: float
     """Requests."""
+    s3_day: float
+    """For a day of what is kept of the voxels, as if it were not compressed."""
     nat: float
     """For the pulled bytes, if they pass a NAT gateway; public addresses need none."""
     prices: str
@@ -253,10 +278,12 @@ def cost_of(
             else:
                 on_demand = added(on_demand, usd)
     gib = sum(phase.pulled_bytes for phase in phases) / 2**30
+    kept_gib = phases[0].pulled_bytes / 2**30 if any(phase.shared_bytes for phase in phases) else 0.0
     return Cost(
         on_demand=on_demand,
         spot=spot,
         s3=sum(phase.s3_puts * prices.s3_put + phase.s3_gets * prices.s3_get for phase in phases),
+        s3_day=kept_gib * prices.s3_gib_month / 30,
         nat=gib * prices.nat_gib,
         prices=f"{prices.region}, {prices.as_of}",
     )

@@ -145,7 +145,8 @@ def _facts(plan: BatchPlan) -> Iterator[tuple[str, str]]:
     cost = plan.cost
     spot = f"; {_usd(cost.spot)} with the arrays on Spot, without interruptions" if plan.shards > 1 else ""
     yield "cost", f"{_usd(cost.on_demand)} on demand{spot}"
-    yield "", f"and {cost.s3:,.2f} USD for requests to S3 ({cost.prices}; check {PATH.name} before use)"
+    kept = f", {cost.s3_day:,.2f} USD a day for voxels that are kept there" if cost.s3_day else ""
+    yield "", f"and {cost.s3:,.2f} USD for requests to S3{kept} ({cost.prices}; check {PATH.name} before use)"
 
 
 def _container(container: Resources, disk_gib: int) -> str:
@@ -157,7 +158,8 @@ def _container(container: Resources, disk_gib: int) -> str:
 def _phase(phase: Phase) -> str:
     """Describe a phase."""
     children = f", {phase.at_once:,} children at a time, {_durations(phase.child_s)} each" if phase.jobs > 1 else ""
-    moved = f"{size(phase.pulled_bytes)} from BOSS, {phase.s3_puts:,} puts and {phase.s3_gets:,} gets at S3"
+    shared = f"{size(phase.shared_bytes)} from S3, " if phase.shared_bytes else ""
+    moved = f"{size(phase.pulled_bytes)} from BOSS, {shared}{phase.s3_puts:,} puts and {phase.s3_gets:,} gets at S3"
     return f"{_durations(phase.seconds)}{children}; {moved}"
 
 

@@ -23,12 +23,16 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.forecast import candidates
 from nd_synapse.job.job import Job
 from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
-from nd_synapse.volumes import Source
+from nd_synapse.volumes import JobSource
 
 __all__ = ["BatchPlan", "Wishes", "plan_of", "planned"]
 
+ARRAYS = ("statistics", "detection")
 CHILD_CPUS = 2
 REPORT_CPUS = 4
+
+QUEUE_VCPUS = 64
+"""Virtual cores of the stack's queue, where BOSS does not bind: `MaxVcpus` of its template."""
 
 SINGLE_S = 900.0
 """Below it, one machine does the run, without arrays."""
@@ -59,6 +63,8 @@ class Wishes:
     """Whether the user gave the block size."""
     push: bool = True
     """Whether the masks go to BOSS."""
+    shares_tiles: bool = True
+    """Whether the children leave the voxels that they pull for each other in S3."""
     speeds: Speeds = ASSUMED
 
     @property
@@ -76,10 +82,15 @@ class Wishes:
         """Children that BOSS can feed at the same time."""
         return max(1, BOSS_PULLS // self.pulls)
 
+    def at_once(self, phase: str, shards: int) -> int:
+        """Return how many children of an array run at the same time."""
+        from_s3 = self.shares_tiles and phase != "statistics"
+        return min(shards, max(self.most_at_once, QUEUE_VCPUS // self.child_cpus) if from_s3 else self.most_at_once)
+
 
 def plan_of(
     job: Job,
-    source: Source,
+    source: JobSource,
     compute: Compute = "EC2",
     shards: int | None = None,
     cpus: int | None = None,
@@ -106,6 +117,7 @@ def plan_of(
         cache_bytes=job.cache_bytes,
         keeps_blocks=job.block_size is not None,
         push=bool(job.push),
+        shares_tiles=source.is_service,
         speeds=speeds,
     )
     return planned(plan, wishes)
@@ -114,7 +126,7 @@ def plan_of(
 def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPlan:
     """Plan the run of a detection."""
     plan = _with_blocks(plan, wishes)
-    load = load_of(plan, wishes.push)
+    load = load_of(plan, wishes.push, wishes.shares_tiles)
     near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls, plan.box)
     near = replace(near, speeds=wishes.speeds)
     shards = wishes.shards or _shards(plan, wishes, load, near)
@@ -128,8 +140,8 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
         phases: tuple[Phase, ...] = (single(load, whole, cpus, pulls),)
     else:
         arrays = (
-            array(name, load, near, shards, at_once, wishes.child_cpus, wishes.pulls)
-            for name in ("statistics", "detection")
+            array(name, load, near, shards, wishes.at_once(name, shards), wishes.child_cpus, wishes.pulls)
+            for name in ARRAYS
         )
         phases = (*arrays, report(load, whole, cpus, pulls, shards))
     last = _container(wishes, whole, cpus, pulls, phases[-1:])
@@ -194,9 +206,11 @@ def _shards(plan: Plan, wishes: Wishes, load: Load, near: Needs) -> int:
 
     @cache
     def child_s(shards: int) -> float:
-        at_once = min(shards, wishes.most_at_once)
-        phase = array("detection", load, near, shards, at_once, wishes.child_cpus, wishes.pulls)
-        return middle(phase.child_s)
+        phases = (
+            array(name, load, near, shards, wishes.at_once(name, shards), wishes.child_cpus, wishes.pulls)
+            for name in ARRAYS
+        )
+        return max(middle(phase.child_s) for phase in phases)
 
     return shards_for(plan.box, plan.block_size, child_s)
 
@@ -228,6 +242,9 @@ def _disks_gib(plan: Plan, wishes: Wishes, load: Load, phases: Sequence[Phase]) 
     first, last = phases[0], phases[-1]
     results = plan.box.voxels * (1 + 2 * len(plan.pipeline.masks)) + load.blocks * _COUNTS_BYTES
     own = (results if len(phases) == 1 else plan.box.voxels // first.jobs, results)
-    tiles = (min(phase.pulled_bytes // phase.jobs, wishes.cache_bytes or 2**62) for phase in (first, last))
+    tiles = (
+        min((phase.pulled_bytes + phase.shared_bytes) // phase.jobs, wishes.cache_bytes or 2**62)
+        for phase in (first, last)
+    )
     for_child, for_report = (math.ceil((a + b) / 2**30) for a, b in zip(own, tiles, strict=True))
     return for_child, for_report

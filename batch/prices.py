@@ -53,6 +53,7 @@ class Prices:
     """Shares of the price that Spot takes off."""
     s3_put: float
     s3_get: float
+    s3_gib_month: float
     nat_gib: float
     """Through a NAT gateway, in either direction."""
 
@@ -108,6 +109,7 @@ def _prices(values: dict[str, Any]) -> Prices:
         discounts={"FARGATE": _discount(fargate["spot_discount"]), "EC2": _discount(ec2["spot_discount"])},
         s3_put=float(s3["put_per_1000"]) / 1000,
         s3_get=float(s3["get_per_1000"]) / 1000,
+        s3_gib_month=float(s3["gib_month"]),
         nat_gib=float(network["nat_gib"]),
     )
 

@@ -64,7 +64,7 @@ class TestTeravoxel:
         assert 1 < plan.shards <= 10_000
         for phase in plan.phases[:2]:
             low, high = phase.child_s
-            assert 120 < low < high < 900
+            assert 60 < low < high < 900
 
     def test_bounds_what_is_pulled_at_the_same_time_and_says_that_boss_binds(
         self, planned_in: tuple[BatchPlan, float]
@@ -77,8 +77,14 @@ class TestTeravoxel:
         assert "BOSS binds" in plan.as_text()
         assert "429" in plan.as_text()
 
-    def test_pulls_the_volume_three_times_and_a_tenth_more_for_halos(self, planned_in: tuple[BatchPlan, float]) -> None:
+    def test_asks_boss_for_every_voxel_once(self, planned_in: tuple[BatchPlan, float]) -> None:
         plan, _ = planned_in
+        assert plan.pulled_bytes == plan.volume_bytes
+        assert "1.0 times the volume" in plan.as_text()
+        assert plan.cost.s3_day > 0
+
+    def test_pulls_a_volume_in_a_bucket_three_times_and_a_tenth_more_for_halos(self) -> None:
+        plan = planned(plan_over(TERAVOXEL), Wishes(shares_tiles=False))
         assert 3 * plan.volume_bytes < plan.pulled_bytes < 3.3 * plan.volume_bytes
 
     def test_says_what_the_report_needs_and_that_fargate_has_none_so_large(
@@ -123,7 +129,8 @@ class TestSmall:
             ("detection", 4),
             ("report", 1),
         ]
-        assert plan.pulled_bytes > 3 * plan.volume_bytes
+        assert plan.pulled_bytes == plan.volume_bytes
+        assert planned(plan_over(SMALL), Wishes(shards=4, shares_tiles=False)).pulled_bytes > 3 * plan.volume_bytes
 
     def test_takes_the_block_size_workers_and_memory_that_the_user_asks_for(self) -> None:
         plan = planned(
@@ -319,6 +326,7 @@ class Opened:
     channels = image_channels = requested_channels = ("PSD95_1", "synapsin_1", "DAPI")
     frame = Frame("opened", LARGE, (70.0, 100.0, 100.0))
     identity = "opened"
+    is_service = True
 
     def dtype(self, channel: str) -> np.dtype[Any]:
         return np.dtype(np.uint16)
@@ -340,7 +348,7 @@ def test_a_job_is_planned_as_its_driver_would_do_it() -> None:
     plan = plan_of(job, Opened(), "FARGATE", shards=200, cpus=1)  # type: ignore[arg-type]
     assert (plan.shards, plan.block_size, plan.channels) == (200, (16, 512, 512), 3)
     assert (plan.child.cpus, plan.child.pulls, plan.child.vcpus) == (1, 4, 1)
-    assert plan.phases[-1].boss_requests == pytest.approx(plan.blocks * 3, rel=1)
+    assert plan.phases[0].boss_requests == pytest.approx(plan.blocks * 3, rel=1)
     assert "never-shown" not in plan.as_text() + json.dumps(plan.as_json())
 
 

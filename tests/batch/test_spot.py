@@ -71,7 +71,7 @@ def test_no_more_children_run_at_a_time_than_planned() -> None:
     plan = some_plan(60)
     outcome = simulate(plan, 1.0)
     report_s = middle(plan.phases[-1].child_s)
-    assert outcome.seconds - report_s >= outcome.machine_s / plan.children_at_once
+    assert outcome.seconds - report_s >= outcome.machine_s / max(phase.at_once for phase in plan.phases)
     narrow = replace(plan, phases=tuple(replace(phase, at_once=1) for phase in plan.phases))
     assert simulate(narrow, 0.0).seconds - report_s == pytest.approx(simulate(narrow, 0.0).machine_s)
 
