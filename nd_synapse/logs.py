@@ -63,7 +63,8 @@ def show(text: str, stream: TextIO | None) -> None:
 
             tqdm.write(text, file=stream, end="")
         else:
-            stream.write(text.encode(stream.encoding or "utf-8", "backslashreplace").decode(stream.encoding or "utf-8"))
+            coding = getattr(stream, "encoding", None) or "utf-8"  # that of a program need not have one
+            stream.write(text.encode(coding, "backslashreplace").decode(coding))
             stream.flush()
 
 
