@@ -125,17 +125,17 @@ def snippets(facts: RunFacts) -> list[tuple[str, str]]:
         (
             "The mask, in napari",
             f"import napari\nviewer = napari.Viewer()\n"
-            f"viewer.add_labels(mask > 0, scale=({scale}), translate=({place}))  # nm",
+            f"viewer.add_labels(mask > 0, scale=({scale}),\n    translate=({place}))  # nm",
         ),
         (
             "The mask, in neuroglancer",
-            "import neuroglancer\nviewer = neuroglancer.Viewer()\n"
-            f'space = neuroglancer.CoordinateSpace(names=["z", "y", "x"], units="nm", scales=[{scale}])\n'
+            "import neuroglancer as ng\nviewer = ng.Viewer()\n"
+            'space = ng.CoordinateSpace(names=["z", "y", "x"],\n'
+            f'    units="nm", scales=[{scale}])\n'
+            "volume = ng.LocalVolume(\n"
+            f'    mask, space, "segmentation", voxel_offset=[{corner}])\n'
             "with viewer.txn() as state:\n"
-            "    volume = neuroglancer.LocalVolume(\n"
-            f'        mask, space, volume_type="segmentation", voxel_offset=[{corner}]\n'
-            "    )\n"
-            '    state.layers["mask"] = neuroglancer.SegmentationLayer(source=volume)\n'
+            '    state.layers["mask"] = ng.SegmentationLayer(source=volume)\n'
             "print(viewer)",
         ),
     ]

@@ -55,7 +55,7 @@ def test_the_snippets_open_the_files_of_a_run(tmp_path: Path, monkeypatch: pytes
     names: dict[str, Any] = {}
     exec(codes["The mask, in Python"], names)
     np.testing.assert_array_equal(names["mask"], mask)
-    assert "scale=(70, 100, 100), translate=(7000, 100000, 200000)" in codes["The mask, in napari"]
+    assert "scale=(70, 100, 100),\n    translate=(7000, 100000, 200000)" in codes["The mask, in napari"]
 
 
 @pytest.mark.slow
