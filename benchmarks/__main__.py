@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import accuracy, blocks, chance, cutout, features, pipelines, report, steps
+from benchmarks import accuracy, blocks, chance, cutout, features, pipelines, report, sources, steps
 
 PARTS = {
     "accuracy": accuracy.main,
@@ -14,6 +14,7 @@ PARTS = {
     "features": features.main,
     "pipelines": pipelines.main,
     "report": report.main,
+    "sources": sources.main,
     "steps": steps.main,
     "blocks": blocks.main,
 }
