@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import accuracy, blocks, chance, cutout, features, pipelines, report, sources, steps
+from benchmarks import accuracy, blocks, chance, cutout, features, pipelines, places, report, sources, steps
 
 PARTS = {
     "accuracy": accuracy.main,
@@ -13,6 +13,7 @@ PARTS = {
     "cutout": cutout.main,
     "features": features.main,
     "pipelines": pipelines.main,
+    "places": places.main,
     "report": report.main,
     "sources": sources.main,
     "steps": steps.main,

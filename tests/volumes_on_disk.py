@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,15 @@ def uri_of(form: str, place: str | Path) -> str:
     return {"n5": "n5://", "precomputed": "precomputed://", "shards": "precomputed://"}.get(form, "") + str(place)
 
 
+def _chunk(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return extents of chunks that are small in a small volume, and some hundreds in a large one."""
+    return tuple(min(n, max(least, n // 8)) for n, least in zip(shape, (2, 32, 32), strict=True))
+
+
 def _group(place: Any, channels: Channels, zarr_format: Any) -> None:
     group = zarr.open_group(place, mode="w", zarr_format=zarr_format)
     for name, voxels in channels.items():
-        chunks = tuple(min(n, m) for n, m in zip((2, 32, 32), voxels.shape, strict=True))
+        chunks = _chunk(voxels.shape)
         sharded: dict[str, Any] = {"shards": tuple(2 * n for n in chunks)} if zarr_format == 3 else {}
         array = group.create_array(name, shape=voxels.shape, dtype=voxels.dtype, chunks=chunks, **sharded)
         array[:] = voxels
@@ -50,7 +55,9 @@ def _ome(place: Any, channels: Channels, zarr_format: Any) -> None:
     named: dict[str, Any] = {"dimension_names": ["c", "z", "y", "x"]} if zarr_format == 3 else {}
     for level in range(2):
         voxels = whole[:, :, :: 2**level, :: 2**level]
-        array = group.create_array(str(level), shape=voxels.shape, dtype=voxels.dtype, chunks=(1, 2, 32, 32), **named)
+        array = group.create_array(
+            str(level), shape=voxels.shape, dtype=voxels.dtype, chunks=(1, *_chunk(voxels.shape[1:])), **named
+        )
         array[:] = voxels
     axes = [{"name": "c", "type": "channel"}]
     axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
@@ -103,7 +110,7 @@ def _n5(path: Path, channels: Channels) -> None:
     for name, voxels in channels.items():
         metadata = {
             "dimensions": voxels.shape[::-1],
-            "blockSize": (32, 32, 2),
+            "blockSize": _chunk(voxels.shape)[::-1],
             "dataType": str(voxels.dtype),
             "axes": ["x", "y", "z"],
             "resolution": SIZE_NM[::-1],
@@ -115,7 +122,8 @@ def _n5(path: Path, channels: Channels) -> None:
 
 def _precomputed(path: Path, channels: Channels, **more: Any) -> None:
     for name, voxels in channels.items():
-        scale = {"size": voxels.shape[::-1], "encoding": "raw", "chunk_size": (32, 32, 2), "resolution": SIZE_NM[::-1]}
+        scale = {"size": voxels.shape[::-1], "encoding": "raw", "resolution": SIZE_NM[::-1]}
+        scale["chunk_size"] = _chunk(voxels.shape)[::-1]
         metadata = {"data_type": str(voxels.dtype), "num_channels": 1, "type": "image"}
         spec = {"multiscale_metadata": metadata, "scale_metadata": {**scale, "voxel_offset": (5, 6, 7), **more}}
         _tensorstore({"driver": "neuroglancer_precomputed", **spec}, path / name, voxels.T[..., None])
