@@ -20,7 +20,7 @@ import pytest
 
 from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.blocks.shared_store import SharedStore
-from nd_synapse.errors import StorageError, UsageError
+from nd_synapse.errors import StorageError, UnknownNameError, UsageError
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.geometry import Box
 from tests.conftest import REPOSITORY
@@ -194,6 +194,8 @@ def test_what_is_in_the_shared_store_never_changes_unless_it_was_damaged(shared_
     shared_store.put("kind", "b.npz", b"")
     assert shared_store.names("kind") == {"a.npz", "b.npz"}
     assert shared_store.names("other") == set()
+    with pytest.raises(UnknownNameError, match=r"c\.npz"):
+        shared_store.get("kind", "c.npz", 1)
     assert (shared_store.get("kind", "a.npz", 100), shared_store.get("kind", "b.npz", 100)) == (b"first", b"")
     shared_store.put("kind", "b.npz", b"instead", replaces=True)
     assert shared_store.get("kind", "b.npz", 100) == b"instead"

@@ -127,8 +127,10 @@ class PoolRunner:
                 tile_feed.close()
         if tile_feed is not None:
             self._add_seconds("pull", tile_feed.seconds)
-            pulled = sum(map(self._plan.tiles().bytes_of, tile_feed.pull_s))
-            self.measured.add_pulls(pulled, sum(tile_feed.pull_s.values()), tile_feed.seconds)
+            if name == STATISTICS:
+                # what later passes lack they may find in the shared store, which says nothing of the source
+                pulled = sum(map(self._plan.tiles().bytes_of, tile_feed.pull_s))
+                self.measured.add_pulls(pulled, sum(tile_feed.pull_s.values()), tile_feed.seconds)
         self._add_seconds(name, time.monotonic() - started)
 
     def _add_seconds(self, name: str, seconds: float) -> None:

@@ -51,7 +51,7 @@ class Measured:
     passes: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Pass to the voxels of its blocks, and seconds of workers."""
     pulled: tuple[int, float] = (0, 0.0)
-    """Bytes before compression, and seconds of cutouts."""
+    """Bytes that the statistics pulled, before compression, and seconds of cutouts."""
     reading: tuple[int, float] = (0, 0.0)
     """The same bytes, and seconds from the first request of a pass to the last answer."""
 
