@@ -209,7 +209,7 @@ function strokeMasks(context, near, section, height, width, left, top, stepX, st
     };
     context.beginPath();
     traceEdges(context, inside, height, width, left, top, stepX, stepY);
-    context.lineWidth = 1.5;
+    context.lineWidth = Math.min(1.5, 0.6 * stepX); // thinner than a voxel, to hide none
     context.strokeStyle = mask.colour;
     context.stroke();
   });

@@ -34,7 +34,7 @@ function seen() {
   const [tall, wide] = [height / view.zoom, width / view.zoom];
   view.y = Math.min(Math.max(view.y, 0), height - tall);
   view.x = Math.min(Math.max(view.x, 0), width - wide);
-  const across = Math.min($("viewer-stage").clientWidth, (0.8 * window.innerHeight * width * xUm) / (height * yUm));
+  const across = Math.min($("viewer-stage").clientWidth, (0.68 * window.innerHeight * width * xUm) / (height * yUm));
   const stepX = across / wide;
   return { tall, wide, stepX, stepY: (stepX * yUm) / xUm, across, down: (across * height * yUm) / (width * xUm) };
 }
