@@ -27,6 +27,8 @@ from nd_synapse.aws.bucket import check_bucket
 from nd_synapse.console.app import write_stdout
 from nd_synapse.errors import UnknownNameError, UsageError
 from nd_synapse.job.delivery import check_upload
+from nd_synapse.job.job import Job
+from nd_synapse.job.places import Target
 from nd_synapse.job.steps import open_shared_store
 from nd_synapse.text import one_line
 from nd_synapse.values import parse_pairs
@@ -61,6 +63,14 @@ def script(requested: Requested) -> int:
     return write_stdout(slurm_script(planned, options, shared, job.path.absolute(), at_once))
 
 
+def _out_of(job: Job) -> tuple[str, str] | None:
+    """Return the bucket and the prefix that ``--out`` leads to."""
+    if job.out is None:
+        return None
+    bucket, _, prefix = Target.of(job.out).where.removeprefix("s3://").partition("/")
+    return bucket, prefix
+
+
 def submit(requested: Requested) -> int:
     """Submit a run."""
     ours, job = requested.ours, requested.job
@@ -77,7 +87,7 @@ def submit(requested: Requested) -> int:
     definition = client.definition(ours.job_definition)
     submission.check_definition(definition, ours.secret)
     results = None if "--no-upload" in options else (bucket, job.results_key)
-    submission.check_rights(definition, ours.run_bucket, ours.run_prefix, results)
+    submission.check_rights(definition, ours.run_bucket, ours.run_prefix, results, _out_of(job))
     queue = client.queue(ours.queue)
     compute = submission.compute_of(definition)
     planned = requested.plan(compute)

@@ -75,7 +75,11 @@ def check_disk(definition: Mapping[str, Any], disk_gib: int) -> None:
 
 
 def check_rights(
-    definition: Mapping[str, Any], run_bucket: str, run_prefix: str, results: tuple[str, str] | None
+    definition: Mapping[str, Any],
+    run_bucket: str,
+    run_prefix: str,
+    results: tuple[str, str] | None,
+    out: tuple[str, str] | None = None,
 ) -> None:
     """Refuse what the containers of our stack have no right to; other job definitions have no such tags."""
     tags = definition.get("tags") or {}
@@ -83,7 +87,8 @@ def check_rights(
     if mine is None:
         return
     requested = f"job definition {definition.get('jobDefinitionName')}"
-    for option, bucket in (("--run-bucket", run_bucket), ("--bucket", mine if results is None else results[0])):
+    places = {"--bucket": results, "--out": out}
+    for option, bucket in (("--run-bucket", run_bucket), *((o, at[0]) for o, at in places.items() if at is not None)):
         if bucket != mine:
             raise UsageError(
                 f"{option} {bucket} with the {requested}",
@@ -96,12 +101,14 @@ def check_rights(
             "its containers may write below runs/ only",
             "Leave it out",
         )
-    if results is not None and not results[1].startswith(tuple(tags.get(RESULTS_TAG, "").split())):
-        raise UsageError(
-            f"results under {results[1]} with the {requested}",
-            "its containers may not write under that name",
-            "Deploy the stack with a prefix of that name as OwnPipelinePrefix, or give --no-upload",
-        )
+    for option, at in places.items():
+        if at is not None and not at[1].startswith(tuple(tags.get(RESULTS_TAG, "").split())):
+            raise UsageError(
+                f"results under {at[1]} with the {requested}",
+                "its containers may not write under that name",
+                "Deploy the stack with a prefix of that name as OwnPipelinePrefix,"
+                f" or {'give --no-upload' if option == '--bucket' else 'leave --out out'}",
+            )
 
 
 def check_other(definition: Mapping[str, Any], run: Run) -> None:

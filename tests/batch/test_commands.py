@@ -655,6 +655,13 @@ class TestDefinitions:
             submission.check_rights(self.STACK, bucket, prefix, results)
         submission.check_rights(a_definition(), bucket, prefix, results)
 
+    @pytest.mark.parametrize(
+        ("out", "found"), [(("others", "p_x"), "may write to mine only"), (("mine", "lab"), "under")]
+    )
+    def test_a_place_beside_the_results_needs_the_same_rights(self, out: tuple[str, str], found: str) -> None:
+        with pytest.raises(UsageError, match=found):
+            submission.check_rights(self.STACK, "mine", "runs", None, out)
+
     @pytest.mark.parametrize("prefix", ["runs", "/runs/", "runs/of/mine"])
     @pytest.mark.parametrize("results", [None, ("mine", "own_a"), ("mine", "probabilistic_a")])
     def test_what_the_stack_gives_a_right_to_is_not(self, prefix: str, results: tuple[str, str] | None) -> None:

@@ -115,7 +115,7 @@ def test_the_job_may_do_in_s3_what_it_does_and_nothing_else() -> None:
     }
     assert rights == {
         "ShareFinishedBlocks": {"s3:GetObject", "s3:PutObject"},
-        "ListFinishedBlocks": {"s3:ListBucket"},
+        "ListBlocksAndResults": {"s3:ListBucket"},
         "UploadResults": {"s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
     }
 
@@ -149,6 +149,9 @@ def test_results_of_every_pipeline_may_be_uploaded() -> None:
     (upload,) = (statement for _, statement in statements() if statement.get("Sid") == "UploadResults")
     paths = [resource["Fn::Sub"].removeprefix("${Bucket.Arn}/") for resource in upload["Resource"]]
     assert paths == [*(f"{name}_*" for name in sorted(registry.names())), "${OwnPipelinePrefix}*"]
+    (listing,) = (statement for _, statement in statements() if statement.get("Sid") == "ListBlocksAndResults")
+    prefixes = listing["Condition"]["StringLike"]["s3:prefix"]
+    assert [prefix if isinstance(prefix, str) else prefix["Fn::Sub"] for prefix in prefixes] == ["runs/*", *paths]
     for job in JOBS.values():
         tags = resources()[job]["Properties"]["Tags"]
         assert tags[BUCKET_TAG] == {"Ref": "Bucket"}
