@@ -311,7 +311,7 @@ class TestFigures:
         reasons = {plot.slug: show(plot, subject).reason for plot in CLUSTERS}
         assert reasons.pop("pair-plot") == ""
         assert reasons.pop("dendrogram").startswith("One population: two Gaussians describe it no better than one")
-        assert set(reasons.values()) == {"One population: there are no clusters to compare."}
+        assert set(reasons.values()) == {"One population was found; there are no clusters to compare."}
 
     def test_for_too_few_synapses_the_reason_says_how_many_are_needed(self):
         assert (
