@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import logging
 import os
+import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from anyio import CapacityLimiter, to_thread
@@ -25,15 +29,17 @@ from nd_synapse.console import app
 from nd_synapse.errors import NDSynapseError, StorageError, UsageError
 from nd_synapse.view.layer import Layer
 from nd_synapse.view.run import OpenRun
-from nd_synapse.view.scene import ImageLayer, link
+from nd_synapse.view.scene import ImageLayer
 
 __all__ = ["application", "bound", "client_folder", "serve"]
 
 log = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
-_PAGE = "/v/view/"
-"""The client wants a path of this form, as the server of its own Python package has it."""
+_FIRST = "first"
+"""The page of the first place is ``/v/first/``, that of a synapse ``/v/ID/``: the client wants such paths."""
+_ID = re.compile(r"[0-9]{1,10}")
+_GENERATION = "1"
 _AT_ONCE = 4
 """Chunks that are computed at a time: bounds the memory."""
 _IDLE_S = 15
@@ -61,19 +67,24 @@ def application(opened: OpenRun, base: str, at: int | None = None) -> Starlette:
         images.append(ImageLayer(name, f"precomputed://{base}/image{number}"))
 
     def start(request: Request) -> Response:
+        wanted = request.query_params.get("at", _FIRST if at is None else str(at))
         try:
-            wanted = request.query_params.get("at")
-            state = opened.scene.state(images, base, at if wanted is None else int(wanted))
-        except (NDSynapseError, ValueError) as error:
+            return Response(status_code=404) if state_of(wanted) is None else RedirectResponse(f"{base}/v/{wanted}/")
+        except NDSynapseError as error:
             return PlainTextResponse(f"{error}\n", 404)
-        return RedirectResponse(link(base + _PAGE, state))
+
+    def state_of(place: str) -> dict[str, Any] | None:
+        if place != _FIRST and not _ID.fullmatch(place):
+            return None
+        return opened.scene.state(images, base, None if place == _FIRST else int(place))
 
     return Starlette(
         routes=[
             Route("/", start),
-            Route("/events/view", _events),
+            Route("/events/{place}", partial(_events, state_of)),
+            Route("/state/{place}", lambda _: JSONResponse({"g": _GENERATION}), methods=["POST"]),
             Route("/favicon.ico", lambda _: Response(status_code=204)),
-            Mount(_PAGE.rstrip("/"), StaticFiles(directory=client_folder(), html=True)),
+            Mount("/v/{place}", StaticFiles(directory=client_folder(), html=True)),
             Mount("/points", StaticFiles(directory=opened.points)),
             *_volumes(layers),
         ],
@@ -107,15 +118,26 @@ def _volumes(layers: Mapping[str, Layer]) -> list[Route]:
     return [Route("/{layer}/info", info), Route("/{layer}/{key}/{name}", chunk)]
 
 
-async def _events(_request: Request) -> Response:
-    """Answer what the client asks to be told by Python: nothing, as long as the server runs."""
+async def _events(state_of: Callable[[str], dict[str, Any] | None], request: Request) -> Response:
+    """Send the state to a page that has none yet, and keep the connection: its end shows that the server is gone.
 
-    async def nothing() -> AsyncIterator[str]:
+    A state in the address would be lost where a machine is slow: the client (2.41) writes the address anew while it
+    restores the first layer, which fails as long as a layer of points is not restored.
+    """
+    is_new = request.query_params.get("gs") == ""
+    try:
+        state = state_of(request.path_params["place"]) if is_new else None
+    except NDSynapseError:
+        state = None
+
+    async def sent() -> AsyncIterator[str]:
+        if state is not None:
+            yield f"data: {json.dumps({'k': 's', 's': state, 'g': _GENERATION})}\n\n"
         while True:
             yield ": \n\n"
             await asyncio.sleep(_IDLE_S)
 
-    return StreamingResponse(nothing(), media_type="text/event-stream")
+    return StreamingResponse(sent(), media_type="text/event-stream")
 
 
 def bound(port: int) -> socket.socket:
@@ -131,7 +153,14 @@ def bound(port: int) -> socket.socket:
 def serve(opened: OpenRun, listener: socket.socket, at: int | None) -> None:
     """Serve a run until SIGINT or SIGTERM, which end the process with exit code 0; print the URL when ready."""
     base = f"http://{_HOST}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(application(opened, base, at), ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        application(opened, base, at),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+    )
     _Announced(config, base).run(sockets=[listener])
 
 

@@ -34,7 +34,11 @@ def shared_link(opened: OpenRun, at: int | None = None) -> str:
             raise _only_here(source.location.uri)
         layers, centre = _of_server(source, opened.scene.voxel_size_nm)
         state = opened.scene.state(layers, None, at, centre)
-        state["layers"][-1:] = _results(opened, centre) or state["layers"][-1:]
+        *shown, points = state["layers"]
+        if results := _results(opened, centre):
+            shown, points = [*shown, results[0]], results[1]
+        # points first: neuroglancer 2.41 may lose the first layer while one of points is not restored
+        state["layers"] = [points, *shown]
         return link(PUBLIC, state)
     host = address_of(run.host)
     if is_loopback(host):
