@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import driver
+from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.files import masks as mask_files
 from nd_synapse.files import multiscale
 from nd_synapse.files.halving import halved
@@ -25,6 +26,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.leftovers import clear_results
 from nd_synapse.job.manifest import read_run_file
+from nd_synapse.pipeline import registry
 from tests.volumes_on_disk import SIZE_NM, write
 from tests.volumes_with_puncta import SHAPE, blobs, run, write_blobs
 
@@ -245,3 +247,15 @@ def test_the_folder_of_an_earlier_run_goes_with_its_files(made: Path, tmp_path: 
     folder = Path(shutil.copytree(made, tmp_path / made.name))
     clear_results(folder, [STEM])
     assert [path.name for path in folder.iterdir()] == ["job.log"]
+
+
+def test_what_is_kept_of_unpacked_blocks_is_bounded_and_each_is_read_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nd_synapse.detection.labels._KEPT_BYTES", 4000)
+    found = detect_arrays(registry.build("nomads-unsupervised", {}), blobs(), SIZE_NM, block_size=(4, 32, 32))
+    labels = np.asarray(found.labels)
+    assert labels.dtype == np.uint32
+    read: Any = found.labels._read
+    blocks = read.__closure__[0].cell_contents
+    assert 0 < blocks._kept_bytes <= 4000 + 1024 + 8 * 4 * 32 * 32
+    assert len(blocks._kept) < 18
+    np.testing.assert_array_equal(np.bincount(labels.ravel())[1:], found.table["voxels"])

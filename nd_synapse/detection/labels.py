@@ -19,6 +19,9 @@ __all__ = ["labels_of"]
 _KEPT_BYTES = 64 * 2**20
 """What is kept of blocks that were unpacked: a reader whose pieces are cut elsewhere asks for each several times."""
 
+_BLOCK_BYTES = 1024
+"""What a block takes whose arrays are empty."""
+
 _Sparse = tuple[NDArray[np.uint32], NDArray[np.unsignedinteger]]
 """Indices of the voxels of a block that belong to synapses, and their ids: few do."""
 
@@ -29,21 +32,20 @@ class _Blocks:
     def __init__(self, store: Store | MemoryStore, kind: str, joint: Joint, ids: NDArray[np.unsignedinteger]) -> None:
         self._store, self._kind, self._joint, self._ids = store, kind, joint, ids
         self._kept: dict[Box, _Sparse] = {}
+        self._kept_bytes = 0
 
     def __call__(self, block: Box) -> NDArray[np.unsignedinteger]:
         """Return the id of every voxel of a block, shape (z, y, x)."""
         if block not in self._kept:
             found = self._unpacked(block)
-            while self._kept and self._kept_bytes() + _bytes(found) > _KEPT_BYTES:
-                del self._kept[next(iter(self._kept))]
+            self._kept_bytes += _bytes(found)
+            while self._kept and self._kept_bytes > _KEPT_BYTES:
+                self._kept_bytes -= _bytes(self._kept.pop(next(iter(self._kept))))
             self._kept[block] = found
         places, ids = self._kept[block]
         dense = np.zeros(block.shape, self._ids.dtype)
         dense.ravel()[places] = ids
         return dense
-
-    def _kept_bytes(self) -> int:
-        return sum(map(_bytes, self._kept.values()))
 
     def _unpacked(self, block: Box) -> _Sparse:
         saved = self._store.load(self._kind, key_of(block))
@@ -57,7 +59,7 @@ class _Blocks:
 
 
 def _bytes(found: _Sparse) -> int:
-    return sum(values.nbytes for values in found)
+    return _BLOCK_BYTES + sum(values.nbytes for values in found)
 
 
 def labels_of(

@@ -27,13 +27,13 @@ from nd_synapse.volumes import Volume
 
 __all__ = ["CHUNK", "Pyramid", "open_level", "write_labelled"]
 
-CHUNK = (16, 256, 256)
+CHUNK = (16, 128, 128)
 """What a viewer fetches at once (z, y, x)."""
 
-SHARD = (16, 1024, 1024)
-"""What one file holds (z, y, x): few files for a large volume, and all that is in memory of it."""
+SHARD = (32, 512, 512)
+"""What one file holds (z, y, x), as a block by default: few files, and all that is in memory of a volume."""
 
-_PIECE = (16, 256, 256)
+_PIECE = CHUNK
 """What is made of a coarser level at once."""
 
 _PLANE = 512
