@@ -47,8 +47,8 @@ def flat_pixels(voxels: NDArray[Any]) -> NDArray[np.bool_] | None:
     for top in range(0, flat.shape[1], _ROWS):
         bottom = min(top + _ROWS, flat.shape[1])
         near = (y >= top) & (y < bottom + REACH + _BEFORE)
-        sections = np.unique(z[near])
-        for first, last in _apart(np.unique(x[near])):
+        sections = np.flatnonzero(np.bincount(z[near]))
+        for first, last in _apart(np.flatnonzero(np.bincount(x[near]))):
             left, right = max(first - _BEFORE - REACH, 0), min(last + 1, flat.shape[2])
             if left < right:
                 piece = voxels[sections, top : bottom + 2 * REACH, left : right + 2 * REACH]
@@ -87,8 +87,8 @@ def _places(voxels: NDArray[Any]) -> tuple[NDArray[np.int64], ...]:
     few = np.flatnonzero(~searched)
     # eleven pixels along each axis have all squares around a point; beyond the border, others take their place
     before = np.arange(-_BEFORE, _SIDE)
-    around = (places[few, np.newaxis, np.newaxis] + (before[:, np.newaxis] * columns + before)).clip(0, len(flat) - 1)
-    square = flat[around] == values[few, np.newaxis, np.newaxis]
+    around, wanted = places[few, np.newaxis] + before, values[few, np.newaxis]
+    square = np.stack([flat.take(around + dy * columns, mode="clip") == wanted for dy in before.tolist()], axis=1)
     for shift in (1, 2, 4):
         square = square[:, :-shift] & square[:, shift:]
         square = square[:, :, :-shift] & square[:, :, shift:]
