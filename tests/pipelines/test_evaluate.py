@@ -225,7 +225,7 @@ def test_an_invalid_truth_is_one_line(
         ("--detections {s}/truth.csv --truth {s}/truth.csv", 2, "of unknown size"),
         ("--detections {s}/truth.csv --truth {s}/truth.csv --voxel-size-nm 1,1,1 --border-nm 9", 2, "--z-range"),
         ("--detections {s}/truth.csv --truth {s}/truth.csv --voxel-size-nm 1,1,1 --z-range 0,3", 2, "some are missing"),
-        ("--synaptograms {s}/truth.csv", 65, "not what its name says"),
+        ("--synaptograms {s}/truth.csv", 65, "no archive of arrays"),
         ("--synaptograms {s}/none.npz", 2, "no such file"),
         (
             "--images {s}/images --truth {s}/truth.csv --voxel-size-nm 70,100,100 --max-distance-nm nan",
