@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nd_synapse import __version__
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
 from nd_synapse.detection.registration import WITHIN, Registration
@@ -14,7 +15,7 @@ __all__ = ["paragraph", "run_tables", "snippets"]
 
 def paragraph(table: SynapseTable, facts: RunFacts) -> str:
     """Return the methods of a run with its numbers, to be cited."""
-    program = f"nd-synapse {facts.versions['nd-synapse']}" if "nd-synapse" in facts.versions else "nd-synapse"
+    program = f"nd-synapse {facts.versions.get('nd-synapse', __version__)}"
     if not facts.pipeline:
         return (
             f"A table of {count(table.n, 'synapse')} with brightness in {count(len(table.channels), 'channel')} was "
