@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -236,6 +236,17 @@ class TestServer:
             f"{viewer.url}points/"
         )
         assert reader.by_id[3].point[0] == np.float32(float(row(run, 3)["centroid_x_voxel"]) + 0.5)
+
+    def test_pages_that_were_left_do_not_use_up_the_connections_of_a_browser(self, viewer: Viewer) -> None:
+        """The sixth visit in one tab waited 40 s for a free connection."""
+        with ExitStack() as stack:
+            pages = [
+                stack.enter_context(requests.get(f"{viewer.url}events/first", stream=True, timeout=20))
+                for _ in range(server._MOST_EVENTS + 2)
+            ]
+            for page in pages[:2]:
+                assert list(page.iter_lines()) == [b": ", b""]
+            assert next(pages[2].iter_lines()) == b": "
 
     def test_other_names_of_this_machine_are_refused(self, viewer: Viewer) -> None:
         """A page elsewhere could have its name lead here, and read what is served."""

@@ -9,8 +9,9 @@ import logging
 import os
 import re
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,6 +44,7 @@ _GENERATION = "1"
 _AT_ONCE = 4
 """Chunks that are computed at a time: bounds the memory."""
 _IDLE_S = 15
+_MOST_EVENTS = 3
 
 
 def client_folder() -> Path:
@@ -81,7 +83,7 @@ def application(opened: OpenRun, base: str, at: int | None = None) -> Starlette:
     return Starlette(
         routes=[
             Route("/", start),
-            Route("/events/{place}", partial(_events, state_of)),
+            Route("/events/{place}", _Events(state_of).answer),
             Route("/state/{place}", lambda _: JSONResponse({"g": _GENERATION}), methods=["POST"]),
             Route("/favicon.ico", lambda _: Response(status_code=204)),
             Mount("/v/{place}", StaticFiles(directory=client_folder(), html=True)),
@@ -118,26 +120,39 @@ def _volumes(layers: Mapping[str, Layer]) -> list[Route]:
     return [Route("/{layer}/info", info), Route("/{layer}/{key}/{name}", chunk)]
 
 
-async def _events(state_of: Callable[[str], dict[str, Any] | None], request: Request) -> Response:
-    """Send the state to a page that has none yet, and keep the connection: its end shows that the server is gone.
+class _Events:
+    """The connections on which pages wait for a state, which shows also that the server is there.
 
     A state in the address would be lost where a machine is slow: the client (2.41) writes the address anew while it
-    restores the first layer, which fails as long as a layer of points is not restored.
+    restores the first layer, which fails as long as a layer of points is not restored. Browsers open six connections
+    to a server, and keep those of pages that were left: the oldest are closed, and a page that is looked at asks anew.
     """
-    is_new = request.query_params.get("gs") == ""
-    try:
-        state = state_of(request.path_params["place"]) if is_new else None
-    except NDSynapseError:
-        state = None
 
-    async def sent() -> AsyncIterator[str]:
-        if state is not None:
-            yield f"data: {json.dumps({'k': 's', 's': state, 'g': _GENERATION})}\n\n"
-        while True:
-            yield ": \n\n"
-            await asyncio.sleep(_IDLE_S)
+    def __init__(self, state_of: Callable[[str], dict[str, Any] | None]) -> None:
+        self._state_of = state_of
+        self._open: deque[asyncio.Event] = deque()
 
-    return StreamingResponse(sent(), media_type="text/event-stream")
+    async def answer(self, request: Request) -> Response:
+        """Send the state to a page that has none yet, and keep the connection."""
+        try:
+            is_new = request.query_params.get("gs") == ""
+            state = self._state_of(request.path_params["place"]) if is_new else None
+        except NDSynapseError:
+            state = None
+        closing = asyncio.Event()
+        self._open.append(closing)
+        if len(self._open) > _MOST_EVENTS:
+            self._open.popleft().set()
+
+        async def sent() -> AsyncIterator[str]:
+            if state is not None:
+                yield f"data: {json.dumps({'k': 's', 's': state, 'g': _GENERATION})}\n\n"
+            while not closing.is_set():
+                yield ": \n\n"
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(closing.wait(), _IDLE_S)
+
+        return StreamingResponse(sent(), media_type="text/event-stream")
 
 
 def bound(port: int) -> socket.socket:
