@@ -48,7 +48,7 @@ class NeurodataConfig:
     y_range: Range | None
     x_range: Range | None
     resolution: int
-    """0, the native one."""
+    """Level that is read; 0 is the finest."""
     source: SourceSection | None = None
 
 
@@ -76,7 +76,9 @@ def read_neurodata_config(path: Path | str) -> NeurodataConfig:
         z_range=_range(path, parser, "z_range"),
         y_range=_range(path, parser, "y_range"),
         x_range=_range(path, parser, "x_range"),
-        resolution=_resolution(path, _value(parser, "resolution", "Parallel") or "0"),
+        resolution=parse_int(
+            f"resolution in [Parallel] of {path}", _value(parser, "resolution", "Parallel") or "0", 0, _MOST_LEVELS
+        ),
         source=_source(path, parser) if parser.has_section("source") else None,
     )
 
@@ -160,13 +162,3 @@ def _range(path: Path, parser: configparser.ConfigParser, key: str) -> Range | N
         return Box((start, stop), (0, 1), (0, 1)).z
     except RangeError as error:
         raise RangeError(requested, error.found, error.remedy) from error
-
-
-def _resolution(path: Path, value: str) -> int:
-    if value != "0":
-        raise UsageError(
-            f"resolution in [Parallel] of {path}",
-            "only the native resolution, 0, can be read",
-            "Write resolution = 0, and give ranges in its voxels",
-        )
-    return 0

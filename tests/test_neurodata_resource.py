@@ -424,7 +424,7 @@ def test_the_environment_comes_before_the_configuration(tmp_path):
         ("z_range = 3,4\n", "z_range = 3,4,5\n", "not two whole numbers"),
         ("z_range = 3,4\n", "z_range = 3,x\n", "not two whole numbers"),
         ("z_range = 3,4\n", "z_range = 40,3\n", "it ends before it starts"),
-        ("resolution = 0", "resolution = 1", "only the native resolution"),
+        ("resolution = 0", "resolution = fine", "not a whole number"),
         ("[Default]\n", "", "line 1: a [section] must come first"),
         ("token = percent%", "token percent%", "line 2: it is no 'key = value'"),
         ("host = http://127.0.0.1:1\n", "host = a\nhost = b\n", "twice"),

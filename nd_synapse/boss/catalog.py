@@ -18,8 +18,18 @@ from nd_synapse.boss.connection import call, describe_resource
 from nd_synapse.errors import DataError, PermissionDeniedError, UnknownNameError, UsageError, closest
 from nd_synapse.geometry import NANOMETRES, Box, Frame
 
-__all__ = ["RESOLUTION", "check_name", "find_channel", "find_experiment", "read_frame", "unknown"]
+__all__ = [
+    "LARGEST_LEVEL",
+    "RESOLUTION",
+    "at_level",
+    "check_name",
+    "find_channel",
+    "find_experiment",
+    "read_frame",
+    "unknown",
+]
 
+LARGEST_LEVEL = 9  # BOSS takes one digit
 RESOLUTION = 0  # the native one: every box and every voxel size is in its voxels
 
 _TYPES = ("uint8", "uint16", "uint64")  # what intern can carry
@@ -84,8 +94,25 @@ def frame_of(fields: Mapping[str, Any]) -> Frame:
     return Frame(str(fields["name"]), Box(*ends), (z, y, x))
 
 
-def find_channel(remote: BossRemote, collection: str, experiment: str, channel: str) -> ChannelResource:
-    """Look up a channel, with the datatype that cutouts need."""
+def at_level(frame: Frame, experiment: Mapping[str, Any], level: int) -> Frame:
+    """Return the frame of a level of an experiment: each has half the voxels of the one before along x and y.
+
+    ``isotropic`` experiments have half of them along z, too. BOSS itself checks ranges against level 0 alone.
+    """
+    count = int(experiment.get("num_hierarchy_levels") or 1)
+    if level >= count:
+        found = f"it has the levels 0 to {count - 1}"
+        raise UnknownNameError(f"level {level} of experiment {experiment['name']}", found, "Give another --resolution")
+    factors = [2**level if axis in "yx" or experiment.get("hierarchy_method") == "isotropic" else 1 for axis in "zyx"]
+    ends = ((start // n, -(-stop // n)) for (start, stop), n in zip(frame.extent.ranges, factors, strict=True))
+    z, y, x = (size * n for size, n in zip(frame.voxel_size_nm, factors, strict=True))
+    return Frame(frame.name, Box(*ends), (z, y, x))
+
+
+def find_channel(
+    remote: BossRemote, collection: str, experiment: str, channel: str, level: int = RESOLUTION
+) -> ChannelResource:
+    """Look up a channel, with the datatype that cutouts need; refuse one that has no voxels at a level."""
     requested = f"channel {collection}/{experiment}/{channel}"
     fields = describe_resource(remote, requested, ChannelResource(channel, collection, experiment))
     datatype = str(fields["datatype"])
@@ -94,8 +121,13 @@ def find_channel(remote: BossRemote, collection: str, experiment: str, channel: 
         raise DataError(
             requested, f"its voxels are {datatype}", f"Only {', '.join(_TYPES)} can be read: choose another"
         )
-    if base > RESOLUTION:
-        raise DataError(requested, f"its finest resolution is {base}", f"Only resolution {RESOLUTION} is read")
+    if base > level:
+        raise DataError(requested, f"its finest resolution is {base}", "Give another --resolution")
+    state = str(fields.get("downsample_status") or "")
+    if level > base and state != "DOWNSAMPLED":
+        # BOSS answers with zeros, as if the tissue were black
+        found = f"level {level} is not computed ({state or 'BOSS says nothing of it'})"
+        raise DataError(requested, found, "Read level 0, or let BOSS compute the levels")
     # intern refuses a type that it does not know
     return call(
         remote,

@@ -72,19 +72,19 @@ def pieces_of(box: Box) -> list[Box]:
     return [box] if box.voxels <= REQUEST_VOXELS else list(box.tiles(request_size(box.shape), aligned=True))
 
 
-def read_cutout(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArray[Any]:
+def read_cutout(remote: BossRemote, channel: ChannelResource, box: Box, level: int = RESOLUTION) -> NDArray[Any]:
     """Read a box of a channel: shape (z, y, x) of `box`, the channel's dtype, C order, writable."""
     voxels = np.empty(box.shape, dtype=channel.datatype)
     for piece in pieces_of(box):
-        voxels[piece.slices(box.start)] = _read_piece(remote, channel, piece)
+        voxels[piece.slices(box.start)] = _read_piece(remote, channel, piece, level)
     return voxels
 
 
-def _read_piece(remote: BossRemote, channel: ChannelResource, box: Box) -> NDArray[Any]:
+def _read_piece(remote: BossRemote, channel: ChannelResource, box: Box, level: int) -> NDArray[Any]:
     """Read the voxels of one request: shape (z, y, x) of `box`, the channel's dtype, read-only."""
     requested = f"voxels {box} of {_name(channel)}"
     for attempt in range(1, _READ_ATTEMPTS + 1):
-        response = _request(remote, channel, box, requested, "GET")
+        response = _request(remote, channel, box, requested, "GET", level=level)
         try:
             return _unpack(response, box, np.dtype(channel.datatype))
         except (ValueError, BloscError) as error:
@@ -159,12 +159,18 @@ def _repeats(response: requests.Response) -> int:
 
 
 def _request(
-    remote: BossRemote, channel: ChannelResource, box: Box, requested: str, method: str, body: bytes | None = None
+    remote: BossRemote,
+    channel: ChannelResource,
+    box: Box,
+    requested: str,
+    method: str,
+    body: bytes | None = None,
+    level: int = RESOLUTION,
 ) -> requests.Response:
     """Send one request of the volume service: GET reads a box, POST writes it, PUT erases it."""
     service = remote.volume_service
     z, y, x = (list(ends) for ends in box.ranges)
-    where = (channel, method, "application/blosc", service.url_prefix, service.auth, RESOLUTION, x, y, z, None)
+    where = (channel, method, "application/blosc", service.url_prefix, service.auth, level, x, y, z, None)
     match method:
         case "GET":
             request = service.service.get_cutout_request(*where, access_mode=CacheMode.no_cache)

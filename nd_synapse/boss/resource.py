@@ -15,7 +15,15 @@ from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
 from nd_synapse.boss.address import Address, address_of
-from nd_synapse.boss.catalog import find_channel, find_experiment, read_frame, unknown
+from nd_synapse.boss.catalog import (
+    LARGEST_LEVEL,
+    RESOLUTION,
+    at_level,
+    find_channel,
+    find_experiment,
+    read_frame,
+    unknown,
+)
 from nd_synapse.boss.connection import Patience, connect
 from nd_synapse.boss.cutouts import read_cutout
 from nd_synapse.boss.destination import is_mask
@@ -24,6 +32,7 @@ from nd_synapse.credentials import Token, find_token
 from nd_synapse.errors import DataError, PermissionDeniedError, RangeError, UsageError, called
 from nd_synapse.geometry import Box, Frame, Range, check_within
 from nd_synapse.redaction import redacted
+from nd_synapse.values import parse_int
 
 __all__ = ["NeuroDataResource", "get_boss_config", "get_boss_resource"]
 
@@ -50,11 +59,13 @@ class NeuroDataResource:
         Half-open ranges of the job, within the volume; by default all of it.
     patience : Patience, optional
         Time limits and retries.
+    resolution : int
+        Level that is read, 0 being the finest; ranges are in its voxels.
 
     Raises
     ------
     UnknownNameError
-        If there is no such collection, experiment or channel; the message lists those that exist, the closest first.
+        If there is no such collection, experiment, channel or level; the message lists those that exist.
     RangeError
         If a range is empty, reversed or leaves the volume.
     DataError
@@ -78,12 +89,14 @@ class NeuroDataResource:
         z_range: Range | None = None,
         *,
         patience: Patience | None = None,
+        resolution: int = RESOLUTION,
     ) -> None:
         wanted = _names(requested_channels)
         self.host: Address = address_of(host)
         self.token = Token.of(token)
         self.collection = collection
         self.experiment = experiment
+        self.resolution = parse_int("--resolution", resolution, 0, LARGEST_LEVEL)
         ranges = (z_range, y_range, x_range)
         Box(*((0, 1) if given is None else given for given in ranges))  # refuses invalid ones before BOSS is asked
         self._patience = patience or Patience()
@@ -95,7 +108,7 @@ class NeuroDataResource:
         self.channels: list[str] = sorted(found["channels"])
         # a server may repeat what it was sent
         self.description: str = redacted(str(found.get("description") or ""), self.token)
-        self.frame: Frame = read_frame(self.remote, str(found["coord_frame"]))
+        self.frame: Frame = at_level(read_frame(self.remote, str(found["coord_frame"])), found, self.resolution)
         whole = ((max(start, 0), stop) for start, stop in self.frame.extent.ranges)
         self.box = Box(*(all_of if given is None else given for given, all_of in zip(ranges, whole, strict=True)))
         check_within(self.box, self.frame)
@@ -117,8 +130,9 @@ class NeuroDataResource:
 
     @property
     def identity(self) -> str:
-        """Host, names and extent of the volume."""
-        return f"{self.host}/{self.collection}/{self.experiment} {self.frame.extent} {self.frame.size_text()}"
+        """Host, names, level and extent of the volume."""
+        level = f" level {self.resolution}" if self.resolution else ""
+        return f"{self.host}/{self.collection}/{self.experiment}{level} {self.frame.extent} {self.frame.size_text()}"
 
     @cached_property
     def readable_channels(self) -> list[str]:
@@ -230,7 +244,7 @@ class NeuroDataResource:
         """
         box = Box(zRange, yRange, xRange)
         check_within(box, self.frame)
-        return read_cutout(self.remote, self._resource(chan), box)
+        return read_cutout(self.remote, self._resource(chan), box, self.resolution)
 
     def dtype(self, channel: str) -> np.dtype[Any]:
         """Return the type of a channel's voxels: uint8, uint16 or uint64."""
@@ -258,6 +272,7 @@ class NeuroDataResource:
             "host": self.host.url,
             "collection": self.collection,
             "experiment": self.experiment,
+            "resolution": self.resolution,
             "description": self.description,
             "coordinate_frame": self.frame.name,
             "channels": list(self.channels),
@@ -273,7 +288,9 @@ class NeuroDataResource:
         """Return a channel with its datatype; BOSS is asked once."""
         if channel not in self._resources:
             self.assert_channel_exists(channel)
-            self._resources[channel] = find_channel(self.remote, self.collection, self.experiment, channel)
+            self._resources[channel] = find_channel(
+                self.remote, self.collection, self.experiment, channel, self.resolution
+            )
         return self._resources[channel]
 
 
@@ -358,4 +375,4 @@ def get_boss_resource(path: Path | str) -> NeuroDataResource:
     """
     config = get_boss_config(path)
     names = ("host", "token", "collection", "experiment", "channels", "x_range", "y_range", "z_range")
-    return NeuroDataResource(*(config[name] for name in names))
+    return NeuroDataResource(*(config[name] for name in names), resolution=config["resolution"])

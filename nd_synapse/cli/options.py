@@ -79,11 +79,10 @@ def boss_volume_of(options: argparse.Namespace) -> tuple[str, str, str] | None:
 
 def _refuse_details(options: argparse.Namespace) -> None:
     """Refuse what only a volume that is not in BOSS may lack."""
-    for option in ("resolution", "voxel_size_nm", "name", "scale_float"):
+    for option in ("voxel_size_nm", "name", "scale_float"):
         if getattr(options, option) not in (None, False):
-            more = ", and only level 0 is read" if option == "resolution" else ""
             raise UsageError(
-                f"--{option.replace('_', '-')} for a volume in BOSS", f"BOSS says it itself{more}", "Leave it out"
+                f"--{option.replace('_', '-')} for a volume in BOSS", "BOSS says it itself", "Leave it out"
             )
 
 

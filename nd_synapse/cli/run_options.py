@@ -195,7 +195,7 @@ def _volume(options: argparse.Namespace, config: NeurodataConfig | None, token: 
     if named is not None:
         from nd_synapse.job.in_boss import fields_of
 
-        return fields_of(*named, token, (z, y, x))
+        return fields_of(*named, token, (z, y, x), options.resolution or 0)
     given: dict[str, Any] = {
         option: getattr(config, field, None) if getattr(options, option) is None else getattr(options, option)
         for option, field in {"host": "host", "col": "collection", "exp": "experiment"}.items()
@@ -206,7 +206,9 @@ def _volume(options: argparse.Namespace, config: NeurodataConfig | None, token: 
         raise UsageError(
             "a job", f"{', '.join(missing)} not given", "Give them, or --source, or --config neurodata.cfg"
         )
-    return {"host": given["host"], "collection": given["col"], "experiment": given["exp"], "box": Box(z, y, x)}
+    resolution = options.resolution if options.resolution is not None else config.resolution if config else 0
+    names = {"host": given["host"], "collection": given["col"], "experiment": given["exp"], "resolution": resolution}
+    return {**names, "box": Box(z, y, x)}
 
 
 def speeds_from(options: argparse.Namespace) -> Speeds:

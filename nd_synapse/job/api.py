@@ -83,7 +83,7 @@ def driver(
     voxel_size_nm : tuple of float, optional
         Size of a voxel of `source` along z, y, x in nanometres, where its metadata do not say it.
     resolution : int
-        Level of `source`; 0 is the finest.
+        Level of the volume; 0 is the finest.
     name : str
         What the results of `source` are named after; by default its last part.
     scale_float : bool
@@ -113,6 +113,7 @@ def driver(
             (host, token, col, exp),
             (z_range, y_range, x_range),
             _location(source, voxel_size_nm, resolution, name, scale_float),
+            resolution,
         ),
         path=parse_path("path", path),
         **options,
@@ -142,19 +143,21 @@ def _location(
         channels = tuple((str(each), str(uri)) for each, uri in source.items()) if isinstance(source, Mapping) else ()
         uri = "" if isinstance(source, Mapping) else str(source)
         return Location(uri, resolution, voxel_size_nm, name, channels, scale_float)
-    if voxel_size_nm is not None or resolution or name or scale_float:
+    if voxel_size_nm is not None or name or scale_float:
         found = "--source is not given, or it is in BOSS"
-        raise UsageError("--voxel-size-nm, --resolution, --name and --scale-float", found, "Leave them out")
+        raise UsageError("--voxel-size-nm, --name and --scale-float", found, "Leave them out")
     return named
 
 
-def _volume(boss: _Boss, ranges: Ranges, location: Location | tuple[str, str, str] | None) -> dict[str, Any]:
+def _volume(
+    boss: _Boss, ranges: Ranges, location: Location | tuple[str, str, str] | None, resolution: int
+) -> dict[str, Any]:
     """Return the fields of a job that say what to read."""
     if isinstance(location, tuple):
         host, token, col, exp = boss
         if (host, col, exp) != (None, None, None):
             raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
-        return fields_of(*location, None if token is None else Token.of(token), ranges)
+        return fields_of(*location, None if token is None else Token.of(token), ranges, resolution)
     if location is not None:
         if any(given is not None for given in boss):
             raise UsageError("--source with --host, --token, --col or --exp", "each names a volume", "Give one of them")
@@ -167,7 +170,8 @@ def _volume(boss: _Boss, ranges: Ranges, location: Location | tuple[str, str, st
     if missing or token is None:
         raise UsageError("a volume", f"{', '.join(missing)} not given", "Give them, or --source")
     z_y_x: Any = ranges
-    return {"host": host, "token": Token.of(token), "collection": col, "experiment": exp, "box": Box(*z_y_x)}
+    names = {"host": host, "collection": col, "experiment": exp, "resolution": resolution}
+    return {**names, "token": Token.of(token), "box": Box(*z_y_x)}
 
 
 @called(col="col", exp="exp")
@@ -202,7 +206,7 @@ def get_data(
     voxel_size_nm : tuple of float, optional
         Size of a voxel of `source` along z, y, x in nanometres, where its metadata do not say it.
     resolution : int
-        Level of `source`; 0 is the finest.
+        Level of the volume; 0 is the finest.
     scale_float : bool
         Whether values v of 0 to 1 in channels of floating point are read as 65535 v, rounded.
 
@@ -219,9 +223,8 @@ def get_data(
         If the data cannot be read.
     """
     ranges = (z_range, y_range, x_range)
-    volume = Job(
-        **_volume((host, token, col, exp), ranges, _location(source, voxel_size_nm, resolution, "", scale_float))
-    ).open_source()
+    location = _location(source, voxel_size_nm, resolution, "", scale_float)
+    volume = Job(**_volume((host, token, col, exp), ranges, location, resolution), push=False).open_source()
     channels = volume.readable_channels
     return {name: volume.get_cutout(name, *volume.box.ranges) for name in channels}, volume.frame.voxel_size_nm
 

@@ -12,7 +12,12 @@ __all__ = ["fields_of"]
 
 
 def fields_of(
-    host: str, collection: str, experiment: str, token: Token | None, ranges: tuple[Range | None, ...]
+    host: str,
+    collection: str,
+    experiment: str,
+    token: Token | None,
+    ranges: tuple[Range | None, ...],
+    resolution: int = 0,
 ) -> dict[str, Any]:
     """Return what of a job says what to read; BOSS is asked for the extent if one of the ranges (z, y, x) is None.
 
@@ -24,7 +29,8 @@ def fields_of(
     if z is None or y is None or x is None:
         from nd_synapse.boss.resource import NeuroDataResource  # intern is imported only where it is used
 
-        box = NeuroDataResource(host, token, collection, experiment, (), x, y, z).box
+        box = NeuroDataResource(host, token, collection, experiment, (), x, y, z, resolution=resolution).box
     else:
         box = Box(z, y, x)
-    return {"host": host, "collection": collection, "experiment": experiment, "token": token, "box": box}
+    names = {"host": host, "collection": collection, "experiment": experiment, "resolution": resolution}
+    return {**names, "token": token, "box": box}

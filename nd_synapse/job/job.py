@@ -30,6 +30,7 @@ __all__ = [
     "DEFAULT_OUT_EXP",
     "DEFAULT_PATH",
     "Job",
+    "in_boss",
     "label_names",
     "labels_channel",
     "mask_names",
@@ -73,6 +74,11 @@ _TYPES: dict[str, Any] = {
     "source": Location | None,
 }
 """Types of fields; a program may pass anything, such as push="no"."""
+
+
+def in_boss(collection: str, experiment: str, resolution: int) -> tuple[str, ...]:
+    """Return what names a volume in BOSS: collection, experiment, and a level above 0."""
+    return (collection, experiment, *([f"level{resolution}"] if resolution else []))
 
 
 def results_key(pipeline: str, volume: Sequence[str], box: Box) -> str:
@@ -145,6 +151,8 @@ class Job:
     token: Token = field(default_factory=lambda: Token(Token.PUBLIC))
     collection: str = ""
     experiment: str = ""
+    resolution: int = 0
+    """Level of a volume in BOSS; that of another is in `source`."""
     source: Location | None = None
     """A volume in files or in a bucket, in the place of one in BOSS."""
     box: Box
@@ -209,6 +217,7 @@ class Job:
             "path": parse_path("--path", self.path),
             "cpus": _number("--cpus", self.cpus, MOST),
             "pulls": _number("--pulls", self.pulls, MOST),
+            "resolution": parse_int("--resolution", self.resolution, 0, 9),
             "push": self.source is None if self.push is None else self.push,
         }
         for name in ("memory_bytes", "cache_bytes"):
@@ -230,6 +239,11 @@ class Job:
             raise UsageError("a run in parts without --block-size", found, "Give all of them one --block-size Z,Y,X")
         if self.source is not None and (self.host or self.collection or self.experiment):
             raise UsageError("--source with --host, --col or --exp", "each names a volume", "Give one of them")
+        if self.resolution and self.source is not None:
+            raise UsageError("--resolution of a job", "the source has its own", "Give it to the source")
+        if self.resolution and self.push:
+            found = f"the masks would be those of level {self.resolution}, and BOSS takes level 0"
+            raise UsageError("a push of masks to BOSS", found, "Give --no-push, or leave --resolution out")
         if self.source is not None and self.push:
             raise UsageError("a push of masks to BOSS", "the volume is not in BOSS", "Leave push out")
         if self.push_labels and not self.push:
@@ -252,7 +266,9 @@ class Job:
     @property
     def volume(self) -> tuple[str, ...]:
         """What other volumes with the same results key differ by: collection and experiment, or the URI."""
-        return (self.collection, self.experiment) if self.source is None else (self.source.uri,)
+        if self.source is not None:
+            return (self.source.uri,)
+        return in_boss(self.collection, self.experiment, self.resolution)
 
     @property
     def title(self) -> str:
@@ -269,7 +285,9 @@ class Job:
 
         z, y, x = self.box.ranges
         names = list(self.only_channels)
-        return NeuroDataResource(self.host, self.token, self.collection, self.experiment, names, x, y, z)
+        return NeuroDataResource(
+            self.host, self.token, self.collection, self.experiment, names, x, y, z, resolution=self.resolution
+        )
 
     def maker(self, roles: Mapping[str, str]) -> str:
         """Identify the job in the channel's description: the same job may write there again, others may not."""
@@ -298,6 +316,7 @@ class Job:
             "host": self.host,
             "collection": self.collection,
             "experiment": self.experiment,
+            "resolution": self.resolution,
             "source": None if self.source is None else self.source.as_json(),
             "z_range": list(self.box.z),
             "y_range": list(self.box.y),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,7 +19,7 @@ from nd_synapse.errors import DataError, UsageError, few
 from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import MARKER
-from nd_synapse.job.job import mask_names, results_key
+from nd_synapse.job.job import in_boss, mask_names, results_key
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.results import write_file
 from nd_synapse.redaction import redacted_values
@@ -138,10 +138,14 @@ def outline_of(body: bytes) -> Outline | None:
             return None
         requested = content["asked"]
         source = requested.get("source")
-        volume = [requested[name] for name in ("collection", "experiment")] if source is None else [source["uri"]]
+        volume = _in_boss(requested) if source is None else [source["uri"]]
         return Outline(tuple(map(_text, volume)), frozenset(filter(_leads_down, content["files"])))
     except _PROBLEMS:
         return None
+
+
+def _in_boss(requested: Mapping[str, Any]) -> Sequence[str]:
+    return in_boss(requested["collection"], requested["experiment"], int(requested.get("resolution", 0)))
 
 
 def outline_in(root: Path) -> Outline | None:
@@ -168,6 +172,8 @@ class RunFile:
     host: str
     collection: str
     experiment: str
+    resolution: int
+    """Level of a volume in BOSS."""
     source: Location | None
     """The volume, where it is not in BOSS."""
     box: Box
@@ -234,7 +240,8 @@ def _parsed(content: Mapping[str, Any]) -> RunFile:
     source = None if requested.get("source") is None else Location.of_json(requested["source"])
     output = _text(requested["out_collection"]), _text(requested["out_experiment"])
     return RunFile(
-        key=results_key(pipeline, [collection, experiment] if source is None else [source.name], box),
+        key=results_key(pipeline, _in_boss(requested) if source is None else [source.name], box),
+        resolution=int(requested.get("resolution", 0)),
         host=_text(requested["host"]),
         collection=collection,
         experiment=experiment,

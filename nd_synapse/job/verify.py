@@ -246,7 +246,8 @@ def source_of(request: Request, run: RunFile, channels: Sequence[str]) -> Source
 
     assert request.token is not None
     host = _host(request, request.token, run)
-    return NeuroDataResource(host, request.token, run.collection, run.experiment, channels, x, y, z)
+    where = (host, request.token, run.collection, run.experiment, channels, x, y, z)
+    return NeuroDataResource(*where, resolution=run.resolution)
 
 
 def _nothing(reason: str) -> Check:
