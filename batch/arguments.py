@@ -17,6 +17,7 @@ from nd_synapse.detection.speeds import Speeds
 from nd_synapse.errors import REMOTE, UsageError, exit_codes
 from nd_synapse.job.job import Job
 from nd_synapse.redaction import is_known_in
+from nd_synapse.sources.location import is_local
 from nd_synapse.values import parse_assignments
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ def for_container(words: Sequence[str], bucket: str | None) -> tuple[str, ...]:
     kept: list[str] = []
     # the token opens the volume for the plan
     for option, value in _kept(words, "on AWS Batch", _NEVER | _NOT_ON_BATCH, ("--token-file", *_PLANNED_WITH)):
-        if option == "--source" and value is not None and "://" not in value:
+        uri = value if option == "--source" else (value or "").partition("=")[2] if option == "--channel" else None
+        if uri is not None and is_local(uri):
             raise UsageError(f"{option} on AWS Batch", _HERE, "Copy the volume to S3, and give its s3:// address")
         if option == "--out" and value is not None and "s3://" not in value:
             raise UsageError(f"{option} on AWS Batch", _HERE, "Give an s3:// address")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import driver
 import nd_multicore
+from batch.arguments import for_container
 from nd_synapse.boss.address import volume_of_uri
 from nd_synapse.cli import sources
 from nd_synapse.errors import DataError, UsageError
@@ -171,3 +172,18 @@ def test_a_uri_of_boss_reads_the_whole_volume(boss_server: BossServer, tmp_path:
     for more in refused:
         with pytest.raises(UsageError):
             driver.driver(source=uri, token=boss_server.token, path=tmp_path, **more)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--source", "/data/a.zarr"),
+        ("--source", "precomputed:///data/a"),
+        ("--source", "n5://file:///data/a"),
+        ("--channel", "PSD95=/data/psd95.tif"),
+    ],
+)
+def test_a_container_is_not_sent_to_a_path_of_this_machine(words: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match="Copy the volume to S3"):
+        for_container(words, None)
+    assert for_container(("--source", "precomputed://s3://lab/a"), None) == ("--source", "precomputed://s3://lab/a")

@@ -14,7 +14,7 @@ from nd_synapse.errors import UsageError
 from nd_synapse.files.names import stem
 from nd_synapse.geometry import VOXEL_SIZES, are_voxel_sizes
 
-__all__ = ["Location"]
+__all__ = ["Location", "is_local"]
 
 _REMOTE = ("s3", "gs", "http", "https")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -117,6 +117,13 @@ class Location:
             tuple(content.get("channel_uris", {}).items()),
             bool(content.get("scale_float", False)),
         )
+
+
+def is_local(uri: str) -> bool:
+    """Return whether a URI is a path of this machine, be it after the name of a format."""
+    form = _FORMAT.fullmatch(uri)
+    place = form[2] if form else uri
+    return "://" not in place or place.startswith("file://")
 
 
 def _checked(uri: str) -> str:
