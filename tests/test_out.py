@@ -86,6 +86,16 @@ class TestFolder:
         run(source, tmp_path / "c", *PART, "--out", str(tmp_path / "lab"))
         assert files(tmp_path / "lab") == before
 
+    def test_a_note_that_lists_files_elsewhere_removes_none_of_them(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "mine").write_text("mine")
+        run(source, tmp_path / "a", *PART, "--out", str(tmp_path / "lab"))
+        note = json.loads((tmp_path / "lab/nd-synapse.json").read_text())
+        note["files"] += ["../mine", str(tmp_path / "mine")]
+        (tmp_path / "lab/nd-synapse.json").write_text(json.dumps(note))
+        run(source, tmp_path / "b", *PART, "--out", str(tmp_path / "lab"))
+        assert (tmp_path / "mine").read_text() == "mine"
+        assert "../mine" not in json.loads((tmp_path / "lab/nd-synapse.json").read_text())["files"]
+
     @pytest.mark.parametrize(
         ("there", "found"),
         [

@@ -14,6 +14,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,7 +89,9 @@ def compare(place: Place, files: Mapping[str, Path]) -> str:
     """Say how a place differs from files by their name there; empty if it does not."""
     found = {name: place.difference(name, file) for name, file in files.items()}
     wrong = [f"{name}: {difference}" for name, difference in found.items() if difference]
-    return few(wrong + [f"{name}: not of this run" for name in sorted(place.names() - files.keys() - {NOTE})], "; ")
+    return few(
+        wrong + [f"{name}: not of this run" for name in sorted(set(place.names()) - files.keys() - {NOTE})], "; "
+    )
 
 
 def _files(
@@ -126,14 +129,15 @@ def _write_segmentations(
 
 def _ours(job: Job, target: Target, place: Place) -> set[str]:
     """Return the files of this job at a place; anything else there is refused."""
-    there = place.names()
     note = _note(place)
     if note is not None and note["job"] != _name_of(job):
         raise UsageError(f"--out {target.uri}", f"it has the results of {note['job']}", "Give another --out")
-    ours = set() if note is None else set(note["files"])
-    foreign = sorted(there - ours - {NOTE} if note is not None else there)
-    if foreign:
-        found = f"it has files that no run of this job left there: {few(foreign)}"
+    # without a note one name suffices: the place may be a whole disk
+    there = set(islice(place.names(), 1) if note is None else place.names()) - {NOTE if note is not None else ""}
+    # what the note lists and is not there is left alone: a name in it may lead anywhere
+    ours = there & set(note["files"] if note is not None else ())
+    if there != ours:
+        found = f"it has files that no run of this job left there: {few(sorted(there - ours))}"
         raise UsageError(f"--out {target.uri}", found, _ELSEWHERE)
     return ours
 

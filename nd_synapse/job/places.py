@@ -61,8 +61,8 @@ class Target:
 class Place(Protocol):
     """Where files are delivered, by their path below it."""
 
-    def names(self) -> set[str]:
-        """Return what is there."""
+    def names(self) -> Iterator[str]:
+        """Yield what is there."""
 
     def read(self, name: str, most_bytes: int) -> bytes | None:
         """Return a file; None if there is none, or if it has more bytes."""
@@ -83,14 +83,14 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def names(self) -> set[str]:
-        """Return all files and links in it; a place that is a file is refused."""
+    def names(self) -> Iterator[str]:
+        """Yield all files and links in it; a place that is a file is refused."""
         with self._at("listing"):
             if self.root.exists() and not self.root.is_dir():
                 raise UsageError(f"--out {self.root}", "it is a file", "Give a folder")
-            return {
-                p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_symlink() or not p.is_dir()
-            }
+            for path in self.root.rglob("*"):
+                if path.is_symlink() or not path.is_dir():
+                    yield path.relative_to(self.root).as_posix()
 
     def read(self, name: str, most_bytes: int) -> bytes | None:
         """Return a file; None if there is none, or if it has more bytes."""
@@ -149,10 +149,10 @@ class Prefix:
         name, _, self._prefix = url.removeprefix("s3://").partition("/")
         self._bucket = Bucket(name, f"Check --out {url} and the credentials, then run the same command again")
 
-    def names(self) -> set[str]:
-        """Return the keys below the prefix."""
+    def names(self) -> Iterator[str]:
+        """Yield the keys below the prefix."""
         start = f"{self._prefix}/"
-        return {key.removeprefix(start) for key in self._bucket.keys(start)}
+        return (key.removeprefix(start) for key in self._bucket.keys(start))
 
     def read(self, name: str, most_bytes: int) -> bytes | None:
         """Return an object; None if there is none, or if it has more bytes."""
