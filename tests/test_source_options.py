@@ -161,6 +161,12 @@ def test_a_uri_of_boss_reads_the_whole_volume(boss_server: BossServer, tmp_path:
     data, size = driver.get_data(source=uri, token=boss_server.token)
     assert size == SIZE_NM
     assert all(np.array_equal(data[name], voxels) for name, voxels in CHANNELS.items())
+    printed = io.StringIO()
+    with restored(), redirect_stdout(printed):
+        assert sources.main([uri, "--token", boss_server.token]) == 0
+    assert "PSD95 (uint8), SYNAPSIN (uint8)" in printed.getvalue()
+    assert f"nd-synapse run --source {uri}\n" in printed.getvalue()
+    assert boss_server.token not in printed.getvalue()
     part, _ = driver.get_data(source=uri, token=boss_server.token, z_range=(1, 3))
     assert np.array_equal(part["PSD95"], CHANNELS["PSD95"][1:3])
     printed = io.StringIO()
