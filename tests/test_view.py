@@ -263,6 +263,16 @@ class TestServer:
             assert viewer.process.wait(10) == 0
             assert time.monotonic() - started < 1
 
+    def test_a_volume_that_goes_away_is_named_and_the_viewer_stays(self, run: Path, tmp_path: Path) -> None:
+        write("one.ome.tif", tmp_path / "one.ome.tif", CHANNELS)
+        folder = ran(tmp_path, source=tmp_path / "one.ome.tif")
+        with viewed(folder) as viewer:
+            (tmp_path / "one.ome.tif").write_bytes(b"")
+            answer = requests.get(f"{viewer.url}image0/1/0-70_0-60_0-6", timeout=20)
+            assert answer.status_code == 503
+            assert answer.text.startswith("z 0:6 y 0:60 x 0:70 of ")
+            assert requests.get(f"{viewer.url}labels/info", timeout=20).status_code == 200
+
     def test_a_volume_in_a_local_boss_is_read_with_a_token_that_stays_here(self, tmp_path: Path) -> None:
         fill(tmp_path / "boss", "small", "plain", CHANNELS)
         with start_boss(tmp_path / "boss") as boss:
