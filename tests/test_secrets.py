@@ -415,7 +415,8 @@ def confides(secret: str) -> None:
     for descriptor in (1, 2):
         os.write(descriptor, f"all that I know: {secret[:20]}".encode())
         os.write(descriptor, f"{secret[20:]}\n".encode())
-    subprocess.run([sys.executable, "-c", f"print('all that I know: {secret}')"], check=True)
+    repeat = "import sys; print('all that I know:', sys.stdin.read())"
+    subprocess.run([sys.executable, "-c", repeat], input=secret, text=True, check=True)
     print("x" * 4_400_000 + secret + "x" * 900_000)
     if os.fork() == 0:
         log.warning("all that I know: %s", secret)
