@@ -259,3 +259,25 @@ def test_what_is_kept_of_unpacked_blocks_is_bounded_and_each_is_read_right(monke
     assert 0 < blocks._kept_bytes <= 4000 + 1024 + 8 * 4 * 32 * 32
     assert len(blocks._kept) < 18
     np.testing.assert_array_equal(np.bincount(labels.ravel())[1:], found.table["voxels"])
+
+
+class Recording:
+    """A volume that keeps the largest part that was read of it."""
+
+    def __init__(self, voxels: np.ndarray) -> None:
+        self.voxels, self.dtype, self.shape, self.most = voxels, voxels.dtype, voxels.shape, 0
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> np.ndarray:
+        part = self.voxels[index]
+        self.most = max(self.most, part.size)
+        return part.copy()
+
+
+def test_no_more_than_a_shard_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiscale, "CHUNK", (2, 8, 8))
+    monkeypatch.setattr(multiscale, "SHARD", (4, 16, 16))
+    ids = (np.random.default_rng(2).random((9, 70, 45)) < 0.05).astype(np.uint32)
+    labels, mask = Recording(ids), Recording(ids.astype(np.uint8) * np.uint8(255))
+    pyramid = Pyramid(Box.of_shape(ids.shape), (70.0, 50.0, 50.0))
+    write_labelled(tmp_path / "x.zarr", "mask", {"synapses": mask}, labels, pyramid)
+    assert labels.most == mask.most == 4 * 16 * 16
