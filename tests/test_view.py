@@ -306,6 +306,17 @@ class TestServer:
         assert layers._CHUNK[0] * (layers._CHUNK[1] * max(layers._FACTORS)) ** 2 <= 2**23
 
 
+def test_a_volume_that_has_moved_is_read_where_it_is_now(tmp_path: Path) -> None:
+    """Also where its channels lay apart: the address of each was kept, and the new one went unheard."""
+    write("zarr3.zarr", tmp_path / "a.zarr", CHANNELS)
+    apart = {name: str(tmp_path / "a.zarr" / name) for name in CHANNELS}
+    folder = ran(tmp_path, source=apart, name="apart")
+    (tmp_path / "a.zarr").rename(tmp_path / "b.zarr")
+    opened = open_run(Request(folder=folder, source=str(tmp_path / "b.zarr")))
+    name = next(iter(opened.images))
+    assert np.array_equal(opened.images[name].read(Box.of_shape(SHAPE)), CHANNELS[name])
+
+
 class TestLink:
     """A link for others."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -240,7 +240,7 @@ def source_of(request: Request, run: RunFile, channels: Sequence[str]) -> Source
     """Open the volume of a run, with some of its channels, none meaning all."""
     z, y, x = run.box.ranges
     if run.source is not None:
-        location = run.source if request.source is None else replace(run.source, uri=request.source)
+        location = run.source if request.source is None else run.source.of(request.source)
         return open_source(location).part((z, y, x), channels)
     from nd_synapse.boss.resource import NeuroDataResource
 
