@@ -59,8 +59,11 @@ def test_channels_that_lie_apart_are_one_volume(apart: dict[str, str], tmp_path:
     run = read_run_file(folder)
     assert run.source is not None
     assert dict(run.source.channels) == apart
+    # the same channels, elsewhere and in one
+    write("ome05.zarr", tmp_path / "moved.zarr", CHANNELS)
     with restored(), redirect_stdout(printed):
         assert main("nd-synapse", "verify", str(folder)) == 0
+        assert main("nd-synapse", "verify", str(folder), "--source", str(tmp_path / "moved.zarr")) == 0
 
 
 def test_a_channel_that_lies_apart_is_the_one_of_its_name(tmp_path: Path) -> None:
