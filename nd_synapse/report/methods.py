@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from nd_synapse import __version__
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.density import Density
 from nd_synapse.detection.registration import WITHIN, Registration
 from nd_synapse.report.captions import TIMES, count, plain, times
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.table import SynapseTable
+from nd_synapse.version import __version__
 
 __all__ = ["paragraph", "run_tables", "snippets"]
 
