@@ -58,7 +58,7 @@ def requested(*words: str, **environ: str) -> Job:
         (["--frobnicate", "--zz"], "unrecognized options --frobnicate --zz."),
         (["--phase", TOKEN], "invalid choice; choose from 'statistics', 'detection', 'report'"),
         (["--quiet=" + TOKEN], "it takes no value"),
-        ([TOKEN], "it has a word that belongs to no option"),
+        ([TOKEN], "it has a word that belongs to no option; a volume is given by --source URI"),
         (["--pipeline", "nomads-unsupervized"], "there is no such pipeline; there are nomads-unsupervised, "),
     ],
 )

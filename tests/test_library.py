@@ -54,6 +54,21 @@ def test_the_example_of_the_readme_runs(images: dict[str, NDArray[Any]]) -> None
     exec(program, {"synapsin": images["SYNAPSIN"], "psd95": images["PSD95"]})
 
 
+def bright(channels: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    return channels["PSD95"] > 100
+
+
+def test_a_function_is_a_pipeline(images: dict[str, NDArray[Any]]) -> None:
+    found = nd_synapse.detect(images, VOXEL_SIZE, bright)
+
+    np.testing.assert_array_equal(found.mask == 255, images["PSD95"] > 100)
+
+
+def test_a_function_without_a_name_in_its_module_is_refused(images: dict[str, NDArray[Any]]) -> None:
+    with pytest.raises(UnknownNameError, match="<lambda>"):
+        nd_synapse.detect(images, VOXEL_SIZE, lambda channels: channels["PSD95"] > 100)
+
+
 def test_mask_labels_and_table_tell_of_the_same_synapses(images: dict[str, NDArray[Any]]) -> None:
     found = nd_synapse.detect(images, VOXEL_SIZE, threads=1)
 

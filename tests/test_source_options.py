@@ -196,3 +196,22 @@ def test_a_container_is_not_sent_to_a_path_of_this_machine(words: tuple[str, str
     with pytest.raises(UsageError, match="Copy the volume to S3"):
         for_container(words, None)
     assert for_container(("--source", "precomputed://s3://lab/a"), None) == ("--source", "precomputed://s3://lab/a")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["Synapsin", "PSD95"], ""),
+        (["c0", "c1"], " --channels presynaptic=NAME,postsynaptic=NAME"),
+        (["c0", "PSD95"], " --channels presynaptic=NAME,postsynaptic=PSD95"),
+        (["c0"], " --pipeline puncta"),
+    ],
+)
+def test_the_command_to_run_says_what_the_names_of_channels_do_not(
+    names: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in names:
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
+    assert sources.main([str(tmp_path)]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("to run"))
+    assert line.endswith(f"--source {tmp_path} --voxel-size-nm Z,Y,X{words}")

@@ -293,7 +293,7 @@ class TestServer:
 
     def test_the_client_is_named_where_it_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(StorageError, match="pip install neuroglancer"):
+        with pytest.raises(StorageError, match=r"pip install 'nd-synapse\[view\]'"):
             server.client_folder()
 
     def test_a_port_that_is_taken_is_refused(self, run: Path, viewer: Viewer) -> None:

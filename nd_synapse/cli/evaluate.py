@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nd_synapse import logs
 from nd_synapse.cli.evaluate_options import Request, parser, request_of
+from nd_synapse.cli.options import search_working_folder
 from nd_synapse.console import app
 from nd_synapse.errors import DataError, NDSynapseError, StorageError, UsageError, closest
 from nd_synapse.evaluate import marks, printout, truth
@@ -365,6 +366,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _run(arguments: list[str], _environ: Mapping[str, str]) -> int:
     request = request_of(parser().parse_args(arguments))
+    search_working_folder(request.pipeline)
     logs.apply(logs.LogSettings(logging.WARNING))  # the report says it all
     evaluate = _volume if request.images else _table if request.detections else _marked if request.labels else _cubes
     report = evaluate(request)

@@ -85,7 +85,7 @@ def _job(argv: Sequence[str], environ: Mapping[str, str], prog: str) -> int:
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
     classes = "".join(f", {count} {name}" for name, count in outcome.classes.items())
     log.info("%d synapses%s; %s; %s", outcome.synapses, classes, outcome.detection.density, steps)
-    log.info("results in %s%s", folder.root, f", report {outcome.report.name}" if outcome.report else "")
+    log.info("results in %s%s", folder.root, f", report {folder.root / outcome.report.name}" if outcome.report else "")
     return outcome.errors[0].exit_code if outcome.errors else 0
 
 

@@ -16,6 +16,7 @@ from nd_synapse.credentials import Token, find_token
 from nd_synapse.errors import REMOTE, NDSynapseError, UsageError, exit_codes
 from nd_synapse.files.slabs import shown_size
 from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.roles import Role, find_channels
 from nd_synapse.redaction import hide
 from nd_synapse.sources.contents import Contents, contents_of
 
@@ -103,10 +104,30 @@ def _text(facts: Mapping[str, str], images: Sequence[str], words: Sequence[str])
     lines = {
         **facts,
         **{name: _roles(images, name) for name in registry.names()},
-        "to run": shlex.join(["nd-synapse", "run", *words]),
+        "to run": shlex.join(["nd-synapse", "run", *words, *_choice(images)]),
     }
     width = max(map(len, lines))
     return "".join(f"{name:<{width}}  {text}\n" for name, text in lines.items())
+
+
+def _choice(channels: Sequence[str]) -> list[str]:
+    """Return the options that a run needs where the names of the channels do not decide which has which role."""
+    pipeline = registry.build(registry.DEFAULT_PIPELINE, {})
+    try:
+        pipeline.choose(channels, {})
+    except NDSynapseError:
+        if len(channels) == 1:
+            return ["--pipeline", "puncta"]
+        return ["--channels", ",".join(f"{role.name}={_carrier(role, channels)}" for role in pipeline.roles)]
+    return []
+
+
+def _carrier(role: Role, channels: Sequence[str]) -> str:
+    """Return the channel that a role finds by its markers, or ``NAME``."""
+    try:
+        return find_channels([role], channels, {})[role.name]
+    except NDSynapseError:
+        return "NAME"
 
 
 def _roles(channels: Sequence[str], name: str) -> str:

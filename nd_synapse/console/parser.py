@@ -74,7 +74,8 @@ class Parser(argparse.ArgumentParser):
             names = {word.partition("=")[0] for word in unknown.split()}
             options = sorted(name for name in names if _OPTION.fullmatch(name))
             if not options:
-                return "it has a word that belongs to no option"
+                lone = "--source" in self.option_names and not self._get_positional_actions()
+                return f"it has a word that belongs to no option{'; a volume is given by --source URI' if lone else ''}"
             return f"unrecognized {'options' if options[1:] else 'option'} {' '.join(options)}{self._meant(options[0])}"
         lacking = re.fullmatch(r"argument (.*): expected (?:at least )?one argument", message)
         if lacking:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from inspect import isroutine
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class Result:
 def detect(
     images: Mapping[str, NDArray[Any]],
     voxel_size_nm: tuple[float, float, float],
-    pipeline: str | Pipeline = registry.DEFAULT_PIPELINE,
+    pipeline: str | Pipeline | Callable[[dict[str, NDArray[Any]]], Any] = registry.DEFAULT_PIPELINE,
     *,
     parameters: Mapping[str, object] | None = None,
     channels: Mapping[str, str] | None = None,
@@ -55,8 +56,9 @@ def detect(
         Name of a channel, such as that of its marker, to its voxels, shape (z, y, x).
     voxel_size_nm : tuple of float
         Size of a voxel along z, y, x in nanometres.
-    pipeline : str or Pipeline
-        A name, as in ``nd-synapse pipelines``; ``package.module:function``; or a pipeline of your own.
+    pipeline : str, Pipeline or function
+        A name, as in ``nd-synapse pipelines``; a pipeline of your own; or a function of a module, or its
+        ``package.module:function``.
     parameters : mapping of str to object, optional
         Parameters of a pipeline that is given by its name, such as ``{"strictness": 2}``.
     channels : mapping of str to str, optional
@@ -74,6 +76,8 @@ def detect(
     NDSynapseError
         If the images or the arguments cannot be used.
     """
+    if isroutine(pipeline):
+        pipeline = f"{pipeline.__module__}:{pipeline.__qualname__}"
     if isinstance(pipeline, str):
         pipeline = registry.build(pipeline, {name: str(value) for name, value in (parameters or {}).items()})
     elif parameters:
@@ -81,8 +85,9 @@ def detect(
     if not isinstance(images, Mapping) or not images:
         what = "there are none" if isinstance(images, Mapping) else f"they are of the type {type(images).__name__}"
         raise UsageError("images", what, "Give a dictionary of channel to array (z, y, x)")
+    built = cast("Pipeline", pipeline)  # of a name or a function by now
     found = detect_arrays(
-        pipeline, images, voxel_size_nm, chosen=channels, threads=threads or available_cores(), sampled=True
+        built, images, voxel_size_nm, chosen=channels, threads=threads or available_cores(), sampled=True
     )
     density = found.density
     return Result(

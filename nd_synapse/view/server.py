@@ -52,7 +52,7 @@ def client_folder() -> Path:
     found = importlib.util.find_spec("neuroglancer")
     folder = Path(found.origin).parent / "static" / "client" if found and found.origin else Path()
     if not (folder / "index.html").is_file():
-        requested, remedy = "the viewer", "Install it: pip install neuroglancer"
+        requested, remedy = "the viewer", "Install it: pip install 'nd-synapse[view]'"
         raise StorageError(requested, "the package neuroglancer, which has it, is not installed", remedy)
     return folder
 

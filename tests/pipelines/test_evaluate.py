@@ -196,6 +196,17 @@ def test_an_invalid_truth_is_one_line(
     assert len(error.splitlines()) == 1
 
 
+def test_a_function_in_the_working_folder_is_evaluated(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "evaluated_here.py").write_text("def bright(channels):\n    return channels['PSD95'] > 100\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    line = ["--images", str(sample / "images"), "--truth", str(sample / "truth.csv"), "--voxel-size-nm", SIZE]
+    assert main([*line, "--pipeline", "evaluated_here:bright"]) == 0
+    assert "precision" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
