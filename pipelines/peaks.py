@@ -55,6 +55,6 @@ def _mark(
 
 def _largest(shifted: list[NDArray[np.uint16]], out: NDArray[np.uint16]) -> None:
     """Write the largest of one or several arrays, voxel by voxel."""
-    out[...] = shifted[0]
-    for values in shifted[1:]:
+    np.maximum(shifted[0], shifted[-1], out=out)
+    for values in shifted[1:-1]:
         np.maximum(out, values, out=out)

@@ -26,13 +26,17 @@ class Scratch:
 
     def __init__(self) -> None:
         self._pool: dict[str, NDArray[np.uint8]] = {}
+        self._taken: dict[tuple[str, tuple[int, ...], Any], NDArray[Any]] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return memory of a shape and type."""
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        if name not in self._pool or self._pool[name].size < size:
-            self._pool[name] = np.empty(size, np.uint8)
-        memory: NDArray[Any] = self._pool[name][:size].view(dtype).reshape(shape)
+        memory = self._taken.get((name, shape, dtype))
+        if memory is None:
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            if name not in self._pool or self._pool[name].size < size:
+                self._pool[name] = np.empty(size, np.uint8)
+                self._taken.clear()
+            memory = self._taken[name, shape, dtype] = self._pool[name][:size].view(dtype).reshape(shape)
         return memory
 
 
