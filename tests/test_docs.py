@@ -24,11 +24,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import requests
+import tifffile
 
 import driver
 from nd_synapse import __version__, errors
 from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.job.job import Job
+from nd_synapse.local_boss.synthetic import SyntheticVolume, generate
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import BossServer, start_boss
@@ -44,6 +47,7 @@ RESULTS = REPOSITORY / "docs" / "results.md"
 PIPELINES = REPOSITORY / "docs" / "pipelines.md"
 MULTICORE = REPOSITORY / "docs" / "nd-multicore.md"
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
+TUTORIALS = REPOSITORY / "docs" / "tutorials"
 LIMIT_S = 120
 
 DOCUMENTED = ("run --help-all", "batch submit --help")
@@ -310,6 +314,83 @@ class TestDemonstration:
         kept = json.loads((demonstration.folder / "run.json").read_text(encoding="utf-8"))
         documented = {key for row in tables(section(RESULTS, "run.json"))[0] for key in code(row[0])}
         assert set(kept) == documented
+
+
+def write_channels(folder: Path, shape: tuple[int, int, int]) -> SyntheticVolume:
+    """Write a synthetic volume as a TIFF a channel, and return it."""
+    volume = generate(shape=shape, voxel_size_nm=(70, 100, 100), seed=0)
+    folder.mkdir()
+    for name in ("Synapsin", "PSD95", "GABA"):
+        tifffile.imwrite(folder / f"{name}.tif", volume.channels[name])
+    return volume
+
+
+def write_labels(table: Path, labels: Path) -> None:
+    """Write what the page of a run would let one download: a label for each of the first sixty rows of its table."""
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[:60]
+    with labels.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "z_um", "y_um", "x_um", "label", "pipeline", "strictness"])
+        for number, row in enumerate(rows):
+            place = [f"{float(row[f'centroid_{axis}_um']):.2f}" for axis in "zyx"]
+            writer.writerow([row["id"], *place, "false" if number % 9 == 0 else "true", "nomads-unsupervised", 1])
+
+
+def done(words: list[str], folder: Path) -> str:
+    """Run a command of ours in a folder as a document shows it; return what it prints."""
+    line = [sys.executable, "-m", "nd_synapse", *words[1:]]
+    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    if words[1] != "view":
+        ended = subprocess.run(
+            line, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+        assert ended.returncode == 0, f"{shlex.join(words)}: {ended.stderr}"
+        return ended.stdout
+    with subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            assert requests.get(url, timeout=LIMIT_S).text.startswith("<!doctype html>")
+        finally:
+            server.kill()
+    return url
+
+
+@pytest.mark.slow
+class TestTutorials:
+    """Every command of the tutorials does what it says, word by word and in the order of the pages."""
+
+    def test_first_run(self, demonstration: Demonstration, tmp_path: Path) -> None:
+        doctor, demo = commands(TUTORIALS / "first-run.md")
+        assert done(doctor, tmp_path).startswith("versions")
+        assert demo[1:] == ["demo"]
+        name = re.escape(demonstration.folder.relative_to(demonstration.folder.parents[2]).as_posix())
+        assert re.search(f"`{name}`", (TUTORIALS / "first-run.md").read_text(encoding="utf-8"))
+
+    def test_own_data_threshold_and_pipeline(self, tmp_path: Path) -> None:
+        write_channels(tmp_path / "my_slice", (16, 512, 512))
+        (tmp_path / "my_slice" / "Thumbs.db").write_bytes(b"no image")
+        (tmp_path / "my_slice" / "README.txt").write_text("notes")
+        planted = write_channels(tmp_path / "my_box", (12, 160, 160)).synapses
+        points = "".join(f"{z},{y},{x}\n" for z, y, x in planted.centre)
+        (tmp_path / "points.csv").write_text(f"z,y,x\n{points}")
+        (program,) = (text for text in fenced((TUTORIALS / "pipeline.md").read_text()) if text.startswith("def "))
+        (tmp_path / "bright.py").write_text(program)
+
+        printed = [done(words, tmp_path) for words in commands(TUTORIALS / "own-data.md")]
+        assert printed[0].splitlines()[-1].endswith("nd-synapse run --source my_slice --voxel-size-nm Z,Y,X")
+        box = tmp_path / "results" / "nomads-unsupervised_my_slice_z_0_12_y_0_512_x_0_512"
+        write_labels(box / "synapses.csv", tmp_path / "labels.csv")
+        for page in ("threshold.md", "pipeline.md"):
+            printed += [done(words, tmp_path) for words in commands(TUTORIALS / page)]
+        assert [text.split()[0] for text in printed if "precision" in text] == [
+            "60",
+            "nomads-unsupervised,",
+            "bright-bright,",
+        ]
+        assert len([*tmp_path.glob("*/*/PyMeda_*.html")]) == 4
 
 
 @pytest.fixture(scope="module")
