@@ -180,11 +180,14 @@ def _watch(process: subprocess.Popen[bytes], looked: Looked) -> None:
         while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
             ours |= more
         for pid in ours - {process.pid}:
-            for place in ("cmdline", "environ"):
-                try:
-                    looked.at(f"children's {place}", Path(f"/proc/{pid}/{place}").read_bytes())
-                except OSError:
-                    continue
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if words == Path(f"/proc/{process.pid}/cmdline").read_bytes():
+                    continue  # it shows its parent's until it is a program of its own
+                looked.at("children's cmdline", words)
+                looked.at("children's environ", Path(f"/proc/{pid}/environ").read_bytes())
+            except OSError:
+                continue
         time.sleep(0.05)
 
 
