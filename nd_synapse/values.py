@@ -126,13 +126,13 @@ def parse_gib(option: str, text: str) -> int:
     return int(size * 2**30)
 
 
-def parse_pairs(option: str, texts: Sequence[str], empty: bool = False) -> dict[str, str]:
-    """Read ``NAME=VALUE`` texts; `empty` allows a value of no characters."""
+def parse_pairs(option: str, texts: Sequence[str], empty: bool = False, form: str = "NAME=VALUE") -> dict[str, str]:
+    """Read ``NAME=VALUE`` texts, which messages call `form`; `empty` allows a value of no characters."""
     pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and (value or empty)):
-            raise UsageError(option, "it is not of the form NAME=VALUE", "Give NAME=VALUE without spaces")
+            raise UsageError(option, f"it is not of the form {form}", f"Give {form} without spaces")
         if name in pairs:
             raise UsageError(option, "a name is given twice", "Give each name once")
         pairs[name] = value

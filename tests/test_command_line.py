@@ -47,7 +47,7 @@ def requested(*words: str, **environ: str) -> Job:
         (["--z-range=-1,4"], "--z-range: -1,4 is not two whole numbers from 0 to 999999999"),
         (["--z-range", "0,1_0"], "--z-range: it is not two whole numbers"),
         (["--block-size", ""], "--block-size: it is not three whole numbers"),
-        (["--channels", ""], "--channels: it is not of the form NAME=VALUE"),
+        (["--channels", ""], "--channels: it is not of the form ROLE=NAME"),
         (["--feature-channels", ""], "--feature-channels: a name is empty"),
         (["--path", ""], "--path: it is empty. Name a file or folder; the working folder is ."),
         (["--path", "a\0b"], "--path: no file or folder can have this name"),

@@ -97,7 +97,7 @@ def location_of(options: argparse.Namespace, config: NeurodataConfig | None = No
         return None
     beside = there or SourceSection()
     if given:
-        channels = tuple(parse_pairs("--channel", options.channel).items())
+        channels = tuple(parse_pairs("--channel", options.channel, form="NAME=URI").items())
         beside = replace(beside, uri=options.source or "", channels=channels)
     return Location.of_section(
         replace(
@@ -142,7 +142,7 @@ def add_pipeline(p: argparse._ActionsContainer) -> None:
 
 def parse_roles(option: str, text: str) -> dict[str, str]:
     """Read ``ROLE=NAME,...``; a role without a name is left out."""
-    return parse_pairs(option, [part.strip() for part in text.split(",")], empty=True)
+    return parse_pairs(option, [part.strip() for part in text.split(",")], empty=True, form="ROLE=NAME")
 
 
 def add_workers(p: argparse._ActionsContainer) -> None:

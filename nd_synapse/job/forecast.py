@@ -87,7 +87,7 @@ def forecast(job: Job, plan: Plan, speeds: Speeds = ASSUMED) -> str:
         "to pull": f"{pulled} before compression, {pulls} cutouts at a time",
         "memory": f"--memory {in_gib(sufficient_bytes(needs.memory_bytes))} (GiB) is enough for {workers} workers",
         "disk": f"{scratch}, and as much as the masks for the results",
-        "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes, from {speeds}",
+        "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes before the figures, from {speeds}",
         "results": f"{plan.folder.parent}",
     }
     return "".join(f"{name:<9} {text}\n" for name, text in lines.items())
