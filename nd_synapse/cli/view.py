@@ -55,7 +55,6 @@ def _view(argv: list[str], environ: Mapping[str, str]) -> int:
         if not options.no_open and (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-        log.info("open the address below in a browser; Ctrl-C ends the view")
         serve(opened, listener, options.at)
     return os.EX_OK
 

@@ -195,3 +195,4 @@ class _Announced(uvicorn.Server):
         """Start, then print the URL."""
         await super().startup(sockets=sockets)
         app.write_stdout(f"{self._url}/\n")
+        log.info("open the address above in a browser; Ctrl-C ends the view")
