@@ -355,12 +355,16 @@ class TestRun:
         assert found_by(uri_of(form, tmp_path / form), tmp_path / "out", block_size=(8, 300, 500)) == boss_result
 
     @pytest.mark.slow
+    @pytest.mark.parametrize("place", ["a folder of slices", "S3 to S3"])
     def test_a_killed_run_goes_on_to_the_same_bytes(
-        self, boss_result: list[bytes], real: dict[str, Any], tmp_path: Path
+        self, place: str, boss_result: list[bytes], real: dict[str, Any], s3_env: S3Server, tmp_path: Path
     ) -> None:
-        write("slices", tmp_path / "a", real)
-        words = ["run", "--source", str(tmp_path / "a"), "--path", str(tmp_path / "out"), "--no-plots"]
-        words += ["--cpus", "1", "--block-size", "8,256,256"]
+        write("slices" if place != "S3 to S3" else "ome05.zarr", tmp_path / "a.zarr", real)
+        uri, out = str(tmp_path / "a.zarr"), str(tmp_path / "left")
+        if place == "S3 to S3":
+            uri, out = put(s3_env, tmp_path / "a.zarr", "killed"), "s3://killed/left"
+        words = ["run", "--source", uri, "--path", str(tmp_path / "out"), "--no-plots", "--out", out]
+        words += ["--cpus", "1", "--block-size", "8,256,256", "--voxel-size-nm", "70,100,100"]
         command = [sys.executable, "-m", "nd_synapse", *words]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         (folder,) = _wait_for(lambda: list((tmp_path / "out").glob("nomads*")))
