@@ -22,9 +22,10 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import requests
+import zarr
 
 import driver
-from nd_synapse.errors import StorageError, UnknownNameError
+from nd_synapse.errors import DataError, StorageError, UnknownNameError
 from nd_synapse.files.csv_tables import read_rows
 from nd_synapse.geometry import Box
 from nd_synapse.job.verify import Request, mask_of
@@ -33,6 +34,7 @@ from nd_synapse.view import server
 from nd_synapse.view.layer import Layer, outlines
 from nd_synapse.view.run import open_run
 from nd_synapse.view.scene import Places
+from nd_synapse.view.shared import shared_link
 from tests.fixtures_boss import REPOSITORY, blobs, fill, start_boss
 from tests.in_process import main, restored
 from tests.volumes_on_disk import SIZE_NM, write
@@ -317,6 +319,17 @@ def test_a_volume_that_has_moved_is_read_where_it_is_now(tmp_path: Path) -> None
     assert np.array_equal(opened.images[name].read(Box.of_shape(SHAPE)), CHANNELS[name])
 
 
+def test_a_volume_with_other_voxels_is_no_moved_one(run: Path, tmp_path: Path) -> None:
+    """It was shown with labels that lay elsewhere."""
+    write("precomputed", tmp_path / "a", CHANNELS)
+    for info in (tmp_path / "a").glob("*/info"):
+        said = json.loads(info.read_text())
+        said["scales"][0]["resolution"] = [200, 200, 70]
+        info.write_text(json.dumps(said))
+    with pytest.raises(DataError, match="its voxels have 70,200,200 nm"):
+        open_run(Request(folder=run, source=f"precomputed://{tmp_path / 'a'}"))
+
+
 class TestLink:
     """A link for others."""
 
@@ -345,6 +358,33 @@ class TestLink:
             assert images[0]["source"]["url"] == f"zarr://{url}/a.zarr/{name}/"
             assert list(images[0]["source"]["transform"]["outputDimensions"]) == ["z", "y", "x"]
         assert points["annotations"][0]["id"] == "2"
+
+    @pytest.mark.parametrize("form", ["ome05.zarr", "precomputed"])
+    def test_places_follow_a_volume_that_neuroglancer_shows_elsewhere(self, form: str, tmp_path: Path) -> None:
+        """Positions counted from its first voxel, and the volume was shown where its metadata have it."""
+        write(form, tmp_path / "a", CHANNELS)
+        with served(tmp_path) as url:
+            if form == "precomputed":  # it begins at the voxel x 5, y 6, z 7
+                source: Any = {name: f"precomputed://{url}/a/{name}" for name in CHANNELS}
+                first = np.array([7.5, 6.5, 5.5])
+            else:
+                group = zarr.open_group(tmp_path / "a")
+                ome: Any = group.attrs["ome"]
+                scale, move = {"type": "scale", "scale": [1, 2, 1, 1]}, [0, 0.14, 0.3, 0.5]
+                steps = ome["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+                steps.append({"type": "translation", "translation": move})
+                ome["multiscales"][0]["coordinateTransformations"] = [scale]
+                group.attrs["ome"] = ome
+                source, first = f"{url}/a", np.array([2, 3, 5])
+            folder = ran(tmp_path, source=source)
+            opened = open_run(Request(folder=folder))
+            _, _, text = shared_link(opened, 2).partition("#!")
+        state = json.loads(unquote(text))
+        expected = (opened.scene.places.centroids[1] + first)[::-1]
+        assert np.allclose(state["position"], expected)
+        nearest = next(layer["annotations"][0] for layer in state["layers"] if layer["type"] == "annotation")
+        assert nearest["id"] == "2"
+        assert np.allclose(nearest["point"], expected, atol=0.01)
 
 
 def test_napari_opens_mask_and_labels_where_they_are(run: Path) -> None:

@@ -56,6 +56,8 @@ class Image:
     voxel_size_nm: KnownSize = UNKNOWN_SIZE
     channels: tuple[str, ...] = ()
     """Names of the channels, if the file has them."""
+    start: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where its metadata have voxel 0, in voxels (z, y, x): viewers follow it, and volumes here begin at 0."""
 
     def __post_init__(self) -> None:
         """Forget names that are not one for each channel."""

@@ -147,7 +147,9 @@ def _of_group(path: str, group: zarr.Group, level: int) -> Image:
         raise DataError(path, f"it names {len(said.axes)} axes and has {array.ndim}", "Correct its axes")
     image = _of_array(path, array, said.axes, said.sizes_nm[level])
     labels = _labels(ome.get("omero"))
-    return Image(image.name, image.axes, image.shape, image.dtype, image.fetch, image.voxel_size_nm, labels)
+    return Image(
+        image.name, image.axes, image.shape, image.dtype, image.fetch, image.voxel_size_nm, labels, said.starts[level]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ class _Multiscale:
     paths: tuple[str, ...]
     axes: str | None
     sizes_nm: tuple[KnownSize, ...]
+    starts: tuple[tuple[float, float, float], ...]
+    """Voxel 0 of each level in its voxels (z, y, x)."""
 
 
 def _multiscale(path: str, said: Any) -> _Multiscale:
@@ -166,11 +170,12 @@ def _multiscale(path: str, said: Any) -> _Multiscale:
         names = axes_of_names([axis["name"] for axis in axes])
         paths = tuple(one["path"] for one in said["datasets"])
         sizes = tuple(_size(names or "", axes, (one, said)) for one in said["datasets"])
+        starts = tuple(_start(names or "", (one, said)) for one in said["datasets"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _malformed(path, f"{error} is missing" if isinstance(error, KeyError) else error) from error
     if not paths:
         raise _malformed(path, "they name no level")
-    return _Multiscale(paths, names, sizes)
+    return _Multiscale(paths, names, sizes, starts)
 
 
 def _malformed(path: str, why: object) -> DataError:
@@ -201,6 +206,20 @@ def _size(names: str, axes: Sequence[Mapping[str, Any]], scaled: Sequence[Mappin
         return UNKNOWN_SIZE
     sizes = (in_nanometres(n, str(axis.get("unit", ""))) for n, axis in zip(factors, axes, strict=True))
     return _by_axis(dict(zip(names, sizes, strict=True)))
+
+
+def _start(names: str, placed: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
+    """Return where scales and translations, one after the other, have voxel 0, in voxels (z, y, x)."""
+    factors, starts = [1.0] * len(names), [0.0] * len(names)
+    for one in placed:
+        for transformation in one.get("coordinateTransformations") or ():
+            if names and (scale := transformation.get("scale")):
+                factors = [a * float(b) for a, b in zip(factors, scale, strict=True)]
+                starts = [a * float(b) for a, b in zip(starts, scale, strict=True)]
+            if names and (translation := transformation.get("translation")):
+                starts = [a + float(b) for a, b in zip(starts, translation, strict=True)]
+    found = {axis: start / factor for axis, start, factor in zip(names, starts, factors, strict=True) if factor}
+    return found.get("z", 0.0), found.get("y", 0.0), found.get("x", 0.0)
 
 
 def _no_image(path: str, group: zarr.Group, ome: Mapping[str, Any]) -> DataError:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 NOTE = "nd-synapse.json"
 _SCHEMA = "nd-synapse/out/1"
 _MOST_BYTES = 2**28
-_ELSEWHERE = "Give another --out, or remove it"
+_ELSEWHERE = "Give a folder or prefix of its own"
 
 
 def check_out(job: Job, root: Path) -> None:

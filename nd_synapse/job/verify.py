@@ -19,6 +19,7 @@ from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, NDSynapseError, UnknownNameError, UsageError, few
 from nd_synapse.files import masks as mask_files
 from nd_synapse.files.reading import reading
+from nd_synapse.files.slabs import check_voxel_size, shown_size
 from nd_synapse.job import rows
 from nd_synapse.job.deliverables import checksums, symlinks
 from nd_synapse.job.job import label_names, labels_channel
@@ -241,7 +242,14 @@ def source_of(request: Request, run: RunFile, channels: Sequence[str]) -> Source
     z, y, x = run.box.ranges
     if run.source is not None:
         location = run.source if request.source is None else run.source.of(request.source)
-        return open_source(location).part((z, y, x), channels)
+        source = open_source(location).part((z, y, x), channels)
+        size = source.frame.voxel_size_nm
+        try:
+            check_voxel_size(location.uri, size, run.voxel_size_nm)
+        except DataError:
+            found = f"its voxels have {shown_size(size)} nm (z, y, x), those of the run {shown_size(run.voxel_size_nm)}"
+            raise DataError(location.uri, found, "Give the volume of the run with --source") from None
+        return source
     from nd_synapse.boss.resource import NeuroDataResource
 
     assert request.token is not None

@@ -100,12 +100,16 @@ class Scene:
     places: Places
 
     def state(
-        self, images: Sequence[ImageLayer], base: str | None, at: int | None = None, centre: float = 0.5
+        self,
+        images: Sequence[ImageLayer],
+        base: str | None,
+        at: int | None = None,
+        centre: Sequence[float] = (0.5, 0.5, 0.5),
     ) -> dict[str, Any]:
         """Return the state for some channels, and the labels and points of a server at the URL `base`.
 
         Without one, points near the place are in the state itself. `at` is the id of the synapse to show, `centre` is
-        where neuroglancer has the centre of voxel 0 of these channels.
+        where neuroglancer has the centre of voxel 0 of these channels, in voxels (z, y, x).
         """
         row = self.places.densest(self.voxel_size_nm) if at is None else self.places.row_of(at)
         middle = [(start + stop - 1) / 2 for start, stop in self.box.ranges]
@@ -161,14 +165,14 @@ class Scene:
             **image.more,
         }
 
-    def _near(self, place: NDArray[np.float64], centre: float) -> dict[str, Any]:
+    def _near(self, place: NDArray[np.float64], centre: Sequence[float]) -> dict[str, Any]:
         """Return the points that are nearest to a place, as a layer."""
         away = (((self.places.centroids + centre - place) * self.voxel_size_nm) ** 2).sum(axis=1)
         points = [
             {
                 "type": "point",
                 "id": str(self.places.ids[row]),
-                "point": (self.places.centroids[row][::-1] + centre).round(2).tolist(),
+                "point": (self.places.centroids[row] + centre)[::-1].round(2).tolist(),
             }
             for row in np.argsort(away, kind="stable")[:_MOST_NAMED]
         ]

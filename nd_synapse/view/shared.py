@@ -53,18 +53,19 @@ def _only_here(place: str) -> UsageError:
     return UsageError(f"a link to {place}", found, "Leave --print out: nd-synapse view serves it here")
 
 
-def _of_server(source: FileSource, voxel_size_nm: Sequence[float]) -> tuple[list[ImageLayer], float]:
+def _of_server(source: FileSource, voxel_size_nm: Sequence[float]) -> tuple[list[ImageLayer], tuple[float, ...]]:
     """Return the channels of a volume on a server as neuroglancer reads them, and where the centre of voxel 0 is."""
     openers, _ = openers_of(source.location)
-    layers, centre = [], 0.5
+    layers, centres = [], dict[str, tuple[float, ...]]()
     for channel in source.image_channels:
         image, place = openers[channel]()
+        centres[channel] = tuple(start + 0.5 for start in image.start)
         if source.location.format or image.name.startswith(("precomputed://", "n5://")):
             layers.append(ImageLayer(channel, image.name))
             continue
         address: dict[str, Any] = {"url": f"zarr://{image.name}/"}
         if isinstance(open_remote(image.name), zarr.Group):
-            centre = 0.0  # OME-Zarr places centres of voxels, and neuroglancer follows it
+            centres[channel] = image.start  # OME-Zarr places centres of voxels, and neuroglancer follows it
         else:
             # an array may lack names and sizes of axes
             sizes = {axis: [nm / 1e9, "m"] for axis, nm in zip("zyx", voxel_size_nm, strict=True)}
@@ -75,10 +76,13 @@ def _of_server(source: FileSource, voxel_size_nm: Sequence[float]) -> tuple[list
             "localPosition": [place or 0 if axis == "c" else 0 for axis in local],
         }
         layers.append(ImageLayer(channel, address, more if local else {}))
-    return layers, centre
+    if len(set(centres.values())) > 1:
+        found = "their metadata place its channels apart, and neuroglancer follows them"
+        raise UsageError(f"a link to {source.location.uri}", found, "Leave --print out: nd-synapse view serves it here")
+    return layers, next(iter(centres.values()))
 
 
-def _results(opened: OpenRun, centre: float) -> list[dict[str, Any]]:
+def _results(opened: OpenRun, centre: Sequence[float]) -> list[dict[str, Any]]:
     """Return the labels and the points that ``--out`` put on a server, moved to where its images are; or nothing."""
     target = None if opened.run.out is None else Target.of(opened.run.out)
     if target is None or not target.is_remote:
@@ -98,10 +102,11 @@ def _results(opened: OpenRun, centre: float) -> list[dict[str, Any]]:
     ]
 
 
-def _moved(opened: OpenRun, url: str, axes: str, centre: float, wanted: float) -> dict[str, Any]:
+def _moved(opened: OpenRun, url: str, axes: str, centre: float, wanted: Sequence[float]) -> dict[str, Any]:
     """Return a data source whose centre of voxel 0 is moved from one place to another, in voxels."""
     sizes = dict(zip("zyx", opened.scene.voxel_size_nm, strict=True))
-    matrix = [[float(row == column) for column in range(3)] + [wanted - centre] for row in range(3)]
+    there = dict(zip("zyx", wanted, strict=True))
+    matrix = [[float(row == column) for column in range(3)] + [there[axis] - centre] for row, axis in enumerate(axes)]
     space = {axis: [sizes[axis] / 1e9, "m"] for axis in axes}
     return {"url": url, "transform": {"outputDimensions": space, "matrix": matrix}}
 
