@@ -45,6 +45,12 @@ _ANY_BUCKET = "bucket"
 """Stands in where only an ACL is given, so that a misspelt one is refused before the work."""
 
 _LONGEST_VALUE = 300
+_LEARNED = {
+    "punctum_nm": "width of a punctum (nm)",
+    "unit": "unit of contrast",
+    "levels": "levels of contrast",
+    "padding": "grey values of padding",
+}
 """Characters of a parameter on the page; what is longer is shortened."""
 
 MANY_SYNAPSES = 100_000
@@ -190,7 +196,7 @@ def _facts(outcome: Outcome) -> RunFacts:
         table_file=results.TABLE,
         mask_files=[f"{name}.ome.tiff" for name in mask_names(job.pipeline.name, list(detection.masks)).values()],
         parameters=_texts(job.pipeline.settings),
-        finding=_texts(detection.finding),
+        finding=_learned(detection.finding),
         times_s=dict(outcome.seconds),
         counts={
             "blocks": detection.blocks,
@@ -217,6 +223,18 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
         )
         for name, value in values.items()
     }
+
+
+def _learned(finding: Mapping[str, Any]) -> dict[str, str]:
+    """Return what was learned in words; run.json has the digest, and what is too long to read."""
+    found = {}
+    for name, value in finding.items():
+        what, _, role = name.partition(":")
+        label = f"{_LEARNED.get(what, what.replace('_', ' '))}{', ' if role else ''}{role}"
+        if what != "padded_regions":
+            text = _texts({label: value})[label].replace("[", "").replace("]", "")
+            found[label] = text if len(text) < _LONGEST_VALUE else "too long for a page; in run.json"
+    return found
 
 
 def push(outcome: Outcome, destinations: Mapping[str, Destination], root: Path, progress: Progress) -> None:

@@ -25,7 +25,7 @@ _SATURATED = 0.001
 _MANY_SINGLE_SECTION = 0.25
 _MANY_AT_BORDER = 0.2
 _MANY_BRIGHT = 0.02
-_MANY_BY_CHANCE = 0.2
+_MANY_BY_CHANCE, _MOST_BY_CHANCE = 0.2, 0.5
 _MOST_PAIRS = 5
 _MOST_NOTES = 12
 
@@ -242,7 +242,8 @@ def _chance(table: SynapseTable, facts: RunFacts) -> Check:
     reason = f"about {share:,} of {table.n:,} detections"
     which = "The column confidence tells which; a" if chance.curve else "A"
     more = (chance.words(table.n), f"{which} stricter threshold leaves fewer.", chance.limits)
-    return Check("Chance", LOOK if chance.share >= _MANY_BY_CHANCE else GOOD, reason, more)
+    light = BAD if chance.share >= _MOST_BY_CHANCE else LOOK if chance.share >= _MANY_BY_CHANCE else GOOD
+    return Check("Chance", light, reason, more)
 
 
 def _flagged(table: SynapseTable, column: str) -> tuple[int, float]:

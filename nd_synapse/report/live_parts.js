@@ -73,12 +73,18 @@ function folder() {
   return quoted(decodeURIComponent(location.pathname).replace(/\/[^/]*$/, "") || "/");
 }
 
+/** An image; the page has not loaded before it has, so that what prints or pictures a loaded page finds the viewer. */
+const loaded = (address) => new Promise((found, failed) => {
+  const image = new Image();
+  image.onload = () => found(image);
+  image.onerror = () => failed(new Error("an image of this page cannot be read"));
+  image.src = address;
+});
+
 /** Sections of one height and width, beside and below each other in one image; each starts at a multiple of 8. */
 class Sheet {
   static async of(address, across, height, width) {
-    const image = new Image();
-    image.src = address;
-    await image.decode();
+    const image = await loaded(address);
     const canvas = element("canvas", { width: image.width, height: image.height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);

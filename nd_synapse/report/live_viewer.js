@@ -156,11 +156,7 @@ async function drawMap() {
     canvas.parentNode.hidden = true;
     return;
   }
-  if (!view.map) {
-    view.map = new Image();
-    view.map.src = map;
-    await view.map.decode();
-  }
+  view.map = view.map || await loaded(map);
   const across = Math.min(260, view.map.width * 2);
   const down = (across * whole[1] * (data.voxelUm?.[1] ?? 1)) / (whole[2] * (data.voxelUm?.[2] ?? 1));
   const context = sharp(canvas, across, down);

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nd_synapse.detection.confidence import Chance
-from nd_synapse.report.checks import LOOK, checks
+from nd_synapse.report.checks import BAD, GOOD, LOOK, checks
 from nd_synapse.report.figures_detections import _by_chance
 from nd_synapse.report.figures_gallery import Samples
 from nd_synapse.report.interactive import Interactive
@@ -37,11 +37,11 @@ def test_the_caption_has_the_figure_and_its_limits() -> None:
     assert "one stain bleeds into the other channel" in caption
 
 
-@pytest.mark.parametrize(("share", "is_many"), [(0.25, True), (0.1, False)])
-def test_many_by_chance_are_to_be_looked_at(share: float, is_many: bool) -> None:
+@pytest.mark.parametrize(("share", "light"), [(0.1, GOOD), (0.25, LOOK), (0.5, BAD), (0.6, BAD)])
+def test_many_by_chance_are_to_be_looked_at_and_a_half_is_bad(share: float, light: str) -> None:
     drawn = subject(TABLE, replace(FACTS, chance=replace(CHANCE, share=share)))
     (found,) = (check for check in checks(drawn.table, drawn.standardised, drawn.facts) if check.name == "Chance")
-    assert (found.light == LOOK) == is_many
+    assert found.light == light
 
 
 @pytest.mark.parametrize("curve", [(), ((1.0, 0.5),)], ids=["without", "with"])

@@ -294,6 +294,16 @@ def test_paper_has_the_static_page(open_page):
     assert all(shown == (name != "live") for name, shown in seen)
 
 
+def test_the_viewer_is_there_when_the_page_has_loaded(browser, folder):
+    at_load = "addEventListener('load', () => { window.atLoad = !document.getElementById('live-viewer').hidden; });"
+    added = browser.call("Page.addScriptToEvaluateOnNewDocument", source=at_load)
+    try:
+        browser.open(next(folder.glob("PyMeda_*.html")), DESKTOP)
+    finally:
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+    assert browser.evaluate("window.atLoad")
+
+
 def test_without_scripts_the_page_is_the_static_one(browser, folder):
     page = next(folder.glob("PyMeda_*.html"))
     browser.call("Emulation.setScriptExecutionDisabled", value=True)

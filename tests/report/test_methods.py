@@ -11,6 +11,7 @@ import pytest
 
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.job import results
+from nd_synapse.job.delivery import _learned
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.methods import paragraph, snippets
 from nd_synapse.report.table import SynapseTable
@@ -67,3 +68,19 @@ def test_the_snippet_for_neuroglancer_shows_the_mask_in_its_place() -> None:
     (layer,) = names["viewer"].state.layers
     assert layer.type == "segmentation"
     np.testing.assert_array_equal(names["volume"].voxel_offset, BOX.start)
+
+
+def test_what_was_learned_is_in_words_and_without_digests_and_long_tables() -> None:
+    finding = {
+        "punctum_nm:presynaptic": 500.0,
+        "padding": {"PSD95": [0], "SYNAPSIN": [0, 255]},
+        "padded_regions": "9f71bab82350e540",
+        "levels:psd95": {"levels": list(range(200))},
+        "least_level:psd95": 3,
+    }
+    assert _learned(finding) == {
+        "width of a punctum (nm), presynaptic": "500.0",
+        "grey values of padding": "PSD95 0, SYNAPSIN 0, 255",
+        "levels of contrast, psd95": "too long for a page; in run.json",
+        "least level, psd95": "3",
+    }
