@@ -210,6 +210,9 @@ function startMarks() {
 }
 
 async function start() {
+  if (matchMedia("(max-width: 40rem)").matches) { // figures scroll there, as in style.css: keys must reach them
+    for (const paper of document.querySelectorAll(".paper")) paper.tabIndex = 0;
+  }
   if (data.n) startTable();
   if (data.voxels) await startViewer();
   startMarks();

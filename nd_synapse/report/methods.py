@@ -95,7 +95,7 @@ def run_tables(facts: RunFacts) -> list[tuple[str, str, list[tuple[str, str]]]]:
     pipeline = [("pipeline", facts.pipeline)] if facts.pipeline else []
     durations = [(step, f"{seconds:,.2f} s") for step, seconds in facts.times_s.items()]
     if len(durations) > 1:
-        durations.append(("all steps", f"{sum(facts.times_s.values()):,.2f} s"))
+        durations.append(("all of these", f"{sum(facts.times_s.values()):,.2f} s"))
     tables = [
         ("requested", "Request", list(facts.requested.items())),
         ("parameters", "Pipeline and parameters", pipeline + list(facts.parameters.items())),

@@ -136,3 +136,13 @@ def test_the_browser_would_tell_of_a_request_and_of_an_error(browser, page, tmp_
     said = json.dumps(browser.said())
     assert "Content Security Policy" in said
     assert "127.0.0.1:9" in said
+
+
+def test_on_a_phone_figures_scroll_and_their_text_stays_readable(browser, page):
+    browser.open(page, PHONE)
+    widths = browser.evaluate(
+        "[...document.querySelectorAll('.paper')].filter(paper => paper.checkVisibility())"
+        ".map(paper => [paper.scrollWidth, paper.clientWidth, paper.tabIndex])"
+    )
+    assert len(widths) > 5
+    assert all(wide >= 500 > 390 > narrow and index == 0 for wide, narrow, index in widths)
