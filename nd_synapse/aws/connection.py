@@ -17,7 +17,13 @@ from nd_synapse.errors import UsageError
 __all__ = ["connect", "s3_client"]
 
 # At most 4 attempts, each with 10 s to connect and 60 s between two pieces of a response; botocore waits in between.
-_CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+# a thread for each tile in flight asks: botocore keeps 10 connections and closes the others after each answer
+_CONFIG = Config(
+    connect_timeout=10,
+    read_timeout=60,
+    retries={"mode": "standard", "total_max_attempts": 4},
+    max_pool_connections=100,
+)
 
 _REQUIRED = {
     "CompleteMultipartUpload": ("ETag",),

@@ -7,13 +7,15 @@ import io
 import struct
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import blosc
 import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError
+
+Buffer = TypeVar("Buffer", bytes, memoryview)
 
 __all__ = ["PARSING", "digest", "pack", "sealed", "unpack", "unpacked_bytes", "unsealed"]
 
@@ -33,15 +35,15 @@ def sealed(body: bytes, name: str) -> bytes:
     return body + _seal(body, name)
 
 
-def unsealed(file: bytes, name: str) -> bytes:
-    """Return what `sealed` was given; raise ValueError for contents that are damaged, or of another file."""
+def unsealed(file: Buffer, name: str) -> Buffer:
+    """Return what `sealed` was given, of a view without a copy; raise ValueError for damage, or another file."""
     body = file[:-_SEAL_BYTES]
     if file[-_SEAL_BYTES:] != _seal(body, name):
         raise ValueError("its check sum is wrong, or that of another file")
     return body
 
 
-def _seal(body: bytes, name: str) -> bytes:
+def _seal(body: bytes | memoryview, name: str) -> bytes:
     digest = hashlib.blake2b(f"{name}\0".encode(), digest_size=_SEAL_BYTES)
     digest.update(body)
     return digest.digest()
@@ -60,7 +62,7 @@ def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return body
 
 
-def unpack(body: bytes) -> dict[str, NDArray[Any]]:
+def unpack(body: bytes | memoryview) -> dict[str, NDArray[Any]]:
     """Return the arrays of `pack`; raise ValueError for damaged bytes."""
     try:
         unpacked = io.BytesIO(blosc.decompress(body))
@@ -70,7 +72,7 @@ def unpack(body: bytes) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def unpacked_bytes(body: bytes) -> int | None:
+def unpacked_bytes(body: bytes | memoryview) -> int | None:
     """Return what packed arrays unpack to; None if their length is wrong."""
     unpacked, _, size = _HEADER.unpack_from(body) if len(body) >= _HEADER.size else (0, 0, -1)
     return unpacked if size == len(body) else None

@@ -40,8 +40,12 @@ class SharedTiles:
     def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
         """Return the voxels of a channel in three half-open ranges, shape (z, y, x)."""
         wanted = Box(z_range, y_range, x_range)
+        tiles = list(overlapping(wanted, self._tiles.volume, self._tiles.size))
+        if tiles == [wanted]:
+            # as it is pulled: a copy of each tile in flight would count
+            return self._tile(channel, wanted)
         voxels = np.empty(wanted.shape, self._tiles.dtypes[channel])
-        for tile in overlapping(wanted, self._tiles.volume, self._tiles.size):
+        for tile in tiles:
             part = wanted.intersection(tile)
             if part is not None:
                 voxels[part.slices(wanted.start)] = self._tile(channel, tile)[part.slices(tile.start)]
@@ -53,7 +57,7 @@ class SharedTiles:
         found = self._left(kind, name, channel, tile)
         if isinstance(found, np.ndarray):
             return found
-        voxels = self._source.get_cutout(channel, *tile.ranges)
+        voxels = self._tiles.checked(channel, tile, self._source.get_cutout(channel, *tile.ranges))
         self._shared_store.put(kind, name, sealed(pack({"voxels": voxels}), f"{kind}/{name}"), replaces=found)
         return voxels
 
@@ -66,13 +70,13 @@ class SharedTiles:
         except UnknownNameError:
             return False
         try:
-            return _unpacked(unsealed(body or b"", f"{kind}/{name}"), most, tile.shape, dtype)
+            return _unpacked(unsealed(memoryview(body or b""), f"{kind}/{name}"), most, tile.shape, dtype)
         except ValueError as error:
             log.warning("%s/%s in the shared block store is pulled again: %s", kind, name, error)
             return True
 
 
-def _unpacked(packed: bytes, most: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _unpacked(packed: memoryview, most: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the voxels of a packed tile; raise ValueError where they are not what they should be."""
     size = unpacked_bytes(packed)
     if size is None or size > most:

@@ -73,13 +73,17 @@ class Tiles:
             if self.store.has(self.kind, key, "npy"):
                 continue
             voxels = source.get_cutout(channel, *tile.ranges)
-            if voxels.shape != tile.shape or voxels.dtype != self.dtypes[channel]:
-                raise DataError(
-                    f"channel {channel} in {tile}",
-                    f"{voxels.dtype} of the shape {voxels.shape} came",
-                    f"{self.dtypes[channel]} was promised: check the channel",
-                )
-            self.store.save_plain(self.kind, key, voxels)
+            self.store.save_plain(self.kind, key, self.checked(channel, tile, voxels))
+
+    def checked(self, channel: str, tile: Box, voxels: NDArray[Any]) -> NDArray[Any]:
+        """Return pulled voxels of a tile; refuse those of another shape (z, y, x) or type than were promised."""
+        if voxels.shape != tile.shape or voxels.dtype != self.dtypes[channel]:
+            raise DataError(
+                f"channel {channel} in {tile}",
+                f"{voxels.dtype} of the shape {voxels.shape} came",
+                f"{self.dtypes[channel]} was promised: check the channel",
+            )
+        return voxels
 
     def drop(self, tile: Box) -> None:
         """Remove a tile."""

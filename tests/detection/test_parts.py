@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.shared_store import Part, Phase
+from nd_synapse.blocks.shared_tiles import SharedTiles
 from nd_synapse.blocks.store import Store
+from nd_synapse.blocks.tiles import Tiles
 from nd_synapse.detection.exchange import Exchange
 from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
@@ -308,6 +311,43 @@ def test_parts_that_share_their_tiles_read_every_voxel_of_the_source_once() -> N
     once = BOX.voxels * len(source.channels)
     compared = sum(box.voxels for box in source.requested) - once
     assert 0 <= compared <= 9 * SIZE[0] * SIZE[1] * SIZE[2] * len(source.channels)
+
+
+TILE = Box.of_shape((16, 256, 256))
+"""Large enough that what is beside its voxels does not count."""
+
+
+def shared_tiles_of(folder: str, source: Arrays, shared_store: Memory) -> tuple[SharedTiles, Tiles]:
+    """Return a source whose tiles go through a shared block store, and how they are cut."""
+    tiles = plan(source, Path(folder), TILE.shape).tiles()
+    return SharedTiles(source, shared_store, tiles), tiles
+
+
+def test_leaving_and_fetching_a_shared_tile_take_the_memory_that_the_plan_counts(tmp_path: Path) -> None:
+    """Noise does not pack: each form of a tile is as large as its voxels, and three at a time are counted."""
+    shared_store = Memory()
+    source = noisy(TILE.shape, np.uint8, 3)
+    shared, tiles = shared_tiles_of(str(tmp_path), source, shared_store)
+    channel = tiles.channels[0]
+    peaks = []
+    for _ in range(2):
+        tracemalloc.start()
+        voxels = shared.get_cutout(channel, *TILE.ranges)
+        peaks.append(tracemalloc.get_traced_memory()[1] / voxels.nbytes)
+        tracemalloc.stop()
+        assert np.array_equal(voxels, source.data[channel])
+    assert len(tiles_in(shared_store)) == 1
+    assert max(peaks) < 3.3, peaks
+
+
+def test_voxels_that_are_not_what_was_promised_are_not_left_for_other_parts(tmp_path: Path) -> None:
+    shared_store = Memory()
+    shared, tiles = shared_tiles_of(str(tmp_path), noisy(TILE.shape, np.uint8, 3), shared_store)
+    other = noisy(TILE.shape, np.uint16, 3)
+    shared._source = other
+    with pytest.raises(DataError, match="promised"):
+        shared.get_cutout(tiles.channels[0], *TILE.ranges)
+    assert tiles_in(shared_store) == []
 
 
 @pytest.mark.slow
