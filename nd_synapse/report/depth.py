@@ -77,7 +77,9 @@ def layers(table: SynapseTable, facts: RunFacts, most: int) -> Layers:
     extent, step = facts.extent("z", unit), facts.step("z", unit)
     if extent is None or step is None or facts.box is None:
         number = min(most, max(4, round(math.sqrt(len(depths)))))
-        edges = np.linspace(depths.min() - 0.5, depths.max() + 0.5, number + 1)
+        spread = float(depths.max() - depths.min())
+        beyond = 0.5 if unit == "voxels" else spread / number / 2 or 0.5
+        edges = np.linspace(depths.min() - beyond, depths.max() + beyond, number + 1)
         every = table.centroids("z")[0][:, 0]
         known = np.isfinite(every)
         of = np.where(known, np.searchsorted(edges, np.where(known, every, edges[0]), side="right") - 1, -1)

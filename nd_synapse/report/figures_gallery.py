@@ -326,9 +326,10 @@ def _cluster_gallery(subject: Subject) -> Drawing:
     kept, others = surviving(subject)
     typical = subject.clusters.typical(_A_ROW)
     shots = [Shot(int(row), f"cluster {i + 1}", SERIES[i]) for i in kept for row in typical[i]]
+    which = f"the {len(kept)}" if len(kept) == len(typical) else f"{len(kept)} of the {len(typical)}"
     words = (
-        f"What the clusters look like: for each of {len(kept)} of the {len(typical)} clusters, the {_A_ROW} synapses "
-        f"nearest to its mean, one cluster a row.{others} They were found by mean brightness alone, not from the "
+        f"What the clusters look like: for each of {which} clusters, the {_A_ROW} synapses nearest to its "
+        f"mean, one cluster a row.{others} They were found by mean brightness alone, not from the "
         "images; the appendix has their brightness."
     )
     return _draw(subject, shots, words)

@@ -74,7 +74,7 @@ def _density(density: Density) -> str:
     return (
         f"The density, by unbiased counting bricks (Gundersen 1977, Howard et al. 1985), is {density.brick} per µm³ "
         f"({between}; excluding at first faces {density.without_low}, at last ones {density.without_high}; with the "
-        f"{density.cut:,} cut at a border counted as whole ones {density.every})."
+        f"{density.cut:,} cut at a border or at padding counted as whole ones {density.every})."
     )
 
 

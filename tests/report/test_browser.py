@@ -146,3 +146,10 @@ def test_on_a_phone_figures_scroll_and_their_text_stays_readable(browser, page):
     )
     assert len(widths) > 5
     assert all(wide >= 500 > 390 > narrow and index == 0 for wide, narrow, index in widths)
+
+
+def test_what_is_not_drawn_is_named_in_an_empty_page(browser, empty):
+    browser.open(empty.file, DESKTOP)
+    assert browser.evaluate("document.getElementById('viewer').innerText").count("as dense as is usual") == 0
+    named = browser.evaluate("[...document.querySelectorAll('.absent dt')].map(part => part.innerText)")
+    assert "Not drawn: Count by strictness, Synaptograms: extreme synapses" in named

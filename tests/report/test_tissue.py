@@ -389,6 +389,12 @@ class TestSizesAndDepth:
         np.testing.assert_allclose(widths[:-1], cut.sections)
         assert widths[-1] <= cut.sections + 1e-9
 
+    @pytest.mark.parametrize(("column", "beyond"), [("centroid_z_um", 0.49 / 20), ("centroid_z_voxel", 0.5)])
+    def test_without_a_box_layers_reach_hardly_beyond_the_synapses(self, column, beyond):
+        cut = layers(SynapseTable.of({column: np.linspace(0, 0.49, 100)}), RunFacts(), 60)
+        assert cut.counts().sum() == 100
+        np.testing.assert_allclose([cut.edges[0], cut.edges[-1]], [-beyond, 0.49 + beyond])
+
 
 class TestSections:
     """Figures, checks and table put a synapse in one and the same section."""
