@@ -83,6 +83,11 @@ def submit(requested: Requested) -> int:
     check_bucket(bucket, job.acl)
     options = for_container(requested.words, bucket)
     tags = parse_pairs("--tag", without_secrets("--tag", ours.tag))
+    if "--no-upload" in options and not job.push and job.out is None:
+        found = "nothing would be left of it: the files of a container are lost with it"
+        raise UsageError(
+            "a run on AWS Batch that neither uploads nor pushes", found, "Leave --no-upload out, or give --out"
+        )
     client = BatchClient()
     definition = client.definition(ours.job_definition)
     submission.check_definition(definition, ours.secret)

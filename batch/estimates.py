@@ -20,6 +20,7 @@ from nd_synapse.geometry import Box
 
 __all__ = [
     "ASSUMED",
+    "ASSUMED_OF_MASKS",
     "BOSS_PULLS",
     "Cost",
     "Load",
@@ -46,9 +47,13 @@ ASSUMED = (
     f"an attempt: {_START_S[0]:.0f} to {_START_S[1]:.0f} s until its first request (machine, image, Python)",
     f"S3: {_FETCHES_A_S[0]:.0f} to {_FETCHES_A_S[1]:,.0f} objects a second, fetched by a job 16 at a time",
     f"voxels in S3: {_OBJECT_BYTES_S[0] / 1e6:.0f} to {_OBJECT_BYTES_S[1] / 1e6:.0f} MB/s an object in flight",
-    f"masks: {_MASK_BYTES_S[0] / 1e6:.0f} to {_MASK_BYTES_S[1] / 1e6:.0f} MB/s to BOSS and back, mostly zeros",
 )
 """The assumptions behind the times, besides the speeds, for the reader of a plan."""
+
+ASSUMED_OF_MASKS = (
+    f"masks: {_MASK_BYTES_S[0] / 1e6:.0f} to {_MASK_BYTES_S[1] / 1e6:.0f} MB/s to BOSS and back, mostly zeros"
+)
+"""One more, of volumes in BOSS."""
 
 _PAGE = 1000
 """Names in a page of S3."""
@@ -87,7 +92,7 @@ class Phase:
     at_once: int
     """Containers that run at the same time."""
     pulled_bytes: int
-    """From BOSS, uncompressed."""
+    """From the source, uncompressed."""
     shared_bytes: int
     """Voxels from S3, where another job left them, uncompressed."""
     boss_requests: int
@@ -263,8 +268,9 @@ def cost_of(
     compute: Compute,
     phases: Sequence[Phase],
     containers: Sequence[tuple[Resources, int]],
+    kept_bytes: int,
 ) -> Cost:
-    """Add up the cost of the phases of a run."""
+    """Add up the cost of the phases of a run, which leaves voxels in S3."""
     on_demand: Range = (0.0, 0.0)
     spot: Range = (0.0, 0.0)
     for phase, (container, disk_gib) in zip(phases, containers, strict=True):
@@ -278,12 +284,11 @@ def cost_of(
             else:
                 on_demand = added(on_demand, usd)
     gib = sum(phase.pulled_bytes for phase in phases) / 2**30
-    kept_gib = phases[0].pulled_bytes / 2**30 if any(phase.shared_bytes for phase in phases) else 0.0
     return Cost(
         on_demand=on_demand,
         spot=spot,
         s3=sum(phase.s3_puts * prices.s3_put + phase.s3_gets * prices.s3_get for phase in phases),
-        s3_day=kept_gib * prices.s3_gib_month / 30,
+        s3_day=kept_bytes / 2**30 * prices.s3_gib_month / 30,
         nat=gib * prices.nat_gib,
         prices=f"{prices.region}, {prices.as_of}",
     )

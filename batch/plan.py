@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from batch.estimates import ASSUMED, BOSS_PULLS, Cost, Phase
+from batch.estimates import ASSUMED, ASSUMED_OF_MASKS, BOSS_PULLS, Cost, Phase
 from batch.machines import FREE_DISK_GIB
 from batch.prices import PATH, Range
 from batch.requests import ARRAYS, Planned, Resources
@@ -55,14 +55,16 @@ class BatchPlan:
     volume_bytes: int
     """Voxels of all channels, each once."""
     request_bytes: int
-    """The largest response of BOSS, uncompressed."""
+    """The largest response, uncompressed."""
+    reads_boss: bool
+    """Whether the volume is in BOSS, and not a file, in a bucket or on a web server."""
     cost: Cost
     speeds: Speeds
 
     @property
     def assumed(self) -> list[str]:
         """What the times are computed from."""
-        return [f"voxels: {self.speeds}", *ASSUMED]
+        return [f"voxels: {self.speeds}", *ASSUMED, *([ASSUMED_OF_MASKS] if self.reads_boss else [])]
 
     @property
     def children_at_once(self) -> int:
@@ -75,8 +77,13 @@ class BatchPlan:
         return self.shards > self.children_at_once
 
     @property
+    def source(self) -> str:
+        """What the voxels come from, in words."""
+        return "BOSS" if self.reads_boss else "the source"
+
+    @property
     def pulled_bytes(self) -> int:
-        """Bytes from BOSS, uncompressed."""
+        """Bytes from the source, uncompressed."""
         return sum(phase.pulled_bytes for phase in self.phases)
 
     @property
@@ -139,9 +146,11 @@ def _facts(plan: BatchPlan) -> Iterator[tuple[str, str]]:
         yield "a child", _container(plan.child, plan.child_disk_gib)
     yield "report" if plan.shards > 1 else "the job", _container(plan.report, plan.report_disk_gib)
     for phase in plan.phases:
-        yield phase.name, _phase(phase)
-    in_all = f"{plan.boss_requests:,} requests, {plan.pulled_bytes / plan.volume_bytes:.1f} times the volume"
-    yield "in all", f"{_durations(plan.seconds)}; {size(plan.pulled_bytes)} from BOSS in {in_all}"
+        yield phase.name, _phase(phase, plan.source)
+    requests = f" in {plan.boss_requests:,} requests" if plan.reads_boss else ""
+    pulled = f"{size(plan.pulled_bytes)} from {plan.source}{requests}"
+    times = f"{plan.pulled_bytes / plan.volume_bytes:.1f} times the volume"
+    yield "in all", f"{_durations(plan.seconds)}; {pulled}, {times}"
     cost = plan.cost
     spot = f"; {_usd(cost.spot)} with the arrays on Spot, without interruptions" if plan.shards > 1 else ""
     yield "cost", f"{_usd(cost.on_demand)} on demand{spot}"
@@ -155,11 +164,11 @@ def _container(container: Resources, disk_gib: int) -> str:
     return f"{memory}; {container.cpus} workers, {container.pulls} cutouts in flight"
 
 
-def _phase(phase: Phase) -> str:
+def _phase(phase: Phase, source: str) -> str:
     """Describe a phase."""
     children = f", {phase.at_once:,} children at a time, {_durations(phase.child_s)} each" if phase.jobs > 1 else ""
     shared = f"{size(phase.shared_bytes)} from S3, " if phase.shared_bytes else ""
-    moved = f"{size(phase.pulled_bytes)} from BOSS, {shared}{phase.s3_puts:,} puts and {phase.s3_gets:,} gets at S3"
+    moved = f"{size(phase.pulled_bytes)} from {source}, {shared}{phase.s3_puts:,} puts and {phase.s3_gets:,} gets at S3"
     return f"{_durations(phase.seconds)}{children}; {moved}"
 
 
@@ -168,20 +177,29 @@ def _notes(plan: BatchPlan) -> Iterator[str]:
     if plan.is_bound_by_boss:
         vcpus = max(plan.children_at_once * plan.child.vcpus, plan.report.vcpus)
         yield (
-            f"BOSS binds: it is assumed to feed {BOSS_PULLS} cutouts in flight, so {plan.children_at_once} children "
-            "run at a time"
+            f"{plan.source} binds: it is assumed to feed {BOSS_PULLS} cutouts in flight, so {plan.children_at_once} "
+            "children run at a time"
+        )
+        wide = plan.phases[1].at_once
+        detection = (
+            f"; the time of detection is for {wide * plan.child.vcpus:g}" if wide > plan.children_at_once else ""
         )
         yield (
-            f"{vcpus:g} vCPUs suffice, in all environments of the queue together; where they have more, submit gives "
-            "each child fewer cutouts"
+            f"{vcpus:g} vCPUs suffice for statistics and report, in all environments of the queue together{detection}; "
+            f"where they have more than {vcpus:g}, submit gives each child fewer cutouts"
         )
-    if plan.pulled_bytes >= _MUCH_BYTES:
+    if plan.pulled_bytes >= _MUCH_BYTES and plan.reads_boss:
         yield (
             f"BOSS may count bytes by user and month, and refuses with 429 beyond, which retries do not help: "
             f"ask its owner for {size(plan.pulled_bytes)} (before packing)"
         )
-        yield f"through a NAT gateway they would cost {plan.cost.nat:,.0f} USD; public addresses need none"
-    yield f"the largest request is {size(plan.request_bytes)} of the {size(_MOST_REQUEST_BYTES)} that BOSS takes"
+    if plan.pulled_bytes >= _MUCH_BYTES:
+        yield (
+            f"through a NAT gateway the bytes from {plan.source} would cost {plan.cost.nat:,.0f} USD; public addresses "
+            "need none, and S3 none where the route tables have a gateway endpoint for it"
+        )
+    if plan.reads_boss:
+        yield f"the largest request is {size(plan.request_bytes)} of the {size(_MOST_REQUEST_BYTES)} that BOSS takes"
     yield from _disk_notes(plan)
     if plan.shards == MOST_CHILDREN:
         yield f"an array has {MOST_CHILDREN:,} children at most"

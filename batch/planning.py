@@ -65,6 +65,8 @@ class Wishes:
     """Whether the masks go to BOSS."""
     shares_tiles: bool = True
     """Whether the children leave the voxels that they pull for each other in S3."""
+    reads_boss: bool = True
+    """Whether the volume is in BOSS."""
     speeds: Speeds = ASSUMED
 
     @property
@@ -118,6 +120,7 @@ def plan_of(
         keeps_blocks=job.block_size is not None,
         push=bool(job.push),
         shares_tiles=source.is_service,
+        reads_boss=job.source is None,
         speeds=speeds,
     )
     return planned(plan, wishes)
@@ -147,6 +150,7 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
     last = _container(wishes, whole, cpus, pulls, phases[-1:])
     child = last if shards == 1 else _container(wishes, near, wishes.child_cpus, wishes.pulls, phases[:-1])
     child_disk_gib, report_disk_gib = _disks_gib(plan, wishes, load, phases)
+    volume_bytes = plan.box.voxels * load.voxel_bytes
     check_disk(wishes.compute, max(child_disk_gib, report_disk_gib))
     each = [(child, child_disk_gib)] * (len(phases) - 1) + [(last, report_disk_gib)]
     return BatchPlan(
@@ -163,9 +167,12 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
         child_disk_gib=child_disk_gib,
         report_disk_gib=report_disk_gib,
         phases=phases,
-        volume_bytes=plan.box.voxels * load.voxel_bytes,
+        volume_bytes=volume_bytes,
         request_bytes=load.request_bytes,
-        cost=cost_of(prices or read_prices(), wishes.compute, phases, each),
+        reads_boss=wishes.reads_boss,
+        cost=cost_of(
+            prices or read_prices(), wishes.compute, phases, each, volume_bytes if load.shared_channels else 0
+        ),
         speeds=wishes.speeds,
     )
 

@@ -75,6 +75,9 @@ class TestTeravoxel:
         assert (plan.report.pulls or 0) <= BOSS_PULLS
         assert plan.is_bound_by_boss
         assert "BOSS binds" in plan.as_text()
+        assert "24 vCPUs suffice for statistics and report" in plan.as_text()
+        assert "the time of detection is for 64" in plan.as_text()
+        assert "gateway endpoint" in plan.as_text()
         assert "429" in plan.as_text()
 
     def test_asks_boss_for_every_voxel_once(self, planned_in: tuple[BatchPlan, float]) -> None:
@@ -86,6 +89,11 @@ class TestTeravoxel:
     def test_pulls_a_volume_in_a_bucket_three_times_and_a_tenth_more_for_halos(self) -> None:
         plan = planned(plan_over(TERAVOXEL), Wishes(shares_tiles=False))
         assert 3 * plan.volume_bytes < plan.pulled_bytes < 3.3 * plan.volume_bytes
+
+    def test_says_nothing_of_boss_where_the_volume_is_in_a_bucket(self) -> None:
+        plan = planned(plan_over(TERAVOXEL), Wishes(shares_tiles=False, reads_boss=False, push=False))
+        assert "the source binds" in plan.as_text()
+        assert "BOSS" not in plan.as_text()
 
     def test_says_what_the_report_needs_and_that_fargate_has_none_so_large(
         self, planned_in: tuple[BatchPlan, float]
@@ -118,6 +126,8 @@ class TestSmall:
         needed = needs_of(detection, plan.report.cpus, plan.report.pulls or 0).memory_bytes
         assert plan.report.memory_mib * 2**20 * 0.9 >= needed
         assert plan.pulled_bytes == plan.volume_bytes == SMALL.voxels * 4
+        assert plan.cost.s3_day > 0
+        assert planned(detection, Wishes(shares_tiles=False)).cost.s3_day == 0
         assert not plan.is_bound_by_boss
         assert "BOSS binds" not in plan.as_text()
         assert "array" in plan.as_text()
