@@ -287,6 +287,7 @@ class TestSubmit:
             (["--run-prefix", "../.."], "it is not names joined by slashes"),
             (["--bucket", "BAD_"], "no bucket has such a name"),
             (["--acl", "zzz"], "S3 has no such canned ACL"),
+            (["--no-upload"], "nothing would be left of it"),
         ],
     )
     def test_what_can_be_known_without_aws_is_refused_before_it_is_asked(
