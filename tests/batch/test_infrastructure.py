@@ -120,8 +120,20 @@ def test_the_job_may_do_in_s3_what_it_does_and_nothing_else() -> None:
     }
 
 
+def test_volumes_in_s3_are_read_and_nothing_else_is_done_to_them() -> None:
+    (reading,) = (statement for name, statement in statements() if name == "Sources")
+    assert (set(reading["Action"]), reading["Resource"]) == ({"s3:GetObject", "s3:ListBucket"}, {"Ref": "SourceArns"})
+    assert resources()["Sources"]["Condition"] == "HasSources"
+    assert resources()["Sources"]["Properties"]["Roles"] == [{"Ref": "JobRole"}]
+
+
 def test_every_right_is_reviewed_in_the_document_on_security_and_none_is_there_that_is_not_granted() -> None:
-    role_of = {"ExecutionRole": "ExecutionRole", "JobRole": "JobRole", "FurtherSecrets": "ExecutionRole"}
+    role_of = {
+        "ExecutionRole": "ExecutionRole",
+        "JobRole": "JobRole",
+        "FurtherSecrets": "ExecutionRole",
+        "Sources": "JobRole",
+    }
     granted = {
         (role_of[name], action)
         for name, statement in statements()
@@ -293,6 +305,7 @@ def stack(s3_server: S3Server) -> Iterator[dict[str, str]]:
     types = template()["Parameters"]["InstanceTypes"]["Default"].replace(" ", "")
     network = {"VpcId": vpc, "SubnetIds": subnet}
     parameters = {**network, "ImageTag": "0.1.0", "InstanceTypes": types, "FurtherSecretArns": SECRET_ARN}
+    parameters["SourceArns"] = "arn:aws:s3:::lab,arn:aws:s3:::lab/volumes/*"
     formation.create_stack(
         StackName="nd",
         TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
