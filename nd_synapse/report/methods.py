@@ -117,27 +117,19 @@ def snippets(facts: RunFacts) -> list[tuple[str, str]]:
         return found
     mask = facts.mask_files[0]
     size = facts.voxel_size_nm or (1, 1, 1)
-    corner, scale = (", ".join(f"{n:.12g}" for n in numbers) for numbers in (facts.origin, size))
     place = ", ".join(f"{n * nm:.12g}" for n, nm in zip(facts.origin, size, strict=True))
-    read_mask = f'import tifffile\nmask = tifffile.imread("{mask}")  # z, y, x; 255 at synapses'
     found += [
-        ("The mask, in Python", read_mask),
         ("The mask, in Fiji", f'File > Import > Bio-Formats, or drop the file on it: "{mask}"'),
         (
-            "The mask, in napari",
-            f"import napari\nviewer = napari.Viewer()\n"
-            f"viewer.add_labels(mask > 0, scale=({scale}),\n    translate=({place}))  # nm",
+            "Mask and labels, in Python",
+            f'import tifffile, zarr\nmask = tifffile.imread("{mask}")  # z, y, x; 255 at synapses\n'
+            'labels = zarr.open("synapses.ome.zarr/labels/synapses/0")[:]  # the id of the table',
         ),
         (
-            "The mask, in neuroglancer",
-            "import neuroglancer as ng\nviewer = ng.Viewer()\n"
-            'space = ng.CoordinateSpace(names=["z", "y", "x"],\n'
-            f'    units="nm", scales=[{scale}])\n'
-            "volume = ng.LocalVolume(\n"
-            f'    mask, space, "segmentation", voxel_offset=[{corner}])\n'
-            "with viewer.txn() as state:\n"
-            '    state.layers["mask"] = ng.SegmentationLayer(source=volume)\n'
-            "print(viewer)",
+            "Mask and labels, in napari",
+            "import napari\nviewer = napari.Viewer()\n"
+            f'viewer.open("synapses.ome.zarr", plugin="napari-ome-zarr",\n    translate=({place}))  # nm',
         ),
+        ("Images, labels and points, in neuroglancer", "nd-synapse view ."),
     ]
     return found

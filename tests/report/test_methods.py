@@ -50,24 +50,20 @@ def test_the_snippets_open_the_files_of_a_run(tmp_path: Path, monkeypatch: pytes
     mask = np.zeros(BOX.shape, np.uint8)
     mask[3, 4:6, 5] = 255
     results.write_mask(tmp_path, "mask", mask, voxel_size_nm=VOXEL_NM, box=BOX, description="")
+    results.write_labels(
+        *(tmp_path, tmp_path / ".work", {"synapses": mask}, (mask // 255).astype(np.uint32)),
+        voxel_size_nm=VOXEL_NM,
+        box=BOX,
+        name="synapses",
+    )
     monkeypatch.chdir(tmp_path)
     codes = dict(snippets(RUN))
     assert 'pandas.read_csv("synapses.csv")' in codes["The table, in pandas"]
     names: dict[str, Any] = {}
-    exec(codes["The mask, in Python"], names)
+    exec(codes["Mask and labels, in Python"], names)
     np.testing.assert_array_equal(names["mask"], mask)
-    assert "scale=(70, 100, 100),\n    translate=(7000, 100000, 200000)" in codes["The mask, in napari"]
-
-
-@pytest.mark.slow
-def test_the_snippet_for_neuroglancer_shows_the_mask_in_its_place() -> None:
-    pytest.importorskip("neuroglancer")
-    codes = dict(snippets(RUN))
-    names: dict[str, Any] = {"mask": np.zeros(BOX.shape, np.uint8)}
-    exec(codes["The mask, in neuroglancer"], names)
-    (layer,) = names["viewer"].state.layers
-    assert layer.type == "segmentation"
-    np.testing.assert_array_equal(names["volume"].voxel_offset, BOX.start)
+    np.testing.assert_array_equal(names["labels"], mask // 255)
+    assert "translate=(7000, 100000, 200000)" in codes["Mask and labels, in napari"]
 
 
 def test_what_was_learned_is_in_words_and_without_digests_and_long_tables() -> None:
