@@ -20,6 +20,7 @@ from pipelines.puncta import Puncta
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import blobs
 from tests.markdown import fenced, section
+from tests.pipelines.strict import Strict
 
 README = REPOSITORY / "README.md"
 VOXEL_SIZE = (70.0, 100.0, 100.0)
@@ -108,6 +109,9 @@ def test_roles_are_given_where_names_do_not_decide(images: dict[str, NDArray[Any
         ({"pipeline": "nomads"}, UnknownNameError, "Correct pipeline"),
         ({"parameters": {"strict": 1}}, UsageError, "Correct the name in parameters"),
         ({"pipeline": Puncta(), "parameters": {"strictness": 1}}, UsageError, "built already"),
+        ({"pipeline": 3}, UsageError, "pipeline: its type is int. Give the name of one"),
+        ({"pipeline": Puncta}, UsageError, r"it is the class Puncta .* Give Puncta\(\)"),
+        ({"pipeline": Strict(-1.0)}, UsageError, "the smallest value is 0.0"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_terms_of_the_arguments(

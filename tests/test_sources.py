@@ -384,3 +384,27 @@ def _wait_for(found: Any, limit_s: float = 60) -> Any:
             return result
         time.sleep(0.02)
     pytest.fail("it did not come")
+
+
+def test_a_channel_in_colour_is_named_once_by_a_run_and_by_its_log(tmp_path: Path) -> None:
+    write("stacks", tmp_path / "a", CHANNELS)
+    tifffile.imwrite(tmp_path / "a" / "view.tif", np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")
+    printed, words = io.StringIO(), ["--path", str(tmp_path / "out"), "--no-plots"]
+    with restored(), redirect_stderr(printed):
+        assert main("nd-synapse", "run", "--source", str(tmp_path / "a"), *words, "--cpus", "2") == 0
+    (log_file,) = tmp_path.glob("out/*/job.log")
+    for text in (printed.getvalue(), log_file.read_text()):
+        assert text.count("left out: ") == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--fresh"]], ids=["at first", "fresh"])
+def test_a_run_that_is_refused_leaves_no_folder_that_looks_like_a_result(tmp_path: Path, more: list[str]) -> None:
+    """And takes nothing from one that was there."""
+    write("stacks", tmp_path / "a", CHANNELS)
+    box = ["--z-range", "0,99", "--y-range", "0,60", "--x-range", "0,70", *more]
+    assert refusal(str(tmp_path / "a"), *box, path=tmp_path, dry=False)[0] == 2
+    assert list((tmp_path / "out").iterdir()) == []
+    kept = tmp_path / "out" / "nomads-unsupervised_a_z_0_99_y_0_60_x_0_70"
+    kept.mkdir()
+    refusal(str(tmp_path / "a"), *box, path=tmp_path, dry=False)
+    assert (kept / "job.log").exists()

@@ -50,6 +50,7 @@ def _sources(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     location = location_of(options)
     assert location is not None, "a source is given"
     contents = contents_of(location)
+    contents.warn_of_left_out()
     words = _to_run(argv, options.source, contents)
     return app.write_stdout(_text(_facts(contents), contents.images, words))
 

@@ -25,6 +25,7 @@ class ResultFolder:
     def __init__(self, path: Path, key: str) -> None:
         self._place(path, key)
         try:
+            self.is_new = not self.root.exists()
             self.work.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise self._refused(cause) from cause
@@ -69,6 +70,11 @@ class ResultFolder:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), there)
         except OSError as cause:
             raise self._refused(cause) from cause
+
+    def discard(self) -> None:
+        """Remove the folder of a run that was refused, if the run made it: with a log alone it looks like a result."""
+        if self.is_new and not any(self.work.iterdir()):
+            shutil.rmtree(self.root, ignore_errors=True)
 
     def clear_work(self) -> None:
         """Remove the scratch folder, and what killed processes left half-written."""

@@ -20,7 +20,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.places import Target
 from nd_synapse.machine import default_cpus
 from nd_synapse.pipeline import registry
-from nd_synapse.pipeline.contract import Pipeline, check_parameters
+from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.sources.location import Location
 from nd_synapse.values import parse_int, parse_path
 from nd_synapse.volumes import JobSource
@@ -204,9 +204,7 @@ class Job:
         for name, kind in _TYPES.items():
             if not isinstance(getattr(self, name), kind):
                 raise _wrong_type(name, getattr(self, name))
-        if not all(hasattr(self.pipeline, part) for part in ("name", "masks", "parameters", "detect")):
-            raise _wrong_type("pipeline", self.pipeline)
-        check_parameters(self.pipeline)
+        registry.check(self.pipeline)
         if self.source is None:
             address_of(self.host)
         for role, channel in self.channels.items():

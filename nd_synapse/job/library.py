@@ -82,10 +82,11 @@ def detect(
         pipeline = registry.build(pipeline, {name: str(value) for name, value in (parameters or {}).items()})
     elif parameters:
         raise UsageError("parameters", "the pipeline is built already", "Leave them out, or give its name")
+    registry.check(pipeline)
     if not isinstance(images, Mapping) or not images:
         what = "there are none" if isinstance(images, Mapping) else f"they are of the type {type(images).__name__}"
         raise UsageError("images", what, "Give a dictionary of channel to array (z, y, x)")
-    built = cast("Pipeline", pipeline)  # of a name or a function by now
+    built = cast("Pipeline", pipeline)
     found = detect_arrays(
         built, images, voxel_size_nm, chosen=channels, threads=threads or available_cores(), sampled=True
     )

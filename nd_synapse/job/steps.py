@@ -16,7 +16,7 @@ from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.speeds import ASSUMED, Speeds
-from nd_synapse.errors import DataError, PermissionDeniedError, StorageError, UsageError
+from nd_synapse.errors import DataError, NDSynapseError, PermissionDeniedError, StorageError, UsageError
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.job import delivery, out
 from nd_synapse.job.deliverables import checksums
@@ -48,7 +48,7 @@ def opened(job: Job) -> Iterator[ResultFolder]:
         _check_folder(job, folder)
         if job.fresh:
             folder.clear_work()
-            folder = ResultFolder(job.path, job.results_key)
+            ResultFolder(job.path, job.results_key)  # makes .work anew
         yield folder
 
 
@@ -57,9 +57,10 @@ def run(
 ) -> Outcome:
     """Do a job up to run.json; a delivery that fails is noted in the outcome, and the others are made."""
     started = datetime.now(UTC)
-    delivery.check_upload(job)
-    shared_store = None if job.shared is None else open_shared_store(job.shared)
-    ready = _prepared(job, folder)
+    with _discarding(folder):
+        delivery.check_upload(job)
+        shared_store = None if job.shared is None else open_shared_store(job.shared)
+        ready = _prepared(job, folder)
     out.claim(job, folder.work)
     ready.plan.remember()
     # from here on the folder is this run's; run.json comes last, and marks the run as complete
@@ -113,8 +114,9 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
 
     Blocks that fail end nothing: the job that does what remains tries them again, and names them.
     """
-    shared_store = open_shared_store(job.shared or "")
-    ready = _prepared(job, folder)
+    with _discarding(folder):
+        shared_store = open_shared_store(job.shared or "")
+        ready = _prepared(job, folder)
     log.info("part %d of %d (%s)", part.index, part.count, part.phase)
     is_service = ready.source.is_service
     failed = detect_part(ready.plan, part, shared_store, job.cpus, progress, shares_tiles=is_service, **_pulling(job))
@@ -130,6 +132,16 @@ def dry_run(job: Job, speeds: Speeds = ASSUMED) -> str:
     if folder.root.exists():
         _check_folder(job, folder)
     return forecast(job, _prepared(job, folder).plan, speeds)
+
+
+@contextmanager
+def _discarding(folder: ResultFolder) -> Iterator[None]:
+    """Discard the folder of a job that is refused; what is wrong in the program leaves its job.log."""
+    try:
+        yield
+    except NDSynapseError:
+        folder.discard()
+        raise
 
 
 class _Prepared(NamedTuple):

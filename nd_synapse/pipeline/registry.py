@@ -11,14 +11,14 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from nd_synapse.errors import NDSynapseError, StorageError, UnknownNameError, called, closest
+from nd_synapse.errors import NDSynapseError, StorageError, UnknownNameError, UsageError, called, closest
 from nd_synapse.importing import importing
 from nd_synapse.pipeline.contract import Parameter, Pipeline
 from nd_synapse.pipeline.function import FunctionPipeline
-from nd_synapse.pipeline.parameters import parse_parameters
+from nd_synapse.pipeline.parameters import check_parameters, parse_parameters
 from nd_synapse.redaction import describe_error
 
-__all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "is_ours", "names", "parameters"]
+__all__ = ["DEFAULT_PIPELINE", "ENTRY_POINTS", "build", "check", "is_ours", "names", "parameters"]
 
 DEFAULT_PIPELINE = "nomads-unsupervised"
 
@@ -104,3 +104,14 @@ def build(name: str, given: Mapping[str, str]) -> Pipeline:
     build_it = factory(name)
     pipeline: Pipeline = build_it(**parse_parameters(_declared(build_it), given))
     return pipeline
+
+
+def check(pipeline: object) -> None:
+    """Refuse what a program gives in the place of a pipeline, and one with values that its parameters cannot have."""
+    if isinstance(pipeline, type):
+        found = f"it is the class {pipeline.__name__} and not a pipeline with its parameters set"
+        raise UsageError("pipeline", found, f"Give {pipeline.__name__}()")
+    if not all(hasattr(pipeline, part) for part in ("name", "masks", "parameters", "detect")):
+        found = f"its type is {type(pipeline).__name__}"
+        raise UsageError("pipeline", found, "Give the name of one, a function of a module, or an object of Pipeline")
+    check_parameters(pipeline)

@@ -38,6 +38,8 @@ class Contents:
     """Levels of the channel that has the fewest."""
     voxel_size_nm: KnownSize
     """Of the metadata, None along an axis of which they say nothing; the user's, if it is given."""
+    left_out: tuple[DataError, ...] = ()
+    """Why channels that are there are not among them."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,6 +50,11 @@ class Contents:
     def images(self) -> list[str]:
         """Names of the channels that are images."""
         return [name for name, volume in self.volumes.items() if volume.dtype.name in IMAGES]
+
+    def warn_of_left_out(self) -> None:
+        """Log each channel that is left out; a run without it has other columns, and perhaps other roles."""
+        for reason in self.left_out:
+            log.warning("left out: %s", reason)
 
 
 def contents_of(location: Location) -> Contents:
@@ -63,14 +70,11 @@ def contents_of(location: Location) -> Contents:
             refused.append(error)
     if refused and not any(volume.dtype.name in IMAGES for volume in volumes.values()):
         raise refused[0]
-    for reason in refused:
-        # a warning: a run without the channel has other columns, and perhaps other roles
-        log.warning("left out: %s", reason)
     others = [f"{name} ({volume.dtype})" for name, volume in volumes.items() if volume.dtype.name not in IMAGES]
     if len(others) == len(volumes):
         found = f"its channels are {few(others) or 'none'}, and images are uint8 or uint16"
         raise DataError(location.uri, found, "Save them as uint16, after making sure that all values are in its range")
-    return Contents(location, volumes, levels, _voxel_size(location, volumes))
+    return Contents(location, volumes, levels, _voxel_size(location, volumes), tuple(refused))
 
 
 def openers_of(location: Location) -> tuple[dict[str, Opener], int]:

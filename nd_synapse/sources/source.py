@@ -129,7 +129,7 @@ class FileSource:
 
 
 def _again(location: Location, ranges: Ranges, only: Sequence[str]) -> FileSource:
-    return open_source(location).part(ranges, only)
+    return FileSource(contents_of(location), ranges, only)  # who pickled it has warned
 
 
 def open_source(location: Location) -> FileSource:
@@ -158,15 +158,17 @@ def open_source(location: Location) -> FileSource:
     UnavailableError
         If its server does not answer.
     """
-    return FileSource(contents_of(location))
+    contents = contents_of(location)
+    contents.warn_of_left_out()
+    return FileSource(contents)
 
 
 def box_of(location: Location, ranges: Ranges) -> Box:
-    """Return the box of three ranges; the volume is opened if one of them is missing."""
+    """Return the box of three ranges; if one is missing the volume is opened, without the warnings of a run."""
     z, y, x = ranges
     if z is not None and y is not None and x is not None:
         return Box(z, y, x)
-    return open_source(location).part(ranges).box
+    return FileSource(contents_of(location), ranges).box
 
 
 def _frame(contents: Contents) -> Frame:
