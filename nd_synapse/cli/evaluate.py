@@ -22,7 +22,7 @@ from nd_synapse.evaluate import marks, printout, truth
 from nd_synapse.evaluate.detections import Detections, is_adjustable, permissive, run_pipeline
 from nd_synapse.evaluate.evaluation import Evaluation, evaluate_labels, evaluate_points, join, with_synapses
 from nd_synapse.evaluate.inputs import Volumes
-from nd_synapse.evaluate.strictness import Advice, Marked, advise
+from nd_synapse.evaluate.strictness import Advice, Marked, advise, broken_promise
 from nd_synapse.evaluate.synapses import Extent, Synapses, synapses_of_labels
 from nd_synapse.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_synaptograms, read_synaptograms
 from nd_synapse.files.atomic import replacing
@@ -77,9 +77,12 @@ def _volume(request: Request) -> _Report:
     if first.scored_by and all(image.evaluation.curve is not None for image in images):
         subject += f"\nScore of a detection: {first.scored_by}."
     wider = [image.permissive for image in images if image.permissive is not None]
-    advised = _advise(request, wider, [image.extent for image in images]) if wider else None
+    advised, why_none = None, ""
+    if wider:
+        why_none = broken_promise(float(pipeline.settings["strictness"]), [image.evaluation for image in images], wider)
+        advised = _advise(request, wider, [image.extent for image in images], why_none)
     about = {"pipeline": _pipeline(pipeline, mask, first.roles)}
-    return _report(request, [(image.evaluation, image.shown) for image in images], subject, about, advised)
+    return _report(request, [(image.evaluation, image.shown) for image in images], subject, about, advised, why_none)
 
 
 def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, truth_file: Path) -> _Image:
@@ -112,11 +115,11 @@ def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, tru
 
 
 def _advise(
-    request: Request, evaluations: Sequence[Evaluation], extents: Sequence[Extent | None]
+    request: Request, evaluations: Sequence[Evaluation], extents: Sequence[Extent | None], why_none: str = ""
 ) -> tuple[Marked, Advice | None]:
-    """Return the detections of all images, and the strictness to use."""
+    """Return the detections of all images, and the strictness to use, unless it is said why there is none."""
     marked = Marked.of(evaluations, extents)
-    return marked, advise(marked, request.resamples, request.seed)
+    return marked, None if why_none else advise(marked, request.resamples, request.seed)
 
 
 @contextmanager
@@ -271,13 +274,14 @@ def _report(
     subject: str,
     about: Mapping[str, Any],
     advised: tuple[Marked, Advice | None] | None,
+    why_none: str = "",
 ) -> _Report:
     """Describe the evaluations of images, with what is shown of each, in text, pictures and tables."""
     evaluation = with_synapses(join([one for one, _ in images]))
     figures = {**about, "truth_file": _plain_paths(request.truth), **printout.as_json(evaluation)}
     text = printout.as_text(evaluation, subject)
     if advised is not None:
-        text += printout.advice_as_text(advised[1], len(images))
+        text += printout.advice_as_text(advised[1], len(images), why_none)
         figures["advice"] = printout.advice_as_json(advised[1])
     files: dict[str, bytes] = {}
     if request.out is not None:

@@ -63,7 +63,9 @@ def run_pipeline(
 
 def is_adjustable(pipeline: Pipeline) -> bool:
     """Return whether a pipeline has a strictness: what it detects has at least that in its column ``score``."""
-    return any(parameter.name == _STRICTNESS for parameter in pipeline.parameters)
+    return any(
+        parameter.name == _STRICTNESS and not isinstance(parameter.default, str) for parameter in pipeline.parameters
+    )
 
 
 def permissive(name: str, given: Mapping[str, str]) -> dict[str, str]:

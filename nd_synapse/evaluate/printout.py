@@ -118,10 +118,11 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def advice_as_text(advice: Advice | None, images: int) -> str:
-    """Return the lines on the strictness to use."""
+def advice_as_text(advice: Advice | None, images: int, why_none: str) -> str:
+    """Return the lines on the strictness to use, or why there is none if that is not for want of labels."""
     if advice is None:
-        return f"\nStrictness: none is advised; that takes {LEAST_SYNAPSES} labelled synapses, and one that is found\n"
+        why_none = why_none or f"that takes {LEAST_SYNAPSES} labelled synapses, and one that is found"
+        return f"\nStrictness: none is advised; {why_none}\n"
     strictness = advice.strictness
     ends = f"{strictness.low:.3g} to {strictness.high:.3g}"
     expected = ", ".join(

@@ -30,10 +30,13 @@ from nd_synapse.evaluate.evaluation import Evaluation
 from nd_synapse.evaluate.metrics import Rate, ratio, resampled
 from nd_synapse.evaluate.synapses import Extent
 
-__all__ = ["LEAST_SYNAPSES", "Advice", "Marked", "advise", "ratio_of_sums"]
+__all__ = ["LEAST_SYNAPSES", "Advice", "Marked", "advise", "broken_promise", "ratio_of_sums"]
 
 LEAST_SYNAPSES = 10
 """Labelled synapses below which no strictness is given."""
+
+_OFF = 0.05
+"""Share of the detections by which the scores of a laxer run may be wrong: those of `nomads-classifier` are by 0.01."""
 
 _TILES = 16  # at least, so that an interval means something
 _MOST_FOLDS = 20
@@ -121,6 +124,26 @@ class Advice:
     """The smallest score of a detection: nothing below it was tried."""
     synapses: int
     tiles: int
+
+
+def broken_promise(strictness: float, strict: Sequence[Evaluation], lax: Sequence[Evaluation]) -> str:
+    """Return why the scores of a lax run do not tell what a strictness finds, or nothing if they do.
+
+    `strict` are evaluations at that strictness, `lax` those of the same images at a lower one.
+    """
+    found = sum(len(one.detections.centre_um) for one in strict)
+    kept = 0
+    for one in lax:
+        if one.detections.score is not None:
+            kept += int(np.count_nonzero(one.detections.score >= strictness))
+        elif len(one.detections.centre_um):
+            return "the pipeline has a strictness, and its table no column score"
+    if abs(found - kept) <= max(2, _OFF * found):
+        return ""
+    return (
+        f"{found:,} are found at a strictness of {strictness:g}, and {kept:,} of those at a lower one\n"
+        "have at least that score: the pipeline's objects change with the strictness"
+    )
 
 
 def advise(marked: Marked, resamples: int = 1000, seed: int = 0) -> Advice | None:

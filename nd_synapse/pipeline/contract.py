@@ -133,6 +133,11 @@ class Pipeline(Protocol):
     """A detector of synapses, with its parameters set: immutable, picklable, free of files and network.
 
     Its methods are pure and may run in several threads at once.
+
+    A parameter ``strictness`` is a promise: the table has a column ``score`` (`Chosen.columns`), and what is found at a
+    strictness s are the objects of any lower one whose score is at least s. So ``nd-synapse evaluate`` and marks on the
+    report's page advise a strictness. Objects that are cut at the strictness merge at a lower one, and break it: let
+    `detect` cut them at a level of their own, and `select` choose by the score.
     """
 
     parameters: ClassVar[tuple[Parameter, ...]] = ()

@@ -89,6 +89,20 @@ def test_what_is_advised_gives_what_is_expected_on_other_images(
         assert advice[name]["low"] - 0.02 <= real[name]["value"] <= advice[name]["high"] + 0.02
 
 
+def test_no_strictness_is_advised_where_objects_merge_at_a_lower_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores of one object that fills the image tell nothing of the many that a higher strictness finds."""
+    image, labels = write_image(tmp_path, 1, synapses=100, side=128)
+    tifffile.imwrite(image, np.maximum(tifffile.imread(image), 20)[None], photometric="minisblack")
+    words = ["--pipeline", "strict", "--images", str(image), "--truth", str(labels), *SIZE]
+    assert evaluate(capsys, *words[:-2])["advice"] is None
+    assert main(words) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Strictness: none is advised; " in printed
+    assert "and 1 of those at a lower one have at least that score" in printed
+
+
 def test_one_image_is_cut_into_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image, labels = write_image(tmp_path, 1, synapses=100, side=128)
     out = tmp_path / "out"
