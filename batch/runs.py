@@ -48,12 +48,12 @@ class Records:
     """The record of one run, whose address is ``s3://bucket/prefix``."""
 
     def __init__(self, address: str) -> None:
-        form = re.fullmatch(r"s3://([^/]+)/([!-~]*[!-.0-~])", address)
+        form = re.fullmatch(r"s3://([^/]+)/([!-~]*[!-.0-~])", address.rstrip("/"))
         if form is None:
             raise UsageError(
                 f"run {address}", "it is not of the form s3://bucket/prefix", "Give the address that `submit` printed"
             )
-        self.address = address
+        self.address = address.rstrip("/")
         self._bucket, self._prefix = Bucket(form[1], _REMEDY), form[2]
 
     def claim(self, run: Run, region: str, created: str) -> Run:

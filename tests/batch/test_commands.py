@@ -759,6 +759,7 @@ def test_a_wrong_command_line_is_one_message(command: Callable[..., Said], words
         ("status", "a-run", "s3://bucket/prefix"),
         ("cancel", "s3://A/b", "no bucket has such a name"),
         ("logs", f"s3://{BUCKET}/runs/other", "has no run.json"),
+        ("status", f"s3://{BUCKET}/runs/other/", "runs/other: it has no run.json"),
         ("resume", "s3://no-such-bucket/runs/a-run", "has no run.json"),
     ],
 )
