@@ -27,7 +27,7 @@ from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
-from tests.detection.test_passes import noisy
+from tests.detection.test_passes import Arrays, noisy
 from tests.fixtures_boss import start_boss
 from tests.memory_limit import Completed, demand_memory_limit, run_limited
 
@@ -117,12 +117,15 @@ def test_the_plan_states_the_peak_of_a_worker_before_the_run(tmp_path: Path, dty
     assert max(peaks) < worker < 2 * max(peaks)
 
 
-def test_blocks_whose_labels_cannot_be_packed_are_refused_before_the_run(tmp_path: Path) -> None:
-    source = noisy((2, 8, 8), np.uint8, 1)
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, "400,000,000"), (np.uint64, "250,000,000")])
+def test_blocks_whose_labels_or_voxels_cannot_be_packed_are_refused_before_the_run(
+    tmp_path: Path, dtype: type, most: str
+) -> None:
+    source = Arrays(**dict.fromkeys(("pre", "post"), np.zeros((2, 8, 8), dtype)))
     pipeline = registry.build("nomads-unsupervised", {})
     roles, names, box = {"presynaptic": "pre", "postsynaptic": "post"}, ("pre", "post"), Box.of_shape((900, 900, 900))
     plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), box.shape, tmp_path)
-    with pytest.raises(UsageError, match="400,000,000 voxels, whatever the memory"):
+    with pytest.raises(UsageError, match=f"{most} voxels, whatever the memory"):
         check_memory(plan, 1, 1, 2**50)
 
 

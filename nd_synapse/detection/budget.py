@@ -29,6 +29,9 @@ _VOXEL_BYTES = 12
 _LARGEST_BLOCK = 400_000_000
 """Voxels of a block: its labels are packed in one piece, which holds less than 2 GiB."""
 
+_LARGEST_TILE_BYTES = 2_000_000_000
+"""Of the block in one channel, which is packed so, too, where the parts of a run share it."""
+
 _LEFT_BYTES = 32 * 2**20
 """What a pass leaves of the smallest block: counts, projections, the head of a table."""
 
@@ -226,10 +229,11 @@ def check_memory(plan: Plan, cpus: int, pulls: int, limit_bytes: int, run: Box |
             f"Give --block-size {','.join(map(str, fewer))}",
         )
     voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
-    if voxels > _LARGEST_BLOCK:
+    largest = min(_LARGEST_BLOCK, _LARGEST_TILE_BYTES // max(plan.source.dtype(c).itemsize for c in plan.pulled()))
+    if voxels > largest:
         raise UsageError(
             f"blocks of {plan.block_size} voxels",
-            f"a block may have {_LARGEST_BLOCK:,} voxels, whatever the memory",
+            f"a block may have {largest:,} voxels, whatever the memory",
             "Give a smaller --block-size",
         )
     if not fits(plan, cpus, pulls, limit_bytes, run):
