@@ -68,7 +68,10 @@ def load_function(path: str) -> Callable[..., Any]:
         raise UnknownNameError(requested, found, remedy) from error
     if function is None:
         raise UnknownNameError(requested, f"{module_name} has no {name}", remedy)
-    if not callable(function) or isinstance(function, type):
+    if isinstance(function, type):
+        remedy = "Name a function; a pipeline that is a class gets its name by an entry point nd_synapse.pipelines"
+        raise UnknownNameError(requested, "it is a class, not a function", remedy)
+    if not callable(function):
         raise UnknownNameError(requested, f"it is {type(function).__name__}, not a function", remedy)
     loaded: Callable[..., Any] = function
     return loaded

@@ -188,6 +188,7 @@ WRONG = {
     "no-such-module": (["--pipeline", "nowhere:function"], "importing nowhere ended with ModuleNotFoundError"),
     "no-such-function": (["--pipeline", "mine:nothing"], "mine has no nothing"),
     "no-function": (["--pipeline", "os:sep"], "it is str, not a function"),
+    "a-class": (["--pipeline", "pathlib:Path"], "a pipeline that is a class gets its name by an entry point"),
     "masks-of-one-name": (
         ["--pipeline", "mine:clashing"],
         "two of them would be called mine-clashing-predictions",

@@ -14,7 +14,7 @@ A pipeline does not need to know where a block ends, and its result must not dep
 that refer to a whole slice, or to the border of the volume.
 
 Objects are the 26-connected components of all detected voxels. `Pipeline` has a method for each step; all but `detect`
-have a default, so the smallest pipeline is a class with a name and that one method.
+have a default, so the smallest pipeline is a class with a name, a role and that one method.
 """
 
 from __future__ import annotations
@@ -151,6 +151,7 @@ class Pipeline(Protocol):
     @property
     def help(self) -> str:
         """One line for the user."""
+        return ""
 
     @property
     def roles(self) -> tuple[Role, ...]:

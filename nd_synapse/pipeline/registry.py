@@ -103,6 +103,9 @@ def build(name: str, given: Mapping[str, str]) -> Pipeline:
     """Build a pipeline with its parameters set."""
     build_it = factory(name)
     pipeline: Pipeline = build_it(**parse_parameters(_declared(build_it), given))
+    if ":" not in name and pipeline.name != name:
+        found = f"its entry point calls it so, and its attribute name says {pipeline.name!r}"
+        raise UsageError(f"pipeline {name!r}", found, "Call it the same in both")
     return pipeline
 
 

@@ -61,10 +61,12 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
         If the user named a role or a channel that does not exist, or no channel carries a marker of a role that is not
         optional.
     UsageError
-        If several channels carry the same marker, or one channel would play two roles.
+        If several channels carry the same marker, one channel would play two roles, or there is no role.
     DataError
         If there is no channel.
     """
+    if not roles:
+        raise UsageError("channels for the pipeline", "it has no roles, so it would get none", "Declare its roles")
     _check_chosen(roles, channels, chosen)
     if not channels:
         raise DataError(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.grid import mirrored
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
+from nd_synapse.evaluate.detections import is_adjustable, permissive
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline, Place
@@ -149,6 +150,17 @@ def test_tables_and_slabs_of_a_small_block_are_in_what_a_worker_has_whatever_its
     """They are more than is declared for so few voxels; a worker without a block takes 45 of its 60 MiB."""
     counting, detecting, declared = memory_of(built(variant), shape, np.uint16)
     assert max(counting, detecting) < declared + 12 * 2**20
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if is_adjustable(built(name))])
+def test_scores_tell_what_a_higher_strictness_finds(variant: str) -> None:
+    """To a twentieth, as `nd-synapse evaluate` asks for its advice."""
+    name, given = VARIANTS[variant]
+    pipeline, lax = built(variant), registry.build(name, permissive(name, given))
+    channels = volume(pipeline, (5, 70, 70), np.uint8, "spots")
+    found, more = (detect_arrays(each, channels, VOXEL_SIZE_NM, threads=1) for each in (pipeline, lax))
+    kept = np.count_nonzero(more.table["score"] >= float(pipeline.settings["strictness"]))
+    assert kept == pytest.approx(len(found.table["id"]), rel=0.05, abs=2)
 
 
 @every_pipeline

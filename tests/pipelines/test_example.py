@@ -16,6 +16,7 @@ import pytest
 from benchmarks import accuracy
 from benchmarks.data_sets import data_sets
 from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.errors import UsageError
 from nd_synapse.local_boss.synthetic import generate
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.listing import described, listed
@@ -62,6 +63,21 @@ def test_the_pipeline_of_the_example_is_listed_and_runs() -> None:
     )
     assert many.finding["threshold"] < few.finding["threshold"]
     assert len(many.table["id"]) > len(few.table["id"]) > 0
+
+
+@pytest.mark.usefixtures("example")
+def test_a_pipeline_with_another_name_than_its_entry_point_or_without_roles_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The record of a run would name a pipeline that nobody has; and a mistake would be a KeyError in every block."""
+    example = importlib.import_module("bright_spots").BrightSpots
+    monkeypatch.setattr(example, "roles", ())
+    with pytest.raises(UsageError, match="it has no roles, so it would get none"):
+        detect_arrays(example(), {"PSD95": np.zeros((2, 9, 9), np.uint8)}, VOXEL_SIZE_NM)
+    monkeypatch.setattr(example, "name", "spots")
+    with pytest.raises(UsageError, match="its attribute name says 'spots'"):
+        registry.build("bright-spots", {})
+    assert "bright-spots         cannot be used: its entry point" in listed()
 
 
 @pytest.mark.slow
