@@ -84,8 +84,11 @@ def checked(detected: Detected, shape: tuple[int, ...]) -> Detected:
     wrong = {name: (types[name], s.shape) for name, s in sets.items() if s.shape != shape or types[name] != np.bool_}
     wrong |= {name: (e.dtype, e.shape) for name, e in evidence.items() if e.shape != shape or e.dtype.kind != "u"}
     if wrong or not 1 <= len(sets) <= _SETS:
-        found = f"{len(sets)} sets; of another form: {wrong}"
-        raise DataError(what, found, f"Give 1 to {_SETS} sets of booleans, and evidence in unsigned integers")
+        found = f"{len(sets)} sets" + (f"; of another form: {wrong}" if wrong else "")
+        remedy = (
+            f"Give 1 to {_SETS} sets of booleans, and evidence in unsigned integers, of that shape: without the halo"
+        )
+        raise DataError(what, found, remedy)
     return Detected(sets, evidence)
 
 

@@ -52,4 +52,7 @@ def choose(pipeline: Pipeline, objects: Objects, finding: Finding) -> Chosen:
     if wrong or not masks:
         found = f"of {rows[0]} objects it returned {wrong or 'no mask'}"
         raise DataError(what, found, "Return a mask, and columns, with a value for every object")
+    taken = [name for name in columns if name in objects and not name.startswith(("max_", "sum_", "mean_"))]
+    if taken:
+        raise DataError(what, f"the table has a column {taken[0]!r} already", "Call the column otherwise")
     return Chosen(masks, columns)

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.errors import DataError
 from nd_synapse.pipeline.parameters import Parameter, check_parameters
 from nd_synapse.pipeline.roles import Role, find_channels
 
@@ -313,6 +314,13 @@ class Pipeline(Protocol):
             The objects of each mask, and further columns of the table.
         """
         del finding
+        missing = [name for name in self.masks if f"voxels_{name}" not in objects]
+        if missing:
+            raise DataError(
+                f"mask {missing[0]!r} of {self.name}",
+                "detect returns no set of that name",
+                "Name a set after each mask, or choose the objects in select",
+            )
         return Chosen({name: objects[f"voxels_{name}"] > 0 for name in self.masks})
 
     def scores(

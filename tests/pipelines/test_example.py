@@ -16,7 +16,7 @@ import pytest
 from benchmarks import accuracy
 from benchmarks.data_sets import data_sets
 from nd_synapse.detection.in_memory import detect_arrays
-from nd_synapse.errors import UsageError
+from nd_synapse.errors import DataError, UsageError
 from nd_synapse.local_boss.synthetic import generate
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.listing import described, listed
@@ -66,11 +66,16 @@ def test_the_pipeline_of_the_example_is_listed_and_runs() -> None:
 
 
 @pytest.mark.usefixtures("example")
-def test_a_pipeline_with_another_name_than_its_entry_point_or_without_roles_is_refused(
+def test_a_pipeline_with_other_names_than_its_entry_point_and_sets_or_without_roles_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The record of a run would name a pipeline that nobody has; and a mistake would be a KeyError in every block."""
     example = importlib.import_module("bright_spots").BrightSpots
+    channels = generate((2, 40, 40)).channels
+    with monkeypatch.context() as other:
+        other.setattr(example, "masks", ("Spots",))
+        with pytest.raises(DataError, match="detect returns no set of that name"):
+            detect_arrays(example(), channels, VOXEL_SIZE_NM)
     monkeypatch.setattr(example, "roles", ())
     with pytest.raises(UsageError, match="it has no roles, so it would get none"):
         detect_arrays(example(), {"PSD95": np.zeros((2, 9, 9), np.uint8)}, VOXEL_SIZE_NM)
