@@ -16,7 +16,7 @@ PACKAGE = Path(nd_synapse.__file__).resolve().parent
 ROOT = PACKAGE.parent
 
 WITHOUT_EFFECT = {
-    "nd_synapse/__init__.py": "names the version",
+    "nd_synapse/__init__.py": "names what users import",
     "nd_synapse/credentials.py": "keeps the token out of texts",
     "nd_synapse/errors.py": "what is raised",
     "nd_synapse/files/__init__.py": "empty",
@@ -29,6 +29,7 @@ WITHOUT_EFFECT = {
     "nd_synapse/redaction.py": "keeps secrets out of texts",
     "nd_synapse/text.py": "texts of messages",
     "nd_synapse/values.py": "reads options",
+    "nd_synapse/version.py": "names the version",
     "nd_synapse/wording.py": "names of options in messages",
     "nd_synapse/volumes.py": "the contract of a source; its voxels are compared by digests",
 }
