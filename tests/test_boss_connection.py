@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intern.resource.boss.resource import ChannelResource, CollectionResource
 
-from nd_synapse.boss import transport
+from nd_synapse import responses
 from nd_synapse.boss.address import address_of
 from nd_synapse.boss.connection import Patience, connect, describe_resource
 from nd_synapse.boss.cutouts import erase_block, read_cutout, write_block
@@ -155,7 +155,7 @@ def test_an_answer_that_stalls_ends_by_the_read_limit_and_is_retried(boss, fault
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"])
 def test_an_answer_that_comes_byte_by_byte_without_end_is_cut_and_named(monkeypatch, head):
-    monkeypatch.setattr(transport, "_RESPONSE_S", 0.2)
+    monkeypatch.setattr(responses, "_RESPONSE_S", 0.2)
 
     def drip(line: socket.socket, ended: threading.Event) -> None:
         line.recv(65536)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +25,7 @@ import tifffile
 import zarr
 
 import driver
+from nd_synapse import responses
 from nd_synapse.cli import sources
 from nd_synapse.errors import PermissionDeniedError, RangeError, UnavailableError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box
@@ -82,6 +83,8 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128  # a source opens many connections at once
     requests: list[str]
     answers: dict[str, int]
+    broken: str = ""
+    """How the first response for a chunk ends: "cut" short, or never, byte after "byte"."""
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -92,6 +95,16 @@ class _Handler(SimpleHTTPRequestHandler):
         status = next((code for part, code in self.server.answers.items() if part in self.path), 200)
         if status != 200 or Path(self.translate_path(self.path)).is_dir():
             self.send_error(status if status != 200 else 404)
+        elif self.server.broken and "/c/" in self.path:
+            how, self.server.broken = self.server.broken, ""
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            with suppress(OSError):  # until the client has had enough
+                while how == "byte":
+                    self.wfile.write(b" ")
+                    time.sleep(0.02)
+            self.close_connection = True
         else:
             super().do_GET()
 
@@ -310,6 +323,19 @@ class TestRefusals:
             server.answers = {}
             with pytest.raises(UnknownNameError, match="no Zarr array"):
                 open_source(Location(f"{url}/b"))
+
+    @pytest.mark.parametrize("how", ["cut", "byte"])
+    def test_a_response_that_is_cut_short_or_does_not_end_is_requested_again(
+        self, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(responses, "_RESPONSE_S", 0.5)
+        write("ome05.zarr", tmp_path / "a.zarr", CHANNELS)
+        with served(tmp_path) as (url, server):
+            source = open_source(Location(f"{url}/a.zarr"))
+            server.broken = how
+            found = source.get_cutout("PSD95", *PART)
+        assert np.array_equal(found, CHANNELS["PSD95"][Box(*PART).slices()])
+        assert not server.broken
 
     def test_a_range_outside_and_a_channel_that_is_not_there_are_refused(self, tmp_path: Path) -> None:
         write("stacks", tmp_path / "a", CHANNELS)

@@ -41,13 +41,14 @@ class _Web:
     def __init__(self, url: str) -> None:
         import requests  # they are imported only where there is a web server
         import urllib3
-        from requests.adapters import HTTPAdapter
+
+        from nd_synapse.responses import WholeAdapter
 
         self.url = url
         self._session = requests.Session()
         retries = urllib3.Retry(4, connect=2, status_forcelist=_BUSY, backoff_factor=0.5, raise_on_status=False)
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE, max_retries=retries))
+            self._session.mount(scheme, WholeAdapter(pool_maxsize=AT_ONCE, max_retries=retries))
 
     def read(self, key: str, range_header: str | None = None) -> bytes | None:
         """Return a file, or a part of it by a header such as ``bytes=0-9``; None if there is none."""
