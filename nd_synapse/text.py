@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["one_line", "shortened", "system_reason"]
+__all__ = ["levels_there", "one_line", "shortened", "system_reason"]
 
 _MARK = " ... ({:,} characters left out) ... "
 
@@ -31,3 +31,8 @@ def shortened(text: str, most: int) -> str:
 def system_reason(cause: OSError) -> str:
     """Return the message of a system error, with its name."""
     return f"{cause.strerror or cause} ({errno.errorcode.get(cause.errno or 0, 'no error number')})"
+
+
+def levels_there(count: int) -> str:
+    """Return which levels a volume has, as what was found."""
+    return f"it has the levels 0 to {count - 1}" if count > 1 else "it has the level 0 alone"

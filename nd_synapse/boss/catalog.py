@@ -17,6 +17,7 @@ from intern.resource.boss.resource import (
 from nd_synapse.boss.connection import call, describe_resource
 from nd_synapse.errors import DataError, PermissionDeniedError, UnknownNameError, UsageError, closest
 from nd_synapse.geometry import NANOMETRES, Box, Frame
+from nd_synapse.text import levels_there
 
 __all__ = [
     "LARGEST_LEVEL",
@@ -101,7 +102,7 @@ def at_level(frame: Frame, experiment: Mapping[str, Any], level: int) -> Frame:
     """
     count = int(experiment.get("num_hierarchy_levels") or 1)
     if level >= count:
-        found = f"it has the levels 0 to {count - 1}"
+        found = levels_there(count)
         raise UnknownNameError(f"level {level} of experiment {experiment['name']}", found, "Give another --resolution")
     factors = [2**level if axis in "yx" or experiment.get("hierarchy_method") == "isotropic" else 1 for axis in "zyx"]
     ends = ((start // n, -(-stop // n)) for (start, stop), n in zip(frame.extent.ranges, factors, strict=True))

@@ -17,6 +17,7 @@ from nd_synapse.files.chunked import Chunked, Objects, metadata_of
 from nd_synapse.files.image import Image, axes_of_names, in_nanometres
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import UNKNOWN_SIZE, KnownSize
+from nd_synapse.text import levels_there
 
 __all__ = ["datasets", "level_count", "open_dataset"]
 
@@ -64,7 +65,7 @@ def open_dataset(objects: Objects, path: str, name: str, level: int = 0) -> Imag
         return _image(objects, path, name, group, {})
     said = metadata_of(objects, _below(path, f"s{level}/{_ATTRIBUTES}"), name)
     if not said:
-        found = f"it has the levels 0 to {level_count(objects, path, name) - 1}"
+        found = levels_there(level_count(objects, path, name))
         raise UnknownNameError(f"level {level} of {name}", found, "Give another --resolution")
     with reading(name):
         factors = group["scales"][level] if "scales" in group else ()

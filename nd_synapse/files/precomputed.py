@@ -16,6 +16,7 @@ from nd_synapse.files.image import Image
 from nd_synapse.files.reading import reading
 from nd_synapse.files.segments import unpacked
 from nd_synapse.files.shards import Shards
+from nd_synapse.text import levels_there
 
 __all__ = ["level_count", "open_scale", "volumes"]
 
@@ -50,7 +51,7 @@ def open_scale(objects: Objects, path: str, name: str, level: int = 0) -> Image:
     with reading(name):
         scales = info["scales"]
         if level >= len(scales):
-            found = f"it has the levels 0 to {len(scales) - 1}"
+            found = levels_there(len(scales))
             raise UnknownNameError(f"level {level} of {name}", found, "Give another --resolution")
         said = scales[level]
         scale = _Scale(

@@ -16,6 +16,7 @@ from nd_synapse.errors import DataError, UnknownNameError, few
 from nd_synapse.files.image import Image, axes_of_names, image_of_array, in_nanometres
 from nd_synapse.files.slabs import MAX_SLICE_BYTES, UNKNOWN_SIZE, KnownSize
 from nd_synapse.files.zarr_chunks import chunked
+from nd_synapse.text import levels_there
 
 __all__ = ["Node", "array_names", "image_of", "levels", "open_node", "open_zarr"]
 
@@ -132,7 +133,7 @@ def _of_group(path: str, group: zarr.Group, level: int) -> Image:
     said = _multiscale(path, scales[0])
     first = said.paths[0]
     if level >= len(said.paths):
-        found = f"it has the levels 0 to {len(said.paths) - 1}"
+        found = levels_there(len(said.paths))
         raise UnknownNameError(f"level {level} of {path}", found, "Give another --resolution")
     if lacking := [one for one in (first, said.paths[level]) if one not in group]:
         raise DataError(path, f"its metadata name an array {lacking[0]} that is not there", "Copy it anew")

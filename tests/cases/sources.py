@@ -150,7 +150,7 @@ CASES = (
         "precomputed-missing-level",
         "level 3 of a precomputed volume of one",
         _BEFORE,
-        "2: level 3 of precomputed://a/PSD95: it has the levels 0 to 0. Give another --resolution.",
+        "2: level 3 of precomputed://a/PSD95: it has the level 0 alone. Give another --resolution.",
         _damaged("precomputed", Path.exists, "--resolution", "3"),
     ),
     Case(
