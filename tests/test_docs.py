@@ -337,11 +337,23 @@ def write_labels(table: Path, labels: Path) -> None:
             writer.writerow([row["id"], *place, "false" if number % 9 == 0 else "true", "nomads-unsupervised", 1])
 
 
+def install_example(folder: Path) -> None:
+    """Put the class of CONTRIBUTING.md into a folder with what ``pip install`` leaves of its distribution."""
+    contributing = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (program,) = (text for text in fenced(contributing) if "class BrightSpots" in text)
+    (folder / "bright_spots.py").write_text(program)
+    installed = folder / "bright_spots-0.1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: bright-spots\nVersion: 0.1\n")
+    points = "[nd_synapse.pipelines]\nbright-spots = bright_spots:BrightSpots\n"
+    (installed / "entry_points.txt").write_text(points)
+
+
 def done(words: list[str], folder: Path) -> str:
     """Run a command of ours in a folder as a document shows it; return what it prints."""
     line = [sys.executable, "-m", "nd_synapse", *words[1:]]
     environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
-    environment["PYTHONPATH"] = str(REPOSITORY)
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (REPOSITORY, folder)))
     if words[1] != "view":
         ended = subprocess.run(
             line, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
@@ -378,6 +390,7 @@ class TestTutorials:
         (tmp_path / "points.csv").write_text(f"z,y,x\n{points}")
         (program,) = (text for text in fenced((TUTORIALS / "pipeline.md").read_text()) if text.startswith("def "))
         (tmp_path / "bright.py").write_text(program)
+        install_example(tmp_path)
 
         printed = [done(words, tmp_path) for words in commands(TUTORIALS / "own-data.md")]
         assert printed[0].splitlines()[-1].endswith("nd-synapse run --source my_slice --voxel-size-nm Z,Y,X")
@@ -390,7 +403,7 @@ class TestTutorials:
             "nomads-unsupervised,",
             "bright-bright,",
         ]
-        assert len([*tmp_path.glob("*/*/PyMeda_*.html")]) == 4
+        assert len([*tmp_path.glob("*/*/PyMeda_*.html")]) == 5
 
 
 @pytest.fixture(scope="module")
