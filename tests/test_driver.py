@@ -214,13 +214,13 @@ class TestRealVolume:
             assert int(row["id"]) == number
             assert int(row["voxels"]) == len(voxels)
             for axis, voxel, size in zip("zyx", centroid, VOXEL_SIZE_NM, strict=True):
-                assert float(row[f"centroid_{axis}_voxel"]) == pytest.approx(voxel)
-                assert float(row[f"centroid_{axis}_um"]) == pytest.approx(voxel * size / 1000)
+                assert float(row[f"centroid_{axis}_voxel"]) == pytest.approx(voxel, abs=1e-4)
+                assert float(row[f"centroid_{axis}_um"]) == pytest.approx(voxel * size / 1000, abs=1e-4)
             assert float(row["volume_um3"]) == pytest.approx(len(voxels) * 0.0007)
             touches = np.any(voxels == 0) or np.any(voxels == np.array(FAR_CORNER.shape) - 1)
             assert row["touches_border"] == str(bool(touches))
             for name, image in images.items():
-                assert float(row[f"mean_{name}"]) == pytest.approx(image[tuple(voxels.T)].mean())
+                assert float(row[f"mean_{name}"]) == pytest.approx(image[tuple(voxels.T)].mean(), rel=1e-5)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
