@@ -106,7 +106,7 @@ lock: $(VENV)/tools/.made  ## pin requirements*.txt anew from pyproject.toml and
 	$(UV) requirements-demo.in -o requirements-demo.txt
 	$(UV) requirements-dev.in -o requirements-dev.txt
 	$(UV) requirements-tools.in -o requirements-tools.txt
-	$(UV) requirements-peers.in -o requirements-peers.txt
+	$(subst 3.11,3.11.1,$(UV)) requirements-peers.in -o requirements-peers.txt  # ome-zarr takes no 3.11.0
 	$(UV) requirements-docs.in -o requirements-docs.txt
 
 $(VENV)/docs/.made: requirements-docs.txt $(VENV)/.runtime
