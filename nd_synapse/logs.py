@@ -7,6 +7,7 @@ process: each job.log has the records of its own job, and those of threads that 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -43,6 +44,10 @@ class LogSettings:
     """Lowest level on standard error; None leaves it, and the levels of all loggers, to the program that imports us."""
     file: Path | None = None
     """The job.log."""
+
+
+_RETRY = re.compile(r"^Retrying \(.*?\) after connection broken by '(.*)': (\S*)$", re.DOTALL)
+"""What urllib3 says, with its own bookkeeping in it."""
 
 
 class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # it is generic in typeshed only
@@ -90,7 +95,7 @@ class _Lines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """Return the line of a record."""
-        record.message = one_line(shortened(record.message, _MESSAGE))
+        record.message = one_line(shortened(_RETRY.sub(r"Retrying \2 after \1", record.message), _MESSAGE))
         return super().formatMessage(record)
 
 

@@ -77,7 +77,7 @@ def test_a_voxel_of_the_mask_has_the_id_of_its_row(made: Path) -> None:
     table = rows(made)
     assert len(table) > 20
     np.testing.assert_array_equal(voxels != 0, mask != 0)
-    np.testing.assert_array_equal(group["0"][:], mask)  # type: ignore[index]
+    np.testing.assert_array_equal(group["0"][:], mask)  # type: ignore[index] # an array
     for row in table:
         places = np.argwhere(voxels == int(row["id"]))
         assert len(places) == int(row["voxels"])

@@ -175,3 +175,11 @@ def test_no_message_is_more_than_a_line_of_bounded_length(tmp_path: Path, capsys
         assert text.count("\n") == 1
         assert "no file x\\ny" in text
         assert len(text) < 5000
+
+
+def test_a_request_that_is_repeated_is_said_without_the_bookkeeping_of_its_library() -> None:
+    said = "Retrying (Retry(total=3, connect=2)) after connection broken by 'ReadTimeoutError(\"timed out\")': /a/b"
+    record = logging.LogRecord("urllib3.connectionpool", logging.WARNING, "", 1, said, None, None)
+
+    line = logs._Lines("%(message)s", traces=False).format(record)
+    assert line == 'Retrying /a/b after ReadTimeoutError("timed out")'

@@ -412,7 +412,7 @@ def confides(secret: str) -> None:
     log = logging.getLogger(__name__)
     log.warning("all that I know: %s", secret)
     try:
-        raise ValueError(secret)  # noqa: TRY301
+        raise ValueError(secret)  # noqa: TRY301 - what a user writes
     except ValueError:
         log.exception("all that I know", stack_info=True)
     for descriptor in (1, 2):

@@ -232,7 +232,7 @@ class BlockPool:
         try:
             # without a name where there is /proc: nothing is left of it when this process is killed
             opened = _PROCESSES / f"{os.getpid()}/fd"
-            file: IO[bytes] = tempfile.TemporaryFile() if opened.is_dir() else tempfile.NamedTemporaryFile()  # noqa: SIM115
+            file: IO[bytes] = tempfile.TemporaryFile() if opened.is_dir() else tempfile.NamedTemporaryFile()  # noqa: SIM115 - kept open
             self._files.append(file)
             pickle.dump(packed, file)
             file.flush()

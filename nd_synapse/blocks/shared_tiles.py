@@ -1,4 +1,4 @@
-"""The voxels of a run in parts, read from their source once: whoever pulls a tile leaves it for the other parts."""
+"""The voxels of a run in parts, read from their source once: a part that pulls a tile leaves it for the others."""
 
 from __future__ import annotations
 

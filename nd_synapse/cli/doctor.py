@@ -92,7 +92,7 @@ def _boss(host: str, token: Token) -> str:
     from nd_synapse.boss.connection import call, connect, url_for
     from nd_synapse.boss.transport import Patience
 
-    # whoever asks a doctor does not wait for minutes
+    # a doctor must not take minutes
     remote = connect(host, token, patience=Patience(connect_s=5.0, read_s=20.0, attempts=2))
     names = call(remote, f"the list of collections of {host}", remote.list_collections)
     whose = "the token" if token.is_secret else "the token 'public'"

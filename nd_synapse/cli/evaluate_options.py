@@ -171,7 +171,18 @@ def request_of(options: argparse.Namespace) -> Request:
 
 def _check(request: Request, pipeline_options: Sequence[str]) -> None:
     """Refuse options that do not go together."""
-    for wrong, what, remedy in (
+    for wrong, what, remedy in (*_of_truth(request, pipeline_options), *_of_inputs(request, pipeline_options)):
+        if wrong:
+            raise UsageError("the command line", what, remedy)
+
+
+_Rule = tuple[bool, str, str]
+"""Whether options do not go together, what is wrong, and what to do."""
+
+
+def _of_truth(request: Request, pipeline_options: Sequence[str]) -> tuple[_Rule, ...]:
+    """Return the rules of the options that give the truth."""
+    return (
         (
             (request.labels is None) != (request.folder is None),
             "--labels and FOLDER go together",
@@ -198,6 +209,12 @@ def _check(request: Request, pipeline_options: Sequence[str]) -> None:
             f"there are {len(request.images or request.detections)} inputs and {len(request.truth)} truths",
             "Give one truth for each, in the same order",
         ),
+    )
+
+
+def _of_inputs(request: Request, pipeline_options: Sequence[str]) -> tuple[_Rule, ...]:
+    """Return the rules of the options that say what is compared, and how."""
+    return (
         (
             bool(request.images) and request.voxel_size_nm is None,
             "the size of the images' voxels is not known",
@@ -234,9 +251,7 @@ def _check(request: Request, pipeline_options: Sequence[str]) -> None:
             "Leave them out, or give --images",
         ),
         (request.mask == "", "--mask is empty", "Name a mask, or leave it out"),
-    ):
-        if wrong:
-            raise UsageError("the command line", what, remedy)
+    )
 
 
 def _paths(option: str, texts: Sequence[str]) -> tuple[Path, ...]:

@@ -114,7 +114,7 @@ def _decoder(name: str, said: Mapping[str, Any]) -> Callable[[bytes], bytes]:
     if kind in ("blosc", "zstd"):
         from numcodecs import Blosc, Zstd
 
-        return (Blosc() if kind == "blosc" else Zstd()).decode  # type: ignore[no-any-return]
+        return (Blosc() if kind == "blosc" else Zstd()).decode  # type: ignore[no-any-return] # numcodecs has no types
     known: dict[str, Callable[[bytes], bytes]] = {
         "raw": bytes,
         # with useZlib, zlib in the place of gzip; 32 knows both by their headers

@@ -114,7 +114,7 @@ def png(drawn: Figure) -> bytes:
 def svg(drawn: Figure) -> bytes:
     """Return the figure as an SVG whose text can be edited; the same figure gives the same bytes."""
     out = io.BytesIO()
-    FigureCanvasSVG(drawn).print_svg(out, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+    FigureCanvasSVG(drawn).print_svg(out, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call] # no types there
     return out.getvalue()
 
 

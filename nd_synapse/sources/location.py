@@ -112,7 +112,7 @@ class Location:
         return cls(
             content["uri"],
             int(content["resolution"]),
-            None if size is None else tuple(map(float, size)),  # type: ignore[arg-type]
+            None if size is None else tuple(map(float, size)),  # type: ignore[arg-type] # three, as written
             content["name"],
             tuple(content.get("channel_uris", {}).items()),
             bool(content.get("scale_float", False)),
