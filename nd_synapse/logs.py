@@ -190,11 +190,11 @@ def _adjust_levels() -> None:
 
 def _set_levels(level: int) -> None:
     """Set the root to a level, and verbose libraries to warnings."""
-    # tifffile logs what it finds wrong with a file; our error follows, in one line
+    # these log what they find wrong with a file, and where no credentials are; our error follows, in one line
     levels: dict[str | None, int] = {
         None: level,
         **dict.fromkeys(_VERBOSE, logging.WARNING),
-        "tifffile": logging.CRITICAL,
+        **dict.fromkeys(("tifffile", "google.auth"), logging.CRITICAL),
     }
     for name, wanted in levels.items():
         logger = logging.getLogger(name)

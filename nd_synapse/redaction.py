@@ -35,6 +35,7 @@ __all__ = [
     "is_known_in",
     "redacted",
     "redacted_values",
+    "secrets_among",
     "words_and_environment",
 ]
 
@@ -58,10 +59,14 @@ _URL_VARIABLES = re.compile(r"(?i:(https?|all|ftp)_proxy)|AWS_ENDPOINT_URL.*")
 _AUTHORIZATION = r"""(?i:authorization)["']?\s*[:=]\s*(?:b(?=["']))?["']?(?:(?i:token|bearer|basic)\s+)?"""
 _BARE = r"\bToken\s+(?=\S*\d)(?=\S{8})"
 # As in ~/.aws/credentials, in the answer of a credential_process, in an environment that is printed, in a signed link.
-_NAMES = "boss_token|secret_?access_?key|session_?token|x-amz-(?:signature|security-token|credential)"
+_NAMES = (
+    "boss_token|secret_?access_?key|session_?token|access_token|refresh_token|client_secret|"
+    "x-amz-(?:signature|security-token|credential)"
+)
 _NAMED = rf"""(?i:{_NAMES})["']?\s*[:=]\s*["']?"""
 _VALUES = re.compile(rf"""({_AUTHORIZATION}|{_BARE}|{_NAMED})[^\s'",;&)}}\]\\]+""")
-_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
+# keys of AWS, tokens of Google, and what a key has signed for Google
+_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bya29\.[\w.-]{8,}|\beyJ[\w-]{8,}(?:\.[\w-]{8,}){1,2}")
 _USER_IN_URL = re.compile(r"""(?<=://)[^\s/@"'`<>?#]+@""")
 
 _known: Counter[Token] = Counter()
@@ -92,7 +97,7 @@ def words_and_environment(words: Sequence[str], environ: Mapping[str, str]) -> t
     """Return the secrets of a command line that is not parsed yet, and of its environment."""
     given = [following for word, following in pairwise(words) if word == "--token"]
     given += [word.removeprefix("--token=") for word in words if word.startswith("--token=")]
-    return (*_tokens(given), *_of_environment(environ))
+    return (*secrets_among(given), *_of_environment(environ))
 
 
 def _of_environment(environ: Mapping[str, str]) -> tuple[Token, ...]:
@@ -103,15 +108,15 @@ def _of_environment(environ: Mapping[str, str]) -> tuple[Token, ...]:
             with suppress(ValueError):
                 password = urlsplit(value if "://" in value else f"//{value}").password or ""
                 found += [password, unquote(password)]
-    return _tokens(found)
+    return secrets_among(found)
 
 
-def _tokens(texts: Sequence[str]) -> tuple[Token, ...]:
-    """Return texts as secrets; what no token can be is left out, such as a short word."""
+def secrets_among(texts: Iterable[object]) -> tuple[Token, ...]:
+    """Return texts as secrets; what no token can be is left out, such as None and a short word."""
     tokens = []
     for text in dict.fromkeys(texts):
         with suppress(UsageError):
-            tokens.append(Token(text))
+            tokens.append(Token(text))  # type: ignore[arg-type] # it refuses what is no text
     return tuple(tokens)
 
 

@@ -12,10 +12,15 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-__all__ = ["WholeAdapter"]
+__all__ = ["WholeAdapter", "unsigned"]
 
 _RESPONSE_S = 900.0
 """Limit of a whole response, from its first byte to its last: the limit of a socket starts anew with every byte."""
+
+
+def unsigned(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave a request as it is: without an `auth` of its own a session signs with what .netrc has."""
+    return request
 
 
 class _Connection(urllib3.connection.HTTPConnection):

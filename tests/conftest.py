@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-pytest_plugins = ["tests.fixtures_boss", "tests.fixtures_s3"]
+pytest_plugins = ["tests.fixtures_boss", "tests.fixtures_google", "tests.fixtures_s3"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -24,6 +24,9 @@ settings.register_profile("everyday", _COMMON, max_examples=12)
 settings.register_profile("ci", _COMMON, max_examples=30)
 settings.register_profile("long", _COMMON, max_examples=5000)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "everyday")
+
+# google-auth would look for a machine of Google around this one
+os.environ["NO_GCE_CHECK"] = "true"
 
 # a shell that starts the tests in the background has them ignore SIGINT, and what they start would, too
 signal.signal(signal.SIGINT, signal.default_int_handler)

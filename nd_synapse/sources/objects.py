@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from nd_synapse.errors import PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
+from nd_synapse.errors import NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
 from nd_synapse.files.chunked import AT_ONCE, Folder, Objects, cut
+from nd_synapse.redaction import redacted
 
 if TYPE_CHECKING:
     import requests
+
+    from nd_synapse.sources.google import GoogleCredentials
 
 __all__ = ["objects_at"]
 
@@ -63,18 +68,24 @@ class _Web:
 
     def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Return a response of success, or one that there is nothing."""
+        response = self._request(url, headers)
+        if response.status_code in (401, 403):
+            raise self._refusal(response)
+        if response.status_code not in (200, 206, 404, 410):
+            raise UnavailableError(f"reading {url}", _status(response), _REMEDY)
+        return response
+
+    def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """Return a response of any status."""
         import requests
 
         try:
-            response = self._session.get(url, headers=dict(headers), timeout=_LIMITS_S)
+            return self._session.get(url, headers=dict(headers), timeout=_LIMITS_S)
         except requests.RequestException as error:
             raise UnavailableError(f"reading {url}", f"no answer ({type(error).__name__})", _REMEDY) from error
-        found = f"the server answered {response.status_code} {response.reason or ''}".rstrip()
-        if response.status_code in (401, 403):
-            raise PermissionDeniedError(f"reading {url}", found, _REMEDY)
-        if response.status_code not in (200, 206, 404, 410):
-            raise UnavailableError(f"reading {url}", found, _REMEDY)
-        return response
+
+    def _refusal(self, response: requests.Response) -> PermissionDeniedError:
+        return PermissionDeniedError(f"reading {response.url}", _status(response), _REMEDY)
 
     def names(self, folder: str) -> list[str]:
         """Refuse: a group has to name its arrays itself."""
@@ -82,15 +93,30 @@ class _Web:
         raise UsageError(f"{self.url}/{folder}".rstrip("/"), found, "Name one volume in it")
 
 
+def _status(response: requests.Response) -> str:
+    """Return the status of a response as a clause; the server chose its words."""
+    return redacted(f"the server answered {response.status_code} {response.reason or ''}".rstrip())
+
+
 class _Google(_Web):
-    """The objects below ``gs://BUCKET/PREFIX``, of a bucket that everybody may read; by its XML API."""
+    """The objects below ``gs://BUCKET/PREFIX``, by Google's XML API.
+
+    They are read as everybody may; where that is refused, with the credentials of the user.
+    """
 
     def __init__(self, place: str) -> None:
+        from nd_synapse.responses import unsigned
+
         # the variable is that of Google's own clients
         server = os.environ.get("STORAGE_EMULATOR_HOST", _GOOGLE).rstrip("/")
         bucket, _, self._prefix = place.removeprefix("gs://").partition("/")
         self._bucket = f"{server}/{bucket}"
         super().__init__(f"{self._bucket}/{quote(self._prefix)}")
+        self._session.auth = unsigned
+        self._lock = threading.Lock()
+        self._signer: GoogleCredentials | None = None
+        self._unsigned: NDSynapseError | None = None
+        """Why there is no signer: looking for credentials again may take seconds."""
 
     def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         response = super()._get(url, headers)
@@ -98,6 +124,36 @@ class _Google(_Web):
             found = f"there is no bucket {self._bucket.rpartition('/')[2]}"
             raise UnknownNameError(f"reading {url}", found, "Check the name of the bucket")
         return response
+
+    def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        response = super()._request(url, headers)
+        signed = "Authorization" in response.request.headers
+        if response.status_code == 401 or (response.status_code == 403 and not signed):
+            self._sign(response)
+            response = super()._request(url, headers)
+        return response
+
+    def _sign(self, response: requests.Response) -> None:
+        """Let requests be signed from now on, or with another token where they were; raises without credentials."""
+        with self._lock:
+            if self._unsigned is not None:
+                raise copy(self._unsigned)  # each thread its own
+            if self._signer is None:
+                from nd_synapse.sources.google import GoogleCredentials  # google-auth is optional
+
+                try:
+                    self._session.auth = self._signer = GoogleCredentials(self._refusal(response), _LIMITS_S)
+                except NDSynapseError as error:
+                    self._unsigned = error
+                    raise
+        self._signer.renew(response)
+
+    def _refusal(self, response: requests.Response) -> PermissionDeniedError:
+        if self._signer is None:
+            return super()._refusal(response)
+        found = f"{_status(response)} to {self._signer.account}"
+        remedy = "Check the address; the account needs the role Storage Object Viewer for the bucket"
+        return PermissionDeniedError(f"reading {response.url}", found, remedy)
 
     def names(self, folder: str) -> list[str]:
         """Return the names of objects and folders right below a folder, "" being the prefix itself."""

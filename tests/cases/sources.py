@@ -130,7 +130,8 @@ def _in_bucket(uri: str, status: HTTPStatus, body: bytes = b"") -> Callable[[Pat
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             Thread(target=partial(server.serve_forever, 0.02), daemon=True).start()
             url = f"http://127.0.0.1:{server.server_port}"
-            with mock.patch.dict("os.environ", STORAGE_EMULATOR_HOST=url, NO_PROXY="127.0.0.1"):
+            alone = {"CLOUDSDK_CONFIG": "/dev/null", "GOOGLE_APPLICATION_CREDENTIALS": "", "NO_GCE_CHECK": "true"}
+            with mock.patch.dict("os.environ", STORAGE_EMULATOR_HOST=url, NO_PROXY="127.0.0.1", **alone):
                 found = _run(folder, "--source", uri)
             server.shutdown()
         return re.sub(r"/(zarr\.json|\.z\w+)", "", found.replace(url, "STORE"))  # several are requested at once
@@ -250,8 +251,9 @@ CASES = (
         "a bucket that answers 403, as Zarr",
         _BEFORE,
         (
-            "77: reading STORE/lab/a.zarr: the server answered 403 Forbidden. Check the address, and "
-            "your right to read there."
+            "77: reading STORE/lab/a.zarr: the server answered 403 Forbidden, and there are no "
+            "credentials. Log in: gcloud auth application-default login, or the path of a key in "
+            "GOOGLE_APPLICATION_CREDENTIALS."
         ),
         _in_bucket("gs://lab/a.zarr", HTTPStatus.FORBIDDEN),
     ),
@@ -260,8 +262,9 @@ CASES = (
         "a bucket that answers 403, as N5",
         _BEFORE,
         (
-            "77: reading STORE/lab/a/attributes.json: the server answered 403 Forbidden. Check the "
-            "address, and your right to read there."
+            "77: reading STORE/lab/a/attributes.json: the server answered 403 Forbidden, and there are "
+            "no credentials. Log in: gcloud auth application-default login, or the path of a key in "
+            "GOOGLE_APPLICATION_CREDENTIALS."
         ),
         _in_bucket("n5://gs://lab/a", HTTPStatus.FORBIDDEN),
     ),
