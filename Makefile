@@ -120,8 +120,14 @@ $(VENV)/docs/.made: requirements-docs.txt $(VENV)/.runtime
 release: wheel $(VENV)/tools/.made $(VENV)/.dev  ## build and check what is published: wheel, sdist, SBOM, image, on every Python that is here
 	.ci/release
 
-docs: $(VENV)/docs/.made  ## build the site into site/html, without a warning
+site/.reports: tests/gallery.py $(wildcard pipelines/*.py nd_synapse/report/*) | $(VENV)/.runtime
+	@echo "Running every pipeline for the gallery, a minute or two ..."
+	@$(BIN)/python -m tests.gallery site/extra/reports
+	@touch $@
+
+docs: $(VENV)/docs/.made site/.reports  ## build the site into site/html, without a warning, and check its links
 	$(VENV)/docs/bin/python -m sphinx -q -W --keep-going -b html -d site/doctrees docs site/html
+	$(BIN)/python -m tests.site_links site/html
 
 clean:  ## remove the virtual environment and what runs left
 	rm -rf $(VENV) demo dist results site

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
 html_theme = "furo"
 html_title = f"nd-synapse {release}"
 html_copy_source = False
+html_extra_path = ["../site/extra"]
 myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 4
 nb_execution_mode = "cache"
@@ -49,10 +52,59 @@ def mended(text: str, folder: Path, page: str) -> str:
     return _LINK.sub(one, text)
 
 
+def _kind(schema: dict[str, Any]) -> str:
+    """Return in words what a schema allows."""
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return " or ".join(f"`{one}`" for one in schema["enum"])
+    if "anyOf" in schema and "type" not in schema:
+        return " or ".join(_kind(one) for one in schema["anyOf"])
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name})"
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    inner = schema.get("items") or schema.get("additionalProperties")
+    if not isinstance(inner, dict):
+        return " or ".join(kinds)
+    return " or ".join(f"{kind} of {_kind(inner)}" if kind in ("array", "object") else kind for kind in kinds)
+
+
+def _parts(name: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give every object below a schema that has keys of its own, under the path to it."""
+    if "properties" in schema:
+        yield name, schema
+        for key, one in schema["properties"].items():
+            yield from _parts(f"{name}.{key}" if name else key, one)
+    for one in schema.get("anyOf", ()):
+        yield from _parts(name, one)
+    for key, mark in (("items", "[]"), ("additionalProperties", ".*")):
+        if isinstance(schema.get(key), dict):
+            yield from _parts(name + mark, schema[key])
+
+
+def keys_of_run_json() -> str:
+    """Return tables of all keys of run.json, from its schema."""
+    schema = json.loads((_ROOT / "docs" / "run.schema.json").read_text(encoding="utf-8"))
+    text = ""
+    for name, part in [*_parts("", schema), *((n, p) for d, one in schema["$defs"].items() for n, p in _parts(d, one))]:
+        text += f"\n## {name}\n" if name else ""
+        text += f"\n{part['description']}.\n" if name and "description" in part else ""
+        text += "\n| key | type | meaning |\n|---|---|---|\n"
+        for key, one in part["properties"].items():
+            text += f"| `{key}` | {_kind(one)} | {one['description']} |\n"
+    for name, one in schema["$defs"].items():
+        if "properties" not in one:
+            text += f"\n## {name}\n\n{_kind(one)}: {one['description']}.\n"
+    return text
+
+
 def setup(app: Any) -> None:
-    """Mend the links of pages, and of the pages of the root that some include."""
+    """Mend the links of pages, and of the pages of the root that some include; add the keys of run.json to its page."""
 
     def source_read(_app: Any, page: str, text: list[str]) -> None:
+        if page == "run-json":
+            text[0] += keys_of_run_json()
         if not page.startswith("notebooks/"):
             text[0] = mended(text[0], (_ROOT / "docs" / page).parent, page)
 

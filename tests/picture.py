@@ -1,4 +1,4 @@
-"""``python -m tests.picture`` makes docs/picture.jpg: the report and the viewer of a run on the synthetic sample."""
+"""``python -m tests.picture`` makes docs/picture.jpg, a run in report and viewer, and the pictures of docs/gallery."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from PIL import Image
 import driver
 from nd_synapse.local_boss.synthetic import generate
 from tests.conftest import REPOSITORY
+from tests.gallery import write_reports
 from tests.report.browser import Browser
 from tests.test_view import viewed
 from tests.test_view_browser import SOFTWARE_GL
 
 SIZE = (1180, 800)
 """Width and height of each of the two."""
+GALLERY, GALLERY_SIZE = REPOSITORY / "docs" / "gallery", (1100, 760)
 
 
 def shot(browser: Browser) -> Image.Image:
@@ -28,7 +30,21 @@ def shot(browser: Browser) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 
 
-def main() -> None:
+def draw_gallery() -> None:
+    """Run every pipeline, and keep the first screen of each report."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_reports(folder / "reports")
+        browser = Browser(folder / "profile", "--disable-gpu")
+        try:
+            for page in (folder / "reports").iterdir():
+                browser.open(page, GALLERY_SIZE)
+                shot(browser).save(GALLERY / f"{page.stem}.jpg", quality=75, optimize=True, progressive=True)
+        finally:
+            browser.close()
+
+
+def draw_picture() -> None:
     """Run the job, open report and viewer, and put them side by side."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -62,4 +78,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    draw_picture()
+    draw_gallery()

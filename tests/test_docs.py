@@ -9,7 +9,6 @@ import ast
 import csv
 import inspect
 import io
-import json
 import os
 import re
 import shlex
@@ -45,6 +44,7 @@ LIBRARY = REPOSITORY / "docs" / "library.md"
 COMMAND_LINE = REPOSITORY / "docs" / "command-line.md"
 RESULTS = REPOSITORY / "docs" / "results.md"
 PIPELINES = REPOSITORY / "docs" / "pipelines.md"
+GALLERY = REPOSITORY / "docs" / "gallery.md"
 MULTICORE = REPOSITORY / "docs" / "nd-multicore.md"
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 TUTORIALS = REPOSITORY / "docs" / "tutorials"
@@ -198,6 +198,13 @@ class TestFacts:
                 for parameter in pipeline.parameters
             ], page.name
 
+    def test_the_gallery_has_every_pipeline_with_a_small_picture(self) -> None:
+        text = GALLERY.read_text(encoding="utf-8")
+        shown = re.findall(r"^```\{figure\} gallery/(.+)\.jpg\n:target: reports/(.+)\.html$", text, re.MULTILINE)
+        assert sorted(shown) == [(name, name) for name in sorted(registry.names())]
+        for name, _ in shown:
+            assert (GALLERY.with_suffix("") / f"{name}.jpg").stat().st_size < 150_000, name
+
 
 class TestPlaces:
     """What a document leads to is there."""
@@ -309,11 +316,6 @@ class TestDemonstration:
         others = [column for column in columns if not any(fnmatchcase(column, p) for p in [*plain, *named_after])]
         assert others == []
         assert set(plain) <= set(columns)
-
-    def test_every_key_of_the_record_is_documented(self, demonstration: Demonstration) -> None:
-        kept = json.loads((demonstration.folder / "run.json").read_text(encoding="utf-8"))
-        documented = {key for row in tables(section(RESULTS, "run.json"))[0] for key in code(row[0])}
-        assert set(kept) == documented
 
 
 def write_channels(folder: Path, shape: tuple[int, int, int]) -> SyntheticVolume:

@@ -72,6 +72,27 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
+def keys_without_meaning(schema: Any, path: str = "") -> Iterator[str]:
+    """Give the keys below a schema that have no description."""
+    for name, one in schema.get("properties", {}).items():
+        if "description" not in one:
+            yield f"{path}.{name}"
+        yield from keys_without_meaning(one, f"{path}.{name}")
+    below = [
+        *schema.get("$defs", {}).values(),
+        *schema.get("anyOf", ()),
+        schema.get("items"),
+        schema.get("additionalProperties"),
+    ]
+    for one in below:
+        if isinstance(one, dict):
+            yield from keys_without_meaning(one, path)
+
+
+def test_every_key_has_a_meaning() -> None:
+    assert list(keys_without_meaning(SCHEMA)) == []
+
+
 @pytest.mark.slow
 def test_it_holds_for_a_run_that_was_pushed(boss: dict[str, Any], tmp_path: Path) -> None:
     content = run_of(tmp_path, **boss)
