@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,16 @@ from nd_synapse import __version__
 
 project = "nd-synapse"
 author = "the nd-synapse maintainers"
+project_copyright = f"2026, {author}. Apache License 2.0"
 release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
 html_theme = "furo"
 html_title = f"nd-synapse {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+highlight_language = "none"
+smartquotes = False  # it would make one dash of the two before an option
 html_extra_path = ["../site/extra"]
 myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 4
@@ -52,6 +60,26 @@ def mended(text: str, folder: Path, page: str) -> str:
     return _LINK.sub(one, text)
 
 
+def _help(*words: str) -> str:
+    """Return the help of a command."""
+    line = [sys.executable, "-m", "nd_synapse", *words, "--help"]
+    plain = {**os.environ, "COLUMNS": "92", "NO_COLOR": "1", "PYTHON_COLORS": "0", "RESULTS_BUCKET": ""}
+    return subprocess.run(line, env=plain, capture_output=True, text=True, check=True).stdout
+
+
+def other_commands(page: str) -> str:
+    """Return the help of each command that a page does not have."""
+    names: list[tuple[str, ...]] = [(name,) for name in re.findall(r"^  (\w+)  ", _help(), re.MULTILINE)]
+    groups = {("batch",), ("boss",)}
+    names += [(*group, name) for group in groups for name in re.findall(r"^    (\w+)  ", _help(*group), re.MULTILINE)]
+    missing = [" ".join(name) for name in sorted({*names} - groups)]
+    return "".join(
+        f"\n## nd-synapse {name} --help\n\n```\n{_help(*name.split())}```\n"
+        for name in missing
+        if f"## nd-synapse {name} " not in page
+    )
+
+
 def _kind(schema: dict[str, Any]) -> str:
     """Return in words what a schema allows."""
     if "const" in schema:
@@ -59,7 +87,7 @@ def _kind(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{one}`" for one in schema["enum"])
     if "anyOf" in schema and "type" not in schema:
-        return " or ".join(_kind(one) for one in schema["anyOf"])
+        return " or ".join(dict.fromkeys(map(_kind, schema["anyOf"])))
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name})"
@@ -76,8 +104,10 @@ def _parts(name: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
         yield name, schema
         for key, one in schema["properties"].items():
             yield from _parts(f"{name}.{key}" if name else key, one)
-    for one in schema.get("anyOf", ()):
-        yield from _parts(name, one)
+    if choices := [one for one in schema.get("anyOf", ()) if "properties" in one]:
+        yield from _parts(
+            name, {"properties": {key: value for one in choices for key, value in one["properties"].items()}}
+        )
     for key, mark in (("items", "[]"), ("additionalProperties", ".*")):
         if isinstance(schema.get(key), dict):
             yield from _parts(name + mark, schema[key])
@@ -90,9 +120,9 @@ def keys_of_run_json() -> str:
     for name, part in [*_parts("", schema), *((n, p) for d, one in schema["$defs"].items() for n, p in _parts(d, one))]:
         text += f"\n## {name}\n" if name else ""
         text += f"\n{part['description']}.\n" if name and "description" in part else ""
-        text += "\n| key | type | meaning |\n|---|---|---|\n"
+        text += "\n| key | holds |\n|---|---|\n"
         for key, one in part["properties"].items():
-            text += f"| `{key}` | {_kind(one)} | {one['description']} |\n"
+            text += f"| `{key}` | {one['description']} *({_kind(one)})* |\n"
     for name, one in schema["$defs"].items():
         if "properties" not in one:
             text += f"\n## {name}\n\n{_kind(one)}: {one['description']}.\n"
@@ -100,11 +130,13 @@ def keys_of_run_json() -> str:
 
 
 def setup(app: Any) -> None:
-    """Mend the links of pages, and of the pages of the root that some include; add the keys of run.json to its page."""
+    """Mend the links of pages, and of the pages of the root that some include; add to two what is made."""
 
     def source_read(_app: Any, page: str, text: list[str]) -> None:
         if page == "run-json":
             text[0] += keys_of_run_json()
+        if page == "command-line":
+            text[0] += other_commands(text[0])
         if not page.startswith("notebooks/"):
             text[0] = mended(text[0], (_ROOT / "docs" / page).parent, page)
 

@@ -61,7 +61,7 @@ HELPS = (*DOCUMENTED, *FEW_OPTIONS)
 INTRODUCTION = """# Command lines
 
 What `--help` prints of the commands that run a job, shortened by `python -m tests.test_docs`: the usage has what is
-required. `python3 driver.py`, `python -m nd_multicore` and `python -m pymeda_driver` take the options of `run`,
+required. The site shows the other commands below. `python3 driver.py`, `python -m nd_multicore` and `python -m pymeda_driver` take the options of `run`,
 `multicore` and `report`.
 """
 LEFT_OUT = re.compile(r"Exit\s+codes:.*?of\s+this\s+program\.\n*|  -h, --help[^\n]+\n|\s*\[-[^]]+\]", re.DOTALL)
@@ -109,8 +109,9 @@ def without_what_stands_above(text: str, above: set[str]) -> str:
         return ""
 
     usage, _, text = LEFT_OUT.sub("", text).partition("\n\n")
+    usage = " ".join(usage.split()).replace(" nd-synapse", "\n       nd-synapse").replace("usage:\n      ", "usage:")
     text = re.sub(r"^\S.*:\n(?=\n|\Z)", "", ENTRY.sub(once, text), flags=re.MULTILINE)
-    text = re.sub(r"\n{3,}", "\n\n", f"{' '.join(usage.split())}\n\n{text}").strip()
+    text = re.sub(r"\n{3,}", "\n\n", f"{usage}\n\n{text}").strip()
     return f"{text}\n\nas above: {', '.join(repeated)}" if repeated else text
 
 
