@@ -61,8 +61,8 @@ HELPS = (*DOCUMENTED, *FEW_OPTIONS)
 INTRODUCTION = """# Command lines
 
 What `--help` prints of the commands that run a job, shortened by `python -m tests.test_docs`: the usage has what is
-required. The site shows the other commands below. `python3 driver.py`, `python -m nd_multicore` and `python -m pymeda_driver` take the options of `run`,
-`multicore` and `report`.
+required. The site shows the other commands below. `python3 driver.py`, `python -m nd_multicore` and
+`python -m pymeda_driver` take the options of `run`, `multicore` and `report`.
 """
 LEFT_OUT = re.compile(r"Exit\s+codes:.*?of\s+this\s+program\.\n*|  -h, --help[^\n]+\n|\s*\[-[^]]+\]", re.DOTALL)
 """The exit codes, the option that every command has, and the options in the usage that may be left out."""
