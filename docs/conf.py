@@ -41,6 +41,8 @@ _OF_THE_ROOT = {
     "README.md": "index.md",
     **{f"{name.upper()}.md": f"{name}.md" for name in ("architecture", "changelog", "contributing")},
 }
+_GROUPS = ("batch", "boss")
+_LONG = {("run",), ("evaluate",)}
 _LINK = re.compile(r"\[([^\[\]]+)\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -61,23 +63,19 @@ def mended(text: str, folder: Path, page: str) -> str:
 
 
 def _help(*words: str) -> str:
-    """Return the help of a command."""
-    line = [sys.executable, "-m", "nd_synapse", *words, "--help"]
+    """Return the help of a command, all of it."""
+    line = [sys.executable, "-m", "nd_synapse", *words, "--help-all" if words in _LONG else "--help"]
     plain = {**os.environ, "COLUMNS": "92", "NO_COLOR": "1", "PYTHON_COLORS": "0", "RESULTS_BUCKET": ""}
     return subprocess.run(line, env=plain, capture_output=True, text=True, check=True).stdout
 
 
-def other_commands(page: str) -> str:
-    """Return the help of each command that a page does not have."""
-    names: list[tuple[str, ...]] = [(name,) for name in re.findall(r"^  (\w+)  ", _help(), re.MULTILINE)]
-    groups = {("batch",), ("boss",)}
-    names += [(*group, name) for group in groups for name in re.findall(r"^    (\w+)  ", _help(*group), re.MULTILINE)]
-    missing = [" ".join(name) for name in sorted({*names} - groups)]
-    return "".join(
-        f"\n## nd-synapse {name} --help\n\n```\n{_help(*name.split())}```\n"
-        for name in missing
-        if f"## nd-synapse {name} " not in page
-    )
+def helps() -> str:
+    """Return the help of every command that does something by itself."""
+    names: list[tuple[str, ...]] = []
+    for name in re.findall(r"^  (\w+)  ", _help(), re.MULTILINE):
+        below = re.findall(r"^    (\w+)  ", _help(name), re.MULTILINE) if name in _GROUPS else ()
+        names += [(name, one) for one in below] or [(name,)]
+    return "".join(f"\n## nd-synapse {' '.join(name)}\n\n```\n{_help(*name)}```\n" for name in names)
 
 
 def _kind(schema: dict[str, Any]) -> str:
@@ -136,7 +134,7 @@ def setup(app: Any) -> None:
         if page == "run-json":
             text[0] += keys_of_run_json()
         if page == "command-line":
-            text[0] += other_commands(text[0])
+            text[0] += helps()
         if not page.startswith("notebooks/"):
             text[0] = mended(text[0], (_ROOT / "docs" / page).parent, page)
 

@@ -1,7 +1,4 @@
-"""The documents against the code: what they show is what happens, and what they lead to is there.
-
-``python -m tests.test_docs`` writes docs/command-line.md anew.
-"""
+"""The documents against the code: what they show is what happens, and what they lead to is there."""
 
 from __future__ import annotations
 
@@ -41,7 +38,6 @@ from tests.markdown import anchors, code, fenced, section, tables
 README = REPOSITORY / "README.md"
 RUNNING = REPOSITORY / "docs" / "running.md"
 LIBRARY = REPOSITORY / "docs" / "library.md"
-COMMAND_LINE = REPOSITORY / "docs" / "command-line.md"
 RESULTS = REPOSITORY / "docs" / "results.md"
 PIPELINES = REPOSITORY / "docs" / "pipelines.md"
 GALLERY = REPOSITORY / "docs" / "gallery.md"
@@ -50,24 +46,21 @@ DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rgl
 TUTORIALS = REPOSITORY / "docs" / "tutorials"
 LIMIT_S = 120
 
-DOCUMENTED = ("run --help-all", "batch submit --help")
-FEW_OPTIONS = (
-    *("verify --help", "evaluate --help-all", "multicore --help", "boss ingest --help", "batch resume --help"),
-    *("--help", "view --help", "sources --help", "upload --help", "report --help", "pipelines --help", "demo --help"),
-    *("boss serve --help", "boss sample --help", "boss token --help"),
-    *("batch plan --help", "batch script --help", "batch status --help", "batch logs --help", "batch cancel --help"),
+HELPS = (
+    *(
+        "--help",
+        "run --help-all",
+        "view --help",
+        "sources --help",
+        "upload --help",
+        "report --help",
+        "pipelines --help",
+    ),
+    *("demo --help", "doctor --help", "verify --help", "evaluate --help-all", "multicore --help"),
+    *("boss ingest --help", "boss serve --help", "boss sample --help", "boss token --help"),
+    *("batch plan --help", "batch script --help", "batch submit --help", "batch status --help", "batch logs --help"),
+    *("batch cancel --help", "batch resume --help"),
 )
-HELPS = (*DOCUMENTED, *FEW_OPTIONS)
-INTRODUCTION = """# Command lines
-
-What `--help` prints of the commands that run a job, shortened by `python -m tests.test_docs`: the usage has what is
-required. The site shows the other commands below. `python3 driver.py`, `python -m nd_multicore` and
-`python -m pymeda_driver` take the options of `run`, `multicore` and `report`.
-"""
-LEFT_OUT = re.compile(r"Exit\s+codes:.*?of\s+this\s+program\.\n*|  -h, --help[^\n]+\n|\s*\[-[^]]+\]", re.DOTALL)
-"""The exit codes, the option that every command has, and the options in the usage that may be left out."""
-ENTRY = re.compile(r"^  (\S+).*\n(?:   +\S.*\n)*", re.MULTILINE)
-"""An option, or another word of a command line, and what its help says."""
 OF_OTHERS = {
     "container.md": {
         *("--build-arg", "--cap-drop", "--init", "--network", "--no-deps", "--read-only", "--rm", "--security-opt"),
@@ -96,32 +89,6 @@ def help_text(words: str) -> str:
     return printed.getvalue()
 
 
-def without_what_stands_above(text: str, above: set[str]) -> str:
-    """Return a help with the mere names, at its end, of what was described `above`, and add the rest to it."""
-    repeated = []
-
-    def once(entry: re.Match[str]) -> str:
-        described = "".join(entry[0].split())
-        if described not in above:
-            above.add(described)
-            return entry[0]
-        repeated.append(entry[1])
-        return ""
-
-    usage, _, text = LEFT_OUT.sub("", text).partition("\n\n")
-    usage = " ".join(usage.split()).replace(" nd-synapse", "\n       nd-synapse").replace("usage:\n      ", "usage:")
-    text = re.sub(r"^\S.*:\n(?=\n|\Z)", "", ENTRY.sub(once, text), flags=re.MULTILINE)
-    text = re.sub(r"\n{3,}", "\n\n", f"{usage}\n\n{text}").strip()
-    return f"{text}\n\nas above: {', '.join(repeated)}" if repeated else text
-
-
-def command_lines() -> str:
-    """Return docs/command-line.md as it should be."""
-    above: set[str] = set()
-    texts = ((words, without_what_stands_above(help_text(words), above)) for words in DOCUMENTED)
-    return INTRODUCTION + "".join(f"\n## nd-synapse {words}\n\n```\n{text}\n```\n" for words, text in texts)
-
-
 def commands(document: Path) -> list[list[str]]:
     """Return the command lines of ours that a document shows, word by word."""
     lines = "".join(fenced(document.read_text(encoding="utf-8"))).replace("\\\n", " ").splitlines()
@@ -130,11 +97,6 @@ def commands(document: Path) -> list[list[str]]:
 
 class TestCommandLine:
     """Every option is documented as it is."""
-
-    def test_the_document_has_the_help_texts(self) -> None:
-        """Blanks do not count: versions of Python differ in where they break lines."""
-        shown = COMMAND_LINE.read_text(encoding="utf-8").split()
-        assert "".join(shown) == "".join(command_lines().split()), "run python -m tests.test_docs"
 
     @pytest.mark.parametrize("words", [words.replace("-all", "") for words in HELPS])
     def test_a_help_fits_on_two_screens(self, words: str) -> None:
@@ -477,15 +439,3 @@ class TestExamples:
         (tmp_path / "puncta.py").write_text(program)
         words = ("-m", "nd_synapse", "multicore", "neurodata.cfg", "puncta:puncta", "--block-size", "8,128,256")
         assert run_example(program, tmp_path, sample, *words) == "0_0_0\n0_128_0\n8_0_0\n8_128_0\n"
-
-    def test_the_shorter_example_runs_on_every_block(self, sample: BossServer, tmp_path: Path) -> None:
-        (program,) = (
-            text for text in fenced(section(MULTICORE, "A shorter one")) if text.startswith("import nd_multicore")
-        )
-        assert re.fullmatch(r"1 blocks, \d+ bright voxels\n", run_example(program, tmp_path, sample))
-        words = ("-m", "nd_synapse", "multicore", "neurodata.cfg", "example:bright")
-        assert run_example(program, tmp_path, sample, *words) == "0_0_0\n10_0_0\n"
-
-
-if __name__ == "__main__":
-    COMMAND_LINE.write_text(command_lines(), encoding="utf-8")
