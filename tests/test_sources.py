@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ import driver
 from nd_synapse import responses
 from nd_synapse.cli import sources
 from nd_synapse.errors import PermissionDeniedError, RangeError, UnavailableError, UnknownNameError, UsageError
+from nd_synapse.files import chunked
 from nd_synapse.geometry import Box
 from nd_synapse.sources.location import Location
 from nd_synapse.sources.source import open_source
@@ -211,12 +213,48 @@ class TestReading:
         source = open_source(Location(str(tmp_path), voxel_size_nm=SIZE_NM))
         assert np.array_equal(source.get_cutout("PSD95", (1, 3), (5, 9), (40, 50)), wide[1:3, 5:9, 40:50])
 
-    def test_a_file_that_changed_is_another_volume(self, tmp_path: Path) -> None:
-        write("slices", tmp_path / "a", CHANNELS)
+    @pytest.mark.parametrize("form", ["slices", "zarr2.zarr", "ome05.zarr", "n5", "precomputed", "shards"])
+    def test_a_file_that_changed_is_another_volume(self, form: str, tmp_path: Path) -> None:
+        write(form, tmp_path / "a", CHANNELS)
+        location = Location(uri_of(form, tmp_path / "a"))
+        before = open_source(location).identity
+        assert open_source(location).identity == before
+        files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
+        os.utime(max(path for path in files if not re.search(r"/\.|/info$|json$|/a/1/", str(path))), (0, 0))
+        assert open_source(location).identity != before
+
+    def test_another_level_and_labels_beside_an_image_are_no_part_of_it(self, tmp_path: Path) -> None:
+        write("ome05.zarr", tmp_path / "a", CHANNELS)
         before = open_source(Location(str(tmp_path / "a"))).identity
+        for path in (tmp_path / "a" / "1").rglob("*"):
+            os.utime(path, (0, 0))
+        shutil.copytree(tmp_path / "a" / "1", tmp_path / "a" / "labels" / "b")
         assert open_source(Location(str(tmp_path / "a"))).identity == before
-        os.utime(tmp_path / "a" / "PSD95_z01.tif", (0, 0))
-        assert open_source(Location(str(tmp_path / "a"))).identity != before
+
+    @pytest.mark.parametrize("scheme", ["s3", "gs"])
+    @pytest.mark.parametrize("form", ["ome05.zarr", "precomputed"])
+    def test_an_object_that_changed_is_another_volume(
+        self, scheme: str, form: str, s3_env: S3Server, tmp_path: Path
+    ) -> None:
+        write(form, tmp_path / form, CHANNELS)
+        address = put(s3_env, tmp_path / form, acl="public-read").replace("s3", scheme)
+        location, client = Location(uri_of(form, address)), s3_env.client()
+        before = open_source(location).identity
+        (key,) = [key for key in s3_env.keys("volumes") if re.search(r"/0/c/0/0/0/0$|PSD95/.*/5-.*_6-.*_7-", key)]
+        body = client.get_object(Bucket="volumes", Key=key)["Body"].read()
+        for content, same in ((body, True), (body + b" ", False)):
+            client.put_object(Bucket="volumes", Key=key, Body=content, ACL="public-read")
+            assert (open_source(location).identity == before) == same
+
+    def test_of_many_files_some_are_looked_at_and_all_names(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(chunked, "_EACH", 10)
+        for number in range(60):
+            (tmp_path / f"{number:02d}").touch()
+        lines = list(chunked.Folder(tmp_path).versions(""))
+        assert len(lines) == 60
+        assert [number for number, line in enumerate(lines, 1) if " " in line] == [*range(1, 11), 16, 32, 48]
 
 
 def _zarr(path: Path, dtype: Any, **attributes: Any) -> None:
@@ -401,6 +439,32 @@ class TestRun:
             assert main("nd-synapse", *words) == 0
         assert json.loads((folder / "run.json").read_text())["resumed_blocks"]["statistics"] > 3
         assert [(folder / name).read_bytes() for name in RESULT] == boss_result
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("form", ["zarr2.zarr", "n5", "precomputed"])
+    def test_a_chunk_that_changed_since_a_killed_run_is_read_anew(self, form: str, tmp_path: Path) -> None:
+        """It is in the second block, and of 128 every sixteenth is compared: the result had voxels of both."""
+        channels = blobs((8, 256, 256), 5, 900)
+        write(form, tmp_path / "a", channels)
+        words = ["run", "--source", uri_of(form, tmp_path / "a"), "--path", str(tmp_path / "out"), "--no-plots"]
+        words += ["--cpus", "1", "--block-size", "4,32,32"]
+        process = subprocess.Popen([sys.executable, "-m", "nd_synapse", *words], stderr=subprocess.DEVNULL)
+        (folder,) = _wait_for(lambda: list((tmp_path / "out").glob("nomads*")))
+        _wait_for(lambda: len(list(folder.glob(".work/statistics-*/*"))) > 40)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        (before,) = folder.glob(".work/statistics-*")
+        write(form, tmp_path / "b", {name: voxels[::-1, ::-1, ::-1] for name, voxels in channels.items()})
+        chunk = {"zarr2.zarr": "PSD95/0.0.1", "n5": "PSD95/1/0/0", "precomputed": "PSD95/100_100_70/37-69_6-38_7-9"}[
+            form
+        ]
+        (tmp_path / "a" / chunk).write_bytes((tmp_path / "b" / chunk).read_bytes())
+        with restored(), redirect_stderr(io.StringIO()):
+            assert main("nd-synapse", *words) == 0
+        assert json.loads((folder / "run.json").read_text())["resumed_blocks"].get("statistics", 0) == 0
+        assert not before.exists()
+        found = [(folder / name).read_bytes() for name in RESULT]
+        assert found == found_by(uri_of(form, tmp_path / "a"), tmp_path / "fresh")
 
 
 def _wait_for(found: Any, limit_s: float = 60) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import boto3
@@ -15,6 +18,7 @@ from botocore.config import Config
 from nd_synapse.aws.connection import s3_client
 from nd_synapse.aws.errors import Meaning, code_and_message, meaning_in_s3, status, translated
 from nd_synapse.errors import PermissionDeniedError, UnknownNameError, UsageError
+from nd_synapse.files.chunked import LISTED
 
 __all__ = ["Objects"]
 
@@ -63,6 +67,14 @@ class Objects:
                 names += [entry["Key"] for entry in page.get("Contents", [])]
                 names += [entry["Prefix"].rstrip("/") for entry in page.get("CommonPrefixes", [])]
         return sorted(name.removeprefix(start) for name in names)
+
+    def versions(self, folder: str) -> Iterator[str]:
+        """Yield the names and digests of the first objects below a folder; none where they are not listed for us."""
+        start = f"{self._prefix}/{folder}/" if folder else f"{self._prefix}/"
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
+        with suppress(PermissionDeniedError), translated(f"listing {self.url}", of_response=_meaning):
+            for page in islice(pages, LISTED):
+                yield from (f"{entry['Key']} {entry['ETag']}" for entry in page.get("Contents", []))
 
 
 def _meaning(error: boto_errors.ClientError) -> Meaning:

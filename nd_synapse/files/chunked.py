@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -19,7 +20,13 @@ from nd_synapse.errors import DataError
 from nd_synapse.files.reading import reading
 from nd_synapse.files.slabs import MAX_SLICE_BYTES
 
-__all__ = ["AT_ONCE", "Chunked", "Folder", "Objects", "cut", "metadata_of"]
+__all__ = ["AT_ONCE", "LISTED", "Chunked", "Folder", "Objects", "cut", "metadata_of"]
+
+_EACH, _SOME = 200_000, 16
+"""Files of which size and time are looked at: so many, and one in so many of the others."""
+
+LISTED = 10
+"""Requests for the versions of the objects in a bucket, of a thousand objects each: a second."""
 
 AT_ONCE = 16
 """Chunks that are read at the same time."""
@@ -35,6 +42,9 @@ class Objects(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Return what is right below a folder, "" being the address itself."""
+
+    def versions(self, folder: str) -> Iterator[str]:
+        """Yield what differs once an object below a folder has changed, as far as it is cheap to know."""
 
 
 class Folder:
@@ -65,6 +75,21 @@ class Folder:
         place = self.root / folder
         with reading(place):
             return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+
+    def versions(self, folder: str) -> Iterator[str]:
+        """Yield the names of all files below a folder, with size and time of the first and of some of the others."""
+        place, count = self.root / folder, 0
+        with reading(place):
+            for below, folders, files in os.walk(place):
+                folders.sort()
+                for name in sorted(files):
+                    path = os.path.join(below, name)  # noqa: PTH118 - a Path takes longer than the question
+                    count += 1
+                    if count > _EACH and count % _SOME:
+                        yield path
+                    else:
+                        seen = os.stat(path)  # noqa: PTH116
+                        yield f"{path} {seen.st_size} {seen.st_mtime_ns}"
 
 
 def cut(body: bytes, range_header: str | None) -> bytes:

@@ -58,6 +58,8 @@ class Image:
     """Names of the channels, if the file has them."""
     start: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Where its metadata have voxel 0, in voxels (z, y, x): viewers follow it, and volumes here begin at 0."""
+    chunks: str | None = None
+    """The folder of its chunks below the address of the volume, "" being the address; None if it has no chunks."""
 
     def __post_init__(self) -> None:
         """Forget names that are not one for each channel."""
@@ -86,7 +88,7 @@ class Image:
             # another shape is refused by the volume
             return part.transpose(*others, *order).reshape(shape) if part.size == math.prod(shape) else part
 
-        return ImageVolume(self.name, (z, y, x), self.dtype.newbyteorder("="), fetch, self.voxel_size_nm)
+        return ImageVolume(self.name, (z, y, x), self.dtype.newbyteorder("="), fetch, self.voxel_size_nm, self.chunks)
 
     def stack(self, channel: int | None = None) -> Stack:
         """Return the stack z, y, x in it: of one channel, or of the only one; DataError if there is more."""
@@ -136,6 +138,8 @@ class ImageVolume:
     fetch: Callable[[tuple[slice, slice, slice]], NDArray[Any]]
     """Returns the part in three slices with both ends, of any type that casts to `dtype` without loss."""
     voxel_size_nm: KnownSize = UNKNOWN_SIZE
+    chunks: str | None = None
+    """The folder of its chunks below the address of the volume; None if it has no chunks."""
 
     def __post_init__(self) -> None:
         """Refuse numbers with fractions, and a volume without voxels."""

@@ -93,7 +93,7 @@ def _image(objects: Objects, path: str, name: str, said: Mapping[str, Any], grou
 
     array = Chunked(shape, dtype, chunk, fetch)
     array.check(name)
-    return Image(name, axes, shape, dtype, array.__getitem__, size)
+    return Image(name, axes, shape, dtype, array.__getitem__, size, chunks=path)
 
 
 def _block(body: bytes, dtype: np.dtype[Any], dimensions: int, decode: Callable[[bytes], bytes]) -> NDArray[Any]:

@@ -69,7 +69,7 @@ def open_scale(objects: Objects, path: str, name: str, level: int = 0) -> Image:
         shards = Shards(objects, scale.folder, said["sharding"], scale.grid()) if said.get("sharding") else None
     array = Chunked(scale.shape, scale.dtype, (scale.shape[0], *scale.chunk), lambda place: scale.read(place, shards))
     array.check(name)
-    return Image(name, "czyx", array.shape, array.dtype, array.__getitem__, (z, y, x), start=scale.offset)
+    return Image(name, "czyx", array.shape, array.dtype, array.__getitem__, (z, y, x), (), scale.offset, scale.folder)
 
 
 def _z_y_x(values: Any) -> tuple[int, int, int]:

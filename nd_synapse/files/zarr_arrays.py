@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, cast
@@ -76,7 +76,7 @@ def _of_array(path: str, array: Any, axes: str | None = None, size_nm: KnownSize
         raise DataError(path, found, "Correct the names of its axes")
     if (own or axes) and size_nm == UNKNOWN_SIZE:
         size_nm = _own_size(array.attrs, own or axes or "")
-    return image_of_array(chunked(path, array) or array, path, own or axes, size_nm)
+    return replace(image_of_array(chunked(path, array) or array, path, own or axes, size_nm), chunks=array.path)
 
 
 def _own_axes(path: str, array: Any) -> str | None:
@@ -147,10 +147,7 @@ def _of_group(path: str, group: zarr.Group, level: int) -> Image:
     if said.axes is not None and len(said.axes) != array.ndim:
         raise DataError(path, f"it names {len(said.axes)} axes and has {array.ndim}", "Correct its axes")
     image = _of_array(path, array, said.axes, said.sizes_nm[level])
-    labels = _labels(ome.get("omero"))
-    return Image(
-        image.name, image.axes, image.shape, image.dtype, image.fetch, image.voxel_size_nm, labels, said.starts[level]
-    )
+    return replace(image, channels=_labels(ome.get("omero")), start=said.starts[level])
 
 
 @dataclass(frozen=True, slots=True)

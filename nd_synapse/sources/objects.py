@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from nd_synapse.errors import NDSynapseError, PermissionDeniedError, UnavailableError, UnknownNameError, UsageError
-from nd_synapse.files.chunked import AT_ONCE, Folder, Objects, cut
+from nd_synapse.files.chunked import AT_ONCE, LISTED, Folder, Objects, cut
 from nd_synapse.redaction import redacted
 
 if TYPE_CHECKING:
@@ -92,6 +94,10 @@ class _Web:
         found = "a web server does not list a folder, and no metadata say what is in it"
         raise UsageError(f"{self.url}/{folder}".rstrip("/"), found, "Name one volume in it")
 
+    def versions(self, folder: str) -> Iterator[str]:  # noqa: ARG002 - there is nothing to ask
+        """Yield nothing: of each file one would have to ask."""
+        yield from ()
+
 
 def _status(response: requests.Response) -> str:
     """Return the status of a response as a clause; the server chose its words."""
@@ -157,13 +163,31 @@ class _Google(_Web):
 
     def names(self, folder: str) -> list[str]:
         """Return the names of objects and folders right below a folder, "" being the prefix itself."""
-        start = f"{self._prefix}/{folder}/" if folder else f"{self._prefix}/"
-        names: list[str] = []
-        marker: str | None = ""
-        while marker is not None:
-            query = f"{self._bucket}?delimiter=/&prefix={quote(start)}&marker={quote(marker)}"
-            page = ElementTree.fromstring(self._get(query, {}).content)  # noqa: S314 # expat limits the expansion
+        start, names = self._start(folder), []
+        for page in self._pages(f"delimiter=/&prefix={quote(start)}"):
             found = [*page.iterfind("{*}Contents/{*}Key"), *page.iterfind("{*}CommonPrefixes/{*}Prefix")]
             names += [(one.text or "").removeprefix(start).rstrip("/") for one in found]
-            marker = page.findtext("{*}NextMarker") if page.findtext("{*}IsTruncated") == "true" else None
         return sorted(filter(None, names))
+
+    def versions(self, folder: str) -> Iterator[str]:
+        """Yield the names and digests of the first objects below a folder; none where they are not listed for us."""
+        with suppress(PermissionDeniedError):
+            for page in islice(self._pages(f"prefix={quote(self._start(folder))}"), LISTED):
+                for one in page.iterfind("{*}Contents"):
+                    yield f"{one.findtext('{*}Key')} {one.findtext('{*}ETag')}"
+
+    def _start(self, folder: str) -> str:
+        return f"{self._prefix}/{folder}/" if folder else f"{self._prefix}/"
+
+    def _pages(self, query: str) -> Iterator[ElementTree.Element]:
+        """Yield the pages of a list."""
+        marker: str | None = ""
+        while marker is not None:
+            body = self._get(f"{self._bucket}?{query}&marker={quote(marker)}", {}).content
+            page = ElementTree.fromstring(body)  # noqa: S314 # expat limits the expansion
+            yield page
+            marker = None
+            if page.findtext("{*}IsTruncated") == "true":
+                # without a delimiter there is no NextMarker: the last key takes its place
+                keys = [one.text for one in page.iterfind("{*}Contents/{*}Key")]
+                marker = page.findtext("{*}NextMarker") or (keys[-1] if keys else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,21 +65,27 @@ class FileSource:
 
     @cached_property
     def _stamp(self) -> str:
-        """Digest of the types of channels, and of the sizes and times of local TIFF files: one that changed shows."""
-        facts = [f"{name} {self.contents.volumes[name].dtype}" for name in self.channels]
+        """Digest of the types of channels, and of what is known of their files: one that changed shows."""
+        digest = hashlib.sha256()
+        for fact in self._facts():
+            digest.update(f"{fact}\n".encode(errors="replace"))
+        return digest.hexdigest()[:8]
+
+    def _facts(self) -> Iterator[str]:
+        yield from (f"{name} {self.contents.volumes[name].dtype}" for name in self.channels)
         if self.location.scale_float:
-            facts.append("floats are scaled")
-        for uri in dict.fromkeys(uri for _, uri in self.location.channels) or [self.location.uri]:
+            yield "floats are scaled"
+        apart = dict(self.location.channels)
+        for uri, chunks in dict.fromkeys(
+            (apart.get(name, self.location.uri), volume.chunks) for name, volume in self.contents.volumes.items()
+        ):
             location = self.location.of(uri)
-            if location.is_remote:
-                continue
-            root = Path(location.place)
-            files = [root] if root.is_file() else [*root.glob("*.[tT][iI][fF]*"), *root.glob("*/*.[tT][iI][fF]*")]
-            with reading(root):
-                for file in sorted(files):
-                    seen = file.stat()
-                    facts.append(f"{file.relative_to(root)} {seen.st_size} {seen.st_mtime_ns}")
-        return hashlib.sha256("\n".join(facts).encode(errors="replace")).hexdigest()[:8]
+            if chunks is not None:
+                from nd_synapse.sources.objects import objects_at  # requests is imported only where it is used
+
+                yield from objects_at(location.place).versions(chunks)
+            elif not location.is_remote:
+                yield from _of_files(Path(location.place))
 
     @property
     def readable_channels(self) -> list[str]:
@@ -126,6 +132,15 @@ class FileSource:
     def __reduce__(self) -> tuple[Callable[..., FileSource], tuple[Any, ...]]:
         """Pickle the location: files and connections stay in their process."""
         return _again, (self.location, self._ranges, self._only)
+
+
+def _of_files(root: Path) -> Iterator[str]:
+    """Yield size and time of a file, or of the TIFF files of a folder and of those in it."""
+    files = [root] if root.is_file() else [*root.glob("*.[tT][iI][fF]*"), *root.glob("*/*.[tT][iI][fF]*")]
+    with reading(root):
+        for file in sorted(files):
+            seen = file.stat()
+            yield f"{file.relative_to(root)} {seen.st_size} {seen.st_mtime_ns}"
 
 
 def _again(location: Location, ranges: Ranges, only: Sequence[str]) -> FileSource:
