@@ -387,18 +387,6 @@ class TestLink:
         assert np.allclose(nearest["point"], expected, atol=0.01)
 
 
-def test_napari_opens_mask_and_labels_where_they_are(run: Path) -> None:
-    """The lines of docs/view.md, without a window."""
-    reader = pytest.importorskip("napari_ome_zarr", reason="napari is no requirement of tests")
-    folder = str(run / "synapses.ome.zarr")
-    layers = {kind: (data, how) for data, how, kind in reader.napari_get_reader(folder)(folder)}
-    mask = mask_of(run, open_run(Request(folder=run)).run, "All")
-    assert np.array_equal(np.asarray(layers["image"][0][0]), mask)
-    data, how = layers["labels"]
-    assert np.array_equal(np.asarray(data[0]) != 0, mask != 0)
-    assert how["scale"] == list(SIZE_NM)
-
-
 class _Quiet(SimpleHTTPRequestHandler):
     """Lets pages of others read, and answers ranges, as buckets do."""
 

@@ -1,6 +1,7 @@
 """Read results as others do: ``.venv/peers/bin/python read.py RESULTS SEGMENTATION OUT.npz``, with nothing of ours."""
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorstore
 import tifffile
 import zarr
 from cloudvolume import CloudVolume
+from napari_ome_zarr import napari_get_reader
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from ome_zarr_models import open_ome_zarr
@@ -22,6 +24,18 @@ def ome_zarr_py(image):
         name = Path(str(node.zarr).removesuffix(" [zgroup]")).name
         for level, data in enumerate(node.data):
             found[f"ome-zarr-py {name} {level}"] = np.asarray(data)
+    return found
+
+
+def napari(image):
+    """Return the levels of the layers that napari makes of the image, and their voxel sizes, without its window."""
+    found = {}
+    with redirect_stdout(sys.stderr):  # it prints what it finds
+        layers = napari_get_reader(str(image))(str(image))
+    for levels, how, kind in layers:
+        found[f"napari {kind} size"] = np.array(how["scale"])
+        for level, data in enumerate(levels):
+            found[f"napari {kind} {level}"] = np.asarray(data)
     return found
 
 
@@ -56,7 +70,8 @@ if __name__ == "__main__":
     for group in (image, image / "labels", image / "labels" / "synapses"):
         print(type(open_ome_zarr(zarr.open_group(group, mode="r"), version="0.5")).__name__)
     levels = len(list(zarr.open_group(image, mode="r").arrays()))
-    found = ome_zarr_py(image) | tensorstores(image, segmentation, levels) | cloud_volume(segmentation, levels)
+    found = ome_zarr_py(image) | napari(image)
+    found |= tensorstores(image, segmentation, levels) | cloud_volume(segmentation, levels)
     with tifffile.TiffFile(results / "nomads-unsupervised-predictions.ome.tiff") as tiff:
         for level, one in enumerate(tiff.series[0].levels):
             found[f"tifffile {level}"] = one.asarray()

@@ -41,12 +41,16 @@ def test_labels_masks_and_segmentation_are_valid_and_read_alike(
         for level in range(LEVELS):
             ids, mask = np.asarray(group[f"labels/synapses/{level}"]), np.asarray(group[str(level)])
             assert ids.any()
-            for peer in ("ome-zarr-py synapses", "tensorstore zarr", "tensorstore precomputed", "cloud-volume"):
+            volumes = ("ome-zarr-py synapses", "tensorstore zarr", "tensorstore precomputed", "cloud-volume")
+            for peer in (*volumes, "napari labels"):
                 np.testing.assert_array_equal(found[f"{peer} {level}"], ids, err_msg=peer)
-            np.testing.assert_array_equal(found[f"ome-zarr-py synapses.ome.zarr {level}"], mask)
+            for peer in ("ome-zarr-py synapses.ome.zarr", "napari image"):
+                np.testing.assert_array_equal(found[f"{peer} {level}"], mask, err_msg=peer)
             for peer in ("tensorstore", "cloud-volume"):
                 assert found[f"{peer} start {level}"].tolist() == [n >> level for n in (1, 5, 9)]
             assert found[f"cloud-volume size {level}"].tolist() == [n << level for n in (70, 100, 100)]
+        for kind in ("image", "labels"):
+            assert found[f"napari {kind} size"].tolist() == [70, 100, 100]
         ids = np.asarray(group["labels/synapses/0"])
         assert found["pandas id"].dtype == np.int64
         np.testing.assert_array_equal(np.bincount(ids.ravel())[found["pandas id"]], found["pandas voxels"])
