@@ -75,8 +75,11 @@ def find_channels(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
             "Check --col and --exp, and what the token may read",
         )
     found = {}
+    is_one_for_several = len(channels) == 1 < sum(not role.optional for role in roles)
     for role in roles:
-        channel = chosen[role.name] if role.name in chosen else _by_marker(role, channels)
+        remedy = f"Name it with --channels {role.name}=NAME"
+        remedy = "For one marker alone take --pipeline puncta" if is_one_for_several else remedy
+        channel = chosen[role.name] if role.name in chosen else _by_marker(role, channels, remedy)
         if not channel and not role.optional:
             raise UsageError(f"--channels {role.name}=", "the pipeline needs this channel", "Name it")
         if channel:
@@ -108,7 +111,7 @@ def _check_chosen(roles: Sequence[Role], channels: Sequence[str], chosen: Mappin
             )
 
 
-def _by_marker(role: Role, channels: Sequence[str]) -> str:
+def _by_marker(role: Role, channels: Sequence[str], remedy: str) -> str:
     """Find the one channel with a marker of the role; an empty name where an optional role has none."""
     plain = {channel: _plain(channel) for channel in channels}
     plain = {channel: name for channel, name in plain.items() if not any(part in name for part in role.but_not)}
@@ -129,7 +132,7 @@ def _by_marker(role: Role, channels: Sequence[str]) -> str:
     raise UnknownNameError(
         f"a {role.name} channel ({role.help}{names})",
         f"the image channels are {', '.join(channels) or 'none'}",
-        f"Name it with --channels {role.name}=NAME",
+        remedy,
     )
 
 

@@ -239,8 +239,8 @@ CASES = (
         ),
         (
             "2: a presynaptic channel (a marker of the pre-synaptic side; names with synapsin, "
-            "syn1, bassoon, vglut1, vglut): the image channels are a. Name it with --channels "
-            "presynaptic=NAME."
+            "syn1, bassoon, vglut1, vglut): the image channels are a. For one marker alone "
+            "take --pipeline puncta."
         ),
         evaluated(image("zyx", V3)),
     ),
@@ -260,8 +260,8 @@ CASES = (
         ("65: a.zarr: it is a single array. Give a Zarr group with an array z, y, x for each channel"),
         (
             "2: a presynaptic channel (a marker of the pre-synaptic side; names with synapsin, "
-            "syn1, bassoon, vglut1, vglut): the image channels are a. Name it with --channels "
-            "presynaptic=NAME."
+            "syn1, bassoon, vglut1, vglut): the image channels are a. For one marker alone "
+            "take --pipeline puncta."
         ),
         evaluated(array(V3)),
     ),
@@ -274,8 +274,8 @@ CASES = (
         ),
         (
             "2: a presynaptic channel (a marker of the pre-synaptic side; names with synapsin, "
-            "syn1, bassoon, vglut1, vglut): the image channels are PSD95. Name it with --channels"
-            " presynaptic=NAME."
+            "syn1, bassoon, vglut1, vglut): the image channels are PSD95. For one marker "
+            "alone take --pipeline puncta."
         ),
         evaluated(upper_case),
     ),
