@@ -52,7 +52,7 @@ $(VENV)/peers/.made: requirements-peers.txt
 	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.txt
 	touch $@
 
-peers: $(VENV)/peers/.made  ## install programs of others that write and read the same formats, for the slow tests
+peers: $(VENV)/peers/.made  ## install programs of others, for the slow tests and the measurements
 
 test-slow: $(VENV)/.dev $(VENV)/peers/.made  ## run the slow tests
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadscope
@@ -97,8 +97,8 @@ format: $(VENV)/.dev  ## apply the formatter and the safe lint fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev  ## measure; prints its figures and the command of each
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev $(VENV)/peers/.made  ## measure all, or PART=peers; prints its figures and the command of each
+	$(BIN)/python -m benchmarks $(PART)
 
 lock: $(VENV)/tools/.made  ## pin requirements*.txt anew from pyproject.toml and requirements*.in
 	$(UV) pyproject.toml -o requirements.txt

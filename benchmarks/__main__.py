@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import accuracy, blocks, chance, cutout, features, pipelines, places, report, sources, steps
+from benchmarks import accuracy, blocks, chance, cutout, features, peers, pipelines, places, report, sources, steps
 
 PARTS = {
     "accuracy": accuracy.main,
     "chance": chance.main,
     "cutout": cutout.main,
     "features": features.main,
+    "peers": peers.main,
     "pipelines": pipelines.main,
     "places": places.main,
     "report": report.main,
