@@ -15,7 +15,7 @@ from nd_synapse.detection.features import centres
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.geometry import Box
 
-__all__ = ["Count", "Density", "density", "interval"]
+__all__ = ["Count", "Density", "density", "interval", "student_t"]
 
 LEVEL = 0.95
 _FEWEST_TILES = 8
@@ -199,12 +199,32 @@ def interval(counted: Floats, um3: Floats) -> tuple[float, float]:
     quantile of Student's t. It holds where tiles are independent: what gathers synapses within a tile widens it, what
     makes neighbouring tiles alike (a dendrite, a layer, a fold) does not, or not enough.
     """
-    from scipy.special import stdtrit  # workers start sooner without scipy
-
     counted, um3 = counted[um3 > 0], um3[um3 > 0]
     tiles, whole = len(um3), float(um3.sum())
     ratio = float(counted.sum()) / whole
     residuals = counted - ratio * um3
     error = math.sqrt(tiles / (tiles - 1) * float((residuals**2).sum())) / whole
-    reach = float(stdtrit(tiles - 1, (1 + LEVEL) / 2)) * error
+    reach = student_t(tiles - 1, LEVEL) * error
     return max(ratio - reach, 0.0), ratio + reach
+
+
+def student_t(degrees: int, level: float) -> float:
+    """Return what Student's t stays within, on both sides of 0, with a probability.
+
+    Its probability is a finite sum for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4); it is
+    inverted by halving. scipy has the same, and takes longer to import than all else of a small run.
+    """
+
+    def within(angle: float) -> float:
+        sine, cosine = math.sin(angle), math.cos(angle)
+        odd = degrees % 2
+        term, total = (cosine, 0.0) if odd else (1.0, 0.0)
+        for k in range(1 + odd, degrees, 2):
+            total += term
+            term *= cosine * cosine * k / (k + 1)
+        return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+    low, high = 0.0, math.pi / 2
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if within(middle) < level else (low, middle)
+    return math.tan(low) * math.sqrt(degrees)

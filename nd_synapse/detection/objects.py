@@ -15,6 +15,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.blocks.components import components
 from nd_synapse.detection.brick import excluded, weights
 from nd_synapse.detection.shape import PRODUCT_SUMS, moved
 from nd_synapse.geometry import Box, nearest_voxel
@@ -171,7 +172,7 @@ class Joint:
         """The ids of all parts, sorted."""
         n = len(ids)
         touching = np.unique(np.concatenate([*pairs, np.empty((0, 2), ids.dtype)]), axis=0)
-        component = _components(n, *(np.searchsorted(self.part_ids, touching[:, side]) for side in (0, 1)))
+        component = components(n, *(np.searchsorted(self.part_ids, touching[:, side]) for side in (0, 1)))
         # parts are sorted by id: the first part of a component holds the object's first voxel
         _, first_part, object_of_part = np.unique(component, return_index=True, return_inverse=True)
         rank = np.empty(len(first_part), np.int64)
@@ -188,19 +189,6 @@ class Joint:
             ids: NDArray[Any] = values[self._gather[self._first]]
             return ids
         return _reduce(_reduction(name), values[self._gather], self._first)
-
-
-def _components(n: int, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[Any]:
-    """Return for each of n things the number of the component that pairs, some a and b, join it to."""
-    if not len(a):
-        return np.arange(n, dtype=np.int32)
-    # most workers join nothing, and neither does a box of one block: importing scipy takes longer than either
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
-    component: NDArray[Any] = connected_components(graph, directed=False)[1]
-    return component
 
 
 def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, Joint]:
