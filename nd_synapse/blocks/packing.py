@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import json
 import struct
 import threading
 from collections.abc import Mapping
@@ -24,6 +24,11 @@ _HEADER = struct.Struct("<4xIII")
 
 PARSING = threading.Lock()
 """Held where NumPy reads the header of an array: it parses Python, which Python 3.11 can fail at in several threads."""
+
+_START = struct.Struct("<Q")
+"""Bytes of what follows it: names, types and shapes of the packed arrays."""
+_ALIGNED = 64
+"""Arrays begin at multiples of so many bytes."""
 
 _SEAL_BYTES = 16
 _HEADERS = 2**20
@@ -55,21 +60,36 @@ def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     if nbytes > blosc.MAX_BUFFERSIZE - _HEADERS:
         found = f"they take {nbytes:,} bytes, more than {blosc.MAX_BUFFERSIZE - _HEADERS:,}"
         raise DataError("the arrays of a block", found, "Give a smaller --block-size")
-    packed = io.BytesIO()
-    # numbered, since any name may be given: some mean something to numpy
-    np.savez(packed, *arrays.values(), allow_pickle=False, names=np.array(list(arrays), np.str_))
-    body: bytes = blosc.compress(packed.getbuffer(), typesize=4, clevel=1, shuffle=blosc.SHUFFLE, cname="lz4")
+    header = json.dumps([(name, array.dtype.str, array.shape) for name, array in arrays.items()]).encode()
+    # blanks end it: JSON allows them
+    pieces: list[Any] = [_START.pack(len(header) + _gap(_START.size + len(header))), header]
+    pieces.append(b" " * _gap(_START.size + len(header)))
+    for array in arrays.values():
+        pieces += [array.ravel().view(np.uint8).data, b"\0" * _gap(array.nbytes)]
+    body: bytes = blosc.compress(b"".join(pieces), typesize=4, clevel=1, shuffle=blosc.SHUFFLE, cname="lz4")
     return body
 
 
 def unpack(body: bytes | memoryview) -> dict[str, NDArray[Any]]:
     """Return the arrays of `pack`; raise ValueError for damaged bytes."""
     try:
-        unpacked = io.BytesIO(blosc.decompress(body))
-        with PARSING, np.load(unpacked, allow_pickle=False) as arrays:
-            return {str(name): arrays[f"arr_{number}"] for number, name in enumerate(arrays["names"])}
-    except Exception as error:  # blosc, zipfile and numpy raise a dozen different ones
+        unpacked = blosc.decompress(body)
+        (length,) = _START.unpack_from(unpacked)
+        at, arrays = _START.size + length, {}
+        for name, kind, shape in json.loads(unpacked[_START.size : at]):
+            array = np.empty(shape, kind)
+            # a copy, which can be written to as what was packed
+            array.ravel().view(np.uint8)[:] = np.frombuffer(unpacked, np.uint8, array.nbytes, at)
+            arrays[name] = array
+            at += array.nbytes + _gap(array.nbytes)
+    except Exception as error:  # blosc, json and numpy raise a dozen different ones
         raise ValueError(f"{type(error).__name__}: {error}") from error
+    return arrays
+
+
+def _gap(size: int) -> int:
+    """Return how many bytes follow so many up to the next array."""
+    return -size % _ALIGNED
 
 
 def unpacked_bytes(body: bytes | memoryview) -> int | None:
