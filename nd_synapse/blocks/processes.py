@@ -25,7 +25,8 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEX
 _WITHHELD = re.compile(rf"{TOKEN_VARIABLE}|AWS_.*")
 
 _PROGRAM = """
-import sys
+import gc, sys
+gc.disable()
 from multiprocessing.connection import Connection
 pipe = Connection(int(sys.argv[1]))
 try:
@@ -36,7 +37,7 @@ from nd_synapse.blocks.worker import work
 work(pipe, orders)
 """
 """It imports nothing from the working folder by itself, and never the main program of its parent: a script without the
-usual guard cannot start workers without end."""
+usual guard cannot start workers without end. Nothing is collected until it is set up: modules stay."""
 
 
 def environment_of_workers(environ: Mapping[str, str]) -> dict[str, str]:

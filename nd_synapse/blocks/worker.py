@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import io
 import logging
 import os
@@ -114,6 +115,8 @@ def work(pipe: Connection, orders: str) -> None:
                 setup(*arguments)
         function = _function(packed_function)
         del packed_setup, packed_function
+        gc.freeze()
+        gc.enable()
         _send(pipe, Ready())
         while True:
             wanted, box = pipe.recv()
