@@ -81,10 +81,18 @@ class Store:
                 file.write(np.ascontiguousarray(values).data)
 
     def appended(self, kind: str, key: str, dtype: DTypeLike) -> NDArray[Any]:
-        """Read all that was appended."""
+        """Read all that was appended, if anything was."""
         path = self.path(kind, key, "raw")
         with translated(f"reading {path}"):
-            values: NDArray[Any] = np.fromfile(path, dtype)
+            values: NDArray[Any] = np.fromfile(path, dtype) if path.exists() else np.empty(0, dtype)
+        return values
+
+    def blank_plain(self, kind: str, key: str, length: int, dtype: DTypeLike) -> NDArray[Any]:
+        """Map a new array of zeros that is written in place; unlike what is saved, it is not safe from kills."""
+        path = self.path(kind, key, "npy")
+        with translated(f"writing {path}"):
+            path.parent.mkdir(exist_ok=True)
+            values: NDArray[Any] = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(length,))
         return values
 
     def save(self, kind: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -202,8 +210,15 @@ class MemoryStore:
         self._saved.setdefault((kind, key, "raw"), []).append(values)
 
     def appended(self, kind: str, key: str, dtype: DTypeLike) -> NDArray[Any]:
-        """Return all numbers that were appended."""
-        values: NDArray[Any] = np.concatenate(self._saved[kind, key, "raw"]).astype(dtype, copy=False)
+        """Return all numbers that were appended, if any were."""
+        pieces = [piece.reshape(-1) for piece in self._saved.get((kind, key, "raw"), [])]
+        values: NDArray[Any] = np.concatenate([np.empty(0, dtype), *pieces])
+        return values
+
+    def blank_plain(self, kind: str, key: str, length: int, dtype: DTypeLike) -> NDArray[Any]:
+        """Return a new array of zeros that is kept."""
+        values = np.zeros(length, dtype)
+        self.save_plain(kind, key, values)
         return values
 
     def remove(self, kind: str, key: str, suffix: str) -> None:

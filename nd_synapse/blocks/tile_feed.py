@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from multiprocessing.connection import Connection, Pipe
 
@@ -21,7 +21,7 @@ _CLOSE_S = 0.2
 
 
 class TileFeed:
-    """A feed of blocks, each handed out when the tiles that it and its halo need are there.
+    """A feed of blocks, each handed out when the tiles are there in which what it reads, and a halo round it, lie.
 
     `pulls` threads pull tiles, each with a connection of its own, in the order in which blocks need them; at most
     `keep_bytes` of them are kept (see `TileSchedule`). `check` is called with every tile that was pulled, by the thread
@@ -32,7 +32,7 @@ class TileFeed:
         self,
         tiles: Tiles,
         source: Cutouts,
-        blocks: Sequence[Box],
+        reads: Mapping[Box, Box],
         halo: Sequence[int],
         pulls: int,
         keep_bytes: int,
@@ -43,9 +43,11 @@ class TileFeed:
             raise UsageError(requested, "at least one is needed", "Give --pulls a number from 1 upwards")
         # a tile is needed by many blocks, and is one object to all of them: a box takes more memory than all else
         known: dict[Box, Box] = {}
-        needs = {block: [known.setdefault(tile, tile) for tile in tiles.needed(block, halo)] for block in blocks}
+        needs = {
+            block: [known.setdefault(tile, tile) for tile in tiles.needed(box, halo)] for block, box in reads.items()
+        }
         sizes = {tile: tiles.bytes_of(tile) for tile in known}
-        reserve_bytes = 2 * pulls * max((tiles.bytes_of(block) for block in blocks), default=0)
+        reserve_bytes = 2 * pulls * max((tiles.bytes_of(block) for block in reads), default=0)
         self._schedule = TileSchedule(
             needs, sizes, {tile for tile in known if tiles.has(tile)}, keep_bytes, reserve_bytes
         )

@@ -14,6 +14,8 @@ from nd_synapse.blocks.packing import digest
 from nd_synapse.detection import objects
 from nd_synapse.detection.counted import counts_of_block
 from nd_synapse.detection.joining import faces_of
+from nd_synapse.detection.kinds import Kinds
+from nd_synapse.detection.numbering import rows_of_parts
 from nd_synapse.detection.overview import Overview
 from nd_synapse.detection.padding import outside_of
 from nd_synapse.detection.plan import Plan
@@ -159,29 +161,29 @@ def _bits(sets: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[Any]]:
     return {"bits": bits, "sets": np.array(list(sets))}
 
 
-def write_masks(
-    workspace: Workspace, box: Box, names: tuple[str, ...], parts_kind: str, masks_kind: str, described: bool
-) -> None:
+def write_masks(workspace: Workspace, box: Box, names: tuple[str, ...], kinds: Kinds, described: bool) -> None:
     """Write the masks of one block; where they are `described`, also their projections and digests."""
     plan, store = workspace.plan, workspace.store
-    saved = store.load(f"labels-{parts_kind}", key_of(box))
+    saved = store.load(kinds.labels, key_of(box))
     numbers, sets = saved["numbers"], saved.get("sets", np.empty(0, str)).tolist()
-    rows = np.searchsorted(store.open_plain(masks_kind, "part_ids"), saved["ids"])
+    rows, chosen = rows_of_parts(workspace, box, kinds, saved["ids"])
+    store.save(kinds.numbers, key_of(box), {"rows": rows})
     # few voxels belong to objects: they are set one by one
     places = np.flatnonzero(numbers != 0)
     of_places = numbers.ravel()[places]
     overviews: dict[str, NDArray[Any]] = {}
     for name in names:
         value = np.zeros(len(rows) + 1, np.uint8)
-        value[1:] = store.open_plain(masks_kind, f"chosen_{name}")[rows]
+        if name in chosen:
+            value[1:] = chosen[name] * FOUND
         mask = np.zeros(numbers.shape, np.uint8)
         mask.ravel()[places] = value[of_places]
         if name in sets:
             mask[saved["bits"] & (1 << sets.index(name)) == 0] = 0
-        store.save_plain(f"{masks_kind}-{name}", key_of(box), mask)
+        store.save_plain(f"{kinds.masks}-{name}", key_of(box), mask)
         overviews[f"voxels {name}"] = np.array([np.count_nonzero(mask)])
         if described:
             overviews[f"overview {name}"] = Overview.of_block(mask, box, plan.box).pixels
             # a plain array has no check sum of its own
             overviews[f"digest {name}"] = np.array([digest(mask)])
-    store.save(f"overviews-{masks_kind}", key_of(box), overviews)
+    store.save(kinds.overviews, key_of(box), overviews)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.detection.brick import excluded, weights
-from nd_synapse.detection.features import centres
+from nd_synapse.detection.objects import centres
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.geometry import Box
 
-__all__ = ["Count", "Density", "density", "interval", "student_t"]
+__all__ = ["Count", "Counts", "Density", "density", "interval", "student_t"]
 
 LEVEL = 0.95
 _FEWEST_TILES = 8
@@ -115,45 +115,83 @@ def _as_json(count: Count) -> dict[str, float | None]:
     return {"synapses": count.synapses, "tissue_um3": count.um3, "per_um3": count.per_um3}
 
 
-def density(
-    objects: Mapping[str, NDArray[Any]],
-    rows: NDArray[np.int64],
-    tissue: Tissue,
-    volume: Box,
-    voxel_size_nm: Sequence[float],
-    bright: NDArray[np.bool_] | None = None,
-) -> Density:
-    """Return the density of synapses, which are some rows of the objects, in the tissue of a volume.
+@dataclass(slots=True, eq=False)
+class Counts:
+    """Synapses of some blocks, counted for `density`; a synapse without any tissue is left out."""
 
-    Those without any tissue are left out. `objects` has the integer columns `voxels`, `sum_z`, `start_z`, `stop_z`
-    (and y, x), `rim_low`, `rim_high`; `bright`, bool (n,), says which synapses are bright in every channel.
-    """
-    # a pipeline that searches all of the box finds objects in padding as well
-    in_tissue = objects["rim_low"][rows] >= 0
-    rows, bright = rows[in_tissue], None if bright is None else bright[in_tissue]
-    low, high = excluded(objects, volume, rows)
-    weight = weights(low, high)
-    z, y, x = centres(objects, rows)
+    synapses: int
+    weight: float
+    """As the brick counts them."""
+    without_low: int
+    without_high: int
+    without_bright: float | None
+    cut: int
+    tiles: Floats
+    """As the brick counts them, by tile."""
+    sections: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, objects: Mapping[str, NDArray[Any]], tissue: Tissue, volume: Box, bright: NDArray[np.bool_] | None = None
+    ) -> Self:
+        """Count the synapses of a block, or of more.
+
+        `objects` has the integer columns `voxels`, `sum_z`, `start_z`, `stop_z` (and y, x), `rim_low`, `rim_high`;
+        `bright`, bool (n,), says which are bright in every channel.
+        """
+        # a pipeline that searches all of the box finds objects in padding as well
+        rows = np.flatnonzero(objects["rim_low"] >= 0)
+        low, high = excluded(objects, volume, rows)
+        weight = weights(low, high)
+        z, y, x = centres(objects, rows)
+        tiles = (len(tissue.y_edges) - 1) * (len(tissue.x_edges) - 1)
+        return cls(
+            synapses=len(rows),
+            weight=float(weight.sum()),
+            without_low=int((~low).sum()),
+            without_high=int((~high).sum()),
+            without_bright=None if bright is None else float(weight[~bright[rows]].sum()),
+            cut=int((low | high).sum()),
+            tiles=np.bincount(_tiles(tissue, y, x), weight, tiles).astype(np.float64),
+            sections=np.bincount(z - volume.z[0], minlength=volume.shape[0]),
+        )
+
+    def __add__(self, other: Counts) -> Counts:
+        """Add the counts of other synapses; halves are added exactly in any order."""
+        both = (self.without_bright, other.without_bright)
+        return Counts(
+            self.synapses + other.synapses,
+            self.weight + other.weight,
+            self.without_low + other.without_low,
+            self.without_high + other.without_high,
+            None if both[0] is None or both[1] is None else both[0] + both[1],
+            self.cut + other.cut,
+            self.tiles + other.tiles,
+            self.sections + other.sections,
+        )
+
+
+def density(counts: Counts, tissue: Tissue, volume: Box, voxel_size_nm: Sequence[float]) -> Density:
+    """Return the density of synapses in the tissue of a volume."""
     voxel_um3 = math.prod(voxel_size_nm) / 1e9
     # whole numbers as long as can be: their sums are exact in any order
     first, last = (int(voxels.sum()) for voxels in tissue.counts[1:])
     um3 = tissue.counts[1:].sum(axis=(0, 1)).ravel() / 2 * voxel_um3
-    counted = np.bincount(_tiles(tissue, y, x), weight, len(um3)).astype(np.float64)
-    brick = Count(float(weight.sum()), (first + last) / 2 * voxel_um3)
+    brick = Count(counts.weight, (first + last) / 2 * voxel_um3)
     tiles, tile_um = int(np.count_nonzero(um3)), _tile_um(tissue, voxel_size_nm)
     why = _no_interval(brick, volume, tiles, tile_um)
     return Density(
         brick=brick,
-        without_low=Count(int((~low).sum()), first * voxel_um3),
-        without_high=Count(int((~high).sum()), last * voxel_um3),
-        every=Count(len(rows), tissue.um3(voxel_size_nm)),
-        without_bright=None if bright is None else Count(float(weight[~bright].sum()), brick.um3),
-        cut=int((low | high).sum()),
-        interval=None if why else interval(counted, um3),
+        without_low=Count(counts.without_low, first * voxel_um3),
+        without_high=Count(counts.without_high, last * voxel_um3),
+        every=Count(counts.synapses, tissue.um3(voxel_size_nm)),
+        without_bright=None if counts.without_bright is None else Count(counts.without_bright, brick.um3),
+        cut=counts.cut,
+        interval=None if why else interval(counts.tiles, um3),
         tiles=tiles,
         tile_um=tile_um,
         no_interval=why,
-        sections=np.bincount(z - volume.z[0], minlength=volume.shape[0]),
+        sections=counts.sections,
         sections_um3=tissue.voxels.sum(axis=(1, 2)) * voxel_um3,
     )
 

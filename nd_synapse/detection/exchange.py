@@ -121,6 +121,12 @@ class Exchange:
             packed = b"".join(part for body in bodies for part in (_LENGTH.pack(len(body)), body))
             self._leave(kinds[-1], _name_of(key), packed)
 
+    def leave_all(self, kinds: Sequence[str], keys: Sequence[str]) -> None:
+        """Leave what was made of many blocks, some at a time."""
+        if self.shared_store is not None:
+            with ThreadPoolExecutor(_FETCHES, thread_name_prefix="leave") as pool:
+                list(pool.map(lambda key: self.leave(kinds, key), keys))
+
     def leave_failed_block(self, kind: str, failed_block: FailedBlock) -> None:
         """Record for the other parts that a block failed."""
         reason, traceback = failed_block.reason[:_TEXT_CHARACTERS], failed_block.traceback[-_TEXT_CHARACTERS:]

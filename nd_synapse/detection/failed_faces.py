@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.grid import key_of
 from nd_synapse.detection.joining import neighbour
-from nd_synapse.detection.objects import RIMS, Joint, rows_of_objects
 from nd_synapse.detection.padding import outside_of
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.tissue import lost_to_padding
@@ -18,12 +16,12 @@ from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
 
-__all__ = ["Face", "beside_failed", "faces_at", "lost_beside"]
+__all__ = ["FAILED", "Face", "faces_at", "ids_at", "lost_beside"]
 
 Face = tuple[int, int]
 """A face of a block: axis, and 0 for its low side or 1."""
 
-_FAILED = 2
+FAILED = 2
 """What a failed block adds to `RIMS`."""
 
 
@@ -39,21 +37,12 @@ def faces_at(failed: Collection[Box], plan: Plan) -> dict[Box, list[Face]]:
     return faces
 
 
-def beside_failed(
-    workspace: Workspace,
-    faces: Mapping[Box, Sequence[Face]],
-    joint: Joint,
-    columns: Mapping[str, NDArray[Any]],
-    kind: str,
-) -> dict[str, NDArray[Any]]:
-    """Return the columns of objects with `RIMS` that know the faces."""
-    rims = [columns[name].copy() for name in RIMS]
-    for block, its_faces in faces.items():
-        planes = workspace.store.load(f"faces-{kind}", key_of(block))
-        for axis, side in its_faces:
-            ids = np.unique(planes[f"{axis} {('low', 'high')[side]}"])
-            rims[side][rows_of_objects(joint, ids[ids != 0])] |= _FAILED
-    return {**columns, **dict(zip(RIMS, rims, strict=True))}
+def ids_at(planes: Mapping[str, NDArray[Any]], face: Face) -> NDArray[Any]:
+    """Return the ids of the parts that touch a face of a block, given its outermost planes."""
+    axis, side = face
+    ids = np.unique(planes[f"{axis} {('low', 'high')[side]}"])
+    found: NDArray[Any] = ids[ids != 0]
+    return found
 
 
 def lost_beside(workspace: Workspace, block: Box, faces: Sequence[Face], finding: Finding) -> NDArray[np.int64]:

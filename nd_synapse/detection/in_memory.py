@@ -97,7 +97,7 @@ def detect_arrays(
         graded = _grade(workspace, pool, found.finding) if scores else {}
     masks = {name: np.asarray(mask) for name, mask in found.masks.items()}
     # the labels are read later; all else would be held as long as they are
-    store.keep_only({f"labels-{plan.parts_kind(found.finding)}"})
+    store.keep_only({*store.kinds("labels-"), *store.kinds("numbers-")})
     return Found(
         masks, found.labels, dict(found.table), found.finding, found.tissue, found.density, graded, found.chance
     )

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.grid import key_of
+from nd_synapse.blocks.block_volume import overlapping
+from nd_synapse.blocks.grid import block_numbers, key_of
 from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection import objects
+from nd_synapse.detection.kinds import Kinds
+from nd_synapse.detection.layers import LayeredJoin
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 
-__all__ = ["ColumnFiles", "faces_of", "join_blocks", "neighbour", "touching"]
+__all__ = [
+    "ColumnFiles",
+    "by_block",
+    "faces_of",
+    "join",
+    "later_neighbours",
+    "layers_of",
+    "neighbour",
+    "of_blocks",
+    "touch",
+]
 
 
 class ColumnFiles(Mapping[str, NDArray[Any]]):
-    """Columns of a table, each a mapped file; what was saved before under the kind is removed."""
+    """Columns of a table, each a mapped file; what was there before under the kind is removed."""
 
     def __init__(self, store: Store | MemoryStore, kind: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> None:
         store.drop(kind)
@@ -32,8 +45,26 @@ class ColumnFiles(Mapping[str, NDArray[Any]]):
                 values = store.open_plain(kind, str(number))
             self._columns[name] = values
 
+    @classmethod
+    def blank(
+        cls, store: Store | MemoryStore, kind: str, length: int, types: Mapping[str, np.dtype[Any]]
+    ) -> ColumnFiles:
+        """Return columns of zeros, to be filled."""
+        blank = cls(store, kind, ())
+        for number, (name, dtype) in enumerate(types.items()):
+            has_rows = length and dtype.itemsize
+            blank._columns[name] = (
+                store.blank_plain(kind, str(number), length, dtype) if has_rows else np.zeros(length, dtype)
+            )
+        return blank
+
+    def fill(self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> None:
+        """Write some rows of all columns, in place."""
+        for name, values in self._columns.items():
+            values[rows] = columns[name]
+
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """Return a column, read-only."""
+        """Return a column."""
         return self._columns[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -57,20 +88,24 @@ def faces_of(labelled: objects.Labelled) -> dict[str, NDArray[Any]]:
     }
 
 
-def touching(workspace: Workspace, box: Box, kind: str) -> NDArray[Any]:
-    """Return the ids that touch across a face, edge or corner to the blocks that come after this one, shape (n, 2)."""
+def touch(workspace: Workspace, box: Box, kinds: Kinds) -> None:
+    """Save the ids that touch across a face, edge or corner to the blocks that come after one, shape (n, 2)."""
     plan, store = workspace.plan, workspace.store
-    here = store.load(f"faces-{kind}", key_of(box))
+    here = store.load(kinds.faces, key_of(box))
     pairs = [np.empty((0, 2), objects.id_dtype(plan.box))]
+    for step, beside in later_neighbours(plan, box):
+        if store.has(kinds.parts, key_of(beside)):
+            there = store.load(kinds.faces, key_of(beside))
+            pairs.append(objects.neighbours_across(_border(here, step), _border(there, tuple(-s for s in step))))
+    store.save(kinds.contacts, key_of(box), {"pairs": np.unique(np.concatenate(pairs), axis=0)})
+
+
+def later_neighbours(plan: Plan, box: Box) -> Iterator[tuple[tuple[int, ...], Box]]:
+    """Yield the blocks beside one that come after it, each with its direction."""
     for step in product((-1, 0, 1), repeat=3):
-        if step <= (0, 0, 0):
-            continue
-        beside = neighbour(plan, box, step)
-        if beside is None or not store.has(kind, key_of(beside)):
-            continue
-        there = store.load(f"faces-{kind}", key_of(beside))
-        pairs.append(objects.neighbours_across(_border(here, step), _border(there, tuple(-s for s in step))))
-    return np.unique(np.concatenate(pairs), axis=0)
+        beside = neighbour(plan, box, step) if step > (0, 0, 0) else None
+        if beside is not None:
+            yield step, beside
 
 
 def neighbour(plan: Plan, box: Box, step: Sequence[int]) -> Box | None:
@@ -100,29 +135,65 @@ def _border(faces: dict[str, NDArray[Any]], step: Sequence[int]) -> NDArray[Any]
     return plane
 
 
-def join_blocks(
-    store: Store | MemoryStore, kind: str, blocks: Sequence[Box], pairs: Sequence[NDArray[Any]]
-) -> tuple[ColumnFiles, objects.Joint]:
-    """Join the parts of objects that touch across blocks; return the joined columns, ordered by first voxel.
+def layers_of(blocks: Iterable[Box]) -> list[list[Box]]:
+    """Return blocks, which are in C order, by the sections that they have."""
+    return [list(layer) for _, layer in groupby(blocks, key=lambda block: block.z[0])]
 
-    One column is in memory at a time.
+
+def join(plan: Plan, store: Store | MemoryStore, kinds: Kinds, blocks: Sequence[Box]) -> None:
+    """Join the parts that touch across blocks, and save for each block what the others have of its objects.
+
+    Of each block: `parts` that belong to an object with another id, and `objects`, these ids; `owners`, the ids of
+    objects that begin in the block and have other parts, and `members`, these parts. Only parts that touch others are
+    in memory, and only those of one layer of blocks.
     """
-    raw = f"raw-{kind}"
+    raw, dtype = f"raw-{kinds.joined}", objects.id_dtype(plan.box)
     store.drop(raw)
-    names: list[str] = []
+    layered, layers = LayeredJoin(), layers_of(blocks)
+    for number, layer in enumerate(layers):
+        pairs = [store.load(kinds.contacts, key_of(block))["pairs"] for block in layer]
+        end = _first_id(plan, layer[0].z[1])
+        for name, ids in zip(("parts", "roots"), layered.add(np.concatenate(pairs), end), strict=True):
+            store.append(raw, f"{name} {number}", ids)
+    for number in range(len(layers)):
+        parts = store.appended(raw, f"parts {number}", dtype)
+        roots = layered.settled(store.appended(raw, f"roots {number}", dtype))
+        joined = np.stack([parts, roots], axis=1)[parts != roots]
+        _deal(plan, store, (raw, "of parts"), joined)
+        _deal(plan, store, (raw, "of objects"), joined[:, ::-1])
     for block in blocks:
-        parts = store.load(kind, key_of(block))
-        names = names or list(parts)
-        for number, name in enumerate(names):
-            store.append(raw, str(number), parts[name])
-        id_type = parts["id"].dtype
-    ids = store.appended(raw, str(names.index("id")), id_type)
-    joint = objects.Joint(ids, pairs)
-
-    def columns() -> Iterator[tuple[str, NDArray[Any]]]:
-        for number, name in enumerate(names):
-            yield name, joint.column(name, store.appended(raw, str(number), id_type if name == "id" else np.int64))
-
-    found = ColumnFiles(store, f"objects-{kind}", columns())
+        ids, owners = (
+            store.appended(raw, f"{name} {key_of(block)}", dtype).reshape(-1, 2).T
+            for name in ("of parts", "of objects")
+        )
+        names = ("parts", "objects", "owners", "members")
+        store.save(kinds.joined, key_of(block), dict(zip(names, (*ids, *owners), strict=True)))
     store.drop(raw)
-    return found, joint
+
+
+def _first_id(plan: Plan, z: int) -> int:
+    """Return the lowest id of the parts that begin in a section or after it."""
+    _, ny, nx = plan.box.shape
+    return (z - plan.box.z[0]) * ny * nx + 1
+
+
+def by_block(plan: Plan, ids: NDArray[Any]) -> Iterator[tuple[Box, NDArray[np.int64]]]:
+    """Yield the blocks in which parts with some ids begin, each with the places of these among the ids."""
+    voxels = np.stack(np.unravel_index(ids.astype(np.int64) - 1, plan.box.shape)) + np.array([plan.box.start]).T
+    yield from of_blocks(plan, voxels)
+
+
+def of_blocks(plan: Plan, voxels: NDArray[np.int64]) -> Iterator[tuple[Box, NDArray[np.int64]]]:
+    """Yield the blocks in which voxels (3, n) lie, each with the places of these among the voxels, ascending."""
+    numbers = block_numbers(voxels, plan.box, plan.block_size)
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    for places in np.split(order, starts[1:]) if len(order) else []:
+        one = Box.of_shape((1, 1, 1), voxels[:, places[0]].tolist())
+        yield next(overlapping(one, plan.box, plan.block_size)), places
+
+
+def _deal(plan: Plan, store: Store | MemoryStore, kind: tuple[str, str], joined: NDArray[Any]) -> None:
+    """Append rows of ids (n, 2) to what is known of the blocks in which the first of them begin."""
+    for block, places in by_block(plan, joined[:, 0]):
+        store.append(kind[0], f"{kind[1]} {key_of(block)}", joined[places])

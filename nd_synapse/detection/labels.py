@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.store import MemoryStore, Store
-from nd_synapse.detection.objects import Joint, rows_of_objects
+from nd_synapse.detection.kinds import Kinds
 from nd_synapse.detection.plan import Plan
 from nd_synapse.geometry import Box
 
@@ -29,8 +29,8 @@ _Sparse = tuple[NDArray[np.uint32], NDArray[np.unsignedinteger]]
 class _Blocks:
     """Reads the labels of blocks; those read last stay in memory, as indices and ids."""
 
-    def __init__(self, store: Store | MemoryStore, kind: str, joint: Joint, ids: NDArray[np.unsignedinteger]) -> None:
-        self._store, self._kind, self._joint, self._ids = store, kind, joint, ids
+    def __init__(self, store: Store | MemoryStore, kinds: Kinds, dtype: DTypeLike) -> None:
+        self._store, self._kinds, self._dtype = store, kinds, np.dtype(dtype)
         self._kept: dict[Box, _Sparse] = {}
         self._kept_bytes = 0
 
@@ -43,15 +43,14 @@ class _Blocks:
                 self._kept_bytes -= _bytes(self._kept.pop(next(iter(self._kept))))
             self._kept[block] = found
         places, ids = self._kept[block]
-        dense = np.zeros(block.shape, self._ids.dtype)
+        dense = np.zeros(block.shape, self._dtype)
         dense.ravel()[places] = ids
         return dense
 
     def _unpacked(self, block: Box) -> _Sparse:
-        saved = self._store.load(self._kind, key_of(block))
-        value = np.zeros(len(saved["ids"]) + 1, self._ids.dtype)
-        value[1:] = self._ids[rows_of_objects(self._joint, saved["ids"])]
-        numbers = saved["numbers"].ravel()
+        numbers = self._store.load(self._kinds.labels, key_of(block))["numbers"].ravel()
+        rows = self._store.load(self._kinds.numbers, key_of(block))["rows"]
+        value = np.concatenate([np.zeros(1, self._dtype), rows.astype(self._dtype)])
         # booleans are searched faster than numbers
         places = np.flatnonzero(numbers != 0)
         ids = value[numbers[places]]
@@ -63,13 +62,12 @@ def _bytes(found: _Sparse) -> int:
 
 
 def labels_of(
-    plan: Plan, store: Store | MemoryStore, kind: str, joint: Joint, chosen: NDArray[np.bool_], whole: Collection[Box]
+    plan: Plan, store: Store | MemoryStore, kinds: Kinds, synapses: int, whole: Collection[Box]
 ) -> BlockVolume:
     """Return the labels as one volume, uint32 (uint64 where needed), numbered as the table's `id`.
 
     Background is 0, and so are objects that are not chosen, and blocks that are not among the `whole` ones.
     """
-    synapses = int(np.count_nonzero(chosen))
     dtype = np.uint32 if synapses < 2**32 else np.uint64
-    read = _Blocks(store, kind, joint, np.where(chosen, np.cumsum(chosen), 0).astype(dtype))
+    read = _Blocks(store, kinds, dtype)
     return BlockVolume(lambda block: read(block) if block in whole else None, plan.box, plan.block_size, dtype)

@@ -25,12 +25,14 @@ __all__ = [
     "RIMS",
     "Joint",
     "Labelled",
+    "centres",
     "id_dtype",
     "join",
     "label",
     "measure",
     "measure_voxels",
     "neighbours_across",
+    "reduced",
     "rows_of_objects",
     "table",
     "table_of",
@@ -143,6 +145,11 @@ def _reduction(name: str) -> np.ufunc:
     return np.maximum if name in (*_HIGHEST, *RIMS) or name.startswith("max:") else np.add
 
 
+def reduced(name: str, values: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Join runs of values of parts, which start at `first`, to those of objects in a column."""
+    return _reduce(_reduction(name), values, first)
+
+
 def _reduce(operation: np.ufunc, values: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
     """Reduce each run of `values` that starts at `first`; no run, no row."""
     # reduceat refuses an index at the end of an empty array
@@ -188,7 +195,7 @@ class Joint:
         if name == "id":
             ids: NDArray[Any] = values[self._gather[self._first]]
             return ids
-        return _reduce(_reduction(name), values[self._gather], self._first)
+        return reduced(name, values[self._gather], self._first)
 
 
 def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, Joint]:
@@ -196,6 +203,12 @@ def join(parts: Sequence[Parts], pairs: Sequence[NDArray[Any]]) -> tuple[Parts, 
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     joint = Joint(columns["id"], pairs)
     return {name: joint.column(name, values) for name, values in columns.items()}, joint
+
+
+def centres(objects: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the voxels (z, y, x) of the centroids of objects, int64 (3, n)."""
+    voxels = objects["voxels"][rows]
+    return np.stack([nearest_voxel(objects[f"sum_{axis}"][rows], voxels) for axis in "zyx"])
 
 
 def table(

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
 from nd_synapse.blocks.pool import BlockPool, Boxes, Done, Failed
@@ -89,7 +88,7 @@ class PoolRunner:
             self._adopt_failures(step, blocks)
         failed_before = {failed_block.box for failed_block in self.failed_blocks}
         blocks = [block for block in blocks if block not in failed_before]
-        missing = self.exchange.unfinished(step.kinds, blocks, step.wanted)
+        missing = self.missing(step, blocks)
         if len(missing) < len(blocks) and not step.sampled and step.name not in self.seconds:
             self.resumed[step.name] = len(blocks) - len(missing)
         self._run_missing(step, function, missing, len(blocks))
@@ -97,6 +96,14 @@ class PoolRunner:
             # all parts of a run have to do without the same blocks, or they would learn different things
             for failed_block in self.failed_blocks[len(failed_before) :]:
                 self.exchange.leave_failed_block(step.kinds[-1], failed_block)
+
+    def missing(self, step: Step, blocks: Sequence[Box]) -> list[Box]:
+        """Return the blocks that nobody finished; fetch what other parts finished, if it is wanted."""
+        return self.exchange.unfinished(step.kinds, blocks, step.wanted)
+
+    def leave(self, step: Step, blocks: Sequence[Box]) -> None:
+        """Leave what was made of blocks for the other parts of the run."""
+        self.exchange.leave_all(step.kinds, [key_of(block) for block in blocks])
 
     def _adopt_failures(self, step: Step, blocks: Sequence[Box]) -> None:
         """Leave out blocks that failed in other parts of the run."""
@@ -141,7 +148,8 @@ class PoolRunner:
         """Return the feed of blocks whose tiles are pulled as they are needed."""
         plan, means = self._plan, self._means
         check = None if step.name == STATISTICS else self._check_tile
-        return TileFeed(plan.tiles(), means.cutouts(plan), missing, halo, means.pulls, means.keep_bytes, check)
+        reads = {block: step.reads.get(block, block) for block in missing}
+        return TileFeed(plan.tiles(), means.cutouts(plan), reads, halo, means.pulls, means.keep_bytes, check)
 
     def _check_tile(self, tile: Box) -> None:
         """Refuse a tile that is not what was counted."""
@@ -154,6 +162,12 @@ class PoolRunner:
             level = logging.WARNING if step.sampled else logging.ERROR
             log.log(level, "%s: block %s failed: %s", step.name, outcome.box, outcome.reason)
             log.debug("%s", outcome.traceback)
+            if step.vital:
+                raise DataError(
+                    f"step {step.name}, block {outcome.box} and those around it",
+                    outcome.reason.removesuffix("."),
+                    "The same command goes on where it was; give it more memory, or fewer --cpus",
+                )
             if not step.sampled:
                 self.failed_blocks.append(FailedBlock(outcome.box, step.name, outcome.reason, outcome.traceback))
             return
@@ -162,23 +176,6 @@ class PoolRunner:
         write_s = outcome.result.write_s
         text = "%s: block %s pull_s=%.3f compute_s=%.3f write_s=%.3f peak_mib=%d"
         log.debug(text, step.name, outcome.box, pull_s, outcome.seconds - write_s, write_s, outcome.peak_bytes >> 20)
-
-    def results(self, name: str, function: BlockFunction, blocks: Sequence[Box]) -> list[Any]:
-        """Return what a function returns for each block."""
-        started = time.monotonic()
-        results: list[Any] = []
-        self._means.progress(name, 0, len(blocks))
-        for outcome in self._pool.run(partial(run_in_worker, function=function), Boxes(blocks)):
-            if isinstance(outcome, Failed):
-                raise DataError(
-                    f"step {name}, block {outcome.box} and those around it",
-                    outcome.reason,
-                    "The same command goes on where it was; give it more memory, or fewer --cpus",
-                )
-            results.append(outcome.result.value)
-            self._means.progress(name, len(results), len(blocks))
-        self._add_seconds(name, time.monotonic() - started)
-        return results
 
 
 @contextmanager

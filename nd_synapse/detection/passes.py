@@ -4,8 +4,10 @@
 
     statistics  pipeline.summarise(block) -> added -> pipeline.learn
     detect      pipeline.detect(block) -> labels, parts of objects measured
-    join        parts that touch across blocks become one object; pipeline.select chooses
-    features    the windows round the chosen objects, each measured by the block that holds its centroid
+    contacts    parts that touch across blocks
+    join        such parts become one object, a layer of blocks after another
+    objects     the parts of each object are put together where it begins; pipeline.select chooses
+    features    the windows round the chosen objects
     masks       the chosen objects, 0 and 255
     chance      the pipeline on sample fields, as they are and where nothing but chance can make a detection
 
@@ -14,10 +16,9 @@ What goes from one block to another is an integer, so neither the blocks nor the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,25 +26,27 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.grid import key_of
-from nd_synapse.blocks.packing import digest
-from nd_synapse.detection import blocks, chance, features, joining, objects
-from nd_synapse.detection.choice import choose
-from nd_synapse.detection.confidence import CONFIDENCE, Chance
+from nd_synapse.detection import blocks, chance, features
+from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.counted import Counted
 from nd_synapse.detection.density import density
-from nd_synapse.detection.failed_faces import Face, beside_failed, faces_at, lost_beside
-from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, bright_everywhere
+from nd_synapse.detection.failed_faces import Face, faces_at, lost_beside
+from nd_synapse.detection.gathering import Failures, gather
+from nd_synapse.detection.joining import join, touch
+from nd_synapse.detection.kinds import Kinds
 from nd_synapse.detection.labels import labels_of
+from nd_synapse.detection.numbering import Numbered, number
 from nd_synapse.detection.outcome import Brightness, Detection
 from nd_synapse.detection.overview import Overview
 from nd_synapse.detection.resume import drop_damaged_masks
 from nd_synapse.detection.runner import STATISTICS, Runner, Step
+from nd_synapse.detection.tables import TableMaker
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.detection.windows import surroundings
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError, NDSynapseError
 from nd_synapse.geometry import Box
-from nd_synapse.pipeline.contract import Chosen, Finding
+from nd_synapse.pipeline.contract import Finding
 
 __all__ = ["Learned", "Passes"]
 
@@ -142,31 +145,30 @@ class Passes:
         """Do the passes that follow the statistics; that on `sampled` fields only if it is wanted."""
         plan, finding = self.plan, learned.finding
         self.find(finding, self.whole())
-        failed = -1
-        while failed < len(self.runner.failed_blocks):
-            # a block that failed has no part in what is joined, so that the table has what the masks have
-            failed = len(self.runner.failed_blocks)
-            joined, joint = self.join(finding)
-            every = self._columns(finding, "every", objects.table(joined, plan.box, plan.voxel_size_nm))
-            chosen, measured = self.features(finding, joined, choose(plan.pipeline, every, finding))
-            if failed == len(self.runner.failed_blocks):
-                masks = self.write_masks(chosen.masks, joint, finding)
-        first = next(iter(chosen.masks.values()))
-        rows = np.flatnonzero(first)
+        whole = self._some_whole()
+        kinds = self.kinds(finding)
+        self.touch(kinds, whole)
+        self.join(kinds)
+        self.gather(kinds, finding, whole)
+        numbered = number(self.store, kinds, whole)
+        self.measure(kinds, finding, numbered, whole)
         tissue, brightness = self._of_tissue(learned)
-        bright = self._bright_everywhere(joined, rows, brightness)
-        flags = [] if bright is None else [(BRIGHT_EVERYWHERE, bright)]
-        by_chance = self.chance(finding) if sampled else Chance(reason="it was not asked for")
-        if sampled and plan.pipeline.null and "score" in chosen.columns:
-            confidence = by_chance.confidence(np.asarray(chosen.columns["score"]))
-            chosen = Chosen(chosen.masks, {**chosen.columns, CONFIDENCE: confidence})
-        table = self._columns(finding, "table", objects.table_of(every, chosen, chain(measured, flags)))
+        by_chance = self.chance(finding) if sampled else None
+        maker = TableMaker(
+            workspace=self.workspace,
+            kinds=kinds,
+            finding=finding,
+            numbered=numbered,
+            brightness=brightness,
+            tissue=tissue,
+            chance=by_chance,
+        )
+        table, counts = maker.table(whole)
+        masks = self.write_masks(kinds, maker.masks(whole), whole)
         _refuse_contradiction(self.workspace, table, masks.voxels)
         return Detection(
             masks=masks.volumes,
-            labels=labels_of(
-                plan, self.store, f"labels-{plan.parts_kind(finding)}", joint, first, frozenset(self.whole())
-            ),
+            labels=labels_of(plan, self.store, kinds, numbered.synapses, frozenset(whole)),
             table=table,
             brightness=brightness,
             overviews=learned.overviews,
@@ -174,56 +176,46 @@ class Passes:
             mask_voxels=masks.voxels,
             finding=finding,
             tissue=tissue,
-            density=density(joined, rows, tissue, plan.box, plan.voxel_size_nm, bright),
+            density=density(counts, tissue, plan.box, plan.voxel_size_nm),
             blocks=len(self.blocks),
-            candidates=len(first),
-            chance=by_chance,
+            candidates=numbered.candidates,
+            chance=Chance(reason="it was not asked for") if by_chance is None else by_chance,
         )
 
-    def join(self, finding: Finding) -> tuple[Mapping[str, NDArray[Any]], objects.Joint]:
-        """Join what touches across blocks; objects know which of the blocks beside them failed."""
-        kind = self.plan.parts_kind(finding)
-        whole = self._some_whole()
-        function = partial(joining.touching, kind=kind)
-        pairs = self.runner.results("join", function, whole if len(self.blocks) > 1 else [])
-        columns, joint = joining.join_blocks(self.store, kind, whole, pairs)
-        faces = self._faces_at_failed()
-        return beside_failed(self.workspace, faces, joint, columns, kind) if faces else columns, joint
+    def kinds(self, finding: Finding) -> Kinds:
+        """Return the names under which the passes after the detection keep what they make."""
+        return Kinds.of(self.plan.parts_kind(finding), (failed.box for failed in self.runner.failed_blocks))
+
+    def touch(self, kinds: Kinds, some: Sequence[Box], wanted: bool = True) -> None:
+        """Find what touches across blocks."""
+        self.runner.run(
+            Step("contacts", (kinds.contacts,), vital=True, wanted=wanted), partial(touch, kinds=kinds), some
+        )
+
+    def join(self, kinds: Kinds) -> None:
+        """Join what touches across blocks."""
+        step = Step("join", (kinds.joined,), vital=True)
+        if self.runner.missing(step, self.whole()):
+            join(self.plan, self.store, kinds, self.whole())
+            self.runner.leave(step, self.whole())
+
+    def gather(self, kinds: Kinds, finding: Finding, some: Sequence[Box], wanted: bool = True) -> None:
+        """Put objects together, and let the pipeline choose; objects know which of the blocks beside them failed."""
+        failures = Failures(frozenset(failed.box for failed in self.runner.failed_blocks), self._faces_at_failed())
+        step = Step("objects", (kinds.objects, kinds.chosen), vital=True, wanted=wanted)
+        self.runner.run(step, partial(gather, kinds=kinds, finding=finding, failures=failures), some)
+
+    def measure(
+        self, kinds: Kinds, finding: Finding, numbered: Numbered, some: Sequence[Box], wanted: bool = True
+    ) -> None:
+        """Measure the synapses."""
+        halo, busy = surroundings(self.plan.reach), [block for block in some if block in numbered.centres]
+        step = Step("features", (kinds.features,), halo, vital=True, wanted=wanted, reads=numbered.centres)
+        self.runner.run(step, partial(features.measure, kinds=kinds, finding=finding), busy)
 
     def _faces_at_failed(self) -> dict[Box, list[Face]]:
         """Return the blocks that lie beside some that failed, with their faces there."""
         return faces_at({failed_block.box for failed_block in self.runner.failed_blocks}, self.plan)
-
-    def features(
-        self, finding: Finding, joined: Mapping[str, NDArray[Any]], chosen: Chosen
-    ) -> tuple[Chosen, Iterable[tuple[str, NDArray[Any]]]]:
-        """Measure the synapses; return those that could be, with their features.
-
-        One whose centroid lies in a block that failed has no features, and no place in masks and table.
-        """
-        plan = self.plan
-        first = next(iter(chosen.masks.values()))
-        assigned = features.assign(plan, self.store, finding, joined, first)
-        function = partial(features.measure, kind=assigned.kind, finding=finding)
-        busy = assigned.among(self.whole(), plan)
-        self.runner.run(Step("features", (assigned.kind,), surroundings(plan.reach)), function, busy)
-        rows, sums = features.gather(plan, self.store, assigned, self.whole())
-        is_measured = np.zeros(len(first), np.bool_)
-        is_measured[rows] = True
-        masks = {name: is_in & is_measured for name, is_in in chosen.masks.items()}
-        return Chosen(masks, chosen.columns), features.columns(plan, joined, rows, sums)
-
-    def _bright_everywhere(
-        self, joined: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], brightness: Mapping[str, Brightness]
-    ) -> NDArray[np.bool_] | None:
-        """Return which synapses, some rows of the objects, are bright in every measured channel."""
-        voxels = joined["voxels"][rows]
-
-        def mean_in(channel: str) -> NDArray[np.float64]:
-            means: NDArray[np.float64] = joined[f"intensity:{channel}"][rows] / voxels
-            return means
-
-        return bright_everywhere(self.plan.channels, mean_in, brightness, self.plan.roles.values())
 
     def _of_tissue(self, learned: Learned) -> tuple[Tissue, dict[str, Brightness]]:
         """Return the tissue of the blocks that did not fail, and the brightness of all that is not padding."""
@@ -265,36 +257,22 @@ class Passes:
             return Chance(reason="the blocks of all sample fields failed")
         return Chance.of(sample, len(done), chance.gather(self.store, done, kind))
 
-    def _columns(self, finding: Finding, name: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> joining.ColumnFiles:
-        """Keep a table in the store."""
-        return joining.ColumnFiles(self.store, f"{name}-{self.plan.parts_kind(finding)}", columns)
-
-    def write_masks(self, chosen: Mapping[str, NDArray[np.bool_]], joint: objects.Joint, finding: Finding) -> _Masks:
+    def write_masks(self, kinds: Kinds, names: Sequence[str], whole: Sequence[Box]) -> _Masks:
         """Write every mask."""
-        parts_kind = self.plan.parts_kind(finding)
-        lists = {"part_ids": joint.part_ids}
-        lists |= {f"chosen_{name}": is_in[joint.object_rows] * blocks.FOUND for name, is_in in chosen.items()}
-        # a block that failed once may change what is chosen in the blocks around it
-        kind = f"masks-{parts_kind}-{digest(*lists.values())}"
-        for name, values in lists.items():
-            # an array of no elements cannot be mapped
-            self.store.save_plain(kind, name, values if len(values) else np.zeros(1, values.dtype))
-        volumes = {name: self._mask(f"{kind}-{name}") for name in chosen}
-        drop_damaged_masks(self.store, f"overviews-{kind}", volumes, self.whole())
-        described = bool(self.observed)
-        function = partial(
-            blocks.write_masks, names=tuple(chosen), parts_kind=parts_kind, masks_kind=kind, described=described
-        )
+        volumes = {name: self._mask(f"{kinds.masks}-{name}") for name in names}
+        drop_damaged_masks(self.store, kinds.overviews, volumes, whole)
+        function = partial(blocks.write_masks, names=tuple(names), kinds=kinds, described=bool(self.observed))
         # masks are made again in less time than they are transferred
-        self.runner.run(Step("masks", (f"overviews-{kind}",), shared=False), function, self.whole())
+        step = Step("masks", (kinds.numbers, kinds.overviews), shared=False, vital=True)
+        self.runner.run(step, function, whole)
         overviews: dict[str, NDArray[Any]] = {}
-        voxels = dict.fromkeys(chosen, 0)
-        for block in self.whole():
-            saved = self.store.load(f"overviews-{kind}", key_of(block))
+        voxels = dict.fromkeys(names, 0)
+        for block in whole:
+            saved = self.store.load(kinds.overviews, key_of(block))
             self._merge_overviews(overviews, block, saved)
-            for name in chosen:
+            for name in names:
                 voxels[name] += int(saved[f"voxels {name}"][0])
-        return _Masks({name: self._mask(f"{kind}-{name}") for name in chosen}, overviews, voxels)
+        return _Masks(volumes, overviews, voxels)
 
     def _mask(self, kind: str) -> BlockVolume:
         """Return the blocks of a mask as one volume, uint8; zeros where a block failed."""

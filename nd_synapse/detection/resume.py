@@ -10,6 +10,7 @@ from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.exchange import Exchange
+from nd_synapse.detection.kinds import AFTER_PARTS
 from nd_synapse.detection.padding import padding_kind
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, StorageError
@@ -94,7 +95,7 @@ def _changed_channel(plan: Plan, store: Store, tile: Box) -> str | None:
 def forget_other_runs(plan: Plan, store: Store, finding: Finding) -> None:
     """Remove what runs with other parameters left in the store."""
     parts = plan.parts_kind(finding)
-    later = [kind for prefix in ("features-", "masks-", "overviews-", "chance-") for kind in store.kinds(prefix)]
+    later = [kind for prefix in (*AFTER_PARTS, "chance") for kind in store.kinds(f"{prefix}-")]
     kept = [kind for kind in later if parts in kind]
     whole = {parts, f"faces-{parts}", f"labels-{parts}"}
     if "padding" in finding:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from nd_synapse.detection.outcome import FailedBlock
 from nd_synapse.detection.windows import Reach
@@ -29,6 +29,10 @@ class Step:
     """Whether other parts of the run get what it finished."""
     wanted: bool = True
     """Whether what other parts finished is fetched; else their blocks are only left out."""
+    reads: Mapping[Box, Box] = field(default_factory=dict)
+    """Of blocks that read other voxels than their own: which, without the halo."""
+    vital: bool = False
+    """Whether a block that fails ends the run: what is left of a run without it would contradict itself."""
     sampled: bool = False
     """Whether it runs on boxes of a sample: one that fails is left out of the sample, and no block of the run fails."""
 
@@ -46,8 +50,11 @@ class Runner(Protocol):
     def run(self, step: Step, function: BlockFunction, blocks: Sequence[Box], /) -> None:
         """Run a step on those of some blocks that are not finished yet."""
 
-    def results(self, name: str, function: BlockFunction, blocks: Sequence[Box], /) -> list[Any]:
-        """Return what a function returns for each block; a block that fails is an error."""
+    def missing(self, step: Step, blocks: Sequence[Box], /) -> list[Box]:
+        """Return those of some blocks that are not finished; fetch what other parts of the run finished."""
+
+    def leave(self, step: Step, blocks: Sequence[Box], /) -> None:
+        """Leave what was made of blocks for the other parts of the run."""
 
 
 class ThreadRunner:
@@ -58,10 +65,13 @@ class ThreadRunner:
         self._workspace = workspace
         self._threads = threads
 
-    def run(self, step: Step, function: BlockFunction, blocks: Sequence[Box]) -> None:
+    def run(self, _step: Step, function: BlockFunction, blocks: Sequence[Box]) -> None:
         """Run a step on blocks."""
-        self.results(step.name, function, blocks)
+        list(self._threads.map(partial(function, self._workspace), blocks))
 
-    def results(self, _name: str, function: BlockFunction, blocks: Sequence[Box]) -> list[Any]:
-        """Return what a function returns for each block."""
-        return list(self._threads.map(partial(function, self._workspace), blocks))
+    def missing(self, _step: Step, blocks: Sequence[Box]) -> list[Box]:
+        """Return all of the blocks: nothing is kept from run to run."""
+        return list(blocks)
+
+    def leave(self, step: Step, blocks: Sequence[Box]) -> None:
+        """Leave nothing: there are no other parts."""

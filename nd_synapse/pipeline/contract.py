@@ -6,7 +6,7 @@ How a pipeline is run, over blocks that tile the requested volume::
     summary  = sum of pipeline.summarise(block, place)     every block, integers only, so any order gives the same bytes
     finding  = pipeline.learn(summary)                     once
     detected = pipeline.detect(block, finding, place)      every block
-    chosen   = pipeline.select(objects, finding)           once, on the objects joined across blocks
+    chosen   = pipeline.select(objects, finding)           the objects that begin in a block, joined across blocks
 
 The arrays of a block carry a complete halo on every side. Inside the volume it holds the neighbouring voxels; beyond
 the border of the requested volume the volume is mirrored (``d c b a | a b c d | d c b a``), for any block.
@@ -195,10 +195,7 @@ class Pipeline(Protocol):
 
     @property
     def null(self) -> Null | None:
-        """How chance would make its detections; None where that is not known, and the run has no figure of it.
-
-        `select` must then judge each object by itself.
-        """
+        """How chance would make its detections; None where that is not known, and the run has no figure of it."""
         return None
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
@@ -299,12 +296,12 @@ class Pipeline(Protocol):
         """
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
-        """Choose the objects of each mask.
+        """Choose the objects of each mask, each by itself: which others it is given with follows from the blocks.
 
         Parameters
         ----------
         objects : Objects
-            The 26-connected components of the detected voxels over the whole volume.
+            Some of the 26-connected components of the detected voxels of the whole volume, each whole.
         finding : Finding
             From `learn`.
 

@@ -26,7 +26,7 @@ from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.shape import elongation
 from nd_synapse.detection.windows import WINDOW_NM, surroundings, voxels_round, window, window_sums
 from nd_synapse.detection.workspace import Workspace
-from nd_synapse.errors import UnknownNameError, UsageError
+from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import Job
 from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Place
@@ -256,11 +256,11 @@ def test_images_are_read_from_tiles_and_what_the_cache_let_go_from_the_source(tm
     assert sorted(tmp_path.glob("tiles-*/*.npy")) == before
 
 
-def failing(workspace: Workspace, box: Box, kind: str, finding: Finding) -> None:
+def failing(workspace: Workspace, box: Box, **names: Any) -> None:
     """Measure, but for one block."""
     if box == FAILS:
         raise ValueError("no windows here")
-    measure(workspace, box, kind, finding)
+    measure(workspace, box, **names)
 
 
 FAILS = Box((4, 8), (16, 32), (16, 32))
@@ -296,10 +296,10 @@ def unwritten(workspace: Workspace, box: Box, **names: Any) -> None:
     [("features", "features.measure", failing), ("masks", "blocks.write_masks", unwritten)],
     ids=["features", "masks"],
 )
-def test_a_block_that_fails_late_leaves_what_one_that_fails_early_leaves(
+def test_a_block_that_fails_when_objects_are_joined_ends_the_run_and_the_next_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, function: str, broken: Any
 ) -> None:
-    """What reaches into it is cut, in the table as in the masks: the one has the voxels of the others."""
+    """Its neighbours have parts of objects in it: a table without them would contradict the masks."""
     source = Arrays(pre=spots(), post=spots())
 
     def run(folder: str) -> Detection:
@@ -309,23 +309,29 @@ def test_a_block_that_fails_late_leaves_what_one_that_fails_early_leaves(
 
     clean = run("clean")
     with monkeypatch.context() as patch:
-        patch.setattr("nd_synapse.detection.blocks.detect", undetected)
-        early = run("early")
-    with monkeypatch.context() as patch:
         patch.setattr(f"nd_synapse.detection.{function}", broken)
-        late = run("late")
-    assert [(failed_block.box, failed_block.step) for failed_block in early.failed_blocks] == [(FAILS, "detect")]
-    assert [(failed_block.box, failed_block.step) for failed_block in late.failed_blocks] == [(FAILS, step)]
-    same(late, early)
-    mask = np.asarray(late.masks["All"])
-    assert not mask[FAILS.slices()].any()
-    assert np.count_nonzero(mask) == late.table["voxels"].sum() == late.mask_voxels["All"]
-    assert mask[5, 20, 32:34].all(), "what lies outside of the failed block stays"
-    assert late.table["voxels"].sum() < clean.table["voxels"].sum()
+        with pytest.raises(
+            DataError, match=f"step {step}, block z 4:8 y 16:32 x 16:32 and those around it: ValueError"
+        ):
+            run("late")
     mended = run("late")
-    assert not mended.failed_blocks
-    assert mended.resumed["detect"] == clean.blocks
+    assert mended.resumed["detect"] == mended.resumed["objects"] == clean.blocks
     same(mended, clean)
+
+
+@pytest.mark.slow
+def test_what_reaches_into_a_failed_block_is_cut_in_the_table_as_in_the_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nd_synapse.detection.blocks.detect", undetected)
+    roles = BRIGHT.choose(["pre", "post"], {})
+    source = Arrays(pre=spots(), post=spots())
+    found = detect(Plan(source, source.box, BRIGHT, roles, ("pre",), VOXEL_SIZE_NM, SIZE, tmp_path), 2)
+    assert [(failed_block.box, failed_block.step) for failed_block in found.failed_blocks] == [(FAILS, "detect")]
+    mask = np.asarray(found.masks["All"])
+    assert not mask[FAILS.slices()].any()
+    assert np.count_nonzero(mask) == found.table["voxels"].sum() == found.mask_voxels["All"]
+    assert mask[5, 20, 32:34].all(), "what lies outside of the failed block stays"
 
 
 class Broken(NomadsUnsupervised):

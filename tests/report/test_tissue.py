@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from nd_synapse.detection.density import density
+from nd_synapse.detection.density import Counts, density
 from nd_synapse.detection.tissue import Tissue
 from nd_synapse.errors import UnavailableError
 from nd_synapse.geometry import Box, nearest_voxel
@@ -58,7 +58,8 @@ def density_of(n, bright=None, end=None):
         if end and axis == "z":
             place[::end] = stop - 1
         parts |= {f"sum_{axis}": place, f"start_{axis}": place, f"stop_{axis}": place + 1}
-    return density(parts, np.arange(n), Tissue.of_blocks(BOX, [BOX]), BOX, VOXEL_NM, bright)
+    tissue = Tissue.of_blocks(BOX, [BOX])
+    return density(Counts.of(parts, tissue, BOX, bright), tissue, BOX, VOXEL_NM)
 
 
 volumes_of_numbers = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9))

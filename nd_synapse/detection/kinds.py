@@ -1,0 +1,85 @@
+"""The names under which the passes after the detection keep what they make."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nd_synapse.blocks.grid import key_of
+from nd_synapse.geometry import Box
+
+__all__ = ["AFTER_PARTS", "Kinds"]
+
+AFTER_PARTS = ("contacts", "joined", "chosen", "objects", "rows", "features", "numbers", "masks", "overviews-masks")
+"""What these names begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """The names of one detection: other parts, or other blocks that failed, other names."""
+
+    parts: str
+    """Measured parts, by the pass before."""
+    tail: str
+
+    @classmethod
+    def of(cls, parts: str, failed: Iterable[Box]) -> Kinds:
+        """Return the names, given that of the parts and the blocks that have none."""
+        keys = ",".join(sorted(map(key_of, failed)))
+        return cls(parts, f"{parts}-{hashlib.sha256(keys.encode()).hexdigest()[:8]}" if keys else parts)
+
+    @property
+    def faces(self) -> str:
+        """The six outermost planes of a block, as ids of parts."""
+        return f"faces-{self.parts}"
+
+    @property
+    def labels(self) -> str:
+        """Which part each voxel belongs to."""
+        return f"labels-{self.parts}"
+
+    @property
+    def contacts(self) -> str:
+        """Parts that touch across blocks."""
+        return f"contacts-{self.tail}"
+
+    @property
+    def joined(self) -> str:
+        """What of a block belongs to objects that begin in another one, and the other way round."""
+        return f"joined-{self.tail}"
+
+    @property
+    def chosen(self) -> str:
+        """The chosen objects that begin in a block."""
+        return f"chosen-{self.tail}"
+
+    @property
+    def objects(self) -> str:
+        """Their columns."""
+        return f"objects-{self.tail}"
+
+    @property
+    def rows(self) -> str:
+        """Their rows in the table."""
+        return f"rows-{self.tail}"
+
+    @property
+    def features(self) -> str:
+        """Their features."""
+        return f"features-{self.tail}"
+
+    @property
+    def numbers(self) -> str:
+        """The row of each part."""
+        return f"numbers-{self.tail}"
+
+    @property
+    def masks(self) -> str:
+        """The masks, each with its name behind."""
+        return f"masks-{self.tail}"
+
+    @property
+    def overviews(self) -> str:
+        """Projections of the masks; with them a block is finished."""
+        return f"overviews-{self.masks}"
