@@ -30,7 +30,7 @@ from nd_synapse.job.job import Job
 from nd_synapse.local_boss.synthetic import SyntheticVolume, generate
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import BossServer, start_boss
+from tests.fixtures_boss import BossServer, blobs, fill, start_boss
 from tests.in_process import main as run_command
 from tests.in_process import restored
 from tests.markdown import anchors, code, fenced, section, tables
@@ -44,7 +44,7 @@ GALLERY = REPOSITORY / "docs" / "gallery.md"
 MULTICORE = REPOSITORY / "docs" / "nd-multicore.md"
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 TUTORIALS = REPOSITORY / "docs" / "tutorials"
-LIMIT_S = 120
+LIMIT_S = 300
 
 HELPS = (
     *(
@@ -333,6 +333,51 @@ def done(words: list[str], folder: Path) -> str:
         finally:
             server.kill()
     return url
+
+
+@pytest.mark.slow
+class TestReadme:
+    """Its commands, word by word; only places of this machine are others. Those of Docker are run in `tests.image`."""
+
+    def test_your_tiff(self, tmp_path: Path) -> None:
+        write_channels(tmp_path / "my_slice", (12, 160, 160))
+        (block,) = fenced(section(README, "Your TIFF or OME-Zarr"))
+        sources, run, view = (shlex.split(line) for line in block.splitlines())
+        assert "nomads-unsupervised" in done(sources, tmp_path)
+        done(run, tmp_path)
+        (folder,) = (tmp_path / "results").iterdir()
+        verify = next(
+            words for words in code(README.read_text(encoding="utf-8")) if words.startswith("nd-synapse verify")
+        )
+        for words in (view, shlex.split(verify)):
+            done([word.replace("KEY", folder.name) for word in words], tmp_path)
+
+    def test_boss(self, tmp_path: Path) -> None:
+        (block,) = fenced(section(README, "BOSS"))
+        assert block.splitlines()[-1] == fenced(section(RUNNING, "A volume in BOSS"))[0].splitlines()[-1]
+        fill(tmp_path / "boss", "my_lab", "my_slice", blobs((16, 256, 256), 0, 200))
+        with start_boss(tmp_path / "boss") as server:
+            changes = {"=...": f"={server.token}", "api.bossdb.io": server.url, "0,2048": "0,256"}
+            for words, others in changes.items():
+                assert words in block
+                block = block.replace(words, others)
+            path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+            line = ["bash", "-euc", block]
+            ended = subprocess.run(
+                line, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=LIMIT_S
+            )
+            assert ended.returncode == 0, ended.stderr
+            assert "and read them back" in ended.stderr
+
+    @pytest.mark.parametrize("document", [README, TUTORIALS / "first-run.md"], ids=lambda file: file.name)
+    def test_what_is_installed_is_tried_before_a_release(self, document: Path) -> None:
+        """`.ci/release` runs these lines on every Python that is there."""
+        text = document.read_text(encoding="utf-8")
+        shown = [*code(text), *"".join(fenced(text)).splitlines()]
+        installing = [line for line in shown if line.startswith(("pip install", "uv tool install"))]
+        assert installing
+        release = (REPOSITORY / ".ci" / "release").read_text()
+        assert [line for line in installing if line not in release] == []
 
 
 @pytest.mark.slow
