@@ -85,6 +85,8 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128  # a source opens many connections at once
     requests: list[str]
     answers: dict[str, int]
+    page: bytes = b""
+    """What is sent, with 200, in the place of a file that is missing."""
     broken: str = ""
     """How the first response for a chunk ends: "cut" short, or never, byte after "byte"."""
 
@@ -95,7 +97,12 @@ class _Handler(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
         status = next((code for part, code in self.server.answers.items() if part in self.path), 200)
-        if status != 200 or Path(self.translate_path(self.path)).is_dir():
+        if self.server.page and not Path(self.translate_path(self.path)).is_file():
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.server.page)))
+            self.end_headers()
+            self.wfile.write(self.server.page)
+        elif status != 200 or Path(self.translate_path(self.path)).is_dir():
             self.send_error(status if status != 200 else 404)
         elif self.server.broken and "/c/" in self.path:
             how, self.server.broken = self.server.broken, ""
@@ -361,6 +368,24 @@ class TestRefusals:
             server.answers = {}
             with pytest.raises(UnknownNameError, match="no Zarr array"):
                 open_source(Location(f"{url}/b"))
+
+    def test_a_web_page_in_the_place_of_metadata_is_named_and_one_beside_them_is_not(self, tmp_path: Path) -> None:
+        """Servers of web applications, and pages to sign in, answer every path with 200; zarr warned of two formats."""
+        write("ome05.zarr", tmp_path / "a.zarr", CHANNELS)
+        with served(tmp_path) as (url, server):
+            server.page = b"\n<!DOCTYPE html><p>Sign in</p>"
+            assert open_source(Location(f"{url}/a.zarr")).channels == sorted(CHANNELS)
+            code, line = refusal(f"{url}/b.zarr", path=tmp_path)
+        assert code == 65
+        assert re.search(r"the server answered a web page\. Check the address, and whether one has to sign in", line)
+
+    def test_a_folder_with_metadata_of_both_formats_is_read_as_the_newer_without_a_warning(
+        self, tmp_path: Path
+    ) -> None:
+        write("zarr2.zarr", tmp_path / "a.zarr", {name: voxels[:2] for name, voxels in CHANNELS.items()})
+        write("zarr3.zarr", tmp_path / "b.zarr", CHANNELS)
+        shutil.copytree(tmp_path / "b.zarr", tmp_path / "a.zarr", dirs_exist_ok=True)
+        assert open_source(Location(str(tmp_path / "a.zarr"))).frame.extent.shape == SHAPE
 
     @pytest.mark.parametrize("how", ["cut", "byte"])
     def test_a_response_that_is_cut_short_or_does_not_end_is_requested_again(

@@ -29,8 +29,9 @@ def open_zarr(path: Path) -> Image:
 
 
 def open_node(place: Path | Store) -> Node:
-    """Open an array or a group in a folder, or in a store."""
-    return zarr.open(place, mode="r")
+    """Open an array or a group in a folder, or in a store; zarr warns where a folder has metadata of both formats."""
+    newer = isinstance(place, Path) and (place / "zarr.json").is_file()
+    return zarr.open(place, mode="r", zarr_format=3 if newer else None)
 
 
 def image_of(name: str, node: Node, level: int = 0) -> Image:

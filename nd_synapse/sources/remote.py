@@ -10,8 +10,8 @@ from typing import Any
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from nd_synapse.errors import DataError, PermissionDeniedError, UnknownNameError
-from nd_synapse.files.chunked import AT_ONCE, Objects
+from nd_synapse.errors import DataError, NDSynapseError, PermissionDeniedError, UnknownNameError
+from nd_synapse.files.chunked import AT_ONCE
 from nd_synapse.files.reading import reading
 from nd_synapse.files.zarr_arrays import Node, open_node
 from nd_synapse.sources.objects import objects_at
@@ -35,19 +35,19 @@ def _range_header(wanted: ByteRequest | None) -> str | None:
 class _RemoteStore(Store):
     """What zarr asks for, read by threads.
 
-    A server that shows no lists answers 403 for what is missing. Of metadata several kinds are tried, so a 403 counts
-    as missing there, and is kept; of a chunk it cannot be told from a zero block, and is raised.
+    A server that shows no lists answers 403 for what is missing, and others a web page. Of metadata several kinds are
+    tried, so both count as missing there, and are kept; of a chunk a 403 cannot be told from zeros, and is raised.
     """
 
     supports_writes = False
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__(read_only=True)
-        self.objects = objects
+        self.url, self.objects = url, objects_at(url)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="source")
-        self.refused: PermissionDeniedError | None = None
+        self.refused: NDSynapseError | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -63,6 +63,10 @@ class _RemoteStore(Store):
             if key.rpartition("/")[2] not in _METADATA:
                 raise
             self.refused = error
+            return None
+        if body is not None and key.rpartition("/")[2] in _METADATA and body.lstrip()[:1] == b"<":
+            remedy = "Check the address, and whether one has to sign in there"
+            self.refused = DataError(f"reading {self.url}/{key}", "the server answered a web page", remedy)
             return None
         return None if body is None else prototype.buffer.from_bytes(body)
 
@@ -101,7 +105,7 @@ class _RemoteStore(Store):
 
 def open_remote(url: str) -> Node:
     """Open a Zarr array or group by its URL."""
-    store: Any = _RemoteStore(objects_at(url))
+    store: Any = _RemoteStore(url)
     try:
         with reading(url):
             return open_node(store)
