@@ -67,6 +67,7 @@ _NAMED = rf"""(?i:{_NAMES})["']?\s*[:=]\s*["']?"""
 _VALUES = re.compile(rf"""({_AUTHORIZATION}|{_BARE}|{_NAMED})[^\s'",;&)}}\]\\]+""")
 # keys of AWS, tokens of Google, and what a key has signed for Google
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bya29\.[\w.-]{8,}|\beyJ[\w-]{8,}(?:\.[\w-]{8,}){1,2}")
+_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _USER_IN_URL = re.compile(r"""(?<=://)[^\s/@"'`<>?#]+@""")
 
 _known: Counter[Token] = Counter()
@@ -149,7 +150,7 @@ def _without(secrets: Iterable[Token], text: str) -> str:
         if secret.is_secret:
             for form in _forms(secret):
                 text = text.replace(form, HIDDEN)
-    text = _VALUES.sub(rf"\1{HIDDEN}", text)
+    text = _VALUES.sub(rf"\1{HIDDEN}", _KEY.sub(HIDDEN, text))
     return _USER_IN_URL.sub(f"{HIDDEN}@", _KEY_ID.sub(HIDDEN, text))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nd_synapse.errors import NDSynapseError, PermissionDeniedError
+from nd_synapse.errors import NDSynapseError, PermissionDeniedError, UsageError
 from nd_synapse.redaction import redacted
 from nd_synapse.sources.location import Location
 from nd_synapse.sources.source import open_source
@@ -56,6 +56,19 @@ class TestSecrets:
         assert "eyJ" not in text
         assert not any(part in text for part in parts)
         looked.done(0)
+
+    def test_a_key_in_the_place_of_its_path_is_not_repeated(
+        self, google_store: GoogleStore, google_key: Path, parts: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The library answers that there is no such file, with all of it as the name."""
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", google_key.read_text())
+        with pytest.raises(UsageError, match="GOOGLE_APPLICATION_CREDENTIALS: it holds no path"):
+            open_source(VOLUME)
+        written = (
+            f"environ {os.environ} {google_key.read_text()} {json.loads(google_key.read_text())['private_key']} end"
+        )
+        assert redacted(written).endswith("*** end")
+        assert not any(part in redacted(written) for part in parts)
 
     def test_another_host_gets_none(self, google_store: GoogleStore, google_key: Path) -> None:
         """The store has no redirects; whatever stands in its place may."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from functools import partial
@@ -11,7 +12,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from nd_synapse.errors import NDSynapseError, PermissionDeniedError, UnavailableError
+from nd_synapse.errors import NDSynapseError, PermissionDeniedError, UnavailableError, UsageError
 from nd_synapse.redaction import hide, redacted, secrets_among
 from nd_synapse.responses import WholeAdapter, unsigned
 from nd_synapse.text import one_line, shortened
@@ -21,7 +22,8 @@ __all__ = ["GoogleCredentials"]
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_only",)
 _REASON = 300
 """Characters of a reason that are shown."""
-_LOG_IN = "gcloud auth application-default login, or the path of a key in GOOGLE_APPLICATION_CREDENTIALS"
+_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+_LOG_IN = f"gcloud auth application-default login, or the path of a key in {_VARIABLE}"
 _REMEDY = f"Log in: {_LOG_IN}"
 
 
@@ -42,6 +44,8 @@ class GoogleCredentials(AuthBase):
             found = f"{refused.found}, and google-auth, which finds credentials, is not installed"
             remedy = f"Install it (pip install 'nd-synapse[gcs]'), and log in ({_LOG_IN})"
             raise PermissionDeniedError(refused.requested, found, remedy) from None
+        if "{" in os.environ.get(_VARIABLE, ""):
+            raise UsageError(_VARIABLE, "it holds no path", "Save the key in a file, and give its path")
         session = requests.Session()
         session.auth = unsigned
         # google-auth itself repeats what a busy server refuses
