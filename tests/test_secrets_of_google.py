@@ -64,10 +64,8 @@ class TestSecrets:
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", google_key.read_text())
         with pytest.raises(UsageError, match="GOOGLE_APPLICATION_CREDENTIALS: it holds no path"):
             open_source(VOLUME)
-        written = (
-            f"environ {os.environ} {google_key.read_text()} {json.loads(google_key.read_text())['private_key']} end"
-        )
-        assert redacted(written).endswith("*** end")
+        written = f"{google_key.read_text()} {json.loads(google_key.read_text())['private_key']}end"
+        assert redacted(written).endswith(" ***\nend")
         assert not any(part in redacted(written) for part in parts)
 
     def test_another_host_gets_none(self, google_store: GoogleStore, google_key: Path) -> None:
