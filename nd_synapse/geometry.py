@@ -8,9 +8,19 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
 
-from nd_synapse.errors import DataError, RangeError
+from nd_synapse.errors import DataError, RangeError, UsageError
 
-__all__ = ["NANOMETRES", "VOXEL_SIZES", "Box", "Frame", "Range", "are_voxel_sizes", "check_within", "nearest_voxel"]
+__all__ = [
+    "NANOMETRES",
+    "VOXEL_SIZES",
+    "Box",
+    "Frame",
+    "Range",
+    "are_voxel_sizes",
+    "check_within",
+    "nearest_voxel",
+    "voxel_size_of",
+]
 
 Range = tuple[int, int]
 
@@ -207,6 +217,16 @@ _RELATIVE = 1e-6
 def are_voxel_sizes(sizes_nm: Sequence[float]) -> bool:
     """Return whether numbers are the edges (z, y, x) of a voxel: `VOXEL_SIZES`."""
     return len(sizes_nm) == 3 and all(_SMALLEST_NM <= size <= _LARGEST_NM for size in sizes_nm)
+
+
+def voxel_size_of(sizes_nm: Sequence[float]) -> tuple[float, float, float]:
+    """Return a voxel size (z, y, x) that a caller gave as any sequence."""
+    try:
+        z, y, x = map(float, sizes_nm)
+    except (TypeError, ValueError):
+        given = f"voxel_size_nm={sizes_nm!r}"
+        raise UsageError(given, "it is not three numbers", "Give z, y, x, such as (70, 100, 100)") from None
+    return z, y, x
 
 
 @dataclass(frozen=True, slots=True)

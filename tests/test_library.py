@@ -55,6 +55,11 @@ def test_the_example_of_the_readme_runs(images: dict[str, NDArray[Any]]) -> None
     exec(program, {"synapsin": images["SYNAPSIN"], "psd95": images["PSD95"]})
 
 
+@pytest.mark.parametrize("size", [[70, 100, 100], np.array([70, 100, 100])], ids=["list", "array"])
+def test_a_voxel_size_is_any_sequence(images: dict[str, NDArray[Any]], size: Any) -> None:
+    np.testing.assert_array_equal(nd_synapse.detect(images, size).mask, nd_synapse.detect(images, VOXEL_SIZE).mask)
+
+
 def bright(channels: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
     return channels["PSD95"] > 100
 
@@ -106,6 +111,9 @@ def test_roles_are_given_where_names_do_not_decide(images: dict[str, NDArray[Any
         ({"images": {"PSD95": np.zeros((2, 3, 4), np.float32)}}, DataError, "uint8 or uint16"),
         ({"images": {"PSD95": np.zeros((3, 4), np.uint8)}}, DataError, "one shape z, y, x"),
         ({"voxel_size_nm": (0, 1, 1)}, UsageError, "along z, y, x"),
+        ({"voxel_size_nm": 100}, UsageError, "voxel_size_nm=100: it is not three numbers"),
+        ({"voxel_size_nm": (70, 100, "a")}, UsageError, "it is not three numbers"),
+        ({"voxel_size_nm": "70,100,100"}, UsageError, "it is not three numbers"),
         ({"pipeline": "nomads"}, UnknownNameError, "Correct pipeline"),
         ({"parameters": {"strict": 1}}, UsageError, "Correct the name in parameters"),
         ({"pipeline": Puncta(), "parameters": {"strictness": 1}}, UsageError, "built already"),

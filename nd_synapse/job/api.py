@@ -15,7 +15,7 @@ from nd_synapse import logs
 from nd_synapse.boss.address import volume_of_uri
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, UsageError, called, few
-from nd_synapse.geometry import Box, Range
+from nd_synapse.geometry import Box, Range, voxel_size_of
 from nd_synapse.importing import refuse_nested
 from nd_synapse.job.deliverables import GROWING
 from nd_synapse.job.folder import locked
@@ -142,7 +142,8 @@ def _location(
     if source is not None and named is None:
         channels = tuple((str(each), str(uri)) for each, uri in source.items()) if isinstance(source, Mapping) else ()
         uri = "" if isinstance(source, Mapping) else str(source)
-        return Location(uri, resolution, voxel_size_nm, name, channels, scale_float)
+        sizes_nm = None if voxel_size_nm is None else voxel_size_of(voxel_size_nm)
+        return Location(uri, resolution, sizes_nm, name, channels, scale_float)
     if voxel_size_nm is not None or name or scale_float:
         found = "--source is not given, or it is in BOSS"
         raise UsageError("--voxel-size-nm, --name and --scale-float", found, "Leave them out")
@@ -259,7 +260,7 @@ def run_nomads(
         log.warning("voxels are taken to have z, y, x %s nm; give voxel_size_nm for others", _VOXEL_SIZE_NM)
         voxel_size_nm = _VOXEL_SIZE_NM
     channels = _images(_arrays(data_dict))
-    found = detect_arrays(registry.build(registry.DEFAULT_PIPELINE, {}), channels, voxel_size_nm)
+    found = detect_arrays(registry.build(registry.DEFAULT_PIPELINE, {}), channels, voxel_size_of(voxel_size_nm))
     return next(iter(found.masks.values()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isroutine
 from typing import Any, cast
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import UsageError, called
+from nd_synapse.geometry import voxel_size_of
 from nd_synapse.job.digits import rounded_columns
 from nd_synapse.machine import available_cores
 from nd_synapse.pipeline import registry
@@ -41,7 +42,7 @@ class Result:
 @called(param="parameters")
 def detect(
     images: Mapping[str, NDArray[Any]],
-    voxel_size_nm: tuple[float, float, float],
+    voxel_size_nm: Sequence[float],
     pipeline: str | Pipeline | Callable[[dict[str, NDArray[Any]]], Any] = registry.DEFAULT_PIPELINE,
     *,
     parameters: Mapping[str, object] | None = None,
@@ -54,7 +55,7 @@ def detect(
     ----------
     images : mapping of str to ndarray of uint8 or uint16
         Name of a channel, such as that of its marker, to its voxels, shape (z, y, x).
-    voxel_size_nm : tuple of float
+    voxel_size_nm : sequence of float
         Size of a voxel along z, y, x in nanometres.
     pipeline : str, Pipeline or function
         A name, as in ``nd-synapse pipelines``; a pipeline of your own; or a function of a module, or its
@@ -86,10 +87,8 @@ def detect(
     if not isinstance(images, Mapping) or not images:
         what = "there are none" if isinstance(images, Mapping) else f"they are of the type {type(images).__name__}"
         raise UsageError("images", what, "Give a dictionary of channel to array (z, y, x)")
-    built = cast("Pipeline", pipeline)
-    found = detect_arrays(
-        built, images, voxel_size_nm, chosen=channels, threads=threads or available_cores(), sampled=True
-    )
+    built, sizes_nm = cast("Pipeline", pipeline), voxel_size_of(voxel_size_nm)
+    found = detect_arrays(built, images, sizes_nm, chosen=channels, threads=threads or available_cores(), sampled=True)
     density = found.density
     return Result(
         next(iter(found.masks.values())),
