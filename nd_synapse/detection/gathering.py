@@ -82,9 +82,11 @@ def gather(workspace: Workspace, box: Box, kinds: Kinds, finding: Finding, failu
     count = len(found["id"])
     # a block without objects has nothing to choose from
     chosen = choose_each(plan.pipeline, _table(workspace, found), finding) if count else Chosen({}, {})
-    measurable = ~_in_some(workspace, objects.centres(found, np.arange(count)), failures.blocks)
-    masks = {name: is_in & measurable for name, is_in in chosen.masks.items()}
-    kept = np.flatnonzero(np.logical_or.reduce([*masks.values(), np.zeros(count, np.bool_)]))
+    # one whose centroid lies in a block that failed has no features; the first mask holds every synapse
+    first = next(iter(chosen.masks.values()), np.zeros(count, np.bool_))
+    is_row = first & ~_in_some(workspace, objects.centres(found, np.arange(count)), failures.blocks)
+    masks = {name: is_in & is_row for name, is_in in chosen.masks.items()}
+    kept = np.flatnonzero(is_row)
     synapses = Synapses(
         {name: values[kept] for name, values in found.items()},
         Chosen(
