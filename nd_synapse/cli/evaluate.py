@@ -28,7 +28,7 @@ from nd_synapse.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_syn
 from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
 from nd_synapse.job.manifest import read_run_file
-from nd_synapse.job.results import TABLE
+from nd_synapse.job.results import table_file
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.redaction import describe_error
@@ -327,7 +327,7 @@ def _marked(request: Request) -> _Report:
     """Say what marks on the page of a run tell of it."""
     assert request.labels is not None
     assert request.folder is not None
-    given, file = marks.read_marks(request.labels), request.folder / TABLE
+    given, file = marks.read_marks(request.labels), table_file(request.folder)
     run = read_run_file(request.folder)
     if given.pipeline not in ("", run.pipeline):
         remedy = "Give the folder of the run whose page was marked"

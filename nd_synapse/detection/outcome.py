@@ -92,7 +92,7 @@ class Detection:
         failed = sum(block.box.voxels for block in self.failed_blocks)
         return (box.voxels - failed - self.tissue.total) / box.voxels
 
-    def rows(self, mask: str) -> Mapping[str, NDArray[Any]]:
-        """Return the rows of the table whose objects a mask holds."""
+    def objects(self, mask: str) -> int:
+        """Return how many rows of the table a mask holds."""
         chosen = self.table.get(f"in_{mask}")
-        return self.table if chosen is None else {name: values[chosen] for name, values in self.table.items()}
+        return len(self.table["id"]) if chosen is None else int(np.count_nonzero(chosen))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import BlockVolume
 from nd_synapse.blocks.grid import key_of
+from nd_synapse.columns import pieces
 from nd_synapse.detection import blocks, chance, features
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.counted import Counted
@@ -294,8 +295,11 @@ def _refuse_contradiction(
 ) -> None:
     """Refuse masks that do not hold the voxels of the table's objects."""
     for name, voxels in mask_voxels.items():
-        column = table.get(f"voxels_{name}", table["voxels"])
-        counted = int(column[table[f"in_{name}"]].sum() if f"in_{name}" in table else column.sum())
+        column, inside = table.get(f"voxels_{name}", table["voxels"]), table.get(f"in_{name}")
+        counted = sum(
+            int(column[piece].sum() if inside is None else column[piece][inside[piece]].sum())
+            for piece in pieces(len(column))
+        )
         if counted != voxels:
             raise NDSynapseError(
                 f"mask {name} of {workspace.plan.pipeline.name} on {workspace.plan.box}",

@@ -40,11 +40,13 @@ class Points:
     box: Box
     voxel_size_nm: tuple[float, float, float]
     positions: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-    """Each float (n,); they lie in the box. The id of row i is i + 1."""
+    """Each float (n,); they lie in the box."""
     properties: Mapping[str, NDArray[Any]]
     """Name to float32 or uint8 values (n,)."""
     labels: Mapping[str, Sequence[str]]
     """Property of uint8 to the words that its values 0, 1, 2 ... stand for."""
+    step: int = 1
+    """A power of two; the id of row i is i * step + 1."""
 
     @property
     def ordered(self) -> list[str]:
@@ -89,6 +91,7 @@ class Points:
 def write_points(create: Create, points: Points) -> None:
     """Write points; the bytes follow from the points and the box alone. Some 60 bytes a point are in memory."""
     n = len(points.positions[0])
+    shift = _AT_ONCE + points.step.bit_length() - 1
     bits = (n >> _AT_ONCE).bit_length()
     with create("by_id/0.shard") as file:
         write_shard(file, bits, _by_id(points, n))
@@ -105,7 +108,7 @@ def write_points(create: Create, points: Points) -> None:
                 "sharding": sharding(0, 0),
             }
         )
-    info = points.info() | {"by_id": {"key": "by_id", "sharding": sharding(_AT_ONCE, bits)}, "spatial": spatial}
+    info = points.info() | {"by_id": {"key": "by_id", "sharding": sharding(shift, bits)}, "spatial": spatial}
     with create("info") as file:
         file.write(json.dumps(info, indent=1).encode())
 
@@ -113,19 +116,27 @@ def write_points(create: Create, points: Points) -> None:
 def _by_id(points: Points, n: int) -> Iterator[tuple[int, Entries]]:
     """Yield the points by id: the number of each index of the shard, and what is in it."""
 
-    def entries(first: int, stop: int) -> Entries:
-        records = points.encoded(slice(first - 1, stop - 1))
-        yield list(range(first, stop)), [records.dtype.itemsize] * len(records), records.tobytes()
+    def entries(rows: range) -> Entries:
+        records = points.encoded(slice(rows.start, rows.stop))
+        ids = [row * points.step + 1 for row in rows]
+        yield ids, [records.dtype.itemsize] * len(records), records.tobytes()
 
+    # of every row the ids count from 1, so that an index begins one row earlier
+    early = int(points.step == 1)
     for number in range((n >> _AT_ONCE) + 1):
-        yield number, entries(max(number << _AT_ONCE, 1), min((number + 1) << _AT_ONCE, n + 1))
+        first, stop = ((at << _AT_ONCE) - early for at in (number, number + 1))
+        yield number, entries(range(max(first, 0), min(stop, n)))
 
 
 def _in_cells(points: Points, cells: Iterable[tuple[int, Integers]]) -> Entries:
     """Yield the points of each cell: their number, their records, their ids."""
     for key, rows in cells:
         body = b"".join(
-            (np.uint64(len(rows)).tobytes(), points.encoded(rows).tobytes(), (rows + 1).astype("<u8").tobytes())
+            (
+                np.uint64(len(rows)).tobytes(),
+                points.encoded(rows).tobytes(),
+                (rows * points.step + 1).astype("<u8").tobytes(),
+            )
         )
         yield [key], [len(body)], body
 

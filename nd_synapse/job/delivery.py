@@ -53,10 +53,6 @@ _LEARNED = {
 }
 """Characters of a parameter on the page; what is longer is shortened."""
 
-MANY_SYNAPSES = 100_000
-"""Above it the table is written as Parquet, too."""
-
-
 _BEGINNING = {
     "files": "writing masks, labels and table",
     "registration": "measuring the shifts between sections and between channels",
@@ -126,10 +122,8 @@ def write_files(outcome: Outcome, folder: ResultFolder) -> None:
         box=job.box,
         name=next(iter(files.values())),
     )
-    results.write_table(root, results.TABLE, detection.table)
+    results.write_tables(root, detection.table)
     results.write_points(root, detection.table, job.box, outcome.source.frame.voxel_size_nm)
-    if outcome.synapses > MANY_SYNAPSES:
-        results.write_table(root, "synapses.parquet", detection.table)
 
 
 def check_registration(outcome: Outcome) -> None:
@@ -193,7 +187,7 @@ def _facts(outcome: Outcome) -> RunFacts:
         density=detection.density,
         pipeline=job.pipeline.name,
         roles=dict(outcome.roles),
-        table_file=results.TABLE,
+        table_file=results.TABLE if outcome.synapses <= results.MOST_IN_CSV else results.LONG_TABLE,
         mask_files=[f"{name}.ome.tiff" for name in mask_names(job.pipeline.name, list(detection.masks)).values()],
         parameters=_texts(job.pipeline.settings),
         finding=_learned(detection.finding),

@@ -6,15 +6,16 @@ More are noise: a synapse has a few dozen voxels of some 100 nm, and its brightn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.columns import pieces
 from nd_synapse.geometry import nearest_voxel
 
-__all__ = ["rounded", "rounded_columns", "voxel_of"]
+__all__ = ["round_columns", "rounded", "voxel_of"]
 
 _POSITIONS, _DECIMALS = "centroid_", 4
 _SIGNIFICANT = 6
@@ -39,10 +40,11 @@ def rounded(name: str, values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.rint(exact * up / down) / up * down + 0.0, values.dtype)
 
 
-def rounded_columns(table: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the columns of a table, rounded, one at a time."""
+def round_columns(table: Mapping[str, NDArray[Any]], into: Mapping[str, NDArray[Any]]) -> None:
+    """Write the columns of a table, rounded, into others, a piece at a time."""
     for name, values in table.items():
-        yield name, rounded(name, values)
+        for piece in pieces(len(values)):
+            into[name][piece] = rounded(name, values[piece])
 
 
 def voxel_of(centroid: Any, voxels: Any) -> Any:

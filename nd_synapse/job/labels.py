@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from numpy.typing import NDArray
 
 from nd_synapse.errors import DataError, few
 from nd_synapse.files.csv_tables import read_rows
+from nd_synapse.files.parquet import read_parquet
 from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import label_names
-from nd_synapse.job.results import LABELS, TABLE
+from nd_synapse.job.results import LABELS, LONG_TABLE, TABLE, table_file
 
 __all__ = ["compare_labels"]
 
 _SHOWN = 3
 """Ids that are named of those with another number of voxels."""
+
+_ROWS = 2**14
+"""Rows of a CSV that are text in memory at a time."""
 
 
 def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], NDArray[np.uint8]]) -> tuple[str, bool]:
@@ -30,7 +35,7 @@ def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], ND
     """
     from nd_synapse.files.multiscale import open_level  # zarr is imported only where it is used
 
-    rows = _Rows.read(root / TABLE, masks)
+    rows = _Rows.read(table_file(root), masks)
     faults, ids = [], 0
     with reading(str(root / LABELS)):
         for place, (name, label) in enumerate(label_names(masks).items()):
@@ -55,24 +60,41 @@ class _Rows:
     @classmethod
     def read(cls, path: Path, masks: Sequence[str]) -> _Rows:
         """Read the columns of voxels and of membership in masks."""
+        wanted = {"id", "voxels", *(f"{kind}_{name}" for kind in ("voxels", "in") for name in masks)}
+        found: dict[str, list[NDArray[np.int64]]] = {}
+        before = 0
         with reading(path):
-            cells = read_rows(path, TABLE)
-            header = next(cells)
-            wanted = {"voxels", *(f"{kind}_{name}" for kind in ("voxels", "in") for name in masks)} & set(header)
-            places = {name: header.index(name) for name in (*wanted, "id")}
-            found: dict[str, list[int]] = {name: [0] for name in wanted}
-            for number, row in enumerate(cells, 1):
-                if int(row[places["id"]]) != number:
-                    raise DataError(TABLE, f"row {number} has the id {row[places['id']]}", "Run the job again")
-                for name in wanted:
-                    cell = row[places[name]]
-                    found[name].append(cell == "True" if name.startswith("in_") else int(cell))
-        return cls({name: np.array(values, np.int64) for name, values in found.items()})
+            for piece in (
+                read_parquet(path, path.name, wanted) if path.name == LONG_TABLE else _pieces_of_csv(path, wanted)
+            ):
+                ids = np.asarray(piece.pop("id"), np.int64)
+                if wrong := np.flatnonzero(ids != np.arange(before + 1, before + 1 + len(ids))).tolist():
+                    number = before + wrong[0] + 1
+                    raise DataError(path.name, f"row {number} has the id {ids[wrong[0]]}", "Run the job again")
+                for name, values in piece.items():
+                    found.setdefault(name, [np.zeros(1, np.int64)]).append(np.asarray(values, np.int64))
+                before += len(ids)
+        return cls({name: np.concatenate(values) for name, values in found.items()})
 
     def voxels(self, mask: str) -> NDArray[np.int64]:
         """Return the voxels of each id in a mask."""
         inside = self.columns.get(f"in_{mask}", 1)
         return self.columns.get(f"voxels_{mask}", self.columns["voxels"]) * inside
+
+
+def _pieces_of_csv(path: Path, wanted: set[str]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield some columns of whole numbers or truth, a piece at a time; one of no row where there is none."""
+    cells = read_rows(path, TABLE)
+    places = {name: place for place, name in enumerate(next(cells)) if name in wanted}
+    chunk: list[list[str]] = list(islice(cells, _ROWS))
+    while True:
+        yield {
+            name: np.array([row[at] == "True" if name.startswith("in_") else int(row[at]) for row in chunk], np.int64)
+            for name, at in places.items()
+        }
+        chunk = list(islice(cells, _ROWS))
+        if not chunk:
+            return
 
 
 def _unlike(what: str, array: Any, mask: NDArray[np.uint8]) -> list[str]:

@@ -10,12 +10,12 @@ from nd_synapse.errors import StorageError, UsageError, few
 from nd_synapse.files import masks as mask_files
 from nd_synapse.job.deliverables import GROWING, MARKER, deliverables, entries
 from nd_synapse.job.manifest import outline_in
-from nd_synapse.job.results import LABELS, LINKS, POINTS, TABLE
+from nd_synapse.job.results import LABELS, LINKS, LONG_TABLE, POINTS, TABLE
 from nd_synapse.text import system_reason
 
 __all__ = ["clear_results", "refuse_foreign", "refuse_other_volume"]
 
-_NAMES = frozenset({MARKER, TABLE, "synapses.parquet", LINKS})
+_NAMES = frozenset({MARKER, TABLE, LONG_TABLE, LINKS})
 _NAMED = re.compile(rf"PyMeda_[^/]*\.html|figures/[^/]*\.png|{LABELS}/.*|{POINTS}/(info|(by_id|spatial\d+)/0\.shard)")
 
 

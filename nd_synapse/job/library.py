@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import UsageError, called
 from nd_synapse.geometry import voxel_size_of
-from nd_synapse.job.digits import rounded_columns
+from nd_synapse.job.digits import rounded
 from nd_synapse.machine import available_cores
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
@@ -93,7 +93,7 @@ def detect(
     return Result(
         next(iter(found.masks.values())),
         np.asarray(found.labels, np.uint32),
-        dict(rounded_columns(found.table)),
+        {name: rounded(name, values) for name, values in found.table.items()},
         found.masks,
         density.brick.per_um3,
         density.interval,

@@ -76,7 +76,7 @@ def run_json(outcome: Outcome, files: Mapping[str, Any]) -> dict[str, Any]:
             "blocks": detection.blocks,
             "candidates": detection.candidates,
             "synapses": outcome.synapses,
-            "by_mask": {name: len(detection.rows(name)["id"]) for name in detection.masks},
+            "by_mask": {name: detection.objects(name) for name in detection.masks},
             "by_class": outcome.classes,
         },
         "registration": None if outcome.registration is None else outcome.registration.as_json(),

@@ -24,7 +24,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import deliverables
 from nd_synapse.job.job import Job, label_names
 from nd_synapse.job.places import Place, Target
-from nd_synapse.job.results import LABELS, POINTS, TABLE, write_file
+from nd_synapse.job.results import LABELS, POINTS, table_file, write_file
 
 __all__ = ["NOTE", "check_out", "claim", "compare_out", "deliver"]
 
@@ -98,7 +98,7 @@ def _files(
     root: Path, scratch: Path, target: Target, masks: Sequence[str], box: Box, voxel_size_nm: tuple[float, float, float]
 ) -> dict[str, Path]:
     """Return what is delivered, by its name there; a segmentation is made in the scratch folder."""
-    parts = (f"{POINTS}/",) if target.is_precomputed else (f"{LABELS}/", f"{POINTS}/", TABLE)
+    parts = (f"{POINTS}/",) if target.is_precomputed else (f"{LABELS}/", f"{POINTS}/", table_file(root).name)
     files = {path.relative_to(root).as_posix(): path for path in deliverables(root)}
     files = {name: path for name, path in files.items() if name.startswith(parts)}
     if target.is_precomputed:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
+from nd_synapse.columns import counted
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.registration import Registration
 from nd_synapse.errors import IncompleteError, NDSynapseError
@@ -64,8 +63,7 @@ class Outcome:
         """Number of objects by class; empty where the pipeline has no classes."""
         if "class" not in self.detection.table:
             return {}
-        names, counts = np.unique(self.detection.table["class"], return_counts=True)
-        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+        return counted(self.detection.table["class"])
 
     @property
     def synapses(self) -> int:

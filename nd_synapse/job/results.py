@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.columns import counted, pieces, step_of
 from nd_synapse.errors import DataError, StorageError
 from nd_synapse.files import csv_tables, parquet
 from nd_synapse.files import masks as mask_files
@@ -38,18 +39,23 @@ from nd_synapse.volumes import Volume
 __all__ = [
     "LABELS",
     "LINKS",
+    "LONG_TABLE",
+    "MOST_IN_CSV",
     "POINTS",
     "TABLE",
+    "table_file",
     "write_file",
     "write_labels",
     "write_links",
     "write_mask",
     "write_points",
     "write_table",
+    "write_tables",
 ]
 
 LABELS = "synapses.ome.zarr"
 TABLE = "synapses.csv"
+LONG_TABLE = "synapses.parquet"
 POINTS = "synapses.annotations"
 LINKS = "NDVIS_links.csv"
 
@@ -57,6 +63,12 @@ _PROPERTIES = ("score", "probability", "confidence", "volume_um3")
 """Columns that are properties of a point, beside its class; one without any number is left out."""
 
 _MOST_CLASSES = 256
+
+MOST_WITHOUT_PARQUET = 100_000
+"""Rows above which the table is written as Parquet."""
+
+MOST_IN_CSV = 10_000_000
+"""Rows above which it is no longer written as CSV, of several GB by then, and points are a sample."""
 
 
 @contextmanager
@@ -125,6 +137,21 @@ def write_labels(
     return root / LABELS
 
 
+def write_tables(root: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write columns (each of shape (n,)) as CSV, as Parquet where they are long, or as both."""
+    rows = len(columns["id"])
+    if rows <= MOST_IN_CSV:
+        write_table(root, TABLE, columns)
+    if rows > MOST_WITHOUT_PARQUET:
+        write_table(root, LONG_TABLE, columns)
+
+
+def table_file(folder: Path) -> Path:
+    """Return the table of a result folder: its CSV, or the Parquet of one that is too long for it."""
+    is_long = not (folder / TABLE).exists() and (folder / LONG_TABLE).exists()
+    return folder / (LONG_TABLE if is_long else TABLE)
+
+
 def write_table(root: Path, name: str, columns: Mapping[str, NDArray[Any]]) -> Path:
     """Write columns (each of shape (n,)) as CSV, or as Parquet if the name ends so."""
     csv_tables.check(name, columns)
@@ -136,20 +163,25 @@ def write_table(root: Path, name: str, columns: Mapping[str, NDArray[Any]]) -> P
 def write_points(
     root: Path, table: Mapping[str, NDArray[Any]], box: Box, voxel_size_nm: tuple[float, float, float]
 ) -> None:
-    """Write the rows of a table (columns of shape (n,)) as points with `_PROPERTIES` and the class as properties."""
-    properties = {
+    """Write the rows of a table (columns of shape (n,)) as points with `_PROPERTIES` and the class as properties.
+
+    Of more than `MOST_IN_CSV` rows it is every second, fourth, eighth ...: some 100 bytes a point are in memory.
+    """
+    step = step_of(len(table["id"]), MOST_IN_CSV)
+    table = {name: values[::step] for name, values in table.items()}
+    properties: dict[str, NDArray[Any]] = {
         name: np.asarray(table[name], np.float32)
         for name in _PROPERTIES
         if name in table and not (len(table[name]) and np.isnan(table[name]).all())
     }
     labels: dict[str, list[str]] = {}
     if "class" in table:
-        classes, codes = np.unique(table["class"], return_inverse=True)
+        classes = list(counted(table["class"]))
         if len(classes) <= _MOST_CLASSES:
-            labels["class"] = classes.tolist()
-            properties["class"] = codes.astype(np.uint8)
+            labels["class"] = classes
+            properties["class"] = _codes(table["class"], classes)
     z, y, x = (np.asarray(table[f"centroid_{axis}_voxel"]) + 0.5 for axis in "zyx")
-    points = point_files.Points(box, voxel_size_nm, (z, y, x), properties, labels)
+    points = point_files.Points(box, voxel_size_nm, (z, y, x), properties, labels, step)
 
     def create(name: str) -> AbstractContextManager[BinaryIO]:
         path = f"{POINTS}/{name}"
@@ -157,6 +189,14 @@ def write_points(
         return write_file(root, path)
 
     point_files.write_points(create, points)
+
+
+def _codes(values: NDArray[Any], classes: Sequence[str]) -> NDArray[np.uint8]:
+    """Return the place of each value among the classes, which are sorted, uint8 (n,)."""
+    codes, ordered = np.zeros(len(values), np.uint8), np.asarray(classes, values.dtype)
+    for piece in pieces(len(values)):
+        codes[piece] = np.searchsorted(ordered, values[piece])
+    return codes
 
 
 def write_links(root: Path, links: Mapping[str, str]) -> Path:

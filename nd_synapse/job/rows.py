@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from nd_synapse.detection.confidence import CONFIDENCE
 from nd_synapse.detection.features import OF_CHANNEL
 from nd_synapse.errors import DataError
-from nd_synapse.files.csv_tables import read_rows
+from nd_synapse.files.csv_tables import read_rows, texts
+from nd_synapse.files.parquet import read_parquet
 from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.job.digits import voxel_of
 from nd_synapse.job.recompute import Again
-from nd_synapse.job.results import TABLE
+from nd_synapse.job.results import LONG_TABLE, TABLE
 
 __all__ = ["Row", "compare", "measured", "rows_in"]
 
@@ -27,16 +30,40 @@ def rows_in(path: Path, parts: Sequence[Box]) -> tuple[list[str], dict[Box, dict
     found: dict[Box, dict[int, Row]] = {part: {} for part in parts}
     if not path.is_file():
         raise DataError(TABLE, "there is no such file", "Run the job again")
+    headings: list[str] = []
     with reading(path):
-        cells = read_rows(path, TABLE)
-        headings = next(cells)
-        for number, row in enumerate(cells, 1):
-            named = dict(zip(headings, row, strict=True))
+        for number, named in _rows_of_parquet(path, parts) if path.name == LONG_TABLE else _rows_of_csv(path):
+            headings = list(named)
             centre = _centre(named)
             for part in parts:
                 if all(a <= place < b for place, (a, b) in zip(centre, part.ranges, strict=True)):
                     found[part][number] = named
     return headings, found
+
+
+def _rows_of_csv(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the rows with their numbers."""
+    cells = read_rows(path, TABLE)
+    headings = next(cells)
+    for number, row in enumerate(cells, 1):
+        yield number, dict(zip(headings, row, strict=True))
+
+
+def _rows_of_parquet(path: Path, parts: Sequence[Box]) -> Iterator[tuple[int, Row]]:
+    """Yield the first row, and those in some parts, with their numbers; cells as in the CSV of a shorter table."""
+    before = 0
+    for piece in read_parquet(path, path.name):
+        centres = [voxel_of(piece[f"centroid_{axis}_voxel"], piece["voxels"]) for axis in "zyx"]
+        inside = np.zeros(len(centres[0]), np.bool_)
+        inside[:1] = True
+        for part in parts:
+            inside |= np.all(
+                [(a <= centre) & (centre < b) for centre, (a, b) in zip(centres, part.ranges, strict=True)], axis=0
+            )
+        cells = [texts(name, values[inside]) for name, values in piece.items()]
+        for row, number in enumerate(np.flatnonzero(inside).tolist()):
+            yield before + number + 1, dict(zip(piece, (column[row] for column in cells), strict=True))
+        before += len(inside)
 
 
 def measured(headings: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from nd_synapse.errors import DataError, NDSynapseError, PermissionDeniedError, 
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.job import delivery, out
 from nd_synapse.job.deliverables import checksums
-from nd_synapse.job.digits import rounded_columns
+from nd_synapse.job.digits import round_columns
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.forecast import candidates, forecast, plan_of, warn_of_excess
 from nd_synapse.job.job import Job, labels_channel, mask_names
@@ -68,7 +68,9 @@ def run(
     found = detect(
         ready.plan, job.cpus, progress, shared_store=shared_store, shares_tiles=ready.source.is_service, **_pulling(job)
     )
-    table = ColumnFiles(ready.plan.store(), "rounded", rounded_columns(found.table))
+    types = {name: values.dtype for name, values in found.table.items()}
+    table = ColumnFiles.blank(ready.plan.store(), "rounded", len(found.table["id"]), types)
+    round_columns(found.table, table)
     detection = replace(found, table=table)
     outcome = Outcome(job=job, source=ready.source, roles=ready.roles, detection=detection, started=started)
     if on_masks is not None:

@@ -27,7 +27,7 @@ from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.manifest import RunFile, read_run_file
 from nd_synapse.job.out import compare_out
 from nd_synapse.job.recompute import Differences, Known, parts, recompute
-from nd_synapse.job.results import LABELS, TABLE
+from nd_synapse.job.results import LABELS, table_file
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.sources.source import open_source
@@ -212,7 +212,7 @@ def _sample(request: Request, run: RunFile) -> Check:
     masks = {name: mask_of(request.folder, run, name) for name in run.masks}
     all_parts = parts(run.box, run.failed_blocks)
     chosen = random.Random(request.seed).sample(all_parts, min(request.sample, len(all_parts)))  # noqa: S311
-    headings, in_parts = rows.rows_in(request.folder / TABLE, chosen)
+    headings, in_parts = rows.rows_in(table_file(request.folder), chosen)
     known = Known(
         source=source_of(request, run, list(run.roles.values())),
         pipeline=_pipeline(request.pipeline or run.pipeline, run),

@@ -11,11 +11,12 @@ import numpy as np
 
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.files.csv_tables import read_rows
+from nd_synapse.files.parquet import read_parquet
 from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import label_names
 from nd_synapse.job.manifest import RunFile, read_run_file
-from nd_synapse.job.results import LABELS, POINTS, TABLE
+from nd_synapse.job.results import LABELS, LONG_TABLE, POINTS, TABLE, table_file
 from nd_synapse.job.verify import Request, mask_of, source_of
 from nd_synapse.view.layer import Layer, Read, outlines
 from nd_synapse.view.scene import Places, Scene
@@ -47,7 +48,7 @@ def open_run(request: Request) -> OpenRun:
         raise UsageError(f"result folder {request.folder}", found, "Run the job again")
     source = source_of(request, run, [])
     size_nm = source.frame.voxel_size_nm
-    places = _places(request.folder / TABLE)
+    places = _places(table_file(request.folder))
     scene = Scene(run.key, run.box, size_nm, run.roles, run.brightness, places)
     images = {name: _image(source, name) for name in source.image_channels}
     if lost := [name for name in run.roles.values() if name not in images]:
@@ -92,10 +93,16 @@ def _places(path: Path) -> Places:
     """Read where the synapses of a table are."""
     wanted = ["id", *(f"centroid_{axis}_voxel" for axis in "zyx")]
     with reading(path):
-        rows = read_rows(path, TABLE)
-        header = next(rows)
-        if not set(wanted) <= set(header):
-            raise DataError(str(path), f"it lacks one of the columns {', '.join(wanted)}", "Run the job again")
-        columns = [header.index(name) for name in wanted]
-        values = np.array([[float(row[place]) for place in columns] for row in rows], np.float64).reshape(-1, 4)
+        if path.name == LONG_TABLE:
+            parts = [
+                np.stack([piece[name] for name in wanted], axis=1) for piece in read_parquet(path, path.name, wanted)
+            ]
+            values = np.concatenate(parts)
+        else:
+            rows = read_rows(path, TABLE)
+            header = next(rows)
+            if not set(wanted) <= set(header):
+                raise DataError(str(path), f"it lacks one of the columns {', '.join(wanted)}", "Run the job again")
+            columns = [header.index(name) for name in wanted]
+            values = np.array([[float(row[place]) for place in columns] for row in rows], np.float64).reshape(-1, 4)
     return Places(values[:, 0].astype(np.int64), values[:, 1:])
