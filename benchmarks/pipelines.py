@@ -17,7 +17,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
@@ -72,9 +72,9 @@ class Case:
     most_padded: float = math.inf
     """Where every block has padding."""
 
-    @property
+    @cached_property
     def pipeline(self) -> Pipeline:
-        """The pipeline with its defaults."""
+        """The pipeline with its defaults; a run is given one, and does not look for it among all that is installed."""
         return registry.build(self.name, {})
 
     def run(self, volume: Channels) -> Found:

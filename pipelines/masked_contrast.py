@@ -52,16 +52,19 @@ class Partial:
         for gone, x in _pieces(tissue, reach):
             absent.append((gone, ~tissue[:, :, gone]))
             outside.append((x, ~own[:, :, x]))
-            piece = tissue[:, :, x.start : x.stop + 2 * reach]
+            y, around = slice(0, own.shape[1]), slice(None)
+            if rows == EVERY_ROW:
+                y = _reached(np.flatnonzero(~tissue[:, :, gone].all((0, 2))), windows.halo[1], tissue.shape[1])
+                around = slice(y.start, y.stop + 2 * windows.halo[1])
+            piece = tissue[:, around, x.start : x.stop + 2 * reach]
             of_centres, of_wholes = window_sums(piece, windows, scratch, rows=rows)
             partial = of_wholes < every
             partial[:, :, x.stop - x.start :] = False
-            partial[:, :, : x.stop - x.start] &= own[:, :, x]
+            partial[:, :, : x.stop - x.start] &= own[:, y, x]
             here = np.flatnonzero(partial)
-            row = here // piece.shape[2]
-            row *= wide - piece.shape[2]
-            row += x.start
-            for kept, values in zip(found, (here + row, of_centres.take(here), of_wholes.take(here)), strict=True):
+            at_z, at_y, at_x = np.unravel_index(here, partial.shape)
+            places = (at_z * own.shape[1] + at_y + y.start) * wide + at_x + x.start
+            for kept, values in zip(found, (places, of_centres.take(here), of_wholes.take(here)), strict=True):
                 kept.append(values)
         return cls(absent, outside, *map(np.concatenate, found))
 
@@ -96,7 +99,11 @@ class Partial:
 
 def _pieces(tissue: NDArray[np.bool_], reach: int) -> Iterator[tuple[slice, slice]]:
     """Yield columns with missing voxels, and those, counted without the halo, from which a window reaches them."""
-    columns, length = np.flatnonzero(~tissue.all(1).all(0)), tissue.shape[2] - 2 * reach
+    columns = np.flatnonzero(~tissue.all(1).all(0))
     for group in np.split(columns, np.flatnonzero(np.diff(columns) > _GAP + 2 * reach) + 1):
-        first, last = int(group[0]), int(group[-1])
-        yield slice(first, last + 1), slice(max(first - 2 * reach, 0), min(last + 1, length))
+        yield slice(int(group[0]), int(group[-1]) + 1), _reached(group, reach, tissue.shape[2])
+
+
+def _reached(missing: NDArray[np.int64], reach: int, length: int) -> slice:
+    """Return from where along an axis, without the halo that its length has, windows reach places that ascend."""
+    return slice(max(int(missing[0]) - 2 * reach, 0), min(int(missing[-1]) + 1, length - 2 * reach))

@@ -126,7 +126,7 @@ def window_sums(
     (_, cy, _), (sy, sx) = windows.centre, windows.surround
     columns, inner, centres = _centre_sums(voxels, windows, scratch, absent, rows)
     outer = scratch.take("outer", inner.shape, inner.dtype)
-    _row_sums(inner, columns[:, rows[0] :], range(cy + 1, sy + 1), outer, rows[1])
+    _row_sums(inner, _from(columns, rows[0]), range(cy + 1, sy + 1), outer, rows[1])
     # neither the columns nor the inner rows are needed any more
     wholes = scratch.take("columns", inner.shape, inner.dtype)
     _sliding_sums(outer.reshape(-1), 2 * sx + 1, inner.reshape(-1), wholes.reshape(-1))
@@ -140,9 +140,19 @@ def centre_sums(
     return _centre_sums(voxels, windows, scratch, absent, rows)[-1]
 
 
+_Columns = tuple[NDArray[Any], NDArray[Any] | None]
+"""Sums over the sections (z, y, x), and those of each row and the next one; None where few rows are wanted."""
+
+
+def _from(columns: _Columns, first: int) -> _Columns:
+    """Return the sums from a row on."""
+    rows, pairs = columns
+    return rows[:, first:], None if pairs is None else pairs[:, first:]
+
+
 def _centre_sums(
     voxels: NDArray[Any], windows: Windows, scratch: Scratch, absent: Absent, rows: Rows
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+) -> tuple[_Columns, NDArray[Any], NDArray[Any]]:
     """Return the weighted sums over the sections, over the centre's rows of these, and in the centres."""
     (_, cy, cx), (sy, sx) = windows.centre, windows.surround
     z, y = (n - 2 * h for n, h in zip(voxels.shape[:2], windows.halo, strict=False))
@@ -161,30 +171,40 @@ def _centre_sums(
         np.add(values[:n], values[1 : n + 1], out=into)
         for k in range(2, half):
             np.add(into, values[k : k + n], out=into)
+    by_row: _Columns = (columns, None)
+    if cy and step == 1:
+        pairs_of_rows = scratch.take("pairs of rows", columns[:, 1:].shape, unsigned)
+        by_row = (columns, np.add(columns[:, :-1], columns[:, 1:], out=pairs_of_rows))
     inner = scratch.take("inner", (z, len(range(first, y, step)), voxels.shape[2]), unsigned)
-    _row_sums(None, columns[:, first + sy - cy :], range(cy + 1), inner, step)
+    _row_sums(None, _from(by_row, first + sy - cy), range(cy + 1), inner, step)
     centres, pairs = (scratch.take(name, inner.shape, unsigned) for name in ("wide", "outer"))
     # a window begins where its result is put
     _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, pairs.reshape(-1), centres.reshape(-1))
-    return columns, inner, centres
+    return by_row, inner, centres
 
 
 def _row_sums(
-    inner: NDArray[Any] | None, rows: NDArray[Any], distances: range, out: NDArray[Any], step: int = 1
+    inner: NDArray[Any] | None, columns: _Columns, distances: range, out: NDArray[Any], step: int = 1
 ) -> None:
     """Add to `inner` (z, rows, x) the rows at these distances on both sides; distance 0 is the row itself."""
+    rows, pairs = columns
     n = (out.shape[1] - 1) * step + 1
     last = distances[-1]
     places = sorted({last + side * distance for distance in distances for side in (-1, 1)})
-    shifted = [rows[:, place : place + n : step] for place in places]
-    start = shifted[0] if inner is None else inner
-    others = shifted[1:] if inner is None else shifted
-    if not others:
-        out[...] = start
+    terms = [] if inner is None else [inner]
+    while places:
+        place = places.pop(0)
+        of = rows
+        if pairs is not None and places[:1] == [place + 1]:
+            of = pairs
+            places.pop(0)
+        terms.append(of[:, place : place + n : step])
+    if len(terms) == 1:
+        out[...] = terms[0]
         return
-    np.add(start, others[0], out=out)
-    for row in others[1:]:
-        np.add(out, row, out=out)
+    np.add(terms[0], terms[1], out=out)
+    for term in terms[2:]:
+        np.add(out, term, out=out)
 
 
 def _sliding_sums(values: NDArray[Any], count: int, pairs: NDArray[Any], out: NDArray[Any]) -> None:

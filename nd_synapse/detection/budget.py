@@ -14,7 +14,7 @@ from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, MAX_BLOCKS
 from nd_synapse.detection.chance import sample_of
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.speeds import ASSUMED, Speeds
-from nd_synapse.detection.windows import surroundings
+from nd_synapse.detection.windows import TOGETHER, surroundings
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
@@ -119,7 +119,7 @@ def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs
     with_halo = math.prod(n + 2 * halo for n, halo in zip(block, plan.halo, strict=True))
     voxels = math.prod(block)
     working = voxels * (_VOXEL_BYTES + max(itemsizes)) + with_halo * plan.pipeline.working_bytes
-    worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, max(itemsizes)), _field_bytes(plan, itemsizes))
+    worker = _WORKER_BYTES + max(working, _window_bytes(plan, block, itemsizes), _field_bytes(plan, itemsizes))
     blocks = plan.box.tile_count(plan.block_size, aligned=True)
     in_flight = min(pulls, blocks * len(itemsizes))
     parent = _PARENT_BYTES + in_flight * _PULL_COPIES * voxels * max(itemsizes)
@@ -147,11 +147,11 @@ def _blocks_bytes(plan: Plan, block: Sequence[int], run: Box) -> int:
     return run.tile_count(plan.block_size, aligned=True) * (_BLOCK_BYTES + read * _NEIGHBOUR_BYTES)
 
 
-def _window_bytes(plan: Plan, block: Sequence[int], itemsize: int) -> int:
-    """Return what measuring windows takes: a channel of the block and around it, tables of a plane."""
+def _window_bytes(plan: Plan, block: Sequence[int], itemsizes: Sequence[int]) -> int:
+    """Return what measuring windows takes: some channels of the block and around it, tables of a plane."""
     around = [n + 2 * reach for n, reach in zip(block, surroundings(plan.reach), strict=True)]
     _, y, x = (min(n, extent) for n, extent in zip(around, plan.box.shape, strict=True))
-    return math.prod(around) * itemsize + y * x * _PLANE_BYTES
+    return math.prod(around) * sum(sorted(itemsizes)[-TOGETHER:]) + y * x * _PLANE_BYTES
 
 
 def _field_bytes(plan: Plan, itemsizes: Sequence[int]) -> int:

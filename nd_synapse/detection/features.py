@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -115,11 +116,10 @@ def _sums(workspace: Workspace, points: Integers, finding: Finding) -> Iterator[
     region = Box(*zip(points.min(axis=1).tolist(), (points.max(axis=1) + 1).tolist(), strict=True))
     region = region.grown(reaches[1], plan.box)
     outside = outside_of(workspace, region, finding)
-    tissue = None if outside is None else ~outside.around((0, 0, 0))
-    if tissue is None:
+    absent = None if outside is None else outside.around((0, 0, 0))
+    images: Iterator[NDArray[Any]] = (workspace.voxels(channel, region) for channel in plan.channels)
+    if absent is None:
         yield from (voxels_round(points, reach, plan.box) for reach in reaches)
     else:
-        yield from window_sums(tissue.view(np.uint8), region, points, reaches)
-    for channel in plan.channels:
-        voxels = workspace.voxels(channel, region)
-        yield from window_sums(voxels if tissue is None else voxels * tissue, region, points, reaches)
+        images = chain([~absent], images)
+    yield from chain.from_iterable(window_sums(images, region, points, reaches, absent))

@@ -266,9 +266,10 @@ def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | No
     starts = np.array([block.start for block in near], np.int64).T
     is_padded = np.isin(block_numbers(starts, plan.box, plan.block_size), known["blocks"])
     spans = [np.zeros((0, 4), np.int64)]
+    kind = plan.statistics_kind()
     for block, is_one in zip(near, is_padded.tolist(), strict=True):
         if is_one:
-            spans += _spans_of(store.load(plan.statistics_kind(), key_of(block)), known, block)
+            spans += _spans_of(store.load(kind, key_of(block)), known, block)
     margin = _margin(plan.halo)
     around = box.grown(margin, plan.box)
     marked = _with_rim(np.concatenate(spans), around)
@@ -317,7 +318,9 @@ def _spans_of(
     for name, ids in known.items():
         channel = name.removeprefix("of ")
         if channel != name and f"flat-spans {channel}" in counted:
-            is_padding = np.isin(counted[f"flat-regions {channel}"][:, 0], ids)
+            regions = counted[f"flat-regions {channel}"][:, 0]
+            # both ascend in few rows: `isin` takes ten times as long
+            is_padding = ids.take(np.searchsorted(ids, regions), mode="clip") == regions
             spans = counted[f"flat-spans {channel}"]
             first, stop, _ = spans[is_padding[spans[:, 2]]].T
             z, y, x = np.unravel_index(first, block.shape)

@@ -110,12 +110,14 @@ def tile_counts(marked: NDArray[np.bool_], block: Box, box: Box) -> NDArray[np.i
         for ends, start, n in zip(box.ranges[1:], block.start[1:], marked.shape[1:], strict=True)
     )
     counts = np.zeros((len(marked), len(rows) - 1, len(columns) - 1), np.int64)
-    # tiles beside the block have no voxel of it
-    there = (
-        [(tile, slice(*ends)) for tile, ends in enumerate(pairwise(axis)) if np.ptp(ends)] for axis in (rows, columns)
-    )
-    for section, ((row, y), (column, x)) in product(np.flatnonzero(marked.any((1, 2))).tolist(), product(*there)):
-        counts[section, row, column] = np.count_nonzero(marked[section, y, x])
+    # padding lies along borders: in most tiles nothing is marked
+    tiles = [
+        [(tile, slice(*ends), along[:, slice(*ends)].any(1)) for tile, ends in enumerate(pairwise(axis))]
+        for axis, along in ((rows, np.asarray(marked.any(2))), (columns, np.asarray(marked.any(1))))
+    ]
+    for (row, y, in_rows), (column, x, in_columns) in product(*tiles):
+        for section in np.flatnonzero(in_rows & in_columns).tolist():
+            counts[section, row, column] = np.count_nonzero(marked[section, y, x])
     return counts
 
 

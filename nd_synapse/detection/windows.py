@@ -14,7 +14,8 @@ Windows are boxes of whole voxels, so that every sum is an exact integer, the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -23,11 +24,17 @@ from numpy.typing import NDArray
 
 from nd_synapse.geometry import Box
 
-__all__ = ["WINDOW_NM", "Reach", "surroundings", "voxels_round", "window", "window_sums"]
+__all__ = ["TOGETHER", "WINDOW_NM", "Reach", "surroundings", "voxels_round", "window", "window_sums"]
 
 WINDOW_NM = (140.0, 500.0, 500.0)
 """How far a window reaches from its point's voxel along z, y, x: with voxels of 70 x 100 x 100 nm, for which the first
 PyMeda was written, two and five voxels to each side."""
+
+TOGETHER = 3
+"""Images that are summed at once, at most."""
+
+_BYTES = 8
+"""Of the largest numbers that are summed."""
 
 Reach = tuple[int, int, int]
 """Voxels along z, y, x on each side of a point's voxel; 0 is that voxel alone."""
@@ -54,43 +61,97 @@ def voxels_round(points: NDArray[np.int64], reach: Reach, volume: Box) -> NDArra
 
 
 def window_sums(
-    voxels: NDArray[Any], box: Box, points: NDArray[np.int64], reaches: Sequence[Reach]
-) -> list[NDArray[np.int64]]:
-    """Return for each reach the sums (int64, shape (n,)) of windows round points (3, n), cut at the border of the box.
+    images: Iterable[NDArray[Any]],
+    box: Box,
+    points: NDArray[np.int64],
+    reaches: Sequence[Reach],
+    absent: NDArray[np.bool_] | None = None,
+) -> list[list[NDArray[np.int64]]]:
+    """Return for each image and reach the sums (int64, shape (n,)) of windows round points (3, n), cut at the border.
 
-    `voxels` are those of `box`, unsigned integers of at most 16 bits, shape (z, y, x).
+    Images show `box`: booleans, or unsigned integers of at most 16 bits, shape (z, y, x). `absent` voxels count 0. So
+    many as `TOGETHER` are held at a time.
     """
     order = np.argsort(points[0], kind="stable")
-    z, y, x = (places[order] - start for places, start in zip(points, box.start, strict=True))
+    sums: list[list[NDArray[np.int64]]] = []
+    for group in _groups(images, reaches, box.shape[0]):
+        for found in _sums_of_group(group, box, points[:, order], reaches, absent):
+            in_order = np.empty_like(found)
+            in_order[:, order] = found
+            sums.append(list(in_order))
+    return sums
+
+
+@dataclass(slots=True)
+class _Group:
+    """Images that are summed at once, each in bits of its own of one number."""
+
+    images: list[NDArray[Any]] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    """The byte at which each image begins."""
+    stop: int = 0
+
+
+def _groups(images: Iterable[NDArray[Any]], reaches: Sequence[Reach], depth: int) -> Iterator[_Group]:
+    """Put images together as far as their sums have room in 64 bits; in their order."""
+    voxels = max(min(2 * rz + 1, depth) * (2 * ry + 1) * (2 * rx + 1) for rz, ry, rx in reaches)
+    group = _Group()
+    for image in images:
+        brightest = 1 if image.dtype == np.bool_ else int(np.iinfo(image.dtype).max)
+        size = -(-(voxels * brightest).bit_length() // 8)
+        start = -(-group.stop // image.itemsize) * image.itemsize
+        if group.images and (start + size > _BYTES or len(group.images) == TOGETHER):
+            yield group
+            group, start = _Group(), 0
+        group.images.append(image)
+        group.starts.append(start)
+        group.stop = start + size
+    if group.images:
+        yield group
+
+
+def _sums_of_group(
+    group: _Group, box: Box, points: NDArray[np.int64], reaches: Sequence[Reach], absent: NDArray[np.bool_] | None
+) -> Iterator[NDArray[np.int64]]:
+    """Yield for each image the sums by reach, int64 (reaches, n), of windows round points that ascend along z."""
+    z, y, x = (places - start for places, start in zip(points, box.start, strict=True))
     nz, ny, nx = box.shape
     corners = [_corners(y, x, reach, (ny, nx)) for reach in reaches]
-    sums = [np.zeros(len(z), np.int64) for _ in reaches]
     # sums of all rectangles that begin in the first corner: a rectangle anywhere is a matter of four of them, whose
     # differences are exact even where the sums themselves have wrapped
-    largest = max((2 * ry + 1) * (2 * rx + 1) for _, ry, rx in reaches) * int(np.iinfo(voxels.dtype).max)
-    table = np.zeros((ny + 1, nx + 1), np.uint32 if largest < 2**32 else np.uint64)
+    table = np.zeros((ny + 1, nx + 1), "<u4" if group.stop <= _BYTES // 2 else "<u8")
+    sums = np.zeros((len(reaches), len(z)), table.dtype)
     for plane in range(nz):
         met = [np.searchsorted(z, (plane - rz, plane + rz + 1)).tolist() for rz, _, _ in reaches]
         if all(first == stop for first, stop in met):
             continue
-        table[1:, 1:] = voxels[plane]
-        # row by row: accumulating along the first axis takes NumPy six times as long
-        for above, row in pairwise(table):
-            np.add(above, row, out=row)
-        np.add.accumulate(table, axis=1, out=table)
+        _fill(table, group, plane, None if absent is None else absent[plane])
         flat = table.ravel()
         for total, (first, stop), (low_low, low_high, high_low, high_high) in zip(sums, met, corners, strict=True):
             some = slice(first, stop)
-            rectangle = flat[high_high[some]] - flat[low_high[some]]
-            rectangle += flat[low_low[some]]
-            rectangle -= flat[high_low[some]]
-            total[some] += rectangle.astype(np.int64)
-    in_order = []
-    for total in sums:
-        given = np.empty_like(total)
-        given[order] = total
-        in_order.append(given)
-    return in_order
+            rectangle = flat.take(high_high[some])
+            rectangle -= flat.take(low_high[some])
+            rectangle += flat.take(low_low[some])
+            rectangle -= flat.take(high_low[some])
+            total[some] += rectangle
+    for start, stop in pairwise([*group.starts, sums.itemsize]):
+        kept = sums >> sums.dtype.type(8 * start)
+        yield (kept & sums.dtype.type(2 ** (8 * (stop - start)) - 1)).astype(np.int64)
+
+
+def _fill(table: NDArray[Any], group: _Group, plane: int, absent: NDArray[np.bool_] | None) -> None:
+    """Sum a plane of a group's images over all rectangles that begin in its first corner."""
+    table[:] = 0
+    for image, start in zip(group.images, group.starts, strict=True):
+        voxels = image[plane].view(np.uint8) if image.dtype == np.bool_ else image[plane]
+        parts = table.view(voxels.dtype.newbyteorder("<")).reshape(*table.shape, -1)
+        parts[1:, 1:, start // image.itemsize] = voxels
+    if absent is not None:
+        np.copyto(table[1:, 1:], table.dtype.type(0), where=absent)
+    # row by row: accumulating along the first axis takes NumPy six times as long
+    for above, row in pairwise(table):
+        np.add(above, row, out=row)
+    np.add.accumulate(table, axis=1, out=table)
 
 
 def _corners(

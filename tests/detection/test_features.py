@@ -72,7 +72,7 @@ def test_for_any_points_the_sums_are_those_of_the_boxes_round_them(
     points = np.stack([rng.integers(start, stop, n) for start, stop in box.ranges])
     reaches = [reach, surroundings(reach)]
     region = box.grown(reaches[1], volume)
-    found = window_sums(voxels[region.slices(volume.start)], region, points, reaches)
+    (found,) = window_sums([voxels[region.slices(volume.start)]], region, points, reaches)
     for extent, sums in zip(reaches, found, strict=True):
         counts = voxels_round(points, extent, volume)
         for place, point in enumerate(points.T):
@@ -81,13 +81,42 @@ def test_for_any_points_the_sums_are_those_of_the_boxes_round_them(
             assert (sums[place], counts[place]) == (inside.sum(), inside.size)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    dtypes=st.lists(st.sampled_from([np.bool_, np.uint8, np.uint16]), max_size=7),
+    reach=st.tuples(*[st.integers(0, 4)] * 3),
+    seed=st.integers(0, 2**32 - 1),
+    are_absent=st.booleans(),
+)
+def test_for_any_images_the_sums_are_those_of_each_alone_without_absent_voxels(
+    dtypes: list[type], reach: tuple[int, int, int], seed: int, are_absent: bool
+) -> None:
+    """Several are summed in one number, also where all of their voxels are as bright as can be."""
+    rng, box = np.random.default_rng(seed), Box.of_shape((4, 15, 18))
+    images: list[NDArray[Any]] = [
+        np.full(box.shape, 1 if dtype == np.bool_ else np.iinfo(dtype).max, dtype) for dtype in dtypes
+    ]
+    for image in images[::2]:
+        image[rng.random(box.shape) < 0.5] = 0
+    absent = rng.random(box.shape) < 0.3 if are_absent else None
+    points = np.stack([rng.integers(0, n, 9) for n in box.shape])
+    reaches = [reach, surroundings(reach)]
+    found = window_sums(iter(images), box, points, reaches, absent)
+    assert len(found) == len(images)
+    for image, by_reach in zip(images, found, strict=True):
+        there = image.astype(np.int64) if absent is None else np.where(absent, 0, image.astype(np.int64))
+        for extent, sums in zip(reaches, by_reach, strict=True):
+            for total, point in zip(sums.tolist(), points.T.tolist(), strict=True):
+                assert total == there[by_object.box_round(point, extent, box.shape)].sum()
+
+
 @pytest.mark.parametrize("reach", [(0, 3, 5), (1, 200, 150)])
 def test_sums_are_exact_where_those_of_a_plane_need_more_than_32_bits(reach: tuple[int, int, int]) -> None:
     voxels = np.full((2, 300, 310), 65535, np.uint16)
     voxels[1, 150, 160] = 1
     box = Box.of_shape(voxels.shape)
     points = np.array([[0, 1, 1], [0, 150, 299], [0, 160, 309]])
-    (sums,) = window_sums(voxels, box, points, [reach])
+    ((sums,),) = window_sums([voxels], box, points, [reach])
     for place, point in enumerate(points.T):
         assert sums[place] == voxels[by_object.box_round(point.tolist(), reach, voxels.shape)].sum(dtype=np.int64)
 
