@@ -12,8 +12,8 @@ __all__ = ["Part", "Phase", "SharedStore"]
 
 T = TypeVar("T")
 
-Phase = Literal["statistics", "detection"]
-"""The passes that are done in parts; what comes after them is one job's."""
+Phase = Literal["statistics", "detection", "contacts", "join", "objects"]
+"""What is done in parts, in this order; the join, which is small, is one part. What comes after is one job's."""
 
 
 class SharedStore(Protocol):
@@ -50,6 +50,8 @@ class Part:
             )
 
     def of(self, blocks: Sequence[T]) -> list[T]:
-        """Return what this part has of all blocks, in their order."""
+        """Return what this part has of all blocks, in their order; the join has all of them."""
+        if self.phase == "join":
+            return list(blocks)
         n = len(blocks)
         return list(blocks[self.index * n // self.count : (self.index + 1) * n // self.count])

@@ -166,6 +166,9 @@ def _part(options: argparse.Namespace, environ: Mapping[str, str]) -> Part | Non
         return None
     if options.phase == "report":
         return None
+    if options.phase == "join":
+        # it may know how many parts counted, so that it learns from their sums
+        return Part(options.phase, 0, options.shards or 1)
     if options.shards is None:
         raise UsageError(f"--phase {options.phase}", "--shards is not given", "Give the number of parts")
     index = array_index(environ, options.shards) if options.shard is None else options.shard

@@ -138,15 +138,17 @@ class Exchange:
         self._leave(kind, name, sealed(json.dumps(content).encode(), f"{kind}/{name}"))
 
     def failed_blocks(self, kind: str, step: str, blocks: Sequence[Box]) -> list[FailedBlock]:
-        """Return which blocks failed in other parts."""
+        """Return which blocks failed in other parts, and were not done since."""
         if self.shared_store is None:
             return []
+        noted = self._names(f"failed-{kind}", self.shared_store)
+        done = self._names(kind, self.shared_store) if noted else set()
         kind = f"failed-{kind}"
-        there = self._names(kind, self.shared_store)
         found = []
         for block in blocks:
             name = f"{key_of(block)}.note"
-            note = self._note(kind, name, self.shared_store) if name in there else None
+            is_lost = name in noted and _name_of(key_of(block)) not in done
+            note = self._note(kind, name, self.shared_store) if is_lost else None
             if note is not None:
                 found.append(FailedBlock(block, step, str(note.get("reason")), str(note.get("traceback"))))
         return found

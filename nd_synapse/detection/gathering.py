@@ -94,7 +94,6 @@ def gather(workspace: Workspace, box: Box, kinds: Kinds, finding: Finding, failu
             {name: np.asarray(values)[kept] for name, values in chosen.columns.items()},
         ),
     )
-    store.save(kinds.objects, key_of(box), synapses.packed())
     packed = {_MASK + name: is_in for name, is_in in synapses.chosen.masks.items()}
     seen = {_COLUMN + name: np.asarray(values)[:0] for name, values in synapses.chosen.columns.items()}
     points = objects.centres(synapses.sums, synapses.first)
@@ -103,6 +102,7 @@ def gather(workspace: Workspace, box: Box, kinds: Kinds, finding: Finding, failu
         key_of(box),
         {"ids": synapses.sums["id"], "count": np.array([count]), "ends": _ends(points), **packed, **seen},
     )
+    store.save(kinds.objects, key_of(box), synapses.packed())
 
 
 def _ends(points: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -85,15 +85,15 @@ class PoolRunner:
     def run(self, step: Step, function: BlockFunction, blocks: Sequence[Box]) -> None:
         """Run a step on the blocks that nobody finished."""
         if step.name == STATISTICS:
-            self._adopt_failures(step, blocks)
+            self.adopt_failures(step, blocks)
         failed_before = {failed_block.box for failed_block in self.failed_blocks}
         blocks = [block for block in blocks if block not in failed_before]
         missing = self.missing(step, blocks)
         if len(missing) < len(blocks) and not step.sampled and step.name not in self.seconds:
             self.resumed[step.name] = len(blocks) - len(missing)
         self._run_missing(step, function, missing, len(blocks))
-        if step.name == STATISTICS:
-            # all parts of a run have to do without the same blocks, or they would learn different things
+        if step.fails_for_all:
+            # all parts of a run have to do without the same blocks, or they would find different things
             for failed_block in self.failed_blocks[len(failed_before) :]:
                 self.exchange.leave_failed_block(step.kinds[-1], failed_block)
 
@@ -105,7 +105,7 @@ class PoolRunner:
         """Leave what was made of blocks for the other parts of the run."""
         self.exchange.leave_all(step.kinds, [key_of(block) for block in blocks])
 
-    def _adopt_failures(self, step: Step, blocks: Sequence[Box]) -> None:
+    def adopt_failures(self, step: Step, blocks: Sequence[Box]) -> None:
         """Leave out blocks that failed in other parts of the run."""
         known = {failed_block.box for failed_block in self.failed_blocks}
         failed = self.exchange.failed_blocks(step.kinds[-1], step.name, blocks)

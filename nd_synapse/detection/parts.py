@@ -6,20 +6,22 @@ only save time: whichever of them are done, the result is that of one job.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from nd_synapse.blocks.block_volume import overlapping
 from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
 from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.detection.counted import Counted
+from nd_synapse.detection.joining import by_block, later_neighbours
+from nd_synapse.detection.numbering import number
 from nd_synapse.detection.on_disk import MEASURED, Means, PoolRunner, opened
 from nd_synapse.detection.outcome import FailedBlock
 from nd_synapse.detection.padding import seen_around
 from nd_synapse.detection.passes import Passes
 from nd_synapse.detection.plan import Plan
-from nd_synapse.detection.runner import STATISTICS
-from nd_synapse.detection.windows import Reach
+from nd_synapse.detection.runner import STATISTICS, Step
+from nd_synapse.detection.windows import Reach, surroundings
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
@@ -44,7 +46,14 @@ def detect_part(
     if not mine:
         return []
     means = Means(cpus, progress, pulls, keep_bytes, shared_store, shares_tiles)
-    return (_count if part.phase == "statistics" else _find)(plan, part, mine, means)
+    if part.phase == "statistics":
+        return _count(plan, part, mine, means)
+    if part.phase == "detection":
+        return _find(plan, part, mine, means)
+    with opened(plan, means) as (passes, runner):
+        _WholeObjects(plan, part, passes, runner).do(mine)
+        _leave_speeds(part, runner)
+    return []
 
 
 def _count(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[FailedBlock]:
@@ -82,6 +91,81 @@ def _find_with(finding: Finding, plan: Plan, part: Part, passes: Passes, runner:
     passes.find(finding, passes.whole(mine), wanted=False)
     _leave_speeds(part, runner)
     return [failed_block for failed_block in runner.failed_blocks if failed_block.box in mine]
+
+
+class _OneMoreFailedError(Exception):
+    """A block that the phases before did not leave cannot be done."""
+
+
+class _WholeObjects:
+    """The phases after the detection; what is missing of those before is done where it is needed."""
+
+    def __init__(self, plan: Plan, part: Part, passes: Passes, runner: PoolRunner) -> None:
+        self._plan, self._part, self._passes, self._runner = plan, part, passes, runner
+        found = _finding_of_sums(plan, part, runner, passes.workspace)
+        self._finding: Finding = passes.learn().finding if found is None else found
+        step = passes.finding(self._finding)
+        runner.adopt_failures(Step(STATISTICS, (plan.statistics_kind(),)), plan.blocks())
+        runner.adopt_failures(step, plan.blocks())
+
+    def do(self, mine: Sequence[Box]) -> None:
+        """Do the phase on some blocks; a block that fails only here changes what the others are called."""
+        while True:
+            self._kinds = self._passes.kinds(self._finding)
+            try:
+                self._do(self._passes.whole(mine))
+            except _OneMoreFailedError:
+                continue
+            return
+
+    def _do(self, some: Sequence[Box]) -> None:
+        """Do the phase on blocks that did not fail."""
+        if self._part.phase == "contacts":
+            self._touch(some, wanted=False)
+        elif self._part.phase == "join":
+            self._join(some)
+        else:
+            self._gather(some)
+
+    def _find(self, some: Iterable[Box]) -> None:
+        """Have parts and faces of blocks."""
+        missing = self._runner.missing(self._passes.finding(self._finding), self._passes.whole(sorted(set(some))))
+        if missing:
+            self._passes.count(_counted(self._plan, missing, self._finding))
+            self._passes.find(self._finding, missing)
+            if self._passes.kinds(self._finding) != self._kinds:
+                raise _OneMoreFailedError
+
+    def _touch(self, some: Sequence[Box], wanted: bool = True) -> None:
+        """Have what touches from blocks to those that come after them; without `wanted`, in the shared store."""
+        missing = self._runner.missing(self._passes.touching(self._kinds, wanted), some)
+        self._find(near for block in missing for near in (block, *self._beside(block)))
+        self._passes.touch(self._kinds, self._passes.whole(missing))
+
+    def _beside(self, block: Box) -> list[Box]:
+        """Return the blocks beside one that come after it."""
+        return [beside for _, beside in later_neighbours(self._plan, block)]
+
+    def _join(self, some: Sequence[Box]) -> None:
+        """Have what is joined in blocks."""
+        if self._runner.missing(self._passes.joining(self._kinds), some):
+            self._touch(self._passes.whole())
+            self._passes.join(self._kinds)
+
+    def _gather(self, some: Sequence[Box]) -> None:
+        """Have the objects of blocks, and their features."""
+        passes, kinds, store = self._passes, self._kinds, self._runner.exchange.store
+        self._join(some)
+        members = (store.load(kinds.joined, key_of(block))["members"] for block in some)
+        self._find([*some, *(owner for ids in members for owner, _ in by_block(self._plan, ids))])
+        passes.gather(kinds, self._finding, some)
+        # the rows are those of the whole run only when all blocks are known; the places are what is needed here
+        numbered = number(store, kinds, some)
+        if "padding" in self._finding:
+            reach = surroundings(self._plan.reach)
+            regions = (box.grown(reach, self._plan.box) for box in numbered.centres.values())
+            passes.count(sorted({near for region in regions for near in _counted(self._plan, [region], self._finding)}))
+        passes.measure(kinds, self._finding, numbered, some)
 
 
 def _leave_speeds(part: Part, runner: PoolRunner) -> None:

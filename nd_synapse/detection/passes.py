@@ -101,7 +101,8 @@ class Passes:
     def count(self, some: Sequence[Box], wanted: bool = True) -> None:
         """Count blocks."""
         function = partial(blocks.summarise, observed=self.observed)
-        step = Step(STATISTICS, (self.plan.statistics_kind(),), self.plan.counted_halo, wanted=wanted)
+        kinds = (self.plan.statistics_kind(),)
+        step = Step(STATISTICS, kinds, self.plan.counted_halo, wanted=wanted, fails_for_all=True)
         self.runner.run(step, function, some)
 
     def total(self, some: Sequence[Box]) -> Counted:
@@ -138,9 +139,14 @@ class Passes:
 
     def find(self, finding: Finding, some: Sequence[Box], wanted: bool = True) -> None:
         """Label and measure blocks."""
-        kind = self.plan.parts_kind(finding)
-        step = Step("detect", (f"labels-{kind}", f"faces-{kind}", kind), self.plan.halo, wanted=wanted)
+        step = self.finding(finding, wanted)
         self.runner.run(step, partial(blocks.detect, finding=finding), some)
+
+    def finding(self, finding: Finding, wanted: bool = True) -> Step:
+        """Return the step that labels and measures."""
+        kind = self.plan.parts_kind(finding)
+        kinds = (f"labels-{kind}", f"faces-{kind}", kind)
+        return Step("detect", kinds, self.plan.halo, wanted=wanted, fails_for_all=True)
 
     def detect(self, learned: Learned, sampled: bool = True) -> Detection:
         """Do the passes that follow the statistics; that on `sampled` fields only if it is wanted."""
@@ -148,8 +154,9 @@ class Passes:
         self.find(finding, self.whole())
         whole = self._some_whole()
         kinds = self.kinds(finding)
-        self.touch(kinds, whole)
-        self.join(kinds)
+        if self.runner.missing(self.joining(kinds), whole):
+            self.touch(kinds, whole)
+            self.join(kinds)
         self.gather(kinds, finding, whole)
         numbered = number(self.store, kinds, whole)
         self.measure(kinds, finding, numbered, whole)
@@ -189,21 +196,25 @@ class Passes:
 
     def touch(self, kinds: Kinds, some: Sequence[Box], wanted: bool = True) -> None:
         """Find what touches across blocks."""
-        self.runner.run(
-            Step("contacts", (kinds.contacts,), vital=True, wanted=wanted), partial(touch, kinds=kinds), some
-        )
+        self.runner.run(self.touching(kinds, wanted), partial(touch, kinds=kinds), some)
+
+    def touching(self, kinds: Kinds, wanted: bool = True) -> Step:
+        """Return the step that finds what touches."""
+        return Step("contacts", (kinds.contacts,), wanted=wanted, vital=True)
 
     def join(self, kinds: Kinds) -> None:
         """Join what touches across blocks."""
-        step = Step("join", (kinds.joined,), vital=True)
-        if self.runner.missing(step, self.whole()):
-            join(self.plan, self.store, kinds, self.whole())
-            self.runner.leave(step, self.whole())
+        join(self.plan, self.store, kinds, self.whole())
+        self.runner.leave(self.joining(kinds), self.whole())
+
+    def joining(self, kinds: Kinds) -> Step:
+        """Return the step that joins."""
+        return Step("join", (kinds.joined,), vital=True)
 
     def gather(self, kinds: Kinds, finding: Finding, some: Sequence[Box], wanted: bool = True) -> None:
         """Put objects together, and let the pipeline choose; objects know which of the blocks beside them failed."""
         failures = Failures(frozenset(failed.box for failed in self.runner.failed_blocks), self._faces_at_failed())
-        step = Step("objects", (kinds.objects, kinds.chosen), vital=True, wanted=wanted)
+        step = Step("objects", (kinds.chosen, kinds.objects), vital=True, wanted=wanted)
         self.runner.run(step, partial(gather, kinds=kinds, finding=finding, failures=failures), some)
 
     def measure(

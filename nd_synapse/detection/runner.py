@@ -31,6 +31,8 @@ class Step:
     """Whether what other parts finished is fetched; else their blocks are only left out."""
     reads: Mapping[Box, Box] = field(default_factory=dict)
     """Of blocks that read other voxels than their own: which, without the halo."""
+    fails_for_all: bool = False
+    """Whether other parts of the run hear of blocks that fail."""
     vital: bool = False
     """Whether a block that fails ends the run: what is left of a run without it would contradict itself."""
     sampled: bool = False

@@ -35,7 +35,7 @@ from tests.pipelines.variants import built, volume
 
 SIZE = (2, 6, 7)
 BOX = Box.of_shape((4, 15, 20))
-PHASES: tuple[Phase, ...] = ("statistics", "detection")
+PHASES: tuple[Phase, ...] = ("statistics", "detection", "contacts", "join", "objects")
 BLOCKS = len(list(BOX.tiles(SIZE, aligned=True)))
 
 
@@ -88,23 +88,41 @@ def in_parts(source: Arrays, parts: list[Part], shared_store: Memory) -> Detecti
         return loaded(detect(plan(source, Path(folder), SIZE), 2, shared_store=shared_store))
 
 
+def every_part(count: int) -> list[Part]:
+    """Return the parts of a run, in their order."""
+    return [Part(phase, index, count) for phase in PHASES for index in range(1 if phase == "join" else count)]
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_in_any_number_of_parts_the_result_is_that_of_one_job(count: int) -> None:
+    source = Arrays(**volume(built("nomads-unsupervised"), BOX.shape, np.uint8, "spots", 3))
+    shared_store = Memory()
+    alone, together = in_one(source), in_parts(source, every_part(count), shared_store)
+    same(alone, together)
+    assert len(alone.table["id"]) > 0
+    # the last job has nothing to find, to join or to measure
+    assert {step: together.resumed[step] for step in ("statistics", "detect", "objects")} == dict.fromkeys(
+        ("statistics", "detect", "objects"), BLOCKS
+    )
+    assert together.resumed["features"] > 0
+    assert len(shared_store.left) == len(set(shared_store.left))
+
+
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
-    counts=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    count=st.integers(1, 7),
     dtype=st.sampled_from([np.uint8, np.uint16]),
     seed=st.integers(0, 1000),
     shuffled=st.booleans(),
     data=st.data(),
 )
 def test_for_any_parts_done_in_any_order_the_result_is_that_of_one_job(
-    counts: tuple[int, int], dtype: type[np.uint8 | np.uint16], seed: int, shuffled: bool, data: st.DataObject
+    count: int, dtype: type[np.uint8 | np.uint16], seed: int, shuffled: bool, data: st.DataObject
 ) -> None:
     source = noisy(BOX.shape, dtype, seed)
-    parts = [Part("statistics", index, counts[0]) for index in range(counts[0])]
-    parts += [Part("detection", index, counts[1]) for index in range(counts[1])]
     # some are never done, some twice
-    parts = [part for part in parts for _ in range(data.draw(st.integers(0, 2)))]
+    parts = [part for part in every_part(count) for _ in range(data.draw(st.integers(0, 2)))]
     if shuffled:
         random.Random(seed).shuffle(parts)
     same(in_one(source), in_parts(source, parts, Memory()))
@@ -113,7 +131,7 @@ def test_for_any_parts_done_in_any_order_the_result_is_that_of_one_job(
 @pytest.mark.slow
 def test_each_block_is_computed_once_by_the_parts_and_not_again_by_the_job_that_ends_the_run() -> None:
     source, shared_store = Arrays(**volume(built("nomads-unsupervised"), BOX.shape, np.uint8, "spots", 3)), Memory()
-    parts = [Part("statistics", index, 3) for index in range(3)] + [Part("detection", index, 4) for index in range(4)]
+    parts = [Part(phase, index, 3) for phase in ("statistics", "detection") for index in range(3)]
     found = in_parts(source, parts, shared_store)
     assert len(shared_store.left) == len(set(shared_store.left))
     kinds = [kind.split("-")[0] for kind, _ in shared_store.left]

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ Bodies = dict[str, bytes]
 
 
 def parts_of(phase: Phase) -> list[Part]:
-    return [Part(phase, index, 2) for index in range(2)]
+    return [Part(phase, index, 2) for index in range(1 if phase == "join" else 2)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def bucket(request: pytest.FixtureRequest, s3_env: S3Server, tmp_path: Path, mon
     return replace(made, whole=made.bodies())
 
 
-KINDS = ("statistics", "sums", "parts", "features", "failed")
+KINDS = ("statistics", "sums", "parts", "contacts", "joined", "objects", "features", "failed")
 DAMAGE: tuple[Callable[[Bodies], Bodies], ...] = (flipped, truncated, emptied, grown, traded)
 
 
@@ -159,12 +159,12 @@ def test_what_is_damaged_is_computed_again_and_replaced(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("phase", ["statistics", "detection", "report"])
+@pytest.mark.parametrize("phase", ["statistics", "detection", "objects", "report"])
 def test_whichever_phase_finds_one_damaged_thing_the_run_ends_with_the_same_bytes(
-    bucket: Bucket, kind: str, phase: str
+    bucket: Bucket, kind: str, phase: Literal["statistics", "detection", "objects", "report"]
 ) -> None:
     for damage in DAMAGE:
         bucket.put(bucket.whole)
         bucket.put(damage({key: body for key, body in bucket.whole.items() if key.startswith(f"run/{kind}-")}))
-        parts = [] if phase == "report" else parts_of("statistics" if phase == "statistics" else "detection")
+        parts = [] if phase == "report" else parts_of(phase)
         same(do(parts, bucket.shared_store), bucket.wanted)

@@ -19,6 +19,7 @@ from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import NDSynapseError
 from tests.detection.in_process import InProcessPool
+from tests.detection.test_parts import every_part
 from tests.detection.test_passes import noisy, plan
 from tests.faults.faulty_s3 import FaultyS3
 from tests.faults.faulty_s3 import Plan as FaultPlan
@@ -26,7 +27,7 @@ from tests.faults.jobs import LIMIT_S, Verdict
 
 SHAPE = (3, 12, 14)
 BLOCK = (2, 6, 7)
-PARTS = [Part(phase, index, 2) for phase in ("statistics", "detection") for index in range(2)]
+PARTS = every_part(2)
 
 
 class RunsInParts:
