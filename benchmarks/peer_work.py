@@ -54,6 +54,10 @@ def bright(channels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     return both
 
 
+def nothing(_channels: Mapping[str, NDArray[Any]]) -> None:
+    """Have a block pulled, and do nothing with it."""
+
+
 def blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Yield the blocks of a volume."""
     for start in np.ndindex(*(-(-n // step) for n, step in zip(shape, BLOCK, strict=True))):

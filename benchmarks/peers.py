@@ -160,24 +160,23 @@ def throughput(table: Table, folder: Path) -> None:
     sources = {shape: volume(folder / f"{shape[0]}-{shape[1]}.zarr", shape) for shape in (SMALL, LARGE, LARGEST)}
     check_equal(folder, sources[SMALL])
     source = sources[LARGE]
-    for peer, name, aim in (("Pool(2)", "pool", 1.0), ("dask map_overlap", "map_overlap", 1.1)):
-        table.beside("function with a halo", _function(folder, source), peer, _theirs(name, source, folder), aim)
-    for peer, name, aim, rounds in (
-        ("patchworks", "patchworks", 0.7, ROUNDS),
-        ("cc3d in memory", "in_memory", 1.1, ROUNDS),
-        ("dask-image", "dask_image", 0.3, 1),  # it takes minutes
-    ):
-        theirs = _theirs(name, source, folder)
-        table.beside("objects and table", _objects(source), peer, theirs, aim, rounds)
-    for work, command in (
-        ("function with a halo", lambda place: _function(folder, place)),
-        ("objects and table", _objects),
-    ):
-        costs = {
-            shape: table.alone(f"{work}, {_mib(shape)} MiB", command(sources[shape]), rounds=3) for shape in sources
-        }
-        small, large, largest = (cost.processor_s for cost in costs.values())
-        print(f"{work}: {large / small / 16:.2f} and {largest / small / 64:.2f} of linear")
+
+    def beside(work: str, ours: Command, peer: str, name: str, aim: float, rounds: int = ROUNDS) -> None:
+        table.beside(work, ours, peer, _theirs(name, source, folder), aim, rounds)
+
+    function, objects = "function with a halo", "objects and table"
+    beside(function, _function(folder, source), "Pool(2)", "pool", 1.0)
+    beside(function, _function(folder, source), "dask map_overlap", "map_overlap", 1.1)
+    beside(objects, _objects(source), "patchworks", "patchworks", 0.7)
+    beside(objects, _objects(source), "cc3d in memory", "in_memory", 1.1)
+    for work in (function, objects):
+        costs = []
+        for shape, place in sources.items():
+            command = _function(folder, place) if work == function else _objects(place)
+            costs.append(table.alone(f"{work}, {_mib(shape)} MiB", command, rounds=1).processor_s)
+        print(f"{work}: {costs[1] / costs[0] / 16:.2f} and {costs[2] / costs[0] / 64:.2f} of linear")
+    # it takes minutes
+    beside(objects, _objects(source), "dask-image", "dask_image", 0.3, rounds=1)
 
 
 def _mib(shape: tuple[int, int, int]) -> int:
@@ -195,7 +194,7 @@ def pulling(table: Table, folder: Path) -> None:
             folder,
             f"[Default]\nhost = {server.url}\n[shared]\ncollection = bench\nexperiment = peers\n[Parallel]\n{ranges}",
         )
-        ours = _ours("multicore", file, "builtins:id", "--cpus", "2", "--block-size", f"{z},{y},{x}", "--quiet")
+        ours = _ours("multicore", file, "benchmarks.peer_work:nothing", "--cpus", "2", "--block-size", f"{z},{y},{x}", "--quiet")
         loop = [sys.executable, "-c", LOOP, server.url, server.token, *CHANNELS]
         table.beside("pull by BOSS, seconds of the clock", ours, "loop of intern", loop, 0.3, 3, "wall_s")
 
