@@ -194,7 +194,9 @@ def pulling(table: Table, folder: Path) -> None:
             folder,
             f"[Default]\nhost = {server.url}\n[shared]\ncollection = bench\nexperiment = peers\n[Parallel]\n{ranges}",
         )
-        ours = _ours("multicore", file, "benchmarks.peer_work:nothing", "--cpus", "2", "--block-size", f"{z},{y},{x}", "--quiet")
+        ours = _ours(
+            "multicore", file, "benchmarks.peer_work:nothing", "--cpus", "2", "--block-size", f"{z},{y},{x}", "--quiet"
+        )
         loop = [sys.executable, "-c", LOOP, server.url, server.token, *CHANNELS]
         table.beside("pull by BOSS, seconds of the clock", ours, "loop of intern", loop, 0.3, 3, "wall_s")
 
