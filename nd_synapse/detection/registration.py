@@ -269,6 +269,11 @@ def _is_enough(sure: Sequence[tuple[int, int]], fields: int) -> bool:
     return 3 * agree >= 2 * len(sure) or 3 * len(sure) >= 2 * fields
 
 
+def _median_correlation(compared: Sequence[_Compared], shifts: Sequence[tuple[int, int]]) -> float:
+    """Return the median of the correlations of fields, each moved back by a shift."""
+    return median(correlation(each.one, each.other, shift) for each, shift in zip(compared, shifts, strict=True))
+
+
 def _pair(
     images: tuple[tuple[str, int], tuple[str, int]],
     patches: tuple[Sequence[Patch | None], Sequence[Patch | None]],
@@ -283,10 +288,10 @@ def _pair(
         return Pair(channels, sections, UNSURE, fields=fields)
     shifts = [each.shift for each in compared]
     lengths = [math.hypot(y * grid.pixel_nm[0], x * grid.pixel_nm[1]) for y, x in shifts]
-    r, unshifted = (
-        median(correlation(each.one, each.other, shift) for each, shift in zip(compared, some, strict=True))
-        for some in (shifts, [(0, 0)] * len(shifts))
-    )
+    aligned = [(0, 0)] * len(shifts)
+    r = _median_correlation(compared, shifts)
+    # sections of an aligned volume are the common case
+    unshifted = r if shifts == aligned else _median_correlation(compared, aligned)
     is_beyond = median(lengths) > limit_nm
     if is_beyond and r <= unshifted:
         # what two channels share need not be puncta
