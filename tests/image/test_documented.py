@@ -22,6 +22,7 @@ from tests.test_docs import README
 from tests.volumes_on_disk import write
 
 demand_image()
+pytestmark = pytest.mark.timeout(1200)  # an image is built
 
 CONTAINER = REPOSITORY / "docs" / "container.md"
 COMPOSE_FILE = REPOSITORY / "compose.yaml"
@@ -32,7 +33,7 @@ RUN python3 -m venv /opt/moto && /opt/moto/bin/pip install --quiet 'moto[server]
 ENTRYPOINT ["/opt/moto/bin/moto_server", "-H", "0.0.0.0", "-p", "5000"]
 """
 CLUSTERS = REPOSITORY / "docs" / "clusters.md"
-LIMIT_S = 600
+LIMIT_S = 1000
 
 
 @dataclass(frozen=True)
