@@ -38,6 +38,7 @@ SHARDS = 3
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BossServer]:
     data = tmp_path_factory.mktemp("parts")
     fill(data, "parts", "spots", spots(SHAPE, 12))
+    fill(data, "parts", "deep", spots((40, 96, 96), 12))
     with start_boss(data) as running:
         yield running
 
@@ -65,6 +66,13 @@ def run(line: list[str], environment: dict[str, str], **more: str) -> subprocess
     return subprocess.run(
         line, cwd=REPOSITORY, env={**environment, **more}, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def phases(shards: int) -> Iterator[tuple[str, int]]:
+    """Yield the phases of a run in parts, and the numbers of their parts."""
+    for phase in ("statistics", "detection", "contacts", "join", "objects"):
+        for index in range(1 if phase == "join" else shards):
+            yield phase, index
 
 
 def results(path: Path) -> dict[str, bytes]:
@@ -107,26 +115,25 @@ def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
     server: BossServer, environment: dict[str, str], s3_server: S3Server, single: Path, shared: str, tmp_path: Path
 ) -> None:
     parts = ["--shared", shared, "--shards", str(SHARDS)]
-    for phase in ("statistics", "detection"):
-        for index in range(SHARDS):
-            # each in a folder of its own, as on a machine of its own; the first attempt of some is killed in the middle
-            index_in_array = {"AWS_BATCH_JOB_ARRAY_INDEX": str(index)}
-            path = tmp_path / f"{phase}-{index}"
-            line = command(server, path / "first", *parts, "--phase", phase)
-            if index == 1:
-                before = len(bodies(shared, s3_server))
-                killed = subprocess.Popen(
-                    line, cwd=REPOSITORY, env={**environment, **index_in_array}, stderr=subprocess.DEVNULL
-                )
-                deadline = time.monotonic() + 60
-                while len(bodies(shared, s3_server)) < before + 4 and killed.poll() is None:
-                    assert time.monotonic() < deadline
-                killed.kill()
-                killed.wait(60)
-                line = command(server, path / "second", *parts, "--phase", phase)
-            done = run(line, environment, **index_in_array)
-            assert done.returncode == 0, done.stderr
-            assert f"part {index} of {SHARDS} is done, 0 of its blocks failed" in done.stderr
+    for phase, index in phases(SHARDS):
+        # each in a folder of its own, as on a machine of its own; the first attempt of some is killed in the middle
+        index_in_array = {"AWS_BATCH_JOB_ARRAY_INDEX": str(index)}
+        path = tmp_path / f"{phase}-{index}"
+        line = command(server, path / "first", *parts, "--phase", phase)
+        if index == 1:
+            before = len(bodies(shared, s3_server))
+            killed = subprocess.Popen(
+                line, cwd=REPOSITORY, env={**environment, **index_in_array}, stderr=subprocess.DEVNULL
+            )
+            deadline = time.monotonic() + 60
+            while len(bodies(shared, s3_server)) < before + 4 and killed.poll() is None:
+                assert time.monotonic() < deadline
+            killed.kill()
+            killed.wait(60)
+            line = command(server, path / "second", *parts, "--phase", phase)
+        done = run(line, environment, **index_in_array)
+        assert done.returncode == 0, done.stderr
+        assert f"part {index} of {SHARDS} is done, 0 of its blocks failed" in done.stderr
     last = run(command(server, tmp_path / "last", *parts[:2], "--phase", "report"), environment)
     assert last.returncode == 0, last.stderr
     assert results(tmp_path / "last") == results(single)
@@ -134,7 +141,9 @@ def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
     alone = json.loads(next(single.glob("*/run.json")).read_text())
     assert manifest["density"] == alone["density"]
     blocks = manifest["counts"]["blocks"]
-    assert manifest["resumed_blocks"] == {"statistics": blocks, "detect": blocks}
+    resumed = manifest["resumed_blocks"]
+    assert resumed.pop("features") > 0
+    assert resumed == dict.fromkeys(("statistics", "detect", "objects"), blocks)
     # nothing that was left there holds the token
     for body in bodies(shared, s3_server).values():
         assert server.token.encode() not in body
@@ -162,13 +171,43 @@ def test_any_number_of_parts_each_done_twice_at_once_after_kills_ends_with_the_b
     server: BossServer, environment: dict[str, str], single: Path, shared: str, shards: int, tmp_path: Path
 ) -> None:
     kills = random.Random(shards)
-    for phase in ("statistics", "detection"):
+    for phase, index in phases(shards):
         line = command(server, tmp_path, "--shared", shared, "--shards", str(shards), "--phase", phase)
-        for index in range(shards):
-            attempts(line, environment, index, kills, tmp_path / f"{phase}-{index}")
+        attempts(line, environment, index, kills, tmp_path / f"{phase}-{index}")
     done = run(command(server, tmp_path / "last", "--shared", shared, "--phase", "report"), environment)
     assert done.returncode == 0, done.stderr
     assert results(tmp_path / "last") == results(single)
+
+
+@pytest.mark.slow
+def test_masks_are_pushed_and_proven_by_parts_though_one_is_killed(
+    server: BossServer, environment: dict[str, str], shared: str, tmp_path: Path
+) -> None:
+    def line(name: str, *extra: str) -> list[str]:
+        # requests to BOSS end at multiples of 32 sections: there are two
+        volume = where(server, "parts", "deep", Box((26, 38), (0, 96), (0, 96)))
+        options = ["--block-size", "4,32,32", "--cpus", "1", "--shared", shared, "--out-exp", shared[-8:]]
+        return [sys.executable, "driver.py", "--path", str(tmp_path / name), *volume, *options, *extra]
+
+    for phase, index in phases(2):
+        done = run(line("parts", "--phase", phase, "--shards", "2", "--shard", str(index)), environment)
+        assert done.returncode == 0, done.stderr
+    first = line("killed", "--phase", "push", "--shards", "2", "--shard", "0")
+    killed = subprocess.Popen(first, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
+    time.sleep(2)
+    killed.kill()
+    killed.wait(60)
+    for index in (0, 1, 1):
+        done = run(line("push", "--phase", "push", "--shards", "2", "--shard", str(index)), environment)
+        assert done.returncode == 0, done.stderr
+    assert "was pushed and read back before" in done.stderr
+    last = run(line("last", "--phase", "report"), environment)
+    assert last.returncode == 0, last.stderr
+    manifest = next((tmp_path / "last").glob("*/run.json"))
+    assert json.loads(manifest.read_text())["in_boss"]["All"].endswith("read back and equal, by 2 parts")
+    check = [sys.executable, "-m", "nd_synapse", "verify", str(manifest.parent)]
+    verified = run(check, environment)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def test_parts_without_a_common_block_size_are_refused(

@@ -12,7 +12,7 @@ __all__ = ["Part", "Phase", "SharedStore"]
 
 T = TypeVar("T")
 
-Phase = Literal["statistics", "detection", "contacts", "join", "objects"]
+Phase = Literal["statistics", "detection", "contacts", "join", "objects", "push"]
 """What is done in parts, in this order; the join, which is small, is one part. What comes after is one job's."""
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,7 @@ __all__ = [
     "historical_link",
     "neuroglancer_link",
     "push_mask",
+    "pushed_blocks",
 ]
 
 log = logging.getLogger(__name__)
@@ -242,6 +243,7 @@ def push_mask(
     source_frame: Frame | None,
     *,
     progress: Progress | None = None,
+    only: Sequence[Box] | None = None,
 ) -> PushReport:
     """Make a channel equal to a mask inside a box; voxels outside of it stay as they are.
 
@@ -260,6 +262,8 @@ def push_mask(
         What the mask was computed from; None if the experiment exists.
     progress : callable, optional
         Called with the number of steps done and of all steps: each block is one to write and one to verify.
+    only : sequence of Box, optional
+        Those of `pushed_blocks` that are pushed; the others are somebody else's.
 
     Returns
     -------
@@ -279,8 +283,7 @@ def push_mask(
     check_mask(mask, box, destination.channel)
     start = time.monotonic()
     channel, is_new = ensure_channel(remote, destination, box, source_frame)
-    itemsize = np.dtype(destination.datatype).itemsize
-    blocks = list(box.tiles(request_size(box.shape, itemsize), aligned=True))
+    blocks = pushed_blocks(destination, box) if only is None else list(only)
     converted = _as_mask if destination.datatype == "uint8" else _as_labels
     report_progress = progress or (lambda *_: None)
     push = _Push(remote, destination, channel)
@@ -300,7 +303,8 @@ def push_mask(
     # The mask that was verified is another job's if that took the channel over meanwhile.
     refuse_taken(remote, destination)
     seconds = time.monotonic() - start
-    log.info("pushed %d voxels to %s in %.1f s, and read them back", push.found, destination, seconds)
+    if blocks:
+        log.info("pushed %d voxels to %s in %.1f s, and read them back", push.found, destination, seconds)
     return PushReport(
         destination=destination,
         box=box,
@@ -312,6 +316,12 @@ def push_mask(
         seconds=seconds,
         link=historical_link(destination),
     )
+
+
+def pushed_blocks(destination: Destination, box: Box) -> list[Box]:
+    """Return the blocks in which a mask of a box is written and read back."""
+    itemsize = np.dtype(destination.datatype).itemsize
+    return list(box.tiles(request_size(box.shape, itemsize), aligned=True))
 
 
 def held_blocks(remote: BossRemote, destination: Destination, box: Box) -> Iterator[tuple[Box, NDArray[Any]]]:

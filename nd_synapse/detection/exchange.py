@@ -161,6 +161,13 @@ class Exchange:
         some = names[:: max(1, -(-len(names) // NOTES_SAMPLED))]
         return [note for name in some if (note := self._note(kind, name, self.shared_store)) is not None]
 
+    def notes_of(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return all of the notes of a kind by their keys."""
+        if self.shared_store is None:
+            return {}
+        notes = {name: self._note(kind, name, self.shared_store) for name in self._names(kind, self.shared_store)}
+        return {name.removesuffix(".note"): note for name, note in notes.items() if note is not None}
+
     def _note(self, kind: str, name: str, shared_store: SharedStore) -> dict[str, Any] | None:
         """Read a note; None if it is damaged."""
         body = shared_store.get(kind, name, _NOTE_BYTES)

@@ -22,6 +22,8 @@ class Kinds:
     parts: str
     """Measured parts, by the pass before."""
     tail: str
+    part: str = ""
+    """Of a part of a run that knows no more than its own blocks: rows, and what has them, get other names."""
 
     @classmethod
     def of(cls, parts: str, failed: Iterable[Box]) -> Kinds:
@@ -62,7 +64,7 @@ class Kinds:
     @property
     def rows(self) -> str:
         """Their rows in the table."""
-        return f"rows-{self.tail}"
+        return f"rows-{self.tail}{self.part}"
 
     @property
     def features(self) -> str:
@@ -72,12 +74,12 @@ class Kinds:
     @property
     def numbers(self) -> str:
         """The row of each part."""
-        return f"numbers-{self.tail}"
+        return f"numbers-{self.tail}{self.part}"
 
     @property
     def masks(self) -> str:
         """The masks, each with its name behind."""
-        return f"masks-{self.tail}"
+        return f"masks-{self.tail}{self.part}"
 
     @property
     def overviews(self) -> str:

@@ -68,6 +68,8 @@ class Detection:
     """The tissue that was searched."""
     density: Density
     """The synapses of the first mask by volume of tissue."""
+    identity: str = ""
+    """Differs wherever masks or labels may differ."""
     blocks: int = 0
     """Number of blocks."""
     candidates: int = 0

@@ -6,13 +6,17 @@ only save time: whichever of them are done, the result is that of one job.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
-from nd_synapse.blocks.block_volume import overlapping
+from nd_synapse.blocks.block_volume import BlockVolume, overlapping
 from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
 from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.detection.counted import Counted
+from nd_synapse.detection.exchange import Exchange
 from nd_synapse.detection.joining import by_block, later_neighbours
 from nd_synapse.detection.numbering import number
 from nd_synapse.detection.on_disk import MEASURED, Means, PoolRunner, opened
@@ -27,7 +31,9 @@ from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Finding
 from nd_synapse.progress import Progress, silent
 
-__all__ = ["detect_part"]
+__all__ = ["MasksOfPart", "detect_part", "masks_of_part"]
+
+T = TypeVar("T")
 
 
 def detect_part(
@@ -54,6 +60,28 @@ def detect_part(
         _WholeObjects(plan, part, passes, runner).do(mine)
         _leave_speeds(part, runner)
     return []
+
+
+@dataclass(frozen=True, slots=True)
+class MasksOfPart:
+    """Masks of a run that are whole in some boxes."""
+
+    volumes: Mapping[str, BlockVolume]
+    identity: str
+    """See `Detection.identity`."""
+    exchange: Exchange
+
+
+@contextmanager
+def masks_of_part(
+    plan: Plan, part: Part, boxes: Sequence[Box], names: Sequence[str], means: Means
+) -> Iterator[MasksOfPart]:
+    """Yield the masks of a run, whole in some boxes; they are there as long as the context lasts."""
+    needed = sorted({block for box in boxes for block in overlapping(box, plan.box, plan.block_size)})
+    with opened(plan, means) as (passes, runner):
+        whole = _WholeObjects(plan, part, passes, runner)
+        volumes = whole.masks(needed, names)
+        yield MasksOfPart(volumes, passes.kinds(whole.finding).tail, runner.exchange)
 
 
 def _count(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[FailedBlock]:
@@ -103,20 +131,25 @@ class _WholeObjects:
     def __init__(self, plan: Plan, part: Part, passes: Passes, runner: PoolRunner) -> None:
         self._plan, self._part, self._passes, self._runner = plan, part, passes, runner
         found = _finding_of_sums(plan, part, runner, passes.workspace)
-        self._finding: Finding = passes.learn().finding if found is None else found
-        step = passes.finding(self._finding)
+        self.finding: Finding = passes.learn().finding if found is None else found
+        step = passes.finding(self.finding)
         runner.adopt_failures(Step(STATISTICS, (plan.statistics_kind(),)), plan.blocks())
         runner.adopt_failures(step, plan.blocks())
 
     def do(self, mine: Sequence[Box]) -> None:
-        """Do the phase on some blocks; a block that fails only here changes what the others are called."""
+        """Do the phase on some blocks."""
+        self._settled(self._do, mine)
+
+    def masks(self, mine: Sequence[Box], names: Sequence[str]) -> dict[str, BlockVolume]:
+        """Return masks that are whole in some blocks."""
+        return self._settled(partial(self._masks, names), mine)
+
+    def _settled(self, work: Callable[[list[Box]], T], mine: Sequence[Box]) -> T:
+        """Do work on blocks that did not fail; one that fails only here changes what the others are called."""
         while True:
-            self._kinds = self._passes.kinds(self._finding)
-            try:
-                self._do(self._passes.whole(mine))
-            except _OneMoreFailedError:
-                continue
-            return
+            self._kinds = self._passes.kinds(self.finding)
+            with suppress(_OneMoreFailedError):
+                return work(self._passes.whole(mine))
 
     def _do(self, some: Sequence[Box]) -> None:
         """Do the phase on blocks that did not fail."""
@@ -126,14 +159,27 @@ class _WholeObjects:
             self._join(some)
         else:
             self._gather(some)
+            self._measure(some)
+
+    def _masks(self, names: Sequence[str], some: Sequence[Box]) -> dict[str, BlockVolume]:
+        """Return masks that are whole in blocks that did not fail."""
+        self._join(some)
+        self._find(some)
+        store = self._runner.exchange.store
+        joined = (store.load(self._kinds.joined, key_of(block))["objects"] for block in some)
+        owners = sorted({*some, *(owner for ids in joined for owner, _ in by_block(self._plan, ids))})
+        self._gather(owners)
+        kinds = replace(self._kinds, part=f"-{self._part.index}-of-{self._part.count}")
+        number(store, kinds, owners)
+        return self._passes.write_masks(kinds, names, some).volumes
 
     def _find(self, some: Iterable[Box]) -> None:
         """Have parts and faces of blocks."""
-        missing = self._runner.missing(self._passes.finding(self._finding), self._passes.whole(sorted(set(some))))
+        missing = self._runner.missing(self._passes.finding(self.finding), self._passes.whole(sorted(set(some))))
         if missing:
-            self._passes.count(_counted(self._plan, missing, self._finding))
-            self._passes.find(self._finding, missing)
-            if self._passes.kinds(self._finding) != self._kinds:
+            self._passes.count(_counted(self._plan, missing, self.finding))
+            self._passes.find(self.finding, missing)
+            if self._passes.kinds(self.finding) != self._kinds:
                 raise _OneMoreFailedError
 
     def _touch(self, some: Sequence[Box], wanted: bool = True) -> None:
@@ -153,19 +199,24 @@ class _WholeObjects:
             self._passes.join(self._kinds)
 
     def _gather(self, some: Sequence[Box]) -> None:
-        """Have the objects of blocks, and their features."""
+        """Have the objects of blocks."""
         passes, kinds, store = self._passes, self._kinds, self._runner.exchange.store
         self._join(some)
-        members = (store.load(kinds.joined, key_of(block))["members"] for block in some)
-        self._find([*some, *(owner for ids in members for owner, _ in by_block(self._plan, ids))])
-        passes.gather(kinds, self._finding, some)
+        missing = self._runner.missing(passes.gathering(kinds), some)
+        members = (store.load(kinds.joined, key_of(block))["members"] for block in missing)
+        self._find([*missing, *(owner for ids in members for owner, _ in by_block(self._plan, ids))])
+        passes.gather(kinds, self.finding, missing)
+
+    def _measure(self, some: Sequence[Box]) -> None:
+        """Have the features of the objects of blocks."""
+        passes, kinds = self._passes, self._kinds
         # the rows are those of the whole run only when all blocks are known; the places are what is needed here
-        numbered = number(store, kinds, some)
-        if "padding" in self._finding:
+        numbered = number(self._runner.exchange.store, kinds, some)
+        if "padding" in self.finding:
             reach = surroundings(self._plan.reach)
             regions = (box.grown(reach, self._plan.box) for box in numbered.centres.values())
-            passes.count(sorted({near for region in regions for near in _counted(self._plan, [region], self._finding)}))
-        passes.measure(kinds, self._finding, numbered, some)
+            passes.count(sorted({near for region in regions for near in _counted(self._plan, [region], self.finding)}))
+        passes.measure(kinds, self.finding, numbered, some)
 
 
 def _leave_speeds(part: Part, runner: PoolRunner) -> None:

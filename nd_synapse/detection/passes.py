@@ -185,6 +185,7 @@ class Passes:
             finding=finding,
             tissue=tissue,
             density=density(counts, tissue, plan.box, plan.voxel_size_nm),
+            identity=kinds.tail,
             blocks=len(self.blocks),
             candidates=numbered.candidates,
             chance=Chance(reason="it was not asked for") if by_chance is None else by_chance,
@@ -211,18 +212,20 @@ class Passes:
         """Return the step that joins."""
         return Step("join", (kinds.joined,), vital=True)
 
-    def gather(self, kinds: Kinds, finding: Finding, some: Sequence[Box], wanted: bool = True) -> None:
+    def gather(self, kinds: Kinds, finding: Finding, some: Sequence[Box]) -> None:
         """Put objects together, and let the pipeline choose; objects know which of the blocks beside them failed."""
         failures = Failures(frozenset(failed.box for failed in self.runner.failed_blocks), self._faces_at_failed())
-        step = Step("objects", (kinds.chosen, kinds.objects), vital=True, wanted=wanted)
-        self.runner.run(step, partial(gather, kinds=kinds, finding=finding, failures=failures), some)
+        function = partial(gather, kinds=kinds, finding=finding, failures=failures)
+        self.runner.run(self.gathering(kinds), function, some)
 
-    def measure(
-        self, kinds: Kinds, finding: Finding, numbered: Numbered, some: Sequence[Box], wanted: bool = True
-    ) -> None:
+    def gathering(self, kinds: Kinds) -> Step:
+        """Return the step that puts objects together."""
+        return Step("objects", (kinds.chosen, kinds.objects), vital=True)
+
+    def measure(self, kinds: Kinds, finding: Finding, numbered: Numbered, some: Sequence[Box]) -> None:
         """Measure the synapses."""
         halo, busy = surroundings(self.plan.reach), [block for block in some if block in numbered.centres]
-        step = Step("features", (kinds.features,), halo, vital=True, wanted=wanted, reads=numbered.centres)
+        step = Step("features", (kinds.features,), halo, vital=True, reads=numbered.centres)
         self.runner.run(step, partial(features.measure, kinds=kinds, finding=finding), busy)
 
     def _faces_at_failed(self) -> dict[Box, list[Face]]:

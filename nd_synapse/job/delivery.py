@@ -231,8 +231,17 @@ def _learned(finding: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def push(outcome: Outcome, destinations: Mapping[str, Destination], root: Path, progress: Progress) -> None:
-    """Push every mask, and the labels if they have a destination; one that BOSS refuses does not stop the others."""
+def push(
+    outcome: Outcome,
+    destinations: Mapping[str, Destination],
+    root: Path,
+    progress: Progress,
+    proven: Mapping[str, int],
+) -> None:
+    """Push every mask, and the labels if they have a destination; one that BOSS refuses does not stop the others.
+
+    Masks that are `proven` were pushed and read back by so many parts of the run.
+    """
     from nd_synapse.boss import push as boss_push  # intern is imported only where it is used
     from nd_synapse.boss.resource import NeuroDataResource
 
@@ -249,12 +258,15 @@ def push(outcome: Outcome, destinations: Mapping[str, Destination], root: Path, 
                 volume,
                 source.frame,
                 progress=lambda done, total: progress("push", done, total),
+                only=() if name in proven else None,
             )
         except NDSynapseError as error:
             outcome.failures.append(error)
             outcome.in_boss[name] = f"failed: {error}"
             continue
-        outcome.in_boss[name] = f"{destinations[name]}, {pushed.voxels_found:,} voxels, read back and equal"
+        found = outcome.detection.mask_voxels[name] if name in proven else pushed.voxels_found
+        by_parts = f", by {proven[name]} parts" if name in proven else ""
+        outcome.in_boss[name] = f"{destinations[name]}, {found:,} voxels, read back and equal{by_parts}"
         outcome.links[name] = pushed.link
         views[f"{name} neuroglancer"] = boss_push.neuroglancer_link(
             source.remote, images, destinations[name], source.box, source.frame.voxel_size_nm

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from nd_synapse.blocks.shared_store import Part
+from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.detection.joining import ColumnFiles
-from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.on_disk import Means, detect
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
@@ -88,7 +88,7 @@ def run(
             delivery.write_page(report, outcome, folder.root)
     if job.push:
         with delivery.step(outcome, "push"):
-            delivery.push(outcome, ready.destinations, folder.root, progress)
+            delivery.push(outcome, ready.destinations, folder.root, progress, _proven(ready, shared_store, detection))
             write_links(folder.root, outcome.links)
             delivery.write_page(report, outcome, folder.root)
     if job.out is not None:
@@ -99,6 +99,18 @@ def run(
     if job.bucket is None:
         _settle(outcome, folder)
     return outcome
+
+
+def _proven(ready: _Prepared, shared_store: SharedStore | None, detection: Detection) -> dict[str, int]:
+    """Return the masks that parts of the run pushed and read back, with the number of these parts."""
+    if shared_store is None:
+        return {}
+    from nd_synapse.job.pushed import proven  # intern is imported only where it is used
+
+    parts = {
+        name: proven(ready.plan, shared_store, detection, name, ready.destinations[name]) for name in detection.masks
+    }
+    return {name: count for name, count in parts.items() if count is not None}
 
 
 def finish(outcome: Outcome, folder: ResultFolder) -> None:
@@ -121,9 +133,25 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
         ready = _prepared(job, folder)
     log.info("part %d of %d (%s)", part.index, part.count, part.phase)
     is_service = ready.source.is_service
+    if part.phase == "push":
+        _push_part(ready, part, Means(job.cpus, progress, shared_store=shared_store, shares_tiles=is_service))
+        _clear(folder)
+        return
     failed = detect_part(ready.plan, part, shared_store, job.cpus, progress, shares_tiles=is_service, **_pulling(job))
     log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(failed))
     _clear(folder)
+
+
+def _push_part(ready: _Prepared, part: Part, means: Means) -> None:
+    """Push what a part has of the masks."""
+    from nd_synapse.boss.resource import NeuroDataResource  # intern is imported only where it is used
+    from nd_synapse.job.pushed import push_part
+
+    if not isinstance(ready.source, NeuroDataResource) or not ready.destinations:
+        raise UsageError(
+            "--phase push", "this job writes no masks to BOSS", "Leave the phase out; --phase report ends the run"
+        )
+    push_part(ready.plan, part, ready.source, ready.destinations, means)
 
 
 def dry_run(job: Job, speeds: Speeds = ASSUMED) -> str:
