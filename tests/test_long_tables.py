@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job import results
 from nd_synapse.job.verify import Request, verify
 from nd_synapse.view.run import open_run
+from tests.fixtures_boss import REPOSITORY
 from tests.in_process import main
 from tests.volumes_with_puncta import write_blobs
 
@@ -172,3 +175,48 @@ def test_values_are_counted_over_all_pieces() -> None:
     values = np.array(["b", "a"])[(np.arange(MOST_ROWS + 5) < MOST_ROWS + 2).astype(int)]
     assert [piece.stop for piece in pieces(len(values))] == [MOST_ROWS, MOST_ROWS + 5]
     assert list(counted(values).items()) == [("a", MOST_ROWS + 2), ("b", 3)]
+
+
+WRITES = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from benchmarks.report import watched
+from nd_synapse.blocks.store import Store
+from nd_synapse.detection.joining import ColumnFiles
+from nd_synapse.geometry import Box
+from nd_synapse.job import results
+from nd_synapse.job.digits import round_columns
+
+folder, rows = Path(sys.argv[1]), int(sys.argv[2])
+store = Store(folder)
+kinds = {name: np.dtype(float) for name in ("centroid_z_voxel", "centroid_y_voxel", "centroid_x_voxel", "score")}
+table = ColumnFiles.blank(store, "table", rows, {"id": np.dtype(int), **kinds, "class": np.dtype("U10")})
+random = np.random.default_rng(1)
+for start in range(0, rows, 10**6):
+    places = np.arange(start, min(start + 10**6, rows))
+    some = {name: random.uniform(0, 900, len(places)) for name in kinds}
+    table.fill(places, {"id": places + 1, **some, "class": np.array(["excitatory", "inhibitory"])[places % 2]})
+with watched() as seen:
+    rounded = ColumnFiles.blank(store, "rounded", rows, {name: values.dtype for name, values in table.items()})
+    round_columns(table, rounded)
+    after_rounding = max(seen)
+    results.write_tables(folder, rounded)
+    after_tables = max(seen)
+    results.write_points(folder, rounded, Box.of_shape((900, 900, 900)), (70.0, 100.0, 100.0))
+print(json.dumps([after_rounding, after_tables, max(seen)]))
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_writing_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    rows = results.MOST_IN_CSV + 1
+    command = [sys.executable, "-c", WRITES, str(tmp_path), str(rows)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    rounding, tables, points = json.loads(done.stdout)
+    # the program itself has 100 MB
+    assert rounding < 300e6
+    assert tables < 400e6
+    assert points < 1e9
+    assert {path.name for path in tmp_path.iterdir()} >= {"synapses.parquet", "synapses.annotations"}
+    assert not (tmp_path / "synapses.csv").exists()

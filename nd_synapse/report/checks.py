@@ -47,10 +47,10 @@ def checks(
     table: SynapseTable, standardised: Standardised, facts: RunFacts, at_top: Mapping[str, float] | None = None
 ) -> list[Check]:
     """Return the checks of a report; `at_top` is `Fields.at_top`, None without voxels."""
-    found = [_notes(facts), _number(table), _failed(facts), _padding(table, facts), _registration(facts)]
+    found = [_notes(facts), _number(table.whole.n), _failed(facts), _padding(table, facts), _registration(facts)]
     if table.n:
         found += [_cut(table, facts), _single(table, facts), _odd(table, standardised, facts), _bright(table, facts)]
-        found += [_channels(table, standardised, at_top), _chance(table, facts)]
+        found += [_channels(table, standardised, at_top), _chance(table.whole.n, facts)]
     return [check for check in found if check is not None]
 
 
@@ -64,12 +64,12 @@ def _notes(facts: RunFacts) -> Check | None:
     return Check("Notes", LOOK, f"{count(len(notes), 'note')} to read", tuple(more))
 
 
-def _number(table: SynapseTable) -> Check | None:
-    if not table.n:
+def _number(n: int) -> Check | None:
+    if not n:
         more = "There is nothing to draw but the images: look at them, and try a lower strictness."
         return Check("Number", BAD, "no synapse was found", (more,))
-    if table.n < _FEW:
-        return Check("Number", LOOK, f"only {table.n}", ("Shares, densities and correlations are uncertain.",))
+    if n < _FEW:
+        return Check("Number", LOOK, f"only {n}", ("Shares, densities and correlations are uncertain.",))
     return None
 
 
@@ -117,7 +117,7 @@ def _registration(facts: RunFacts) -> Check:
 def _single(table: SynapseTable, facts: RunFacts) -> Check:
     if not table.has("slices") or (facts.box is not None and facts.box.shape[0] == 1):
         return Check("Single-section objects", UNKNOWN, "the sections of objects are not known")
-    share = float((table.columns["slices"] == 1).mean())
+    share = table.total(lambda piece: int((piece.columns["slices"] == 1).sum())) / table.whole.n
     more = ("Few synapses lie in one section only; noise does.",) if share >= _MANY_SINGLE_SECTION else ()
     return Check("Single-section objects", LOOK if more else GOOD, f"{100 * share:.0f} % of all", more)
 
@@ -234,19 +234,19 @@ def _left_out(table: SynapseTable) -> list[str]:
     ]
 
 
-def _chance(table: SynapseTable, facts: RunFacts) -> Check:
+def _chance(n: int, facts: RunFacts) -> Check:
     chance = facts.chance
     if chance.reason:
         return Check("Chance", UNKNOWN, chance.reason)
-    _, share, _ = chance.expected(table.n)
-    reason = f"about {share:,} of {table.n:,} detections"
+    _, share, _ = chance.expected(n)
+    reason = f"about {share:,} of {n:,} detections"
     which = "The column confidence tells which; a" if chance.curve else "A"
-    more = (chance.words(table.n), f"{which} stricter threshold leaves fewer.", chance.limits)
+    more = (chance.words(n), f"{which} stricter threshold leaves fewer.", chance.limits)
     light = BAD if chance.share >= _MOST_BY_CHANCE else LOOK if chance.share >= _MANY_BY_CHANCE else GOOD
     return Check("Chance", light, reason, more)
 
 
 def _flagged(table: SynapseTable, column: str) -> tuple[int, float]:
     """Return how many rows a column flags, and their share; zeros where there is no such column."""
-    flagged = int(table.flags(column).sum()) if table.has(column) else 0
-    return flagged, flagged / max(table.n, 1)
+    flagged = table.total(lambda piece: int(piece.flags(column).sum())) if table.has(column) else 0
+    return flagged, flagged / max(table.whole.n, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,23 @@ class Layers:
         chosen = self.known if rows is None else self.known & rows
         return np.bincount(self.of[chosen], minlength=len(self.edges) - 1)
 
+    def of_rows(self, table: SynapseTable, facts: RunFacts) -> Integers:
+        """Return the layer of each synapse of a table, int64 (n,); -1 where it is unknown or in none."""
+        if self.sections is not None:
+            found = sections(table, facts)
+            return np.where(found < 0, -1, found // self.sections)
+        depths = table.centroids("z")[0][:, 0]
+        inside = (depths >= self.edges[0]) & (depths < self.edges[-1])
+        return np.where(inside, np.searchsorted(self.edges, depths, side="right") - 1, -1)
+
+    def counts_of_all(self, table: SynapseTable, facts: RunFacts) -> Integers:
+        """Return how many synapses of the whole table lie in each layer, shape (layers,)."""
+        found = np.zeros(len(self.edges) - 1, np.int64)
+        for piece in table.pieces():
+            of = self.of_rows(piece, facts)
+            found += np.bincount(of[of >= 0], minlength=len(found))
+        return found
+
     @property
     def middles(self) -> Floats:
         """The middle of each layer, shape (layers,)."""
@@ -80,11 +97,10 @@ def layers(table: SynapseTable, facts: RunFacts, most: int) -> Layers:
         spread = float(depths.max() - depths.min())
         beyond = 0.5 if unit == "voxels" else spread / number / 2 or 0.5
         edges = np.linspace(depths.min() - beyond, depths.max() + beyond, number + 1)
-        every = table.centroids("z")[0][:, 0]
-        known = np.isfinite(every)
-        of = np.where(known, np.searchsorted(edges, np.where(known, every, edges[0]), side="right") - 1, -1)
-        return Layers(edges, unit, None, of)
-    number, found = facts.box.shape[0], sections(table, facts)
-    each = math.ceil(number / most)
-    inner = extent[0] + step * np.arange(0, number, each)
-    return Layers(np.append(inner, extent[1]), unit, each, np.where(found < 0, -1, found // each))
+        cut = Layers(edges, unit, None, np.empty(0, np.int64))
+    else:
+        number = facts.box.shape[0]
+        each = math.ceil(number / most)
+        inner = extent[0] + step * np.arange(0, number, each)
+        cut = Layers(np.append(inner, extent[1]), unit, each, np.empty(0, np.int64))
+    return replace(cut, of=cut.of_rows(table, facts))

@@ -108,13 +108,13 @@ def _masks_in_words(subject: Subject) -> str:
 def _objects(subject: Subject) -> str:
     """Return how many objects there are, and of which masks."""
     masks = f" in the masks {listed(subject.masks)}" if len(subject.masks) > 1 else ""
-    return f"{count(subject.table.n, 'object')}{masks}"
+    return f"{count(subject.table.whole.n, 'object')}{masks}"
 
 
 def _by_chance(subject: Subject) -> str:
     """Return how many detections are expected by chance, in words; empty where that is not known."""
     chance = subject.facts.chance
-    return "" if chance.reason else f" {chance.words(subject.table.n)} {chance.limits}"
+    return "" if chance.reason else f" {chance.words(subject.table.whole.n)} {chance.limits}"
 
 
 def _whole_field(subject: Subject) -> Drawing:
@@ -198,7 +198,7 @@ def _cut(subject: Subject, name: str) -> float | None:
 def _cut_in_words(cut: float | None, name: str, unit: str, subject: Subject) -> str:
     if cut is None:
         return "."
-    below = int((subject.table.columns[name] < cut).sum())
+    below = subject.table.total(lambda piece: int((piece.columns[name] < cut).sum()))
     smaller = f"{below:,} are smaller, so it was not the limit" if below else "none is smaller"
     return (
         f", the dotted one the parameter min_{name} of {subject.facts.pipeline or 'the pipeline'} ({cut:g} {unit}; "
@@ -259,7 +259,7 @@ def _span_shares(spans: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray
 
 def _depth(subject: Subject) -> Drawing:
     cut = layers(subject.table, subject.facts, _MOST_DEPTH_BINS)
-    edges, unit, counts = cut.edges, cut.unit, cut.counts()
+    edges, unit, counts = cut.edges, cut.unit, cut.counts_of_all(subject.table, subject.facts)
     slabs = _slabs(subject, cut)
     drawn = look.figure(2.5 if slabs is None else 4.1)
     panels = drawn.subplots(1 if slabs is None else 2, 1, squeeze=False, sharex=True).flat

@@ -38,7 +38,7 @@ def _groups(subject: Subject) -> Drawing:
     table = subject.table
     table.need_rows()
     # one that holds all synapses is no other group
-    others = [(name, rows) for name, rows in table.groups.items() if not rows.all()]
+    others = [(name, rows) for name, rows in table.groups.items() if table.group_sizes[name] < table.whole.n]
     groups = dict(others[: _MOST_GROUPS - 1])
     if not groups:
         raise NothingToDrawError("All synapses are in one mask and of one class; there is nothing to compare.")
@@ -60,15 +60,15 @@ def _groups(subject: Subject) -> Drawing:
         if bright:
             _group_brightness(next(lower), subject, groups)
     caption = _group_caption(subject, sized, deep, bright, len(_drawn(groups)) < len(groups))
-    alt = f"Groups side by side: {listed(f'{name} {int(rows.sum()):,}' for name, rows in groups.items())}."
+    alt = f"Groups side by side: {listed(f'{name} {n:,}' for name, n in _sizes(subject, groups).items())}."
     return Drawing(drawn, caption, alt, _group_numbers(subject, groups))
 
 
 def _group_caption(subject: Subject, sized: bool, deep: bool, bright: bool, small: bool) -> str:
     density = ", and per µm³ of the box" if subject.facts.volume_um3 else ""
     words = (
-        f"The masks and classes of {count(subject.table.n, 'synapse')} side by side. Number: how many belong to each "
-        f"(a synapse may belong to several){density}."
+        f"The masks and classes of {count(subject.table.whole.n, 'synapse')} side by side. Number: how many belong to "
+        f"each (a synapse may belong to several){density}."
     )
     if sized:
         words += " Size: median (mark), middle half (thick line) and 5 to 95 % (thin line)."
@@ -89,6 +89,12 @@ def _drawn(groups: dict[str, Bools]) -> list[tuple[int, Bools]]:
     return [(i, rows) for i, rows in enumerate(groups.values()) if i == 0 or int(rows.sum()) >= _FEWEST_IN_GROUP]
 
 
+def _sizes(subject: Subject, groups: dict[str, Bools]) -> dict[str, int]:
+    """Return how many rows of the whole table are in each group, of which the first is all."""
+    table = subject.table
+    return {name: table.group_sizes[name] if i else table.whole.n for i, name in enumerate(groups)}
+
+
 def _styles(subject: Subject, groups: dict[str, Bools]) -> list[dict[str, str]]:
     """Return colour and mark of each group; all synapses together are no mask or class, and black."""
     return [
@@ -98,7 +104,7 @@ def _styles(subject: Subject, groups: dict[str, Bools]) -> list[dict[str, str]]:
 
 
 def _group_counts(axes: Axes, subject: Subject, groups: dict[str, Bools]) -> None:
-    counts = [int(rows.sum()) for rows in groups.values()]
+    counts = list(_sizes(subject, groups).values())
     axes.barh(range(len(counts)), counts, color=[style["color"] for style in _styles(subject, groups)], height=0.62)
     volume = subject.facts.volume_um3
     for i, n in enumerate(counts):
@@ -164,9 +170,8 @@ def _group_brightness(axes: Axes, subject: Subject, groups: dict[str, Bools]) ->
 def _group_numbers(subject: Subject, groups: dict[str, Bools]) -> Numbers:
     volume, channels = subject.facts.volume_um3, subject.standardised.names
     rows = []
-    for name, members in groups.items():
-        n = int(members.sum())
-        row = [name, f"{n:,}", f"{100 * n / subject.table.n:.1f} %"]
+    for (name, members), n in zip(groups.items(), _sizes(subject, groups).values(), strict=True):
+        row = [name, f"{n:,}", f"{100 * n / subject.table.whole.n:.1f} %"]
         if volume is not None:
             row.append(str(Count(n, volume)))
         found = subject.standardised.values[members[subject.standardised.rows]]

@@ -67,8 +67,13 @@ def _map(subject: Subject) -> Drawing:
         extent = subject.facts.extent(axis, unit)
         faces.append(extent or (positions[:, i].min() - 0.5, positions[:, i].max() + 0.5))
     (y0, y1), (x0, x1) = faces
-    bins = _map_bins(len(positions), y1 - y0, x1 - x0)
-    counts, _, _ = np.histogram2d(positions[:, 0], positions[:, 1], bins=bins, range=faces)
+    bins, n = _map_bins(len(positions), y1 - y0, x1 - x0), 0
+    counts = np.zeros(bins)
+    for piece in subject.table.pieces():
+        centroids, _ = piece.centroids("yx")
+        known = np.isfinite(centroids).all(axis=1)
+        counts += np.histogram2d(centroids[known, 0], centroids[known, 1], bins=bins, range=faces)[0]
+        n += int(known.sum())
     volume, tissue = subject.facts.volume_um3, _tissue_shares(subject, bins)
     known = tissue >= _LEAST_TISSUE
     whole = tissue if volume is None else tissue * volume / counts.size
@@ -87,12 +92,12 @@ def _map(subject: Subject) -> Drawing:
     axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
     side = f"{(x1 - x0) / bins[1]:.3g} {TIMES} {(y1 - y0) / bins[0]:.3g} {unit}"
     caption = (
-        f"Where in the plane the {count(len(positions), 'synapse')} lie, seen from above, all depths together: "
+        f"Where in the plane the {count(n, 'synapse')} lie, seen from above, all depths together: "
         f"{'synapses' if volume is None else 'synapses per µm³ of tissue'} in bins of {side}, by their centroids. "
         f"Axes are absolute positions in {unit}. Dark spots are often nuclei and vessels.{_masked(known)}"
     )
     least, middle, most = (f"{value:.3g}" for value in np.nanquantile(shown, (0, 0.5, 1)))
-    alt = f"Map of {len(positions):,} synapses, {label[0].lower()}{label[1:]}: median {middle}, {least} to {most}."
+    alt = f"Map of {n:,} synapses, {label[0].lower()}{label[1:]}: median {middle}, {least} to {most}."
     some = counts[known]
     rows = quantile_rows(_QUANTILES, shown[known], of=" of the bins")
     rows.append(["variance over mean of the counts (chance: 1)", f"{some.var() / max(some.mean(), 1e-12):.3g}"])

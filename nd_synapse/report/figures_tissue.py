@@ -86,17 +86,38 @@ def _distances_by_chance(n: int, faces: list[tuple[float, float]], random: np.ra
     return np.concatenate(found)
 
 
+def _in_the_middle(
+    subject: Subject, sample: Floats, faces: list[tuple[float, float]]
+) -> tuple[Floats, list[tuple[float, float]]]:
+    """Return all positions in a box about the median one, float64 (m, 3), as many as the sample has, and its faces.
+
+    A sample lacks the neighbours of what is in it.
+    """
+    low, high = np.array(faces).T
+    middle, sides = np.median(sample, axis=0), np.maximum(high - low, 1e-12)
+    away = np.sort((np.abs(sample - middle) / sides).max(axis=1))
+    reach = away[len(away) // subject.table.step] * sides
+    low, high = np.maximum(low, middle - reach), np.minimum(high, middle + reach)
+    found = []
+    for piece in subject.table.pieces():
+        centroids, _ = piece.centroids("zyx")
+        found.append(centroids[((centroids >= low) & (centroids <= high)).all(axis=1)])
+    return np.concatenate(found), list(zip(low.tolist(), high.tolist(), strict=True))
+
+
 def _neighbours(subject: Subject) -> Drawing:
     positions, unit = subject.table.positions("zyx")
+    faces = [
+        subject.facts.extent(axis, unit) or (float(positions[:, i].min()), float(positions[:, i].max()))
+        for i, axis in enumerate("zyx")
+    ]
+    if subject.table.step > 1:
+        positions, faces = _in_the_middle(subject, positions, faces)
     n = len(positions)
     if n < 2:
         raise NothingToDrawError("It needs at least 2 synapses.")
     random = np.random.default_rng(subject.seed)
     queried = np.arange(n) if n <= _MOST_QUERIED else np.sort(random.choice(n, _MOST_QUERIED, replace=False))
-    faces = [
-        subject.facts.extent(axis, unit) or (float(positions[:, i].min()), float(positions[:, i].max()))
-        for i, axis in enumerate("zyx")
-    ]
     found, chance = nearest(positions, queried), _distances_by_chance(n, faces, random)
     ratio = float(found.mean() / chance.mean()) if chance.mean() > 0 else math.nan
     high = float(np.quantile(np.concatenate([found, chance]), 0.995)) or 1.0
@@ -112,6 +133,7 @@ def _neighbours(subject: Subject) -> Drawing:
     look.legend_above(axes)
     of = f"{len(queried):,} of the {n:,} synapses, drawn at random" if len(queried) < n else f"{n:,} synapses"
     box = "the searched box" if subject.facts.extent("z", unit) else "the space between the outermost ones"
+    box = box if subject.table.step == 1 else f"the middle of {box}, where all of these lie"
     caption = (
         f"How far it is from the centroid of one synapse to the nearest other one ({of}), in space; grey: the same for "
         f"as many positions drawn at random in {box}. Vertical lines are medians. The mean distance is {ratio:.2f} "

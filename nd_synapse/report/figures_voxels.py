@@ -44,11 +44,13 @@ def _reach(subject: Subject) -> tuple[int, int]:
 
 def _detected_in(subject: Subject, field: Field, reach: tuple[int, int]) -> Places:
     """Return the centroids whose window lies in a field, int64 (up to n, 3), from the field's first voxel."""
-    centroids, _ = subject.table.centroids(units=("voxel",))
-    inside = centroids - subject.facts.origin - field.box.start
-    places: Places = nearest_voxel(np.where(np.isfinite(inside), inside, -1)).astype(np.int64)
-    margin = (0, *reach)
-    return places[((places >= margin) & (places < np.subtract(field.box.shape, margin))).all(axis=1)]
+    margin, found = (0, *reach), [np.empty((0, 3), np.int64)]
+    for piece in subject.table.pieces():
+        centroids, _ = piece.centroids(units=("voxel",))
+        inside = centroids - subject.facts.origin - field.box.start
+        places: Places = nearest_voxel(np.where(np.isfinite(inside), inside, -1)).astype(np.int64)
+        found.append(places[((places >= margin) & (places < np.subtract(field.box.shape, margin))).all(axis=1)])
+    return np.concatenate(found)
 
 
 def _random_in(field: Field, reach: tuple[int, int], places: int, random: np.random.Generator) -> Places:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from nd_synapse.errors import NDSynapseError
-from nd_synapse.report.figures_strictness import kept, strictness_of
+from nd_synapse.report.figures_strictness import kept_of_all, strictness_of
 from nd_synapse.report.interactive_voxels import rows_in_part, voxels_of
 from nd_synapse.report.plot import Subject
 from nd_synapse.report.table import CHANNEL_PREFIX, MASK_PREFIX, NothingToDrawError
@@ -80,9 +80,9 @@ def interactive(subject: Subject) -> Interactive:
     row_bytes = sum(2 if values.dtype.kind == "U" else values.dtype.itemsize for values in columns.values())
     rows, sample = _rows(subject, row_bytes + 3 * 4)
     places, unit = _places(subject, rows)
-    shown = [_column(subject, name, values[rows]) for name, values in columns.items()]
+    shown = [_column(subject, name, _values(subject, name, small.dtype, rows)) for name, small in columns.items()]
     data: dict[str, Any] = {
-        "n": table.n,
+        "n": table.whole.n,
         "sample": sample,
         "strictness": strictness_of(subject.facts),
         "pipeline": subject.facts.pipeline,
@@ -122,11 +122,11 @@ def interactive(subject: Subject) -> Interactive:
 
 
 def _rows(subject: Subject, row_bytes: int) -> tuple[NDArray[np.intp], int]:
-    """Return the rows that the page holds, and how many of them, the first, are all or a simple random sample.
+    """Return the rows of the whole table for the page, and how many, the first, are all or a simple random sample.
 
     Those after the sample lie in the viewer, so that a click there finds what it shows.
     """
-    n, random = subject.table.n, np.random.default_rng(subject.seed)
+    n, random = subject.table.whole.n, np.random.default_rng(subject.seed)
     most = min(MOST_ROWS, _MOST_BYTES // max(1, row_bytes))
     if n <= most:
         return np.arange(n), n
@@ -154,6 +154,12 @@ def _columns(subject: Subject) -> dict[str, NDArray[Any]]:
     sums = ("sum_", "window_sum_")  # the means beside them say the same
     names = [name for name in order if name in every and name not in left_out and not name.startswith(sums)]
     return {name: _small(every[name]) for name in names[:_MOST_COLUMNS]}
+
+
+def _values(subject: Subject, name: str, kind: np.dtype[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
+    """Return some rows of a column of the whole table, numbers that are not whole in the type that the page has."""
+    values: NDArray[Any] = subject.table.whole.columns[name][rows]
+    return values.astype(kind) if kind.kind == "f" else values
 
 
 def _small(values: NDArray[Any]) -> NDArray[Any]:
@@ -209,10 +215,10 @@ def _label(subject: Subject, name: str) -> str:
 def _places(subject: Subject, rows: NDArray[np.intp]) -> tuple[list[NDArray[np.float64]], str]:
     """Return z, y, x of the rows and their unit, voxels or else µm; nothing where the table has no place."""
     try:
-        centres, unit = subject.table.centroids(units=("voxel", "um"))
+        centres, unit = subject.table.rows(rows).centroids(units=("voxel", "um"))
     except NothingToDrawError:
         return [], ""
-    return list(np.round(centres[rows], 2).T), unit
+    return list(np.round(centres, 2).T), unit
 
 
 def _curve(subject: Subject) -> dict[str, Any] | None:
@@ -225,7 +231,7 @@ def _curve(subject: Subject) -> dict[str, Any] | None:
     low, high = float(scores.min()), float(np.quantile(scores, 0.995))
     low = low if own is None else min(low, own)
     along = np.linspace(low, high if high > low else low + 1, _CURVE_STEPS)
-    return {"strictness": [_rounded(value) for value in along], "left": kept(scores, along).tolist()}
+    return {"strictness": [_rounded(value) for value in along], "left": kept_of_all(subject.table, along).tolist()}
 
 
 def _rounded(value: float) -> float:

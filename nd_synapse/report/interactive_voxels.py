@@ -18,6 +18,7 @@ from nd_synapse.geometry import Box, nearest_voxel
 from nd_synapse.report.fields import grey_range
 from nd_synapse.report.figures_gallery import cut_out, window_of
 from nd_synapse.report.plot import Subject
+from nd_synapse.report.table import SynapseTable
 from nd_synapse.volumes import Volume
 
 __all__ = ["MOST_BYTES", "rows_in_part", "voxels_of"]
@@ -73,7 +74,7 @@ def _searched(subject: Subject) -> list[str]:
 def voxels_of(subject: Subject, marks: NDArray[np.intp]) -> tuple[dict[str, Any], int]:
     """Return the part and the synaptograms as values for JSON, and of how many of `marks` there are synaptograms.
 
-    `marks` are rows of the table in the order in which they are offered, each with a position.
+    `marks` are rows of the whole table in the order in which they are offered, each with a position.
     """
     subject.fields.need()
     names, searched = shown_channels(subject), _searched(subject)
@@ -84,7 +85,7 @@ def voxels_of(subject: Subject, marks: NDArray[np.intp]) -> tuple[dict[str, Any]
     window = window_of(subject)
     tile = math.prod(window.shape) * max(1, len(names))
     marks = marks[: min(_MARKS, max(_LEAST_MARKS, _MARK_PIXELS // tile))]
-    places = _voxels(subject)[marks].tolist()
+    places = _voxels(subject.table.rows(marks), subject.facts.origin).tolist()
     cut = {name: np.asarray(image[part.slices()]) for name, image in images.items()}
     ranges = {name: _range(subject, name, voxels) for name, voxels in cut.items()}
     near = {
@@ -149,7 +150,7 @@ def chosen_part(subject: Subject, channels: int) -> Box:
     top = (shape[0] - depth) // 2
     grid = shape[1] // height, shape[2] // width
     counts = np.zeros(grid, np.int64)
-    z, y, x = _voxels(subject).T
+    z, y, x = _voxels(subject.table, subject.facts.origin).T
     row, column = y // height, x // width
     there = (z >= top) & (z < top + depth) & (y >= 0) & (x >= 0) & (row < grid[0]) & (column < grid[1])
     np.add.at(counts, (row[there], column[there]), 1)
@@ -163,18 +164,23 @@ def chosen_part(subject: Subject, channels: int) -> Box:
 
 
 def rows_in_part(subject: Subject) -> NDArray[np.intp]:
-    """Return the rows whose centroid lies in the part that the page holds; none without images."""
+    """Return the rows of the whole table whose centroid lies in the part that the page holds; none without images."""
     if not subject.images:
         return np.empty(0, np.intp)
-    part, places = chosen_part(subject, len(shown_channels(subject))), _voxels(subject)
-    return np.flatnonzero(((places >= part.start) & (places < part.stop)).all(axis=1))
+    part = chosen_part(subject, len(shown_channels(subject)))
+    found, before = [np.empty(0, np.intp)], 0
+    for piece in subject.table.pieces():
+        places = _voxels(piece, subject.facts.origin)
+        found.append(before + np.flatnonzero(((places >= part.start) & (places < part.stop)).all(axis=1)))
+        before += piece.n
+    return np.concatenate(found)
 
 
-def _voxels(subject: Subject) -> NDArray[np.int64]:
+def _voxels(table: SynapseTable, origin: Sequence[int]) -> NDArray[np.int64]:
     """Return the voxel of each centroid from the first voxel of the images, int64 (n, 3); -1 where it is unknown."""
-    if not subject.table.has(*(f"centroid_{axis}_voxel" for axis in "zyx")):
-        return np.full((subject.table.n, 3), -1)
-    centres = subject.table.centroids(units=("voxel",))[0] - subject.facts.origin
+    if not table.has(*(f"centroid_{axis}_voxel" for axis in "zyx")):
+        return np.full((table.n, 3), -1)
+    centres = table.centroids(units=("voxel",))[0] - origin
     return np.where(np.isfinite(centres), nearest_voxel(centres), -1).astype(np.int64)
 
 

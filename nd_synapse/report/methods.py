@@ -18,16 +18,18 @@ def paragraph(table: SynapseTable, facts: RunFacts) -> str:
     program = f"nd-synapse {facts.versions.get('nd-synapse', __version__)}"
     if not facts.pipeline:
         return (
-            f"A table of {count(table.n, 'synapse')} with brightness in {count(len(table.channels), 'channel')} was "
-            f"summarised with {program}. It comes without a record of its detection."
+            f"A table of {count(table.whole.n, 'synapse')} with brightness in {count(len(table.channels), 'channel')} "
+            f"was summarised with {program}. It comes without a record of its detection."
+            f"{' ' * bool(table.sampling)}{table.sampling}"
         )
     found = [
         f"Synapses were detected with {program}, pipeline {facts.pipeline}{_parameters(facts)}{_channels(facts)}.",
         _volume(facts),
-        f"{count(table.n, 'object')} {'was' if table.n == 1 else 'were'} detected{_classes(table)}.",
+        f"{count(table.whole.n, 'object')} {'was' if table.whole.n == 1 else 'were'} detected{_classes(table)}.",
         _density(facts.density) if facts.density is not None else "",
-        _chance(facts.chance, table.n),
+        _chance(facts.chance, table.whole.n),
         _registration(facts.registration) if facts.registration is not None else "",
+        table.sampling,
     ]
     return " ".join(filter(None, found))
 
@@ -59,7 +61,7 @@ def _volume(facts: RunFacts) -> str:
 
 
 def _classes(table: SynapseTable) -> str:
-    groups = [f"{int(rows.sum()):,} {name}" for name, rows in table.groups.items()]
+    groups = [f"{number:,} {name}" for name, number in table.group_sizes.items()]
     return f", of which {', '.join(groups)}" if groups else ""
 
 

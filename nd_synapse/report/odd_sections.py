@@ -31,9 +31,13 @@ def find_odd_sections(
     if facts.box is None or not (table.has("centroid_z_voxel") or table.has("centroid_z_um")):
         return None
     first, stop = facts.box.z
+    counts = np.zeros(stop - first, np.int64)
+    for piece in table.pieces():
+        there = sections(piece, facts)
+        counts += np.bincount(there[there >= 0], minlength=stop - first)
+    odd, words = _odd_counts(counts, first)
     section = sections(table, facts)
     known = section >= 0
-    odd, words = _odd_counts(np.bincount(section[known], minlength=stop - first), first)
     inside = known[standardised.rows]
     of_rows = section[standardised.rows][inside]
     for name, values in zip(standardised.names, standardised.values.T, strict=True):

@@ -95,8 +95,9 @@ def html(
         run=methods.run_tables(facts),
         snippets=methods.snippets(facts),
         links=[(label, url, url.startswith(("http://", "https://"))) for label, url in facts.links.items()],
-        rows=_first_rows(table),
-        n=table.n,
+        rows=_first_rows(table.whole),
+        n=table.whole.n,
+        sampling=table.sampling,
         seed=seed,
     )
 

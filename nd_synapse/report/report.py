@@ -90,7 +90,7 @@ def draw_report(
     svg: bool = False,
 ) -> Report:
     """Draw the figures of a run; parameters as in `write_report`. Images are read now, and not kept."""
-    synapses = SynapseTable.of(table)
+    synapses = SynapseTable.of(table).drawn()
     standardised = standardise(list(synapses.channels), synapses.brightness())
     subject = Subject(synapses, standardised, facts, overviews, mask_overviews, seed, images or {}, mask_volumes or {})
     every = [plot for *_, plots in CHAPTERS for plot in plots]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nd_synapse.columns import counted, pieces, step_of
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE
 from nd_synapse.errors import DataError
 from nd_synapse.user_code import array_of
@@ -17,6 +19,7 @@ from nd_synapse.user_code import array_of
 __all__ = [
     "CHANNEL_PREFIX",
     "MASK_PREFIX",
+    "MOST_DRAWN",
     "NothingToDrawError",
     "Standardised",
     "SynapseTable",
@@ -37,6 +40,9 @@ _DESCRIPTIVE = frozenset(
 
 MASK_PREFIX = "in_"
 """Columns of this prefix say whether a further mask holds a synapse."""
+
+MOST_DRAWN = 1_000_000
+"""Rows of which figures are drawn; of a longer table it is every second, fourth, eighth ... row."""
 
 _MOST_CLASSES = 8
 _MOST_MASKS = 16
@@ -61,23 +67,57 @@ def check_magnitude(name: str, values: NDArray[Any]) -> None:
     """Refuse numbers whose powers overflow; values that are not finite count as missing."""
     if values.dtype.kind != "f" or not values.size:
         return
-    finite = np.isfinite(values)
-    ends = (np.max(values, where=finite, initial=0), np.min(values, where=finite, initial=0))
-    largest = max(abs(float(end)) for end in ends)
-    if largest > _LARGEST:
-        raise DataError(name, f"it holds numbers as large as {largest:.3g}", f"Give numbers up to {_LARGEST:g}")
+    for piece in pieces(len(values)):
+        some = values[piece]
+        finite = np.isfinite(some)
+        ends = (np.max(some, where=finite, initial=0), np.min(some, where=finite, initial=0))
+        largest = max(abs(float(end)) for end in ends)
+        if largest > _LARGEST:
+            raise DataError(name, f"it holds numbers as large as {largest:.3g}", f"Give numbers up to {_LARGEST:g}")
 
 
-@dataclass(frozen=True, slots=True)
+class _Rows(Mapping[str, NDArray[Any]]):
+    """Some rows of some columns, read when a column is first asked for."""
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]], rows: slice | NDArray[np.intp]) -> None:
+        self._columns, self._rows = columns, rows
+        self._read: dict[str, NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return a column."""
+        if name not in self._read:
+            self._read[name] = np.ascontiguousarray(self._columns[name][self._rows])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names in their order."""
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self._columns)
+
+
+@dataclass(frozen=True)
 class SynapseTable:
-    """One row a synapse: columns of one length n with numbers, bool, or text such as a class; never written to."""
+    """One row a synapse: columns of one length n with numbers, bool, or text such as a class; never written to.
+
+    Figures are drawn from the rows here; what counts is counted over the `whole`, a piece at a time.
+    """
 
     columns: Mapping[str, NDArray[Any]]
+    part_of: SynapseTable | None = None
+    """The table whose rows these are a part of."""
 
-    def __post_init__(self) -> None:
-        """Refuse columns that differ in length or hold neither numbers nor text."""
+    @classmethod
+    def of(cls, columns: Mapping[str, ArrayLike]) -> SynapseTable:
+        """Return the table of anything that NumPy reads as columns.
+
+        Refuses columns that differ in length or hold neither numbers nor text.
+        """
+        arrays = {str(name): array_of(f"column {name!r}", values) for name, values in columns.items()}
         lengths = set()
-        for name, values in self.columns.items():
+        for name, values in arrays.items():
             if values.ndim != 1 or values.dtype.kind not in "biufU":
                 found = f"it has {values.ndim} dimensions of type {values.dtype}"
                 raise DataError(f"column {name!r}", found, "Give one number a row")
@@ -85,11 +125,45 @@ class SynapseTable:
             lengths.add(len(values))
         if len(lengths) > 1:
             raise DataError("a table", f"its columns have {sorted(lengths)} rows", "Give columns of one length")
+        return cls(arrays)
 
-    @classmethod
-    def of(cls, columns: Mapping[str, ArrayLike]) -> SynapseTable:
-        """Return the table of anything that NumPy reads as columns."""
-        return cls({str(name): array_of(f"column {name!r}", values) for name, values in columns.items()})
+    def drawn(self) -> SynapseTable:
+        """Return the rows that figures are drawn from: all, or of more than a million an even sample."""
+        step = step_of(self.n, MOST_DRAWN)
+        return self if step == 1 else self.rows(slice(None, None, step))
+
+    def rows(self, chosen: slice | NDArray[np.intp]) -> SynapseTable:
+        """Return some rows of the whole table."""
+        return SynapseTable(_Rows(self.whole.columns, chosen), self.whole)
+
+    @property
+    def whole(self) -> SynapseTable:
+        """The table of all rows."""
+        return self if self.part_of is None else self.part_of
+
+    @property
+    def step(self) -> int:
+        """Of how many rows one is in a sample; 1 for all."""
+        return step_of(self.whole.n, MOST_DRAWN) if self.n < self.whole.n else 1
+
+    @property
+    def sampling(self) -> str:
+        """How the rows were sampled, as a sentence; empty if they are all."""
+        if self.step == 1:
+            return ""
+        return (
+            f"The figures are drawn from an even sample, one row in {self.step:,} of the table ({self.n:,} of "
+            f"{self.whole.n:,}); numbers of synapses, densities and the checks that count are of all rows."
+        )
+
+    def pieces(self) -> Iterator[SynapseTable]:
+        """Yield the rows of the whole table, a piece at a time."""
+        for piece in pieces(self.whole.n):
+            yield self.rows(piece)
+
+    def total(self, count: Callable[[SynapseTable], int]) -> int:
+        """Return the sum of what is counted in each piece of the whole table."""
+        return sum(count(piece) for piece in self.pieces())
 
     @property
     def n(self) -> int:
@@ -131,12 +205,29 @@ class SynapseTable:
         """Name to its rows, shape (n,): further masks, then the most frequent values of ``class`` without a mask."""
         found = dict(islice(self._masks().items(), _MOST_MASKS))
         if self.has("class"):
-            classes = self.columns["class"]
-            values, sizes = np.unique(classes, return_counts=True)
-            # a column of this name that holds no classes may have as many values as rows
-            frequent = np.sort(values[np.argsort(-sizes, kind="stable")[:_MOST_CLASSES]])
-            named = {name.lower() for name in found}
-            found |= {str(name): classes == name for name in frequent if str(name).lower() not in named}
+            classes, named = self.columns["class"], {name.lower() for name in found}
+            found |= {str(name): classes == name for name in self.whole._classes if str(name).lower() not in named}
+        return found
+
+    @cached_property
+    def _classes(self) -> list[Any]:
+        """The most frequent values of ``class``, in their order."""
+        sizes = counted(self.columns["class"])
+        # a column of this name that holds no classes may have as many values as rows
+        frequent = set(sorted(sizes, key=lambda name: -sizes[name])[:_MOST_CLASSES])
+        return [name for name in sizes if name in frequent]
+
+    @property
+    def group_sizes(self) -> dict[str, int]:
+        """Name of each group to how many rows of the whole table are in it."""
+        return self.whole._sizes
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        found = dict.fromkeys(self.groups, 0)
+        for piece in self.pieces():
+            for name, rows in piece.groups.items():
+                found[name] += int(rows.sum())
         return found
 
     def has(self, *names: str) -> bool:
@@ -160,11 +251,15 @@ class SynapseTable:
         if self.columns[name].dtype.kind == "U":
             raise NothingToDrawError(f"Column “{name}” holds text.")
         self.need_rows()
-        values = self.columns[name].astype(np.float64)
-        values = values[np.isfinite(values)]
+        values = self.finite(name)
         if not len(values):
             raise NothingToDrawError(f"Column “{name}” holds no value.")
         return values
+
+    def finite(self, name: str) -> Floats:
+        """Return the finite values of a column of numbers as float64, shape (up to n,)."""
+        values = self.columns[name].astype(np.float64)
+        return values[np.isfinite(values)]
 
     def size_column(self) -> tuple[str, str]:
         """Return the column of the sizes and its unit."""

@@ -57,10 +57,14 @@ class Verdict:
 def verdict(table: SynapseTable, standardised: Standardised, facts: RunFacts, looked: Looked) -> Verdict:
     """Return the verdict on a table."""
     found = checks(table, standardised, facts, looked.at_top)
-    cards = [Card("Synapses", f"{table.n:,}", "detected objects"), _density(table, facts), _searched(table, facts)]
+    cards = [
+        Card("Synapses", f"{table.whole.n:,}", "detected objects"),
+        _density(table, facts),
+        _searched(table, facts),
+    ]
     return Verdict(
         cards=[*cards, _how_sure(table, facts, looked.areas)],
-        classes=[(name, looked.colours[name], int(rows.sum())) for name, rows in table.groups.items()],
+        classes=[(name, looked.colours[name], number) for name, number in table.group_sizes.items()],
         checks=[check for check in found if check.light != UNKNOWN],
         unknown=[check for check in found if check.light == UNKNOWN],
         samples=looked.samples,
@@ -73,7 +77,9 @@ def _density(table: SynapseTable, facts: RunFacts) -> Card:
         return _brick(facts.density)
     if volume is None:
         return Card("Density", "not known", "the table comes without the volume of its box")
-    return Card("Density", f"{Count(table.n, volume)} per µm³", f"in {plain(volume)} µm³, cut objects counted as whole")
+    return Card(
+        "Density", f"{Count(table.whole.n, volume)} per µm³", f"in {plain(volume)} µm³, cut objects counted as whole"
+    )
 
 
 def _brick(density: Density) -> Card:
@@ -117,7 +123,7 @@ def _how_sure(table: SynapseTable, facts: RunFacts, areas: Mapping[str, float]) 
         below = f"area under the curve of synapses against random places, 0.5 if unrelated{more}; {unknown}"
         return Card("How sure", shown[0], below)
     words = f"area against random places: {listed(shown, _MOST_MARKERS)}" if shown else ""
-    low, share, high = facts.chance.expected(table.n)
+    low, share, high = facts.chance.expected(table.whole.n)
     by = f"{100 * facts.chance.share:.2g} % by chance"
     of = f"{share:,} expected; {low:,} to {high:,} by other assumptions"
     return Card("How sure", by, f"{of}; {words}" if words else of)

@@ -118,7 +118,7 @@ def subject(
     seed: int = 0,
 ) -> Subject:
     """Return what the plots of a table are drawn from."""
-    known = SynapseTable.of(table)
+    known = SynapseTable.of(table).drawn()
     standardised = standardise(list(known.channels), known.brightness())
     return Subject(known, standardised, facts, {}, {}, seed, images or {}, masks or {})
 
