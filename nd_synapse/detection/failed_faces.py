@@ -40,8 +40,8 @@ def faces_at(failed: Collection[Box], plan: Plan) -> dict[Box, list[Face]]:
 def ids_at(planes: Mapping[str, NDArray[Any]], face: Face) -> NDArray[Any]:
     """Return the ids of the parts that touch a face of a block, given its outermost planes."""
     axis, side = face
-    ids = np.unique(planes[f"{axis} {('low', 'high')[side]}"])
-    found: NDArray[Any] = ids[ids != 0]
+    numbers = np.unique(planes[f"{axis} {('low', 'high')[side]}"])
+    found: NDArray[Any] = planes["ids"][numbers[numbers != 0] - 1]
     return found
 
 

@@ -80,12 +80,11 @@ _SIDES = {"low": 0, "high": -1}
 
 
 def faces_of(labelled: objects.Labelled) -> dict[str, NDArray[Any]]:
-    """Return the ids in the six outermost planes of a block, which are all that joining needs."""
-    return {
-        f"{axis} {side}": labelled.ids_of(labelled.numbers.take(place, axis))
-        for axis in range(3)
-        for side, place in _SIDES.items()
+    """Return the six outermost planes of a block, which are all that joining needs: numbers of parts, and their ids."""
+    planes = {
+        f"{axis} {side}": labelled.numbers.take(place, axis) for axis in range(3) for side, place in _SIDES.items()
     }
+    return {"ids": labelled.ids, **planes}
 
 
 def touch(workspace: Workspace, box: Box, kinds: Kinds) -> None:
@@ -94,10 +93,14 @@ def touch(workspace: Workspace, box: Box, kinds: Kinds) -> None:
     here = store.load(kinds.faces, key_of(box))
     pairs = [np.empty((0, 2), objects.id_dtype(plan.box))]
     for step, beside in later_neighbours(plan, box):
-        if store.has(kinds.parts, key_of(beside)):
+        border = _border(here, step)
+        # most corners, and many edges, have no part: nothing is read for them
+        if border.any() and store.has(kinds.parts, key_of(beside)):
             there = store.load(kinds.faces, key_of(beside))
-            pairs.append(objects.neighbours_across(_border(here, step), _border(there, tuple(-s for s in step))))
-    store.save(kinds.contacts, key_of(box), {"pairs": np.unique(np.concatenate(pairs), axis=0)})
+            touching = objects.neighbours_across(border, _border(there, tuple(-s for s in step)))
+            sides = zip((here, there), touching.T, strict=True)
+            pairs.append(np.stack([faces["ids"][numbers - 1] for faces, numbers in sides], axis=1))
+    store.save(kinds.contacts, key_of(box), {"pairs": np.concatenate(pairs)})
 
 
 def later_neighbours(plan: Plan, box: Box) -> Iterator[tuple[tuple[int, ...], Box]]:
@@ -125,7 +128,7 @@ def neighbour(plan: Plan, box: Box, step: Sequence[int]) -> Box | None:
 
 
 def _border(faces: dict[str, NDArray[Any]], step: Sequence[int]) -> NDArray[Any]:
-    """Return the labels of a block that touch its neighbour in a direction: a face, an edge or a corner, as a plane."""
+    """Return the parts of a block that touch its neighbour in a direction: a face, an edge or a corner, as a plane."""
     axis = next(axis for axis, direction in enumerate(step) if direction)
     plane = faces[f"{axis} {'high' if step[axis] > 0 else 'low'}"]
     for place, other in enumerate(other for other in range(3) if other != axis):

@@ -157,17 +157,24 @@ def _reduce(operation: np.ufunc, values: NDArray[np.int64], first: NDArray[np.in
     return reduced
 
 
-def neighbours_across(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
-    """Return the distinct pairs (n, 2) of ids that touch, also diagonally, in the planes (a, b) beside a cut."""
-    pairs = [np.empty((0, 2), low.dtype)]
-    a, b = low.shape
-    for da in (-1, 0, 1):
-        for db in (-1, 0, 1):
-            here = low[max(0, -da) : a - max(0, da), max(0, -db) : b - max(0, db)]
-            there = high[max(0, da) : a - max(0, -da), max(0, db) : b - max(0, -db)]
-            both = (here != 0) & (there != 0)
-            pairs.append(np.stack([here[both], there[both]], axis=1))
-    return np.unique(np.concatenate(pairs), axis=0)
+def neighbours_across(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the distinct pairs (n, 2) that touch, also diagonally, in the planes (a, b) beside a cut.
+
+    The planes have numbers of parts, less than 2**31, and 0 where there is none.
+    """
+    # few voxels belong to parts: those of one plane are looked up in the other, which gets a border of 0
+    places = np.flatnonzero(low != 0)
+    here = low.ravel()[places].astype(np.int64) << 32
+    wide = low.shape[1] + 2
+    around = np.pad(high, 1).ravel()
+    places += (places // low.shape[1]) * 2
+    pairs = []
+    for shift in (a * wide + b for a in range(3) for b in range(3)):
+        there = around[places + shift]
+        touching = there != 0
+        pairs.append(here[touching] | there[touching].astype(np.int64))
+    both = np.unique(np.concatenate(pairs))
+    return np.stack([both >> 32, both & 0xFFFFFFFF], axis=1)
 
 
 class Joint:
