@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
-from benchmarks import accuracy, blocks, chance, cutout, features, peers, pipelines, places, report, sources, steps
+from benchmarks import (
+    accuracy,
+    blocks,
+    chance,
+    cutout,
+    features,
+    join,
+    peers,
+    pipelines,
+    places,
+    report,
+    sources,
+    steps,
+)
 
 PARTS = {
     "accuracy": accuracy.main,
     "chance": chance.main,
     "cutout": cutout.main,
     "features": features.main,
+    "join": join.main,
     "peers": peers.main,
     "pipelines": pipelines.main,
     "places": places.main,
@@ -26,10 +41,12 @@ def main() -> int:
     """Run the parts that were asked for; return 1 if one of them missed its aim."""
     parser = argparse.ArgumentParser(prog="benchmarks", description="Measure, and print the figures.")
     parser.add_argument("part", nargs="*", choices=[*PARTS, []], help=f"one or more of {', '.join(PARTS)}")
-    missed = 0
-    for name in parser.parse_args().part or PARTS:
+    parser.add_argument("--most", type=int, default=join.MILLIONS[-1], help="million parts at which join stops")
+    given, missed = parser.parse_args(), 0
+    parts = PARTS | {"join": partial(join.main, given.most)}
+    for name in given.part or parts:
         print(f"## {name}", flush=True)
-        missed |= PARTS[name]()
+        missed |= parts[name]()
     return missed
 
 
