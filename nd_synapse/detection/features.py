@@ -90,7 +90,7 @@ def _diameters_um(voxels: Integers, voxel_um3: float) -> NDArray[np.float64]:
 def measure(workspace: Workspace, box: Box, kinds: Kinds, finding: Finding) -> None:
     """Measure the synapses that begin in one block, and save their features."""
     plan, store = workspace.plan, workspace.store
-    sums = Synapses.of(store.load(kinds.objects, key_of(box))).rows().sums
+    sums = Synapses.of(store.load(kinds.objects, key_of(box))).sums
     rows = np.arange(len(sums["id"]))
     store.save(
         kinds.features, key_of(box), dict(columns(plan, sums, rows, _windows(workspace, centres(sums, rows), finding)))

@@ -37,17 +37,12 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class Synapses:
-    """The objects that begin in a block and are in any mask, in the order of their first voxels."""
+    """The objects of the first mask that begin in a block, in the order of their first voxels."""
 
     sums: Mapping[str, NDArray[Any]]
     """The columns of their parts, joined."""
     chosen: Chosen
-    """Which are in which mask; those of the first are the rows of the table."""
-
-    @property
-    def first(self) -> NDArray[np.int64]:
-        """Which are in the first mask, as places among all of them."""
-        return np.flatnonzero(next(iter(self.chosen.masks.values()), np.zeros(0, np.bool_)))
+    """Which are in which mask, and the columns of the pipeline."""
 
     def packed(self) -> dict[str, NDArray[Any]]:
         """Return all of it for the store."""
@@ -66,13 +61,6 @@ class Synapses:
             for start in (_SUM, _MASK, _COLUMN)
         )
         return cls(sums, Chosen(masks, columns))
-
-    def rows(self) -> Synapses:
-        """Return those of the first mask alone."""
-        first = self.first
-        masks = {name: is_in[first] for name, is_in in self.chosen.masks.items()}
-        columns = {name: np.asarray(values)[first] for name, values in self.chosen.columns.items()}
-        return Synapses({name: values[first] for name, values in self.sums.items()}, Chosen(masks, columns))
 
 
 def gather(workspace: Workspace, box: Box, kinds: Kinds, finding: Finding, failures: Failures) -> None:
@@ -96,7 +84,7 @@ def gather(workspace: Workspace, box: Box, kinds: Kinds, finding: Finding, failu
     )
     packed = {_MASK + name: is_in for name, is_in in synapses.chosen.masks.items()}
     seen = {_COLUMN + name: np.asarray(values)[:0] for name, values in synapses.chosen.columns.items()}
-    points = objects.centres(synapses.sums, synapses.first)
+    points = objects.centres(synapses.sums, np.arange(len(kept)))
     store.save(
         kinds.chosen,
         key_of(box),

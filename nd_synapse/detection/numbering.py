@@ -41,7 +41,7 @@ def number(store: Store | MemoryStore, kinds: Kinds, blocks: Sequence[Box]) -> N
     """Give the synapses their rows, and save for each block those that begin there; a layer's ids are in memory."""
     numbered = Numbered()
     for layer in layers_of(blocks):
-        ids = [_first_ids(store.load(kinds.chosen, key_of(block)), block, numbered) for block in layer]
+        ids = [_ids_of(store.load(kinds.chosen, key_of(block)), block, numbered) for block in layer]
         every = np.concatenate(ids)
         rows = np.empty(len(every), np.int64)
         rows[np.argsort(every)] = np.arange(numbered.synapses, numbered.synapses + len(every))
@@ -51,7 +51,7 @@ def number(store: Store | MemoryStore, kinds: Kinds, blocks: Sequence[Box]) -> N
     return numbered
 
 
-def _first_ids(saved: Mapping[str, NDArray[Any]], block: Box, numbered: Numbered) -> NDArray[Any]:
+def _ids_of(saved: Mapping[str, NDArray[Any]], block: Box, numbered: Numbered) -> NDArray[Any]:
     """Return the ids of the synapses that begin in a block, and note what is known of it."""
     synapses = Synapses.of(saved)
     masks, columns = tuple(synapses.chosen.masks), synapses.chosen.columns
@@ -62,11 +62,10 @@ def _first_ids(saved: Mapping[str, NDArray[Any]], block: Box, numbered: Numbered
     for name, values in columns.items():
         wider = np.promote_types(numbered.columns.get(name, values).dtype, values.dtype)
         numbered.columns[name] = np.empty(0, wider)
-    first = synapses.first
-    if len(first):
+    ids: NDArray[Any] = saved["ids"]
+    if len(ids):
         low, high = saved["ends"].tolist()
         numbered.centres[block] = Box(*((start, last + 1) for start, last in zip(low, high, strict=True)))
-    ids: NDArray[Any] = saved["ids"][first]
     return ids
 
 
@@ -96,13 +95,10 @@ def rows_of_parts(
     masks: dict[str, NDArray[np.bool_]] = {}
     for block, places in by_block(plan, owners):
         chosen = store.load(kinds.chosen, key_of(block))
-        synapses = Synapses.of(chosen)
         is_chosen, place = _places(chosen["ids"], owners[places])
         there, place = places[is_chosen], place[is_chosen]
-        numbers = np.zeros(len(chosen["ids"]), np.int64)
-        numbers[synapses.first] = store.load(kinds.rows, key_of(block))["rows"] + 1
-        rows[there] = numbers[place]
-        for name, is_in in synapses.chosen.masks.items():
+        rows[there] = store.load(kinds.rows, key_of(block))["rows"][place] + 1
+        for name, is_in in Synapses.of(chosen).chosen.masks.items():
             masks.setdefault(name, np.zeros(len(ids), np.bool_))[there] = is_in[place]
     return rows, masks
 

@@ -61,7 +61,7 @@ class TableMaker:
         """Return the synapses that begin in a block: their places in the table, their columns, and their counts."""
         store, key = self.workspace.store, key_of(block)
         rows: NDArray[np.int64] = store.load(self.kinds.rows, key)["rows"]
-        synapses = Synapses.of(store.load(self.kinds.objects, key)).rows()
+        synapses = Synapses.of(store.load(self.kinds.objects, key))
         return self._made(rows, synapses, store.load(self.kinds.features, key))
 
     def _none(self, block: Box) -> Synapses:
@@ -87,7 +87,7 @@ class TableMaker:
     def _made(
         self, rows: NDArray[np.int64], synapses: Synapses, measured: Mapping[str, NDArray[Any]]
     ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]], Counts]:
-        """Return the rows of some synapses, all of the first mask."""
+        """Return the rows of some synapses."""
         plan = self.workspace.plan
         chosen, sums = synapses.chosen, synapses.sums
         bright = self._bright(sums)
