@@ -174,7 +174,7 @@ def join_all(folder: Path, grid: tuple[int, ...]) -> None:
         timed("contacts", lambda: passes.touch(kinds, every))
         timed("join", lambda: passes.join(kinds))
         timed("objects", lambda: passes.gather(kinds, {}, every))
-        found = timed("numbering", lambda: number(passes.store, kinds, every)).candidates
+        found = timed("numbering", lambda: number(passes.store, kinds, every, plan.box)).candidates
     expected = objects_in(grid)
     if found != expected:
         raise SystemExit(f"{found:,} objects, not {expected:,}")

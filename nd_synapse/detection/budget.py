@@ -50,8 +50,20 @@ _PULL_COPIES = 3
 _REPORT_BYTES = 450 * 2**20
 """What the parent has when it draws, after the workers have ended."""
 
-_OBJECT_BYTES = 120
-"""What the parent holds for a part of an object while it joins them; the workers' blocks are gone by then."""
+_FEW_ROWS, _MOST_ROWS = 10**5, 10**6
+_ROW_BYTES = 600
+"""What it has more for a row beyond few; of more than most it draws a sample."""
+
+PAIR_BYTES = 340
+"""What the parent holds for two parts that touch across blocks while it joins those of a layer of blocks; the workers'
+blocks are gone by then."""
+
+LINE_BYTES = 24
+"""What it holds for a line of voxels along x of a layer while it gives the synapses their rows."""
+
+_CROSSING = (0.5, 2.0, 2.0)
+"""Of so many voxels in z, y, x, one an object is at a face of blocks there with the object on both sides (measured on a
+real volume, sections of 70 nm and pixels of 100 nm)."""
 
 _OBJECTS_UM3 = 2.0
 """Objects expected in a cubic micrometre: twice the synapses of a cortex."""
@@ -128,7 +140,7 @@ def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs
     return Needs(
         blocks=blocks,
         pull_bytes=plan.box.voxels * sum(itemsizes),
-        memory_bytes=max(parent + workers * worker, _joining_bytes(plan, workers), _REPORT_BYTES)
+        memory_bytes=max(parent + workers * worker, _joining_bytes(plan, workers), _drawing_bytes(plan))
         + _blocks_bytes(plan, block, run or plan.box),
         worker_bytes=worker,
         voxels=plan.box.voxels,
@@ -162,11 +174,26 @@ def _field_bytes(plan: Plan, itemsizes: Sequence[int]) -> int:
     return voxels * (_VOXEL_BYTES + sum(itemsizes) + plan.pipeline.working_bytes)
 
 
+def _objects(plan: Plan, voxels: int) -> float:
+    """Return how many objects are expected in so many voxels."""
+    return min(voxels * math.prod(plan.voxel_size_nm) / 1e9 * _OBJECTS_UM3, voxels / 8)
+
+
+def _drawing_bytes(plan: Plan) -> int:
+    """Return what drawing takes: half of the objects are expected to be rows."""
+    rows = min(_objects(plan, plan.box.voxels) / 2, _MOST_ROWS)
+    return _REPORT_BYTES + max(0, int(rows) - _FEW_ROWS) * _ROW_BYTES
+
+
 def _joining_bytes(plan: Plan, workers: int) -> int:
-    """Return what joining takes: the parent's tables, and workers that are idle."""
-    um3 = plan.box.voxels * math.prod(plan.voxel_size_nm) / 1e9
-    objects = min(um3 * _OBJECTS_UM3, plan.box.voxels / 8)
-    return _PARENT_BYTES + workers * _WORKER_BYTES + int(objects) * _OBJECT_BYTES
+    """Return what joining and numbering take: the parent's tables of a layer of blocks, and workers that are idle."""
+    depth = min(plan.block_size[0], plan.box.shape[0])
+    _, ny, nx = plan.box.shape
+    crossing = sum(
+        reach / n for reach, n, extent in zip(_CROSSING, plan.block_size, plan.box.shape, strict=True) if n < extent
+    )
+    pairs = int(_objects(plan, depth * ny * nx) * crossing)
+    return _PARENT_BYTES + workers * _WORKER_BYTES + pairs * PAIR_BYTES + depth * ny * LINE_BYTES
 
 
 def left_bytes(plan: Plan) -> int:

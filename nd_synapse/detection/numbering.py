@@ -37,18 +37,36 @@ class Numbered:
     """The blocks in which synapses begin, with the box in which the centroids of these lie."""
 
 
-def number(store: Store | MemoryStore, kinds: Kinds, blocks: Sequence[Box]) -> Numbered:
-    """Give the synapses their rows, and save for each block those that begin there; a layer's ids are in memory."""
+def number(store: Store | MemoryStore, kinds: Kinds, blocks: Sequence[Box], box: Box) -> Numbered:
+    """Give the synapses of a box their rows, and save for each block those that begin there.
+
+    In memory is only how many synapses begin in each line of voxels along x, of one layer of blocks after another.
+    """
     numbered = Numbered()
+    _, ny, nx = box.shape
     for layer in layers_of(blocks):
-        ids = [_ids_of(store.load(kinds.chosen, key_of(block)), block, numbered) for block in layer]
-        every = np.concatenate(ids)
-        rows = np.empty(len(every), np.int64)
-        rows[np.argsort(every)] = np.arange(numbered.synapses, numbered.synapses + len(every))
-        numbered.synapses += len(every)
-        for block, some in zip(layer, np.split(rows, np.cumsum([len(own) for own in ids])[:-1]), strict=True):
-            store.save(kinds.rows, key_of(block), {"rows": some})
+        start, stop = layer[0].z
+        counts = np.zeros((stop - start) * ny, np.int64)
+        first = (start - box.z[0]) * ny
+        for block in layer:
+            ids = _ids_of(store.load(kinds.chosen, key_of(block)), block, numbered)
+            lines, many = np.unique(_lines(ids, nx) - first, return_counts=True)
+            counts[lines] += many
+        rows = numbered.synapses + np.cumsum(counts) - counts
+        numbered.synapses += int(counts.sum())
+        # blocks are in C order: what other blocks have of a line before this one was added to its row
+        for block in layer:
+            lines = _lines(store.load(kinds.chosen, key_of(block))["ids"], nx) - first
+            each, place, many = np.unique(lines, return_inverse=True, return_counts=True)
+            in_line = np.arange(len(lines)) - (np.cumsum(many) - many)[place]
+            store.save(kinds.rows, key_of(block), {"rows": rows[lines] + in_line})
+            rows[each] += many
     return numbered
+
+
+def _lines(ids: NDArray[Any], nx: int) -> NDArray[np.int64]:
+    """Return the lines along x in which objects with some ids begin."""
+    return (ids.astype(np.int64) - 1) // nx
 
 
 def _ids_of(saved: Mapping[str, NDArray[Any]], block: Box, numbered: Numbered) -> NDArray[Any]:

@@ -170,7 +170,7 @@ class _WholeObjects:
         owners = sorted({*some, *(owner for ids in joined for owner, _ in by_block(self._plan, ids))})
         self._gather(owners)
         kinds = replace(self._kinds, part=f"-{self._part.index}-of-{self._part.count}")
-        number(store, kinds, owners)
+        number(store, kinds, owners, self._plan.box)
         return self._passes.write_masks(kinds, names, some).volumes
 
     def _find(self, some: Iterable[Box]) -> None:
@@ -211,7 +211,7 @@ class _WholeObjects:
         """Have the features of the objects of blocks."""
         passes, kinds = self._passes, self._kinds
         # the rows are those of the whole run only when all blocks are known; the places are what is needed here
-        numbered = number(self._runner.exchange.store, kinds, some)
+        numbered = number(self._runner.exchange.store, kinds, some, self._plan.box)
         if "padding" in self.finding:
             reach = surroundings(self._plan.reach)
             regions = (box.grown(reach, self._plan.box) for box in numbered.centres.values())

@@ -158,7 +158,7 @@ class Passes:
             self.touch(kinds, whole)
             self.join(kinds)
         self.gather(kinds, finding, whole)
-        numbered = number(self.store, kinds, whole)
+        numbered = number(self.store, kinds, whole, plan.box)
         self.measure(kinds, finding, numbered, whole)
         tissue, brightness = self._of_tissue(learned)
         by_chance = self.chance(finding) if sampled else None
