@@ -18,8 +18,9 @@ from batch.arguments import Requested, for_container, for_script, without_secret
 from batch.client import BatchClient
 from batch.comparison import comparison_text
 from batch.machines import Queue, bounded
+from batch.phases import LAST, Phase
 from batch.prices import read_prices
-from batch.requests import Phase, Run
+from batch.requests import Run
 from batch.runs import Records, Submitted
 from batch.script import slurm_script
 from batch.status import JobState, status_text
@@ -112,6 +113,7 @@ def submit(requested: Requested) -> int:
         report=planned.report,
         bucket=ours.run_bucket,
         prefix=prefix,
+        pushes=bool(job.push),
         attempts=ours.attempts,
         tags=tags,
         planned=planned.times,
@@ -227,7 +229,7 @@ def resume(ours: argparse.Namespace) -> int:
         # other code may be unable to use the finished blocks, and each child of detection would then count all itself
         phases = list(run.phases)
     if ours.report_only:
-        phases = ["report"]
+        phases = [LAST]
     if not phases:
         _write("nothing is missing\n")
         return 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batch.phases import PHASES
 from batch.retry import ATTEMPTS, COMPUTE, MOST_ATTEMPTS, Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse import logs
@@ -85,7 +86,7 @@ def parser_of(command: str) -> Parser:
         add_number(p, "--memory-mib", _LEAST_MIB, _MOST_MIB, "memory of each container; default: as planned")
         p.add_argument("--yes", action="store_true", help="do not ask")
     if command == "logs":
-        p.add_argument("--phase", choices=["statistics", "detection", "report"], help="default: all")
+        p.add_argument("--phase", choices=list(PHASES), help="default: all")
         add_number(p, "--shard", 0, MOST_CHILDREN - 1, "a child; default: those that failed")
         add_number(p, "--lines", 1, _MOST_LINES, "lines a container; default: %(default)s", default=20)
     if command == "resume":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from batch.phases import Phase
 from batch.plan import duration
 from batch.prices import Range
-from batch.requests import Phase, Run
+from batch.requests import Run
 from batch.status import ENDED, JobState, Price, cost_of
 
 __all__ = ["comparison_text"]
@@ -24,7 +25,7 @@ def _lines(run: Run, rounds: Sequence[tuple[Phase, Sequence[JobState]]], price: 
         spans = [span for jobs in states if (span := _span_s(jobs, now_s)) is not None]
         if planned is None or not spans:
             continue
-        resources = run.child if run.children(phase) > 1 else run.report
+        resources = run.resources(phase)
         least, most = price(resources.vcpus, resources.memory_mib)
         expected = planned.container_s[0] * least, planned.container_s[1] * most
         cost = cost_of((job for jobs in states for job in jobs), price, now_s)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from batch.phases import LAST
 from batch.prices import Prices, Range
 from batch.requests import Resources
 from batch.retry import Compute
@@ -16,6 +18,7 @@ from nd_synapse.boss.cutouts import REQUEST_VOXELS, request_size
 from nd_synapse.detection.budget import Needs
 from nd_synapse.detection.exchange import NOTES_SAMPLED
 from nd_synapse.detection.plan import Plan
+from nd_synapse.detection.windows import surroundings
 from nd_synapse.geometry import Box
 
 __all__ = [
@@ -27,9 +30,12 @@ __all__ = [
     "Phase",
     "added",
     "array",
+    "contacts",
     "cost_of",
+    "join",
     "load_of",
     "middle",
+    "push",
     "report",
     "scaled",
     "single",
@@ -42,11 +48,16 @@ _START_S = (30.0, 180.0)
 _FETCHES_A_S = (100.0, 1000.0)
 _OBJECT_BYTES_S = (10e6, 50e6)
 _MASK_BYTES_S = (20e6, 200e6)
+_TOUCH_S = (0.01, 0.1)
+_JOIN_S = (0.002, 0.02)
+_WRITTEN_VOXELS_S = (10e6, 40e6)
 
 ASSUMED = (
     f"an attempt: {_START_S[0]:.0f} to {_START_S[1]:.0f} s until its first request (machine, image, Python)",
     f"S3: {_FETCHES_A_S[0]:.0f} to {_FETCHES_A_S[1]:,.0f} objects a second, fetched by a job 16 at a time",
     f"voxels in S3: {_OBJECT_BYTES_S[0] / 1e6:.0f} to {_OBJECT_BYTES_S[1] / 1e6:.0f} MB/s an object in flight",
+    f"contacts: {_TOUCH_S[0]:g} to {_TOUCH_S[1]:g} s a block; join: {_JOIN_S[0]:g} to {_JOIN_S[1]:g} s a block",
+    f"files: {_WRITTEN_VOXELS_S[0] / 1e6:.0f} to {_WRITTEN_VOXELS_S[1] / 1e6:.0f} million voxels/s, masks and labels",
 )
 """The assumptions behind the times, besides the speeds, for the reader of a plan."""
 
@@ -67,6 +78,8 @@ class Load:
     block_size: tuple[int, int, int]
     """Largest extent of a block along z, y, x."""
     halo: tuple[int, int, int]
+    around: tuple[int, int, int]
+    """What is measured around the objects."""
     blocks: int
     voxel_bytes: int
     """Of a voxel in all channels that are pulled."""
@@ -131,6 +144,7 @@ def load_of(plan: Plan, push: bool, shares_tiles: bool = False) -> Load:
         box=plan.box,
         block_size=plan.block_size,
         halo=plan.halo,
+        around=surroundings(plan.reach),
         blocks=plan.box.tile_count(plan.block_size, aligned=True),
         voxel_bytes=sum(sizes),
         tile_requests=_requests(shape) * len(channels),
@@ -149,56 +163,101 @@ def _requests(shape: Sequence[int]) -> float:
     return math.prod(1 + (n - math.gcd(n, step)) / step for n, step in zip(shape, steps, strict=True))
 
 
-def array(name: str, load: Load, needs: Needs, shards: int, at_once: int, cpus: int, pulls: int) -> Phase:
-    """Estimate a phase that is an array."""
-    voxels, tiles = pulled_by(load.box, load.block_size, shards, load.halo)
+def array(name: str, load: Load, needs: Needs, jobs: int, at_once: int, cpus: int, pulls: int) -> Phase:
+    """Estimate an array whose children read voxels: statistics, detection or objects."""
+    voxels, tiles = pulled_by(load.box, load.block_size, jobs, load.around if name == "objects" else load.halo)
     from_s3 = bool(load.shared_channels) and name != "statistics"
     if load.shared_channels:
         voxels = load.box.voxels * tiles // load.blocks if from_s3 else load.box.voxels
     total = voxels * load.voxel_bytes
     every = replace(needs, pull_bytes=total, voxels=load.box.voxels, blocks=load.blocks)
     all_s = (_of_s3(every) if from_s3 else every).seconds(at_once * cpus, at_once * pulls)
-    sums, blocks = _pages(shards), _pages(load.blocks)
+    sums, blocks = _pages(jobs), _pages(load.blocks)
     asked = round(tiles * load.shared_channels)
     if name == "statistics":
         # besides blocks, sums and its speeds, each child lists sums, blocks and failed blocks; it leaves its tiles
         left = load.blocks * load.shared_channels
-        puts, gets, fetched = load.blocks + 2 * shards + shards * (sums + blocks + 1) + left, asked, 0
-    else:
+        puts, fetched = load.blocks + 2 * jobs + jobs * (sums + blocks + 1) + left, 0
+    elif name == "detection":
         # besides blocks and its speeds, each child lists sums, failed blocks, and blocks three times
-        puts, gets = load.blocks + shards * (1 + sums + 3 * blocks + 1), shards**2 + load.blocks + asked
-        fetched = (shards**2 + load.blocks) // shards
+        puts, fetched = load.blocks + jobs * (1 + sums + 3 * blocks + 1), jobs**2 + load.blocks
+    else:
+        # objects and features; of the blocks around its own a child fetches what was counted, found and joined
+        puts, fetched = 2 * load.blocks + jobs * (1 + sums + 7 * blocks + 1), jobs**2 + 3 * tiles
     return Phase(
         name=name,
-        jobs=shards,
+        jobs=jobs,
         at_once=at_once,
         pulled_bytes=0 if from_s3 else total,
         shared_bytes=total if from_s3 else 0,
         boss_requests=0 if from_s3 else round((load.blocks if load.shared_channels else tiles) * load.tile_requests),
         s3_puts=puts,
-        s3_gets=gets,
-        fixed_s=added(_START_S, _fetching(fetched)),
-        work_s=scaled(all_s, at_once / shards),
+        s3_gets=fetched + asked,
+        fixed_s=added(_START_S, _fetching(fetched // jobs)),
+        work_s=scaled(all_s, at_once / jobs),
     )
 
 
-def report(load: Load, needs: Needs, cpus: int, pulls: int, shards: int) -> Phase:
-    """Estimate the job that joins the blocks of the arrays, measures, draws and delivers."""
-    # it reads how fast some of the children were
-    gets = 2 * load.blocks + min(2 * shards, NOTES_SAMPLED) + load.blocks * load.shared_channels
-    from_s3 = bool(load.shared_channels)
-    total = load.box.voxels * load.voxel_bytes
-    return Phase(
-        name="report",
+def contacts(load: Load, jobs: int, at_once: int, cpus: int) -> Phase:
+    """Estimate the array that finds which parts touch across blocks: a child reads its blocks and those around."""
+    _, tiles = pulled_by(load.box, load.block_size, jobs, (1, 1, 1))
+    return _without_voxels(
+        name="contacts",
+        jobs=jobs,
+        at_once=at_once,
+        s3_puts=load.blocks + jobs * (_pages(jobs) + 5 * _pages(load.blocks) + 1),
+        s3_gets=jobs**2 + tiles,
+        work_s=scaled(_TOUCH_S, load.blocks / jobs / cpus),
+    )
+
+
+def join(load: Load, shards: int) -> Phase:
+    """Estimate the job that joins what touches: it fetches something small of each block, and leaves as much."""
+    work_s = added(scaled(_JOIN_S, load.blocks), _fetching(load.blocks))
+    puts, gets = load.blocks + 4 * _pages(load.blocks) + _pages(shards), load.blocks + shards
+    return _without_voxels(name="join", jobs=1, at_once=1, s3_puts=puts, s3_gets=gets, work_s=work_s)
+
+
+def push(load: Load, jobs: int, at_once: int) -> Phase:
+    """Estimate the array that pushes the masks: a child finds which voxels of its blocks are in them."""
+    fetched = jobs**2 + 3 * load.blocks
+    return _without_voxels(
+        name="push",
+        jobs=jobs,
+        at_once=at_once,
+        boss_requests=load.push_requests,
+        s3_puts=jobs * (_pages(jobs) + 6 * _pages(load.blocks) + 1),
+        s3_gets=fetched,
+        work_s=scaled(_pushing(load), at_once / jobs),
+    )
+
+
+def report(load: Load, shards: int) -> Phase:
+    """Estimate the job that writes the masks, the labels and the table, draws and delivers."""
+    # it reads how fast some of the children were; of each block what was counted, found, joined, chosen and measured
+    gets = 5 * load.blocks + min(2 * shards, NOTES_SAMPLED)
+    slow, fast = _WRITTEN_VOXELS_S
+    writing = load.box.voxels / fast, load.box.voxels / slow
+    return _without_voxels(
+        name=LAST,
         jobs=1,
         at_once=1,
-        pulled_bytes=0 if from_s3 else total,
-        shared_bytes=total if from_s3 else 0,
-        boss_requests=(0 if from_s3 else round(load.blocks * load.tile_requests)) + load.push_requests,
-        s3_puts=load.blocks + 4 * _pages(load.blocks) + _pages(2 * shards),
+        s3_puts=6 * _pages(load.blocks) + _pages(2 * shards),
         s3_gets=gets,
-        fixed_s=added(_START_S, _fetching(2 * load.blocks)),
-        work_s=added((_of_s3(needs) if from_s3 else needs).seconds(cpus, pulls), _pushing(load)),
+        work_s=writing,
+    )
+
+
+def _without_voxels(*, jobs: int, s3_gets: int, boss_requests: int = 0, **others: Any) -> Phase:
+    """Return a phase that reads what other jobs left, and no image."""
+    return Phase(
+        jobs=jobs,
+        s3_gets=s3_gets,
+        boss_requests=boss_requests,
+        pulled_bytes=0,
+        shared_bytes=0,
+        fixed_s=added(_START_S, _fetching(s3_gets // jobs)),
+        **others,
     )
 
 
@@ -210,9 +269,18 @@ def _of_s3(needs: Needs) -> Needs:
 def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
     """Estimate a run in one job, which writes its blocks to S3, too, for it may be interrupted."""
     left = load.blocks * load.shared_channels
-    puts = 3 * load.blocks + 4 * _pages(load.blocks) + left
-    alone = report(replace(load, shared_channels=0), needs, cpus, pulls, 0)
-    return replace(alone, name="single", s3_puts=puts, s3_gets=left, fixed_s=_START_S)
+    return Phase(
+        name="single",
+        jobs=1,
+        at_once=1,
+        pulled_bytes=load.box.voxels * load.voxel_bytes,
+        shared_bytes=0,
+        boss_requests=round(load.blocks * load.tile_requests) + load.push_requests,
+        s3_puts=6 * load.blocks + 9 * _pages(load.blocks) + left,
+        s3_gets=left,
+        fixed_s=_START_S,
+        work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
+    )
 
 
 def _pages(names: int) -> int:

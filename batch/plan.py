@@ -8,9 +8,10 @@ from typing import Any
 
 from batch.estimates import ASSUMED, ASSUMED_OF_MASKS, BOSS_PULLS, Cost, Phase
 from batch.machines import FREE_DISK_GIB
+from batch.phases import PHASES, phases_of
+from batch.phases import Phase as PhaseName
 from batch.prices import PATH, Range
-from batch.requests import ARRAYS, Planned, Resources
-from batch.requests import Phase as PhaseName
+from batch.requests import Planned, Resources
 from batch.retry import Compute
 from batch.shards import MOST_CHILDREN
 from nd_synapse.detection.speeds import Speeds
@@ -100,11 +101,8 @@ class BatchPlan:
     @property
     def times(self) -> dict[PhaseName, Planned]:
         """What each phase is to take; a single job is all of it and the report."""
-        names: list[PhaseName] = [*ARRAYS, "report"]
-        return {
-            name: Planned(phase.seconds, phase.machine_s)
-            for name, phase in zip(names[-len(self.phases) :], self.phases, strict=True)
-        }
+        names = phases_of(self.shards, len(self.phases) == len(PHASES))
+        return {name: Planned(phase.seconds, phase.machine_s) for name, phase in zip(names, self.phases, strict=True)}
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -142,9 +140,12 @@ def _facts(plan: BatchPlan) -> Iterator[tuple[str, str]]:
         yield "jobs", f"1 on {plan.compute}: one machine does the whole, no array"
     else:
         share = f"{plan.blocks / plan.shards:,.0f} blocks each"
-        yield "jobs", f"2 arrays of {plan.shards:,} children on {plan.compute}, {share}; then 1 report"
+        yield (
+            "jobs",
+            f"{len(plan.phases) - 2} arrays of {plan.shards:,} children on {plan.compute}, {share}; 2 single jobs",
+        )
         yield "a child", _container(plan.child, plan.child_disk_gib)
-    yield "report" if plan.shards > 1 else "the job", _container(plan.report, plan.report_disk_gib)
+    yield "a single" if plan.shards > 1 else "the job", _container(plan.report, plan.report_disk_gib)
     for phase in plan.phases:
         yield phase.name, _phase(phase, plan.source)
     requests = f" in {plan.boss_requests:,} requests" if plan.reads_boss else ""
@@ -180,12 +181,11 @@ def _notes(plan: BatchPlan) -> Iterator[str]:
             f"{plan.source} binds: it is assumed to feed {BOSS_PULLS} cutouts in flight, so {plan.children_at_once} "
             "children run at a time"
         )
-        wide = plan.phases[1].at_once
-        detection = (
-            f"; the time of detection is for {wide * plan.child.vcpus:g}" if wide > plan.children_at_once else ""
-        )
+        wide = max(phase.at_once for phase in plan.phases)
+        others = f"; the times of the other arrays are for {wide * plan.child.vcpus:g}"
         yield (
-            f"{vcpus:g} vCPUs suffice for statistics and report, in all environments of the queue together{detection}; "
+            f"{vcpus:g} vCPUs suffice for statistics, in all environments of the queue together"
+            f"{others if wide > plan.children_at_once else ''}; "
             f"where they have more than {vcpus:g}, submit gives each child fewer cutouts"
         )
     if plan.pulled_bytes >= _MUCH_BYTES and plan.reads_boss:

@@ -7,8 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from batch.estimates import BOSS_PULLS, Load, Phase, array, cost_of, load_of, middle, report, single
+from batch.estimates import (
+    BOSS_PULLS,
+    Load,
+    Phase,
+    array,
+    contacts,
+    cost_of,
+    join,
+    load_of,
+    middle,
+    push,
+    report,
+    single,
+)
 from batch.machines import Size, check_disk, largest_memory_mib, size_for
+from batch.phases import ARRAYS, LAST, children_of, phases_of
+from batch.phases import Phase as PhaseName
 from batch.plan import BatchPlan
 from batch.prices import Prices, read_prices
 from batch.requests import Resources
@@ -25,11 +40,10 @@ from nd_synapse.job.job import Job
 from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
 from nd_synapse.volumes import JobSource
 
-__all__ = ["BatchPlan", "Wishes", "plan_of", "planned"]
+__all__ = ["BatchPlan", "Wishes", "phase_of", "plan_of", "planned"]
 
-ARRAYS = ("statistics", "detection")
 CHILD_CPUS = 2
-REPORT_CPUS = 4
+SINGLE_CPUS = 4
 
 QUEUE_VCPUS = 64
 """Virtual cores of the stack's queue, where BOSS does not bind: `MaxVcpus` of its template."""
@@ -37,8 +51,8 @@ QUEUE_VCPUS = 64
 SINGLE_S = 900.0
 """Below it, one machine does the run, without arrays."""
 
-_COUNTS_BYTES = 16 * 2**10
-"""The counts of a finished block; those of all blocks are on the disk of the report."""
+_KEPT_BYTES = 64 * 2**10
+"""What is kept of a finished block beside its labels; that of all blocks is on the disk of the report."""
 
 _PATIENCE = 4.0
 _TIMEOUTS_S = (3600, 14 * 24 * 3600)
@@ -75,19 +89,19 @@ class Wishes:
         return self.cpus or CHILD_CPUS
 
     @property
-    def report_cpus(self) -> int:
-        """Workers of the report or the single job; as many as a child where the user limits the memory."""
-        return self.cpus or (REPORT_CPUS if self.memory_bytes is None else CHILD_CPUS)
+    def single_cpus(self) -> int:
+        """Workers of a single job; as many as a child where the user limits the memory."""
+        return self.cpus or (SINGLE_CPUS if self.memory_bytes is None else CHILD_CPUS)
 
     @property
     def most_at_once(self) -> int:
         """Children that BOSS can feed at the same time."""
         return max(1, BOSS_PULLS // self.pulls)
 
-    def at_once(self, phase: str, shards: int) -> int:
+    def at_once(self, phase: PhaseName, jobs: int) -> int:
         """Return how many children of an array run at the same time."""
-        from_s3 = self.shares_tiles and phase != "statistics"
-        return min(shards, max(self.most_at_once, QUEUE_VCPUS // self.child_cpus) if from_s3 else self.most_at_once)
+        asks_source = phase == "statistics" or (phase != "contacts" and not self.shares_tiles)
+        return min(jobs, self.most_at_once if asks_source else max(self.most_at_once, QUEUE_VCPUS // self.child_cpus))
 
 
 def plan_of(
@@ -133,26 +147,21 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
     near = needs_of(_crop(plan, wishes.child_cpus), wishes.child_cpus, wishes.pulls, plan.box)
     near = replace(near, speeds=wishes.speeds)
     shards = wishes.shards or _shards(plan, wishes, load, near)
-    at_once = min(shards, wishes.most_at_once)
-    # the report has BOSS for itself; where the user limits the memory, more pulls would not fit
-    pulls = wishes.pulls * (at_once if wishes.memory_bytes is None else 1)
-    cpus = _report_cpus(plan, wishes, pulls)
-    whole = replace(needs_of(plan, cpus, pulls), speeds=wishes.speeds)
+    cpus = wishes.single_cpus if shards == 1 else wishes.child_cpus
+    whole = replace(needs_of(plan, cpus, wishes.pulls), speeds=wishes.speeds)
     _check_memory(wishes, whole)
     if shards == 1:
-        phases: tuple[Phase, ...] = (single(load, whole, cpus, pulls),)
+        phases: tuple[Phase, ...] = (single(load, whole, cpus, wishes.pulls),)
     else:
-        arrays = (
-            array(name, load, near, shards, wishes.at_once(name, shards), wishes.child_cpus, wishes.pulls)
-            for name in ARRAYS
-        )
-        phases = (*arrays, report(load, whole, cpus, pulls, shards))
-    last = _container(wishes, whole, cpus, pulls, phases[-1:])
-    child = last if shards == 1 else _container(wishes, near, wishes.child_cpus, wishes.pulls, phases[:-1])
+        names = phases_of(shards, wishes.push)
+        phases = tuple(phase_of(name, load, near, wishes, shards) for name in names)
+    last = _container(wishes, whole, cpus, [phase for phase in phases if phase.jobs == 1])
+    arrays = [phase for phase in phases if phase.jobs > 1]
+    child = _container(wishes, near, cpus, arrays) if arrays else last
     child_disk_gib, report_disk_gib = _disks_gib(plan, wishes, load, phases)
     volume_bytes = plan.box.voxels * load.voxel_bytes
     check_disk(wishes.compute, max(child_disk_gib, report_disk_gib))
-    each = [(child, child_disk_gib)] * (len(phases) - 1) + [(last, report_disk_gib)]
+    each = [(child, child_disk_gib) if phase.jobs > 1 else (last, report_disk_gib) for phase in phases]
     return BatchPlan(
         box=plan.box,
         pipeline=plan.pipeline.name,
@@ -177,6 +186,21 @@ def planned(plan: Plan, wishes: Wishes, prices: Prices | None = None) -> BatchPl
     )
 
 
+def phase_of(name: PhaseName, load: Load, near: Needs, wishes: Wishes, shards: int) -> Phase:
+    """Estimate a phase of a run in parts."""
+    jobs = children_of(name, shards)
+    at_once = wishes.at_once(name, jobs)
+    if name == LAST:
+        return report(load, shards)
+    if name == "push":
+        return push(load, jobs, min(jobs, wishes.most_at_once))
+    if name == "join":
+        return join(load, shards)
+    if name == "contacts":
+        return contacts(load, jobs, at_once, wishes.child_cpus)
+    return array(name, load, near, jobs, at_once, wishes.child_cpus, wishes.pulls)
+
+
 def _with_blocks(plan: Plan, wishes: Wishes) -> Plan:
     """Return the plan with blocks that fit the memory of a child."""
     limit = wishes.memory_bytes or largest_memory_mib(wishes.compute, wishes.child_cpus) * 2**20
@@ -188,11 +212,11 @@ def _with_blocks(plan: Plan, wishes: Wishes) -> Plan:
 
 
 def _check_memory(wishes: Wishes, whole: Needs) -> None:
-    """Refuse memory that is too small to join objects: the report would fail at the very end."""
+    """Refuse memory that is too small for the whole box: the report would fail at the very end."""
     if wishes.memory_bytes is not None and whole.memory_bytes > usable_bytes(wishes.memory_bytes):
         raise UsageError(
             f"a report in {wishes.memory_bytes / 2**30:,.2f} GiB of memory",
-            f"joining the objects of the whole box needs {in_gib(sufficient_bytes(whole.memory_bytes))} GiB",
+            f"the whole box needs {in_gib(sufficient_bytes(whole.memory_bytes))} GiB to join and to draw",
             "Give that as --memory or leave it out, or take a smaller box",
         )
 
@@ -206,27 +230,17 @@ def _crop(plan: Plan, cpus: int) -> Plan:
 
 def _shards(plan: Plan, wishes: Wishes, load: Load, near: Needs) -> int:
     """Choose the number of shards."""
-    whole = replace(needs_of(plan, wishes.report_cpus, wishes.pulls), speeds=wishes.speeds)
-    alone = single(load, whole, wishes.report_cpus, wishes.pulls)
+    whole = replace(needs_of(plan, wishes.single_cpus, wishes.pulls), speeds=wishes.speeds)
+    alone = single(load, whole, wishes.single_cpus, wishes.pulls)
     if middle(alone.child_s) <= SINGLE_S:
         return 1
 
     @cache
     def child_s(shards: int) -> float:
-        phases = (
-            array(name, load, near, shards, wishes.at_once(name, shards), wishes.child_cpus, wishes.pulls)
-            for name in ARRAYS
-        )
+        phases = (phase_of(name, load, near, wishes, shards) for name in ARRAYS if name != "push")
         return max(middle(phase.child_s) for phase in phases)
 
     return shards_for(plan.box, plan.block_size, child_s)
-
-
-def _report_cpus(plan: Plan, wishes: Wishes, pulls: int) -> int:
-    """Return the workers of the report: a container that is large because of its memory has cores for more."""
-    if wishes.cpus is not None or wishes.memory_bytes is not None:
-        return wishes.report_cpus
-    return _size(wishes, needs_of(plan, REPORT_CPUS, pulls), REPORT_CPUS).vcpus
 
 
 def _size(wishes: Wishes, needs: Needs, cpus: int) -> Size:
@@ -235,23 +249,20 @@ def _size(wishes: Wishes, needs: Needs, cpus: int) -> Size:
     return size_for(wishes.compute, cpus, math.ceil(needed / 2**20))
 
 
-def _container(wishes: Wishes, needs: Needs, cpus: int, pulls: int, phases: Sequence[Phase]) -> Resources:
+def _container(wishes: Wishes, needs: Needs, cpus: int, phases: Sequence[Phase]) -> Resources:
     """Return the container for some phases."""
     size = _size(wishes, needs, cpus)
     shortest, longest = _TIMEOUTS_S
     worst_s = max(phase.child_s[1] for phase in phases)
     timeout_s = min(max(shortest, math.ceil(_PATIENCE * worst_s)), longest)
-    return Resources(size.vcpus, size.memory_mib, timeout_s, cpus, pulls)
+    return Resources(size.vcpus, size.memory_mib, timeout_s, cpus, wishes.pulls)
 
 
 def _disks_gib(plan: Plan, wishes: Wishes, load: Load, phases: Sequence[Phase]) -> tuple[int, int]:
     """Return the disks of a child and of the report: pulled tiles that are kept, labels, masks, results."""
-    first, last = phases[0], phases[-1]
-    results = plan.box.voxels * (1 + 2 * len(plan.pipeline.masks)) + load.blocks * _COUNTS_BYTES
-    own = (results if len(phases) == 1 else plan.box.voxels // first.jobs, results)
-    tiles = (
-        min((phase.pulled_bytes + phase.shared_bytes) // phase.jobs, wishes.cache_bytes or 2**62)
-        for phase in (first, last)
-    )
-    for_child, for_report = (math.ceil((a + b) / 2**30) for a, b in zip(own, tiles, strict=True))
-    return for_child, for_report
+    results = plan.box.voxels * (1 + 2 * len(plan.pipeline.masks)) + load.blocks * _KEPT_BYTES
+    limit = wishes.cache_bytes or 2**62
+    for_report = results + min(phases[-1].pulled_bytes, limit)
+    own = plan.box.voxels // phases[0].jobs
+    for_child = max(own + min((phase.pulled_bytes + phase.shared_bytes) // phase.jobs, limit) for phase in phases)
+    return math.ceil((for_report if len(phases) == 1 else for_child) / 2**30), math.ceil(for_report / 2**30)

@@ -6,15 +6,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from batch.phases import PHASES, Phase, children_of, phases_of
 from batch.retry import ATTEMPTS, Compute, retry_strategy
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
 __all__ = [
-    "ARRAYS",
-    "Phase",
     "Planned",
     "Resources",
     "Run",
@@ -23,15 +22,9 @@ __all__ = [
     "request_of",
 ]
 
-Phase = Literal["statistics", "detection", "report"]
-"""The jobs of a run: two arrays, and the job that does what remains."""
-
 SECRET_VARIABLE = "BOSS_TOKEN"  # noqa: S105 - the name of the variable, not its value
 
 RUN_TAG = "nd-synapse-run"
-
-ARRAYS: tuple[Phase, ...] = ("statistics", "detection")
-"""The phases that many children do."""
 
 _OVERRIDES_BYTES = 8192
 """The limit of ECS for the overrides of a task, as JSON."""
@@ -91,9 +84,12 @@ class Run:
     shards: int
     child: Resources
     report: Resources
+    """Of the phases that are no array."""
     bucket: str
     prefix: str
     """Where finished blocks, and the record of the run, are."""
+    pushes: bool = False
+    """Whether masks go to BOSS."""
     attempts: int = ATTEMPTS
     """Limit of the attempts of a job."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -108,11 +104,15 @@ class Run:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """Its jobs; each depends on the one before."""
-        return ("report",) if self.shards == 1 else (*ARRAYS, "report")
+        return phases_of(self.shards, self.pushes)
 
     def children(self, phase: Phase) -> int:
         """Return how many containers a phase has."""
-        return self.shards if phase in ARRAYS else 1
+        return children_of(phase, self.shards)
+
+    def resources(self, phase: Phase) -> Resources:
+        """Return the resources of a container of a phase."""
+        return self.child if PHASES[phase].is_array else self.report
 
     def as_json(self) -> dict[str, Any]:
         """Return the run as plain values."""
@@ -143,7 +143,7 @@ def _planned(seconds: Sequence[float], container_s: Sequence[float]) -> Planned:
 def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, Any]:
     """Return the request that submits a job of a run."""
     tags = {**run.tags, RUN_TAG: run.run_id}
-    resources = run.child if phase in ARRAYS else run.report
+    resources, children = run.resources(phase), run.children(phase)
     request: dict[str, Any] = {
         "jobName": f"nd-synapse-{run.run_id}-{phase}",
         "jobQueue": run.queue,
@@ -154,8 +154,8 @@ def request_of(run: Run, phase: Phase, after: str | None = None) -> dict[str, An
         "tags": tags,
         "propagateTags": True,
     }
-    if phase in ARRAYS:
-        request["arrayProperties"] = {"size": run.shards}
+    if children > 1:
+        request["arrayProperties"] = {"size": children}
     if after is not None:
         request["dependsOn"] = [{"jobId": after}]
     return request

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from batch.requests import Phase, Run
+from batch.phases import PHASES, Phase
+from batch.requests import Run
 from nd_synapse.aws.bucket import Bucket
 from nd_synapse.errors import DataError, UnknownNameError, UsageError
 from nd_synapse.text import one_line
@@ -29,8 +30,12 @@ _MOST_BYTES = 2**20
 
 _REMEDY = "Nothing was submitted by this; the same command may be repeated"
 
-_COUNTED: dict[str, Phase] = {"statistics": "statistics", "parts": "detection"}
+_COUNTED: dict[str, Phase] = {traits.finishes: phase for phase, traits in PHASES.items() if traits.finishes}
 """First word of a kind of objects: the phase for which it says that a block is finished."""
+
+_JOB = re.compile(rf"jobs/(\d{{3}})-({'|'.join(PHASES)})\.json")
+
+_BLOCK = re.compile(r"([a-z]+(?:-[a-z]+)?(?:-[0-9a-f]+)+)/(\d+_\d+_\d+)\.npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class Records:
         """List the jobs that were submitted, those of later rounds after those of earlier ones."""
         found = []
         for name in sorted(self._names("jobs/")):
-            form = re.fullmatch(r"jobs/(\d{3})-(statistics|detection|report)\.json", name)
+            form = _JOB.fullmatch(name)
             if form is None:
                 raise DataError(f"{self.address}/{name}", "no command of ours wrote it", "Remove it")
             phase: Any = form[2]
@@ -141,7 +146,7 @@ def finished_blocks(names: Iterable[str]) -> dict[Phase, set[str]]:
     """Return the keys of finished blocks, from the names of objects."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for name in names:
-        form = re.fullmatch(r"([a-z]+-[0-9a-f]+)/(\d+_\d+_\d+)\.npz", name)
+        form = _BLOCK.fullmatch(name)
         if form:
             kinds[form[1]].add(form[2])
     largest: dict[Phase, set[str]] = {phase: set() for phase in _COUNTED.values()}

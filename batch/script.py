@@ -1,4 +1,4 @@
-"""The script that submits a planned run to Slurm: two arrays and the report, each after the one before."""
+"""The script that submits a planned run to Slurm: its phases, each after the one before."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import timedelta
 from math import ceil
 from pathlib import Path
 
+from batch.phases import LAST, PHASES, Phase
 from batch.plan import BatchPlan
-from batch.requests import ARRAYS, Phase, Resources
+from batch.requests import Resources
 
 __all__ = ["slurm_script"]
 
@@ -37,23 +38,25 @@ _SCRATCH = """scratch=$(mktemp -d) && trap 'rm -rf "$scratch"' EXIT
 
 def slurm_script(plan: BatchPlan, options: Sequence[str], shared: str, path: Path, at_once: int | None) -> str:
     """Return the script; `at_once` is how many children the service that is read can feed, None any number."""
-    phases: tuple[Phase, ...] = (*ARRAYS, "report") if plan.shards > 1 else ("report",)
+    phases = tuple(plan.times)
     log = path / "log"
     text = _HEAD.format(
         what=f"{plan.pipeline} on {plan.box}",
-        jobs=f"2 arrays of {plan.shards:,} children, then the report" if plan.shards > 1 else "one job",
+        jobs=f"{len(phases) - 2} arrays of {plan.shards:,} children, and two jobs" if plan.shards > 1 else "one job",
         log=shlex.quote(str(log)),
     )
     for before, phase in zip((None, *phases), phases, strict=False):
-        resources = plan.report if phase == "report" else plan.child
+        is_array = PHASES[phase].is_array
+        resources = plan.child if is_array else plan.report
         words = ["run", *options, *_own(resources, options), "--block-size", ",".join(map(str, plan.block_size))]
         words += ["--shared", shared, "--phase", phase]
         run = f"${{ND_SYNAPSE:-nd-synapse}} {shlex.join(words)}"
-        if phase == "report":
+        if phase == LAST:
             lines = f"exec {run} --path {shlex.quote(str(path))}"
         else:
-            lines = f'{_SCRATCH}{run} --shards {plan.shards} --shard "$SLURM_ARRAY_TASK_ID" --path "$scratch"'
-        array = None if phase == "report" else _array(plan.shards, at_once)
+            part = ' --shard "$SLURM_ARRAY_TASK_ID"' if is_array else ""
+            lines = f'{_SCRATCH}{run} --shards {plan.shards}{part} --path "$scratch"'
+        array = _array(plan.shards, at_once) if is_array else None
         text += _JOB.format(
             name=phase,
             options=shlex.join(_sbatch(phase, resources, log, array)),

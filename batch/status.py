@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batch.requests import Phase, Run
+from batch.phases import PHASES, Phase
+from batch.requests import Run
 from batch.retry import SPOT, TIMED_OUT
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.shared_store import Part
@@ -153,10 +154,11 @@ def describe_error(exit_code: int | None, reason: str, status_reason: str) -> st
     return status_reason or "Batch gives no reason"
 
 
-def progress(run: Run, finished: set[str]) -> list[tuple[int, int]]:
-    """Count the finished blocks of each shard."""
+def progress(run: Run, phase: Phase, finished: set[str]) -> list[tuple[int, int]]:
+    """Count the finished blocks of each shard of a phase."""
     every = [key_of(block) for block in run.box.tiles(run.block_size, aligned=True)]
-    shards = [Part("detection", shard, run.shards).of(every) for shard in range(run.shards)]
+    children = run.children(phase)
+    shards = [Part("detection", shard, children).of(every) for shard in range(children)]
     return [(sum(key in finished for key in keys), len(keys)) for keys in shards]
 
 
@@ -204,13 +206,14 @@ def status_text(
 
 def _phase_lines(run: Run, phase: Phase, jobs: Sequence[JobState], finished: set[str] | None) -> Iterator[str]:
     """Yield the lines of a phase: its state, its blocks, its shards, then each failure."""
-    shards = None if finished is None else progress(run, finished)
+    shards = None if finished is None else progress(run, phase, finished)
     states = Counter(job.status for job in jobs)
     parts = [", ".join(f"{count:,} {status.lower()}" for status, count in states.items()) or "Batch knows no such job"]
     if shards is not None:
         done = sum(count for count, _ in shards)
         whole = sum(count == size for count, size in shards)
-        parts.append(f"{done:,} of {run.blocks:,} blocks, {whole:,} of {run.shards:,} shards complete")
+        complete = f", {whole:,} of {len(shards):,} shards complete" if PHASES[phase].is_array else ""
+        parts.append(f"{done:,} of {run.blocks:,} blocks{complete}")
     yield f"{phase:<11} {'; '.join(parts)}"
     failed = [job for job in jobs if _has_failed(job)]
     for job in failed[:_MOST_LISTED]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from batch.client import BatchClient
 from batch.machines import FREE_DISK_GIB
-from batch.requests import SECRET_VARIABLE, Phase, Run, request_of
+from batch.phases import LAST, PHASES, Phase
+from batch.requests import SECRET_VARIABLE, Run, request_of
 from batch.retry import Compute
 from batch.runs import Records, Submitted
 from batch.status import CANCELLED, ENDED
@@ -148,7 +149,10 @@ def latest(jobs: Sequence[Submitted]) -> dict[Phase, Submitted]:
 
 
 def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phase, set[str]]) -> list[Phase]:
-    """Return the phases that have to be submitted again: arrays as a whole, their finished children end at once."""
+    """Return the phases that have to be submitted again, as a whole: children that are finished end at once.
+
+    A phase that failed is one of them though all of its blocks are there: it may leave more than what is counted.
+    """
     busy = [phase for phase, state in states.items() if state not in ENDED]
     if busy:
         raise UsageError(
@@ -156,14 +160,19 @@ def missing_phases(run: Run, states: Mapping[Phase, str], finished: Mapping[Phas
             f"its jobs have not all ended: {', '.join(busy)}",
             f"Wait, or end them first with `nd-synapse batch cancel {run.address}`",
         )
-    arrays = [phase for phase in run.phases if phase != "report" and len(finished.get(phase, ())) < run.blocks]
-    return [*arrays, "report"] if arrays or states.get("report") != "SUCCEEDED" else []
+    lacking = [
+        phase
+        for phase in run.phases
+        if phase != LAST
+        and (states.get(phase) == "FAILED" or (PHASES[phase].finishes and len(finished.get(phase, ())) < run.blocks))
+    ]
+    return [*lacking, LAST] if lacking or states.get(LAST) != "SUCCEEDED" else []
 
 
 def cancel(jobs: Sequence[Submitted], client: BatchClient) -> list[Submitted]:
     """Terminate all jobs of a run that have not ended."""
     states = {job.job_id: job.status for job in client.describe([job.job_id for job in jobs])}
-    order: tuple[Phase, ...] = ("report", "detection", "statistics")
+    order = list(reversed(PHASES))
     # a job that was submitted a moment ago is not listed yet, and would run on
     live = [job for job in jobs if states.get(job.job_id) not in ENDED]
     live.sort(key=lambda job: order.index(job.phase))

@@ -5,7 +5,7 @@ Drawn from a seed: when a machine is taken (at a constant rate), how long a star
 plan), and how long each block takes (log-normal around the middle of the plan's estimate). A finished block is kept;
 blocks in work when the machine is taken are lost, and the child starts again behind those that wait. A child whose
 attempts are used up fails its array; then the run is resumed: the array is submitted again, and children that have
-nothing to do end at once. The report runs on demand.
+nothing to do end at once. What is no array runs on demand.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nd_synapse.blocks.shared_store import Part
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 
-__all__ = ["Outcome", "main", "simulate"]
+__all__ = ["Outcome", "arrays_of", "main", "simulate"]
 
 RATES = (0.0, 0.01, 0.05, 0.2, 1.0, 3.0, 5.0)
 """Interruptions a machine and hour; 20 in a hundred a *month*, which is much, are 0.0003."""
@@ -57,7 +57,7 @@ class Outcome:
     seconds: float
     """From its beginning to its end."""
     machine_s: float
-    """What the children of both arrays took together: what is paid for."""
+    """What the children of all arrays took together: what is paid for."""
     lost_s: float
     """How much of that went into blocks that were not finished, and into starts after the first."""
     attempts: int
@@ -157,11 +157,16 @@ class _Array:
         return had_s, taken_s < whole_s
 
 
+def arrays_of(plan: BatchPlan) -> list[Phase]:
+    """Return the phases that are arrays."""
+    return [phase for phase in plan.phases if phase.jobs > 1]
+
+
 def _block_seconds(plan: BatchPlan, phase: Phase, random: np.random.Generator) -> list[NDArray[np.float64]]:
     """Return, for each child, what each of its blocks takes a worker."""
     seconds = []
-    for shard in range(plan.shards):
-        blocks = len(Part("detection", shard, plan.shards).of(range(plan.blocks)))
+    for shard in range(phase.jobs):
+        blocks = len(Part("detection", shard, phase.jobs).of(range(plan.blocks)))
         mean_s = middle(phase.work_s) * min(plan.child.cpus, blocks) / blocks
         seconds.append(random.lognormal(np.log(mean_s) - _SPREAD**2 / 2, _SPREAD, blocks))
     return seconds
@@ -181,8 +186,8 @@ def simulate(plan: BatchPlan, rate: float, seed: int = 0, attempts: int = ATTEMP
         raise UsageError("a simulation of a single job", "it runs on demand", "Give a larger volume, or more shards")
     random = np.random.default_rng(seed)
     tally = _Tally()
-    arrays_s = sum(_Array(plan, phase, rate, attempts, random, tally).run() for phase in plan.phases[:-1])
-    report_s = middle(plan.phases[-1].child_s)
+    arrays_s = sum(_Array(plan, phase, rate, attempts, random, tally).run() for phase in arrays_of(plan))
+    single_s = sum(middle(phase.child_s) for phase in plan.phases if phase.jobs == 1)
     prices = read_prices()
     spot, on_demand = (
         sum(prices.per_second(plan.compute, machine.vcpus, machine.memory_mib, is_spot, disk_gib)) / 2
@@ -192,14 +197,14 @@ def simulate(plan: BatchPlan, rate: float, seed: int = 0, attempts: int = ATTEMP
         )
     )
     return Outcome(
-        seconds=arrays_s + report_s,
+        seconds=arrays_s + single_s,
         machine_s=tally.machine_s,
         lost_s=tally.lost_s,
         attempts=tally.attempts,
         interruptions=tally.interruptions,
         begun_twice=tally.begun_twice,
         resumes=tally.resumes,
-        usd=tally.machine_s * spot + report_s * on_demand + plan.cost.s3,
+        usd=tally.machine_s * spot + single_s * on_demand + plan.cost.s3,
     )
 
 
@@ -214,7 +219,7 @@ def _lines(plan: BatchPlan, outcomes: Sequence[tuple[float, Outcome]]) -> str:
             f"{outcome.usd:,.2f}",
             f"{outcome.attempts:,}",
             f"{outcome.interruptions:,}",
-            f"{outcome.begun_twice:,} of {2 * plan.blocks:,}",
+            f"{outcome.begun_twice:,} of {len(arrays_of(plan)) * plan.blocks:,}",
             f"{outcome.lost_s / outcome.machine_s:.2%}",
             f"{outcome.resumes:,}",
         )

@@ -25,7 +25,8 @@ from batch import submission
 from batch.arguments import for_container
 from batch.client import BatchClient
 from batch.command import main
-from batch.requests import Phase, Run, request_of
+from batch.phases import PHASES, Phase
+from batch.requests import Run, request_of
 from batch.runs import Records, Submitted
 from batch.status import CANCELLED
 from nd_synapse import logs
@@ -49,6 +50,12 @@ class Said:
     code: int
     out: str
     err: str
+
+
+KINDS = tuple(
+    f"{kind}-0123456789abcdef" for kind in ("statistics", "parts", "contacts-parts", "joined-parts", "objects-parts")
+)
+"""What says that a block is finished, phase by phase."""
 
 
 @pytest.fixture
@@ -160,17 +167,16 @@ class TestPlan:
 class TestSubmit:
     """`submit`, against moto."""
 
-    def test_a_run_is_two_arrays_and_a_report(
-        self, command: Callable[..., Said], requested: list[str], place: Place
-    ) -> None:
+    def test_a_run_is_a_job_a_phase(self, command: Callable[..., Said], requested: list[str], place: Place) -> None:
         said = command(*place.submit, "--shards", "3", "--tag", "project=cleft", *requested)
         assert said.code == 0, said.err
         assert said.out.splitlines()[-1] == f"nd-synapse batch status {place.address}"
         assert sorted(place.objects()) == [
-            *("jobs/001-detection.json", "jobs/001-report.json", "jobs/001-statistics.json", "run.json")
+            *(f"jobs/001-{phase}.json" for phase in sorted({*PHASES} - {"push"})),
+            "run.json",
         ]
         (report,) = place.described(place.job("report"))
-        assert report["dependsOn"] == [{"jobId": place.job("detection")}]
+        assert report["dependsOn"] == [{"jobId": place.job("objects")}]
         assert report["tags"] == {"project": "cleft", "nd-synapse-run": place.name}
         assert len(place.described(*(f"{place.job('statistics')}:{index}" for index in range(3)))) == 3
 
@@ -340,8 +346,8 @@ class TestFollow:
     def test_resume_submits_the_arrays_that_lack_blocks_and_the_report(
         self, command: Callable[..., Said], place: Place
     ) -> None:
-        place.finish("statistics-0123456789abcdef", slice(6))
-        place.finish("parts-0123456789abcdef", slice(5))
+        for kind in KINDS:
+            place.finish(kind, slice(5 if kind.startswith("parts") else 6))
         said = command("resume", place.address, "--yes")
         assert said.code == 0, said.err
         assert place.objects("jobs/002") == [
@@ -354,8 +360,8 @@ class TestFollow:
 
     @pytest.mark.slow
     def test_resume_of_a_complete_run_submits_nothing(self, command: Callable[..., Said], place: Place) -> None:
-        place.finish("statistics-0123456789abcdef", slice(6))
-        place.finish("parts-0123456789abcdef", slice(6))
+        for kind in KINDS:
+            place.finish(kind, slice(6))
         assert command("resume", place.address, "--yes").out == "nothing is missing\n"
 
     @pytest.mark.slow
@@ -371,7 +377,7 @@ class TestFollow:
         place.finish("statistics-0123456789abcdef", slice(6))
         said = command("resume", place.address, "--yes", "--job-definition", "mended")
         assert said.code == 0, said.err
-        assert len(place.objects("jobs/002")) == 3, "its code may use nothing of what is finished"
+        assert len(place.objects("jobs/002")) == len(PHASES) - 1, "its code may use nothing of what is finished"
         (report,) = place.described(place.job("report", 2))
         assert "job-definition/mended:" in report["jobDefinition"]
 
@@ -436,7 +442,7 @@ def script(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 
 @pytest.fixture
 def recorded(place: Place) -> list[Submitted]:
-    """A run whose three jobs were submitted."""
+    """A run of which three jobs were submitted."""
     records = Records(place.address)
     records.claim(replace(a_run(), prefix=f"runs/{place.name}"), "us-east-1", "then")
     phases: tuple[Phase, ...] = ("statistics", "detection", "report")
@@ -729,7 +735,24 @@ class TestMissing:
         keys = sorted(self.KEYS)
         states: dict[Phase, str] = {} if report is None else {"report": report}
         finished: dict[Phase, set[str]] = {"statistics": set(keys[:statistics]), "detection": set(keys[:detection])}
+        finished |= {"contacts": set(keys), "join": set(keys), "objects": set(keys)}
         assert submission.missing_phases(a_run(), states, finished) == wanted
+
+    def test_what_failed_is_done_again_though_its_blocks_are_there(self) -> None:
+        """An objects child may have left its objects, which are counted, and not yet their features."""
+        finished = {phase: set(self.KEYS) for phase, traits in PHASES.items() if traits.finishes}
+        states: dict[Phase, str] = {"join": "SUCCEEDED", "objects": "FAILED", "report": "FAILED"}
+        assert submission.missing_phases(a_run(), states, finished) == ["objects", "report"]
+
+    def test_a_push_that_failed_is_done_again(self) -> None:
+        finished = {phase: set(self.KEYS) for phase, traits in PHASES.items() if traits.finishes}
+        run = a_run(pushes=True)
+        assert submission.missing_phases(run, {"push": "FAILED"}, finished) == ["push", "report"]
+        assert submission.missing_phases(run, {"push": "SUCCEEDED", "report": "SUCCEEDED"}, finished) == []
+
+    def test_what_is_not_counted_yet_is_done_in_the_order_of_the_phases(self) -> None:
+        finished: dict[Phase, set[str]] = {"statistics": set(self.KEYS), "detection": set(self.KEYS)}
+        assert submission.missing_phases(a_run(), {}, finished) == ["contacts", "join", "objects", "report"]
 
     def test_a_run_without_arrays_has_its_report_alone(self) -> None:
         run = a_run(shards=1)

@@ -14,6 +14,9 @@ from tests.batch.test_status import HOUR_MS, START_MS, attempt, state
 PLANNED = {
     "statistics": Planned((1800.0, 7200.0), (7200.0, 18000.0)),
     "detection": Planned((60.0, 90.0), (240.0, 360.0)),
+    "contacts": Planned((60.0, 90.0), (240.0, 360.0)),
+    "join": Planned((60.0, 90.0), (60.0, 90.0)),
+    "objects": Planned((60.0, 90.0), (240.0, 360.0)),
     "report": Planned((3600.0, 7200.0), (3600.0, 7200.0)),
 }
 NOW_S = (START_MS + 10 * HOUR_MS) / 1000
@@ -51,9 +54,9 @@ def test_a_run_without_containers_has_nothing_to_compare() -> None:
 
 def test_what_was_planned_is_in_the_record_and_makes_no_other_run() -> None:
     plan = planned(plan_over(TERAVOXEL), Wishes())
-    run = a_run(planned=plan.times)
+    run = a_run(planned=plan.times, pushes=True)
     assert [times.seconds for times in run.planned.values()] == [phase.seconds for phase in plan.phases]
     assert list(run.planned) == list(run.phases)
     back = Run.from_json(json.loads(json.dumps(run.as_json())))
     assert back.planned == run.planned
-    assert back == run == a_run()
+    assert back == run == a_run(pushes=True)

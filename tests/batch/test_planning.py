@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from batch.estimates import BOSS_PULLS, load_of
 from batch.machines import size_for
+from batch.phases import PHASES
 from batch.plan import BatchPlan, duration, size
 from batch.planning import Wishes, plan_of, planned
 from batch.prices import PATH, read_prices
@@ -62,9 +63,9 @@ class TestTeravoxel:
         plan, _ = planned_in
         assert plan.blocks == 120_050
         assert 1 < plan.shards <= 10_000
-        for phase in plan.phases[:2]:
+        for phase in plan.phases:
             low, high = phase.child_s
-            assert 60 < low < high < 900
+            assert phase.jobs == 1 or 30 < low < high < 1800
 
     def test_bounds_what_is_pulled_at_the_same_time_and_says_that_boss_binds(
         self, planned_in: tuple[BatchPlan, float]
@@ -75,8 +76,8 @@ class TestTeravoxel:
         assert (plan.report.pulls or 0) <= BOSS_PULLS
         assert plan.is_bound_by_boss
         assert "BOSS binds" in plan.as_text()
-        assert "24 vCPUs suffice for statistics and report" in plan.as_text()
-        assert "the time of detection is for 64" in plan.as_text()
+        assert "24 vCPUs suffice for statistics," in plan.as_text()
+        assert "the times of the other arrays are for 64" in plan.as_text()
         assert "gateway endpoint" in plan.as_text()
         assert "429" in plan.as_text()
 
@@ -86,20 +87,23 @@ class TestTeravoxel:
         assert "1.0 times the volume" in plan.as_text()
         assert plan.cost.s3_day > 0
 
-    def test_pulls_a_volume_in_a_bucket_three_times_and_a_tenth_more_for_halos(self) -> None:
+    def test_pulls_a_volume_in_a_bucket_three_times_and_half_a_time_more_for_halos(self) -> None:
         plan = planned(plan_over(TERAVOXEL), Wishes(shares_tiles=False))
-        assert 3 * plan.volume_bytes < plan.pulled_bytes < 3.3 * plan.volume_bytes
+        assert 3 * plan.volume_bytes < plan.pulled_bytes < 3.5 * plan.volume_bytes
 
     def test_says_nothing_of_boss_where_the_volume_is_in_a_bucket(self) -> None:
         plan = planned(plan_over(TERAVOXEL), Wishes(shares_tiles=False, reads_boss=False, push=False))
         assert "the source binds" in plan.as_text()
         assert "BOSS" not in plan.as_text()
 
-    def test_says_what_the_report_needs_and_that_fargate_has_none_so_large(
-        self, planned_in: tuple[BatchPlan, float]
-    ) -> None:
+    def test_needs_no_more_than_small_machines(self, planned_in: tuple[BatchPlan, float]) -> None:
+        """The report joined, measured and drew alone, on 22 vCPU and 176 GiB."""
         plan, _ = planned_in
-        assert plan.report.memory_mib > 120 * 1024
+        for container in (plan.child, plan.report):
+            assert container.vcpus <= 2
+            assert container.memory_mib <= 8 * 1024
+
+    def test_says_that_fargate_has_no_disk_for_its_masks_and_labels(self) -> None:
         with pytest.raises(UsageError, match="Fargate"):
             planned(plan_over(TERAVOXEL), Wishes(compute="FARGATE"))
 
@@ -109,7 +113,7 @@ class TestTeravoxel:
         assert plain["shards"] == plan.shards
         assert plain["box"] == {"z": [0, 64], "y": [0, 125_000], "x": [0, 125_000]}
         assert plain["child"]["memory_mib"] == plan.child.memory_mib
-        assert [phase["name"] for phase in plain["phases"]] == ["statistics", "detection", "report"]
+        assert [phase["name"] for phase in plain["phases"]] == list(PHASES)
         assert plain["cost"]["on_demand"] == list(plan.cost.on_demand)
         assert plain["assumed"]
 
@@ -137,6 +141,10 @@ class TestSmall:
         assert [(phase.name, phase.jobs) for phase in plan.phases] == [
             ("statistics", 4),
             ("detection", 4),
+            ("contacts", 4),
+            ("join", 1),
+            ("objects", 4),
+            ("push", 4),
             ("report", 1),
         ]
         assert plan.pulled_bytes == plan.volume_bytes
@@ -193,8 +201,9 @@ def test_for_any_volume_a_plan_keeps_what_limits_there_are(
     assert plan.cost.spot[0] <= plan.cost.on_demand[1]
     assert plan.pulled_bytes >= plan.volume_bytes == plan.box.voxels * channels * np.dtype(dtype).itemsize
     assert plan.request_bytes <= 545_259_520
-    for container, phases in ((plan.child, plan.phases[:-1]), (plan.report, plan.phases[-1:])):
-        assert all(container.timeout_s >= 2 * phase.child_s[1] or container.timeout_s == 14 * 86400 for phase in phases)
+    for phase in plan.phases:
+        timeout_s = (plan.child if phase.jobs > 1 else plan.report).timeout_s
+        assert timeout_s >= 2 * phase.child_s[1] or timeout_s == 14 * 86400
     assert all(len(line) < 200 for line in plan.as_text().splitlines())
     json.dumps(plan.as_json())
 
@@ -246,10 +255,10 @@ class TestRefusals:
             (SMALL, {"compute": "FARGATE", "cpus": 17}, "fewer --cpus"),
             (SMALL, {"memory_bytes": 2**28}, "or --memory 0"),
             (SMALL, {"memory_bytes": 2**29, "keeps_blocks": True}, "--block-size"),
-            (LARGE, {"compute": "FARGATE", "shards": 2}, "--cache"),
-            (LARGE, {"memory_bytes": 2**30}, "joining the objects"),
+            (Box.of_shape((64, 60_000, 40_000)), {"compute": "FARGATE", "shards": 2}, "--cache"),
+            (LARGE, {"memory_bytes": 2**30}, "the whole box needs"),
             (TERAVOXEL, {"compute": "FARGATE"}, "smaller box"),
-            (Box.of_shape((512, 125_000, 125_000)), {}, "larger machine"),
+            (SMALL, {"memory_bytes": 2**41}, "larger machine"),
             (Box.of_shape((640, 125_000, 125_000)), {}, "too many for 1,000,000 blocks"),
             (Box.of_shape((10**9 - 1,) * 3), {}, "Take a smaller box"),
         ],
@@ -377,7 +386,6 @@ def test_sizes_and_times_are_printed_in_units_that_suit_them(told: str, text: st
 
 
 def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: Path) -> None:
-    """The report needs more: it joins the objects of the whole box."""
     requested = {"host": "h.invalid", "token": Token("x12345678"), "collection": "c", "experiment": "e", "push": False}
     job = Job(**requested, box=Box.of_shape((64, 12_000, 12_000)))  # type: ignore[arg-type]
     batch = plan_of(job, Opened())  # type: ignore[arg-type]
@@ -396,8 +404,6 @@ def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: P
         part = Part("detection", index, batch.shards)
         found = forecast.plan_of(replace(settled, part=part), Opened(), roles, folder)  # type: ignore[arg-type]
         assert found.block_size == batch.block_size
-    with pytest.raises(UsageError):
-        forecast.plan_of(settled, Opened(), roles, folder)  # type: ignore[arg-type]
 
 
 extents = st.tuples(st.integers(0, 500), st.integers(1, 400)).map(lambda pair: (pair[0], sum(pair)))

@@ -12,7 +12,8 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.requests import Phase, Resources, Run, check_place, definition_with_secret, request_of
+from batch.phases import ARRAYS, PHASES, Phase
+from batch.requests import Resources, Run, check_place, definition_with_secret, request_of
 from batch.retry import COMPUTE, Compute, retry_strategy
 from nd_synapse.cli.run_options import job_from, parser
 from nd_synapse.errors import UsageError
@@ -53,16 +54,30 @@ def test_every_request_of_a_run_is_one_that_batch_takes(compute: Compute, shards
         assert len(request["jobName"]) <= 128
 
 
-def test_a_run_is_two_arrays_and_a_job_that_does_what_remains() -> None:
+def test_a_run_is_four_arrays_and_two_jobs_each_after_the_one_before() -> None:
     run = a_run()
-    assert run.phases == ("statistics", "detection", "report")
-    requests = [request_of(run, phase, after) for phase, after in zip(run.phases, (None, "a", "b"), strict=True)]  # type: ignore[arg-type]
-    assert [request.get("arrayProperties") for request in requests] == [{"size": 4}, {"size": 4}, None]
-    assert [request.get("dependsOn") for request in requests] == [None, [{"jobId": "a"}], [{"jobId": "b"}]]
-    assert [request["timeout"]["attemptDurationSeconds"] for request in requests] == [7200, 7200, 3600]
+    assert run.phases == ("statistics", "detection", "contacts", "join", "objects", "report")
+    assert ARRAYS == ("statistics", "detection", "contacts", "objects", "push")
+    after_each: list[str | None] = [None, *"abcde"]
+    requests = [request_of(run, phase, after) for phase, after in zip(run.phases, after_each, strict=True)]  # type: ignore[arg-type]
+    sizes = [request.get("arrayProperties", {}).get("size") for request in requests]
+    assert sizes == [4, 4, 4, None, 4, None]
+    after = [request.get("dependsOn") for request in requests]
+    assert after == [None, *([{"jobId": job}] for job in "abcde")]
+    times = [request["timeout"]["attemptDurationSeconds"] for request in requests]
+    assert times == [7200, 7200, 7200, 3600, 7200, 3600]
     commands = [request["containerOverrides"]["command"] for request in requests]
     assert [words_after(command, "--phase") for command in commands] == list(run.phases)
-    assert [words_after(command, "--cpus") for command in commands] == ["4", "4", "2"]
+    assert [words_after(command, "--cpus") for command in commands] == ["4", "4", "4", "2", "4", "2"]
+    # a job that is no array learns from the sums of so many, too
+    assert {words_after(command, "--shards") for command in commands} == {"4"}
+
+
+def test_only_a_run_that_pushes_has_an_array_for_it() -> None:
+    run = a_run(pushes=True)
+    assert run.phases == ("statistics", "detection", "contacts", "join", "objects", "push", "report")
+    assert request_of(run, "push", "a")["arrayProperties"] == {"size": 4}
+    assert a_run(pushes=True, shards=1).phases == ("report",)
 
 
 def test_an_array_of_one_is_no_array() -> None:
@@ -75,7 +90,7 @@ def test_an_array_of_one_is_no_array() -> None:
     assert words_after(request["containerOverrides"]["command"], "--shared") == run.address
 
 
-@pytest.mark.parametrize("phase", ["statistics", "detection", "report"])
+@pytest.mark.parametrize("phase", PHASES)
 def test_driver_takes_the_command_and_means_what_the_run_means(phase: Phase) -> None:
     ranges = ("--z-range", "0,32", "--y-range", "0,256", "--x-range", "0,512")
     run = a_run(options=(*a_run().options, *ranges))
@@ -88,7 +103,7 @@ def test_driver_takes_the_command_and_means_what_the_run_means(phase: Phase) -> 
         assert job.part is None
     else:
         assert job.part is not None
-        assert (job.part.phase, job.part.index, job.part.count) == (phase, 3, 4)
+        assert (job.part.phase, job.part.index, job.part.count) == (phase, 3 if phase in ARRAYS else 0, 4)
 
 
 def test_the_users_own_cores_and_pulls_stay() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from batch.phases import ARRAYS, PHASES, phases_of
 from tests.conftest import REPOSITORY
 from tests.fixtures_boss import spots
 from tests.slurm import Slurm, missing, start_slurm
@@ -77,25 +78,30 @@ def test_each_job_gets_the_options_of_the_user_and_what_the_plan_says(volume: Pa
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stdout) == (0, "statistics 11, detection 12, report 13\n"), done.stderr
+    assert (done.returncode, done.stdout) == (
+        0,
+        "statistics 11, detection 12, contacts 13, join 14, objects 15, report 16\n",
+    ), done.stderr
     submitted = [line.split("\0")[:-1] for line in (tmp_path / "sbatch.txt").read_text().splitlines()]
     arrays = [[option for option in options if option.startswith("--array")] for options in submitted]
-    assert arrays == [["--array=0-6"], ["--array=0-6"], []]
+    assert arrays == [["--array=0-6"], ["--array=0-6"], ["--array=0-6"], [], ["--array=0-6"], []]
     after = [[option for option in options if option.startswith("--dependency")] for options in submitted]
-    assert after == [[], ["--dependency=afterok:11"], ["--dependency=afterok:12"]]
+    assert after == [[], *([f"--dependency=afterok:{job}"] for job in range(11, 16))]
     assert all({"--parsable", "--kill-on-invalid-dep=yes", "--requeue"} <= set(options) for options in submitted)
     jobs = [line.split("\0")[:-1] for line in (tmp_path / "jobs.txt").read_text().splitlines()]
     shared = ["--block-size", "4,32,32", "--shared", f"{tmp_path}/a 'shared' $x", "--phase"]
-    for job, phase, index in zip(jobs, ["statistics"] * 2 + ["detection"] * 2, [0, 6] * 2, strict=False):
+    parts = [(phase, index) for phase in PHASES for index in (0, 6)]
+    for job, (phase, index) in zip(jobs[:10], parts, strict=False):
         assert job[:3] == ["run", "--source", str(volume)]
-        assert job[job.index("--block-size") : -2] == [*shared, phase, "--shards", "7", "--shard", str(index)]
+        part = ["--shards", "7", *(["--shard", str(index)] if phase in ARRAYS else [])]
+        assert job[job.index("--block-size") : -2] == [*shared, phase, *part]
         # a folder of its own, which is gone
         assert job[-2] == "--path"
         assert not Path(job[-1]).exists()
     assert (
-        jobs[4]
-        == jobs[5]
-        == [*jobs[4][: jobs[4].index("--block-size")], *shared, "report", "--path", f"{tmp_path}/my results"]
+        jobs[10]
+        == jobs[11]
+        == [*jobs[10][: jobs[10].index("--block-size")], *shared, "report", "--path", f"{tmp_path}/my results"]
     )
 
 
@@ -126,22 +132,23 @@ def test_a_run_in_slurm_ends_with_the_bytes_of_one_job_though_its_jobs_are_kille
     said = slurm.run("bash", "submit", environment=environment(), cwd=tmp_path)
     ids = [word.split()[1] for word in said.split(",")]
     kills = random.Random(7)
-    killed = [f"{phase}_{kills.randrange(7)}" for phase in ids[:2]]
+    arrays = [job_id for phase, job_id in zip(phases_of(7, pushes=False), ids, strict=True) if phase in ARRAYS]
+    killed = [f"{job_id}_{kills.randrange(7)}" for job_id in arrays]
     for child in killed:
         # ended by SIGKILL while it runs, and begun again by Slurm
         while "JobState=RUNNING" not in slurm.run("scontrol", "show", "job", child):
             time.sleep(0.1)
         time.sleep(kills.uniform(0, 1.5))
         slurm.run("scontrol", "requeue", child)
-    slurm.await_end(240)
+    slurm.await_end(480)
     assert results(tmp_path / "results") == results(tmp_path / "single")
     for child in killed:
         assert " Restarts=1 " in slurm.run("scontrol", "show", "job", child)
     ended = [job for job in slurm.accounting() if job["JobState"] == "COMPLETED"]
-    for phase, job_id in zip(("statistics", "detection"), ids, strict=False):
+    for job_id in arrays:
         children = [job for job in ended if job.get("ArrayJobId") == job_id]
-        assert sorted(job["ArrayTaskId"] for job in children) == [str(index) for index in range(7)], phase
-    last = [job for job in ended if job["JobId"] == ids[2]]
+        assert sorted(job["ArrayTaskId"] for job in children) == [str(index) for index in range(7)]
+    last = [job for job in ended if job["JobId"] == ids[-1]]
     assert len(last) == 1
     assert last[0]["StartTime"] >= max(job["EndTime"] for job in ended if job is not last[0])
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.estimates import array, load_of, report
+from batch.estimates import load_of
+from batch.phases import LAST, children_of
+from batch.planning import Wishes, phase_of
 from batch.shards import CHILD_S, MOST_CHILDREN, pulled_by, shards_for
 from nd_synapse.blocks.block_volume import overlapping
 from nd_synapse.blocks.shared_store import Part
@@ -76,35 +78,41 @@ def test_the_estimate_is_near_what_real_parts_pull_and_leave(monkeypatch: pytest
     source, shared_store = Watching(**noisy(shape, np.uint8, 3).data), Counting()
     source.requested = []
     channels = len(source.channels)
-    for phase in ("statistics", "detection"):
+    for phase in ("statistics", "detection", "contacts", "join", "objects"):
         shared_store.left.clear()
         shared_store.requested.clear()
         moved_bytes = requests = 0
-        for shard in range(shards):
+        for shard in range(children_of(phase, shards)):
             source.requested.clear()
             with tempfile.TemporaryDirectory() as folder:
                 whole = plan(source, Path(folder), size)
                 detect_part(whole, Part(phase, shard, shards), shared_store, 2)
             moved_bytes += sum(box.voxels for box in source.requested)
             requests += len(source.requested)
-        estimate = array(phase, load_of(whole, push=False), needs_of(whole, 2, 8), shards, shards, 2, 8)
-        assert (estimate.pulled_bytes, estimate.boss_requests) == pytest.approx((moved_bytes, requests), rel=0.4)
+        load = load_of(whole, push=False)
+        estimate = phase_of(phase, load, needs_of(whole, 2, 8), Wishes(), shards)
         # a page each, of so few names
-        assert (estimate.s3_puts, estimate.s3_gets) == (
-            len(shared_store.left) + shared_store.requested["names"],
-            shared_store.requested["get"],
-        )
+        puts, gets = len(shared_store.left) + shared_store.requested["names"], shared_store.requested["get"]
+        if phase == "objects":
+            # in a volume so small hardly any block has a synapse
+            assert requests < estimate.boss_requests
+            assert moved_bytes < estimate.pulled_bytes
+            assert (puts, gets) < (estimate.s3_puts, estimate.s3_gets)
+            continue
+        assert (estimate.pulled_bytes, estimate.boss_requests) == pytest.approx((moved_bytes, requests), rel=0.4)
+        assert estimate.s3_puts == puts
+        assert estimate.s3_gets == gets if phase != "contacts" else gets <= estimate.s3_gets < 1.5 * gets
     source.requested.clear()
     shared_store.left.clear()
     shared_store.requested.clear()
     with tempfile.TemporaryDirectory() as folder:
         whole = plan(source, Path(folder), size)
         detect(whole, 2, shared_store=shared_store)
-    last = report(load_of(whole, push=False), needs_of(whole, 2, 8), 2, 8, shards)
+    last = phase_of(LAST, load, needs_of(whole, 2, 8), Wishes(), shards)
     compared = 9 * size[0] * size[1] * size[2] * channels
     assert sum(box.voxels for box in source.requested) <= last.pulled_bytes + compared
-    assert last.s3_gets == shared_store.requested["get"]
-    assert last.s3_puts >= len(shared_store.left) + shared_store.requested["names"]
+    assert 0.8 * last.s3_gets <= shared_store.requested["get"] <= last.s3_gets
+    assert not shared_store.left
 
 
 def test_more_shards_than_blocks_are_refused() -> None:

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.requests import Phase, Run
+from batch.phases import Phase
+from batch.requests import Run
 from batch.runs import finished_blocks
 from batch.status import CANCELLED, JobState, cost_of, describe_error, lost_s, progress, status_text
 from nd_synapse import errors
+from nd_synapse.detection.kinds import Kinds
+from nd_synapse.geometry import Box
 from tests.batch.examples import a_run, keys_of
 
 SPOT = "Host EC2 (instance i-0737c70432d64f82a) terminated."
@@ -116,9 +119,13 @@ def test_a_whole_run_is_printed_line_by_line() -> None:
             state("FAILED", attempt(1, 1, code=1), shard=2),
             state("RUNNABLE", shard=3),
         ],
+        "contacts": [state("PENDING", shard=shard) for shard in range(4)],
+        "join": [state("PENDING")],
+        "objects": [state("PENDING", shard=shard) for shard in range(4)],
         "report": [state("PENDING")],
     }
     finished: dict[Phase, set[str]] = {"statistics": set(keys), "detection": set(keys[:8] + keys[8:10] + keys[16:19])}
+    finished |= {"contacts": set(keys[:16]), "join": set(keys[:3]), "objects": set()}
     text = status_text(run, "2026-01-02T03:04:05+00:00", jobs, [], finished, dollar_an_hour, START_MS / 1000 + 4 * 3600)
     assert text.splitlines() == [
         f"run         {run.address}, submitted 2026-01-02T03:04:05+00:00",
@@ -127,6 +134,9 @@ def test_a_whole_run_is_printed_line_by_line() -> None:
         "detection   1 succeeded, 1 running, 1 failed, 1 runnable; 13 of 32 blocks, 1 of 4 shards complete",
         "  shard 0: Spot took the machine, attempt 1 of 5, 8 of 8 blocks kept",
         "  shard 2: exit code 1, a defect of this program, attempt 1 of 5, 3 of 8 blocks kept",
+        "contacts    4 pending; 16 of 32 blocks, 2 of 4 shards complete",
+        "join        1 pending; 3 of 32 blocks",
+        "objects     4 pending; 0 of 32 blocks, 0 of 4 shards complete",
         "report      1 pending",
         "time        4.00 h since the first container started; 7.00 h of containers that have ended",
         "lost        1.00 h in attempts that failed",
@@ -190,7 +200,7 @@ def test_for_any_blocks_the_shards_add_up_to_the_whole(shards: int, finished: se
     keys = keys_of(run)
     if len(keys) < shards:
         return
-    counts = progress(run, finished)
+    counts = progress(run, "detection", finished)
     assert len(counts) == shards
     assert sum(size for _, size in counts) == len(keys)
     assert sum(done for done, _ in counts) == len(finished & set(keys))
@@ -205,7 +215,7 @@ def test_shards_are_counted_as_the_children_have_them() -> None:
     blocks = list(run.box.tiles(run.block_size, aligned=True))
     for shard in range(5):
         mine = Part("detection", shard, 5).of(blocks)
-        counts = progress(run, {"_".join(map(str, block.start)) for block in mine})
+        counts = progress(run, "detection", {"_".join(map(str, block.start)) for block in mine})
         assert counts[shard] == (len(mine), len(mine))
         assert sum(done for done, _ in counts) == len(mine)
 
@@ -215,5 +225,25 @@ def test_of_two_kinds_of_a_phase_the_one_with_the_most_blocks_counts() -> None:
     names = [
         *("parts-00aa/0_0_0.npz", "parts-00bb/0_0_0.npz", "parts-00bb/0_0_64.npz", "parts-00bb/notes.txt"),
         *("statistics-11/0_0_0.npz", "sums-statistics-11-4/0.npz", "labels-parts-00bb/0_0_0.npz", "run.json"),
+        *(
+            "joined-parts-00bb/0_0_0.npz",
+            "joined-parts-00bb-012345ab/0_0_0.npz",
+            "joined-parts-00bb-012345ab/0_0_64.npz",
+        ),
+        *("contacts-parts-00bb/0_0_0.npz", "failed-contacts-parts-00bb/0_0_0.note", "objects-parts-00bb/0_0_64.npz"),
     ]
-    assert finished_blocks(names) == {"statistics": {"0_0_0"}, "detection": {"0_0_0", "0_0_64"}}
+    assert finished_blocks(names) == {
+        "statistics": {"0_0_0"},
+        "detection": {"0_0_0", "0_0_64"},
+        "contacts": {"0_0_0"},
+        "join": {"0_0_0", "0_0_64"},
+        "objects": {"0_0_64"},
+    }
+
+
+def test_what_says_that_a_block_is_finished_is_what_the_phases_leave_of_it() -> None:
+    """Of several kinds a step leaves one object, under the name of the last."""
+    kinds = Kinds.of("parts-0123456789abcdef", [Box.of_shape((1, 1, 1))])
+    names = [f"{kind}/0_0_0.npz" for kind in (kinds.parts, kinds.contacts, kinds.joined, kinds.objects)]
+    found = finished_blocks(names)
+    assert {phase for phase, keys in found.items() if keys} == {"detection", "contacts", "join", "objects"}
