@@ -23,8 +23,12 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from batch.requests import ARRAYS, request_of
+from nd_synapse.geometry import Box
+from nd_synapse.job.out import NOTE
+from tests.batch.examples import a_run as run_of_batch
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import BossServer
+from tests.fixtures_boss import BossServer, blobs
 from tests.fixtures_s3 import S3Server, start_s3
 from tests.image.conftest import (
     HARDENED,
@@ -39,8 +43,11 @@ from tests.image.conftest import (
     with_token,
 )
 from tests.image.test_run import OUT, SAME
+from tests.in_process import main, restored
 from tests.markdown import fenced, section
 from tests.test_driver import Run, drive
+from tests.test_sources import put
+from tests.volumes_on_disk import write
 
 demand_image()
 
@@ -200,3 +207,52 @@ def test_an_array_of_containers_ends_with_the_bytes_of_a_local_run(
         assert (folder / file).read_bytes() == (local.folder / file).read_bytes(), file
     record = json.loads((folder / "run.json").read_text())
     assert record["resumed_blocks"] == dict.fromkeys(("statistics", "detect"), record["counts"]["blocks"])
+
+
+def test_parts_from_a_zarr_in_s3_to_s3_end_with_the_bytes_of_a_local_run(aws: Aws, tmp_path: Path) -> None:
+    """There is no BOSS and no token; what a child of an array gets from Batch, and not from moto, is its number."""
+    write("ome05.zarr", tmp_path / "volume.zarr", blobs((8, 96, 128), 5, 120))
+    put(aws.server, tmp_path / "volume.zarr", "lab")
+    source, out = "s3://lab/lab/volume.zarr", "s3://lab/found"
+    given = run_of_batch(
+        options=("--source", source, "--out", out, "--no-plots"),
+        box=Box((0, 8), (0, 96), (0, 128)),
+        block_size=(4, 48, 64),
+        blocks=8,
+        shards=SHARDS,
+        queue="nd-synapse-ec2",
+        job_definition="nd-synapse-ec2",
+        bucket=BUCKET,
+        prefix="runs/from-s3",
+    )
+    for phase in given.phases:
+        request = request_of(given, phase)
+        request.pop("arrayProperties", None)
+        for index in range(given.children(phase)):
+            number = {"name": "AWS_BATCH_JOB_ARRAY_INDEX", "value": str(index)}
+            request["containerOverrides"]["environment"] = [number] if phase in ARRAYS else []
+            job = aws.ended(aws.run("batch", "submit-job", "--cli-input-json", json.dumps(request))["jobId"])
+            assert job["status"] == "SUCCEEDED", aws.log_of(job)
+    words = (
+        "--source",
+        str(tmp_path / "volume.zarr"),
+        "--path",
+        str(tmp_path / "local"),
+        "--out",
+        str(tmp_path / "found"),
+    )
+    with restored():
+        assert main("nd-synapse", "run", *words, "--no-plots", "--cpus", "1") == 0
+    (folder,) = (tmp_path / "local").iterdir()
+    client, key = aws.server.client(), folder.name
+    written = {name.removeprefix("found/") for name in aws.server.keys("lab") if name.startswith("found/")}
+    expected = {str(file.relative_to(tmp_path / "found")) for file in (tmp_path / "found").rglob("*") if file.is_file()}
+    assert written == expected
+    for name in sorted(written - {NOTE}):
+        body = client.get_object(Bucket="lab", Key=f"found/{name}")["Body"].read()
+        assert body == (tmp_path / "found" / name).read_bytes(), name
+    for name in SAME:
+        body = client.get_object(Bucket=BUCKET, Key=f"{key}/{name}")["Body"].read()
+        assert body == (folder / name).read_bytes(), name
+    record = json.loads(client.get_object(Bucket=BUCKET, Key=f"{key}/run.json")["Body"].read())
+    assert record["resumed_blocks"] == dict.fromkeys(("statistics", "detect"), 8)
