@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nd_synapse.blocks.grid import key_of
+from nd_synapse.detection.windows import Reach
 from nd_synapse.geometry import Box
 
 __all__ = ["AFTER_PARTS", "Kinds"]
@@ -22,14 +23,16 @@ class Kinds:
     parts: str
     """Measured parts, by the pass before."""
     tail: str
+    reach: Reach
+    """Of the windows in which features are measured."""
     part: str = ""
     """Of a part of a run that knows no more than its own blocks: rows, and what has them, get other names."""
 
     @classmethod
-    def of(cls, parts: str, failed: Iterable[Box]) -> Kinds:
-        """Return the names, given that of the parts and the blocks that have none."""
+    def of(cls, parts: str, failed: Iterable[Box], reach: Reach) -> Kinds:
+        """Return the names, given that of the parts, the blocks that have none, and the reach of windows."""
         keys = ",".join(sorted(map(key_of, failed)))
-        return cls(parts, f"{parts}-{hashlib.sha256(keys.encode()).hexdigest()[:8]}" if keys else parts)
+        return cls(parts, f"{parts}-{hashlib.sha256(keys.encode()).hexdigest()[:8]}" if keys else parts, reach)
 
     @property
     def faces(self) -> str:
@@ -69,7 +72,7 @@ class Kinds:
     @property
     def features(self) -> str:
         """Their features."""
-        return f"features-{self.tail}"
+        return f"features-{self.tail}-{'-'.join(map(str, self.reach))}"
 
     @property
     def numbers(self) -> str:

@@ -193,7 +193,8 @@ class Passes:
 
     def kinds(self, finding: Finding) -> Kinds:
         """Return the names under which the passes after the detection keep what they make."""
-        return Kinds.of(self.plan.parts_kind(finding), (failed.box for failed in self.runner.failed_blocks))
+        failed = (failed_block.box for failed_block in self.runner.failed_blocks)
+        return Kinds.of(self.plan.parts_kind(finding), failed, self.plan.reach)
 
     def touch(self, kinds: Kinds, some: Sequence[Box], wanted: bool = True) -> None:
         """Find what touches across blocks."""

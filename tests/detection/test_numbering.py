@@ -19,7 +19,7 @@ from nd_synapse.detection.layers import LayeredJoin
 from nd_synapse.detection.numbering import number
 from nd_synapse.geometry import Box
 
-KINDS = Kinds.of("parts-00", ())
+KINDS = Kinds.of("parts-00", (), (1, 1, 1))
 
 
 def chosen(store: MemoryStore, box: Box, blocks: list[Box], ids: NDArray[np.uint64]) -> None:
