@@ -62,7 +62,8 @@ ASSUMED = (
 """The assumptions behind the times, besides the speeds, for the reader of a plan."""
 
 ASSUMED_OF_MASKS = (
-    f"masks: {_MASK_BYTES_S[0] / 1e6:.0f} to {_MASK_BYTES_S[1] / 1e6:.0f} MB/s to BOSS and back, mostly zeros"
+    f"masks: {_MASK_BYTES_S[0] / 1e6:.0f} to {_MASK_BYTES_S[1] / 1e6:.0f} MB/s a job to BOSS and back,"
+    f" at most {_MASK_BYTES_S[1] / 1e6:.0f} MB/s in all, mostly zeros"
 )
 """One more, of volumes in BOSS."""
 
@@ -228,7 +229,7 @@ def push(load: Load, jobs: int, at_once: int) -> Phase:
         boss_requests=load.push_requests,
         s3_puts=jobs * (_pages(jobs) + 6 * _pages(load.blocks) + 1),
         s3_gets=fetched,
-        work_s=scaled(_pushing(load), at_once / jobs),
+        work_s=scaled(_pushing(load, at_once), at_once / jobs),
     )
 
 
@@ -294,10 +295,10 @@ def _fetching(blocks: int) -> Range:
     return blocks / fast, blocks / slow
 
 
-def _pushing(load: Load) -> Range:
-    """Return the time of the push."""
+def _pushing(load: Load, at_once: int = 1) -> Range:
+    """Return the time of the push by so many jobs at a time."""
     slow, fast = _MASK_BYTES_S
-    return load.push_bytes / fast, load.push_bytes / slow
+    return load.push_bytes / fast, load.push_bytes / min(at_once * slow, fast)
 
 
 def added(one: Range, other: Range) -> Range:

@@ -18,8 +18,8 @@ __all__ = ["CHILD_S", "MOST_CHILDREN", "pulled_by", "shards_for"]
 MOST_CHILDREN = 10_000
 """Children of an array of AWS Batch at most."""
 
-CHILD_S = 480.0
-"""About how long a child takes: long beside its start, and little to lose with its machine."""
+CHILD_S = 1800.0
+"""About how long a child takes: long beside its start and what it lists in S3; its finished blocks are kept."""
 
 
 def shards_for(box: Box, block_size: Sequence[int], child_s: Callable[[int], float]) -> int:

@@ -130,5 +130,5 @@ def test_for_any_blocks_there_are_few_children_that_take_minutes(blocks: tuple[i
 
 
 def test_children_have_even_parts_of_rows_where_there_are_such() -> None:
-    shards = shards_for(Box.of_shape((2, 245, 245)), (1, 1, 1), lambda shards: 450_000 / shards)
+    shards = shards_for(Box.of_shape((2, 245, 245)), (1, 1, 1), lambda shards: 1_700_000 / shards)
     assert shards == 980
