@@ -20,6 +20,7 @@ import pytest
 
 from nd_synapse.aws.shared_store import S3SharedStore
 from nd_synapse.blocks.shared_store import SharedStore
+from nd_synapse.boss.cutouts import erase_block
 from nd_synapse.errors import StorageError, UnknownNameError, UsageError
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.geometry import Box
@@ -204,9 +205,21 @@ def test_masks_are_pushed_and_proven_by_parts_though_one_is_killed(
     last = run(line("last", "--phase", "report"), environment)
     assert last.returncode == 0, last.stderr
     manifest = next((tmp_path / "last").glob("*/run.json"))
-    assert json.loads(manifest.read_text())["in_boss"]["All"].endswith("read back and equal, by 2 parts")
+    assert json.loads(manifest.read_text())["in_boss"]["All"].endswith("read back and equal; parts that did it: 2")
     check = [sys.executable, "-m", "nd_synapse", "verify", str(manifest.parent)]
     verified = run(check, environment)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    # what somebody wrote since is no proof: the report pushes again
+    remote = server.remote()
+    channel = remote.get_channel(
+        json.loads(manifest.read_text())["in_boss"]["All"].split(",")[0].split("/")[2], "collman_nomads", shared[-8:]
+    )
+    erase_block(remote, channel, Box((26, 32), (0, 96), (0, 96)))
+    again = run(line("again", "--phase", "report"), environment)
+    assert again.returncode == 0, again.stderr
+    manifest = next((tmp_path / "again").glob("*/run.json"))
+    assert json.loads(manifest.read_text())["in_boss"]["All"].endswith("read back and equal")
+    verified = run([*check[:-1], str(manifest.parent)], environment)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 

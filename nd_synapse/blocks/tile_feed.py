@@ -32,7 +32,7 @@ class TileFeed:
         self,
         tiles: Tiles,
         source: Cutouts,
-        reads: Mapping[Box, Box],
+        reads: Mapping[Box, Sequence[Box]],
         halo: Sequence[int],
         pulls: int,
         keep_bytes: int,
@@ -44,7 +44,8 @@ class TileFeed:
         # a tile is needed by many blocks, and is one object to all of them: a box takes more memory than all else
         known: dict[Box, Box] = {}
         needs = {
-            block: [known.setdefault(tile, tile) for tile in tiles.needed(box, halo)] for block, box in reads.items()
+            block: list(dict.fromkeys(known.setdefault(t, t) for box in boxes for t in tiles.needed(box, halo)))
+            for block, boxes in reads.items()
         }
         sizes = {tile: tiles.bytes_of(tile) for tile in known}
         reserve_bytes = 2 * pulls * max((tiles.bytes_of(block) for block in reads), default=0)

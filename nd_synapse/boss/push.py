@@ -49,6 +49,8 @@ __all__ = [
     "connect",
     "held_blocks",
     "historical_link",
+    "holds",
+    "is_ours",
     "neuroglancer_link",
     "push_mask",
     "pushed_blocks",
@@ -322,6 +324,23 @@ def pushed_blocks(destination: Destination, box: Box) -> list[Box]:
     """Return the blocks in which a mask of a box is written and read back."""
     itemsize = np.dtype(destination.datatype).itemsize
     return list(box.tiles(request_size(box.shape, itemsize), aligned=True))
+
+
+def is_ours(remote: BossRemote, destination: Destination) -> bool:
+    """Return whether a channel is there, and described as that of its maker."""
+    try:
+        refuse_taken(remote, destination)
+    except UsageError:  # another maker's, or an unknown name
+        return False
+    return True
+
+
+def holds(remote: BossRemote, destination: Destination, box: Box, mask: Volume, blocks: Sequence[Box]) -> bool:
+    """Return whether a channel equals a mask of a box in some blocks."""
+    channel = find_channel(remote, destination.collection, destination.experiment, destination.channel)
+    return all(
+        np.array_equal(read_cutout(remote, channel, block), _as_mask(mask[block.slices(box.start)])) for block in blocks
+    )
 
 
 def held_blocks(remote: BossRemote, destination: Destination, box: Box) -> Iterator[tuple[Box, NDArray[Any]]]:

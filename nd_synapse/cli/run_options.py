@@ -144,7 +144,7 @@ def _add_results(p: Parser) -> None:
         "--shared", metavar="URL", help="s3://BUCKET/PREFIX or a folder, where parts leave finished blocks"
     )
     parts.add_argument("--phase", choices=PHASES, help="phase of which this job does a part; report: all that remains")
-    add_number(parts, "--shards", 1, _MOST_PARTS, "parts of the phase")
+    add_number(parts, "--shards", 1, _MOST_PARTS, "parts of the phase, as many in every phase")
     add_number(
         parts,
         "--shard",

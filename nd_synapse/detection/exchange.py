@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -51,16 +52,32 @@ class Exchange:
         self.shared_store = shared_store
         self._max_bytes = max_bytes  # what one thing of a block may unpack to
         self._damaged: set[tuple[str, str]] = set()
+        self._shared: set[tuple[str, str]] = set()
+        """What is known to be in the shared store, by kind and key."""
 
-    def unfinished(self, kinds: Sequence[str], blocks: Sequence[Box], wanted: bool) -> list[Box]:
-        """Return the blocks that nobody finished; fetch what other parts finished, if it is wanted."""
+    def unfinished(self, kinds: Sequence[str], blocks: Sequence[Box], wanted: bool, shared: bool = True) -> list[Box]:
+        """Return the blocks that nobody finished; fetch what other parts finished, if it is wanted.
+
+        What an attempt that was killed finished here, and did not leave, is left now if it is to be `shared`.
+        """
         missing = [block for block in blocks if not all(self.store.sound(kind, key_of(block)) for kind in kinds)]
-        if self.shared_store is None or not missing:
+        if self.shared_store is None or not shared:
+            return missing
+        self._leave_what_is_here(kinds, set(blocks) - set(missing), self.shared_store)
+        if not missing:
             return missing
         there = self._names(kinds[-1], self.shared_store)
-        shared = [key_of(block) for block in missing if _name_of(key_of(block)) in there]
-        finished = self._fetch(kinds, shared, self.shared_store) if wanted else set(shared)
+        keys = [key_of(block) for block in missing if _name_of(key_of(block)) in there]
+        finished = self._fetch(kinds, keys, self.shared_store) if wanted else set(keys)
         return [block for block in missing if key_of(block) not in finished]
+
+    def _leave_what_is_here(self, kinds: Sequence[str], blocks: Iterable[Box], shared_store: SharedStore) -> None:
+        """Leave what is finished here and nowhere else."""
+        keys = {key for block in blocks if (kinds[-1], key := key_of(block)) not in self._shared}
+        if keys:
+            there = self._names(kinds[-1], shared_store)
+            self._shared |= {(kinds[-1], key) for key in keys}
+            self.leave_all(kinds, sorted(key for key in keys if _name_of(key) not in there))
 
     def _names(self, kind: str, shared_store: SharedStore) -> set[str]:
         """List what is there of a kind, but for what was found damaged."""
@@ -87,6 +104,7 @@ class Exchange:
             except ValueError as error:
                 self._make_again(kinds[-1], _name_of(key), error)
                 return False
+            self._shared.add((kinds[-1], key))
             return True
 
         pool = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
@@ -120,6 +138,7 @@ class Exchange:
             bodies = [self.store.body(kind, key) for kind in kinds]
             packed = b"".join(part for body in bodies for part in (_LENGTH.pack(len(body)), body))
             self._leave(kinds[-1], _name_of(key), packed)
+            self._shared.add((kinds[-1], key))
 
     def leave_all(self, kinds: Sequence[str], keys: Sequence[str]) -> None:
         """Leave what was made of many blocks, some at a time."""
@@ -165,8 +184,18 @@ class Exchange:
         """Return all of the notes of a kind by their keys."""
         if self.shared_store is None:
             return {}
-        notes = {name: self._note(kind, name, self.shared_store) for name in self._names(kind, self.shared_store)}
-        return {name.removesuffix(".note"): note for name, note in notes.items() if note is not None}
+        names = sorted(self._names(kind, self.shared_store))
+        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch") as pool:
+            notes = list(pool.map(partial(self._note, kind, shared_store=self.shared_store), names))
+        found = zip(names, notes, strict=True)
+        return {name.removesuffix(".note"): note for name, note in found if note is not None}
+
+    def note_of(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Return one note; None if there is none."""
+        name = f"{key}.note"
+        if self.shared_store is None or name not in self._names(kind, self.shared_store):
+            return None
+        return self._note(kind, name, self.shared_store)
 
     def _note(self, kind: str, name: str, shared_store: SharedStore) -> dict[str, Any] | None:
         """Read a note; None if it is damaged."""

@@ -15,6 +15,7 @@ from nd_synapse.detection.choice import choose
 from nd_synapse.detection.failed_faces import FAILED, Face, ids_at
 from nd_synapse.detection.joining import by_block, of_blocks
 from nd_synapse.detection.kinds import Kinds
+from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.workspace import Workspace
 from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
@@ -70,7 +71,7 @@ def gather(workspace: Workspace, box: Box, kinds: Kinds, finding: Finding, failu
     count = len(found["id"])
     # a block without objects has nothing to choose from
     chosen = choose_each(plan.pipeline, _table(workspace, found), finding) if count else Chosen({}, {})
-    # one whose centroid lies in a block that failed has no features; the first mask holds every synapse
+    # one whose centroid lies in a block that failed is no synapse of the table; the first mask holds every one
     first = next(iter(chosen.masks.values()), np.zeros(count, np.bool_))
     is_row = first & ~_in_some(workspace, objects.centres(found, np.arange(count)), failures.blocks)
     masks = {name: is_in & is_row for name, is_in in chosen.masks.items()}
@@ -88,14 +89,15 @@ def gather(workspace: Workspace, box: Box, kinds: Kinds, finding: Finding, failu
     store.save(
         kinds.chosen,
         key_of(box),
-        {"ids": synapses.sums["id"], "count": np.array([count]), "ends": _ends(points), **packed, **seen},
+        {"ids": synapses.sums["id"], "count": np.array([count]), "ends": _ends(plan, points), **packed, **seen},
     )
     store.save(kinds.objects, key_of(box), synapses.packed())
 
 
-def _ends(points: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the first and last place of some voxels (3, n) along each axis, int64 (2, 3); (0, 3) of none."""
-    return np.stack([points.min(axis=1), points.max(axis=1)]) if points.size else np.empty((0, 3), np.int64)
+def _ends(plan: Plan, points: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first and last place along each axis of voxels (3, n) in each block with any, int64 (blocks, 2, 3)."""
+    ends = [np.stack([points[:, some].min(axis=1), points[:, some].max(axis=1)]) for _, some in of_blocks(plan, points)]
+    return np.stack(ends) if ends else np.empty((0, 2, 3), np.int64)
 
 
 def _table(workspace: Workspace, found: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -35,22 +35,16 @@ __all__ = [
 class ColumnFiles(Mapping[str, NDArray[Any]]):
     """Columns of a table, each a mapped file; what was there before under the kind is removed."""
 
-    def __init__(self, store: Store | MemoryStore, kind: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> None:
-        store.drop(kind)
+    def __init__(self) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
-        for number, (name, values) in enumerate(columns):
-            # an array of no elements cannot be mapped
-            if len(values):
-                store.save_plain(kind, str(number), np.asarray(values))
-                values = store.open_plain(kind, str(number))
-            self._columns[name] = values
 
     @classmethod
     def blank(
         cls, store: Store | MemoryStore, kind: str, length: int, types: Mapping[str, np.dtype[Any]]
     ) -> ColumnFiles:
         """Return columns of zeros, to be filled."""
-        blank = cls(store, kind, ())
+        store.drop(kind)
+        blank = cls()
         for number, (name, dtype) in enumerate(types.items()):
             has_rows = length and dtype.itemsize
             blank._columns[name] = (
@@ -87,15 +81,18 @@ def faces_of(labelled: objects.Labelled) -> dict[str, NDArray[Any]]:
     return {"ids": labelled.ids, **planes}
 
 
-def touch(workspace: Workspace, box: Box, kinds: Kinds) -> None:
-    """Save the ids that touch across a face, edge or corner to the blocks that come after one, shape (n, 2)."""
+def touch(workspace: Workspace, box: Box, kinds: Kinds, failed: frozenset[Box]) -> None:
+    """Save the ids that touch across a face, edge or corner to the blocks that come after one, shape (n, 2).
+
+    Blocks that failed have no parts, whatever an earlier attempt may have left of them.
+    """
     plan, store = workspace.plan, workspace.store
     here = store.load(kinds.faces, key_of(box))
     pairs = [np.empty((0, 2), objects.id_dtype(plan.box))]
     for step, beside in later_neighbours(plan, box):
         border = _border(here, step)
         # most corners, and many edges, have no part: nothing is read for them
-        if border.any() and store.has(kinds.parts, key_of(beside)):
+        if beside not in failed and border.any():
             there = store.load(kinds.faces, key_of(beside))
             touching = objects.neighbours_across(border, _border(there, tuple(-s for s in step)))
             sides = zip((here, there), touching.T, strict=True)

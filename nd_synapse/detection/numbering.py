@@ -33,8 +33,8 @@ class Numbered:
     """In their order; empty where no block has an object."""
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     """The columns of the pipeline, of a type that holds all blocks' values, empty."""
-    centres: dict[Box, Box] = field(default_factory=dict)
-    """The blocks in which synapses begin, with the box in which the centroids of these lie."""
+    centres: dict[Box, list[Box]] = field(default_factory=dict)
+    """The blocks in which synapses begin, with boxes in which their centroids lie: one in each block with any."""
 
 
 def number(store: Store | MemoryStore, kinds: Kinds, blocks: Sequence[Box], box: Box) -> Numbered:
@@ -82,8 +82,10 @@ def _ids_of(saved: Mapping[str, NDArray[Any]], block: Box, numbered: Numbered) -
         numbered.columns[name] = np.empty(0, wider)
     ids: NDArray[Any] = saved["ids"]
     if len(ids):
-        low, high = saved["ends"].tolist()
-        numbered.centres[block] = Box(*((start, last + 1) for start, last in zip(low, high, strict=True)))
+        numbered.centres[block] = [
+            Box(*((start, last + 1) for start, last in zip(low, high, strict=True)))
+            for low, high in saved["ends"].tolist()
+        ]
     return ids
 
 

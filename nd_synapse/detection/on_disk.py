@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 MEASURED = "speeds"
 """Kind of the notes in which parts leave how fast they were."""
 
+_MORE_MEMORY = "give it more memory, or fewer --cpus"
+
 _KEEP_BYTES = 2**62
 """What tiles may take on disk where nobody sets a limit."""
 
@@ -99,7 +101,7 @@ class PoolRunner:
 
     def missing(self, step: Step, blocks: Sequence[Box]) -> list[Box]:
         """Return the blocks that nobody finished; fetch what other parts finished, if it is wanted."""
-        return self.exchange.unfinished(step.kinds, blocks, step.wanted)
+        return self.exchange.unfinished(step.kinds, blocks, step.wanted, step.shared)
 
     def leave(self, step: Step, blocks: Sequence[Box]) -> None:
         """Leave what was made of blocks for the other parts of the run."""
@@ -148,7 +150,7 @@ class PoolRunner:
         """Return the feed of blocks whose tiles are pulled as they are needed."""
         plan, means = self._plan, self._means
         check = None if step.name == STATISTICS else self._check_tile
-        reads = {block: step.reads.get(block, block) for block in missing}
+        reads = {block: step.reads.get(block, (block,)) for block in missing}
         return TileFeed(plan.tiles(), means.cutouts(plan), reads, halo, means.pulls, means.keep_bytes, check)
 
     def _check_tile(self, tile: Box) -> None:
@@ -163,10 +165,12 @@ class PoolRunner:
             log.log(level, "%s: block %s failed: %s", step.name, outcome.box, outcome.reason)
             log.debug("%s", outcome.traceback)
             if step.vital:
+                # a worker that died has no traceback: it had too little memory, or was ended
+                remedy = "check the pipeline; job.log has the traceback" if outcome.traceback else _MORE_MEMORY
                 raise DataError(
                     f"step {step.name}, block {outcome.box} and those around it",
                     outcome.reason.removesuffix("."),
-                    "The same command goes on where it was; give it more memory, or fewer --cpus",
+                    f"The same command goes on where it was; {remedy}",
                 )
             if not step.sampled:
                 self.failed_blocks.append(FailedBlock(outcome.box, step.name, outcome.reason, outcome.traceback))

@@ -6,9 +6,9 @@ only save time: whichever of them are done, the result is that of one job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,7 +16,6 @@ from nd_synapse.blocks.block_volume import BlockVolume, overlapping
 from nd_synapse.blocks.grid import DEFAULT_PULLS, key_of
 from nd_synapse.blocks.shared_store import Part, SharedStore
 from nd_synapse.detection.counted import Counted
-from nd_synapse.detection.exchange import Exchange
 from nd_synapse.detection.joining import by_block, later_neighbours
 from nd_synapse.detection.numbering import number
 from nd_synapse.detection.on_disk import MEASURED, Means, PoolRunner, opened
@@ -62,26 +61,29 @@ def detect_part(
     return []
 
 
-@dataclass(frozen=True, slots=True)
 class MasksOfPart:
-    """Masks of a run that are whole in some boxes."""
+    """Masks of a run that are whole in some blocks."""
 
-    volumes: Mapping[str, BlockVolume]
-    identity: str
-    """See `Detection.identity`."""
-    exchange: Exchange
+    def __init__(self, passes: Passes, runner: PoolRunner, whole: _WholeObjects, blocks: Sequence[Box]) -> None:
+        self.exchange = runner.exchange
+        self._passes, self._whole, self._blocks = passes, whole, blocks
+
+    @property
+    def identity(self) -> str:
+        """See `Detection.identity`; one block more that fails while masks are made changes it."""
+        return self._passes.kinds(self._whole.finding).tail
+
+    def volumes(self, names: Sequence[str]) -> dict[str, BlockVolume]:
+        """Make masks."""
+        return self._whole.masks(self._blocks, names)
 
 
 @contextmanager
-def masks_of_part(
-    plan: Plan, part: Part, boxes: Sequence[Box], names: Sequence[str], means: Means
-) -> Iterator[MasksOfPart]:
+def masks_of_part(plan: Plan, part: Part, boxes: Sequence[Box], means: Means) -> Iterator[MasksOfPart]:
     """Yield the masks of a run, whole in some boxes; they are there as long as the context lasts."""
     needed = sorted({block for box in boxes for block in overlapping(box, plan.box, plan.block_size)})
     with opened(plan, means) as (passes, runner):
-        whole = _WholeObjects(plan, part, passes, runner)
-        volumes = whole.masks(needed, names)
-        yield MasksOfPart(volumes, passes.kinds(whole.finding).tail, runner.exchange)
+        yield MasksOfPart(passes, runner, _WholeObjects(plan, part, passes, runner), needed)
 
 
 def _count(plan: Plan, part: Part, mine: Sequence[Box], means: Means) -> list[FailedBlock]:
@@ -212,11 +214,16 @@ class _WholeObjects:
         passes, kinds = self._passes, self._kinds
         # the rows are those of the whole run only when all blocks are known; the places are what is needed here
         numbered = number(self._runner.exchange.store, kinds, some, self._plan.box)
-        if "padding" in self.finding:
-            reach = surroundings(self._plan.reach)
-            regions = (box.grown(reach, self._plan.box) for box in numbered.centres.values())
-            passes.count(sorted({near for region in regions for near in _counted(self._plan, [region], self.finding)}))
+        # voxels are compared with what was counted, and padding is in what was counted around them
+        reach = surroundings(self._plan.reach)
+        regions = [box.grown(reach, self._plan.box) for boxes in numbered.centres.values() for box in boxes]
+        passes.count(sorted({near for region in regions for near in self._around(region)}))
         passes.measure(kinds, self.finding, numbered, some)
+
+    def _around(self, region: Box) -> list[Box]:
+        """Return the blocks of which it has to be known what was counted, to measure in a region."""
+        own = list(overlapping(region, self._plan.box, self._plan.block_size))
+        return [*own, *_counted(self._plan, [region], self.finding)] if "padding" in self.finding else own
 
 
 def _leave_speeds(part: Part, runner: PoolRunner) -> None:

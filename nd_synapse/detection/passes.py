@@ -198,7 +198,8 @@ class Passes:
 
     def touch(self, kinds: Kinds, some: Sequence[Box], wanted: bool = True) -> None:
         """Find what touches across blocks."""
-        self.runner.run(self.touching(kinds, wanted), partial(touch, kinds=kinds), some)
+        failed = frozenset(failed_block.box for failed_block in self.runner.failed_blocks)
+        self.runner.run(self.touching(kinds, wanted), partial(touch, kinds=kinds, failed=failed), some)
 
     def touching(self, kinds: Kinds, wanted: bool = True) -> Step:
         """Return the step that finds what touches."""

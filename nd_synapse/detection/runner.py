@@ -29,7 +29,7 @@ class Step:
     """Whether other parts of the run get what it finished."""
     wanted: bool = True
     """Whether what other parts finished is fetched; else their blocks are only left out."""
-    reads: Mapping[Box, Box] = field(default_factory=dict)
+    reads: Mapping[Box, Sequence[Box]] = field(default_factory=dict)
     """Of blocks that read other voxels than their own: which, without the halo."""
     fails_for_all: bool = False
     """Whether other parts of the run hear of blocks that fail."""

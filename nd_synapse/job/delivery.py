@@ -265,7 +265,7 @@ def push(
             outcome.in_boss[name] = f"failed: {error}"
             continue
         found = outcome.detection.mask_voxels[name] if name in proven else pushed.voxels_found
-        by_parts = f", by {proven[name]} parts" if name in proven else ""
+        by_parts = f"; parts that did it: {proven[name]}" if name in proven else ""
         outcome.in_boss[name] = f"{destinations[name]}, {found:,} voxels, read back and equal{by_parts}"
         outcome.links[name] = pushed.link
         views[f"{name} neuroglancer"] = boss_push.neuroglancer_link(

@@ -28,29 +28,48 @@ def push_part(
     mine = part.of(push.pushed_blocks(destinations[masks[0]], plan.box))
     if not mine:
         return
-    with masks_of_part(plan, part, mine, masks, means) as found:
+    key = f"{part.index}-of-{part.count}"
+    with masks_of_part(plan, part, mine, means) as found:
+
+        def is_proven(name: str) -> bool:
+            note = found.exchange.note_of(_kind(found.identity, destinations[name]), key)
+            return note is not None and push.is_ours(source.remote, destinations[name])
+
+        if all(map(is_proven, masks)):
+            log.info("part %s of the masks was pushed and read back before", key)
+            return
+        volumes = found.volumes(masks)
         for name in masks:
-            kind, key = _kind(found.identity, destinations[name]), f"{part.index}-of-{part.count}"
-            if key in found.exchange.notes_of(kind):
-                log.info("mask %s: part %s was pushed and read back before", name, key)
-                continue
-            pushed = push.push_mask(
-                source.remote, destinations[name], plan.box, found.volumes[name], source.frame, only=mine
-            )
+            pushed = push.push_mask(source.remote, destinations[name], plan.box, volumes[name], source.frame, only=mine)
+            kind = _kind(found.identity, destinations[name])
             found.exchange.leave_note(kind, key, {"voxels": pushed.voxels_found})
 
 
 def proven(
-    plan: Plan, shared_store: SharedStore, detection: Detection, name: str, destination: push.Destination
+    plan: Plan,
+    shared_store: SharedStore,
+    detection: Detection,
+    name: str,
+    source: NeuroDataResource,
+    destination: push.Destination,
 ) -> int | None:
-    """Return how many parts pushed a mask and read all of it back; None if some of it is not proven."""
+    """Return how many parts pushed a mask and read all of it back; None if some of it is not proven.
+
+    Another run may have written to the channel since: it must be described as this run's, and one block of each part
+    is read once more.
+    """
     notes = Exchange(plan.store(), shared_store, 0).notes_of(_kind(detection.identity, destination))
-    for count in {key.partition("-of-")[2] for key in notes}:
-        of_count = [note for key, note in notes.items() if key.endswith(f"-of-{count}")]
-        blocks = len(push.pushed_blocks(destination, plan.box))
-        voxels = sum(int(note["voxels"]) for note in of_count)
-        if len(of_count) == min(int(count), blocks) and voxels == detection.mask_voxels[name]:
-            return len(of_count)
+    blocks = push.pushed_blocks(destination, plan.box)
+    for count in {int(key.partition("-of-")[2]) for key in notes}:
+        filled = [part for part in (Part("push", index, count) for index in range(count)) if part.of(blocks)]
+        keys = [f"{part.index}-of-{count}" for part in filled]
+        if not set(keys) <= notes.keys():
+            continue
+        voxels = sum(int(notes[key]["voxels"]) for key in keys)
+        some = [part.of(blocks)[0] for part in filled]
+        if voxels == detection.mask_voxels[name] and push.is_ours(source.remote, destination):
+            is_same = push.holds(source.remote, destination, plan.box, detection.masks[name], some)
+            return len(filled) if is_same else None
     return None
 
 

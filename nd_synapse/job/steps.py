@@ -105,10 +105,13 @@ def _proven(ready: _Prepared, shared_store: SharedStore | None, detection: Detec
     """Return the masks that parts of the run pushed and read back, with the number of these parts."""
     if shared_store is None:
         return {}
-    from nd_synapse.job.pushed import proven  # intern is imported only where it is used
+    from nd_synapse.boss.resource import NeuroDataResource  # intern is imported only where it is used
+    from nd_synapse.job.pushed import proven
 
+    source, destinations = ready.source, ready.destinations
+    assert isinstance(source, NeuroDataResource), "a job pushes only into the BOSS that it reads"
     parts = {
-        name: proven(ready.plan, shared_store, detection, name, ready.destinations[name]) for name in detection.masks
+        name: proven(ready.plan, shared_store, detection, name, source, destinations[name]) for name in detection.masks
     }
     return {name: count for name, count in parts.items() if count is not None}
 
@@ -131,13 +134,19 @@ def run_part(job: Job, part: Part, folder: ResultFolder, progress: Progress) -> 
     with _discarding(folder):
         shared_store = open_shared_store(job.shared or "")
         ready = _prepared(job, folder)
+        if part.phase == "push" and not ready.destinations:
+            remedy = "Leave the phase out; --phase report ends the run"
+            raise UsageError("--phase push", "this job writes no masks to BOSS", remedy)
     log.info("part %d of %d (%s)", part.index, part.count, part.phase)
     is_service = ready.source.is_service
     if part.phase == "push":
-        _push_part(ready, part, Means(job.cpus, progress, shared_store=shared_store, shares_tiles=is_service))
-        _clear(folder)
-        return
-    failed = detect_part(ready.plan, part, shared_store, job.cpus, progress, shares_tiles=is_service, **_pulling(job))
+        means = Means(job.cpus, progress, shared_store=shared_store, shares_tiles=is_service, **_pulling(job))
+        _push_part(ready, part, means)
+        failed = []
+    else:
+        failed = detect_part(
+            ready.plan, part, shared_store, job.cpus, progress, shares_tiles=is_service, **_pulling(job)
+        )
     log.info("part %d of %d is done, %d of its blocks failed", part.index, part.count, len(failed))
     _clear(folder)
 
@@ -147,10 +156,7 @@ def _push_part(ready: _Prepared, part: Part, means: Means) -> None:
     from nd_synapse.boss.resource import NeuroDataResource  # intern is imported only where it is used
     from nd_synapse.job.pushed import push_part
 
-    if not isinstance(ready.source, NeuroDataResource) or not ready.destinations:
-        raise UsageError(
-            "--phase push", "this job writes no masks to BOSS", "Leave the phase out; --phase report ends the run"
-        )
+    assert isinstance(ready.source, NeuroDataResource), "a job pushes only into the BOSS that it reads"
     push_part(ready.plan, part, ready.source, ready.destinations, means)
 
 

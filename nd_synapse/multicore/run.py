@@ -138,7 +138,7 @@ def run_parallel(
         tiles = Tiles(store, "tiles", resource.box, size, dtypes)
         missing = [block for block in blocks if not is_finished(store, block)]
         feed = TileFeed(
-            tiles, resource, {block: block for block in missing}, margin, pulls, _keep_bytes(tiles, blocks, load)
+            tiles, resource, {block: (block,) for block in missing}, margin, pulls, _keep_bytes(tiles, blocks, load)
         )
         failed = _run(
             partial(run_on_block, function=function, halo=margin),

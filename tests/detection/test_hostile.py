@@ -327,7 +327,7 @@ def fed(
     """Return a feed of blocks in a row."""
     source = source or Arrays(pre=np.ones(ROW.shape, np.uint8))
     tiles = Tiles(Store(folder), "tiles", ROW, TILE, {"pre": np.dtype(np.uint8)})
-    return TileFeed(tiles, source, {tile: tile for tile in ROW.tiles(TILE)}, reach, pulls, keep_bytes, pulled)
+    return TileFeed(tiles, source, {tile: (tile,) for tile in ROW.tiles(TILE)}, reach, pulls, keep_bytes, pulled)
 
 
 def on_disk(folder: Path) -> int:

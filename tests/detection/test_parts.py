@@ -6,6 +6,7 @@ import random
 import tempfile
 import tracemalloc
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
-from nd_synapse.errors import DataError, UnknownNameError, UsageError
+from nd_synapse.errors import DataError, StoppedError, UnknownNameError, UsageError
 from nd_synapse.geometry import Box, Range
 from nd_synapse.pipeline.contract import Detected, Finding, Place, Summary
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -283,6 +284,45 @@ def test_voxels_that_changed_between_the_parts_end_the_run() -> None:
         detect_part(plan(source, Path(folder), SIZE), Part("detection", 0, 1), shared_store, 1)
     with tempfile.TemporaryDirectory() as folder, pytest.raises(DataError, match="another --shared"):
         detect(plan(source, Path(folder), SIZE), 1, shared_store=shared_store)
+
+
+def test_voxels_that_changed_before_the_objects_were_measured_end_the_run() -> None:
+    source, shared_store = Arrays(**volume(built("nomads-unsupervised"), BOX.shape, np.uint8, "spots", 3)), Memory()
+    before = [part for part in every_part(2) if part.phase != "objects"]
+    for part in before:
+        with tempfile.TemporaryDirectory() as folder:
+            detect_part(plan(source, Path(folder), SIZE), part, shared_store, 1)
+    other = Arrays(**{name: voxels // 2 for name, voxels in source.data.items()})
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(DataError, match="changed while the job was running"):
+        detect_part(plan(other, Path(folder), SIZE), Part("objects", 0, 2), shared_store, 1)
+
+
+class Ending(Memory):
+    """A shared block store whose job ends when it leaves something of a kind, before it is there."""
+
+    ends_at = ""
+
+    def put(self, kind: str, name: str, body: bytes, *, replaces: bool = False) -> None:
+        if self.ends_at and kind.startswith(self.ends_at):
+            raise StoppedError("the job", "it was stopped", "Begin it again")
+        super().put(kind, name, body, replaces=replaces)
+
+
+@pytest.mark.parametrize("kind", ["statistics", "parts", "contacts", "joined", "objects", "features"])
+def test_what_a_stopped_attempt_did_not_leave_the_next_one_in_its_folder_leaves(tmp_path: Path, kind: str) -> None:
+    source, shared_store = Arrays(**volume(built("nomads-unsupervised"), BOX.shape, np.uint8, "spots", 3)), Ending()
+    for part in every_part(1):
+        folder = tmp_path / part.phase
+        folder.mkdir()
+        shared_store.ends_at = kind
+        with suppress(StoppedError):
+            detect_part(plan(source, folder, SIZE), part, shared_store, 1)
+        shared_store.ends_at = ""
+        detect_part(plan(source, folder, SIZE), part, shared_store, 1)
+    left = [of.split("-")[0] for of, _ in shared_store.things]
+    assert {of: left.count(of) for of in ("statistics", "parts", "contacts", "joined", "objects")} == dict.fromkeys(
+        ("statistics", "parts", "contacts", "joined", "objects"), BLOCKS
+    )
 
 
 @given(count=st.integers(1, 40), blocks=st.integers(0, 60))
