@@ -31,7 +31,7 @@ def chosen(store: MemoryStore, box: Box, blocks: list[Box], ids: NDArray[np.uint
         saved = {
             "ids": ids[here],
             "count": np.array([here.sum()]),
-            "ends": np.array([block.start, np.subtract(block.stop, 1)]),
+            "ends": np.array([[block.start, np.subtract(block.stop, 1)]]),
             "mask All": np.ones(here.sum(), np.bool_),
         }
         store.save(KINDS.chosen, key_of(block), saved)
