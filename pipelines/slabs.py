@@ -13,12 +13,12 @@ from nd_synapse.pipeline.contract import Place
 
 __all__ = ["Scratch", "grown", "inside", "slabs", "trimmed", "with_halo"]
 
-_SECTIONS, _ROWS = 8, 48
+_SECTIONS, _ROWS = 8, 40
 """A slab: small enough for the steps in between to stay in a core's cache, large enough for two threads not to wait for
 each other after every step."""
 
 _FEWEST_ROWS = 16
-_VOXELS = 8 * 48 * 1344
+_VOXELS = 8 * 40 * 1344
 
 
 class Scratch:

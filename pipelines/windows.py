@@ -173,11 +173,12 @@ def _centre_sums(
             np.add(into, values[k : k + n], out=into)
     by_row: _Columns = (columns, None)
     if cy and step == 1:
-        pairs_of_rows = scratch.take("pairs of rows", columns[:, 1:].shape, unsigned)
+        # the wide voxels are not needed any more
+        pairs_of_rows = scratch.take("wide", columns[:, 1:].shape, unsigned)
         by_row = (columns, np.add(columns[:, :-1], columns[:, 1:], out=pairs_of_rows))
     inner = scratch.take("inner", (z, len(range(first, y, step)), voxels.shape[2]), unsigned)
     _row_sums(None, _from(by_row, first + sy - cy), range(cy + 1), inner, step)
-    centres, pairs = (scratch.take(name, inner.shape, unsigned) for name in ("wide", "outer"))
+    centres, pairs = (scratch.take(name, inner.shape, unsigned) for name in ("centres", "outer"))
     # a window begins where its result is put
     _sliding_sums(inner.reshape(-1)[sx - cx :], 2 * cx + 1, pairs.reshape(-1), centres.reshape(-1))
     return by_row, inner, centres

@@ -121,7 +121,7 @@ def test_other_damage_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for number in range(10):
         folder = tmp_path / str(number)
         with pytest.raises(Killed):
-            run(source, folder, monkeypatch, chance.choice(["learn", "find", "features", "write_masks"]))
+            run(source, folder, monkeypatch, chance.choice(["learn", "find", "measure", "write_masks"]))
         files = [path for path in sorted(folder.glob("*/*")) if path.suffix in (".npy", ".npz")]
         chance.choice(DAMAGE)(chance.choice(files))
         same(run(source, folder, monkeypatch), clean)
