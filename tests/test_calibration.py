@@ -138,10 +138,11 @@ def test_a_plan_for_batch_computes_with_the_speeds_of_a_run() -> None:
     calibrated = planned(plan_over(TERAVOXEL), Wishes(shards=1000, speeds=slower))
     assert "as measured in a run" in calibrated.as_text()
     assert "5 to 20 million" in assumed.as_text()
-    assert all(
-        one.work_s[0] > 1.8 * other.work_s[0] for one, other in zip(calibrated.phases, assumed.phases, strict=True)
-    )
-    assert calibrated.cost.on_demand[0] > 1.8 * assumed.cost.on_demand[0]
+    # the other phases read what was found, which has speeds of its own
+    both = zip(calibrated.phases, assumed.phases, strict=True)
+    slowed = {one.name for one, other in both if one.work_s[0] > 1.8 * other.work_s[0]}
+    assert {"statistics", "detection"} <= slowed
+    assert calibrated.cost.on_demand[0] > 1.3 * assumed.cost.on_demand[0]
     json.dumps(calibrated.as_json())
     needs = needs_of(plan_over(TERAVOXEL), 2, 8)
     assert replace(needs, speeds=ASSUMED).seconds(2, 8) == needs.seconds(2, 8)

@@ -56,7 +56,10 @@ def requested(*words: str, **environ: str) -> Job:
         (["--blok-size", "1,1,1"], "unrecognized option --blok-size; the closest is --block-size"),
         (["--tokn", TOKEN], "unrecognized option --tokn; the closest is --token"),
         (["--frobnicate", "--zz"], "unrecognized options --frobnicate --zz."),
-        (["--phase", TOKEN], "invalid choice; choose from 'statistics', 'detection', 'report'"),
+        (
+            ["--phase", TOKEN],
+            "invalid choice; choose from 'statistics', 'detection', 'contacts', 'join', 'objects', 'push', 'report'",
+        ),
         (["--quiet=" + TOKEN], "it takes no value"),
         ([TOKEN], "it has a word that belongs to no option; a volume is given by --source URI"),
         (["--pipeline", "nomads-unsupervized"], "there is no such pipeline; there are nomads-unsupervised, "),
