@@ -44,7 +44,7 @@ def contrast(channels: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     return np.clip(found, 0, 255).astype(np.uint8)
 
 
-contrast.halo = HALO  # type: ignore[attr-defined]
+contrast.halo = HALO  # type: ignore[attr-defined] # the way to declare it
 
 
 def bright(channels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
@@ -85,7 +85,7 @@ def pool(volume: str, out: str) -> None:
     """Run the function by `multiprocessing.Pool`; its processes write into one file."""
     import zarr
 
-    shape = zarr.open_group(volume, mode="r")[CHANNELS[0]].shape  # type: ignore[union-attr]
+    shape = zarr.open_group(volume, mode="r")[CHANNELS[0]].shape  # type: ignore[union-attr] # an array
     np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=shape)
     with multiprocessing.Pool(PROCESSES, _open, (volume, out)) as workers:
         workers.map(_contrast_of, list(blocks(shape)), chunksize=1)

@@ -58,7 +58,7 @@ class GoogleStore:
     given: list[str] = field(default_factory=list)
     """All tokens, in their order."""
     elsewhere: str = ""
-    """Where the store sends whoever asks for an object."""
+    """Where the store sends a client that asks for an object."""
     requests: list[tuple[str, bool, int]] = field(default_factory=list)
     """Paths, whether a token came with them, and the status of the response."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -157,7 +157,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def start_store(folder: Path, **how: Any) -> Iterator[GoogleStore]:
-    """Serve the buckets that are the folders of a folder, and tokens to whoever has the key."""
+    """Serve the buckets that are the folders of a folder, and tokens to clients that have the key."""
     store = GoogleStore(folder, rsa.generate_private_key(public_exponent=65537, key_size=2048), **how)
     with _Server(("127.0.0.1", 0), partial(_Handler, store)) as server:
         store.url = f"http://127.0.0.1:{server.server_port}"

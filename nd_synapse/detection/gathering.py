@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Failures:
     """The blocks without parts."""
 
     blocks: frozenset[Box] = frozenset()
-    faces: Mapping[Box, Sequence[Face]] | None = None
+    faces: Mapping[Box, Sequence[Face]] = field(default_factory=dict)
     """The blocks beside them, with their faces there."""
 
 
@@ -166,7 +166,7 @@ class _Piece:
         block, parts = of_block
         columns = {name: values[rows] for name, values in parts.items()}
         rims = [np.zeros(len(rows), np.int64) for _ in objects.RIMS]
-        for axis, side in (failures.faces or {}).get(block, ()):
+        for axis, side in failures.faces.get(block, ()):
             touching = ids_at(workspace.store.load(kinds.faces, key_of(block)), (axis, side))
             rims[side][np.isin(columns["id"], touching)] = FAILED
         return cls(owners, columns, rims)

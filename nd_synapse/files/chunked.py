@@ -88,7 +88,7 @@ class Folder:
                     if count > _EACH and count % _SOME:
                         yield path
                     else:
-                        seen = os.stat(path)  # noqa: PTH116
+                        seen = os.stat(path)  # noqa: PTH116 - as above
                         yield f"{path} {seen.st_size} {seen.st_mtime_ns}"
 
 

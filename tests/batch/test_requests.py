@@ -59,7 +59,7 @@ def test_a_run_is_four_arrays_and_two_jobs_each_after_the_one_before() -> None:
     assert run.phases == ("statistics", "detection", "contacts", "join", "objects", "report")
     assert ARRAYS == ("statistics", "detection", "contacts", "objects", "push")
     after_each: list[str | None] = [None, *"abcde"]
-    requests = [request_of(run, phase, after) for phase, after in zip(run.phases, after_each, strict=True)]  # type: ignore[arg-type]
+    requests = [request_of(run, phase, after) for phase, after in zip(run.phases, after_each, strict=True)]  # type: ignore[arg-type] # names of jobs
     sizes = [request.get("arrayProperties", {}).get("size") for request in requests]
     assert sizes == [4, 4, 4, None, 4, None]
     after = [request.get("dependsOn") for request in requests]

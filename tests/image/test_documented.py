@@ -87,7 +87,7 @@ def test_the_image_is_built_and_demonstrated_as_readme_says(image: str, another:
 @pytest.fixture
 def s3_image(image: str) -> str:
     """Return the published image of the S3 server; where no registry answers, one with the same server."""
-    published, version = PUBLISHED.search(COMPOSE_FILE.read_text(encoding="utf-8")).groups()  # type: ignore[union-attr]
+    published, version = PUBLISHED.search(COMPOSE_FILE.read_text(encoding="utf-8")).groups()  # type: ignore[union-attr] # it is there
     stand_in = f"nd-synapse-moto:{version}"
     for name in (published, stand_in):
         if docker("image", "ls", "--quiet", name):
