@@ -112,6 +112,7 @@ def single(server: BossServer, environment: dict[str, str], tmp_path_factory: py
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
     server: BossServer, environment: dict[str, str], s3_server: S3Server, single: Path, shared: str, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def attempts(line: list[str], environment: dict[str, str], index: int, kills: ra
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("shards", [1, 3, 7])
 def test_any_number_of_parts_each_done_twice_at_once_after_kills_ends_with_the_bytes_of_one_job(
     server: BossServer, environment: dict[str, str], single: Path, shared: str, shards: int, tmp_path: Path
@@ -181,6 +183,7 @@ def test_any_number_of_parts_each_done_twice_at_once_after_kills_ends_with_the_b
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_masks_are_pushed_and_proven_by_parts_though_one_is_killed(
     server: BossServer, environment: dict[str, str], shared: str, tmp_path: Path
 ) -> None:
