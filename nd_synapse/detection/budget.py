@@ -51,7 +51,7 @@ _REPORT_BYTES = 450 * 2**20
 """What the parent has when it draws, after the workers have ended."""
 
 _FEW_ROWS, _MOST_ROWS = 10**5, 10**6
-_ROW_BYTES = 600
+_ROW_BYTES = 400
 """What it has more for a row beyond few; of more than most it draws a sample."""
 
 PAIR_BYTES = 340
