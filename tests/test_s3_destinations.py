@@ -10,10 +10,7 @@ from botocore.session import get_session
 
 from nd_synapse.aws import bucket
 from nd_synapse.aws.bucket import check_bucket
-from nd_synapse.errors import (
-    PermissionDeniedError,
-    UsageError,
-)
+from nd_synapse.errors import PermissionDeniedError, UsageError
 from nd_synapse.job.upload import upload_folder
 from tests.faults.faulty_s3 import Plan, Rule, through_proxy
 from tests.uploads import PREFIX, Faulty, faulty_s3, folder

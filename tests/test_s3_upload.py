@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nd_synapse.aws.bucket import Bucket
-from nd_synapse.errors import (
-    StorageError,
-    UsageError,
-)
+from nd_synapse.errors import StorageError, UsageError
 from nd_synapse.job.upload import compare_folder, upload_folder
 from tests.uploads import PREFIX, Faulty, faulty_s3, folder
 
