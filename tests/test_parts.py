@@ -25,9 +25,9 @@ from nd_synapse.errors import StorageError, UnknownNameError, UsageError
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.geometry import Box
 from tests.conftest import REPOSITORY
+from tests.driver.runs import PREDICTIONS, where
 from tests.fixtures_boss import BossServer, fill, spots, start_boss
 from tests.fixtures_s3 import S3Server
-from tests.test_driver import PREDICTIONS, where
 
 SHAPE = (12, 96, 96)
 VOLUME = Box.of_shape(SHAPE)

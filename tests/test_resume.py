@@ -23,8 +23,8 @@ from nd_synapse.geometry import Box
 from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.ingest import ingest
 from tests.conftest import REPOSITORY
+from tests.driver.runs import PREDICTIONS, drive, where
 from tests.fixtures_boss import BossServer, fill, spots, start_boss
-from tests.test_driver import PREDICTIONS, drive, where
 
 SHAPE = (12, 96, 96)
 VOLUME = Box.of_shape(SHAPE)

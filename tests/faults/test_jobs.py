@@ -14,12 +14,12 @@ import pytest
 
 from nd_boss import Patience
 from nd_synapse.errors import UnavailableError
+from tests.driver.runs import drive, where
 from tests.faults import __main__ as table
 from tests.faults.boss_plan import FAULTS, FaultPlan, Rule
 from tests.faults.jobs import BOX, Bench, bench
 from tests.faults.plans import ERRORS, RETRIED, Case, cases, mixture
 from tests.fixtures_boss import BossServer, start_boss
-from tests.test_driver import drive, where
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -29,6 +29,7 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.out import NOTE
 from tests.batch.examples import a_run as run_of_batch
 from tests.conftest import REPOSITORY
+from tests.driver.runs import Run, drive
 from tests.fixtures_boss import BossServer, blobs
 from tests.fixtures_s3 import S3Server, start_s3
 from tests.image.conftest import (
@@ -46,7 +47,6 @@ from tests.image.conftest import (
 from tests.image.test_run import OUT, SAME
 from tests.in_process import main, restored
 from tests.markdown import fenced, section
-from tests.test_driver import Run, drive
 from tests.test_parts import phases
 from tests.test_sources import put
 from tests.volumes_on_disk import write

@@ -15,6 +15,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from tests.driver.runs import PREDICTIONS, Run, drive
 from tests.fixtures_boss import BossServer, start_boss
 from tests.fixtures_s3 import S3Server
 from tests.image.conftest import (
@@ -31,7 +32,6 @@ from tests.image.conftest import (
     with_s3,
     with_token,
 )
-from tests.test_driver import PREDICTIONS, Run, drive
 
 demand_image()
 
