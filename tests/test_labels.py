@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import pickle
+import resource
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 import zarr
@@ -18,11 +23,15 @@ from hypothesis.extra import numpy as hnp
 
 import driver
 from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.outcome import Detection
+from nd_synapse.errors import LimitError, NDSynapseError, StorageError
 from nd_synapse.files import masks as mask_files
 from nd_synapse.files import multiscale
 from nd_synapse.files.halving import halved
-from nd_synapse.files.multiscale import Pyramid, write_labelled
+from nd_synapse.files.multiscale import Labelled, Pyramid
+from nd_synapse.files.zarr_shards import ZSTD_LEVEL, chunks_of, packed
 from nd_synapse.geometry import Box
+from nd_synapse.job.label_files import write_labels
 from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.leftovers import clear_results
 from nd_synapse.job.manifest import read_run_file
@@ -51,6 +60,17 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "synapses.csv").read_text().splitlines()))
+
+
+def write_labelled(folder: Path, mask: Any, ids: Any, pyramid: Pyramid) -> None:
+    image = Labelled(folder, ("synapses",), ids.dtype, pyramid)
+    image.create("mask")
+    for shard in image.shards(0):
+        image.write_finest(shard, {"synapses": mask}, ids)
+    for level in range(1, len(pyramid.factors())):
+        # any order will do
+        for shard in reversed(image.shards(level)):
+            image.write_coarser(level, shard)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -208,13 +228,12 @@ def test_a_level_is_halved_from_the_one_before_it_across_shards(
 ) -> None:
     monkeypatch.setattr(multiscale, "CHUNK", (2, 8, 8))
     monkeypatch.setattr(multiscale, "SHARD", (4, 16, 16))
-    monkeypatch.setattr(multiscale, "_PIECE", (2, 8, 8))
     monkeypatch.setattr(multiscale, "_PLANE", 20)
     rng = np.random.default_rng(2)
     ids = (rng.integers(1, 2**31, (9, 70, 45)) * (rng.random((9, 70, 45)) < 0.05)).astype(np.uint32)
     mask = (ids != 0) * np.uint8(255)
     pyramid = Pyramid(Box.of_shape(ids.shape, (1, 2, 3)), (70.0, 50.0, 50.0))
-    write_labelled(tmp_path / "x.zarr", "mask", {"synapses": mask}, ids, pyramid)
+    write_labelled(tmp_path / "x.zarr", mask, ids, pyramid)
     group = zarr.open_group(tmp_path / "x.zarr", mode="r")
     levels = [np.asarray(group[f"labels/synapses/{level}"]) for level in range(3)]
     assert levels[0].tobytes() == ids.tobytes()
@@ -254,8 +273,7 @@ def test_what_is_kept_of_unpacked_blocks_is_bounded_and_each_is_read_right(monke
     found = detect_arrays(registry.build("nomads-unsupervised", {}), blobs(), SIZE_NM, block_size=(4, 32, 32))
     labels = np.asarray(found.labels)
     assert labels.dtype == np.uint32
-    read: Any = found.labels._read
-    blocks = read.__closure__[0].cell_contents
+    blocks: Any = found.labels._read
     assert 0 < blocks._kept_bytes <= 4000 + 1024 + 8 * 4 * 32 * 32
     assert len(blocks._kept) < 18
     np.testing.assert_array_equal(np.bincount(labels.ravel())[1:], found.table["voxels"])
@@ -279,5 +297,121 @@ def test_no_more_than_a_shard_is_in_memory(tmp_path: Path, monkeypatch: pytest.M
     ids = (np.random.default_rng(2).random((9, 70, 45)) < 0.05).astype(np.uint32)
     labels, mask = Recording(ids), Recording(ids.astype(np.uint8) * np.uint8(255))
     pyramid = Pyramid(Box.of_shape(ids.shape), (70.0, 50.0, 50.0))
-    write_labelled(tmp_path / "x.zarr", "mask", {"synapses": mask}, labels, pyramid)
+    write_labelled(tmp_path / "x.zarr", mask, labels, pyramid)
     assert labels.most == mask.most == 4 * 16 * 16
+
+
+# shards
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from((np.uint8, np.uint32, np.uint64)))
+def test_a_shard_has_the_bytes_that_zarr_writes(data: st.DataObject, dtype: type) -> None:
+    """For any part of a shard that a volume fills, and however many of its chunks are of zeros."""
+    shard, chunk = (4, 12, 8), (2, 4, 4)
+    shape = data.draw(st.tuples(*(st.integers(1, n) for n in shard)))
+    voxels = data.draw(hnp.arrays(dtype, shape, fill=st.just(0)))
+    store = zarr.storage.MemoryStore()
+    codec = zarr.codecs.ZstdCodec(level=ZSTD_LEVEL)
+    array = zarr.create_array(store, shape=shape, dtype=dtype, chunks=chunk, shards=shard, compressors=codec)
+    array[:] = voxels
+    written = store._store_dict.get("c/0/0/0")
+    body = packed(voxels, shard, chunk)
+    assert body == (None if written is None else written.to_bytes())
+    whole: np.ndarray = np.zeros(shard, dtype)
+    for place, part in [] if body is None else chunks_of(body, shard, chunk, dtype):
+        whole[place.slices()] = part
+    np.testing.assert_array_equal(whole[Box.of_shape(shape).slices()], voxels)
+    assert np.count_nonzero(whole) == np.count_nonzero(voxels)
+
+
+# many shards, in workers
+
+
+class Drawn:
+    """A volume that is drawn from a seed wherever it is read, or does something else there."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: type, fault: str = "") -> None:
+        self.shape, self.dtype, self.fault = shape, np.dtype(dtype), fault
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> np.ndarray:
+        if self.fault == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault:
+            raise ValueError(self.fault)
+        rng = np.random.default_rng([part.start for part in index])
+        inside = rng.random([part.stop - part.start for part in index]) < 0.02
+        # numpy.uint8 is for masks
+        return inside * np.uint8(255) if self.dtype == np.uint8 else (inside * rng.integers(1, 2**31)).astype(np.uint32)
+
+
+SHARDS = (40, 600, 520)
+
+
+def written(folder: Path, workers: int, fault: str = "") -> dict[str, str]:
+    masks = {"synapses": Drawn(SHARDS, np.uint8)}
+    pyramid = Pyramid(Box.of_shape(SHARDS, (3, 1, 7)), (50.0, 50.0, 50.0))
+    folder.mkdir()
+    write_labels(folder, folder / ".work", masks, Drawn(SHARDS, np.uint32, fault), pyramid, "mask", workers)
+    assert not list((folder / ".work").iterdir())
+    return digests(folder)
+
+
+@pytest.fixture
+def in_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nd_synapse.job.label_files._FEW_SHARDS", 0)
+
+
+@pytest.mark.usefixtures("in_workers")
+def test_workers_write_the_bytes_that_one_process_writes(tmp_path: Path) -> None:
+    alone = written(tmp_path / "alone", 1)
+    assert len([name for name in alone if name.startswith("labels/synapses/0/c/")]) == 8
+    assert [name for name in alone if name.startswith("labels/synapses/1/c/")]
+    assert written(tmp_path / "two", 2) == alone
+
+
+@pytest.mark.usefixtures("in_workers")
+def test_what_a_worker_cannot_write_is_named(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=rf"writing synapses.ome.zarr in {tmp_path}/made: File too large"):
+            written(tmp_path / "made", 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "made/synapses.ome.zarr").exists()
+
+
+@pytest.mark.usefixtures("in_workers")
+@pytest.mark.parametrize(
+    ("fault", "error", "text"),
+    [
+        ("dies", LimitError, "by SIGKILL.* give it more memory, or fewer --cpus"),
+        ("defect", NDSynapseError, "ValueError: defect. Please report this defect"),
+    ],
+)
+def test_a_shard_that_no_worker_can_write_ends_the_run(
+    tmp_path: Path, fault: str, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=f"writing shard .* of synapses.ome.zarr in {tmp_path}/made: .*{text}"):
+        written(tmp_path / "made", 2, fault)
+
+
+def test_workers_get_the_names_of_blocks_and_no_list_of_them(source: Path, tmp_path: Path) -> None:
+    sizes = {}
+
+    def note(detection: Detection) -> None:
+        volumes = (detection.labels, *detection.masks.values())
+        np.asarray(detection.labels)  # what was read is not sent
+        sizes[detection.blocks] = len(cloudpickle.dumps(volumes))
+        for volume, again in zip(volumes, pickle.loads(cloudpickle.dumps(volumes)), strict=True):
+            np.testing.assert_array_equal(np.asarray(again), np.asarray(volume))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nd_synapse.job.delivery.write_files", lambda outcome, *others: note(outcome.detection))
+        for size in ("12,64,96", "3,16,16"):
+            run(source, tmp_path / size, "--block-size", size, "--no-plots")
+    few, many = sizes.values()
+    assert min(sizes) * 10 < max(sizes)
+    assert max(few, many) < 20_000
+    assert abs(few - many) < 200

@@ -19,7 +19,7 @@ from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
 
-__all__ = ["Needs", "check_memory", "fits", "fitted", "left_bytes", "needs_of"]
+__all__ = ["Needs", "check_memory", "fits", "fitted", "left_bytes", "needs_of", "writers"]
 
 _PARENT_BYTES = 160 * 2**20
 _WORKER_BYTES = 60 * 2**20
@@ -40,6 +40,9 @@ _LEFT_VOXEL_BYTES = 48
 
 _LEFT_CHANNEL_BYTES = 8
 """What it leaves of a voxel for each channel: eight numbers an object."""
+
+_SHARD_BYTES = 100 * 2**20
+"""What writing a shard of the files of labels takes, beside a block: its ids, and blocks that were read last."""
 
 _PLANE_BYTES = 24
 """What adding up windows holds for a voxel of a plane: a table of sums, and another while it is made."""
@@ -148,6 +151,14 @@ def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs
         disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1) + files * _FILE_BYTES,
         files=files,
     )
+
+
+def writers(plan: Plan, cpus: int, pulls: int) -> int:
+    """Return how many processes may write files, after the detection, in the memory that it was planned with."""
+    voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
+    writer = _WORKER_BYTES + _SHARD_BYTES + voxels * _VOXEL_BYTES
+    room = needs_of(plan, cpus, pulls).memory_bytes - _PARENT_BYTES
+    return max(1, min(cpus, room // writer))
 
 
 def _blocks_bytes(plan: Plan, block: Sequence[int], run: Box) -> int:

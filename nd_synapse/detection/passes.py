@@ -35,7 +35,7 @@ from nd_synapse.detection.failed_faces import Face, faces_at, lost_beside
 from nd_synapse.detection.gathering import Failures, gather
 from nd_synapse.detection.joining import join, touch
 from nd_synapse.detection.kinds import Kinds
-from nd_synapse.detection.labels import labels_of
+from nd_synapse.detection.labels import labels_of, mask_of
 from nd_synapse.detection.numbering import Numbered, number
 from nd_synapse.detection.outcome import Brightness, Detection
 from nd_synapse.detection.overview import Overview
@@ -84,8 +84,12 @@ class Passes:
 
     def whole(self, some: Sequence[Box] | None = None) -> list[Box]:
         """Return those of some blocks, or of all, that did not fail."""
-        failed = {failed_block.box for failed_block in self.runner.failed_blocks}
+        failed = self._failed()
         return [block for block in (self.blocks if some is None else some) if block not in failed]
+
+    def _failed(self) -> frozenset[Box]:
+        """Return the blocks that failed."""
+        return frozenset(failed_block.box for failed_block in self.runner.failed_blocks)
 
     def _some_whole(self) -> list[Box]:
         """Return the blocks that did not fail; refuse to go on with none."""
@@ -176,7 +180,7 @@ class Passes:
         _refuse_contradiction(self.workspace, table, masks.voxels)
         return Detection(
             masks=masks.volumes,
-            labels=labels_of(plan, self.store, kinds, numbered.synapses, frozenset(whole)),
+            labels=labels_of(plan, self.store, kinds, numbered.synapses, self._failed()),
             table=table,
             brightness=brightness,
             overviews=learned.overviews,
@@ -193,13 +197,11 @@ class Passes:
 
     def kinds(self, finding: Finding) -> Kinds:
         """Return the names under which the passes after the detection keep what they make."""
-        failed = (failed_block.box for failed_block in self.runner.failed_blocks)
-        return Kinds.of(self.plan.parts_kind(finding), failed, self.plan.reach)
+        return Kinds.of(self.plan.parts_kind(finding), self._failed(), self.plan.reach)
 
     def touch(self, kinds: Kinds, some: Sequence[Box], wanted: bool = True) -> None:
         """Find what touches across blocks."""
-        failed = frozenset(failed_block.box for failed_block in self.runner.failed_blocks)
-        self.runner.run(self.touching(kinds, wanted), partial(touch, kinds=kinds, failed=failed), some)
+        self.runner.run(self.touching(kinds, wanted), partial(touch, kinds=kinds, failed=self._failed()), some)
 
     def touching(self, kinds: Kinds, wanted: bool = True) -> Step:
         """Return the step that finds what touches."""
@@ -216,7 +218,7 @@ class Passes:
 
     def gather(self, kinds: Kinds, finding: Finding, some: Sequence[Box]) -> None:
         """Put objects together, and let the pipeline choose; objects know which of the blocks beside them failed."""
-        failures = Failures(frozenset(failed.box for failed in self.runner.failed_blocks), self._faces_at_failed())
+        failures = Failures(self._failed(), self._faces_at_failed())
         function = partial(gather, kinds=kinds, finding=finding, failures=failures)
         self.runner.run(self.gathering(kinds), function, some)
 
@@ -232,7 +234,7 @@ class Passes:
 
     def _faces_at_failed(self) -> dict[Box, list[Face]]:
         """Return the blocks that lie beside some that failed, with their faces there."""
-        return faces_at({failed_block.box for failed_block in self.runner.failed_blocks}, self.plan)
+        return faces_at(self._failed(), self.plan)
 
     def _of_tissue(self, learned: Learned) -> tuple[Tissue, dict[str, Brightness]]:
         """Return the tissue of the blocks that did not fail, and the brightness of all that is not padding."""
@@ -264,8 +266,7 @@ class Passes:
         if sample.reason:
             return Chance(reason=sample.reason)
         kind = f"chance-{self.plan.parts_kind(finding)}"
-        failed = [failed_block.box for failed_block in self.runner.failed_blocks]
-        fields = [field for field in sample.fields if not any(map(field.intersection, failed))]
+        fields = [field for field in sample.fields if not any(map(field.intersection, self._failed()))]
         z, y, x = (a + b for a, b in zip(self.plan.halo, sample.reach, strict=True))
         step = Step("chance", (kind,), (z, y, x), shared=False, sampled=True)
         self.runner.run(step, partial(chance.measure, sample=sample, finding=finding, kind=kind), fields)
@@ -276,7 +277,8 @@ class Passes:
 
     def write_masks(self, kinds: Kinds, names: Sequence[str], whole: Sequence[Box]) -> _Masks:
         """Write every mask."""
-        volumes = {name: self._mask(f"{kinds.masks}-{name}") for name in names}
+        failed = self._failed()
+        volumes = {name: mask_of(self.plan, self.store, f"{kinds.masks}-{name}", failed) for name in names}
         drop_damaged_masks(self.store, kinds.overviews, volumes, whole)
         function = partial(blocks.write_masks, names=tuple(names), kinds=kinds, described=bool(self.observed))
         # masks are made again in less time than they are transferred
@@ -290,15 +292,6 @@ class Passes:
             for name in names:
                 voxels[name] += int(saved[f"voxels {name}"][0])
         return _Masks(volumes, overviews, voxels)
-
-    def _mask(self, kind: str) -> BlockVolume:
-        """Return the blocks of a mask as one volume, uint8; zeros where a block failed."""
-        whole = frozenset(self.whole())
-
-        def read(block: Box) -> NDArray[Any] | None:
-            return self.store.open_plain(kind, key_of(block)) if block in whole else None
-
-        return BlockVolume(read, self.plan.box, self.plan.block_size, np.uint8)
 
 
 def _subtract(moments: list[int], lost: NDArray[np.int64]) -> None:

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and name what could not be written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replacing"]
+from nd_synapse.errors import StorageError
+from nd_synapse.text import system_reason
+
+__all__ = ["replacing", "writing"]
 
 
 @contextmanager
@@ -27,3 +30,16 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(root: Path, name: str) -> Iterator[None]:
+    """Raise OSError as what could not be written into a folder of results."""
+    try:
+        yield
+    except OSError as cause:
+        raise StorageError(
+            f"writing {name} in {root}",
+            f"{system_reason(cause)}; the files written before it are kept",
+            "Make room and check your right to write there, then run the same command again",
+        ) from cause

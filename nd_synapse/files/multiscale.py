@@ -1,5 +1,8 @@
 """OME-Zarr 0.5: a mask as a multiscale image, and the ids of its objects as label images, written shard by shard.
 
+Whole shards are written, each to a file of its own: any process may write any shard, once those of the level before
+are there.
+
 ::
 
     zarr.json                  multiscales: the mask, uint8, 0 and 255
@@ -10,22 +13,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import DTypeLike, NDArray
-from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore
 
 from nd_synapse.files.halving import halved
+from nd_synapse.files.zarr_shards import ZSTD_LEVEL, chunks_of, packed
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
-__all__ = ["CHUNK", "Pyramid", "open_level", "write_labelled"]
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["CHUNK", "Labelled", "Pyramid", "open_level"]
 
 CHUNK = (16, 128, 128)
 """What a viewer fetches at once (z, y, x)."""
@@ -33,14 +38,10 @@ CHUNK = (16, 128, 128)
 SHARD = (32, 512, 512)
 """What one file holds (z, y, x), as a block by default: few files, and all that is in memory of a volume."""
 
-_PIECE = CHUNK
-"""What is made of a coarser level at once."""
-
 _PLANE = 512
 """Largest extent along y and x of the coarsest level."""
 
 _VERSION = "0.5"
-_ZSTD_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,85 +95,141 @@ class Pyramid:
         return [{"name": name, "axes": axes, "datasets": datasets, "type": "maximum"}]
 
 
-def write_labelled(folder: Path, name: str, masks: Mapping[str, Volume], labels: Volume, pyramid: Pyramid) -> None:
-    """Write a mask as an image and the ids in it, and in the others, as label images; `folder` must not exist.
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A mask as an image, and the ids in it, and in others, as label images."""
 
-    `masks` (uint8, 0 and 255, shape (z, y, x) of the box) come by the names of their label images, that of the image
-    first; `labels` is of the same shape, uint32 or uint64. `name` is that of the image.
-    """
-    root = zarr.create_group(
-        LocalStore(folder), attributes={"ome": {"version": _VERSION, "multiscales": pyramid.multiscales(name)}}
-    )
-    about = {"version": _VERSION, "labels": list(masks)}
-    group = root.create_group("labels", attributes={"ome": about})
-    outputs = {}
-    for label in masks:
-        ome = {
-            "version": _VERSION,
-            "multiscales": pyramid.multiscales(label),
-            "image-label": {"version": _VERSION, "source": {"image": "../../"}, "properties": []},
-        }
-        outputs[label] = _levels(group.create_group(label, attributes={"ome": ome}), pyramid, labels.dtype)
-    image = _levels(root, pyramid, np.uint8)
-    first = next(iter(masks))
-    for shard in Box.of_shape(pyramid.box.shape).tiles(SHARD):
-        ids = labels[shard.slices()]
-        for label, mask in masks.items():
-            inside = mask[shard.slices()] != 0
-            if not inside.any():
-                continue
-            if label == first:
-                image[0][shard.slices()] = inside * np.uint8(255)
-            outputs[label][0][shard.slices()] = ids * inside
-    for label, levels in outputs.items():
-        _coarsen(levels, pyramid, image if label == first else None)
+    folder: Path
+    labels: tuple[str, ...]
+    """Names of the label images; that of the image's mask is the first."""
+    dtype: np.dtype[Any]
+    """Of the ids: uint32 or uint64."""
+    pyramid: Pyramid
+
+    def create(self, name: str) -> None:
+        """Make the folder, which must not exist, and write all metadata; `name` is that of the image."""
+        import zarr  # whoever writes shards does without
+
+        root = zarr.create_group(
+            zarr.storage.LocalStore(self.folder),
+            attributes={"ome": {"version": _VERSION, "multiscales": self.pyramid.multiscales(name)}},
+        )
+        about = {"version": _VERSION, "labels": list(self.labels)}
+        group = root.create_group("labels", attributes={"ome": about})
+        for label in self.labels:
+            ome = {
+                "version": _VERSION,
+                "multiscales": self.pyramid.multiscales(label),
+                "image-label": {"version": _VERSION, "source": {"image": "../../"}, "properties": []},
+            }
+            self._create_levels(group.create_group(label, attributes={"ome": ome}), self.dtype)
+        self._create_levels(root, np.uint8)
+
+    def _create_levels(self, group: zarr.Group, dtype: DTypeLike) -> None:
+        """Create the arrays of an image."""
+        from zarr.codecs import ZstdCodec
+
+        for level, box in enumerate(self.pyramid.boxes()):
+            group.create_array(
+                str(level),
+                shape=box.shape,
+                dtype=dtype,
+                chunks=CHUNK,
+                shards=SHARD,
+                compressors=ZstdCodec(level=ZSTD_LEVEL),
+                fill_value=0,
+                dimension_names=tuple("zyx"),
+            )
+
+    def shards(self, level: int) -> list[Box]:
+        """Return the shards of a level, in voxels from the first of its arrays."""
+        return list(Box.of_shape(self.pyramid.boxes()[level].shape).tiles(SHARD))
+
+    def write_finest(self, shard: Box, masks: Mapping[str, Volume], ids: Volume) -> None:
+        """Write a shard of level 0, of masks (uint8, 0 and 255, shape (z, y, x) of the box) by their label images."""
+        voxels = ids[shard.slices()]
+        for label in self.labels:
+            inside = masks[label][shard.slices()] != 0
+            if inside.any():
+                self._write(0, shard, label, voxels * inside)
+                if label == self.labels[0]:
+                    self._write(0, shard, None, inside * np.uint8(255))
+
+    def write_coarser(self, level: int, shard: Box) -> None:
+        """Write a shard of a level from those of the one before."""
+        for label in self.labels:
+            voxels = self._halved(level, shard, label)
+            if voxels.any():
+                self._write(level, shard, label, voxels)
+                if label == self.labels[0]:
+                    self._write(level, shard, None, (voxels != 0) * np.uint8(255))
+
+    def _halved(self, level: int, shard: Box, label: str) -> NDArray[Any]:
+        """Return the ids of a shard, from the chunks of the level before; `shard.shape`."""
+        boxes, factors = self.pyramid.boxes(), self.pyramid.factors()
+        steps = [b // a for a, b in zip(factors[level - 1], factors[level], strict=True)]
+        here = _moved(shard, boxes[level].start)
+        whole = Box(*((a * n, b * n) for (a, b), n in zip(here.ranges, steps, strict=True)))
+        before = boxes[level - 1]
+        inside = whole.intersection(before)
+        assert inside is not None
+        voxels = np.zeros(shard.shape, self.dtype)
+        for place in _moved(inside, [-n for n in before.start]).tiles(SHARD, aligned=True):
+            number = [start // n for start, n in zip(place.start, SHARD, strict=True)]
+            try:
+                body = self._path(level - 1, number, label).read_bytes()
+            except FileNotFoundError:
+                continue  # a shard of zeros
+            first = [i * n + start for i, n, start in zip(number, SHARD, before.start, strict=True)]
+            for chunk, ids in chunks_of(body, SHARD, CHUNK, self.dtype):
+                _merge(voxels, here, _moved(chunk, first), ids, steps)
+        return voxels
+
+    def _write(self, level: int, shard: Box, label: str | None, voxels: NDArray[Any]) -> None:
+        """Write a shard of a label image, or of the image, to the device."""
+        body = packed(voxels, SHARD, CHUNK)
+        if body is None:
+            return
+        path = self._path(level, [start // n for start, n in zip(shard.start, SHARD, strict=True)], label)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _path(self, level: int, number: Sequence[int], label: str | None) -> Path:
+        """Return the file of a shard."""
+        return _level(self.folder, level, label) / "c" / "/".join(map(str, number))
 
 
 def open_level(folder: Path, level: int, label: str | None = None) -> zarr.Array[Any]:
-    """Open a level of the image that `write_labelled` wrote, or of one of its label images, to be read."""
-    return zarr.open_array(folder / (f"{level}" if label is None else f"labels/{label}/{level}"), mode="r")
+    """Open a level of an image that was written here, or of one of its label images, to be read."""
+    import zarr
+
+    return zarr.open_array(_level(folder, level, label), mode="r")
 
 
-def _levels(group: zarr.Group, pyramid: Pyramid, dtype: DTypeLike) -> list[Any]:
-    """Create the arrays of an image, the finest first."""
-    return [
-        group.create_array(
-            str(level),
-            shape=box.shape,
-            dtype=dtype,
-            chunks=CHUNK,
-            shards=SHARD,
-            compressors=ZstdCodec(level=_ZSTD_LEVEL),
-            fill_value=0,
-            dimension_names=tuple("zyx"),
-        )
-        for level, box in enumerate(pyramid.boxes())
-    ]
+def _level(folder: Path, level: int, label: str | None) -> Path:
+    """Return the folder of a level of the image, or of a label image."""
+    return folder / (f"{level}" if label is None else f"labels/{label}/{level}")
 
 
-def _coarsen(levels: Sequence[Any], pyramid: Pyramid, image: Sequence[Any] | None) -> None:
-    """Write every level but the first from the one before it; an image is 255 where there is an id."""
-    factors, boxes = pyramid.factors(), pyramid.boxes()
-    for level in range(1, len(levels)):
-        steps = [b // a for a, b in zip(factors[level - 1], factors[level], strict=True)]
-        for shard in boxes[level].tiles(SHARD):
-            voxels = np.zeros(shard.shape, levels[level].dtype)
-            for piece in shard.tiles(_PIECE):
-                voxels[piece.slices(shard.start)] = halved(
-                    _windows(levels[level - 1], boxes[level - 1], piece, steps), steps
-                )
-            if not voxels.any():
-                continue
-            levels[level][shard.slices(boxes[level].start)] = voxels
-            if image is not None:
-                image[level][shard.slices(boxes[level].start)] = (voxels != 0) * np.uint8(255)
+def _moved(box: Box, by: Sequence[int]) -> Box:
+    """Return a box as it is counted from another voxel."""
+    return Box.of_shape(box.shape, [start + n for start, n in zip(box.start, by, strict=True)])
 
 
-def _windows(array: Any, box: Box, piece: Box, steps: Sequence[int]) -> NDArray[Any]:
-    """Read what becomes a piece of the next level; 0 beyond the box that the array holds."""
-    whole = Box(*((a * n, b * n) for (a, b), n in zip(piece.ranges, steps, strict=True)))
-    inside = whole.intersection(box)
-    assert inside is not None
-    voxels = np.zeros(whole.shape, array.dtype)
-    voxels[inside.slices(whole.start)] = array[inside.slices(box.start)]
-    return voxels
+def _merge(voxels: NDArray[Any], here: Box, chunk: Box, ids: NDArray[Any], steps: Sequence[int]) -> None:
+    """Put a chunk of the level before into the voxels of a box, in place, where they are larger.
+
+    Windows begin at even voxels of the volume: one may lie in several chunks, and in voxels beyond the box.
+    """
+    before = [start % n for start, n in zip(chunk.start, steps, strict=True)]
+    if any(before):
+        ids = np.pad(ids, [(n, 0) for n in before])
+    smaller = halved(ids, steps)
+    place = Box.of_shape(smaller.shape, [start // n for start, n in zip(chunk.start, steps, strict=True)])
+    shared = place.intersection(here)
+    if shared is not None:
+        target = voxels[shared.slices(here.start)]
+        np.maximum(target, smaller[shared.slices(place.start)], out=target)

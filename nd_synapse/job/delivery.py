@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nd_synapse.console import app
 from nd_synapse.detection.registration import BEYOND, PUNCTUM_NM, measure_registration
 from nd_synapse.errors import NDSynapseError
-from nd_synapse.job import out, results
+from nd_synapse.job import label_files, out, results
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import BUCKET_VARIABLE, Job, label_names, labels_channel, mask_names
 from nd_synapse.job.manifest import versions
@@ -94,8 +94,10 @@ def check_upload(job: Job) -> None:
         check_bucket(_ANY_BUCKET if job.bucket is None else job.bucket, job.acl)
 
 
-def write_files(outcome: Outcome, folder: ResultFolder) -> None:
-    """Write masks, labels, table and points."""
+def write_files(outcome: Outcome, folder: ResultFolder, workers: int) -> None:
+    """Write masks, labels, table and points; `workers` processes share what they can."""
+    from nd_synapse.files.multiscale import Pyramid  # numcodecs is imported only where it is used
+
     root = folder.root
     job, detection = outcome.job, outcome.detection
     files = mask_names(job.pipeline.name, list(detection.masks))
@@ -113,15 +115,10 @@ def write_files(outcome: Outcome, folder: ResultFolder) -> None:
             description=redacted(f"Synapse mask {name}: {about}"),
         )
     labelled = label_names(list(detection.masks))
-    results.write_labels(
-        root,
-        folder.work,
-        {labelled[name]: mask for name, mask in detection.masks.items()},
-        detection.labels,
-        voxel_size_nm=outcome.source.frame.voxel_size_nm,
-        box=job.box,
-        name=next(iter(files.values())),
-    )
+    masks = {labelled[name]: mask for name, mask in detection.masks.items()}
+    pyramid = Pyramid(job.box, outcome.source.frame.voxel_size_nm)
+    name = next(iter(files.values()))
+    label_files.write_labels(root, folder.work, masks, detection.labels, pyramid, name, workers)
     results.write_tables(root, detection.table)
     results.write_points(root, detection.table, job.box, outcome.source.frame.voxel_size_nm)
 
@@ -281,7 +278,7 @@ def _pushed(outcome: Outcome, destinations: Mapping[str, Destination], root: Pat
     if labels_channel(masks) in destinations:
         from nd_synapse.files.multiscale import open_level  # zarr is imported only where it is used
 
-        labels: Any = open_level(root / results.LABELS, 0, label_names(masks)[masks[0]])
+        labels: Any = open_level(root / label_files.LABELS, 0, label_names(masks)[masks[0]])
         volumes[labels_channel(masks)] = labels
     return volumes
 

@@ -17,7 +17,8 @@ from nd_synapse.files.parquet import read_parquet
 from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import label_names
-from nd_synapse.job.results import LABELS, LONG_TABLE, TABLE, table_file
+from nd_synapse.job.label_files import LABELS
+from nd_synapse.job.results import LONG_TABLE, TABLE, table_file
 
 __all__ = ["compare_labels"]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from nd_synapse.errors import StorageError, UsageError, few
 from nd_synapse.files import masks as mask_files
 from nd_synapse.job.deliverables import GROWING, MARKER, deliverables, entries
+from nd_synapse.job.label_files import LABELS
 from nd_synapse.job.manifest import outline_in
-from nd_synapse.job.results import LABELS, LINKS, LONG_TABLE, POINTS, TABLE
+from nd_synapse.job.results import LINKS, LONG_TABLE, POINTS, TABLE
 from nd_synapse.text import system_reason
 
 __all__ = ["clear_results", "refuse_foreign", "refuse_other_volume"]

@@ -23,8 +23,9 @@ from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
 from nd_synapse.job.deliverables import deliverables
 from nd_synapse.job.job import Job, label_names
+from nd_synapse.job.label_files import LABELS
 from nd_synapse.job.places import Place, Target
-from nd_synapse.job.results import LABELS, POINTS, table_file, write_file
+from nd_synapse.job.results import POINTS, table_file, write_file
 
 __all__ = ["NOTE", "check_out", "claim", "compare_out", "deliver"]
 

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -26,18 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.columns import counted, pieces, step_of
-from nd_synapse.errors import DataError, StorageError
+from nd_synapse.errors import DataError
 from nd_synapse.files import csv_tables, parquet
 from nd_synapse.files import masks as mask_files
 from nd_synapse.files import points as point_files
-from nd_synapse.files.atomic import replacing
+from nd_synapse.files.atomic import replacing, writing
 from nd_synapse.geometry import Box
 from nd_synapse.redaction import redacted_values
-from nd_synapse.text import system_reason
 from nd_synapse.volumes import Volume
 
 __all__ = [
-    "LABELS",
     "LINKS",
     "LONG_TABLE",
     "MOST_IN_CSV",
@@ -45,7 +41,6 @@ __all__ = [
     "TABLE",
     "table_file",
     "write_file",
-    "write_labels",
     "write_links",
     "write_mask",
     "write_points",
@@ -53,7 +48,6 @@ __all__ = [
     "write_tables",
 ]
 
-LABELS = "synapses.ome.zarr"
 TABLE = "synapses.csv"
 LONG_TABLE = "synapses.parquet"
 POINTS = "synapses.annotations"
@@ -74,21 +68,8 @@ MOST_IN_CSV = 10_000_000
 @contextmanager
 def write_file(root: Path, name: str) -> Iterator[BinaryIO]:
     """Give a file to write that takes the place of `name` once it is complete and on the device."""
-    with _writing(root, name), replacing(root / name) as file:
+    with writing(root, name), replacing(root / name) as file:
         yield file
-
-
-@contextmanager
-def _writing(root: Path, name: str) -> Iterator[None]:
-    """Name what could not be written."""
-    try:
-        yield
-    except OSError as cause:
-        raise StorageError(
-            f"writing {name} in {root}",
-            f"{system_reason(cause)}; the files written before it are kept",
-            "Make room and check your right to write there, then run the same command again",
-        ) from cause
 
 
 def write_mask(
@@ -105,36 +86,11 @@ def write_mask(
     if box.voxels > mask_files.MOST_TIFF_VOXELS:
         return (root / f"{name}.pkl",)
     xml = mask_files.ome_xml(name, box, voxel_size_nm, description, digest)
+    # the levels of a TIFF are written one after another, each from all slices: they are read from one file sooner
+    pickled = mask_files.map_pickle(root / f"{name}.pkl", box.shape)
     with write_file(root, f"{name}.ome.tiff") as file:
-        mask_files.write_tiff(file, mask, xml)
+        mask_files.write_tiff(file, pickled, xml)
     return root / f"{name}.pkl", root / f"{name}.ome.tiff"
-
-
-def write_labels(
-    root: Path,
-    scratch: Path,
-    masks: Mapping[str, Volume],
-    labels: Volume,
-    *,
-    voxel_size_nm: tuple[float, float, float],
-    box: Box,
-    name: str,
-) -> Path:
-    """Write masks, by the names of their label images, and the ids in them as OME-Zarr, holding one shard at a time.
-
-    It is made in `scratch`, on the same disk, and has its name once all of it is on the device.
-    """
-    from nd_synapse.files import multiscale  # zarr is imported only where it is used
-
-    made = scratch / LABELS
-    with _writing(root, LABELS):
-        shutil.rmtree(made, ignore_errors=True)
-        multiscale.write_labelled(made, name, masks, labels, multiscale.Pyramid(box, voxel_size_nm))
-        for path in filter(Path.is_file, made.rglob("*")):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        made.rename(root / LABELS)
-    return root / LABELS
 
 
 def write_tables(root: Path, columns: Mapping[str, NDArray[Any]]) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from nd_synapse.blocks.shared_store import Part, SharedStore
+from nd_synapse.detection.budget import writers
 from nd_synapse.detection.joining import ColumnFiles
 from nd_synapse.detection.on_disk import Means, detect
 from nd_synapse.detection.outcome import Detection
@@ -76,7 +77,7 @@ def run(
     if on_masks is not None:
         on_masks(detection)
     with delivery.step(outcome, "files", collect=False):
-        delivery.write_files(outcome, folder)
+        delivery.write_files(outcome, folder, writers(ready.plan, job.cpus, job.pulls))
     with delivery.step(outcome, "registration"):
         delivery.check_registration(outcome)
     state = "not confirmed when this was written" if job.push else "not requested"

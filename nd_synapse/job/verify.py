@@ -23,11 +23,12 @@ from nd_synapse.files.slabs import check_voxel_size, shown_size
 from nd_synapse.job import rows
 from nd_synapse.job.deliverables import checksums, symlinks
 from nd_synapse.job.job import label_names, labels_channel
+from nd_synapse.job.label_files import LABELS
 from nd_synapse.job.labels import compare_labels
 from nd_synapse.job.manifest import RunFile, read_run_file
 from nd_synapse.job.out import compare_out
 from nd_synapse.job.recompute import Differences, Known, parts, recompute
-from nd_synapse.job.results import LABELS, table_file
+from nd_synapse.job.results import table_file
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.sources.source import open_source

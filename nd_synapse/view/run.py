@@ -15,8 +15,9 @@ from nd_synapse.files.parquet import read_parquet
 from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
 from nd_synapse.job.job import label_names
+from nd_synapse.job.label_files import LABELS
 from nd_synapse.job.manifest import RunFile, read_run_file
-from nd_synapse.job.results import LABELS, LONG_TABLE, POINTS, TABLE, table_file
+from nd_synapse.job.results import LONG_TABLE, POINTS, TABLE, table_file
 from nd_synapse.job.verify import Request, mask_of, source_of
 from nd_synapse.view.layer import Layer, Read, outlines
 from nd_synapse.view.scene import Places, Scene

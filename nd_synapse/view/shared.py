@@ -11,8 +11,9 @@ import zarr
 from nd_synapse.boss.address import address_of, is_loopback
 from nd_synapse.errors import UsageError
 from nd_synapse.job.job import label_names
+from nd_synapse.job.label_files import LABELS
 from nd_synapse.job.places import Target
-from nd_synapse.job.results import LABELS, POINTS
+from nd_synapse.job.results import POINTS
 from nd_synapse.sources.contents import openers_of
 from nd_synapse.sources.remote import open_remote
 from nd_synapse.sources.source import FileSource

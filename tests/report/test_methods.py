@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from nd_synapse.detection.tissue import Tissue
+from nd_synapse.files.multiscale import Pyramid
 from nd_synapse.job import results
 from nd_synapse.job.delivery import _learned
+from nd_synapse.job.label_files import write_labels
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.methods import paragraph, snippets
 from nd_synapse.report.table import SynapseTable
@@ -50,12 +52,8 @@ def test_the_snippets_open_the_files_of_a_run(tmp_path: Path, monkeypatch: pytes
     mask = np.zeros(BOX.shape, np.uint8)
     mask[3, 4:6, 5] = 255
     results.write_mask(tmp_path, "mask", mask, voxel_size_nm=VOXEL_NM, box=BOX, description="")
-    results.write_labels(
-        *(tmp_path, tmp_path / ".work", {"synapses": mask}, (mask // 255).astype(np.uint32)),
-        voxel_size_nm=VOXEL_NM,
-        box=BOX,
-        name="synapses",
-    )
+    ids = (mask // 255).astype(np.uint32)
+    write_labels(tmp_path, tmp_path / ".work", {"synapses": mask}, ids, Pyramid(BOX, VOXEL_NM), "synapses")
     monkeypatch.chdir(tmp_path)
     codes = dict(snippets(RUN))
     assert 'pandas.read_csv("synapses.csv")' in codes["The table, in pandas"]

@@ -1,0 +1,84 @@
+"""Shards of Zarr 3, packed and unpacked without zarr: in a third of the time, and by workers that do not import it.
+
+The layout is https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html, with the index at the
+end, and chunks packed by zstd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import google_crc32c
+import numpy as np
+from numcodecs.zstd import Zstd
+from numpy.typing import DTypeLike, NDArray
+
+from nd_synapse.files.sharded import interleaved
+from nd_synapse.geometry import Box
+
+__all__ = ["ZSTD_LEVEL", "chunks_of", "packed"]
+
+ZSTD_LEVEL = 3
+
+_ABSENT = 2**64 - 1
+_CHECK_BYTES = 4
+
+_Shape = tuple[int, int, int]
+
+
+def packed(voxels: NDArray[np.unsignedinteger], shard: _Shape, chunk: _Shape) -> bytes | None:
+    """Return the file of a shard that begins with some voxels and is 0 beyond them; None if all are 0.
+
+    The bytes are those that zarr writes: chunks of zeros are left out, the others lie in the order of their bits.
+    """
+    grid = _grid(shard, chunk)
+    index = np.full((*grid, 2), _ABSENT, "<u8")
+    bodies, end = [], 0
+    for place in _order(grid):
+        part = voxels[_box(place, chunk).slices()]
+        if not part.any():
+            continue
+        if part.shape != chunk:
+            part = np.pad(part, [(0, n - extent) for n, extent in zip(chunk, part.shape, strict=True)])
+        body = Zstd(ZSTD_LEVEL).encode(np.ascontiguousarray(part, voxels.dtype.newbyteorder("<")))
+        index[place] = end, len(body)
+        bodies.append(body)
+        end += len(body)
+    if not bodies:
+        return None
+    check: int = google_crc32c.value(index.tobytes())
+    return b"".join([*bodies, index.tobytes(), check.to_bytes(_CHECK_BYTES, "little")])
+
+
+def chunks_of(
+    body: bytes, shard: _Shape, chunk: _Shape, dtype: DTypeLike
+) -> Iterator[tuple[Box, NDArray[np.unsignedinteger]]]:
+    """Yield the chunks of a file that `packed` returned, each with its place in the shard, but those of zeros."""
+    grid = _grid(shard, chunk)
+    end = len(body) - _CHECK_BYTES
+    index = np.frombuffer(body[:end], "<u8", 2 * int(np.prod(grid)), end - 16 * int(np.prod(grid))).reshape(*grid, 2)
+    for place in _order(grid):
+        start, size = (int(n) for n in index[place])
+        if start != _ABSENT:
+            voxels = np.frombuffer(Zstd().decode(body[start : start + size]), np.dtype(dtype).newbyteorder("<"))
+            yield _box(place, chunk), voxels.reshape(chunk)
+
+
+def _grid(shard: _Shape, chunk: _Shape) -> _Shape:
+    """Return how many chunks a shard has along each axis."""
+    z, y, x = (n // m for n, m in zip(shard, chunk, strict=True))
+    return z, y, x
+
+
+@cache
+def _order(grid: _Shape) -> list[_Shape]:
+    """Return the places of chunks in the order in which zarr writes them: by the bits of z, y and x in turn."""
+    places = np.indices(grid, np.uint64).reshape(3, -1)
+    order = np.argsort(interleaved(list(places), [(n - 1).bit_length() for n in grid]))
+    return [(int(z), int(y), int(x)) for z, y, x in places[:, order].T]
+
+
+def _box(place: _Shape, chunk: _Shape) -> Box:
+    """Return the voxels of a chunk in its shard."""
+    return Box.of_shape(chunk, [i * n for i, n in zip(place, chunk, strict=True)])
