@@ -1,0 +1,1 @@
+"""Any function on the blocks of a BOSS volume."""
