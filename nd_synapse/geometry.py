@@ -82,8 +82,9 @@ class Box:
         for axis in "zyx":
             given = getattr(self, axis)
             try:
-                start, stop = (int(end) for end in given)
-                whole = all(int(end) == end for end in given)
+                first, end = given
+                start, stop = int(first), int(end)
+                whole = start == first and stop == end
             except (TypeError, ValueError, OverflowError):
                 whole = False
             if not whole or max(abs(start), abs(stop)) >= 2**63:

@@ -53,7 +53,7 @@ def mask_of(what: str, value: Any) -> NDArray[np.bool_]:
     """Return a mask of the user as booleans: True where it is True, or a whole number other than 0, and not masked."""
     if not isinstance(value, np.ndarray | list | tuple):  # NumPy drops the masks of what is in a list
         value = _converted(what, value)
-    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "bui":
+    if isinstance(value, _masked()) and value.dtype.kind in "bui":
         value = value.filled(0)
     array = array_of(what, value)
     if array.dtype.kind not in "bui":
@@ -79,9 +79,14 @@ def _converted(what: str, value: Any) -> NDArray[Any]:
 def _is_masked(value: Any) -> bool:
     """Return whether a value is a masked array, or a list that has one in it."""
     if isinstance(value, list | tuple):
-        inner = [kind for kind in set(map(type, value)) if issubclass(kind, list | tuple | np.ma.MaskedArray)]
+        inner = [kind for kind in set(map(type, value)) if issubclass(kind, (list, tuple, *_masked()))]
         return bool(inner) and any(map(_is_masked, value))
-    return isinstance(value, np.ma.MaskedArray)
+    return isinstance(value, _masked())
+
+
+def _masked() -> tuple[type[Any], ...]:
+    """Return the class of masked arrays; none where nobody has imported it, which would take a worker 20 ms."""
+    return (np.ma.MaskedArray,) if "numpy.ma.core" in sys.modules else ()
 
 
 def _held(array: NDArray[Any]) -> str:

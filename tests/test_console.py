@@ -25,6 +25,7 @@ from nd_synapse.console import app
 from nd_synapse.credentials import Token
 from nd_synapse.errors import LimitError, NDSynapseError, StorageError
 from nd_synapse.job import delivery
+from nd_synapse.machine import available_cores
 from tests.conftest import REPOSITORY
 from tests.in_process import main, restored
 
@@ -126,6 +127,24 @@ print(*(name for name in {LIBRARIES!r} if name in sys.modules), file=sys.stderr)
 """
     done = run([sys.executable, "-c", program])
     assert (done.returncode, done.stderr) == (0, "\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no list of threads")
+@pytest.mark.parametrize(("given", "threads"), [({}, 1), ({"OPENBLAS_NUM_THREADS": "2"}, 2)], ids=["none", "given"])
+def test_numpy_starts_no_thread_in_a_command_unless_one_is_wanted(given: dict[str, str], threads: int) -> None:
+    """It waits for work by counting: 0.1 s of a core."""
+    program = """
+import os
+from nd_synapse.console import startup
+startup.begin()
+import numpy
+print(len(os.listdir("/proc/self/task")))
+"""
+    clean = {name: value for name, value in environment().items() if not name.endswith("_NUM_THREADS")}
+    shown = subprocess.run(
+        [sys.executable, "-c", program], env=clean | given, capture_output=True, text=True, check=True, timeout=LIMIT_S
+    )
+    assert int(shown.stdout) == min(threads, available_cores())
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -137,3 +137,19 @@ def test_importing_the_package_imports_no_large_library() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
 
     assert shown.stdout.split()[1] == "False"
+
+
+def test_a_detection_imports_no_more_than_it_uses() -> None:
+    """NumPy's masked arrays, and the tests that come with Blosc, take a worker a third of its start."""
+    code = """
+import sys
+import numpy as np
+import nd_synapse
+image = np.random.default_rng(1).integers(0, 255, (8, 64, 64), np.uint8)
+nd_synapse.detect({"Synapsin": image, "PSD95": image}, voxel_size_nm=(70, 100, 100))
+print(*sorted({"numpy.ma", "psutil", "scipy", "unittest", "zarr"} & set(sys.modules)))
+"""
+
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert shown.stdout.split() == []

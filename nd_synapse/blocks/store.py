@@ -65,7 +65,8 @@ class Store:
         with translated(f"reading {path}"):
             try:
                 with PARSING:
-                    array: NDArray[Any] = open_memmap(path, mode="r")
+                    # of a Path NumPy resolves all links, which takes as long as the rest
+                    array: NDArray[Any] = open_memmap(str(path), mode="r")
             except OSError:
                 raise
             except Exception as error:  # numpy parses the header as Python, and raises what that raises
@@ -92,7 +93,7 @@ class Store:
         path = self.path(kind, key, "npy")
         with translated(f"writing {path}"):
             path.parent.mkdir(exist_ok=True)
-            values: NDArray[Any] = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(length,))
+            values: NDArray[Any] = open_memmap(str(path), mode="w+", dtype=np.dtype(dtype), shape=(length,))
         return values
 
     def save(self, kind: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:

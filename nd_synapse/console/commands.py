@@ -8,6 +8,7 @@ from importlib import metadata
 
 from nd_synapse.console import app
 from nd_synapse.errors import StorageError, UnknownNameError, UsageError, closest
+from nd_synapse.installed import own_entry_points
 from nd_synapse.redaction import describe_error
 from nd_synapse.version import __version__
 
@@ -36,7 +37,9 @@ _PURPOSES = {
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names, and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    found = own_entry_points(ENTRY_POINTS)
+    if not words or words[0] not in found:
+        found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)} | found
     if words and words[0] in found:
         point = found[words[0]]
         try:

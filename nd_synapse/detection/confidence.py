@@ -29,6 +29,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.blocks.distinct import distinct
 from nd_synapse.detection.chance import Sample, Scores
 
 __all__ = ["CONFIDENCE", "Chance"]
@@ -151,7 +152,7 @@ def _solved(scores: Scores) -> tuple[float, tuple[tuple[float, float], ...]]:
     """Return the share of detections that is expected by chance, and scores with their confidence."""
     ordered = np.sort(scores.found)
     bins = max(1, min(_BINS, len(ordered) // _LEAST_IN_BIN))
-    edges = np.unique(ordered[[k * len(ordered) // bins for k in range(bins)]])
+    edges = distinct(ordered[[k * len(ordered) // bins for k in range(bins)]])
 
     def bin_of(values: NDArray[np.float32]) -> NDArray[np.int64]:
         return np.maximum(np.searchsorted(edges, values, side="right") - 1, 0)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.blocks.distinct import distinct
 from nd_synapse.detection.joining import neighbour
 from nd_synapse.detection.padding import outside_of
 from nd_synapse.detection.plan import Plan
@@ -40,7 +41,7 @@ def faces_at(failed: Collection[Box], plan: Plan) -> dict[Box, list[Face]]:
 def ids_at(planes: Mapping[str, NDArray[Any]], face: Face) -> NDArray[Any]:
     """Return the ids of the parts that touch a face of a block, given its outermost planes."""
     axis, side = face
-    numbers = np.unique(planes[f"{axis} {('low', 'high')[side]}"])
+    numbers = distinct(planes[f"{axis} {('low', 'high')[side]}"])
     found: NDArray[Any] = planes["ids"][numbers[numbers != 0] - 1]
     return found
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.components import components
+from nd_synapse.blocks.distinct import distinct
 
 __all__ = ["LayeredJoin"]
 
@@ -47,7 +48,7 @@ class LayeredJoin:
 
     def _note_aliases(self, nodes: Ids, lowest: Ids) -> None:
         """Note which objects of earlier layers turn out to be others."""
-        place = np.searchsorted(nodes, np.unique(self._roots))
+        place = np.searchsorted(nodes, distinct(self._roots))
         moved = place[lowest[place] != nodes[place]]
         self._aliases.append(np.stack([nodes[moved], lowest[moved]]).astype(np.uint64))
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.components import components
+from nd_synapse.blocks.distinct import distinct
 from nd_synapse.detection.brick import excluded, weights
 from nd_synapse.detection.shape import PRODUCT_SUMS, moved
 from nd_synapse.geometry import Box, nearest_voxel
@@ -173,7 +174,7 @@ def neighbours_across(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.int64
         there = around[places + shift]
         touching = there != 0
         pairs.append(here[touching] | there[touching].astype(np.int64))
-    both = np.unique(np.concatenate(pairs))
+    both = distinct(np.concatenate(pairs))
     return np.stack([both >> 32, both & 0xFFFFFFFF], axis=1)
 
 
@@ -185,7 +186,7 @@ class Joint:
         self.part_ids = ids[order]
         """The ids of all parts, sorted."""
         n = len(ids)
-        touching = np.unique(np.concatenate([*pairs, np.empty((0, 2), ids.dtype)]), axis=0)
+        touching = np.concatenate([*pairs, np.empty((0, 2), ids.dtype)])
         component = components(n, *(np.searchsorted(self.part_ids, touching[:, side]) for side in (0, 1)))
         # parts are sorted by id: the first part of a component holds the object's first voxel
         _, first_part, object_of_part = np.unique(component, return_index=True, return_inverse=True)

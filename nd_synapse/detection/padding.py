@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nd_synapse.blocks.block_volume import overlapping
+from nd_synapse.blocks.distinct import distinct
 from nd_synapse.blocks.grid import block_numbers, key_of, mirrored
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection.flat import STEP
@@ -95,7 +96,7 @@ class Padding:
     @property
     def values(self) -> list[int]:
         """The values of padding."""
-        values: list[int] = np.unique(self.regions[:, 1]).tolist()
+        values: list[int] = distinct(self.regions[:, 1]).tolist()
         return values
 
 
@@ -106,17 +107,17 @@ def decide(found: Found, volume: Box, channel: str, known: KnownPadding | None =
     names = ("id", "stop_z", *[""] * (found.regions.shape[1] - 2))
     regions = np.stack([joint.column(*column) for column in zip(names, found.regions.T, strict=True)], axis=1)
     at_border = regions[:, 3] > 0
-    values = np.unique(regions[at_border, 1]).tolist()
+    values = distinct(regions[at_border, 1]).tolist()
     _, ny, nx = volume.shape
     where = np.stack([(regions[:, 0] - 1) // (ny * nx), regions[:, 1]], axis=1)
     doubtful = np.zeros(len(regions), np.bool_)
     if known is None:
         of_value = {value: regions[at_border & (regions[:, 1] == value)] for value in values}
         padded = [value for value, rows in of_value.items() if _is_padding(value, rows, found.values)]
-        is_padding = at_border & np.isin(regions[:, 1], padded)
+        is_padding = at_border & _have(regions, padded)
     else:
         padded = list(known.values.get(channel, ()))
-        has_value = np.isin(regions[:, 1], padded)
+        has_value = _have(regions, padded)
         # elsewhere in such a section all flat areas are padding
         beside_tissue = _are_in(where, np.array(known.tissue.get(channel, ()), np.int64).reshape(-1, 2))
         near = rows_of_objects(joint, found.runs[found.runs[:, 0] == NEAR_SIDE, 3])
@@ -128,9 +129,15 @@ def decide(found: Found, volume: Box, channel: str, known: KnownPadding | None =
         joint.part_ids[is_padding[joint.object_rows]],
         regions[is_padding],
         tuple(value for value in values if value not in padded),
-        np.unique(flat[np.isin(flat[:, 1], padded)], axis=0),
+        distinct(flat[_have(flat, padded)], axis=0),
         bool(doubtful.any()),
     )
+
+
+def _have(rows: NDArray[np.int64], values: list[int]) -> NDArray[np.bool_]:
+    """Return which rows have one of some values in their second column, bool (n,)."""
+    found: NDArray[np.bool_] = np.isin(rows[:, 1], np.array(values, np.int64))
+    return found
 
 
 def _are_in(some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -195,7 +202,7 @@ def learned_padding(workspace: Workspace, found: Mapping[str, Found]) -> Finding
         return doubtful
     places = np.unravel_index(np.concatenate([padding.parts for padding in decided.values()]) - 1, plan.box.shape)
     voxels = np.stack(places) + np.array([plan.box.start]).T
-    blocks = np.unique(block_numbers(voxels, plan.box, plan.block_size))
+    blocks = distinct(block_numbers(voxels, plan.box, plan.block_size))
     regions = {"blocks": blocks, **{f"of {channel}": padding.parts for channel, padding in decided.items()}}
     finding: Finding = {
         "padding": {channel: padding.values for channel, padding in decided.items()},

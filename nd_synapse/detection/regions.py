@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.blocks.distinct import distinct
 from nd_synapse.detection.flat import REACH
 from nd_synapse.geometry import Box
 
@@ -82,7 +83,7 @@ def regions_of(
     here, there = overlaps(ends + nx, ends)
     touching = (value[here] == value[there]) & (y[here] < ny - 1)
     region = _joined(len(spans), here[touching], there[touching])
-    first = np.unique(region[(y == 0) | (y == ny - 1) | (start == 0) | (stop == nx)])
+    first = distinct(region[(y == 0) | (y == ny - 1) | (start == 0) | (stop == nx)])
     number = np.full(len(spans), len(first))
     number[first] = np.arange(len(first))
     number = number[region]
@@ -94,7 +95,7 @@ def regions_of(
     table = np.concatenate([counts, levels.reshape(-1, _LEVELS)[:-1]], axis=1)
     ids = table[number[kept], 0]
     runs = [_runs_of(spans[kept], ids, box, volume), _near_sides(spans[kept], ids, volume, borders)]
-    inner = np.unique(spans[~kept][:, 0] << 16 | spans[~kept][:, 4])
+    inner = distinct(spans[~kept][:, 0] << 16 | spans[~kept][:, 4])
     return Regions(
         np.column_stack([ends, number])[kept],
         table,
@@ -116,7 +117,7 @@ def _near_sides(spans: NDArray[np.int64], ids: NDArray[np.int64], volume: Box, w
     first_y, last_y, first_x, last_x = _borders(volume, whole)
     near = (y < REACH) & (first_y < 0) | (y >= ny - REACH) & (last_y >= ny)
     near |= (start < REACH) & (first_x < 0) | (stop > nx - REACH) & (last_x >= nx)
-    cut = np.unique(ids[near])
+    cut = distinct(ids[near])
     return np.column_stack([np.tile([NEAR_SIDE, 0, 0], (len(cut), 1)), cut])
 
 

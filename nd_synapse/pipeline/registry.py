@@ -13,6 +13,7 @@ from typing import Any
 
 from nd_synapse.errors import NDSynapseError, StorageError, UnknownNameError, UsageError, called, closest
 from nd_synapse.importing import importing
+from nd_synapse.installed import own_entry_points
 from nd_synapse.pipeline.contract import Parameter, Pipeline
 from nd_synapse.pipeline.function import FunctionPipeline
 from nd_synapse.pipeline.parameters import check_parameters, parse_parameters
@@ -25,20 +26,13 @@ DEFAULT_PIPELINE = "nomads-unsupervised"
 ENTRY_POINTS = "nd_synapse.pipelines"
 """Group of entry points of pipelines."""
 
-_OURS = "nd-synapse"
-"""Our own distribution, whose pipelines nobody can replace."""
-
 
 def _points() -> dict[str, metadata.EntryPoint]:
     """Return the entry point of each pipeline, ours first, the default before all."""
-    points = sorted(
-        metadata.entry_points(group=ENTRY_POINTS),
-        key=lambda point: (point.name != DEFAULT_PIPELINE, not _is_ours(point), point.name),
-    )
-    found: dict[str, metadata.EntryPoint] = {}
-    for point in points:
-        if point.name not in found or _is_ours(point):
-            found[point.name] = point
+    ours = own_entry_points(ENTRY_POINTS)
+    every = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)} | ours
+    order = sorted(every, key=lambda name: (name != DEFAULT_PIPELINE, name not in ours, name))
+    found = {name: every[name] for name in order}
     if DEFAULT_PIPELINE not in found:
         raise StorageError(
             "the pipelines",
@@ -48,11 +42,6 @@ def _points() -> dict[str, metadata.EntryPoint]:
     return found
 
 
-def _is_ours(point: metadata.EntryPoint) -> bool:
-    """Return whether an entry point is one of our own distribution."""
-    return point.dist is not None and point.dist.name == _OURS
-
-
 def names() -> list[str]:
     """Return the names of all pipelines, the default first."""
     return list(_points())
@@ -60,14 +49,16 @@ def names() -> list[str]:
 
 def is_ours(pipeline: Pipeline) -> bool:
     """Return whether a pipeline is one of our own distribution."""
-    return any(_is_ours(point) and point.module == type(pipeline).__module__ for point in _points().values())
+    return any(point.module == type(pipeline).__module__ for point in own_entry_points(ENTRY_POINTS).values())
 
 
 def factory(name: str) -> Any:
     """Return what builds a pipeline: a class or a function."""
     if ":" in name:
         return partial(FunctionPipeline, name)
-    points = _points()
+    points = own_entry_points(ENTRY_POINTS)
+    if name not in points:
+        points = _points()
     if name not in points:
         raise UnknownNameError(
             f"pipeline {name!r}",

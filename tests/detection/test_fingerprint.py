@@ -21,6 +21,7 @@ WITHOUT_EFFECT = {
     "nd_synapse/errors.py": "what is raised",
     "nd_synapse/files/__init__.py": "empty",
     "nd_synapse/importing.py": "finds the function of a pipeline, which is covered itself",
+    "nd_synapse/installed.py": "finds pipelines, which are covered themselves, and versions",
     "nd_synapse/limits.py": "names what ended a worker",
     "nd_synapse/logs.py": "what is logged",
     "nd_synapse/machine.py": "sizes of the machine",
