@@ -17,7 +17,7 @@ from nd_synapse.errors import PermissionDeniedError, UnavailableError, UnknownNa
 from nd_synapse.sources.location import Location
 from nd_synapse.sources.source import FileSource, open_source
 from tests.fixtures_google import ACCOUNT, CHANNELS, FORMS, GoogleStore, key_file
-from tests.test_sources import refusal
+from tests.served_volumes import refusal
 from tests.volumes_on_disk import uri_of
 
 

@@ -47,8 +47,8 @@ from tests.image.conftest import (
 from tests.image.test_run import OUT, SAME
 from tests.in_process import main, restored
 from tests.markdown import fenced, section
+from tests.served_volumes import put
 from tests.test_parts import phases
-from tests.test_sources import put
 from tests.volumes_on_disk import write
 
 demand_image()
