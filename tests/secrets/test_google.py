@@ -14,7 +14,7 @@ from nd_synapse.redaction import redacted
 from nd_synapse.sources.location import Location
 from nd_synapse.sources.source import open_source
 from tests.fixtures_google import GoogleStore, start_store
-from tests.test_secrets import MARK, Looked, run
+from tests.secrets.looked import MARK, Looked, run
 
 VOLUME = Location("gs://lab/at/ome05.zarr")
 
