@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from multiprocessing.connection import Connection, Pipe
@@ -23,9 +24,10 @@ _CLOSE_S = 0.2
 class TileFeed:
     """A feed of blocks, each handed out when the tiles are there in which what it reads, and a halo round it, lie.
 
-    `pulls` threads pull tiles, each with a connection of its own, in the order in which blocks need them; at most
-    `keep_bytes` of them are kept (see `TileSchedule`). `check` is called with every tile that was pulled, by the thread
-    that pulled it, before anybody computes on it; what it raises ends the run, and the tile does not count.
+    `pulls` threads pull tiles channel by channel, each with a connection of its own, in the order in which blocks need
+    them; at most `keep_bytes` of them are kept (see `TileSchedule`). `check` is called with every tile that was pulled,
+    by the thread that pulled the last of it, before anybody computes on it; what it raises ends the run, and the tile
+    does not count.
     """
 
     def __init__(
@@ -54,6 +56,10 @@ class TileFeed:
         )
         self._tiles = tiles
         self._check = check
+        self._cutouts: deque[tuple[Box, str]] = deque()
+        """Of tiles that were begun: channels that nobody has begun to pull."""
+        self._lacking: dict[Box, int] = {}
+        """How many channels of such a tile have not come."""
         self._error: BaseException | None = None
         self._stopped = False
         self._changed = threading.Condition()
@@ -61,7 +67,7 @@ class TileFeed:
         self.seconds = 0.0
         """From the start until the last tile came."""
         self.pull_s: dict[Box, float] = {}
-        """How long each tile took."""
+        """How long each tile took, all its channels together."""
         self.wakes: Connection | None
         self.wakes, self._wake = Pipe(duplex=False)
         self._threads = [
@@ -69,7 +75,7 @@ class TileFeed:
             threading.Thread(
                 target=copy_context().run, args=(self._pull, copy.copy(source)), name=f"pull-{number}", daemon=True
             )
-            for number in range(min(pulls, self._schedule.to_pull))
+            for number in range(min(pulls, self._schedule.to_pull * len(tiles.channels)))
         ]
         for thread in self._threads:
             thread.start()
@@ -109,14 +115,14 @@ class TileFeed:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _pull(self, source: Cutouts) -> None:
-        """Pull tiles until there are none left: the life of a thread."""
+        """Pull channels of tiles until there are none left: the life of a thread."""
         try:
-            while (tile := self._next()) is not None:
+            while (cutout := self._next()) is not None:
+                tile, channel = cutout
                 started = time.monotonic()
-                if self._check is not None:
-                    self._tiles.mark_unchecked(tile)
-                self._tiles.pull(source, tile)
-                self.pull_s[tile] = time.monotonic() - started
+                self._tiles.pull(source, tile, channel)
+                if not self._came(tile, time.monotonic() - started):
+                    continue
                 if self._check is not None:
                     self._check(tile)
                     self._tiles.mark_checked(tile)
@@ -131,12 +137,28 @@ class TileFeed:
                 self._changed.notify_all()
             self._wake.send_bytes(b"!")
 
-    def _next(self) -> Box | None:
-        """Wait for a tile that may be pulled now; None when there is none any more."""
+    def _next(self) -> tuple[Box, str] | None:
+        """Wait for a channel of a tile that may be pulled now; None when there is none any more."""
         with self._changed:
-            while not self._stopped and self._schedule.to_pull:
-                tile = self._schedule.take_tile()
-                if tile is not None:
-                    return tile
+            while not self._stopped and (self._cutouts or self._schedule.to_pull):
+                if not self._cutouts and (tile := self._schedule.take_tile()) is not None:
+                    self._begin(tile)
+                if self._cutouts:
+                    return self._cutouts.popleft()
                 self._changed.wait()
         return None
+
+    def _begin(self, tile: Box) -> None:
+        """Let the threads pull the channels of a tile."""
+        if self._check is not None:
+            self._tiles.mark_unchecked(tile)
+        self._lacking[tile] = len(self._tiles.channels)
+        self._cutouts.extend((tile, channel) for channel in self._tiles.channels)
+        self._changed.notify_all()
+
+    def _came(self, tile: Box, seconds: float) -> bool:
+        """Note that a channel of a tile was pulled; return whether it was the last."""
+        with self._changed:
+            self.pull_s[tile] = self.pull_s.get(tile, 0.0) + seconds
+            self._lacking[tile] -= 1
+            return not self._lacking[tile]

@@ -66,12 +66,10 @@ class Tiles:
         """Return the size of a tile."""
         return tile.voxels * sum(dtype.itemsize for dtype in self.dtypes.values())
 
-    def pull(self, source: Cutouts, tile: Box) -> None:
-        """Pull what is missing of a tile."""
-        for channel in self.channels:
-            key = self.key(channel, tile)
-            if self.store.has(self.kind, key, "npy"):
-                continue
+    def pull(self, source: Cutouts, tile: Box, channel: str) -> None:
+        """Pull a channel of a tile, if it is not there."""
+        key = self.key(channel, tile)
+        if not self.store.has(self.kind, key, "npy"):
             voxels = source.get_cutout(channel, *tile.ranges)
             self.store.save_plain(self.kind, key, self.checked(channel, tile, voxels))
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nd_synapse.blocks import tile_feed
+from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.pool import Done
 from nd_synapse.blocks.store import Store
 from nd_synapse.blocks.tile_feed import TileFeed
@@ -326,8 +327,18 @@ def fed(
 ) -> TileFeed:
     """Return a feed of blocks in a row."""
     source = source or Arrays(pre=np.ones(ROW.shape, np.uint8))
-    tiles = Tiles(Store(folder), "tiles", ROW, TILE, {"pre": np.dtype(np.uint8)})
-    return TileFeed(tiles, source, {tile: (tile,) for tile in ROW.tiles(TILE)}, reach, pulls, keep_bytes, pulled)
+    tiles = Tiles(Store(folder), "tiles", source.box, TILE, {name: source.dtype(name) for name in source.channels})
+    return TileFeed(tiles, source, {tile: (tile,) for tile in source.box.tiles(TILE)}, reach, pulls, keep_bytes, pulled)
+
+
+def take_all(feed: TileFeed) -> None:
+    """Take every block, and close the feed."""
+    try:
+        while feed.remaining:
+            if feed.take() is None:
+                time.sleep(0.001)
+    finally:
+        feed.close()
 
 
 def on_disk(folder: Path) -> int:
@@ -399,6 +410,45 @@ def test_a_tile_that_is_refused_is_never_computed_on(tmp_path: Path) -> None:
         feed.close()
 
 
+class Together(Arrays):
+    """A source that answers when all its channels are asked for at the same time."""
+
+    meeting: threading.Barrier
+
+    def get_cutout(self, channel: str, z_range: Range, y_range: Range, x_range: Range, /) -> NDArray[Any]:
+        self.meeting.wait(30)
+        return super().get_cutout(channel, z_range, y_range, x_range)
+
+
+def test_the_channels_of_a_volume_of_one_block_are_pulled_at_the_same_time(tmp_path: Path) -> None:
+    """One thread pulled all channels of a block: over a slow line a small volume waited for each of them."""
+    source = Together(**{name: np.ones(TILE, np.uint8) for name in ("a", "b", "c")})
+    source.meeting = threading.Barrier(3)
+    feed = fed(tmp_path, (0, 0, 0), 2**20, pulls=3, source=source)
+    try:
+        assert feed.wakes is not None
+        assert feed.wakes.poll(60)
+        assert feed.take() == source.box
+    finally:
+        feed.close()
+
+
+@pytest.mark.parametrize("pulls", [1, 2, 5])
+def test_a_tile_is_looked_at_once_when_all_its_channels_are_there(tmp_path: Path, pulls: int) -> None:
+    """Several threads pull one tile."""
+    names = ("a", "b", "c")
+    looked: list[Box] = []
+
+    def look(tile: Box) -> None:
+        for number in range(len(names)):
+            assert (tmp_path / "tiles" / f"{number}_{key_of(tile)}.npy").exists()
+        looked.append(tile)
+
+    source = Arrays(**{name: np.ones(ROW.shape, np.uint8) for name in names})
+    take_all(fed(tmp_path, (0, 0, 0), 2**20, pulls, look, source))
+    assert sorted(looked) == list(ROW.tiles(TILE))
+
+
 def killed(tile: Box) -> None:
     """End a thread as a kill would, with what is on disk by then."""
     raise KeyboardInterrupt
@@ -415,12 +465,7 @@ def test_a_tile_that_a_killed_run_did_not_look_at_is_looked_at_by_the_next(tmp_p
 
     looked: list[Box] = []
     for looks in (20, 20):  # the first run after it looks at all of them, the one after that has nothing to look at
-        feed = fed(tmp_path, (0, 0, 0), 2**20, pulled=looked.append)
-        taken: list[Box] = []
-        while len(taken) < 20:
-            block = feed.take()
-            taken += [block] if block else []
-        feed.close()
+        take_all(fed(tmp_path, (0, 0, 0), 2**20, pulled=looked.append))
         assert len(looked) == looks
     assert sorted(looked) == list(ROW.tiles(TILE))
     assert not list(tmp_path.rglob("*.npz"))
@@ -464,7 +509,7 @@ def test_a_volume_answers_three_slices_as_an_array_does_and_refuses_all_else(tmp
     tiles = Tiles(Store(tmp_path), "tiles", source.box, (2, 3, 4), {"pre": voxels.dtype})
     if kind == "stored":
         for tile in source.box.tiles((2, 3, 4), aligned=True):
-            tiles.pull(source, tile)
+            tiles.pull(source, tile, "pre")
     volume: Any = tiles.channel("pre") if kind == "stored" else Image(tiles, source, "pre")
     for index in (np.s_[:, :, :], np.s_[1:3, -2:, ::1], np.s_[2:2, :, 3:], np.s_[4:1, 9:, :], np.s_[:99, :5, 6:]):
         assert volume[index].dtype == voxels.dtype
