@@ -11,7 +11,8 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from tests.fixtures_s3 import free_port
@@ -41,6 +42,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
 JobCompType=jobcomp/filetxt
 JobCompLoc={root}/jobs.txt
 ReturnToService=2
@@ -60,6 +62,8 @@ class Slurm:
     """A running cluster of one machine."""
 
     root: Path
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+    """Job to the largest memory of its processes together, as Slurm samples it each second."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,16 +78,39 @@ class Slurm:
         return done.stdout
 
     def await_end(self, limit_s: float) -> None:
-        """Wait until no job is left."""
+        """Wait until no job is left, and note their memory meanwhile."""
         deadline = time.monotonic() + limit_s
         while queue := self.run("squeue", "--noheader"):
             assert time.monotonic() < deadline, f"{queue}\n{self.run('scontrol', 'show', 'job')}"
+            self.note_memory()
             time.sleep(0.5)
+
+    def note_memory(self) -> None:
+        """Ask for the memory of the jobs that run; the record of those that have ended lacks it."""
+        running = _printed(self, "squeue", "--noheader", "--states=RUNNING", "--format=%A").split()
+        words = ("sstat", "--allsteps", "--noheader", "--parsable2", "--noconvert", "--format=JobID,MaxRSS", "--jobs")
+        for line in _printed(self, *words, ",".join(running)).split() if running else []:
+            step, _, size = line.partition("|")
+            job = step.partition(".")[0]
+            self.peak_bytes[job] = max(self.peak_bytes.get(job, 0), int(size or 0))
 
     def accounting(self) -> list[dict[str, str]]:
         """Return what Slurm recorded of each job that has ended: its fields."""
         lines = (self.root / "jobs.txt").read_text().splitlines()
         return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+
+    def table(self, jobs: Mapping[str, str]) -> str:
+        """Return what jobs took, by their names: the clock, seconds of all children, the memory of the largest."""
+        lines = ["| job | children | elapsed (s) | all children (s) | MaxRSS (MiB) |", "|---|--:|--:|--:|--:|"]
+        ended = [job for job in self.accounting() if job["JobState"] == "COMPLETED"]
+        for name, number in jobs.items():
+            children = [job for job in ended if number in (job["JobId"], job.get("ArrayJobId"))]
+            times = [[datetime.fromisoformat(job[key]) for key in ("StartTime", "EndTime")] for job in children]
+            elapsed = max(end for _, end in times) - min(start for start, _ in times)
+            work_s = sum((end - start).total_seconds() for start, end in times)
+            peak = max(self.peak_bytes.get(job["JobId"], 0) for job in children) / 2**20
+            lines.append(f"| {name} | {len(children)} | {elapsed.total_seconds():.0f} | {work_s:.0f} | {peak:.0f} |")
+        return "\n".join(lines)
 
 
 @contextmanager

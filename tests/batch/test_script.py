@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from batch.phases import ARRAYS, PHASES, phases_of
+from nd_synapse.geometry import Box
 from tests.conftest import REPOSITORY
-from tests.fixtures_boss import spots
+from tests.driver.runs import where
+from tests.fixtures_boss import BossServer, fill, spots
 from tests.slurm import Slurm, missing, start_slurm
 from tests.test_parts import results
 from tests.volumes_on_disk import write
@@ -45,14 +48,22 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def job_ids(printed: str) -> dict[str, str]:
+    """Return the jobs of the phases that a script submitted."""
+    return dict(phase.split() for phase in printed.split(","))
+
+
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "ND_SYNAPSE": PROGRAM, **more}
 
 
-def script(volume: Path, folder: Path, *words: str, code: int = 0) -> str:
+def script(
+    volume: Path | Sequence[str], folder: Path, *words: str, environ: Mapping[str, str] | None = None, code: int = 0
+) -> str:
     """Print a script, and write it to a file; return its text, or the error."""
-    line = [*PROGRAM.split(), "batch", "script", "--scheduler", "slurm", "--source", str(volume), *words]
-    done = subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True)
+    reads = ["--source", str(volume)] if isinstance(volume, Path) else volume
+    line = [*PROGRAM.split(), "batch", "script", "--scheduler", "slurm", *reads, *words]
+    done = subprocess.run(line, cwd=folder, env=environ or environment(), capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     (folder / "submit").write_text(done.stdout)
     return done.stderr if code else done.stdout
@@ -130,13 +141,15 @@ def test_a_run_in_slurm_ends_with_the_bytes_of_one_job_though_its_jobs_are_kille
     subprocess.run(line, env=environment(), check=True, stderr=subprocess.DEVNULL)
     script(volume, tmp_path, *options, "--shards", "7", "--shared", "shared")
     said = slurm.run("bash", "submit", environment=environment(), cwd=tmp_path)
-    ids = [word.split()[1] for word in said.split(",")]
+    jobs = job_ids(said)
     kills = random.Random(7)
-    arrays = [job_id for phase, job_id in zip(phases_of(7, pushes=False), ids, strict=True) if phase in ARRAYS]
+    assert tuple(jobs) == phases_of(7, pushes=False)
+    arrays = [job_id for phase, job_id in jobs.items() if phase in ARRAYS]
     killed = [f"{job_id}_{kills.randrange(7)}" for job_id in arrays]
     for child in killed:
         # ended by SIGKILL while it runs, and begun again by Slurm
         while "JobState=RUNNING" not in slurm.run("scontrol", "show", "job", child):
+            slurm.note_memory()
             time.sleep(0.1)
         time.sleep(kills.uniform(0, 1.5))
         slurm.run("scontrol", "requeue", child)
@@ -148,9 +161,33 @@ def test_a_run_in_slurm_ends_with_the_bytes_of_one_job_though_its_jobs_are_kille
     for job_id in arrays:
         children = [job for job in ended if job.get("ArrayJobId") == job_id]
         assert sorted(job["ArrayTaskId"] for job in children) == [str(index) for index in range(7)]
-    last = [job for job in ended if job["JobId"] == ids[-1]]
+    last = [job for job in ended if job["JobId"] == jobs["report"]]
     assert len(last) == 1
     assert last[0]["StartTime"] >= max(job["EndTime"] for job in ended if job is not last[0])
+    print(f"\n{slurm.table(jobs)}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_in_slurm_pushes_and_proves_its_masks_by_parts(
+    slurm: Slurm, boss_server: BossServer, tmp_path: Path
+) -> None:
+    """From BOSS into BOSS."""
+    fill(boss_server.data, "slurm", "spots", spots((40, 1100, 96), 12))
+    # requests to BOSS end at multiples of 32 sections and 1024 lines: there are four
+    box = Box((26, 38), (976, 1072), (0, 96))
+    token = environment(BOSS_TOKEN=boss_server.token)
+    options = ["--block-size", "4,32,32", "--cpus", "1", "--shards", "3", "--shared", "shared"]
+    script(where(boss_server, "slurm", "spots", box), tmp_path, *options, environ=token)
+    jobs = job_ids(slurm.run("bash", "submit", environment=token, cwd=tmp_path))
+    slurm.await_end(480)
+    assert tuple(jobs) == phases_of(3, pushes=True)
+    print(f"\n{slurm.table(jobs)}")
+    manifest = next((tmp_path / "results").glob("*/run.json"))
+    assert json.loads(manifest.read_text())["in_boss"]["All"].endswith("read back and equal; parts that did it: 3")
+    verify = [*PROGRAM.split(), "verify", str(manifest.parent)]
+    verified = subprocess.run(verify, env=token, capture_output=True, text=True)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 @pytest.mark.slow
