@@ -50,14 +50,16 @@ _OBJECT_BYTES_S = (10e6, 50e6)
 _MASK_BYTES_S = (20e6, 200e6)
 _TOUCH_S = (0.01, 0.1)
 _JOIN_S = (0.002, 0.02)
-_WRITTEN_VOXELS_S = (10e6, 40e6)
+_WRITTEN_VOXELS_S = (25e6, 80e6)
+_ROWS_S = (0.01, 0.05)
 
 ASSUMED = (
     f"an attempt: {_START_S[0]:.0f} to {_START_S[1]:.0f} s until its first request (machine, image, Python)",
     f"S3: {_FETCHES_A_S[0]:.0f} to {_FETCHES_A_S[1]:,.0f} objects a second, fetched by a job 16 at a time",
     f"voxels in S3: {_OBJECT_BYTES_S[0] / 1e6:.0f} to {_OBJECT_BYTES_S[1] / 1e6:.0f} MB/s an object in flight",
     f"contacts: {_TOUCH_S[0]:g} to {_TOUCH_S[1]:g} s a block; join: {_JOIN_S[0]:g} to {_JOIN_S[1]:g} s a block",
-    f"files: {_WRITTEN_VOXELS_S[0] / 1e6:.0f} to {_WRITTEN_VOXELS_S[1] / 1e6:.0f} million voxels/s, masks and labels",
+    f"files: {_WRITTEN_VOXELS_S[0] / 1e6:.0f} to {_WRITTEN_VOXELS_S[1] / 1e6:.0f} million voxels/s a worker, masks and"
+    f" labels; {_ROWS_S[0]:g} to {_ROWS_S[1]:g} s a block, table",
 )
 """The assumptions behind the times, besides the speeds, for the reader of a plan."""
 
@@ -233,19 +235,19 @@ def push(load: Load, jobs: int, at_once: int) -> Phase:
     )
 
 
-def report(load: Load, shards: int) -> Phase:
+def report(load: Load, shards: int, cpus: int) -> Phase:
     """Estimate the job that writes the masks, the labels and the table, draws and delivers."""
     # it reads how fast some of the children were; of each block what was counted, found, joined, chosen and measured
     gets = 5 * load.blocks + min(2 * shards, NOTES_SAMPLED)
     slow, fast = _WRITTEN_VOXELS_S
-    writing = load.box.voxels / fast, load.box.voxels / slow
+    by_workers = load.box.voxels / (cpus * fast), load.box.voxels / (cpus * slow)
     return _without_voxels(
         name=LAST,
         jobs=1,
         at_once=1,
         s3_puts=6 * _pages(load.blocks) + _pages(2 * shards),
         s3_gets=gets,
-        work_s=writing,
+        work_s=added(by_workers, scaled(_ROWS_S, load.blocks)),
     )
 
 

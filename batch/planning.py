@@ -30,10 +30,11 @@ from batch.requests import Resources
 from batch.retry import Compute
 from batch.shards import shards_for
 from nd_synapse.blocks.grid import DEFAULT_BLOCK_SIZE, DEFAULT_PULLS
-from nd_synapse.detection.budget import Needs, check_memory, fitted, needs_of
+from nd_synapse.detection.budget import Needs, check_memory, fitted, masks_bytes, needs_of
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.speeds import ASSUMED, Speeds
 from nd_synapse.errors import UsageError
+from nd_synapse.files.masks import MOST_VOXELS
 from nd_synapse.geometry import Box
 from nd_synapse.job.forecast import candidates
 from nd_synapse.job.job import Job
@@ -191,7 +192,7 @@ def phase_of(name: PhaseName, load: Load, near: Needs, wishes: Wishes, shards: i
     jobs = children_of(name, shards)
     at_once = wishes.at_once(name, jobs)
     if name == LAST:
-        return report(load, shards)
+        return report(load, shards, wishes.child_cpus)
     if name == "push":
         return push(load, jobs, min(jobs, wishes.most_at_once))
     if name == "join":
@@ -260,7 +261,8 @@ def _container(wishes: Wishes, needs: Needs, cpus: int, phases: Sequence[Phase])
 
 def _disks_gib(plan: Plan, wishes: Wishes, load: Load, phases: Sequence[Phase]) -> tuple[int, int]:
     """Return the disks of a child and of the report: pulled tiles that are kept, labels, masks, results."""
-    results = plan.box.voxels * (1 + 2 * len(plan.pipeline.masks)) + load.blocks * _KEPT_BYTES
+    pickled = plan.box.voxels * len(plan.pipeline.masks) if plan.box.voxels <= MOST_VOXELS else 0
+    results = plan.box.voxels + masks_bytes(plan) + pickled + load.blocks * _KEPT_BYTES
     limit = wishes.cache_bytes or 2**62
     for_report = results + min(phases[-1].pulled_bytes, limit)
     own = plan.box.voxels // phases[0].jobs

@@ -149,6 +149,23 @@ def test_a_run_without_synapses_has_labels_of_zeros_alone(tmp_path: Path) -> Non
     assert found_in(folder) == ("0 ids in 1 label images have the voxels of table and masks", True)
 
 
+def test_a_mask_that_is_too_large_for_files_of_its_own_is_in_the_labels_and_verified(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mask_files, "MOST_VOXELS", 1000)
+    folder = run(source, tmp_path)
+    assert not list(folder.glob("*.pkl")) + list(folder.glob("*.tiff"))
+    assert driver.main(["verify", str(folder), "--quiet", "--sample", "1"]) == 0
+    found = capsys.readouterr().out
+    assert f"{len(rows(folder))} ids in 1 label images" in found
+    assert "1 of 1 parts computed again: 0 voxels differ" in found
+    array = zarr.open_array(folder / "synapses.ome.zarr/labels/synapses/0", mode="r+")
+    voxels: Any = array[:]
+    array[:] = np.where(voxels == 3, 0, voxels)
+    assert driver.main(["verify", str(folder), "--quiet", "--sample", "0"]) == 65
+    assert "the image and the mask differ in" in capsys.readouterr().out
+
+
 class TestVerify:
     """What `nd-synapse verify` finds wrong with labels."""
 

@@ -9,17 +9,20 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from nd_synapse.blocks.pool import BlockPool, Boxes, Done
 from nd_synapse.cli.run_options import job_from, parser
-from nd_synapse.detection.budget import check_memory, needs_of
+from nd_synapse.detection.budget import check_memory, needs_of, writer_bytes, writers
 from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import UsageError
+from nd_synapse.files.multiscale import Labelled, Pyramid
 from nd_synapse.geometry import Box
 from nd_synapse.job import steps
 from nd_synapse.job.folder import ResultFolder
@@ -115,6 +118,40 @@ def test_the_plan_states_the_peak_of_a_worker_before_the_run(tmp_path: Path, dty
         )
         detect(plan, 1)
     assert max(peaks) < worker < 2 * max(peaks)
+
+
+@pytest.mark.slow
+def test_the_plan_states_the_peak_of_a_process_that_writes_labels(tmp_path: Path) -> None:
+    source = noisy((32, 600, 520), np.uint8, 1)
+    pipeline = registry.build("nomads-unsupervised", {"min_voxels": "2"})
+    roles = {"presynaptic": "pre", "postsynaptic": "post"}
+    plan = Plan(source, source.box, pipeline, roles, ("pre", "post"), (70.0, 100.0, 100.0), (32, 512, 512), tmp_path)
+    found = detect(plan, 1)
+    image = Labelled(tmp_path / "x.zarr", ("synapses",), found.labels.dtype, Pyramid(plan.box, plan.voxel_size_nm))
+    image.create("x")
+    write = partial(image.write_finest, masks={"synapses": found.masks["All"]}, ids=found.labels)
+    with BlockPool(1) as pool:
+        done = [outcome for outcome in pool.run(write, Boxes(image.shards(0))) if isinstance(outcome, Done)]
+        done += [
+            one for one in pool.run(partial(image.write_coarser, 1), Boxes(image.shards(1))) if isinstance(one, Done)
+        ]
+    assert len(done) == 5
+    peak = max(outcome.peak_bytes for outcome in done)
+    assert peak < writer_bytes(plan) < 2.5 * peak
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 7])
+@pytest.mark.parametrize("size", [(32, 512, 512), (8, 64, 64)])
+def test_no_more_processes_write_files_than_fit_what_the_detection_takes(
+    tmp_path: Path, cpus: int, size: tuple[int, int, int]
+) -> None:
+    source = noisy((2, 8, 8), np.uint8, 1)
+    pipeline = registry.build("nomads-unsupervised", {})
+    roles, names, box = {"presynaptic": "pre", "postsynaptic": "post"}, ("pre", "post"), Box.of_shape((64, 2048, 2048))
+    plan = Plan(source, box, pipeline, roles, names, (70.0, 100.0, 100.0), size, tmp_path)
+    count = writers(plan, cpus, 8)
+    assert (1 if size == (8, 64, 64) else 0.8 * cpus) <= count <= cpus
+    assert count == 1 or count * writer_bytes(plan) < needs_of(plan, cpus, 8).memory_bytes
 
 
 @pytest.mark.parametrize(("dtype", "most"), [(np.uint8, "400,000,000"), (np.uint64, "250,000,000")])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from numpy.typing import NDArray
 
+from nd_synapse.blocks.block_volume import Bits
 from nd_synapse.blocks.packing import pack, sealed, unpack, unpacked_bytes, unsealed
 
 ARRAYS = arrays_of.arrays(
@@ -24,6 +25,17 @@ ARRAYS = arrays_of.arrays(
     ),
     arrays_of.array_shapes(min_dims=0, min_side=0, max_side=5),
 )
+
+
+@given(st.data(), arrays_of.arrays(np.bool_, arrays_of.array_shapes(min_dims=3, max_dims=3, max_side=19)))
+def test_for_any_mask_any_part_of_it_comes_back_from_its_bits(data: st.DataObject, inside: NDArray[np.bool_]) -> None:
+    mask = inside * np.uint8(255)
+    bits = Bits.of(mask)
+    assert bits.nbytes == mask.shape[0] * mask.shape[1] * -(-mask.shape[2] // 8)
+    part: Any = data.draw(st.tuples(*(st.slices(n).map(lambda s: slice(s.start, s.stop)) for n in mask.shape)))
+    found = Bits(bits, mask.shape)
+    assert (found.shape, found.dtype) == (mask.shape, mask.dtype)
+    np.testing.assert_array_equal(found[part], mask[part])
 
 
 @given(st.dictionaries(st.text(), ARRAYS, max_size=5))

@@ -128,14 +128,6 @@ def test_large_slices_are_cut_into_tiles_and_have_levels(folder: ResultFolder, m
         assert (levels[2][:, y, x] == mask[:, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].max(axis=(1, 2))).all()
 
 
-def test_a_mask_beyond_what_a_tiff_is_good_for_has_none(
-    folder: ResultFolder, mask: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mask_files, "MOST_TIFF_VOXELS", mask.size - 1)
-    assert write_mask(folder.root, "mask", mask, box=BOX, **ABOUT) == (folder.root / "mask.pkl",)
-    assert [path.name for path in deliverables(folder.root)] == ["mask.pkl"]
-
-
 def test_a_mask_beyond_four_gigabytes_becomes_a_big_tiff(
     folder: ResultFolder, mask: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

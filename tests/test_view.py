@@ -231,7 +231,7 @@ class TestServer:
         labels = volume_at(f"{viewer.url}labels")
         assert labels.domain.origin[:3] == (2, 3, 1)
         voxels = np.asarray(labels[..., 0].read().result()).transpose(2, 1, 0)
-        mask = mask_of(run, open_run(Request(folder=run)).run, "All")
+        mask = np.asarray(mask_of(run, open_run(Request(folder=run)).run, "All"))
         assert np.array_equal(voxels != 0, mask != 0)
         assert np.count_nonzero(voxels == 3) == int(row(run, 3)["voxels"])
         reader = pytest.importorskip("neuroglancer.read_precomputed_annotations").AnnotationReader(

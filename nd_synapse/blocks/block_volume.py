@@ -10,8 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from nd_synapse.errors import StorageError, UsageError
 from nd_synapse.geometry import Box
+from nd_synapse.volumes import Volume
 
-__all__ = ["BlockVolume", "overlapping", "part_of"]
+__all__ = ["Bits", "BlockVolume", "overlapping", "part_of"]
 
 
 class BlockVolume:
@@ -19,7 +20,7 @@ class BlockVolume:
 
     def __init__(
         self,
-        read: Callable[[Box], NDArray[Any] | None],
+        read: Callable[[Box], Volume | None],
         volume: Box,
         block_size: tuple[int, int, int],
         dtype: DTypeLike,
@@ -55,6 +56,25 @@ class BlockVolume:
             if shared is not None and stored is not None:
                 voxels[shared.slices(box.start)] = stored[shared.slices(block.start)]
         return voxels
+
+
+class Bits:
+    """A mask (uint8, 0 and 255) of which a voxel is a bit on disk: few of its bytes have to be written and read."""
+
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    def __init__(self, bits: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+        self._bits, self.shape = bits, (*bits.shape[:-1], shape[-1])
+
+    @staticmethod
+    def of(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the bits of a mask, 8 along x in a byte: shape (z, y, x / 8)."""
+        return np.packbits(mask, axis=-1)
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[np.uint8]:
+        """Return a part of the mask, shape (z, y, x)."""
+        z, y, x = index
+        return np.unpackbits(self._bits[z, y], axis=-1, count=self.shape[-1])[..., x] * np.uint8(255)
 
 
 def part_of(

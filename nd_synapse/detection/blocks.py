@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.blocks.block_volume import Bits
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection import objects
@@ -180,10 +181,11 @@ def write_masks(workspace: Workspace, box: Box, names: tuple[str, ...], kinds: K
         mask.ravel()[places] = value[of_places]
         if name in sets:
             mask[saved["bits"] & (1 << sets.index(name)) == 0] = 0
-        store.save_plain(f"{kinds.masks}-{name}", key_of(box), mask)
+        bits = Bits.of(mask)
+        store.save_plain(f"{kinds.masks}-{name}", key_of(box), bits)
         overviews[f"voxels {name}"] = np.array([np.count_nonzero(mask)])
         if described:
             overviews[f"overview {name}"] = Overview.of_block(mask, box, plan.box).pixels
             # a plain array has no check sum of its own
-            overviews[f"digest {name}"] = np.array([digest(mask)])
+            overviews[f"digest {name}"] = np.array([digest(bits)])
     store.save(kinds.overviews, key_of(box), overviews)

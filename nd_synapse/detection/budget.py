@@ -19,7 +19,17 @@ from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
 from nd_synapse.machine import in_gib, sufficient_bytes, usable_bytes
 
-__all__ = ["Needs", "check_memory", "fits", "fitted", "left_bytes", "needs_of", "writers"]
+__all__ = [
+    "Needs",
+    "check_memory",
+    "fits",
+    "fitted",
+    "left_bytes",
+    "masks_bytes",
+    "needs_of",
+    "writer_bytes",
+    "writers",
+]
 
 _PARENT_BYTES = 160 * 2**20
 _WORKER_BYTES = 60 * 2**20
@@ -147,18 +157,27 @@ def needs_of(plan: Plan, cpus: int, pulls: int, run: Box | None = None) -> Needs
         + _blocks_bytes(plan, block, run or plan.box),
         worker_bytes=worker,
         voxels=plan.box.voxels,
-        # labels are nearly all background, and are packed
-        disk_bytes=plan.box.voxels * (sum(itemsizes) + len(plan.pipeline.masks) + 1) + files * _FILE_BYTES,
+        # labels are nearly all background, and are packed; a voxel of a mask is a bit
+        disk_bytes=plan.box.voxels * (sum(itemsizes) + 1) + masks_bytes(plan) + files * _FILE_BYTES,
         files=files,
     )
 
 
+def writer_bytes(plan: Plan) -> int:
+    """Return the largest memory of a process that writes files."""
+    voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
+    return _WORKER_BYTES + _SHARD_BYTES + voxels * _VOXEL_BYTES
+
+
 def writers(plan: Plan, cpus: int, pulls: int) -> int:
     """Return how many processes may write files, after the detection, in the memory that it was planned with."""
-    voxels = math.prod(min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True))
-    writer = _WORKER_BYTES + _SHARD_BYTES + voxels * _VOXEL_BYTES
     room = needs_of(plan, cpus, pulls).memory_bytes - _PARENT_BYTES
-    return max(1, min(cpus, room // writer))
+    return max(1, min(cpus, room // writer_bytes(plan)))
+
+
+def masks_bytes(plan: Plan) -> int:
+    """Return what the masks of a plan take on disk, a bit a voxel."""
+    return len(plan.pipeline.masks) * -(-plan.box.voxels // 8)
 
 
 def _blocks_bytes(plan: Plan, block: Sequence[int], run: Box) -> int:

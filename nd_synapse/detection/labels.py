@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.block_volume import BlockVolume
+from nd_synapse.blocks.block_volume import Bits, BlockVolume
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.kinds import Kinds
@@ -36,9 +36,9 @@ class _Masks:
     def __init__(self, store: Store | MemoryStore, kind: str, failed: Collection[Box]) -> None:
         self._store, self._kind, self._failed = store, kind, failed
 
-    def __call__(self, block: Box) -> NDArray[np.uint8] | None:
+    def __call__(self, block: Box) -> Bits | None:
         """Return a block, shape (z, y, x)."""
-        return None if block in self._failed else self._store.open_plain(self._kind, key_of(block))
+        return None if block in self._failed else Bits(self._store.open_plain(self._kind, key_of(block)), block.shape)
 
 
 class _Labels:

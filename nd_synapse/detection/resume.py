@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from nd_synapse.blocks.block_volume import BlockVolume
+from nd_synapse.blocks.block_volume import Bits, BlockVolume
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.packing import digest
 from nd_synapse.blocks.store import MemoryStore, Store
@@ -112,7 +112,8 @@ def drop_damaged_masks(
             continue
         known = store.load(overviews_kind, key_of(block))
         try:
-            sound = all(digest(mask.part(block)) == str(known[f"digest {name}"][0]) for name, mask in masks.items())
+            found = {name: digest(Bits.of(mask.part(block))) for name, mask in masks.items()}
+            sound = all(one == str(known[f"digest {name}"][0]) for name, one in found.items())
         except StorageError as error:
             log.warning("%s", error)
             sound = False

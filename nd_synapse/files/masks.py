@@ -22,15 +22,16 @@ from nd_synapse.files.halving import halved
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
-__all__ = ["MOST_TIFF_VOXELS", "map_pickle", "ome_xml", "write_pickle", "write_tiff"]
+__all__ = ["MOST_VOXELS", "map_pickle", "ome_xml", "write_pickle", "write_tiff"]
 
 SUFFIXES = (".pkl", ".ome.tiff")
 """Of the two files of a mask."""
 
 # beyond this a classic TIFF's 32-bit offsets could overflow, even where compression gains nothing
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
-# of more voxels only OME-Zarr and pickle are written: no program for TIFF handles them
-MOST_TIFF_VOXELS = 2**35
+MOST_VOXELS = 2**35
+"""Of masks that have files of their own: no program for TIFF handles more, and a pickle is loaded whole."""
+
 _STRIPS = 2048
 _TILE = (512, 512)
 _PICKLE_TAIL = pickle.TUPLE3 + pickle.REDUCE + pickle.STOP

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nd_synapse.console import app
 from nd_synapse.detection.registration import BEYOND, PUNCTUM_NM, measure_registration
 from nd_synapse.errors import NDSynapseError
+from nd_synapse.files import masks as mask_files
 from nd_synapse.job import label_files, out, results
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import BUCKET_VARIABLE, Job, label_names, labels_channel, mask_names
@@ -105,7 +106,7 @@ def write_files(outcome: Outcome, folder: ResultFolder, workers: int) -> None:
     boxes = "; ".join(str(block.box) for block in detection.failed_blocks)
     if boxes:
         about += f" Not computed, and 0 here, because blocks failed: {boxes}."
-    for name, mask in detection.masks.items():
+    for name, mask in detection.masks.items() if _has_mask_files(job) else ():
         results.write_mask(
             root,
             files[name],
@@ -121,6 +122,11 @@ def write_files(outcome: Outcome, folder: ResultFolder, workers: int) -> None:
     label_files.write_labels(root, folder.work, masks, detection.labels, pyramid, name, workers)
     results.write_tables(root, detection.table)
     results.write_points(root, detection.table, job.box, outcome.source.frame.voxel_size_nm)
+
+
+def _has_mask_files(job: Job) -> bool:
+    """Return whether masks have files beside the OME-Zarr."""
+    return job.box.voxels <= mask_files.MOST_VOXELS
 
 
 def check_registration(outcome: Outcome) -> None:
@@ -185,7 +191,10 @@ def _facts(outcome: Outcome) -> RunFacts:
         pipeline=job.pipeline.name,
         roles=dict(outcome.roles),
         table_file=results.TABLE if outcome.synapses <= results.MOST_IN_CSV else results.LONG_TABLE,
-        mask_files=[f"{name}.ome.tiff" for name in mask_names(job.pipeline.name, list(detection.masks)).values()],
+        mask_files=[
+            f"{name}.ome.tiff" if _has_mask_files(job) else label_files.LABELS
+            for name in mask_names(job.pipeline.name, list(detection.masks)).values()
+        ],
         parameters=_texts(job.pipeline.settings),
         finding=_learned(detection.finding),
         times_s=dict(outcome.seconds),

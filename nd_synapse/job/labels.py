@@ -19,8 +19,9 @@ from nd_synapse.geometry import Box
 from nd_synapse.job.job import label_names
 from nd_synapse.job.label_files import LABELS
 from nd_synapse.job.results import LONG_TABLE, TABLE, table_file
+from nd_synapse.volumes import Volume
 
-__all__ = ["compare_labels"]
+__all__ = ["compare_labels", "mask_in_labels"]
 
 _SHOWN = 3
 """Ids that are named of those with another number of voxels."""
@@ -29,7 +30,7 @@ _ROWS = 2**14
 """Rows of a CSV that are text in memory at a time."""
 
 
-def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], NDArray[np.uint8]]) -> tuple[str, bool]:
+def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], Volume]) -> tuple[str, bool]:
     """Compare every label image with its mask, which `mask_of` reads, and with the table; say what was found.
 
     The ids are those of the mask's rows, each with as many voxels as its row says, and lie exactly where the mask does.
@@ -50,6 +51,29 @@ def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], ND
             ids += int(np.count_nonzero(expected))
     found = f"{ids:,} ids in {len(masks)} label images have the voxels of table and masks"
     return "; ".join(faults) or found, not faults
+
+
+def mask_in_labels(root: Path, masks: Sequence[str], name: str) -> Volume:
+    """Open a mask as it is in its label image: 255 where there is an id."""
+    from nd_synapse.files.multiscale import open_level  # zarr is imported only where it is used
+
+    with reading(str(root / LABELS)):
+        return _Labelled(open_level(root / LABELS, 0, label_names(masks)[name]))
+
+
+class _Labelled:
+    """The mask (uint8, 0 and 255) of a label image."""
+
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    def __init__(self, labels: Any) -> None:
+        self._labels = labels
+        self.shape: tuple[int, ...] = labels.shape
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[np.uint8]:
+        """Return a part of it."""
+        mask: NDArray[np.uint8] = (self._labels[index] != 0) * np.uint8(255)
+        return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +122,7 @@ def _pieces_of_csv(path: Path, wanted: set[str]) -> Iterator[dict[str, NDArray[A
             return
 
 
-def _unlike(what: str, array: Any, mask: NDArray[np.uint8]) -> list[str]:
+def _unlike(what: str, array: Any, mask: Volume) -> list[str]:
     """Say where an array is 0 and a mask is not, or the other way round."""
     if array.shape != mask.shape:
         return [f"{what} have the shape {array.shape}, the mask has {mask.shape}"]

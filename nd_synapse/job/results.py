@@ -74,8 +74,8 @@ def write_file(root: Path, name: str) -> Iterator[BinaryIO]:
 
 def write_mask(
     root: Path, name: str, mask: Volume, *, voxel_size_nm: Sequence[float], box: Box, description: str
-) -> tuple[Path, ...]:
-    """Write a mask (uint8, z, y, x) as a pickled array and, up to 32 Gi voxels, as an OME-TIFF.
+) -> tuple[Path, Path]:
+    """Write a mask (uint8, z, y, x) as a pickled array and as an OME-TIFF.
 
     One slice at a time is in memory.
     """
@@ -83,8 +83,6 @@ def write_mask(
         raise DataError(f"mask {name}", f"it is {mask.dtype} of shape {mask.shape}", f"Give uint8 of shape {box.shape}")
     with write_file(root, f"{name}.pkl") as file:
         digest = mask_files.write_pickle(file, name, mask)
-    if box.voxels > mask_files.MOST_TIFF_VOXELS:
-        return (root / f"{name}.pkl",)
     xml = mask_files.ome_xml(name, box, voxel_size_nm, description, digest)
     # the levels of a TIFF are written one after another, each from all slices: they are read from one file sooner
     pickled = mask_files.map_pickle(root / f"{name}.pkl", box.shape)

@@ -11,9 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nd_synapse.boss.address import DEFAULT_HOST, address_of, is_loopback
 from nd_synapse.credentials import Token
 from nd_synapse.errors import DataError, NDSynapseError, UnknownNameError, UsageError, few
@@ -24,7 +21,7 @@ from nd_synapse.job import rows
 from nd_synapse.job.deliverables import checksums, symlinks
 from nd_synapse.job.job import label_names, labels_channel
 from nd_synapse.job.label_files import LABELS
-from nd_synapse.job.labels import compare_labels
+from nd_synapse.job.labels import compare_labels, mask_in_labels
 from nd_synapse.job.manifest import RunFile, read_run_file
 from nd_synapse.job.out import compare_out
 from nd_synapse.job.recompute import Differences, Known, parts, recompute
@@ -32,7 +29,7 @@ from nd_synapse.job.results import table_file
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
 from nd_synapse.sources.source import open_source
-from nd_synapse.volumes import Source
+from nd_synapse.volumes import Source, Volume
 
 __all__ = ["Check", "Request", "mask_of", "source_of", "verify"]
 
@@ -131,9 +128,11 @@ def _labels(folder: Path, run: RunFile) -> Check:
     return Check("labels", *compare_labels(folder, list(run.masks), partial(mask_of, folder, run)))
 
 
-def mask_of(folder: Path, run: RunFile, name: str) -> NDArray[np.uint8]:
-    """Map the pickled mask, shape (z, y, x) of the box; it is not unpickled."""
+def mask_of(folder: Path, run: RunFile, name: str) -> Volume:
+    """Open a mask, shape (z, y, x) of the box: its pickle, which is not unpickled, or its labels if it has none."""
     path = folder / f"{run.masks[name]}.pkl"
+    if path.name not in run.files and run.box.voxels > mask_files.MOST_VOXELS:
+        return mask_in_labels(folder, list(run.masks), name)
     if not path.is_file():
         raise DataError(path.name, "there is no such file", "Run the job again")
     with reading(path):

@@ -120,11 +120,15 @@ def snippets(facts: RunFacts) -> list[tuple[str, str]]:
     mask = facts.mask_files[0]
     size = facts.voxel_size_nm or (1, 1, 1)
     place = ", ".join(f"{n * nm:.12g}" for n, nm in zip(facts.origin, size, strict=True))
+    if mask.endswith(".tiff"):
+        found.append(("The mask, in Fiji", f'File > Import > Bio-Formats, or drop the file on it: "{mask}"'))
+        read = f'import tifffile, zarr\nmask = tifffile.imread("{mask}")'
+    else:
+        read = f'import zarr\nmask = zarr.open("{mask}/0")'
     found += [
-        ("The mask, in Fiji", f'File > Import > Bio-Formats, or drop the file on it: "{mask}"'),
         (
             "Mask and labels, in Python",
-            f'import tifffile, zarr\nmask = tifffile.imread("{mask}")  # z, y, x; 255 at synapses\n'
+            f"{read}  # z, y, x; 255 at synapses\n"
             'labels = zarr.open("synapses.ome.zarr/labels/synapses/0")[:]  # the id of the table',
         ),
         (

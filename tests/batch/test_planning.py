@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.estimates import BOSS_PULLS, load_of
+from batch.estimates import BOSS_PULLS, load_of, middle
 from batch.machines import size_for
 from batch.phases import PHASES
 from batch.plan import BatchPlan, duration, size
@@ -102,6 +102,14 @@ class TestTeravoxel:
         for container in (plan.child, plan.report):
             assert container.vcpus <= 2
             assert container.memory_mib <= 8 * 1024
+
+    def test_takes_between_six_and_twenty_hours_and_a_terabyte_of_disk(
+        self, planned_in: tuple[BatchPlan, float]
+    ) -> None:
+        """One process wrote all masks and labels, and each mask three times: 29 hours, and 2.7 TiB."""
+        plan, _ = planned_in
+        assert 6 < sum(middle(phase.seconds) for phase in plan.phases) / 3600 < 20
+        assert plan.report_disk_gib < 1200
 
     def test_says_that_fargate_has_no_disk_for_its_masks_and_labels(self) -> None:
         with pytest.raises(UsageError, match="Fargate"):

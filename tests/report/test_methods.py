@@ -62,6 +62,9 @@ def test_the_snippets_open_the_files_of_a_run(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_array_equal(names["mask"], mask)
     np.testing.assert_array_equal(names["labels"], mask // 255)
     assert "translate=(7000, 100000, 200000)" in codes["Mask and labels, in napari"]
+    # a mask that is too large for a TIFF
+    exec(dict(snippets(replace(RUN, mask_files=["synapses.ome.zarr"])))["Mask and labels, in Python"], names)
+    np.testing.assert_array_equal(names["mask"][:], mask)
 
 
 def test_what_was_learned_is_in_words_and_without_digests_and_long_tables() -> None:
