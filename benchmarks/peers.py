@@ -231,6 +231,8 @@ def main() -> int:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
     table = Table()
     os.environ["PYTHONPATH"] = str(REPOSITORY)
+    # what is installed is compiled, in the image too: the first round compiles a clone
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as folder:
         for part in (fixed_costs, throughput, pulling):
             part(table, Path(folder))
