@@ -369,7 +369,14 @@ def written(folder: Path, workers: int, fault: str = "") -> dict[str, str]:
     masks = {"synapses": Drawn(SHARDS, np.uint8)}
     pyramid = Pyramid(Box.of_shape(SHARDS, (3, 1, 7)), (50.0, 50.0, 50.0))
     folder.mkdir()
-    write_labels(folder, folder / ".work", masks, Drawn(SHARDS, np.uint32, fault), pyramid, "mask", workers)
+    image = Labelled(folder / ".work/x", tuple(masks), np.dtype(np.uint32), pyramid)
+    steps = list[tuple[int, int]]()
+    write_labels(
+        *(folder, image, "mask", masks, Drawn(SHARDS, np.uint32, fault), workers),
+        lambda step, done, total, note="": steps.append((done, total)),
+    )
+    # the finest level, and one of half as many voxels along each axis
+    assert steps == [(done, 9) for done in range(10)]
     assert not list((folder / ".work").iterdir())
     return digests(folder)
 

@@ -95,9 +95,9 @@ def check_upload(job: Job) -> None:
         check_bucket(_ANY_BUCKET if job.bucket is None else job.bucket, job.acl)
 
 
-def write_files(outcome: Outcome, folder: ResultFolder, workers: int) -> None:
+def write_files(outcome: Outcome, folder: ResultFolder, workers: int, progress: Progress) -> None:
     """Write masks, labels, table and points; `workers` processes share what they can."""
-    from nd_synapse.files.multiscale import Pyramid  # numcodecs is imported only where it is used
+    from nd_synapse.files.multiscale import Labelled, Pyramid  # numcodecs is imported only where it is used
 
     root = folder.root
     job, detection = outcome.job, outcome.detection
@@ -119,7 +119,8 @@ def write_files(outcome: Outcome, folder: ResultFolder, workers: int) -> None:
     masks = {labelled[name]: mask for name, mask in detection.masks.items()}
     pyramid = Pyramid(job.box, outcome.source.frame.voxel_size_nm)
     name = next(iter(files.values()))
-    label_files.write_labels(root, folder.work, masks, detection.labels, pyramid, name, workers)
+    image = Labelled(folder.work / label_files.LABELS, tuple(masks), detection.labels.dtype, pyramid)
+    label_files.write_labels(root, image, name, masks, detection.labels, workers, progress)
     results.write_tables(root, detection.table)
     results.write_points(root, detection.table, job.box, outcome.source.frame.voxel_size_nm)
 

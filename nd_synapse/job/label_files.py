@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,11 @@ from nd_synapse.blocks.pool import BlockPool, Boxes, Failed, InWorkerError
 from nd_synapse.errors import LimitError, NDSynapseError
 from nd_synapse.files.atomic import writing
 from nd_synapse.geometry import Box
+from nd_synapse.progress import Progress, silent
 from nd_synapse.volumes import Volume
 
 if TYPE_CHECKING:
-    from nd_synapse.files.multiscale import Labelled, Pyramid
+    from nd_synapse.files.multiscale import Labelled
 
 __all__ = ["LABELS", "write_labels"]
 
@@ -28,36 +29,38 @@ _FEW_SHARDS = 32
 
 def write_labels(
     root: Path,
-    scratch: Path,
+    image: Labelled,
+    name: str,
     masks: Mapping[str, Volume],
     labels: Volume,
-    pyramid: Pyramid,
-    name: str,
     workers: int = 1,
+    progress: Progress = silent,
 ) -> Path:
     """Write masks, by the names of their label images, and the ids in them; `name` is that of the image.
 
-    It is made in `scratch`, on the same disk, and has its name once all of it is on the device. Each worker holds one
-    shard at a time; volumes have to be small when they are pickled for it.
+    It is made where `image` says, on the same disk, and has its name once all of it is on the device. Each worker holds
+    one shard at a time; volumes have to be small when they are pickled for it.
     """
-    from nd_synapse.files.multiscale import Labelled  # zarr is imported only where it is used
-
-    made = scratch / LABELS
-    image = Labelled(made, tuple(masks), labels.dtype, pyramid)
     with writing(root, LABELS):
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(image.folder, ignore_errors=True)
         image.create(name)
-        for path in made.rglob("zarr.json"):
+        for path in image.folder.rglob("zarr.json"):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    finest, *coarser = (image.shards(level) for level in range(len(pyramid.factors())))
+    levels = [image.shards(level) for level in range(len(image.pyramid.factors()))]
+    done, total = 0, sum(map(len, levels))
+    progress("labels", done, total)
     with BlockPool(workers) as pool:
-        several = pool if workers > 1 and len(finest) > _FEW_SHARDS else None
-        _each(partial(_write_finest, root=root, image=image, masks=masks, labels=labels), finest, root, several)
-        for level, shards in enumerate(coarser, 1):
-            _each(partial(_write_coarser, root=root, image=image, level=level), shards, root, several)
+        several = pool if workers > 1 and len(levels[0]) > _FEW_SHARDS else None
+        for level, shards in enumerate(levels):
+            write: Callable[[Box], None] = partial(_write_coarser, root=root, image=image, level=level)
+            if level == 0:
+                write = partial(_write_finest, root=root, image=image, masks=masks, labels=labels)
+            for _ in _each(write, shards, root, several):
+                done += 1
+                progress("labels", done, total)
     with writing(root, LABELS):
-        made.rename(root / LABELS)
+        image.folder.rename(root / LABELS)
     return root / LABELS
 
 
@@ -73,11 +76,12 @@ def _write_coarser(shard: Box, *, root: Path, image: Labelled, level: int) -> No
         image.write_coarser(level, shard)
 
 
-def _each(write: Callable[[Box], None], shards: Iterable[Box], root: Path, pool: BlockPool | None) -> None:
-    """Write shards here, or in the workers of a pool."""
+def _each(write: Callable[[Box], None], shards: Iterable[Box], root: Path, pool: BlockPool | None) -> Iterator[Box]:
+    """Write shards here, or in the workers of a pool; yield each that is written."""
     if pool is None:
         for shard in shards:
             write(shard)
+            yield shard
         return
     for outcome in pool.run(write, Boxes(shards)):
         if isinstance(outcome, Failed):
@@ -88,3 +92,4 @@ def _each(write: Callable[[Box], None], shards: Iterable[Box], root: Path, pool:
                 )
             remedy = "The same command goes on where it was; give it more memory, or fewer --cpus"
             raise LimitError(requested, found, remedy)
+        yield outcome.box

@@ -77,7 +77,7 @@ def run(
     if on_masks is not None:
         on_masks(detection)
     with delivery.step(outcome, "files", collect=False):
-        delivery.write_files(outcome, folder, writers(ready.plan, job.cpus, job.pulls))
+        delivery.write_files(outcome, folder, writers(ready.plan, job.cpus, job.pulls), progress)
     with delivery.step(outcome, "registration"):
         delivery.check_registration(outcome)
     state = "not confirmed when this was written" if job.push else "not requested"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nd_synapse.detection.tissue import Tissue
-from nd_synapse.files.multiscale import Pyramid
+from nd_synapse.files.multiscale import Labelled, Pyramid
 from nd_synapse.job import results
 from nd_synapse.job.delivery import _learned
 from nd_synapse.job.label_files import write_labels
@@ -53,7 +53,8 @@ def test_the_snippets_open_the_files_of_a_run(tmp_path: Path, monkeypatch: pytes
     mask[3, 4:6, 5] = 255
     results.write_mask(tmp_path, "mask", mask, voxel_size_nm=VOXEL_NM, box=BOX, description="")
     ids = (mask // 255).astype(np.uint32)
-    write_labels(tmp_path, tmp_path / ".work", {"synapses": mask}, ids, Pyramid(BOX, VOXEL_NM), "synapses")
+    image = Labelled(tmp_path / ".work", ("synapses",), ids.dtype, Pyramid(BOX, VOXEL_NM))
+    write_labels(tmp_path, image, "synapses", {"synapses": mask}, ids)
     monkeypatch.chdir(tmp_path)
     codes = dict(snippets(RUN))
     assert 'pandas.read_csv("synapses.csv")' in codes["The table, in pandas"]
