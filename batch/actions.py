@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from batch import requests, submission
@@ -61,7 +62,7 @@ def script(requested: Requested) -> int:
     planned = requested.plan("EC2")
     # BOSS is one service for all children; files have a disk each, or a file system as wide as the cluster
     at_once = planned.children_at_once if job.source is None else None
-    return write_stdout(slurm_script(planned, options, shared, job.path.absolute(), at_once))
+    return write_stdout(slurm_script(planned, options, shared, Path.cwd(), job.path, at_once))
 
 
 def _out_of(job: Job) -> tuple[str, str] | None:

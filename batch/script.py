@@ -17,10 +17,12 @@ __all__ = ["slurm_script"]
 _HEAD = """#!/bin/bash
 # Submits {what}
 # to Slurm: {jobs}. nd-synapse batch script printed it.
-# Run it where sbatch is, in a folder that all machines have; after a failure run it again: finished blocks are kept.
+# Run it where sbatch is; after a failure run it again: finished blocks are kept.
 # ND_SYNAPSE is the command in the jobs (default: nd-synapse), such as "apptainer exec image.sif nd-synapse".
 # sbatch takes further options from its variables, such as SBATCH_PARTITION and SBATCH_ACCOUNT.
 set -euo pipefail
+# paths in the options begin here; all machines must have this folder
+cd {here}
 mkdir -p {log}
 """
 
@@ -36,13 +38,20 @@ _SCRATCH = """scratch=$(mktemp -d) && trap 'rm -rf "$scratch"' EXIT
 """
 
 
-def slurm_script(plan: BatchPlan, options: Sequence[str], shared: str, path: Path, at_once: int | None) -> str:
-    """Return the script; `at_once` is how many children the service that is read can feed, None any number."""
+def slurm_script(
+    plan: BatchPlan, options: Sequence[str], shared: str, here: Path, path: Path, at_once: int | None
+) -> str:
+    """Return the script; jobs begin in `here`.
+
+    `at_once` is how many children the service that is read can feed, None any number.
+    """
     phases = tuple(plan.times)
+    path = here / path
     log = path / "log"
     text = _HEAD.format(
         what=f"{plan.pipeline} on {plan.box}",
         jobs=f"{len(phases) - 2} arrays of {plan.shards:,} children, and two jobs" if plan.shards > 1 else "one job",
+        here=shlex.quote(str(here)),
         log=shlex.quote(str(log)),
     )
     for before, phase in zip((None, *phases), phases, strict=False):

@@ -116,6 +116,17 @@ def test_each_job_gets_the_options_of_the_user_and_what_the_plan_says(volume: Pa
     )
 
 
+def test_relative_paths_hold_wherever_the_script_is_run(volume: Path, tmp_path: Path) -> None:
+    """Jobs begin in the folder of sbatch: where the script was printed, --source was found."""
+    script(["--source", os.path.relpath(volume, tmp_path)], tmp_path, "--shared", "shared", "--path", "results")
+    executable(tmp_path / "bin" / "sbatch", '#!/bin/bash\npwd >> "$FOLDERS"\n')
+    (tmp_path / "elsewhere").mkdir()
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    environ = environment(PATH=path, FOLDERS=str(tmp_path / "folders.txt"))
+    subprocess.run(["bash", "../submit"], cwd=tmp_path / "elsewhere", env=environ, check=True)
+    assert set((tmp_path / "folders.txt").read_text().splitlines()) == {str(tmp_path)}
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [(["--token", "a" * 40], "use BOSS_TOKEN"), (["--fresh"], "--fresh"), (["--dry-run"], "batch plan")],
