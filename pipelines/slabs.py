@@ -36,7 +36,7 @@ class Scratch:
             if name not in self._pool or self._pool[name].size < size:
                 self._pool[name] = np.empty(size, np.uint8)
                 self._taken.clear()
-            memory = self._taken[name, shape, dtype] = self._pool[name][:size].view(dtype).reshape(shape)
+            memory = self._taken[name, shape, dtype] = np.ndarray(shape, dtype, self._pool[name].data)
         return memory
 
 
