@@ -16,7 +16,7 @@ from nd_synapse.credentials import Token
 from nd_synapse.job import steps
 from nd_synapse.job.folder import ResultFolder
 from nd_synapse.job.job import Job
-from tests.detection.test_hostile import Fragile
+from tests.detection.hostile import Fragile
 from tests.driver.runs import (
     BYTES,
     LOCAL,
