@@ -24,8 +24,8 @@ from nd_synapse.errors import NDSynapseError
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.job.calibration import read_speeds
 from tests.conftest import REPOSITORY
+from tests.detection.arrays import noisy, plan
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_passes import noisy, plan
 from tests.fixtures_boss import spots
 from tests.in_process import main
 from tests.volumes_on_disk import write

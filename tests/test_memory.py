@@ -30,7 +30,7 @@ from nd_synapse.local_boss.boss import Boss
 from nd_synapse.local_boss.catalog import CHANNELS, COLLECTIONS, EXPERIMENTS, FRAMES
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
-from tests.detection.test_passes import Arrays, noisy
+from tests.detection.arrays import Arrays, noisy
 from tests.fixtures_boss import start_boss
 from tests.memory_limit import Completed, demand_memory_limit, run_limited
 

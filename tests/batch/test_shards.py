@@ -22,9 +22,9 @@ from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.errors import UsageError
 from nd_synapse.geometry import Box
+from tests.detection.arrays import noisy, plan
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_parts import Memory, Watching
-from tests.detection.test_passes import noisy, plan
+from tests.detection.parts import Memory, Watching
 
 SIZE, HALO = (32, 512, 512), (3, 4, 4)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nd_synapse.geometry import Box, Range
 from nd_synapse.pipeline.contract import Detected, Finding, Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised
-from tests.detection.test_passes import Arrays
+from tests.detection.arrays import Arrays
 
 SHAPE = (12, 48, 48)
 SIZE = (4, 16, 16)

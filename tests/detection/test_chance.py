@@ -21,8 +21,8 @@ from nd_synapse.detection.padding import RIM
 from nd_synapse.detection.plan import Plan
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Null, Objects, Pipeline, Place
+from tests.detection.arrays import ROLES, VOXEL_SIZE_NM, Arrays, noisy, plan
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, noisy, plan
 
 SHAPE = (8, 128, 256)
 

@@ -26,10 +26,10 @@ from nd_synapse.geometry import Box
 from nd_synapse.local_boss import synthetic
 from nd_synapse.pipeline.contract import Detected, Finding, Null, Pipeline, Place
 from nd_synapse.pipeline.roles import Role
+from tests.detection.arrays import Arrays
 from tests.detection.given import Given
 from tests.detection.in_process import InProcessPool
 from tests.detection.test_features import BRIGHT
-from tests.detection.test_passes import Arrays
 from tests.pipelines.variants import built
 
 SIZE_NM = (70.0, 100.0, 100.0)

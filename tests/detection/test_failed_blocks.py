@@ -16,8 +16,8 @@ from nd_synapse.errors import DataError
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Place
 from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.detection.arrays import ROLES, VOXEL_SIZE_NM, Arrays, same
 from tests.detection.hostile import SHAPE, SIZE, Fragile, background, dense
-from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
 
 
 class Mended(Fragile):

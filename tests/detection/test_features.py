@@ -33,9 +33,9 @@ from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Place
 from nd_synapse.pipeline.function import FunctionPipeline
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection import by_object
+from tests.detection.arrays import ROLES, VOXEL_SIZE_NM, Arrays, same
 from tests.detection.given import Given
 from tests.detection.hostile import SIZE, background, dense
-from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
 from tests.pipelines.variants import built
 
 

@@ -15,9 +15,9 @@ from nd_synapse.detection.plan import Plan, remembered_block_size
 from nd_synapse.errors import DataError, StorageError, UnavailableError
 from nd_synapse.geometry import Range
 from nd_synapse.pipeline import registry
+from tests.detection.arrays import ROLES, VOXEL_SIZE_NM, Arrays, same
 from tests.detection.hostile import SHAPE, SIZE, Counting, constant_block, corners, dense, empty_block, thread
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, same
 from tests.pipelines.variants import EVERY, built, channel_names
 
 

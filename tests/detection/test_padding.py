@@ -27,9 +27,9 @@ from nd_synapse.pipeline.contract import Detected, Finding, Pipeline, Place, Sum
 from nd_synapse.pipeline.roles import Role
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from pipelines.probabilistic import Probabilistic
+from tests.detection.arrays import ROLES, VOXEL_SIZE_NM, Arrays, plan, same
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_parts import Memory, in_one, in_parts
-from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays, plan, same
+from tests.detection.parts import Memory, in_one, in_parts
 
 Volume = NDArray[np.uint8]
 
@@ -306,7 +306,7 @@ def test_for_any_section_flat_is_what_lies_in_a_square_of_one_value(
 def test_parts_of_a_run_find_the_same_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most parts see none of the border: what they need of others they take from there."""
     monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
-    monkeypatch.setattr("tests.detection.test_parts.SIZE", (2, 32, 32))
+    monkeypatch.setattr("tests.detection.parts.SIZE", (2, 32, 32))
     voxels = noise((3, 100, 120))
     voxels[1, :70, :50] = voxels[2, :, 80:] = 0
     source = Arrays(pre=voxels, post=noise(voxels.shape, 5))
@@ -325,7 +325,7 @@ def test_what_a_part_misses_of_the_counting_is_counted_with_all_its_surroundings
 ) -> None:
     """The strip lies over several blocks; a part that saw its own blocks alone would mirror it at their ends."""
     monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
-    monkeypatch.setattr("tests.detection.test_parts.SIZE", (2, 32, 32))
+    monkeypatch.setattr("tests.detection.parts.SIZE", (2, 32, 32))
     voxels = noise((2, 70, 100))
     voxels[:, :36] = 0
     source, lost = Arrays(pre=voxels, post=noise(voxels.shape, 5)), Memory()

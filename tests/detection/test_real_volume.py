@@ -18,7 +18,7 @@ from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.registration import Registration, measure_registration
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
-from tests.detection.test_passes import VOXEL_SIZE_NM, Arrays, same
+from tests.detection.arrays import VOXEL_SIZE_NM, Arrays, same
 from tests.pipelines.variants import VARIANTS, built
 
 WHOLE = (8, 1024, 1344)

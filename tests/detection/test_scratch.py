@@ -19,9 +19,9 @@ from nd_synapse.detection.passes import Passes
 from nd_synapse.errors import NDSynapseError
 from nd_synapse.job import folder as result_folder
 from nd_synapse.job.folder import ResultFolder
+from tests.detection.arrays import Arrays, plan, same
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_parts import Watching
-from tests.detection.test_passes import Arrays, plan, same
+from tests.detection.parts import Watching
 from tests.pipelines.variants import built, volume
 
 SHAPE = (4, 15, 20)

@@ -21,9 +21,9 @@ from nd_synapse.detection.parts import detect_part
 from nd_synapse.files.shared_folder import SharedFolder
 from nd_synapse.pipeline.contract import Place, Summary
 from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.detection.arrays import Arrays, plan, same
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_parts import loaded
-from tests.detection.test_passes import Arrays, plan, same
+from tests.detection.parts import loaded
 from tests.fixtures_s3 import S3Server
 from tests.pipelines.variants import built, volume
 

@@ -26,9 +26,9 @@ from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError, UsageError
 from nd_synapse.geometry import Box, Range
 from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.detection.arrays import ROLES, VOXEL_SIZE_NM, Arrays
 from tests.detection.hostile import SIZE, Counting, dense
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_passes import ROLES, VOXEL_SIZE_NM, Arrays
 
 ROW = Box.of_shape((1, 2, 60))
 TILE = (1, 2, 3)

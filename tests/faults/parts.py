@@ -18,9 +18,9 @@ from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.parts import detect_part
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import NDSynapseError
+from tests.detection.arrays import noisy, plan
 from tests.detection.in_process import InProcessPool
-from tests.detection.test_parts import every_part
-from tests.detection.test_passes import noisy, plan
+from tests.detection.parts import every_part
 from tests.faults.faulty_s3 import FaultyS3
 from tests.faults.faulty_s3 import Plan as FaultPlan
 from tests.faults.jobs import LIMIT_S, Verdict
