@@ -30,7 +30,7 @@ from nd_synapse.blocks.grid import block_numbers, key_of, mirrored
 from nd_synapse.blocks.packing import digest
 from nd_synapse.detection.flat import STEP
 from nd_synapse.detection.objects import RIMS, Joint, rows_of_objects
-from nd_synapse.detection.plan import KnownPadding
+from nd_synapse.detection.plan import KnownPadding, Plan
 from nd_synapse.detection.regions import NEAR_SIDE, distance_levels, overlaps
 from nd_synapse.detection.windows import Reach
 from nd_synapse.detection.workspace import Workspace
@@ -43,12 +43,12 @@ __all__ = [
     "Found",
     "Outside",
     "Padding",
+    "counted_around",
     "decide",
     "learned_padding",
     "outside_of",
     "padding_kind",
     "place_of",
-    "seen_around",
 ]
 
 OF_FINDING = ("padding", "padded_regions", "flat_tissue", "doubtful_padding")
@@ -257,10 +257,15 @@ def _margin(halo: Reach) -> Reach:
     return (z, y, x)
 
 
-def seen_around(halo: Reach) -> Reach:
-    """Return how far around a block padding matters, voxels (z, y, x), for a pipeline with a halo."""
-    z, y, x = _margin(halo)
-    return (z, y + RIM, x + RIM)
+def counted_around(plan: Plan, some: Sequence[Box], finding: Finding) -> list[Box]:
+    """Return some blocks, and where there is padding those whose padding may show in them."""
+    return _seen_around(plan, Box.around(some)) if "padding" in finding else list(some)
+
+
+def _seen_around(plan: Plan, box: Box) -> list[Box]:
+    """Return the blocks whose padding may show in a box."""
+    z, y, x = _margin(plan.halo)
+    return list(overlapping(box.grown((z, y + RIM, x + RIM), plan.box), plan.box, plan.block_size))
 
 
 def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | None:
@@ -269,7 +274,7 @@ def outside_of(workspace: Workspace, box: Box, finding: Finding) -> Outside | No
         return None
     plan, store = workspace.plan, workspace.store
     known = store.load(padding_kind(finding), "regions")
-    near = list(overlapping(box.grown(seen_around(plan.halo), plan.box), plan.box, plan.block_size))
+    near = _seen_around(plan, box)
     starts = np.array([block.start for block in near], np.int64).T
     is_padded = np.isin(block_numbers(starts, plan.box, plan.block_size), known["blocks"])
     spans = [np.zeros((0, 4), np.int64)]
