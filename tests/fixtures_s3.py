@@ -18,6 +18,17 @@ from typing import Any
 import boto3
 import pytest
 
+SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "NO_PROXY": "127.0.0.1",
+}
+"""What boto3 takes from the environment: credentials that are none, and no others from elsewhere."""
+
 
 @dataclass(frozen=True)
 class S3Server:
@@ -95,13 +106,7 @@ def s3_env(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
         "AWS_ENDPOINT_URL": s3_server.url,
         "STORAGE_EMULATOR_HOST": s3_server.url,  # it has the XML API of Google's store, too
         "CLOUDSDK_CONFIG": "/dev/null",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-        "NO_PROXY": "127.0.0.1",
+        **SETTINGS,
     }
     for name in (
         "AWS_PROFILE",

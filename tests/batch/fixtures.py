@@ -16,22 +16,11 @@ import boto3
 import pytest
 
 from tests.fixtures_boss import BossServer, blobs, fill, start_boss
-from tests.fixtures_s3 import S3Server
+from tests.fixtures_s3 import SETTINGS, S3Server
 
 BUCKET = "a-bucket"
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:boss-AbCdEf"
 ROLE = "arn:aws:iam::123456789012:role/batch"
-
-
-SETTINGS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": "/dev/null",
-    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    "NO_PROXY": "127.0.0.1",
-}
 
 
 def _configure(server: S3Server, **batch: Any) -> None:

@@ -21,6 +21,7 @@ from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.detection.on_disk import detect
 from nd_synapse.detection.outcome import Detection
 from nd_synapse.detection.padding import RIM
+from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError
 from nd_synapse.job import recompute
 from nd_synapse.pipeline.contract import Detected, Finding, Pipeline, Place, Summary
@@ -337,6 +338,18 @@ def test_what_a_part_misses_of_the_counting_is_counted_with_all_its_surroundings
     same(expected, found)
 
 
+def known_of(of_run: Plan, found: Detection) -> recompute.Known:
+    """Return what a run knows of itself when it is computed again."""
+    return recompute.Known(
+        source=of_run.source,
+        pipeline=of_run.pipeline,
+        roles=of_run.roles,
+        finding=found.finding,
+        box=of_run.box,
+        measured=of_run.channels,
+    )
+
+
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3))])
 def test_a_part_that_is_computed_again_has_the_padding_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
@@ -351,14 +364,7 @@ def test_a_part_that_is_computed_again_has_the_padding_of_the_whole(
     of_run = plan(source, tmp_path, (3, 64, 64))
     found = detect(of_run, 1)
     assert found.finding["padding"] == {"pre": [0]}
-    known = recompute.Known(
-        source=source,
-        pipeline=of_run.pipeline,
-        roles=of_run.roles,
-        finding=found.finding,
-        box=source.box,
-        measured=of_run.channels,
-    )
+    known = known_of(of_run, found)
     box = recompute.parts(source.box, ())[part]
     again = recompute.recompute(known, found.masks, box)
     assert again.masks["All"].compared > 0
@@ -373,14 +379,7 @@ def again_of(source: Arrays, folder: Path, patch: pytest.MonkeyPatch) -> tuple[D
     patch.setattr(recompute, "_MARGIN", (3, 40, 40))
     of_run = plan(source, folder, (3, 64, 64))
     found = detect(of_run, 1)
-    known = recompute.Known(
-        source=source,
-        pipeline=of_run.pipeline,
-        roles=of_run.roles,
-        finding=found.finding,
-        box=source.box,
-        measured=of_run.channels,
-    )
+    known = known_of(of_run, found)
     patch.setattr(recompute, "_MOST_VOXELS", 9 * 240 * 240)
     return found, [recompute.recompute(known, found.masks, part) for part in recompute.parts(source.box, ())[::4]]
 
