@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nd_synapse.files.halving import halved
-from nd_synapse.files.zarr_shards import ZSTD_LEVEL, chunks_of, packed
+from nd_synapse.files.zarr_shards import array_metadata, chunks_of, group_metadata, packed
 from nd_synapse.geometry import Box
 from nd_synapse.volumes import Volume
 
@@ -108,38 +108,20 @@ class Labelled:
 
     def create(self, name: str) -> None:
         """Make the folder, which must not exist, and write all metadata; `name` is that of the image."""
-        import zarr  # whoever writes shards does without
-
-        root = zarr.create_group(
-            zarr.storage.LocalStore(self.folder),
-            attributes={"ome": {"version": _VERSION, "multiscales": self.pyramid.multiscales(name)}},
-        )
-        about = {"version": _VERSION, "labels": list(self.labels)}
-        group = root.create_group("labels", attributes={"ome": about})
+        self.folder.mkdir(parents=True)
+        self._create_image(None, np.uint8, {"multiscales": self.pyramid.multiscales(name)})
+        _save(self.folder / "labels" / "zarr.json", _group({"labels": list(self.labels)}))
         for label in self.labels:
-            ome = {
-                "version": _VERSION,
-                "multiscales": self.pyramid.multiscales(label),
-                "image-label": {"version": _VERSION, "source": {"image": "../../"}, "properties": []},
-            }
-            self._create_levels(group.create_group(label, attributes={"ome": ome}), self.dtype)
-        self._create_levels(root, np.uint8)
+            about = {"version": _VERSION, "source": {"image": "../../"}, "properties": []}
+            ome = {"multiscales": self.pyramid.multiscales(label), "image-label": about}
+            self._create_image(label, self.dtype, ome)
 
-    def _create_levels(self, group: zarr.Group, dtype: DTypeLike) -> None:
-        """Create the arrays of an image."""
-        from zarr.codecs import ZstdCodec
-
+    def _create_image(self, label: str | None, dtype: DTypeLike, ome: Mapping[str, Any]) -> None:
+        """Write the metadata of the image, or of a label image, and of its levels."""
+        _save(_level(self.folder, 0, label).parent / "zarr.json", _group(ome))
         for level, box in enumerate(self.pyramid.boxes()):
-            group.create_array(
-                str(level),
-                shape=box.shape,
-                dtype=dtype,
-                chunks=CHUNK,
-                shards=SHARD,
-                compressors=ZstdCodec(level=ZSTD_LEVEL),
-                fill_value=0,
-                dimension_names=tuple("zyx"),
-            )
+            metadata = array_metadata(box.shape, dtype, SHARD, CHUNK)
+            _save(_level(self.folder, level, label) / "zarr.json", metadata)
 
     def shards(self, level: int) -> list[Box]:
         """Return the shards of a level, in voxels from the first of its arrays."""
@@ -188,14 +170,8 @@ class Labelled:
     def _write(self, level: int, shard: Box, label: str | None, voxels: NDArray[Any]) -> None:
         """Write a shard of a label image, or of the image, to the device."""
         body = packed(voxels, SHARD, CHUNK)
-        if body is None:
-            return
-        path = self._path(level, [start // n for start, n in zip(shard.start, SHARD, strict=True)], label)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
+        if body is not None:
+            _save(self._path(level, [start // n for start, n in zip(shard.start, SHARD, strict=True)], label), body)
 
     def _path(self, level: int, number: Sequence[int], label: str | None) -> Path:
         """Return the file of a shard."""
@@ -204,7 +180,7 @@ class Labelled:
 
 def open_level(folder: Path, level: int, label: str | None = None) -> zarr.Array[Any]:
     """Open a level of an image that was written here, or of one of its label images, to be read."""
-    import zarr
+    import zarr  # processes that write do without
 
     return zarr.open_array(_level(folder, level, label), mode="r")
 
@@ -212,6 +188,20 @@ def open_level(folder: Path, level: int, label: str | None = None) -> zarr.Array
 def _level(folder: Path, level: int, label: str | None) -> Path:
     """Return the folder of a level of the image, or of a label image."""
     return folder / (f"{level}" if label is None else f"labels/{label}/{level}")
+
+
+def _group(ome: Mapping[str, Any]) -> bytes:
+    """Return the metadata of a group."""
+    return group_metadata({"ome": {"version": _VERSION, **ome}})
+
+
+def _save(path: Path, body: bytes) -> None:
+    """Write a file to the device."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _moved(box: Box, by: Sequence[int]) -> Box:

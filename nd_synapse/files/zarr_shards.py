@@ -1,4 +1,4 @@
-"""Shards of Zarr 3, packed and unpacked without zarr: in a third of the time, and by workers that do not import it.
+"""Arrays of Zarr 3 in shards, written without zarr: in less than half the time, by processes that do not import it.
 
 The layout is https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html, with the index at the
 end, and chunks packed by zstd.
@@ -6,8 +6,10 @@ end, and chunks packed by zstd.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -17,14 +19,51 @@ from numpy.typing import DTypeLike, NDArray
 from nd_synapse.files.sharded import interleaved
 from nd_synapse.geometry import Box
 
-__all__ = ["ZSTD_LEVEL", "chunks_of", "packed"]
+__all__ = ["array_metadata", "chunks_of", "group_metadata", "packed"]
 
-ZSTD_LEVEL = 3
+_ZSTD_LEVEL = 3
 
 _ABSENT = 2**64 - 1
 _CHECK_BYTES = 4
 
 _Shape = tuple[int, int, int]
+
+
+def group_metadata(attributes: Mapping[str, Any]) -> bytes:
+    """Return the `zarr.json` of a group."""
+    return _json({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
+
+
+def array_metadata(shape: Sequence[int], dtype: DTypeLike, shard: _Shape, chunk: _Shape) -> bytes:
+    """Return the `zarr.json` of an array (z, y, x) of unsigned integers, 0 where nothing is written."""
+    several = {"name": "bytes", "configuration": {"endian": "little"}}
+    own = several if np.dtype(dtype).itemsize > 1 else {"name": "bytes"}
+    zstd = {"name": "zstd", "configuration": {"level": _ZSTD_LEVEL, "checksum": False}}
+    sharding = {
+        "chunk_shape": chunk,
+        "codecs": [own, zstd],
+        "index_codecs": [several, {"name": "crc32c"}],
+        "index_location": "end",
+    }
+    return _json(
+        {
+            "shape": shape,
+            "data_type": np.dtype(dtype).name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": 0,
+            "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+            "attributes": {},
+            "dimension_names": tuple("zyx"),
+            "zarr_format": 3,
+            "node_type": "array",
+            "storage_transformers": [],
+        }
+    )
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode()
 
 
 def packed(voxels: NDArray[np.unsignedinteger], shard: _Shape, chunk: _Shape) -> bytes | None:
@@ -39,9 +78,9 @@ def packed(voxels: NDArray[np.unsignedinteger], shard: _Shape, chunk: _Shape) ->
         part = voxels[_box(place, chunk).slices()]
         if not part.any():
             continue
-        if part.shape != chunk:
-            part = np.pad(part, [(0, n - extent) for n, extent in zip(chunk, part.shape, strict=True)])
-        body = Zstd(ZSTD_LEVEL).encode(np.ascontiguousarray(part, voxels.dtype.newbyteorder("<")))
+        whole = np.zeros(chunk, voxels.dtype.newbyteorder("<"))
+        whole[Box.of_shape(part.shape).slices()] = part
+        body = Zstd(_ZSTD_LEVEL).encode(whole)
         index[place] = end, len(body)
         bodies.append(body)
         end += len(body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -44,9 +43,6 @@ def write_labels(
     with writing(root, LABELS):
         shutil.rmtree(image.folder, ignore_errors=True)
         image.create(name)
-        for path in image.folder.rglob("zarr.json"):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
     levels = [image.shards(level) for level in range(len(image.pyramid.factors()))]
     done, total = 0, sum(map(len, levels))
     progress("labels", done, total)
