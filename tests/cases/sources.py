@@ -93,7 +93,8 @@ def _of_floats(value: float, *words: str) -> Callable[[Path], str]:
     def observe(folder: Path) -> str:
         for name in _CHANNELS:
             voxels = np.full((4, 8, 8), 0.5, np.float32)
-            voxels[3, 2, 1] = value
+            if name == "SYNAPSIN":
+                voxels[3, 2, 1] = value
             array = zarr.create_array(
                 folder / "a.zarr" / name, shape=voxels.shape, dtype="float32", dimension_names=list("zyx")
             )

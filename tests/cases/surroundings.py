@@ -303,7 +303,7 @@ CASES: tuple[Case, ...] = (
         "disk",
         "1 GiB is free for a scratch folder of more",
         "nothing",
-        "the scratch takes up to 7.63 GiB, the disk of FOLDER has 1.00 free; take another folder, or hold less of it",
+        "the scratch takes up to 6.80 GiB, the disk of FOLDER has 1.00 free; take another folder, or hold less of it",
         excess(),
     ),
     Case(
