@@ -19,6 +19,7 @@ from nd_synapse.detection.budget import Needs
 from nd_synapse.detection.exchange import NOTES_SAMPLED
 from nd_synapse.detection.plan import Plan
 from nd_synapse.detection.windows import surroundings
+from nd_synapse.files.masks import MOST_VOXELS
 from nd_synapse.geometry import Box
 
 __all__ = [
@@ -51,6 +52,7 @@ _MASK_BYTES_S = (20e6, 200e6)
 _TOUCH_S = (0.01, 0.1)
 _JOIN_S = (0.002, 0.02)
 _WRITTEN_VOXELS_S = (25e6, 80e6)
+_MASK_FILE_VOXELS_S = (50e6, 150e6)
 _ROWS_S = (0.01, 0.05)
 
 ASSUMED = (
@@ -59,7 +61,8 @@ ASSUMED = (
     f"voxels in S3: {_OBJECT_BYTES_S[0] / 1e6:.0f} to {_OBJECT_BYTES_S[1] / 1e6:.0f} MB/s an object in flight",
     f"contacts: {_TOUCH_S[0]:g} to {_TOUCH_S[1]:g} s a block; join: {_JOIN_S[0]:g} to {_JOIN_S[1]:g} s a block",
     f"files: {_WRITTEN_VOXELS_S[0] / 1e6:.0f} to {_WRITTEN_VOXELS_S[1] / 1e6:.0f} million voxels/s a worker, masks and"
-    f" labels; {_ROWS_S[0]:g} to {_ROWS_S[1]:g} s a block, table",
+    f" labels; {_ROWS_S[0]:g} to {_ROWS_S[1]:g} s a block, table; pickle and TIFF of a mask"
+    f" {_MASK_FILE_VOXELS_S[0] / 1e6:.0f} to {_MASK_FILE_VOXELS_S[1] / 1e6:.0f} million voxels/s",
 )
 """The assumptions behind the times, besides the speeds, for the reader of a plan."""
 
@@ -96,6 +99,8 @@ class Load:
     """Of the masks: each part is read, written and read back, at most."""
     push_bytes: int
     """Written and read back, uncompressed."""
+    mask_files: int
+    """Masks that get a pickle and a TIFF, which one process writes: none of a large volume."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +160,7 @@ def load_of(plan: Plan, push: bool, shares_tiles: bool = False) -> Load:
         shared_channels=len(channels) if shares_tiles else 0,
         push_requests=3 * masks * plan.box.tile_count(request_size(plan.box.shape), aligned=True),
         push_bytes=2 * masks * plan.box.voxels,
+        mask_files=len(plan.pipeline.masks) if plan.box.voxels <= MOST_VOXELS else 0,
     )
 
 
@@ -239,15 +245,13 @@ def report(load: Load, shards: int, cpus: int) -> Phase:
     """Estimate the job that writes the masks, the labels and the table, draws and delivers."""
     # it reads how fast some of the children were; of each block what was counted, found, joined, chosen and measured
     gets = 5 * load.blocks + min(2 * shards, NOTES_SAMPLED)
-    slow, fast = _WRITTEN_VOXELS_S
-    by_workers = load.box.voxels / (cpus * fast), load.box.voxels / (cpus * slow)
     return _without_voxels(
         name=LAST,
         jobs=1,
         at_once=1,
         s3_puts=6 * _pages(load.blocks) + _pages(2 * shards),
         s3_gets=gets,
-        work_s=added(by_workers, scaled(_ROWS_S, load.blocks)),
+        work_s=_writing(load, cpus),
     )
 
 
@@ -282,7 +286,7 @@ def single(load: Load, needs: Needs, cpus: int, pulls: int) -> Phase:
         s3_puts=6 * load.blocks + 9 * _pages(load.blocks) + left,
         s3_gets=left,
         fixed_s=_START_S,
-        work_s=added(needs.seconds(cpus, pulls), _pushing(load)),
+        work_s=added(added(needs.seconds(cpus, pulls), _writing(load, cpus)), _pushing(load)),
     )
 
 
@@ -295,6 +299,13 @@ def _fetching(blocks: int) -> Range:
     """Return the time to fetch finished blocks."""
     slow, fast = _FETCHES_A_S
     return blocks / fast, blocks / slow
+
+
+def _writing(load: Load, cpus: int) -> Range:
+    """Return the time to write masks and labels, by workers, then the files of masks and the table, by one process."""
+    slow, fast = (load.box.voxels / speed for speed in _WRITTEN_VOXELS_S)
+    slow_files, fast_files = (load.mask_files * load.box.voxels / speed for speed in _MASK_FILE_VOXELS_S)
+    return added(added((fast / cpus, slow / cpus), (fast_files, slow_files)), scaled(_ROWS_S, load.blocks))
 
 
 def _pushing(load: Load, at_once: int = 1) -> Range:

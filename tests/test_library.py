@@ -147,7 +147,7 @@ import numpy as np
 import nd_synapse
 image = np.random.default_rng(1).integers(0, 255, (8, 64, 64), np.uint8)
 nd_synapse.detect({"Synapsin": image, "PSD95": image}, voxel_size_nm=(70, 100, 100))
-print(*sorted({"numpy.ma", "psutil", "scipy", "unittest", "zarr"} & set(sys.modules)))
+print(*sorted({"numpy.ma", "scipy", "zarr"} & set(sys.modules)))
 """
 
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -64,11 +64,12 @@ class Bits:
     dtype: np.dtype[Any] = np.dtype(np.uint8)
 
     def __init__(self, bits: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
-        self._bits, self.shape = bits, (*bits.shape[:-1], shape[-1])
+        """Take what `of` returned, and the shape of the mask (z, y, x)."""
+        self._bits, self.shape = bits, shape
 
     @staticmethod
     def of(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the bits of a mask, 8 along x in a byte: shape (z, y, x / 8)."""
+        """Return the bits of a mask, 8 along x in a byte: uint8, shape (z, y, x / 8 rounded up)."""
         return np.packbits(mask, axis=-1)
 
     def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[np.uint8]:

@@ -7,10 +7,9 @@ import json
 import struct
 import threading
 from collections.abc import Mapping
-from importlib.machinery import PathFinder
-from importlib.util import find_spec, module_from_spec
 from typing import Any, TypeVar
 
+import blosc
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,21 +18,6 @@ from nd_synapse.errors import DataError
 Buffer = TypeVar("Buffer", bytes, memoryview)
 
 __all__ = ["PARSING", "digest", "pack", "sealed", "unpack", "unpacked_bytes", "unsealed"]
-
-
-def _load_blosc() -> Any:
-    """Load the C code of Blosc alone: its package imports its tests, and these unittest: 30 ms in every process."""
-    package = find_spec("blosc")
-    spec = PathFinder.find_spec("blosc.blosc_extension", package.submodule_search_locations if package else [])
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError("there is no module blosc", name="blosc")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.init()
-    return module
-
-
-_BLOSC = _load_blosc()
 
 _HEADER = struct.Struct("<4xIII")
 """Bytes when unpacked, bytes of a piece, and bytes as it is: what Blosc says after versions and flags."""
@@ -45,9 +29,6 @@ _START = struct.Struct("<Q")
 """Bytes of what follows it: names, types and shapes of the packed arrays."""
 _ALIGNED = 64
 """Arrays begin at multiples of so many bytes."""
-
-_ITEM_BYTES, _LEVEL = 4, 1
-"""What Blosc shuffles, and how hard it tries."""
 
 _SEAL_BYTES = 16
 _HEADERS = 2**20
@@ -76,8 +57,8 @@ def _seal(body: bytes | memoryview, name: str) -> bytes:
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return some arrays as bytes."""
     nbytes = sum(array.nbytes for array in arrays.values())
-    if nbytes > _BLOSC.BLOSC_MAX_BUFFERSIZE - _HEADERS:
-        found = f"they take {nbytes:,} bytes, more than {_BLOSC.BLOSC_MAX_BUFFERSIZE - _HEADERS:,}"
+    if nbytes > blosc.MAX_BUFFERSIZE - _HEADERS:
+        found = f"they take {nbytes:,} bytes, more than {blosc.MAX_BUFFERSIZE - _HEADERS:,}"
         raise DataError("the arrays of a block", found, "Give a smaller --block-size")
     header = json.dumps([(name, array.dtype.str, array.shape) for name, array in arrays.items()]).encode()
     # blanks end it: JSON allows them
@@ -85,14 +66,14 @@ def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     pieces.append(b" " * _gap(_START.size + len(header)))
     for array in arrays.values():
         pieces += [array.ravel().view(np.uint8).data, b"\0" * _gap(array.nbytes)]
-    body: bytes = _BLOSC.compress(b"".join(pieces), _ITEM_BYTES, _LEVEL, _BLOSC.BLOSC_SHUFFLE, "lz4")
+    body: bytes = blosc.compress(b"".join(pieces), typesize=4, clevel=1, shuffle=blosc.SHUFFLE, cname="lz4")
     return body
 
 
 def unpack(body: bytes | memoryview) -> dict[str, NDArray[Any]]:
     """Return the arrays of `pack`; raise ValueError for damaged bytes."""
     try:
-        unpacked = _BLOSC.decompress(body, False)
+        unpacked = blosc.decompress(body)
         (length,) = _START.unpack_from(unpacked)
         at, arrays = _START.size + length, {}
         for name, kind, shape in json.loads(unpacked[_START.size : at]):

@@ -27,7 +27,7 @@ def begin() -> None:
     _open_standard_streams()
     # figures are drawn to files; a terminal in Jupyter exports a backend that is not installed here
     os.environ["MPLBACKEND"] = "agg"
-    # waiting for work of linear algebra, a thread of its own takes 0.1 s of a core, and gets none here that is large
+    # an idle thread of OpenBLAS costs 0.1 s of a core, and no product here is large enough to need it
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # otherwise joblib starts another program to count cores
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))

@@ -51,7 +51,7 @@ _LEFT_VOXEL_BYTES = 48
 _LEFT_CHANNEL_BYTES = 8
 """What it leaves of a voxel for each channel: eight numbers an object."""
 
-_SHARD_BYTES = 100 * 2**20
+_SHARD_BYTES = 150 * 2**20
 """What writing a shard of the files of labels takes, beside a block: its ids, and blocks that were read last."""
 
 _PLANE_BYTES = 24

@@ -16,9 +16,10 @@ from nd_synapse.blocks.grid import key_of
 from nd_synapse.blocks.store import MemoryStore, Store
 from nd_synapse.detection.kinds import Kinds
 from nd_synapse.detection.plan import Plan
+from nd_synapse.errors import StorageError
 from nd_synapse.geometry import Box
 
-__all__ = ["labels_of", "mask_of"]
+__all__ = ["labels_of", "mask_volume"]
 
 _KEPT_BYTES = 64 * 2**20
 """What is kept of blocks that were unpacked: a reader whose pieces are cut elsewhere asks for each several times."""
@@ -38,7 +39,14 @@ class _Masks:
 
     def __call__(self, block: Box) -> Bits | None:
         """Return a block, shape (z, y, x)."""
-        return None if block in self._failed else Bits(self._store.open_plain(self._kind, key_of(block)), block.shape)
+        if block in self._failed:
+            return None
+        bits = self._store.open_plain(self._kind, key_of(block))
+        z, y, x = block.shape
+        if bits.dtype != np.uint8 or bits.shape != (z, y, -(-x // 8)):
+            found = f"it is {bits.dtype} of shape {bits.shape}"
+            raise StorageError(f"block {block} of {self._kind}", found, "Remove the scratch folder, and run it again")
+        return Bits(bits, block.shape)
 
 
 class _Labels:
@@ -84,7 +92,7 @@ def _bytes(found: _Sparse) -> int:
     return _BLOCK_BYTES + sum(values.nbytes for values in found)
 
 
-def mask_of(plan: Plan, store: Store | MemoryStore, kind: str, failed: Collection[Box]) -> BlockVolume:
+def mask_volume(plan: Plan, store: Store | MemoryStore, kind: str, failed: Collection[Box]) -> BlockVolume:
     """Return a mask as one volume, uint8; 0 in blocks that failed."""
     return BlockVolume(_Masks(store, kind, failed), plan.box, plan.block_size, np.uint8)
 

@@ -35,7 +35,7 @@ from nd_synapse.detection.failed_faces import Face, faces_at, lost_beside
 from nd_synapse.detection.gathering import Failures, gather
 from nd_synapse.detection.joining import join, touch
 from nd_synapse.detection.kinds import Kinds
-from nd_synapse.detection.labels import labels_of, mask_of
+from nd_synapse.detection.labels import labels_of, mask_volume
 from nd_synapse.detection.numbering import Numbered, number
 from nd_synapse.detection.outcome import Brightness, Detection
 from nd_synapse.detection.overview import Overview
@@ -278,7 +278,7 @@ class Passes:
     def write_masks(self, kinds: Kinds, names: Sequence[str], whole: Sequence[Box]) -> _Masks:
         """Write every mask."""
         failed = self._failed()
-        volumes = {name: mask_of(self.plan, self.store, f"{kinds.masks}-{name}", failed) for name in names}
+        volumes = {name: mask_volume(self.plan, self.store, f"{kinds.masks}-{name}", failed) for name in names}
         drop_damaged_masks(self.store, kinds.overviews, volumes, whole)
         function = partial(blocks.write_masks, names=tuple(names), kinds=kinds, described=bool(self.observed))
         # masks are made again in less time than they are transferred

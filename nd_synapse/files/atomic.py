@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from nd_synapse.errors import StorageError
+from nd_synapse.errors import NDSynapseError, StorageError
 from nd_synapse.text import system_reason
 
 __all__ = ["replacing", "writing"]
@@ -37,6 +37,8 @@ def writing(root: Path, name: str) -> Iterator[None]:
     """Raise OSError as what could not be written into a folder of results."""
     try:
         yield
+    except NDSynapseError:
+        raise
     except OSError as cause:
         raise StorageError(
             f"writing {name} in {root}",

@@ -86,7 +86,7 @@ def forecast(job: Job, plan: Plan, speeds: Speeds = ASSUMED) -> str:
         "blocks": f"{needs.blocks:,} of at most {' x '.join(map(str, plan.block_size))} voxels (z, y, x)",
         "to pull": f"{pulled} before compression, {pulls} cutouts at a time",
         "memory": f"--memory {in_gib(sufficient_bytes(needs.memory_bytes))} (GiB) is enough for {workers} workers",
-        "disk": f"{scratch}, and as much as the masks for the results",
+        "disk": f"{scratch}, and masks, labels and tables of the results",
         "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes before the figures, from {speeds}",
         "results": f"{plan.folder.parent}",
     }

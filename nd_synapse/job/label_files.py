@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from nd_synapse.blocks.pool import BlockPool, Boxes, Failed, InWorkerError
 from nd_synapse.errors import LimitError, NDSynapseError
 from nd_synapse.files.atomic import writing
 from nd_synapse.geometry import Box
+from nd_synapse.limits import limit_of
 from nd_synapse.progress import Progress, silent
 from nd_synapse.volumes import Volume
 
@@ -62,14 +64,25 @@ def write_labels(
 
 def _write_finest(shard: Box, *, root: Path, image: Labelled, masks: Mapping[str, Volume], labels: Volume) -> None:
     """Write a shard of the finest level."""
-    with writing(root, LABELS):
+    with _within_limits(root), writing(root, LABELS):
         image.write_finest(shard, masks, labels)
 
 
 def _write_coarser(shard: Box, *, root: Path, image: Labelled, level: int) -> None:
     """Write a shard of another level."""
-    with writing(root, LABELS):
+    with _within_limits(root), writing(root, LABELS):
         image.write_coarser(level, shard)
+
+
+@contextmanager
+def _within_limits(root: Path) -> Iterator[None]:
+    """Name a limit of the machine, which a worker would report as the fault of its block."""
+    try:
+        yield
+    except MemoryError as error:
+        limit = limit_of(f"writing {LABELS} in {root}", error)
+        assert limit is not None, "a MemoryError is one"
+        raise limit from error
 
 
 def _each(write: Callable[[Box], None], shards: Iterable[Box], root: Path, pool: BlockPool | None) -> Iterator[Box]:
@@ -86,6 +99,6 @@ def _each(write: Callable[[Box], None], shards: Iterable[Box], root: Path, pool:
                 raise NDSynapseError(requested, found, "Please report this defect, with job.log") from InWorkerError(
                     outcome.traceback
                 )
-            remedy = "The same command goes on where it was; give it more memory, or fewer --cpus"
+            remedy = "The same command goes on where it was; if it lacks memory, give it more, or fewer --cpus"
             raise LimitError(requested, found, remedy)
         yield outcome.box

@@ -55,24 +55,26 @@ def compare_labels(root: Path, masks: Sequence[str], mask_of: Callable[[str], Vo
 
 def mask_in_labels(root: Path, masks: Sequence[str], name: str) -> Volume:
     """Open a mask as it is in its label image: 255 where there is an id."""
-    from nd_synapse.files.multiscale import open_level  # zarr is imported only where it is used
-
-    with reading(str(root / LABELS)):
-        return _Labelled(open_level(root / LABELS, 0, label_names(masks)[name]))
+    return _MaskOfLabels(root, label_names(masks)[name])
 
 
-class _Labelled:
+class _MaskOfLabels:
     """The mask (uint8, 0 and 255) of a label image."""
 
     dtype: np.dtype[Any] = np.dtype(np.uint8)
 
-    def __init__(self, labels: Any) -> None:
-        self._labels = labels
-        self.shape: tuple[int, ...] = labels.shape
+    def __init__(self, root: Path, label: str) -> None:
+        from nd_synapse.files.multiscale import open_level  # zarr is imported only where it is used
+
+        self._path = str(root / LABELS)
+        with reading(self._path):
+            self._labels = open_level(root / LABELS, 0, label)
+        self.shape: tuple[int, ...] = self._labels.shape
 
     def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[np.uint8]:
         """Return a part of it."""
-        mask: NDArray[np.uint8] = (self._labels[index] != 0) * np.uint8(255)
+        with reading(self._path):
+            mask: NDArray[np.uint8] = (np.asarray(self._labels[index]) != 0) * np.uint8(255)
         return mask
 
 

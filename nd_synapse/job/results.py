@@ -84,7 +84,7 @@ def write_mask(
     with write_file(root, f"{name}.pkl") as file:
         digest = mask_files.write_pickle(file, name, mask)
     xml = mask_files.ome_xml(name, box, voxel_size_nm, description, digest)
-    # the levels of a TIFF are written one after another, each from all slices: they are read from one file sooner
+    # each level of a TIFF is written from all slices: to read one file is faster than all blocks again
     pickled = mask_files.map_pickle(root / f"{name}.pkl", box.shape)
     with write_file(root, f"{name}.ome.tiff") as file:
         mask_files.write_tiff(file, pickled, xml)

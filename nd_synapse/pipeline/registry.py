@@ -30,7 +30,9 @@ ENTRY_POINTS = "nd_synapse.pipelines"
 def _points() -> dict[str, metadata.EntryPoint]:
     """Return the entry point of each pipeline, ours first, the default before all."""
     ours = own_entry_points(ENTRY_POINTS)
-    every = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)} | ours
+    others = reversed(list(metadata.entry_points(group=ENTRY_POINTS)))
+    # of others of one name, the first on the path
+    every = {point.name: point for point in others} | ours
     order = sorted(every, key=lambda name: (name != DEFAULT_PIPELINE, name not in ours, name))
     found = {name: every[name] for name in order}
     if DEFAULT_PIPELINE not in found:

@@ -53,7 +53,7 @@ class RunFacts:
     table_file: str = ""
     """Name of the table beside the page; empty where there is none."""
     mask_files: Sequence[str] = ()
-    """Names of the masks' TIFF files beside the page."""
+    """What lies beside the page with the masks: their TIFF files, or the OME-Zarr of a large volume."""
     synthetic: bool = False
     """The data were generated; the page says so under its title."""
 

@@ -122,14 +122,15 @@ def snippets(facts: RunFacts) -> list[tuple[str, str]]:
     place = ", ".join(f"{n * nm:.12g}" for n, nm in zip(facts.origin, size, strict=True))
     if mask.endswith(".tiff"):
         found.append(("The mask, in Fiji", f'File > Import > Bio-Formats, or drop the file on it: "{mask}"'))
-        read = f'import tifffile, zarr\nmask = tifffile.imread("{mask}")'
+        read, whole = f'import tifffile, zarr\nmask = tifffile.imread("{mask}")', "[:]"
     else:
-        read = f'import zarr\nmask = zarr.open("{mask}/0")'
+        # neither fits a memory: parts are read as they are sliced
+        read, whole = f'import zarr\nmask = zarr.open("{mask}/0")', ""
     found += [
         (
             "Mask and labels, in Python",
             f"{read}  # z, y, x; 255 at synapses\n"
-            'labels = zarr.open("synapses.ome.zarr/labels/synapses/0")[:]  # the id of the table',
+            f'labels = zarr.open("synapses.ome.zarr/labels/synapses/0"){whole}  # the id of the table',
         ),
         (
             "Mask and labels, in napari",

@@ -73,11 +73,21 @@ def flipped(path: Path) -> None:
     path.write_bytes(bytes(body))
 
 
-DAMAGE: list[Callable[[Path], object]] = [zeroed, cut, flipped, Path.unlink, lambda path: path.write_bytes(b"")]
+def retyped(path: Path) -> None:
+    if path.suffix == ".npy":
+        np.save(path, np.load(path).astype(np.int64))
+    else:
+        path.write_bytes(b"[]")
+
+
+DAMAGE: list[Callable[[Path], object]] = [
+    *(zeroed, cut, flipped, retyped, Path.unlink),
+    lambda path: path.write_bytes(b""),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGE, ids=["zeroed", "cut", "flipped", "removed", "emptied"])
+@pytest.mark.parametrize("damage", DAMAGE, ids=["zeroed", "cut", "flipped", "retyped", "removed", "emptied"])
 @pytest.mark.parametrize(
     ("kind", "killed_after"), [("tiles-", "learn"), ("masks-", "write_masks")], ids=["tiles", "masks"]
 )
