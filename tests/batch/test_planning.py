@@ -264,7 +264,7 @@ class TestRefusals:
             (SMALL, {"memory_bytes": 2**28}, "or --memory 0"),
             (SMALL, {"memory_bytes": 2**29, "keeps_blocks": True}, "--block-size"),
             (Box.of_shape((64, 60_000, 40_000)), {"compute": "FARGATE", "shards": 2}, "--cache"),
-            (LARGE, {"memory_bytes": 2**30}, "the whole box needs"),
+            (LARGE, {"memory_bytes": 832 * 2**20}, "the whole box needs"),
             (TERAVOXEL, {"compute": "FARGATE"}, "smaller box"),
             (SMALL, {"memory_bytes": 2**41}, "larger machine"),
             (Box.of_shape((640, 125_000, 125_000)), {}, "too many for 1,000,000 blocks"),
