@@ -1,16 +1,13 @@
-"""What is installed: our entry points, and versions, without reading what every other distribution says of itself."""
+"""Our own entry points, without reading those of every other distribution."""
 
 from __future__ import annotations
 
-import re
 from importlib import metadata
 
-__all__ = ["OURS", "own_entry_points", "version_of"]
+__all__ = ["OURS", "own_entry_points"]
 
 OURS = "nd-synapse"
 """Our own distribution, whose commands and pipelines nobody can replace."""
-
-_VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 
 
 def own_entry_points(group: str) -> dict[str, metadata.EntryPoint]:
@@ -20,9 +17,3 @@ def own_entry_points(group: str) -> dict[str, metadata.EntryPoint]:
     except metadata.PackageNotFoundError:
         return {}
     return {point.name: point for point in points.select(group=group)}
-
-
-def version_of(distribution: str) -> str:
-    """Return the version of an installed distribution; to parse all of its metadata takes up to 15 ms."""
-    found = _VERSION.search(metadata.distribution(distribution).read_text("METADATA") or "")
-    return found[1] if found else metadata.version(distribution)

@@ -1,24 +1,23 @@
-"""Our entry points and versions, read without those of all other distributions."""
+"""Our entry points, read without those of all other distributions."""
 
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from nd_synapse.console import commands
-from nd_synapse.installed import own_entry_points, version_of
+from nd_synapse.installed import own_entry_points
 from nd_synapse.pipeline import registry
 
 
 @pytest.fixture
 def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install another distribution that has a command and a pipeline of ours, and a version in its description."""
+    """Install another distribution that has a command and a pipeline of ours."""
     information = tmp_path / "impostor-1.0.dist-info"
     information.mkdir()
-    text = "Metadata-Version: 2.1\nName: impostor\nVersion: 1.0\nSummary: one\n\nVersion: 2.0\n"
+    text = "Metadata-Version: 2.1\nName: impostor\nVersion: 1.0\n"
     (information / "METADATA").write_text(text)
     points = "[nd_synapse.pipelines]\nnomads-unsupervised = os:nothing\n[nd_synapse.commands]\npipelines = os:nothing\n"
     (information / "entry_points.txt").write_text(points)
@@ -32,21 +31,6 @@ def test_nobody_replaces_a_command_or_a_pipeline_of_ours(capsys: pytest.CaptureF
     assert registry.names()[0] == "nomads-unsupervised"
     assert commands.run(["pipelines"]) == 0
     assert "two markers, one mask" in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("impostor")
-def test_the_version_is_that_of_the_metadata_and_not_of_a_description() -> None:
-    assert version_of("impostor") == "1.0"
-
-
-@pytest.mark.parametrize("name", ["intern", "numpy", "matplotlib", "connected-components-3d", "tifffile", "nd-synapse"])
-def test_versions_are_those_that_python_finds(name: str) -> None:
-    assert version_of(name) == metadata.version(name)
-
-
-def test_a_distribution_that_is_not_installed_has_no_version() -> None:
-    with pytest.raises(metadata.PackageNotFoundError):
-        version_of("nobody-has-this")
 
 
 def test_a_clone_that_is_not_installed_has_no_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:

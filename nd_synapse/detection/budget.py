@@ -51,7 +51,7 @@ _LEFT_VOXEL_BYTES = 48
 _LEFT_CHANNEL_BYTES = 8
 """What it leaves of a voxel for each channel: eight numbers an object."""
 
-_SHARD_BYTES = 150 * 2**20
+_SHARD_BYTES = 100 * 2**20
 """What writing a shard of the files of labels takes, beside a block: its ids, and blocks that were read last."""
 
 _PLANE_BYTES = 24
@@ -171,7 +171,8 @@ def writer_bytes(plan: Plan) -> int:
 
 def writers(plan: Plan, cpus: int, pulls: int) -> int:
     """Return how many processes may write files, after the detection, in the memory that it was planned with."""
-    room = needs_of(plan, cpus, pulls).memory_bytes - _PARENT_BYTES
+    block = [min(n, extent) for n, extent in zip(plan.block_size, plan.box.shape, strict=True)]
+    room = needs_of(plan, cpus, pulls).memory_bytes - _PARENT_BYTES - _blocks_bytes(plan, block, plan.box)
     return max(1, min(cpus, room // writer_bytes(plan)))
 
 

@@ -35,9 +35,9 @@ def covered_files() -> list[Path]:
 @cache
 def code() -> str:
     """Return a fingerprint of our code and of the libraries."""
-    from nd_synapse.installed import version_of  # workers, which get the fingerprint, start sooner without it
+    from importlib import metadata  # workers, which get the fingerprint, start sooner without it
 
-    return _digest([*_contents(covered_files()), *(version_of(name).encode() for name in _LIBRARIES)])
+    return _digest([*_contents(covered_files()), *(metadata.version(name).encode() for name in _LIBRARIES)])
 
 
 def code_of(pipeline: Pipeline) -> str:

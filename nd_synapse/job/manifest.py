@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from nd_synapse.detection.outcome import Brightness
 from nd_synapse.errors import DataError, UsageError, few
 from nd_synapse.files.reading import reading
 from nd_synapse.geometry import Box
-from nd_synapse.installed import version_of
 from nd_synapse.job.deliverables import MARKER
 from nd_synapse.job.job import in_boss, mask_names, results_key
 from nd_synapse.job.outcome import Outcome
@@ -50,7 +50,7 @@ _PROBLEMS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 def versions() -> dict[str, str]:
     """Return the versions of this program and of the libraries that it computes with."""
-    libraries = {name: version_of(name) for name in _LIBRARIES}
+    libraries = {name: metadata.version(name) for name in _LIBRARIES}
     return {"nd-synapse": __version__, "python": platform.python_version(), **libraries}
 
 
