@@ -249,7 +249,7 @@ def _compare(
 ) -> tuple[list[_Compared], int, int]:
     """Return the shifts that decide about two images, how many fields were sure each on its own, and of how many."""
     fields = [(one, other) for one, other in zip(first, second, strict=True) if one is not None and other is not None]
-    surfaces = [phase_correlation(one, other) for one, other in fields]
+    surfaces = [phase_correlation(one, other, grid.reach) for one, other in fields]
     peaks = [Peak.of(surface, grid.reach) for surface in surfaces]
     sure = [_Compared(*field, peak.shift) for field, peak in zip(fields, peaks, strict=True) if peak.sure]
     if _is_enough([compared.shift for compared in sure], len(fields)):

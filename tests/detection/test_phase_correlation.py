@@ -49,12 +49,27 @@ def test_padding_and_the_tiles_around_it_are_no_tissue(padding: int) -> None:
     assert tissue[:, columns + 8 * (columns > 0) :].all()
 
 
-def test_what_is_displaced_has_its_peak_there_also_beside_frequencies_that_are_absent() -> None:
+def test_what_is_displaced_has_its_peak_there() -> None:
     pixels = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE)).astype(np.uint8)
     one, other = Patch.of(pixels), Patch.of(np.roll(pixels, (3, -5), (0, 1)))
     assert one is not None
     assert other is not None
-    surface = phase_correlation(one, other)
-    assert surface[3, SIDE - 5] == surface.max()
-    one.spectrum[:, 0] = 0
-    assert np.isfinite(phase_correlation(one, other)).all()
+    surface = phase_correlation(one, other, (16, 12))
+    assert surface.shape == (33, 25)
+    assert surface[16 + 3, 12 - 5] == surface.max()
+
+
+def test_near_shifts_are_those_of_the_whole_surface() -> None:
+    one, other = patch(1, np.uint8, 0), patch(2, np.uint16, 8)
+    whole = np.fft.irfft2(one.phases.conj() * other.phases, (SIDE, SIDE))
+    near = phase_correlation(one, other, (5, 9))
+    np.testing.assert_array_equal(near, whole[np.ix_(range(-5, 6), range(-9, 10))])
+
+
+def test_frequencies_that_are_absent_count_nothing() -> None:
+    stripes = np.zeros((SIDE, SIDE), np.uint8)
+    stripes[::2] = 255
+    one, other = Patch.of(stripes), patch(1, np.uint8, 0)
+    assert one is not None
+    assert np.count_nonzero(one.phases == 0) > np.count_nonzero(other.phases == 0)
+    assert np.isfinite(phase_correlation(one, other, (16, 16))).all()
