@@ -47,6 +47,8 @@ PADDED = "padded"
 _SETS = 8
 """Sets that a pipeline may distinguish: a bit each."""
 
+_VOXEL = (1, 1, 1)
+
 _PIECE = 2**20
 """Voxels that are squared at a time: the sum of so many squares of 16 bits is exact in a float64."""
 
@@ -113,14 +115,23 @@ def measured_columns(detected: Detected) -> list[tuple[str, NDArray[Any]]]:
 def detected_in_tissue(
     plan: Plan, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place, outside: NDArray[np.bool_] | None
 ) -> Detected:
-    """Run a pipeline's `detect`, and leave out what lies outside of tissue: bool (z, y, x) with the pipeline's halo."""
+    """Run a pipeline's `detect`, and leave out what lies outside of tissue: bool (z, y, x) with the pipeline's halo.
+
+    Of a block without tissue its first voxel alone is searched, which says what sets and evidence there are.
+    """
     searched = None if outside is None or not plan.pipeline.tissue_only else ~outside
+    z, y, x = (slice(halo, halo + n) for halo, n in zip(plan.halo, place.shape, strict=True))
+    if searched is not None and place.shape != _VOXEL and not searched[z, y, x].any():
+        first = tuple(slice(2 * halo + 1) for halo in plan.halo)
+        corner = {role: voxels[first] for role, voxels in arrays.items()}
+        found = detected_in_tissue(plan, corner, finding, replace(place, shape=_VOXEL), ~searched[first])
+        sets = {name: np.zeros(place.shape, np.bool_) for name in found.sets}
+        return Detected(sets, {name: np.zeros(place.shape, seen.dtype) for name, seen in found.evidence.items()})
     with returns_once(f"detect of {plan.pipeline.name}"):
         detected = plan.pipeline.detect(arrays, finding, replace(place, tissue=searched))
     detected = checked(detected, place.shape)
     if searched is None:
         return detected
-    z, y, x = (slice(halo, halo + n) for halo, n in zip(plan.halo, place.shape, strict=True))
     tissue = searched[z, y, x]
     return replace(detected, sets={name: voxels & tissue for name, voxels in detected.sets.items()})
 

@@ -226,6 +226,30 @@ def test_a_pipeline_that_stays_as_published_sees_no_padding_and_its_tissue_is_co
     assert found.tissue.total == np.count_nonzero(~grown(rows(voxels, 20)))
 
 
+SEARCHED: list[tuple[bool, tuple[int, ...]]] = []
+"""Whether there was tissue in what `Watched` searched, and its shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched(Everything):
+    def detect(self, arrays: Any, finding: Finding, place: Place) -> Detected:
+        SEARCHED.append((place.tissue is None or bool(place.tissue[1:-1, 2:-2, 3:-3].any()), place.shape))
+        return Everything.detect(self, arrays, finding, place)
+
+
+def test_of_a_block_without_tissue_one_voxel_is_searched_and_blocks_do_not_show() -> None:
+    SEARCHED.clear()
+    source = Arrays((3, 5, 7), pre=strip(0, 70), post=noise(seed=5))
+    one, many = (
+        detect_arrays(Watched(), source.data, VOXEL_SIZE_NM, chosen=ROLES, block_size=size)
+        for size in (source.box.shape, (2, 40, 96))
+    )
+    assert {shape for is_tissue, shape in SEARCHED if not is_tissue} == {(1, 1, 1)}
+    assert (1, 1, 1) not in {shape for is_tissue, shape in SEARCHED if is_tissue}
+    assert np.array_equal(np.asarray(one.labels), np.asarray(many.labels))
+    assert all(values.tobytes() == many.table[name].tobytes() for name, values in one.table.items())
+
+
 @st.composite
 def padded(draw: st.DrawFn) -> Arrays:
     """Two channels with rectangles of one value at the borders of sections."""
