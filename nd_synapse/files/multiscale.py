@@ -131,11 +131,12 @@ class Labelled:
         """Write a shard of level 0, of masks (uint8, 0 and 255, shape (z, y, x) of the box) by their label images."""
         voxels = ids[shard.slices()]
         for label in self.labels:
-            inside = masks[label][shard.slices()] != 0
+            mask = masks[label][shard.slices()]
+            inside = mask != 0
             if inside.any():
-                self._write(0, shard, label, voxels * inside)
+                self._write(0, shard, label, voxels, inside)
                 if label == self.labels[0]:
-                    self._write(0, shard, None, inside * np.uint8(255))
+                    self._write(0, shard, None, mask)
 
     def write_coarser(self, level: int, shard: Box) -> None:
         """Write a shard of a level from those of the one before."""
@@ -167,9 +168,11 @@ class Labelled:
                 _merge(voxels, here, _moved(chunk, first), ids, steps)
         return voxels
 
-    def _write(self, level: int, shard: Box, label: str | None, voxels: NDArray[Any]) -> None:
-        """Write a shard of a label image, or of the image, to the device."""
-        body = packed(voxels, SHARD, CHUNK)
+    def _write(
+        self, level: int, shard: Box, label: str | None, voxels: NDArray[Any], inside: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Write a shard of a label image, or of the image, to the device; 0 where it is not `inside`."""
+        body = packed(voxels, SHARD, CHUNK, inside)
         if body is not None:
             _save(self._path(level, [start // n for start, n in zip(shard.start, SHARD, strict=True)], label), body)
 

@@ -66,20 +66,30 @@ def _json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=2).encode()
 
 
-def packed(voxels: NDArray[np.unsignedinteger], shard: _Shape, chunk: _Shape) -> bytes | None:
-    """Return the file of a shard that begins with some voxels and is 0 beyond them; None if all are 0.
+def packed(
+    voxels: NDArray[np.unsignedinteger], shard: _Shape, chunk: _Shape, inside: NDArray[np.bool_] | None = None
+) -> bytes | None:
+    """Return the file of a shard that begins with some voxels and is 0 beyond them, and not `inside`; None if all are 0.
 
     The bytes are those that zarr writes: chunks of zeros are left out, the others lie in the order of their bits.
     """
     grid = _grid(shard, chunk)
     index = np.full((*grid, 2), _ABSENT, "<u8")
     bodies, end = [], 0
+    whole = np.zeros(chunk, voxels.dtype.newbyteorder("<"))
     for place in _order(grid):
-        part = voxels[_box(place, chunk).slices()]
-        if not part.any():
+        here = _box(place, chunk).slices()
+        part = voxels[here]
+        if part.shape != chunk:
+            whole[:] = 0
+        filled = whole[tuple(slice(n) for n in part.shape)]
+        if inside is None:
+            filled[:] = part
+        else:
+            np.multiply(part, inside[here], out=filled)
+        # numbers are counted in a tenth of the time in which `any` looks at them
+        if not np.count_nonzero(whole):
             continue
-        whole = np.zeros(chunk, voxels.dtype.newbyteorder("<"))
-        whole[Box.of_shape(part.shape).slices()] = part
         body = Zstd(_ZSTD_LEVEL).encode(whole)
         index[place] = end, len(body)
         bodies.append(body)
