@@ -41,6 +41,8 @@ class Patch:
     """Where it is not padding."""
     phases: Spectrum
     """Each frequency of the half spectrum, as long as the root of its weight: of two, a product has the weight."""
+    sums: tuple[int, int]
+    """Of all pixels, and of their squares."""
 
     @classmethod
     def of(cls, pixels: NDArray[Any]) -> Patch | None:
@@ -55,15 +57,12 @@ class Patch:
         if padding is not None:
             # its rim would be the same in both images, and a peak without a shift
             roots[padding] = 0
-        rows, columns = (_taper(n) for n in pixels.shape)
         # with this factor NumPy computes in float32: without any it does so in float64, in three times the time
-        spectrum = np.fft.rfft2(roots * rows[:, np.newaxis] * columns, norm="forward")
+        spectrum = np.fft.rfft2(roots * _taper(roots.shape), norm="forward")
         size = np.sqrt(spectrum.real**2 + spectrum.imag**2)
-        # both parts by themselves: NumPy divides complex numbers by complex ones, in five times the time
-        scale = np.divide(_roots_of_band(roots.shape), size, out=np.zeros_like(size), where=size > 0)
-        spectrum.real *= scale
-        spectrum.imag *= scale
-        return cls(pixels.astype(np.float64), tissue, spectrum)
+        spectrum *= np.divide(_roots_of_band(roots.shape), size, out=np.zeros_like(size), where=size > 0)
+        exact = pixels.astype(np.float64)
+        return cls(exact, tissue, spectrum, _sums(exact))
 
 
 def _tissue(pixels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -87,11 +86,13 @@ def _tissue(pixels: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 @cache
-def _taper(n: int) -> Floats:
-    """Return weights (n,) that fall to zero towards both ends: in a spectrum, opposite borders touch."""
-    from_end = (min(i + 0.5, n - i - 0.5) for i in range(n))
+def _taper(shape: tuple[int, ...]) -> Floats:
+    """Return weights that fall to zero towards all borders: in a spectrum, opposite ones touch."""
     # by `math`: what NumPy computes differs between processors in the last bit
-    return np.array([math.sin(min(8 * d / n, 1) * (math.pi / 2)) ** 2 for d in from_end], np.float32)
+    rows, columns = (
+        [math.sin(min(8 * min(i + 0.5, n - i - 0.5) / n, 1) * (math.pi / 2)) ** 2 for i in range(n)] for n in shape
+    )
+    return np.outer(rows, columns).astype(np.float32)
 
 
 @cache
@@ -160,8 +161,18 @@ def correlation(one: Patch, other: Patch, shift: tuple[int, int]) -> float:
     if n < tissue.size:
         # what is no tissue adds 0: to leave it out takes as long as all sums
         a, b = a * tissue, b * tissue
-    # sums of whole numbers below 2^53 are exact, in whichever order they are added; BLAS would start threads
-    aa, ab, bb = (int(np.einsum("yx,yx->", *two)) for two in ((a, a), (a, b), (b, b)))
-    sum_a, sum_b = int(a.sum()), int(b.sum())
+    # aligned sections without padding are the common case
+    (sum_a, aa), (sum_b, bb) = (one.sums, other.sums) if n == one.pixels.size else (_sums(a), _sums(b))
     spread = (n * aa - sum_a**2) * (n * bb - sum_b**2)
-    return (n * ab - sum_a * sum_b) / math.sqrt(spread) if spread else 0.0
+    return (n * _product(a, b) - sum_a * sum_b) / math.sqrt(spread) if spread else 0.0
+
+
+def _sums(pixels: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the sum of some pixels, and that of their squares."""
+    return int(pixels.sum()), _product(pixels, pixels)
+
+
+def _product(one: NDArray[np.float64], other: NDArray[np.float64]) -> int:
+    """Return the sum of the products of two fields."""
+    # sums of whole numbers below 2^53 are exact, in whichever order they are added; BLAS would start threads
+    return int(np.einsum("yx,yx->", one, other))
