@@ -62,7 +62,7 @@ class Patch:
         size = np.sqrt(spectrum.real**2 + spectrum.imag**2)
         spectrum *= np.divide(_roots_of_band(roots.shape), size, out=np.zeros_like(size), where=size > 0)
         exact = pixels.astype(np.float64)
-        return cls(exact, tissue, spectrum, _sums(exact))
+        return cls(exact, tissue, spectrum.astype(np.complex64, copy=False), _sums(exact))
 
 
 def _tissue(pixels: NDArray[Any]) -> NDArray[np.bool_]:

@@ -69,7 +69,7 @@ def _json(content: Mapping[str, Any]) -> bytes:
 def packed(
     voxels: NDArray[np.unsignedinteger], shard: _Shape, chunk: _Shape, inside: NDArray[np.bool_] | None = None
 ) -> bytes | None:
-    """Return the file of a shard that begins with some voxels and is 0 beyond them, and not `inside`; None if all are 0.
+    """Return the file of a shard that begins with some voxels, 0 beyond them and where not `inside`; None if all are 0.
 
     The bytes are those that zarr writes: chunks of zeros are left out, the others lie in the order of their bits.
     """
