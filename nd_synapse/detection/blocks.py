@@ -146,7 +146,9 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     rims = {} if outside is None else outside.rims()
     beside = [] if outside is None else outside.beside(rims)
     parts = objects.measure(labelled, box, measured_columns(detected) + beside)
-    saved = {"numbers": labelled.numbers, "ids": labelled.ids, **_bits(detected.sets)}
+    # few voxels belong to objects: all else of a block is background, and need not be packed
+    places = labelled.places.astype(np.uint32)
+    saved = {"places": places, "voxels": labelled.voxels, "ids": labelled.ids, **_bits(detected.sets, places)}
     del detected
     channels = ((f"intensity:{name}", workspace.voxels(name, box)) for name in plan.channels)
     parts |= objects.measure_voxels(labelled, channels)
@@ -163,13 +165,13 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     store.save(kind, key_of(box), parts)
 
 
-def _bits(sets: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[Any]]:
-    """Return which voxel is in which set, a bit a set; nothing for a single set, which is all that is labelled."""
+def _bits(sets: Mapping[str, NDArray[np.bool_]], places: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
+    """Return in which sets some voxels are, a bit a set; nothing for a single set, which is all that is labelled."""
     if len(sets) == 1:
         return {}
-    bits = np.zeros(next(iter(sets.values())).shape, np.uint8)
+    bits = np.zeros(len(places), np.uint8)
     for place, voxels in enumerate(sets.values()):
-        bits |= voxels.view(np.uint8) << np.uint8(place)
+        bits |= voxels.ravel()[places].view(np.uint8) << np.uint8(place)
     return {"bits": bits, "sets": np.array(list(sets))}
 
 
@@ -177,24 +179,20 @@ def write_masks(workspace: Workspace, box: Box, names: tuple[str, ...], kinds: K
     """Write the masks of one block; where they are `described`, also their projections and digests."""
     plan, store = workspace.plan, workspace.store
     saved = store.load(kinds.labels, key_of(box))
-    numbers, sets = saved["numbers"], saved.get("sets", np.empty(0, str)).tolist()
+    sets = saved.get("sets", np.empty(0, str)).tolist()
     rows, chosen = rows_of_parts(workspace, box, kinds, saved["ids"])
     store.save(kinds.numbers, key_of(box), {"rows": rows})
-    # few voxels belong to objects: they are set one by one
-    places = np.flatnonzero(numbers != 0)
-    of_places = numbers.ravel()[places]
     overviews: dict[str, NDArray[Any]] = {}
     for name in names:
-        value = np.zeros(len(rows) + 1, np.uint8)
-        if name in chosen:
-            value[1:] = chosen[name] * FOUND
-        mask = np.zeros(numbers.shape, np.uint8)
-        mask.ravel()[places] = value[of_places]
+        value = chosen.get(name, np.zeros(len(rows), np.bool_)) * FOUND
+        values = np.repeat(value, saved["voxels"])
         if name in sets:
-            mask[saved["bits"] & (1 << sets.index(name)) == 0] = 0
+            values[saved["bits"] & (1 << sets.index(name)) == 0] = 0
+        mask = np.zeros(box.shape, np.uint8)
+        mask.ravel()[saved["places"]] = values
         bits = Bits.of(mask)
         store.save_plain(f"{kinds.masks}-{name}", key_of(box), bits)
-        overviews[f"voxels {name}"] = np.array([np.count_nonzero(mask)])
+        overviews[f"voxels {name}"] = np.array([np.count_nonzero(values)])
         if described:
             overviews[f"overview {name}"] = Overview.of_block(mask, box, plan.box).pixels
             # a plain array has no check sum of its own

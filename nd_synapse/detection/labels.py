@@ -79,13 +79,10 @@ class _Labels:
         return dense
 
     def _unpacked(self, block: Box) -> _Sparse:
-        numbers = self._store.load(self._kinds.labels, key_of(block))["numbers"].ravel()
+        saved = self._store.load(self._kinds.labels, key_of(block))
         rows = self._store.load(self._kinds.numbers, key_of(block))["rows"]
-        value = np.concatenate([np.zeros(1, self._dtype), rows.astype(self._dtype)])
-        # booleans are searched faster than numbers
-        places = np.flatnonzero(numbers != 0)
-        ids = value[numbers[places]]
-        return places[ids != 0].astype(np.uint32), ids[ids != 0]
+        ids = np.repeat(rows.astype(self._dtype), saved["voxels"])
+        return saved["places"][ids != 0], ids[ids != 0]
 
 
 def _bytes(found: _Sparse) -> int:
