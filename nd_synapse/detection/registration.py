@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from statistics import median
 from typing import Any
 
@@ -80,6 +80,9 @@ class Pair:
         return self.channels[0] == self.channels[1]
 
 
+_COLUMNS = tuple(each.name for each in fields(Pair))
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """What was measured."""
@@ -113,7 +116,8 @@ class Registration:
         return {
             **{name: getattr(self, name) for name in ("limit_nm", "farthest_px", "sections", "of_sections")},
             "outcomes": self.outcomes(),
-            "pairs": [asdict(pair) for pair in self.pairs],
+            # `asdict` copies each value, in five times the time
+            "pairs": [{name: getattr(pair, name) for name in _COLUMNS} for pair in self.pairs],
         }
 
 

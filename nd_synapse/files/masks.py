@@ -1,4 +1,4 @@
-"""The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji; one slice is in memory at a time."""
+"""The formats of a mask on disk: a pickled array, and an OME-TIFF for Fiji; some slices are in memory at a time."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 MOST_VOXELS = 2**35
 """Of masks that have files of their own: no program for TIFF handles more, and a pickle is loaded whole."""
 
+_SLAB_BYTES = 2**24
+"""Slices that are read at once, at least one: a mask in blocks opens each of them for every piece that is read."""
+
 _STRIPS = 2048
 _TILE = (512, 512)
 _PICKLE_TAIL = pickle.TUPLE3 + pickle.REDUCE + pickle.STOP
@@ -42,13 +45,16 @@ _IMAGES = uuid.uuid5(uuid.NAMESPACE_URL, "nd-synapse/image")
 
 def _slices(name: str, mask: Volume) -> Iterator[NDArray[np.uint8]]:
     """Yield the slices (y, x) of a mask, each contiguous and in memory, or raise DataError for other values."""
-    for z in range(mask.shape[0]):
-        plane = np.ascontiguousarray(mask[z : z + 1, :, :][0])
-        other = (plane != 0) & (plane != 255)
-        if other.any():
-            found = f"slice {z} holds the value {plane[other][0]}"
-            raise DataError(f"mask {name}", found, "Give a mask of 0 and 255")
-        yield plane
+    sections = mask.shape[0]
+    depth = max(1, _SLAB_BYTES // math.prod(mask.shape[1:]))
+    for first in range(0, sections, depth):
+        slab = np.ascontiguousarray(mask[first : min(first + depth, sections), :, :])
+        for z, plane in enumerate(slab, first):
+            other = (plane != 0) & (plane != 255)
+            if other.any():
+                found = f"slice {z} holds the value {plane[other][0]}"
+                raise DataError(f"mask {name}", found, "Give a mask of 0 and 255")
+            yield plane
 
 
 def write_pickle(file: BinaryIO, name: str, mask: Volume) -> bytes:

@@ -77,7 +77,7 @@ def write_mask(
 ) -> tuple[Path, Path]:
     """Write a mask (uint8, z, y, x) as a pickled array and as an OME-TIFF.
 
-    One slice at a time is in memory.
+    Some slices at a time are in memory.
     """
     if mask.dtype != np.uint8 or mask.shape != box.shape:
         raise DataError(f"mask {name}", f"it is {mask.dtype} of shape {mask.shape}", f"Give uint8 of shape {box.shape}")
