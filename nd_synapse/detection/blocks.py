@@ -148,7 +148,8 @@ def detect(workspace: Workspace, box: Box, finding: Finding) -> None:
     parts = objects.measure(labelled, box, measured_columns(detected) + beside)
     # few voxels belong to objects: all else of a block is background, and need not be packed
     places = labelled.places.astype(np.uint32)
-    saved = {"places": places, "voxels": labelled.voxels, "ids": labelled.ids, **_bits(detected.sets, places)}
+    saved: dict[str, NDArray[Any]] = {"places": places, "voxels": labelled.voxels, "ids": labelled.ids}
+    saved |= _bits(detected.sets, places)
     del detected
     channels = ((f"intensity:{name}", workspace.voxels(name, box)) for name in plan.channels)
     parts |= objects.measure_voxels(labelled, channels)
