@@ -56,12 +56,12 @@ def test_a_few_sequences_of_pushes_end_right_whatever_the_lag(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_300_sequences_of_pushes_empties_kills_and_readers_end_right_whatever_the_lag(tmp_path):
+def test_many_sequences_of_pushes_empties_kills_and_readers_end_right_whatever_the_lag(tmp_path):
     with pushes.bench(tmp_path) as bench:
-        results = [bench.run(seed) for seed in range(300)]
+        results = [bench.run(seed) for seed in range(10 * len(pushes.LAGS))]
     assert not wrong(results)
-    assert sum(result.killed for result in results) > 50
-    assert sum(result.done for result in results) > 1000
+    assert sum(result.killed for result in results) > 10
+    assert sum(result.done for result in results) > 230
 
 
 def test_the_late_boss_has_the_order_of_boss(tmp_path):

@@ -102,15 +102,15 @@ def started(line: list[str], environment: dict[str, str], folder: Path, files: s
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_killed_at_a_hundred_instants_it_ends_with_the_same_bytes(
+def test_killed_at_forty_instants_it_ends_with_the_same_bytes(
     server: BossServer, clean: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
-    """Parent and workers, ten jobs of ten kills each."""
+    """Parent and workers, five jobs of eight kills each."""
     chance = random.Random(2)
-    for number in range(10):
+    for number in range(5):
         path = tmp_path / str(number)
-        victim = "worker" if number % 5 == 4 else "parent"
-        kill_and_go_on(server, path, [chance.uniform(0.1, clean[1] * 1.1) for _ in range(10)], victim)
+        victim = "worker" if number == 4 else "parent"
+        kill_and_go_on(server, path, [chance.uniform(0.1, clean[1] * 1.1) for _ in range(8)], victim)
         assert results(path) == clean[0]
 
 
@@ -246,7 +246,7 @@ def hears_signals(process: subprocess.Popen[Any]) -> bool:
         status = Path(f"/proc/{process.pid}/status").read_text()
     except FileNotFoundError:
         return True
-    caught = int(re.search(r"SigCgt:\s*([0-9a-f]+)", status)[1], 16)  # type: ignore[index]
+    caught = int(re.search(r"SigCgt:\s*([0-9a-f]+)", status)[1], 16)  # type: ignore[index] # Linux has the line
     return process.poll() is not None or bool(caught >> (signal.SIGTERM - 1) & 1)
 
 

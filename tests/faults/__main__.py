@@ -26,6 +26,9 @@ from tests.fixtures_s3 import start_s3
 
 Table = dict[str, Counter[str]]
 
+IN_PARTS = tuple(itertools.product((1, 12, 40), (False, True)))
+"""From which request on each fault occurs in a run in parts, and whether it lasts."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Try everything; the exit code is 1 if anything was wrong."""
@@ -72,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs_in_parts(Path(root), faulty) as place_of_parts,
     ):
         for fault in faulty_s3.FAULTS:
-            for first, lasting in itertools.product((1, 12, 40), (False, True)):
+            for first, lasting in IN_PARTS:
                 verdict = place_of_parts.try_out(faulty_s3.alone(fault, lasting, first))
                 count(f"S3, in parts: {fault}", f"parts, {fault}", verdict)
         for seed in seeds:
