@@ -84,6 +84,10 @@ def traded(bodies: Bodies) -> Bodies:
     return {one: bodies[other], other: bodies[one]}
 
 
+def bodies_below(root: Path) -> Bodies:
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
 @dataclass(frozen=True)
 class Bucket:
     """The objects of a run that is whole, and what it comes to."""
@@ -110,26 +114,42 @@ class Folder(Bucket):
     root: Path
 
     def bodies(self) -> Bodies:
-        files = [file for file in self.root.rglob("*") if file.is_file()]
-        return {str(file.relative_to(self.root)): file.read_bytes() for file in files}
+        return bodies_below(self.root)
 
     def put(self, bodies: Bodies) -> None:
         for key, body in bodies.items():
+            (self.root / key).parent.mkdir(parents=True, exist_ok=True)
             (self.root / key).write_bytes(body)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Detection, Bodies]:
+    """Return what a run comes to, and what its parts leave."""
+    root = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
+        wanted = do([], None)
+        same(do([*parts_of("statistics"), *parts_of("detection")], SharedFolder(f"{root}/run")), wanted)
+    return wanted, bodies_below(root)
+
+
 @pytest.fixture(params=["s3", "folder"])
-def bucket(request: pytest.FixtureRequest, s3_env: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def bucket(
+    request: pytest.FixtureRequest,
+    s3_env: S3Server,
+    whole: tuple[Detection, Bodies],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Bucket:
     monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
     s3_env.client().create_bucket(Bucket="parts")
-    wanted = do([], None)
     made = (
-        Bucket(s3_env, S3SharedStore("s3://parts/run"), wanted, {})
+        Bucket(s3_env, S3SharedStore("s3://parts/run"), *whole)
         if request.param == "s3"
-        else Folder(s3_env, SharedFolder(f"{tmp_path}/run"), wanted, {}, tmp_path)
+        else Folder(s3_env, SharedFolder(f"{tmp_path}/run"), *whole, tmp_path)
     )
-    same(do([*parts_of("statistics"), *parts_of("detection")], made.shared_store), made.wanted)
-    return replace(made, whole=made.bodies())
+    made.put(made.whole)
+    return made
 
 
 KINDS = ("statistics", "sums", "parts", "contacts", "joined", "objects", "features", "failed")
@@ -158,6 +178,7 @@ def test_what_is_damaged_is_computed_again_and_replaced(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("bucket", ["folder"], indirect=True)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("phase", ["statistics", "detection", "objects", "report"])
 def test_whichever_phase_finds_one_damaged_thing_the_run_ends_with_the_same_bytes(
