@@ -113,6 +113,7 @@ def single(server: BossServer, environment: dict[str, str], tmp_path_factory: py
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("shared", ["s3"], indirect=True)
 def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
     server: BossServer, environment: dict[str, str], s3_server: S3Server, single: Path, shared: str, tmp_path: Path
 ) -> None:
@@ -186,6 +187,7 @@ def test_any_number_of_parts_each_done_twice_at_once_ends_with_the_bytes_of_one_
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("shared", ["s3"], indirect=True)
 def test_masks_are_pushed_and_proven_by_parts_though_one_is_killed(
     server: BossServer, environment: dict[str, str], shared: str, tmp_path: Path
 ) -> None:
