@@ -8,8 +8,8 @@ AUDIT_SERVICE ?= -s pypi
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := $(VENV)/tools/bin/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
-# CI measures which lines the tests reach; for people that would be a third of the time
-COVERAGE := $(if $(CI),--cov --cov-report=term:skip-covered)
+# to see which lines the tests reach, which takes a third longer: --cov --cov-report=term:skip-covered
+COVERAGE ?=
 
 .PHONY: demo test chromium peers slurm test-image test-slow test-wheel wheel audit fuzz check format bench lock docs release clean help
 
@@ -71,7 +71,7 @@ test-wheel: wheel  ## install the wheel into a fresh environment, and run the de
 
 test-image: $(VENV)/.dev  ## build the container image and test it; installs a Docker engine where there is none
 	tests/image/engine nd-synapse:test
-	ND_SYNAPSE_IMAGE=nd-synapse:test $(BIN)/python -m pytest tests/image -m ""
+	ND_SYNAPSE_IMAGE=nd-synapse:test $(BIN)/python -m pytest tests/image -m "" -n 2 --dist loadscope
 
 $(VENV)/tools/.made: requirements-tools.txt
 	$(PYTHON) -m venv $(VENV)/tools
