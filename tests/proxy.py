@@ -66,7 +66,7 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
                         return
                     other[line].sendall(piece)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is that of http.server
         """Keep quiet."""
 
 

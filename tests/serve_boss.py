@@ -39,7 +39,7 @@ def main() -> int:
         # the faults are outermost: they reach for the connection
         return FaultyBoss(Throttle(wrapped, link) if link.is_slow else wrapped, plan)
 
-    server.application = application  # type: ignore[assignment]
+    server.application = application  # type: ignore[assignment] # an ASGI application around it
     return command.main(["serve", *rest])
 
 

@@ -112,7 +112,7 @@ def test_every_block_is_done_once(cpus: int) -> None:
 )
 def test_a_block_that_fails_costs_itself_alone(function: object, words: str, cpus: int) -> None:
     with BlockPool(cpus) as pool:
-        outcomes = {outcome.box.z[0]: outcome for outcome in pool.run(function, Boxes(BOXES))}  # type: ignore[arg-type]
+        outcomes = {outcome.box.z[0]: outcome for outcome in pool.run(function, Boxes(BOXES))}  # type: ignore[arg-type] # some are no functions
     assert outcomes.keys() == set(range(6))
     failed = [outcome for outcome in outcomes.values() if isinstance(outcome, Failed)]
     assert [outcome.box.z[0] for outcome in failed] == [2]

@@ -416,7 +416,7 @@ class Happened:
 def test_a_step_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     happened = Happened()
     logs.apply(logs.LogSettings())
-    with logs.job_log(tmp_path / "job.log", Token("public")), delivery.step(happened, "plots"):  # type: ignore[arg-type]
+    with logs.job_log(tmp_path / "job.log", Token("public")), delivery.step(happened, "plots"):  # type: ignore[arg-type] # the part of a job's record that it writes
         raise ValueError("no such backend")
     (failure,) = happened.failures
     assert "the step plots: ValueError: no such backend" in str(failure)

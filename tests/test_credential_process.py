@@ -71,4 +71,4 @@ def test_one_that_gives_no_credentials_is_blamed(
         configured.write_text(program)
     with pytest.raises(PermissionDeniedError, match=found) as caught:
         Bucket("mine", "Go on").create_if_missing()
-    assert "never-to-be-shown" not in f"{caught.value} {caught.value.__cause__} {caught.value.__cause__.__context__}"  # type: ignore[union-attr]
+    assert "never-to-be-shown" not in f"{caught.value} {caught.value.__cause__} {caught.value.__cause__.__context__}"  # type: ignore[union-attr] # there is a cause

@@ -7,7 +7,7 @@ import inspect
 from typing import Any, Protocol
 
 import pytest
-from numpydoc.validate import validate  # type: ignore[import-untyped]
+from numpydoc.validate import validate  # type: ignore[import-untyped] # it has no types
 
 DOORS = {
     "NeuroDataResource": ("NeuroDataResource", "get_boss_config", "get_boss_resource"),

@@ -21,7 +21,7 @@ import matplotlib as mpl
 import numpy as np
 import psutil
 import pytest
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped] # it has no types
 
 import driver
 import nd_boss

@@ -131,7 +131,7 @@ def test_an_upload_of_an_invalid_folder_or_key_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setitem(os.environ, "RESULTS_BUCKET", "bucket")
     for path, key in (("a\0", "key"), ("", "key"), (".", None), (".", 5)):
         with pytest.raises(UsageError):
-            driver.upload_results(path, key)  # type: ignore[arg-type]
+            driver.upload_results(path, key)  # type: ignore[arg-type] # it is wrong
 
 
 def test_the_historical_functions_on_arrays_give_a_mask_and_standardised_copies() -> None:
@@ -150,7 +150,7 @@ def test_the_historical_functions_on_arrays_give_a_mask_and_standardised_copies(
     for function in (driver.run_nomads, driver.load_and_preproc):
         for wrong in (None, {"a": np.array(["text"])}, {"a": np.zeros((2, 2, 2), np.uint8)}):
             with pytest.raises((UsageError, DataError)):
-                function(wrong)  # type: ignore[arg-type]
+                function(wrong)  # type: ignore[arg-type] # it is wrong
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_channel_that_is_not_text_is_refused(small_boss: BossServer) -> None:
     resource = NeuroDataResource(small_boss.url, small_boss.token, "small", "plain", [], *RANGES)
     for ask in (resource.dtype, resource.assert_channel_exists, lambda name: resource.get_cutout(name, *RANGES)):
         with pytest.raises(NDSynapseError, match="no such channel"):
-            ask(5)  # type: ignore[arg-type]
+            ask(5)  # type: ignore[arg-type] # it is wrong
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_numbers_of_a_function_on_blocks_are_numbers(
     with pytest.raises(UsageError):
         nd_multicore.run_parallel(config, len, **fields)
     with pytest.raises(UsageError):
-        nd_multicore.run_parallel(None, len)  # type: ignore[arg-type]
+        nd_multicore.run_parallel(None, len)  # type: ignore[arg-type] # it is wrong
 
 
 @pytest.mark.parametrize("size", [(1e-320, 1.0, 1.0), (1e150, 1e150, 1e150), (0.0, 1.0, 1.0), (math.nan, 1.0, 1.0)])

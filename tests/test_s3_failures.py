@@ -37,7 +37,9 @@ def test_an_upload_that_fails_in_the_middle_is_resumed_by_the_same_call(
     s3_env.client().create_bucket(Bucket="results")
     refused = f"/results/{PREFIX}/nomads-unsupervised-predictions.pkl"
 
-    refusal = lambda method, path: status if method == "PUT" and path.startswith(refused) else None  # noqa: E731
+    def refusal(method: str, path: str) -> int | None:
+        return status if method == "PUT" and path.startswith(refused) else None
+
     with faulty_s3(refusal), pytest.raises(error) as caught:
         upload_folder(folder, "results", PREFIX)
 

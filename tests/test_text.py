@@ -83,7 +83,7 @@ def test_a_reason_is_a_short_line_whatever_the_exception_is(error: Exception) ->
 def test_a_block_fails_with_its_own_reason_whatever_its_function_raises(function: object, words: str) -> None:
     """The worker does not die of it."""
     with BlockPool(1) as pool:
-        (outcome,) = pool.run(function, Boxes([Box.of_shape((1, 1, 1))]))  # type: ignore[arg-type]
+        (outcome,) = pool.run(function, Boxes([Box.of_shape((1, 1, 1))]))  # type: ignore[arg-type] # not each is a function of blocks
     assert isinstance(outcome, Failed)
     assert words in outcome.reason
     assert len(outcome.reason) < 700

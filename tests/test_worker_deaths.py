@@ -77,7 +77,7 @@ class Late(Boxes):
 
     def __init__(self) -> None:
         super().__init__(BOXES[:2])
-        self.wakes, self._wake = multiprocessing.Pipe(duplex=False)  # type: ignore[assignment]
+        self.wakes, self._wake = multiprocessing.Pipe(duplex=False)  # type: ignore[assignment] # an end of a pipe can be waited for
         self.given = 0
         self.open = False
 
@@ -109,7 +109,7 @@ class Eager(Boxes):
 
     def __init__(self) -> None:
         super().__init__(BOXES[2:])
-        self.wakes, self._wake = multiprocessing.Pipe(duplex=False)  # type: ignore[assignment]
+        self.wakes, self._wake = multiprocessing.Pipe(duplex=False)  # type: ignore[assignment] # an end of a pipe can be waited for
 
     def take(self) -> Box | None:
         box = super().take()

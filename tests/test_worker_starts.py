@@ -62,7 +62,7 @@ class Unloadable:
 
 def test_a_function_that_workers_cannot_load_ends_the_run_at_once(starts: Path) -> None:
     """It used to cost two processes a block, and was reported as a lack of memory."""
-    with pytest.raises(UsageError, match="ModuleNotFoundError: No module named 'elsewhere'") as failure:  # noqa: SIM117
+    with pytest.raises(UsageError, match="ModuleNotFoundError: No module named 'elsewhere'") as failure:  # noqa: SIM117 - in one statement the line is too long
         with BlockPool(1, note_start) as pool:
             list(pool.run(Unloadable(), Boxes(BOXES)))
     assert isinstance(failure.value.__cause__, InWorkerError)

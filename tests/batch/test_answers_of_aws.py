@@ -117,7 +117,7 @@ class TestScripted:
         self, script: Script, recorded: list[Submitted], command: Callable[..., Said], place: Place
     ) -> None:
         container = {"logStreamName": "nd/default/7", "logConfiguration": {"logDriver": "awslogs"}}
-        container["logConfiguration"]["options"] = {"awslogs-group": "/nd"}  # type: ignore[index]
+        container["logConfiguration"]["options"] = {"awslogs-group": "/nd"}  # type: ignore[index] # a dictionary in a dictionary
         children = [
             {"jobId": f"job-detection:{i}", "status": state, "arrayProperties": {"index": i}, "container": container}
             for i, state in enumerate(["SUCCEEDED", "FAILED"])

@@ -372,7 +372,7 @@ def test_a_job_is_planned_as_its_driver_would_do_it() -> None:
         cache_bytes=2**34,
         push=False,
     )
-    plan = plan_of(job, Opened(), "FARGATE", shards=200, cpus=1)  # type: ignore[arg-type]
+    plan = plan_of(job, Opened(), "FARGATE", shards=200, cpus=1)  # type: ignore[arg-type] # what planning asks of a source
     assert (plan.shards, plan.block_size, plan.channels) == (200, (16, 512, 512), 3)
     assert (plan.child.cpus, plan.child.pulls, plan.child.vcpus) == (1, 4, 1)
     assert plan.phases[0].boss_requests == pytest.approx(plan.blocks * 3, rel=1)
@@ -395,8 +395,8 @@ def test_sizes_and_times_are_printed_in_units_that_suit_them(told: str, text: st
 
 def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: Path) -> None:
     requested = {"host": "h.invalid", "token": Token("x12345678"), "collection": "c", "experiment": "e", "push": False}
-    job = Job(**requested, box=Box.of_shape((64, 12_000, 12_000)))  # type: ignore[arg-type]
-    batch = plan_of(job, Opened())  # type: ignore[arg-type]
+    job = Job(**requested, box=Box.of_shape((64, 12_000, 12_000)))  # type: ignore[arg-type] # options of any kind
+    batch = plan_of(job, Opened())  # type: ignore[arg-type] # what planning asks of a source
     settled = replace(
         job,
         block_size=batch.block_size,
@@ -410,7 +410,7 @@ def test_what_is_planned_for_a_child_is_what_its_driver_finds_enough(tmp_path: P
     folder = ResultFolder.named(tmp_path, job.results_key)
     for index in (0, batch.shards - 1):
         part = Part("detection", index, batch.shards)
-        found = forecast.plan_of(replace(settled, part=part), Opened(), roles, folder)  # type: ignore[arg-type]
+        found = forecast.plan_of(replace(settled, part=part), Opened(), roles, folder)  # type: ignore[arg-type] # what planning asks of a source
         assert found.block_size == batch.block_size
 
 
@@ -440,7 +440,7 @@ def test_for_any_box_the_memory_that_the_plan_prints_suffices(
     folder = ResultFolder.named(tmp_path_factory.getbasetemp() / "none", job.results_key)
     limit = None if memory_gib is None else int(memory_gib * 2**30)
     try:
-        first = forecast.plan_of(replace(job, memory_bytes=limit), Opened(), roles, folder)  # type: ignore[arg-type]
+        first = forecast.plan_of(replace(job, memory_bytes=limit), Opened(), roles, folder)  # type: ignore[arg-type] # what planning asks of a source
     except UsageError as refused:
         text = refused.found
     else:
@@ -448,6 +448,6 @@ def test_for_any_box_the_memory_that_the_plan_prints_suffices(
     printed = re.search(r"need (?:--memory )?([0-9.]+)|--memory ([0-9.]+) \(GiB\) is enough", text)
     assert printed is not None, text
     again = replace(job, memory_bytes=parse_gib("--memory", printed[1] or printed[2]))
-    plan = forecast.plan_of(again, Opened(), roles, folder)  # type: ignore[arg-type]
+    plan = forecast.plan_of(again, Opened(), roles, folder)  # type: ignore[arg-type] # what planning asks of a source
     settled = replace(again, block_size=plan.block_size)
-    assert forecast.plan_of(settled, Opened(), roles, folder).block_size == plan.block_size  # type: ignore[arg-type]
+    assert forecast.plan_of(settled, Opened(), roles, folder).block_size == plan.block_size  # type: ignore[arg-type] # what planning asks of a source

@@ -25,7 +25,7 @@ MEASUREMENTS = REPOSITORY / "docs" / "measurements.md"
 
 @cache
 def some_plan(shards: int = 30, compute: str = "EC2") -> BatchPlan:
-    return planned(plan_over(Box.of_shape((64, 8192, 10_240))), Wishes(shards=shards, compute=compute))  # type: ignore[arg-type]
+    return planned(plan_over(Box.of_shape((64, 8192, 10_240))), Wishes(shards=shards, compute=compute))  # type: ignore[arg-type] # the name of a kind
 
 
 def test_without_interruptions_each_child_has_one_attempt_and_nothing_is_lost() -> None:

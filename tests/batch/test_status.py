@@ -95,7 +95,7 @@ def test_every_end_is_explained(code: int | None, reason: str, status_reason: st
 def test_every_exit_code_of_ours_has_words() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     for kind in kinds:
-        assert "none of ours" not in describe_error(kind.exit_code, "", EXITED)  # type: ignore[attr-defined]
+        assert "none of ours" not in describe_error(kind.exit_code, "", EXITED)  # type: ignore[attr-defined] # errors of ours have exit codes
 
 
 def test_a_shard_that_spot_took_is_reported_with_what_is_kept() -> None:

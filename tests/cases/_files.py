@@ -59,7 +59,7 @@ def commanded(main: Callable[[list[str]], int], folder: Path, *words: Any) -> st
     return f"{code}: {plain(lines[0], folder)}"
 
 
-def read(id: str, given: str, before: str, after: str, make: Callable[[Path], Made], pattern: str = "") -> Case:  # noqa: A002
+def read(name: str, given: str, before: str, after: str, make: Callable[[Path], Made], pattern: str = "") -> Case:
     """Return a case of opening what `make` writes."""
 
     def observe(folder: Path) -> str:
@@ -67,7 +67,7 @@ def read(id: str, given: str, before: str, after: str, make: Callable[[Path], Ma
         paths = [made] if isinstance(made, Path) else list(made)
         return opened(paths, folder, *([pattern] if pattern else []))
 
-    return Case(id, given, before, after, observe)
+    return Case(name, given, before, after, observe)
 
 
 # --- names of slices ------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def logged(level: int = logging.INFO) -> Iterator[list[str]]:
     """Collect what is logged."""
     lines: list[str] = []
     handler = logging.Handler(level)
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign] # shorter than a class
     root = logging.getLogger()
     before = root.level
     root.addHandler(handler)

@@ -83,7 +83,7 @@ def _logged(call: Callable[[], object]) -> str:
     """Return the last line that a call logs as a warning or an error."""
     lines: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign] # shorter than a class
     logging.getLogger().addHandler(handler)
     try:
         call()
@@ -174,7 +174,7 @@ def _taken(folder: Path) -> object:
 def _driven(folder: Path) -> str:
     host, token, col, exp = _where()
     info, results, links = driver.driver(host, token, col, exp, Z, Y, X, path=f"{folder}/results/", push=False)
-    return f"{info['results_key']}; {results.dtype} {results.shape}; {links}"  # type: ignore[union-attr]
+    return f"{info['results_key']}; {results.dtype} {results.shape}; {links}"  # type: ignore[union-attr] # there are results
 
 
 def _pymeda(folder: Path) -> str:

@@ -49,7 +49,7 @@ class Memory:
 def loaded(detection: Detection) -> Detection:
     """Read masks and labels while their files are there."""
     arrays = {name: Loaded(mask) for name, mask in detection.masks.items()}
-    return replace(detection, masks=arrays, labels=Loaded(detection.labels))  # type: ignore[arg-type]
+    return replace(detection, masks=arrays, labels=Loaded(detection.labels))  # type: ignore[arg-type] # arrays in the place of files
 
 
 def in_one(source: Arrays) -> Detection:

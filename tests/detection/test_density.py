@@ -243,7 +243,7 @@ def test_around_a_failed_block_the_brick_has_neither_what_it_cuts_nor_the_planes
 class Bright(Pipeline):
     """All that is bright in its channel, in padding or not."""
 
-    tissue_only: bool = True  # type: ignore[misc]
+    tissue_only: bool = True  # type: ignore[misc] # a field in the place of a constant
     name = "bright"
     help = "what is bright"
     roles = (Role("image", ("image",), "where there is padding"), Role("mask", ("mask",), "what is to be found"))

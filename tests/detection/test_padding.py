@@ -135,7 +135,7 @@ class Everything(Pipeline):
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         return (1, 2, 3)
 
-    def summarise(self, arrays: dict[str, NDArray[Any]], place: Place) -> Summary:  # type: ignore[override]
+    def summarise(self, arrays: dict[str, NDArray[Any]], place: Place) -> Summary:  # type: ignore[override] # a dictionary, as users write
         z, y, x = (slice(h, n + h) for h, n in zip(self.halo(VOXEL_SIZE_NM), place.shape, strict=True))
         voxels = arrays["presynaptic"][z, y, x]
         return {"levels": np.bincount(voxels.ravel() if place.tissue is None else voxels[place.tissue[z, y, x]])}

@@ -172,7 +172,7 @@ def test_a_block_that_fails_in_a_part_is_missing_in_the_whole_run(tmp_path: Path
     with tempfile.TemporaryDirectory() as folder:
         alone = failing(folder, "alone")
         # the same fingerprints for the same pipeline
-        same(loaded(detect(replace(alone, pipeline=replace(alone.pipeline)), 2)), found)  # type: ignore[type-var]
+        same(loaded(detect(replace(alone, pipeline=replace(alone.pipeline)), 2)), found)  # type: ignore[type-var] # a pipeline is a dataclass here
 
 
 def test_what_two_attempts_made_of_a_block_is_never_mixed() -> None:

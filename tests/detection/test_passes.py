@@ -81,7 +81,7 @@ def test_for_any_box_blocks_and_order_the_detection_is_that_of_the_box_alone(
                 return str(error)
             # masks and labels are read from the folder
             arrays = {name: Loaded(mask) for name, mask in detection.masks.items()}
-            return replace(detection, masks=arrays, labels=Loaded(detection.labels))  # type: ignore[arg-type]
+            return replace(detection, masks=arrays, labels=Loaded(detection.labels))  # type: ignore[arg-type] # arrays in the place of files
 
     expected, blockwise = found(alone, box.shape), found(source, size)
     if isinstance(expected, str) or isinstance(blockwise, str):

@@ -203,7 +203,7 @@ class Watched(Counting):
 class _WithoutNull(NomadsUnsupervised):
     """Samples no field: one would need every tile of a small volume at once."""
 
-    null = None  # type: ignore[assignment]
+    null = None  # type: ignore[assignment] # None in the place of a method
 
 
 def test_a_detection_never_has_more_on_disk_than_it_may_keep(tmp_path: Path) -> None:

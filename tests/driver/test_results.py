@@ -160,7 +160,7 @@ class TestFolder:
         self, folder: Path
     ) -> None:
         before = {name: (folder / name).read_bytes() for name in (*BYTES, "run.json")}
-        nowhere = BossServer("http://127.0.0.1:9", "a-token-of-nobody", folder, None)  # type: ignore[arg-type]
+        nowhere = BossServer("http://127.0.0.1:9", "a-token-of-nobody", folder, None)  # type: ignore[arg-type] # it has no process
         parts = ["--shared", "s3://no-prefix", "--phase", "report", "--block-size", "6,60,70"]
         run = drive_small(nowhere, folder.parent, *LOCAL, *parts)
         assert run.code == 2

@@ -178,7 +178,7 @@ class _Exchange:
         self.receive = receive
         self._send = send
         # ASGI cannot reset a connection; uvicorn's `send` is a method of the object that holds it
-        self._transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
+        self._transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined] # as said above
 
     async def give(self, reply: _Reply, pause_s: float = 0.0) -> None:
         """Send a reply, with a pause in its middle."""

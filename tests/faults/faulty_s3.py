@@ -243,7 +243,7 @@ def through_proxy(server: S3Server) -> Iterator[FaultyS3]:
     handler = type("Proxy", (_Proxy,), {"faulty": faulty, "upstream": server.url})
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     proxy.daemon_threads, proxy.block_on_close = True, False
-    proxy.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
+    proxy.handle_error = lambda request, client_address: None  # type: ignore[method-assign] # shorter than a class
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     settings = {

@@ -315,7 +315,7 @@ def test_replies_to_writes_are_empty(place: Place) -> None:
 
 
 EXTENT = (36, 540, 530)
-axis = [st.tuples(st.integers(0, n - 1), st.integers(1, 40)).map(lambda p, n=n: (p[0], min(sum(p), n))) for n in EXTENT]  # type: ignore[misc]
+axis = [st.tuples(st.integers(0, n - 1), st.integers(1, 40)).map(lambda p, n=n: (p[0], min(sum(p), n))) for n in EXTENT]  # type: ignore[misc] # a default binds n
 
 
 @pytest.mark.slow

@@ -165,7 +165,7 @@ def bad_slice_size(folder):
     with tifffile.TiffFile(folder / "huge.tif", mode="r+") as tif:
         for page in tif.pages:
             for tag in ("ImageWidth", "ImageLength"):
-                page.tags[tag].overwrite(1_000_000)  # type: ignore[union-attr]
+                page.tags[tag].overwrite(1_000_000)  # type: ignore[union-attr] # pages have tags
     return [folder / "huge.tif"]
 
 
@@ -245,7 +245,7 @@ def test_a_circle_of_pages_ends(tmp_path):
         first, last = tif.pages[0].offset, tif.pages.next_page_offset
         assert len(tif.pages) == 3
     data = bytearray(path.read_bytes())
-    data[last : last + 4] = first.to_bytes(4, "little")  # type: ignore[operator]
+    data[last : last + 4] = first.to_bytes(4, "little")  # type: ignore[operator] # an offset is a number
     path.write_bytes(data)
     with pytest.raises(DataError, match="circle"):
         open_stack([path])

@@ -24,7 +24,7 @@ EXTENT = (35, 520, 515)
 SAMPLES = 2
 numbers = count(1)
 ranges = [
-    st.tuples(st.integers(0, n - 1), st.integers(1, n)).map(lambda p, n=n: (p[0], min(p[0] + p[1], n)))  # type: ignore[misc]
+    st.tuples(st.integers(0, n - 1), st.integers(1, n)).map(lambda p, n=n: (p[0], min(p[0] + p[1], n)))  # type: ignore[misc] # a default binds n
     for n in EXTENT
 ]
 

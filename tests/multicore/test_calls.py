@@ -88,7 +88,7 @@ def test_wrong_blocks_are_refused(config: Path) -> None:
         blocks_of(Box.of_shape((1, 1, 99_999_999)), (1, 1, 1))
     for halo in [(1, 1), (0, -1, 0), (1.7, 0, 0), "123", (0, math.inf, 0), 1]:
         with pytest.raises(UsageError, match=r"halo .* three whole numbers from 0 upwards. Give z, y, x"):
-            nd_multicore.run_parallel(config, save, halo=halo)  # type: ignore[arg-type]
+            nd_multicore.run_parallel(config, save, halo=halo)  # type: ignore[arg-type] # it is wrong
     with pytest.raises(UsageError, match=r"^cpus: 0"):
         nd_multicore.run_parallel(config, save, 0)
 

@@ -25,7 +25,7 @@ def smooth(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"summed": summed, "whole": ramp_, "lowest": np.array([ramp_[1:-1].min()])}
 
 
-smooth.halo = (1, 0, 0)  # type: ignore[attr-defined]
+smooth.halo = (1, 0, 0)  # type: ignore[attr-defined] # a function declares by attributes
 
 
 @pytest.mark.slow
@@ -46,8 +46,8 @@ def smooth_more(data_dict: dict[str, NDArray[Any]], times: int) -> dict[str, NDA
     return {"summed": times * smooth(data_dict)["summed"]}
 
 
-smooth_more.halo = (1, 0, 0)  # type: ignore[attr-defined]
-smooth_more.working_bytes = 40  # type: ignore[attr-defined]
+smooth_more.halo = (1, 0, 0)  # type: ignore[attr-defined] # a function declares by attributes
+smooth_more.working_bytes = 40  # type: ignore[attr-defined] # a function declares by attributes
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_a_partial_function_declares_what_its_function_does(config: Path) -> Non
     assert np.array_equal(
         np.asarray(nd_multicore.run_parallel(config, twice, 1, (30, 20, 2)).volumes["summed"]), 2 * np.asarray(plain)
     )
-    twice.halo = (0, 2, 0)  # type: ignore[attr-defined]
+    twice.halo = (0, 2, 0)  # type: ignore[attr-defined] # a function declares by attributes
     assert _declared(twice, "halo", None) == (0, 2, 0)
 
 

@@ -63,7 +63,7 @@ def test_for_any_order_the_gains_are_the_largest_matching_of_each_beginning(
     candidates: Candidates, random: object
 ) -> None:
     order = np.arange(candidates.detections)
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)  # type: ignore[attr-defined] # Hypothesis's own random numbers
     gain = gains(candidates, order)
     everyone = np.ones(candidates.truths, np.bool_)
     for taken in range(candidates.detections + 1):

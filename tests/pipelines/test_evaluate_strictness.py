@@ -31,7 +31,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_image(folder: Path, number: int, synapses: int = 12, side: int = 64) -> tuple[Path, Path]:
     """Write a TIFF with synapses and three times as many other things, each in one pixel, and the labels."""
     rng = np.random.default_rng(number)
-    places = 3 * np.stack(np.mgrid[1 : side // 3, 1 : side // 3], axis=-1).reshape(-1, 2)  # type: ignore[call-overload]
+    places = 3 * np.stack(np.mgrid[1 : side // 3, 1 : side // 3], axis=-1).reshape(-1, 2)  # type: ignore[call-overload] # mgrid is an array
     places = places[rng.permutation(len(places))[: 4 * synapses]]
     image = np.zeros((1, side, side), np.uint8)
     image[0, *places.T] = np.where(

@@ -81,7 +81,12 @@ def test_an_invalid_query_is_refused(given_parameters: dict[str, str], words: st
     assert len(str(caught.value)) < 500
 
 
-@given(st.text(max_size=60) | st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["presynaptic", "postsynaptic", "punctum", "threshold", "x"]), inner)).map(json.dumps))  # fmt: skip  # noqa: E501
+KEYS = st.sampled_from(["presynaptic", "postsynaptic", "punctum", "threshold", "x"])
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+OBJECTS = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner))
+
+
+@given(st.text(max_size=60) | OBJECTS.map(json.dumps))
 def test_for_any_text_a_query_is_read_or_refused(text: str) -> None:
     try:
         query = parse_query(text, Query(Probabilistic().requested.presynaptic, (), 2, 0.9))

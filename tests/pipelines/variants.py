@@ -34,8 +34,8 @@ def bright(data_dict: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
     return {"Either": (one > top // 2) | (two > top // 2), "Second": two > top // 2}
 
 
-bright.halo = (1, 2, 2)  # type: ignore[attr-defined]
-bright.masks = ("Either", "Second")  # type: ignore[attr-defined]
+bright.halo = (1, 2, 2)  # type: ignore[attr-defined] # a function declares by attributes
+bright.masks = ("Either", "Second")  # type: ignore[attr-defined] # a function declares by attributes
 
 
 EVERY = [

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import adjusted_rand_score  # type: ignore[import-untyped]
+from sklearn.metrics import adjusted_rand_score  # type: ignore[import-untyped] # it has no types
 
 from nd_synapse.report import figures_clusters, figures_pairs, mixtures
 from nd_synapse.report.clusters import UNCLUSTERED, cluster

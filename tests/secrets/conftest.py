@@ -34,7 +34,7 @@ class _Echo(http.server.BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_GET  # noqa: N815 - the names are those of http.server
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is that of http.server
         """Keep quiet."""
 
 

@@ -32,7 +32,7 @@ def run_job(boss: BossServer, path: Path, experiment: str, *ranges: tuple[int, i
 def checks(folder: Path, server: BossServer | None = None, **options: object) -> dict[str, Check]:
     """Verify a folder; without a server, the folder alone."""
     token = None if server is None else Token(server.token)
-    request = Request(folder=folder, token=token, remote=server is not None, **options)  # type: ignore[arg-type]
+    request = Request(folder=folder, token=token, remote=server is not None, **options)  # type: ignore[arg-type] # options of any kind
     return {check.name: check for check in verify(request)}
 
 

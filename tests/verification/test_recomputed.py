@@ -24,7 +24,7 @@ class TestFailedBlocks:
         """Make a folder that of a run in which a block failed."""
         path = folder / f"{STEM}.pkl"
         mask = masks.map_pickle(path, BOX.shape)
-        offset, without = mask.offset, np.array(mask)  # type: ignore[attr-defined]
+        offset, without = mask.offset, np.array(mask)  # type: ignore[attr-defined] # a memory map has an offset
         without[block.slices(BOX.start)] = 0
         body = path.read_bytes()
         path.write_bytes(body[:offset] + without.tobytes() + body[offset + without.size :])
@@ -89,6 +89,6 @@ def test_a_pipeline_computes_a_window_as_at_its_place_in_the_box() -> None:
     box = Box((3, 63), (7, 307), (1, 301))
     z, y, x = (np.arange(n) % 5 == 0 for n in box.shape)
     mask = np.multiply(z[:, None, None] & y[:, None] & x, 255, dtype=np.uint8)
-    known = Known(source=Zeros(), pipeline=Lattice(), roles={"any": "a"}, finding={}, box=box)  # type: ignore[arg-type]
+    known = Known(source=Zeros(), pipeline=Lattice(), roles={"any": "a"}, finding={}, box=box)  # type: ignore[arg-type] # it asks a source for voxels alone
     found = recompute(known, {"All": mask}, Box((32, 48), (256, 307), (256, 301))).masks["All"]
     assert (found.voxels, found.undecided) == (0, 0)
