@@ -87,12 +87,13 @@ def test_for_any_points_the_sums_are_those_of_the_boxes_round_them(
     reach=st.tuples(*[st.integers(0, 4)] * 3),
     seed=st.integers(0, 2**32 - 1),
     are_absent=st.booleans(),
+    columns=st.sampled_from([18, 270]),
 )
 def test_for_any_images_the_sums_are_those_of_each_alone_without_absent_voxels(
-    dtypes: list[type], reach: tuple[int, int, int], seed: int, are_absent: bool
+    dtypes: list[type], reach: tuple[int, int, int], seed: int, are_absent: bool, columns: int
 ) -> None:
     """Several are summed in one number, also where all of their voxels are as bright as can be."""
-    rng, box = np.random.default_rng(seed), Box.of_shape((4, 15, 18))
+    rng, box = np.random.default_rng(seed), Box.of_shape((4, 15, columns))
     images: list[NDArray[Any]] = [
         np.full(box.shape, 1 if dtype == np.bool_ else np.iinfo(dtype).max, dtype) for dtype in dtypes
     ]
