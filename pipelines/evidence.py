@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nd_synapse.errors import DataError, UsageError
+from nd_synapse.errors import DataError
 from nd_synapse.pipeline.contract import (
     Chosen,
     Detected,
@@ -57,9 +57,22 @@ __all__ = ["PARAMETERS", "EvidencePipeline", "sampled_rows"]
 
 AUTO = "auto"
 
+_LEAST = 1.6
+
 PARAMETERS = (
-    Parameter("strictness", 1.6, "dark depths", "least evidence of a synapse", minimum=0.1, maximum=1000.0),
-    Parameter("punctum_nm", AUTO, "nm", "width of a punctum in a section; auto measures it"),
+    Parameter(
+        *("strictness", AUTO, "dark depths"),
+        f"least evidence of a synapse; auto is {_LEAST:g}, and more where chance would make too many",
+        minimum=0.1,
+        maximum=1000.0,
+        usual=_LEAST,
+    ),
+    Parameter(
+        *("punctum_nm", AUTO, "nm", "width of a punctum in a section; auto measures it"),
+        minimum=1.0,
+        maximum=10_000.0,
+        usual=300.0,
+    ),
     Parameter("min_volume_um3", 0.0, "um^3", "smallest synapse", minimum=0.0),
     Parameter("min_voxels", 1, "voxels", "smallest synapse", minimum=1),
 )
@@ -83,8 +96,8 @@ _ROOT_8 = np.float32(8**0.5)
 class EvidencePipeline(Pipeline):
     """Detects where all of its markers stand out; subclasses name the roles."""
 
-    strictness: float = 1.6
-    punctum_nm: str = AUTO
+    strictness: float | str = AUTO
+    punctum_nm: float | str = AUTO
     min_volume_um3: float = 0.0
     min_voxels: int = 1
 
@@ -93,19 +106,16 @@ class EvidencePipeline(Pipeline):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_parameters(self)
-        self._given_nm()
 
-    def _given_nm(self) -> float | None:
-        """Return the width of a punctum that the user gave; None where it is to be measured."""
-        if self.punctum_nm == AUTO:
-            return None
-        try:
-            return float(Parameter("punctum_nm", 300.0, "nm", "", minimum=1.0, maximum=10_000.0).parse(self.punctum_nm))
-        except UsageError as error:
-            found = "that is neither auto nor a width from 1 to 10000 nm"
-            raise UsageError(
-                f"parameter punctum_nm={self.punctum_nm:.100}", found, "Give nanometres, or auto"
-            ) from error
+    @property
+    def raises_strictness(self) -> bool:
+        """Where the user gives no strictness."""
+        return self.strictness == AUTO
+
+    @property
+    def _least(self) -> float:
+        """The least evidence of an object."""
+        return _LEAST if isinstance(self.strictness, str) else self.strictness
 
     @property
     def working_bytes(self) -> int:
@@ -114,8 +124,8 @@ class EvidencePipeline(Pipeline):
 
     def _widths(self, voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
         """Return the widths to compute contrasts with; where there are several, the outer ones do not count."""
-        given = self._given_nm()
-        return widths.candidates(voxel_size_nm) if given is None else (given,)
+        given = self.punctum_nm
+        return widths.candidates(voxel_size_nm) if isinstance(given, str) else (given,)
 
     def _counted(self, voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
         """Return the widths that puncta may have."""
@@ -165,7 +175,7 @@ class EvidencePipeline(Pipeline):
 
     def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
         """Find the width of each marker's puncta, and the unit of its contrasts."""
-        finding: Finding = {}
+        finding: Finding = {"strictness": self._least}
         for role, channel in channels.items():
             units = _units(summary, role)
             if not all(units.values()) or not units:
@@ -198,7 +208,7 @@ class EvidencePipeline(Pipeline):
             bits = _joint(found, scratch).view(np.uint32)
             bits >>= np.uint32(16)
             own[slab] = bits[:, :, : own.shape[2]]
-        marks = near_peaks(evidence, reach, self.strictness)
+        marks = near_peaks(evidence, reach, self._least)
         return Detected({"All": marks}, {"evidence": trimmed(evidence, reach)})
 
     def _slabs(
@@ -238,9 +248,8 @@ class EvidencePipeline(Pipeline):
 
     def select(self, objects: Objects, finding: Finding) -> Chosen:
         """Keep the objects that are strong and large enough."""
-        del finding
         largest = objects["max_evidence"]
-        strong = largest >= bin_of(self.strictness)
+        strong = largest >= bin_of(finding["strictness"])
         large = (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)
         # the largest number of a bin: at least any strictness that the bin meets
         score = ((largest.astype(np.uint32) << np.uint32(16)) | np.uint32(0xFFFF)).view(np.float32)

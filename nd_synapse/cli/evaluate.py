@@ -59,6 +59,8 @@ class _Image:
     evaluation: Evaluation
     permissive: Evaluation | None
     """With a low strictness; None where the pipeline has none."""
+    strictness: float
+    """Of the other evaluation; 0 where the pipeline has none."""
 
 
 def _volume(request: Request) -> _Report:
@@ -79,7 +81,8 @@ def _volume(request: Request) -> _Report:
     wider = [image.permissive for image in images if image.permissive is not None]
     advised, why_none = None, ""
     if wider:
-        why_none = broken_promise(float(pipeline.settings["strictness"]), [image.evaluation for image in images], wider)
+        strictness = [image.strictness for image in images]
+        why_none = broken_promise(strictness, [image.evaluation for image in images], wider)
         advised = _advise(request, wider, [image.extent for image in images], why_none)
     about = {"pipeline": _pipeline(pipeline, mask, first.roles)}
     return _report(request, [(image.evaluation, image.shown) for image in images], subject, about, advised, why_none)
@@ -99,7 +102,7 @@ def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, tru
     extent = Extent(Box.of_shape(shape), request.voxel_size_nm)
     # read before the work, so that a mistake in it shows at once
     points, labels = _truth(request, truth_file, extent)
-    evaluations, scored_by = [], []
+    evaluations, every = [], []
     for pipeline in pipelines:
         with _failing_as_data(pipeline):
             found = run_pipeline(
@@ -108,10 +111,13 @@ def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, tru
                 threads=request.threads,
             )
         evaluations.append(_matched(request, points, labels, found, extent))
-        scored_by.append(found.scored_by)
+        every.append(found)
     name, first = next(iter(channels.items()))
     wide = evaluations[1] if len(evaluations) > 1 else None
-    return _Image(shape, roles, scored_by[0], (name, first.max(axis=0)), extent, evaluations[0], wide)
+    learned = every[0].strictness
+    strictness = float(pipelines[0].settings.get("strictness", 0)) if learned is None else learned
+    shown = (name, first.max(axis=0))
+    return _Image(shape, roles, every[0].scored_by, shown, extent, evaluations[0], wide, strictness)
 
 
 def _advise(

@@ -14,6 +14,10 @@ weight of a place anywhere, measured where the detections of the null lie in the
 That chance starts as 1 and is computed three times: it has settled where synapses are many, and more rounds would only
 follow the noise of the counts where chance makes nearly all.
 
+The confidences say as well from which score on detections are best kept: the sum of those that are kept is how many
+right ones to expect, that of all is how many there are to be found, and F1 = 2 right / (kept + to be found). A pipeline
+that `raises_strictness` keeps the bins with the largest, and the figures are of those.
+
 Barlow, R. E. et al. (1972). Statistical inference under order restrictions. Wiley.
 Efron, B. (2004). Large-scale simultaneous hypothesis testing. J. Am. Stat. Assoc. 99(465), 96-104.
 doi:10.1198/016214504000000089
@@ -76,18 +80,26 @@ class Chance:
     """The same if each punctum were free to meet any other: all of the null counts."""
     curve: tuple[tuple[float, float], ...] = ()
     """Scores, ascending, and the confidence of each; empty with too few detections."""
+    least_score: float | None = None
+    """The score to which the strictness was raised; None where it was not."""
 
     @classmethod
-    def of(cls, sample: Sample, fields: int, scores: Scores) -> Self:
-        """Compute the figures from the scores of some fields of a sample."""
-        found, null = len(scores.found), len(scores.null)
-        if not found or not scores.null_voxels:
+    def of(cls, sample: Sample, fields: int, scores: Scores, *, raises: bool = False) -> Self:
+        """Compute the figures from the scores of some fields of a sample; `raises` says whether to raise the least."""
+        if not len(scores.found) or not scores.null_voxels:
             return cls(reason="the sample fields hold no detection, or no tissue")
-        free = int(np.count_nonzero(np.isnan(scores.partners).all(axis=1)))
+        every = _Bins.of(scores)
+        bins = every.best() if raises and len(scores.found) >= _LEAST else every
+        raised = len(bins.edges) < len(every.edges)
+        least = bins.edges[0] if raised else -math.inf
+        found, null = (int(np.count_nonzero(those >= least)) for those in (scores.found, scores.null))
+        free = int(np.count_nonzero(np.isnan(scores.partners).all(axis=1) & (scores.null >= least)))
         at_least, at_most, missed = (
             min(count * scores.voxels / (scores.null_voxels * found), 1.0) for count in (free, null, _MISSED)
         )
-        share, curve = _solved(scores) if null else (0.0, ((float(np.median(scores.found)), 1 - missed),))
+        share, curve = bins.share, bins.curve
+        if not len(scores.null):
+            share, curve = 0.0, ((float(np.median(scores.found)), 1 - missed),)
         return cls(
             reason="",
             fields=fields,
@@ -100,7 +112,8 @@ class Chance:
             share=share,
             share_at_least=min(at_least, share),
             share_at_most=max(at_most, share),
-            curve=curve if found >= _LEAST else (),
+            curve=curve if len(scores.found) >= _LEAST else (),
+            least_score=float(least) if raised else None,
         )
 
     def confidence(self, scores: NDArray[Any]) -> NDArray[np.float32]:
@@ -124,6 +137,8 @@ class Chance:
         low, share, high = (f"{n:,}" for n in self.expected(detections))
         null = f"with one side's markers shifted, {self.shifts} times" if self.shifts else "in the mirrored image"
         few = " They are few, and the figure is uncertain." if self.detections < _LEAST else ""
+        if self.least_score is not None:
+            few += f" Detections below a score of {self.least_score:.3g} were left out: with them F1 would be lower."
         return (
             f"Of {detections:,} detections about {share} ({low} to {high}) are expected by chance: in "
             f"{self.voxels:,} voxels of {self.fields} fields there are {self.detections:,}, and {null}, "
@@ -148,32 +163,57 @@ class Chance:
         return asdict(self) | dict(zip(names, self.expected(detections), strict=True))
 
 
-def _solved(scores: Scores) -> tuple[float, tuple[tuple[float, float], ...]]:
-    """Return the share of detections that is expected by chance, and scores with their confidence."""
-    ordered = np.sort(scores.found)
-    bins = max(1, min(_BINS, len(ordered) // _LEAST_IN_BIN))
-    edges = distinct(ordered[[k * len(ordered) // bins for k in range(bins)]])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bins:
+    """Detections by their scores, ascending, and the chance that one is false; all of shape (bins,)."""
 
-    def bin_of(values: NDArray[np.float32]) -> NDArray[np.int64]:
-        return np.maximum(np.searchsorted(edges, values, side="right") - 1, 0)
+    edges: NDArray[np.float32]
+    """The least score in each."""
+    counts: NDArray[np.int64]
+    middles: NDArray[np.float32]
+    false: NDArray[np.float64]
 
-    counts = np.bincount(bin_of(ordered), minlength=len(edges))
-    partners, elsewhere = (
-        np.where(np.isnan(those), len(edges), bin_of(those)) for those in (scores.partners, scores.elsewhere)
-    )
-    places = np.bincount(elsewhere.ravel(), minlength=len(edges) + 1)
-    alike, numbers = np.unique(np.column_stack([bin_of(scores.null), partners]), axis=0, return_counts=True)
-    false = np.ones(len(edges))
-    for _ in range(_ROUNDS):
-        free = np.append(false, 1.0)
-        weights = numbers * free[alike[:, 1]] * free[alike[:, 2]]
-        anywhere = math.fsum((free * places).tolist()) / int(places.sum())
-        scale = scores.voxels / (scores.null_voxels * anywhere) if anywhere else 0.0
-        of_chance = np.bincount(alike[:, 0], weights, len(edges)) * scale
-        false = _falling(of_chance.tolist(), counts.tolist())
-    middles = ordered[np.cumsum(counts) - counts + counts // 2]
-    share = math.fsum((false * counts).tolist()) / len(ordered)
-    return share, tuple(zip(middles.tolist(), (1 - false).tolist(), strict=True))
+    @classmethod
+    def of(cls, scores: Scores) -> Self:
+        """Sort the detections of some fields into bins, and weigh those of the null."""
+        ordered = np.sort(scores.found)
+        bins = max(1, min(_BINS, len(ordered) // _LEAST_IN_BIN))
+        edges = distinct(ordered[[k * len(ordered) // bins for k in range(bins)]])
+
+        def bin_of(values: NDArray[np.float32]) -> NDArray[np.int64]:
+            return np.maximum(np.searchsorted(edges, values, side="right") - 1, 0)
+
+        counts = np.bincount(bin_of(ordered), minlength=len(edges))
+        partners, elsewhere = (
+            np.where(np.isnan(those), len(edges), bin_of(those)) for those in (scores.partners, scores.elsewhere)
+        )
+        places = np.bincount(elsewhere.ravel(), minlength=len(edges) + 1)
+        alike, numbers = np.unique(np.column_stack([bin_of(scores.null), partners]), axis=0, return_counts=True)
+        false = np.ones(len(edges))
+        for _ in range(_ROUNDS):
+            free = np.append(false, 1.0)
+            weights = numbers * free[alike[:, 1]] * free[alike[:, 2]]
+            anywhere = math.fsum((free * places).tolist()) / int(places.sum()) if places.any() else 0.0
+            scale = scores.voxels / (scores.null_voxels * anywhere) if anywhere else 0.0
+            of_chance = np.bincount(alike[:, 0], weights, len(edges)) * scale
+            false = _falling(of_chance.tolist(), counts.tolist())
+        return cls(edges, counts, ordered[np.cumsum(counts) - counts + counts // 2], false)
+
+    def best(self) -> Self:
+        """Return those from the one on with which the expected F1 is largest."""
+        kept, right = (np.cumsum(values[::-1])[::-1] for values in (self.counts, (1 - self.false) * self.counts))
+        first = int(np.argmax(2 * right / (kept + right[0])))
+        return type(self)(self.edges[first:], self.counts[first:], self.middles[first:], self.false[first:])
+
+    @property
+    def share(self) -> float:
+        """The share of the detections that is expected by chance."""
+        return math.fsum((self.false * self.counts).tolist()) / int(self.counts.sum())
+
+    @property
+    def curve(self) -> tuple[tuple[float, float], ...]:
+        """Scores with their confidence."""
+        return tuple(zip(self.middles.tolist(), (1 - self.false).tolist(), strict=True))
 
 
 def _falling(weights: Sequence[float], counts: Sequence[int]) -> NDArray[np.float64]:

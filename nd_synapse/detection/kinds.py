@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.detection.windows import Reach
@@ -12,7 +12,9 @@ from nd_synapse.geometry import Box
 
 __all__ = ["AFTER_PARTS", "Kinds"]
 
-AFTER_PARTS = ("contacts", "joined", "chosen", "objects", "rows", "features", "numbers", "masks", "overviews-masks")
+AFTER_PARTS = (
+    *("contacts", "joined", "chance", "chosen", "objects", "rows", "features", "numbers", "masks", "overviews-masks"),
+)
 """What these names begin with."""
 
 
@@ -25,6 +27,8 @@ class Kinds:
     tail: str
     reach: Reach
     """Of the windows in which features are measured."""
+    raised: str = ""
+    """Where the strictness was raised: what is chosen then gets other names."""
     part: str = ""
     """Of a part of a run that knows no more than its own blocks: rows, and what has them, get other names."""
 
@@ -33,6 +37,15 @@ class Kinds:
         """Return the names, given that of the parts, the blocks that have none, and the reach of windows."""
         keys = ",".join(sorted(map(key_of, failed)))
         return cls(parts, f"{parts}-{hashlib.sha256(keys.encode()).hexdigest()[:8]}" if keys else parts, reach)
+
+    def at(self, strictness: float) -> Kinds:
+        """Return the names of what is chosen at a strictness that was raised."""
+        return replace(self, raised=f"-{strictness}")
+
+    @property
+    def identity(self) -> str:
+        """Differs wherever masks or labels may differ."""
+        return f"{self.tail}{self.raised}"
 
     @property
     def faces(self) -> str:
@@ -57,32 +70,32 @@ class Kinds:
     @property
     def chosen(self) -> str:
         """The chosen objects that begin in a block."""
-        return f"chosen-{self.tail}"
+        return f"chosen-{self.identity}"
 
     @property
     def objects(self) -> str:
         """Their columns."""
-        return f"objects-{self.tail}"
+        return f"objects-{self.identity}"
 
     @property
     def rows(self) -> str:
         """Their rows in the table."""
-        return f"rows-{self.tail}{self.part}"
+        return f"rows-{self.identity}{self.part}"
 
     @property
     def features(self) -> str:
         """Their features."""
-        return f"features-{self.tail}-{'-'.join(map(str, self.reach))}"
+        return f"features-{self.identity}-{'-'.join(map(str, self.reach))}"
 
     @property
     def numbers(self) -> str:
         """The row of each part."""
-        return f"numbers-{self.tail}{self.part}"
+        return f"numbers-{self.identity}{self.part}"
 
     @property
     def masks(self) -> str:
         """The masks, each with its name behind."""
-        return f"masks-{self.tail}{self.part}"
+        return f"masks-{self.identity}{self.part}"
 
     @property
     def overviews(self) -> str:

@@ -64,10 +64,9 @@ class MasksOfPart:
         self.exchange = runner.exchange
         self._passes, self._whole, self._blocks = passes, whole, blocks
 
-    @property
     def identity(self) -> str:
-        """See `Detection.identity`; one block more that fails while masks are made changes it."""
-        return self._passes.kinds(self._whole.finding).tail
+        """Return `Detection.identity`; one block more that fails while masks are made changes it."""
+        return self._whole.identity()
 
     def volumes(self, names: Sequence[str]) -> dict[str, BlockVolume]:
         """Make masks."""

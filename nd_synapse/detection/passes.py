@@ -6,10 +6,10 @@
     detect      pipeline.detect(block) -> labels, parts of objects measured
     contacts    parts that touch across blocks
     join        such parts become one object, a layer of blocks after another
+    chance      the pipeline on sample fields, as they are and where nothing but chance can make a detection
     objects     the parts of each object are put together where it begins; pipeline.select chooses
     features    the windows round the chosen objects
     masks       the chosen objects, 0 and 255
-    chance      the pipeline on sample fields, as they are and where nothing but chance can make a detection
 
 What goes from one block to another is an integer, so neither the blocks nor their order show in the result.
 """
@@ -81,6 +81,7 @@ class Passes:
         self.runner = runner
         self.observed = tuple(observed)
         self.blocks = self.plan.blocks()
+        self.sample = chance.sample_of(self.plan)
 
     def whole(self, some: Sequence[Box] | None = None) -> list[Box]:
         """Return those of some blocks, or of all, that did not fail."""
@@ -161,11 +162,12 @@ class Passes:
         if self.runner.missing(self.joining(kinds), whole):
             self.touch(kinds, whole)
             self.join(kinds)
+        by_chance = self.chance(finding) if sampled or plan.pipeline.raises_strictness else None
+        finding, kinds = self.raised(finding, kinds, by_chance)
         self.gather(kinds, finding, whole)
         numbered = number(self.store, kinds, whole, plan.box)
         self.measure(kinds, finding, numbered, whole)
         tissue, brightness = self._of_tissue(learned)
-        by_chance = self.chance(finding) if sampled else None
         maker = TableMaker(
             workspace=self.workspace,
             kinds=kinds,
@@ -189,7 +191,7 @@ class Passes:
             finding=finding,
             tissue=tissue,
             density=density(counts, tissue, plan.box, plan.voxel_size_nm),
-            identity=kinds.tail,
+            identity=kinds.identity,
             blocks=len(self.blocks),
             candidates=numbered.candidates,
             chance=Chance(reason="it was not asked for") if by_chance is None else by_chance,
@@ -260,20 +262,38 @@ class Passes:
         described = {channel: moments if moments[0] else learned.moments[channel] for channel, moments in sums.items()}
         return tissue, {channel: Brightness.of_sums(*moments) for channel, moments in described.items()}
 
+    def sampling(self, finding: Finding) -> Step:
+        """Return the step that detects in sample fields."""
+        z, y, x = (a + b for a, b in zip(self.plan.halo, self.sample.reach, strict=True))
+        return Step("chance", (f"chance-{self.plan.parts_kind(finding)}",), (z, y, x), sampled=True)
+
+    def fields(self) -> list[Box]:
+        """Return the sample fields without a block that failed."""
+        return [field for field in self.sample.fields if not any(map(field.intersection, self._failed()))]
+
+    def detect_in(self, finding: Finding, fields: Sequence[Box]) -> None:
+        """Detect in sample fields."""
+        step = self.sampling(finding)
+        function = partial(chance.measure, sample=self.sample, finding=finding, kind=step.kinds[0])
+        self.runner.run(step, function, fields)
+
     def chance(self, finding: Finding) -> Chance:
-        """Detect in sample fields, and return how many detections are expected by chance."""
-        sample = chance.sample_of(self.plan)
-        if sample.reason:
-            return Chance(reason=sample.reason)
-        kind = f"chance-{self.plan.parts_kind(finding)}"
-        fields = [field for field in sample.fields if not any(map(field.intersection, self._failed()))]
-        z, y, x = (a + b for a, b in zip(self.plan.halo, sample.reach, strict=True))
-        step = Step("chance", (kind,), (z, y, x), shared=False, sampled=True)
-        self.runner.run(step, partial(chance.measure, sample=sample, finding=finding, kind=kind), fields)
+        """Detect in the sample fields, and return how many detections are expected by chance."""
+        if self.sample.reason:
+            return Chance(reason=self.sample.reason)
+        fields, (kind,) = self.fields(), self.sampling(finding).kinds
+        self.detect_in(finding, fields)
         done = [field for field in fields if self.store.has(kind, key_of(field))]
         if not done:
             return Chance(reason="the blocks of all sample fields failed")
-        return Chance.of(sample, len(done), chance.gather(self.store, done, kind))
+        scores = chance.gather(self.store, done, kind)
+        return Chance.of(self.sample, len(done), scores, raises=self.plan.pipeline.raises_strictness)
+
+    def raised(self, finding: Finding, kinds: Kinds, by_chance: Chance | None) -> tuple[Finding, Kinds]:
+        """Return what is learned of the strictness from chance, and the names of what is chosen with it."""
+        if by_chance is None or by_chance.least_score is None:
+            return finding, kinds
+        return finding | {"strictness": by_chance.least_score}, kinds.at(by_chance.least_score)
 
     def write_masks(self, kinds: Kinds, names: Sequence[str], whole: Sequence[Box]) -> _Masks:
         """Write every mask."""

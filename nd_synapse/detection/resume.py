@@ -95,7 +95,7 @@ def _changed_channel(plan: Plan, store: Store, tile: Box) -> str | None:
 def forget_other_runs(plan: Plan, store: Store, finding: Finding) -> None:
     """Remove what runs with other parameters left in the store."""
     parts = plan.parts_kind(finding)
-    later = [kind for prefix in (*AFTER_PARTS, "chance") for kind in store.kinds(f"{prefix}-")]
+    later = [kind for prefix in AFTER_PARTS for kind in store.kinds(f"{prefix}-")]
     kept = [kind for kind in later if parts in kind]
     whole = {parts, f"faces-{parts}", f"labels-{parts}"}
     if "padding" in finding:

@@ -46,7 +46,7 @@ class TableMaker:
         store = self.workspace.store
         _, empty, counts = self._of_none(blocks[0])
         columns = {name: values.dtype for name, values in empty.items()}
-        table = ColumnFiles.blank(store, f"table-{self.kinds.tail}", self.numbered.synapses, columns)
+        table = ColumnFiles.blank(store, f"table-{self.kinds.identity}", self.numbered.synapses, columns)
         for block in self.numbered.centres:
             rows, found, counted = self.rows(block)
             table.fill(rows, found)

@@ -55,14 +55,24 @@ class WholeObjects:
     def _settled(self, work: Callable[[list[Box]], T], mine: Sequence[Box]) -> T:
         """Do work on blocks that did not fail; one that fails only here changes what the others are called."""
         while True:
-            self._kinds = self._passes.kinds(self.finding)
+            self._kinds, self._raised = self._passes.kinds(self.finding), self.finding
             with suppress(_OneMoreFailedError):
                 return work(self._passes.whole(mine))
+
+    def identity(self) -> str:
+        """Return `Detection.identity`, as far as it is known which blocks failed."""
+        return self._settled(self._identity, [])
+
+    def _identity(self, _some: Sequence[Box]) -> str:
+        """Return the same once the strictness is known."""
+        self._raise_strictness()
+        return self._kinds.identity
 
     def _do(self, some: Sequence[Box]) -> None:
         """Do the phase on blocks that did not fail."""
         if self._part.phase == "contacts":
             self._touch(some, wanted=False)
+            self._sample(self._passes.fields()[self._part.index :: self._part.count])
         elif self._part.phase == "join":
             self._join(some)
         else:
@@ -108,12 +118,14 @@ class WholeObjects:
 
     def _gather(self, some: Sequence[Box]) -> None:
         """Have the objects of blocks."""
-        passes, kinds, store = self._passes, self._kinds, self._runner.exchange.store
+        passes, store = self._passes, self._runner.exchange.store
         self._join(some)
+        self._raise_strictness()
+        kinds = self._kinds
         missing = self._runner.missing(passes.gathering(kinds), some)
         members = (store.load(kinds.joined, key_of(block))["members"] for block in missing)
         self._find([*missing, *(owner for ids in members for owner, _ in by_block(self._plan, ids))])
-        passes.gather(kinds, self.finding, missing)
+        passes.gather(kinds, self._raised, missing)
 
     def _measure(self, some: Sequence[Box]) -> None:
         """Have the features of the objects of blocks."""
@@ -123,8 +135,26 @@ class WholeObjects:
         # voxels are compared with what was counted, and padding is in what was counted around them
         reach = surroundings(self._plan.reach)
         regions = [box.grown(reach, self._plan.box) for boxes in numbered.centres.values() for box in boxes]
-        passes.count(sorted({near for region in regions for near in self._around(region)}))
+        self._count_around(regions)
         passes.measure(kinds, self.finding, numbered, some)
+
+    def _raise_strictness(self) -> None:
+        """Have what chance makes in all fields, where the strictness depends on it."""
+        if self._plan.pipeline.raises_strictness:
+            self._sample(self._passes.fields())
+            by_chance = self._passes.chance(self.finding)
+            self._raised, self._kinds = self._passes.raised(self.finding, self._kinds, by_chance)
+
+    def _sample(self, fields: Sequence[Box]) -> None:
+        """Have what chance makes in some fields."""
+        step = self._passes.sampling(self.finding)
+        missing = self._runner.missing(step, fields)
+        self._count_around([field.grown(step.halo or (0, 0, 0), self._plan.box) for field in missing])
+        self._passes.detect_in(self.finding, missing)
+
+    def _count_around(self, regions: Iterable[Box]) -> None:
+        """Have what was counted in the blocks of some regions, and in those that decide what is padding there."""
+        self._passes.count(sorted({near for region in regions for near in self._around(region)}))
 
     def _around(self, region: Box) -> list[Box]:
         """Return the blocks of which it has to be known what was counted, to measure in a region."""

@@ -35,6 +35,8 @@ class Detections:
     """Score of each id; None where the pipeline has no scores."""
     scored_by: str
     """What the scores are, for the reader."""
+    strictness: float | None = None
+    """At which they were found, where the pipeline learns it."""
 
 
 def run_pipeline(
@@ -63,17 +65,16 @@ def run_pipeline(
 
 def is_adjustable(pipeline: Pipeline) -> bool:
     """Return whether a pipeline has a strictness: what it detects has at least that in its column ``score``."""
-    return any(
-        parameter.name == _STRICTNESS and not isinstance(parameter.default, str) for parameter in pipeline.parameters
-    )
+    return any(parameter.name == _STRICTNESS and parameter.number is not None for parameter in pipeline.parameters)
 
 
 def permissive(name: str, given: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters of a pipeline with a low strictness, or that which is given if it is lower still."""
     for parameter in registry.parameters(name):
-        if parameter.name == _STRICTNESS and not isinstance(parameter.default, str):
-            low = max(parameter.default * _PERMISSIVE, parameter.minimum or 0.0)
-            if float(given.get(_STRICTNESS, low)) >= low:
+        if parameter.name == _STRICTNESS and parameter.number is not None:
+            low = max(parameter.number * _PERMISSIVE, parameter.minimum or 0.0)
+            value = given.get(_STRICTNESS, parameter.default)
+            if value == parameter.default or float(value) >= low:
                 return {**given, _STRICTNESS: f"{low:g}"}
     return dict(given)
 
@@ -90,7 +91,7 @@ def objects_of(found_all: Found, mask: str) -> Detections:
         np.asarray(table["volume_um3"], np.float64),
     )
     by_id = None if scores is None else dict(zip(table["id"].tolist(), scores.tolist(), strict=True))
-    return Detections(synapses, labels, by_id, scored_by)
+    return Detections(synapses, labels, by_id, scored_by, found_all.finding.get(_STRICTNESS))
 
 
 def _rows(found: Found, mask: str) -> dict[str, NDArray[Any]]:

@@ -126,22 +126,22 @@ class Advice:
     tiles: int
 
 
-def broken_promise(strictness: float, strict: Sequence[Evaluation], lax: Sequence[Evaluation]) -> str:
+def broken_promise(strictness: Sequence[float], strict: Sequence[Evaluation], lax: Sequence[Evaluation]) -> str:
     """Return why the scores of a lax run do not tell what a strictness finds, or nothing if they do.
 
-    `strict` are evaluations at that strictness, `lax` those of the same images at a lower one.
+    `strict` are evaluations of images, each at its strictness, `lax` those of the same at a lower one.
     """
     found = sum(len(one.detections.centre_um) for one in strict)
     kept = 0
-    for one in lax:
+    for least, one in zip(strictness, lax, strict=True):
         if one.detections.score is not None:
-            kept += int(np.count_nonzero(one.detections.score >= strictness))
+            kept += int(np.count_nonzero(one.detections.score >= least))
         elif len(one.detections.centre_um):
             return "the pipeline has a strictness, and its table no column score"
     if abs(found - kept) <= max(2, _OFF * found):
         return ""
     return (
-        f"{found:,} are found at a strictness of {strictness:g}, and {kept:,} of those at a lower one\n"
+        f"{found:,} are found at a strictness of {max(strictness):g}, and {kept:,} of those at a lower one\n"
         "have at least that score: the pipeline's objects change with the strictness"
     )
 

@@ -32,7 +32,7 @@ def push_part(
     with masks_of_part(plan, part, mine, means) as found:
 
         def is_proven(name: str) -> bool:
-            note = found.exchange.note_of(_kind(found.identity, destinations[name]), key)
+            note = found.exchange.note_of(_kind(found.identity(), destinations[name]), key)
             return note is not None and push.is_ours(source.remote, destinations[name])
 
         if all(map(is_proven, masks)):
@@ -41,7 +41,7 @@ def push_part(
         volumes = found.volumes(masks)
         for name in masks:
             pushed = push.push_mask(source.remote, destinations[name], plan.box, volumes[name], source.frame, only=mine)
-            kind = _kind(found.identity, destinations[name])
+            kind = _kind(found.identity(), destinations[name])
             found.exchange.leave_note(kind, key, {"voxels": pushed.voxels_found})
 
 

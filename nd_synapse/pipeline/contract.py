@@ -198,6 +198,14 @@ class Pipeline(Protocol):
         """How chance would make its detections; None where that is not known, and the run has no figure of it."""
         return None
 
+    @property
+    def raises_strictness(self) -> bool:
+        """Whether the ``strictness`` of `learn` is raised for `select` to the score with the largest expected F1.
+
+        That follows from what chance makes (`null`); it stays where that is not known.
+        """
+        return False
+
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         """Return how far the result of a block reaches beyond it.
 

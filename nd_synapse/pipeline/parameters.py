@@ -39,6 +39,8 @@ class Parameter:
         The smallest and the largest number allowed; whole numbers fit 63 bits in any case.
     shows : bool
         Whether the result may depend on it.
+    usual : float or None
+        Of a parameter whose default is a word, such as ``auto``, and which takes numbers as well: a usual one.
     """
 
     name: str
@@ -49,6 +51,12 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     shows: bool = True
+    usual: float | None = None
+
+    @property
+    def number(self) -> int | float | None:
+        """The default of a number, or its usual value; None of a text."""
+        return self.usual if isinstance(self.default, str) else self.default
 
     def parse(self, text: str) -> int | float | str:
         """Return the value of a text.
@@ -68,9 +76,9 @@ class Parameter:
         UsageError
             If it is of the wrong type, not among the choices, or too small.
         """
-        if isinstance(self.default, str):
+        if self.number is None or text == self.default:
             return self.check(text)
-        kind = type(self.default)
+        kind = type(self.number)
         try:
             value = kind(text) if _NUMBER.fullmatch(text) else text
         except ValueError:
@@ -102,17 +110,19 @@ class Parameter:
         except ValueError:  # Python does not write whole numbers of very many digits
             shown = "a number of very many digits"
         requested = f"parameter {self.name}={shown:.100}"
-        if isinstance(self.default, str):
+        if self.number is None:
             if not isinstance(value, str):
                 raise UsageError(requested, "that is not a text", f"The default is {self.default}")
             if self.choices and value not in self.choices:
                 known = ", ".join(closest(value, self.choices))
                 raise UsageError(requested, f"the choices are {known}", "Take one of them")
             return value
-        whole = isinstance(self.default, int)
+        if isinstance(value, str) and value == self.default:
+            return value
+        whole = isinstance(self.number, int)
         is_number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
         if not is_number:
-            wanted = "a whole number" if whole else "a number"
+            wanted = "a whole number" if whole else "a number" if self.usual is None else f"{self.default} or a number"
             raise UsageError(requested, f"that is not {wanted}", f"The default is {self.default}")
         largest = 2**63 - 1 if self.maximum is None and whole else self.maximum
         if not -_LARGEST <= value <= _LARGEST:

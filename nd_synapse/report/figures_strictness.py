@@ -36,10 +36,12 @@ def kept_of_all(table: SynapseTable, least: NDArray[np.float64]) -> NDArray[np.i
 
 def strictness_of(facts: RunFacts) -> float | None:
     """Return the strictness of the run; None where its pipeline has none."""
-    try:
-        return float(facts.parameters["strictness"])
-    except (KeyError, ValueError):
-        return None
+    for known in (facts.finding, facts.parameters):
+        try:
+            return float(known["strictness"])
+        except (KeyError, ValueError):
+            continue
+    return None
 
 
 def _curve(subject: Subject) -> Drawing:

@@ -52,7 +52,7 @@ def test_binned_images_give_the_same_width_in_nanometres() -> None:
 
 
 def test_a_given_width_is_taken_as_it_is() -> None:
-    assert detected(Puncta(punctum_nm="500"), {"one": blobs(1.2)}).finding["punctum_nm:marker"] == 500
+    assert detected(Puncta(punctum_nm=500), {"one": blobs(1.2)}).finding["punctum_nm:marker"] == 500
 
 
 @pytest.mark.parametrize("text", ["wide", "-300", "nan", "0", "1e9"])

@@ -74,13 +74,15 @@ def test_a_constant_channel_is_named(value: int, name: str) -> None:
 def test_sizes_are_limited_in_cubic_micrometres_and_in_voxels() -> None:
     voxels = np.array([1, 2, 5, 40])
     objects = {"voxels": voxels, "volume_um3": voxels * 0.0007, "max_evidence": np.full(4, bin_of(2.0))}
-    assert NomadsUnsupervised(min_volume_um3=0.0014).select(objects, {}).masks["All"].tolist() == [
+    finding = {"strictness": 2.0}
+    assert NomadsUnsupervised(min_volume_um3=0.0014).select(objects, finding).masks["All"].tolist() == [
         False,
         True,
         True,
         True,
     ]
-    assert NomadsUnsupervised(min_voxels=6).select(objects, {}).masks["All"].tolist() == [False, False, False, True]
+    chosen = NomadsUnsupervised(min_voxels=6).select(objects, finding)
+    assert chosen.masks["All"].tolist() == [False, False, False, True]
 
 
 CHANNELS = {

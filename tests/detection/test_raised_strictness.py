@@ -1,0 +1,180 @@
+"""Where chance makes much, the strictness is raised to the best expected F1, in any blocks and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nd_synapse.blocks.shared_store import Part
+from nd_synapse.detection import chance
+from nd_synapse.detection.chance import Sample
+from nd_synapse.detection.confidence import Chance
+from nd_synapse.detection.in_memory import detect_arrays
+from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.outcome import Detection
+from nd_synapse.detection.parts import detect_part
+from nd_synapse.evaluate.evaluation import evaluate_points
+from nd_synapse.evaluate.synapses import Synapses
+from nd_synapse.local_boss.synthetic import SyntheticVolume
+from nd_synapse.pipeline.contract import Chosen, Finding, Objects, Summary
+from pipelines.nomads_unsupervised import NomadsUnsupervised
+from tests.detection.arrays import VOXEL_SIZE_NM, Arrays, same
+from tests.detection.in_process import InProcessPool
+from tests.detection.parts import Memory, loaded
+from tests.detection.test_chance import Spots, pairs_and_orphans, planned, scores
+
+SIZE = (8, 70, 100)
+BY_CHANCE = (400, 1800)
+"""Spots that both channels share, and others of each."""
+
+
+class Rising(Spots):
+    """Chooses by a strictness that is raised."""
+
+    raises_strictness = True
+
+    def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
+        del summary, channels
+        return {"strictness": 13.0}
+
+    def select(self, objects: Objects, finding: Finding) -> Chosen:
+        chosen = super().select(objects, finding)
+        kept = chosen.masks["All"] & (np.asarray(chosen.columns["score"]) >= finding["strictness"])
+        return Chosen({"All": kept}, chosen.columns)
+
+
+def in_one(source: Arrays, folder: Path, size: tuple[int, int, int] = SIZE) -> Detection:
+    return loaded(detect(planned(source, folder, size, Rising()), 2))
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
+
+
+def f1(volume: SyntheticVolume, pipeline: NomadsUnsupervised, marker: tuple[str, str], excitatory: bool) -> float:
+    """Return how well a kind of synapses is found."""
+    channels = {name: volume.channels[name] for name in marker}
+    roles = dict(zip(("presynaptic", "postsynaptic"), marker, strict=True))
+    found = detect_arrays(pipeline, channels, volume.voxel_size_nm, chosen=roles)
+    truth = volume.synapses.centre_um[volume.synapses.excitatory == excitatory]
+    places = np.stack([found.table[f"centroid_{axis}_um"] for axis in "zyx"], axis=1)
+    return 2 * len(evaluate_points(Synapses(truth), Synapses(places)).pairs) / (len(truth) + len(places))
+
+
+def test_rare_synapses_among_dim_puncta_are_found_better_and_clean_ones_as_before() -> None:
+    from benchmarks.data_sets import synthetic
+
+    shape, inhibitory = (24, 384, 384), ("GAD", "gephyrin")
+    dim, clean = synthetic("dim partners", shape), synthetic("sample", shape)
+    lax, auto = NomadsUnsupervised(strictness=1.6), NomadsUnsupervised()
+    assert f1(dim, lax, inhibitory, False) < 0.45
+    assert f1(dim, auto, inhibitory, False) > 0.6
+    excitatory = ("Synapsin", "PSD95")
+    assert f1(dim, auto, excitatory, True) >= f1(dim, lax, excitatory, True) - 0.01
+    assert f1(clean, auto, excitatory, True) == f1(clean, lax, excitatory, True)
+
+
+@pytest.mark.parametrize("size", [(8, 128, 256), (5, 70, 150), (16, 32, 512)])
+def test_blocks_do_not_show(tmp_path: Path, size: tuple[int, int, int]) -> None:
+    source = pairs_and_orphans(*BY_CHANCE)
+    expected = detect_arrays(Rising(), source.data, VOXEL_SIZE_NM)
+    found = in_one(source, tmp_path, size)
+    assert expected.chance.least_score is not None
+    assert found.finding == expected.finding == {"strictness": expected.chance.least_score}
+    assert found.chance == expected.chance
+    assert np.asarray(found.masks["All"]).tobytes() == expected.masks["All"].tobytes()
+    assert np.asarray(found.labels).tobytes() == np.asarray(expected.labels).tobytes()
+    assert found.table["score"].min() >= expected.chance.least_score
+
+
+def test_what_is_kept_is_what_that_strictness_keeps_and_the_figures_are_of_it() -> None:
+    source = pairs_and_orphans(*BY_CHANCE)
+    every = detect_arrays(Spots(), source.data, VOXEL_SIZE_NM, sampled=True)
+    found = detect_arrays(Rising(), source.data, VOXEL_SIZE_NM)
+    kept = every.table["score"] >= found.finding["strictness"]
+    assert 100 < np.count_nonzero(kept) < len(kept)
+    assert found.table["score"].tobytes() == every.table["score"][kept].tobytes()
+    assert found.chance.share < every.chance.share
+    assert abs(found.table["confidence"].mean() - (1 - found.chance.share)) < 0.05
+    # among all, those that are kept have the largest expected F1, but for what bins hide
+    confidence = every.table["confidence"].astype(float)
+
+    def expected(least: float) -> float:
+        some = every.table["score"] >= least
+        return float(2 * confidence[some].sum() / (np.count_nonzero(some) + confidence.sum()))
+
+    assert expected(found.finding["strictness"]) > max(map(expected, every.table["score"])) - 0.02
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_in_parts_the_result_is_that_of_one_job_and_each_field_is_searched_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(chance, "_FIELD", (16, 64, 64))
+    source, shared_store = pairs_and_orphans(*BY_CHANCE), Memory()
+    alone = in_one(source, tmp_path / "alone")
+    for phase in ("statistics", "detection", "contacts", "join", "objects"):
+        for index in range(1 if phase == "join" else count):
+            plan = planned(source, tmp_path / f"{phase}{index}", SIZE, Rising())
+            assert detect_part(plan, Part(phase, index, count), shared_store, 2) == []
+    last = loaded(detect(planned(source, tmp_path / "last", SIZE, Rising()), 2, shared_store=shared_store))
+    assert alone.chance.fields > 1
+    same(alone, last)
+    assert last.resumed["objects"] > 0
+    assert len(shared_store.left) == len(set(shared_store.left))
+    assert sum(kind.startswith("chance-") for kind, _ in shared_store.left) == alone.chance.fields
+
+
+class Broken(Rising):
+    """Fails on fields, which are wider than the blocks of the test."""
+
+    def detect(self, arrays: Any, finding: Finding, place: Any) -> Any:
+        if place.shape[2] > SIZE[2] + 10:
+            raise ValueError("too wide")
+        return super().detect(arrays, finding, place)
+
+
+def test_objects_chosen_when_a_field_had_failed_are_not_those_of_a_run_in_which_none_failed(tmp_path: Path) -> None:
+    """A worker may lack memory once: the strictness is another then, and so are the names of what is chosen."""
+    source = pairs_and_orphans(*BY_CHANCE)
+    plan = planned(source, tmp_path / "both", SIZE, Broken())
+    lax = detect(plan, 2)
+    assert lax.finding == {"strictness": 13.0}
+    rows = len(lax.table["id"])
+    again = loaded(detect(replace(plan, pipeline=Rising()), 2))
+    same(again, in_one(source, tmp_path / "fresh"))
+    assert 0 < len(again.table["id"]) < rows
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 300), st.integers(0, 5000), st.integers(1, 800))
+def test_for_any_counts_the_figures_of_what_is_kept_lie_within_their_bounds(
+    found: int, null: int, null_voxels: int
+) -> None:
+    every, kept = (Chance.of(Sample(), 1, scores(found, null, null_voxels), raises=raises) for raises in (False, True))
+    assert 0 <= kept.share_at_least <= kept.share <= kept.share_at_most <= 1
+    assert 0 < kept.detections <= every.detections == found
+    assert kept.share <= every.share
+    if kept.least_score is None:
+        assert kept == every
+    else:
+        assert found >= 100
+        assert kept.detections < found
+        assert set(kept.curve) < set(every.curve)
+
+
+def test_where_all_is_chance_nothing_is_better_than_what_there_is() -> None:
+    all_of_chance: NDArray[Any] = np.linspace(1, 9, 4000, dtype=np.float32)
+    nowhere = np.full((4000, 2), np.nan, np.float32)
+    none = chance.Scores(np.linspace(1, 9, 200, dtype=np.float32), all_of_chance, nowhere, nowhere, 100, 100)
+    assert Chance.of(Sample(), 1, none, raises=True).least_score is None
+    assert Chance.of(Sample(), 1, none, raises=True).share == 1
