@@ -37,7 +37,9 @@ def paragraph(table: SynapseTable, facts: RunFacts) -> str:
 def _parameters(facts: RunFacts) -> str:
     if not facts.parameters:
         return ""
-    return f" ({'; '.join(f'{name} {value}' for name, value in facts.parameters.items())})"
+    known = facts.finding
+    auto = {n: f"auto, {known[n]}" for n, value in facts.parameters.items() if value == "auto" and n in known}
+    return f" ({'; '.join(f'{name} {value}' for name, value in {**facts.parameters, **auto}.items())})"
 
 
 def _channels(facts: RunFacts) -> str:

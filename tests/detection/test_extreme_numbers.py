@@ -37,7 +37,7 @@ SHAPES = {
 }
 DETECTING = ("function", "probabilistic-low")
 """Variants that find objects even in volumes of these sizes."""
-EMPTY_CELLS = ("contrast_",)
+EMPTY_CELLS = ("contrast_", "confidence")
 """Columns that may have no value, as docs/results.md says; infinite is none."""
 
 

@@ -401,7 +401,8 @@ def again_of(source: Arrays, folder: Path, patch: pytest.MonkeyPatch) -> tuple[D
     patch.setattr("nd_synapse.detection.on_disk.BlockPool", InProcessPool)
     patch.setattr(recompute, "_PART", (3, 100, 100))
     patch.setattr(recompute, "_MARGIN", (3, 40, 40))
-    of_run = plan(source, folder, (3, 64, 64))
+    # noise alone is all chance, for which an automatic strictness would be raised
+    of_run = replace(plan(source, folder, (3, 64, 64)), pipeline=NomadsUnsupervised(strictness=1.6))
     found = detect(of_run, 1)
     known = known_of(of_run, found)
     patch.setattr(recompute, "_MOST_VOXELS", 9 * 240 * 240)
