@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import sys
@@ -101,6 +102,8 @@ def end(code: int) -> NoReturn:
             stream.flush()
         except (OSError, ValueError):
             _give_up(stream)
+    # or Python looks for garbage among all that was imported, and then frees it anyway
+    gc.freeze()
     sys.exit(code)
 
 
