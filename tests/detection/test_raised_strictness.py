@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from nd_synapse.pipeline.contract import Chosen, Finding, Objects, Summary
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.arrays import VOXEL_SIZE_NM, Arrays, same
 from tests.detection.in_process import InProcessPool
-from tests.detection.parts import Memory, loaded
+from tests.detection.parts import PHASES, Memory, loaded
 from tests.detection.test_chance import Spots, pairs_and_orphans, planned, scores
 
 SIZE = (8, 70, 100)
@@ -122,7 +122,7 @@ def test_in_parts_the_result_is_that_of_one_job_and_each_field_is_searched_once(
     monkeypatch.setattr(chance, "_FIELD", (16, 64, 64))
     source, shared_store = pairs_and_orphans(*BY_CHANCE), Memory()
     alone = in_one(source, tmp_path / "alone")
-    for phase in ("statistics", "detection", "contacts", "join", "objects"):
+    for phase in PHASES:
         for index in range(1 if phase == "join" else count):
             plan = planned(source, tmp_path / f"{phase}{index}", SIZE, Rising())
             assert detect_part(plan, Part(phase, index, count), shared_store, 2) == []
@@ -132,6 +132,24 @@ def test_in_parts_the_result_is_that_of_one_job_and_each_field_is_searched_once(
     assert last.resumed["objects"] > 0
     assert len(shared_store.left) == len(set(shared_store.left))
     assert sum(kind.startswith("chance-") for kind, _ in shared_store.left) == alone.chance.fields
+
+
+@pytest.mark.parametrize("damage", [lambda body, _: body[:-9], lambda _, other: other], ids=["cut", "traded"])
+def test_a_damaged_field_is_searched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes, bytes], bytes]
+) -> None:
+    monkeypatch.setattr(chance, "_FIELD", (16, 64, 64))
+    source, shared_store = pairs_and_orphans(*BY_CHANCE), Memory()
+    for phase in PHASES:
+        plan = planned(source, tmp_path / phase, SIZE, Rising())
+        detect_part(plan, Part(phase, 0, 1), shared_store, 2)
+        if phase == "contacts":
+            one, other, *_ = (key for key in shared_store.things if key[0].startswith("chance-"))
+            sound = shared_store.things[one]
+            shared_store.things[one] = damage(sound, shared_store.things[other])
+    last = loaded(detect(planned(source, tmp_path / "last", SIZE, Rising()), 2, shared_store=shared_store))
+    assert shared_store.things[one] == sound
+    same(in_one(source, tmp_path / "alone"), last)
 
 
 class Broken(Rising):
