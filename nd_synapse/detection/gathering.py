@@ -132,7 +132,7 @@ def objects_of(workspace: Workspace, box: Box, kinds: Kinds, failures: Failures)
     store = workspace.store
     joined = store.load(kinds.joined, key_of(box))
     own = store.load(kinds.parts, key_of(box))
-    begins = ~np.isin(own["id"], joined["parts"])
+    begins = ~np.isin(own["id"], joined["parts"], assume_unique=True)
     pieces = [_Piece.of(workspace, (box, own), np.flatnonzero(begins), own["id"][begins], kinds, failures)]
     for block, places in by_block(workspace.plan, joined["members"]):
         parts = own if block == box else store.load(kinds.parts, key_of(block))
