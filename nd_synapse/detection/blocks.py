@@ -47,7 +47,8 @@ PADDED = "padded"
 _SETS = 8
 """Sets that a pipeline may distinguish: a bit each."""
 
-_VOXEL = (1, 1, 1)
+_CORNER = (8, 64, 64)
+"""Voxels that are searched of a block without tissue, at most: few beside a block, and enough for a user's function."""
 
 _PIECE = 2**20
 """Voxels that are squared at a time: the sum of so many squares of 16 bits is exact in a float64."""
@@ -117,14 +118,16 @@ def detected_in_tissue(
 ) -> Detected:
     """Run a pipeline's `detect`, and leave out what lies outside of tissue: bool (z, y, x) with the pipeline's halo.
 
-    Of a block without tissue its first voxel alone is searched, which says what sets and evidence there are.
+    Of a block without tissue a corner alone is searched, which says what sets and evidence there are.
     """
     searched = None if outside is None or not plan.pipeline.tissue_only else ~outside
     z, y, x = (slice(halo, halo + n) for halo, n in zip(plan.halo, place.shape, strict=True))
-    if searched is not None and place.shape != _VOXEL and not searched[z, y, x].any():
-        first = tuple(slice(2 * halo + 1) for halo in plan.halo)
-        corner = {role: voxels[first] for role, voxels in arrays.items()}
-        found = detected_in_tissue(plan, corner, finding, replace(place, shape=_VOXEL), ~searched[first])
+    depth, rows, columns = map(min, place.shape, _CORNER)
+    corner = (depth, rows, columns)
+    if searched is not None and place.shape != corner and not searched[z, y, x].any():
+        here = tuple(slice(n + 2 * halo) for n, halo in zip(corner, plan.halo, strict=True))
+        some = {role: voxels[here] for role, voxels in arrays.items()}
+        found = detected_in_tissue(plan, some, finding, replace(place, shape=corner), ~searched[here])
         sets = {name: np.zeros(place.shape, np.bool_) for name in found.sets}
         return Detected(sets, {name: np.zeros(place.shape, seen.dtype) for name, seen in found.evidence.items()})
     with returns_once(f"detect of {plan.pipeline.name}"):

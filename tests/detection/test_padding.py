@@ -24,6 +24,7 @@ from nd_synapse.detection.padding import RIM
 from nd_synapse.detection.plan import Plan
 from nd_synapse.errors import DataError
 from nd_synapse.job import recompute
+from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Detected, Finding, Pipeline, Place, Summary
 from nd_synapse.pipeline.roles import Role
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -237,17 +238,30 @@ class Watched(Everything):
         return Everything.detect(self, arrays, finding, place)
 
 
-def test_of_a_block_without_tissue_one_voxel_is_searched_and_blocks_do_not_show() -> None:
+def test_of_a_block_without_tissue_a_corner_is_searched_and_blocks_do_not_show() -> None:
     SEARCHED.clear()
     source = Arrays((3, 5, 7), pre=strip(0, 70), post=noise(seed=5))
     one, many = (
         detect_arrays(Watched(), source.data, VOXEL_SIZE_NM, chosen=ROLES, block_size=size)
         for size in (source.box.shape, (2, 40, 96))
     )
-    assert {shape for is_tissue, shape in SEARCHED if not is_tissue} == {(1, 1, 1)}
-    assert (1, 1, 1) not in {shape for is_tissue, shape in SEARCHED if is_tissue}
+    widths = {tissue: max(shape[2] for is_tissue, shape in SEARCHED if is_tissue == tissue) for tissue in (False, True)}
+    assert widths == {False: 64, True: 200}
     assert np.array_equal(np.asarray(one.labels), np.asarray(many.labels))
     assert all(values.tobytes() == many.table[name].tobytes() for name, values in one.table.items())
+
+
+def steep(channels: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Detect by a gradient, for which a block needs two voxels along each axis."""
+    found: NDArray[np.bool_] = np.hypot.reduce(np.gradient(channels["pre"].astype(float))) > 40
+    return found
+
+
+def test_a_function_of_a_user_gets_no_smaller_blocks_where_there_is_no_tissue() -> None:
+    source = Arrays(pre=strip(0, 70))
+    pipeline = registry.build(f"{__name__}:steep", {})
+    found = detect_arrays(pipeline, source.data, VOXEL_SIZE_NM, block_size=(2, 40, 96))
+    assert found.masks["All"].any(axis=(0, 2)).argmax() >= 70
 
 
 @st.composite
