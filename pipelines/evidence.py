@@ -115,7 +115,7 @@ class EvidencePipeline(Pipeline):
     @property
     def _least(self) -> float:
         """The least evidence of an object."""
-        return _LEAST if isinstance(self.strictness, str) else self.strictness
+        return _LEAST if isinstance(self.strictness, str) else float(self.strictness)
 
     @property
     def working_bytes(self) -> int:
@@ -125,7 +125,7 @@ class EvidencePipeline(Pipeline):
     def _widths(self, voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
         """Return the widths to compute contrasts with; where there are several, the outer ones do not count."""
         given = self.punctum_nm
-        return widths.candidates(voxel_size_nm) if isinstance(given, str) else (given,)
+        return widths.candidates(voxel_size_nm) if isinstance(given, str) else (float(given),)
 
     def _counted(self, voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
         """Return the widths that puncta may have."""

@@ -55,6 +55,13 @@ def test_a_given_width_is_taken_as_it_is() -> None:
     assert detected(Puncta(punctum_nm=500), {"one": blobs(1.2)}).finding["punctum_nm:marker"] == 500
 
 
+def test_numbers_of_numpy_are_taken_as_numbers() -> None:
+    found = detected(Puncta(strictness=np.int64(2), punctum_nm=np.int64(500)), {"one": blobs(1.2)})  # type: ignore[arg-type] # as notebooks have them
+    plain = detected(Puncta(strictness=2.0, punctum_nm=500.0), {"one": blobs(1.2)})
+    assert found.finding == plain.finding
+    assert np.array_equal(found.masks["All"], plain.masks["All"])
+
+
 @pytest.mark.parametrize("text", ["wide", "-300", "nan", "0", "1e9"])
 def test_a_width_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="punctum_nm"):
