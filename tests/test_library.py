@@ -55,6 +55,11 @@ def test_the_example_of_the_readme_runs(images: dict[str, NDArray[Any]]) -> None
     exec(program, {"synapsin": images["SYNAPSIN"], "psd95": images["PSD95"]})
 
 
+def test_a_call_says_the_strictness_that_it_found(images: dict[str, NDArray[Any]]) -> None:
+    assert nd_synapse.detect(images, VOXEL_SIZE).finding["strictness"] == 1.6
+    assert nd_synapse.detect(images, VOXEL_SIZE, parameters={"strictness": 3}).finding["strictness"] == 3
+
+
 @pytest.mark.parametrize("size", [[70, 100, 100], np.array([70, 100, 100])], ids=["list", "array"])
 def test_a_voxel_size_is_any_sequence(images: dict[str, NDArray[Any]], size: Any) -> None:
     np.testing.assert_array_equal(nd_synapse.detect(images, size).mask, nd_synapse.detect(images, VOXEL_SIZE).mask)

@@ -78,13 +78,16 @@ def _volume(request: Request) -> _Report:
     subject += f"({voxels} voxels of {size} nm; {_assigned(first.roles)}), against {_named_truth(request)}"
     if first.scored_by and all(image.evaluation.curve is not None for image in images):
         subject += f"\nScore of a detection: {first.scored_by}."
+    about: dict[str, Any] = {"pipeline": _pipeline(pipeline, mask, first.roles)}
     wider = [image.permissive for image in images if image.permissive is not None]
     advised, why_none = None, ""
     if wider:
-        strictness = [image.strictness for image in images]
+        strictness = about["strictness"] = [image.strictness for image in images]
+        if pipeline.raises_strictness:
+            ends = dict.fromkeys(f"{end:.3g}" for end in (min(strictness), max(strictness)))
+            subject += f"\nStrictness that it found: {' to '.join(ends)}."
         why_none = broken_promise(strictness, [image.evaluation for image in images], wider)
         advised = _advise(request, wider, [image.extent for image in images], why_none)
-    about = {"pipeline": _pipeline(pipeline, mask, first.roles)}
     return _report(request, [(image.evaluation, image.shown) for image in images], subject, about, advised, why_none)
 
 

@@ -37,6 +37,8 @@ class Result:
     """Synapses per cubic micrometre of tissue, by the counting brick; None without tissue."""
     interval_per_um3: tuple[float, float] | None
     """95 % confidence interval of the density; None where the volume is too small for one."""
+    finding: dict[str, Any]
+    """What the pipeline learned of the images, such as the ``strictness`` that it found; as in ``run.json``."""
 
 
 @called(param="parameters")
@@ -97,4 +99,5 @@ def detect(
         found.masks,
         density.brick.per_um3,
         density.interval,
+        dict(found.finding),
     )

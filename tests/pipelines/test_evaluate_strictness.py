@@ -103,6 +103,33 @@ def test_no_strictness_is_advised_where_objects_merge_at_a_lower_one(
     assert "and 1 of those at a lower one have at least that score" in printed
 
 
+def test_an_automatic_strictness_is_printed_and_does_not_prevent_the_advice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.data_sets import synthetic
+
+    images, truths = [], []
+    for name, markers in (("dim partners", ("GAD", "gephyrin")), ("sample", ("Synapsin", "PSD95"))):
+        volume = synthetic(name, (16, 256, 256))
+        images.append(tmp_path / name)
+        images[-1].mkdir()
+        for role, marker in zip(("Synapsin", "PSD95"), markers, strict=True):
+            tifffile.imwrite(images[-1] / f"{role}.tif", volume.channels[marker], photometric="minisblack")
+        truths.append(tmp_path / f"{name}.csv")
+        wanted = volume.synapses.excitatory == (name == "sample")
+        with truths[-1].open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([("z_um", "y_um", "x_um"), *volume.synapses.centre_um[wanted].tolist()])
+    words = ["--images", *images, "--truth", *truths, "--voxel-size-nm", "70,100,100", "--resamples", "100"]
+    assert main([*map(str, words), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    raised, least = shown["strictness"]
+    assert raised > least == 1.6
+    assert shown["advice"] is not None
+    assert main([str(word) for word in words]) == 0
+    assert f"Strictness that it found: 1.6 to {raised:.3g}." in capsys.readouterr().out
+
+
 def test_one_image_is_cut_into_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image, labels = write_image(tmp_path, 1, synapses=100, side=128)
     out = tmp_path / "out"
