@@ -136,13 +136,14 @@ class Chance:
             return f"How many detections are expected by chance is not known: {self.reason}."
         low, share, high = (f"{n:,}" for n in self.expected(detections))
         null = f"with one side's markers shifted, {self.shifts} times" if self.shifts else "in the mirrored image"
-        few = " They are few, and the figure is uncertain." if self.detections < _LEAST else ""
+        notes = " They are few, and the figure is uncertain." if self.detections < _LEAST else ""
         if self.least_score is not None:
-            few += f" Detections below a score of {self.least_score:.3g} were left out: with them F1 would be lower."
+            raised = f"The strictness was raised to {self.least_score:.3g}"
+            notes += f" {raised}: with more detections the expected F1 would be lower."
         return (
             f"Of {detections:,} detections about {share} ({low} to {high}) are expected by chance: in "
             f"{self.voxels:,} voxels of {self.fields} fields there are {self.detections:,}, and {null}, "
-            f"{self.null_detections:,} in {self.null_voxels:,}.{few}"
+            f"{self.null_detections:,} in {self.null_voxels:,}.{notes}"
         )
 
     @property

@@ -28,7 +28,7 @@ class Parameter:
     name : str
         Name, as in ``--param min_voxels=30``.
     default : int, float or str
-        Value where none is given; its type is the parameter's type.
+        Value where none is given; its type is the parameter's type, unless there is a `usual`.
     unit : str
         Unit of the value, empty for choices and pure numbers.
     help : str
@@ -69,7 +69,7 @@ class Parameter:
         Returns
         -------
         int, float or str
-            The value, of the type of `default`.
+            The value, of the type of `default`, or of `usual` where there is one.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class Parameter:
         Returns
         -------
         int, float or str
-            The value, of the type of `default`.
+            The value, of the type of `default`, or of `usual` where there is one.
 
         Raises
         ------

@@ -104,6 +104,8 @@ def test_what_is_kept_is_what_that_strictness_keeps_and_the_figures_are_of_it() 
     assert 100 < np.count_nonzero(kept) < len(kept)
     assert found.table["score"].tobytes() == every.table["score"][kept].tobytes()
     assert found.chance.share < every.chance.share
+    assert f"raised to {found.finding['strictness']:.3g}:" in found.chance.words(9)
+    assert "raised" not in every.chance.words(9)
     assert abs(found.table["confidence"].mean() - (1 - found.chance.share)) < 0.05
     # among all, those that are kept have the largest expected F1, but for what bins hide
     confidence = every.table["confidence"].astype(float)

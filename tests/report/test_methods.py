@@ -43,6 +43,11 @@ def test_the_paragraph_has_what_a_reader_needs_to_repeat_the_run() -> None:
         assert part in words
 
 
+def test_the_paragraph_has_the_strictness_that_an_automatic_one_came_to() -> None:
+    run = replace(RUN, parameters={"strictness": "auto", "punctum_nm": "auto"}, finding={"strictness": "1.890625"})
+    assert "(strictness auto, 1.890625; punctum_nm auto)" in paragraph(SynapseTable.of(synapses(9)), run)
+
+
 def test_a_table_alone_says_that_it_has_no_record() -> None:
     assert "without a record of its detection" in paragraph(SynapseTable.of(synapses(3)), RunFacts())
     assert snippets(RunFacts()) == []

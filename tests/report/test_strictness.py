@@ -46,6 +46,11 @@ def test_the_numbers_are_those_of_a_run_that_keeps_such_a_share() -> None:
         assert float(share.split()[0]) == pytest.approx(int(number) / 5, abs=0.1)
 
 
+def test_an_automatic_strictness_is_marked_where_it_came_to() -> None:
+    run = replace(FACTS, parameters={"strictness": "auto"}, finding={"strictness": "5.5"})
+    assert "(dashed: 5.5, that of this run)" in draw("strictness", subject(synapses(50), run)).caption
+
+
 def test_without_a_strictness_it_is_the_score_and_nothing_is_marked() -> None:
     axes = draw("strictness", subject(synapses(50))).figure.axes[0]
     assert axes.get_xlabel() == "Score"
