@@ -72,7 +72,7 @@ class WholeObjects:
         """Do the phase on blocks that did not fail."""
         if self._part.phase == "contacts":
             self._touch(some, wanted=False)
-            self._sample(self._passes.fields()[self._part.index :: self._part.count])
+            self._sample(self._part.of(self._passes.fields()))
         elif self._part.phase == "join":
             self._join(some)
         else:
