@@ -67,4 +67,4 @@ def build(evidence: str = "both", marker: str = "presynaptic", **values: Any) ->
     return NomadsUnsupervised(**values) if evidence == "both" else _OneChannel(marker)
 
 
-build.parameters = (_EVIDENCE, _MARKER, *PARAMETERS)  # type: ignore[attr-defined]
+build.parameters = (_EVIDENCE, _MARKER, *PARAMETERS)  # type: ignore[attr-defined] # a function declares by attributes

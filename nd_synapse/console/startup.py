@@ -45,7 +45,7 @@ def _open_standard_streams() -> None:
             # the lowest free number is the one that is opened
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - kept open
         elif number:
             # names of files need not be UTF-8
             getattr(sys, name).reconfigure(errors="backslashreplace")
@@ -55,10 +55,10 @@ def _remove_working_folder_from_path() -> None:
     """Remove the working folder from the front of the path, where ``python -m`` puts it: its modules are not ours."""
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - pathlib takes 20 ms
     try:
-        here = os.getcwd()  # noqa: PTH109
+        here = os.getcwd()  # noqa: PTH109 - as above
     except OSError:  # the folder was removed
         return
-    if os.path.abspath(sys.path[0] or ".") == here != home:  # noqa: PTH100
+    if os.path.abspath(sys.path[0] or ".") == here != home:  # noqa: PTH100 - as above
         del sys.path[0]
 
 

@@ -280,7 +280,7 @@ class _InWindow(Pipeline):
         return self._known.pipeline.halo(voxel_size_nm)
 
     @property
-    def tissue_only(self) -> bool:  # type: ignore[override]
+    def tissue_only(self) -> bool:  # type: ignore[override] # of an object, not of its class
         return self._known.pipeline.tissue_only
 
     def choose(self, channels: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:

@@ -211,7 +211,7 @@ def _sample(request: Request, run: RunFile) -> Check:
         return _nothing(f"{run.pipeline} is not an installed pipeline; name yours with --pipeline")
     masks = {name: mask_of(request.folder, run, name) for name in run.masks}
     all_parts = parts(run.box, run.failed_blocks)
-    chosen = random.Random(request.seed).sample(all_parts, min(request.sample, len(all_parts)))  # noqa: S311
+    chosen = random.Random(request.seed).sample(all_parts, min(request.sample, len(all_parts)))  # noqa: S311 - no secret
     headings, in_parts = rows.rows_in(table_file(request.folder), chosen)
     known = Known(
         source=source_of(request, run, list(run.roles.values())),

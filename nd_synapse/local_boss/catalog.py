@@ -185,7 +185,7 @@ def _insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> in
 def _update(db: sqlite3.Connection, table: str, row_id: int, changes: Mapping[str, Any]) -> None:
     if changes:
         assignments = ", ".join(f"{column} = :{column}" for column in changes)
-        db.execute(f"UPDATE {table} SET {assignments} WHERE id = :id", {**changes, "id": row_id})  # noqa: S608
+        db.execute(f"UPDATE {table} SET {assignments} WHERE id = :id", {**changes, "id": row_id})  # noqa: S608 - names of ours
 
 
 def _rename_check(db: sqlite3.Connection, kind: Kind[Any], row: Row, changes: Mapping[str, object]) -> None:
@@ -227,7 +227,7 @@ def _linked(db: sqlite3.Connection, table: str, channel_id: int) -> tuple[str, .
     sql = f"""
         SELECT h.name FROM {table} l JOIN channels h ON h.id = l.other_id
         WHERE l.channel_id = ? AND NOT h.deleted ORDER BY h.id
-    """  # noqa: S608
+    """  # noqa: S608 - a name of ours
     return tuple(row["name"] for row in db.execute(sql, [channel_id]))
 
 

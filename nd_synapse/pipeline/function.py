@@ -89,7 +89,7 @@ class FunctionPipeline(Pipeline):
     @property
     def masks(self) -> tuple[str, ...]:
         """The declared masks, or ``All``."""
-        return self._declared("masks", ("All",))  # type: ignore[no-any-return]
+        return self._declared("masks", ("All",))  # type: ignore[no-any-return] # names, as was checked
 
     def halo(self, voxel_size_nm: tuple[float, float, float]) -> tuple[int, int, int]:
         """Return the declared halo."""

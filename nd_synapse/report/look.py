@@ -103,8 +103,8 @@ def png(drawn: Figure) -> bytes:
     """Return the figure as a PNG of at most 256 colours; the same figure gives the same bytes."""
     drawn.set_dpi(DPI)
     canvas = FigureCanvasAgg(drawn)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    canvas.draw()  # type: ignore[no-untyped-call] # no types there
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call] # no types there
     image = Image.fromarray(pixels).convert("RGB")
     out = io.BytesIO()
     image.quantize(palette=_palette(pixels), dither=Image.Dither.NONE).save(out, "PNG", compress_level=4)

@@ -148,15 +148,15 @@ def criterion(values: Floats, seed: int) -> float:
 def one_thread() -> Iterator[None]:
     """Keep NumPy and scikit-learn to one thread: more gain nothing at these sizes, and would show in the last bits."""
     # the limit holds for libraries that are loaded already; importing takes a second, and only reports need it
-    import sklearn.mixture  # type: ignore[import-untyped]  # noqa: F401
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    import sklearn.mixture  # type: ignore[import-untyped]  # noqa: F401 - as above; no types there
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # no types there
 
     with ALONE, threadpool_limits(1):
         yield
 
 
 def _fit(values: Floats, components: int, seed: int, starts: int) -> Any:
-    from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
+    from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped] # no types there
     from sklearn.mixture import GaussianMixture
 
     mixture = GaussianMixture(
