@@ -149,8 +149,9 @@ class WholeObjects:
         """Have what chance makes in some fields."""
         step = self._passes.sampling(self.finding)
         missing = self._runner.missing(step, fields)
-        self._count_around([field.grown(step.halo or (0, 0, 0), self._plan.box) for field in missing])
-        self._passes.detect_in(self.finding, missing)
+        if missing:
+            self._count_around([field.grown(step.halo or (0, 0, 0), self._plan.box) for field in missing])
+            self._passes.detect_in(self.finding, missing)
 
     def _count_around(self, regions: Iterable[Box]) -> None:
         """Have what was counted in the blocks of some regions, and in those that decide what is padding there."""
