@@ -48,7 +48,8 @@ def _parameters(parameters: Sequence[Parameter]) -> list[str]:
     lines = []
     for parameter in parameters:
         choices = f"; one of {', '.join(parameter.choices)}" if parameter.choices else ""
-        unit = f" {parameter.unit}" if parameter.unit else ""
+        # 1.6 nm, but auto, in nm
+        unit = f"{' ' if parameter.usual is None else ', in '}{parameter.unit}" if parameter.unit else ""
         default = f"default {parameter.default}{unit}" if parameter.default != "" else "default: none"
         lines.append(f"    {parameter.name:<22} {parameter.help} ({default}{choices})\n")
     return lines

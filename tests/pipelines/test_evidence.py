@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nd_synapse.detection.in_memory import Found, detect_arrays
 from nd_synapse.errors import UnknownNameError, UsageError
 from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.listing import described
 from pipelines import widths
 from pipelines.evidence import EvidencePipeline
 from pipelines.nomads_unsupervised import NomadsUnsupervised
@@ -66,6 +67,11 @@ def test_numbers_of_numpy_are_taken_as_numbers() -> None:
 def test_a_width_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="punctum_nm"):
         registry.build("puncta", {"punctum_nm": text})
+
+
+def test_the_unit_of_a_number_that_may_be_automatic_is_not_that_of_auto() -> None:
+    assert "(default auto, in dark depths)" in described("puncta")
+    assert "(default 0.0 um^3)" in described("puncta")
 
 
 def test_candidates_are_odd_numbers_of_pixels_with_one_more_at_each_end() -> None:
