@@ -36,11 +36,11 @@ class Kinds:
     def of(cls, parts: str, failed: Iterable[Box], reach: Reach) -> Kinds:
         """Return the names, given that of the parts, the blocks that have none, and the reach of windows."""
         keys = ",".join(sorted(map(key_of, failed)))
-        return cls(parts, f"{parts}-{hashlib.sha256(keys.encode()).hexdigest()[:8]}" if keys else parts, reach)
+        return cls(parts, f"{parts}-{_fingerprint(keys)}" if keys else parts, reach)
 
     def at(self, strictness: float) -> Kinds:
         """Return the names of what is chosen at a strictness that was raised."""
-        return replace(self, raised=f"-{strictness}")
+        return replace(self, raised=f"-{_fingerprint(repr(strictness))}")
 
     @property
     def identity(self) -> str:
@@ -101,3 +101,8 @@ class Kinds:
     def overviews(self) -> str:
         """Projections of the masks; with them a block is finished."""
         return f"overviews-{self.masks}"
+
+
+def _fingerprint(text: str) -> str:
+    """Return a text as a part of a name: `batch` knows names by their hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
