@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nd_synapse.blocks.shared_store import Part
+from nd_synapse.blocks.shared_store import Part, Phase
 from nd_synapse.detection import chance
 from nd_synapse.detection.chance import Sample
 from nd_synapse.detection.confidence import Chance
 from nd_synapse.detection.in_memory import detect_arrays
-from nd_synapse.detection.on_disk import detect
+from nd_synapse.detection.on_disk import Means, detect
 from nd_synapse.detection.outcome import Detection
-from nd_synapse.detection.parts import detect_part
+from nd_synapse.detection.parts import detect_part, masks_of_part
 from nd_synapse.evaluate.evaluation import evaluate_points
 from nd_synapse.evaluate.synapses import Synapses
 from nd_synapse.local_boss.synthetic import SyntheticVolume
@@ -134,6 +134,24 @@ def test_in_parts_the_result_is_that_of_one_job_and_each_field_is_searched_once(
     assert last.resumed["objects"] > 0
     assert len(shared_store.left) == len(set(shared_store.left))
     assert sum(kind.startswith("chance-") for kind, _ in shared_store.left) == alone.chance.fields
+
+
+@pytest.mark.parametrize("phases", [PHASES, ()], ids=["after all phases", "alone"])
+def test_masks_of_parts_are_those_of_one_job_and_have_its_identity(tmp_path: Path, phases: tuple[Phase, ...]) -> None:
+    source, shared_store = pairs_and_orphans(*BY_CHANCE), Memory()
+    alone = in_one(source, tmp_path / "alone")
+    for phase in phases:
+        detect_part(planned(source, tmp_path / phase, SIZE, Rising()), Part(phase, 0, 1), shared_store, 2)
+    plan = planned(source, tmp_path / "push", SIZE, Rising())
+    part = Part("push", 0, 2)
+    boxes = part.of(plan.blocks())
+    with masks_of_part(plan, part, boxes, Means(2, shared_store=shared_store)) as found:
+        assert found.identity() == alone.identity
+        mask = found.volumes(["All"])["All"]
+        for box in boxes:
+            here = box.slices(plan.box.start)
+            assert np.array_equal(mask[here], np.asarray(alone.masks["All"])[here])
+        assert found.identity() == alone.identity
 
 
 @pytest.mark.parametrize("damage", [lambda body, _: body[:-9], lambda _, other: other], ids=["cut", "traded"])
