@@ -84,7 +84,7 @@ def _volume(request: Request) -> _Report:
     if wider:
         strictness = about["strictness"] = [image.strictness for image in images]
         if pipeline.raises_strictness:
-            ends = dict.fromkeys(f"{end:.3g}" for end in (min(strictness), max(strictness)))
+            ends = dict.fromkeys(str(end) for end in (min(strictness), max(strictness)))
             subject += f"\nStrictness that it found: {' to '.join(ends)}."
         why_none = broken_promise(strictness, [image.evaluation for image in images], wider)
         advised = _advise(request, wider, [image.extent for image in images], why_none)

@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from decimal import ROUND_FLOOR, Context
 from typing import Any, Self
 
 import numpy as np
@@ -91,7 +92,7 @@ class Chance:
         every = _Bins.of(scores)
         bins = every.best() if raises and len(scores.found) >= _LEAST else every
         raised = len(bins.edges) < len(every.edges)
-        least = bins.edges[0] if raised else -math.inf
+        least = _shortest(bins.edges[0], scores.found) if raised else -math.inf
         found, null = (int(np.count_nonzero(those >= least)) for those in (scores.found, scores.null))
         free = int(np.count_nonzero(np.isnan(scores.partners).all(axis=1) & (scores.null >= least)))
         at_least, at_most, missed = (
@@ -113,7 +114,7 @@ class Chance:
             share_at_least=min(at_least, share),
             share_at_most=max(at_most, share),
             curve=curve if len(scores.found) >= _LEAST else (),
-            least_score=float(least) if raised else None,
+            least_score=least if raised else None,
         )
 
     def confidence(self, scores: NDArray[Any]) -> NDArray[np.float32]:
@@ -138,7 +139,7 @@ class Chance:
         null = f"with one side's markers shifted, {self.shifts} times" if self.shifts else "in the mirrored image"
         notes = " They are few, and the figure is uncertain." if self.detections < _LEAST else ""
         if self.least_score is not None:
-            raised = f"The strictness was raised to {self.least_score:.3g}"
+            raised = f"The strictness was raised to {self.least_score}"
             notes += f" {raised}: with more detections the expected F1 would be lower."
         return (
             f"Of {detections:,} detections about {share} ({low} to {high}) are expected by chance: in "
@@ -227,3 +228,10 @@ def _falling(weights: Sequence[float], counts: Sequence[int]) -> NDArray[np.floa
             pool = (before[0] + pool[0], before[1] + pool[1], before[2] + pool[2])
         pools.append(pool)
     return np.array([min(weight / count, 1.0) for weight, count, bins in pools for _ in range(bins)])
+
+
+def _shortest(least: np.float32, scores: NDArray[np.float32]) -> float:
+    """Return the number with the fewest digits that keeps the same scores as one of them does: people copy it."""
+    below = scores[scores < least].max()
+    cut = (float(Context(digits, ROUND_FLOOR).create_decimal_from_float(float(least))) for digits in range(1, 18))
+    return next(number for number in cut if np.float32(number) > below)

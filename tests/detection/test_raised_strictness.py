@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_what_is_kept_is_what_that_strictness_keeps_and_the_figures_are_of_it() 
     assert 100 < np.count_nonzero(kept) < len(kept)
     assert found.table["score"].tobytes() == every.table["score"][kept].tobytes()
     assert found.chance.share < every.chance.share
-    assert f"raised to {found.finding['strictness']:.3g}:" in found.chance.words(9)
+    assert f"raised to {found.finding['strictness']}:" in found.chance.words(9)
     assert "raised" not in every.chance.words(9)
     assert abs(found.table["confidence"].mean() - (1 - found.chance.share)) < 0.05
     # among all, those that are kept have the largest expected F1, but for what bins hide
@@ -208,6 +209,25 @@ def test_for_any_counts_the_figures_of_what_is_kept_lie_within_their_bounds(
         assert found >= 100
         assert kept.detections < found
         assert set(kept.curve) < set(every.curve)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_for_any_scores_what_is_printed_keeps_what_was_kept(seed: int) -> None:
+    """As for those of `EvidencePipeline`, which are the ends of bins: 2.99999976 must not become 3."""
+    rng = np.random.default_rng(seed)
+
+    def ends_of_bins(shape: float, count: int) -> NDArray[np.float32]:
+        bits = (1.6 + rng.gamma(shape, 0.3, count)).astype(np.float32).view(np.uint32)
+        return (bits | np.uint32(0xFFFF)).view(np.float32)
+
+    found, null = np.concatenate([ends_of_bins(1, 1500), ends_of_bins(9, 300)]), ends_of_bins(1, 12_000)
+    nowhere = np.full((len(null), 2), np.nan, np.float32)
+    raised = Chance.of(Sample(), 1, chance.Scores(found, null, nowhere, nowhere, 100, 800), raises=True)
+    assert raised.least_score is not None
+    (printed,) = re.findall(r"raised to ([0-9.]+):", raised.words(9))
+    assert float(printed) == raised.least_score
+    assert np.count_nonzero(found >= np.float32(printed)) == raised.detections
 
 
 def test_where_all_is_chance_nothing_is_better_than_what_there_is() -> None:
