@@ -13,9 +13,9 @@ squares of the evidence of independent markers add up: two of 1 are as rare by c
 harmonic mean instead of the root of the sum of squares lets no marker stand in for another.
 
 *Objects* are the voxels near the largest evidence within a punctum's reach (`peaks`), where that is at least the
-`strictness`: so an object reaches as far at any strictness, and synapses that touch are separated. An object's `score`
-is its largest evidence, in steps below 0.8 per cent: keeping those with a score of at least s is what the strictness s
-does.
+`strictness`: so an object reaches about as far at any strictness, and synapses that touch are separated. An object's
+`score` is its largest evidence, in steps below 0.8 per cent: keeping those with a score of at least s is what the
+strictness s does, but for voxels beside them whose own peak is lower. An automatic strictness is raised so.
 """
 
 from __future__ import annotations

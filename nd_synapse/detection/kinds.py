@@ -25,6 +25,7 @@ class Kinds:
     parts: str
     """Measured parts, by the pass before."""
     tail: str
+    """The same, and of which blocks failed."""
     reach: Reach
     """Of the windows in which features are measured."""
     raised: str = ""
