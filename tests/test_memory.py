@@ -35,10 +35,10 @@ from tests.fixtures_boss import start_boss
 from tests.memory_limit import Completed, demand_memory_limit, run_limited
 
 GIB = 2**30
-WHOLE = Box((0, 192), (0, 4096), (0, 4096))
-"""3 GiB of voxels a channel, in two channels."""
+WHOLE = Box((0, 192), (0, 4096), (0, 2048))
+"""1.5 GiB of voxels a channel, in two channels."""
 
-TENTH = Box((0, 192), (0, 1024), (0, 1638))
+FIFTH = Box((0, 192), (0, 1024), (0, 1638))
 """As deep as the whole, so that its blocks are as large."""
 
 
@@ -80,13 +80,13 @@ def run(url: str, token: str, box: Box, path: Path, limit_bytes: int, *extra: st
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_six_gibibytes_finish_within_one_and_ten_times_the_request_takes_no_more(folder: Path) -> None:
+def test_three_gibibytes_finish_within_one_and_five_times_the_request_takes_no_more(folder: Path) -> None:
     demand_memory_limit()
     fill(folder / "boss", WHOLE, ("SYNAPSIN", "PSD95"))
     with start_boss(folder / "boss") as server:
         peaks: dict[str, int] = {}
         # two workers are seldom at their peaks at once: a short run has fewer chances, so there are three of it
-        for name, box in (("whole", WHOLE), *[("tenth", TENTH)] * 3):
+        for name, box in (("whole", WHOLE), *[("fifth", FIFTH)] * 3):
             path = folder / name
             done = run(server.url, server.token, box, path, GIB)
             assert done.returncode == 0, done.stderr[-3000:]
@@ -98,7 +98,7 @@ def test_six_gibibytes_finish_within_one_and_ten_times_the_request_takes_no_more
             assert manifest["counts"]["synapses"] > 100
             shutil.rmtree(path)
     assert peaks["whole"] < GIB
-    assert peaks["whole"] < 1.2 * peaks["tenth"]
+    assert peaks["whole"] < 1.2 * peaks["fifth"]
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def environment(server: BossServer, s3_server: S3Server) -> dict[str, str]:
 
 
 def command(server: BossServer, path: Path, *extra: str) -> list[str]:
-    options = ["--block-size", "4,32,32", "--cpus", "1", "--no-push"]
+    options = ["--block-size", "4,48,48", "--cpus", "1", "--no-push"]
     volume = where(server, "parts", "spots", VOLUME)
     return [sys.executable, "driver.py", "--path", str(path), *volume, *options, *extra]
 
@@ -129,7 +129,7 @@ def test_an_array_ends_with_the_bytes_of_one_job_though_its_jobs_are_killed(
                 line, cwd=REPOSITORY, env={**environment, **index_in_array}, stderr=subprocess.DEVNULL
             )
             deadline = time.monotonic() + 60
-            while len(bodies(shared, s3_server)) < before + 4 and killed.poll() is None:
+            while len(bodies(shared, s3_server)) < before + 2 and killed.poll() is None:
                 assert time.monotonic() < deadline
             killed.kill()
             killed.wait(60)
@@ -194,7 +194,7 @@ def test_masks_are_pushed_and_proven_by_parts_though_one_is_killed(
     def line(name: str, *extra: str) -> list[str]:
         # requests to BOSS end at multiples of 32 sections: there are two
         volume = where(server, "parts", "deep", Box((26, 38), (0, 96), (0, 96)))
-        options = ["--block-size", "4,32,32", "--cpus", "1", "--shared", shared, "--out-exp", shared[-8:]]
+        options = ["--block-size", "4,48,48", "--cpus", "1", "--shared", shared, "--out-exp", shared[-8:]]
         return [sys.executable, "driver.py", "--path", str(tmp_path / name), *volume, *options, *extra]
 
     for phase, index in phases(2):

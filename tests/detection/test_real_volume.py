@@ -20,7 +20,7 @@ from nd_synapse.detection.registration import Registration, measure_registration
 from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
 from tests.detection.arrays import VOXEL_SIZE_NM, Arrays, same
-from tests.pipelines.variants import VARIANTS, built
+from tests.pipelines.variants import built
 
 WHOLE = (8, 1024, 1344)
 QUARTER = (8, 512, 672)
@@ -68,7 +68,7 @@ def test_beside_padding_no_more_is_detected_than_elsewhere(shared_data: Path, va
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*registry.names(), "function"])
 def test_no_voxel_differs_between_four_ways_to_cut(shared_data: Path, tmp_path: Path, variant: str) -> None:
     """The default on the whole volume, the others on a quarter of it."""
     pipeline = built(variant)

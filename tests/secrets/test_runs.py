@@ -112,7 +112,7 @@ class TestDriver:
         looked.done(2)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("level", ["--verbose", "--quiet", ""], ids=["verbose", "quiet", "default"])
+    @pytest.mark.parametrize("level", ["--verbose", ""], ids=["verbose", "default"])
     @pytest.mark.parametrize("way", ["environment", "option", "file", "config"])
     def test_no_way_to_give_it_shows_it_at_any_level(
         self, boss: BossServer, tmp_path: Path, way: str, level: str
