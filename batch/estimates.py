@@ -208,7 +208,10 @@ def array(name: str, load: Load, needs: Needs, jobs: int, at_once: int, cpus: in
 
 
 def contacts(load: Load, jobs: int, at_once: int, cpus: int) -> Phase:
-    """Estimate the array that finds which parts touch across blocks: a child reads its blocks and those around."""
+    """Estimate the array that finds which parts touch across blocks: a child reads its blocks and those around.
+
+    What all children read for the sample fields, 64 at most, is not counted.
+    """
     _, tiles = pulled_by(load.box, load.block_size, jobs, (1, 1, 1))
     return _without_voxels(
         name="contacts",

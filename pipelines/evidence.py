@@ -12,10 +12,10 @@ noise, the first is too low. A few very bright voxels cannot move either.
 squares of the evidence of independent markers add up: two of 1 are as rare by chance as one of the root of 2. The
 harmonic mean instead of the root of the sum of squares lets no marker stand in for another.
 
-*Objects* are the voxels near the largest evidence within a punctum's reach (`peaks`), where that is at least the
-`strictness`: so an object reaches about as far at any strictness, and synapses that touch are separated. An object's
+*Objects* are the voxels near the largest evidence within a punctum's reach (`peaks`), where that is at least 1.6 or a
+lower `strictness`: so an object reaches as far at any strictness, and synapses that touch are separated. An object's
 `score` is its largest evidence, in steps below 0.8 per cent: keeping those with a score of at least s is what the
-strictness s does, but for voxels beside them whose own peak is lower. An automatic strictness is raised so.
+strictness s does, given or raised.
 """
 
 from __future__ import annotations
@@ -184,9 +184,10 @@ class EvidencePipeline(Pipeline):
                     "its voxels in the sampled rows have one value, or nearly so",
                     "Choose another channel with --channels or another box",
                 )
-            none = np.zeros(1, np.int64)
-            voted = [widths.votes_above(summary.get(f"{role} votes {w!r}", none), unit) for w, unit in units.items()]
-            width = list(units)[widths.median(voted)]
+            width, *others = units
+            if others:
+                voted = [widths.votes_above(summary[f"{role} votes {w!r}"], unit) for w, unit in units.items()]
+                width = list(units)[widths.median(voted)]
             finding |= {f"punctum_nm:{role}": width, f"unit:{role}": units[width]}
         return finding
 
@@ -208,7 +209,7 @@ class EvidencePipeline(Pipeline):
             bits = _joint(found, scratch).view(np.uint32)
             bits >>= np.uint32(16)
             own[slab] = bits[:, :, : own.shape[2]]
-        marks = near_peaks(evidence, reach, self._least)
+        marks = near_peaks(evidence, reach, min(self._least, _LEAST))
         return Detected({"All": marks}, {"evidence": trimmed(evidence, reach)})
 
     def _slabs(

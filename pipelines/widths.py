@@ -36,7 +36,7 @@ _LEVELS = 510
 @cache
 def candidates(voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
     """Return the widths to try in nanometres, ascending: odd numbers of pixels; the first and the last cannot win."""
-    pixel = min(voxel_size_nm[1:])
+    pixel = float(min(voxel_size_nm[1:]))
     halves = [max(1, int((_NARROWEST_NM / pixel - 1) / 2 + 0.5))]
     while (2 * (wider := _wider(halves[-1])) + 1) * pixel <= _WIDEST_NM:
         halves.append(wider)

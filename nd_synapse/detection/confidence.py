@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.blocks.distinct import distinct
 from nd_synapse.detection.chance import Sample, Scores
+from nd_synapse.pipeline.contract import Finding
 
 __all__ = ["CONFIDENCE", "Chance"]
 
@@ -125,6 +126,10 @@ class Chance:
         values: NDArray[np.float64] = np.interp(np.asarray(scores, np.float64), at, confidence)
         rounded: NDArray[np.float32] = np.round(values, _DIGITS).astype(np.float32)
         return rounded
+
+    def raised(self, finding: Finding) -> Finding:
+        """Return what was learned, with the strictness raised."""
+        return finding if self.least_score is None else finding | {"strictness": self.least_score}
 
     def expected(self, detections: int) -> tuple[int, int, int]:
         """Return how many of so many detections are expected by chance: at least, the estimate, at most."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nd_synapse.blocks.grid import key_of
 from nd_synapse.detection.windows import Reach
@@ -24,12 +24,10 @@ class Kinds:
 
     parts: str
     """Measured parts, by the pass before."""
-    tail: str
-    """The same, and of which blocks failed."""
+    identity: str
+    """The same, and of which blocks failed: differs wherever masks or labels may differ."""
     reach: Reach
     """Of the windows in which features are measured."""
-    raised: str = ""
-    """Where the strictness was raised: what is chosen then gets other names."""
     part: str = ""
     """Of a part of a run that knows no more than its own blocks: rows, and what has them, get other names."""
 
@@ -37,16 +35,7 @@ class Kinds:
     def of(cls, parts: str, failed: Iterable[Box], reach: Reach) -> Kinds:
         """Return the names, given that of the parts, the blocks that have none, and the reach of windows."""
         keys = ",".join(sorted(map(key_of, failed)))
-        return cls(parts, f"{parts}-{_fingerprint(keys)}" if keys else parts, reach)
-
-    def at(self, strictness: float) -> Kinds:
-        """Return the names of what is chosen at a strictness that was raised."""
-        return replace(self, raised=f"-{_fingerprint(repr(strictness))}")
-
-    @property
-    def identity(self) -> str:
-        """Differs wherever masks or labels may differ."""
-        return f"{self.tail}{self.raised}"
+        return cls(parts, f"{parts}-{hashlib.sha256(keys.encode()).hexdigest()[:8]}" if keys else parts, reach)
 
     @property
     def faces(self) -> str:
@@ -61,12 +50,12 @@ class Kinds:
     @property
     def contacts(self) -> str:
         """Parts that touch across blocks."""
-        return f"contacts-{self.tail}"
+        return f"contacts-{self.identity}"
 
     @property
     def joined(self) -> str:
         """What of a block belongs to objects that begin in another one, and the other way round."""
-        return f"joined-{self.tail}"
+        return f"joined-{self.identity}"
 
     @property
     def chosen(self) -> str:
@@ -102,8 +91,3 @@ class Kinds:
     def overviews(self) -> str:
         """Projections of the masks; with them a block is finished."""
         return f"overviews-{self.masks}"
-
-
-def _fingerprint(text: str) -> str:
-    """Return a text as a part of a name: `batch` knows names by their hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -163,7 +163,8 @@ class Passes:
             self.touch(kinds, whole)
             self.join(kinds)
         by_chance = self.chance(finding) if sampled or plan.pipeline.raises_strictness else None
-        finding, kinds = self.raised(finding, kinds, by_chance)
+        if by_chance is not None:
+            finding = by_chance.raised(finding)
         self.gather(kinds, finding, whole)
         numbered = number(self.store, kinds, whole, plan.box)
         self.measure(kinds, finding, numbered, whole)
@@ -265,7 +266,9 @@ class Passes:
     def sampling(self, finding: Finding) -> Step:
         """Return the step that detects in sample fields."""
         z, y, x = (a + b for a, b in zip(self.plan.halo, self.sample.reach, strict=True))
-        return Step("chance", (f"chance-{self.plan.parts_kind(finding)}",), (z, y, x), sampled=True)
+        # with a field less a strictness would be raised to another number
+        vital = self.plan.pipeline.raises_strictness
+        return Step("chance", (f"chance-{self.plan.parts_kind(finding)}",), (z, y, x), sampled=True, vital=vital)
 
     def fields(self) -> list[Box]:
         """Return the sample fields without a block that failed."""
@@ -288,12 +291,6 @@ class Passes:
             return Chance(reason="the blocks of all sample fields failed")
         scores = chance.gather(self.store, done, kind)
         return Chance.of(self.sample, len(done), scores, raises=self.plan.pipeline.raises_strictness)
-
-    def raised(self, finding: Finding, kinds: Kinds, by_chance: Chance | None) -> tuple[Finding, Kinds]:
-        """Return what is learned of the strictness from chance, and the names of what is chosen with it."""
-        if by_chance is None or by_chance.least_score is None:
-            return finding, kinds
-        return finding | {"strictness": by_chance.least_score}, kinds.at(by_chance.least_score)
 
     def write_masks(self, kinds: Kinds, names: Sequence[str], whole: Sequence[Box]) -> _Masks:
         """Write every mask."""

@@ -55,18 +55,13 @@ class WholeObjects:
     def _settled(self, work: Callable[[list[Box]], T], mine: Sequence[Box]) -> T:
         """Do work on blocks that did not fail; one that fails only here changes what the others are called."""
         while True:
-            self._kinds, self._raised = self._passes.kinds(self.finding), self.finding
+            self._kinds = self._passes.kinds(self.finding)
             with suppress(_OneMoreFailedError):
                 return work(self._passes.whole(mine))
 
     def identity(self) -> str:
         """Return `Detection.identity`, as far as it is known which blocks failed."""
-        return self._settled(self._identity, [])
-
-    def _identity(self, _some: Sequence[Box]) -> str:
-        """Return the same once the strictness is known."""
-        self._raise_strictness()
-        return self._kinds.identity
+        return self._passes.kinds(self.finding).identity
 
     def _do(self, some: Sequence[Box]) -> None:
         """Do the phase on blocks that did not fail."""
@@ -120,12 +115,11 @@ class WholeObjects:
         """Have the objects of blocks."""
         passes, store = self._passes, self._runner.exchange.store
         self._join(some)
-        self._raise_strictness()
-        kinds = self._kinds
+        finding, kinds = self._raised(), self._kinds
         missing = self._runner.missing(passes.gathering(kinds), some)
         members = (store.load(kinds.joined, key_of(block))["members"] for block in missing)
         self._find([*missing, *(owner for ids in members for owner, _ in by_block(self._plan, ids))])
-        passes.gather(kinds, self._raised, missing)
+        passes.gather(kinds, finding, missing)
 
     def _measure(self, some: Sequence[Box]) -> None:
         """Have the features of the objects of blocks."""
@@ -138,12 +132,12 @@ class WholeObjects:
         self._count_around(regions)
         passes.measure(kinds, self.finding, numbered, some)
 
-    def _raise_strictness(self) -> None:
-        """Have what chance makes in all fields, where the strictness depends on it."""
-        if self._plan.pipeline.raises_strictness:
-            self._sample(self._passes.fields())
-            by_chance = self._passes.chance(self.finding)
-            self._raised, self._kinds = self._passes.raised(self.finding, self._kinds, by_chance)
+    def _raised(self) -> Finding:
+        """Return the finding with the strictness that depends on what chance makes in all fields."""
+        if not self._plan.pipeline.raises_strictness:
+            return self.finding
+        self._sample(self._passes.fields())
+        return self._passes.chance(self.finding).raised(self.finding)
 
     def _sample(self, fields: Sequence[Box]) -> None:
         """Have what chance makes in some fields."""

@@ -243,8 +243,7 @@ def test_of_two_kinds_of_a_phase_the_one_with_the_most_blocks_counts() -> None:
 
 def test_what_says_that_a_block_is_finished_is_what_the_phases_leave_of_it() -> None:
     """Of several kinds a step leaves one object, under the name of the last."""
-    some_failed = Kinds.of("parts-0123456789abcdef", [Box.of_shape((1, 1, 1))], (1, 1, 1))
-    for kinds in (some_failed, some_failed.at(1.890625)):
-        names = [f"{kind}/0_0_0.npz" for kind in (kinds.parts, kinds.contacts, kinds.joined, kinds.objects)]
-        found = finished_blocks(names)
-        assert {phase for phase, keys in found.items() if keys} == {"detection", "contacts", "join", "objects"}
+    kinds = Kinds.of("parts-0123456789abcdef", [Box.of_shape((1, 1, 1))], (1, 1, 1))
+    names = [f"{kind}/0_0_0.npz" for kind in (kinds.parts, kinds.contacts, kinds.joined, kinds.objects)]
+    found = finished_blocks(names)
+    assert {phase for phase, keys in found.items() if keys} == {"detection", "contacts", "join", "objects"}

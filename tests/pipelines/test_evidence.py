@@ -44,6 +44,10 @@ def test_the_width_of_puncta_is_measured(sigma: float, pixels: int) -> None:
     assert finding["punctum_nm:marker"] == pixels * 100
 
 
+def test_sizes_in_whole_numbers_change_nothing() -> None:
+    assert detect_arrays(Puncta(), {"one": blobs(2.2)}, (70, 99, 99)).finding["punctum_nm:marker"] == 5 * 99
+
+
 def test_binned_images_give_the_same_width_in_nanometres() -> None:
     fine = blobs(4.4, (3, 320, 320), 40)
     coarse = fine.reshape(3, 160, 2, 160, 2).mean((2, 4)).astype(np.uint8)
@@ -101,6 +105,15 @@ def test_keeping_scores_is_what_the_strictness_does(at_a_score: bool) -> None:
     kept = loose.table["score"] >= strictness
     assert 0 < np.count_nonzero(kept) < len(kept)
     assert np.array_equal(loose.table["score"][kept], strict.table["score"])
+
+
+def test_a_strictness_above_the_usual_leaves_objects_as_they_are() -> None:
+    """So the number to which a strictness was raised gives the same masks when it is given."""
+    voxels = {"one": blobs(1.2, seed=2)}
+    usual, strict = (detected(Puncta(strictness=strictness), voxels) for strictness in (1.6, 4.0))
+    kept = 1 + np.flatnonzero(usual.table["score"] >= 4.0)
+    assert 0 < len(kept) < len(usual.table["id"])
+    assert np.array_equal(np.isin(usual.labels, kept), strict.masks["All"] > 0)
 
 
 def test_two_markers_add_their_evidence_and_none_stands_in_for_another() -> None:
