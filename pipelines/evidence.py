@@ -61,14 +61,19 @@ _LEAST = 1.6
 
 PARAMETERS = (
     Parameter(
-        *("strictness", AUTO, "dark depths"),
+        "strictness",
+        AUTO,
+        "dark depths",
         f"least evidence of a synapse; auto is {_LEAST:g}, and more where chance would make too many",
         minimum=0.1,
         maximum=1000.0,
         usual=_LEAST,
     ),
     Parameter(
-        *("punctum_nm", AUTO, "nm", "width of a punctum in a section; auto measures it"),
+        "punctum_nm",
+        AUTO,
+        "nm",
+        "width of a punctum in a section; auto measures it",
         minimum=1.0,
         maximum=10_000.0,
         usual=300.0,

@@ -108,10 +108,9 @@ def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, tru
     evaluations, every = [], []
     for pipeline in pipelines:
         with _failing_as_data(pipeline):
+            mask = request.mask or pipeline.masks[0]
             found = run_pipeline(
-                *(pipeline, channels, request.voxel_size_nm, request.mask or pipeline.masks[0]),
-                chosen=chosen,
-                threads=request.threads,
+                pipeline, channels, request.voxel_size_nm, mask, chosen=chosen, threads=request.threads
             )
         evaluations.append(_matched(request, points, labels, found, extent))
         every.append(found)
@@ -149,7 +148,10 @@ def _matched(
     border_nm, several = request.border_nm, len(request.truth) > 1
     if labels is not None and request.max_distance_nm is None:
         return evaluate_labels(
-            *(labels, found.labels, extent, request.overlap or 0.0),
+            labels,
+            found.labels,
+            extent,
+            request.overlap or 0.0,
             scores=found.scores,
             border_nm=border_nm,
             may_be_empty=several,
@@ -237,7 +239,9 @@ def _of_table(request: Request, path: Path, truth_file: Path, extent: Extent | N
     if _apart(points, found, request.distance_nm):
         notes += "\nThe two lie apart from each other: check the order of axes, the units and the origin of both"
     evaluation = evaluate_points(
-        *(points, found, request.distance_nm),
+        points,
+        found,
+        request.distance_nm,
         extent=extent,
         border_nm=request.border_nm,
         may_be_empty=len(request.truth) > 1,

@@ -85,7 +85,14 @@ def detect_arrays(
     roles = pipeline.choose(list(channels), dict(chosen or {}))
     # nothing outlives the call, so neither a folder nor a fingerprint of the code is needed
     plan = Plan(
-        *(cast("Source", facts), box, pipeline, roles, tuple(channels), voxel_size_nm, block_size, Path()),
+        source=cast("Source", facts),
+        box=box,
+        pipeline=pipeline,
+        roles=roles,
+        channels=tuple(channels),
+        voxel_size_nm=voxel_size_nm,
+        block_size=block_size,
+        folder=Path(),
         padding=padding,
         code="none",
     )
