@@ -173,6 +173,14 @@ class TestWhatIsNotOfARun:
         clear_results(folder.root, self.MASKS)
         assert [path.name for path in deliverables(folder.root)] == ["job.log"]
 
+    def test_folders_that_a_killed_run_had_emptied_are_removed_too(self, folder: ResultFolder) -> None:
+        """A folder of labels is not renamed to one that is there, unless that is empty."""
+        inner = [folder.root / name for name in ("synapses.ome.zarr/0/c", "synapses.annotations/by_id", "figures")]
+        for path in inner:
+            path.mkdir(parents=True)
+        clear_results(folder.root, self.MASKS)
+        assert [path.name for path in folder.root.iterdir()] == [".work"]
+
     def test_a_scratch_folder_that_is_a_symbolic_link_is_refused(self, tmp_path: Path) -> None:
         """Removing it would leave what it leads to, and the same command would go on from nothing."""
         (tmp_path / "key").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ __all__ = ["clear_results", "refuse_foreign", "refuse_other_volume"]
 
 _NAMES = frozenset({MARKER, TABLE, LONG_TABLE, LINKS})
 _NAMED = re.compile(rf"PyMeda_[^/]*\.html|figures/[^/]*\.png|{LABELS}/.*|{POINTS}/(info|(by_id|spatial\d+)/0\.shard)")
+
+_FOLDERS = ("figures", LABELS, POINTS)
 
 
 def refuse_other_volume(root: Path, volume: tuple[str, ...]) -> None:
@@ -49,12 +52,14 @@ def clear_results(root: Path, masks: Iterable[str]) -> None:
     try:
         # run.json goes first: without it the folder counts as incomplete
         left = sorted(_left(root, masks), key=lambda path: path.name != MARKER)
-        for path in left:
-            path.unlink()
-        # inner folders first
-        for folder in sorted({above for path in left for above in path.parents if root in above.parents}, reverse=True):
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        for file in left:
+            file.unlink()
+        # also those that a run emptied before it was killed
+        for name in _FOLDERS:
+            for path, *_ in os.walk(root / name, topdown=False):
+                folder = Path(path)
+                if not any(folder.iterdir()):
+                    folder.rmdir()
     except OSError as cause:
         raise StorageError(
             f"removing the results of an earlier run in {root}", system_reason(cause), "Remove them by hand"
