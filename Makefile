@@ -38,7 +38,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 demo: $(VENV)/.demo  ## run the main job on the embedded BOSS with a synthetic sample
 	$(BIN)/nd-synapse demo
 
-test: $(VENV)/.dev  ## run the tests that take less than four minutes together
+test: $(VENV)/.dev  ## run the everyday tests: some eight minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadscope $(COVERAGE)
 
 chromium:  ## install the browser in which a slow test opens the report, where there is none

@@ -173,7 +173,8 @@ def removals(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
         monkeypatch.setattr(f"os.{name}", counting)
 
 
-@pytest.mark.parametrize("change", ["the scratch folder", pytest.param("the volume", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["the scratch folder", "the volume"])
 def test_killed_at_any_removal_the_same_command_ends_with_the_right_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:

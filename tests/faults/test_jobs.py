@@ -140,7 +140,7 @@ def test_the_command_line_ends_with_the_documented_code_and_goes_on(place: Bench
 def test_the_table_of_all_faults_and_of_many_mixtures_has_nothing_wrong(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # everyday tests have the twelfth request
+    # `test_parts` has the twelfth request
     monkeypatch.setattr(table, "IN_PARTS", ((40, False), (1, True)))
     # what ends a run that hangs writes to the descriptor itself
     assert table.main(["--runs", "60", "--seed", "1000"]) == 0

@@ -20,12 +20,14 @@ def runs(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", sorted(RETRIED - {"stall"} | REFETCHED))
 def test_a_fault_that_passes_does_not_show(runs: RunsInParts, fault: str) -> None:
     verdict = runs.try_out(alone(fault, lasting=False, first=12))
     assert (verdict.outcome, verdict.wrong, verdict.hits) == ("same", [], {fault: 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", ["403 AccessDenied", "cut head", "damaged", "damaged answer", "odd list", "truncated"]
 )
