@@ -13,7 +13,16 @@ from nd_synapse.geometry import Box
 __all__ = ["AFTER_PARTS", "Kinds"]
 
 AFTER_PARTS = (
-    *("contacts", "joined", "chance", "chosen", "objects", "rows", "features", "numbers", "masks", "overviews-masks"),
+    "contacts",
+    "joined",
+    "chance",
+    "chosen",
+    "objects",
+    "rows",
+    "features",
+    "numbers",
+    "masks",
+    "overviews-masks",
 )
 """What these names begin with."""
 

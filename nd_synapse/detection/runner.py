@@ -36,7 +36,7 @@ class Step:
     vital: bool = False
     """Whether a block that fails ends the run: what is left of a run without it would contradict itself."""
     sampled: bool = False
-    """Whether it runs on boxes of a sample: one that fails is left out of it, and no block of the run fails."""
+    """Whether it runs on boxes of a sample: one that fails is no failed block. It is left out, if that is not vital."""
 
 
 STATISTICS = "statistics"
