@@ -38,7 +38,7 @@ from nd_synapse.blocks.distinct import distinct
 from nd_synapse.detection.chance import Sample, Scores
 from nd_synapse.pipeline.contract import Finding
 
-__all__ = ["CONFIDENCE", "Chance"]
+__all__ = ["CONFIDENCE", "Chance", "shortest_strictness"]
 
 CONFIDENCE = "confidence"
 """Column of the table: see `Chance.confidence`."""
@@ -93,7 +93,7 @@ class Chance:
         every = _Bins.of(scores)
         bins = every.best() if raises and len(scores.found) >= _LEAST else every
         raised = len(bins.edges) < len(every.edges)
-        least = _shortest(bins.edges[0], scores.found) if raised else -math.inf
+        least = shortest_strictness(float(bins.edges[0]), scores.found) if raised else -math.inf
         found, null = (int(np.count_nonzero(those >= least)) for those in (scores.found, scores.null))
         free = int(np.count_nonzero(np.isnan(scores.partners).all(axis=1) & (scores.null >= least)))
         at_least, at_most, missed = (
@@ -235,8 +235,9 @@ def _falling(weights: Sequence[float], counts: Sequence[int]) -> NDArray[np.floa
     return np.array([min(weight / count, 1.0) for weight, count, bins in pools for _ in range(bins)])
 
 
-def _shortest(least: np.float32, scores: NDArray[np.float32]) -> float:
-    """Return the number with the fewest digits that keeps the same scores as one of them does: people copy it."""
-    below = scores[scores < least].max()
-    cut = (float(Context(digits, ROUND_FLOOR).create_decimal_from_float(float(least))) for digits in range(1, 18))
+def shortest_strictness(least: float, scores: NDArray[np.floating[Any]]) -> float:
+    """Return the number with the fewest digits that keeps the same scores (n,) as one of them does: people copy it."""
+    # near it also where there is no lower score: what lies between may not have been looked for
+    below = scores[scores < least].max(initial=least - max(abs(least), 1.0) / 100)
+    cut = (float(Context(digits, ROUND_FLOOR).create_decimal_from_float(least)) for digits in range(1, 18))
     return next(number for number in cut if np.float32(number) > below)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from statistics import median
 from typing import Any
 
@@ -80,7 +81,7 @@ class Pair:
         return self.channels[0] == self.channels[1]
 
 
-_COLUMNS = tuple(each.name for each in fields(Pair))
+_COLUMNS = tuple(each.name for each in fields_of(Pair))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.detection.confidence import shortest_strictness
 from nd_synapse.errors import DataError, few
 from nd_synapse.evaluate.inputs import column, numbers, read_table
 from nd_synapse.evaluate.metrics import Rate, exact_proportion
@@ -57,7 +58,8 @@ class Judgement:
     wanted: float
     """The precision for which a strictness is looked for."""
     strictness: NDArray[np.float64]
-    """Every score of a decided row at which at least `LEAST_MARKS` are left, ascending (k,); empty without scores."""
+    """For every score of a decided row at which at least `LEAST_MARKS` are left the number with the fewest digits that
+    keeps the same rows, ascending (k,); empty without scores."""
     rates: tuple[Rate, ...]
     """The precision at each of them."""
     left: NDArray[np.int64]
@@ -121,8 +123,8 @@ def judge(marks: Marks, rows: NDArray[np.intp], n: int, scores: NDArray[np.float
     some = np.empty(0)
     if scores is not None:
         score, good = scores[rows][decided], right[decided]
-        some = np.unique(score)
-        some = some[[int((score >= least).sum()) >= LEAST_MARKS for least in some]]
+        least_scores = [least for least in np.unique(score) if int((score >= least).sum()) >= LEAST_MARKS]
+        some = np.array([shortest_strictness(float(least), scores) for least in least_scores])
         kept = [score >= least for least in some]
     return Judgement(
         precision=exact_proportion(hits, of),
@@ -149,7 +151,7 @@ def as_text(judgement: Judgement, subject: str) -> str:
     if advised is not None:
         strictness = judgement.strictness[advised]
         lines += [
-            f"\nStrictness: use --param strictness={strictness:.4g} for a precision of {judgement.wanted:g}:",
+            f"\nStrictness: use --param strictness={strictness} for a precision of {judgement.wanted:g}:",
             f"precision {_share(judgement.rates[advised])} and about {judgement.left[advised]:,} rows.",
             "It is the lowest that reaches it on these marks.",
         ]

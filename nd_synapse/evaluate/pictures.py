@@ -119,7 +119,7 @@ def over_strictness(marked: Marked, advice: Advice) -> bytes:
             axes.plot(marked.score[order], values, color=colour, label=name)
         axes.plot(score, f1[0], color=SERIES[2], label="F1")
         axes.axvspan(advice.strictness.low, advice.strictness.high, color=QUIET, alpha=0.25, linewidth=0)
-        axes.axvline(advice.strictness.value, color=QUIET, label=f"to use: {advice.strictness.value:.3g}")
+        axes.axvline(advice.strictness.value, color=QUIET, label=f"to use: {advice.strictness.value}")
         axes.set(ylim=(0, 1.02), xlabel="strictness", ylabel="share")
         axes.legend(loc="lower right")
         return png(drawn)

@@ -132,7 +132,7 @@ def advice_as_text(advice: Advice | None, images: int, why_none: str) -> str:
     images_text = f"{images:,} images" if images > 1 else "one image"
     where = images_text if advice.tiles == images else f"{advice.tiles:,} tiles of {images_text}"
     lines = [
-        f"\nStrictness: use --param strictness={strictness.value:.3g} ({ends}):",
+        f"\nStrictness: use --param strictness={strictness.value} ({ends}):",
         f"{expected}.",
         f"From {advice.synapses:,} labelled synapses in {where}; 95 % intervals. What is to be expected was measured",
         "on labels that had no part in the choice.",

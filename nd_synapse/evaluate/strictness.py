@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.detection.confidence import shortest_strictness
 from nd_synapse.evaluate.evaluation import Evaluation
 from nd_synapse.evaluate.metrics import Rate, ratio, resampled
 from nd_synapse.evaluate.synapses import Extent
@@ -116,6 +117,7 @@ class Advice:
     """The strictness to use, with 95 % intervals."""
 
     strictness: Rate
+    """Of the scores that keep the same detections, the number with the fewest digits, and the interval."""
     precision: Rate
     """To be expected on images that were not labelled, as are recall and F1."""
     recall: Rate
@@ -160,8 +162,9 @@ def advise(marked: Marked, resamples: int = 1000, seed: int = 0) -> Advice | Non
         if len(others.score):
             counts[:, held] = marked.counts(_chosen(others, _RESAMPLES_OF_A_FOLD, seed).value)[:, held]
     hits, found, synapses = counts
+    best = _chosen(marked, resamples, seed)
     return Advice(
-        strictness=_chosen(marked, resamples, seed),
+        strictness=replace(best, value=shortest_strictness(best.value, marked.score)),
         precision=ratio_of_sums(hits, found, resamples, seed),
         recall=ratio_of_sums(hits, synapses, resamples, seed),
         f1=ratio_of_sums(2 * hits, found + synapses, resamples, seed),

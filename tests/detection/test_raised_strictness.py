@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.shared_store import Part, Phase
 from nd_synapse.detection import chance
 from nd_synapse.detection.chance import Sample
-from nd_synapse.detection.confidence import Chance
+from nd_synapse.detection.confidence import Chance, shortest_strictness
 from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.detection.on_disk import Means, detect
 from nd_synapse.detection.outcome import Detection
@@ -27,6 +27,7 @@ from nd_synapse.evaluate.evaluation import evaluate_points
 from nd_synapse.evaluate.synapses import Synapses
 from nd_synapse.local_boss.synthetic import SyntheticVolume
 from nd_synapse.pipeline.contract import Chosen, Finding, Objects, Summary
+from pipelines.local_contrast import bin_of
 from pipelines.nomads_unsupervised import NomadsUnsupervised
 from tests.detection.arrays import VOXEL_SIZE_NM, Arrays, same
 from tests.detection.in_process import InProcessPool
@@ -227,6 +228,33 @@ def test_for_any_scores_what_is_printed_keeps_what_was_kept(seed: int) -> None:
     (printed,) = re.findall(r"raised to ([0-9.]+):", raised.words(9))
     assert float(printed) == raised.least_score
     assert np.count_nonzero(found >= np.float32(printed)) == raised.detections
+
+
+@given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=30), st.data())
+def test_for_any_scores_the_shortest_strictness_keeps_those_that_its_score_does(
+    values: list[float], data: st.DataObject
+) -> None:
+    """Of `evaluate` as well: 1.62499988 printed with four digits would be 1.625, which is in the next bin."""
+    ends = (np.array(values, np.float32).view(np.uint32) | np.uint32(0xFFFF)).view(np.float32)
+    least = float(data.draw(st.sampled_from(ends.tolist())))
+    for scores_of in (ends, ends.astype(np.float64)):
+        printed = shortest_strictness(least, scores_of)
+        assert 0 < least - printed <= max(least, 1) / 100 or printed == least
+        assert np.array_equal(ends >= np.float32(str(printed)), ends >= least)
+        assert bin_of(printed) <= bin_of(least)
+
+
+class Silent(Rising):
+    """Learns no strictness that could be raised."""
+
+    def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
+        del summary, channels
+        return {}
+
+
+def test_a_pipeline_that_learns_no_strictness_is_told_to(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"returned none as strictness.*raises_strictness"):
+        detect(planned(pairs_and_orphans(*BY_CHANCE), tmp_path, SIZE, Silent()), 2)
 
 
 def test_where_all_is_chance_nothing_is_better_than_what_there_is() -> None:
