@@ -16,8 +16,13 @@ from nd_synapse.evaluate.synapses import Extent, Synapses
 
 __all__ = ["is_table", "labelled", "read_labels", "read_points", "within"]
 
-_UM = ("{}_um", "centroid_{}_um")
-_VOXEL = ("{}", "centroid_{}_voxel")
+_UM = (("z_um", "y_um", "x_um"), ("centroid_z_um", "centroid_y_um", "centroid_x_um"))
+_VOXEL = (
+    ("z", "y", "x"),
+    ("centroid_z_voxel", "centroid_y_voxel", "centroid_x_voxel"),
+    ("axis-0", "axis-1", "axis-2"),  # napari's points of a volume
+)
+_FOURTH = "axis-3"
 _SCORES = ("score", "probability")
 _CLASS = "class"
 _VOLUME = "volume_um3"
@@ -54,12 +59,15 @@ def _centres(
     path: Path, table: Mapping[str, list[str]], voxel_size_nm: tuple[float, float, float] | None
 ) -> NDArray[np.float64]:
     """Return the points in micrometres, shape (n, 3)."""
+    if _FOURTH in table:
+        found = "they have four axes, of which any may be that of channels or times"
+        raise DataError(f"points in {path}", found, "Save points of one channel (z, y, x) from napari")
     in_um, in_voxels = (
-        next((names for names in _headings(forms) if set(names) <= set(table)), None) for forms in (_UM, _VOXEL)
+        next((names for names in headings if set(names) <= set(table)), None) for headings in (_UM, _VOXEL)
     )
     if in_um is None and in_voxels is None:
         found = f"its columns are {', '.join(table)}"
-        wanted = "Name the columns z,y,x (voxels), z_um,y_um,x_um, or as in synapses.csv"
+        wanted = "Name the columns z,y,x (voxels), z_um,y_um,x_um, or as in synapses.csv or napari"
         raise DataError(f"points in {path}", found, wanted)
     if in_um is None and voxel_size_nm is None:
         raise UsageError(f"points in {path}", "they are in voxels of unknown size", "Give --voxel-size-nm Z,Y,X")
@@ -81,10 +89,6 @@ def _centres(
         found += f"{um[row].round(3).tolist()} um"
         raise DataError(f"points in {path}", found, "Correct --voxel-size-nm Z,Y,X, or remove the wrong columns")
     return um
-
-
-def _headings(forms: Sequence[str]) -> list[list[str]]:
-    return [[form.format(axis) for axis in "zyx"] for form in forms]
 
 
 def _points(path: Path, table: Mapping[str, list[str]], names: Sequence[str]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from nd_synapse.detection.in_memory import detect_arrays
 from nd_synapse.errors import DataError
 from nd_synapse.evaluate import Synapses, evaluate_points, inputs
 from nd_synapse.evaluate.metrics import f1_of_counts
+from nd_synapse.evaluate.truth import read_points
 from nd_synapse.local_boss.synthetic import SyntheticVolume, generate
 from nd_synapse.pipeline import registry
 from tests.conftest import REPOSITORY
@@ -181,6 +182,8 @@ class TestCommand:
         ("\x00\x01\x02", 65, "truth.csv"),
         ("z_um,y_um,x_um\n1e308,1e308,1e308\n", 65, "row 1 is [1e+308"),
         ("z,y,x\n1e308,2,3\n", 65, "numbers of at most 1e+15"),
+        ("index,axis-0,axis-1\n0,50,50\n", 65, "its columns are index, axis-0, axis-1"),
+        ("index,axis-0,axis-1,axis-2,axis-3\n0,1,5,50,50\n", 65, "they have four axes"),
     ],
     ids=lambda value: repr(value)[:24],
 )
@@ -194,6 +197,16 @@ def test_an_invalid_truth_is_one_line(
     error = capsys.readouterr().err
     assert words in error
     assert len(error.splitlines()) == 1
+
+
+def test_points_that_napari_saved_are_voxels(tmp_path: Path) -> None:
+    """Its layer of points has the scale of the images, and its file the places without it."""
+    for name, header in (("ours", "z,y,x"), ("napari", "index,axis-0,axis-1,axis-2")):
+        before = "0.0," if name == "napari" else ""
+        (tmp_path / f"{name}.csv").write_text(f"{header}\n{before}3.0,41.25,7.5\n", encoding="utf-8")
+    ours, napari = (read_points(tmp_path / f"{name}.csv", (70, 100, 100)) for name in ("ours", "napari"))
+    np.testing.assert_array_equal(ours.centre_um, napari.centre_um)
+    np.testing.assert_allclose(napari.centre_um, [[0.21, 4.125, 0.75]])
 
 
 def test_a_function_in_the_working_folder_is_evaluated(
