@@ -77,6 +77,7 @@ def forecast(job: Job, plan: Plan, speeds: Speeds = ASSUMED) -> str:
         # statistics, detection and features each pull again what the cache dropped
         pulled += f" to {3 * whole / 2**30:,.2f} GiB, for --cache holds less,"
         disk += job.cache_bytes - whole
+    crew = "1 worker" if workers == 1 else f"{workers} workers"
     roles = ", ".join(f"{role} {channel}" for role, channel in plan.roles.items())
     scratch = f"{disk / 2**30:,.2f} GiB of scratch in {needs.files:,} files"
     lines = {
@@ -85,7 +86,7 @@ def forecast(job: Job, plan: Plan, speeds: Speeds = ASSUMED) -> str:
         "channels": f"{roles}; measured: {', '.join(plan.channels)}",
         "blocks": f"{needs.blocks:,} of at most {' x '.join(map(str, plan.block_size))} voxels (z, y, x)",
         "to pull": f"{pulled} before compression, {pulls} cutouts at a time",
-        "memory": f"--memory {in_gib(sufficient_bytes(needs.memory_bytes))} (GiB) is enough for {workers} workers",
+        "memory": f"--memory {in_gib(sufficient_bytes(needs.memory_bytes))} (GiB) is enough for {crew}",
         "disk": f"{scratch}, and masks, labels and tables of the results",
         "time": f"{low / 60:,.1f} to {high / 60:,.1f} minutes before the figures, from {speeds}",
         "results": f"{plan.folder.parent}",
