@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, FAR_SD
 from nd_synapse.detection.registration import WITHIN
+from nd_synapse.errors import few
 from nd_synapse.report.captions import count
 from nd_synapse.report.facts import RunFacts
 from nd_synapse.report.figures_registration import displaced, unsure
@@ -188,7 +190,8 @@ def _channels(table: SynapseTable, standardised: Standardised, at_top: Mapping[s
     at_top = at_top or {}
     flat = dict.fromkeys([*standardised.constant, *(name for name, share in at_top.items() if share == 1)])
     saturated = [f"{name} ({100 * share:.2g} %)" for name, share in at_top.items() if _SATURATED <= share < 1]
-    alike = _correlated(standardised) if table.n > 1 else ""
+    same = _identical(table, standardised.names) if table.n > 1 else []
+    alike = _correlated(standardised, same) if table.n > 1 else ""
     kinds = {
         "constant": (", ".join(flat), "has one value everywhere: it shows nothing, and is left out of figures."),
         "empty": (", ".join(standardised.empty), "has no value, and is left out of figures."),
@@ -197,6 +200,10 @@ def _channels(table: SynapseTable, standardised: Standardised, at_top: Mapping[s
             f"{count(standardised.rows_left_out, 'synapse')}" if standardised.rows_left_out else "",
             "without a value in some channel; left out of the standardised figures.",
         ),
+        "identical": (
+            few([" and ".join(pair) for pair in same], "; ") + "." if same else "",
+            "They are one image under two names: give each marker its own.",
+        ),
         "highly correlated": (alike, "They may show the same signal, or bleed-through."),
     }
     found = {kind: f"{kind.capitalize()}: {which} {what}" for kind, (which, what) in kinds.items() if which}
@@ -204,16 +211,23 @@ def _channels(table: SynapseTable, standardised: Standardised, at_top: Mapping[s
     if not found and not left_out:
         return Check("Channels", GOOD, "none constant, saturated or like another" if at_top else "none constant")
     reason = ", ".join([*found, *(["too many to draw"] if left_out else [])])
-    return Check("Channels", BAD if flat else LOOK, reason, (*found.values(), *left_out))
+    return Check("Channels", BAD if flat or same else LOOK, reason, (*found.values(), *left_out))
 
 
-def _correlated(standardised: Standardised) -> str:
-    """Return the pairs of channels that are nearly the same over the synapses; empty without any."""
+def _identical(table: SynapseTable, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of some channels that are the same in every synapse."""
+    brightness = dict(zip(table.channels, table.brightness().T, strict=True))
+    return [(a, b) for a, b in combinations(names, 2) if np.array_equal(brightness[a], brightness[b])]
+
+
+def _correlated(standardised: Standardised, but: Collection[tuple[str, str]]) -> str:
+    """Return the pairs of channels that are nearly the same over the synapses, `but` some; empty without any."""
     values, names = standardised.values, standardised.names
     if len(values) < 3 or len(names) < 2:
         return ""
     r = np.triu(values.T @ values / len(values), 1)
     pairs = sorted(zip(*np.nonzero(np.abs(r) > _HIGH_R), strict=True), key=lambda pair: -abs(r[pair]))
+    pairs = [(a, b) for a, b in pairs if (names[a], names[b]) not in but]
     if not pairs:
         return ""
     named = [f"{names[a]} and {names[b]} (r = {r[a, b]:.3f})" for a, b in pairs[:_MOST_PAIRS]]

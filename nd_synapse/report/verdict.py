@@ -17,6 +17,8 @@ __all__ = ["Card", "Looked", "Verdict", "verdict"]
 
 _MOST_MARKERS = 4
 _LETTERS = 14
+_LEAST_PERCENT = 0.1
+"""Smaller shares are noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,7 @@ def _how_sure(table: SynapseTable, facts: RunFacts, areas: Mapping[str, float]) 
         return Card("How sure", shown[0], below)
     words = f"area against random places: {listed(shown, _MOST_MARKERS)}" if shown else ""
     low, share, high = facts.chance.expected(table.whole.n)
-    by = f"{100 * facts.chance.share:.2g} % by chance"
+    percent = 100 * facts.chance.share
+    by = f"{percent:.2g} % by chance" if percent >= _LEAST_PERCENT else f"below {_LEAST_PERCENT:g} % by chance"
     of = f"{share:,} expected; {low:,} to {high:,} by other assumptions"
     return Card("How sure", by, f"{of}; {words}" if words else of)
