@@ -69,7 +69,7 @@ def start_worker(orders: str) -> tuple[subprocess.Popen[bytes], Connection]:
         raise
     finally:
         there.close()
-    # it may have ended; then whoever reads from it finds out. A token on the command line does not reach it
+    # it may have ended; then the reader finds out. A token on the command line does not reach it
     with suppress(BrokenPipeError, ConnectionResetError):
         here.send((sys.path, sys.argv[:1], orders))
     return process, here

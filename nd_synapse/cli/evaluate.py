@@ -96,7 +96,7 @@ def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, tru
     assert request.voxel_size_nm is not None
     volumes = Volumes(folder, request.voxel_size_nm)
     chosen = dict(request.channels)
-    if len(volumes) == 1 and len(pipelines[0].roles) == 1:  # nothing is to be told by the name
+    if len(volumes) == 1 and len(pipelines[0].roles) == 1:  # one channel for one role: its name does not matter
         chosen = {pipelines[0].roles[0].name: next(iter(volumes)), **chosen}
     # only the channels that the pipeline uses are read
     roles = pipelines[0].choose(list(volumes), chosen)

@@ -119,7 +119,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def advice_as_text(advice: Advice | None, images: int, why_none: str) -> str:
-    """Return the lines on the strictness to use, or why there is none if that is not for want of labels."""
+    """Return the lines on the strictness to use, or why there is none if that is not for lack of labels."""
     if advice is None:
         why_none = why_none or f"that takes {LEAST_SYNAPSES} labelled synapses, and one that is found"
         return f"\nStrictness: none is advised; {why_none}\n"

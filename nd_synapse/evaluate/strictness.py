@@ -1,6 +1,6 @@
 """The strictness to use, from labelled images: the least score at which F1 is best, and what to expect there.
 
-The unit of resampling is a *tile*: an image, or a part of one where there are few images. Whoever labels differs more
+The unit of resampling is a *tile*: an image, or a part of one where there are few images. Labels differ more
 from image to image than from synapse to synapse, so intervals come from drawing tiles with replacement.
 
 F1 is flat near its best, so the best score of the labels as they are is much a matter of chance. The strictness is the

@@ -31,7 +31,7 @@ _FOREIGN = {
     b"PAR1": "a Parquet file",
 }
 _DECLARED = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n?|\n|\Z)', re.IGNORECASE)
-"""The line with which spreadsheets are told the separator."""
+"""The line that gives a spreadsheet the separator."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,18 +106,18 @@ class Image:
         """Raise DataError if it has more than z, y, x."""
         long = [(axis, n) for axis, n in zip(self.axes, self.shape, strict=True) if n != 1 or axis in "zyx"]
         names, extents = "".join(axis for axis, _ in long), tuple(n for _, n in long)
-        told = f"(axes {', '.join(names)}, extents {extents})"
+        extents_there = f"(axes {', '.join(names)}, extents {extents})"
         flat = dict(long).get("z", 1) == 1
         if "s" in names:
-            raise DataError(self.name, f"its pixels have several colours {told}", _SPLIT)
+            raise DataError(self.name, f"its pixels have several colours {extents_there}", _SPLIT)
         if "t" in names:
             also = _slices_of("Frames", dict(long)["t"]) if flat else ""
             remedy = f"Save one time as a stack (in Fiji: Image > Duplicate){also}"
-            raise DataError(self.name, f"it has several times {told}", remedy)
+            raise DataError(self.name, f"it has several times {extents_there}", remedy)
         if "c" in names and channel is None:
             called = f": {', '.join(self.channels)}" if self.channels else ""
             also = _slices_of("Channels", dict(long)["c"]) if flat else ""
-            raise DataError(self.name, f"it has several channels{called} {told}", f"{_SPLIT}{also}")
+            raise DataError(self.name, f"it has several channels{called} {extents_there}", f"{_SPLIT}{also}")
         space = names.replace("c", "")
         if len(set(space)) < len(space) or not {"y", "x"} <= set(space) <= set("zyx"):
             unknown = " (? has a name that is not known)" if "?" in self.axes else ""
