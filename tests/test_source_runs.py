@@ -76,6 +76,18 @@ class TestRun:
             assert main("nd-synapse", "verify", str(folder)) == 0
         assert re.search(r"ok   sample .* 0 voxels differ .* rows are equal", printed.getvalue())
 
+    @pytest.mark.parametrize("twice", [True, False])
+    def test_one_image_under_two_names_is_warned_of(self, tmp_path: Path, twice: bool) -> None:
+        first, other = list(CHANNELS.values())[:2]
+        for name, voxels in {"Synapsin": first, "PSD95": first if twice else other}.items():
+            tifffile.imwrite(tmp_path / f"{name}.tif", voxels, photometric="minisblack")
+        source = {name: tmp_path / f"{name}.tif" for name in ("Synapsin", "PSD95")}
+        info, _, _ = driver.driver(
+            source=source, path=tmp_path / "out", voxel_size_nm=(70, 100, 100), plots=False, cpus=1
+        )
+        log = (Path(info["folder"]) / "job.log").read_text(encoding="utf-8")
+        assert ("channels Synapsin and PSD95 have the same mean" in log) == twice
+
     @pytest.mark.slow
     @pytest.mark.parametrize("form", FORMS)
     def test_every_form_of_the_real_volume_gives_the_mask_and_table_of_boss(

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,15 @@ def write_files(outcome: Outcome, folder: ResultFolder, workers: int, progress: 
 def _has_mask_files(job: Job) -> bool:
     """Return whether masks have files beside the OME-Zarr."""
     return job.box.voxels <= mask_files.MOST_VOXELS
+
+
+def check_channels(outcome: Outcome) -> None:
+    """Warn of two searched channels that look like one image, which agrees with itself everywhere."""
+    brightness = outcome.detection.brightness
+    for one, other in combinations(dict.fromkeys(outcome.roles.values()), 2):
+        if brightness[one] == brightness[other]:
+            text = "channels %s and %s have the same mean and standard deviation: are they one image under two names?"
+            log.warning(text, one, other)
 
 
 def check_registration(outcome: Outcome) -> None:

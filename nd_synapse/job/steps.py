@@ -74,6 +74,7 @@ def run(
     round_columns(found.table, table)
     detection = replace(found, table=table)
     outcome = Outcome(job=job, source=ready.source, roles=ready.roles, detection=detection, started=started)
+    delivery.check_channels(outcome)
     if on_masks is not None:
         on_masks(detection)
     with delivery.step(outcome, "files", collect=False):
