@@ -22,9 +22,9 @@ def learn(pipeline: Pipeline, summary: Summary, roles: Mapping[str, str]) -> Fin
         # it goes into run.json, and into the names of what depends on it
         json.dumps(finding)
     strictness = finding.get("strictness")
-    if pipeline.raises_strictness and not isinstance(strictness, float):
+    if pipeline.raises_strictness and not isinstance(strictness, int | float):
         found = f"it returned {'none' if strictness is None else type(strictness).__name__} as strictness"
-        raise DataError(f"learn of {pipeline.name}", found, "Return a float, or let raises_strictness be False")
+        raise DataError(f"learn of {pipeline.name}", found, "Return a number, or let raises_strictness be False")
     return finding
 
 

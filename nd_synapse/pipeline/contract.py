@@ -202,7 +202,7 @@ class Pipeline(Protocol):
     def raises_strictness(self) -> bool:
         """Whether the ``strictness`` of `learn` is raised for `select` to the score with the largest expected F1.
 
-        That follows from what chance makes (`null`); it stays where that is not known. `learn` returns one, a float.
+        That follows from what chance makes (`null`); it stays where that is not known. `learn` has to return one.
         """
         return False
 
