@@ -116,10 +116,19 @@ def _labelled(request: Request, pipelines: Sequence[Pipeline], folder: Path, tru
         every.append(found)
     name, first = next(iter(channels.items()))
     wide = evaluations[1] if len(evaluations) > 1 else None
-    learned = every[0].strictness
-    strictness = float(pipelines[0].settings.get("strictness", 0)) if learned is None else learned
+    strictness = 0.0 if wide is None else _strictness(pipelines[0], every[0])
     shown = (name, first.max(axis=0))
     return _Image(shape, roles, every[0].scored_by, shown, extent, evaluations[0], wide, strictness)
+
+
+def _strictness(pipeline: Pipeline, found: Detections) -> float:
+    """Return the strictness at which an adjustable pipeline detected."""
+    given = pipeline.settings["strictness"]
+    for value in (found.strictness, given):
+        if isinstance(value, int | float):
+            return float(value)
+    remedy = "Let its learn return the number as strictness, or give --param strictness=N"
+    raise DataError(f"strictness={given} of {pipeline.name}", "it does not say which strictness that is", remedy)
 
 
 def _advise(

@@ -238,6 +238,6 @@ def _falling(weights: Sequence[float], counts: Sequence[int]) -> NDArray[np.floa
 def shortest_strictness(least: float, scores: NDArray[np.floating[Any]]) -> float:
     """Return the number with the fewest digits that keeps the same scores (n,) as one of them does: people copy it."""
     # near it also where there is no lower score: what lies between may not have been looked for
-    below = scores[scores < least].max(initial=least - max(abs(least), 1.0) / 100)
-    cut = (float(Context(digits, ROUND_FLOOR).create_decimal_from_float(least)) for digits in range(1, 18))
-    return next(number for number in cut if np.float32(number) > below)
+    below = np.float32(scores[scores < least].max(initial=least - max(abs(least), 1.0) / 100))
+    cut = (float(Context(digits, ROUND_FLOOR).create_decimal(repr(least))) for digits in range(1, 18))
+    return next((number for number in cut if np.float32(number) > below), least)

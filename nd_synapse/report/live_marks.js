@@ -106,6 +106,20 @@ function overStrictness() {
   });
 }
 
+/** The number with the fewest digits that keeps the same rows of the page, as `nd-synapse evaluate` gives it. */
+function shortest(score) {
+  // as the table prints a number of 32 bits
+  const least = [6, 7, 8, 9].map((digits) => Number(score.toPrecision(digits))).find((value) => Math.fround(value) === score) ?? score;
+  const exponent = Number(least.toExponential().split("e")[1]);
+  const below = scores.cells.reduce((most, other) => (other < score && other > most ? other : most), least - Math.max(Math.abs(least), 1) / 100);
+  for (let digits = 1; digits < 17; digits++) {
+    let cut = Number(least.toPrecision(digits));
+    if (cut > least) cut = Number((cut - 10 ** (exponent + 1 - digits)).toPrecision(digits));
+    if (Math.fround(cut) > Math.fround(below)) return cut;
+  }
+  return least;
+}
+
 const share = ({ value, low, high }) => `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
 
 function showPrecision() {
@@ -119,7 +133,7 @@ function showPrecision() {
     const wanted = Number($("mark-wanted").value);
     const reached = overStrictness().find(({ value }) => value >= wanted);
     $("mark-advice").textContent = reached
-      ? `The lowest strictness with that precision is ${written(reached.least)}: ${share(reached)}. It was chosen on these labels, so it flatters a little.`
+      ? `The lowest strictness with that precision is ${shortest(reached.least)}: ${share(reached)}. It was chosen on these labels, so it flatters a little.`
       : `No strictness with at least ${LEAST_KEPT} labels reaches it.`;
   }
   drawCurve();

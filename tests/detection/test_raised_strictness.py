@@ -244,6 +244,19 @@ def test_for_any_scores_the_shortest_strictness_keeps_those_that_its_score_does(
         assert bin_of(printed) <= bin_of(least)
 
 
+@pytest.mark.parametrize(
+    ("scores_of", "least", "wanted"),
+    [
+        ([0.1, 0.11], 0.11, 0.11),  # 0.1 would keep both
+        ([0.05, 0.06], 0.06, 0.06),  # not 0.059: people wrote six hundredths
+        ([0.7, 0.7 + 1e-12], 0.7 + 1e-12, 0.7 + 1e-12),  # nearer than 32 bits tell apart
+        ([-0.65, -0.64], -0.64, -0.64),
+    ],
+)
+def test_scores_of_few_digits_are_strictnesses(scores_of: list[float], least: float, wanted: float) -> None:
+    assert shortest_strictness(least, np.array(scores_of)) == wanted
+
+
 class Silent(Rising):
     """Learns no strictness that could be raised."""
 

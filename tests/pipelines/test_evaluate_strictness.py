@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 
 from nd_synapse.cli.evaluate import main
 from nd_synapse.errors import UsageError
 from nd_synapse.pipeline import registry
+from nd_synapse.pipeline.contract import Detected, Finding, Parameter, Place, Summary
 from tests.pipelines.strict import Strict
 
 SIZE = ("--voxel-size-nm", "100,100,100")
@@ -128,6 +132,39 @@ def test_an_automatic_strictness_is_printed_and_does_not_prevent_the_advice(
     assert shown["advice"] is not None
     assert main([str(word) for word in words]) == 0
     assert f"Strictness that it found: 1.6 to {raised}." in capsys.readouterr().out
+
+
+@dataclass(frozen=True, slots=True)
+class Automatic(Strict):
+    """Chooses a strictness in `detect`, where nobody sees it."""
+
+    strictness: float | str = "auto"  # type: ignore[assignment] # a number in Strict
+    says: ClassVar[Finding] = {}
+
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("strictness", "auto", "tens", "least brightness", minimum=0.0, usual=5.0),
+    )
+
+    def learn(self, summary: Summary, channels: Mapping[str, str]) -> Finding:
+        del summary, channels
+        return self.says
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        chosen = 5.0 if isinstance(self.strictness, str) else self.strictness
+        return Strict(chosen).detect(arrays, finding, place)
+
+
+@pytest.mark.parametrize("says", [{}, {"strictness": "middle"}])
+def test_an_automatic_strictness_that_is_not_learned_is_refused(
+    says: Finding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Automatic, "says", says)
+    monkeypatch.setattr(registry, "factory", lambda _: Automatic)
+    image, labels = write_image(tmp_path, 1)
+    words = ["--pipeline", "strict", "--images", str(image), "--truth", str(labels), *SIZE]
+    assert main(words) == 65
+    assert "strictness=auto of strict: it does not say which strictness that is" in capsys.readouterr().err
+    assert main([*words, "--param", "strictness=5"]) == 0
 
 
 def test_one_image_is_cut_into_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
