@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["levels_there", "one_line", "shortened", "system_reason"]
+__all__ = ["levels_there", "one_line", "shortened", "system_reason", "written"]
 
 _MARK = " ... ({:,} characters left out) ... "
 
@@ -36,3 +36,8 @@ def system_reason(cause: OSError) -> str:
 def levels_there(count: int) -> str:
     """Return which levels a volume has, as what was found."""
     return f"it has the levels 0 to {count - 1}" if count > 1 else "it has the level 0 alone"
+
+
+def written(number: float) -> str:
+    """Return a number as people write it, whole ones without a point: parameters of whole numbers refuse 80.0."""
+    return str(int(number)) if float(number).is_integer() else str(number)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Context
 from functools import cache
 from typing import Any, ClassVar
 
@@ -45,6 +46,7 @@ from pipelines.local_contrast import (
     bin_of,
     contrast,
     dark_level,
+    largest_of_bin,
     mirror_level,
     signed_counts,
 )
@@ -257,8 +259,8 @@ class EvidencePipeline(Pipeline):
         largest = objects["max_evidence"]
         strong = largest >= bin_of(finding["strictness"])
         large = (objects["voxels"] >= self.min_voxels) & (objects["volume_um3"] >= self.min_volume_um3)
-        # the largest number of a bin: at least any strictness that the bin meets
-        score = ((largest.astype(np.uint32) << np.uint32(16)) | np.uint32(0xFFFF)).view(np.float32)
+        found, places = np.unique(largest, return_inverse=True)
+        score = np.array([_score_of_bin(each) for each in found.tolist()], np.float32)[places]
         return Chosen({"All": strong & large}, {"score": score})
 
     def scores(
@@ -271,6 +273,15 @@ class EvidencePipeline(Pipeline):
             for ratio in found:
                 scores[slab] += ratio[:, :, : place.shape[2]]
         return {"All": scores}
+
+
+@cache
+def _score_of_bin(number: int) -> float:
+    """Return the largest number of a bin of evidence with six digits: at least any strictness that the bin meets.
+
+    Tables have six digits, and rounded to them the largest number of all may be in the next bin.
+    """
+    return float(Context(6, ROUND_FLOOR).create_decimal_from_float(largest_of_bin(number)))
 
 
 @cache

@@ -27,7 +27,16 @@ from pipelines.masked_contrast import Partial
 from pipelines.slabs import Scratch
 from pipelines.windows import Windows, clear, window_sums
 
-__all__ = ["bin_of", "bins", "contrast", "dark_level", "mirror_level", "signed_counts", "values_of_bins"]
+__all__ = [
+    "bin_of",
+    "bins",
+    "contrast",
+    "dark_level",
+    "largest_of_bin",
+    "mirror_level",
+    "signed_counts",
+    "values_of_bins",
+]
 
 _FALSE_SHARE = 1 / 3
 """Dark voxels to a bright one at the mirror level."""
@@ -90,6 +99,11 @@ def bins(contrasts: NDArray[np.float32]) -> NDArray[np.uint32]:
 def bin_of(value: float) -> int:
     """Return the bin of a number."""
     return int(np.float32(value).view(np.uint32) >> np.uint32(16))
+
+
+def largest_of_bin(number: int) -> float:
+    """Return the largest number of a bin."""
+    return float(np.uint32(number << 16 | 0xFFFF).view(np.float32))
 
 
 def values_of_bins(count: int = _INFINITE) -> NDArray[np.float64]:

@@ -373,9 +373,11 @@ def _share(total: NDArray[np.float64], parties: int) -> NDArray[np.float64]:
 
 @cache
 def _scores_of_bins() -> NDArray[np.float64]:
-    """Return the score of each bin of 1 / share, float64 (65536,), at least 0."""
+    """Return the score of each bin of 1 / share, float64 (65536,), at least 0, with the digits that tables have."""
     scores = np.zeros(2**16)
     # math.log10, since NumPy's differs in its last bits between processors
-    scores[1:_INFINITE] = [max(0.0, math.log10(value)) for value in values_of_bins()[1:].tolist()]
+    scores[1:_INFINITE] = [
+        max(0.0, math.floor(1e4 * math.log10(value)) / 1e4) for value in values_of_bins()[1:].tolist()
+    ]
     scores[_INFINITE:] = scores[_INFINITE - 1]
     return scores

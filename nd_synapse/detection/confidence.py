@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from nd_synapse.blocks.distinct import distinct
 from nd_synapse.detection.chance import Sample, Scores
 from nd_synapse.pipeline.contract import Finding
+from nd_synapse.text import written
 
 __all__ = ["CONFIDENCE", "Chance", "shortest_strictness"]
 
@@ -144,7 +145,7 @@ class Chance:
         null = f"with one side's markers shifted, {self.shifts} times" if self.shifts else "in the mirrored image"
         notes = " They are few, and the figure is uncertain." if self.detections < _LEAST else ""
         if self.least_score is not None:
-            raised = f"The strictness was raised to {self.least_score}"
+            raised = f"The strictness was raised to {written(self.least_score)}"
             notes += f" {raised}: with more detections the expected F1 would be lower."
         return (
             f"Of {detections:,} detections about {share} ({low} to {high}) are expected by chance: in "
@@ -238,6 +239,6 @@ def _falling(weights: Sequence[float], counts: Sequence[int]) -> NDArray[np.floa
 def shortest_strictness(least: float, scores: NDArray[np.floating[Any]]) -> float:
     """Return the number with the fewest digits that keeps the same scores (n,) as one of them does: people copy it."""
     # near it also where there is no lower score: what lies between may not have been looked for
-    below = np.float32(scores[scores < least].max(initial=least - max(abs(least), 1.0) / 100))
+    below = np.float32(scores[scores < least].max(initial=least - abs(least) / 100))
     cut = (float(Context(digits, ROUND_FLOOR).create_decimal(repr(least))) for digits in range(1, 18))
     return next((number for number in cut if np.float32(number) > below), least)

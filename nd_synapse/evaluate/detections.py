@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from nd_synapse.errors import UnknownNameError, closest
 from nd_synapse.evaluate.synapses import Synapses
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
+from nd_synapse.text import written
 
 __all__ = ["Detections", "is_adjustable", "objects_of", "permissive", "run_pipeline"]
 
@@ -73,9 +75,10 @@ def permissive(name: str, given: Mapping[str, str]) -> dict[str, str]:
     for parameter in registry.parameters(name):
         if parameter.name == _STRICTNESS and parameter.number is not None:
             low = max(parameter.number * _PERMISSIVE, parameter.minimum or 0.0)
+            low = math.ceil(low) if isinstance(parameter.number, int) else low
             value = given.get(_STRICTNESS, parameter.default)
             if value == parameter.default or float(value) >= low:
-                return {**given, _STRICTNESS: f"{low:g}"}
+                return {**given, _STRICTNESS: written(low)}
     return dict(given)
 
 

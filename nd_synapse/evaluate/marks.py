@@ -19,6 +19,7 @@ from nd_synapse.detection.confidence import shortest_strictness
 from nd_synapse.errors import DataError, few
 from nd_synapse.evaluate.inputs import column, numbers, read_table
 from nd_synapse.evaluate.metrics import Rate, exact_proportion
+from nd_synapse.text import written
 
 __all__ = ["LEAST_MARKS", "Judgement", "Marks", "as_json", "as_text", "judge", "read_marks", "rows_of"]
 
@@ -151,7 +152,7 @@ def as_text(judgement: Judgement, subject: str) -> str:
     if advised is not None:
         strictness = judgement.strictness[advised]
         lines += [
-            f"\nStrictness: use --param strictness={strictness} for a precision of {judgement.wanted:g}:",
+            f"\nStrictness: use --param strictness={written(strictness)} for a precision of {judgement.wanted:g}:",
             f"precision {_share(judgement.rates[advised])} and about {judgement.left[advised]:,} rows.",
             "It is the lowest that reaches it on these marks.",
         ]

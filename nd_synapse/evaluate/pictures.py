@@ -15,6 +15,7 @@ from nd_synapse.errors import DataError
 from nd_synapse.evaluate.evaluation import Evaluation
 from nd_synapse.evaluate.strictness import Advice, Marked
 from nd_synapse.report.look import QUIET, SERIES, WIDTH_IN, figure, house_style, png, short
+from nd_synapse.text import written
 
 __all__ = ["matches", "over_strictness", "precision_recall"]
 
@@ -119,7 +120,7 @@ def over_strictness(marked: Marked, advice: Advice) -> bytes:
             axes.plot(marked.score[order], values, color=colour, label=name)
         axes.plot(score, f1[0], color=SERIES[2], label="F1")
         axes.axvspan(advice.strictness.low, advice.strictness.high, color=QUIET, alpha=0.25, linewidth=0)
-        axes.axvline(advice.strictness.value, color=QUIET, label=f"to use: {advice.strictness.value}")
+        axes.axvline(advice.strictness.value, color=QUIET, label=f"to use: {written(advice.strictness.value)}")
         axes.set(ylim=(0, 1.02), xlabel="strictness", ylabel="share")
         axes.legend(loc="lower right")
         return png(drawn)

@@ -16,6 +16,7 @@ from nd_synapse.evaluate.metrics import Rate
 from nd_synapse.evaluate.strictness import LEAST_SYNAPSES, Advice
 from nd_synapse.evaluate.synapses import Synapses
 from nd_synapse.evaluate.synaptograms import SynaptogramEvaluation
+from nd_synapse.text import written
 
 __all__ = [
     "advice_as_json",
@@ -124,7 +125,7 @@ def advice_as_text(advice: Advice | None, images: int, why_none: str) -> str:
         why_none = why_none or f"that takes {LEAST_SYNAPSES} labelled synapses, and one that is found"
         return f"\nStrictness: none is advised; {why_none}\n"
     strictness = advice.strictness
-    ends = f"{strictness.low:.3g} to {strictness.high:.3g}"
+    ends = f"{written(strictness.low)} to {written(strictness.high)}"
     expected = ", ".join(
         f"{name} {rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})"
         for name, rate in (("precision", advice.precision), ("recall", advice.recall), ("F1", advice.f1))
@@ -132,7 +133,7 @@ def advice_as_text(advice: Advice | None, images: int, why_none: str) -> str:
     images_text = f"{images:,} images" if images > 1 else "one image"
     where = images_text if advice.tiles == images else f"{advice.tiles:,} tiles of {images_text}"
     lines = [
-        f"\nStrictness: use --param strictness={strictness.value} ({ends}):",
+        f"\nStrictness: use --param strictness={written(strictness.value)} ({ends}):",
         f"{expected}.",
         f"From {advice.synapses:,} labelled synapses in {where}; 95 % intervals. What is to be expected was measured",
         "on labels that had no part in the choice.",

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class Advice:
     """The strictness to use, with 95 % intervals."""
 
     strictness: Rate
-    """Of the scores that keep the same detections, the number with the fewest digits, and the interval."""
+    """Of the numbers that keep the same detections, those with the fewest digits."""
     precision: Rate
     """To be expected on images that were not labelled, as are recall and F1."""
     recall: Rate
@@ -164,7 +164,7 @@ def advise(marked: Marked, resamples: int = 1000, seed: int = 0) -> Advice | Non
     hits, found, synapses = counts
     best = _chosen(marked, resamples, seed)
     return Advice(
-        strictness=replace(best, value=shortest_strictness(best.value, marked.score)),
+        strictness=Rate(*(shortest_strictness(least, marked.score) for least in (best.value, best.low, best.high))),
         precision=ratio_of_sums(hits, found, resamples, seed),
         recall=ratio_of_sums(hits, synapses, resamples, seed),
         f1=ratio_of_sums(2 * hits, found + synapses, resamples, seed),

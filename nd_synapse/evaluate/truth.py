@@ -22,7 +22,7 @@ _VOXEL = (
     ("centroid_z_voxel", "centroid_y_voxel", "centroid_x_voxel"),
     ("axis-0", "axis-1", "axis-2"),  # napari's points of a volume
 )
-_FOURTH = "axis-3"
+_FOURTH, _OF_SHAPE = "axis-3", "vertex-index"
 _SCORES = ("score", "probability")
 _CLASS = "class"
 _VOLUME = "volume_um3"
@@ -59,6 +59,10 @@ def _centres(
     path: Path, table: Mapping[str, list[str]], voxel_size_nm: tuple[float, float, float] | None
 ) -> NDArray[np.float64]:
     """Return the points in micrometres, shape (n, 3)."""
+    if _OF_SHAPE in table:
+        raise DataError(
+            f"points in {path}", "they are corners of napari's shapes", "Save a layer of points from napari"
+        )
     if _FOURTH in table:
         found = "they have four axes, of which any may be that of channels or times"
         raise DataError(f"points in {path}", found, "Save points of one channel (z, y, x) from napari")

@@ -202,7 +202,7 @@ def _channels(table: SynapseTable, standardised: Standardised, at_top: Mapping[s
         ),
         "identical": (
             few([" and ".join(pair) for pair in same], "; ") + "." if same else "",
-            "They are one image under two names: give each marker its own.",
+            "They have the same values: if they are one image under two names, give each marker its own.",
         ),
         "highly correlated": (alike, "They may show the same signal, or bleed-through."),
     }
@@ -217,7 +217,7 @@ def _channels(table: SynapseTable, standardised: Standardised, at_top: Mapping[s
 def _identical(table: SynapseTable, names: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of some channels that are the same in every synapse."""
     brightness = dict(zip(table.channels, table.brightness().T, strict=True))
-    return [(a, b) for a, b in combinations(names, 2) if np.array_equal(brightness[a], brightness[b])]
+    return [(a, b) for a, b in combinations(names, 2) if np.array_equal(brightness[a], brightness[b], equal_nan=True)]
 
 
 def _correlated(standardised: Standardised, but: Collection[tuple[str, str]]) -> str:

@@ -106,12 +106,12 @@ function overStrictness() {
   });
 }
 
-/** The number with the fewest digits that keeps the same rows of the page, as `nd-synapse evaluate` gives it. */
+/** The number with the fewest digits that keeps the same rows of the page: that of `nd-synapse evaluate`, if it has all. */
 function shortest(score) {
   // as the table prints a number of 32 bits
   const least = [6, 7, 8, 9].map((digits) => Number(score.toPrecision(digits))).find((value) => Math.fround(value) === score) ?? score;
   const exponent = Number(least.toExponential().split("e")[1]);
-  const below = scores.cells.reduce((most, other) => (other < score && other > most ? other : most), least - Math.max(Math.abs(least), 1) / 100);
+  const below = scores.cells.reduce((most, other) => (other < score && other > most ? other : most), least - Math.abs(least) / 100);
   for (let digits = 1; digits < 17; digits++) {
     let cut = Number(least.toPrecision(digits));
     if (cut > least) cut = Number((cut - 10 ** (exponent + 1 - digits)).toPrecision(digits));

@@ -25,10 +25,12 @@ from nd_synapse.detection.parts import detect_part, masks_of_part
 from nd_synapse.errors import DataError
 from nd_synapse.evaluate.evaluation import evaluate_points
 from nd_synapse.evaluate.synapses import Synapses
+from nd_synapse.job.digits import rounded
 from nd_synapse.local_boss.synthetic import SyntheticVolume
 from nd_synapse.pipeline.contract import Chosen, Finding, Objects, Summary
 from pipelines.local_contrast import bin_of
 from pipelines.nomads_unsupervised import NomadsUnsupervised
+from pipelines.puncta import Puncta
 from tests.detection.arrays import VOXEL_SIZE_NM, Arrays, same
 from tests.detection.in_process import InProcessPool
 from tests.detection.parts import PHASES, Memory, loaded
@@ -107,7 +109,7 @@ def test_what_is_kept_is_what_that_strictness_keeps_and_the_figures_are_of_it() 
     assert 100 < np.count_nonzero(kept) < len(kept)
     assert found.table["score"].tobytes() == every.table["score"][kept].tobytes()
     assert found.chance.share < every.chance.share
-    assert f"raised to {found.finding['strictness']}:" in found.chance.words(9)
+    assert f"raised to {found.finding['strictness']:g}:" in found.chance.words(9)
     assert "raised" not in every.chance.words(9)
     assert abs(found.table["confidence"].mean() - (1 - found.chance.share)) < 0.05
     # among all, those that are kept have the largest expected F1, but for what bins hide
@@ -214,7 +216,7 @@ def test_for_any_counts_the_figures_of_what_is_kept_lie_within_their_bounds(
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
 def test_for_any_scores_what_is_printed_keeps_what_was_kept(seed: int) -> None:
-    """As for those of `EvidencePipeline`, which are the ends of bins: 2.99999976 must not become 3."""
+    """Scores are the ends of bins here: 2.99999976 must not become 3."""
     rng = np.random.default_rng(seed)
 
     def ends_of_bins(shape: float, count: int) -> NDArray[np.float32]:
@@ -231,17 +233,23 @@ def test_for_any_scores_what_is_printed_keeps_what_was_kept(seed: int) -> None:
 
 
 @given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=30), st.data())
-def test_for_any_scores_the_shortest_strictness_keeps_those_that_its_score_does(
+def test_the_shortest_strictness_of_a_table_finds_the_rows_of_its_score(
     values: list[float], data: st.DataObject
 ) -> None:
-    """Of `evaluate` as well: 1.62499988 printed with four digits would be 1.625, which is in the next bin."""
-    ends = (np.array(values, np.float32).view(np.uint32) | np.uint32(0xFFFF)).view(np.float32)
-    least = float(data.draw(st.sampled_from(ends.tolist())))
-    for scores_of in (ends, ends.astype(np.float64)):
-        printed = shortest_strictness(least, scores_of)
-        assert 0 < least - printed <= max(least, 1) / 100 or printed == least
-        assert np.array_equal(ends >= np.float32(str(printed)), ends >= least)
-        assert bin_of(printed) <= bin_of(least)
+    """Of `evaluate` as well: 4.24999952 with the six digits of a table would be 4.25, which is in the next bin."""
+    bins = np.array([bin_of(value) for value in values], np.uint16)
+    ones = np.ones(len(bins))
+    objects: dict[str, NDArray[Any]] = {"max_evidence": bins, "voxels": ones.astype(np.int64), "volume_um3": ones}
+    scored = Puncta().select(objects, {"strictness": 0.1}).columns["score"]
+    in_table = rounded("score", scored)
+    assert np.array_equal(in_table, scored)
+    as_printed = np.array([float(str(score)) for score in in_table])
+    least = float(data.draw(st.sampled_from(as_printed.tolist())))
+    for scores_of in (as_printed, in_table.astype(np.float64)):
+        strictness = shortest_strictness(least, scores_of)
+        assert 0 < least - strictness <= max(least, 1) / 100 or strictness == least
+        found = Puncta().select(objects, {"strictness": strictness}).masks["All"]
+        assert np.array_equal(found, as_printed >= least)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +259,9 @@ def test_for_any_scores_the_shortest_strictness_keeps_those_that_its_score_does(
         ([0.05, 0.06], 0.06, 0.06),  # not 0.059: people wrote six hundredths
         ([0.7, 0.7 + 1e-12], 0.7 + 1e-12, 0.7 + 1e-12),  # nearer than 32 bits tell apart
         ([-0.65, -0.64], -0.64, -0.64),
+        ([0.5, 80.3], 80.3, 80.0),  # not 1, which keeps the same two and is far from what was tried
+        ([0.0019], 0.0019, 0.0019),
+        ([0.0], 0.0, 0.0),
     ],
 )
 def test_scores_of_few_digits_are_strictnesses(scores_of: list[float], least: float, wanted: float) -> None:

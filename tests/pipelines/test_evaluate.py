@@ -209,6 +209,13 @@ def test_points_that_napari_saved_are_voxels(tmp_path: Path) -> None:
     np.testing.assert_allclose(napari.centre_um, [[0.21, 4.125, 0.75]])
 
 
+def test_corners_of_shapes_that_napari_saved_are_no_points(tmp_path: Path) -> None:
+    header = "index,shape-type,vertex-index,axis-0,axis-1,axis-2"
+    (tmp_path / "shapes.csv").write_text(f"{header}\n0.0,rectangle,0.0,3.0,41.2,7.5\n", encoding="utf-8")
+    with pytest.raises(DataError, match="corners of napari's shapes"):
+        read_points(tmp_path / "shapes.csv", (70, 100, 100))
+
+
 def test_a_function_in_the_working_folder_is_evaluated(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from nd_synapse.cli.evaluate import main
 from nd_synapse.errors import UsageError
 from nd_synapse.pipeline import registry
-from nd_synapse.pipeline.contract import Detected, Finding, Parameter, Place, Summary
+from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Objects, Parameter, Place, Summary
 from tests.pipelines.strict import Strict
 
 SIZE = ("--voxel-size-nm", "100,100,100")
@@ -165,6 +166,47 @@ def test_an_automatic_strictness_that_is_not_learned_is_refused(
     assert main(words) == 65
     assert "strictness=auto of strict: it does not say which strictness that is" in capsys.readouterr().err
     assert main([*words, "--param", "strictness=5"]) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Whole(Strict):
+    """Takes whole grey levels."""
+
+    strictness: int = 50
+
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("strictness", 50, "grey levels", "least brightness", minimum=0),
+    )
+
+    def detect(self, arrays: Mapping[str, NDArray[Any]], finding: Finding, place: Place) -> Detected:
+        return Strict(self.strictness / 10).detect(arrays, finding, place)
+
+    def select(self, objects: Objects, finding: Finding) -> Chosen:
+        del finding
+        return Chosen({"All": np.ones(len(objects["voxels"]), np.bool_)}, {"score": objects["max_level"]})
+
+
+def test_a_strictness_of_whole_numbers_is_advised_as_one(
+    labelled: tuple[list[Path], list[Path]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "factory", lambda _: Whole)
+    images, labels = (list(map(str, files)) for files in labelled)
+    words = ["--pipeline", "strict", "--images", *images, "--truth", *labels, *SIZE, "--resamples", "100"]
+    assert main(words) == 0
+    (advised,) = re.findall(r"use --param (strictness=\S+) \(", capsys.readouterr().out)
+    assert main([*words, "--param", advised]) == 0
+    assert 78 <= int(advised.removeprefix("strictness=")) <= 82
+
+
+def test_what_is_advised_lies_in_its_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing lies between noise and synapses the shortest number is below all scores of these."""
+    files = [write_image(tmp_path, number) for number in range(6)]
+    for image, _ in files:
+        voxels = tifffile.imread(image)
+        tifffile.imwrite(image, np.where(voxels > 79, voxels + 3, voxels // 2)[None], photometric="minisblack")
+    images, labels = ([pair[side] for pair in files] for side in (0, 1))
+    found = evaluate(capsys, "--pipeline", "strict", "--images", *images, "--truth", *labels)["advice"]["strictness"]
+    assert found["low"] <= found["value"] <= found["high"]
 
 
 def test_one_image_is_cut_into_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,15 +95,16 @@ def test_gain_and_offset_of_a_channel_change_nothing() -> None:
     assert np.allclose(as_they_are.table["score"], changed.table["score"], rtol=0.02)
 
 
-@pytest.mark.parametrize("at_a_score", [False, True])
-def test_keeping_scores_is_what_the_strictness_does(at_a_score: bool) -> None:
-    """Also where the strictness is the largest number whose first 16 bits are those of a detection's evidence."""
+@pytest.mark.parametrize("above", [None, 0, 1])
+def test_keeping_scores_is_what_the_strictness_does(above: int | None) -> None:
+    """Also at a detection's score, and one step of its six digits above."""
     voxels = {"one": blobs(1.2, seed=2)}
     loose = detected(Puncta(strictness=1.0), voxels)
-    middle = np.sort(loose.table["score"])[len(loose.table["id"]) // 2 :][:1].view(np.uint32)
-    strictness = float((middle | np.uint32(0xFFFF)).view(np.float32)[0]) if at_a_score else 4.0
+    scores = np.array([float(str(score)) for score in loose.table["score"]])
+    middle = float(np.sort(scores)[len(scores) // 2])
+    strictness = 4.0 if above is None else round(middle + above * 10 ** (math.floor(math.log10(middle)) - 5), 6)
     strict = detected(Puncta(strictness=strictness), voxels)
-    kept = loose.table["score"] >= strictness
+    kept = scores >= strictness
     assert 0 < np.count_nonzero(kept) < len(kept)
     assert np.array_equal(loose.table["score"][kept], strict.table["score"])
 

@@ -207,7 +207,7 @@ def test_marks_are_blind_downloaded_and_evaluated_as_the_page_says(open_page, ta
     printed = capsys.readouterr().out
     assert said.split(":")[0].removeprefix("Precision ") in printed
     advised = text(browser, "mark-advice").split(" is ")[1].split(":")[0]
-    assert f"strictness={advised}" in printed
+    assert f"strictness={advised} " in printed
     assert browser.said() == []
     browser.open(next(folder.glob("PyMeda_*.html")), DESKTOP)
     click(browser, "mark-start")

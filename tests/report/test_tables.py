@@ -239,12 +239,13 @@ def test_checks_name_failed_blocks_correlated_channels_and_single_section_object
 def test_one_image_under_two_names_is_bad_and_a_scaled_one_is_correlated():
     table = synapses(200, ("A", "B", "C"))
     table["mean_B"] = table["mean_A"].copy()
+    table["mean_A"][3] = table["mean_B"][3] = np.nan
     table["mean_C"] = table["mean_A"] * 2
     found = checked(subject(table))["Channels"]
-    assert (found.light, found.reason) == (BAD, "identical, highly correlated")
-    assert found.more[0].startswith("Identical: A and B. They are one image under two names")
-    assert "A and C (r = 1.000)" in found.more[1]
-    assert "A and B" not in found.more[1]
+    assert (found.light, found.reason) == (BAD, "with missing values, identical, highly correlated")
+    assert found.more[1].startswith("Identical: A and B. They have the same values")
+    assert "A and C (r = 1.000)" in found.more[2]
+    assert "A and B" not in found.more[2]
 
 
 def test_saturated_and_constant_images_are_named():
