@@ -121,6 +121,10 @@ class DataError(NDSynapseError, ValueError):
     meaning = "the data cannot be used"
 
 
+class DamagedError(DataError):
+    """A file is damaged or cut short."""
+
+
 class UnavailableError(NDSynapseError, ConnectionError):
     """A service does not answer, after the retries."""
 

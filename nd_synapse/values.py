@@ -75,7 +75,11 @@ def parse_number(option: str, text: str, most: float) -> float:
     """Read a number from 0 upwards."""
     number = float(text) if _DECIMAL.fullmatch(text) else -1.0
     if not 0 <= number <= most:
-        raise UsageError(option, f"{_shown(text)} is not a number from 0 to {most:g}", "Give a number such as 1.5")
+        raise UsageError(
+            option,
+            f"{_shown(text)} is not a number from 0 to {most:g}",
+            f"Give a number such as {min(1.5, most / 2):g}",
+        )
     return number
 
 
@@ -83,7 +87,9 @@ def parse_lengths(option: str, text: str) -> tuple[float, float, float]:
     """Read ``Z,Y,X`` in nanometres."""
     parts = text.split(",")
     if len(parts) != 3 or not all(_DECIMAL.fullmatch(part) and float(part) <= _LARGEST_NM for part in parts):
-        raise UsageError(option, f"{_shown(text)} is not Z,Y,X in nanometres", "Give three numbers, such as 70,100,100")
+        raise UsageError(
+            option, f"{_shown(text)} is not Z,Y,X in nanometres", "Give three without spaces, such as 70,100,100"
+        )
     z, y, x = map(float, parts)
     return z, y, x
 

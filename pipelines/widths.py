@@ -19,10 +19,14 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from nd_synapse.errors import DataError
+
 __all__ = ["candidates", "median", "votes", "votes_above"]
 
 _NARROWEST_NM, _WIDEST_NM = 200.0, 720.0
 """Widths that a synaptic punctum may have: no light microscope resolves less, and larger ones are no synapses."""
+
+_LEAST_PIXELS = 3
 
 _STEP = 1.4
 """From one width to the next, if that is more than two pixels."""
@@ -37,6 +41,10 @@ _LEVELS = 510
 def candidates(voxel_size_nm: tuple[float, float, float]) -> tuple[float, ...]:
     """Return the widths to try in nanometres, ascending: odd numbers of pixels; the first and the last cannot win."""
     pixel = float(min(voxel_size_nm[1:]))
+    if _LEAST_PIXELS * pixel > _WIDEST_NM:
+        found = f"a punctum of at most {_WIDEST_NM:g} nm has fewer than {_LEAST_PIXELS} pixels of {pixel:g} nm"
+        remedy = "Check their order (z, y, x) and unit (nm), or give the width with --param punctum_nm=NM"
+        raise DataError("the width of puncta", found, remedy)
     halves = [max(1, int((_NARROWEST_NM / pixel - 1) / 2 + 0.5))]
     while (2 * (wider := _wider(halves[-1])) + 1) * pixel <= _WIDEST_NM:
         halves.append(wider)

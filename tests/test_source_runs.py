@@ -165,6 +165,35 @@ def test_a_channel_in_colour_is_named_once_by_a_run_and_by_its_log(tmp_path: Pat
         assert text.count("left out: ") == 1
 
 
+def test_a_run_is_refused_where_a_channel_is_cut_short(tmp_path: Path) -> None:
+    """Another marker would take its role."""
+    write("stacks", tmp_path / "a", CHANNELS)
+    cut = sorted((tmp_path / "a").glob("*.tif"))[0]
+    cut.write_bytes(cut.read_bytes()[:-200])
+    code, printed = refusal(str(tmp_path / "a"), path=tmp_path, dry=False)
+    assert (code, cut.name in printed, "Copy or write it anew" in printed) == (65, True, True)
+
+
+def test_a_result_folder_is_no_place_for_results(tmp_path: Path) -> None:
+    write("stacks", tmp_path / "a", CHANNELS)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text("{}")
+    code, printed = refusal(str(tmp_path / "a"), path=tmp_path, dry=False)
+    assert (code, "result folder of a run" in printed) == (2, True)
+
+
+def test_pixels_that_are_not_square_are_pointed_out_and_too_large_ones_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name, voxels in CHANNELS.items():
+        tifffile.imwrite(tmp_path / "a" / f"{name}.tif", voxels, photometric="minisblack")
+    with restored(), redirect_stderr(printed := io.StringIO()):
+        words = ["--source", str(tmp_path / "a"), "--path", str(tmp_path / "out"), "--dry-run"]
+        main("nd-synapse", "run", *words, "--voxel-size-nm", "100,100,70")
+    assert "pixels that are not square are rare" in printed.getvalue()
+    code, text = refusal(str(tmp_path / "a"), "--voxel-size-nm", "70000,100000,100000", path=tmp_path, dry=False)
+    assert (code, "Check their order (z, y, x) and unit (nm)" in text) == (65, True)
+
+
 @pytest.mark.parametrize("more", [[], ["--fresh"]], ids=["at first", "fresh"])
 def test_a_run_that_is_refused_leaves_no_folder_that_looks_like_a_result(tmp_path: Path, more: list[str]) -> None:
     """And takes nothing from one that was there."""

@@ -27,7 +27,7 @@ from nd_synapse.evaluate.synapses import Extent, Synapses, synapses_of_labels
 from nd_synapse.evaluate.synaptograms import ASSUMED_VOXEL_SIZE_NM, evaluate_synaptograms, read_synaptograms
 from nd_synapse.files.atomic import replacing
 from nd_synapse.geometry import Box
-from nd_synapse.job.manifest import read_run_file
+from nd_synapse.job.manifest import RunFile, read_run_file
 from nd_synapse.job.results import table_file
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Pipeline
@@ -215,19 +215,32 @@ def _no_types(request: Request, path: Path) -> None:
 def _table(request: Request) -> _Report:
     """Compare the tables of runs with the truth."""
     subject = f"{_named(request.detections)} against {_named_truth(request)}"
-    extent = None
-    if request.box is not None and request.voxel_size_nm is not None:
-        extent = Extent(request.box, request.voxel_size_nm)
-    evaluations = []
-    for path, truth_file in zip(request.detections, request.truth, strict=True):
+    extents, evaluations = [_searched(request, path) for path in request.detections], []
+    for path, truth_file, extent in zip(request.detections, request.truth, extents, strict=True):
         evaluation, notes = _of_table(request, path, truth_file, extent)
         subject += notes
         evaluations.append(evaluation)
     advised = None
     if all(_is_of_adjustable(path) for path in request.detections):
-        advised = _advise(request, evaluations, [extent] * len(evaluations))
+        advised = _advise(request, evaluations, extents)
     about = {"detections_file": _plain_paths(request.detections)}
     return _report(request, [(one, None) for one in evaluations], subject, about, advised)
+
+
+def _searched(request: Request, table: Path) -> Extent | None:
+    """Return the box that was labelled, or else the one that was searched; None where it or its voxel is not known."""
+    run, box = _run_of(table), request.box
+    if box is None and run is not None:
+        box = run.box
+    return None if box is None or request.voxel_size_nm is None else Extent(box, request.voxel_size_nm)
+
+
+def _run_of(table: Path) -> RunFile | None:
+    """Return the run beside whose run.json a table lies."""
+    try:
+        return read_run_file(table.parent)
+    except NDSynapseError:  # a table from elsewhere
+        return None
 
 
 def _of_table(request: Request, path: Path, truth_file: Path, extent: Extent | None) -> tuple[Evaluation, str]:
@@ -260,10 +273,10 @@ def _of_table(request: Request, path: Path, truth_file: Path, extent: Extent | N
 
 def _is_of_adjustable(table: Path) -> bool:
     """Return whether the run beside whose run.json a table lies has a strictness."""
+    run = _run_of(table)
     try:
-        run = read_run_file(table.parent)
-        return is_adjustable(registry.build(run.pipeline, {}))
-    except NDSynapseError:  # a table from elsewhere
+        return run is not None and is_adjustable(registry.build(run.pipeline, {}))
+    except NDSynapseError:  # a pipeline that is not installed here
         return False
 
 

@@ -39,7 +39,10 @@ from nd_synapse.detection.chance import Sample, Scores
 from nd_synapse.pipeline.contract import Finding
 from nd_synapse.text import written
 
-__all__ = ["CONFIDENCE", "Chance", "shortest_strictness"]
+__all__ = ["CONFIDENCE", "MOST_BY_CHANCE", "Chance", "shortest_strictness"]
+
+MOST_BY_CHANCE = 0.5
+"""Share of the detections from which on a run is to be doubted."""
 
 CONFIDENCE = "confidence"
 """Column of the table: see `Chance.confidence`."""

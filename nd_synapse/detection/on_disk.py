@@ -16,6 +16,7 @@ from nd_synapse.blocks.shared_tiles import SharedTiles
 from nd_synapse.blocks.tile_feed import TileFeed
 from nd_synapse.blocks.tiles import Image
 from nd_synapse.detection.budget import left_bytes
+from nd_synapse.detection.confidence import MOST_BY_CHANCE
 from nd_synapse.detection.exchange import Exchange
 from nd_synapse.detection.outcome import Detection, FailedBlock
 from nd_synapse.detection.passes import Passes
@@ -211,7 +212,8 @@ def detect(
         runner.measured.add(Measured.of_json(note))
     name, synapses = plan.pipeline.name, len(detection.table["id"])
     log.info("%d objects, %d of them synapses (%s)", detection.candidates, synapses, name)
-    log.info("%s", detection.chance.words(synapses))
+    level = logging.WARNING if detection.chance.share >= MOST_BY_CHANCE else logging.INFO
+    log.log(level, "%s", detection.chance.words(synapses))
     detection = replace(
         detection,
         images={channel: Image(plan.tiles(), means.cutouts(plan), channel) for channel in plan.pulled()},

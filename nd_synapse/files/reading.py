@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nd_synapse.errors import DataError, NDSynapseError, StorageError, UnknownNameError
+from nd_synapse.errors import DamagedError, DataError, NDSynapseError, StorageError, UnknownNameError
 from nd_synapse.paths import refuse_special
 
 __all__ = ["DAMAGED", "reading"]
@@ -50,7 +50,7 @@ def reading(source: Path | str) -> Iterator[None]:
             remedy = "Save it as numbers or text of one type (in NumPy: array.astype)"
             raise DataError(requested, "it holds Python objects, which could run code when read", remedy) from error
         found = f"the file is damaged, cut short, or not what its name says ({_first_line(error)})"
-        raise DataError(requested, found, "Copy or write it anew") from error
+        raise DamagedError(requested, found, "Copy or write it anew") from error
     except OSError as error:
         found = f"it cannot be read ({error.strerror or _first_line(error)})"
         raise StorageError(requested, found, "Check the path and your right to read it") from error

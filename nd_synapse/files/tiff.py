@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from nd_synapse.errors import DataError
+from nd_synapse.errors import DamagedError, DataError
 from nd_synapse.files.formats import TO_TIFF
 from nd_synapse.files.image import Image, refuse_slices_last
 from nd_synapse.files.metadata import Described, described
@@ -170,11 +170,11 @@ def _check_places(paths: list[Path], places: list[Any]) -> None:
 
 
 def _check_list(path: Path, tif: tifffile.TiffFile) -> None:
-    """Raise DataError if the list of pages does not end with a 0, where tifffile would drop the last slices."""
+    """Raise DamagedError if the list of pages does not end with a 0, where tifffile would drop the last slices."""
     pages, size = len(tif.pages), tif.tiff.offsetsize
     tif.filehandle.seek(tif.pages.next_page_offset or 0)
     if tif.filehandle.read(size) != bytes(size):
-        raise DataError(str(path), f"its list of pages is cut short or a circle after {pages} pages", "Copy it anew")
+        raise DamagedError(str(path), f"its list of pages is cut short or a circle after {pages} pages", _ANEW)
 
 
 def _check_compression(path: Path, page: Any) -> None:
@@ -238,9 +238,9 @@ def _stored(page: Any) -> str:
 
 
 def _check_end(path: Path, tif: tifffile.TiffFile, page: Any) -> None:
-    """Raise DataError if data of the page are missing or beyond the file's end: tifffile would fill in zeros."""
+    """Raise DamagedError if data of the page are missing or beyond the file's end: tifffile would fill in zeros."""
     size = tif.filehandle.size
     if not page.dataoffsets or len(page.dataoffsets) != len(page.databytecounts) or 0 in page.databytecounts:
-        raise DataError(str(path), f"page {page.index} lacks data", _ANEW)
+        raise DamagedError(str(path), f"page {page.index} lacks data", _ANEW)
     if any(offset + count > size for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)):
-        raise DataError(str(path), f"it is cut short: it has {size:,} bytes and announces more", "Copy it anew")
+        raise DamagedError(str(path), f"it is cut short: it has {size:,} bytes and announces more", _ANEW)

@@ -15,7 +15,7 @@ from nd_synapse.job.manifest import outline_in
 from nd_synapse.job.results import LINKS, LONG_TABLE, POINTS, TABLE
 from nd_synapse.text import system_reason
 
-__all__ = ["clear_results", "refuse_foreign", "refuse_other_volume"]
+__all__ = ["clear_results", "refuse_foreign", "refuse_inside", "refuse_other_volume"]
 
 _NAMES = frozenset({MARKER, TABLE, LONG_TABLE, LINKS})
 _NAMED = re.compile(rf"PyMeda_[^/]*\.html|figures/[^/]*\.png|{LABELS}/.*|{POINTS}/(info|(by_id|spatial\d+)/0\.shard)")
@@ -32,6 +32,12 @@ def refuse_other_volume(root: Path, volume: tuple[str, ...]) -> None:
             f"it has those of {'/'.join(before.volume)}, whose results key is the same",
             "Give another --path",
         )
+
+
+def refuse_inside(root: Path) -> None:
+    """Refuse a result folder that would lie in that of another run."""
+    if (root.parent / MARKER).is_file():
+        raise UsageError(f"results in {root.parent}", "it is the result folder of a run", "Give --path another folder")
 
 
 def refuse_foreign(root: Path, masks: Iterable[str]) -> None:

@@ -25,7 +25,7 @@ from nd_synapse.job.digits import round_columns
 from nd_synapse.job.folder import ResultFolder, locked
 from nd_synapse.job.forecast import candidates, forecast, plan_of, warn_of_excess
 from nd_synapse.job.job import Job, labels_channel, mask_names
-from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_other_volume
+from nd_synapse.job.leftovers import clear_results, refuse_foreign, refuse_inside, refuse_other_volume
 from nd_synapse.job.manifest import run_json, write_run_json
 from nd_synapse.job.outcome import Outcome
 from nd_synapse.job.results import write_links
@@ -196,6 +196,9 @@ def _prepared(job: Job, folder: ResultFolder) -> _Prepared:
     out.check_out(job, folder.root)
     source = job.open_source()
     log.info("%s of %s: %s", job.pipeline.name, source.identity, job.box)
+    z, y, x = source.frame.voxel_size_nm
+    if y != x:
+        log.warning("voxels have %g x %g x %g nm (z, y, x): pixels that are not square are rare", z, y, x)
     roles = _roles(job, source)
     log.info("%s", ", ".join(f"{role} {channel}" for role, channel in roles.items()))
     made = job.pipeline.masks_of(roles)
@@ -209,6 +212,7 @@ def _prepared(job: Job, folder: ResultFolder) -> _Prepared:
 
 def _check_folder(job: Job, folder: ResultFolder) -> None:
     """Refuse a folder with files that a run may neither remove nor keep."""
+    refuse_inside(folder.root)
     refuse_other_volume(folder.root, job.volume)
     refuse_foreign(folder.root, _mask_files(job))
 

@@ -8,8 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
+from nd_synapse.detection.confidence import MOST_BY_CHANCE
 from nd_synapse.detection.flags import BRIGHT_EVERYWHERE, FAR_SD
-from nd_synapse.detection.registration import WITHIN
+from nd_synapse.detection.registration import UNSURE, WITHIN
 from nd_synapse.errors import few
 from nd_synapse.report.captions import count
 from nd_synapse.report.facts import RunFacts
@@ -27,7 +28,7 @@ _SATURATED = 0.001
 _MANY_SINGLE_SECTION = 0.25
 _MANY_AT_BORDER = 0.2
 _MANY_BRIGHT = 0.02
-_MANY_BY_CHANCE, _MOST_BY_CHANCE = 0.2, 0.5
+_MANY_BY_CHANCE = 0.2
 _MOST_PAIRS = 5
 _MOST_NOTES = 12
 
@@ -113,7 +114,9 @@ def _registration(facts: RunFacts) -> Check:
         return Check("Registration", BAD, f"shifts beyond {limit}", (*beyond, *unknown))
     light = LOOK if unknown else GOOD
     of = f"{within:,} of {count(len(registration.pairs), 'pair')}"
-    return Check("Registration", light, f"{of} within {limit}", tuple(unknown))
+    untold = sum(pair.outcome == UNSURE for pair in registration.pairs)
+    reason = f"{of} within {limit}" + (f", {untold:,} cannot be told" if untold else "")
+    return Check("Registration", light, reason, tuple(unknown))
 
 
 def _single(table: SynapseTable, facts: RunFacts) -> Check:
@@ -156,7 +159,7 @@ def _about_brick(facts: RunFacts) -> str:
     high = "which is too high; " if density.every.per_um3 > density.brick.per_um3 else ""
     text = (
         f"Counted as whole ones they make the density {density.every} per µm³, {high}"
-        f"the counting brick finds {density.brick}: report that."
+        f"the counting brick finds {density.brick}."
     )
     choices = sorted(count.per_um3 or 0 for count in (density.without_low, density.without_high))
     if density.interval is not None and choices[1] > density.interval[1]:
@@ -256,7 +259,7 @@ def _chance(n: int, facts: RunFacts) -> Check:
     reason = f"about {share:,} of {n:,} detections"
     which = "The column confidence tells which; a" if chance.curve else "A"
     more = (chance.words(n), f"{which} stricter threshold leaves fewer.", chance.limits)
-    light = BAD if chance.share >= _MOST_BY_CHANCE else LOOK if chance.share >= _MANY_BY_CHANCE else GOOD
+    light = BAD if chance.share >= MOST_BY_CHANCE else LOOK if chance.share >= _MANY_BY_CHANCE else GOOD
     return Check("Chance", light, reason, more)
 
 

@@ -25,7 +25,7 @@ def displaced(registration: Registration) -> list[str]:
 
 
 def unsure(registration: Registration) -> list[str]:
-    """Return a sentence for each channel of which most sections cannot be compared with their neighbours."""
+    """Return a sentence for each channel, and for each two, of which most sections cannot be compared."""
     return [*filter(None, map(_unsure, registration.relations().values()))]
 
 
@@ -50,12 +50,18 @@ def _displaced(pairs: Sequence[Pair], limit_nm: float) -> str:
 
 
 def _unsure(pairs: Sequence[Pair]) -> str:
-    """Report a channel of which most sections cannot be compared; two channels may differ."""
+    """Report a channel, or two, of which most sections cannot be compared."""
     unsure = sum(pair.outcome == UNSURE for pair in pairs)
-    if not pairs[0].is_neighbours or 2 * unsure <= len(pairs):
+    if 2 * unsure <= len(pairs):
         return ""
+    first, second = pairs[0].channels
+    if not pairs[0].is_neighbours:
+        return (
+            f"How {second} lies on {first} cannot be told in {unsure:,} of {count(len(pairs), 'section')}: they have "
+            "too little in common. They mark different things, or are displaced by more than was looked for."
+        )
     return (
-        f"{pairs[0].channels[0]} has too little in common in {unsure:,} of "
+        f"{first} has too little in common in {unsure:,} of "
         f"{count(len(pairs), 'pair')} of neighbouring sections. They are sparse, or displaced by more than was looked "
         "for: look at a synaptogram."
     )

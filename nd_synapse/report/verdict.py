@@ -127,6 +127,7 @@ def _how_sure(table: SynapseTable, facts: RunFacts, areas: Mapping[str, float]) 
     words = f"area against random places: {listed(shown, _MOST_MARKERS)}" if shown else ""
     low, share, high = facts.chance.expected(table.whole.n)
     percent = 100 * facts.chance.share
-    by = f"{percent:.2g} % by chance" if percent >= _LEAST_PERCENT else f"below {_LEAST_PERCENT:g} % by chance"
+    shown_percent = f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
+    by = f"{shown_percent} % by chance" if percent >= _LEAST_PERCENT else f"below {_LEAST_PERCENT:g} % by chance"
     of = f"{share:,} expected; {low:,} to {high:,} by other assumptions"
     return Card("How sure", by, f"{of}; {words}" if words else of)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nd_synapse.errors import DataError, UnknownNameError, few
+from nd_synapse.errors import DamagedError, DataError, UnknownNameError, few
 from nd_synapse.files.chunked import Objects
 from nd_synapse.files.floats import scaled
 from nd_synapse.files.formats import container, is_zarr
@@ -65,7 +65,8 @@ def contents_of(location: Location) -> Contents:
         try:
             volumes[name] = _volume(opener, location)
         except DataError as error:
-            if location.channels:  # each was asked for
+            # a damaged file is a channel that is missed; others, such as overviews in colour, are none
+            if location.channels or isinstance(error, DamagedError):
                 raise
             refused.append(error)
     if refused and not any(volume.dtype.name in IMAGES for volume in volumes.values()):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nd_synapse.cli.evaluate import main
 from nd_synapse.errors import UsageError
+from nd_synapse.geometry import Box
 from nd_synapse.pipeline import registry
 from nd_synapse.pipeline.contract import Chosen, Detected, Finding, Objects, Parameter, Place, Summary
 from tests.pipelines.strict import Strict
@@ -279,11 +280,14 @@ def test_the_table_of_a_run_with_a_strictness_gives_the_advice(
         writer.writerows((0, a / 10, b / 10, voxels[a, b] / 10) for a, b in zip(y.tolist(), x.tolist(), strict=True))
     words = ("--detections", table, "--truth", labelled[1][0])
     assert "advice" not in evaluate(capsys, *words)
-    monkeypatch.setattr(command, "read_run_file", lambda folder: SimpleNamespace(pipeline="strict", folder=folder))
+    box = Box.of_shape((1, *voxels.shape))
+    monkeypatch.setattr(command, "read_run_file", lambda folder: SimpleNamespace(pipeline="strict", box=box))
     assert evaluate(capsys, *words)["advice"]["strictness"]["value"] == pytest.approx(BEST, abs=0.6)
     ranges = ("--z-range", "0,1", "--y-range", "0,32", "--x-range", "0,64")
     half = evaluate(capsys, *words, *ranges)
     assert half["detections"] == np.count_nonzero(voxels[:32] >= 40)
+    box = Box.of_shape((1, 32, 64))
+    assert evaluate(capsys, *words) == half, "the box of the run"
 
 
 def test_a_low_end_that_was_reached_is_pointed_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

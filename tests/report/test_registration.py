@@ -30,16 +30,20 @@ def test_what_is_within_is_good_and_what_was_not_measured_is_not_known() -> None
     within = tuple(pair for pair in REGISTERED.pairs if not pair.is_neighbours)
     assert within[0].outcome == WITHIN
     found = registered(replace(REGISTERED, pairs=within))
-    assert (found.light, found.reason, found.more) == (GOOD, "1 of 2 pairs within 300 nm", ())
+    assert (found.light, found.reason, found.more) == (GOOD, "1 of 2 pairs within 300 nm, 1 cannot be told", ())
     assert registered(None).light == registered(replace(REGISTERED, pairs=())).light == UNKNOWN
 
 
-def test_a_channel_of_which_most_sections_cannot_be_told_is_to_be_looked_at_and_two_channels_are_not() -> None:
+def test_channels_of_which_most_sections_cannot_be_told_are_to_be_looked_at() -> None:
     neighbours = [Pair(("PSD95", "PSD95"), (z, z + 1), UNSURE, fields=9) for z in range(3)]
     across = [Pair(("SYNAPSIN", "PSD95"), (z, z), UNSURE, fields=9) for z in range(3)]
     found = registered(replace(REGISTERED, pairs=(*neighbours, *across)))
-    assert found.light == LOOK
-    assert found.more[0].startswith("PSD95 has too little in common in 3 of 3 pairs")
+    assert (found.light, found.reason) == (LOOK, "0 of 6 pairs within 300 nm, 6 cannot be told")
+    assert [sentence.partition(":")[0] for sentence in found.more] == [
+        "PSD95 has too little in common in 3 of 3 pairs of neighbouring sections. They are sparse, or displaced by "
+        "more than was looked for",
+        "How PSD95 lies on SYNAPSIN cannot be told in 3 of 3 sections",
+    ]
 
 
 def test_the_figure_counts_what_is_within_beyond_and_unsure() -> None:
