@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -86,7 +87,8 @@ def _volume(request: Request) -> _Report:
         if pipeline.raises_strictness:
             ends = dict.fromkeys(str(end) for end in (min(strictness), max(strictness)))
             subject += f"\nStrictness that it found: {' to '.join(ends)}."
-        why_none = broken_promise(strictness, [image.evaluation for image in images], wider)
+        found = [image.evaluation for image in images]
+        why_none = broken_promise(strictness, found, wider) or _like_chance(request, found, [i.extent for i in images])
         advised = _advise(request, wider, [image.extent for image in images], why_none)
     return _report(request, [(image.evaluation, image.shown) for image in images], subject, about, advised, why_none)
 
@@ -220,11 +222,12 @@ def _table(request: Request) -> _Report:
         evaluation, notes = _of_table(request, path, truth_file, extent)
         subject += notes
         evaluations.append(evaluation)
-    advised = None
+    advised, why_none = None, ""
     if all(_is_of_adjustable(path) for path in request.detections):
-        advised = _advise(request, evaluations, extents)
+        why_none = _like_chance(request, evaluations, extents)
+        advised = _advise(request, evaluations, extents, why_none)
     about = {"detections_file": _plain_paths(request.detections)}
-    return _report(request, [(one, None) for one in evaluations], subject, about, advised)
+    return _report(request, [(one, None) for one in evaluations], subject, about, advised, why_none)
 
 
 def _searched(request: Request, table: Path) -> Extent | None:
@@ -301,6 +304,25 @@ def _apart(points: Synapses, found: Synapses, distance_nm: float) -> bool:
         (side.centre_um.min(axis=0), side.centre_um.max(axis=0)) for side in (points, found)
     )
     return bool(np.any(np.maximum(low - other_high, other_low - high) > distance_nm / 1000))
+
+
+def _like_chance(request: Request, evaluations: Sequence[Evaluation], extents: Sequence[Extent | None]) -> str:
+    """Return why nothing is advised where points match no better than random ones would; else an empty text."""
+    expected, um = 0.0, request.distance_nm / 1000
+    for evaluation, extent in zip(evaluations, extents, strict=True):
+        if extent is None or not all(map(truth.is_table, request.truth)):
+            return ""
+        sides = [n * nm / 1000 for n, nm in zip(extent.box.shape, extent.voxel_size_nm, strict=True)]
+        # how much of the box lies within the distance of a point; a section is thinner than that
+        reached = math.pi * um**2 * min(4 / 3 * um, sides[0]) / math.prod(sides)
+        expected -= len(evaluation.truth) * math.expm1(-len(evaluation.detections) * reached)
+    hits = sum(evaluation.hits for evaluation in evaluations)
+    if hits > expected + 2 * math.sqrt(expected):
+        return ""
+    return (
+        f"{hits:,} pairs are no more than the {expected:,.0f} of points at random:\n"
+        "check the order of axes, the units and the origin of the truth"
+    )
 
 
 def _report(

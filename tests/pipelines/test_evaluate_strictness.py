@@ -210,6 +210,21 @@ def test_what_is_advised_lies_in_its_interval(tmp_path: Path, capsys: pytest.Cap
     assert found["low"] <= found["value"] <= found["high"]
 
 
+@pytest.mark.parametrize("order", [(0, 2, 1), (0, 1, 1)], ids=["x and y swapped", "on the diagonal"])
+def test_no_strictness_is_advised_where_points_match_as_random_ones_do(
+    order: tuple[int, int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, labels = write_image(tmp_path, 1, synapses=40, side=256)
+    rows = list(csv.reader(labels.read_text().splitlines()))[1:]
+    with labels.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("z", "y", "x"), *([row[k] for k in order] for row in rows)])
+    words = ["--pipeline", "strict", "--images", str(image), "--truth", str(labels), *SIZE]
+    assert evaluate(capsys, *words[:-2])["advice"] is None
+    assert main(words) == 0
+    assert "Strictness: none is advised; " in (printed := capsys.readouterr().out)
+    assert "pairs are no more than the" in printed
+
+
 def test_one_image_is_cut_into_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image, labels = write_image(tmp_path, 1, synapses=100, side=128)
     out = tmp_path / "out"
