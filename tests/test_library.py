@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,9 @@ def test_a_call_finds_what_a_job_finds(images: dict[str, NDArray[Any]], tmp_path
     assert len(found.table["id"]) > 5
     assert (tmp_path / "table.csv").read_text() == table.read_text()
     np.testing.assert_array_equal(found.mask, mask)
+    (run,) = (tmp_path / "results").glob("*/run.json")
+    assert found.share_by_chance == json.loads(run.read_text())["chance"]["share"]
+    assert repr(found) == f"<Result: {len(found.table['id'])} synapses in (10, 96, 96) voxels (z, y, x)>"
 
 
 def test_the_example_of_the_readme_runs(images: dict[str, NDArray[Any]]) -> None:

@@ -21,7 +21,7 @@ from nd_synapse.pipeline.contract import Pipeline
 __all__ = ["Result", "detect"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
     """What was found in some arrays."""
 
@@ -39,6 +39,12 @@ class Result:
     """95 % confidence interval of the density; None where the volume is too small for one."""
     finding: dict[str, Any]
     """What the pipeline learned of the images, such as the ``strictness`` that it found; as in ``run.json``."""
+    share_by_chance: float | None
+    """Share of the rows that is expected by chance, 0 to 1; None where it is not known."""
+
+    def __repr__(self) -> str:
+        """Return a line, for the arrays would fill a thousand."""
+        return f"<Result: {len(self.table['id']):,} synapses in {self.mask.shape} voxels (z, y, x)>"
 
 
 @called(param="parameters")
@@ -100,4 +106,5 @@ def detect(
         density.brick.per_um3,
         density.interval,
         dict(found.finding),
+        None if found.chance.reason else found.chance.share,
     )
