@@ -82,7 +82,9 @@ def _refuse_details(options: argparse.Namespace) -> None:
     for option in ("voxel_size_nm", "name", "scale_float"):
         if getattr(options, option) not in (None, False):
             raise UsageError(
-                f"--{option.replace('_', '-')} for a volume in BOSS", "BOSS says it itself", "Leave it out"
+                f"--{option.replace('_', '-')} for a volume in BOSS",
+                "BOSS says it itself",
+                "Leave it out, or give --source",
             )
 
 

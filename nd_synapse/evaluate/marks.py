@@ -149,7 +149,9 @@ def as_text(judgement: Judgement, subject: str) -> str:
         f"precision {_share(judgement.precision)}: {judgement.true:,} of {decided:,} are true{unsure}",
         f"The marked are a random sample of {judgement.rows:,} rows; in brackets the exact 95 % interval.",
     ]
-    if advised is not None:
+    if len(judgement.strictness) and judgement.precision.value >= judgement.wanted:
+        lines.append(f"\nStrictness: leave it, the run has a precision of {judgement.wanted:g}")
+    elif advised is not None:
         strictness = judgement.strictness[advised]
         lines += [
             f"\nStrictness: use --param strictness={written(strictness)} for a precision of {judgement.wanted:g}:",

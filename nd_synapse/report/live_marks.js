@@ -124,17 +124,21 @@ const share = ({ value, low, high }) => `${value.toFixed(2)} (${low.toFixed(2)} 
 
 function showPrecision() {
   const found = decided(), unsure = marked() - found.length;
+  const own = exactShare(found.filter(({ right }) => right).length, found.length);
   const text = found.length
-    ? `Precision ${share(exactShare(found.filter(({ right }) => right).length, found.length))}: ${found.filter(({ right }) => right).length} of ${found.length} are true; ${unsure} unsure are left out. In brackets the exact 95 % interval.`
+    ? `Precision ${share(own)}: ${found.filter(({ right }) => right).length} of ${found.length} are true; ${unsure} unsure are left out. In brackets the exact 95 % interval.`
     : "Nothing is marked true or false.";
   $("mark-precision").textContent = text;
   $("mark-wanted-line").hidden = !scores;
   if (scores) {
     const wanted = Number($("mark-wanted").value);
     const reached = overStrictness().find(({ value }) => value >= wanted);
-    $("mark-advice").textContent = reached
-      ? `The lowest strictness with that precision is ${shortest(reached.least)}: ${share(reached)}. It was chosen on these labels, so it flatters a little.`
-      : `No strictness with at least ${LEAST_KEPT} labels reaches it.`;
+    let advice = `No strictness with at least ${LEAST_KEPT} labels reaches it.`;
+    if (own.value >= wanted) advice = "The run has that precision as it is.";
+    else if (reached) {
+      advice = `The lowest strictness with that precision is ${shortest(reached.least)}: ${share(reached)}. It was chosen on these labels, so it flatters a little.`;
+    }
+    $("mark-advice").textContent = advice;
   }
   drawCurve();
 }

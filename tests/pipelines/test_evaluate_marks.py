@@ -10,7 +10,7 @@ import pytest
 
 from nd_synapse.cli.evaluate import main
 from nd_synapse.errors import DataError
-from nd_synapse.evaluate.marks import Marks, judge, read_marks, rows_of
+from nd_synapse.evaluate.marks import Marks, as_text, judge, read_marks, rows_of
 from nd_synapse.evaluate.metrics import exact_proportion
 from nd_synapse.report.interactive import marked_rows
 from tests.small_run import RUN
@@ -83,6 +83,13 @@ def test_without_scores_there_is_a_precision_and_no_strictness():
     judged = judge(marks_of(right, offered(0)), offered(0), N, None, 0.9)
     assert judged.advised is None
     assert not len(judged.strictness)
+
+
+def test_a_run_with_the_wanted_precision_is_left_as_it_is():
+    _, score = planted()
+    judged = judge(marks_of(np.ones(N, np.bool_), offered(0)), offered(0), N, score, 0.9)
+    assert "Strictness: leave it" in as_text(judged, "marks")
+    assert "use --param" not in as_text(judged, "marks")
 
 
 def test_marks_that_are_all_unsure_are_refused():

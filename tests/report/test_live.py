@@ -223,6 +223,7 @@ def test_the_page_and_the_command_give_one_interval(open_page, hits, of):
     click(browser, "mark-reveal")
     rate = exact_proportion(hits, of)
     assert f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})" in text(browser, "mark-precision")
+    assert ("as it is" in text(browser, "mark-advice")) == (hits == of)
 
 
 def test_all_of_it_works_by_keys_alone(open_page):
