@@ -216,17 +216,18 @@ def _no_types(request: Request, path: Path) -> None:
 
 def _table(request: Request) -> _Report:
     """Compare the tables of runs with the truth."""
-    subject = f"{_named(request.detections)} against {_named_truth(request)}"
-    extents, evaluations = [_searched(request, path) for path in request.detections], []
-    for path, truth_file, extent in zip(request.detections, request.truth, extents, strict=True):
+    files = [table_file(path) if path.is_dir() else path for path in request.detections]
+    subject = f"{_named(files)} against {_named_truth(request)}"
+    extents, evaluations = [_searched(request, path) for path in files], []
+    for path, truth_file, extent in zip(files, request.truth, extents, strict=True):
         evaluation, notes = _of_table(request, path, truth_file, extent)
         subject += notes
         evaluations.append(evaluation)
     advised, why_none = None, ""
-    if all(_is_of_adjustable(path) for path in request.detections):
+    if all(_is_of_adjustable(path) for path in files):
         why_none = _like_chance(request, evaluations, extents)
         advised = _advise(request, evaluations, extents, why_none)
-    about = {"detections_file": _plain_paths(request.detections)}
+    about = {"detections_file": _plain_paths(files)}
     return _report(request, [(one, None) for one in evaluations], subject, about, advised, why_none)
 
 

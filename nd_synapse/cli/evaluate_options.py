@@ -86,7 +86,7 @@ def parser() -> Parser:
     what = p.add_argument_group("what to evaluate (one of --images, --detections, --synaptograms, --labels)")
     for option, metavar, text in (
         ("--images", "DIR", "folder with a TIFF a channel; Zarr group; or one TIFF"),
-        ("--detections", "FILE", "table of a run, such as synapses.csv"),
+        ("--detections", "FILE", "table of a run, such as synapses.csv, or its folder"),
         ("--truth", "FILE", "CSV of points, or label volume (TIFF, Zarr); one for each image, in the same order"),
     ):
         add_value(what, option, _paths, text, metavar=metavar, nargs="+", default=())

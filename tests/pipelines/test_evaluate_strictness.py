@@ -303,6 +303,7 @@ def test_the_table_of_a_run_with_a_strictness_gives_the_advice(
     assert half["detections"] == np.count_nonzero(voxels[:32] >= 40)
     box = Box.of_shape((1, 32, 64))
     assert evaluate(capsys, *words) == half, "the box of the run"
+    assert evaluate(capsys, "--detections", tmp_path, *words[2:]) == half, "its folder"
 
 
 def test_a_low_end_that_was_reached_is_pointed_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
