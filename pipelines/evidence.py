@@ -277,10 +277,8 @@ class EvidencePipeline(Pipeline):
 
 @cache
 def _score_of_bin(number: int) -> float:
-    """Return the largest number of a bin of evidence with six digits: at least any strictness that the bin meets.
-
-    Tables have six digits, and rounded to them the largest number of all may be in the next bin.
-    """
+    """Return the largest number of a bin with six digits: at least any strictness that the bin meets."""
+    # tables have six, and the largest of all may be in the next bin when it is rounded to them
     return float(Context(6, ROUND_FLOOR).create_decimal_from_float(largest_of_bin(number)))
 
 

@@ -309,16 +309,18 @@ def _apart(points: Synapses, found: Synapses, distance_nm: float) -> bool:
 
 def _like_chance(request: Request, evaluations: Sequence[Evaluation], extents: Sequence[Extent | None]) -> str:
     """Return why nothing is advised where points match no better than random ones would; else an empty text."""
-    expected, um = 0.0, request.distance_nm / 1000
+    expected, variance, um = 0.0, 0.0, request.distance_nm / 1000
     for evaluation, extent in zip(evaluations, extents, strict=True):
         if extent is None or not all(map(truth.is_table, request.truth)):
             return ""
         sides = [n * nm / 1000 for n, nm in zip(extent.box.shape, extent.voxel_size_nm, strict=True)]
         # how much of the box lies within the distance of a point; a section is thinner than that
         reached = math.pi * um**2 * min(4 / 3 * um, sides[0]) / math.prod(sides)
-        expected -= len(evaluation.truth) * math.expm1(-len(evaluation.detections) * reached)
+        share = -math.expm1(-len(evaluation.detections) * reached)
+        expected += len(evaluation.truth) * share
+        variance += len(evaluation.truth) * share * (1 - share)
     hits = sum(evaluation.hits for evaluation in evaluations)
-    if hits > expected + 2 * math.sqrt(expected):
+    if not expected or hits > expected + 2 * math.sqrt(variance):
         return ""
     return (
         f"{hits:,} pairs are no more than the {expected:,.0f} of points at random:\n"

@@ -225,6 +225,13 @@ def test_no_strictness_is_advised_where_points_match_as_random_ones_do(
     assert "pairs are no more than the" in printed
 
 
+def test_where_nothing_is_found_the_truth_is_not_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, labels = write_image(tmp_path, 1)
+    words = ["--pipeline", "strict", "--images", str(image), "--truth", str(labels), *SIZE]
+    assert main([*words, "--param", "strictness=25"]) == 0
+    assert "points at random" not in capsys.readouterr().out
+
+
 def test_one_image_is_cut_into_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image, labels = write_image(tmp_path, 1, synapses=100, side=128)
     out = tmp_path / "out"
